@@ -1,0 +1,78 @@
+//! The text form of our API keys: `tg_live_` or `tg_test_`, 32 random characters, and a checksum of six.
+
+/// The characters of a key after its prefix: no two look alike to a shell or a URL.
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const RANDOM_CHARS: usize = 32;
+const CHECK_CHARS: usize = 6;
+
+pub const LIVE_PREFIX: &str = "tg_live_";
+pub const TEST_PREFIX: &str = "tg_test_";
+
+/// Writes a key from 32 random bytes. A byte's bias towards the first letters costs less than 2 of its 190 bits.
+#[must_use]
+pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
+    let mut key = String::with_capacity(LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS);
+    key.push_str(if live { LIVE_PREFIX } else { TEST_PREFIX });
+    for byte in random {
+        key.push(letter(u32::from(*byte)));
+    }
+    let check = checksum(&key);
+    key.push_str(&check);
+    key
+}
+
+/// Whether a text has the form of a key and its checksum is right: what a typing error or a scanner's find is told by.
+#[must_use]
+pub fn is_well_formed(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(LIVE_PREFIX).or_else(|| text.strip_prefix(TEST_PREFIX)) else {
+        return false;
+    };
+    if rest.len() != RANDOM_CHARS + CHECK_CHARS || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return false;
+    }
+    let (body, check) = text.split_at(text.len() - CHECK_CHARS);
+    checksum(body) == check
+}
+
+fn checksum(text: &str) -> String {
+    let mut rest = crc32(text.as_bytes());
+    (0..CHECK_CHARS)
+        .map(|_| {
+            let digit = rest % 62;
+            rest /= 62;
+            letter(digit)
+        })
+        .collect()
+}
+
+fn letter(number: u32) -> char {
+    ALPHABET.get(number as usize % ALPHABET.len()).map_or('0', |b| char::from(*b))
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc: u32, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_usual_crc32() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn a_key_is_well_formed_and_any_other_character_breaks_it() {
+        let key = encode(true, &[41; 32]);
+        assert!(is_well_formed(&key), "{key}");
+        for place in 0..key.len() {
+            let mut other = key.clone().into_bytes();
+            other[place] = if other[place] == b'x' { b'y' } else { b'x' };
+            assert!(!is_well_formed(&String::from_utf8(other).unwrap()), "place {place}");
+        }
+        assert!(encode(false, &[0; 32]).starts_with("tg_test_"));
+    }
+}

@@ -1,0 +1,234 @@
+//! What went wrong, as a value: who is at fault, whether a retry may help and when, and what the client may read.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whose doing it is; decides who is told what, and what is charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Blame {
+    Client,
+    Credential,
+    Policy,
+    Budget,
+    Upstream,
+    Us,
+}
+
+/// The class decides status, retry and failover; the tables are in `dialects` (status) and `execute` (retry).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FaultClass {
+    /// The request is wrong as sent: 400.
+    BadRequest,
+    /// The target can't do what was asked: 400.
+    Unsupported,
+    /// The body is over the limit: 413.
+    TooLarge,
+    /// The prompt is longer than the model's context: 400.
+    ContextLength,
+    /// No key of ours, or one that is unknown, revoked or expired: 401.
+    Unauthenticated,
+    /// The key may not do this: 403.
+    Forbidden,
+    /// No such object or path: 404.
+    NotFound,
+    /// A known path with another method: 405.
+    MethodNotAllowed,
+    /// The body is not of the type the path takes: 415.
+    MediaType,
+    /// The client sent too slowly: 408.
+    ClientTimeout,
+    /// Another write came first, or the object's state forbids this: 409.
+    Conflict,
+    /// `If-Match` names another version: 412.
+    Precondition,
+    /// The provider refuses the credential: 502 to the client, auth to failover.
+    UpstreamAuth,
+    /// The provider refuses this model, region or country to the credential: 403.
+    UpstreamPermission,
+    /// The provider does not know the model or deployment: 404.
+    UpstreamNotFound,
+    /// The provider's account is out of money or quota: 402.
+    UpstreamQuota,
+    /// The provider's rate limit: 429.
+    RateLimit,
+    /// The provider sheds load: 503.
+    Overloaded,
+    /// The provider was too slow, or the connection to it failed in time: 504.
+    Timeout,
+    /// The provider failed: 502.
+    Upstream,
+    /// The provider's stream ended without its terminal event, or could not be read: 502 or in band.
+    StreamBroken,
+    /// The provider refuses the content: 400.
+    ContentPolicy,
+    /// The request's own hard deadline passed: 504.
+    Deadline,
+    /// The client went away: nobody reads the answer.
+    Cancelled,
+    /// We have no room for it now: 503 with `Retry-After`.
+    Unavailable,
+    /// A defect of ours: 500.
+    Internal,
+}
+
+impl FaultClass {
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::BadRequest
+            | Self::Unsupported
+            | Self::TooLarge
+            | Self::ContextLength
+            | Self::Unauthenticated
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::MediaType
+            | Self::ClientTimeout
+            | Self::Conflict
+            | Self::Precondition
+            | Self::ContentPolicy
+            | Self::Cancelled => Blame::Client,
+            Self::UpstreamAuth | Self::UpstreamPermission | Self::UpstreamQuota => Blame::Credential,
+            Self::Forbidden => Blame::Policy,
+            Self::UpstreamNotFound
+            | Self::RateLimit
+            | Self::Overloaded
+            | Self::Timeout
+            | Self::Upstream
+            | Self::StreamBroken => Blame::Upstream,
+            Self::Deadline | Self::Unavailable | Self::Internal => Blame::Us,
+        }
+    }
+
+    /// The name that records, logs and `/v2` show.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unsupported => "unsupported",
+            Self::TooLarge => "too_large",
+            Self::ContextLength => "context_length",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MediaType => "media_type",
+            Self::ClientTimeout => "client_timeout",
+            Self::Conflict => "conflict",
+            Self::Precondition => "precondition",
+            Self::UpstreamAuth => "upstream_auth",
+            Self::UpstreamPermission => "upstream_permission",
+            Self::UpstreamNotFound => "upstream_not_found",
+            Self::UpstreamQuota => "upstream_quota",
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Timeout => "timeout",
+            Self::Upstream => "upstream",
+            Self::StreamBroken => "stream_broken",
+            Self::ContentPolicy => "content_policy",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What an upstream said about its own failure; never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamReport {
+    pub status: Option<u16>,
+    pub provider: String,
+    /// The provider's own request id, for its support desk.
+    pub request_id: Option<String>,
+    pub kind: Option<String>,
+    pub code: Option<String>,
+    pub param: Option<String>,
+    /// The provider's message, bounded in length.
+    pub message: Option<String>,
+}
+
+/// One failure, told so that a person can mend it. Boxed where it travels, since it is rare and large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub class: FaultClass,
+    /// A stable word that programs match on, such as `model_not_served`.
+    pub code: &'static str,
+    /// What is wrong, in one sentence.
+    pub message: Cow<'static, str>,
+    /// What to do about it, in one imperative sentence.
+    pub fix: Option<Cow<'static, str>>,
+    /// The field, as the dialect names it.
+    pub param: Option<Cow<'static, str>>,
+    pub retry_after_ms: Option<u64>,
+    /// What `x-should-retry` says; `None` leaves the decision to the client's own rule.
+    pub should_retry: Option<bool>,
+    pub upstream: Option<Box<UpstreamReport>>,
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(class: FaultClass, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            class,
+            code,
+            message: message.into(),
+            fix: None,
+            param: None,
+            retry_after_ms: None,
+            should_retry: None,
+            upstream: None,
+        }
+    }
+
+    #[must_use]
+    pub fn fix(mut self, fix: impl Into<Cow<'static, str>>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+
+    #[must_use]
+    pub fn param(mut self, param: impl Into<Cow<'static, str>>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after_ms(mut self, wait: u64) -> Self {
+        self.retry_after_ms = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub fn should_retry(mut self, retry: bool) -> Self {
+        self.should_retry = Some(retry);
+        self
+    }
+
+    #[must_use]
+    pub fn upstream(mut self, report: UpstreamReport) -> Self {
+        self.upstream = Some(Box::new(report));
+        self
+    }
+
+    /// A defect of ours. The client reads that it was ours and the request id, the log has the cause.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(FaultClass::Internal, "internal_error", "Tidegate failed to handle this request.")
+            .fix("Send it again; if it fails again, report the request id to whoever runs this gateway.")
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.fix {
+            Some(fix) => write!(f, " {fix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,129 @@
+//! Identifiers: a prefix that says what the thing is, then a UUIDv7 in hex, so ids sort by age and can't be guessed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is no id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdError {
+    pub expected_prefix: &'static str,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an id of this kind looks like {}_ followed by 32 hexadecimal digits", self.expected_prefix)
+    }
+}
+
+impl std::error::Error for IdError {}
+
+/// A UUIDv7 from a time and ten random bytes; both are arguments so that a simulation replays its ids.
+#[must_use]
+pub fn uuid_from(unix_ms: u64, random: [u8; 10]) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(unix_ms, &random).into_uuid()
+}
+
+fn parse(text: &str, prefix: &'static str) -> Result<Uuid, IdError> {
+    let wrong = IdError { expected_prefix: prefix };
+    let hex = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_')).ok_or(wrong.clone())?;
+    if hex.len() != 32 || hex.bytes().any(|b| !b.is_ascii_digit() && !(b'a'..=b'f').contains(&b)) {
+        return Err(wrong);
+    }
+    Uuid::try_parse(hex).map_err(|_| wrong)
+}
+
+macro_rules! define_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id from the time and randomness of the caller's `world`.
+            #[must_use]
+            pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
+                Self(uuid_from(unix_ms, random))
+            }
+
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            #[must_use]
+            pub const fn as_uuid(&self) -> &Uuid {
+                &self.0
+            }
+
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut buffer = [0_u8; 32];
+                f.write_str(concat!($prefix, "_"))?;
+                f.write_str(self.0.simple().encode_lower(&mut buffer))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse(text, $prefix).map(Self)
+            }
+        }
+    };
+}
+
+define_id!(/** The owner of credentials, nodes and money. */ WorkspaceId, "ws");
+define_id!(/** A part of a workspace with an environment and keys of its own. */ ProjectId, "prj");
+define_id!(/** An API key of ours. */ KeyId, "key");
+define_id!(/** A sealed provider credential of a workspace (BYOK). */ CredentialId, "pcr");
+define_id!(/** One of the operator's pooled provider accounts. */ AccountId, "acc");
+define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
+define_id!(/** A routing rule. */ RouteId, "rte");
+define_id!(/** One run of an app. */ TaskId, "tsk");
+define_id!(/** One audit entry. */ AuditId, "aud");
+define_id!(
+    /** A request: its trace, its meter record and the id in every answer are this one id. */
+    TraceId, "trc"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_what_it_prints() {
+        let id = TraceId::new(1_700_000_000_000, [7; 10]);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert!(id.to_string().starts_with("trc_018bcfe5"));
+    }
+
+    #[test]
+    fn another_kind_of_id_is_refused() {
+        let text = KeyId::new(1, [0; 10]).to_string();
+        assert!(text.parse::<TraceId>().is_err());
+        assert!("trc_zz".parse::<TraceId>().is_err());
+        assert!("trc_0192AB00000070008000000000000000".parse::<TraceId>().is_err(), "upper case is another text");
+    }
+
+    #[test]
+    fn later_ids_sort_later() {
+        assert!(TraceId::new(2, [0; 10]) > TraceId::new(1, [255; 10]));
+    }
+}

@@ -1,0 +1,27 @@
+//! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
+
+pub mod api_key;
+pub mod fault;
+pub mod ids;
+pub mod limits;
+pub mod money;
+pub mod operation;
+pub mod ports;
+pub mod profile;
+pub mod record;
+pub mod route;
+pub mod runtime;
+pub mod secret;
+pub mod timeline;
+pub mod usage;
+
+pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
+pub use ids::{AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId};
+pub use money::{Nanos, Price, Rates};
+pub use operation::{Dialect, Operation};
+pub use profile::{Mode, Principal, Profile};
+pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
+pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
+pub use secret::{Sealed, Secret};
+pub use timeline::Timeline;
+pub use usage::{Usage, UsageSource};

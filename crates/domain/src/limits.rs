@@ -1,0 +1,88 @@
+//! Every bound of the system, named once: bodies, queues, retries, streams, times.
+
+use std::time::Duration;
+
+/// A request body, after decompression.
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A compressed body may grow by this factor once it is past `BODY_RATIO_FREE_BYTES`.
+pub const BODY_RATIO_MAX: usize = 100;
+pub const BODY_RATIO_FREE_BYTES: usize = 1024 * 1024;
+/// A `/v2` body: configuration, never content.
+pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of JSON that we accept.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Members of any one JSON document.
+pub const JSON_KEYS_MAX: usize = 100_000;
+/// All request headers together.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// How long a client may take to send its headers.
+pub const HEADER_READ_TIME_MAX: Duration = Duration::from_secs(10);
+/// A body slower than `BODY_RATE_MIN_BYTES_S` after this grace is given up.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+pub const BODY_RATE_MIN_BYTES_S: u64 = 1024;
+/// A client that takes no byte of a stream for this long is gone.
+pub const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
+
+/// Tries of one exchange, over all principals.
+pub const ATTEMPTS_MAX: u32 = 6;
+/// Tries with one principal before the next is asked.
+pub const TRIES_PER_PRINCIPAL_MAX: u32 = 3;
+pub const BACKOFF_BASE: Duration = Duration::from_millis(200);
+pub const BACKOFF_MAX: Duration = Duration::from_secs(8);
+/// A longer `Retry-After` is not waited for: the next principal is asked, or the client is told.
+pub const RETRY_AFTER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The longest `Retry-After` we send; SDKs sleep for whatever they are told.
+pub const RETRY_AFTER_SENT_MAX: Duration = Duration::from_secs(60);
+/// Retries may add this share to an upstream's traffic, in percent, plus `RETRY_BUDGET_FREE_PER_S`.
+pub const RETRY_BUDGET_PERCENT: u32 = 20;
+pub const RETRY_BUDGET_FREE_PER_S: u32 = 10;
+
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Until the upstream's first byte of an answer.
+pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
+/// Between two reads of an answer.
+pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// One exchange from its first byte to its last.
+pub const DEADLINE: Duration = Duration::from_secs(600);
+/// How long a stream's head waits for the upstream's first event.
+pub const HEAD_WAIT: Duration = Duration::from_secs(20);
+/// Comments that keep a silent stream's connection open.
+pub const PING_EVERY: Duration = Duration::from_secs(15);
+
+/// A buffered answer of an upstream, after decompression.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// One event of a stream.
+pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a stream may hold back for a slow client before it stops reading the upstream.
+pub const STREAM_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Of a provider's error message, what we pass on.
+pub const UPSTREAM_MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Streams on one HTTP/2 connection to an upstream before the next connection is opened.
+pub const H2_STREAMS_PER_CONNECTION: usize = 90;
+pub const IDLE_CONNECTIONS_PER_HOST: usize = 256;
+pub const IDLE_CONNECTION_TIME_MAX: Duration = Duration::from_secs(50);
+
+/// A stream's tally goes to the journal after so many bytes or so long.
+pub const CHECKPOINT_BYTES: u64 = 64 * 1024;
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// `fdatasync` follows a write within this.
+pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(5);
+pub const JOURNAL_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// One journal record.
+pub const JOURNAL_RECORD_BYTES_MAX: usize = 256 * 1024;
+/// The drainer looks for settled records this often.
+pub const DRAIN_EVERY: Duration = Duration::from_millis(100);
+
+/// A document that `/v1/run` fetches or decodes.
+pub const DOCUMENT_BYTES_MAX: usize = 20 * 1024 * 1024;
+pub const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(10);
+pub const DOCUMENT_REDIRECTS_MAX: u32 = 3;
+
+/// A node without a model list is asked for it this often.
+pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
+/// Rows of one `/v2` page.
+pub const PAGE_ROWS_MAX: u32 = 1000;
+pub const PAGE_ROWS_DEFAULT: u32 = 50;
+/// How long a drain waits for streams before it cuts them.
+pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);

@@ -1,0 +1,110 @@
+//! Who serves a request: the execution profile, the billing mode it counts under, and the principal behind it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AccountId, CredentialId, NodeId};
+
+/// The value of `Agent-Execution-Profile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Profile {
+    Byok,
+    Byoc,
+    ManagedProvider,
+    /// Named so that routes may list it; the profile itself ships off and no attempt carries it yet.
+    Subscription,
+}
+
+impl Profile {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Byok => "byok",
+            Self::Byoc => "byoc",
+            Self::ManagedProvider => "managed_provider",
+            Self::Subscription => "subscription",
+        }
+    }
+
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::ManagedProvider => Mode::Mi,
+            Self::Byok | Self::Subscription => Mode::Byok,
+            Self::Byoc => Mode::Byoc,
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "byok" => Ok(Self::Byok),
+            "byoc" => Ok(Self::Byoc),
+            "managed_provider" => Ok(Self::ManagedProvider),
+            "subscription" => Ok(Self::Subscription),
+            _ => Err(format!(
+                "\"{text}\" is not a profile; it is one of byok, byoc, managed_provider, subscription"
+            )),
+        }
+    }
+}
+
+/// The row of the billing snapshot that a profile counts under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Mode {
+    Mi,
+    Byok,
+    Byoc,
+}
+
+impl Mode {
+    pub const ALL: [Self; 3] = [Self::Mi, Self::Byok, Self::Byoc];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mi => "mi",
+            Self::Byok => "byok",
+            Self::Byoc => "byoc",
+        }
+    }
+}
+
+/// Whose identity an attempt uses upstream; the profile follows from it and can't disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Principal {
+    Credential(CredentialId),
+    Account(AccountId),
+    Node(NodeId),
+}
+
+impl Principal {
+    #[must_use]
+    pub const fn profile(self) -> Profile {
+        match self {
+            Self::Credential(_) => Profile::Byok,
+            Self::Account(_) => Profile::ManagedProvider,
+            Self::Node(_) => Profile::Byoc,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(id) => id.fmt(f),
+            Self::Account(id) => id.fmt(f),
+            Self::Node(id) => id.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The meter record: everything that is kept of one settled exchange, without a word of its content.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::FaultClass;
+use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
+use crate::money::{Nanos, Rates};
+use crate::operation::{Dialect, Operation};
+use crate::profile::{Principal, Profile};
+use crate::timeline::Timeline;
+use crate::usage::Usage;
+
+/// How an exchange ended. Every admitted exchange has exactly one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Outcome {
+    Completed,
+    /// Refused or failed; the fault says by whom.
+    Failed,
+    /// The client went away before the end.
+    ClientCancelled,
+    /// The process died; closed from the journal at the next start.
+    Interrupted,
+    /// The hard deadline passed.
+    Deadline,
+}
+
+impl Outcome {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::ClientCancelled => "client_cancelled",
+            Self::Interrupted => "interrupted",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+/// Whether a price was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Priced {
+    Priced,
+    /// Nobody told us a price: counted and shown, never taken for zero.
+    Unpriced,
+    /// No token price by nature (a node), or nothing was used.
+    #[default]
+    Free,
+}
+
+/// Money of one exchange or attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Charge {
+    /// What the workspace owes the operator.
+    pub cost: Nanos,
+    /// What the provider will bill: the customer under BYOK, the operator under managed.
+    pub provider_cost: Nanos,
+    pub priced: Priced,
+}
+
+/// One upstream try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    pub number: u32,
+    pub principal: Principal,
+    pub provider: String,
+    /// The model's name at that seller.
+    pub upstream_model: String,
+    pub region: Option<String>,
+    /// After the exchange's first byte.
+    pub started_us: u64,
+    pub duration_us: u64,
+    pub status: Option<u16>,
+    pub fault: Option<FaultClass>,
+    pub upstream_request_id: Option<String>,
+    pub usage: Usage,
+    /// The prices that were in force, kept so that every charge can be recomputed from the record alone.
+    pub rates: Option<Rates>,
+    pub markup_bps: u32,
+    pub charge: Charge,
+}
+
+impl AttemptRecord {
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.principal.profile()
+    }
+}
+
+/// Why a candidate of the plan was not chosen; `reason` is a stable word, `detail` tells a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    pub principal: Principal,
+    pub provider: String,
+    pub reason: String,
+    pub detail: String,
+}
+
+/// The part of a plan that is kept with the record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// The rule of resolution that matched, such as `catalogue` or `node_model`.
+    pub resolution: String,
+    /// The winning route's id, or empty where the broker's own order decided.
+    pub route: String,
+    pub candidates: Vec<Principal>,
+    pub rejected: Vec<Rejected>,
+    pub snapshot_version: u64,
+}
+
+/// One settled exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterRecord {
+    pub trace: TraceId,
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub key: Option<KeyId>,
+    pub environment: String,
+    pub started_unix_ms: u64,
+    pub finished_unix_ms: u64,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub stream: bool,
+    pub requested_model: String,
+    /// `publisher/model`, or the node's or custom server's own name.
+    pub resolved_model: String,
+    pub outcome: Outcome,
+    /// What the client was sent.
+    pub status: u16,
+    pub fault: Option<FaultClass>,
+    /// The fault's stable code, such as `model_not_served`.
+    pub fault_code: Option<String>,
+    /// What answered, or the last that was tried; `None` where no attempt was made.
+    pub principal: Option<Principal>,
+    pub provider: String,
+    pub fallback_used: bool,
+    pub tag: Option<String>,
+    pub usage: Usage,
+    pub charge: Charge,
+    pub attempts: Vec<AttemptRecord>,
+    pub plan: PlanRecord,
+    pub timeline: Timeline,
+    /// Bytes of the answer that went to the client.
+    pub bytes_out: u64,
+}
+
+impl MeterRecord {
+    #[must_use]
+    pub fn profile(&self) -> Option<Profile> {
+        self.principal.map(Principal::profile)
+    }
+}

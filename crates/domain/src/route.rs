@@ -1,0 +1,108 @@
+//! Routes: a workspace's rules for which profiles, credentials and fallbacks serve which requests.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::FaultClass;
+use crate::ids::{CredentialId, KeyId, ProjectId};
+use crate::profile::Profile;
+
+/// When a route applies: every field that is set must match. All unset is the workspace's default.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct RouteScope {
+    pub tag: Option<String>,
+    pub key_id: Option<KeyId>,
+    pub project_id: Option<ProjectId>,
+    pub alias: Option<String>,
+    /// A model's full name or a prefix of it (`openai/`, `openai/gpt-4o`); the longest match wins.
+    pub model: Option<String>,
+    pub modality: Option<String>,
+    /// The pinned seller, else the publisher's own provider.
+    pub provider: Option<String>,
+    pub environment: Option<String>,
+}
+
+/// What happens after a credential of the customer's own has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ByokFallback {
+    #[default]
+    Never,
+    Managed,
+}
+
+impl ByokFallback {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Managed => "managed",
+        }
+    }
+}
+
+/// The error classes a route may name in `fallback_on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FallbackClass {
+    Auth,
+    Quota,
+    RateLimit,
+    Overloaded,
+    Upstream,
+    Timeout,
+}
+
+impl FallbackClass {
+    pub const ALL: [Self; 6] =
+        [Self::Auth, Self::Quota, Self::RateLimit, Self::Overloaded, Self::Upstream, Self::Timeout];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Quota => "quota",
+            Self::RateLimit => "rate_limit",
+            Self::Overloaded => "overloaded",
+            Self::Upstream => "upstream",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    /// The class a fault falls under, or `None` where the same request would fail anywhere.
+    #[must_use]
+    pub const fn of(class: FaultClass) -> Option<Self> {
+        match class {
+            FaultClass::UpstreamAuth | FaultClass::UpstreamPermission => Some(Self::Auth),
+            FaultClass::UpstreamQuota => Some(Self::Quota),
+            FaultClass::RateLimit => Some(Self::RateLimit),
+            FaultClass::Overloaded => Some(Self::Overloaded),
+            FaultClass::Upstream | FaultClass::StreamBroken | FaultClass::UpstreamNotFound => {
+                Some(Self::Upstream)
+            }
+            FaultClass::Timeout => Some(Self::Timeout),
+            _ => None,
+        }
+    }
+}
+
+/// What a route says once it applies.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteSpec {
+    pub scope: RouteScope,
+    /// In order of choice; empty leaves the broker's own order.
+    pub profiles: Vec<Profile>,
+    /// Sellers in order; empty leaves the publisher's own first.
+    pub providers: Vec<String>,
+    /// Only these credentials, in order; empty means every one in scope.
+    pub credential_ids: Vec<CredentialId>,
+    pub regions: Vec<String>,
+    pub node_labels: Vec<String>,
+    pub byok_fallback: ByokFallback,
+    /// Empty means every class that a fallback can help.
+    pub fallback_on: Vec<FallbackClass>,
+    /// `overflow: managed`: what exceeds own capacity is sent to the pool. Failure never triggers it.
+    pub overflow_managed: bool,
+    pub head_wait_ms: Option<u64>,
+    pub first_byte_timeout_ms: Option<u64>,
+    pub idle_timeout_ms: Option<u64>,
+    pub deadline_ms: Option<u64>,
+}

@@ -1,0 +1,64 @@
+//! A secret in memory: wiped on drop, never printed, compared nowhere.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Plaintext that must not outlive its use. `Debug` shows its length only.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    #[must_use]
+    pub fn from_text(text: String) -> Self {
+        Self::new(text.into_bytes())
+    }
+
+    /// The one door to the plaintext: every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The plaintext as text, if it is UTF-8.
+    #[must_use]
+    pub fn expose_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// A secret at rest: what the vault wrote, and what only the vault reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Counts the secrets of one object; bound into the seal, so that an older row can't be put back.
+    pub version: u32,
+    /// The workspace key that sealed it.
+    pub key_id: String,
+    /// Nonce, ciphertext and tag.
+    pub bytes: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_byte_of_it() {
+        assert_eq!(format!("{:?}", Secret::from_text("sk-canary".into())), "Secret(9 bytes)");
+    }
+}

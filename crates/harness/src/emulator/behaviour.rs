@@ -1,0 +1,582 @@
+//! How one answer is to differ from a good one: built in Rust, read from JSON, or from a `user` value such as
+//! `emu:latency=50,chunks=20,stall=3`.
+//!
+//! The three forms share one vocabulary: the fields of [`Behaviour`]. In the short form values are
+//! percent-decoded, and a name without a value means true.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// A place in an answer. In a stream, event 0 is the role chunk; a buffered answer is two halves, 0 and 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// Before the event of this number.
+    Event(usize),
+    /// Before the middle content event.
+    Middle,
+    /// Before the event that carries the finish reason.
+    Finish,
+    /// Before the usage event, or before `[DONE]` where there is none.
+    Usage,
+    /// Before `[DONE]`.
+    Done,
+}
+
+/// How lines of a stream end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineEnd {
+    #[default]
+    Lf,
+    Crlf,
+    Cr,
+}
+
+/// Where and how truly usage is reported. The journal keeps the truth in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageMode {
+    /// As the provider does: in its own chunk, when asked.
+    #[default]
+    Normal,
+    /// Never.
+    Missing,
+    /// All counters zero.
+    Zero,
+    /// In the chunk with the finish reason, whose choices are not empty.
+    Joined,
+    /// Cumulative, on each chunk.
+    Every,
+    /// In its own chunk even when nobody asked.
+    Unasked,
+}
+
+/// Which tool calls the answer makes, whatever the conversation says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolMode {
+    Single,
+    /// Two calls, one after the other.
+    Parallel,
+    /// Two calls whose fragments alternate.
+    Interleaved,
+    /// None, even where the request demands one.
+    None,
+}
+
+/// The body of a canned answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CannedBody {
+    /// `{"error":{message,type,param,code}}`
+    #[default]
+    Openai,
+    /// A proxy's error page.
+    Html,
+    Empty,
+    /// `{"error":"text"}`
+    Text,
+    /// `{"detail":[..]}`
+    Detail,
+    /// `{"object":"error","message":..}`
+    Message,
+}
+
+/// One answer's deviations; the default has none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Behaviour {
+    /// How many calls a queued behaviour serves; absent means one, 0 means all.
+    pub times: Option<u32>,
+    /// Milliseconds before the head.
+    pub latency: u64,
+    /// Milliseconds between content events.
+    pub interval: u64,
+    /// Content events; without `tokens` each holds one token.
+    pub chunks: Option<usize>,
+    /// Visible completion tokens: the text is lengthened or cut to this.
+    pub tokens: Option<u64>,
+    /// Hidden reasoning tokens.
+    pub reasoning: Option<u64>,
+    /// The text to say; `unicode` means a mix of one- to four-byte characters.
+    #[serde(deserialize_with = "text_or_number")]
+    pub text: Option<String>,
+    /// The model name to answer with.
+    pub model: Option<String>,
+    /// Answers in `message.refusal`.
+    pub refusal: bool,
+    pub tools: Option<ToolMode>,
+    /// Pads tool arguments to about this many bytes.
+    pub args_bytes: usize,
+    /// Overrides the finish reason; `content_filter` also says only half.
+    pub finish: Option<String>,
+    /// Answers with this status and a canned body.
+    pub status: Option<u16>,
+    /// The canned body; with status 200 unless `status` says otherwise.
+    pub body: Option<CannedBody>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
+    pub retry_after: Option<String>,
+    /// `retry-after` as an HTTP date this many seconds ahead.
+    pub retry_after_date: Option<i64>,
+    pub retry_after_ms: Option<u64>,
+    /// Further response headers.
+    pub headers: BTreeMap<String, String>,
+    /// Answers 302 to this place.
+    pub redirect: Option<String>,
+    /// Aborts the connection instead of a head.
+    pub reset: bool,
+    /// Stops sending here, for `stall_ms` or for ever.
+    pub stall: Option<At>,
+    pub stall_ms: Option<u64>,
+    /// Aborts the connection (TCP RST) here.
+    pub cut: Option<At>,
+    /// Aborts the connection inside the event at this place.
+    pub cut_inside: Option<At>,
+    /// Ends the transfer without its terminator (FIN, or RST_STREAM) here.
+    pub close: Option<At>,
+    /// Ends the transfer properly here, though the answer is not complete.
+    pub eof: Option<At>,
+    /// Sends broken JSON in place of this event.
+    pub malformed: Option<At>,
+    /// Sends an error event here and ends without `[DONE]`.
+    pub error_event: Option<At>,
+    /// Puts this event and the next on one line.
+    pub joined_line: Option<At>,
+    /// Makes one content event this many bytes long.
+    pub giant: usize,
+    /// Writes the body in pieces of this many bytes, flushing each.
+    pub split: usize,
+    /// Milliseconds between those pieces.
+    pub pause: u64,
+    /// Sends all events without a flush between them.
+    pub burst: bool,
+    pub line_end: LineEnd,
+    pub bom: bool,
+    /// A comment line before each event.
+    pub comments: bool,
+    /// `data:` without the space.
+    pub no_space: bool,
+    /// Each JSON over two `data:` lines.
+    pub multiline: bool,
+    /// No blank line after the last event.
+    pub unterminated: bool,
+    /// `event:`, `id:` and `retry:` lines on each event.
+    pub extra_lines: bool,
+    pub no_done: bool,
+    pub doubled_done: bool,
+    pub usage: UsageMode,
+    /// Overrides what is counted, and so what is reported.
+    pub prompt_tokens: Option<u64>,
+    pub cached_tokens: Option<u64>,
+    pub completion_tokens: Option<u64>,
+    /// Compresses the body though nobody asked.
+    pub gzip: bool,
+    /// Answers with a gzip body that unpacks to this many bytes.
+    pub bomb: u64,
+    /// Answers a stream request with plain JSON, or a plain one with a stream.
+    pub wrong_form: bool,
+}
+
+/// A script that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptError(String);
+
+impl Behaviour {
+    /// A good answer.
+    pub fn ok() -> Self {
+        Self::default()
+    }
+
+    /// A canned answer with this status in the provider's error shape.
+    pub fn status(status: u16) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    /// A canned body, with status 200 until [`Behaviour::status`] is set.
+    pub fn canned(body: CannedBody) -> Self {
+        Self { body: Some(body), ..Self::default() }
+    }
+
+    /// 429 `rate_limit_exceeded` with `retry-after` in seconds.
+    pub fn rate_limited(retry_after_seconds: u64) -> Self {
+        Self { retry_after: Some(retry_after_seconds.to_string()), ..Self::status(429) }
+    }
+
+    /// 429 `insufficient_quota`.
+    pub fn out_of_quota() -> Self {
+        Self { code: Some("insufficient_quota".to_owned()), ..Self::status(429) }
+    }
+
+    /// Aborts the connection before the head.
+    pub fn reset() -> Self {
+        Self { reset: true, ..Self::default() }
+    }
+
+    /// Reads the short form, the part after `emu:`.
+    pub fn parse(script: &str) -> Result<Self, ScriptError> {
+        let mut fields = Map::new();
+        for pair in script.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (name, value) = match pair.split_once('=') {
+                None => (pair, Value::Bool(true)),
+                Some((name, value)) => {
+                    let text = percent_decode_str(value).decode_utf8_lossy().into_owned();
+                    (name, scalar(text))
+                }
+            };
+            fields.insert(name.to_owned(), value);
+        }
+        Self::from_json(Value::Object(fields))
+    }
+
+    /// Reads the JSON form.
+    pub fn from_json(value: Value) -> Result<Self, ScriptError> {
+        serde_json::from_value(value).map_err(|error| ScriptError(error.to_string()))
+    }
+
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Stays in the queue for good.
+    pub fn always(self) -> Self {
+        self.times(0)
+    }
+
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = millis(latency);
+        self
+    }
+
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = millis(interval);
+        self
+    }
+
+    pub fn chunks(mut self, chunks: usize) -> Self {
+        self.chunks = Some(chunks);
+        self
+    }
+
+    pub fn tokens(mut self, tokens: u64) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    pub fn reasoning(mut self, tokens: u64) -> Self {
+        self.reasoning = Some(tokens);
+        self
+    }
+
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.text = Some(text.into());
+        self
+    }
+
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
+        self
+    }
+
+    pub fn refusal(mut self) -> Self {
+        self.refusal = true;
+        self
+    }
+
+    pub fn tools(mut self, mode: ToolMode) -> Self {
+        self.tools = Some(mode);
+        self
+    }
+
+    pub fn args_bytes(mut self, bytes: usize) -> Self {
+        self.args_bytes = bytes;
+        self
+    }
+
+    pub fn finish(mut self, reason: impl Into<String>) -> Self {
+        self.finish = Some(reason.into());
+        self
+    }
+
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    pub fn with_body(mut self, body: CannedBody) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    pub fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    pub fn retry_after(mut self, value: impl Into<String>) -> Self {
+        self.retry_after = Some(value.into());
+        self
+    }
+
+    pub fn retry_after_date(mut self, seconds_ahead: i64) -> Self {
+        self.retry_after_date = Some(seconds_ahead);
+        self
+    }
+
+    pub fn retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    pub fn redirect(mut self, to: impl Into<String>) -> Self {
+        self.redirect = Some(to.into());
+        self
+    }
+
+    pub fn stall(mut self, at: impl Into<At>) -> Self {
+        self.stall = Some(at.into());
+        self
+    }
+
+    pub fn stall_for(mut self, at: impl Into<At>, pause: Duration) -> Self {
+        self.stall = Some(at.into());
+        self.stall_ms = Some(millis(pause));
+        self
+    }
+
+    pub fn cut(mut self, at: impl Into<At>) -> Self {
+        self.cut = Some(at.into());
+        self
+    }
+
+    pub fn cut_inside(mut self, at: impl Into<At>) -> Self {
+        self.cut_inside = Some(at.into());
+        self
+    }
+
+    pub fn close(mut self, at: impl Into<At>) -> Self {
+        self.close = Some(at.into());
+        self
+    }
+
+    pub fn eof(mut self, at: impl Into<At>) -> Self {
+        self.eof = Some(at.into());
+        self
+    }
+
+    pub fn malformed(mut self, at: impl Into<At>) -> Self {
+        self.malformed = Some(at.into());
+        self
+    }
+
+    pub fn error_event(mut self, at: impl Into<At>) -> Self {
+        self.error_event = Some(at.into());
+        self
+    }
+
+    pub fn joined_line(mut self, at: impl Into<At>) -> Self {
+        self.joined_line = Some(at.into());
+        self
+    }
+
+    pub fn giant(mut self, bytes: usize) -> Self {
+        self.giant = bytes;
+        self
+    }
+
+    pub fn split(mut self, bytes: usize) -> Self {
+        self.split = bytes;
+        self
+    }
+
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.pause = millis(pause);
+        self
+    }
+
+    pub fn burst(mut self) -> Self {
+        self.burst = true;
+        self
+    }
+
+    pub fn line_end(mut self, line_end: LineEnd) -> Self {
+        self.line_end = line_end;
+        self
+    }
+
+    pub fn bom(mut self) -> Self {
+        self.bom = true;
+        self
+    }
+
+    pub fn comments(mut self) -> Self {
+        self.comments = true;
+        self
+    }
+
+    pub fn no_space(mut self) -> Self {
+        self.no_space = true;
+        self
+    }
+
+    pub fn multiline(mut self) -> Self {
+        self.multiline = true;
+        self
+    }
+
+    pub fn unterminated(mut self) -> Self {
+        self.unterminated = true;
+        self
+    }
+
+    pub fn extra_lines(mut self) -> Self {
+        self.extra_lines = true;
+        self
+    }
+
+    pub fn no_done(mut self) -> Self {
+        self.no_done = true;
+        self
+    }
+
+    pub fn doubled_done(mut self) -> Self {
+        self.doubled_done = true;
+        self
+    }
+
+    pub fn usage(mut self, usage: UsageMode) -> Self {
+        self.usage = usage;
+        self
+    }
+
+    /// Overrides the truth: prompt, cached and completion tokens.
+    pub fn counted(mut self, prompt: u64, cached: u64, completion: u64) -> Self {
+        self.prompt_tokens = Some(prompt);
+        self.cached_tokens = Some(cached);
+        self.completion_tokens = Some(completion);
+        self
+    }
+
+    pub fn gzip(mut self) -> Self {
+        self.gzip = true;
+        self
+    }
+
+    pub fn bomb(mut self, bytes: u64) -> Self {
+        self.bomb = bytes;
+        self
+    }
+
+    pub fn wrong_form(mut self) -> Self {
+        self.wrong_form = true;
+        self
+    }
+
+    /// Whether the answer is canned and never looks at the request.
+    pub(crate) fn is_canned(&self) -> bool {
+        self.status.is_some() || self.body.is_some() || self.redirect.is_some()
+    }
+}
+
+impl From<usize> for At {
+    fn from(event: usize) -> Self {
+        At::Event(event)
+    }
+}
+
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let event = value.as_u64().or_else(|| value.get("event").and_then(Value::as_u64));
+        match (event, value.as_str()) {
+            (Some(event), _) => usize::try_from(event).map(At::Event).map_err(serde::de::Error::custom),
+            (_, Some("mid" | "middle")) => Ok(At::Middle),
+            (_, Some("finish")) => Ok(At::Finish),
+            (_, Some("usage")) => Ok(At::Usage),
+            (_, Some("done")) => Ok(At::Done),
+            _ => Err(serde::de::Error::custom(format!("not a place in an answer: {value}"))),
+        }
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "unreadable script: {}", self.0)
+    }
+}
+
+impl std::error::Error for ScriptError {}
+
+fn scalar(text: String) -> Value {
+    match text.as_str() {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        digits => match digits.parse::<i64>() {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::String(text),
+        },
+    }
+}
+
+fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_form_says_what_the_builder_says() {
+        let parsed = Behaviour::parse("latency=50,chunks=20,interval=5,stall=usage,text=a%2Cb,bom,retry_after=7");
+        let built = Behaviour::ok()
+            .latency(Duration::from_millis(50))
+            .chunks(20)
+            .interval(Duration::from_millis(5))
+            .stall(At::Usage)
+            .text("a,b")
+            .bom()
+            .retry_after("7");
+        assert_eq!(parsed, Ok(built));
+    }
+
+    #[test]
+    fn the_json_form_survives_a_round_trip() {
+        let behaviour = Behaviour::status(503).cut(3).malformed(At::Middle).usage(UsageMode::Joined).times(2);
+        let json = serde_json::to_value(&behaviour).unwrap();
+        assert_eq!(Behaviour::from_json(json), Ok(behaviour));
+    }
+
+    #[test]
+    fn unknown_words_are_refused() {
+        for script in ["latncy=5", "stall=nowhere", "usage=most", "chunks=many"] {
+            assert!(Behaviour::parse(script).is_err(), "{script}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What an emulator serves, to whom, and in which state its keys are.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a model is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Chat,
+    /// A chat model that thinks before it speaks and refuses sampling options.
+    Reasoning,
+    Embedding,
+}
+
+/// One served model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    pub id: String,
+    pub kind: Kind,
+    /// Prompt and answer together may not exceed this.
+    pub context_tokens_max: u64,
+}
+
+/// The state of one accepted key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyState {
+    Ok,
+    /// 401 `invalid_api_key`.
+    Revoked,
+    /// 429 `insufficient_quota`.
+    Exhausted,
+    /// 429 `rate_limit_exceeded` with `retry-after` and `retry-after-ms`.
+    RateLimited { retry_after_ms: u64 },
+}
+
+/// How to start an emulator.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A loopback address; port 0 picks a free one.
+    pub listen: String,
+    pub keys: Vec<(String, KeyState)>,
+    pub models: Vec<Model>,
+    /// Vendor fields that are accepted beside OpenAI's own, at any level.
+    pub accepted_fields: Vec<String>,
+    /// Serves TLS with a certificate made at start.
+    pub tls: bool,
+    /// Where `ca.pem` is written; needs `tls`.
+    pub tls_dir: Option<PathBuf>,
+    pub h2_streams_max: u32,
+    /// Threads that serve; they are the emulator's own, so that a test's runtime cannot starve it.
+    pub workers: usize,
+    /// Older journal entries are dropped beyond this many.
+    pub entries_max: usize,
+    /// Larger request bodies are answered 413.
+    pub body_bytes_max: usize,
+}
+
+/// The key an emulator accepts unless told otherwise.
+pub const DEFAULT_KEY: &str = "sk-emulator-0123456789abcdef";
+
+impl Config {
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.keys.push((key.into(), KeyState::Ok));
+        self
+    }
+
+    /// Replaces the accepted keys.
+    pub fn keys<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.keys = keys.into_iter().map(|key| (key.into(), KeyState::Ok)).collect();
+        self
+    }
+
+    pub fn model(mut self, model: Model) -> Self {
+        self.models.push(model);
+        self
+    }
+
+    pub fn accept_field(mut self, name: impl Into<String>) -> Self {
+        self.accepted_fields.push(name.into());
+        self
+    }
+
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    pub fn tls_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.tls = true;
+        self.tls_dir = Some(directory.into());
+        self
+    }
+
+    pub fn h2_streams_max(mut self, streams: u32) -> Self {
+        self.h2_streams_max = streams;
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:0".to_owned(),
+            keys: vec![(DEFAULT_KEY.to_owned(), KeyState::Ok)],
+            models: vec![
+                Model::chat("gpt-4o"),
+                Model::chat("gpt-4o-mini"),
+                Model::reasoning("gpt-5-mini"),
+                Model::embedding("text-embedding-3-small"),
+                Model::chat("meta-llama/Llama-3.3-70B-Instruct"),
+                Model::chat("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+            ],
+            accepted_fields: Vec::new(),
+            tls: false,
+            tls_dir: None,
+            h2_streams_max: 100,
+            workers: 2,
+            entries_max: 200_000,
+            body_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+impl Model {
+    pub fn chat(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Chat, context_tokens_max: 128_000 }
+    }
+
+    pub fn reasoning(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Reasoning, context_tokens_max: 400_000 }
+    }
+
+    pub fn embedding(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Embedding, context_tokens_max: 8_192 }
+    }
+
+    /// Takes the kind from the name, the way the binary's `--models` does.
+    pub fn named(id: &str) -> Self {
+        if id.contains("embedding") {
+            Self::embedding(id)
+        } else if ["o1", "o3", "o4", "gpt-5"].iter().any(|family| id.starts_with(family)) {
+            Self::reasoning(id)
+        } else {
+            Self::chat(id)
+        }
+    }
+
+    pub fn context_tokens_max(mut self, tokens: u64) -> Self {
+        self.context_tokens_max = tokens;
+        self
+    }
+}

@@ -1,0 +1,10 @@
+//! Test doubles and tools for the suites: a strict provider emulator, a secret scanner, and drivers for the built program.
+
+pub mod canary;
+pub mod client;
+pub mod emulator;
+mod openai;
+pub mod process;
+pub mod raw;
+
+pub use emulator::{At, Behaviour, Config, Emulator, Entry, KeyState, LineEnd, Model, Outcome, ToolMode, UsageMode};

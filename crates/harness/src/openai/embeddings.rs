@@ -1,0 +1,123 @@
+//! `POST /v1/embeddings`: checks the input and makes vectors that depend on nothing but the text.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::checks;
+use super::error::ApiError;
+use super::request::{named_model, script, text};
+use super::tokens;
+use crate::emulator::{Kind, Model};
+
+const DIMENSIONS: usize = 1536;
+const INPUTS_MAX: usize = 2048;
+
+/// An embeddings request that passed every check.
+#[derive(Debug, Clone)]
+pub(crate) struct EmbeddingsRequest {
+    pub(crate) model: String,
+    pub(crate) script: Option<String>,
+    pub(crate) prompt_tokens: u64,
+    /// What each vector is made from: the text, or the token ids written out.
+    inputs: Vec<String>,
+    dimensions: usize,
+    base64: bool,
+}
+
+pub(crate) fn read(
+    fields: &Map<String, Value>,
+    models: &[Model],
+    also: &[String],
+) -> Result<EmbeddingsRequest, ApiError> {
+    let model = named_model(fields, models)?;
+    if model.kind != Kind::Embedding {
+        return Err(ApiError::new(
+            403,
+            "invalid_request_error",
+            "You are not allowed to generate embeddings from this model",
+        ));
+    }
+    let input = fields.get("input").ok_or_else(|| ApiError::missing("input"))?;
+    checks::fields(fields, checks::EMBEDDINGS, also)?;
+    let (inputs, prompt_tokens) = inputs(input)?;
+    let dimensions = fields.get("dimensions").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    Ok(EmbeddingsRequest {
+        model: model.id.clone(),
+        script: script(fields),
+        prompt_tokens,
+        inputs,
+        dimensions: dimensions.unwrap_or(DIMENSIONS),
+        base64: text(fields, "encoding_format").as_deref() == Some("base64"),
+    })
+}
+
+pub(crate) fn answer(request: &EmbeddingsRequest) -> Value {
+    let rows: Vec<Value> = request
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(index, input)| {
+            let vector = vector(input, request.dimensions);
+            let embedding = if request.base64 {
+                let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+                Value::from(STANDARD.encode(bytes))
+            } else {
+                Value::from(vector)
+            };
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    json!({
+        "object": "list",
+        "data": rows,
+        "model": request.model,
+        "usage": {"prompt_tokens": request.prompt_tokens, "total_tokens": request.prompt_tokens},
+    })
+}
+
+fn inputs(input: &Value) -> Result<(Vec<String>, u64), ApiError> {
+    let invalid = || ApiError::bad("'$.input' is invalid. Please check the API reference.").param("input");
+    let many = match input {
+        Value::Array(list) if list.iter().all(Value::is_u64) => vec![input],
+        Value::Array(list) => list.iter().collect(),
+        other => vec![other],
+    };
+    if many.is_empty() || many.len() > INPUTS_MAX {
+        return Err(invalid());
+    }
+    let mut total = 0;
+    let mut texts = Vec::with_capacity(many.len());
+    for one in many {
+        let (text, tokens) = match one {
+            Value::String(text) if !text.is_empty() => (text.clone(), tokens::count(text)),
+            Value::Array(ids) if !ids.is_empty() && ids.iter().all(Value::is_u64) => {
+                (one.to_string(), ids.len() as u64)
+            }
+            _ => return Err(invalid()),
+        };
+        total += tokens;
+        texts.push(text);
+    }
+    Ok((texts, total))
+}
+
+/// A unit vector drawn from the text's hash.
+fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let mut state = hasher.finish() | 1;
+    let mut numbers: Vec<f32> = (0..dimensions)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
+        })
+        .collect();
+    let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    numbers.iter_mut().for_each(|number| *number /= length);
+    numbers
+}

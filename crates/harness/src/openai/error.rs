@@ -1,0 +1,150 @@
+//! OpenAI's refusals in OpenAI's words and shape.
+
+use serde_json::{Value, json};
+
+/// A refusal: a status, the body's four fields, and headers that go with it.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    pub(crate) kind: &'static str,
+    pub(crate) param: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), kind, param: None, code: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_request_error", message)
+    }
+
+    pub(crate) fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    pub(crate) fn code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn body(&self) -> Value {
+        json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+    }
+
+    pub(crate) fn no_key() -> Self {
+        Self::new(
+            401,
+            "invalid_request_error",
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using \
+             Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+        )
+    }
+
+    /// Shows the key's ends exactly as the real provider does: a gateway that passes this text on leaks them.
+    pub(crate) fn wrong_key(key: &str) -> Self {
+        let shown = key.chars().count();
+        let head: String = key.chars().take(8).collect();
+        let tail: String = key.chars().skip(shown.saturating_sub(4)).collect();
+        let stars = "*".repeat(shown.saturating_sub(12).max(4));
+        Self::new(
+            401,
+            "invalid_request_error",
+            format!("Incorrect API key provided: {head}{stars}{tail}. You can find your API key in your account."),
+        )
+        .code("invalid_api_key")
+    }
+
+    pub(crate) fn out_of_quota() -> Self {
+        Self::new(
+            429,
+            "insufficient_quota",
+            "You exceeded your current quota, please check your plan and billing details.",
+        )
+        .code("insufficient_quota")
+    }
+
+    pub(crate) fn rate_limited(retry_after_ms: u64) -> Self {
+        Self::new(
+            429,
+            "requests",
+            format!("Rate limit reached for requests. Please try again in {retry_after_ms}ms."),
+        )
+        .code("rate_limit_exceeded")
+        .header("retry-after", retry_after_ms.div_ceil(1000).to_string())
+        .header("retry-after-ms", retry_after_ms.to_string())
+    }
+
+    pub(crate) fn invalid_url(method: &str, path: &str) -> Self {
+        Self::new(404, "invalid_request_error", format!("Invalid URL ({method} {path})"))
+    }
+
+    pub(crate) fn wrong_method(method: &str, path: &str) -> Self {
+        Self::new(405, "invalid_request_error", format!("Not allowed to {method} on {path}."))
+            .code("method_not_supported")
+    }
+
+    pub(crate) fn model_not_found(model: &str) -> Self {
+        Self::new(
+            404,
+            "invalid_request_error",
+            format!("The model `{model}` does not exist or you do not have access to it."),
+        )
+        .code("model_not_found")
+    }
+
+    pub(crate) fn forbidden_header(name: &str) -> Self {
+        Self::bad(format!("Header '{name}' must not be sent to this API.")).code("forbidden_header")
+    }
+
+    pub(crate) fn unknown_argument(name: &str) -> Self {
+        Self::bad(format!("Unrecognized request argument supplied: {name}"))
+    }
+
+    pub(crate) fn missing(param: &str) -> Self {
+        Self::bad(format!("Missing required parameter: '{param}'."))
+            .param(param)
+            .code("missing_required_parameter")
+    }
+
+    pub(crate) fn wrong_type(param: &str, expected: &str, got: &Value) -> Self {
+        Self::bad(format!("Invalid type for '{param}': expected {expected}, but got {} instead.", name_of(got)))
+            .param(param)
+            .code("invalid_type")
+    }
+
+    pub(crate) fn wrong_value(param: &str, value: &str, supported: &[&str]) -> Self {
+        let list = supported.iter().map(|one| format!("'{one}'")).collect::<Vec<_>>().join(", ");
+        Self::bad(format!("Invalid value: '{value}'. Supported values are: {list}."))
+            .param(param)
+            .code("invalid_value")
+    }
+
+    pub(crate) fn unsupported(param: &str, hint: &str) -> Self {
+        Self::bad(format!("Unsupported parameter: '{param}' is not supported with this model.{hint}"))
+            .param(param)
+            .code("unsupported_parameter")
+    }
+}
+
+/// The words the provider's messages use for a JSON value's type.
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a decimal",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

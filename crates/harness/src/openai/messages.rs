@@ -1,0 +1,179 @@
+//! What the provider refuses in a conversation: roles, keys, parts, and tool calls left without an answer.
+
+use serde_json::{Map, Value};
+
+use super::checks::only;
+use super::error::ApiError;
+
+const ROLES: &[&str] = &["system", "assistant", "user", "function", "tool", "developer"];
+const ASSISTANT: &[&str] = &["role", "content", "name", "refusal", "tool_calls", "audio", "function_call", "annotations"];
+const PARTS: &[(&str, &str)] = &[
+    ("text", "text"),
+    ("image_url", "image_url"),
+    ("input_audio", "input_audio"),
+    ("file", "file"),
+    ("refusal", "refusal"),
+];
+
+/// Refuses a conversation that the real provider refuses; `also` names vendor keys this emulator accepts.
+pub(crate) fn check(messages: &[Value], also: &[String]) -> Result<(), ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::bad(
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array \
+             instead.",
+        )
+        .param("messages")
+        .code("empty_array"));
+    }
+    for (at, message) in messages.iter().enumerate() {
+        let place = format!("messages[{at}]");
+        let Value::Object(message) = message else {
+            return Err(ApiError::wrong_type(&place, "an object", message));
+        };
+        one(&place, message, also)?;
+    }
+    tool_answers(messages)
+}
+
+fn one(place: &str, message: &Map<String, Value>, also: &[String]) -> Result<(), ApiError> {
+    let role = match message.get("role") {
+        None => return Err(ApiError::missing(&format!("{place}.role"))),
+        Some(Value::String(role)) => role.as_str(),
+        Some(other) => return Err(ApiError::wrong_type(&format!("{place}.role"), "a string", other)),
+    };
+    if !ROLES.contains(&role) {
+        return Err(ApiError::wrong_value(&format!("{place}.role"), role, ROLES));
+    }
+    let known: &[&str] = match role {
+        "assistant" => ASSISTANT,
+        "tool" => &["role", "content", "tool_call_id", "name"],
+        _ => &["role", "content", "name"],
+    };
+    only(place, message, known, also)?;
+    if role == "tool" && !message.get("tool_call_id").is_some_and(Value::is_string) {
+        return Err(ApiError::missing(&format!("{place}.tool_call_id")));
+    }
+    if let Some(calls) = message.get("tool_calls").filter(|calls| !calls.is_null()) {
+        tool_calls(place, calls)?;
+    }
+    content(place, role, message, also)
+}
+
+fn content(place: &str, role: &str, message: &Map<String, Value>, also: &[String]) -> Result<(), ApiError> {
+    let place = format!("{place}.content");
+    let said_otherwise =
+        ["tool_calls", "function_call", "refusal", "audio"].iter().any(|key| message.get(*key).is_some_and(|value| !value.is_null()));
+    match message.get("content") {
+        Some(Value::String(_)) => Ok(()),
+        Some(Value::Array(list)) => parts(&place, role, list, also),
+        None | Some(Value::Null) if role == "assistant" && said_otherwise => Ok(()),
+        None => Err(ApiError::missing(&place)),
+        Some(other) => Err(ApiError::wrong_type(&place, "one of a string or array of objects", other)),
+    }
+}
+
+fn parts(place: &str, role: &str, list: &[Value], also: &[String]) -> Result<(), ApiError> {
+    if list.is_empty() {
+        return Err(ApiError::bad(format!("Invalid '{place}': empty array.")).param(place).code("empty_array"));
+    }
+    let supported: &[&str] = match role {
+        "user" => &["text", "image_url", "input_audio", "file"],
+        "assistant" => &["text", "refusal"],
+        _ => &["text"],
+    };
+    for (at, part) in list.iter().enumerate() {
+        let place = format!("{place}[{at}]");
+        let Value::Object(part) = part else {
+            return Err(ApiError::wrong_type(&place, "an object", part));
+        };
+        let kind = part.get("type").and_then(Value::as_str).ok_or_else(|| ApiError::missing(&format!("{place}.type")))?;
+        if !supported.contains(&kind) {
+            return Err(ApiError::wrong_value(&format!("{place}.type"), kind, supported));
+        }
+        let field = PARTS.iter().find(|(name, _)| *name == kind).map_or(kind, |(_, field)| field);
+        let Some(value) = part.get(field) else {
+            return Err(ApiError::missing(&format!("{place}.{field}")));
+        };
+        let textual = matches!(kind, "text" | "refusal");
+        if textual && !value.is_string() {
+            return Err(ApiError::wrong_type(&format!("{place}.{field}"), "a string", value));
+        }
+        if !textual && !value.is_object() {
+            return Err(ApiError::wrong_type(&format!("{place}.{field}"), "an object", value));
+        }
+        only(&place, part, &["type", field, "prompt_cache_breakpoint"], also)?;
+    }
+    Ok(())
+}
+
+fn tool_calls(place: &str, calls: &Value) -> Result<(), ApiError> {
+    let place = format!("{place}.tool_calls");
+    let Value::Array(calls) = calls else {
+        return Err(ApiError::wrong_type(&place, "an array of objects", calls));
+    };
+    for (at, call) in calls.iter().enumerate() {
+        let place = format!("{place}[{at}]");
+        if !call.get("id").is_some_and(Value::is_string) {
+            return Err(ApiError::missing(&format!("{place}.id")));
+        }
+        let inner = match call.get("type").and_then(Value::as_str) {
+            Some("function") => "arguments",
+            Some("custom") => "input",
+            Some(other) => return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"])),
+            None => return Err(ApiError::missing(&format!("{place}.type"))),
+        };
+        let kind = if inner == "input" { "custom" } else { "function" };
+        for field in ["name", inner] {
+            let path = format!("{place}.{kind}.{field}");
+            match call.get(kind).and_then(|call| call.get(field)) {
+                Some(Value::String(_)) => {}
+                Some(other) => return Err(ApiError::wrong_type(&path, "a string", other)),
+                None => return Err(ApiError::missing(&path)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each call must be answered right after it, and each answer must belong to a call.
+fn tool_answers(messages: &[Value]) -> Result<(), ApiError> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut in_turn = false;
+    for (at, message) in messages.iter().enumerate() {
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
+        if role == "tool" {
+            let id = message.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
+            let Some(found) = open.iter().position(|call| *call == id).filter(|_| in_turn) else {
+                return Err(ApiError::bad(
+                    "Invalid parameter: messages with role 'tool' must be a response to a preceding message with \
+                     'tool_calls'.",
+                )
+                .param(format!("messages.[{at}].role")));
+            };
+            open.swap_remove(found);
+            continue;
+        }
+        unanswered(&open, at)?;
+        open = message
+            .get("tool_calls")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|call| call.get("id").and_then(Value::as_str))
+            .collect();
+        in_turn = !open.is_empty();
+    }
+    unanswered(&open, messages.len())
+}
+
+fn unanswered(open: &[&str], at: usize) -> Result<(), ApiError> {
+    if open.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::bad(format!(
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each \
+         'tool_call_id'. The following tool_call_ids did not have response messages: {}",
+        open.join(", ")
+    ))
+    .param(format!("messages.[{at}].role")))
+}

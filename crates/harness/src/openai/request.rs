@@ -1,0 +1,344 @@
+//! Reads a request body as strictly as the real provider does.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::checks;
+use super::error::ApiError;
+use super::messages;
+use crate::emulator::{Kind, Model};
+
+/// A chat request that passed every check.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ChatRequest {
+    pub(crate) model: String,
+    pub(crate) reasons: bool,
+    pub(crate) messages: Vec<Value>,
+    pub(crate) tools: Vec<Value>,
+    pub(crate) tool_choice: Value,
+    pub(crate) response_format: Value,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    pub(crate) include_obfuscation: bool,
+    pub(crate) logprobs: bool,
+    pub(crate) choices: usize,
+    pub(crate) tokens_max: Option<u64>,
+    pub(crate) effort: Option<String>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) service_tier: String,
+    pub(crate) script: Option<String>,
+}
+
+/// The object's fields in order, with a key that came twice kept apart.
+struct Fields {
+    values: Map<String, Value>,
+    twice: Option<String>,
+}
+
+/// Parses the body as one JSON object without duplicate top-level keys.
+pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let unreadable = || {
+        ApiError::bad(
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP \
+             library correctly. The API expects a JSON payload, but what was sent was not valid JSON.)",
+        )
+    };
+    let text = std::str::from_utf8(body).map_err(|_| unreadable())?;
+    let fields: Fields = serde_json::from_str(text).map_err(|_| unreadable())?;
+    match fields.twice {
+        None => Ok(fields.values),
+        Some(key) => Err(ApiError::bad(format!("Duplicate request argument supplied: {key}"))
+            .param(key)
+            .code("duplicate_parameter")),
+    }
+}
+
+/// Checks a chat request against the served models; `also` names further accepted fields.
+pub(crate) fn chat(
+    fields: &Map<String, Value>,
+    models: &[Model],
+    also: &[String],
+) -> Result<ChatRequest, ApiError> {
+    let model = named_model(fields, models)?;
+    if model.kind == Kind::Embedding {
+        return Err(ApiError::new(
+            404,
+            "invalid_request_error",
+            "This is not a chat model and thus not supported in the v1/chat/completions endpoint.",
+        )
+        .param("model"));
+    }
+    if !fields.contains_key("messages") {
+        return Err(ApiError::missing("messages"));
+    }
+    checks::fields(fields, checks::CHAT, also)?;
+    messages::check(list(fields, "messages"), also)?;
+    reasoning(fields, model)?;
+    options(fields)?;
+    tools(fields)?;
+    metadata(fields)?;
+    Ok(read(fields, model))
+}
+
+/// Finds the served model that the request names.
+pub(crate) fn named_model<'a>(
+    fields: &Map<String, Value>,
+    models: &'a [Model],
+) -> Result<&'a Model, ApiError> {
+    match fields.get("model") {
+        None | Some(Value::Null) => Err(ApiError::bad("you must provide a model parameter")),
+        Some(Value::String(name)) => {
+            models.iter().find(|model| model.id == *name).ok_or_else(|| ApiError::model_not_found(name))
+        }
+        Some(other) => Err(ApiError::wrong_type("model", "a string", other)),
+    }
+}
+
+/// The script a request carries in its own fields: `user` that starts with `emu:`, or `metadata.emulate`.
+pub(crate) fn script(fields: &Map<String, Value>) -> Option<String> {
+    let user = fields.get("user").and_then(Value::as_str);
+    let metadata = fields.get("metadata").and_then(|metadata| metadata.get("emulate")).and_then(Value::as_str);
+    user.and_then(|user| user.strip_prefix("emu:")).or(metadata).map(str::to_owned)
+}
+
+pub(crate) fn flag(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).and_then(Value::as_bool).unwrap_or_default()
+}
+
+pub(crate) fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    fields.get(name).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn given(fields: &Map<String, Value>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| !value.is_null())
+}
+
+fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+    fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn reasoning(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
+    if model.kind != Kind::Reasoning {
+        return if given(fields, "reasoning_effort") {
+            Err(ApiError::unknown_argument("reasoning_effort"))
+        } else {
+            Ok(())
+        };
+    }
+    if given(fields, "max_tokens") {
+        return Err(ApiError::unsupported("max_tokens", " Use 'max_completion_tokens' instead."));
+    }
+    for name in ["stop", "logprobs", "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty"] {
+        if given(fields, name) && fields.get(name) != Some(&Value::Bool(false)) {
+            return Err(ApiError::unsupported(name, ""));
+        }
+    }
+    for name in ["temperature", "top_p"] {
+        let value = fields.get(name).and_then(Value::as_f64);
+        if let Some(value) = value.filter(|value| (value - 1.0).abs() > f64::EPSILON) {
+            return Err(ApiError::bad(format!(
+                "Unsupported value: '{name}' does not support {value} with this model. Only the default (1) value \
+                 is supported."
+            ))
+            .param(name)
+            .code("unsupported_value"));
+        }
+    }
+    Ok(())
+}
+
+fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    if given(fields, "max_tokens") && given(fields, "max_completion_tokens") {
+        return Err(ApiError::bad(
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
+        )
+        .param("max_completion_tokens")
+        .code("invalid_parameter_combination"));
+    }
+    if given(fields, "top_logprobs") && !flag(fields, "logprobs") {
+        return Err(ApiError::bad("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.")
+            .param("top_logprobs"));
+    }
+    if let Some(Value::Object(options)) = fields.get("stream_options") {
+        if !flag(fields, "stream") {
+            return Err(ApiError::bad("The 'stream_options' parameter is only allowed when 'stream' is enabled.")
+                .param("stream_options"));
+        }
+        checks::only("stream_options", options, &["include_usage", "include_obfuscation"], &[])?;
+        for (name, value) in options.iter().filter(|(_, value)| !value.is_null()) {
+            checks::shape(&format!("stream_options.{name}"), &checks::Shape::Flag, value)?;
+        }
+    }
+    if let Some(Value::Array(stops)) = fields.get("stop") {
+        if stops.len() > 4 {
+            return Err(ApiError::bad("Invalid 'stop': array too long. Expected an array with maximum length 4.")
+                .param("stop")
+                .code("array_above_max_length"));
+        }
+        for stop in stops {
+            checks::shape("stop", &checks::Shape::Text, stop)?;
+        }
+    }
+    response_format(fields)
+}
+
+fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let Some(Value::Object(format)) = fields.get("response_format") else { return Ok(()) };
+    match format.get("type").and_then(Value::as_str) {
+        None => Err(ApiError::missing("response_format.type")),
+        Some("text") => Ok(()),
+        Some("json_object") => {
+            let said = Value::Array(list(fields, "messages").to_vec()).to_string().to_lowercase();
+            if said.contains("json") {
+                return Ok(());
+            }
+            Err(ApiError::bad(
+                "'messages' must contain the word 'json' in some form, to use 'response_format' of type \
+                 'json_object'.",
+            )
+            .param("messages"))
+        }
+        Some("json_schema") => {
+            for field in ["name", "schema"] {
+                if format.get("json_schema").and_then(|schema| schema.get(field)).is_none() {
+                    return Err(ApiError::missing(&format!("response_format.json_schema.{field}")));
+                }
+            }
+            Ok(())
+        }
+        Some(other) => {
+            Err(ApiError::wrong_value("response_format.type", other, &["json_object", "json_schema", "text"]))
+        }
+    }
+}
+
+fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let tools = list(fields, "tools");
+    for name in ["tool_choice", "parallel_tool_calls"] {
+        if tools.is_empty() && given(fields, name) && fields.get(name) != Some(&Value::from("none")) {
+            return Err(
+                ApiError::bad(format!("'{name}' is only allowed when 'tools' are specified.")).param(name)
+            );
+        }
+    }
+    if given(fields, "tools") && tools.is_empty() {
+        return Err(ApiError::bad("Invalid 'tools': empty array. Expected an array with minimum length 1.")
+            .param("tools")
+            .code("empty_array"));
+    }
+    for (at, tool) in tools.iter().enumerate() {
+        tool_named(&format!("tools[{at}]"), tool)?;
+    }
+    match fields.get("tool_choice") {
+        Some(Value::String(choice)) if !["none", "auto", "required"].contains(&choice.as_str()) => {
+            Err(ApiError::wrong_value("tool_choice", choice, &["none", "auto", "required"]))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn tool_named(place: &str, tool: &Value) -> Result<(), ApiError> {
+    let kind = match tool.get("type").and_then(Value::as_str) {
+        None => return Err(ApiError::missing(&format!("{place}.type"))),
+        Some(kind @ ("function" | "custom")) => kind,
+        Some(other) => {
+            return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"]));
+        }
+    };
+    let path = format!("{place}.{kind}.name");
+    let name = tool.get(kind).and_then(|inner| inner.get("name")).and_then(Value::as_str);
+    let name = name.ok_or_else(|| ApiError::missing(&path))?;
+    let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+        return Err(ApiError::bad(format!(
+            "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern \
+             '^[a-zA-Z0-9_-]+$'."
+        ))
+        .param(path)
+        .code("invalid_value"));
+    }
+    Ok(())
+}
+
+fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let Some(Value::Object(metadata)) = fields.get("metadata") else { return Ok(()) };
+    if metadata.len() > 16 {
+        return Err(ApiError::bad("Invalid 'metadata': too many properties. Expected at most 16 properties.")
+            .param("metadata")
+            .code("object_above_max_properties"));
+    }
+    for (key, value) in metadata {
+        let place = format!("metadata.{key}");
+        match value {
+            Value::String(text) if text.len() <= 512 && key.len() <= 64 => {}
+            Value::String(_) => {
+                return Err(ApiError::bad(format!("Invalid '{place}': string too long."))
+                    .param(place)
+                    .code("string_above_max_length"));
+            }
+            other => return Err(ApiError::wrong_type(&place, "a string", other)),
+        }
+    }
+    Ok(())
+}
+
+fn read(fields: &Map<String, Value>, model: &Model) -> ChatRequest {
+    let number = |name: &str| fields.get(name).and_then(Value::as_u64);
+    let option = |name: &str| {
+        fields.get("stream_options").and_then(|options| options.get(name)).and_then(Value::as_bool).unwrap_or_default()
+    };
+    let stop = match fields.get("stop") {
+        Some(Value::String(stop)) => vec![stop.clone()],
+        _ => list(fields, "stop").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    };
+    let tier = text(fields, "service_tier").filter(|tier| tier != "auto");
+    ChatRequest {
+        model: model.id.clone(),
+        reasons: model.kind == Kind::Reasoning,
+        messages: list(fields, "messages").to_vec(),
+        tools: list(fields, "tools").to_vec(),
+        tool_choice: fields.get("tool_choice").cloned().unwrap_or_default(),
+        response_format: fields.get("response_format").cloned().unwrap_or_default(),
+        stream: flag(fields, "stream"),
+        include_usage: option("include_usage"),
+        include_obfuscation: option("include_obfuscation"),
+        logprobs: flag(fields, "logprobs"),
+        choices: number("n").and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
+        tokens_max: number("max_completion_tokens").or_else(|| number("max_tokens")),
+        effort: text(fields, "reasoning_effort"),
+        stop,
+        service_tier: tier.unwrap_or_else(|| "default".to_owned()),
+        script: script(fields),
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields { values: Map::new(), twice: None };
+        while let Some(key) = access.next_key::<String>()? {
+            let raw: &RawValue = access.next_value()?;
+            let value: Value = serde_json::from_str(raw.get()).map_err(serde::de::Error::custom)?;
+            if fields.values.insert(key.clone(), value).is_some() {
+                fields.twice = Some(key);
+            }
+        }
+        Ok(fields)
+    }
+}

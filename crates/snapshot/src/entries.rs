@@ -1,0 +1,145 @@
+//! The parts of a snapshot: keys, projects, credentials, accounts, nodes and routes as the rooms read them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::{
+    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, WorkspaceId,
+    secret::Sealed,
+};
+
+/// What a key may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes {
+    pub inference: bool,
+    pub read: bool,
+    pub admin: bool,
+    /// May manage the operator's own things: managed accounts and workspaces.
+    pub operator: bool,
+}
+
+/// An address block of an allowlist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IpNet {
+    pub address: IpAddr,
+    pub prefix_bits: u8,
+}
+
+/// An API key, without the key: the index finds it by its keyed hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    pub id: KeyId,
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub environment: Arc<str>,
+    pub scopes: Scopes,
+    pub expires_unix_ms: Option<u64>,
+    pub revoked: bool,
+    /// Empty allows every address.
+    pub ip_allowlist: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectEntry {
+    pub id: ProjectId,
+    pub workspace: WorkspaceId,
+    pub name: Arc<str>,
+    pub environment: Arc<str>,
+}
+
+/// What is known of a credential from verification and from its owner. Live trouble (rate limits, breakers) is on
+/// the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialState {
+    Active,
+    /// The provider refused it when it was last verified.
+    Invalid,
+    /// Switched off by its owner.
+    Disabled,
+    Revoked,
+}
+
+/// A sealed BYOK credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialEntry {
+    pub id: CredentialId,
+    pub workspace: WorkspaceId,
+    /// A catalogue provider's slug, or a slug of the workspace's own for a custom compatible server.
+    pub provider: Arc<str>,
+    pub display_name: Arc<str>,
+    /// The provider's own address where `None`.
+    pub base_url: Option<Arc<str>>,
+    pub region: Option<Arc<str>>,
+    pub sealed: Arc<Sealed>,
+    pub state: CredentialState,
+    pub expires_unix_ms: Option<u64>,
+    /// Serves only this project or environment where set.
+    pub project: Option<ProjectId>,
+    pub environment: Option<Arc<str>>,
+    /// The customer's own prices by model name (`publisher/model` or the seller's own name).
+    pub pricing: Arc<Vec<(String, Rates)>>,
+    pub created_unix_ms: u64,
+}
+
+/// One of the operator's pooled accounts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountEntry {
+    pub id: AccountId,
+    pub provider: Arc<str>,
+    pub display_name: Arc<str>,
+    pub base_url: Option<Arc<str>>,
+    pub region: Option<Arc<str>>,
+    pub sealed: Arc<Sealed>,
+    pub disabled: bool,
+    /// Serves only these models (`publisher/model` or the seller's own name); `None` serves all of its offers.
+    pub models: Option<Arc<Vec<String>>>,
+    pub weight: u32,
+    pub markup_bps: u32,
+    /// The operator allows models without a known price on this account.
+    pub allow_unpriced: bool,
+    pub created_unix_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    Ready,
+    /// Takes no new requests; running ones finish.
+    Draining,
+    /// Did not answer when it was last asked.
+    Unreachable,
+}
+
+/// A runtime on the customer's own hardware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeEntry {
+    pub id: NodeId,
+    pub workspace: WorkspaceId,
+    pub name: Arc<str>,
+    pub base_url: Arc<str>,
+    /// `None` where the node asks for no key.
+    pub sealed: Option<Arc<Sealed>>,
+    pub state: NodeState,
+    /// Declared by its owner, else what the node listed last.
+    pub models: Arc<Vec<String>>,
+    pub labels: Arc<Vec<String>>,
+    pub created_unix_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteEntry {
+    pub id: RouteId,
+    pub spec: RouteSpec,
+}
+
+/// One workspace whole: a request never sees half of a change to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceEntry {
+    pub id: WorkspaceId,
+    pub name: Arc<str>,
+    pub projects: Vec<Arc<ProjectEntry>>,
+    /// Oldest first.
+    pub credentials: Vec<Arc<CredentialEntry>>,
+    /// Oldest first.
+    pub nodes: Vec<Arc<NodeEntry>>,
+    pub routes: Vec<Arc<RouteEntry>>,
+}

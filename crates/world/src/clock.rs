@@ -1,0 +1,78 @@
+//! Two clocks: the wall's, for what people read, and a monotonic one, for every duration and limit.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Time as an argument.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970. It may jump; never subtract two of these to get a duration.
+    fn unix_ms(&self) -> u64;
+    /// Microseconds since some fixed moment; never goes back.
+    fn monotonic_us(&self) -> u64;
+}
+
+/// The machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    #[must_use]
+    pub fn new() -> Self {
+        Self { origin: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn unix_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A clock that moves only when told.
+#[derive(Debug)]
+pub struct ManualClock {
+    unix_ms: AtomicU64,
+    monotonic_us: AtomicU64,
+}
+
+impl ManualClock {
+    #[must_use]
+    pub fn at(unix_ms: u64) -> Self {
+        Self { unix_ms: AtomicU64::new(unix_ms), monotonic_us: AtomicU64::new(0) }
+    }
+
+    /// Time passes on both clocks.
+    pub fn advance_us(&self, us: u64) {
+        let now = self.monotonic_us.fetch_add(us, Ordering::SeqCst);
+        let ms = (now + us) / 1_000 - now / 1_000;
+        self.unix_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// The wall clock is set, the monotonic one goes on: what NTP or an administrator does.
+    pub fn set_unix_ms(&self, unix_ms: u64) {
+        self.unix_ms.store(unix_ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn unix_ms(&self) -> u64 {
+        self.unix_ms.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_us(&self) -> u64 {
+        self.monotonic_us.load(Ordering::SeqCst)
+    }
+}

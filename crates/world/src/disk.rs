@@ -1,0 +1,116 @@
+//! Files as the journal needs them: positioned reads and writes, sync, rename; blocking and small.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// One open file. Positioned, so that a reader and the writer share it without a cursor.
+pub trait DiskFile: Send + Sync {
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// As the disk says; how much was written is then unknown.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Reads up to `bytes.len()`; fewer only at the end of the file.
+    ///
+    /// # Errors
+    /// As the disk says.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns once what was written is on the medium.
+    ///
+    /// # Errors
+    /// As the disk says; what was written before may be lost.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// # Errors
+    /// As the disk says.
+    fn len(&self) -> io::Result<u64>;
+}
+
+/// A file system, as far as we use one.
+pub trait Disk: Send + Sync {
+    /// # Errors
+    /// As the disk says.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens for reading and writing; creates when absent.
+    ///
+    /// # Errors
+    /// As the disk says.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// The files of a directory, sorted by name.
+    ///
+    /// # Errors
+    /// As the disk says.
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// # Errors
+    /// As the disk says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// # Errors
+    /// As the disk says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The operating system's files.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemDisk;
+
+struct SystemFile(fs::File);
+
+impl DiskFile for SystemFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.0.read_at(rest, offset + done as u64) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|m| m.len())
+    }
+}
+
+impl Disk for SystemDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        Ok(Box::new(SystemFile(file)))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut paths = fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}

@@ -1,0 +1,34 @@
+//! One thing a check found: where, what, and how to put it right.
+
+use std::fmt;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    pub path: String,
+    pub line: usize,
+    pub what: String,
+    pub fix: String,
+}
+
+impl Finding {
+    pub fn new(path: &str, line: usize, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, what: what.into(), fix: fix.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}: {}\n    fix: {}", self.path, self.line, self.what, self.fix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Finding;
+
+    #[test]
+    fn shows_where_what_and_how() {
+        let finding = Finding::new("a/b.rs", 3, "too long", "split it");
+        assert_eq!(finding.to_string(), "a/b.rs:3: too long\n    fix: split it");
+    }
+}

@@ -1,0 +1,59 @@
+//! The repository's own checks: `cargo xtask tidy`, `licences` and `duplicates`.
+
+mod duplicates;
+mod finding;
+mod graph;
+mod licences;
+mod source;
+mod spdx;
+mod tidy;
+mod tree;
+
+use std::process::ExitCode;
+
+use finding::Finding;
+
+const USAGE: &str = "usage: cargo xtask <check>
+
+  tidy        import table, names, file heads, sizes, test habits, migrations
+  licences    licence of every package against the allow-list, and banned packages
+  duplicates  packages that the binary holds in more than one version";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["tidy"] => tidy::check(&tree::root()),
+        ["licences"] => licences::check(&tree::root()),
+        ["duplicates"] => duplicates::check(&tree::root()),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    report(outcome)
+}
+
+fn report(outcome: anyhow::Result<(Vec<Finding>, String)>) -> ExitCode {
+    match outcome {
+        Ok((findings, summary)) if findings.is_empty() => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Ok((findings, summary)) => {
+            for finding in &findings {
+                println!("{finding}");
+            }
+            println!("{} finding(s); {summary}", findings.len());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask tidy`: the rules of the house that a reading of the tree can hold.
+
+mod habits;
+mod imports;
+mod layout;
+mod names;
+mod shape;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::finding::Finding;
+use crate::graph::Graph;
+use crate::source::{self, SourceFile};
+use crate::tree;
+
+/// Everything that does not follow the rules, sorted by place, and a sentence on what was looked at.
+pub fn check(root: &Path) -> Result<(Vec<Finding>, String)> {
+    let sources = sources(root)?;
+    let graph = Graph::load(root)?;
+    let mut findings = imports::check(&graph, &tree::read_table(root, "xtask/imports.toml")?);
+    let names = tree::read_table(root, "xtask/names.toml")?;
+    let habits: habits::Table = tree::read_table(root, "xtask/habits.toml")?;
+    for source in &sources {
+        findings.extend(names::check(source, &names));
+        findings.extend(shape::check(source));
+        findings.extend(habits::check(source, &habits));
+    }
+    findings.extend(scripts(root, &habits)?);
+    findings.extend(layout::check(root, &graph)?);
+    findings.sort();
+    findings.dedup();
+    let summary = format!("tidy: {} files, {} crates", sources.len(), graph.members().count());
+    Ok((findings, summary))
+}
+
+fn sources(root: &Path) -> Result<Vec<SourceFile>> {
+    let mut sources = Vec::new();
+    for path in tree::files(root, |name| name.ends_with(".rs"))? {
+        let raw = tree::read(root, &path)?;
+        sources.push(SourceFile::new(&path, &raw));
+    }
+    source::mark_test_modules(&mut sources);
+    Ok(sources)
+}
+
+fn scripts(root: &Path, habits: &habits::Table) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for path in tree::files(root, |name| name.ends_with(".sh") || name.ends_with(".sql"))? {
+        findings.extend(habits::unfinished(&path, &tree::read(root, &path)?, habits));
+    }
+    Ok(findings)
+}

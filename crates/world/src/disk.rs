@@ -28,6 +28,12 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// As the disk says.
     fn len(&self) -> io::Result<u64>;
+
+    /// # Errors
+    /// As the disk says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
 }
 
 /// A file system, as far as we use one.

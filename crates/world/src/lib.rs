@@ -2,12 +2,16 @@
 
 pub mod clock;
 pub mod disk;
+#[cfg(feature = "faults")]
+pub mod fault_disk;
 pub mod random;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, SystemDisk};
+#[cfg(feature = "faults")]
+pub use fault_disk::{DiskFault, FaultDisk};
 pub use random::{Random, SeededRandom, SystemRandom};
 
 /// What a part of the system needs of the outside, handed to it by whoever composes it.
@@ -22,7 +26,11 @@ impl World {
     /// The real one.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), random: Arc::new(SystemRandom), disk: Arc::new(SystemDisk) }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+            disk: Arc::new(SystemDisk),
+        }
     }
 
     /// The ten random bytes of an id.

@@ -1,1 +1,176 @@
-//! decode.
+//! The first room: bytes become a call, or a fault that says what is wrong with them.
+
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
+mod hints;
+
+use bytes::Bytes;
+use dialects::chat::{self, ChatRequest};
+use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+pub use hints::read_tag;
+
+/// A request as it arrived, its body read whole.
+#[derive(Debug)]
+pub struct Inbound {
+    pub trace: TraceId,
+    pub dialect: Dialect,
+    pub operation: Operation,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Of the monotonic clock, when its first byte came.
+    pub received_us: u64,
+    pub received_unix_ms: u64,
+}
+
+/// A request that makes sense. Only `decode` makes one.
+#[derive(Debug)]
+pub struct Call {
+    trace: TraceId,
+    dialect: Dialect,
+    operation: Operation,
+    chat: ChatRequest,
+    body: Bytes,
+    tag: Option<String>,
+    received_us: u64,
+    received_unix_ms: u64,
+    decoded_us: u64,
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// What is wrong with it, where, and how to mend it; never anything about who sent it.
+pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
+    check_content_type(&inbound.headers)?;
+    let chat = chat::decode_request(&inbound.body)?;
+    Ok(Call {
+        trace: inbound.trace,
+        dialect: inbound.dialect,
+        operation: inbound.operation,
+        chat,
+        body: inbound.body,
+        tag: hints::tag(&inbound.headers),
+        received_us: inbound.received_us,
+        received_unix_ms: inbound.received_unix_ms,
+        decoded_us: now_us,
+    })
+}
+
+impl Call {
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    #[must_use]
+    pub fn chat(&self) -> &ChatRequest {
+        &self.chat
+    }
+
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The request's tag, from `Agent-Hints`.
+    #[must_use]
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    #[must_use]
+    pub fn received_us(&self) -> u64 {
+        self.received_us
+    }
+
+    #[must_use]
+    pub fn received_unix_ms(&self) -> u64 {
+        self.received_unix_ms
+    }
+
+    #[must_use]
+    pub fn decoded_us(&self) -> u64 {
+        self.decoded_us
+    }
+}
+
+/// A body without a type is taken for what the path takes; one with another type was meant otherwise.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let json = essence.eq_ignore_ascii_case(b"application/json")
+        || essence.len() > 5
+            && essence.get(essence.len() - 5..).is_some_and(|end| end.eq_ignore_ascii_case(b"+json"));
+    if json {
+        return Ok(());
+    }
+    let shown: String =
+        String::from_utf8_lossy(essence).chars().filter(|c| !c.is_control()).take(64).collect();
+    let message = format!("This path takes application/json, and the body came as \"{shown}\".");
+    let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
+    Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inbound(content_type: Option<&'static str>, body: &'static str) -> Inbound {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = content_type {
+            headers.insert(CONTENT_TYPE, value.parse().expect("a value"));
+        }
+        Inbound {
+            trace: TraceId::new(1, [0; 10]),
+            dialect: Dialect::Chat,
+            operation: Operation::Chat,
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            received_us: 5,
+            received_unix_ms: 7,
+        }
+    }
+
+    const BODY: &str = r#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
+
+    #[test]
+    fn a_call_keeps_what_came() {
+        let call = decode(inbound(Some("application/json; charset=utf-8"), BODY), 9).expect("a valid call");
+        assert_eq!((call.received_us(), call.received_unix_ms(), call.decoded_us()), (5, 7, 9));
+        assert_eq!(call.chat().model, "m");
+        assert_eq!(call.body(), BODY);
+        assert_eq!(call.tag(), None);
+    }
+
+    #[test]
+    fn json_and_silence_pass_and_every_other_type_is_415() {
+        for accepted in
+            [None, Some("application/json"), Some("Application/JSON"), Some("application/vnd.x+json")]
+        {
+            assert!(decode(inbound(accepted, BODY), 0).is_ok(), "{accepted:?}");
+        }
+        for refused in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "",
+            "+json",
+        ] {
+            let fault = decode(inbound(Some(refused), BODY), 0).expect_err("another type");
+            assert_eq!(fault.class, FaultClass::MediaType, "{refused}");
+        }
+    }
+}

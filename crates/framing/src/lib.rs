@@ -1,1 +1,3 @@
-//! framing.
+//! How streams are cut into frames on the wire: incremental, bounded, pure.
+
+pub mod sse;

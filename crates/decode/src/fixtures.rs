@@ -1,0 +1,33 @@
+//! Calls without a wire, for the tests of later rooms.
+
+use bytes::Bytes;
+use dialects::chat;
+use domain::{Dialect, Fault, Operation, TraceId};
+use http::HeaderMap;
+
+use crate::{Call, Inbound, decode};
+
+/// A chat call of one short message to `model`.
+///
+/// # Errors
+/// The model's name can't be one.
+pub fn chat_call(trace: TraceId, model: &str, stream: bool) -> Result<Call, Box<Fault>> {
+    body_call(trace, chat::encode_request(model, &[("user", "Hello")], None, stream, &[]))
+}
+
+/// A chat call with a body of the test's own.
+///
+/// # Errors
+/// As `decode`.
+pub fn body_call(trace: TraceId, body: Bytes) -> Result<Call, Box<Fault>> {
+    let inbound = Inbound {
+        trace,
+        dialect: Dialect::Chat,
+        operation: Operation::Chat,
+        headers: HeaderMap::new(),
+        body,
+        received_us: 0,
+        received_unix_ms: 0,
+    };
+    decode(inbound, 0)
+}

@@ -1,0 +1,99 @@
+//! Reads a buffered answer.
+
+use bytes::Bytes;
+use domain::Usage;
+
+use super::chunk::Reading;
+use super::scanner::{StreamFault, begins_stream, skip_lead};
+use crate::json::{Cursor, JsonError, Kind, Value};
+
+/// What the books need of a buffered answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AnswerFacts {
+    /// What the upstream reported; `None` where the caller must estimate.
+    pub usage: Option<Usage>,
+    /// Decoded text and tool bytes.
+    pub content_bytes: u64,
+}
+
+/// Reads a body that came with status 200.
+///
+/// # Errors
+/// It is no completion: an error in a 200, HTML, nothing at all, or JSON cut short.
+pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
+    let text = skip_lead(body);
+    match text.first() {
+        None => return Err(StreamFault::Broken("empty")),
+        Some(b'<') => return Err(StreamFault::Broken("html")),
+        Some(_) if begins_stream(text) == Some(true) => {
+            return Err(StreamFault::Broken("stream_for_answer"));
+        }
+        Some(_) => {}
+    }
+    let mut reading = Reading::default();
+    let answer = reading.read(text, &mut Vec::new())?;
+    if !answer.has_choices {
+        return Err(StreamFault::Broken("not_a_completion"));
+    }
+    Ok(AnswerFacts { usage: reading.usage(), content_bytes: reading.content_bytes })
+}
+
+/// The whole text of the first choice; `None` where the body is no completion or says no text.
+#[must_use]
+pub fn answer_text(body: &Bytes) -> Option<String> {
+    read_text(body).ok().flatten()
+}
+
+fn read_text(body: &[u8]) -> Result<Option<String>, JsonError> {
+    let mut text = None;
+    Cursor::new(body)?.object(|cursor, member| {
+        if !member.key.is("choices") || cursor.kind()? != Kind::Array {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.array(|cursor, index| {
+            if index > 0 || cursor.kind()? != Kind::Object {
+                return cursor.skip().map(|_| ());
+            }
+            cursor.object(|cursor, member| {
+                if !member.key.is("message") || cursor.kind()? != Kind::Object {
+                    return cursor.skip().map(|_| ());
+                }
+                read_message(cursor, &mut text)
+            })?;
+            Ok(())
+        })?;
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(text)
+}
+
+fn read_message(cursor: &mut Cursor<'_>, text: &mut Option<String>) -> Result<(), JsonError> {
+    cursor.object(|cursor, member| {
+        if !member.key.is("content") {
+            return cursor.skip().map(|_| ());
+        }
+        if cursor.kind()? == Kind::Array {
+            let mut joined = String::new();
+            cursor.array(|cursor, _| read_part(cursor, &mut joined))?;
+            *text = Some(joined);
+        } else if let Value::String(content) = cursor.value()? {
+            *text = Some(content.decode().into_owned());
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn read_part(cursor: &mut Cursor<'_>, joined: &mut String) -> Result<(), JsonError> {
+    if cursor.kind()? != Kind::Object {
+        return cursor.skip().map(|_| ());
+    }
+    cursor.object(|cursor, member| {
+        match cursor.value()? {
+            Value::String(text) if member.key.is("text") => joined.push_str(&text.decode()),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Reads the JSON of one answer or of one chunk of a stream: what the books need, and what must be edited.
+
+use bytes::Bytes;
+use domain::Usage;
+
+use super::error::{class_of, read_error};
+use super::scanner::StreamFault;
+use super::splice::Edit;
+use super::usage::Registers;
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+/// A name that a server gives its model in an answer.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// What an answer has said so far, over all its chunks.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    registers: Registers,
+    /// Decoded text and tool bytes.
+    pub content_bytes: u64,
+    pub model: Option<String>,
+    /// Bit by choice: those that began, and those that have their finish reason.
+    began: u128,
+    ended: u128,
+    /// For servers that leave out the index of a tool call.
+    tool_calls: u64,
+    tool_id: Option<String>,
+}
+
+/// What one chunk is.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// It carries a part of the answer itself, more than a role.
+    pub content: bool,
+    /// It is there for its usage alone.
+    pub usage_only: bool,
+    /// It has a list of choices, empty or not.
+    pub has_choices: bool,
+    /// The member `usage` with the comma that goes with it.
+    pub usage_member: Option<Span>,
+}
+
+/// The place of `usage` among the members, to cut it out whole.
+#[derive(Debug, Default)]
+struct UsagePlace {
+    found: Option<Span>,
+    /// It is the first member, so the comma to cut is the one behind it.
+    leads: bool,
+    previous_end: usize,
+}
+
+impl Reading {
+    pub(super) fn usage(&self) -> Option<Usage> {
+        self.registers.usage(self.content_bytes)
+    }
+
+    /// Every choice that began has ended.
+    pub(super) fn finished(&self) -> bool {
+        self.began != 0 && self.began == self.ended
+    }
+
+    /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
+    /// `edits` what SDKs need and the server left out.
+    pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit>) -> Result<Chunk, StreamFault> {
+        let mut cursor = Cursor::new(json)?;
+        if cursor.kind()? != Kind::Object {
+            cursor.skip()?;
+            cursor.end()?;
+            return Err(StreamFault::Broken("not_an_object"));
+        }
+        let mut chunk = Chunk::default();
+        let mut choices = 0;
+        let mut failed = false;
+        let mut usage = false;
+        let mut place = UsagePlace::default();
+        cursor.object(|cursor, member| {
+            let key = member.key.span;
+            place.pass(key.start);
+            match &*member.key.decode() {
+                "choices" if cursor.kind()? == Kind::Array => {
+                    chunk.has_choices = true;
+                    cursor.array(|cursor, index| {
+                        choices += 1;
+                        self.read_choice(cursor, index, &mut chunk, edits)
+                    })?;
+                }
+                "usage" => {
+                    usage |= cursor.kind()? == Kind::Object;
+                    self.registers.read(cursor)?;
+                    place.mark(key, member.first, cursor.position());
+                }
+                "error" => failed |= cursor.value()?.is_something(json),
+                "object" => failed |= matches!(cursor.value()?, Value::String(text) if text.is("error")),
+                "model" => self.read_model(cursor)?,
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+            place.previous_end = cursor.position();
+            Ok::<(), JsonError>(())
+        })?;
+        cursor.end()?;
+        if failed {
+            return Err(upstream_error(json));
+        }
+        chunk.usage_only = usage && choices == 0;
+        chunk.usage_member = place.found;
+        Ok(chunk)
+    }
+
+    fn read_model(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        if let Value::String(text) = cursor.value()?
+            && self.model.is_none()
+            && !text.is_empty()
+        {
+            let mut model = text.decode().into_owned();
+            model.truncate(model.floor_char_boundary(MODEL_BYTES_MAX));
+            self.model = Some(model);
+        }
+        Ok(())
+    }
+
+    fn read_choice(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        place: usize,
+        chunk: &mut Chunk,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        let mut index = place as u64;
+        let mut ended = false;
+        cursor.object(|cursor, member| {
+            match &*member.key.decode() {
+                "index" => index = cursor.value()?.as_count().unwrap_or(index),
+                "delta" | "message" if cursor.kind()? == Kind::Object => {
+                    chunk.content |= self.read_delta(cursor, edits)?;
+                }
+                "text" => chunk.content |= self.read_text(cursor)?,
+                "finish_reason" => {
+                    ended = matches!(cursor.value()?, Value::String(reason) if !reason.is_empty());
+                }
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        // Choices past the bits share the last one; a request can't ask for so many.
+        let bit = 1_u128 << index.min(127);
+        self.began |= bit;
+        if ended {
+            self.ended |= bit;
+        }
+        Ok(())
+    }
+
+    /// Whether the delta holds any part of the answer. A member that we don't know is one.
+    fn read_delta(&mut self, cursor: &mut Cursor<'_>, edits: &mut Vec<Edit>) -> Result<bool, JsonError> {
+        let bytes = cursor.bytes();
+        let mut content = false;
+        // Servers that say their reasoning under both names mean it once.
+        let mut reasoning = 0;
+        cursor.object(|cursor, member| {
+            match &*member.key.decode() {
+                "role" => {
+                    cursor.skip()?;
+                }
+                "content" | "refusal" => content |= self.read_text(cursor)?,
+                "reasoning_content" | "reasoning" => {
+                    let value = cursor.value()?;
+                    content |= value.is_something(bytes);
+                    reasoning = reasoning.max(text_length(&value));
+                }
+                "tool_calls" if cursor.kind()? == Kind::Array => {
+                    cursor.array(|cursor, place| {
+                        content = true;
+                        self.read_tool_call(cursor, place, edits)
+                    })?;
+                }
+                _ => content |= cursor.value()?.is_something(bytes),
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        self.content_bytes += reasoning;
+        Ok(content)
+    }
+
+    fn read_text(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
+        let value = cursor.value()?;
+        self.content_bytes += text_length(&value);
+        Ok(value.is_something(cursor.bytes()))
+    }
+
+    fn read_tool_call(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        place: usize,
+        edits: &mut Vec<Edit>,
+    ) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        let open = cursor.position();
+        // An empty object has no call to lose.
+        let mut indexed = true;
+        let mut id = None;
+        let mut bytes = 0;
+        cursor.object(|cursor, member| {
+            if member.first {
+                indexed = false;
+            }
+            match &*member.key.decode() {
+                "index" => {
+                    indexed = true;
+                    cursor.skip()?;
+                }
+                "id" => {
+                    if let Value::String(text) = cursor.value()? {
+                        id = Some(text.decode().into_owned()).filter(|id| !id.is_empty());
+                    }
+                }
+                "function" | "custom" if cursor.kind()? == Kind::Object => bytes += read_function(cursor)?,
+                _ => {
+                    cursor.skip()?;
+                }
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        self.content_bytes += bytes;
+        if !indexed {
+            let index = self.tool_index(place, id);
+            edits.push(Edit::insert(open + 1, Bytes::from(format!("\"index\":{index},"))));
+        }
+        Ok(())
+    }
+
+    /// The index that the server left out, without which SDKs lose the call: a new id, or another place in
+    /// the list, is another call.
+    fn tool_index(&mut self, place: usize, id: Option<String>) -> u64 {
+        let another = match &id {
+            Some(id) => self.tool_id.as_ref() != Some(id),
+            None => self.tool_calls == 0 || place > 0,
+        };
+        if another {
+            self.tool_calls += 1;
+        }
+        if id.is_some() {
+            self.tool_id = id;
+        }
+        self.tool_calls.saturating_sub(1)
+    }
+}
+
+impl UsagePlace {
+    /// Called at each member's name: the comma behind a leading `usage` ends here.
+    fn pass(&mut self, key_start: usize) {
+        if let Some(span) = self.found.as_mut().filter(|_| self.leads) {
+            span.end = key_start;
+            self.leads = false;
+        }
+    }
+
+    fn mark(&mut self, key: Span, first: bool, end: usize) {
+        let start = if first { key.start } else { self.previous_end };
+        self.found = Some(Span::new(start, end));
+        self.leads = first;
+    }
+}
+
+/// The name and the arguments of a call. Arguments that are no string count as they are written.
+fn read_function(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+    let mut bytes = 0;
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "name" | "arguments" | "input" => bytes += text_length(&cursor.value()?),
+            _ => {
+                cursor.skip()?;
+            }
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(bytes)
+}
+
+fn text_length(value: &Value<'_>) -> u64 {
+    match value {
+        Value::String(text) => text.decoded_len() as u64,
+        Value::Array(span) | Value::Object(span) => span.len() as u64,
+        Value::Null | Value::Boolean(_) | Value::Number(_) => 0,
+    }
+}
+
+/// The fault that a body or an event with an error in it stands for.
+pub(super) fn upstream_error(json: &[u8]) -> StreamFault {
+    let mut report = read_error(json);
+    let class = class_of(None, &report);
+    // A refused key is not repeated to whoever sent the request.
+    if class == domain::FaultClass::UpstreamAuth {
+        report.message = None;
+    }
+    StreamFault::Upstream(report, class)
+}
+
+impl From<JsonError> for StreamFault {
+    fn from(error: JsonError) -> Self {
+        use crate::json::JsonFault;
+        Self::Broken(match error.fault {
+            JsonFault::Utf8 => "bad_utf8",
+            JsonFault::Truncated => "cut_json",
+            JsonFault::Depth | JsonFault::Keys => "oversized_json",
+            JsonFault::Syntax(_) | JsonFault::Control | JsonFault::Surrogate => "bad_json",
+        })
+    }
+}

@@ -1,0 +1,334 @@
+//! Errors of this grammar: written for our clients, read from upstreams in every shape they use.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::limits::UPSTREAM_MESSAGE_BYTES_MAX;
+use domain::{Fault, FaultClass, TraceId, UpstreamReport};
+use serde::Serialize;
+
+use crate::error::wait_sentence;
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+/// A stable word of a provider's, such as its error code; longer ones are no words.
+const WORD_BYTES_MAX: usize = 128;
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+/// The body of an error answer. The message ends with the fix and the request id, since SDKs show no more.
+pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
+    Bytes::from(encode(fault, trace))
+}
+
+/// The error as the last event of a stream. The caller closes after it without `[DONE]`.
+#[must_use]
+pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
+    let body = encode(fault, trace);
+    let mut event = Vec::with_capacity(body.len() + 8);
+    event.extend_from_slice(b"data: ");
+    event.extend_from_slice(&body);
+    event.extend_from_slice(b"\n\n");
+    Bytes::from(event)
+}
+
+fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
+    let mut message = format!("{}{}", fault.message, wait_sentence(fault));
+    if let Some(fix) = &fault.fix {
+        message.push(' ');
+        message.push_str(fix);
+    }
+    message.push_str(&format!(" (request id: {trace})"));
+    // Where the request itself is at fault, what the provider calls it is what programs match on.
+    let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
+    let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
+    let body = Body {
+        message: &message,
+        r#type: said(|report| report.kind.as_deref()).unwrap_or_else(|| kind(fault.class)),
+        param: said(|report| report.param.as_deref()).or(fault.param.as_deref()),
+        code: said(|report| report.code.as_deref()).unwrap_or(fault.code),
+    };
+    serde_json::to_vec(&Envelope { error: body }).unwrap_or_default()
+}
+
+const fn blames_request(class: FaultClass) -> bool {
+    matches!(
+        class,
+        FaultClass::BadRequest
+            | FaultClass::Unsupported
+            | FaultClass::ContextLength
+            | FaultClass::ContentPolicy
+    )
+}
+
+/// `error.type`, as the vendor's own API says it.
+const fn kind(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContextLength
+        | FaultClass::Unauthenticated
+        | FaultClass::NotFound
+        | FaultClass::MethodNotAllowed
+        | FaultClass::MediaType
+        | FaultClass::ClientTimeout
+        | FaultClass::Conflict
+        | FaultClass::Precondition
+        | FaultClass::UpstreamNotFound
+        | FaultClass::ContentPolicy
+        | FaultClass::Cancelled => "invalid_request_error",
+        FaultClass::Forbidden | FaultClass::UpstreamPermission => "permission_error",
+        FaultClass::UpstreamAuth => "upstream_error",
+        FaultClass::UpstreamQuota => "insufficient_quota",
+        FaultClass::RateLimit => "rate_limit_error",
+        FaultClass::Overloaded | FaultClass::Unavailable => "service_unavailable_error",
+        FaultClass::Timeout | FaultClass::Deadline => "timeout",
+        FaultClass::Upstream | FaultClass::StreamBroken | FaultClass::Internal => "server_error",
+    }
+}
+
+/// What an upstream's error body says: `{"error": {..}}`, `{"error": "text"}`, `{"detail": ..}`,
+/// `{"message": ..}`, each also as the one element of an array, or plain text. Pages of HTML say nothing.
+#[must_use]
+pub fn read_error(body: &[u8]) -> UpstreamReport {
+    let mut report = UpstreamReport::default();
+    let object = match find_object(body) {
+        Ok(Some(span)) => span.of(body),
+        Ok(None) | Err(_) => {
+            let text = String::from_utf8_lossy(
+                body.get(..body.len().min(4 * UPSTREAM_MESSAGE_BYTES_MAX)).unwrap_or_default(),
+            );
+            let text = text.trim();
+            if !text.is_empty() && !text.starts_with('<') {
+                report.message = Some(bounded(text, UPSTREAM_MESSAGE_BYTES_MAX));
+            }
+            return report;
+        }
+    };
+    // The span was validated above, so what follows can't fail.
+    if let Ok(mut cursor) = Cursor::new(object) {
+        let _ = read_object(&mut cursor, &mut report);
+    }
+    report
+}
+
+/// The object that the body is, or that its array begins with.
+fn find_object(body: &[u8]) -> Result<Option<Span>, JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    let found = match cursor.kind()? {
+        Kind::Object => Some(cursor.skip()?),
+        Kind::Array => {
+            let mut first = None;
+            cursor.array(|cursor, _| {
+                let kind = cursor.kind()?;
+                let span = cursor.skip()?;
+                if kind == Kind::Object && first.is_none() {
+                    first = Some(span);
+                }
+                Ok::<(), JsonError>(())
+            })?;
+            first
+        }
+        _ => None,
+    };
+    cursor.end()?;
+    Ok(found)
+}
+
+/// Reads an error's object; one inside of `error` counts before what stands beside it.
+fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(), JsonError> {
+    let bytes = cursor.bytes();
+    let mut inner = None;
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        let value = cursor.value()?;
+        match (&*name, value) {
+            ("error", Value::Object(span)) => inner = Some(span),
+            ("error", Value::Array(span)) | ("errors", Value::Array(span)) => {
+                inner = find_object(span.of(bytes))?.map(|found| offset(found, span.start));
+            }
+            ("error" | "message" | "detail", Value::String(text)) => {
+                report.message.get_or_insert_with(|| bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
+            }
+            ("detail", Value::Array(span) | Value::Object(span)) => {
+                let said = String::from_utf8_lossy(span.of(bytes));
+                report.message.get_or_insert_with(|| bounded(&said, UPSTREAM_MESSAGE_BYTES_MAX));
+            }
+            ("type", Value::String(text)) => report.kind = word(&text.decode()),
+            ("code", Value::String(text)) => report.code = word(&text.decode()),
+            ("code", Value::Number(text)) => report.code = word(text),
+            ("status", Value::String(text)) if report.code.is_none() => report.code = word(&text.decode()),
+            ("param", Value::String(text)) => report.param = word(&text.decode()),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    if let Some(span) = inner {
+        let outer = std::mem::take(report);
+        // An inner object may hold an `error` again; it is read flat, so nothing recurses further than this.
+        read_flat(span.of(bytes), report)?;
+        report.message = report.message.take().or(outer.message);
+        report.kind = report.kind.take().or(outer.kind);
+        report.code = report.code.take().or(outer.code);
+        report.param = report.param.take().or(outer.param);
+    }
+    Ok(())
+}
+
+fn read_flat(object: &[u8], report: &mut UpstreamReport) -> Result<(), JsonError> {
+    Cursor::new(object)?.object(|cursor, member| {
+        let name = member.key.decode();
+        match (&*name, cursor.value()?) {
+            ("message" | "detail" | "msg", Value::String(text)) => {
+                report.message = Some(bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
+            }
+            ("type", Value::String(text)) => report.kind = word(&text.decode()),
+            ("code", Value::String(text)) => report.code = word(&text.decode()),
+            ("code", Value::Number(text)) if report.code.is_none() => report.code = word(text),
+            ("status", Value::String(text)) if report.code.is_none() => report.code = word(&text.decode()),
+            ("param", Value::String(text)) => report.param = word(&text.decode()),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(())
+}
+
+fn offset(span: Span, by: usize) -> Span {
+    Span::new(span.start + by, span.end + by)
+}
+
+fn word(text: &str) -> Option<String> {
+    (!text.is_empty() && text.len() <= WORD_BYTES_MAX).then(|| bounded(text, WORD_BYTES_MAX))
+}
+
+/// Bounded, on one line, and without anything that looks like a key: servers like to repeat the key they
+/// refuse, and what they say is shown to whoever sent the request.
+fn bounded(text: &str, bytes_max: usize) -> String {
+    let text = text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default();
+    let mut clean = String::with_capacity(text.len());
+    for (index, part) in text.split(char::is_whitespace).enumerate() {
+        if index > 0 {
+            clean.push(' ');
+        }
+        clean.push_str(&redact(part));
+    }
+    clean.retain(|character| !character.is_control());
+    clean
+}
+
+fn redact(part: &str) -> Cow<'_, str> {
+    let bare = part.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+    let is_key = ["sk-", "sk_", "key-", "tg_live_", "tg_test_", "Bearer", "eyJ"]
+        .iter()
+        .any(|prefix| bare.starts_with(prefix) && bare.len() > prefix.len() + 4);
+    if is_key { Cow::Borrowed("[redacted]") } else { Cow::Borrowed(part) }
+}
+
+/// The class of an upstream's error from its status, where it has one, and what it says. What it says wins
+/// where it is more precise.
+#[must_use]
+pub fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
+    let status = status.or_else(|| report.code.as_deref().and_then(|code| code.parse().ok()));
+    let code = report.code.as_deref().unwrap_or_default();
+    let kind = report.kind.as_deref().unwrap_or_default();
+    let request_refused = !matches!(status, Some(429 | 500..));
+    if is_quota(code) || is_quota(kind) {
+        return FaultClass::UpstreamQuota;
+    }
+    if let Some(class) = class_of_code(code, request_refused) {
+        return class;
+    }
+    if request_refused && let Some(class) = report.message.as_deref().and_then(class_of_message) {
+        return class;
+    }
+    if let Some(class) = status.and_then(class_of_status) {
+        return class;
+    }
+    class_of_code(kind, true)
+        .or_else(|| class_of_kind(kind))
+        .or_else(|| class_of_kind(code))
+        .unwrap_or(FaultClass::Upstream)
+}
+
+fn is_quota(word: &str) -> bool {
+    matches!(
+        word,
+        "insufficient_quota"
+            | "credit_balance_exhausted"
+            | "billing_hard_limit_reached"
+            | "billing_not_active"
+            | "billing_error"
+    )
+}
+
+/// Words precise enough to win over the status; those of several vendors don't clash.
+fn class_of_code(word: &str, request_refused: bool) -> Option<FaultClass> {
+    Some(match word {
+        "context_length_exceeded" => FaultClass::ContextLength,
+        "content_filter" | "content_policy_violation" | "moderation_blocked" => FaultClass::ContentPolicy,
+        "invalid_api_key" => FaultClass::UpstreamAuth,
+        "model_not_found" if request_refused => FaultClass::UpstreamNotFound,
+        "unsupported_country_region_territory" => FaultClass::UpstreamPermission,
+        "rate_limit_exceeded" | "slow_down" => FaultClass::RateLimit,
+        "server_is_overloaded" | "model_overloaded" => FaultClass::Overloaded,
+        "unsupported_parameter" | "unsupported_value" if request_refused => FaultClass::Unsupported,
+        _ => return None,
+    })
+}
+
+/// Kinds of error, for events and bodies that have no status beside them.
+fn class_of_kind(kind: &str) -> Option<FaultClass> {
+    Some(match kind {
+        "authentication_error" | "AuthenticationError" => FaultClass::UpstreamAuth,
+        "permission_error" | "PermissionDeniedError" => FaultClass::UpstreamPermission,
+        "not_found_error" | "NotFoundError" => FaultClass::UpstreamNotFound,
+        "rate_limit_error" | "RateLimitError" => FaultClass::RateLimit,
+        "overloaded_error" | "service_unavailable_error" => FaultClass::Overloaded,
+        "timeout" | "timeout_error" | "upstream_timeout" => FaultClass::Timeout,
+        "invalid_request_error" | "BadRequestError" => FaultClass::BadRequest,
+        _ => return None,
+    })
+}
+
+/// What only the message tells, in the words of servers that send no code.
+fn class_of_message(message: &str) -> Option<FaultClass> {
+    let message = message.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["maximum context length", "context length exceeded", "prompt is too long", "input is too long"])
+    {
+        Some(FaultClass::ContextLength)
+    } else if says(&["incorrect api key", "invalid api key"]) {
+        Some(FaultClass::UpstreamAuth)
+    } else {
+        None
+    }
+}
+
+const fn class_of_status(status: u16) -> Option<FaultClass> {
+    Some(match status {
+        401 => FaultClass::UpstreamAuth,
+        402 => FaultClass::UpstreamQuota,
+        403 => FaultClass::UpstreamPermission,
+        404 => FaultClass::UpstreamNotFound,
+        408 | 504 | 524 => FaultClass::Timeout,
+        409 => FaultClass::Conflict,
+        429 => FaultClass::RateLimit,
+        503 | 529 => FaultClass::Overloaded,
+        400..500 => FaultClass::BadRequest,
+        // A redirect is never followed with a key in hand, so it is a failure like any other.
+        300..400 | 500..600 => FaultClass::Upstream,
+        _ => return None,
+    })
+}

@@ -1,0 +1,371 @@
+//! Reads a stream on its way to the client: whole events go on as they came, the books get their facts.
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use domain::{FaultClass, UpstreamReport, Usage};
+use framing::sse::{Data, EventSplitter, read_event};
+
+use super::chunk::{Reading, upstream_error};
+use super::convert;
+use super::encode::DONE;
+use super::splice::{Edit, join_small, splice};
+use crate::json::Span;
+
+/// What is known of a stream so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StreamFacts {
+    /// The latest that the upstream reported; `None` where the caller must estimate.
+    pub usage: Option<Usage>,
+    /// Some part of the answer itself, more than a role, was put out.
+    pub content_started: bool,
+    /// Decoded text and tool bytes seen.
+    pub content_bytes: u64,
+    /// Chunks seen; comments and `[DONE]` are none.
+    pub events: u64,
+    /// Every choice that began has its finish reason.
+    pub finished: bool,
+    /// `[DONE]` was put out: nothing follows.
+    pub done: bool,
+    pub response_model: Option<String>,
+}
+
+/// Why a stream, or a buffered answer, is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamFault {
+    /// The upstream said so in its body. The report's provider is left empty.
+    Upstream(UpstreamReport, FaultClass),
+    /// The bytes are not what was promised; the word says how.
+    Broken(&'static str),
+}
+
+/// Passes a stream on in whole events. What it holds is one unfinished event, bounded.
+///
+/// A byte order mark and blank lines before the first event are left out, since some SDKs lose that event
+/// otherwise, and so is everything after `[DONE]`. All else is the upstream's own bytes.
+#[derive(Debug, Default)]
+pub struct StreamScanner {
+    hide_usage: bool,
+    mode: Mode,
+    splitter: EventSplitter,
+    carry: BytesMut,
+    reading: Reading,
+    facts: StreamFacts,
+    /// Kept for its room.
+    edits: Vec<Edit>,
+    /// The event before went out with its own line end, so the rest of that end does too.
+    last_shown: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Too little has come to tell.
+    #[default]
+    Start,
+    Events,
+    /// One JSON document in the place of a stream: held whole, then turned into chunks.
+    Whole,
+}
+
+/// What the client gets of an event.
+enum Verdict {
+    Show,
+    Hide,
+    /// The event with the scanner's edits, which count from its first byte.
+    Edit,
+    Replace(Bytes),
+}
+
+impl StreamScanner {
+    #[must_use]
+    pub fn new(hide_usage: bool) -> Self {
+        Self { hide_usage, ..Self::default() }
+    }
+
+    /// Takes what the upstream sent and appends to `out` what the client gets.
+    ///
+    /// # Errors
+    /// The stream failed. What was whole before the fault is in `out`; nothing more may be pushed.
+    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Events => self.push_events(&chunk, out),
+            Mode::Whole => self.hold(&chunk, ANSWER_BYTES_MAX),
+            Mode::Start => self.start(chunk, out),
+        }
+    }
+
+    /// Takes the upstream's end.
+    ///
+    /// # Errors
+    /// The stream ended before its terminal state. What could still be put out is in `out`.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Start if self.carry.is_empty() => return Err(StreamFault::Broken("empty")),
+            Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
+            Mode::Whole => return self.finish_whole(out),
+            Mode::Events => self.finish_tail(out)?,
+        }
+        if self.facts.done {
+            return Ok(());
+        }
+        if !self.facts.finished {
+            return Err(StreamFault::Broken(if self.facts.events == 0 { "empty" } else { "ended_early" }));
+        }
+        self.facts.done = true;
+        out.push(Bytes::from_static(DONE));
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &StreamFacts {
+        &self.facts
+    }
+
+    fn start(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let begun = if self.carry.is_empty() {
+            chunk
+        } else {
+            self.carry.extend_from_slice(&chunk);
+            self.carry.split().freeze()
+        };
+        let text = skip_lead(&begun);
+        let lead = begun.len() - text.len();
+        match text.first() {
+            Some(b'{' | b'[') => {
+                self.mode = Mode::Whole;
+                self.hold(text, ANSWER_BYTES_MAX)
+            }
+            Some(b'<') => Err(StreamFault::Broken("html")),
+            _ => match begins_stream(text) {
+                Some(true) => {
+                    self.mode = Mode::Events;
+                    self.push_events(&begun.slice(lead..), out)
+                }
+                Some(false) => Err(StreamFault::Broken("not_a_stream")),
+                None => self.hold(text, EVENT_BYTES_MAX),
+            },
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
+        if self.carry.len() + bytes.len() > bytes_max {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        self.carry.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn push_events(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        let result = self.split(chunk, out);
+        join_small(out, first);
+        result
+    }
+
+    fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let mut at = 0;
+        if self.splitter.take_stray_line_feed(chunk) {
+            at = 1;
+            if self.last_shown {
+                out.push(chunk.slice(..at));
+            }
+        }
+        if !self.carry.is_empty() {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = self.splitter.find_end(rest) else { return self.hold(rest, EVENT_BYTES_MAX) };
+            self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX)?;
+            at += length;
+            let event = self.carry.split().freeze();
+            let verdict = self.read(&event)?;
+            self.put(&event, verdict, out);
+        }
+        // Events that go on as they are, side by side, are one slice.
+        let mut run = at;
+        let result = loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest, EVENT_BYTES_MAX) };
+            let verdict = match self.read(rest.get(..length).unwrap_or_default()) {
+                Ok(Verdict::Show) => {
+                    self.last_shown = true;
+                    at += length;
+                    continue;
+                }
+                Ok(verdict) => verdict,
+                Err(fault) => break Err(fault),
+            };
+            put_run(chunk, run, at, out);
+            self.put(&chunk.slice(at..at + length), verdict, out);
+            at += length;
+            run = at;
+        };
+        put_run(chunk, run, at, out);
+        result
+    }
+
+    fn put(&mut self, event: &Bytes, verdict: Verdict, out: &mut Vec<Bytes>) {
+        self.last_shown = matches!(verdict, Verdict::Show | Verdict::Edit);
+        match verdict {
+            Verdict::Show => out.push(event.clone()),
+            Verdict::Edit => splice(event, &mut self.edits, out),
+            Verdict::Replace(bytes) => out.push(bytes),
+            Verdict::Hide => {}
+        }
+    }
+
+    fn read(&mut self, event: &[u8]) -> Result<Verdict, StreamFault> {
+        let parsed = read_event(event);
+        let error = parsed.name == b"error";
+        match parsed.data {
+            Data::None if self.facts.done => Ok(Verdict::Hide),
+            Data::None => Ok(Verdict::Show),
+            Data::One(range) => {
+                let verdict = self.read_data(event.get(range.clone()).unwrap_or_default(), error)?;
+                for edit in &mut self.edits {
+                    edit.span = Span::new(edit.span.start + range.start, edit.span.end + range.start);
+                }
+                Ok(verdict)
+            }
+            Data::Many(ranges) => {
+                // Between two lines of one JSON text a space is as good as a line feed.
+                let lines = ranges.into_iter().map(|range| event.get(range).unwrap_or_default());
+                let joined = Bytes::from(lines.collect::<Vec<_>>().join(&b' '));
+                match self.read_data(&joined, error)? {
+                    Verdict::Edit => Ok(Verdict::Replace(self.rewrite(&joined))),
+                    verdict => Ok(verdict),
+                }
+            }
+        }
+    }
+
+    fn read_data(&mut self, json: &[u8], error: bool) -> Result<Verdict, StreamFault> {
+        self.edits.clear();
+        let text = json.trim_ascii();
+        if text.starts_with(b"[DONE]") {
+            return self.read_done(json);
+        }
+        if text.is_empty() {
+            return Ok(if self.facts.done { Verdict::Hide } else { Verdict::Show });
+        }
+        if self.facts.done {
+            self.read_late(json);
+            return Ok(Verdict::Hide);
+        }
+        if error {
+            return Err(upstream_error(json));
+        }
+        let chunk = self.reading.read(json, &mut self.edits)?;
+        self.facts.events += 1;
+        self.note();
+        if self.hide_usage && chunk.usage_only {
+            return Ok(Verdict::Hide);
+        }
+        self.facts.content_started |= chunk.content;
+        if let Some(span) = chunk.usage_member.filter(|_| self.hide_usage) {
+            self.edits.push(Edit::cut(span));
+        }
+        Ok(if self.edits.is_empty() { Verdict::Show } else { Verdict::Edit })
+    }
+
+    fn read_done(&mut self, json: &[u8]) -> Result<Verdict, StreamFault> {
+        if self.facts.done {
+            return Ok(Verdict::Hide);
+        }
+        if self.facts.events == 0 {
+            return Err(StreamFault::Broken("empty"));
+        }
+        self.facts.done = true;
+        // SDKs look for the word itself, so spaces and what follows it are left out.
+        Ok(if json == b"[DONE]" { Verdict::Show } else { Verdict::Replace(Bytes::from_static(DONE)) })
+    }
+
+    /// A chunk after `[DONE]`: the client never sees it, but usage in it is usage.
+    fn read_late(&mut self, json: &[u8]) {
+        let content_bytes = self.reading.content_bytes;
+        if self.reading.read(json, &mut self.edits).is_ok() {
+            self.reading.content_bytes = content_bytes;
+            self.facts.usage = self.reading.usage();
+        }
+        self.edits.clear();
+    }
+
+    fn note(&mut self) {
+        self.facts.content_bytes = self.reading.content_bytes;
+        self.facts.usage = self.reading.usage();
+        self.facts.finished = self.reading.finished();
+        if self.facts.response_model.is_none() {
+            self.facts.response_model.clone_from(&self.reading.model);
+        }
+    }
+
+    /// An event of one line from an edited one of several.
+    fn rewrite(&mut self, json: &Bytes) -> Bytes {
+        let mut pieces = vec![Bytes::from_static(b"data: ")];
+        splice(json, &mut self.edits, &mut pieces);
+        pieces.push(Bytes::from_static(b"\n\n"));
+        Bytes::from(pieces.concat())
+    }
+
+    /// The last event, where the upstream ended without the blank line that SDKs wait for.
+    fn finish_tail(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let event = self.carry.split().freeze();
+        if event.is_empty() || read_event(&event).data == Data::None {
+            return Ok(());
+        }
+        match self.read(&event) {
+            Ok(Verdict::Hide) => Ok(()),
+            Ok(verdict) => {
+                let whole = matches!(verdict, Verdict::Replace(_));
+                self.put(&event, verdict, out);
+                if !whole {
+                    // After a lone CR the first LF only completes the line's end.
+                    let ended = event.last() == Some(&b'\n');
+                    out.push(Bytes::from_static(if ended { b"\n" } else { b"\n\n" }));
+                }
+                Ok(())
+            }
+            // Cut inside an event after the answer's end: nothing of the answer is lost.
+            Err(StreamFault::Broken(_)) if self.facts.finished || self.facts.done => Ok(()),
+            Err(StreamFault::Broken(_)) => Err(StreamFault::Broken("ended_early")),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let body = self.carry.split().freeze();
+        self.edits.clear();
+        let answer = self.reading.read(&body, &mut self.edits)?;
+        if !answer.has_choices {
+            return Err(StreamFault::Broken("not_a_completion"));
+        }
+        let mut pieces = Vec::new();
+        splice(&body, &mut self.edits, &mut pieces);
+        let chunks = convert::into_stream(&pieces.concat(), !self.hide_usage)?;
+        self.note();
+        self.facts.events = 1;
+        self.facts.content_started = answer.content;
+        self.facts.finished = true;
+        self.facts.done = true;
+        out.push(Bytes::from(chunks));
+        Ok(())
+    }
+}
+
+fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
+    if from < to {
+        out.push(chunk.slice(from..to));
+    }
+}
+
+/// What follows a byte order mark and blank space.
+pub(super) fn skip_lead(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.trim_ascii_start();
+    bytes.strip_prefix(b"\xEF\xBB\xBF").map_or(bytes, <[u8]>::trim_ascii_start)
+}
+
+/// Whether a line of an event stream begins here; `None` when too little is there to tell.
+pub(super) fn begins_stream(text: &[u8]) -> Option<bool> {
+    const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
+    if STARTS.iter().any(|start| text.starts_with(start)) {
+        return Some(true);
+    }
+    if STARTS.iter().any(|start| start.starts_with(text)) { None } else { Some(false) }
+}

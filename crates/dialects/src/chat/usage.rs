@@ -1,0 +1,206 @@
+//! Usage as providers of this grammar report it, and the estimate where they don't.
+
+use domain::{Usage, UsageSource};
+
+use crate::json::{Cursor, JsonError, Kind};
+
+/// What byte-pair vocabularies of 100 000 to 200 000 entries take per token, over English prose and code.
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// What an exchange used, guessed from the bytes of its text. Marked as an estimate.
+#[must_use]
+pub fn estimate(prompt_bytes: u64, content_bytes: u64) -> Usage {
+    Usage {
+        input: prompt_bytes.div_ceil(BYTES_PER_TOKEN),
+        output: content_bytes.div_ceil(BYTES_PER_TOKEN),
+        source: UsageSource::Estimate,
+        ..Usage::default()
+    }
+}
+
+/// The provider's counters, each the latest that was said: reports are cumulative and never summed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Registers {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    cached: Option<u64>,
+    /// The names that servers use where the details say nothing.
+    cached_flat: Option<u64>,
+    cached_hit: Option<u64>,
+    written: Option<u64>,
+    reasoning: Option<u64>,
+    seen: bool,
+}
+
+impl Registers {
+    /// Reads a usage object; `null` and other values leave the registers as they are.
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        self.seen = true;
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "prompt_tokens" => latest(&mut self.prompt, cursor),
+            "completion_tokens" => latest(&mut self.completion, cursor),
+            "total_tokens" => latest(&mut self.total, cursor),
+            "cached_tokens" => latest(&mut self.cached_flat, cursor),
+            "prompt_cache_hit_tokens" => latest(&mut self.cached_hit, cursor),
+            "prompt_tokens_details" if cursor.kind()? == Kind::Object => self.read_prompt_details(cursor),
+            "completion_tokens_details" if cursor.kind()? == Kind::Object => {
+                cursor.object(|cursor, member| {
+                    if member.key.is("reasoning_tokens") {
+                        latest(&mut self.reasoning, cursor)
+                    } else {
+                        skip(cursor)
+                    }
+                })?;
+                Ok(())
+            }
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+
+    fn read_prompt_details(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "cached_tokens" => latest(&mut self.cached, cursor),
+            "cache_write_tokens" => latest(&mut self.written, cursor),
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+
+    /// The counts in disjoint classes. `None` where nothing was said, or where only zeros were said of an
+    /// answer that is not empty: that is no report, and the caller estimates.
+    pub(super) fn usage(&self, content_bytes: u64) -> Option<Usage> {
+        let prompt = self.prompt.unwrap_or(0);
+        let completion = self.completion.unwrap_or(0);
+        if !self.seen || (prompt == 0 && completion == 0 && content_bytes > 0) {
+            return None;
+        }
+        let cached = self.cached.or(self.cached_flat).or(self.cached_hit).unwrap_or(0);
+        let written = self.written.unwrap_or(0);
+        let reasoning = self.reasoning.unwrap_or(0);
+        // Some count reasoning beside the completion and not within it; their total tells.
+        let beside = reasoning > 0
+            && self.total == prompt.checked_add(completion).and_then(|sum| sum.checked_add(reasoning));
+        Some(Usage {
+            input: prompt.saturating_sub(cached).saturating_sub(written),
+            cached_read: cached,
+            cache_write: written,
+            cache_write_long: 0,
+            output: if beside { completion } else { completion.saturating_sub(reasoning) },
+            reasoning,
+            source: UsageSource::Provider,
+        })
+    }
+}
+
+/// A counter that is no whole number says nothing.
+fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    if let Some(count) = cursor.value()?.as_count() {
+        *register = Some(count);
+    }
+    Ok(())
+}
+
+fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    cursor.skip().map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(reports: &[&str], content_bytes: u64) -> Option<Usage> {
+        let mut registers = Registers::default();
+        for report in reports {
+            let mut cursor = Cursor::new(report.as_bytes()).expect("UTF-8");
+            registers.read(&mut cursor).expect("valid JSON");
+        }
+        registers.usage(content_bytes)
+    }
+
+    fn check(reports: &[&str], [input, cached_read, cache_write, output, reasoning]: [u64; 5]) {
+        let expected = Usage {
+            input,
+            cached_read,
+            cache_write,
+            output,
+            reasoning,
+            source: UsageSource::Provider,
+            ..Usage::default()
+        };
+        assert_eq!(read(reports, 1), Some(expected), "{reports:?}");
+    }
+
+    #[test]
+    fn every_spelling_of_the_counters() {
+        check(&[r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#], [10, 0, 0, 5, 0]);
+        check(
+            &[r#"{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{"cached_tokens":60,
+                "cache_write_tokens":10},"completion_tokens_details":{"reasoning_tokens":20}}"#],
+            [30, 60, 10, 30, 20],
+        );
+        check(&[r#"{"prompt_tokens":10,"cached_tokens":4,"completion_tokens":1}"#], [6, 4, 0, 1, 0]);
+        check(
+            &[r#"{"prompt_tokens":10,"prompt_cache_hit_tokens":4,"completion_tokens":1}"#],
+            [6, 4, 0, 1, 0],
+        );
+        check(
+            &[r#"{"prompt_tokens":10,"cached_tokens":9,"prompt_tokens_details":{"cached_tokens":4},
+                "completion_tokens":1}"#],
+            [6, 4, 0, 1, 0],
+        );
+        check(
+            &[r#"{"prompt_tokens":10,"prompt_tokens_details":null,"completion_tokens":1}"#],
+            [10, 0, 0, 1, 0],
+        );
+    }
+
+    #[test]
+    fn counts_never_fall_below_zero() {
+        check(
+            &[r#"{"prompt_tokens":5,"completion_tokens":1,"prompt_tokens_details":{"cached_tokens":9},
+                "completion_tokens_details":{"reasoning_tokens":3}}"#],
+            [0, 9, 0, 0, 3],
+        );
+    }
+
+    #[test]
+    fn reasoning_beside_the_completion_is_told_by_the_total() {
+        check(
+            &[r#"{"prompt_tokens":10120,"completion_tokens":1499,"total_tokens":14428,
+                "completion_tokens_details":{"reasoning_tokens":2809}}"#],
+            [10120, 0, 0, 1499, 2809],
+        );
+    }
+
+    #[test]
+    fn the_latest_report_wins_field_by_field() {
+        check(
+            &[
+                r#"{"prompt_tokens":7,"completion_tokens":1}"#,
+                "null",
+                r#"{"completion_tokens":3}"#,
+                r#"{"completion_tokens":"many"}"#,
+            ],
+            [7, 0, 0, 3, 0],
+        );
+    }
+
+    #[test]
+    fn nothing_or_zero_for_a_full_answer_is_no_report() {
+        assert_eq!(read(&["null"], 9), None);
+        assert_eq!(read(&[r#"{"prompt_tokens":0,"completion_tokens":0}"#], 9), None);
+        assert!(read(&[r#"{"prompt_tokens":0,"completion_tokens":0}"#], 0).is_some());
+    }
+
+    #[test]
+    fn an_estimate_is_marked() {
+        let usage = estimate(9, 4);
+        assert_eq!((usage.input, usage.output), (3, 1));
+        assert!(usage.is_estimated());
+    }
+}

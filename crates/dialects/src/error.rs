@@ -1,0 +1,91 @@
+//! Renders a fault for a client: status, headers and body in the client's own grammar.
+
+use bytes::Bytes;
+use domain::limits::RETRY_AFTER_SENT_MAX;
+use domain::{Dialect, Fault, FaultClass, TraceId};
+use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+
+use crate::{chat, problem, status};
+
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// A whole answer that says what went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorAnswer {
+    pub status: u16,
+    pub content_type: &'static str,
+    /// The request id's header is among them: insert these, so that none is doubled.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// The header in which the dialect's SDKs look for the request id.
+#[must_use]
+pub fn request_id_header(_dialect: Dialect) -> HeaderName {
+    HeaderName::from_static("x-request-id")
+}
+
+/// The answer for a fault. The text ends with what to do about it and the request id.
+#[must_use]
+pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAnswer {
+    let status = status(fault, dialect);
+    let (content_type, body) = match dialect {
+        Dialect::Chat => ("application/json", chat::error_body(fault, trace)),
+        Dialect::Run | Dialect::Native => (problem::CONTENT_TYPE, problem::body(fault, status, trace)),
+    };
+    ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
+}
+
+fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(4);
+    if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
+        headers.push((request_id_header(dialect), value));
+    }
+    if let Some(wait) = fault.retry_after_ms {
+        let sent = wait.min(sent_ms_max());
+        headers.push((RETRY_AFTER, HeaderValue::from(sent.div_ceil(1000))));
+        headers.push((RETRY_AFTER_MS, HeaderValue::from(sent)));
+    }
+    if let Some(retry) = should_retry(fault) {
+        headers.push((SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" })));
+    }
+    headers
+}
+
+/// What `x-should-retry` says. SDKs retry 408, 409, 429 and 5xx by themselves, so where that can't help
+/// they are told; a wait longer than we may send is one of these cases.
+fn should_retry(fault: &Fault) -> Option<bool> {
+    let hopeless = matches!(fault.class, FaultClass::UpstreamAuth | FaultClass::UpstreamQuota);
+    let too_long = fault.retry_after_ms.is_some_and(|wait| wait > sent_ms_max());
+    if hopeless || too_long { Some(false) } else { fault.should_retry }
+}
+
+/// Whether sending the same request again may help.
+pub(crate) fn is_retryable(fault: &Fault) -> bool {
+    let class = matches!(
+        fault.class,
+        FaultClass::ClientTimeout
+            | FaultClass::RateLimit
+            | FaultClass::Overloaded
+            | FaultClass::Timeout
+            | FaultClass::Upstream
+            | FaultClass::StreamBroken
+            | FaultClass::Deadline
+            | FaultClass::Unavailable
+            | FaultClass::Internal
+    );
+    should_retry(fault).unwrap_or(class)
+}
+
+/// The true wait, told in the text where it is longer than the header may say.
+pub(crate) fn wait_sentence(fault: &Fault) -> String {
+    match fault.retry_after_ms {
+        Some(wait) if wait > sent_ms_max() => format!(" It may be tried again in {} s.", wait.div_ceil(1000)),
+        _ => String::new(),
+    }
+}
+
+fn sent_ms_max() -> u64 {
+    u64::try_from(RETRY_AFTER_SENT_MAX.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,484 @@
+//! The place in a document, and the steps from value to value.
+
+use domain::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
+
+use super::{JsonError, JsonFault, Span, Text};
+
+/// The brackets that `skip` has open are the bits of one word, so the limit can't be more than its bits.
+const _: () = assert!(JSON_DEPTH_MAX <= 128);
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Reads a document front to back, once.
+#[derive(Debug)]
+pub struct Cursor<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+    keys: usize,
+}
+
+/// What a value is, told by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Boolean,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// The name of the value that comes next.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    pub key: Text<'a>,
+    pub first: bool,
+}
+
+/// A value, read where it is simple and passed over where it is not.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    Boolean(bool),
+    /// As written.
+    Number(&'a str),
+    String(Text<'a>),
+    Array(Span),
+    Object(Span),
+}
+
+impl Kind {
+    /// With its article, for messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+        }
+    }
+}
+
+impl Value<'_> {
+    /// Whether it says something: not `null`, `false`, zero-length text, `[]` or `{}`.
+    #[must_use]
+    pub fn is_something(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Null | Self::Boolean(false) => false,
+            Self::Boolean(true) | Self::Number(_) => true,
+            Self::String(text) => !text.is_empty(),
+            Self::Array(span) | Self::Object(span) => {
+                let inside = span.of(bytes);
+                inside.len() > 2
+                    && inside
+                        .iter()
+                        .any(|byte| !matches!(byte, b'[' | b']' | b'{' | b'}') && !is_space(*byte))
+            }
+        }
+    }
+
+    /// The count it stands for, where it is a whole number from 0.
+    #[must_use]
+    pub fn as_count(&self) -> Option<u64> {
+        match self {
+            Self::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Cursor<'a> {
+    /// # Errors
+    /// The bytes are no UTF-8.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| JsonError { fault: JsonFault::Utf8, at: error.valid_up_to() })?;
+        Ok(Self { text, bytes, at: 0, depth: 0, keys: 0 })
+    }
+
+    /// The index of the next byte to read.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.at
+    }
+
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// Nothing that begins a value does.
+    pub fn kind(&mut self) -> Result<Kind, JsonError> {
+        self.space();
+        match self.peek() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b't' | b'f') => Ok(Kind::Boolean),
+            Some(b'n') => Ok(Kind::Null),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// Reads the next value; arrays and objects are checked and passed over.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn value(&mut self) -> Result<Value<'a>, JsonError> {
+        Ok(match self.kind()? {
+            Kind::Null => {
+                self.literal("null")?;
+                Value::Null
+            }
+            Kind::Boolean => {
+                let truth = self.peek() == Some(b't');
+                self.literal(if truth { "true" } else { "false" })?;
+                Value::Boolean(truth)
+            }
+            Kind::Number => {
+                let start = self.at;
+                self.number()?;
+                Value::Number(self.text.get(start..self.at).unwrap_or_default())
+            }
+            Kind::String => Value::String(self.string()?),
+            Kind::Array => Value::Array(self.skip()?),
+            Kind::Object => Value::Object(self.skip()?),
+        })
+    }
+
+    /// Checks the next value and passes over it.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn skip(&mut self) -> Result<Span, JsonError> {
+        self.space();
+        let start = self.at;
+        let outside = self.depth;
+        // One bit for each bracket opened here: 1 is an object.
+        let mut open: u128 = 0;
+        loop {
+            match self.peek() {
+                Some(b'{') => {
+                    self.enter()?;
+                    if !self.take(b'}') {
+                        open = open << 1 | 1;
+                        self.key()?;
+                        self.space();
+                        continue;
+                    }
+                    self.depth -= 1;
+                }
+                Some(b'[') => {
+                    self.enter()?;
+                    if !self.take(b']') {
+                        open <<= 1;
+                        continue;
+                    }
+                    self.depth -= 1;
+                }
+                _ => self.scalar()?,
+            }
+            if self.close(outside, &mut open)? {
+                return Ok(Span::new(start, self.at));
+            }
+        }
+    }
+
+    /// After a value: closes what ends here and steps to the next value; `true` when nothing is open.
+    fn close(&mut self, outside: usize, open: &mut u128) -> Result<bool, JsonError> {
+        while self.depth > outside {
+            self.space();
+            let object = *open & 1 == 1;
+            match (self.peek(), object) {
+                (Some(b','), _) => {
+                    self.at += 1;
+                    self.space();
+                    if object {
+                        self.key()?;
+                        self.space();
+                    }
+                    return Ok(false);
+                }
+                (Some(b'}'), true) | (Some(b']'), false) => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    *open >>= 1;
+                }
+                (_, true) => return Err(self.expected("a comma or a closing brace")),
+                (_, false) => return Err(self.expected("a comma or a closing bracket")),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads an object: `member` is called before each value and must read or skip just that.
+    ///
+    /// # Errors
+    /// It is not valid, or what `member` says.
+    pub fn object<E: From<JsonError>>(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Member<'a>) -> Result<(), E>,
+    ) -> Result<Span, E> {
+        self.space();
+        let start = self.at;
+        if self.peek() != Some(b'{') {
+            return Err(self.expected("an object").into());
+        }
+        self.enter()?;
+        let mut first = true;
+        if !self.take(b'}') {
+            loop {
+                let key = self.key()?;
+                member(self, Member { key, first })?;
+                first = false;
+                self.space();
+                if self.take(b'}') {
+                    break;
+                }
+                if !self.take(b',') {
+                    return Err(self.expected("a comma or a closing brace").into());
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(Span::new(start, self.at))
+    }
+
+    /// Reads an array: `element` is called before each value and must read or skip just that.
+    ///
+    /// # Errors
+    /// It is not valid, or what `element` says.
+    pub fn array<E: From<JsonError>>(
+        &mut self,
+        mut element: impl FnMut(&mut Self, usize) -> Result<(), E>,
+    ) -> Result<Span, E> {
+        self.space();
+        let start = self.at;
+        if self.peek() != Some(b'[') {
+            return Err(self.expected("an array").into());
+        }
+        self.enter()?;
+        let mut index = 0;
+        if !self.take(b']') {
+            loop {
+                element(self, index)?;
+                index += 1;
+                self.space();
+                if self.take(b']') {
+                    break;
+                }
+                if !self.take(b',') {
+                    return Err(self.expected("a comma or a closing bracket").into());
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(Span::new(start, self.at))
+    }
+
+    /// Nothing but space may follow.
+    ///
+    /// # Errors
+    /// Something does.
+    pub fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at < self.bytes.len() {
+            return Err(self.expected("the end"));
+        }
+        Ok(())
+    }
+
+    /// Opens a bracket and steps over the space behind it.
+    fn enter(&mut self) -> Result<(), JsonError> {
+        if self.depth >= JSON_DEPTH_MAX {
+            return Err(JsonError { fault: JsonFault::Depth, at: self.at });
+        }
+        self.depth += 1;
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    fn key(&mut self) -> Result<Text<'a>, JsonError> {
+        self.space();
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a member's name"));
+        }
+        self.keys += 1;
+        if self.keys > JSON_KEYS_MAX {
+            return Err(JsonError { fault: JsonFault::Keys, at: self.at });
+        }
+        let key = self.string()?;
+        self.space();
+        if !self.take(b':') {
+            return Err(self.expected("a colon"));
+        }
+        Ok(key)
+    }
+
+    fn scalar(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
+        let end = self.at + word.len();
+        if self.bytes.get(self.at..end) == Some(word.as_bytes()) {
+            self.at = end;
+            return Ok(());
+        }
+        Err(self.expected(word))
+    }
+
+    fn number(&mut self) -> Result<(), JsonError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), JsonError> {
+        if !matches!(self.peek(), Some(b'0'..=b'9')) {
+            return Err(self.expected("a digit"));
+        }
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<Text<'a>, JsonError> {
+        let start = self.at;
+        self.at += 1;
+        let mut escaped = false;
+        loop {
+            self.at = plain_end(self.bytes, self.at);
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(JsonError { fault: JsonFault::Control, at: self.at }),
+                None => return Err(self.expected("a quotation mark")),
+            }
+        }
+        let raw = self.text.get(start + 1..self.at).unwrap_or_default();
+        self.at += 1;
+        Ok(Text::new(Span::new(start, self.at), raw, escaped))
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let start = self.at;
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => {
+                let lone = JsonError { fault: JsonFault::Surrogate, at: start };
+                match self.unit()? {
+                    0xD800..=0xDBFF => {
+                        if !self.take(b'\\') || self.peek() != Some(b'u') {
+                            return Err(lone);
+                        }
+                        if (0xDC00..=0xDFFF).contains(&self.unit()?) { Ok(()) } else { Err(lone) }
+                    }
+                    0xDC00..=0xDFFF => Err(lone),
+                    _ => Ok(()),
+                }
+            }
+            _ => Err(self.expected("an escape")),
+        }
+    }
+
+    /// The four digits after a `u`.
+    fn unit(&mut self) -> Result<u32, JsonError> {
+        self.at += 1;
+        let mut unit = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            unit = unit << 4 | digit.ok_or_else(|| self.expected("a hexadecimal digit"))?;
+            self.at += 1;
+        }
+        Ok(unit)
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while self.peek().is_some_and(is_space) {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn take(&mut self, byte: u8) -> bool {
+        let here = self.peek() == Some(byte);
+        if here {
+            self.at += 1;
+        }
+        here
+    }
+
+    fn expected(&self, what: &'static str) -> JsonError {
+        let fault = if self.at < self.bytes.len() { JsonFault::Syntax(what) } else { JsonFault::Truncated };
+        JsonError { fault, at: self.at }
+    }
+}
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
+}
+
+/// The first byte from `at` on that a string may not simply go over: a quotation mark, a backslash or a
+/// control character. Eight bytes a step: of the three tests each is exact for the lowest byte that it finds.
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let word = u64::from_le_bytes(eight);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let hit = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5C)) | control;
+        if hit != 0 {
+            return at + (hit.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\') {
+        at += 1;
+    }
+    at
+}

@@ -1,0 +1,115 @@
+//! A strict JSON scanner that validates everything and builds nothing: values come as spans of the input.
+//!
+//! Strict means RFC 8259 and UTF-8 throughout, no lone surrogate in an escape, and the depth and key limits
+//! of `domain::limits`. It keeps its place and a bit per open bracket, so no input makes it grow or recurse.
+
+mod cursor;
+mod text;
+
+pub use cursor::{Cursor, Kind, Member, Value};
+pub use text::Text;
+
+/// A range of the input's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    #[must_use]
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start, end }
+    }
+
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes it stands for; empty where it lies outside of them.
+    #[must_use]
+    pub fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(self.start..self.end).unwrap_or_default()
+    }
+}
+
+/// Why the input is refused, and at which byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JsonError {
+    pub fault: JsonFault,
+    pub at: usize,
+}
+
+/// What is wrong with an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonFault {
+    /// The bytes are no UTF-8.
+    Utf8,
+    /// The text ends inside a value.
+    Truncated,
+    /// What stands here can't; the words say what should.
+    Syntax(&'static str),
+    /// A raw control character in a string, NUL among them.
+    Control,
+    /// An escape names half of a surrogate pair.
+    Surrogate,
+    /// More than `JSON_DEPTH_MAX` brackets are open.
+    Depth,
+    /// More than `JSON_KEYS_MAX` members.
+    Keys,
+}
+
+impl std::fmt::Display for JsonError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = self.at;
+        match self.fault {
+            JsonFault::Utf8 => write!(f, "byte {at} is not UTF-8"),
+            JsonFault::Truncated => write!(f, "it ends at byte {at}, inside a value"),
+            JsonFault::Syntax(expected) => write!(f, "{expected} expected at byte {at}"),
+            JsonFault::Control => write!(f, "a control character stands unescaped in a string at byte {at}"),
+            JsonFault::Surrogate => write!(f, "the escape at byte {at} is half of a surrogate pair"),
+            JsonFault::Depth => write!(f, "it is nested deeper than the limit at byte {at}"),
+            JsonFault::Keys => write!(f, "it has more members than the limit at byte {at}"),
+        }
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// Checks a whole document.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn validate(bytes: &[u8]) -> Result<(), JsonError> {
+    let mut cursor = Cursor::new(bytes)?;
+    cursor.skip()?;
+    cursor.end()
+}
+
+/// The span of one member's value in an object, the last of that name; `None` where there is none or the
+/// document is no object. For places that run once in a while: the line reads all it needs in one pass.
+///
+/// # Errors
+/// The first thing that is wrong with the document.
+pub fn find_member(bytes: &[u8], name: &str) -> Result<Option<Span>, JsonError> {
+    let mut cursor = Cursor::new(bytes)?;
+    if cursor.kind()? != Kind::Object {
+        return Ok(None);
+    }
+    let mut found = None;
+    cursor.object(|cursor, member| {
+        let value = cursor.skip()?;
+        if member.key.is(name) {
+            found = Some(value);
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    cursor.end()?;
+    Ok(found)
+}

@@ -1,0 +1,100 @@
+//! A string of a document, still as it was written.
+
+use std::borrow::Cow;
+
+use super::Span;
+
+/// A validated JSON string.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// With its quotes.
+    pub span: Span,
+    /// Without them.
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    pub(super) const fn new(span: Span, raw: &'a str, escaped: bool) -> Self {
+        Self { span, raw, escaped }
+    }
+
+    /// The text it means; borrowed where nothing is escaped.
+    #[must_use]
+    #[inline]
+    pub fn decode(&self) -> Cow<'a, str> {
+        if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.raw) }
+    }
+
+    /// Apart from `decode`, which runs for every name and rarely comes here.
+    #[cold]
+    fn decode_escapes(&self) -> String {
+        let mut text = String::with_capacity(self.raw.len());
+        let mut rest = self.raw;
+        while let Some((plain, escape)) = rest.split_once('\\') {
+            text.push_str(plain);
+            let (character, length) = read_escape(escape);
+            text.push(character);
+            rest = escape.get(length..).unwrap_or_default();
+        }
+        text.push_str(rest);
+        text
+    }
+
+    /// Whether it means `other`.
+    #[must_use]
+    pub fn is(&self, other: &str) -> bool {
+        if self.escaped { self.decode() == other } else { self.raw == other }
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// How many bytes of UTF-8 it means.
+    #[must_use]
+    pub fn decoded_len(&self) -> usize {
+        if !self.escaped {
+            return self.raw.len();
+        }
+        let mut length = 0;
+        let mut rest = self.raw;
+        while let Some((plain, escape)) = rest.split_once('\\') {
+            let (character, taken) = read_escape(escape);
+            length += plain.len() + character.len_utf8();
+            rest = escape.get(taken..).unwrap_or_default();
+        }
+        length + rest.len()
+    }
+}
+
+/// The character that an escape means and the length it is written in, after its backslash. The scanner has
+/// checked it, so what can't be is a replacement character and not an error.
+fn read_escape(escape: &str) -> (char, usize) {
+    let simple = match escape.as_bytes().first() {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return read_unicode_escape(escape),
+        Some(other) => char::from(*other),
+        None => char::REPLACEMENT_CHARACTER,
+    };
+    (simple, 1)
+}
+
+fn read_unicode_escape(escape: &str) -> (char, usize) {
+    let unit = |start: usize| {
+        let digits = escape.get(start..start + 4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let first = unit(1).unwrap_or(0xFFFD);
+    if !(0xD800..0xE000).contains(&first) {
+        return (char::from_u32(u32::from(first)).unwrap_or(char::REPLACEMENT_CHARACTER), 5);
+    }
+    let pair = [first, unit(7).unwrap_or(0xFFFD)];
+    let character = char::decode_utf16(pair).next().and_then(Result::ok);
+    (character.unwrap_or(char::REPLACEMENT_CHARACTER), 11)
+}

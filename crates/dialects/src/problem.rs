@@ -1,0 +1,70 @@
+//! Problem documents (RFC 9457), for `/v2`, `/v1/run` and everything without a dialect of its own.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, TraceId};
+use serde::Serialize;
+
+use crate::error::{is_retryable, wait_sentence};
+
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<&'a str>,
+    request_id: String,
+    retryable: bool,
+}
+
+pub(crate) fn body(fault: &Fault, status: u16, trace: TraceId) -> Bytes {
+    let problem = Problem {
+        r#type: format!("/errors/{}", fault.code),
+        title: title(fault.class),
+        status,
+        detail: format!("{}{}", fault.message, wait_sentence(fault)),
+        code: fault.code,
+        fix: fault.fix.as_deref(),
+        param: fault.param.as_deref(),
+        request_id: trace.to_string(),
+        retryable: is_retryable(fault),
+    };
+    Bytes::from(serde_json::to_vec(&problem).unwrap_or_default())
+}
+
+const fn title(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::BadRequest => "The request is not valid",
+        FaultClass::Unsupported => "The target can't do this",
+        FaultClass::TooLarge => "The request is too large",
+        FaultClass::ContextLength => "The prompt is longer than the model's context",
+        FaultClass::Unauthenticated => "The API key is missing or not valid",
+        FaultClass::Forbidden => "This is not allowed",
+        FaultClass::NotFound => "Not found",
+        FaultClass::MethodNotAllowed => "The method is not allowed here",
+        FaultClass::MediaType => "The content type is not supported",
+        FaultClass::ClientTimeout => "The request came too slowly",
+        FaultClass::Conflict => "The request conflicts with the present state",
+        FaultClass::Precondition => "The object has changed since it was read",
+        FaultClass::UpstreamAuth => "The provider refuses the credential",
+        FaultClass::UpstreamPermission => "The provider refuses this model to the credential",
+        FaultClass::UpstreamNotFound => "The provider does not know the model",
+        FaultClass::UpstreamQuota => "The provider account is out of quota",
+        FaultClass::RateLimit => "The rate limit is reached",
+        FaultClass::Overloaded => "The provider is overloaded",
+        FaultClass::Timeout => "The provider was too slow",
+        FaultClass::Upstream => "The provider failed",
+        FaultClass::StreamBroken => "The provider's answer broke off",
+        FaultClass::ContentPolicy => "The provider refuses the content",
+        FaultClass::Deadline => "The deadline passed",
+        FaultClass::Cancelled => "The client went away",
+        FaultClass::Unavailable => "There is no room for this now",
+        FaultClass::Internal => "Tidegate failed",
+    }
+}

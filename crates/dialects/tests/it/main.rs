@@ -1,0 +1,14 @@
+//! The grammars from outside: requests, streams and errors as clients and upstreams see them.
+
+#![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
+
+#[cfg(test)]
+mod errors;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod json;
+#[cfg(test)]
+mod request;
+#[cfg(test)]
+mod stream;

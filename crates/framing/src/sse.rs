@@ -1,0 +1,127 @@
+//! Server-sent events: where one event ends, and which of its lines are data.
+
+use memchr::{memchr, memchr2};
+
+/// Finds the ends of events in a stream that arrives in pieces. It keeps three bits and no byte: the caller
+/// holds back what follows the last end.
+///
+/// Lines end with LF, CR or CRLF, mixed as they come; an empty line ends an event.
+#[derive(Debug, Clone)]
+pub struct EventSplitter {
+    /// The last byte seen was a CR, so an LF that follows belongs to it.
+    after_cr: bool,
+    /// No byte of the present line was seen yet.
+    line_empty: bool,
+    /// No byte of the present event was seen yet.
+    event_empty: bool,
+}
+
+/// What one event says, as ranges of its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// The value of `event:`, empty where none was sent.
+    pub name: &'a [u8],
+    pub data: Data,
+}
+
+/// Where the data of an event lies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Data {
+    /// A comment, an `id:`, a `retry:`, or nothing at all.
+    #[default]
+    None,
+    /// One `data:` line: its value's range in the event.
+    One(std::ops::Range<usize>),
+    /// Several `data:` lines; their values, joined by LF, are the data.
+    Many(Vec<std::ops::Range<usize>>),
+}
+
+impl Default for EventSplitter {
+    fn default() -> Self {
+        Self { after_cr: false, line_empty: true, event_empty: true }
+    }
+}
+
+impl EventSplitter {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether `bytes` begin with the LF of a CRLF whose CR ended the event before. The caller treats this
+    /// one byte as it treated that event, and passes the rest on.
+    pub fn take_stray_line_feed(&mut self, bytes: &[u8]) -> bool {
+        let stray = self.after_cr && self.event_empty && bytes.first() == Some(&b'\n');
+        if stray {
+            self.after_cr = false;
+        }
+        stray
+    }
+
+    /// The index after the first event that ends in `bytes`; `None` when all of them belong to an event
+    /// that goes on. `bytes` follow what was passed before, up to the end that was returned.
+    pub fn find_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = usize::from(self.after_cr && bytes.first() == Some(&b'\n'));
+        if !bytes.is_empty() {
+            self.after_cr = false;
+        }
+        loop {
+            let rest = bytes.get(at..)?;
+            let Some(offset) = memchr2(b'\n', b'\r', rest) else {
+                if !rest.is_empty() {
+                    self.line_empty = false;
+                    self.event_empty = false;
+                }
+                return None;
+            };
+            let blank = offset == 0 && self.line_empty;
+            let mut end = at + offset + 1;
+            if rest.get(offset) == Some(&b'\r') {
+                match bytes.get(end) {
+                    Some(b'\n') => end += 1,
+                    Some(_) => {}
+                    None => self.after_cr = true,
+                }
+            }
+            self.line_empty = true;
+            self.event_empty = blank;
+            if blank {
+                return Some(end);
+            }
+            at = end;
+        }
+    }
+}
+
+/// Reads the lines of one event. Unknown fields and comments are passed over, as the standard says.
+#[must_use]
+pub fn read_event(event: &[u8]) -> Event<'_> {
+    let mut found = Event::default();
+    let mut at = 0;
+    while let Some(rest) = event.get(at..).filter(|rest| !rest.is_empty()) {
+        let length = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let line = rest.get(..length).unwrap_or_default();
+        read_line(event, line, at, &mut found);
+        at += length + 1;
+    }
+    found
+}
+
+fn read_line<'a>(event: &'a [u8], line: &'a [u8], at: usize, found: &mut Event<'a>) {
+    let colon = memchr(b':', line);
+    let name = line.get(..colon.unwrap_or(line.len())).unwrap_or_default();
+    let mut value = colon.map_or(line.len(), |colon| colon + 1);
+    if line.get(value) == Some(&b' ') {
+        value += 1;
+    }
+    let range = at + value..at + line.len();
+    match name {
+        b"data" => match &mut found.data {
+            Data::None => found.data = Data::One(range),
+            Data::One(first) => found.data = Data::Many(vec![first.clone(), range]),
+            Data::Many(lines) => lines.push(range),
+        },
+        b"event" => found.name = event.get(range).unwrap_or_default(),
+        _ => {}
+    }
+}

@@ -1,0 +1,3 @@
+//! Signing schemes, one file each.
+
+pub(crate) mod bearer;

@@ -1,0 +1,117 @@
+//! One check over all exchanges of one provider.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dialects::chat::decode_request;
+use domain::Secret;
+use http::{HeaderMap, HeaderName};
+use providers::{Provider, Target, provider};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum Exchange {
+    Request {
+        source: String,
+        base_url: String,
+        secret: String,
+        client: String,
+        upstream_model: String,
+        expected: Requested,
+    },
+    Error {
+        source: String,
+        status: u16,
+        headers: BTreeMap<String, String>,
+        body: String,
+        /// The class, and those of the report's fields that matter here.
+        expected: BTreeMap<String, serde_json::Value>,
+    },
+    Models {
+        source: String,
+        body: String,
+        expected: Vec<String>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Requested {
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/providers");
+    let mut count = 0;
+    for slug in std::fs::read_dir(folder).expect("the folder is in the repository") {
+        let slug = slug.expect("an entry");
+        let seller = provider(slug.file_name().to_str().expect("a slug"));
+        for entry in std::fs::read_dir(slug.path()).expect("a provider's folder") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("a text");
+            let exchange =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            check(&path.display().to_string(), seller, exchange);
+            count += 1;
+        }
+    }
+    assert!(count > 12, "only {count} exchanges were found");
+}
+
+fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
+    let source = match exchange {
+        Exchange::Request { source, base_url, secret, client, upstream_model, expected } => {
+            let body = Bytes::from(client);
+            let request = decode_request(&body).expect(name);
+            let target = Target { base_url: &base_url, upstream_model: &upstream_model };
+            let mut outgoing = seller.chat(&target, &request, &body).expect(name);
+            seller.authorise(&mut outgoing, &Secret::from_text(secret)).expect(name);
+            let headers: BTreeMap<_, _> = outgoing
+                .headers
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+                .collect();
+            assert_eq!(
+                (outgoing.method.as_str(), outgoing.url),
+                (expected.method.as_str(), expected.url),
+                "{name}"
+            );
+            assert_eq!(headers, expected.headers, "{name}");
+            assert_eq!(String::from_utf8_lossy(&outgoing.body.concat()), expected.body, "{name}");
+            source
+        }
+        Exchange::Error { source, status, headers, body, expected } => {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| {
+                    (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"))
+                })
+                .collect();
+            let found = seller.classify(status, &headers, &Bytes::from(body), "slug");
+            let told = serde_json::json!({
+                "class": found.class.as_str(), "retry_after_ms": found.retry_after_ms,
+                "should_retry": found.should_retry, "message": found.report.message, "code": found.report.code,
+                "param": found.report.param, "request_id": found.report.request_id,
+            });
+            assert_eq!(
+                (found.report.status, found.report.provider.as_str()),
+                (Some(status), "slug"),
+                "{name}"
+            );
+            for (field, value) in expected {
+                assert_eq!(told.get(&field), Some(&value), "{name}: {field}");
+            }
+            source
+        }
+        Exchange::Models { source, body, expected } => {
+            assert_eq!(seller.read_models(&Bytes::from(body)), Some(expected), "{name}");
+            source
+        }
+    };
+    assert!(source.starts_with("constructed: ") || source.starts_with("recorded: "), "{name}");
+}

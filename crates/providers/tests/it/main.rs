@@ -1,0 +1,4 @@
+//! The exchanges in `golden/providers`: what each seller is sent, and what its answers mean.
+
+#[cfg(test)]
+mod golden;

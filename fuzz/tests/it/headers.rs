@@ -1,0 +1,45 @@
+//! Headers that others write.
+
+use bolero::check;
+use http::{HeaderMap, HeaderValue};
+
+use crate::material::{Bends, ITERATIONS, bent};
+
+const WAITS: &[&str] =
+    &["20", "0.5", "1e9", "Fri, 20 Nov 2026 09:18:47 GMT", "Thu, 29 Feb 2024 23:59:59 GMT", "6m0s", "-1"];
+const HINTS: &[&str] = &["eyJ0YWciOiJuaWdodGx5In0", "eyJ0YWciOiJhYiIsIngiOlsxXX0=", "e30", ""];
+
+#[test]
+fn fuzz_retry_after() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, Option<u64>)>().for_each(
+        |(which, bends, now)| {
+            let Ok(value) = HeaderValue::from_bytes(&bent(WAITS, *which, bends)) else { return };
+            for name in ["retry-after", "retry-after-ms"] {
+                let mut headers = HeaderMap::new();
+                headers.insert(name, value.clone());
+                headers.insert("date", value.clone());
+                headers.insert("x-ratelimit-remaining-tokens", HeaderValue::from_static("0"));
+                headers.insert("x-ratelimit-reset-tokens", value.clone());
+                let _ = providers::provider("").classify(429, &headers, &bytes::Bytes::new(), "x");
+                let wait = providers::retry_after_ms(&headers, *now);
+                assert!(wait.is_none_or(|wait| wait <= 30 * 24 * 3600 * 1000), "{wait:?}");
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_agent_hints() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let tag = decode::read_tag(&bent(HINTS, *which, bends));
+        assert!(tag.is_none_or(|tag| !tag.is_empty() && tag.len() <= 128));
+    });
+}
+
+#[test]
+fn fuzz_model_list() {
+    const LISTS: &[&str] = &[r#"{"object":"list","data":[{"id":"a"},{"id":"b"}]}"#, r#"[{"id":"a"}]"#];
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let _ = providers::provider("").read_models(&bent(LISTS, *which, bends).into());
+    });
+}

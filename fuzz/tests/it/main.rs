@@ -1,0 +1,14 @@
+//! Targets: whatever bytes come, a parser answers without a panic, and what it says keeps its promises.
+
+#[cfg(test)]
+mod chat;
+#[cfg(test)]
+mod headers;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod json;
+#[cfg(test)]
+mod material;
+#[cfg(test)]
+mod sse;

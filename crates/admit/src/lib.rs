@@ -1,1 +1,101 @@
-//! admit.
+//! Who asks, whether they may, and the tab that is opened for what they ask.
+
+mod address;
+mod caller;
+mod fault;
+mod identify;
+
+use std::fmt;
+use std::rc::Rc;
+
+use decode::Call;
+use domain::Fault;
+use ledger::{Journal, Opening, Tab};
+
+pub use caller::{Caller, Needs, system};
+pub use identify::identify;
+
+/// A call that may go on: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
+/// let alone sent, that nobody answers for.
+pub struct Admitted {
+    call: Call,
+    caller: Caller,
+    tab: Tab,
+}
+
+/// A call that was not let in. No tab was opened and nothing is owed.
+pub struct AdmitFailed {
+    pub fault: Box<Fault>,
+    pub call: Call,
+    pub caller: Caller,
+}
+
+/// Lets a call in and opens its tab.
+///
+/// # Errors
+/// The journal has no room for the exchange's record: what can't be booked isn't served.
+pub fn admit(
+    call: Call,
+    caller: Caller,
+    journal: &Rc<Journal>,
+    now_us: u64,
+) -> Result<Admitted, Box<AdmitFailed>> {
+    let mut tab = match journal.open_tab(opening(&call, &caller)) {
+        Ok(tab) => tab,
+        Err(fault) => return Err(Box::new(AdmitFailed { fault, call, caller })),
+    };
+    let timeline = tab.timeline_mut();
+    timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());
+    timeline.admitted_us = now_us.saturating_sub(call.received_us());
+    Ok(Admitted { call, caller, tab })
+}
+
+fn opening(call: &Call, caller: &Caller) -> Opening {
+    Opening {
+        trace: call.trace(),
+        workspace: caller.workspace().id,
+        project: caller.project().id,
+        key: caller.key().map(|key| key.id),
+        environment: caller.environment().to_owned(),
+        operation: call.operation(),
+        dialect: call.dialect(),
+        stream: call.chat().stream,
+        requested_model: call.chat().model.clone(),
+        tag: call.tag().map(str::to_owned),
+        started_unix_ms: call.received_unix_ms(),
+        started_us: call.received_us(),
+    }
+}
+
+impl Admitted {
+    #[must_use]
+    pub const fn call(&self) -> &Call {
+        &self.call
+    }
+
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub const fn tab_mut(&mut self) -> &mut Tab {
+        &mut self.tab
+    }
+
+    #[must_use]
+    pub fn into_parts(self) -> (Call, Caller, Tab) {
+        (self.call, self.caller, self.tab)
+    }
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted").field("trace", &self.call.trace()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AdmitFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdmitFailed").field("fault", &self.fault).finish_non_exhaustive()
+    }
+}

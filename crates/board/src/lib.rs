@@ -1,1 +1,81 @@
-//! board.
+//! Live state that plan reads and execute writes: breakers, rests, parkings, retry budgets, load and latency.
+
+pub mod bounds;
+mod breaker;
+mod budget;
+mod cell;
+mod shared;
+
+pub use breaker::{Breaker, BreakerState};
+pub use budget::RetryBudget;
+pub use cell::{Cell, Gauge, Ticket};
+pub use shared::{Parking, Shared};
+
+use domain::Principal;
+
+/// Whether a principal may be asked for a model now. Every `us` is the monotonic time from which it may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Open,
+    /// The breaker lets one try through to see whether the upstream is well again.
+    HalfOpen,
+    /// The provider named a time before which it refuses.
+    RetryAt {
+        us: u64,
+    },
+    /// The provider refused the credential itself; it is probed once in a while.
+    Parked {
+        us: u64,
+    },
+    /// The upstream failed too often in a row.
+    BreakerOpen {
+        us: u64,
+    },
+}
+
+impl Standing {
+    /// Whether it can be asked now without breaking a promise.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::HalfOpen)
+    }
+
+    /// From when it may be asked again; zero where it may be asked now.
+    #[must_use]
+    pub const fn until_us(self) -> u64 {
+        match self {
+            Self::Open | Self::HalfOpen => 0,
+            Self::RetryAt { us } | Self::Parked { us } | Self::BreakerOpen { us } => us,
+        }
+    }
+}
+
+/// What plan asks of the board; it only reads.
+pub trait Standings {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing;
+}
+
+/// A board on which nothing ever failed, for explanations away from the serving cores and for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllOpen;
+
+impl Standings for AllOpen {
+    fn standing(&self, _principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
+        Standing::Open
+    }
+}
+
+/// How one attempt ended, as far as the board learns from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The upstream answered; `first_byte_us` is how long its first byte took.
+    Well { first_byte_us: u64 },
+    /// The upstream answered, and its refusal says nothing about its health (a 400, a filter).
+    Neutral,
+    /// The upstream is ill: a 5xx, a timeout, a broken connection or stream.
+    Ill,
+    /// It refuses until then.
+    Rest { until_us: u64 },
+    /// It refuses the credential, or the account behind it has no money.
+    Park { cause: domain::FaultClass },
+}

@@ -1,1 +1,212 @@
-//! catalogue.
+//! Models, their offers at sellers, prices and what differs by provider: the typed, validated form of the data files
+//! in `catalogue/`.
+//!
+//! A price stands in a file only with the place where it was read; an offer without one is *unpriced*, never free.
+
+mod distance;
+mod error;
+mod files;
+mod load;
+
+use std::collections::HashMap;
+
+use domain::Rates;
+
+pub use distance::nearest_of;
+pub use error::CatalogueError;
+
+/// What kind of work a model does; a route's `modality` names one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Modality {
+    Chat,
+    Embedding,
+    Image,
+    Audio,
+    Video,
+    Rerank,
+}
+
+impl Modality {
+    pub const ALL: [Self; 6] =
+        [Self::Chat, Self::Embedding, Self::Image, Self::Audio, Self::Video, Self::Rerank];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embedding => "embedding",
+            Self::Image => "image",
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Rerank => "rerank",
+        }
+    }
+
+    /// The modality that a word names.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            // The word that people use for what `chat` serves.
+            "text" => Some(Self::Chat),
+            "embeddings" => Some(Self::Embedding),
+            _ => Self::ALL.into_iter().find(|modality| modality.as_str() == word),
+        }
+    }
+}
+
+/// A model, whoever sells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Model {
+    /// `publisher/name`.
+    pub full: String,
+    pub publisher: String,
+    /// What stands after the publisher's first slash.
+    pub name: String,
+    pub modality: Modality,
+    pub context_tokens: Option<u64>,
+    pub output_tokens_max: Option<u64>,
+    pub offers: Vec<Offer>,
+}
+
+impl Model {
+    /// The offer of one seller, by its canonical slug.
+    #[must_use]
+    pub fn offer(&self, provider: &str) -> Option<&Offer> {
+        self.offers.iter().find(|offer| offer.provider == provider)
+    }
+}
+
+/// A model at one seller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The seller's canonical slug.
+    pub provider: String,
+    /// The model's name at that seller.
+    pub upstream_model: String,
+    /// Where the seller runs it, as far as the seller says; empty where it does not.
+    pub regions: Vec<String>,
+    /// `None` is unpriced.
+    pub rates: Option<Rates>,
+    /// Where the price was read, or `unverified`.
+    pub source: String,
+    /// The day it was read there, or empty.
+    pub checked: String,
+}
+
+/// What the rooms need to know of a provider, so that none of them matches on a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderFacts {
+    pub slug: String,
+    pub display_name: String,
+    /// Other names that requests and commands may use for it.
+    pub synonyms: Vec<String>,
+    /// Publishers whose own provider this is.
+    pub publishers: Vec<String>,
+    /// Where it is reached when a credential or account names no address.
+    pub base_url: Option<String>,
+    /// Takes a customer's own credential.
+    pub byok: bool,
+    /// Takes an operator's account.
+    pub managed: bool,
+    /// May be stored, and is chosen by no ordinary plan.
+    pub emergency_only: bool,
+    /// The environment variable that its own tools read a key from: offered for import.
+    pub secret_env: Option<String>,
+    /// Has code behind it in this build.
+    pub available: bool,
+    /// Stands for servers of a workspace's own, whose slug the catalogue does not know.
+    pub custom: bool,
+    /// Reports usage in a stream when asked with `stream_options.include_usage`.
+    pub reports_usage: bool,
+}
+
+/// The whole of it, immutable.
+#[derive(Debug, Clone)]
+pub struct Catalogue {
+    revision: String,
+    providers: Vec<ProviderFacts>,
+    models: Vec<Model>,
+    /// Slugs and synonyms, to places in `providers`.
+    provider_index: HashMap<String, usize>,
+    /// Full names, to places in `models`.
+    model_index: HashMap<String, usize>,
+    /// Names without their publisher, to places in `models`.
+    bare_index: HashMap<String, Vec<usize>>,
+}
+
+impl Catalogue {
+    /// The catalogue that this build was made with.
+    ///
+    /// # Errors
+    /// A data file is wrong; a test of this crate finds that before a build is shipped.
+    pub fn embedded() -> Result<Self, CatalogueError> {
+        load::embedded()
+    }
+
+    /// Adds an operator's models, offers and prices, or puts them in the place of ours.
+    ///
+    /// # Errors
+    /// The overlay is wrong; the error names its line and field.
+    pub fn with_overlay(self, toml: &str) -> Result<Self, CatalogueError> {
+        load::with_overlay(self, toml)
+    }
+
+    /// Names this exact content; kept with what was computed from it.
+    #[must_use]
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// A model by its full name.
+    #[must_use]
+    pub fn model(&self, full: &str) -> Option<&Model> {
+        self.model_index.get(full).and_then(|place| self.models.get(*place))
+    }
+
+    /// Every model of this name, whoever published it.
+    #[must_use]
+    pub fn by_bare_name(&self, name: &str) -> Vec<&Model> {
+        let places = self.bare_index.get(name).map_or(&[][..], Vec::as_slice);
+        places.iter().filter_map(|place| self.models.get(*place)).collect()
+    }
+
+    /// A provider by its slug or a synonym.
+    #[must_use]
+    pub fn provider(&self, slug_or_synonym: &str) -> Option<&ProviderFacts> {
+        self.provider_index.get(slug_or_synonym).and_then(|place| self.providers.get(*place))
+    }
+
+    /// The facts of a provider, or those of a compatible server where the slug is a workspace's own.
+    #[must_use]
+    pub fn facts(&self, slug: &str) -> Option<&ProviderFacts> {
+        self.provider(slug).or_else(|| self.providers.iter().find(|facts| facts.custom))
+    }
+
+    /// The provider that a publisher runs itself.
+    #[must_use]
+    pub fn own_provider(&self, publisher: &str) -> Option<&ProviderFacts> {
+        self.providers.iter().find(|facts| facts.publishers.iter().any(|own| own == publisher))
+    }
+
+    #[must_use]
+    pub fn providers(&self) -> &[ProviderFacts] {
+        &self.providers
+    }
+
+    #[must_use]
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// Whether some model or provider of ours carries this publisher.
+    #[must_use]
+    pub fn is_publisher(&self, name: &str) -> bool {
+        self.models.iter().any(|model| model.publisher == name) || self.own_provider(name).is_some()
+    }
+
+    /// Up to `count` full names that a person may have meant, nearest first.
+    #[must_use]
+    pub fn nearest(&self, name: &str, count: usize) -> Vec<String> {
+        nearest_of(name, self.models.iter().map(|model| model.full.as_str()), count)
+    }
+}

@@ -1,1 +1,23 @@
-//! plan.
+//! The Execution Broker: which sellers, credentials, accounts or nodes serve a call, in which order, and why not others.
+//!
+//! Pure: time and chance are arguments. What serves a call and what `/v2/plan` explains come out of one function.
+
+mod attempt;
+mod broker;
+mod candidates;
+mod explain;
+mod faults;
+mod order;
+mod planned;
+mod question;
+mod reason;
+mod resolve;
+mod routing;
+mod served;
+
+pub use attempt::{Attempt, Seat};
+pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
+pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
+pub use question::Question;
+pub use reason::Refusal;
+pub use served::{ServedModel, served_models};

@@ -1,0 +1,56 @@
+//! Whether a peer's address lies in a block.
+
+use std::net::IpAddr;
+
+use snapshot::IpNet;
+
+/// An IPv4 peer of a dual-stack listener arrives as an IPv6 address; both forms are the same peer.
+pub fn is_within(peer: IpAddr, block: &IpNet) -> bool {
+    match (peer.to_canonical(), block.address.to_canonical()) {
+        (IpAddr::V4(peer), IpAddr::V4(network)) => {
+            // A block written as ::ffff:a.b.c.d/120 counts its first 96 bits too.
+            let bits = if block.address.is_ipv6() {
+                block.prefix_bits.saturating_sub(96)
+            } else {
+                block.prefix_bits
+            };
+            same_prefix(u128::from(peer.to_bits()), u128::from(network.to_bits()), bits, 32)
+        }
+        (IpAddr::V6(peer), IpAddr::V6(network)) => {
+            same_prefix(peer.to_bits(), network.to_bits(), block.prefix_bits, 128)
+        }
+        _ => false,
+    }
+}
+
+fn same_prefix(a: u128, b: u128, prefix_bits: u8, width: u8) -> bool {
+    let shift = u32::from(width.saturating_sub(prefix_bits));
+    // A shift by the whole width leaves nothing to differ.
+    (a ^ b).checked_shr(shift).is_none_or(|rest| rest == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_hold_what_they_say() {
+        for (peer, network, prefix_bits, within) in [
+            ("10.1.2.3", "10.0.0.0", 8, true),
+            ("11.1.2.3", "10.0.0.0", 8, false),
+            ("10.1.2.3", "10.1.2.3", 32, true),
+            ("10.1.2.4", "10.1.2.3", 32, false),
+            ("203.0.113.9", "0.0.0.0", 0, true),
+            ("::ffff:10.1.2.3", "10.0.0.0", 8, true),
+            ("10.1.2.3", "::ffff:10.1.2.0", 120, true),
+            ("2001:db8::1", "2001:db8::", 32, true),
+            ("2001:db9::1", "2001:db8::", 32, false),
+            ("2001:db9::1", "::", 0, true),
+            ("2001:db8::1", "0.0.0.0", 0, false),
+            ("10.1.2.3", "::", 0, false),
+        ] {
+            let block = IpNet { address: network.parse().unwrap(), prefix_bits };
+            assert_eq!(is_within(peer.parse().unwrap(), &block), within, "{peer} in {network}/{prefix_bits}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Who a request comes from: the proof that later rooms hold instead of looking a key up again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use domain::{ProjectId, WorkspaceId};
+use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
+
+/// What a path asks of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Inference,
+    /// Usage, requests, lists: nothing is changed. What may change things may read them too.
+    Read,
+    Admin,
+    /// The operator's own things.
+    Operator,
+}
+
+impl Needs {
+    pub(crate) const fn is_met_by(self, scopes: Scopes) -> bool {
+        match self {
+            Self::Inference => scopes.inference,
+            Self::Read => scopes.read || scopes.admin || scopes.operator,
+            Self::Admin => scopes.admin,
+            Self::Operator => scopes.operator,
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Read => "read",
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// A caller who was identified. It carries the snapshot it was found in: one request is served from one version.
+#[derive(Clone)]
+pub struct Caller {
+    key: Option<Arc<KeyEntry>>,
+    project: Arc<ProjectEntry>,
+    workspace: Arc<WorkspaceEntry>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl Caller {
+    pub(crate) fn of_key(snapshot: Arc<Snapshot>, key: Arc<KeyEntry>) -> Option<Self> {
+        let (workspace, project) = places(&snapshot, key.workspace, key.project)?;
+        Some(Self { key: Some(key), project, workspace, snapshot })
+    }
+
+    /// `None` for our own calls.
+    #[must_use]
+    pub const fn key(&self) -> Option<&Arc<KeyEntry>> {
+        self.key.as_ref()
+    }
+
+    #[must_use]
+    pub const fn project(&self) -> &Arc<ProjectEntry> {
+        &self.project
+    }
+
+    #[must_use]
+    pub const fn workspace(&self) -> &Arc<WorkspaceEntry> {
+        &self.workspace
+    }
+
+    #[must_use]
+    pub const fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The key's environment, else the project's.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        self.key.as_ref().map_or(&self.project.environment, |key| &key.environment)
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("key", &self.key.as_ref().map(|key| key.id))
+            .field("project", &self.project.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The caller of our own trips: no key, and no scope that a key could have.
+#[must_use]
+pub fn system(snapshot: Arc<Snapshot>, workspace: WorkspaceId, project: ProjectId) -> Option<Caller> {
+    let (workspace, project) = places(&snapshot, workspace, project)?;
+    Some(Caller { key: None, project, workspace, snapshot })
+}
+
+fn places(
+    snapshot: &Snapshot,
+    workspace: WorkspaceId,
+    project: ProjectId,
+) -> Option<(Arc<WorkspaceEntry>, Arc<ProjectEntry>)> {
+    let workspace = snapshot.workspace(workspace)?;
+    let project = workspace.projects.iter().find(|entry| entry.id == project)?;
+    Some((Arc::clone(workspace), Arc::clone(project)))
+}

@@ -1,0 +1,90 @@
+//! What a client reads that is not let in. Nothing here repeats what was presented: it may be somebody's secret.
+
+use std::net::IpAddr;
+
+use domain::{Fault, FaultClass};
+use snapshot::Scopes;
+
+use crate::caller::Needs;
+
+const HOW: &str = "Send `Authorization: Bearer tg_...`; `tidegate key create` makes a key.";
+
+fn unauthenticated(code: &'static str, message: &'static str, fix: &'static str) -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::Unauthenticated, code, message).fix(fix))
+}
+
+pub fn missing() -> Box<Fault> {
+    unauthenticated("missing_api_key", "The request carries no API key.", HOW)
+}
+
+pub fn twice() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The request carries its Authorization or x-api-key header more than once.",
+        "Send one key in one header.",
+    )
+}
+
+pub fn not_bearer() -> Box<Fault> {
+    unauthenticated("invalid_api_key", "The Authorization header is not of the form `Bearer KEY`.", HOW)
+}
+
+/// A key of another house: a common mistake, best told at once.
+pub fn foreign() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The key is not one of this gateway: its keys begin with tg_live_ or tg_test_.",
+        "Send a key of this gateway; a provider's own key is stored once with `tidegate credential add`.",
+    )
+}
+
+pub fn mistyped() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The API key is mistyped or cut short: its checksum is wrong.",
+        "Copy the whole key again; if it is lost, make another with `tidegate key create`.",
+    )
+}
+
+pub fn unknown() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The API key is unknown here.",
+        "Check that it was made on this gateway, or make another with `tidegate key create`.",
+    )
+}
+
+pub fn revoked() -> Box<Fault> {
+    unauthenticated(
+        "revoked_api_key",
+        "The API key has been revoked.",
+        "Use another key, or make one with `tidegate key create`.",
+    )
+}
+
+pub fn expired() -> Box<Fault> {
+    unauthenticated(
+        "expired_api_key",
+        "The API key has expired.",
+        "Use another key, or make one with `tidegate key create`.",
+    )
+}
+
+pub fn insufficient_scope(has: Scopes, needs: Needs) -> Box<Fault> {
+    let held: Vec<&str> =
+        [(has.inference, "inference"), (has.read, "read"), (has.admin, "admin"), (has.operator, "operator")]
+            .into_iter()
+            .filter_map(|(has, name)| has.then_some(name))
+            .collect();
+    let held = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
+    let message = format!("This needs the scope {}, and the API key has: {held}.", needs.as_str());
+    let fix = format!("Use a key with the scope {}; scopes are given when a key is made.", needs.as_str());
+    Box::new(Fault::new(FaultClass::Forbidden, "insufficient_scope", message).fix(fix))
+}
+
+pub fn ip_not_allowed(peer: IpAddr) -> Box<Fault> {
+    let message = format!("The API key does not allow requests from {}.", peer.to_canonical());
+    let fix = "Send from an allowed address, or change the key's ip_allowlist. Only the connection's own address \
+               counts; forwarding headers are not read.";
+    Box::new(Fault::new(FaultClass::Forbidden, "ip_not_allowed", message).fix(fix))
+}

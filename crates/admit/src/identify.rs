@@ -1,0 +1,93 @@
+//! From a request's headers to its caller, before the body is read.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::{Fault, api_key};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use snapshot::Snapshot;
+
+use crate::address::is_within;
+use crate::caller::{Caller, Needs};
+use crate::fault;
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SCHEME: &str = "bearer";
+
+/// Finds out who asks and whether they may. `peer` is the connection's own address: a forwarding header is whatever
+/// its sender wrote, and is not read.
+///
+/// # Errors
+/// 401 where no live key was presented, 403 where the key may not do this or not from here.
+pub fn identify(
+    snapshot: Arc<Snapshot>,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    needs: Needs,
+    now_unix_ms: u64,
+) -> Result<Caller, Box<Fault>> {
+    let presented = presented(headers)?;
+    let Some(key) = snapshot.find_key(presented) else {
+        return Err(unknown(presented));
+    };
+    if key.revoked {
+        return Err(fault::revoked());
+    }
+    if key.expires_unix_ms.is_some_and(|expires| expires <= now_unix_ms) {
+        return Err(fault::expired());
+    }
+    if !key.ip_allowlist.is_empty() && !key.ip_allowlist.iter().any(|block| is_within(peer, block)) {
+        return Err(fault::ip_not_allowed(peer));
+    }
+    if !needs.is_met_by(key.scopes) {
+        return Err(fault::insufficient_scope(key.scopes, needs));
+    }
+    let key = Arc::clone(key);
+    // A key whose project is gone is as good as no key.
+    Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
+}
+
+/// The key as it was sent. Where both headers carry something, the one that looks like a key of ours counts: a proxy
+/// in front may use the other for itself.
+fn presented(headers: &HeaderMap) -> Result<&str, Box<Fault>> {
+    let own = one(headers, &API_KEY)?;
+    match (one(headers, &AUTHORIZATION)?, own) {
+        (None, None) => Err(fault::missing()),
+        (None, Some(own)) => Ok(own),
+        (Some(authorization), own) => match (bearer(authorization), own) {
+            (Some(token), Some(own)) if !is_ours(token) && is_ours(own) => Ok(own),
+            (Some(token), _) => Ok(token),
+            (None, Some(own)) => Ok(own),
+            (None, None) => Err(fault::not_bearer()),
+        },
+    }
+}
+
+fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Box<Fault>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(fault::twice());
+    }
+    // Bytes that are no text are no key.
+    let text = value.to_str().map_err(|_| fault::foreign())?.trim();
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty()).then_some(token)
+}
+
+fn is_ours(text: &str) -> bool {
+    text.starts_with(api_key::LIVE_PREFIX) || text.starts_with(api_key::TEST_PREFIX)
+}
+
+fn unknown(presented: &str) -> Box<Fault> {
+    match () {
+        () if api_key::is_well_formed(presented) => fault::unknown(),
+        () if is_ours(presented) => fault::mistyped(),
+        () => fault::foreign(),
+    }
+}

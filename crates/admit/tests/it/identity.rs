@@ -1,0 +1,134 @@
+//! Who is let in by which headers.
+
+use admit::{Caller, Needs, identify, system};
+use domain::{Fault, FaultClass};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::house::{
+    ADMIN, INFERENCE, NOW_UNIX_MS, OPERATOR, READ, key_id, project_id, snapshot, text, workspace_id,
+};
+
+fn headers(pairs: &[(&'static str, String)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    headers
+}
+
+fn ask(pairs: &[(&'static str, String)], peer: &str, needs: Needs) -> Result<Caller, Box<Fault>> {
+    identify(snapshot(), &headers(pairs), peer.parse().unwrap(), needs, NOW_UNIX_MS)
+}
+
+fn bearer(number: u8) -> (&'static str, String) {
+    ("authorization", format!("Bearer {}", text(number)))
+}
+
+fn own(number: u8) -> (&'static str, String) {
+    ("x-api-key", text(number))
+}
+
+#[test]
+fn a_key_is_found_where_sdks_put_it() {
+    for (pairs, number) in [
+        (vec![bearer(1)], 1),
+        (vec![("authorization", format!("bearer   {}", text(1)))], 1),
+        (vec![own(1)], 1),
+        (vec![bearer(1), own(9)], 1),
+        (vec![("authorization", "Bearer sk-of-a-proxy".to_owned()), own(9)], 9),
+        (vec![("authorization", "Basic dXNlcjpwYXNz".to_owned()), own(9)], 9),
+        (vec![("x-api-key", "sk-of-a-proxy".to_owned()), bearer(1)], 1),
+    ] {
+        let caller = ask(&pairs, "192.0.2.1", Needs::Inference).unwrap();
+        assert_eq!(caller.key().unwrap().id, key_id(number), "{pairs:?}");
+        assert_eq!(caller.project().id, project_id(1));
+        assert_eq!(caller.snapshot().version(), 3);
+    }
+}
+
+#[test]
+fn who_is_not_let_in_reads_why_and_never_their_own_secret() {
+    let mistyped = format!("Bearer {}x", text(1).strip_suffix(char::is_alphanumeric).unwrap());
+    let unknown = ("authorization", format!("Bearer {}", text(200)));
+    for (pairs, code, told) in [
+        (vec![], "missing_api_key", "Bearer tg_"),
+        (vec![("authorization", String::new())], "missing_api_key", "Bearer tg_"),
+        (vec![("authorization", "Bearer ".to_owned())], "invalid_api_key", "Bearer KEY"),
+        (vec![("authorization", "Basic dXNlcjpwYXNz".to_owned())], "invalid_api_key", "Bearer KEY"),
+        (vec![("authorization", text(1))], "invalid_api_key", "Bearer KEY"),
+        (
+            vec![("authorization", "Bearer sk-canary".to_owned())],
+            "invalid_api_key",
+            "tidegate credential add",
+        ),
+        (vec![("authorization", mistyped)], "invalid_api_key", "checksum"),
+        (vec![unknown], "invalid_api_key", "unknown"),
+        (vec![bearer(1), bearer(1)], "invalid_api_key", "more than once"),
+        (vec![own(1), own(2)], "invalid_api_key", "more than once"),
+        (vec![bearer(5)], "expired_api_key", "expired"),
+        (vec![bearer(6)], "revoked_api_key", "revoked"),
+        (vec![bearer(8)], "invalid_api_key", "unknown"),
+    ] {
+        let fault = ask(&pairs, "192.0.2.1", Needs::Inference).unwrap_err();
+        assert_eq!((fault.class, fault.code), (FaultClass::Unauthenticated, code), "{pairs:?}");
+        let text = fault.to_string();
+        assert!(fault.fix.is_some() && text.contains(told), "{pairs:?}: {text}");
+        for (_, value) in &pairs {
+            let secret = value.rsplit(' ').next().unwrap_or_default();
+            assert!(secret.is_empty() || !text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_header_that_is_no_text_is_no_key() {
+    let mut headers = HeaderMap::new();
+    headers.append("authorization", HeaderValue::from_bytes(b"Bearer \xff\xfe").unwrap());
+    let fault = identify(snapshot(), &headers, "192.0.2.1".parse().unwrap(), Needs::Read, 0).unwrap_err();
+    assert_eq!(fault.code, "invalid_api_key");
+}
+
+#[test]
+fn each_path_needs_its_scope() {
+    use Needs::{Admin, Inference, Operator, Read};
+    for (number, scopes, allowed) in [
+        (1, INFERENCE, vec![Inference]),
+        (2, READ, vec![Read]),
+        (3, ADMIN, vec![Read, Admin]),
+        (4, OPERATOR, vec![Read, Operator]),
+    ] {
+        for needs in [Inference, Read, Admin, Operator] {
+            match ask(&[bearer(number)], "192.0.2.1", needs) {
+                Ok(caller) => {
+                    assert!(allowed.contains(&needs), "{scopes:?} for {needs:?}");
+                    assert_eq!(caller.key().unwrap().scopes, scopes);
+                }
+                Err(fault) => {
+                    assert!(!allowed.contains(&needs), "{scopes:?} for {needs:?}");
+                    assert_eq!((fault.class, fault.code), (FaultClass::Forbidden, "insufficient_scope"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_allowlist_looks_at_the_connection_and_at_no_header() {
+    assert!(ask(&[bearer(7)], "10.3.4.5", Needs::Inference).is_ok());
+    assert!(ask(&[bearer(7)], "::ffff:10.3.4.5", Needs::Inference).is_ok());
+    for header in ["x-forwarded-for", "x-real-ip", "forwarded"] {
+        let pairs = [bearer(7), (header, "10.3.4.5".to_owned())];
+        let fault = ask(&pairs, "192.0.2.1", Needs::Inference).unwrap_err();
+        assert_eq!((fault.class, fault.code), (FaultClass::Forbidden, "ip_not_allowed"));
+        assert!(fault.to_string().contains("192.0.2.1"), "{fault}");
+    }
+}
+
+#[test]
+fn the_environment_is_the_keys_else_the_projects() {
+    assert_eq!(ask(&[bearer(9)], "192.0.2.1", Needs::Inference).unwrap().environment(), "staging");
+    let own = system(snapshot(), workspace_id(), project_id(1)).unwrap();
+    assert!(own.key().is_none());
+    assert_eq!((own.environment(), own.workspace().id), ("production", workspace_id()));
+    assert!(system(snapshot(), workspace_id(), project_id(2)).is_none());
+}

@@ -1,0 +1,141 @@
+//! The circuit breaker of one principal and model: a pure state machine, time passed in.
+
+use crate::bounds::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX, micros};
+
+/// Where a breaker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    /// Nothing passes before this time.
+    Open {
+        until_us: u64,
+    },
+    /// One try may pass.
+    HalfOpen,
+    /// The one try is under way; another may pass after this time.
+    Trial {
+        until_us: u64,
+    },
+}
+
+/// Counts failures in a row. Successes close it at once; failures of the half-open try open it for longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Breaker {
+    failures: u32,
+    openings: u32,
+    open_until_us: u64,
+    trial_until_us: u64,
+}
+
+impl Breaker {
+    #[must_use]
+    pub const fn state(&self, now_us: u64) -> BreakerState {
+        if self.openings == 0 {
+            return BreakerState::Closed;
+        }
+        if now_us < self.open_until_us {
+            return BreakerState::Open { until_us: self.open_until_us };
+        }
+        if now_us < self.trial_until_us {
+            return BreakerState::Trial { until_us: self.trial_until_us };
+        }
+        BreakerState::HalfOpen
+    }
+
+    /// Takes the half-open try. `false` where it isn't half open.
+    pub fn try_half_open(&mut self, now_us: u64) -> bool {
+        if self.state(now_us) != BreakerState::HalfOpen {
+            return false;
+        }
+        self.trial_until_us = now_us.saturating_add(micros(BREAKER_TRIAL_MAX));
+        true
+    }
+
+    /// Gives the half-open try back unused, because its client went away.
+    pub const fn release(&mut self) {
+        self.trial_until_us = 0;
+    }
+
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn failed(&mut self, now_us: u64) {
+        self.failures = self.failures.saturating_add(1);
+        // Requests that were under way when it opened fail too; they tell nothing new.
+        let already_open = matches!(self.state(now_us), BreakerState::Open { .. });
+        let trial_failed = self.openings > 0 && !already_open;
+        if trial_failed || (self.openings == 0 && self.failures >= BREAKER_FAILURES) {
+            let length = micros(BREAKER_OPEN_FIRST) << self.openings.min(16);
+            self.open_until_us = now_us.saturating_add(length.min(micros(BREAKER_OPEN_MAX)));
+            self.openings = self.openings.saturating_add(1);
+            self.trial_until_us = 0;
+        }
+    }
+
+    /// Whether it holds nothing worth keeping.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn opened_at(now_us: u64) -> Breaker {
+        let mut breaker = Breaker::default();
+        (0..BREAKER_FAILURES).for_each(|_| breaker.failed(now_us));
+        breaker
+    }
+
+    #[test]
+    fn it_opens_after_so_many_failures_in_a_row_and_not_one_earlier() {
+        let mut breaker = Breaker::default();
+        (1..BREAKER_FAILURES).for_each(|_| breaker.failed(7));
+        assert_eq!(breaker.state(7), BreakerState::Closed);
+        breaker.failed(7);
+        assert_eq!(breaker.state(7), BreakerState::Open { until_us: 7 + micros(BREAKER_OPEN_FIRST) });
+    }
+
+    #[test]
+    fn one_try_passes_when_the_time_is_over_and_its_failure_opens_for_twice_as_long() {
+        let mut breaker = opened_at(0);
+        let later = micros(BREAKER_OPEN_FIRST);
+        assert!(breaker.try_half_open(later));
+        assert!(!breaker.try_half_open(later), "a second try does not pass");
+        breaker.failed(later);
+        assert_eq!(breaker.state(later), BreakerState::Open { until_us: 3 * later });
+    }
+
+    #[test]
+    fn a_try_that_was_given_back_can_be_taken_again() {
+        let mut breaker = opened_at(0);
+        let later = micros(BREAKER_OPEN_FIRST);
+        assert!(breaker.try_half_open(later));
+        breaker.release();
+        assert!(breaker.try_half_open(later));
+    }
+
+    proptest! {
+        #[test]
+        fn a_success_always_closes_and_no_opening_is_longer_than_its_bound(
+            steps in proptest::collection::vec((0_u8..3, 0_u64..200_000_000), 1..200)
+        ) {
+            let (mut breaker, mut now) = (Breaker::default(), 0);
+            for (kind, pause) in steps {
+                now += pause;
+                match kind {
+                    0 => { breaker.succeeded(); prop_assert_eq!(breaker.state(now), BreakerState::Closed); }
+                    1 => breaker.failed(now),
+                    _ => { breaker.try_half_open(now); }
+                }
+                if let BreakerState::Open { until_us } = breaker.state(now) {
+                    prop_assert!(until_us <= now + micros(BREAKER_OPEN_MAX));
+                }
+            }
+        }
+    }
+}

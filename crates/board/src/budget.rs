@@ -1,0 +1,92 @@
+//! The retry budget of one upstream: retries may add a share to its traffic and a few a second, no more.
+
+use domain::limits::{RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT};
+
+use crate::bounds::{RETRY_BUDGET_KEPT, micros};
+
+/// One retry, in the budget's unit: a hundredth of a millionth, so that percent and microseconds are exact.
+const RETRY: u64 = 100_000_000;
+
+/// A bucket that first tries and time fill and that retries empty; pure, time passed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    level: u64,
+    filled_us: u64,
+    /// This core's part of the free retries: one in so many.
+    cores: u64,
+}
+
+impl RetryBudget {
+    /// A full second's free retries to begin with, so that a fresh process may retry at all.
+    #[must_use]
+    pub fn new(cores: u32, now_us: u64) -> Self {
+        let cores = u64::from(cores.max(1));
+        let level = (u64::from(RETRY_BUDGET_FREE_PER_S) * RETRY / cores).max(RETRY);
+        Self { level, filled_us: now_us, cores }
+    }
+
+    /// A first try was sent.
+    pub fn first_try(&mut self) {
+        let share = u64::from(RETRY_BUDGET_PERCENT) * (RETRY / 100);
+        self.level = self.level.saturating_add(share).min(self.level_max());
+    }
+
+    /// Takes one retry, or refuses it.
+    pub fn take_retry(&mut self, now_us: u64) -> bool {
+        self.fill(now_us);
+        if self.level < RETRY {
+            return false;
+        }
+        self.level -= RETRY;
+        true
+    }
+
+    fn fill(&mut self, now_us: u64) {
+        let passed = now_us.saturating_sub(self.filled_us).min(micros(RETRY_BUDGET_KEPT));
+        self.filled_us = self.filled_us.max(now_us);
+        let free = passed * (RETRY / 1_000_000) * u64::from(RETRY_BUDGET_FREE_PER_S) / self.cores;
+        self.level = self.level.saturating_add(free).min(self.level_max());
+    }
+
+    fn level_max(&self) -> u64 {
+        let kept_s = RETRY_BUDGET_KEPT.as_secs();
+        (u64::from(RETRY_BUDGET_FREE_PER_S) * kept_s * RETRY / self.cores).max(RETRY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn retries_never_exceed_the_share_and_the_free_ones(
+            steps in proptest::collection::vec((any::<bool>(), 0_u64..50_000), 1..2_000)
+        ) {
+            let mut budget = RetryBudget::new(1, 0);
+            let (mut now, mut first, mut retries) = (0_u64, 0_u64, 0_u64);
+            for (is_retry, pause) in steps {
+                now += pause;
+                if is_retry {
+                    retries += u64::from(budget.take_retry(now));
+                } else {
+                    first += 1;
+                    budget.first_try();
+                }
+                let free = u64::from(RETRY_BUDGET_FREE_PER_S);
+                let allowed = first * u64::from(RETRY_BUDGET_PERCENT) / 100 + free * now / 1_000_000 + free + 2;
+                prop_assert!(retries <= allowed, "{retries} retries, {allowed} allowed");
+            }
+        }
+    }
+
+    #[test]
+    fn a_storm_is_refused_and_quiet_time_gives_retries_back() {
+        let mut budget = RetryBudget::new(1, 0);
+        let granted = (0..1_000).filter(|_| budget.take_retry(0)).count();
+        assert_eq!(granted, 10);
+        assert!(!budget.take_retry(1_000));
+        assert!(budget.take_retry(200_000));
+    }
+}

@@ -1,0 +1,268 @@
+//! One core's board: breakers, load and latency by principal and model, and the tickets that report to them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use domain::Principal;
+
+use crate::bounds::{MODELS_MAX, PRINCIPALS_MAX, UPSTREAMS_MAX};
+use crate::breaker::{Breaker, BreakerState};
+use crate::budget::RetryBudget;
+use crate::shared::{Notices, Parking, Shared};
+use crate::{Standing, Standings, Verdict};
+
+/// How busy and how fast a principal is with a model, as this core sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauge {
+    pub in_flight: u32,
+    /// A moving average of the time to the first byte; zero where nothing was measured.
+    pub first_byte_us: u64,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    breaker: Breaker,
+    gauge: Gauge,
+}
+
+impl Seat {
+    fn is_idle(&self) -> bool {
+        self.gauge.in_flight == 0 && self.breaker.is_calm()
+    }
+}
+
+#[derive(Default)]
+struct Inside {
+    seats: HashMap<Principal, HashMap<Box<str>, Seat>>,
+    budgets: HashMap<Box<str>, RetryBudget>,
+    notices: Arc<Notices>,
+    notices_version: u64,
+}
+
+/// The board of one core. Borrows never last over an await: every method is short and returns.
+pub struct Cell {
+    inside: RefCell<Inside>,
+    shared: Arc<Shared>,
+    cores: u32,
+}
+
+impl Cell {
+    /// `cores` is how many serve beside this one; they share the free retries of an upstream.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, cores: u32) -> Rc<Self> {
+        let inside =
+            Inside { notices: shared.current(), notices_version: shared.version(), ..Inside::default() };
+        Rc::new(Self { inside: RefCell::new(inside), shared, cores })
+    }
+
+    /// What all cores share, for whoever forgives a principal.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    #[must_use]
+    pub fn parking(&self, principal: Principal) -> Option<Parking> {
+        self.shared.parking(principal)
+    }
+
+    #[must_use]
+    pub fn gauge(&self, principal: Principal, upstream_model: &str) -> Gauge {
+        let inside = self.inside.borrow();
+        let seat = inside.seats.get(&principal).and_then(|models| models.get(upstream_model));
+        seat.map(|seat| seat.gauge).unwrap_or_default()
+    }
+
+    /// Leave to ask a principal for a model. The ticket counts as load until it is dropped. `secret_version` is the
+    /// secret that would be used: what was held against an older one is forgotten.
+    ///
+    /// # Errors
+    /// The standing that forbids it now. A breaker is ignored where `is_last`: with nobody else to ask, a client
+    /// is better served by a try than by a refusal, and the retry budget still bounds the traffic.
+    pub fn claim(
+        self: &Rc<Self>,
+        principal: Principal,
+        upstream_model: &str,
+        secret_version: u32,
+        is_last: bool,
+        now_us: u64,
+    ) -> Result<Ticket, Standing> {
+        self.follow_notices();
+        let parking = self.inside.borrow().notices.parking(principal);
+        if parking.is_some_and(|parking| parking.secret_version != secret_version) {
+            self.shared.unpark(principal);
+        }
+        let standing = self.standing(principal, upstream_model, now_us);
+        let is_probe = self.is_probe(principal);
+        match standing {
+            Standing::Open => {}
+            Standing::HalfOpen if is_probe => {
+                if !self.shared.claim_probe(principal, now_us) {
+                    return Err(self.standing(principal, upstream_model, now_us));
+                }
+            }
+            Standing::HalfOpen => {}
+            Standing::BreakerOpen { .. } if is_last => {}
+            closed => return Err(closed),
+        }
+        let is_trial = self.enter(principal, upstream_model, now_us);
+        Ok(Ticket {
+            cell: Rc::clone(self),
+            principal,
+            model: upstream_model.into(),
+            secret_version,
+            is_trial,
+            is_probe,
+            is_told: false,
+        })
+    }
+
+    /// A first try goes to this upstream, which lets retries to it grow.
+    pub fn first_try(&self, upstream: &str, now_us: u64) {
+        self.with_budget(upstream, now_us, RetryBudget::first_try);
+    }
+
+    /// Takes a retry from the upstream's budget, or refuses it.
+    #[must_use]
+    pub fn take_retry(&self, upstream: &str, now_us: u64) -> bool {
+        self.with_budget(upstream, now_us, |budget| budget.take_retry(now_us))
+    }
+
+    fn with_budget<T>(&self, upstream: &str, now_us: u64, act: impl FnOnce(&mut RetryBudget) -> T) -> T {
+        let budgets = &mut self.inside.borrow_mut().budgets;
+        if let Some(budget) = budgets.get_mut(upstream) {
+            return act(budget);
+        }
+        if budgets.len() >= UPSTREAMS_MAX {
+            // Forgetting gives each upstream one second's free retries anew, which is within the bound's spirit.
+            budgets.clear();
+        }
+        act(budgets.entry(upstream.into()).or_insert_with(|| RetryBudget::new(self.cores, now_us)))
+    }
+
+    fn is_probe(&self, principal: Principal) -> bool {
+        self.inside.borrow().notices.parking(principal).is_some()
+    }
+
+    /// Counts the try in and takes the breaker's half-open try where that is what it stands at.
+    fn enter(&self, principal: Principal, model: &str, now_us: u64) -> bool {
+        let seats = &mut self.inside.borrow_mut().seats;
+        if seats.len() >= PRINCIPALS_MAX && !seats.contains_key(&principal) {
+            seats.retain(|_, models| models.values().any(|seat| !seat.is_idle()));
+        }
+        let models = seats.entry(principal).or_default();
+        if !models.contains_key(model) {
+            if models.len() >= MODELS_MAX {
+                models.retain(|_, seat| !seat.is_idle());
+            }
+            models.insert(model.into(), Seat::default());
+        }
+        let Some(seat) = models.get_mut(model) else { return false };
+        seat.gauge.in_flight = seat.gauge.in_flight.saturating_add(1);
+        seat.breaker.try_half_open(now_us)
+    }
+
+    fn with_seat(&self, principal: Principal, model: &str, act: impl FnOnce(&mut Seat)) {
+        let seats = &mut self.inside.borrow_mut().seats;
+        if let Some(seat) = seats.get_mut(&principal).and_then(|models| models.get_mut(model)) {
+            act(seat);
+        }
+    }
+
+    fn follow_notices(&self) {
+        let version = self.shared.version();
+        let mut inside = self.inside.borrow_mut();
+        if inside.notices_version != version {
+            inside.notices = self.shared.current();
+            inside.notices_version = version;
+        }
+    }
+}
+
+impl Standings for Cell {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing {
+        self.follow_notices();
+        let inside = self.inside.borrow();
+        let noticed = inside.notices.standing(principal, upstream_model, now_us);
+        if noticed != Standing::Open {
+            return noticed;
+        }
+        let Some(seat) = inside.seats.get(&principal).and_then(|models| models.get(upstream_model)) else {
+            return Standing::Open;
+        };
+        match seat.breaker.state(now_us) {
+            BreakerState::Closed => Standing::Open,
+            BreakerState::HalfOpen => Standing::HalfOpen,
+            BreakerState::Open { until_us } | BreakerState::Trial { until_us } => {
+                Standing::BreakerOpen { us: until_us }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cell")
+    }
+}
+
+/// One try that is under way. Dropping it untold says that nothing was learnt: the client went away.
+#[derive(Debug)]
+pub struct Ticket {
+    cell: Rc<Cell>,
+    principal: Principal,
+    model: Box<str>,
+    secret_version: u32,
+    is_trial: bool,
+    is_probe: bool,
+    is_told: bool,
+}
+
+impl Ticket {
+    /// Reports how the try ended, or how it looks by now: a stream is well at its first byte and may yet break.
+    pub fn tell(&mut self, verdict: Verdict, now_us: u64) {
+        self.is_told = true;
+        let is_answered = matches!(verdict, Verdict::Well { .. } | Verdict::Neutral);
+        if is_answered && self.is_probe {
+            self.cell.shared.unpark(self.principal);
+            self.is_probe = false;
+        }
+        match verdict {
+            Verdict::Rest { until_us } => {
+                self.cell.shared.rest(self.principal, &self.model, until_us, now_us)
+            }
+            Verdict::Park { cause } => {
+                self.cell.shared.park(self.principal, cause, self.secret_version, now_us);
+            }
+            Verdict::Well { .. } | Verdict::Neutral | Verdict::Ill => {}
+        }
+        self.cell.with_seat(self.principal, &self.model, |seat| match verdict {
+            Verdict::Ill => seat.breaker.failed(now_us),
+            Verdict::Well { first_byte_us } => {
+                seat.breaker.succeeded();
+                seat.gauge.first_byte_us = average(seat.gauge.first_byte_us, first_byte_us);
+            }
+            // It answered: whatever it refused, it is not down.
+            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } => seat.breaker.succeeded(),
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let release = self.is_trial && !self.is_told;
+        self.cell.with_seat(self.principal, &self.model, |seat| {
+            seat.gauge.in_flight = seat.gauge.in_flight.saturating_sub(1);
+            if release {
+                seat.breaker.release();
+            }
+        });
+    }
+}
+
+/// An eighth of the new figure, so that one slow answer does not move a route.
+const fn average(old: u64, new: u64) -> u64 {
+    if old == 0 { new } else { old - old / 8 + new / 8 }
+}

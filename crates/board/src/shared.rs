@@ -1,0 +1,162 @@
+//! What all cores must know of at once: refused credentials and the rests that providers asked for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::{FaultClass, Principal};
+
+use crate::bounds::{NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX, micros};
+use crate::{Standing, Standings};
+
+/// Why and until when a principal is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parking {
+    pub cause: FaultClass,
+    pub probe_at_us: u64,
+    /// The secret that was refused: a newer one is not held to it.
+    pub secret_version: u32,
+}
+
+/// One immutable state of the notices; cores hold it by reference until a newer one is up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notices {
+    parked: HashMap<Principal, Parking>,
+    rests: HashMap<Principal, Vec<(Box<str>, u64)>>,
+}
+
+impl Notices {
+    pub(crate) fn parking(&self, principal: Principal) -> Option<Parking> {
+        self.parked.get(&principal).copied()
+    }
+
+    pub(crate) fn standing(&self, principal: Principal, model: &str, now_us: u64) -> Standing {
+        if let Some(parking) = self.parked.get(&principal) {
+            // Due for its probe: the one who claims it may ask.
+            return match parking.probe_at_us > now_us {
+                true => Standing::Parked { us: parking.probe_at_us },
+                false => Standing::HalfOpen,
+            };
+        }
+        match self.rest_until(principal, model) {
+            until if until > now_us => Standing::RetryAt { us: until },
+            _ => Standing::Open,
+        }
+    }
+
+    fn rest_until(&self, principal: Principal, model: &str) -> u64 {
+        let rests = self.rests.get(&principal).map_or(&[][..], Vec::as_slice);
+        rests.iter().find(|(name, _)| &**name == model).map_or(0, |(_, until)| *until)
+    }
+
+    /// Makes room by forgetting what is over; what is left over the bound is dropped whole, for a rest that is
+    /// forgotten costs one refused call.
+    fn tidy(&mut self, now_us: u64) {
+        if self.rests.len() >= NOTICES_MAX {
+            self.rests.retain(|_, models| models.iter().any(|(_, until)| *until > now_us));
+        }
+        if self.rests.len() >= NOTICES_MAX {
+            self.rests.clear();
+        }
+        if self.parked.len() >= NOTICES_MAX {
+            let old = now_us.saturating_sub(10 * micros(PARKED_PROBE_EVERY));
+            self.parked.retain(|_, parking| parking.probe_at_us > old);
+        }
+    }
+}
+
+/// The notice board of all cores. It is written when a provider refuses, which is rare; a core that only reads
+/// looks at one number.
+#[derive(Debug, Default)]
+pub struct Shared {
+    version: AtomicU64,
+    notices: Mutex<Arc<Notices>>,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Forgets all that is held against a principal: its owner rotated or verified it.
+    pub fn forgive(&self, principal: Principal) {
+        self.change(|notices| {
+            notices.parked.remove(&principal);
+            notices.rests.remove(&principal);
+        });
+    }
+
+    #[must_use]
+    pub fn parking(&self, principal: Principal) -> Option<Parking> {
+        self.current().parking(principal)
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn current(&self) -> Arc<Notices> {
+        Arc::clone(&self.lock())
+    }
+
+    pub(crate) fn park(&self, principal: Principal, cause: FaultClass, secret_version: u32, now_us: u64) {
+        let probe_at_us = now_us.saturating_add(micros(PARKED_PROBE_EVERY));
+        self.change(|notices| {
+            notices.tidy(now_us);
+            notices.parked.insert(principal, Parking { cause, probe_at_us, secret_version });
+        });
+    }
+
+    pub(crate) fn unpark(&self, principal: Principal) {
+        self.change(|notices| {
+            notices.parked.remove(&principal);
+        });
+    }
+
+    /// Takes the one probe that is due. `false` where another core was first or it is not due.
+    pub(crate) fn claim_probe(&self, principal: Principal, now_us: u64) -> bool {
+        let mut claimed = false;
+        self.change(|notices| {
+            if let Some(parking) = notices.parked.get_mut(&principal)
+                && parking.probe_at_us <= now_us
+            {
+                parking.probe_at_us = now_us.saturating_add(micros(PARKED_PROBE_EVERY));
+                claimed = true;
+            }
+        });
+        claimed
+    }
+
+    pub(crate) fn rest(&self, principal: Principal, model: &str, until_us: u64, now_us: u64) {
+        let until_us = until_us.min(now_us.saturating_add(micros(REST_MAX)));
+        // In a storm every refusal names nearly the same time: only a later one is news.
+        if self.current().rest_until(principal, model).saturating_add(50_000) >= until_us {
+            return;
+        }
+        self.change(|notices| {
+            notices.tidy(now_us);
+            let rests = notices.rests.entry(principal).or_default();
+            rests.retain(|(name, until)| *until > now_us && &**name != model);
+            rests.push((model.into(), until_us));
+        });
+    }
+
+    fn change(&self, edit: impl FnOnce(&mut Notices)) {
+        let mut held = self.lock();
+        edit(Arc::make_mut(&mut held));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Notices>> {
+        // Every edit leaves the maps whole, so a panic elsewhere does not spoil them.
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is known without asking a serving core: rests and parkings, not breakers.
+impl Standings for Shared {
+    fn standing(&self, principal: Principal, upstream_model: &str, now_us: u64) -> Standing {
+        self.current().standing(principal, upstream_model, now_us)
+    }
+}

@@ -1,0 +1,85 @@
+//! The data files as they are written: every key is known, so that a misspelt one is refused and not passed over.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// `providers.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvidersFile {
+    #[serde(default)]
+    pub provider: Vec<ProviderRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderRow {
+    pub slug: Spanned<String>,
+    pub display_name: String,
+    #[serde(default)]
+    pub synonyms: Vec<String>,
+    #[serde(default)]
+    pub publishers: Vec<String>,
+    pub base_url: Option<String>,
+    #[serde(default)]
+    pub byok: bool,
+    #[serde(default)]
+    pub managed: bool,
+    #[serde(default)]
+    pub emergency_only: bool,
+    pub secret_env: Option<String>,
+    #[serde(default)]
+    pub available: bool,
+    #[serde(default)]
+    pub custom: bool,
+    #[serde(default)]
+    pub reports_usage: bool,
+}
+
+/// `models.toml`, and an operator's overlay.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsFile {
+    /// Ours is required; an overlay's is derived from its content.
+    pub revision: Option<String>,
+    #[serde(default)]
+    pub model: Vec<ModelRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRow {
+    pub name: Spanned<String>,
+    /// `chat` where a new model says nothing.
+    pub modality: Option<Spanned<String>>,
+    pub context_tokens: Option<u64>,
+    pub output_tokens_max: Option<u64>,
+    #[serde(default)]
+    pub offer: Vec<OfferRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OfferRow {
+    pub provider: Spanned<String>,
+    pub upstream_model: String,
+    #[serde(default)]
+    pub regions: Vec<String>,
+    pub rates: Option<Spanned<RatesRow>>,
+    /// An operator's own price needs no source.
+    pub source: Option<String>,
+    pub checked: Option<String>,
+}
+
+/// Micro-USD for a million units.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatesRow {
+    pub input: u64,
+    /// Required of every model that writes tokens.
+    pub output: Option<u64>,
+    pub cached_read: Option<u64>,
+    pub cache_write: Option<u64>,
+    pub cache_write_long: Option<u64>,
+    pub reasoning: Option<u64>,
+}

@@ -1,0 +1,508 @@
+//! From the files to the catalogue: each row checked on its own, then the whole.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+
+use domain::{Price, Rates};
+use serde::de::DeserializeOwned;
+
+use crate::error::CatalogueError;
+use crate::files::{ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
+use crate::{Catalogue, Modality, Model, Offer, ProviderFacts};
+
+const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
+const MODELS: &str = include_str!("../../../catalogue/models.toml");
+
+/// What `source` says where no price was read.
+const UNVERIFIED: &str = "unverified";
+/// What `source` says of a price that an operator gave without one.
+const OPERATOR: &str = "operator";
+/// Ten thousand USD for a million units: a larger number is a mistaken unit.
+const PRICE_MAX: u64 = 10_000_000_000;
+
+/// A file's name and text, to tell lines by.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+    /// An overlay replaces what it names and may leave a price's source out.
+    overlay: bool,
+}
+
+pub fn embedded() -> Result<Catalogue, CatalogueError> {
+    from_texts(PROVIDERS, MODELS)
+}
+
+pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueError> {
+    let provider_source = Source { file: "catalogue/providers.toml", text: providers, overlay: false };
+    let model_source = Source { file: "catalogue/models.toml", text: models, overlay: false };
+    let mut catalogue = Catalogue {
+        revision: String::new(),
+        providers: Vec::new(),
+        models: Vec::new(),
+        provider_index: HashMap::new(),
+        model_index: HashMap::new(),
+        bare_index: HashMap::new(),
+    };
+    for row in provider_source.parse::<ProvidersFile>()?.provider {
+        add_provider(&mut catalogue, provider_source, row)?;
+    }
+    let file = model_source.parse::<ModelsFile>()?;
+    catalogue.revision = file.revision.filter(|revision| !revision.is_empty()).ok_or_else(|| {
+        model_source.wrong(0..0, "revision", "is missing; it names this content in records")
+    })?;
+    add_models(&mut catalogue, model_source, file.model)?;
+    Ok(catalogue)
+}
+
+pub fn with_overlay(mut catalogue: Catalogue, text: &str) -> Result<Catalogue, CatalogueError> {
+    let source = Source { file: "overlay", text, overlay: true };
+    let file = source.parse::<ModelsFile>()?;
+    let own = file.revision.unwrap_or_else(|| format!("{:016x}", fingerprint(text)));
+    add_models(&mut catalogue, source, file.model)?;
+    catalogue.revision = format!("{}+{own}", catalogue.revision);
+    Ok(catalogue)
+}
+
+impl Source<'_> {
+    fn parse<T: DeserializeOwned>(self) -> Result<T, CatalogueError> {
+        toml::from_str(self.text).map_err(|error| {
+            let place = error.span().unwrap_or_default();
+            self.wrong(place, "", error.message())
+        })
+    }
+
+    fn wrong(self, place: Range<usize>, field: &str, message: &str) -> CatalogueError {
+        let before = self.text.get(..place.start).unwrap_or_default();
+        let line = if place == (0..0) { 0 } else { before.bytes().filter(|byte| *byte == b'\n').count() + 1 };
+        CatalogueError {
+            file: self.file.to_owned(),
+            line,
+            field: field.to_owned(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+fn add_provider(
+    catalogue: &mut Catalogue,
+    source: Source<'_>,
+    row: ProviderRow,
+) -> Result<(), CatalogueError> {
+    let place = row.slug.span();
+    let slug = row.slug.into_inner();
+    let field = format!("provider \"{slug}\"");
+    if !is_slug(&slug) {
+        return Err(source.wrong(place, &field, "a slug is lower-case letters, digits, \"_\" and \"-\""));
+    }
+    if row.base_url.as_deref().is_some_and(|url| !url.starts_with("https://") || url.ends_with('/')) {
+        return Err(source.wrong(place, &field, "base_url begins with https:// and ends without a slash"));
+    }
+    if row.available && row.base_url.is_none() && !row.custom {
+        return Err(source.wrong(place, &field, "an available provider needs a base_url"));
+    }
+    let index = catalogue.providers.len();
+    for name in std::iter::once(&slug).chain(&row.synonyms) {
+        if catalogue.provider_index.insert(name.clone(), index).is_some() {
+            let message = format!("the name \"{name}\" stands for two providers");
+            return Err(source.wrong(place, &field, &message));
+        }
+    }
+    if let Some(publisher) = row.publishers.iter().find(|own| catalogue.own_provider(own).is_some()) {
+        let message = format!("the publisher \"{publisher}\" has two providers of its own");
+        return Err(source.wrong(place, &field, &message));
+    }
+    catalogue.providers.push(ProviderFacts {
+        slug,
+        display_name: row.display_name,
+        synonyms: row.synonyms,
+        publishers: row.publishers,
+        base_url: row.base_url,
+        byok: row.byok,
+        managed: row.managed,
+        emergency_only: row.emergency_only,
+        secret_env: row.secret_env,
+        available: row.available,
+        custom: row.custom,
+        reports_usage: row.reports_usage,
+    });
+    Ok(())
+}
+
+fn add_models(
+    catalogue: &mut Catalogue,
+    source: Source<'_>,
+    rows: Vec<ModelRow>,
+) -> Result<(), CatalogueError> {
+    let mut seen: HashMap<String, ()> = HashMap::new();
+    for row in rows {
+        let place = row.name.span();
+        if let Entry::Occupied(twice) = seen.entry(row.name.get_ref().clone()) {
+            let field = format!("model \"{}\"", twice.key());
+            return Err(source.wrong(place, &field, "stands twice in this file"));
+        }
+        seen.insert(row.name.get_ref().clone(), ());
+        let model = model_of(catalogue, source, row)?;
+        put_model(catalogue, model);
+    }
+    Ok(())
+}
+
+fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<Model, CatalogueError> {
+    let place = row.name.span();
+    let full = row.name.into_inner();
+    let field = format!("model \"{full}\"");
+    let (publisher, name) = full
+        .split_once('/')
+        .filter(|(publisher, name)| !publisher.is_empty() && !name.is_empty() && !full.contains([':', ' ']))
+        .ok_or_else(|| {
+            source.wrong(place.clone(), &field, "a name is publisher/model, without colon or blank")
+        })?;
+    let known = catalogue.model(&full);
+    let modality = match &row.modality {
+        None => known.map_or(Modality::Chat, |model| model.modality),
+        Some(word) => Modality::from_word(word.get_ref()).ok_or_else(|| {
+            let message = format!("modality is one of {}", Modality::ALL.map(Modality::as_str).join(", "));
+            source.wrong(word.span(), &field, &message)
+        })?,
+    };
+    let mut offers = known.map(|model| model.offers.clone()).unwrap_or_default();
+    if row.offer.is_empty() && known.is_none() {
+        return Err(source.wrong(place, &field, "has no [[model.offer]]: say who sells it"));
+    }
+    let mut sellers: Vec<String> = Vec::new();
+    for offer_row in row.offer {
+        let at = offer_row.provider.span();
+        let offer = offer_of(catalogue, source, &field, modality, offer_row)?;
+        if sellers.contains(&offer.provider) {
+            let message = format!("has two offers of \"{}\"", offer.provider);
+            return Err(source.wrong(at, &field, &message));
+        }
+        sellers.push(offer.provider.clone());
+        offers.retain(|other| other.provider != offer.provider);
+        offers.push(offer);
+    }
+    Ok(Model {
+        publisher: publisher.to_owned(),
+        name: name.to_owned(),
+        modality,
+        context_tokens: row.context_tokens.or_else(|| known.and_then(|model| model.context_tokens)),
+        output_tokens_max: row.output_tokens_max.or_else(|| known.and_then(|model| model.output_tokens_max)),
+        offers,
+        full,
+    })
+}
+
+fn offer_of(
+    catalogue: &Catalogue,
+    source: Source<'_>,
+    model_field: &str,
+    modality: Modality,
+    row: OfferRow,
+) -> Result<Offer, CatalogueError> {
+    let place = row.provider.span();
+    let named = row.provider.into_inner();
+    let field = format!("{model_field}, offer \"{named}\"");
+    let facts = catalogue.provider(&named).ok_or_else(|| {
+        let names: Vec<&str> = catalogue.providers().iter().map(|facts| facts.slug.as_str()).collect();
+        source.wrong(place.clone(), &field, &format!("no such provider; it is one of {}", names.join(", ")))
+    })?;
+    if row.upstream_model.is_empty() {
+        return Err(source.wrong(place, &field, "upstream_model is empty"));
+    }
+    let rates = row.rates.map(|rates| rates_of(source, &field, modality, rates)).transpose()?;
+    let absent = if source.overlay && rates.is_some() { OPERATOR } else { UNVERIFIED };
+    let read_at = row.source.unwrap_or_else(|| absent.to_owned());
+    if rates.is_some() && read_at == UNVERIFIED {
+        return Err(source.wrong(
+            place,
+            &field,
+            "a price needs the source it was read at; else leave rates out",
+        ));
+    }
+    let checked = row.checked.unwrap_or_default();
+    if rates.is_some() && !source.overlay && !is_day(&checked) {
+        return Err(source.wrong(place, &field, "a price needs the day it was checked, as \"2026-11-20\""));
+    }
+    Ok(Offer {
+        provider: facts.slug.clone(),
+        upstream_model: row.upstream_model,
+        regions: row.regions,
+        rates,
+        source: read_at,
+        checked,
+    })
+}
+
+fn rates_of(
+    source: Source<'_>,
+    field: &str,
+    modality: Modality,
+    row: toml::Spanned<RatesRow>,
+) -> Result<Rates, CatalogueError> {
+    let place = row.span();
+    let row = row.into_inner();
+    if row.output.is_none() && modality == Modality::Chat {
+        return Err(source.wrong(place, field, "rates.output is missing; a chat model writes tokens"));
+    }
+    let all =
+        [Some(row.input), row.output, row.cached_read, row.cache_write, row.cache_write_long, row.reasoning];
+    if all.into_iter().flatten().any(|price| price > PRICE_MAX) {
+        return Err(source.wrong(
+            place,
+            field,
+            "a rate is micro-USD per million units; this one is past 10,000 USD",
+        ));
+    }
+    Ok(Rates {
+        input: Price(row.input),
+        output: Price(row.output.unwrap_or_default()),
+        cached_read: row.cached_read.map(Price),
+        cache_write: row.cache_write.map(Price),
+        cache_write_long: row.cache_write_long.map(Price),
+        reasoning: row.reasoning.map(Price),
+    })
+}
+
+fn put_model(catalogue: &mut Catalogue, model: Model) {
+    if let Some(place) = catalogue.model_index.get(&model.full) {
+        if let Some(old) = catalogue.models.get_mut(*place) {
+            *old = model;
+        }
+        return;
+    }
+    let place = catalogue.models.len();
+    catalogue.model_index.insert(model.full.clone(), place);
+    catalogue.bare_index.entry(model.name.clone()).or_default().push(place);
+    catalogue.models.push(model);
+}
+
+fn is_slug(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+}
+
+fn is_day(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let lengths = [4, 2, 2];
+    let well = lengths.into_iter().all(|length| {
+        parts
+            .next()
+            .is_some_and(|part| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    well && parts.next().is_none()
+}
+
+/// FNV-1a: names an overlay's content in records; nothing relies on it being hard to forge.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"
+[[provider]]
+slug = "alpha"
+display_name = "Alpha"
+synonyms = ["al"]
+publishers = ["alpha"]
+base_url = "https://alpha.example/v1"
+byok = true
+available = true
+
+[[provider]]
+slug = "own"
+display_name = "Own server"
+byok = true
+available = true
+custom = true
+"#;
+
+    const ONE: &str = r#"
+revision = "r1"
+[[model]]
+name = "alpha/one"
+[[model.offer]]
+provider = "al"
+upstream_model = "one-1"
+rates = { input = 5, output = 7 }
+source = "https://alpha.example/prices"
+checked = "2026-11-20"
+"#;
+
+    fn base() -> Catalogue {
+        from_texts(TWO, ONE).unwrap()
+    }
+
+    #[test]
+    fn what_this_build_carries_is_sound() {
+        let catalogue = Catalogue::embedded().unwrap();
+        for name in [
+            "openai/gpt-4o",
+            "openai/gpt-4o-mini",
+            "openai/text-embedding-3-small",
+            "meta-llama/Llama-3.3-70B-Instruct",
+        ] {
+            let model = catalogue.model(name).unwrap();
+            assert!(model.offers.iter().all(|offer| offer.rates.is_some()), "{name} is priced everywhere");
+        }
+        let mini = catalogue.model("openai/gpt-4o-mini").unwrap().offer("openai").unwrap().rates.unwrap();
+        assert_eq!(
+            (mini.input, mini.cached_read, mini.output),
+            (Price(150_000), Some(Price(75_000)), Price(600_000))
+        );
+        let sellers: Vec<&str> = catalogue
+            .model("meta-llama/Llama-3.3-70B-Instruct")
+            .unwrap()
+            .offers
+            .iter()
+            .map(|offer| offer.provider.as_str())
+            .collect();
+        assert_eq!(sellers, ["together_ai", "nebius"]);
+    }
+
+    #[test]
+    fn every_price_of_this_build_says_where_and_when_it_was_read() {
+        for model in Catalogue::embedded().unwrap().models() {
+            for offer in &model.offers {
+                assert_eq!(offer.rates.is_none(), offer.source == UNVERIFIED, "{}", model.full);
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_synonyms_lead_to_their_provider() {
+        let catalogue = Catalogue::embedded().unwrap();
+        for (name, slug, available) in [
+            ("openai", "openai", true),
+            ("together", "together_ai", true),
+            ("nebius", "nebius", true),
+            ("google", "gemini", false),
+            ("google_gemini", "gemini", false),
+            ("bedrock", "aws_bedrock", false),
+            ("azure", "azure_openai", false),
+            ("vertex", "vertex_ai", false),
+            ("fireworks", "fireworks_ai", false),
+            ("mistral", "mistral", false),
+            ("fal", "fal", false),
+            ("xai", "xai", false),
+            ("anthropic", "anthropic", false),
+        ] {
+            let facts = catalogue.provider(name).unwrap();
+            assert_eq!((facts.slug.as_str(), facts.available), (slug, available), "{name}");
+        }
+        let emergency = catalogue.provider("openrouter").unwrap();
+        assert!(emergency.emergency_only && emergency.managed && !emergency.byok);
+        assert!(catalogue.provider("my-vllm").is_none());
+        assert!(catalogue.facts("my-vllm").unwrap().custom);
+        assert_eq!(catalogue.own_provider("openai").unwrap().slug, "openai");
+        assert!(catalogue.own_provider("meta-llama").is_none() && catalogue.is_publisher("meta-llama"));
+    }
+
+    #[test]
+    fn an_overlay_adds_models_and_replaces_offers() {
+        let overlay = r#"
+[[model]]
+name = "alpha/one"
+context_tokens = 10
+[[model.offer]]
+provider = "alpha"
+upstream_model = "one-2"
+rates = { input = 1, output = 2 }
+[[model]]
+name = "acme/two"
+[[model.offer]]
+provider = "own"
+upstream_model = "two"
+"#;
+        let catalogue = base().with_overlay(overlay).unwrap();
+        let one = catalogue.model("alpha/one").unwrap();
+        assert_eq!((one.offers.len(), one.context_tokens), (1, Some(10)));
+        let offer = one.offer("alpha").unwrap();
+        assert_eq!((offer.upstream_model.as_str(), offer.source.as_str()), ("one-2", OPERATOR));
+        assert_eq!(offer.rates.unwrap().output, Price(2));
+        assert!(catalogue.model("acme/two").unwrap().offer("own").unwrap().rates.is_none());
+        assert_eq!(catalogue.by_bare_name("two").len(), 1);
+        assert!(catalogue.revision().starts_with("r1+"));
+        assert_ne!(catalogue.revision(), base().with_overlay("").unwrap().revision());
+    }
+
+    #[test]
+    fn a_wrong_row_is_refused_with_its_line_and_field() {
+        let model = |body: &str| format!("[[model]]\n{body}");
+        let offer =
+            |body: &str| model(&format!("name = \"alpha/x\"\n[[model.offer]]\nprovider = \"alpha\"\n{body}"));
+        let priced = |rates: &str| offer(&format!("upstream_model = \"x\"\nrates = {rates}"));
+        for (overlay, line, told) in [
+            ("modle = 1".to_owned(), 1, "unknown field"),
+            (model("name = 3"), 2, "expected a string"),
+            (model("name = \"nobody\"\n"), 2, "publisher/model"),
+            (model("name = \"a/b:c\"\n"), 2, "publisher/model"),
+            (model("name = \"acme/x\"\n"), 2, "[[model.offer]]"),
+            (model("name = \"acme/x\"\nmodality = \"smell\"\n"), 3, "modality is one of"),
+            (model("name = \"alpha/one\"\n[[model]]\nname = \"alpha/one\""), 4, "stands twice"),
+            (offer("upstream_model = \"x\"\nsauce = \"y\""), 6, "unknown field"),
+            (offer("upstream_model = \"\""), 4, "upstream_model is empty"),
+            (offer("upstream_model = \"x\"").replace("\"alpha\"\n", "\"beta\"\n"), 4, "no such provider"),
+            (
+                format!(
+                    "{}\n[[model.offer]]\nprovider = \"al\"\nupstream_model = \"y\"",
+                    offer("upstream_model = \"x\"")
+                ),
+                7,
+                "two offers of \"alpha\"",
+            ),
+            (priced("{ input = -1, output = 1 }"), 6, "-1"),
+            (priced("{ input = 2.5, output = 1 }"), 6, "floating point"),
+            (priced("{ input = 1 }"), 6, "rates.output is missing"),
+            (priced("{ input = 1, output = 10_000_000_001 }"), 6, "10,000 USD"),
+            (priced("{ input = 1, output = 1, cache = 2 }"), 6, "unknown field"),
+            ("[[model".to_owned(), 1, ""),
+        ] {
+            let error = base().with_overlay(&overlay).unwrap_err();
+            assert_eq!((error.file.as_str(), error.line), ("overlay", line), "{overlay}\n{error}");
+            assert!(error.message.contains(told), "{overlay}\n{error}");
+        }
+    }
+
+    #[test]
+    fn our_own_files_must_name_source_and_day() {
+        let without =
+            |line: &str| ONE.lines().filter(|text| !text.starts_with(line)).collect::<Vec<_>>().join("\n");
+        for (models, told) in [
+            (without("source"), "needs the source"),
+            (without("checked"), "needs the day"),
+            (ONE.replace("2026-11-20", "20.11.2026"), "needs the day"),
+            (without("revision"), "is missing"),
+        ] {
+            let error = from_texts(TWO, &models).unwrap_err();
+            assert!(error.message.contains(told), "{error}");
+            assert_eq!(error.file, "catalogue/models.toml");
+        }
+    }
+
+    #[test]
+    fn providers_are_checked_too() {
+        for (providers, told) in [
+            (TWO.replace("\"own\"", "\"al\""), "stands for two providers"),
+            (TWO.replace("\"alpha\"\nd", "\"Alpha\"\nd"), "lower-case"),
+            (TWO.replace("https://alpha.example/v1", "http://alpha.example/v1"), "https://"),
+            (TWO.replace("base_url = \"https://alpha.example/v1\"\n", ""), "needs a base_url"),
+            (
+                TWO.replace("custom = true", "custom = true\npublishers = [\"alpha\"]"),
+                "two providers of its own",
+            ),
+        ] {
+            let error = from_texts(&providers, ONE).unwrap_err();
+            assert!(error.message.contains(told), "{error}");
+            assert!(error.line > 0, "{error}");
+        }
+    }
+}

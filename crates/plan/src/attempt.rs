@@ -1,0 +1,240 @@
+//! One planned try, and the seat it is made from. Only the constructors here make one, so that what must never happen
+//! can't be written down: a BYOK try leaves on its own workspace's credential, to that credential's own provider.
+
+use std::sync::Arc;
+
+use catalogue::{Catalogue, ProviderFacts};
+use domain::{Principal, Profile, Rates};
+use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
+
+use crate::reason::Refusal;
+
+/// What `Agent-Resolved-Provider` says of a node.
+const NODE_PROVIDER: &str = "byoc";
+
+/// Whose identity a try uses.
+#[derive(Debug, Clone)]
+pub enum Seat {
+    Byok(Arc<CredentialEntry>),
+    Managed(Arc<AccountEntry>),
+    Byoc(Arc<NodeEntry>),
+}
+
+impl Seat {
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        match self {
+            Self::Byok(credential) => Principal::Credential(credential.id),
+            Self::Managed(account) => Principal::Account(account.id),
+            Self::Byoc(node) => Principal::Node(node.id),
+        }
+    }
+
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.principal().profile()
+    }
+
+    /// The name that its owner gave it.
+    #[must_use]
+    pub fn display_name(&self) -> &str {
+        match self {
+            Self::Byok(credential) => &credential.display_name,
+            Self::Managed(account) => &account.display_name,
+            Self::Byoc(node) => &node.name,
+        }
+    }
+
+    /// The seller as it was stored; `byoc` for a node.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        match self {
+            Self::Byok(credential) => &credential.provider,
+            Self::Managed(account) => &account.provider,
+            Self::Byoc(_) => NODE_PROVIDER,
+        }
+    }
+}
+
+/// One try: where it goes, under which name of the model, and at which prices.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    seat: Seat,
+    provider: Arc<str>,
+    upstream_model: Arc<str>,
+    base_url: Arc<str>,
+    region: Option<Arc<str>>,
+    rates: Option<Rates>,
+    markup_bps: u32,
+    reports_usage: bool,
+    is_fallback: bool,
+}
+
+impl Attempt {
+    /// A try on a customer's credential. The address is the credential's, else its provider's own; nobody passes
+    /// another one in.
+    pub(crate) fn byok(
+        workspace: &WorkspaceEntry,
+        credential: &Arc<CredentialEntry>,
+        catalogue: &Catalogue,
+        upstream_model: &str,
+        offer_rates: Option<Rates>,
+        full_name: &str,
+    ) -> Result<Self, Refusal> {
+        if credential.workspace != workspace.id {
+            return Err(Refusal::OutOfScope);
+        }
+        let facts = catalogue.facts(&credential.provider).ok_or(Refusal::NotInBuild)?;
+        usable(facts, facts.byok)?;
+        let own = credential.pricing.iter().find(|(name, _)| name == full_name || name == upstream_model);
+        Ok(Self {
+            provider: slug(catalogue, &credential.provider),
+            upstream_model: upstream_model.into(),
+            base_url: address(credential.base_url.as_ref(), facts)?,
+            region: credential.region.clone(),
+            rates: own.map(|(_, rates)| *rates).or(offer_rates),
+            markup_bps: 0,
+            reports_usage: facts.reports_usage,
+            is_fallback: false,
+            seat: Seat::Byok(Arc::clone(credential)),
+        })
+    }
+
+    /// A try on one of the operator's accounts.
+    pub(crate) fn managed(
+        account: &Arc<AccountEntry>,
+        catalogue: &Catalogue,
+        upstream_model: &str,
+        offer_rates: Option<Rates>,
+    ) -> Result<Self, Refusal> {
+        let facts = catalogue.facts(&account.provider).ok_or(Refusal::NotInBuild)?;
+        usable(facts, facts.managed)?;
+        if offer_rates.is_none() && !account.allow_unpriced {
+            return Err(Refusal::Unpriced);
+        }
+        Ok(Self {
+            provider: slug(catalogue, &account.provider),
+            upstream_model: upstream_model.into(),
+            base_url: address(account.base_url.as_ref(), facts)?,
+            region: account.region.clone(),
+            rates: offer_rates,
+            markup_bps: account.markup_bps,
+            reports_usage: facts.reports_usage,
+            is_fallback: false,
+            seat: Seat::Managed(Arc::clone(account)),
+        })
+    }
+
+    /// A try on a customer's node: no token price.
+    pub(crate) fn byoc(
+        workspace: &WorkspaceEntry,
+        node: &Arc<NodeEntry>,
+        upstream_model: &str,
+    ) -> Result<Self, Refusal> {
+        if node.workspace != workspace.id {
+            return Err(Refusal::OutOfScope);
+        }
+        Ok(Self {
+            provider: NODE_PROVIDER.into(),
+            upstream_model: upstream_model.into(),
+            base_url: Arc::clone(&node.base_url),
+            region: None,
+            rates: None,
+            markup_bps: 0,
+            reports_usage: true,
+            is_fallback: false,
+            seat: Seat::Byoc(Arc::clone(node)),
+        })
+    }
+
+    pub(crate) fn into_seat(self) -> Seat {
+        self.seat
+    }
+
+    pub(crate) fn into_fallback(mut self) -> Self {
+        self.is_fallback = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        self.seat.principal()
+    }
+
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.seat.profile()
+    }
+
+    /// The seller's slug; `byoc` for a node.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The model's name at that seller.
+    #[must_use]
+    pub fn upstream_model(&self) -> &str {
+        &self.upstream_model
+    }
+
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+
+    /// `None` is unpriced, or a node.
+    #[must_use]
+    pub const fn rates(&self) -> Option<Rates> {
+        self.rates
+    }
+
+    #[must_use]
+    pub const fn markup_bps(&self) -> u32 {
+        self.markup_bps
+    }
+
+    /// Whether a stream may be asked for its usage.
+    #[must_use]
+    pub const fn reports_usage(&self) -> bool {
+        self.reports_usage
+    }
+
+    /// Reached only because a credential of the customer's own failed, and the route allows it.
+    #[must_use]
+    pub const fn is_fallback(&self) -> bool {
+        self.is_fallback
+    }
+}
+
+fn usable(facts: &ProviderFacts, takes_profile: bool) -> Result<(), Refusal> {
+    if facts.emergency_only {
+        return Err(Refusal::EmergencyOnly);
+    }
+    if !facts.available {
+        return Err(Refusal::NotInBuild);
+    }
+    if takes_profile { Ok(()) } else { Err(Refusal::ProfileNotTaken) }
+}
+
+fn address(own: Option<&Arc<str>>, facts: &ProviderFacts) -> Result<Arc<str>, Refusal> {
+    own.cloned().or_else(|| facts.base_url.as_deref().map(Arc::from)).ok_or(Refusal::NoAddress)
+}
+
+/// The canonical slug, or a workspace's own.
+fn slug(catalogue: &Catalogue, provider: &Arc<str>) -> Arc<str> {
+    match catalogue.provider(provider) {
+        Some(facts) if *facts.slug != **provider => facts.slug.as_str().into(),
+        _ => Arc::clone(provider),
+    }
+}

@@ -1,0 +1,253 @@
+//! The decision itself: resolve, find the route, gather, choose the profile, look at the board.
+
+use board::{Standing, Standings};
+use domain::{ByokFallback, FallbackClass, Fault, Profile, RouteSpec};
+use snapshot::RouteEntry;
+
+use crate::attempt::Attempt;
+use crate::candidates::{self, Candidates};
+use crate::question::Ask;
+use crate::reason::{Refusal, Rejection};
+use crate::resolve::{self, Meaning, Resolved};
+use crate::{faults, order, routing};
+
+/// The order where no route says another one.
+const OWN_ORDER: [Profile; 3] = [Profile::Byok, Profile::Byoc, Profile::ManagedProvider];
+/// A route that names credentials and no profile means those credentials.
+const BYOK_ONLY: [Profile; 1] = [Profile::Byok];
+
+/// What would happen to a call, and why. Either `attempts` is not empty or `fault` says what to do.
+#[derive(Debug)]
+pub struct Decision<'a> {
+    pub resolved: Option<Resolved<'a>>,
+    pub route: Option<&'a RouteEntry>,
+    pub attempts: Vec<Attempt>,
+    pub rejected: Vec<Rejection>,
+    pub fault: Option<Box<Fault>>,
+}
+
+/// Those that may be asked now, and those that are known to refuse, with how long.
+#[derive(Debug, Default)]
+struct Split {
+    open: Vec<Attempt>,
+    closed: Vec<(Attempt, Refusal)>,
+}
+
+pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
+    let mut decision =
+        Decision { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: None };
+    let resolved = match resolve::resolve(ask) {
+        Ok(resolved) => resolved,
+        Err(fault) => {
+            decision.fault = Some(fault);
+            return decision;
+        }
+    };
+    decision.route = routing::winning(ask, &resolved);
+    let unrouted = RouteSpec::default();
+    let spec = decision.route.map_or(&unrouted, |route| &route.spec);
+    let mut found = candidates::gather(ask, &resolved, spec);
+    decision.fault = wrong_modality(ask, &resolved);
+    if decision.fault.is_none() {
+        choose(ask, &resolved, spec, &mut found, board, &mut decision);
+    }
+    decision.rejected = found.rejected;
+    if decision.attempts.is_empty() && decision.fault.is_none() {
+        decision.fault = Some(faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected));
+    }
+    decision.resolved = Some(resolved);
+    decision
+}
+
+fn wrong_modality(ask: &Ask<'_>, resolved: &Resolved<'_>) -> Option<Box<Fault>> {
+    match resolved.meaning {
+        Meaning::Model { model, .. } if model.modality != ask.question.modality => {
+            Some(faults::wrong_modality(model, ask.question.modality))
+        }
+        _ => None,
+    }
+}
+
+fn choose(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    found: &mut Candidates,
+    board: &dyn Standings,
+    decision: &mut Decision<'_>,
+) {
+    let listed = listed_profiles(spec);
+    let Some(chosen) = chosen_profile(listed, spec, found) else {
+        drop_unlisted(listed, found);
+        return;
+    };
+    let mut byok = std::mem::take(&mut found.byok);
+    let mut byoc = std::mem::take(&mut found.byoc);
+    let managed = std::mem::take(&mut found.managed);
+    order::credentials(ask, resolved, spec, &mut byok);
+    order::nodes(&mut byoc);
+    let managed = order::accounts(ask, spec, managed);
+    let refusal = |profile: Profile| match listed.contains(&profile) {
+        true => Refusal::ProfileNotChosen { chosen },
+        false => Refusal::ProfileNotInRoute,
+    };
+    match chosen {
+        Profile::Byok => {
+            refuse_all(found, byoc, refusal(Profile::Byoc));
+            let own = split(ask, board, byok);
+            choose_own(spec, found, own, split(ask, board, managed), decision);
+        }
+        Profile::Byoc => {
+            refuse_all(found, byok, refusal(Profile::Byok));
+            refuse_all(found, managed, refusal(Profile::ManagedProvider));
+            take(found, split(ask, board, byoc), decision);
+        }
+        Profile::ManagedProvider | Profile::Subscription => {
+            refuse_all(found, byok, refusal(Profile::Byok));
+            refuse_all(found, byoc, refusal(Profile::Byoc));
+            take(found, split(ask, board, managed), decision);
+        }
+    }
+}
+
+fn listed_profiles(spec: &RouteSpec) -> &[Profile] {
+    match () {
+        () if !spec.profiles.is_empty() => &spec.profiles,
+        () if !spec.credential_ids.is_empty() => &BYOK_ONLY,
+        () => &OWN_ORDER,
+    }
+}
+
+/// The first listed profile that has somebody to ask. In the broker's own order a node that should serve and can't be
+/// reached keeps the call on the customer's hardware: that it is away is a failure, not an absence.
+fn chosen_profile(listed: &[Profile], spec: &RouteSpec, found: &Candidates) -> Option<Profile> {
+    let stays_on_nodes = spec.profiles.is_empty() && found.has_unreachable_node();
+    listed.iter().copied().find(|profile| match profile {
+        Profile::Byok => !found.byok.is_empty(),
+        Profile::Byoc => !found.byoc.is_empty() || stays_on_nodes,
+        Profile::ManagedProvider => !found.managed.is_empty(),
+        Profile::Subscription => false,
+    })
+}
+
+fn drop_unlisted(listed: &[Profile], found: &mut Candidates) {
+    let all = [
+        (Profile::Byok, std::mem::take(&mut found.byok)),
+        (Profile::Byoc, std::mem::take(&mut found.byoc)),
+        (Profile::ManagedProvider, std::mem::take(&mut found.managed)),
+    ];
+    for (profile, attempts) in all {
+        // A listed profile with somebody in it would have been chosen, so what is left here is not listed.
+        debug_assert!(attempts.is_empty() || !listed.contains(&profile));
+        refuse_all(found, attempts, Refusal::ProfileNotInRoute);
+    }
+}
+
+/// Own credentials first. The call leaves them only where the route says so: after a failure by `byok_fallback`, or
+/// for want of capacity by `overflow`.
+fn choose_own(
+    spec: &RouteSpec,
+    found: &mut Candidates,
+    own: Split,
+    managed: Split,
+    decision: &mut Decision<'_>,
+) {
+    let all_full = own.closed.iter().all(|(_, refusal)| matches!(refusal, Refusal::RateLimited { .. }));
+    if own.open.is_empty() && spec.overflow_managed && all_full && !managed.open.is_empty() {
+        refuse_closed(found, own.closed);
+        return take(found, managed, decision);
+    }
+    if spec.byok_fallback == ByokFallback::Never {
+        refuse_all(found, managed.into_all(), Refusal::ByokStrict);
+        return take(found, own, decision);
+    }
+    if !own.open.is_empty() {
+        refuse_closed(found, own.closed);
+        refuse_closed(found, managed.closed);
+        decision.attempts = own.open;
+        decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
+        return;
+    }
+    let allowed = own.closed.iter().all(|(_, refusal)| allows_fallback(spec, *refusal));
+    if !allowed {
+        refuse_all(found, managed.into_all(), Refusal::FallbackNotForThis);
+        return take(found, own, decision);
+    }
+    if managed.open.is_empty() {
+        refuse_closed(found, managed.closed);
+        return take(found, own, decision);
+    }
+    refuse_closed(found, own.closed);
+    refuse_closed(found, managed.closed);
+    decision.attempts = managed.open.into_iter().map(Attempt::into_fallback).collect();
+}
+
+/// Whether what keeps an own credential from serving is of a class that the route falls back for. The board does not
+/// say which failure opened a breaker or parked a credential, so every class it may have been must be allowed.
+fn allows_fallback(spec: &RouteSpec, refusal: Refusal) -> bool {
+    let causes: &[FallbackClass] = match refusal {
+        Refusal::RateLimited { .. } => &[FallbackClass::RateLimit],
+        Refusal::Parked { .. } => &[FallbackClass::Auth, FallbackClass::Quota],
+        Refusal::BreakerOpen { .. } => {
+            &[FallbackClass::Overloaded, FallbackClass::Upstream, FallbackClass::Timeout]
+        }
+        _ => return false,
+    };
+    spec.fallback_on.is_empty() || causes.iter().all(|cause| spec.fallback_on.contains(cause))
+}
+
+/// Takes those that may be asked. Where nobody may, those with an open breaker are asked all the same: a client is
+/// better served by a try than by a guess. So are parked ones, for only who opens their secret knows whether it is still
+/// the one that was refused. A provider's own "not before" is no guess, and is kept.
+fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
+    if !split.open.is_empty() {
+        refuse_closed(found, split.closed);
+        decision.attempts = split.open;
+        return;
+    }
+    let first_reset_ms = split.closed.iter().filter_map(|(_, refusal)| refusal.rate_limited_ms()).min();
+    let (last_resort, told): (Vec<_>, Vec<_>) =
+        split.closed.into_iter().partition(|(_, refusal)| match refusal {
+            Refusal::BreakerOpen { .. } => true,
+            Refusal::Parked { .. } => first_reset_ms.is_none(),
+            _ => false,
+        });
+    decision.attempts = last_resort.into_iter().map(|(attempt, _)| attempt).collect();
+    if let (true, Some(wait_ms)) = (decision.attempts.is_empty(), first_reset_ms) {
+        decision.fault = Some(faults::all_limited(wait_ms));
+    }
+    refuse_closed(found, told);
+}
+
+fn split(ask: &Ask<'_>, board: &dyn Standings, attempts: Vec<Attempt>) -> Split {
+    let mut split = Split::default();
+    for attempt in attempts {
+        let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
+        let wait_ms = standing.until_us().saturating_sub(ask.now_us).div_ceil(1_000);
+        match standing {
+            Standing::Open | Standing::HalfOpen => split.open.push(attempt),
+            Standing::RetryAt { .. } => split.closed.push((attempt, Refusal::RateLimited { wait_ms })),
+            Standing::Parked { .. } => split.closed.push((attempt, Refusal::Parked { wait_ms })),
+            Standing::BreakerOpen { .. } => split.closed.push((attempt, Refusal::BreakerOpen { wait_ms })),
+        }
+    }
+    split
+}
+
+impl Split {
+    fn into_all(self) -> Vec<Attempt> {
+        self.open.into_iter().chain(self.closed.into_iter().map(|(attempt, _)| attempt)).collect()
+    }
+}
+
+fn refuse_all(found: &mut Candidates, attempts: Vec<Attempt>, refusal: Refusal) {
+    for attempt in attempts {
+        found.reject(attempt.into_seat(), refusal);
+    }
+}
+
+fn refuse_closed(found: &mut Candidates, closed: Vec<(Attempt, Refusal)>) {
+    for (attempt, refusal) in closed {
+        found.reject(attempt.into_seat(), refusal);
+    }
+}

@@ -1,0 +1,204 @@
+//! Every credential, node and account, each either able to serve the call or refused with its reason.
+
+use std::sync::Arc;
+
+use catalogue::Offer;
+use domain::RouteSpec;
+use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
+
+use crate::attempt::{Attempt, Seat};
+use crate::question::Ask;
+use crate::reason::{Refusal, Rejection};
+use crate::resolve::{Meaning, Resolved};
+
+/// Those that could serve, by profile and in the order they were made; and those that could not.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    pub byok: Vec<Attempt>,
+    pub byoc: Vec<Attempt>,
+    pub managed: Vec<Attempt>,
+    pub rejected: Vec<Rejection>,
+}
+
+/// What a seller has of the model.
+struct Sold<'a> {
+    upstream_model: &'a str,
+    offer: Option<&'a Offer>,
+}
+
+pub fn gather(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
+    let mut found = Candidates::default();
+    for credential in &ask.question.workspace.credentials {
+        match credential_attempt(ask, resolved, spec, credential) {
+            Ok(attempt) => found.byok.push(attempt),
+            Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
+        }
+    }
+    for node in &ask.question.workspace.nodes {
+        match node_attempt(ask, resolved, spec, node) {
+            Ok(attempt) => found.byoc.push(attempt),
+            Err(refusal) => found.reject(Seat::Byoc(Arc::clone(node)), refusal),
+        }
+    }
+    for account in ask.accounts {
+        match account_attempt(ask, resolved, spec, account) {
+            Ok(attempt) => found.managed.push(attempt),
+            Err(refusal) => found.reject(Seat::Managed(Arc::clone(account)), refusal),
+        }
+    }
+    found
+}
+
+impl Candidates {
+    pub fn reject(&mut self, seat: Seat, refusal: Refusal) {
+        self.rejected.push(Rejection { seat, refusal });
+    }
+
+    /// Whether a node that offers the model is away without its owner having asked for that.
+    pub fn has_unreachable_node(&self) -> bool {
+        self.rejected.iter().any(|rejection| {
+            matches!(rejection.seat, Seat::Byoc(_)) && rejection.refusal == Refusal::Unreachable
+        })
+    }
+}
+
+fn credential_attempt(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    credential: &Arc<CredentialEntry>,
+) -> Result<Attempt, Refusal> {
+    let provider = ask.canonical(&credential.provider);
+    let sold = sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?;
+    let other_project = credential.project.is_some_and(|project| project != ask.question.project.id);
+    let other_environment =
+        credential.environment.as_deref().is_some_and(|name| name != ask.question.environment);
+    if other_project || other_environment {
+        return Err(Refusal::OutOfScope);
+    }
+    match credential.state {
+        CredentialState::Active => {}
+        CredentialState::Invalid => return Err(Refusal::Invalid),
+        CredentialState::Disabled => return Err(Refusal::Disabled),
+        CredentialState::Revoked => return Err(Refusal::Revoked),
+    }
+    if credential.expires_unix_ms.is_some_and(|expires| expires <= ask.now_unix_ms) {
+        return Err(Refusal::Expired);
+    }
+    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
+        return Err(Refusal::CredentialNotInRoute);
+    }
+    check_provider(ask, spec, provider)?;
+    check_region(spec, credential.region.as_deref(), sold.offer)?;
+    let rates = sold.offer.and_then(|offer| offer.rates);
+    Attempt::byok(
+        ask.question.workspace,
+        credential,
+        ask.catalogue,
+        sold.upstream_model,
+        rates,
+        &resolved.name,
+    )
+}
+
+fn node_attempt(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    node: &Arc<NodeEntry>,
+) -> Result<Attempt, Refusal> {
+    let wanted = match resolved.meaning {
+        Meaning::OnNode { model } => Some(model),
+        Meaning::Model { model, seller: None } => Some(model.full.as_str()),
+        Meaning::Model { seller: Some(_), .. } | Meaning::AtSeller { .. } => None,
+    };
+    let model =
+        wanted.filter(|name| node.models.iter().any(|model| model == name)).ok_or(Refusal::DoesNotOffer)?;
+    match node.state {
+        NodeState::Ready => {}
+        NodeState::Draining => return Err(Refusal::Draining),
+        NodeState::Unreachable => return Err(Refusal::Unreachable),
+    }
+    if spec.node_labels.iter().any(|label| !node.labels.contains(label)) {
+        return Err(Refusal::LabelMissing);
+    }
+    Attempt::byoc(ask.question.workspace, node, model)
+}
+
+fn account_attempt(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    spec: &RouteSpec,
+    account: &Arc<AccountEntry>,
+) -> Result<Attempt, Refusal> {
+    let provider = ask.canonical(&account.provider);
+    let sold = pooled_by(resolved, provider, account)?;
+    if account.disabled {
+        return Err(Refusal::Disabled);
+    }
+    check_provider(ask, spec, provider)?;
+    check_region(spec, account.region.as_deref(), sold.offer)?;
+    let rates = sold.offer.and_then(|offer| offer.rates);
+    Attempt::managed(account, ask.catalogue, sold.upstream_model, rates)
+}
+
+fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {
+    match resolved.meaning {
+        Meaning::Model { seller: Some(seller), .. } if seller != provider => None,
+        Meaning::Model { model, .. } => {
+            let offer = model.offer(provider)?;
+            Some(Sold { upstream_model: &offer.upstream_model, offer: Some(offer) })
+        }
+        Meaning::AtSeller { seller, upstream_model } => {
+            (seller == provider).then_some(Sold { upstream_model, offer: None })
+        }
+        Meaning::OnNode { .. } => None,
+    }
+}
+
+/// An account sells its provider's offers, less what its list leaves out, and what its list names without an offer.
+fn pooled_by<'a>(
+    resolved: &Resolved<'a>,
+    provider: &str,
+    account: &AccountEntry,
+) -> Result<Sold<'a>, Refusal> {
+    let sold = sold_by(resolved, provider);
+    let Some(listed) = account.models.as_deref() else {
+        return sold.ok_or(Refusal::DoesNotOffer);
+    };
+    let lists = |name: &str| listed.iter().any(|model| model == name);
+    match (sold, resolved.meaning) {
+        (Some(sold), _) => {
+            let named = match resolved.meaning {
+                Meaning::Model { model, .. } => lists(&model.full),
+                Meaning::AtSeller { .. } | Meaning::OnNode { .. } => false,
+            };
+            if named || lists(sold.upstream_model) { Ok(sold) } else { Err(Refusal::ModelNotListed) }
+        }
+        (None, Meaning::Model { model, seller: None }) if lists(&model.full) => {
+            Ok(Sold { upstream_model: &model.full, offer: None })
+        }
+        (None, _) => Err(Refusal::DoesNotOffer),
+    }
+}
+
+fn check_provider(ask: &Ask<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
+    let listed = spec.providers.iter().any(|name| ask.canonical(name) == provider);
+    if spec.providers.is_empty() || listed { Ok(()) } else { Err(Refusal::ProviderNotInRoute) }
+}
+
+/// What does not say where it runs may run anywhere, so a route that allows certain regions does not allow it.
+fn check_region(spec: &RouteSpec, own: Option<&str>, offer: Option<&Offer>) -> Result<(), Refusal> {
+    if spec.regions.is_empty() {
+        return Ok(());
+    }
+    let allowed = |region: &str| spec.regions.iter().any(|name| name == region);
+    let offered = offer.map_or(&[][..], |offer| offer.regions.as_slice());
+    match own {
+        Some(region) if allowed(region) => Ok(()),
+        Some(_) => Err(Refusal::RegionNotAllowed),
+        None if offered.is_empty() => Err(Refusal::RegionUnknown),
+        None if offered.iter().all(|region| allowed(region)) => Ok(()),
+        None => Err(Refusal::RegionNotAllowed),
+    }
+}

@@ -1,0 +1,106 @@
+//! What would happen to a call and why, without making it: the answer of `POST /v2/plan`.
+
+use board::Standings;
+use domain::record::Rejected;
+use domain::{Fault, Principal, Profile, Rates, RouteId, RouteScope};
+use snapshot::Snapshot;
+
+use crate::attempt::{Attempt, Seat};
+use crate::broker::decide;
+use crate::planned::rejected;
+use crate::question::{Ask, Question};
+use crate::routing;
+
+/// The whole explanation.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The rule of resolution that matched, or empty.
+    pub resolution: String,
+    pub resolved_model: Option<String>,
+    /// `None` where no route matched and the broker's own order decided.
+    pub route: Option<WinningRoute>,
+    /// In the order they would be made.
+    pub attempts: Vec<ExplainedAttempt>,
+    pub rejected: Vec<Rejected>,
+    /// What the client would read, where nothing can serve.
+    pub fault: Option<Box<Fault>>,
+    pub snapshot_version: u64,
+}
+
+/// The route that decides, and why this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WinningRoute {
+    pub id: RouteId,
+    pub scope: RouteScope,
+    pub why: &'static str,
+}
+
+/// One attempt as a person reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainedAttempt {
+    pub principal: Principal,
+    pub profile: Profile,
+    /// `None` for an operator's account: its name is the operator's.
+    pub display_name: Option<String>,
+    pub provider: String,
+    pub upstream_model: String,
+    pub region: Option<String>,
+    pub rates: Option<Rates>,
+    pub markup_bps: u32,
+    pub is_fallback: bool,
+}
+
+/// Decides as `plan` does, with the same arguments and the same result, and tells all of it.
+#[must_use]
+pub fn explain(
+    question: &Question<'_>,
+    snapshot: &Snapshot,
+    board: &dyn Standings,
+    random: u64,
+    now_us: u64,
+    now_unix_ms: u64,
+) -> Explanation {
+    let ask = Ask {
+        question: *question,
+        accounts: snapshot.accounts(),
+        catalogue: snapshot.catalogue(),
+        random,
+        now_us,
+        now_unix_ms,
+    };
+    let decision = decide(&ask, board);
+    Explanation {
+        resolution: decision
+            .resolved
+            .as_ref()
+            .map_or(String::new(), |resolved| resolved.rule.as_str().to_owned()),
+        resolved_model: decision.resolved.as_ref().map(|resolved| resolved.name.clone()),
+        route: decision.route.map(|route| WinningRoute {
+            id: route.id,
+            scope: route.spec.scope.clone(),
+            why: routing::reason(&route.spec),
+        }),
+        attempts: decision.attempts.iter().map(explained).collect(),
+        rejected: decision.rejected.iter().map(rejected).collect(),
+        fault: decision.fault,
+        snapshot_version: snapshot.version(),
+    }
+}
+
+fn explained(attempt: &Attempt) -> ExplainedAttempt {
+    let display_name = match attempt.seat() {
+        Seat::Managed(_) => None,
+        seat @ (Seat::Byok(_) | Seat::Byoc(_)) => Some(seat.display_name().to_owned()),
+    };
+    ExplainedAttempt {
+        principal: attempt.principal(),
+        profile: attempt.profile(),
+        display_name,
+        provider: attempt.provider().to_owned(),
+        upstream_model: attempt.upstream_model().to_owned(),
+        region: attempt.region().map(str::to_owned),
+        rates: attempt.rates(),
+        markup_bps: attempt.markup_bps(),
+        is_fallback: attempt.is_fallback(),
+    }
+}

@@ -1,0 +1,188 @@
+//! What a client reads when nothing can be planned: what is wrong and which command would change it.
+
+use catalogue::{Modality, Model, nearest_of};
+use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
+use domain::{Fault, FaultClass, Profile};
+use snapshot::RouteEntry;
+
+use crate::attempt::Seat;
+use crate::question::Ask;
+use crate::reason::{Refusal, Rejection, seconds};
+use crate::resolve::{Meaning, Resolved};
+
+/// A model's name in a message is cut here: it comes from the client.
+const NAME_CHARS_MAX: usize = 128;
+/// Nearest names and refused candidates that a message tells.
+const TOLD_MAX: usize = 3;
+
+pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
+    let wanted = ask.question.model;
+    let own = ask.question.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
+    let known = ask.catalogue.models().iter().map(|model| model.full.as_str());
+    let near = nearest_of(wanted, known.chain(own), TOLD_MAX);
+    let message = format!("There is no model \"{}\" here.", shown(wanted));
+    let fix = match near.as_slice() {
+        [] => "GET /v1/models lists the models that this key may use; \
+               a model that is not listed is reached as provider/model."
+            .to_owned(),
+        names => {
+            format!("Did you mean {}? GET /v1/models lists the models that this key may use.", or_list(names))
+        }
+    };
+    Box::new(Fault::new(FaultClass::NotFound, "model_not_found", message).fix(fix).param("model"))
+}
+
+pub fn ambiguous_model(name: &str, models: &[&Model]) -> Box<Fault> {
+    let full: Vec<String> = models.iter().map(|model| model.full.clone()).collect();
+    let message = format!("The name \"{}\" stands for {} models.", shown(name), full.len());
+    let fix = format!("Write the full name: {}.", or_list(&full));
+    Box::new(Fault::new(FaultClass::BadRequest, "model_ambiguous", message).fix(fix).param("model"))
+}
+
+pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
+    let message = format!(
+        "{} does {}, and this path is for {} models.",
+        model.full,
+        model.modality.as_str(),
+        wanted.as_str()
+    );
+    let fix = format!("Name a {} model; GET /v1/models lists them.", wanted.as_str());
+    Box::new(Fault::new(FaultClass::Unsupported, "model_modality", message).fix(fix).param("model"))
+}
+
+/// Everybody who could serve was told by its provider to wait; the first reset is in `wait_ms`.
+pub fn all_limited(wait_ms: u64) -> Box<Fault> {
+    let message = format!(
+        "Every provider that could serve this asked to be left alone; the first takes requests again in {}.",
+        seconds(wait_ms)
+    );
+    let fault = Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", message)
+        .fix("Wait that long, or add another credential, node or account that serves this model.");
+    Box::new(patient(fault, wait_ms))
+}
+
+/// Nobody has what was asked for, or those who have it can't be used.
+pub fn nothing_serves(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    route: Option<&RouteEntry>,
+    rejected: &[Rejection],
+) -> Box<Fault> {
+    let near: Vec<&Rejection> =
+        rejected.iter().filter(|rejection| tells_something(rejection.refusal)).collect();
+    let away: Vec<&Rejection> =
+        near.iter().copied().filter(|rejection| rejection.refusal == Refusal::Unreachable).collect();
+    let nodes_may_serve = route
+        .is_none_or(|route| route.spec.profiles.is_empty() || route.spec.profiles.contains(&Profile::Byoc));
+    if !away.is_empty() && nodes_may_serve {
+        return unreachable(resolved, &away);
+    }
+    let mut message = format!("Nothing in this workspace serves {}", shown(&resolved.name));
+    if let Some(route) = route {
+        message.push_str(&format!(" under route {}", route.id));
+    }
+    let told: Vec<String> = near.iter().take(TOLD_MAX).map(|rejection| rejection.sentence()).collect();
+    if !told.is_empty() {
+        message.push_str(&format!(": {}", told.join("; ")));
+    }
+    message.push('.');
+    let missing = sellers_missing(ask, resolved);
+    if !missing.is_empty() {
+        message.push_str(&format!(" {} is not in this build yet.", missing.join(", ")));
+    }
+    let fix = commands(ask, resolved);
+    Box::new(Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model"))
+}
+
+fn unreachable(resolved: &Resolved<'_>, away: &[&Rejection]) -> Box<Fault> {
+    let names: Vec<String> = away.iter().map(|rejection| rejection.label()).collect();
+    let message =
+        format!("{} is served by {}, which did not answer when last asked.", resolved.name, names.join(", "));
+    let wait_ms = u64::try_from(NODE_POLL_EVERY.as_millis()).unwrap_or(u64::MAX);
+    let fault = Fault::new(FaultClass::Overloaded, "node_unreachable", message)
+        .fix("Start the node, or see `tidegate nodes list`; it is asked again every 30 s.");
+    Box::new(patient(fault, wait_ms))
+}
+
+/// Whether a reason is of use to somebody who asks why nothing serves.
+const fn tells_something(refusal: Refusal) -> bool {
+    !matches!(refusal, Refusal::DoesNotOffer | Refusal::ProfileNotChosen { .. })
+}
+
+/// A longer wait than clients are told to sleep is no case for their own retries.
+fn patient(fault: Fault, wait_ms: u64) -> Fault {
+    let fault = fault.retry_after_ms(wait_ms);
+    if u128::from(wait_ms) > RETRY_AFTER_SENT_MAX.as_millis() { fault.should_retry(false) } else { fault }
+}
+
+/// Sellers of the model that this build has no code for.
+fn sellers_missing<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+    sellers(ask, resolved)
+        .into_iter()
+        .filter(|slug| ask.catalogue.provider(slug).is_some_and(|facts| !facts.available))
+        .collect()
+}
+
+fn sellers<'a>(ask: &Ask<'a>, resolved: &Resolved<'a>) -> Vec<&'a str> {
+    match resolved.meaning {
+        Meaning::Model { seller: Some(seller), .. } | Meaning::AtSeller { seller, .. } => vec![seller],
+        Meaning::Model { model, seller: None } => {
+            model.offers.iter().map(|offer| ask.canonical(offer.provider.as_str())).collect()
+        }
+        Meaning::OnNode { .. } => Vec::new(),
+    }
+}
+
+/// The commands that would make it served, those for this model first.
+fn commands(ask: &Ask<'_>, resolved: &Resolved<'_>) -> String {
+    let usable: Vec<&str> = sellers(ask, resolved)
+        .into_iter()
+        .filter(|slug| {
+            ask.catalogue.facts(slug).is_some_and(|facts| facts.available && !facts.emergency_only)
+        })
+        .collect();
+    let own = usable.iter().map(|slug| format!("`tidegate credential add {slug}`"));
+    let mut ways: Vec<String> = own.take(TOLD_MAX).collect();
+    let pinned =
+        matches!(resolved.meaning, Meaning::AtSeller { .. } | Meaning::Model { seller: Some(_), .. });
+    if !pinned {
+        ways.push("`tidegate nodes add` with a node that serves it".to_owned());
+    }
+    if let Some(slug) = usable.first() {
+        ways.push(format!("as the operator `tidegate account add {slug}`"));
+    }
+    match ways.is_empty() {
+        true => format!("`tidegate plan {}` tells why.", shown(&resolved.name)),
+        false => {
+            let ways = or_list(&ways);
+            format!("Run {ways}; `tidegate plan {}` tells each candidate's reason.", shown(&resolved.name))
+        }
+    }
+}
+
+impl Rejection {
+    /// The candidate as its own workspace may read of it: an operator's name for an account is the operator's.
+    pub fn label(&self) -> String {
+        match &self.seat {
+            Seat::Byok(credential) => format!("credential \"{}\"", credential.display_name),
+            Seat::Byoc(node) => format!("node \"{}\"", node.name),
+            Seat::Managed(account) => format!("the managed account at {}", account.provider),
+        }
+    }
+
+    pub fn sentence(&self) -> String {
+        format!("{} {}", self.label(), self.refusal.detail())
+    }
+}
+
+fn shown(name: &str) -> String {
+    name.chars().filter(|letter| !letter.is_control()).take(NAME_CHARS_MAX).collect()
+}
+
+fn or_list(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}

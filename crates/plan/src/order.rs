@@ -1,0 +1,79 @@
+//! In which order those of one profile are asked.
+
+use domain::RouteSpec;
+
+use crate::attempt::{Attempt, Seat};
+use crate::question::Ask;
+use crate::resolve::{Meaning, Resolved};
+
+/// Own credentials: as the route lists them, else by the route's sellers, else the publisher's own provider first;
+/// then the one that was made first.
+pub fn credentials(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempts: &mut [Attempt]) {
+    attempts.sort_by_key(|attempt| {
+        let Seat::Byok(credential) = attempt.seat() else { return (usize::MAX, usize::MAX, u64::MAX) };
+        let listed = place(&spec.credential_ids, |id| *id == credential.id);
+        (listed, seller_rank(ask, resolved, spec, attempt), credential.created_unix_ms)
+    });
+}
+
+/// Nodes: the one that was made first.
+pub fn nodes(attempts: &mut [Attempt]) {
+    attempts.sort_by_key(|attempt| match attempt.seat() {
+        Seat::Byoc(node) => node.created_unix_ms,
+        Seat::Byok(_) | Seat::Managed(_) => u64::MAX,
+    });
+}
+
+/// Accounts: by the route's sellers where it lists some, else and among equals drawn by weight. An account of weight
+/// zero comes after those with a weight.
+pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
+    let mut drawn = Vec::with_capacity(attempts.len());
+    let mut left = attempts;
+    let mut chance = ask.random;
+    while !left.is_empty() {
+        let total: u64 = left.iter().map(weight).sum();
+        chance = mix(chance);
+        // A remainder of 64 random bits is off by less than 2^-32 for every sum of weights that a pool has.
+        let mut rest = if total == 0 { 0 } else { chance % total };
+        let at = left.iter().position(|attempt| {
+            let own = weight(attempt);
+            let hit = total == 0 || rest < own;
+            rest = rest.saturating_sub(own);
+            hit
+        });
+        drawn.push(left.remove(at.unwrap_or(0)));
+    }
+    drawn.sort_by_key(|attempt| place(&spec.providers, |name| ask.canonical(name) == attempt.provider()));
+    drawn
+}
+
+fn seller_rank(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec, attempt: &Attempt) -> usize {
+    if !spec.providers.is_empty() {
+        return place(&spec.providers, |name| ask.canonical(name) == attempt.provider());
+    }
+    let publisher = match resolved.meaning {
+        Meaning::Model { model, .. } => Some(model.publisher.as_str()),
+        Meaning::AtSeller { .. } | Meaning::OnNode { .. } => None,
+    };
+    let own = publisher.and_then(|name| ask.catalogue.own_provider(name));
+    usize::from(own.is_none_or(|facts| facts.slug != attempt.provider()))
+}
+
+fn place<T>(list: &[T], is_it: impl Fn(&T) -> bool) -> usize {
+    list.iter().position(is_it).unwrap_or(list.len())
+}
+
+fn weight(attempt: &Attempt) -> u64 {
+    match attempt.seat() {
+        Seat::Managed(account) => u64::from(account.weight),
+        Seat::Byok(_) | Seat::Byoc(_) => 0,
+    }
+}
+
+/// One step of SplitMix64: further draws out of the one number that a plan is given.
+const fn mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

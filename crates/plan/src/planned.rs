@@ -1,0 +1,181 @@
+//! The plan of an admitted call: what execute works through and what is kept with the record.
+
+use std::time::Duration;
+
+use admit::Admitted;
+use board::Standings;
+use catalogue::Modality;
+use domain::record::{PlanRecord, Rejected};
+use domain::{FallbackClass, Fault, Operation, RouteSpec, limits};
+
+use crate::attempt::Attempt;
+use crate::broker::{Decision, decide};
+use crate::question::{Ask, Question};
+use crate::reason::{Refusal, Rejection};
+
+/// Refused candidates that are kept with a request; an explanation tells all of them.
+const REJECTED_KEPT_MAX: usize = 32;
+
+/// How long to wait for what, after the route and within our own limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub head_wait: Duration,
+    pub first_byte: Duration,
+    pub idle: Duration,
+    pub deadline: Duration,
+}
+
+impl Timeouts {
+    fn of(spec: &RouteSpec) -> Self {
+        let deadline = bounded(spec.deadline_ms, limits::DEADLINE, limits::DEADLINE);
+        Self {
+            head_wait: bounded(spec.head_wait_ms, limits::HEAD_WAIT, deadline),
+            first_byte: bounded(spec.first_byte_timeout_ms, limits::FIRST_BYTE_TIME_MAX, deadline),
+            idle: bounded(spec.idle_timeout_ms, limits::IDLE_TIME_MAX, deadline),
+            deadline,
+        }
+    }
+}
+
+/// An admitted call with its attempts.
+pub struct Planned {
+    parts: PlannedParts,
+}
+
+/// What a plan is taken apart into.
+pub struct PlannedParts {
+    pub admitted: Admitted,
+    pub resolved_model: String,
+    /// In the order they are to be made; never empty.
+    pub attempts: Vec<Attempt>,
+    /// Empty means every class that a fallback can help.
+    pub fallback_on: Vec<FallbackClass>,
+    pub timeouts: Timeouts,
+    pub record: PlanRecord,
+}
+
+/// An admitted call that nothing serves. The tab is open: whoever answers closes it.
+pub struct PlanFailed {
+    pub fault: Box<Fault>,
+    pub admitted: Admitted,
+    /// Empty where the name meant nothing.
+    pub resolved_model: String,
+    pub record: PlanRecord,
+}
+
+/// Plans a call. `random` draws among managed accounts; the same number gives the same plan.
+///
+/// # Errors
+/// Nothing can serve it; the fault says what would.
+pub fn plan(
+    admitted: Admitted,
+    board: &dyn Standings,
+    random: u64,
+    now_us: u64,
+    now_unix_ms: u64,
+) -> Result<Planned, Box<PlanFailed>> {
+    let caller = admitted.caller();
+    let call = admitted.call();
+    let snapshot = caller.snapshot();
+    let question = Question {
+        model: &call.chat().model,
+        workspace: caller.workspace(),
+        project: caller.project(),
+        environment: caller.environment(),
+        key: caller.key().map(|key| key.id),
+        tag: call.tag(),
+        modality: modality(call.operation()),
+    };
+    let ask = Ask {
+        question,
+        accounts: snapshot.accounts(),
+        catalogue: snapshot.catalogue(),
+        random,
+        now_us,
+        now_unix_ms,
+    };
+    let decision = decide(&ask, board);
+    let record = record_of(&decision, snapshot.version());
+    let resolved_model = decision.resolved.as_ref().map(|resolved| resolved.name.clone()).unwrap_or_default();
+    let spec = decision.route.map(|route| &route.spec);
+    let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
+    let timeouts = spec.map_or_else(|| Timeouts::of(&RouteSpec::default()), Timeouts::of);
+    let Decision { attempts, fault, .. } = decision;
+    if attempts.is_empty() {
+        let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
+        return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
+    }
+    Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
+}
+
+impl Planned {
+    #[must_use]
+    pub fn into_parts(self) -> PlannedParts {
+        self.parts
+    }
+
+    #[must_use]
+    pub const fn admitted(&self) -> &Admitted {
+        &self.parts.admitted
+    }
+
+    #[must_use]
+    pub fn resolved_model(&self) -> &str {
+        &self.parts.resolved_model
+    }
+
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.parts.attempts
+    }
+
+    #[must_use]
+    pub fn fallback_on(&self) -> &[FallbackClass] {
+        &self.parts.fallback_on
+    }
+
+    #[must_use]
+    pub const fn timeouts(&self) -> Timeouts {
+        self.parts.timeouts
+    }
+
+    #[must_use]
+    pub const fn record(&self) -> &PlanRecord {
+        &self.parts.record
+    }
+}
+
+/// What an operation asks of a model.
+pub const fn modality(operation: Operation) -> Modality {
+    match operation {
+        Operation::Chat | Operation::Run | Operation::Verify => Modality::Chat,
+    }
+}
+
+/// What is kept of a decision. Those that have nothing to do with the model are left out.
+pub fn record_of(decision: &Decision<'_>, snapshot_version: u64) -> PlanRecord {
+    let near = decision.rejected.iter().filter(|rejection| rejection.refusal != Refusal::DoesNotOffer);
+    PlanRecord {
+        resolution: decision
+            .resolved
+            .as_ref()
+            .map_or(String::new(), |resolved| resolved.rule.as_str().to_owned()),
+        route: decision.route.map_or(String::new(), |route| route.id.to_string()),
+        candidates: decision.attempts.iter().map(Attempt::principal).collect(),
+        rejected: near.take(REJECTED_KEPT_MAX).map(rejected).collect(),
+        snapshot_version,
+    }
+}
+
+pub fn rejected(rejection: &Rejection) -> Rejected {
+    Rejected {
+        principal: rejection.seat.principal(),
+        provider: rejection.seat.provider().to_owned(),
+        reason: rejection.refusal.as_str().to_owned(),
+        detail: rejection.sentence(),
+    }
+}
+
+fn bounded(own_ms: Option<u64>, usual: Duration, most: Duration) -> Duration {
+    own_ms.map_or(usual, Duration::from_millis).min(most)
+}

@@ -1,0 +1,40 @@
+//! What the broker is asked: whose call it is and which model it names.
+
+use catalogue::{Catalogue, Modality};
+use domain::KeyId;
+use snapshot::{AccountEntry, ProjectEntry, WorkspaceEntry};
+use std::sync::Arc;
+
+/// A model, and everything of its asker that a route may match.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// As the client wrote it.
+    pub model: &'a str,
+    pub workspace: &'a WorkspaceEntry,
+    pub project: &'a ProjectEntry,
+    pub environment: &'a str,
+    pub key: Option<KeyId>,
+    pub tag: Option<&'a str>,
+    pub modality: Modality,
+}
+
+/// A question with what it is answered from.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    pub question: Question<'a>,
+    pub accounts: &'a [Arc<AccountEntry>],
+    pub catalogue: &'a Catalogue,
+    pub random: u64,
+    pub now_us: u64,
+    pub now_unix_ms: u64,
+}
+
+impl<'a> Ask<'a> {
+    /// The one slug of a provider, whichever of its names is given.
+    pub fn canonical<'b>(&self, provider: &'b str) -> &'b str
+    where
+        'a: 'b,
+    {
+        self.catalogue.provider(provider).map_or(provider, |facts| facts.slug.as_str())
+    }
+}

@@ -1,0 +1,156 @@
+//! Why a candidate was not chosen: a stable word for programs, a sentence for people.
+
+use domain::Profile;
+
+use crate::attempt::Seat;
+
+/// One reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It has no offer of this model. Such a one is shown by an explanation and not kept with a request.
+    DoesNotOffer,
+    /// The account is limited to other models.
+    ModelNotListed,
+    /// It serves another project, environment or workspace.
+    OutOfScope,
+    Disabled,
+    Revoked,
+    Invalid,
+    Expired,
+    Draining,
+    Unreachable,
+    NotInBuild,
+    EmergencyOnly,
+    ProfileNotTaken,
+    NoAddress,
+    Unpriced,
+    CredentialNotInRoute,
+    ProviderNotInRoute,
+    RegionNotAllowed,
+    RegionUnknown,
+    LabelMissing,
+    /// A profile that comes before its own serves the call.
+    ProfileNotChosen {
+        chosen: Profile,
+    },
+    /// The route lists profiles, and not this one.
+    ProfileNotInRoute,
+    /// Own credentials exist, and nothing lets the call leave them.
+    ByokStrict,
+    /// The route lets the call leave own credentials, but not for what keeps them from serving now.
+    FallbackNotForThis,
+    RateLimited {
+        wait_ms: u64,
+    },
+    Parked {
+        wait_ms: u64,
+    },
+    BreakerOpen {
+        wait_ms: u64,
+    },
+}
+
+/// A candidate that was not chosen. It is told in words only where somebody asks.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    pub seat: Seat,
+    pub refusal: Refusal,
+}
+
+impl Refusal {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DoesNotOffer => "does_not_offer",
+            Self::ModelNotListed => "model_not_listed",
+            Self::OutOfScope => "out_of_scope",
+            Self::Disabled => "disabled",
+            Self::Revoked => "revoked",
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Draining => "draining",
+            Self::Unreachable => "unreachable",
+            Self::NotInBuild => "not_in_build",
+            Self::EmergencyOnly => "emergency_only",
+            Self::ProfileNotTaken => "profile_not_taken",
+            Self::NoAddress => "no_address",
+            Self::Unpriced => "unpriced",
+            Self::CredentialNotInRoute => "credential_not_in_route",
+            Self::ProviderNotInRoute => "provider_not_in_route",
+            Self::RegionNotAllowed => "region_not_allowed",
+            Self::RegionUnknown => "region_unknown",
+            Self::LabelMissing => "label_missing",
+            Self::ProfileNotChosen { .. } => "profile_not_chosen",
+            Self::ProfileNotInRoute => "profile_not_in_route",
+            Self::ByokStrict => "byok_strict",
+            Self::FallbackNotForThis => "fallback_not_for_this",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Parked { .. } => "parked",
+            Self::BreakerOpen { .. } => "breaker_open",
+        }
+    }
+
+    /// How long its provider's own limit lasts, where that is the reason.
+    #[must_use]
+    pub const fn rate_limited_ms(self) -> Option<u64> {
+        match self {
+            Self::RateLimited { wait_ms } => Some(wait_ms),
+            _ => None,
+        }
+    }
+
+    /// The sentence after the candidate's name.
+    #[must_use]
+    pub fn detail(self) -> String {
+        let fixed = match self {
+            Self::DoesNotOffer => "has no offer of this model",
+            Self::ModelNotListed => "is limited to other models",
+            Self::OutOfScope => "serves another project or environment",
+            Self::Disabled => "is switched off",
+            Self::Revoked => "is revoked",
+            Self::Invalid => "was refused by its provider when it was last verified",
+            Self::Expired => "has expired",
+            Self::Draining => "is draining and takes no new requests",
+            Self::Unreachable => "did not answer when it was last asked",
+            Self::NotInBuild => "belongs to a provider that this build has no code for yet",
+            Self::EmergencyOnly => {
+                "belongs to a provider that is kept for emergencies and never chosen by a plan"
+            }
+            Self::ProfileNotTaken => "belongs to a provider that does not take this profile",
+            Self::NoAddress => "has no base_url, and its provider has none of its own",
+            Self::Unpriced => {
+                "has no known price for this model, and its operator does not allow unpriced models"
+            }
+            Self::CredentialNotInRoute => "is not among the route's credential_ids",
+            Self::ProviderNotInRoute => "belongs to a provider that is not among the route's providers",
+            Self::RegionNotAllowed => "is in a region that the route does not allow",
+            Self::RegionUnknown => "does not say its region, and the route allows certain regions only",
+            Self::LabelMissing => "lacks one of the route's node_labels",
+            Self::ProfileNotInRoute => "has a profile that the route does not list",
+            Self::ByokStrict => {
+                "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
+            }
+            Self::FallbackNotForThis => {
+                "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"
+            }
+            Self::ProfileNotChosen { chosen } => {
+                return format!("was not needed: {chosen} comes first and can serve this");
+            }
+            Self::RateLimited { wait_ms } => {
+                return format!("was told by its provider to wait; {} left", seconds(wait_ms));
+            }
+            Self::Parked { wait_ms } => {
+                return format!("was refused by its provider; it is tried again in {}", seconds(wait_ms));
+            }
+            Self::BreakerOpen { wait_ms } => {
+                return format!("failed too often in a row; it is tried again in {}", seconds(wait_ms));
+            }
+        };
+        fixed.to_owned()
+    }
+}
+
+/// Milliseconds as people read them, rounded up.
+pub fn seconds(wait_ms: u64) -> String {
+    format!("{} s", wait_ms.div_ceil(1_000))
+}

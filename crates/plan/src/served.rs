@@ -1,0 +1,65 @@
+//! What a key may use: the answer of `/v1/models`, by the same decision that would serve each name.
+
+use std::collections::BTreeMap;
+
+use board::AllOpen;
+use snapshot::Snapshot;
+
+use crate::broker::decide;
+use crate::question::{Ask, Question};
+use crate::resolve::Meaning;
+
+/// One model that would be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedModel {
+    /// What a request names it by.
+    pub id: String,
+    /// Its publisher; `byoc` for a model that only a node names, the slug of a server of the workspace's own.
+    pub owned_by: String,
+}
+
+/// Every model that the asker would be served now, sorted by name. `question.model` is not read. A model that the
+/// catalogue does not know is served when it is pinned to its provider, and is listed where its price is known.
+#[must_use]
+pub fn served_models(question: &Question<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
+    let catalogue = snapshot.catalogue();
+    let known = catalogue.models().iter().filter(|model| model.modality == question.modality);
+    let mut names: BTreeMap<String, ()> = known.map(|model| (model.full.clone(), ())).collect();
+    for node in &question.workspace.nodes {
+        names.extend(node.models.iter().map(|model| (model.clone(), ())));
+    }
+    for credential in &question.workspace.credentials {
+        let own_server = catalogue.provider(&credential.provider).is_none_or(|facts| facts.custom);
+        if own_server {
+            let priced = credential.pricing.iter();
+            names.extend(priced.map(|(name, _)| (format!("{}/{name}", credential.provider), ())));
+        }
+    }
+    names.into_keys().filter_map(|name| served(question, snapshot, now_unix_ms, name)).collect()
+}
+
+fn served(
+    question: &Question<'_>,
+    snapshot: &Snapshot,
+    now_unix_ms: u64,
+    name: String,
+) -> Option<ServedModel> {
+    let ask = Ask {
+        question: Question { model: &name, ..*question },
+        accounts: snapshot.accounts(),
+        catalogue: snapshot.catalogue(),
+        random: 0,
+        now_us: 0,
+        now_unix_ms,
+    };
+    let decision = decide(&ask, &AllOpen);
+    if decision.attempts.is_empty() {
+        return None;
+    }
+    let owned_by = match decision.resolved?.meaning {
+        Meaning::Model { model, .. } => model.publisher.clone(),
+        Meaning::AtSeller { seller, .. } => seller.to_owned(),
+        Meaning::OnNode { .. } => "byoc".to_owned(),
+    };
+    Some(ServedModel { id: name, owned_by })
+}

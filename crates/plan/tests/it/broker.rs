@@ -1,0 +1,395 @@
+//! Who is asked, in which order, and why not the others.
+
+use std::sync::Arc;
+
+use board::Standing;
+use domain::{ByokFallback, FallbackClass, Price, Principal, Profile, Rates, RouteScope, RouteSpec};
+use snapshot::{CredentialState, NodeState};
+
+use crate::house::{
+    House, NOW_UNIX_MS, NOW_US, account_id, credential_id, node_id, project_id, reason, short, spec,
+    workspace_id,
+};
+
+const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
+
+fn c(number: u8) -> Principal {
+    Principal::Credential(credential_id(number))
+}
+
+fn a(number: u8) -> Principal {
+    Principal::Account(account_id(number))
+}
+
+fn n(number: u8) -> Principal {
+    Principal::Node(node_id(number))
+}
+
+fn by_default(change: impl FnOnce(&mut RouteSpec)) -> RouteSpec {
+    let mut spec = spec(RouteScope::default());
+    change(&mut spec);
+    spec
+}
+
+fn resting(seconds: u64) -> Standing {
+    Standing::RetryAt { us: NOW_US + seconds * 1_000_000 }
+}
+
+fn broken() -> Standing {
+    Standing::BreakerOpen { us: NOW_US + 5_000_000 }
+}
+
+fn parked() -> Standing {
+    Standing::Parked { us: NOW_US + 60_000_000 }
+}
+
+fn expect(house: &House, model: &str, attempts: &str, refused: &[(Principal, &str)]) {
+    let answer = house.ask(model);
+    assert_eq!(short(&answer), attempts, "{model}: {answer:#?}");
+    for (principal, word) in refused {
+        assert_eq!(reason(&answer, *principal), *word, "{model}: {answer:#?}");
+    }
+}
+
+/// C10: byok, else byoc, else managed; each away in turn.
+#[test]
+fn own_credentials_then_own_nodes_then_the_pool() {
+    let all = || House::new().credential(1, "together_ai").node(1, &[LLAMA]).account(1, "nebius");
+    expect(&all(), LLAMA, "c1", &[(n(1), "profile_not_chosen"), (a(1), "byok_strict")]);
+    for (state, word) in [
+        (CredentialState::Disabled, "disabled"),
+        (CredentialState::Revoked, "revoked"),
+        (CredentialState::Invalid, "invalid"),
+    ] {
+        let house = House::new()
+            .credential_with(1, "together_ai", |entry| entry.state = state)
+            .node(1, &[LLAMA])
+            .account(1, "nebius");
+        expect(&house, LLAMA, "n1", &[(c(1), word), (a(1), "profile_not_chosen")]);
+    }
+    let no_node = House::new()
+        .credential_with(1, "together_ai", |entry| entry.expires_unix_ms = Some(NOW_UNIX_MS))
+        .node_with(1, &[LLAMA], |entry| entry.state = NodeState::Draining)
+        .account(1, "nebius");
+    expect(&no_node, LLAMA, "a1", &[(c(1), "expired"), (n(1), "draining")]);
+}
+
+/// C1 and C2: what serves is told by configuration alone.
+#[test]
+fn prefixes_send_to_three_profiles_and_follow_a_changed_rule() {
+    let profile_of = |pattern: &str, profile: Profile| RouteSpec {
+        scope: RouteScope { model: Some(pattern.into()), ..RouteScope::default() },
+        profiles: vec![profile],
+        ..RouteSpec::default()
+    };
+    let house = |gpt: Profile| {
+        House::new()
+            .credential(1, "openai")
+            .node(1, &["qwen-7b"])
+            .account(1, "openai")
+            .account(2, "nebius")
+            .route(1, profile_of("gpt-", gpt))
+            .route(2, profile_of("qwen", Profile::Byoc))
+    };
+    let before = house(Profile::Byok);
+    expect(&before, "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&before, "qwen-7b", "n1", &[]);
+    expect(&before, LLAMA, "a2", &[(a(1), "does_not_offer")]);
+    expect(&house(Profile::ManagedProvider), "gpt-4o", "a1", &[(c(1), "profile_not_in_route")]);
+}
+
+#[test]
+fn a_listed_profile_order_is_kept_and_subscription_is_nobody_yet() {
+    let house = |profiles: &[Profile]| {
+        House::new()
+            .credential(1, "together_ai")
+            .node(1, &[LLAMA])
+            .account(1, "nebius")
+            .route(1, by_default(|spec| spec.profiles = profiles.to_vec()))
+    };
+    use Profile::{Byoc, Byok, ManagedProvider, Subscription};
+    expect(
+        &house(&[ManagedProvider, Byok]),
+        LLAMA,
+        "a1",
+        &[(c(1), "profile_not_chosen"), (n(1), "profile_not_in_route")],
+    );
+    expect(&house(&[Byoc, Byok]), LLAMA, "n1", &[(c(1), "profile_not_chosen")]);
+    expect(&house(&[Subscription, Byok]), LLAMA, "c1", &[]);
+    expect(&house(&[Subscription]), LLAMA, "", &[(c(1), "profile_not_in_route")]);
+    let away = House::new()
+        .node_with(1, &[LLAMA], |node| node.state = NodeState::Unreachable)
+        .account(1, "nebius")
+        .route(1, by_default(|spec| spec.profiles = vec![Byoc, ManagedProvider]));
+    expect(&away, LLAMA, "a1", &[(n(1), "unreachable")]);
+}
+
+/// C11: a failure of an own credential goes to the next own one, and nowhere else.
+#[test]
+fn own_credentials_are_asked_oldest_first_with_the_publishers_own_provider_before() {
+    let house = House::new().credential(9, "openai").credential(3, "openai").account(1, "openai");
+    expect(&house, "gpt-4o", "c3 c9", &[(a(1), "byok_strict")]);
+    // No publisher sells this one itself: the older credential.
+    let house = House::new().credential(1, "nebius").credential(2, "together_ai");
+    expect(&house, LLAMA, "c1 c2", &[]);
+    let sellers = by_default(|spec| spec.providers = vec!["together".into(), "nebius".into()]);
+    expect(&house.route(1, sellers), LLAMA, "c2 c1", &[]);
+}
+
+#[test]
+fn a_route_narrows_who_may_serve() {
+    let listed = |change: fn(&mut RouteSpec)| {
+        House::new()
+            .credential_with(1, "nebius", |entry| entry.region = Some("eu".into()))
+            .credential_with(2, "together_ai", |entry| entry.region = Some("us".into()))
+            .credential(3, "together_ai")
+            .account(1, "nebius")
+            .route(1, by_default(change))
+    };
+    let only = listed(|spec| spec.credential_ids = vec![credential_id(3), credential_id(2)]);
+    expect(&only, LLAMA, "c3 c2", &[(c(1), "credential_not_in_route"), (a(1), "byok_strict")]);
+    let none = listed(|spec| spec.credential_ids = vec![credential_id(77)]);
+    expect(&none, LLAMA, "", &[(c(1), "credential_not_in_route"), (a(1), "profile_not_in_route")]);
+    let region = listed(|spec| spec.regions = vec!["eu".into()]);
+    expect(
+        &region,
+        LLAMA,
+        "c1",
+        &[(c(2), "region_not_allowed"), (c(3), "region_unknown"), (a(1), "region_unknown")],
+    );
+    let sellers = listed(|spec| spec.providers = vec!["together".into()]);
+    expect(&sellers, LLAMA, "c2 c3", &[(c(1), "provider_not_in_route"), (a(1), "provider_not_in_route")]);
+}
+
+#[test]
+fn an_offers_regions_count_where_the_credential_says_none() {
+    let house = |regions: &[&str]| {
+        let regions = regions.iter().map(|region| (*region).to_owned()).collect();
+        House::new().credential(1, "openai").route(1, by_default(|spec| spec.regions = regions))
+    };
+    expect(&house(&["eu", "us"]), "openai/regional", "c1", &[]);
+    expect(&house(&["eu"]), "openai/regional", "", &[(c(1), "region_not_allowed")]);
+}
+
+#[test]
+fn nodes_need_every_label() {
+    let house = House::new()
+        .node(1, &["m"])
+        .node_with(2, &["m"], |entry| entry.labels = Arc::new(vec!["gpu".into(), "eu".into()]))
+        .node_with(3, &["m"], |entry| entry.labels = Arc::new(vec!["gpu".into()]))
+        .route(1, by_default(|spec| spec.node_labels = vec!["gpu".into(), "eu".into()]));
+    expect(&house, "m", "n2", &[(n(1), "label_missing"), (n(3), "label_missing")]);
+}
+
+#[test]
+fn credentials_serve_their_own_project_environment_and_workspace() {
+    let house = House::new()
+        .credential_with(1, "openai", |entry| entry.project = Some(project_id(2)))
+        .credential_with(2, "openai", |entry| entry.environment = Some("staging".into()))
+        .credential_with(3, "openai", |entry| entry.workspace = workspace_id(2))
+        .credential_with(4, "openai", |entry| {
+            entry.project = Some(project_id(1));
+            entry.environment = Some("production".into());
+        })
+        .node_with(1, &["gpt-x"], |entry| entry.workspace = workspace_id(2));
+    let scoped = "out_of_scope";
+    expect(&house, "gpt-4o", "c4", &[(c(1), scoped), (c(2), scoped), (c(3), scoped)]);
+    expect(&house, "gpt-x", "", &[(n(1), scoped)]);
+}
+
+#[test]
+fn a_pinned_seller_is_the_only_one() {
+    let house = House::new()
+        .credential(1, "nebius")
+        .credential(2, "together_ai")
+        .node(1, &[LLAMA])
+        .account(1, "nebius");
+    expect(&house, &format!("together:{LLAMA}"), "c2", &[(c(1), "does_not_offer"), (n(1), "does_not_offer")]);
+}
+
+/// C13: the pool, by weight.
+#[test]
+fn accounts_are_drawn_by_weight_and_every_one_is_in_the_plan() {
+    let mut house = House::new()
+        .account_with(1, "openai", |entry| entry.weight = 3)
+        .account_with(2, "openai", |entry| entry.weight = 1)
+        .account_with(3, "openai", |entry| entry.weight = 0);
+    let mut first = [0_u32; 4];
+    for random in 0..4_000_u64 {
+        house.random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let drawn = short(&house.ask("gpt-4o"));
+        match drawn.as_str() {
+            "a1 a2 a3" => first[1] += 1,
+            "a2 a1 a3" => first[2] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!((2_850..3_150).contains(&first[1]), "three of four: {first:?}");
+    house.random = 5;
+    assert_eq!(short(&house.ask("gpt-4o")), short(&house.ask("gpt-4o")));
+}
+
+#[test]
+fn a_routes_sellers_come_before_weights() {
+    let mut house = House::new()
+        .account_with(1, "nebius", |entry| entry.weight = 1)
+        .account_with(2, "together_ai", |entry| entry.weight = 1_000)
+        .route(1, by_default(|spec| spec.providers = vec!["nebius".into(), "together_ai".into()]));
+    for random in 0..100 {
+        house.random = random;
+        expect(&house, LLAMA, "a1 a2", &[]);
+    }
+}
+
+#[test]
+fn the_pool_refuses_what_has_no_price_unless_its_operator_allows() {
+    let house = House::new()
+        .account(1, "openai")
+        .account_with(2, "openai", |entry| entry.allow_unpriced = true)
+        .account_with(3, "openai", |entry| entry.models = Some(Arc::new(vec!["gpt-4o".into()])));
+    expect(&house, "openai/gpt-99", "a2", &[(a(1), "unpriced"), (a(3), "model_not_listed")]);
+    expect(&house, "acme/twin", "a2", &[(a(1), "unpriced")]);
+    let answer = house.ask("gpt-4o");
+    assert_eq!(answer.attempts.len(), 3);
+    assert!(answer.attempts.iter().all(|attempt| attempt.markup_bps == 500 && attempt.rates.is_some()));
+}
+
+#[test]
+fn an_account_may_list_what_no_offer_names() {
+    let house = House::new().account_with(1, "openai_compatible", |entry| {
+        entry.models = Some(Arc::new(vec!["openai/gpt-4o".into()]));
+        entry.allow_unpriced = true;
+        entry.base_url = Some("https://pool.example/v1".into());
+    });
+    let answer = house.ask("gpt-4o");
+    assert_eq!(answer.attempts[0].upstream_model, "openai/gpt-4o");
+}
+
+#[test]
+fn emergency_providers_are_never_chosen() {
+    let house = House::new()
+        .account_with(1, "openrouter", |entry| entry.allow_unpriced = true)
+        .credential(1, "openrouter");
+    for model in ["acme/twin", "openrouter/acme/twin", "openrouter:anything"] {
+        expect(&house, model, "", &[(a(1), "emergency_only"), (c(1), "emergency_only")]);
+    }
+}
+
+#[test]
+fn a_server_without_an_address_is_not_asked() {
+    expect(
+        &House::new().credential(1, "openai_compatible"),
+        "openai_compatible/x",
+        "",
+        &[(c(1), "no_address")],
+    );
+}
+
+#[test]
+fn own_prices_come_before_the_price_book_and_nodes_have_none() {
+    let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
+    let rates = |house: House, model: &str| house.ask(model).attempts[0].rates;
+    let priced = |name: &str| {
+        let pricing = Arc::new(vec![(name.to_owned(), own)]);
+        House::new().credential_with(1, "openai", |entry| entry.pricing = pricing)
+    };
+    assert_eq!(rates(priced("openai/gpt-4o"), "gpt-4o"), Some(own));
+    assert_eq!(rates(priced("gpt-4o"), "gpt-4o"), Some(own));
+    assert_eq!(rates(priced("gpt-99"), "openai/gpt-99"), Some(own));
+    assert_eq!(rates(priced("other"), "gpt-4o").unwrap().input, Price(2_500_000));
+    assert_eq!(rates(priced("other"), "openai/gpt-99"), None);
+    assert_eq!(rates(House::new().node(1, &["openai/gpt-4o"]), "openai/gpt-4o"), None);
+}
+
+/// C11: nothing that goes wrong with an own credential is a reason to leave it.
+#[test]
+fn strict_is_strict_whatever_stands_on_the_board() {
+    for standing in [resting(9), parked(), broken(), Standing::HalfOpen] {
+        for listed in [vec![], vec![Profile::Byok, Profile::ManagedProvider], vec![Profile::Byok]] {
+            let house = House::new()
+                .credential(1, "openai")
+                .account(1, "openai")
+                .route(1, by_default(|spec| spec.profiles = listed))
+                .standing(c(1), standing);
+            let answer = house.ask("gpt-4o");
+            assert!(answer.attempts.iter().all(|attempt| attempt.profile == Profile::Byok), "{answer:?}");
+            assert_eq!(reason(&answer, a(1)), "byok_strict");
+        }
+    }
+}
+
+/// C12: the pool after own credentials, marked, where the route says so.
+#[test]
+fn a_fallback_comes_after_own_credentials_and_is_marked() {
+    let house = |fallback_on: &[FallbackClass]| {
+        let fallback_on = fallback_on.to_vec();
+        House::new().credential(1, "openai").credential(2, "openai").account(1, "openai").route(
+            1,
+            by_default(|spec| {
+                spec.byok_fallback = ByokFallback::Managed;
+                spec.fallback_on = fallback_on;
+            }),
+        )
+    };
+    expect(&house(&[]), "gpt-4o", "c1 c2 a1*", &[]);
+    let resting_one = house(&[]).standing(c(1), resting(3));
+    expect(&resting_one, "gpt-4o", "c2 a1*", &[(c(1), "rate_limited")]);
+
+    use FallbackClass::{Auth, Overloaded, Quota, RateLimit, Timeout, Upstream};
+    for (fallback_on, standing, attempts, word) in [
+        (&[][..], resting(3), "a1*", "-"),
+        (&[RateLimit][..], resting(3), "a1*", "-"),
+        (&[Auth][..], resting(3), "", "fallback_not_for_this"),
+        (&[Auth, Quota][..], parked(), "a1*", "-"),
+        (&[Auth][..], parked(), "c1 c2", "fallback_not_for_this"),
+        (&[Upstream, Overloaded, Timeout][..], broken(), "a1*", "-"),
+        (&[Upstream][..], broken(), "c1 c2", "fallback_not_for_this"),
+    ] {
+        let house = house(fallback_on).standing(c(1), standing).standing(c(2), standing);
+        expect(&house, "gpt-4o", attempts, &[(a(1), word)]);
+    }
+}
+
+#[test]
+fn overflow_is_for_want_of_capacity_and_never_for_failure() {
+    let house = |standing: Standing| {
+        House::new()
+            .credential(1, "openai")
+            .account(1, "openai")
+            .route(1, by_default(|spec| spec.overflow_managed = true))
+            .standing(c(1), standing)
+    };
+    expect(&house(Standing::Open), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&house(resting(3)), "gpt-4o", "a1", &[(c(1), "rate_limited")]);
+    expect(&house(parked()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+    expect(&house(broken()), "gpt-4o", "c1", &[(a(1), "byok_strict")]);
+}
+
+#[test]
+fn who_is_known_to_refuse_is_not_asked_while_another_may_be() {
+    let house = || House::new().credential(1, "openai").credential(2, "openai");
+    for (standing, word) in [(resting(3), "rate_limited"), (parked(), "parked"), (broken(), "breaker_open")] {
+        expect(&house().standing(c(1), standing), "gpt-4o", "c2", &[(c(1), word)]);
+    }
+    expect(&house().standing(c(1), Standing::HalfOpen), "gpt-4o", "c1 c2", &[]);
+    let last_resort = house().standing(c(1), broken()).standing(c(2), resting(3));
+    expect(&last_resort, "gpt-4o", "c1", &[(c(2), "rate_limited")]);
+    let parked_too = house().standing(c(1), broken()).standing(c(2), parked());
+    expect(&parked_too, "gpt-4o", "c1 c2", &[]);
+    let resting_too = house().standing(c(1), parked()).standing(c(2), resting(3));
+    expect(&resting_too, "gpt-4o", "", &[(c(1), "parked"), (c(2), "rate_limited")]);
+    let nodes = House::new().node(1, &["m"]).node(2, &["m"]).standing(n(1), broken());
+    expect(&nodes, "m", "n2", &[(n(1), "breaker_open")]);
+    let pool = House::new().account(1, "openai").account(2, "openai").standing(a(2), resting(1));
+    expect(&pool, "gpt-4o", "a1", &[(a(2), "rate_limited")]);
+}
+
+#[test]
+fn the_explanation_tells_address_free_facts_of_each_attempt() {
+    let answer =
+        House::new().credential_with(1, "together", |entry| entry.region = Some("eu".into())).ask(LLAMA);
+    let attempt = &answer.attempts[0];
+    assert_eq!(attempt.provider, "together_ai", "a synonym is stored under its slug");
+    assert_eq!((attempt.display_name.as_deref(), attempt.region.as_deref()), (Some("c1"), Some("eu")));
+    assert_eq!((answer.snapshot_version, answer.resolution.as_str()), (7, "catalogue"));
+}

@@ -1,0 +1,104 @@
+//! What a client reads when nothing serves.
+
+use board::Standing;
+use domain::{Fault, FaultClass, Principal, RouteScope};
+use snapshot::{CredentialState, NodeState};
+
+use crate::house::{House, NOW_US, credential_id, spec};
+
+fn told(fault: &Fault, parts: &[&str]) {
+    let text = fault.to_string();
+    for part in parts {
+        assert!(text.contains(part), "«{part}» in: {text}");
+    }
+}
+
+#[test]
+fn nothing_serves_names_the_commands_that_would_change_it() {
+    let fault = House::new().ask("openai/gpt-4o").fault.unwrap();
+    assert_eq!((fault.class, fault.code), (FaultClass::NotFound, "model_not_served"));
+    told(
+        &fault,
+        &[
+            "serves openai/gpt-4o",
+            "`tidegate credential add openai`",
+            "`tidegate nodes add`",
+            "`tidegate account add openai`",
+            "`tidegate plan openai/gpt-4o`",
+        ],
+    );
+    let fault = House::new().ask("meta-llama/Llama-3.3-70B-Instruct").fault.unwrap();
+    told(&fault, &["credential add together_ai", "credential add nebius"]);
+}
+
+#[test]
+fn a_provider_that_has_no_code_yet_says_so_and_is_no_advice() {
+    for model in ["anthropic/claude-sonnet-5", "anthropic:x", "google/gemini-9"] {
+        let house = House::new().credential(1, "anthropic").credential(2, "gemini").account(1, "anthropic");
+        let fault = house.ask(model).fault.unwrap();
+        assert_eq!(fault.code, "model_not_served", "{model}");
+        told(&fault, &["is not in this build yet"]);
+        assert!(!fault.to_string().contains("credential add"), "{fault}");
+    }
+}
+
+#[test]
+fn those_who_would_serve_but_can_not_are_named_with_their_reason() {
+    let house = House::new()
+        .credential_with(1, "openai", |entry| entry.state = CredentialState::Disabled)
+        .credential_with(2, "openai", |entry| entry.expires_unix_ms = Some(5));
+    told(
+        &house.ask("gpt-4o").fault.unwrap(),
+        &["credential \"c1\" is switched off", "credential \"c2\" has expired"],
+    );
+    let routed = house.route(3, spec(RouteScope::default())).ask("gpt-4o").fault.unwrap();
+    told(&routed, &["under route rte_"]);
+}
+
+#[test]
+fn an_operators_names_stay_the_operators() {
+    let house = House::new().account_with(1, "openai", |entry| entry.disabled = true);
+    let answer = house.ask("gpt-4o");
+    assert!(!format!("{answer:?}").contains("pool 1"), "{answer:?}");
+}
+
+#[test]
+fn the_first_reset_is_told_when_everybody_was_told_to_wait() {
+    let at = |seconds: u64| Standing::RetryAt { us: NOW_US + seconds * 1_000_000 };
+    let house = House::new()
+        .credential(1, "openai")
+        .credential(2, "openai")
+        .account(1, "openai")
+        .standing(Principal::Credential(credential_id(1)), at(40))
+        .standing(Principal::Credential(credential_id(2)), at(7));
+    let answer = house.ask("gpt-4o");
+    let fault = answer.fault.unwrap();
+    assert_eq!((fault.class, fault.code), (FaultClass::RateLimit, "rate_limit_exceeded"));
+    assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(7_000), None));
+    assert!(answer.attempts.is_empty());
+
+    let house =
+        House::new().credential(1, "openai").standing(Principal::Credential(credential_id(1)), at(600));
+    let fault = house.ask("gpt-4o").fault.unwrap();
+    assert_eq!((fault.retry_after_ms, fault.should_retry), (Some(600_000), Some(false)));
+}
+
+#[test]
+fn a_node_that_is_away_is_no_reason_to_leave_the_hardware() {
+    let away = |house: House| {
+        house.node_with(1, &["openai/gpt-4o", "llama"], |node| node.state = NodeState::Unreachable)
+    };
+    for model in ["openai/gpt-4o", "llama"] {
+        let fault = away(House::new().account(1, "openai")).ask(model).fault.unwrap();
+        assert_eq!((fault.class, fault.code), (FaultClass::Overloaded, "node_unreachable"), "{model}");
+        told(&fault, &["node \"n1\""]);
+    }
+}
+
+#[test]
+fn a_model_of_another_kind_is_told_apart() {
+    let answer = House::new().credential(1, "openai").ask("text-embedding-3-small");
+    let fault = answer.fault.unwrap();
+    assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "model_modality"));
+    assert!(answer.attempts.is_empty());
+}

@@ -1,0 +1,310 @@
+//! A small configuration to ask questions of, and a board that stands as it is told.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use board::{Standing, Standings};
+use catalogue::{Catalogue, Modality};
+use domain::ports::KeyHash;
+use domain::{
+    AccountId, CredentialId, KeyId, NodeId, Principal, ProjectId, RouteId, RouteScope, RouteSpec, Sealed,
+    WorkspaceId,
+};
+use plan::{Explanation, Question, ServedModel, explain, served_models};
+use snapshot::{
+    AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState, Parts, ProjectEntry, RouteEntry,
+    Snapshot, WorkspaceEntry,
+};
+
+pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
+pub const NOW_US: u64 = 50_000_000;
+
+/// A model that two sellers offer and no publisher sells itself, and one that an emergency provider offers too.
+const OVERLAY: &str = r#"
+[[model]]
+name = "acme/twin"
+[[model.offer]]
+provider = "openai"
+upstream_model = "twin-o"
+[[model.offer]]
+provider = "openrouter"
+upstream_model = "acme/twin"
+rates = { input = 1, output = 1 }
+[[model]]
+name = "other/twin"
+[[model.offer]]
+provider = "nebius"
+upstream_model = "other/twin"
+[[model]]
+name = "anthropic/claude-sonnet-5"
+[[model.offer]]
+provider = "anthropic"
+upstream_model = "claude-sonnet-5"
+[[model]]
+name = "openai/regional"
+[[model.offer]]
+provider = "openai"
+upstream_model = "regional"
+regions = ["eu", "us"]
+rates = { input = 1, output = 1 }
+"#;
+
+#[derive(Debug)]
+pub struct House {
+    pub workspace: WorkspaceEntry,
+    pub accounts: Vec<Arc<AccountEntry>>,
+    pub standings: HashMap<Principal, Standing>,
+    pub random: u64,
+    pub tag: Option<&'static str>,
+    pub key: Option<KeyId>,
+    pub environment: &'static str,
+    pub modality: Modality,
+}
+
+struct NoHash;
+
+impl KeyHash for NoHash {
+    fn digest(&self, _presented: &str) -> [u8; 32] {
+        [0; 32]
+    }
+}
+
+impl Standings for House {
+    fn standing(&self, principal: Principal, _upstream_model: &str, _now_us: u64) -> Standing {
+        self.standings.get(&principal).copied().unwrap_or(Standing::Open)
+    }
+}
+
+pub fn credential_id(number: u8) -> CredentialId {
+    CredentialId::new(u64::from(number), [1; 10])
+}
+
+pub fn account_id(number: u8) -> AccountId {
+    AccountId::new(u64::from(number), [2; 10])
+}
+
+pub fn node_id(number: u8) -> NodeId {
+    NodeId::new(u64::from(number), [3; 10])
+}
+
+pub fn route_id(number: u8) -> RouteId {
+    RouteId::new(u64::from(number), [4; 10])
+}
+
+pub fn key_id(number: u8) -> KeyId {
+    KeyId::new(u64::from(number), [5; 10])
+}
+
+pub fn project_id(number: u8) -> ProjectId {
+    ProjectId::new(u64::from(number), [6; 10])
+}
+
+pub fn workspace_id(number: u8) -> WorkspaceId {
+    WorkspaceId::new(u64::from(number), [7; 10])
+}
+
+pub fn sealed() -> Arc<Sealed> {
+    Arc::new(Sealed { version: 1, key_id: "k".into(), bytes: vec![1] })
+}
+
+/// A credential of a number that is also its age: lower is older.
+pub fn credential(number: u8, provider: &str) -> CredentialEntry {
+    CredentialEntry {
+        id: credential_id(number),
+        workspace: workspace_id(1),
+        provider: provider.into(),
+        display_name: format!("c{number}").into(),
+        base_url: None,
+        region: None,
+        sealed: sealed(),
+        state: CredentialState::Active,
+        expires_unix_ms: None,
+        project: None,
+        environment: None,
+        pricing: Arc::new(Vec::new()),
+        created_unix_ms: u64::from(number),
+    }
+}
+
+pub fn account(number: u8, provider: &str) -> AccountEntry {
+    AccountEntry {
+        id: account_id(number),
+        provider: provider.into(),
+        display_name: format!("pool {number}").into(),
+        base_url: None,
+        region: None,
+        sealed: sealed(),
+        disabled: false,
+        models: None,
+        weight: 1,
+        markup_bps: 500,
+        allow_unpriced: false,
+        created_unix_ms: u64::from(number),
+    }
+}
+
+pub fn node(number: u8, models: &[&str]) -> NodeEntry {
+    NodeEntry {
+        id: node_id(number),
+        workspace: workspace_id(1),
+        name: format!("n{number}").into(),
+        base_url: "http://10.0.0.1:8080/v1".into(),
+        sealed: None,
+        state: NodeState::Ready,
+        models: Arc::new(models.iter().map(|model| (*model).to_owned()).collect()),
+        labels: Arc::new(Vec::new()),
+        created_unix_ms: u64::from(number),
+    }
+}
+
+pub fn spec(scope: RouteScope) -> RouteSpec {
+    RouteSpec { scope, ..RouteSpec::default() }
+}
+
+impl House {
+    pub fn new() -> Self {
+        let project = ProjectEntry {
+            id: project_id(1),
+            workspace: workspace_id(1),
+            name: "p".into(),
+            environment: "production".into(),
+        };
+        Self {
+            workspace: WorkspaceEntry {
+                id: workspace_id(1),
+                name: "w".into(),
+                projects: vec![Arc::new(project)],
+                credentials: Vec::new(),
+                nodes: Vec::new(),
+                routes: Vec::new(),
+            },
+            accounts: Vec::new(),
+            standings: HashMap::new(),
+            random: 0,
+            tag: None,
+            key: Some(key_id(1)),
+            environment: "production",
+            modality: Modality::Chat,
+        }
+    }
+
+    pub fn credential(self, number: u8, provider: &str) -> Self {
+        self.credential_with(number, provider, |_| {})
+    }
+
+    pub fn credential_with(
+        mut self,
+        number: u8,
+        provider: &str,
+        change: impl FnOnce(&mut CredentialEntry),
+    ) -> Self {
+        let mut entry = credential(number, provider);
+        change(&mut entry);
+        self.workspace.credentials.push(Arc::new(entry));
+        self
+    }
+
+    pub fn account(self, number: u8, provider: &str) -> Self {
+        self.account_with(number, provider, |_| {})
+    }
+
+    pub fn account_with(
+        mut self,
+        number: u8,
+        provider: &str,
+        change: impl FnOnce(&mut AccountEntry),
+    ) -> Self {
+        let mut entry = account(number, provider);
+        change(&mut entry);
+        self.accounts.push(Arc::new(entry));
+        self
+    }
+
+    pub fn node(self, number: u8, models: &[&str]) -> Self {
+        self.node_with(number, models, |_| {})
+    }
+
+    pub fn node_with(mut self, number: u8, models: &[&str], change: impl FnOnce(&mut NodeEntry)) -> Self {
+        let mut entry = node(number, models);
+        change(&mut entry);
+        self.workspace.nodes.push(Arc::new(entry));
+        self
+    }
+
+    pub fn route(mut self, number: u8, spec: RouteSpec) -> Self {
+        self.workspace.routes.push(Arc::new(RouteEntry { id: route_id(number), spec }));
+        self
+    }
+
+    pub fn standing(mut self, principal: Principal, standing: Standing) -> Self {
+        self.standings.insert(principal, standing);
+        self
+    }
+
+    pub fn ask(&self, model: &str) -> Explanation {
+        explain(&self.question(model), &self.snapshot(), self, self.random, NOW_US, NOW_UNIX_MS)
+    }
+
+    pub fn served(&self) -> Vec<ServedModel> {
+        served_models(&self.question(""), &self.snapshot(), NOW_UNIX_MS)
+    }
+
+    fn question<'a>(&'a self, model: &'a str) -> Question<'a> {
+        Question {
+            model,
+            workspace: &self.workspace,
+            project: &self.workspace.projects[0],
+            environment: self.environment,
+            key: self.key,
+            tag: self.tag,
+            modality: self.modality,
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::assemble(Parts {
+            version: 7,
+            keys: Vec::new(),
+            workspaces: vec![Arc::new(self.workspace.clone())],
+            accounts: self.accounts.clone(),
+            catalogue: catalogue(),
+            key_hash: Arc::new(NoHash),
+        })
+    }
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    static READ: OnceLock<Arc<Catalogue>> = OnceLock::new();
+    let read = || Arc::new(Catalogue::embedded().unwrap().with_overlay(OVERLAY).unwrap());
+    Arc::clone(READ.get_or_init(read))
+}
+
+/// The attempts as short words: `c1`, `a2*` for a fallback, `n3`.
+pub fn short(explanation: &Explanation) -> String {
+    let words: Vec<String> = explanation
+        .attempts
+        .iter()
+        .map(|attempt| {
+            let star = if attempt.is_fallback { "*" } else { "" };
+            format!("{}{star}", name_of(attempt.principal))
+        })
+        .collect();
+    words.join(" ")
+}
+
+/// Why a candidate was refused, or `-` where it was not.
+pub fn reason(explanation: &Explanation, principal: Principal) -> &str {
+    let found = explanation.rejected.iter().find(|rejected| rejected.principal == principal);
+    found.map_or("-", |rejected| rejected.reason.as_str())
+}
+
+pub fn name_of(principal: Principal) -> String {
+    (1..=u8::MAX)
+        .find_map(|number| match principal {
+            Principal::Credential(id) if id == credential_id(number) => Some(format!("c{number}")),
+            Principal::Account(id) if id == account_id(number) => Some(format!("a{number}")),
+            Principal::Node(id) if id == node_id(number) => Some(format!("n{number}")),
+            _ => None,
+        })
+        .unwrap_or_else(|| principal.to_string())
+}

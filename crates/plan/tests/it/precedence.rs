@@ -1,0 +1,169 @@
+//! Which route wins.
+
+use domain::{RouteScope, RouteSpec};
+
+use crate::house::{House, key_id, project_id, route_id, spec};
+
+fn scope() -> RouteScope {
+    RouteScope::default()
+}
+
+fn tag() -> RouteScope {
+    RouteScope { tag: Some("batch".into()), ..scope() }
+}
+
+fn key() -> RouteScope {
+    RouteScope { key_id: Some(key_id(1)), ..scope() }
+}
+
+fn project() -> RouteScope {
+    RouteScope { project_id: Some(project_id(1)), ..scope() }
+}
+
+fn model(pattern: &str) -> RouteScope {
+    RouteScope { model: Some(pattern.into()), ..scope() }
+}
+
+fn modality() -> RouteScope {
+    RouteScope { modality: Some("chat".into()), ..scope() }
+}
+
+fn provider(name: &str) -> RouteScope {
+    RouteScope { provider: Some(name.into()), ..scope() }
+}
+
+fn environment() -> RouteScope {
+    RouteScope { environment: Some("production".into()), ..scope() }
+}
+
+fn house(scopes: &[RouteScope]) -> House {
+    let mut house = House::new().credential(1, "openai").credential(2, "together_ai").account(1, "openai");
+    house.tag = Some("batch");
+    for (number, scope) in (1..).zip(scopes) {
+        house = house.route(number, spec(scope.clone()));
+    }
+    house
+}
+
+/// The number of the winning route, counted from one; zero where none won.
+fn winner(house: &House, asked: &str) -> usize {
+    let won = house.ask(asked).route;
+    won.map_or(0, |route| (1..=u8::MAX).position(|number| route_id(number) == route.id).unwrap() + 1)
+}
+
+#[test]
+fn scopes_stand_in_one_order_of_strength() {
+    let order =
+        [tag(), key(), project(), model("openai/"), modality(), provider("openai"), environment(), scope()];
+    for (stronger, strong) in order.iter().enumerate() {
+        for weak in &order[stronger + 1..] {
+            let told = format!("{strong:?} before {weak:?}");
+            assert_eq!(winner(&house(&[strong.clone(), weak.clone()]), "openai/gpt-4o"), 1, "{told}");
+            assert_eq!(
+                winner(&house(&[weak.clone(), strong.clone()]), "openai/gpt-4o"),
+                2,
+                "{told}, saved later"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_scope_with_more_of_the_same_strength_wins() {
+    let both = RouteScope { tag: Some("batch".into()), environment: Some("production".into()), ..scope() };
+    assert_eq!(winner(&house(&[tag(), both]), "openai/gpt-4o"), 2);
+    let strongest_decides =
+        RouteScope { project_id: Some(project_id(1)), model: Some("openai/gpt-4o".into()), ..scope() };
+    assert_eq!(winner(&house(&[key(), strongest_decides]), "openai/gpt-4o"), 1);
+}
+
+#[test]
+fn the_longest_model_wins() {
+    let house = house(&[
+        model(""),
+        model("openai/"),
+        model("gpt-"),
+        model("openai/gpt-4o"),
+        model("gpt-4o-mini"),
+        model("meta-llama/"),
+        model("qwen"),
+    ]);
+    for (asked, number) in [
+        ("openai/gpt-5.4", 3),
+        ("openai/gpt-4o", 4),
+        ("gpt-4o", 4),
+        ("openai/gpt-4o-mini", 5),
+        ("gpt-4o-mini", 5),
+        ("openai/o9", 2),
+        ("together:meta-llama/Llama-3.3-70B-Instruct", 6),
+        ("together:some/thing", 1),
+        ("together:qwen-3", 7),
+    ] {
+        assert_eq!(winner(&house, asked), number, "{asked}");
+    }
+}
+
+#[test]
+fn every_field_that_is_set_must_match() {
+    for (scope, number) in [
+        (RouteScope { tag: Some("other".into()), ..scope() }, 0),
+        (RouteScope { tag: Some("batch".into()), key_id: Some(key_id(9)), ..scope() }, 0),
+        (RouteScope { project_id: Some(project_id(2)), ..scope() }, 0),
+        (RouteScope { environment: Some("staging".into()), ..scope() }, 0),
+        (RouteScope { modality: Some("embedding".into()), ..scope() }, 0),
+        (RouteScope { modality: Some("text".into()), ..scope() }, 1),
+        (RouteScope { alias: Some("openai/gpt-4o".into()), ..scope() }, 0),
+        (provider("nebius"), 0),
+        (provider("openai"), 1),
+        (RouteScope { tag: Some("batch".into()), model: Some("openai/".into()), ..scope() }, 1),
+        (model("gpt-5"), 0),
+    ] {
+        assert_eq!(winner(&house(std::slice::from_ref(&scope)), "openai/gpt-4o"), number, "{scope:?}");
+    }
+}
+
+#[test]
+fn the_provider_is_the_pinned_seller_or_the_publishers_own() {
+    let house = house(&[provider("together"), provider("openai")]);
+    for (asked, number) in [
+        ("together:meta-llama/Llama-3.3-70B-Instruct", 1),
+        ("together_ai/x", 1),
+        ("openai/gpt-4o", 2),
+        ("openai:x", 2),
+        ("meta-llama/Llama-3.3-70B-Instruct", 0),
+    ] {
+        assert_eq!(winner(&house, asked), number, "{asked}");
+    }
+}
+
+#[test]
+fn the_same_scope_twice_is_decided_by_age_and_each_winner_says_why() {
+    assert_eq!(winner(&house(&[environment(), environment()]), "openai/gpt-4o"), 1);
+    let why = house(&[scope()]).ask("openai/gpt-4o").route.unwrap().why;
+    assert_eq!(why, "it is the workspace's default");
+    assert!(house(&[]).ask("openai/gpt-4o").route.is_none());
+}
+
+/// C3: default, provider, environment and model of one account, eight questions.
+#[test]
+fn four_scopes_of_an_account_answer_eight_cases() {
+    let mut house = House::new().credential(1, "openai").credential(2, "nebius").account(1, "openai");
+    for (number, scope) in
+        (1..).zip([scope(), provider("openai"), environment(), model("openai/gpt-4o-mini")])
+    {
+        house = house.route(number, RouteSpec { scope, ..RouteSpec::default() });
+    }
+    for (environment, asked, number) in [
+        ("production", "openai/gpt-4o-mini", 4),
+        ("staging", "openai/gpt-4o-mini", 4),
+        ("production", "openai/gpt-4o", 2),
+        ("staging", "openai/gpt-4o", 2),
+        ("production", "nebius:x", 3),
+        ("staging", "nebius:x", 1),
+        ("production", "meta-llama/Llama-3.3-70B-Instruct", 3),
+        ("staging", "meta-llama/Llama-3.3-70B-Instruct", 1),
+    ] {
+        house.environment = environment;
+        assert_eq!(winner(&house, asked), number, "{environment} {asked}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What holds of every configuration, question and board.
+
+use std::collections::BTreeSet;
+
+use board::Standing;
+use domain::{ByokFallback, FallbackClass, Principal, Profile, RouteScope, RouteSpec};
+use proptest::prelude::*;
+use snapshot::{CredentialState, NodeState};
+
+use crate::house::{House, NOW_US, account_id, credential_id, node_id, workspace_id};
+
+const MODELS: [&str; 9] = [
+    "openai/gpt-4o",
+    "gpt-4o-mini",
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "together:meta-llama/Llama-3.3-70B-Instruct",
+    "openai/unknown",
+    "acme/twin",
+    "own/x",
+    "m",
+    "nothing",
+];
+const PROVIDERS: [&str; 6] = ["openai", "nebius", "together", "openrouter", "own", "anthropic"];
+
+fn provider() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(PROVIDERS.as_slice())
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    prop_oneof![
+        4 => Just(Standing::Open),
+        1 => Just(Standing::HalfOpen),
+        1 => (1_u64..100).prop_map(|s| Standing::RetryAt { us: NOW_US + s * 1_000_000 }),
+        1 => Just(Standing::Parked { us: NOW_US + 1 }),
+        1 => Just(Standing::BreakerOpen { us: NOW_US + 1 }),
+    ]
+}
+
+fn credential_state() -> impl Strategy<Value = CredentialState> {
+    prop_oneof![
+        4 => Just(CredentialState::Active),
+        1 => Just(CredentialState::Disabled),
+        1 => Just(CredentialState::Revoked),
+        1 => Just(CredentialState::Invalid),
+    ]
+}
+
+prop_compose! {
+    fn route()(
+        profiles in proptest::sample::subsequence(vec![Profile::Byok, Profile::Byoc, Profile::ManagedProvider], 0..=3),
+        providers in proptest::collection::vec(provider(), 0..2),
+        fallback in any::<bool>(),
+        overflow in any::<bool>(),
+        fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=6),
+        model in proptest::option::of(proptest::sample::select(vec!["openai/", "gpt", "meta-llama/", ""])),
+        credentials in proptest::collection::vec(1_u8..5, 0..2),
+    ) -> RouteSpec {
+        RouteSpec {
+            scope: RouteScope { model: model.map(str::to_owned), ..RouteScope::default() },
+            profiles,
+            providers: providers.into_iter().map(str::to_owned).collect(),
+            credential_ids: credentials.into_iter().map(credential_id).collect(),
+            byok_fallback: if fallback { ByokFallback::Managed } else { ByokFallback::Never },
+            fallback_on,
+            overflow_managed: overflow,
+            ..RouteSpec::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_house()(
+        credentials in proptest::collection::vec((provider(), credential_state(), any::<bool>(), standing()), 0..5),
+        nodes in proptest::collection::vec((0_usize..3, 0_usize..3, standing()), 0..3),
+        accounts in proptest::collection::vec((provider(), any::<bool>(), 0_u32..4, any::<bool>(), standing()), 0..5),
+        routes in proptest::collection::vec(route(), 0..3),
+        random in any::<u64>(),
+    ) -> House {
+        let mut house = House::new();
+        house.random = random;
+        for (number, (provider, state, foreign, standing)) in (1..).zip(credentials) {
+            house = house.credential_with(number, provider, |entry| {
+                entry.state = state;
+                entry.base_url = (provider == "own").then(|| "https://own.example/v1".into());
+                if foreign && number % 3 == 0 {
+                    entry.workspace = workspace_id(2);
+                }
+            }).standing(Principal::Credential(credential_id(number)), standing);
+        }
+        for (number, (models, state, standing)) in (1..).zip(nodes) {
+            let models = [&["m"][..], &["m", "openai/gpt-4o"][..], &["gpt-4o-mini"][..]][models];
+            let state = [NodeState::Ready, NodeState::Draining, NodeState::Unreachable][state];
+            house = house.node_with(number, models, |entry| entry.state = state)
+                .standing(Principal::Node(node_id(number)), standing);
+        }
+        for (number, (provider, disabled, weight, unpriced, standing)) in (1..).zip(accounts) {
+            house = house.account_with(number, provider, |entry| {
+                entry.disabled = disabled && number % 2 == 0;
+                entry.weight = weight;
+                entry.allow_unpriced = unpriced;
+            }).standing(Principal::Account(account_id(number)), standing);
+        }
+        for (number, spec) in (1..).zip(routes) {
+            house = house.route(number, spec);
+        }
+        house
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_decision_is_whole_strict_and_the_same_again(house in any_house(), model in proptest::sample::select(MODELS.as_slice())) {
+        let answer = house.ask(model);
+        prop_assert_eq!(answer.attempts.is_empty(), answer.fault.is_some());
+        prop_assert_eq!(&answer.attempts, &house.ask(model).attempts);
+
+        // Everybody is in one of the two lists, once, where the name means anything.
+        let tried: Vec<Principal> = answer.attempts.iter().map(|attempt| attempt.principal).collect();
+        let refused: Vec<Principal> = answer.rejected.iter().map(|rejected| rejected.principal).collect();
+        let listed: BTreeSet<String> = tried.iter().chain(&refused).map(Principal::to_string).collect();
+        let everybody = house.workspace.credentials.len() + house.workspace.nodes.len() + house.accounts.len();
+        if answer.resolved_model.is_some() {
+            prop_assert_eq!(listed.len(), everybody);
+            prop_assert_eq!(tried.len() + refused.len(), everybody);
+        }
+
+        let spec = answer.route.as_ref().and_then(|won| {
+            house.workspace.routes.iter().find(|route| route.id == won.id).map(|route| route.spec.clone())
+        }).unwrap_or_default();
+        let live_own = house.workspace.credentials.iter().any(|credential| {
+            tried.contains(&Principal::Credential(credential.id))
+                || answer.rejected.iter().any(|rejected| {
+                    rejected.principal == Principal::Credential(credential.id)
+                        && ["rate_limited", "parked", "breaker_open"].contains(&rejected.reason.as_str())
+                })
+        });
+        for attempt in &answer.attempts {
+            match attempt.principal {
+                // No BYOK call on anybody else's credential.
+                Principal::Credential(id) => {
+                    let own = house.workspace.credentials.iter().find(|credential| credential.id == id).unwrap();
+                    prop_assert_eq!(own.workspace, house.workspace.id);
+                    prop_assert_eq!(own.state, CredentialState::Active);
+                }
+                // Strict: with a live own credential chosen, the pool is reached by the route's word alone.
+                Principal::Account(_) if live_own => {
+                    prop_assert!(spec.byok_fallback == ByokFallback::Managed || spec.overflow_managed);
+                    prop_assert!(attempt.is_fallback || spec.overflow_managed);
+                }
+                Principal::Account(_) => prop_assert!(!attempt.is_fallback),
+                Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
+            }
+            prop_assert_ne!(attempt.provider.as_str(), "openrouter");
+            if attempt.profile == Profile::ManagedProvider && attempt.rates.is_none() {
+                let account = house.accounts.iter().find(|a| Principal::Account(a.id) == attempt.principal).unwrap();
+                prop_assert!(account.allow_unpriced);
+            }
+        }
+        // A fallback never comes before what it is a fallback for.
+        let first_fallback = answer.attempts.iter().position(|attempt| attempt.is_fallback).unwrap_or(tried.len());
+        prop_assert!(answer.attempts.iter().skip(first_fallback).all(|attempt| attempt.is_fallback));
+    }
+}

@@ -1,0 +1,51 @@
+//! What `/v1/models` lists.
+
+use catalogue::Modality;
+use domain::{Price, Profile, Rates, RouteScope, RouteSpec};
+use snapshot::NodeState;
+use std::sync::Arc;
+
+use crate::house::House;
+
+fn ids(house: &House) -> Vec<String> {
+    house.served().into_iter().map(|model| model.id).collect()
+}
+
+#[test]
+fn what_would_be_served_is_listed_and_nothing_else() {
+    assert!(ids(&House::new()).is_empty());
+    let house = House::new()
+        .credential(1, "nebius")
+        .credential_with(2, "my-vllm", |entry| {
+            entry.base_url = Some("https://vllm.example/v1".into());
+            entry.pricing = Arc::new(vec![("own".into(), Rates { input: Price(1), ..Rates::default() })]);
+        })
+        .node(1, &["echo"])
+        .node_with(2, &["gone"], |entry| entry.state = NodeState::Draining);
+    let listed: Vec<(String, String)> =
+        house.served().into_iter().map(|model| (model.id, model.owned_by)).collect();
+    let expected = [
+        ("echo", "byoc"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "meta-llama"),
+        ("my-vllm/own", "my-vllm"),
+        ("other/twin", "other"),
+    ];
+    assert_eq!(listed, expected.map(|(id, owner)| (id.to_owned(), owner.to_owned())));
+}
+
+#[test]
+fn a_route_and_the_modality_narrow_the_list() {
+    let mut house = House::new().account(1, "openai").credential(1, "nebius").route(
+        1,
+        RouteSpec {
+            scope: RouteScope { model: Some("openai/gpt-4o".into()), ..RouteScope::default() },
+            profiles: vec![Profile::Byoc],
+            ..RouteSpec::default()
+        },
+    );
+    let listed = ids(&house);
+    assert!(!listed.contains(&"openai/gpt-4o".to_owned()) && listed.contains(&"openai/gpt-5.4".to_owned()));
+    assert!(!listed.iter().any(|id| id.contains("embedding")));
+    house.modality = Modality::Embedding;
+    assert_eq!(ids(&house), ["openai/text-embedding-3-large", "openai/text-embedding-3-small"]);
+}

@@ -1,1 +1,26 @@
-//! ledger.
+//! The books: the journal that every exchange is written to, the tab that closes exactly once, and price arithmetic.
+
+pub mod billing;
+pub mod drain;
+pub mod entry;
+pub mod frame;
+pub mod journal;
+pub mod price;
+pub mod recover;
+pub mod settings;
+pub mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+pub mod sink;
+pub mod tab;
+pub mod verify;
+
+pub use billing::{BillingSnapshot, ModeTotals, UsageRow, billing_snapshot};
+pub use drain::{DrainError, DrainStep, Drainer};
+pub use journal::Journal;
+pub use price::{charge, estimate};
+pub use recover::{RecoveryError, RecoveryReport, recover};
+pub use settings::{Durability, JournalSettings};
+pub use shared::JournalShared;
+pub use sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+pub use tab::{AttemptEnd, Closing, Intent, Opening, Tab};

@@ -1,0 +1,260 @@
+//! Follows the cores' journals and hands settled records to the store; recycles what nobody needs any more.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use domain::limits::{DRAIN_EVERY, JOURNAL_RECORD_BYTES_MAX};
+use domain::{MeterRecord, TraceId};
+use tokio::sync::Mutex;
+
+use crate::entry::{Entry, KIND_SETTLED, KIND_STATE};
+use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
+use crate::shared::{CoreShared, JournalShared, LiveSegment};
+use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+
+/// Read at once; also what bounds a batch.
+const READ_BYTES: usize = 1024 * 1024;
+const BATCH_RECORDS_MAX: usize = 1_000;
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// What one pass did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DrainStep {
+    pub records: u64,
+    pub segments_recycled: u64,
+    /// Bytes of a published segment that could not be parsed: the disk gave back something else than was written.
+    pub damaged_bytes: u64,
+}
+
+/// Why a pass ended early; what was not applied is read again.
+#[derive(Debug)]
+pub enum DrainError {
+    Sink(SinkError),
+    Disk(io::Error),
+}
+
+impl std::fmt::Display for DrainError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sink(error) => error.fmt(f),
+            Self::Disk(_) => f.write_str("the journal could not be read back"),
+        }
+    }
+}
+
+impl std::error::Error for DrainError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Sink(_) => None,
+            Self::Disk(error) => Some(error),
+        }
+    }
+}
+
+/// Where the drainer is in one core's journal.
+#[derive(Default)]
+struct Cursor {
+    /// Number of the segment that is read; everything before it is applied.
+    segment: u64,
+    offset: u64,
+    /// Tabs whose terminal was not met yet, and the segment with their last whole state.
+    open: HashMap<TraceId, u64>,
+}
+
+/// One piece of a segment, parsed: nothing of it counts before the sink has taken it.
+#[derive(Default)]
+struct Piece {
+    records: Vec<MeterRecord>,
+    /// `Some`: the tab's state is there. `None`: it is settled.
+    tabs: Vec<(TraceId, bool)>,
+    bytes: u64,
+    damaged_bytes: u64,
+}
+
+/// Applies every core's settled records to the sink within `DRAIN_EVERY` and a bit. Runs where blocking reads of
+/// cached files hurt nobody: on the control runtime.
+pub struct Drainer {
+    shared: Arc<JournalShared>,
+    sink: Arc<dyn RecordSink>,
+    cursors: Mutex<HashMap<u32, Cursor>>,
+    stopped: AtomicBool,
+}
+
+impl Drainer {
+    #[must_use]
+    pub fn new(shared: Arc<JournalShared>, sink: Arc<dyn RecordSink>) -> Arc<Self> {
+        Arc::new(Self { shared, sink, cursors: Mutex::new(HashMap::new()), stopped: AtomicBool::new(false) })
+    }
+
+    /// Drains until `stop`: sleeps while nothing is written, retries with backoff while the sink fails.
+    pub async fn run(&self) {
+        let mut backoff = DRAIN_EVERY;
+        while !self.stopped.load(Ordering::Acquire) {
+            self.shared.written().await;
+            // Collects a batch; nothing written meanwhile wakes anybody.
+            tokio::time::sleep(backoff).await;
+            match self.drain_once().await {
+                Ok(_) => backoff = DRAIN_EVERY,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "draining the journal; it is tried again"
+                    );
+                    backoff = (backoff * 2).min(RETRY_MAX);
+                    self.shared.wake_drainer();
+                }
+            }
+        }
+    }
+
+    /// Ends `run` after the pass under way.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.shared.wake_drainer();
+    }
+
+    /// Applies everything that is written by now: for shutdown, after the journals are closed.
+    ///
+    /// # Errors
+    /// As the sink or the disk says; what was not applied is in the journal and recovered at the next start.
+    pub async fn drain_all(&self) -> Result<DrainStep, DrainError> {
+        self.drain_once().await
+    }
+
+    /// One pass over all cores, to the end of what each had written when it was looked at.
+    ///
+    /// # Errors
+    /// As the sink or the disk says.
+    pub async fn drain_once(&self) -> Result<DrainStep, DrainError> {
+        let mut cursors = self.cursors.lock().await;
+        let mut step = DrainStep::default();
+        for core in self.shared.cores() {
+            let cursor = cursors.entry(core.number).or_default();
+            self.drain_core(&core, cursor, &mut step).await?;
+        }
+        Ok(step)
+    }
+
+    async fn drain_core(
+        &self,
+        core: &CoreShared,
+        cursor: &mut Cursor,
+        step: &mut DrainStep,
+    ) -> Result<(), DrainError> {
+        for segment in core.live_segments() {
+            if segment.number < cursor.segment {
+                continue;
+            }
+            if segment.number > cursor.segment {
+                cursor.segment = segment.number;
+                cursor.offset = HEADER_BYTES as u64;
+            }
+            // Before `written`, so that a sealed segment's end is its last.
+            let sealed = segment.sealed.load(Ordering::Acquire);
+            let written = segment.written.load(Ordering::Acquire);
+            while cursor.offset < written {
+                let piece = read_piece(&segment, cursor.offset, written).map_err(DrainError::Disk)?;
+                self.apply(core, cursor, &segment, piece, step).await?;
+            }
+            if !sealed && !core.closed.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        self.recycle(core, cursor, step).map_err(DrainError::Disk)
+    }
+
+    async fn apply(
+        &self,
+        core: &CoreShared,
+        cursor: &mut Cursor,
+        segment: &LiveSegment,
+        piece: Piece,
+        step: &mut DrainStep,
+    ) -> Result<(), DrainError> {
+        let offset = cursor.offset + piece.bytes;
+        let count = piece.records.len() as u64;
+        if count > 0 {
+            let upto = JournalPosition { epoch: segment.epoch, segment: segment.number, offset };
+            let batch = DrainBatch { core: core.number, upto, records: piece.records };
+            self.sink.apply(batch).await.map_err(DrainError::Sink)?;
+        }
+        cursor.offset = offset;
+        for (trace, open) in piece.tabs {
+            if open {
+                cursor.open.insert(trace, segment.number);
+            } else {
+                cursor.open.remove(&trace);
+            }
+        }
+        step.records += count;
+        step.damaged_bytes += piece.damaged_bytes;
+        Ok(())
+    }
+
+    /// Frees segments from the oldest on, so that no tab's state outlives its terminal: those read to their end that no
+    /// open tab needs.
+    fn recycle(&self, core: &CoreShared, cursor: &Cursor, step: &mut DrainStep) -> io::Result<()> {
+        let needed = cursor.open.values().min().copied().unwrap_or(u64::MAX);
+        for segment in core.live_segments() {
+            let sealed = segment.sealed.load(Ordering::Acquire) || core.closed.load(Ordering::Acquire);
+            let drained = segment.number < cursor.segment
+                || (segment.number == cursor.segment
+                    && cursor.offset >= segment.written.load(Ordering::Acquire));
+            if !sealed || !drained || segment.number >= needed {
+                return Ok(());
+            }
+            core.recycle_oldest(self.shared.disk(), segment.number, self.shared.keep_bytes_min())?;
+            step.segments_recycled += 1;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Drainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drainer").finish_non_exhaustive()
+    }
+}
+
+fn read_piece(segment: &LiveSegment, offset: u64, written: u64) -> io::Result<Piece> {
+    let available = usize::try_from(written - offset).unwrap_or(usize::MAX);
+    let longest = FRAME_HEAD_BYTES + JOURNAL_RECORD_BYTES_MAX;
+    // A window that holds the longest frame always holds a whole one.
+    let mut bytes = vec![0; available.min(READ_BYTES.max(longest))];
+    let count = segment.file.read_at(&mut bytes, offset)?;
+    bytes.truncate(count);
+    let mut piece = Piece::default();
+    let mut frames = parse_records(&bytes, seed(segment.epoch, segment.number));
+    while piece.records.len() < BATCH_RECORDS_MAX
+        && let Some(raw) = frames.next()
+    {
+        match raw.kind {
+            KIND_STATE => piece.tabs.push((raw.trace, true)),
+            KIND_SETTLED => {
+                piece.tabs.push((raw.trace, false));
+                match Entry::decode(&raw) {
+                    Some(Entry::Settled(record)) => piece.records.push(*record),
+                    _ => {
+                        tracing::error!(trace = %raw.trace, "a settled record of this run could not be decoded")
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    piece.bytes = frames.position() as u64;
+    if piece.bytes == 0 {
+        tracing::error!(
+            segment = segment.number,
+            offset,
+            available,
+            "the journal reads back damaged; the rest of the segment is given up"
+        );
+        piece.bytes = written - offset;
+        piece.damaged_bytes = piece.bytes;
+    }
+    Ok(piece)
+}

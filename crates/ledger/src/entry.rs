@@ -1,0 +1,273 @@
+//! What the frames say: the state of an open tab, its checkpoints, and the settled record.
+
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, FaultClass, KeyId, MeterRecord, Operation, Outcome, ProjectId, Timeline,
+    TraceId, Usage, WorkspaceId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::frame::RawEntry;
+use crate::price;
+
+pub(crate) const KIND_STATE: u8 = 1;
+pub(crate) const KIND_CHECKPOINT: u8 = 2;
+pub(crate) const KIND_SETTLED: u8 = 3;
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// An attempt begins or has failed: everything known of the open tab, so that no earlier entry is needed.
+    State(Box<TabState>),
+    Checkpoint(Checkpoint),
+    Settled(Box<MeterRecord>),
+}
+
+impl Entry {
+    /// `None` for a kind or a body that this version doesn't know; the frame's checksum held, so that is no tear.
+    #[must_use]
+    pub fn decode(raw: &RawEntry<'_>) -> Option<Self> {
+        match raw.kind {
+            KIND_STATE => postcard::from_bytes(raw.body).ok().map(|state| Self::State(Box::new(state))),
+            KIND_CHECKPOINT => postcard::from_bytes(raw.body).ok().map(Self::Checkpoint),
+            KIND_SETTLED => postcard::from_bytes(raw.body).ok().map(|record| Self::Settled(Box::new(record))),
+            _ => None,
+        }
+    }
+}
+
+/// How far an open stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub usage: Usage,
+    pub bytes_out: u64,
+    pub timeline: Timeline,
+}
+
+/// An attempt of an open tab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenAttempt {
+    pub record: AttemptRecord,
+    /// It failed and its record is final.
+    pub ended: bool,
+    pub estimate_prompt_bytes: u64,
+}
+
+/// All that is known of an exchange that is not settled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TabState {
+    pub trace: TraceId,
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub key: Option<KeyId>,
+    pub environment: String,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub stream: bool,
+    pub requested_model: String,
+    pub resolved_model: String,
+    pub tag: Option<String>,
+    pub started_unix_ms: u64,
+    pub plan: PlanRecord,
+    pub attempts: Vec<OpenAttempt>,
+    pub checkpoint: Checkpoint,
+}
+
+/// How an exchange ended, without borrowed parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub outcome: Outcome,
+    pub status: u16,
+    pub fault: Option<FaultClass>,
+    pub fault_code: Option<String>,
+    pub usage: Usage,
+    pub bytes_out: u64,
+    pub fallback_used: bool,
+    pub finished_unix_ms: u64,
+    /// After the exchange's first byte.
+    pub finished_us: u64,
+}
+
+impl TabState {
+    /// The attempt that is under way.
+    pub(crate) fn open_attempt(&mut self) -> Option<&mut OpenAttempt> {
+        self.attempts.last_mut().filter(|attempt| !attempt.ended)
+    }
+
+    /// What is known of the use of the attempt under way: the last checkpoint, else an estimate from bytes.
+    pub(crate) fn last_known_usage(&self) -> Usage {
+        let Some(attempt) = self.attempts.last().filter(|attempt| !attempt.ended) else {
+            return Usage::default();
+        };
+        let Checkpoint { usage, bytes_out, .. } = self.checkpoint;
+        if usage.prompt_total() > 0 || usage.completion_total() > 0 {
+            return usage;
+        }
+        price::estimate(attempt.estimate_prompt_bytes, bytes_out, self.stream)
+    }
+
+    /// The meter record of this tab, closed as `ending` says, its charges computed.
+    pub(crate) fn settle(mut self, ending: Ending) -> MeterRecord {
+        if let Some(open) = self.open_attempt() {
+            open.ended = true;
+            let attempt = &mut open.record;
+            attempt.duration_us = ending.finished_us.saturating_sub(attempt.started_us);
+            attempt.usage = ending.usage;
+            attempt.fault = ending.fault;
+            attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
+        }
+        let last = self.attempts.last().map(|attempt| &attempt.record);
+        let (principal, provider) =
+            last.map_or_else(|| (None, String::new()), |last| (Some(last.principal), last.provider.clone()));
+        let timeline = Timeline { settled_us: ending.finished_us, ..self.checkpoint.timeline };
+        let mut record = MeterRecord {
+            trace: self.trace,
+            workspace: self.workspace,
+            project: self.project,
+            key: self.key,
+            environment: self.environment,
+            started_unix_ms: self.started_unix_ms,
+            finished_unix_ms: ending.finished_unix_ms,
+            operation: self.operation,
+            dialect: self.dialect,
+            stream: self.stream,
+            requested_model: self.requested_model,
+            resolved_model: self.resolved_model,
+            outcome: ending.outcome,
+            status: ending.status,
+            fault: ending.fault,
+            fault_code: ending.fault_code,
+            principal,
+            provider,
+            fallback_used: ending.fallback_used,
+            tag: self.tag,
+            usage: ending.usage,
+            charge: Charge::default(),
+            attempts: self.attempts.into_iter().map(|attempt| attempt.record).collect(),
+            plan: self.plan,
+            timeline,
+            bytes_out: ending.bytes_out,
+        };
+        price::book(&mut record);
+        record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::record::Rejected;
+    use domain::{CredentialId, Price, Priced, Principal, Rates, UsageSource};
+
+    use super::*;
+    use crate::frame::{FORMAT_VERSION, append_frame, parse_records, seal};
+
+    fn state() -> TabState {
+        let principal = Principal::Credential(CredentialId::new(7, [8; 10]));
+        let usage = Usage {
+            input: 300,
+            cached_read: 1,
+            output: 20,
+            source: UsageSource::Provider,
+            ..Usage::default()
+        };
+        let record = AttemptRecord {
+            number: 1,
+            principal,
+            provider: "openai".into(),
+            upstream_model: "gpt-4o".into(),
+            region: Some("eu".into()),
+            started_us: 9,
+            duration_us: 10,
+            status: Some(200),
+            fault: Some(FaultClass::Timeout),
+            upstream_request_id: Some("req".into()),
+            usage,
+            rates: Some(Rates {
+                input: Price(1),
+                output: Price(2),
+                reasoning: Some(Price(3)),
+                ..Rates::default()
+            }),
+            markup_bps: 11,
+            charge: Charge { priced: Priced::Priced, ..Charge::default() },
+        };
+        let rejected = Rejected {
+            principal,
+            provider: "nebius".into(),
+            reason: "expired".into(),
+            detail: "since June".into(),
+        };
+        TabState {
+            trace: TraceId::new(1, [1; 10]),
+            workspace: WorkspaceId::new(2, [2; 10]),
+            project: ProjectId::new(3, [3; 10]),
+            key: Some(KeyId::new(4, [4; 10])),
+            environment: "production".into(),
+            operation: Operation::Chat,
+            dialect: Dialect::Run,
+            stream: true,
+            requested_model: "gpt-4o".into(),
+            resolved_model: "openai/gpt-4o".into(),
+            tag: Some("tag".into()),
+            started_unix_ms: 5,
+            plan: PlanRecord {
+                resolution: "catalogue".into(),
+                route: "rte".into(),
+                candidates: vec![principal],
+                rejected: vec![rejected],
+                snapshot_version: 6,
+            },
+            attempts: vec![OpenAttempt { record, ended: false, estimate_prompt_bytes: 12 }],
+            checkpoint: Checkpoint { usage, bytes_out: 13, timeline: Timeline::default() },
+        }
+    }
+
+    fn ending() -> Ending {
+        Ending {
+            outcome: Outcome::Deadline,
+            status: 504,
+            fault: Some(FaultClass::Deadline),
+            fault_code: Some("deadline".into()),
+            usage: Usage::default(),
+            bytes_out: 14,
+            fallback_used: true,
+            finished_unix_ms: 15,
+            finished_us: 16,
+        }
+    }
+
+    fn frame<T: Serialize>(kind: u8, body: &T) -> Vec<u8> {
+        let mut frame = Vec::new();
+        append_frame(&mut frame, kind, TraceId::new(1, [1; 10]), body).unwrap();
+        seal(&mut frame, 77);
+        frame
+    }
+
+    #[test]
+    fn entries_read_back_what_was_written() {
+        let (state, record) = (state(), state().settle(ending()));
+        let cases = [
+            (frame(KIND_STATE, &state), Entry::State(Box::new(state.clone()))),
+            (frame(KIND_CHECKPOINT, &state.checkpoint), Entry::Checkpoint(state.checkpoint)),
+            (frame(KIND_SETTLED, &record), Entry::Settled(Box::new(record))),
+        ];
+        for (bytes, expected) in cases {
+            let raw = parse_records(&bytes, 77).next().unwrap();
+            assert_eq!((raw.end, Entry::decode(&raw)), (bytes.len(), Some(expected)));
+            assert!(parse_records(&bytes, 78).next().is_none(), "another segment's seed");
+        }
+    }
+
+    /// What is on disks must not change under the same version: whoever changes a type that is kept here sees this,
+    /// raises `FORMAT_VERSION` and writes the new figures.
+    #[test]
+    fn the_format_is_the_one_of_its_version() {
+        let state = state();
+        let checksums = [
+            crc32fast::hash(&frame(KIND_STATE, &state)),
+            crc32fast::hash(&frame(KIND_CHECKPOINT, &state.checkpoint)),
+            crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
+        ];
+        assert_eq!((FORMAT_VERSION, checksums), (1, [2_647_268_325, 1_064_952_952, 3_035_952_023]));
+    }
+}

@@ -1,0 +1,94 @@
+//! Price arithmetic: what an attempt and an exchange cost, and whom.
+
+use domain::money::with_markup;
+use domain::{
+    AttemptRecord, Charge, FaultClass, MeterRecord, Nanos, Outcome, Priced, Profile, Rates, Usage,
+    UsageSource,
+};
+
+/// Bytes of prompt text that make one token, over English prose, code and JSON; between the extremes of 2 (CJK) and 6.
+pub const PROMPT_BYTES_PER_TOKEN: u64 = 4;
+/// Bytes on the wire of a stream that make one token: a chunk event is mostly its envelope.
+pub const STREAM_BYTES_PER_TOKEN: u64 = 256;
+
+/// Money of one attempt that used `usage`.
+#[must_use]
+pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &Usage) -> Charge {
+    if profile == Profile::Byoc || (usage.prompt_total() == 0 && usage.completion_total() == 0) {
+        return Charge::default();
+    }
+    let Some(rates) = rates else {
+        return Charge { priced: Priced::Unpriced, ..Charge::default() };
+    };
+    let provider_cost = rates.cost(usage);
+    let cost = match profile {
+        Profile::ManagedProvider => with_markup(provider_cost, markup_bps),
+        Profile::Byok | Profile::Subscription | Profile::Byoc => Nanos::ZERO,
+    };
+    Charge { cost, provider_cost, priced: Priced::Priced }
+}
+
+/// The last resort where the upstream reported nothing and nobody counted the content: bytes at fixed rates, marked as
+/// an estimate.
+#[must_use]
+pub fn estimate(prompt_bytes: u64, wire_bytes_out: u64, stream: bool) -> Usage {
+    let per_token = if stream { STREAM_BYTES_PER_TOKEN } else { PROMPT_BYTES_PER_TOKEN };
+    Usage {
+        input: prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN),
+        output: wire_bytes_out.div_ceil(per_token),
+        source: UsageSource::Estimate,
+        ..Usage::default()
+    }
+}
+
+/// Writes the charges of a record from its usage, prices and outcome: each attempt its own memo, the exchange once,
+/// under the profile that answered. What an attempt cost the operator counts in full; the workspace owes only for what
+/// it was given.
+pub fn book(record: &mut MeterRecord) {
+    let last = record.attempts.last().map(|attempt| attempt.number);
+    let mut attempts = std::mem::take(&mut record.attempts);
+    for attempt in &mut attempts {
+        attempt.charge = attempt_charge(record, attempt, last == Some(attempt.number));
+    }
+    record.attempts = attempts;
+    record.charge = exchange_charge(&record.attempts);
+}
+
+/// The charge that an attempt of this record has by its usage, prices and outcome.
+#[must_use]
+pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool) -> Charge {
+    let mut money = charge(attempt.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
+    if !(last && is_owed(record, attempt)) {
+        money.cost = Nanos::ZERO;
+    }
+    money
+}
+
+/// The sum over the attempts: one unknown price makes the exchange unpriced.
+#[must_use]
+pub fn exchange_charge(attempts: &[AttemptRecord]) -> Charge {
+    attempts.iter().fold(Charge::default(), |sum, attempt| Charge {
+        cost: sum.cost.plus(attempt.charge.cost),
+        provider_cost: sum.provider_cost.plus(attempt.charge.provider_cost),
+        priced: match (sum.priced, attempt.charge.priced) {
+            (Priced::Unpriced, _) | (_, Priced::Unpriced) => Priced::Unpriced,
+            (Priced::Priced, _) | (_, Priced::Priced) => Priced::Priced,
+            (Priced::Free, Priced::Free) => Priced::Free,
+        },
+    })
+}
+
+/// Whether the workspace owes for the last attempt of an exchange.
+fn is_owed(record: &MeterRecord, last: &AttemptRecord) -> bool {
+    match record.outcome {
+        Outcome::Completed => true,
+        // Brief, rule 3: a deadline of ours under managed is not charged.
+        Outcome::Deadline => false,
+        // A stream that broke after content went out was sent under a good status; a refusal gave nothing.
+        Outcome::Failed => record.status < 400 && last.usage.completion_total() > 0,
+        // Cancelled while it waited to try again: the last attempt had failed already.
+        Outcome::ClientCancelled | Outcome::Interrupted => {
+            matches!(last.fault, None | Some(FaultClass::Cancelled))
+        }
+    }
+}

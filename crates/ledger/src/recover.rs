@@ -1,0 +1,335 @@
+//! What an earlier run left in its journal, brought into the books before anything is served.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::{MeterRecord, Outcome, TraceId};
+use world::{Disk, DiskFile, World};
+
+use crate::entry::{Ending, Entry, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
+use crate::frame::{FORMAT_VERSION, Frames, HEADER_BYTES, RawEntry, SegmentHeader, parse_records};
+use crate::shared::{mark_free, read_header, segment_files};
+use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+
+const BATCH_RECORDS_MAX: usize = 1_000;
+/// Recovered segments that each core keeps for reuse; their blocks are allocated already.
+const KEPT_SEGMENTS: usize = 2;
+/// Past every entry of a segment, and still a number that a database's signed 64 bits hold.
+const AFTER_ALL: u64 = i64::MAX.unsigned_abs();
+
+/// What a recovery found and did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecoveryReport {
+    pub segments: u64,
+    pub entries: u64,
+    /// Settled records that the sink had not been given yet.
+    pub applied: u64,
+    /// Settled records that it had.
+    pub skipped: u64,
+    /// Tabs of the dead process that were closed as interrupted.
+    pub interrupted: u64,
+    /// Entries whose checksum holds and whose body this version can't read.
+    pub undecodable: u64,
+}
+
+/// Why the books can't be brought up to date; nothing may be served then.
+#[derive(Debug)]
+pub enum RecoveryError {
+    Disk {
+        path: PathBuf,
+        source: io::Error,
+    },
+    Sink(SinkError),
+    /// Another version of the program wrote it.
+    Format {
+        path: PathBuf,
+        version: u32,
+    },
+}
+
+impl std::fmt::Display for RecoveryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Disk { path, .. } => {
+                write!(f, "the journal at {} could not be read or freed", path.display())
+            }
+            Self::Sink(_) => f.write_str("the journal could not be brought into the store"),
+            Self::Format { path, version } => write!(
+                f,
+                "{} has journal format {version}, and this program reads format {FORMAT_VERSION}: \
+                 start the version that wrote it once and stop it gracefully, then upgrade",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RecoveryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Disk { source, .. } => Some(source),
+            Self::Sink(error) => Some(error),
+            Self::Format { .. } => None,
+        }
+    }
+}
+
+/// Applies what the dead process had settled and not drained, closes its open tabs as interrupted, and frees its
+/// segments. Run at start, before ready. Killed anywhere, the next run does the rest: what it applies twice is the
+/// same record under the same trace.
+///
+/// # Errors
+/// As the disk or the sink says, or where another version wrote the journal.
+pub async fn recover(
+    dir: &Path,
+    world: &World,
+    sink: &dyn RecordSink,
+) -> Result<RecoveryReport, RecoveryError> {
+    let disk = &*world.disk;
+    let mut report = RecoveryReport::default();
+    let entries = at(dir, disk.create_dir_all(dir).and_then(|()| disk.list(dir)))?;
+    for path in entries {
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("core-")?.parse().ok());
+        if let Some(core) = number {
+            recover_core(disk, &path, core, sink, &mut report).await?;
+        }
+    }
+    Ok(report)
+}
+
+/// A segment that the dead process left.
+struct Left {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    header: SegmentHeader,
+}
+
+impl Left {
+    fn position(&self, offset: u64) -> JournalPosition {
+        JournalPosition { epoch: self.header.epoch, segment: self.header.number, offset }
+    }
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy)]
+struct Place {
+    segment: usize,
+    offset: u64,
+    bytes: usize,
+}
+
+/// A tab whose terminal was not met.
+#[derive(Clone, Copy)]
+struct OpenTab {
+    state: Place,
+    checkpoint: Option<Place>,
+}
+
+async fn recover_core(
+    disk: &dyn Disk,
+    dir: &Path,
+    core: u32,
+    sink: &dyn RecordSink,
+    report: &mut RecoveryReport,
+) -> Result<(), RecoveryError> {
+    let segments = left_segments(disk, dir)?;
+    let Some(last) = segments.last() else { return Ok(()) };
+    let applied = sink.position(core).await.map_err(RecoveryError::Sink)?.unwrap_or_default();
+    let mut replay = Replay { core, sink, applied, open: HashMap::new(), records: Vec::new(), report };
+    for (index, segment) in segments.iter().enumerate() {
+        replay.segment(index, segment).await?;
+    }
+    let ends = last.position(AFTER_ALL);
+    if !applied.covers(ends.epoch, ends.segment, ends.offset) {
+        replay.close_open_tabs(&segments, ends).await?;
+    }
+    report.segments += segments.len() as u64;
+    free(disk, core, &segments)
+}
+
+struct Replay<'a> {
+    core: u32,
+    sink: &'a dyn RecordSink,
+    applied: JournalPosition,
+    open: HashMap<TraceId, OpenTab>,
+    records: Vec<MeterRecord>,
+    report: &'a mut RecoveryReport,
+}
+
+impl Replay<'_> {
+    /// One segment after the other, so that memory is bounded by a segment and the open tabs.
+    async fn segment(&mut self, index: usize, segment: &Left) -> Result<(), RecoveryError> {
+        let bytes = at(&segment.path, read_whole(&*segment.file))?;
+        let mut start = HEADER_BYTES as u64;
+        for raw in frames_of(&bytes, &segment.header) {
+            let end = (HEADER_BYTES + raw.end) as u64;
+            let place = Place { segment: index, offset: start, bytes: index_of(end - start) };
+            start = end;
+            self.report.entries += 1;
+            self.entry(&raw, place, segment.position(end));
+            if self.records.len() >= BATCH_RECORDS_MAX {
+                self.report.applied += self.records.len() as u64;
+                self.apply(segment.position(end)).await?;
+            }
+        }
+        self.report.applied += self.records.len() as u64;
+        self.apply(segment.position(start)).await
+    }
+
+    fn entry(&mut self, raw: &RawEntry<'_>, place: Place, end: JournalPosition) {
+        match raw.kind {
+            KIND_STATE => {
+                self.open.insert(raw.trace, OpenTab { state: place, checkpoint: None });
+            }
+            KIND_CHECKPOINT => {
+                if let Some(tab) = self.open.get_mut(&raw.trace) {
+                    tab.checkpoint = Some(place);
+                }
+            }
+            KIND_SETTLED => {
+                self.open.remove(&raw.trace);
+                if self.applied.covers(end.epoch, end.segment, end.offset) {
+                    self.report.skipped += 1;
+                } else if let Some(Entry::Settled(record)) = Entry::decode(raw) {
+                    self.records.push(*record);
+                } else {
+                    self.undecodable(raw.trace);
+                }
+            }
+            _ => self.undecodable(raw.trace),
+        }
+    }
+
+    fn undecodable(&mut self, trace: TraceId) {
+        tracing::error!(%trace, "a whole journal entry can't be decoded");
+        self.report.undecodable += 1;
+    }
+
+    async fn apply(&mut self, upto: JournalPosition) -> Result<(), RecoveryError> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        let records = std::mem::take(&mut self.records);
+        let batch = DrainBatch { core: self.core, upto, records };
+        self.sink.apply(batch).await.map_err(RecoveryError::Sink)
+    }
+
+    async fn close_open_tabs(
+        &mut self,
+        segments: &[Left],
+        ends: JournalPosition,
+    ) -> Result<(), RecoveryError> {
+        let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
+        open.sort_by_key(|(trace, _)| *trace);
+        // Before the last batch the position stays short of the end: the rest is closed again by whoever comes after.
+        let before_end = JournalPosition { offset: ends.offset - 1, ..ends };
+        let mut left = open.len();
+        for (trace, tab) in open {
+            left -= 1;
+            match read_tab(segments, tab)? {
+                Some(record) => self.records.push(record),
+                None => self.undecodable(trace),
+            }
+            if self.records.len() >= BATCH_RECORDS_MAX || left == 0 {
+                self.report.interrupted += self.records.len() as u64;
+                self.apply(if left == 0 { ends } else { before_end }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An open tab of the dead process as a record: what its last state and checkpoint say, and nothing of today, so that
+/// doing it again gives the same record.
+fn read_tab(segments: &[Left], tab: OpenTab) -> Result<Option<MeterRecord>, RecoveryError> {
+    let Some(Entry::State(mut state)) = read_entry(segments, tab.state)? else { return Ok(None) };
+    if let Some(place) = tab.checkpoint
+        && let Some(Entry::Checkpoint(checkpoint)) = read_entry(segments, place)?
+    {
+        state.checkpoint = checkpoint;
+    }
+    Ok(Some(interrupted(*state)))
+}
+
+fn interrupted(state: TabState) -> MeterRecord {
+    let timeline = state.checkpoint.timeline;
+    let last_known_us = [timeline.first_byte_us, timeline.upstream_head_us, timeline.planned_us]
+        .into_iter()
+        .chain(state.attempts.iter().map(|attempt| attempt.record.started_us + attempt.record.duration_us))
+        .max()
+        .unwrap_or_default();
+    let bytes_out = state.checkpoint.bytes_out;
+    let ending = Ending {
+        outcome: Outcome::Interrupted,
+        // Zero where the client was sent nothing.
+        status: if bytes_out > 0 { 200 } else { 0 },
+        fault: None,
+        fault_code: Some("interrupted".to_owned()),
+        usage: state.last_known_usage(),
+        bytes_out,
+        fallback_used: false,
+        finished_unix_ms: state.started_unix_ms + last_known_us / 1_000,
+        finished_us: last_known_us,
+    };
+    state.settle(ending)
+}
+
+fn read_entry(segments: &[Left], place: Place) -> Result<Option<Entry>, RecoveryError> {
+    let Some(segment) = segments.get(place.segment) else { return Ok(None) };
+    let mut bytes = vec![0; place.bytes];
+    let count = at(&segment.path, segment.file.read_at(&mut bytes, place.offset))?;
+    bytes.truncate(count);
+    Ok(parse_records(&bytes, segment.header.seed()).next().and_then(|raw| Entry::decode(&raw)))
+}
+
+/// The live segments of a core in the order they were written. A file without a whole header was never begun, or its
+/// first write was lost with everything after it.
+fn left_segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Left>, RecoveryError> {
+    let mut segments = Vec::new();
+    for path in at(dir, segment_files(disk, dir))? {
+        let file: Arc<dyn DiskFile> = at(&path, disk.open(&path))?.into();
+        let Some(header) = at(&path, read_header(&*file))?.filter(|header| !header.free) else { continue };
+        if header.version != FORMAT_VERSION {
+            return Err(RecoveryError::Format { path, version: header.version });
+        }
+        segments.push(Left { path, file, header });
+    }
+    segments.sort_by_key(|segment| segment.header.number);
+    Ok(segments)
+}
+
+/// From the oldest on, so that no state of a tab outlives the entry that settled it.
+fn free(disk: &dyn Disk, core: u32, segments: &[Left]) -> Result<(), RecoveryError> {
+    let removed = segments.len().saturating_sub(KEPT_SEGMENTS);
+    for (index, segment) in segments.iter().enumerate() {
+        let SegmentHeader { number, epoch, .. } = segment.header;
+        let freed = if index < removed {
+            disk.remove(&segment.path)
+        } else {
+            mark_free(&*segment.file, core, number, epoch)
+        };
+        at(&segment.path, freed)?;
+    }
+    Ok(())
+}
+
+fn frames_of<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Frames<'a> {
+    parse_records(bytes.get(HEADER_BYTES..).unwrap_or_default(), header.seed())
+}
+
+fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; index_of(file.len()?)];
+    let count = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(count);
+    Ok(bytes)
+}
+
+fn index_of(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, RecoveryError> {
+    result.map_err(|source| RecoveryError::Disk { path: path.to_owned(), source })
+}

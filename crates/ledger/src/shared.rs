@@ -1,0 +1,492 @@
+//! What the journals of all cores share: published segments, the thread that syncs and the one that prepares.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{JoinHandle, Thread};
+use std::time::Duration;
+
+use domain::limits::JOURNAL_SYNC_EVERY;
+use tokio::sync::Notify;
+use world::{Disk, DiskFile, World};
+
+use crate::frame::{HEADER_BYTES, SegmentHeader};
+use crate::settings::{Durability, JournalSettings};
+
+/// Zeros are written in steps, so that a serving core's write never queues behind a whole segment.
+const PREPARE_STEP_BYTES: usize = 256 * 1024;
+const PREPARE_STEP_PAUSE: Duration = Duration::from_millis(1);
+/// Prepared or recycled segments that each core has waiting.
+const FREE_SEGMENTS_MIN: usize = 1;
+/// More than these are given back to the file system.
+const FREE_SEGMENTS_MAX: usize = 4;
+/// After a refusal of the disk, the next try in the background.
+const RETRY_PREPARE_EVERY: Duration = Duration::from_millis(250);
+const SEGMENT_SUFFIX: &str = "seg";
+
+/// A segment that a core writes or has written and that is not recycled yet.
+pub struct LiveSegment {
+    pub number: u64,
+    pub epoch: u64,
+    pub capacity: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Bytes that a completed write has put there; readers read this far.
+    pub(crate) written: AtomicU64,
+    synced: AtomicU64,
+    /// No byte will follow.
+    pub(crate) sealed: AtomicBool,
+}
+
+impl LiveSegment {
+    pub(crate) fn begin(number: u64, epoch: u64, prepared: Prepared) -> Self {
+        Self {
+            number,
+            epoch,
+            capacity: prepared.capacity,
+            path: prepared.path,
+            file: prepared.file,
+            written: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+            sealed: AtomicBool::new(false),
+        }
+    }
+}
+
+/// A segment that is ready to be begun.
+pub(crate) struct Prepared {
+    pub path: PathBuf,
+    pub file: Arc<dyn DiskFile>,
+    pub capacity: u64,
+}
+
+impl Prepared {
+    pub(crate) const fn usable_bytes(&self) -> u64 {
+        self.capacity.saturating_sub(HEADER_BYTES as u64)
+    }
+}
+
+/// What others see of one core's journal.
+pub(crate) struct CoreShared {
+    pub number: u32,
+    pub dir: PathBuf,
+    live: Mutex<VecDeque<Arc<LiveSegment>>>,
+    free: Mutex<VecDeque<Prepared>>,
+    next_file: AtomicU64,
+    /// Bytes ever appended that are written, and that are synced.
+    pub written_end: AtomicU64,
+    pub synced_end: AtomicU64,
+    pub synced: Notify,
+    pub sync_failures: AtomicU64,
+    pub sync_failing: AtomicBool,
+    pub write_failing: AtomicBool,
+    pub closed: AtomicBool,
+}
+
+impl CoreShared {
+    pub(crate) fn is_failing(&self) -> bool {
+        self.write_failing.load(Ordering::Relaxed) || self.sync_failing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn push_live(&self, segment: Arc<LiveSegment>) {
+        lock(&self.live).push_back(segment);
+    }
+
+    pub(crate) fn live_segments(&self) -> Vec<Arc<LiveSegment>> {
+        lock(&self.live).iter().cloned().collect()
+    }
+
+    pub(crate) fn take_free(&self) -> Option<Prepared> {
+        lock(&self.free).pop_front()
+    }
+
+    fn wants_free(&self) -> bool {
+        lock(&self.free).len() < FREE_SEGMENTS_MIN
+    }
+
+    /// Syncs every segment with bytes that are not on the medium, oldest first.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let end = self.written_end.load(Ordering::Acquire);
+        for segment in self.live_segments() {
+            let written = segment.written.load(Ordering::Acquire);
+            if segment.synced.load(Ordering::Acquire) < written {
+                segment.file.sync_data()?;
+                segment.synced.store(written, Ordering::Release);
+            }
+        }
+        self.synced_end.fetch_max(end, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Marks the oldest live segment as free and puts it up for reuse, or removes it where enough wait.
+    pub(crate) fn recycle_oldest(&self, disk: &dyn Disk, number: u64, keep_bytes_min: u64) -> io::Result<()> {
+        let oldest = lock(&self.live).front().filter(|segment| segment.number == number).cloned();
+        let Some(segment) = oldest else { return Ok(()) };
+        mark_free(&*segment.file, self.number, segment.number, segment.epoch)?;
+        lock(&self.live).pop_front();
+        let mut free = lock(&self.free);
+        if free.len() < FREE_SEGMENTS_MAX && segment.capacity >= keep_bytes_min {
+            let (path, file) = (segment.path.clone(), Arc::clone(&segment.file));
+            free.push_back(Prepared { path, file, capacity: segment.capacity });
+            return Ok(());
+        }
+        drop(free);
+        disk.remove(&segment.path)
+    }
+
+    fn next_path(&self) -> PathBuf {
+        self.dir.join(format!("{:08}.{SEGMENT_SUFFIX}", self.next_file.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+/// Says in the header that nothing in a segment is needed, and waits until the disk has it: only then may another
+/// segment with later entries of the same tabs be overwritten.
+pub(crate) fn mark_free(file: &dyn DiskFile, core: u32, number: u64, epoch: u64) -> io::Result<()> {
+    let header = SegmentHeader { version: crate::frame::FORMAT_VERSION, core, number, epoch, free: true };
+    file.write_at(&header.encode(), 0)?;
+    file.sync_data()
+}
+
+/// The directory of one core's segments.
+pub(crate) fn core_dir(dir: &Path, core: u32) -> PathBuf {
+    dir.join(format!("core-{core}"))
+}
+
+/// The segment files of a directory, by name.
+pub(crate) fn segment_files(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = disk.list(dir)?;
+    files.retain(|path| path.extension().is_some_and(|suffix| suffix == SEGMENT_SUFFIX));
+    Ok(files)
+}
+
+pub(crate) fn read_header(file: &dyn DiskFile) -> io::Result<Option<SegmentHeader>> {
+    let mut bytes = [0; HEADER_BYTES];
+    let count = file.read_at(&mut bytes, 0)?;
+    Ok(SegmentHeader::decode(bytes.get(..count).unwrap_or_default()))
+}
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    settings: JournalSettings,
+    cores: Mutex<Vec<Arc<CoreShared>>>,
+    stop: AtomicBool,
+    sync_wanted: AtomicBool,
+    prepare_wanted: AtomicBool,
+    drain_wanted: AtomicBool,
+    written: Notify,
+    sync_thread: OnceLock<Thread>,
+    prepare_thread: OnceLock<Thread>,
+}
+
+/// One for the process: hand it to every core's journal and to the drainer.
+pub struct JournalShared {
+    inner: Arc<Inner>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl JournalShared {
+    /// Starts the two threads, unless `settings.background` is off.
+    ///
+    /// # Errors
+    /// As the operating system says when it has no thread to give.
+    pub fn start(world: &World, settings: JournalSettings) -> io::Result<Arc<Self>> {
+        let inner = Arc::new(Inner {
+            disk: Arc::clone(&world.disk),
+            settings,
+            cores: Mutex::new(Vec::new()),
+            stop: AtomicBool::new(false),
+            sync_wanted: AtomicBool::new(false),
+            prepare_wanted: AtomicBool::new(false),
+            drain_wanted: AtomicBool::new(false),
+            written: Notify::new(),
+            sync_thread: OnceLock::new(),
+            prepare_thread: OnceLock::new(),
+        });
+        let shared = Arc::new(Self { inner, threads: Mutex::new(Vec::new()) });
+        if settings.background {
+            shared.spawn("journal-sync", Inner::sync_until_stopped, |inner| &inner.sync_thread)?;
+            shared.spawn("journal-prepare", Inner::prepare_until_stopped, |inner| &inner.prepare_thread)?;
+        }
+        Ok(shared)
+    }
+
+    /// Ends the threads after a last sync. Also done on drop.
+    pub fn stop(&self) {
+        self.inner.stop.store(true, Ordering::Release);
+        for thread in [self.inner.sync_thread.get(), self.inner.prepare_thread.get()].into_iter().flatten() {
+            thread.unpark();
+        }
+        for thread in lock(&self.threads).drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a journal thread ended with a panic");
+            }
+        }
+    }
+
+    /// Whether any core refuses new tabs because of the disk.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.cores().iter().any(|core| core.is_failing())
+    }
+
+    /// Syncs all cores now; what the sync thread does, by hand.
+    ///
+    /// # Errors
+    /// As the disk says; those who wait for the sync are refused.
+    pub fn sync_now(&self) -> io::Result<()> {
+        self.inner.sync_all()
+    }
+
+    /// Prepares segments for cores that have none waiting; what the preparing thread does, by hand.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn prepare_now(&self) -> io::Result<()> {
+        self.inner.prepare_all()
+    }
+
+    pub(crate) fn cores(&self) -> Vec<Arc<CoreShared>> {
+        lock(&self.inner.cores).clone()
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.inner.disk
+    }
+
+    /// Segments smaller than this are not worth keeping once the background prepares full ones.
+    pub(crate) fn keep_bytes_min(&self) -> u64 {
+        if self.inner.settings.background { self.inner.settings.segment_bytes } else { 0 }
+    }
+
+    /// Takes over what an earlier run left: free segments are reused, live ones are left to the next recovery.
+    pub(crate) fn register_core(&self, dir: &Path, number: u32) -> io::Result<(Arc<CoreShared>, u64)> {
+        let disk = self.disk();
+        let dir = core_dir(dir, number);
+        disk.create_dir_all(&dir)?;
+        let (mut free, mut next_number, mut next_file) = (VecDeque::new(), 1, 0);
+        for path in segment_files(disk, &dir)? {
+            next_file = next_file.max(file_number(&path) + 1);
+            let file: Arc<dyn DiskFile> = disk.open(&path)?.into();
+            let header = read_header(&*file)?;
+            if let Some(header) = header {
+                next_number = next_number.max(header.number.saturating_add(1));
+            }
+            if header.is_some_and(|header| !header.free) {
+                tracing::warn!(path = %path.display(), "a journal segment of an earlier run was not recovered");
+                continue;
+            }
+            let capacity = file.len()?;
+            // A smaller one is the rest of a preparation that was cut off.
+            if capacity >= self.inner.settings.first_segment_bytes && free.len() < FREE_SEGMENTS_MAX {
+                free.push_back(Prepared { path, file, capacity });
+            } else {
+                disk.remove(&path)?;
+            }
+        }
+        let core = Arc::new(CoreShared {
+            number,
+            dir,
+            live: Mutex::new(VecDeque::new()),
+            free: Mutex::new(free),
+            next_file: AtomicU64::new(next_file),
+            written_end: AtomicU64::new(0),
+            synced_end: AtomicU64::new(0),
+            synced: Notify::new(),
+            sync_failures: AtomicU64::new(0),
+            sync_failing: AtomicBool::new(false),
+            write_failing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        });
+        lock(&self.inner.cores).push(Arc::clone(&core));
+        Ok((core, next_number))
+    }
+
+    /// Writes a segment's blocks ahead, all at once.
+    pub(crate) fn prepare(&self, core: &CoreShared, bytes: u64) -> io::Result<Prepared> {
+        self.inner.prepare(core, bytes, Duration::ZERO)
+    }
+
+    /// Bytes were written: they are to be synced and drained. Two atomic swaps where both are awake already.
+    pub(crate) fn wrote(&self) {
+        if !self.inner.sync_wanted.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.inner.sync_thread.get()
+        {
+            thread.unpark();
+        }
+        self.wake_drainer();
+    }
+
+    pub(crate) fn wake_drainer(&self) {
+        if !self.inner.drain_wanted.swap(true, Ordering::AcqRel) {
+            self.inner.written.notify_one();
+        }
+    }
+
+    /// Resolves when something was written since the last call.
+    pub(crate) async fn written(&self) {
+        while !self.inner.drain_wanted.swap(false, Ordering::AcqRel) {
+            self.inner.written.notified().await;
+        }
+    }
+
+    pub(crate) fn wake_preparer(&self) {
+        if !self.inner.prepare_wanted.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.inner.prepare_thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    fn spawn(&self, name: &str, body: fn(&Inner), handle: fn(&Inner) -> &OnceLock<Thread>) -> io::Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || body(&inner))?;
+        // Set once, here; the thread itself looks at its flag before it parks.
+        let _first = handle(&self.inner).set(thread.thread().clone());
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for JournalShared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for JournalShared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JournalShared").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Parks until something was written, collects for a moment unless somebody waits, syncs, and parks again.
+    fn sync_until_stopped(&self) {
+        // Half the bound is left for the sync itself.
+        let collect = JOURNAL_SYNC_EVERY / 2;
+        let mut failing = false;
+        loop {
+            while !self.sync_wanted.swap(false, Ordering::AcqRel) {
+                if self.stopped() {
+                    return;
+                }
+                std::thread::park();
+            }
+            if self.settings.durability == Durability::Written && !self.stopped() {
+                std::thread::sleep(collect);
+                self.sync_wanted.store(false, Ordering::Release);
+            }
+            match self.sync_all() {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::error!(%error, "the journal can't be synced; new requests are refused");
+                    }
+                    failing = true;
+                    if !self.stopped() {
+                        std::thread::park_timeout(RETRY_PREPARE_EVERY);
+                        self.sync_wanted.store(true, Ordering::Release);
+                    }
+                }
+            }
+        }
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let cores = lock(&self.cores).clone();
+        let mut result = Ok(());
+        for core in cores {
+            let synced = core.sync();
+            core.sync_failing.store(synced.is_err(), Ordering::Relaxed);
+            if synced.is_err() {
+                core.sync_failures.fetch_add(1, Ordering::AcqRel);
+            }
+            core.synced.notify_one();
+            result = result.and(synced);
+        }
+        result
+    }
+
+    /// Parks until a core runs low on segments.
+    fn prepare_until_stopped(&self) {
+        let mut failing = false;
+        loop {
+            while !self.prepare_wanted.swap(false, Ordering::AcqRel) {
+                if self.stopped() {
+                    return;
+                }
+                std::thread::park();
+            }
+            match self.prepare_all() {
+                Ok(()) => failing = false,
+                Err(error) => {
+                    if !failing {
+                        tracing::error!(%error, "no journal segment could be prepared");
+                    }
+                    failing = true;
+                    if !self.stopped() {
+                        std::thread::park_timeout(RETRY_PREPARE_EVERY);
+                        self.prepare_wanted.store(true, Ordering::Release);
+                    }
+                }
+            }
+        }
+    }
+
+    fn prepare_all(&self) -> io::Result<()> {
+        let cores = lock(&self.cores).clone();
+        for core in cores {
+            while core.wants_free() && !self.stopped() && !core.closed.load(Ordering::Acquire) {
+                let pause = if self.settings.background { PREPARE_STEP_PAUSE } else { Duration::ZERO };
+                let prepared = self.prepare(&core, self.settings.segment_bytes, pause)?;
+                // Its blocks are allocated and known to the file system before a serving core relies on them.
+                prepared.file.sync_data()?;
+                lock(&core.free).push_back(prepared);
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&self, core: &CoreShared, bytes: u64, pause: Duration) -> io::Result<Prepared> {
+        let path = core.next_path();
+        let file: Arc<dyn DiskFile> = self.disk.open(&path)?.into();
+        match fill(&*file, bytes, pause) {
+            Ok(()) => Ok(Prepared { path, file, capacity: bytes }),
+            Err(error) => {
+                drop(file);
+                // The refusal is what matters; a file that stays is found and removed at the next start.
+                let _removed = self.disk.remove(&path);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn fill(file: &dyn DiskFile, bytes: u64, pause: Duration) -> io::Result<()> {
+    let zeros = vec![0; PREPARE_STEP_BYTES];
+    let mut offset = 0;
+    while offset < bytes {
+        let step =
+            usize::try_from(bytes - offset).map_or(PREPARE_STEP_BYTES, |rest| rest.min(PREPARE_STEP_BYTES));
+        file.write_at(zeros.get(..step).unwrap_or(&zeros), offset)?;
+        offset += step as u64;
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    }
+    Ok(())
+}
+
+fn file_number(path: &Path) -> u64 {
+    path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok()).unwrap_or(0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,262 @@
+//! The books under a simulation: journal, drainer and recovery of production, driven by hand over a disk that fails.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use domain::ports::PortFuture;
+use domain::{MeterRecord, TraceId};
+use world::{FaultDisk, ManualClock, SeededRandom, World};
+
+use crate::drain::{DrainError, DrainStep, Drainer};
+use crate::journal::Journal;
+use crate::recover::{RecoveryError, RecoveryReport, recover};
+use crate::settings::{Durability, JournalSettings};
+use crate::shared::JournalShared;
+use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+
+/// What a future gives without waiting; `None` where it would wait.
+pub fn now<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    records: BTreeMap<TraceId, MeterRecord>,
+    positions: BTreeMap<u32, JournalPosition>,
+    ignored: u64,
+    fail_next: u32,
+}
+
+/// A store in memory: it outlives every crash, takes records and position at once, and ignores a known trace.
+#[derive(Debug, Default)]
+pub struct MemorySink(Mutex<Kept>);
+
+impl MemorySink {
+    #[must_use]
+    pub fn record(&self, trace: TraceId) -> Option<MeterRecord> {
+        self.lock().records.get(&trace).cloned()
+    }
+
+    #[must_use]
+    pub fn records(&self) -> Vec<MeterRecord> {
+        self.lock().records.values().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().records.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Records that came again and were ignored.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.lock().ignored
+    }
+
+    /// The next so many batches are refused.
+    pub fn fail_next(&self, batches: u32) {
+        self.lock().fail_next = batches;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, batch: DrainBatch) -> Result<(), SinkError> {
+        let mut kept = self.lock();
+        if kept.fail_next > 0 {
+            kept.fail_next -= 1;
+            return Err(SinkError("planned".to_owned()));
+        }
+        let mut ignored = 0;
+        for record in batch.records {
+            match kept.records.entry(record.trace) {
+                Entry::Occupied(_) => ignored += 1,
+                Entry::Vacant(place) => {
+                    place.insert(record);
+                }
+            }
+        }
+        kept.ignored += ignored;
+        kept.positions.insert(batch.core, batch.upto);
+        Ok(())
+    }
+}
+
+impl RecordSink for MemorySink {
+    fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
+        Box::pin(std::future::ready(self.take(batch)))
+    }
+
+    fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {
+        let position = self.lock().positions.get(&core).copied();
+        Box::pin(std::future::ready(Ok(position)))
+    }
+}
+
+/// One running process: what dies in a crash.
+struct Process {
+    shared: Arc<JournalShared>,
+    journal: Rc<Journal>,
+    drainer: Arc<Drainer>,
+}
+
+/// One core's books over simulated outside. The disk, the clock and the sink live on over crashes.
+pub struct SimulatedBooks {
+    pub disk: FaultDisk,
+    pub clock: Arc<ManualClock>,
+    pub world: World,
+    pub sink: Arc<MemorySink>,
+    settings: JournalSettings,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+/// Small enough that a short run begins, recycles and reuses segments.
+pub const SMALL_SEGMENT_BYTES: u64 = 8 * 1024;
+
+impl SimulatedBooks {
+    #[must_use]
+    pub fn new(seed: u64, durability: Durability) -> Self {
+        let disk = FaultDisk::new();
+        let clock = Arc::new(ManualClock::at(1_700_000_000_000));
+        let world = World {
+            clock: Arc::<ManualClock>::clone(&clock),
+            random: Arc::new(SeededRandom::new(seed)),
+            disk: Arc::new(disk.clone()),
+        };
+        let settings = JournalSettings {
+            durability,
+            segment_bytes: SMALL_SEGMENT_BYTES,
+            first_segment_bytes: SMALL_SEGMENT_BYTES,
+            background: false,
+        };
+        Self {
+            disk,
+            clock,
+            world,
+            sink: Arc::new(MemorySink::default()),
+            settings,
+            dir: PathBuf::from("/data/journal"),
+            process: None,
+        }
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Recovers and opens, as the product does before it is ready.
+    ///
+    /// # Errors
+    /// As the disk says, also by a planned failure.
+    pub fn start(&mut self) -> Result<RecoveryReport, RecoveryError> {
+        self.process = None;
+        let report =
+            now(recover(&self.dir, &self.world, &*self.sink)).unwrap_or(Ok(RecoveryReport::default()))?;
+        let at_dir = |source| RecoveryError::Disk { path: self.dir.clone(), source };
+        let shared = JournalShared::start(&self.world, self.settings).map_err(at_dir)?;
+        let journal = Journal::open(&self.dir, 0, self.world.clone(), self.settings, Arc::clone(&shared));
+        let journal = journal.map_err(at_dir)?;
+        let sink: Arc<dyn RecordSink> = Arc::<MemorySink>::clone(&self.sink);
+        let drainer = Drainer::new(Arc::clone(&shared), sink);
+        self.process = Some(Process { shared, journal, drainer });
+        Ok(report)
+    }
+
+    /// `None` between a crash and the next start.
+    #[must_use]
+    pub fn journal(&self) -> Option<&Rc<Journal>> {
+        self.process.as_ref().map(|process| &process.journal)
+    }
+
+    /// The end of a turn of the event loop: what was appended is written, and synced where the settings wait for that.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn turn(&self) -> io::Result<()> {
+        let Some(process) = &self.process else { return Ok(()) };
+        process.journal.flush_now()?;
+        match self.settings.durability {
+            Durability::Written => Ok(()),
+            Durability::Synced => process.shared.sync_now(),
+        }
+    }
+
+    /// The background sync, at a moment of the simulation's choice.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.shared.sync_now())
+    }
+
+    /// The background preparation of segments.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn prepare(&self) -> io::Result<()> {
+        self.process.as_ref().map_or(Ok(()), |process| process.shared.prepare_now())
+    }
+
+    /// One pass of the drainer.
+    ///
+    /// # Errors
+    /// As the sink or the disk says.
+    pub fn drain(&self) -> Result<DrainStep, DrainError> {
+        let Some(process) = &self.process else { return Ok(DrainStep::default()) };
+        now(process.drainer.drain_once()).unwrap_or(Ok(DrainStep::default()))
+    }
+
+    /// The process dies without another word: what it wrote is in the page cache. Tabs that the caller still holds are
+    /// dropped after this, as a dead process drops nothing.
+    pub fn kill(&mut self) {
+        self.disk.die();
+        self.process = None;
+    }
+
+    /// After `kill` and the dropping of its tabs: the machine is still up.
+    pub fn revive(&mut self) {
+        self.process = None;
+        self.disk.restart();
+    }
+
+    /// The power goes: of what was not synced, sectors survive as `survives` says of their running number.
+    pub fn lose_power(&mut self, survives: impl FnMut(u64) -> bool) {
+        self.process = None;
+        self.disk.lose_power(survives);
+    }
+
+    /// A graceful end: everything written, synced and drained.
+    ///
+    /// # Errors
+    /// As the sink or the disk says.
+    pub fn stop(&mut self) -> Result<(), DrainError> {
+        let Some(process) = self.process.take() else { return Ok(()) };
+        process.journal.close().map_err(DrainError::Disk)?;
+        now(process.drainer.drain_all()).unwrap_or(Ok(DrainStep::default()))?;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for SimulatedBooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedBooks").field("running", &self.process.is_some()).finish_non_exhaustive()
+    }
+}

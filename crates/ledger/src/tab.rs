@@ -1,0 +1,354 @@
+//! The tab of one exchange: opened at admission, closed exactly once, also by `Drop`, without waiting or failing.
+
+use std::rc::Rc;
+
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId,
+    Rates, Timeline, TraceId, Usage, WorkspaceId,
+};
+
+use crate::entry::{Checkpoint, Ending, OpenAttempt, TabState};
+use crate::journal::{Appended, Journal};
+
+/// Text of the client's or the provider's that a record keeps; the rest is cut at a character.
+const TEXT_BYTES_MAX: usize = 256;
+/// Candidates and rejections that a record keeps.
+const PLAN_ROWS_MAX: usize = 32;
+/// A terminal record without texts, plan and attempts is smaller than this.
+const RESERVE_BASE_BYTES: u64 = 384;
+/// An attempt without its texts is smaller than this.
+const RESERVE_ATTEMPT_BYTES: u64 = 256;
+/// A candidate or rejection without its texts is smaller than this.
+const RESERVE_PLAN_ROW_BYTES: u64 = 32;
+
+/// What is known of an exchange when it is admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    pub trace: TraceId,
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub key: Option<KeyId>,
+    pub environment: String,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub stream: bool,
+    pub requested_model: String,
+    pub tag: Option<String>,
+    pub started_unix_ms: u64,
+    /// On the monotonic clock.
+    pub started_us: u64,
+}
+
+/// One attempt that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    pub principal: Principal,
+    pub provider: String,
+    pub upstream_model: String,
+    pub region: Option<String>,
+    pub rates: Option<Rates>,
+    pub markup_bps: u32,
+    /// Text bytes of the prompt, for estimates where nothing better will be known.
+    pub estimate_prompt_bytes: u64,
+}
+
+/// How an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AttemptEnd {
+    pub status: Option<u16>,
+    pub fault: Option<FaultClass>,
+    pub upstream_request_id: Option<String>,
+    /// What it used all the same; the provider may bill it.
+    pub usage: Usage,
+}
+
+/// How the exchange ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Closing<'a> {
+    pub outcome: Outcome,
+    /// What the client was sent.
+    pub status: u16,
+    pub fault: Option<&'a Fault>,
+    /// Of the attempt that answered.
+    pub usage: Usage,
+    pub bytes_out: u64,
+    pub fallback_used: bool,
+}
+
+/// An open exchange. Dropped without `close`, it closes itself as cancelled by the client.
+pub struct Tab {
+    journal: Rc<Journal>,
+    trace: TraceId,
+    /// `None` once closed.
+    state: Option<Box<TabState>>,
+    timeline: Timeline,
+    started_us: u64,
+    reserved_bytes: u64,
+    /// The segment with the last whole state; `None` before the first attempt.
+    anchor_segment: Option<u64>,
+    /// The intent of the attempt under way is on disk: it may have been sent.
+    sent: bool,
+}
+
+impl Tab {
+    pub(crate) fn open(journal: &Rc<Journal>, opening: Opening) -> Result<Self, Box<Fault>> {
+        let started_us = opening.started_us;
+        let state = Box::new(state_of(opening));
+        let texts = state.environment.len()
+            + state.requested_model.len()
+            + state.tag.as_ref().map_or(0, String::len)
+            + TEXT_BYTES_MAX;
+        let reserved_bytes = RESERVE_BASE_BYTES + texts as u64;
+        journal.reserve(reserved_bytes)?;
+        Ok(Self {
+            journal: Rc::clone(journal),
+            trace: state.trace,
+            state: Some(state),
+            timeline: Timeline::default(),
+            started_us,
+            reserved_bytes,
+            anchor_segment: None,
+            sent: false,
+        })
+    }
+
+    #[must_use]
+    pub const fn trace(&self) -> TraceId {
+        self.trace
+    }
+
+    /// Keeps what was planned, for the record.
+    pub fn planned(&mut self, resolved_model: &str, mut plan: PlanRecord) {
+        let Some(state) = &mut self.state else { return };
+        plan.candidates.truncate(PLAN_ROWS_MAX);
+        plan.rejected.truncate(PLAN_ROWS_MAX);
+        clip(&mut plan.resolution);
+        clip(&mut plan.route);
+        let mut bytes = plan.resolution.len() + plan.route.len();
+        for rejected in &mut plan.rejected {
+            clip(&mut rejected.provider);
+            clip(&mut rejected.reason);
+            clip(&mut rejected.detail);
+            bytes += rejected.provider.len() + rejected.reason.len() + rejected.detail.len();
+        }
+        let rows = (plan.candidates.len() + plan.rejected.len()) as u64;
+        state.resolved_model = clipped(resolved_model);
+        state.plan = plan;
+        self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
+    }
+
+    pub const fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    /// Begins an attempt: resolves with its number once the intent is in the journal, and only then may the upstream
+    /// see a byte.
+    ///
+    /// # Errors
+    /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
+    pub async fn attempt(&mut self, intent: Intent) -> Result<u32, Box<Fault>> {
+        let (number, appended) = self.begin(intent)?;
+        if let Err(fault) = self.journal.durable(appended.end).await {
+            let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
+            self.attempt_ended(number, end);
+            return Err(fault);
+        }
+        self.sent = true;
+        if self.timeline.intent_us == 0 {
+            self.timeline.intent_us = self.now_us();
+        }
+        Ok(number)
+    }
+
+    /// An attempt failed; its memo stays with the exchange.
+    pub fn attempt_ended(&mut self, number: u32, end: AttemptEnd) {
+        let now = self.now_us();
+        let Some(state) = &mut self.state else { return };
+        let Some(open) = state.attempts.iter_mut().find(|a| a.record.number == number && !a.ended) else {
+            return;
+        };
+        open.ended = true;
+        let attempt = &mut open.record;
+        attempt.duration_us = now.saturating_sub(attempt.started_us);
+        attempt.status = end.status;
+        attempt.fault = end.fault;
+        attempt.upstream_request_id = end.upstream_request_id.map(|id| clipped(&id));
+        attempt.usage = end.usage;
+        let principal = attempt.principal;
+        attempt.charge =
+            crate::price::charge(principal.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
+        // The next attempt starts from nothing.
+        state.checkpoint.usage = Usage::default();
+        self.append_state_if_room();
+    }
+
+    /// The best known use so far, for the case that the process dies; appended without waiting.
+    pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
+        let Some(state) = &mut self.state else { return };
+        state.checkpoint = Checkpoint { usage, bytes_out, timeline: self.timeline };
+        let Some(anchor) = self.anchor_segment else { return };
+        if anchor == self.journal.current_segment() {
+            self.journal.append_checkpoint(state.trace, &state.checkpoint);
+        } else {
+            // The whole state again, so that the segment it was in can be recycled.
+            self.append_state_if_room();
+        }
+    }
+
+    /// The upstream's id of the attempt under way, where it named one.
+    pub fn upstream_request_id(&mut self, id: &str) {
+        if let Some(open) = self.state.as_mut().and_then(|state| state.open_attempt()) {
+            open.record.upstream_request_id = Some(clipped(id));
+        }
+    }
+
+    /// Closes the tab: computes the charge and appends the terminal record. Never waits, never fails.
+    pub fn close(mut self, closing: Closing<'_>) {
+        let ending = Ending {
+            outcome: closing.outcome,
+            status: closing.status,
+            fault: closing.fault.map(|fault| fault.class),
+            fault_code: closing.fault.map(|fault| fault.code.to_owned()),
+            usage: closing.usage,
+            bytes_out: closing.bytes_out,
+            fallback_used: closing.fallback_used,
+            finished_unix_ms: self.journal.unix_ms(),
+            finished_us: self.now_us(),
+        };
+        self.settle(ending);
+    }
+
+    fn settle(&mut self, ending: Ending) {
+        let Some(mut state) = self.state.take() else { return };
+        state.checkpoint.timeline = self.timeline;
+        self.journal.append_settled(&state.settle(ending), self.reserved_bytes);
+    }
+
+    fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {
+        let now = self.now_us();
+        let Some(state) = &mut self.state else { return Err(Box::new(Fault::internal())) };
+        let number = state.attempts.last().map_or(1, |last| last.record.number + 1);
+        let texts = intent.provider.len()
+            + intent.upstream_model.len()
+            + intent.region.as_ref().map_or(0, String::len);
+        let record = AttemptRecord {
+            number,
+            principal: intent.principal,
+            provider: intent.provider,
+            upstream_model: intent.upstream_model,
+            region: intent.region,
+            started_us: now,
+            duration_us: 0,
+            status: None,
+            fault: None,
+            upstream_request_id: None,
+            usage: Usage::default(),
+            rates: intent.rates,
+            markup_bps: intent.markup_bps,
+            charge: Charge::default(),
+        };
+        state.attempts.push(OpenAttempt {
+            record,
+            ended: false,
+            estimate_prompt_bytes: intent.estimate_prompt_bytes,
+        });
+        self.sent = false;
+        self.grow(RESERVE_ATTEMPT_BYTES + texts as u64 + TEXT_BYTES_MAX as u64);
+        match self.append_state() {
+            Ok(appended) => Ok((number, appended)),
+            Err(fault) => {
+                if let Some(state) = &mut self.state {
+                    state.attempts.pop();
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    fn append_state(&mut self) -> Result<Appended, Box<Fault>> {
+        let Some(state) = &mut self.state else { return Err(Box::new(Fault::internal())) };
+        state.checkpoint.timeline = self.timeline;
+        let appended = self.journal.append_state(state)?;
+        self.anchor_segment = Some(appended.segment);
+        Ok(appended)
+    }
+
+    /// For entries that make a recovery more exact: where the room is kept for others, they are left out.
+    fn append_state_if_room(&mut self) {
+        if self.append_state().is_err() {
+            tracing::debug!(trace = %self.trace, "no room in the journal for the state of an open tab");
+        }
+    }
+
+    fn grow(&mut self, bytes: u64) {
+        self.reserved_bytes += bytes;
+        self.journal.grow_reserve(bytes, self.reserved_bytes);
+    }
+
+    fn now_us(&self) -> u64 {
+        self.journal.monotonic_us().saturating_sub(self.started_us)
+    }
+}
+
+impl Drop for Tab {
+    fn drop(&mut self) {
+        let Some(state) = &self.state else { return };
+        let bytes_out = state.checkpoint.bytes_out;
+        // An intent that never reached the disk was never sent.
+        let usage = if self.sent { state.last_known_usage() } else { Usage::default() };
+        let (outcome, status, fault) = if std::thread::panicking() {
+            (Outcome::Failed, 500, FaultClass::Internal)
+        } else {
+            (Outcome::ClientCancelled, if bytes_out > 0 { 200 } else { 499 }, FaultClass::Cancelled)
+        };
+        let ending = Ending {
+            outcome,
+            status,
+            fault: Some(fault),
+            fault_code: Some(fault.as_str().to_owned()),
+            usage,
+            bytes_out,
+            fallback_used: false,
+            finished_unix_ms: self.journal.unix_ms(),
+            finished_us: self.now_us(),
+        };
+        self.settle(ending);
+    }
+}
+
+impl std::fmt::Debug for Tab {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tab").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+fn state_of(opening: Opening) -> TabState {
+    TabState {
+        trace: opening.trace,
+        workspace: opening.workspace,
+        project: opening.project,
+        key: opening.key,
+        environment: clipped(&opening.environment),
+        operation: opening.operation,
+        dialect: opening.dialect,
+        stream: opening.stream,
+        requested_model: clipped(&opening.requested_model),
+        resolved_model: String::new(),
+        tag: opening.tag.map(|tag| clipped(&tag)),
+        started_unix_ms: opening.started_unix_ms,
+        plan: PlanRecord::default(),
+        attempts: Vec::new(),
+        checkpoint: Checkpoint::default(),
+    }
+}
+
+fn clip(text: &mut String) {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    }
+}
+
+fn clipped(text: &str) -> String {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,361 @@
+//! Any interleaving of tabs, death or loss of power at any operation and any byte: every intent is in the books once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{FaultClass, MeterRecord, Outcome};
+use ledger::simulation::SimulatedBooks;
+use ledger::verify::recompute;
+use ledger::{AttemptEnd, Durability, Tab};
+use proptest::prelude::*;
+use world::{DiskFault, Random, SeededRandom};
+
+use crate::support::*;
+
+/// One step of a process's life; numbers choose among the open tabs.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Open,
+    Attempt(usize),
+    Fail(usize),
+    Checkpoint(usize),
+    Close(usize),
+    Drop(usize),
+    Turn,
+    Drain,
+    Prepare,
+    SinkFails,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let which = 0_usize..8;
+    prop_oneof![
+        4 => Just(Step::Open),
+        5 => which.clone().prop_map(Step::Attempt),
+        1 => which.clone().prop_map(Step::Fail),
+        2 => which.clone().prop_map(Step::Checkpoint),
+        4 => which.clone().prop_map(Step::Close),
+        1 => which.prop_map(Step::Drop),
+        3 => Just(Step::Turn),
+        2 => Just(Step::Drain),
+        1 => Just(Step::Prepare),
+        1 => Just(Step::SinkFails),
+    ]
+}
+
+/// What the process knows for certain, and what is true.
+struct Life {
+    books: SimulatedBooks,
+    tabs: Vec<(u64, Tab)>,
+    next: u64,
+    /// An intent was confirmed: an upstream may have been called.
+    acknowledged: BTreeSet<u64>,
+    closed: BTreeMap<u64, Outcome>,
+    /// Closed, and a turn's write came after.
+    settled: BTreeSet<u64>,
+}
+
+impl Life {
+    fn new(seed: u64, durability: Durability) -> Self {
+        let mut books = SimulatedBooks::new(seed, durability);
+        books.start().expect("a fresh disk");
+        Self {
+            books,
+            tabs: Vec::new(),
+            next: 1,
+            acknowledged: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            settled: BTreeSet::new(),
+        }
+    }
+
+    fn pick(&mut self, which: usize) -> Option<usize> {
+        (!self.tabs.is_empty()).then(|| which % self.tabs.len())
+    }
+
+    fn step(&mut self, step: Step) {
+        self.books.clock.advance_us(100);
+        match step {
+            Step::Open => {
+                let Some(journal) = self.books.journal() else { return };
+                if let Ok(tab) = journal.open_tab(opening(self.next)) {
+                    self.tabs.push((self.next, tab));
+                }
+                self.next += 1;
+            }
+            Step::Attempt(which) => {
+                let Some(at) = self.pick(which) else { return };
+                let (number, tab) = &mut self.tabs[at];
+                if attempt(&self.books, tab, if *number % 2 == 0 { byok() } else { managed() }) {
+                    self.acknowledged.insert(*number);
+                }
+            }
+            Step::Fail(which) => {
+                let Some(at) = self.pick(which) else { return };
+                let end = AttemptEnd { fault: Some(FaultClass::Upstream), ..AttemptEnd::default() };
+                self.tabs[at].1.attempt_ended(1, end);
+            }
+            Step::Checkpoint(which) => {
+                let Some(at) = self.pick(which) else { return };
+                self.tabs[at].1.checkpoint(usage(50, 5), 4_000);
+            }
+            Step::Close(which) => {
+                let Some(at) = self.pick(which) else { return };
+                let (number, tab) = self.tabs.remove(at);
+                tab.close(completed(usage(100, 20)));
+                self.closed.insert(number, Outcome::Completed);
+            }
+            Step::Drop(which) => {
+                let Some(at) = self.pick(which) else { return };
+                let (number, tab) = self.tabs.remove(at);
+                drop(tab);
+                self.closed.insert(number, Outcome::ClientCancelled);
+            }
+            Step::Turn => {
+                if self.books.turn().is_ok() {
+                    self.settled.extend(self.closed.keys());
+                }
+            }
+            Step::Drain => drop(self.books.drain()),
+            Step::Prepare => drop(self.books.prepare()),
+            Step::SinkFails => self.books.sink.fail_next(1),
+        }
+    }
+
+    /// All clients go away.
+    fn leave_all(&mut self) {
+        self.books.sink.fail_next(0);
+        for (number, tab) in self.tabs.drain(..) {
+            drop(tab);
+            self.closed.insert(number, Outcome::ClientCancelled);
+        }
+    }
+
+    fn start_in_the_end(&mut self) {
+        self.books.sink.fail_next(0);
+        while self.books.start().is_err() {
+            self.books.revive();
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        for number in self.acknowledged.iter().chain(&self.settled) {
+            prop_assert!(self.books.sink.record(trace(*number)).is_some(), "{} is lost", number);
+        }
+        let records: Vec<MeterRecord> = self.books.sink.records();
+        for record in &records {
+            let number = (1..self.next).find(|number| trace(*number) == record.trace);
+            prop_assert!(number.is_some(), "nobody opened {}", record.trace);
+            let number = number.unwrap_or_default();
+            let closed = self.closed.get(&number);
+            if self.settled.contains(&number) {
+                prop_assert_eq!(Some(&record.outcome), closed);
+            } else {
+                prop_assert!(record.outcome == Outcome::Interrupted || Some(&record.outcome) == closed);
+            }
+        }
+        prop_assert_eq!(recompute(&records).mismatch_count, 0);
+        Ok(())
+    }
+
+    /// After all: another process works on what is left, ends gracefully, and the next has nothing to recover.
+    fn check_that_it_goes_on(&mut self) -> Result<(), TestCaseError> {
+        let before = self.books.sink.len();
+        let first = self.next;
+        for number in first..first + 40 {
+            exchange(&self.books, number);
+        }
+        self.next += 40;
+        prop_assert!(self.books.stop().is_ok());
+        prop_assert_eq!(self.books.sink.len(), before + 40);
+        let report = self.books.start().map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(report.segments, 0);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn killed_anywhere_every_intent_is_in_the_books_once(
+        seed in any::<u64>(), steps in proptest::collection::vec(any_step(), 1..120),
+        nth in 1_u64..120, torn in 0_u64..900, again in proptest::option::of((1_u64..25, 0_u64..80)),
+    ) {
+        let mut life = Life::new(seed, Durability::Written);
+        life.books.disk.fail_at(nth, DiskFault::Die(torn));
+        for step in steps {
+            life.step(step);
+            if life.books.disk.is_dead() {
+                break;
+            }
+        }
+        life.books.kill();
+        life.tabs.clear();
+        life.books.revive();
+        if let Some((nth, torn)) = again {
+            life.books.disk.fail_at(nth, DiskFault::Die(torn));
+        }
+        life.start_in_the_end();
+        if life.books.disk.fault_is_pending() {
+            life.books.revive();
+            life.start_in_the_end();
+        }
+        life.check()?;
+        prop_assert_eq!(life.books.sink.ignored(), 0, "something was applied twice");
+        life.check_that_it_goes_on()?;
+    }
+
+    #[test]
+    fn without_power_every_synced_intent_is_in_the_books_once(
+        seed in any::<u64>(), steps in proptest::collection::vec(any_step(), 1..120), survival in 0_u64..=4,
+        again in proptest::option::of(1_u64..25),
+    ) {
+        let mut life = Life::new(seed, Durability::Synced);
+        for step in steps {
+            life.step(step);
+        }
+        let random = SeededRandom::new(seed);
+        life.books.kill();
+        life.tabs.clear();
+        life.books.lose_power(|_| random.below(4) < survival);
+        if let Some(nth) = again {
+            life.books.disk.fail_at(nth, DiskFault::Die(0));
+            if life.books.start().is_err() {
+                life.books.lose_power(|_| random.below(4) < survival);
+            } else {
+                life.books.revive();
+            }
+        }
+        life.start_in_the_end();
+        life.check()?;
+        life.check_that_it_goes_on()?;
+    }
+}
+
+/// A life with everything in it, for the loop below.
+const STEPS: [Step; 24] = [
+    Step::Open,
+    Step::Attempt(0),
+    Step::Open,
+    Step::Attempt(1),
+    Step::Fail(1),
+    Step::Prepare,
+    Step::Attempt(1),
+    Step::Checkpoint(0),
+    Step::Turn,
+    Step::Close(0),
+    Step::Turn,
+    Step::Drain,
+    Step::Open,
+    Step::Open,
+    Step::Attempt(1),
+    Step::Attempt(2),
+    Step::Drop(1),
+    Step::Turn,
+    Step::SinkFails,
+    Step::Drain,
+    Step::Drain,
+    Step::Close(0),
+    Step::Turn,
+    Step::Drain,
+];
+
+/// Every disk operation of that life fails in turn, in every way, until a whole life passes without a failure.
+#[test]
+fn each_disk_operation_may_fail() {
+    let faults = [
+        DiskFault::Error,
+        DiskFault::NoSpace,
+        DiskFault::Short(0),
+        DiskFault::Short(100),
+        DiskFault::Die(70),
+    ];
+    for fault in faults {
+        for nth in 1.. {
+            let mut life = Life::new(nth, Durability::Synced);
+            life.books.disk.fail_at(nth, fault);
+            // Several rounds, so that segments are filled, recycled and reused.
+            for step in STEPS.iter().cycle().take(STEPS.len() * 7) {
+                life.step(*step);
+            }
+            if !life.books.disk.is_dead() {
+                life.leave_all();
+                let stopped = life.books.stop();
+                assert!(
+                    stopped.is_ok() || !life.books.disk.fault_is_pending(),
+                    "{fault:?} at {nth}: {stopped:?}"
+                );
+            }
+            let was_clean = life.books.disk.fault_is_pending();
+            life.books.kill();
+            life.tabs.clear();
+            life.books.revive();
+            life.start_in_the_end();
+            life.check().unwrap_or_else(|error| panic!("{fault:?} at {nth}: {error}"));
+            assert_eq!(life.books.sink.ignored(), 0, "{fault:?} at {nth}");
+            if was_clean {
+                break;
+            }
+        }
+    }
+}
+
+/// What a torn write leaves, at every byte: whole entries count, the torn one is as if it had never been.
+#[test]
+fn a_segment_may_be_cut_at_every_byte() {
+    let mut books = started(1);
+    for number in 1..=3 {
+        exchange(&books, number);
+    }
+    let mut open_tab = open(&books, 4);
+    assert!(attempt(&books, &mut open_tab, byok()));
+    books.kill();
+    drop(open_tab);
+    books.revive();
+    let path = books.disk.files()[0].clone();
+    let bytes = books.disk.contents(&path).unwrap();
+    // The last entry may end in zeros.
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 64;
+
+    for (filler, keeps_length) in [(0, true), (0xA5, true), (0, false)] {
+        let mut most = 0;
+        for cut in 0..=end {
+            let length = if keeps_length { bytes.len() } else { cut };
+            let mut torn = bytes.clone();
+            torn[cut..].fill(filler);
+            torn.truncate(length);
+            let mut books = SimulatedBooks::new(7, Durability::Written);
+            books.disk.put(&path, torn);
+            let report = books.start().expect("torn is no error");
+            let found = books.sink.len() as u64;
+            assert_eq!(report.applied + report.interrupted, found);
+            assert!((most..=most + 1).contains(&found), "{found} records at {cut}, {most} before");
+            most = found;
+        }
+        assert_eq!(most, 4);
+    }
+}
+
+/// Whatever is on the disk, recovery ends without a panic.
+#[test]
+fn noise_is_no_journal() {
+    let random = SeededRandom::new(11);
+    for round in 0..300_u64 {
+        let mut books = started(round);
+        for number in 1..=5 {
+            exchange(&books, number);
+        }
+        books.kill();
+        books.revive();
+        let path = books.disk.files()[0].clone();
+        let mut bytes = books.disk.contents(&path).unwrap();
+        for _ in 0..=random.below(20) {
+            let at = random.below(3_000) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+        books.disk.put(&path, bytes);
+        let started = books.start();
+        assert!(started.is_ok(), "{started:?}");
+        assert!(books.sink.len() <= 5);
+    }
+}

@@ -1,0 +1,216 @@
+//! Money: every profile, every outcome, and the sums that must hold whatever happened.
+
+use domain::{
+    AttemptRecord, Charge, FaultClass, Nanos, Outcome, Priced, Principal, Profile, Rates, Usage, UsageSource,
+};
+use ledger::price::book;
+use ledger::verify::recompute;
+use ledger::{UsageRow, billing_snapshot, charge};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+fn attempt_record(number: u32, principal: Principal, usage: Usage, rates: Option<Rates>) -> AttemptRecord {
+    AttemptRecord {
+        number,
+        principal,
+        provider: "openai".into(),
+        upstream_model: "m".into(),
+        region: None,
+        started_us: 0,
+        duration_us: 0,
+        status: Some(200),
+        fault: None,
+        upstream_request_id: None,
+        usage,
+        rates,
+        markup_bps: 1_000,
+        charge: Charge::default(),
+    }
+}
+
+fn record(outcome: Outcome, status: u16, attempts: Vec<AttemptRecord>) -> domain::MeterRecord {
+    let books = started(1);
+    drop(open(&books, 1));
+    books.turn().unwrap();
+    books.drain().unwrap();
+    let mut record = books.sink.record(trace(1)).unwrap();
+    record.usage = attempts.last().map(|attempt| attempt.usage).unwrap_or_default();
+    record.principal = attempts.last().map(|attempt| attempt.principal);
+    (record.outcome, record.status, record.attempts) = (outcome, status, attempts);
+    record
+}
+
+#[test]
+fn each_profile_is_charged_by_its_own_rule() {
+    let used = usage(1_000, 100);
+    let cases = [
+        (Profile::ManagedProvider, Some(rates()), (231_000, 210_000, Priced::Priced)),
+        (Profile::Byok, Some(rates()), (0, 210_000, Priced::Priced)),
+        (Profile::Subscription, Some(rates()), (0, 210_000, Priced::Priced)),
+        (Profile::Byoc, Some(rates()), (0, 0, Priced::Free)),
+        (Profile::Byoc, None, (0, 0, Priced::Free)),
+        (Profile::ManagedProvider, None, (0, 0, Priced::Unpriced)),
+        (Profile::Byok, None, (0, 0, Priced::Unpriced)),
+    ];
+    for (profile, rates, (cost, provider_cost, priced)) in cases {
+        let expected = Charge { cost: Nanos(cost), provider_cost: Nanos(provider_cost), priced };
+        assert_eq!(charge(profile, rates, 1_000, &used), expected, "{profile}");
+        assert_eq!(
+            charge(profile, rates, 1_000, &Usage::default()),
+            Charge::default(),
+            "nothing used: {profile}"
+        );
+    }
+}
+
+#[test]
+fn the_workspace_owes_under_managed_for_what_it_was_given() {
+    let cases = [
+        (Outcome::Completed, 200, None, usage(10, 1), true),
+        (Outcome::Deadline, 504, Some(FaultClass::Deadline), usage(10, 1), false),
+        (Outcome::Failed, 502, Some(FaultClass::Upstream), usage(10, 1), false),
+        (Outcome::Failed, 200, Some(FaultClass::StreamBroken), usage(10, 1), true),
+        (Outcome::Failed, 200, Some(FaultClass::StreamBroken), usage(10, 0), false),
+        (Outcome::ClientCancelled, 200, Some(FaultClass::Cancelled), usage(10, 1), true),
+        (Outcome::ClientCancelled, 499, Some(FaultClass::RateLimit), usage(10, 0), false),
+        (Outcome::Interrupted, 0, None, usage(10, 0), true),
+    ];
+    for (outcome, status, fault, used, owed) in cases {
+        let mut attempt = attempt_record(1, managed(), used, Some(rates()));
+        attempt.fault = fault;
+        let mut record = record(outcome, status, vec![attempt]);
+        book(&mut record);
+        assert_eq!(record.charge.cost > Nanos(0), owed, "{outcome:?} {status} {fault:?}");
+        assert!(record.charge.provider_cost > Nanos(0), "the operator pays its provider: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_deadline_under_byok_keeps_its_memo() {
+    let mut record =
+        record(Outcome::Deadline, 504, vec![attempt_record(1, byok(), usage(1_000, 100), Some(rates()))]);
+    book(&mut record);
+    assert_eq!((record.charge.cost, record.charge.provider_cost), (Nanos(0), Nanos(210_000)));
+}
+
+#[test]
+fn a_changed_charge_is_found() {
+    let mut good =
+        record(Outcome::Completed, 200, vec![attempt_record(1, managed(), usage(10, 1), Some(rates()))]);
+    book(&mut good);
+    let mut bad = good.clone();
+    bad.charge.cost = Nanos(bad.charge.cost.0 + 1);
+    let mut worse = good.clone();
+    worse.attempts[0].usage.output += 1;
+    let report = recompute([&good, &bad, &worse]);
+    assert_eq!(
+        (report.records, report.mismatch_count),
+        (3, 3),
+        "one exchange, then an attempt and its exchange"
+    );
+    assert_eq!(report.mismatches[0].attempt, None);
+    assert_eq!(report.mismatches[1].attempt, Some(1));
+}
+
+#[test]
+fn the_snapshot_has_three_rows_and_counts_what_reached_an_attempt() {
+    let mut priced =
+        record(Outcome::Completed, 200, vec![attempt_record(1, managed(), usage(10, 1), Some(rates()))]);
+    let mut unpriced = record(Outcome::Completed, 200, vec![attempt_record(1, byok(), usage(10, 1), None)]);
+    let mut silent = record(Outcome::Completed, 200, vec![attempt_record(1, node(), Usage::default(), None)]);
+    let refused = record(Outcome::Failed, 404, Vec::new());
+    for record in [&mut priced, &mut unpriced, &mut silent] {
+        book(record);
+    }
+    let snapshot = billing_snapshot([&priced, &unpriced, &silent, &refused].map(UsageRow::from));
+    assert_eq!(
+        snapshot.by_mode.map(|row| (row.mode.as_str(), row.requests)),
+        [("mi", 1), ("byok", 1), ("byoc", 1)]
+    );
+    assert_eq!((snapshot.unmetered_event_count, snapshot.unpriced_event_count), (1, 1));
+    assert_eq!(snapshot.totals().requests, 3);
+    assert_eq!(billing_snapshot([]).by_mode.len(), 3);
+}
+
+fn any_usage() -> impl Strategy<Value = Usage> {
+    (0_u64..1 << 32, 0_u64..1 << 32, 0_u64..1 << 32, 0_u64..1 << 32).prop_map(
+        |(input, cached_read, output, reasoning)| Usage {
+            input,
+            cached_read,
+            output,
+            reasoning,
+            source: UsageSource::Provider,
+            ..Usage::default()
+        },
+    )
+}
+
+fn any_attempt() -> impl Strategy<Value = AttemptRecord> {
+    let principal = prop_oneof![Just(byok()), Just(managed()), Just(node())];
+    let fault = proptest::option::of(prop_oneof![
+        Just(FaultClass::Upstream),
+        Just(FaultClass::Cancelled),
+        Just(FaultClass::StreamBroken)
+    ]);
+    (principal, any_usage(), any::<bool>(), fault, 0_u32..100_000).prop_map(
+        |(principal, usage, priced, fault, markup_bps)| AttemptRecord {
+            fault,
+            markup_bps,
+            ..attempt_record(0, principal, usage, priced.then(rates))
+        },
+    )
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Completed),
+        Just(Outcome::Failed),
+        Just(Outcome::ClientCancelled),
+        Just(Outcome::Interrupted),
+        Just(Outcome::Deadline)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_exchange_is_the_sum_of_its_attempts(
+        mut attempts in proptest::collection::vec(any_attempt(), 0..6), outcome in any_outcome(), refused in any::<bool>(),
+    ) {
+        for (number, attempt) in (1..).zip(&mut attempts) {
+            attempt.number = number;
+        }
+        let mut record = record(outcome, if refused { 502 } else { 200 }, attempts);
+        book(&mut record);
+        let provider_cost: Nanos = record.attempts.iter().map(|a| a.charge.provider_cost).sum();
+        prop_assert_eq!(record.charge.provider_cost, provider_cost);
+        for attempt in &record.attempts {
+            let memo = charge(attempt.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
+            prop_assert_eq!(attempt.charge.provider_cost, memo.provider_cost);
+            prop_assert!(attempt.profile() == Profile::ManagedProvider || attempt.charge.cost == Nanos::ZERO);
+        }
+        let owing = record.attempts.iter().filter(|a| a.charge.cost != Nanos::ZERO).count();
+        prop_assert!(owing <= 1, "booked once");
+        prop_assert_eq!(record.charge.cost, record.attempts.last().map_or(Nanos::ZERO, |a| a.charge.cost));
+        let report = recompute([&record]);
+        prop_assert_eq!(report.mismatch_count, 0);
+    }
+
+    #[test]
+    fn the_snapshot_adds_up_in_any_order_and_any_grouping(
+        attempts in proptest::collection::vec(any_attempt(), 1..12), cut in 0_usize..12,
+    ) {
+        let records: Vec<_> = attempts.into_iter().map(|attempt| {
+            let mut record = record(Outcome::Completed, 200, vec![attempt]);
+            book(&mut record);
+            record
+        }).collect();
+        let whole = billing_snapshot(records.iter().map(UsageRow::from));
+        prop_assert_eq!(billing_snapshot(records.iter().rev().map(UsageRow::from)), whole);
+        let (left, right) = records.split_at(cut.min(records.len()));
+        let parts = [left, right].map(|part| billing_snapshot(part.iter().map(UsageRow::from)));
+        let cost: Nanos = parts.iter().map(|part| part.totals().cost).sum();
+        prop_assert_eq!(cost, whole.totals().cost);
+        prop_assert_eq!(parts.iter().map(|part| part.totals().requests).sum::<u64>(), records.len() as u64);
+    }
+}

@@ -131,6 +131,25 @@ pub struct RouteEntry {
     pub spec: RouteSpec,
 }
 
+/// A workspace's sealing key as the master key wrapped it: what the vault's ring learns from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The nil id for the key that seals the operator's accounts.
+    pub workspace: WorkspaceId,
+    pub key_id: String,
+    pub wrapped: Vec<u8>,
+}
+
+/// The sealed record of the lowest acceptable version of one sealed object, kept apart from the object itself so
+/// that putting an older row back is noticed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealFloor {
+    /// The nil id for the operator's accounts.
+    pub workspace: WorkspaceId,
+    pub object: String,
+    pub sealed: Sealed,
+}
+
 /// One workspace whole: a request never sees half of a change to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkspaceEntry {

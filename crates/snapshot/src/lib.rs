@@ -1,8 +1,15 @@
 //! The immutable compiled configuration that every request reads, and the keeper that replaces it whole.
 
 pub mod entries;
+mod compiled;
+mod index;
+mod keeper;
+mod source;
 
+pub use compiled::{KeyDigest, Parts, Snapshot};
 pub use entries::{
     AccountEntry, CredentialEntry, CredentialState, IpNet, KeyEntry, NodeEntry, NodeState, ProjectEntry,
-    RouteEntry, Scopes, WorkspaceEntry,
+    RouteEntry, Scopes, SealFloor, WorkspaceEntry, WrappedKey,
 };
+pub use keeper::{BeforePublish, Keeper, KeeperSettings, KeeperStopped, Reader, nothing_first};
+pub use source::{Change, KeyChange, Source, SourceError};

@@ -1,1 +1,134 @@
-//! vault.
+//! Sealing: master key, workspace keys, credentials; a `Sealer` that writes and an `Opener` that reads, and the keyed
+//! hash of our own API keys. The only place where a provider's secret is in the clear.
+//!
+//! The chain: a master key (a file, the environment, a command, or a KMS behind `ports::KeyWrap`) wraps one random key
+//! for each workspace; that key seals the workspace's credentials. Each seal is bound to its purpose, workspace,
+//! object, version and key, so that a row that was changed, moved or put back opens no more.
+
+mod associated;
+mod error;
+mod fingerprint;
+mod hasher;
+mod master;
+mod opener;
+mod ring;
+mod seal;
+mod sealer;
+mod wrap;
+
+use std::sync::Arc;
+
+use domain::ports::{AuditSink, KeyWrap};
+use domain::{Secret, WorkspaceId};
+use world::{Random, World};
+
+pub use error::{OpenError, VaultError};
+pub use fingerprint::Fingerprinter;
+pub use hasher::{KeyHasher, MintedKey, mint_api_key};
+pub use master::{MasterKey, MasterKeyError};
+pub use opener::{Lesson, Opener, Unlearned};
+pub use sealer::{Resealed, Sealer};
+pub use wrap::LocalKeyWrap;
+
+/// The workspace under which the operator's own accounts are sealed.
+pub const OPERATOR: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
+
+/// What the vault keeps in the store: no secret among it is in the clear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultRecords {
+    /// Names the master key.
+    pub master_key_id: String,
+    /// A known text that only the right master key unwraps.
+    pub seal_check: Vec<u8>,
+    /// The wrapped key of our API keys' hash; a change of the master key leaves the hashes as they are.
+    pub pepper: Vec<u8>,
+}
+
+impl VaultRecords {
+    /// Each record under the name by which the store keeps it.
+    #[must_use]
+    pub fn to_meta(&self) -> Vec<(String, Vec<u8>)> {
+        vec![
+            (META_KEY_ID.to_owned(), self.master_key_id.clone().into_bytes()),
+            (META_SEAL_CHECK.to_owned(), self.seal_check.clone()),
+            (META_PEPPER.to_owned(), self.pepper.clone()),
+        ]
+    }
+
+    /// The records among the facts of an installation.
+    ///
+    /// # Errors
+    /// Where one is missing.
+    pub fn from_meta(facts: &[(String, Vec<u8>)]) -> Result<Self, VaultError> {
+        let find = |name: &'static str| {
+            let found = facts.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone()).ok_or(VaultError::RecordMissing(name))
+        };
+        let master_key_id =
+            String::from_utf8(find(META_KEY_ID)?).map_err(|_| VaultError::RecordMissing(META_KEY_ID))?;
+        Ok(Self { master_key_id, seal_check: find(META_SEAL_CHECK)?, pepper: find(META_PEPPER)? })
+    }
+}
+
+/// The prefix of the vault's names in the store's meta.
+pub const META_PREFIX: &str = "vault.";
+const META_KEY_ID: &str = "vault.master_key_id";
+const META_SEAL_CHECK: &str = "vault.seal_check";
+const META_PEPPER: &str = "vault.pepper";
+
+const SEAL_CHECK_TEXT: &[u8] = b"tidegate seal check 1";
+const SEAL_CHECK_CONTEXT: &[u8] = b"tidegate/seal-check/1";
+const PEPPER_CONTEXT: &[u8] = b"tidegate/pepper/1";
+
+/// An unlocked vault: its faces share one ring of ready workspace keys.
+#[derive(Debug, Clone)]
+pub struct Vault {
+    pub sealer: Arc<Sealer>,
+    pub opener: Arc<Opener>,
+    pub hasher: Arc<KeyHasher>,
+}
+
+impl Vault {
+    /// The records of a fresh installation.
+    ///
+    /// # Errors
+    /// Where the key service does not answer.
+    pub async fn create(wrap: &dyn KeyWrap, random: &dyn Random) -> Result<VaultRecords, VaultError> {
+        let mut pepper = zeroize::Zeroizing::new([0_u8; 32]);
+        random.fill(&mut *pepper);
+        let pepper = Secret::new(pepper.to_vec());
+        let check = Secret::new(SEAL_CHECK_TEXT.to_vec());
+        Ok(VaultRecords {
+            master_key_id: wrap.key_id(),
+            seal_check: wrap.wrap(&check, SEAL_CHECK_CONTEXT).await?,
+            pepper: wrap.wrap(&pepper, PEPPER_CONTEXT).await?,
+        })
+    }
+
+    /// Unlocks: proves that the master key is the one that sealed this store, before anything is served.
+    ///
+    /// # Errors
+    /// `WrongMasterKey` where it isn't, or the key service's own error.
+    pub async fn open(
+        wrap: Arc<dyn KeyWrap>,
+        records: &VaultRecords,
+        world: &World,
+        audit: Arc<dyn AuditSink>,
+    ) -> Result<Self, VaultError> {
+        let wrong = || VaultError::WrongMasterKey { given: wrap.key_id(), wanted: records.master_key_id.clone() };
+        if wrap.key_id() != records.master_key_id {
+            return Err(wrong());
+        }
+        let check = wrap.unwrap(&records.seal_check, SEAL_CHECK_CONTEXT).await.map_err(|_| wrong())?;
+        if check.expose() != SEAL_CHECK_TEXT {
+            return Err(wrong());
+        }
+        let pepper = wrap.unwrap(&records.pepper, PEPPER_CONTEXT).await.map_err(|_| VaultError::PepperBroken)?;
+        let ring = Arc::new(ring::Ring::default());
+        let fingerprinter = Fingerprinter::new(&pepper)?;
+        let hasher = Arc::new(KeyHasher::new(&pepper)?);
+        let random = Arc::clone(&world.random);
+        let sealer = Arc::new(Sealer::new(Arc::clone(&wrap), Arc::clone(&ring), random, fingerprinter));
+        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher })
+    }
+}

@@ -1,0 +1,173 @@
+//! The snapshot itself: every question that the hot path asks of the configuration, answered from memory.
+
+use std::sync::Arc;
+
+use catalogue::Catalogue;
+use domain::ports::KeyHash;
+use domain::{KeyId, WorkspaceId, api_key};
+use subtle::ConstantTimeEq;
+
+use crate::entries::{AccountEntry, KeyEntry, WorkspaceEntry};
+use crate::index::Index;
+use crate::source::{Change, KeyChange};
+
+/// The keyed hash of an API key.
+pub type KeyDigest = [u8; 32];
+
+/// What a snapshot is made of.
+pub struct Parts {
+    pub version: u64,
+    pub keys: Vec<(KeyDigest, Arc<KeyEntry>)>,
+    pub workspaces: Vec<Arc<WorkspaceEntry>>,
+    pub accounts: Vec<Arc<AccountEntry>>,
+    pub catalogue: Arc<Catalogue>,
+    pub key_hash: Arc<dyn KeyHash>,
+}
+
+#[derive(Clone)]
+struct IndexedKey {
+    digest: KeyDigest,
+    entry: Arc<KeyEntry>,
+}
+
+/// One version of the whole configuration. It never changes; a later version shares what stayed the same.
+pub struct Snapshot {
+    version: u64,
+    keys_by_digest: Index<IndexedKey>,
+    keys_by_id: Index<IndexedKey>,
+    workspaces: Index<Arc<WorkspaceEntry>>,
+    accounts: Arc<[Arc<AccountEntry>]>,
+    catalogue: Arc<Catalogue>,
+    key_hash: Arc<dyn KeyHash>,
+}
+
+impl Snapshot {
+    /// The one constructor: the keeper's, and a test's that builds a configuration by hand.
+    #[must_use]
+    pub fn assemble(parts: Parts) -> Self {
+        let mut snapshot = Self {
+            version: parts.version,
+            keys_by_digest: Index::new(),
+            keys_by_id: Index::new(),
+            workspaces: Index::new(),
+            accounts: parts.accounts.into(),
+            catalogue: parts.catalogue,
+            key_hash: parts.key_hash,
+        };
+        for (digest, entry) in parts.keys {
+            snapshot.set_key(digest, entry);
+        }
+        for workspace in parts.workspaces {
+            snapshot.workspaces.insert(workspace.id.as_uuid().as_u128(), workspace);
+        }
+        snapshot
+    }
+
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The key that was presented, live or not: whether it is revoked or expired is the caller's to say.
+    ///
+    /// The index narrows by half of the keyed digest, which nobody without the pepper can aim at; the rest is
+    /// compared in constant time.
+    #[must_use]
+    pub fn find_key(&self, presented: &str) -> Option<&Arc<KeyEntry>> {
+        if !api_key::is_well_formed(presented) {
+            return None;
+        }
+        let digest = self.key_hash.digest(presented);
+        let found = self.keys_by_digest.get(prefix(&digest))?;
+        bool::from(found.digest.ct_eq(&digest)).then_some(&found.entry)
+    }
+
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&Arc<KeyEntry>> {
+        self.keys_by_id.get(id.as_uuid().as_u128()).map(|key| &key.entry)
+    }
+
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys_by_id.len()
+    }
+
+    #[must_use]
+    pub fn workspace(&self, id: WorkspaceId) -> Option<&Arc<WorkspaceEntry>> {
+        self.workspaces.get(id.as_uuid().as_u128())
+    }
+
+    /// In no particular order.
+    pub fn workspaces(&self) -> impl Iterator<Item = &Arc<WorkspaceEntry>> {
+        self.workspaces.values()
+    }
+
+    #[must_use]
+    pub fn accounts(&self) -> &[Arc<AccountEntry>] {
+        &self.accounts
+    }
+
+    #[must_use]
+    pub const fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// The next version: this one with a change applied; what the change doesn't name is shared.
+    #[must_use]
+    pub(crate) fn with(&self, change: Change) -> Self {
+        let mut next = Self {
+            version: change.version,
+            keys_by_digest: if change.whole { Index::new() } else { self.keys_by_digest.clone() },
+            keys_by_id: if change.whole { Index::new() } else { self.keys_by_id.clone() },
+            workspaces: if change.whole { Index::new() } else { self.workspaces.clone() },
+            accounts: Arc::clone(&self.accounts),
+            catalogue: Arc::clone(&self.catalogue),
+            key_hash: Arc::clone(&self.key_hash),
+        };
+        for key in change.keys {
+            match key {
+                KeyChange::Set(digest, entry) => next.set_key(digest, entry),
+                KeyChange::Gone(id) => next.drop_key(id),
+            }
+        }
+        for (id, entry) in change.workspaces {
+            match entry {
+                Some(entry) => next.workspaces.insert(id.as_uuid().as_u128(), entry),
+                None => next.workspaces.remove(id.as_uuid().as_u128()),
+            };
+        }
+        match change.accounts {
+            Some(accounts) => next.accounts = accounts.into(),
+            None if change.whole => next.accounts = Arc::from([]),
+            None => {}
+        }
+        next
+    }
+
+    fn set_key(&mut self, digest: KeyDigest, entry: Arc<KeyEntry>) {
+        self.drop_key(entry.id);
+        let key = IndexedKey { digest, entry };
+        self.keys_by_id.insert(key.entry.id.as_uuid().as_u128(), key.clone());
+        self.keys_by_digest.insert(prefix(&digest), key);
+    }
+
+    fn drop_key(&mut self, id: KeyId) {
+        if let Some(old) = self.keys_by_id.remove(id.as_uuid().as_u128()) {
+            self.keys_by_digest.remove(prefix(&old.digest));
+        }
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+fn prefix(digest: &KeyDigest) -> u128 {
+    let mut half = [0_u8; 16];
+    for (to, from) in half.iter_mut().zip(digest) {
+        *to = *from;
+    }
+    u128::from_le_bytes(half)
+}

@@ -1,0 +1,221 @@
+//! The keeper: follows a source, builds the next snapshot, lets the vault learn first, and publishes at once.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use catalogue::Catalogue;
+use domain::ports::{KeyHash, PortFuture};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::compiled::{Parts, Snapshot};
+use crate::source::{Change, Source, SourceError};
+
+/// What must happen with a change before anyone sees its version: the vault learns new workspace keys and floors. An
+/// error keeps the old version in force and is tried again.
+pub type BeforePublish =
+    Arc<dyn for<'a> Fn(&'a mut Change) -> PortFuture<'a, Result<(), SourceError>> + Send + Sync>;
+
+/// For places without a vault.
+#[must_use]
+pub fn nothing_first() -> BeforePublish {
+    Arc::new(|_| Box::pin(async { Ok(()) }))
+}
+
+/// What a keeper needs beside its source.
+pub struct KeeperSettings {
+    pub catalogue: Arc<Catalogue>,
+    pub key_hash: Arc<dyn KeyHash>,
+    pub before_publish: BeforePublish,
+    /// The source is asked at least this often, whether or not it said that something changed.
+    pub poll_every: Duration,
+}
+
+/// The keeper ended, so the awaited version never comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeeperStopped;
+
+impl fmt::Display for KeeperStopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is no longer followed: the process is stopping")
+    }
+}
+
+impl std::error::Error for KeeperStopped {}
+
+/// Owns the published snapshot and the task that replaces it; dropping it ends the task.
+pub struct Keeper {
+    current: Arc<ArcSwap<Snapshot>>,
+    published: watch::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+/// A core's view: one atomic comparison where nothing changed.
+pub struct Reader {
+    cache: RefCell<Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>>,
+}
+
+impl Keeper {
+    /// Loads everything, publishes it and starts to follow.
+    ///
+    /// # Errors
+    /// Where the source gives no first configuration: there is nothing to serve with.
+    pub async fn start(source: Arc<dyn Source>, settings: KeeperSettings) -> Result<Arc<Self>, SourceError> {
+        let woken = source.subscribe();
+        let mut change = source.load().await?;
+        (settings.before_publish)(&mut change).await?;
+        let empty = Snapshot::assemble(Parts {
+            version: 0,
+            keys: Vec::new(),
+            workspaces: Vec::new(),
+            accounts: Vec::new(),
+            catalogue: settings.catalogue,
+            key_hash: settings.key_hash,
+        });
+        let first = empty.with(change);
+        let (publish, published) = watch::channel(first.version());
+        let current = Arc::new(ArcSwap::from_pointee(first));
+        let follower = Follower {
+            source,
+            current: Arc::clone(&current),
+            publish,
+            before_publish: settings.before_publish,
+            poll_every: settings.poll_every,
+        };
+        let task = tokio::spawn(follower.follow(woken));
+        Ok(Arc::new(Self { current, published, task }))
+    }
+
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { cache: RefCell::new(Cache::new(Arc::clone(&self.current))) }
+    }
+
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Returns once a snapshot of this version or a later one is what every reader gets.
+    ///
+    /// # Errors
+    /// Where the keeper ended first.
+    pub async fn await_version(&self, version: u64) -> Result<(), KeeperStopped> {
+        let mut published = self.published.clone();
+        published.wait_for(|now| *now >= version).await.map(|_| ()).map_err(|_| KeeperStopped)
+    }
+
+    /// The versions as they are published.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.published.clone()
+    }
+
+    /// Ends the following; readers keep what they have.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("version", &*self.published.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// The snapshot in force. A request takes it once and reads one version to its end.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(self.cache.borrow_mut().load())
+    }
+
+    /// A reader of one snapshot that never changes: for tests and for tools without a source.
+    #[must_use]
+    pub fn fixed(snapshot: Arc<Snapshot>) -> Self {
+        Self { cache: RefCell::new(Cache::new(Arc::new(ArcSwap::new(snapshot)))) }
+    }
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        Self { cache: RefCell::new(self.cache.borrow().clone()) }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+struct Follower {
+    source: Arc<dyn Source>,
+    current: Arc<ArcSwap<Snapshot>>,
+    publish: watch::Sender<u64>,
+    before_publish: BeforePublish,
+    poll_every: Duration,
+}
+
+impl Follower {
+    async fn follow(self, mut woken: watch::Receiver<u64>) {
+        let mut failed = false;
+        loop {
+            if !failed {
+                // A source that is gone says nothing any more; polling then tells why.
+                match tokio::time::timeout(self.poll_every, woken.changed()).await {
+                    Ok(Ok(())) | Err(_) => {}
+                    Ok(Err(_)) => tokio::time::sleep(self.poll_every).await,
+                }
+            }
+            failed = self.refresh(failed).await;
+            if failed {
+                tokio::time::sleep(self.poll_every).await;
+            }
+        }
+    }
+
+    /// Returns whether it failed. The old snapshot serves on; the log has one line when trouble starts and one when
+    /// it ends.
+    async fn refresh(&self, failed_before: bool) -> bool {
+        match self.advance().await {
+            Ok(version) => {
+                if failed_before {
+                    tracing::info!(version, "the configuration can be read again");
+                }
+                false
+            }
+            Err(error) => {
+                if !failed_before {
+                    let version = self.current.load().version();
+                    tracing::error!(%error, version, "the configuration did not refresh; serving the last one");
+                }
+                true
+            }
+        }
+    }
+
+    async fn advance(&self) -> Result<u64, SourceError> {
+        let now = self.current.load_full();
+        let mut change = self.source.changes_since(now.version()).await?;
+        if change.version <= now.version() && !change.whole {
+            return Ok(now.version());
+        }
+        (self.before_publish)(&mut change).await?;
+        let next = Arc::new(now.with(change));
+        let version = next.version();
+        self.current.store(next);
+        // `send_replace` also when nobody waits: a later waiter must see it.
+        self.publish.send_replace(version);
+        Ok(version)
+    }
+}

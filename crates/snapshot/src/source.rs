@@ -1,0 +1,59 @@
+//! Where a snapshot's parts come from: the store, or a signed remote one.
+
+use std::fmt;
+use std::sync::Arc;
+
+use domain::ports::PortFuture;
+use domain::{KeyId, WorkspaceId};
+use tokio::sync::watch;
+
+use crate::compiled::KeyDigest;
+use crate::entries::{AccountEntry, KeyEntry, SealFloor, WorkspaceEntry, WrappedKey};
+
+/// Why the source gave nothing. The keeper goes on with what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError(pub String);
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration could not be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+/// A key that came, changed or went.
+#[derive(Debug, Clone)]
+pub enum KeyChange {
+    Set(KeyDigest, Arc<KeyEntry>),
+    Gone(KeyId),
+}
+
+/// What is different since the version that was asked about; all of it is of one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Change {
+    /// The version that the configuration is at with this change.
+    pub version: u64,
+    /// Everything that exists is listed below, and what isn't listed is gone.
+    pub whole: bool,
+    pub keys: Vec<KeyChange>,
+    /// `None` where the workspace is gone.
+    pub workspaces: Vec<(WorkspaceId, Option<Arc<WorkspaceEntry>>)>,
+    /// The whole list, where an account changed.
+    pub accounts: Option<Vec<Arc<AccountEntry>>>,
+    /// Sealing keys and floors of what is listed: the vault learns them before the version is published.
+    pub wrapped_keys: Vec<WrappedKey>,
+    pub floors: Vec<SealFloor>,
+}
+
+/// A versioned configuration that can be followed.
+pub trait Source: Send + Sync {
+    /// Everything, as of one moment; `whole` is set.
+    fn load(&self) -> PortFuture<'_, Result<Change, SourceError>>;
+
+    /// What changed after `version`; the answer may be `whole` where the feed no longer reaches back so far.
+    fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>>;
+
+    /// Says that there may be something newer. Polling is the truth; this makes it prompt.
+    fn subscribe(&self) -> watch::Receiver<u64>;
+}

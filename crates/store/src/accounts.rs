@@ -1,0 +1,47 @@
+//! The operator's pooled provider accounts.
+
+use domain::AccountId;
+
+use crate::{Act, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Verification, Written};
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccountRow {
+    pub id: AccountId,
+    pub provider: String,
+    pub display_name: String,
+    pub auth: String,
+    pub secret: SealedSecret,
+    pub base_url: Option<String>,
+    pub region: Option<String>,
+    pub config: Json,
+    pub limits: Json,
+    pub metadata: Json,
+    /// Serves only these models; `None` serves all of its offers.
+    pub models: Option<Vec<String>>,
+    pub weight: u32,
+    pub markup_bps: u32,
+    pub allow_unpriced: bool,
+    pub disabled: bool,
+    pub last_verified_unix_ms: Option<u64>,
+    pub last_error: Option<String>,
+    pub created_unix_ms: u64,
+    /// Ignored on writing.
+    pub version: u64,
+}
+
+pub trait Accounts: Send + Sync {
+    fn create(&self, row: AccountRow, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
+    fn get(&self, id: AccountId) -> StoreFuture<'_, AccountRow>;
+    fn list(&self, page: Page<AccountId>) -> StoreFuture<'_, Listed<AccountRow, AccountId>>;
+    /// As `Credentials::replace`; writes `disabled` too.
+    fn replace(
+        &self,
+        row: AccountRow,
+        secret: Option<NewSecret>,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<AccountRow>>;
+    /// Keeps what a verification found; a refusal is told, and does not disable the account.
+    fn verified(&self, id: AccountId, found: Verification, act: Act) -> StoreFuture<'_, Written<AccountRow>>;
+    fn delete(&self, id: AccountId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
+}

@@ -1,0 +1,34 @@
+//! Who does something and when: handed to every method that changes anything, and kept in the audit with the change.
+
+use domain::{AuditId, TraceId};
+use world::World;
+
+/// One act of a person, a key or the system. The audit entry is written in the same transaction as the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    pub id: AuditId,
+    /// A key id, or `system`.
+    pub actor: String,
+    pub trace: Option<TraceId>,
+    pub unix_ms: u64,
+}
+
+impl Act {
+    #[must_use]
+    pub fn new(world: &World, actor: impl Into<String>, trace: Option<TraceId>) -> Self {
+        let unix_ms = world.clock.unix_ms();
+        Self { id: AuditId::new(unix_ms, world.id_bytes()), actor: actor.into(), trace, unix_ms }
+    }
+
+    #[must_use]
+    pub fn system(world: &World) -> Self {
+        Self::new(world, "system", None)
+    }
+}
+
+/// The result of a change, and the version of the configuration that holds it: what read-your-writes waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written<T> {
+    pub version: u64,
+    pub row: T,
+}

@@ -1,0 +1,54 @@
+//! API keys of ours: found by a keyed hash, never kept themselves.
+
+use domain::{KeyId, ProjectId, WorkspaceId};
+use snapshot::{IpNet, KeyDigest, Scopes};
+
+use crate::{Act, Listed, Page, StoreFuture, Written};
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKeyRow {
+    pub id: KeyId,
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub name: String,
+    pub digest: KeyDigest,
+    /// What a person recognises the key by.
+    pub last4: String,
+    pub environment: String,
+    pub scopes: Scopes,
+    pub expires_unix_ms: Option<u64>,
+    /// Empty allows every address.
+    pub ip_allowlist: Vec<IpNet>,
+    pub revoked_unix_ms: Option<u64>,
+    pub created_unix_ms: u64,
+    /// Ignored on writing.
+    pub version: u64,
+}
+
+impl std::fmt::Debug for ApiKeyRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiKeyRow").field("id", &self.id).field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+pub trait ApiKeys: Send + Sync {
+    fn create(&self, row: ApiKeyRow, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
+    fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow>;
+    /// Revoked ones too, so that they can be told from unknown ones.
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        project: Option<ProjectId>,
+        page: Page<KeyId>,
+    ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
+    /// Writes name, scopes, expiry and allowlist; the key itself, its project and its environment stay.
+    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
+    /// Final. Revoking a revoked key changes nothing and is no error.
+    fn revoke(
+        &self,
+        workspace: WorkspaceId,
+        id: KeyId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<ApiKeyRow>>;
+}

@@ -1,0 +1,76 @@
+//! What can go wrong with the store, told so that the caller knows whose fault it is and whether to retry.
+
+use std::path::PathBuf;
+
+use domain::ports::PortFuture;
+
+/// The answer of every method.
+pub type StoreFuture<'a, T> = PortFuture<'a, Result<T, StoreError>>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such object in this workspace; a foreign one is told the same way.
+    #[error("no such {what}")]
+    NotFound { what: &'static str },
+    /// Another object is in the way.
+    #[error("{what}: {detail}")]
+    Conflict {
+        /// A stable word, such as `name_taken` or `route_scope_taken`.
+        what: &'static str,
+        detail: String,
+        /// The id of the object in the way.
+        existing: Option<String>,
+    },
+    /// The object is at another version than the caller expected.
+    #[error("the {what} is at version {current}, not at the expected one")]
+    Precondition { what: &'static str, current: u64 },
+    /// The database can't be reached or is too busy; the same call may succeed later.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The commit was sent and its answer was lost: the write may be there or not.
+    #[error("whether the write was kept is not known; read before writing again")]
+    Uncertain,
+    /// A row can't be read as what it should be.
+    #[error("a row of {table} can't be read: {detail}")]
+    Corrupt { table: &'static str, detail: String },
+    #[error(
+        "the database {path} was written by a newer Tidegate (schema {found}, this one knows {known}); start that \
+         version, or restore a backup that was made before the upgrade"
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} exists already; nothing was changed")]
+    AlreadyMade { path: PathBuf },
+    #[error("there is no database at {path}; `tidegate init` makes one")]
+    NotMade { path: PathBuf },
+    #[error(
+        "the making of {path} was interrupted, so it is not complete and can't be used; it holds nothing of value \
+         yet: remove the directory and run `tidegate init` again"
+    )]
+    HalfMade { path: PathBuf },
+    #[error("{path} is not empty and holds no Tidegate data; choose an empty directory")]
+    Foreign { path: PathBuf },
+    #[error("{path}: the disk refused")]
+    Disk {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the schema could not be brought up to date")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+}
+
+impl StoreError {
+    pub(crate) fn conflict(what: &'static str, detail: impl Into<String>, existing: Option<String>) -> Self {
+        Self::Conflict { what, detail: detail.into(), existing }
+    }
+
+    pub(crate) fn corrupt(table: &'static str, detail: impl std::fmt::Display) -> Self {
+        Self::Corrupt { table, detail: detail.to_string() }
+    }
+
+    /// Whether the same call may succeed later without any change by the caller.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Uncertain)
+    }
+}

@@ -1,0 +1,30 @@
+//! What is made together or not at all: a workspace with its first project and keys, and a database with its first
+//! workspace.
+
+use snapshot::WrappedKey;
+
+use crate::{Act, ApiKeyRow, ProjectRow, StoreFuture, WorkspaceRow, Written};
+
+/// A workspace that can be used at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founding {
+    pub workspace: WorkspaceRow,
+    pub wrapped_key: WrappedKey,
+    pub project: ProjectRow,
+    pub keys: Vec<ApiKeyRow>,
+}
+
+/// What a fresh database holds from its first commit on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foundation {
+    /// The vault's records (seal check, pepper) and other facts of the installation.
+    pub meta: Vec<(String, Vec<u8>)>,
+    /// Seals the operator's accounts, under the nil workspace.
+    pub operator_key: WrappedKey,
+    pub founding: Founding,
+    pub act: Act,
+}
+
+pub trait Founder: Send + Sync {
+    fn found(&self, founding: Founding, act: Act) -> StoreFuture<'_, Written<()>>;
+}

@@ -1,0 +1,47 @@
+//! Lists by pages: in the order of ids, so that a cursor stays where it is whatever is added or removed.
+
+use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<Id> {
+    /// Bounded by `PAGE_ROWS_MAX`.
+    pub limit: u32,
+    /// The last id of the page before.
+    pub after: Option<Id>,
+}
+
+impl<Id> Page<Id> {
+    #[must_use]
+    pub fn first(limit: u32) -> Self {
+        Self { limit, after: None }
+    }
+
+    pub(crate) fn rows_wanted(&self) -> usize {
+        self.limit.clamp(1, PAGE_ROWS_MAX) as usize
+    }
+}
+
+impl<Id> Default for Page<Id> {
+    fn default() -> Self {
+        Self::first(PAGE_ROWS_DEFAULT)
+    }
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<Row, Id> {
+    pub rows: Vec<Row>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Id>,
+}
+
+impl<Row, Id> Listed<Row, Id> {
+    /// Makes a page from one row more than was asked for, which says that there is a next page.
+    pub(crate) fn cut(mut rows: Vec<Row>, wanted: usize, id: impl Fn(&Row) -> Id) -> Self {
+        let more = rows.len() > wanted;
+        rows.truncate(wanted);
+        let next = if more { rows.last().map(id) } else { None };
+        Self { rows, next }
+    }
+}

@@ -1,0 +1,33 @@
+//! Projects: parts of a workspace, each with an environment and keys.
+
+use domain::{ProjectId, WorkspaceId};
+
+use crate::{Act, Json, Listed, Page, StoreFuture, Written};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRow {
+    pub id: ProjectId,
+    pub workspace: WorkspaceId,
+    /// Unique in its workspace.
+    pub name: String,
+    pub environment: String,
+    pub metadata: Json,
+    pub created_unix_ms: u64,
+    /// Ignored on writing.
+    pub version: u64,
+}
+
+pub trait Projects: Send + Sync {
+    fn create(&self, row: ProjectRow, act: Act) -> StoreFuture<'_, Written<ProjectRow>>;
+    fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow>;
+    fn list(&self, workspace: WorkspaceId, page: Page<ProjectId>) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
+    fn replace(&self, row: ProjectRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ProjectRow>>;
+    /// Refused while live keys, credentials or routes name it.
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: ProjectId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>>;
+}

@@ -1,0 +1,78 @@
+//! Meter records as requests: lists with a stable cursor, and one request whole.
+
+use domain::{KeyId, MeterRecord, Outcome, Principal, ProjectId, TraceId, WorkspaceId};
+
+use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
+use crate::{Listed, Page, StoreFuture};
+
+/// Every field that is set must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RequestFilter {
+    /// The requested or the resolved name.
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    /// A value of `Agent-Execution-Profile`.
+    pub profile: Option<String>,
+    pub key: Option<KeyId>,
+    pub project: Option<ProjectId>,
+    pub environment: Option<String>,
+    pub status: Option<u16>,
+    pub outcome: Option<Outcome>,
+    pub tag: Option<String>,
+    pub since_unix_ms: Option<u64>,
+    /// Exclusive.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// One request in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestRow {
+    pub trace: TraceId,
+    pub project: ProjectId,
+    pub key: Option<KeyId>,
+    pub environment: String,
+    pub started_unix_ms: u64,
+    pub finished_unix_ms: u64,
+    pub operation: String,
+    pub dialect: String,
+    pub stream: bool,
+    pub requested_model: String,
+    pub resolved_model: String,
+    /// A value of `Outcome::as_str`.
+    pub outcome: String,
+    pub status: u16,
+    pub fault_code: Option<String>,
+    /// Empty where no attempt was made.
+    pub profile: String,
+    pub principal: Option<Principal>,
+    pub provider: String,
+    pub region: Option<String>,
+    pub attempts: u32,
+    pub fallback_used: bool,
+    pub tag: Option<String>,
+    pub sums: crate::usage::UsageSums,
+    pub latency_us: u64,
+    pub first_byte_us: Option<u64>,
+    pub bytes_out: u64,
+}
+
+pub trait Records: Send + Sync {
+    /// Newest first; `page.after` is the last trace of the page before.
+    fn requests(
+        &self,
+        workspace: WorkspaceId,
+        filter: RequestFilter,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
+    fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
+    fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
+    /// The three rows of the billing snapshot, in the order of `Mode::ALL`, whatever was used.
+    fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]>;
+    /// Whole records of every workspace, oldest first: for `ledger verify`, exports and the reconciliation.
+    fn every_record(
+        &self,
+        workspace: Option<WorkspaceId>,
+        page: Page<TraceId>,
+    ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>>;
+    fn record_count(&self) -> StoreFuture<'_, u64>;
+}

@@ -1,0 +1,196 @@
+//! API keys.
+
+use domain::{KeyId, ProjectId, WorkspaceId};
+use snapshot::KeyDigest;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteStore;
+use super::fields::{ColumnId, Fields, after};
+use super::projects;
+use super::writing::{Writing, database, expect_version, signed};
+use crate::feed::Part;
+use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
+
+const WHAT: &str = "API key";
+
+pub(super) fn read(row: &SqliteRow) -> Result<ApiKeyRow, StoreError> {
+    let fields = Fields::new("api_keys", row);
+    let digest: &[u8] = fields.get("digest")?;
+    let digest = KeyDigest::try_from(digest).map_err(|error| StoreError::corrupt("api_keys", error))?;
+    Ok(ApiKeyRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        project: fields.id("project")?,
+        name: fields.text("name")?,
+        digest,
+        last4: fields.text("last4")?,
+        environment: fields.text("environment")?,
+        scopes: stored::scopes_from_text(fields.get("scopes")?),
+        expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
+        ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
+        revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    id: KeyId,
+) -> Result<ApiKeyRow, StoreError> {
+    let query = sqlx::query("SELECT * FROM api_keys WHERE workspace = ?1 AND id = ?2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
+}
+
+pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
+    projects::require(writing, row.workspace, Some(row.project)).await?;
+    let version = signed(writing.version());
+    let query = sqlx::query(
+        "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
+             ip_allowlist, revoked_unix_ms, created_unix_ms, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    );
+    query
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(row.project.bytes())
+        .bind(&row.name)
+        .bind(row.digest.as_slice())
+        .bind(&row.last4)
+        .bind(&row.environment)
+        .bind(stored::scopes_to_text(row.scopes))
+        .bind(row.expires_unix_ms.map(signed))
+        .bind(stored::networks_to_text(&row.ip_allowlist))
+        .bind(row.revoked_unix_ms.map(signed))
+        .bind(signed(row.created_unix_ms))
+        .bind(version)
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Key, Some(row.workspace), row.id);
+    Ok(())
+}
+
+async fn create(writing: &mut Writing, mut row: ApiKeyRow, act: Act) -> Result<ApiKeyRow, StoreError> {
+    insert(writing, &row).await?;
+    row.version = writing.version();
+    let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
+    writing.audit(&act, Some(row.workspace), "api_key.create", row.id, detail).await?;
+    Ok(row)
+}
+
+async fn replace(
+    writing: &mut Writing,
+    row: ApiKeyRow,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<ApiKeyRow, StoreError> {
+    let old = find(writing.connection(), row.workspace, row.id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    let row = ApiKeyRow {
+        name: row.name,
+        scopes: row.scopes,
+        expires_unix_ms: row.expires_unix_ms,
+        ip_allowlist: row.ip_allowlist,
+        version: writing.version(),
+        ..old
+    };
+    let query = sqlx::query(
+        "UPDATE api_keys SET name = ?3, scopes = ?4, expires_unix_ms = ?5, ip_allowlist = ?6, version = ?7
+         WHERE workspace = ?1 AND id = ?2",
+    );
+    query
+        .bind(row.workspace.bytes())
+        .bind(row.id.bytes())
+        .bind(&row.name)
+        .bind(stored::scopes_to_text(row.scopes))
+        .bind(row.expires_unix_ms.map(signed))
+        .bind(stored::networks_to_text(&row.ip_allowlist))
+        .bind(signed(row.version))
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Key, Some(row.workspace), row.id);
+    let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
+    writing.audit(&act, Some(row.workspace), "api_key.update", row.id, detail).await?;
+    Ok(row)
+}
+
+async fn revoke(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: KeyId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<ApiKeyRow, StoreError> {
+    let mut row = find(writing.connection(), workspace, id).await?;
+    expect_version(WHAT, expected, row.version)?;
+    if row.revoked_unix_ms.is_some() {
+        return Ok(row);
+    }
+    row.revoked_unix_ms = Some(act.unix_ms);
+    row.version = writing.version();
+    sqlx::query("UPDATE api_keys SET revoked_unix_ms = ?3, version = ?4 WHERE workspace = ?1 AND id = ?2")
+        .bind(workspace.bytes())
+        .bind(id.bytes())
+        .bind(signed(act.unix_ms))
+        .bind(signed(row.version))
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Key, Some(workspace), id);
+    writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+impl ApiKeys for SqliteStore {
+    fn create(&self, row: ApiKeyRow, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {
+        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        project: Option<ProjectId>,
+        page: Page<KeyId>,
+    ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let query = sqlx::query(
+                "SELECT * FROM api_keys WHERE workspace = ?1 AND id > ?2 AND (?3 IS NULL OR project = ?3)
+                 ORDER BY id LIMIT ?4",
+            );
+            let rows = query
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(project.map(|id| id.bytes()))
+                .bind(signed(wanted as u64 + 1))
+                .fetch_all(self.readers())
+                .await
+                .map_err(database)?;
+            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+            Ok(Listed::cut(rows, wanted, |row: &ApiKeyRow| row.id))
+        })
+    }
+
+    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+    }
+
+    fn revoke(
+        &self,
+        workspace: WorkspaceId,
+        id: KeyId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<ApiKeyRow>> {
+        Box::pin(self.write(move |writing| Box::pin(revoke(writing, workspace, id, expected, act))))
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading columns by name, each trouble told with its table.
+
+use domain::{
+    AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, Sealed, TraceId, WorkspaceId,
+};
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row, Sqlite, Type};
+use uuid::Uuid;
+
+use super::writing::unsigned;
+use crate::{StoreError, stored};
+
+/// An id as the 16 bytes of its column.
+pub(crate) trait ColumnId: Copy {
+    fn from_uuid(uuid: Uuid) -> Self;
+    fn bytes(&self) -> Vec<u8>;
+}
+
+macro_rules! column_ids {
+    ($($name:ident),*) => {
+        $(impl ColumnId for $name {
+            fn from_uuid(uuid: Uuid) -> Self {
+                $name::from_uuid(uuid)
+            }
+
+            fn bytes(&self) -> Vec<u8> {
+                self.as_bytes().to_vec()
+            }
+        })*
+    };
+}
+
+column_ids!(AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TraceId, WorkspaceId);
+
+/// The cursor of a list, before the first id where there is none.
+pub(crate) fn after<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
+    cursor.map(|id| id.bytes()).unwrap_or_default()
+}
+
+pub(crate) struct Fields<'r> {
+    pub table: &'static str,
+    pub row: &'r SqliteRow,
+}
+
+impl<'r> Fields<'r> {
+    pub(crate) const fn new(table: &'static str, row: &'r SqliteRow) -> Self {
+        Self { table, row }
+    }
+
+    pub(crate) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, name: &'static str) -> Result<T, StoreError> {
+        self.row.try_get(name).map_err(|error| StoreError::corrupt(self.table, error))
+    }
+
+    pub(crate) fn text(&self, name: &'static str) -> Result<String, StoreError> {
+        self.get(name)
+    }
+
+    pub(crate) fn maybe_text(&self, name: &'static str) -> Result<Option<String>, StoreError> {
+        self.get(name)
+    }
+
+    pub(crate) fn number(&self, name: &'static str) -> Result<u64, StoreError> {
+        self.get(name).map(unsigned)
+    }
+
+    pub(crate) fn maybe_number(&self, name: &'static str) -> Result<Option<u64>, StoreError> {
+        self.get::<Option<i64>>(name).map(|value| value.map(unsigned))
+    }
+
+    pub(crate) fn small(&self, name: &'static str) -> Result<u32, StoreError> {
+        let wide = self.number(name)?;
+        u32::try_from(wide).map_err(|_| StoreError::corrupt(self.table, format!("{name} is {wide}")))
+    }
+
+    pub(crate) fn flag(&self, name: &'static str) -> Result<bool, StoreError> {
+        self.get::<i64>(name).map(|value| value != 0)
+    }
+
+    pub(crate) fn id<I: ColumnId>(&self, name: &'static str) -> Result<I, StoreError> {
+        self.maybe_id(name)?.ok_or_else(|| StoreError::corrupt(self.table, format!("{name} is missing")))
+    }
+
+    pub(crate) fn maybe_id<I: ColumnId>(&self, name: &'static str) -> Result<Option<I>, StoreError> {
+        let bytes: Option<&[u8]> = self.get(name)?;
+        let uuid = bytes.map(Uuid::from_slice).transpose();
+        let uuid = uuid.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))?;
+        Ok(uuid.map(I::from_uuid))
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
+        stored::from_text(self.table, self.get(name)?)
+    }
+
+    /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.
+    pub(crate) fn sealed(&self) -> Result<Sealed, StoreError> {
+        Ok(Sealed {
+            version: self.small("secret_version")?,
+            key_id: self.text("secret_key_id")?,
+            bytes: self.get("secret_sealed")?,
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! Founding: a workspace whole, and a database with its first one.
+
+use super::writing::Writing;
+use super::{SqliteStore, api_keys, meta, projects, workspaces};
+use crate::founding::Founder;
+use crate::{Act, Foundation, Founding, StoreError, StoreFuture, Written};
+
+pub(super) async fn lay(store: &SqliteStore, foundation: Foundation, complete: &'static str) -> Result<(), StoreError> {
+    let work = store.write(move |writing| {
+        Box::pin(async move {
+            let mut facts = foundation.meta;
+            facts.push((complete.to_owned(), b"1".to_vec()));
+            meta::put(writing, facts).await?;
+            workspaces::insert_key(writing, &foundation.operator_key).await?;
+            found(writing, foundation.founding, foundation.act).await
+        })
+    });
+    work.await.map(|_| ())
+}
+
+async fn found(writing: &mut Writing, founding: Founding, act: Act) -> Result<(), StoreError> {
+    workspaces::insert(writing, &founding.workspace).await?;
+    workspaces::insert_key(writing, &founding.wrapped_key).await?;
+    projects::insert(writing, &founding.project).await?;
+    for key in &founding.keys {
+        api_keys::insert(writing, key).await?;
+    }
+    let workspace = founding.workspace.id;
+    let detail = format!("with project {} and {} keys", founding.project.id, founding.keys.len());
+    writing.audit(&act, Some(workspace), "workspace.create", workspace, detail).await
+}
+
+impl Founder for SqliteStore {
+    fn found(&self, founding: Founding, act: Act) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(found(writing, founding, act))))
+    }
+}

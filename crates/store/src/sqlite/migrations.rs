@@ -1,0 +1,35 @@
+//! The schema, forward only: each file runs once, in its order, and is never edited afterwards.
+
+use std::path::Path;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Pool, Row, Sqlite, SqlSafeStr};
+
+use super::writing::unavailable;
+use crate::StoreError;
+
+const FILES: [(i64, &str, &str); 1] = [(1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql"))];
+
+pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {
+    let known = FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0);
+    let found = newest_applied(pool).await?;
+    if found > known {
+        return Err(StoreError::Newer { path: path.into(), found, known });
+    }
+    let migrations = FILES.iter().map(|(version, name, sql)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect()).run(pool).await.map_err(StoreError::Migration)
+}
+
+async fn newest_applied(pool: &Pool<Sqlite>) -> Result<i64, StoreError> {
+    let table = sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'");
+    if table.fetch_optional(pool).await.map_err(unavailable)?.is_none() {
+        return Ok(0);
+    }
+    let row = sqlx::query("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
+        .fetch_one(pool)
+        .await
+        .map_err(unavailable)?;
+    row.try_get(0).map_err(|error| StoreError::corrupt("_sqlx_migrations", error))
+}

@@ -1,0 +1,296 @@
+//! BYOC nodes.
+
+use domain::{NodeId, WorkspaceId};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::SqliteStore;
+use super::fields::{ColumnId, Fields, after};
+use super::seals;
+use super::writing::{Writing, database, expect_version, signed};
+use crate::feed::Part;
+use crate::{
+    Act, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError, StoreFuture,
+    Written, stored,
+};
+
+const TABLE: &str = "nodes";
+const WHAT: &str = "node";
+
+/// Everything but the floor, which is a row of its own.
+pub(super) fn read(row: &SqliteRow) -> Result<NodeRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let secret = match fields.maybe_number("secret_version")? {
+        Some(_) => Some(SealedSecret {
+            sealed: fields.sealed()?,
+            floor: domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() },
+            fingerprint: fields.text("fingerprint")?,
+        }),
+        None => None,
+    };
+    Ok(NodeRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        name: fields.text("name")?,
+        base_url: fields.text("base_url")?,
+        secret,
+        secret_version_last: fields.small("secret_version_last")?,
+        declared_models: fields.json("declared_models")?,
+        learned_models: fields.json("learned_models")?,
+        labels: fields.json("labels")?,
+        draining: fields.flag("draining")?,
+        reachable: fields.flag("reachable")?,
+        metadata: fields.json("metadata")?,
+        last_seen_unix_ms: fields.maybe_number("last_seen_unix_ms")?,
+        last_error: fields.maybe_text("last_error")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+async fn with_floor(connection: &mut SqliteConnection, mut row: NodeRow) -> Result<NodeRow, StoreError> {
+    if let Some(secret) = &mut row.secret {
+        secret.floor = seals::find(connection, row.workspace, row.id).await?;
+    }
+    Ok(row)
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    id: NodeId,
+) -> Result<NodeRow, StoreError> {
+    let query = sqlx::query("SELECT * FROM nodes WHERE workspace = ?1 AND id = ?2");
+    let query = query.bind(workspace.bytes()).bind(id.bytes());
+    let row = query.fetch_optional(&mut *connection).await.map_err(database)?;
+    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
+    with_floor(connection, row).await
+}
+
+async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO nodes (id, workspace, name, base_url, secret_version, secret_key_id, secret_sealed, fingerprint,
+             secret_version_last, declared_models, learned_models, labels, draining, reachable, metadata,
+             last_seen_unix_ms, last_error, created_unix_ms, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+    );
+    let sealed = row.secret.as_ref().map(|secret| &secret.sealed);
+    query
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(&row.name)
+        .bind(&row.base_url)
+        .bind(sealed.map(|sealed| i64::from(sealed.version)))
+        .bind(sealed.map(|sealed| &sealed.key_id))
+        .bind(sealed.map(|sealed| &sealed.bytes))
+        .bind(row.secret.as_ref().map(|secret| &secret.fingerprint))
+        .bind(i64::from(row.secret_version_last))
+        .bind(stored::to_text(TABLE, &row.declared_models)?)
+        .bind(stored::to_text(TABLE, &row.learned_models)?)
+        .bind(stored::to_text(TABLE, &row.labels)?)
+        .bind(i64::from(row.draining))
+        .bind(i64::from(row.reachable))
+        .bind(stored::to_text(TABLE, &row.metadata)?)
+        .bind(row.last_seen_unix_ms.map(signed))
+        .bind(&row.last_error)
+        .bind(signed(row.created_unix_ms))
+        .bind(signed(row.version))
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    Ok(())
+}
+
+async fn overwrite(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
+    let query = sqlx::query("DELETE FROM nodes WHERE workspace = ?1 AND id = ?2");
+    let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
+    query.execute(writing.connection()).await.map_err(database)?;
+    insert(writing, row).await
+}
+
+async fn refuse_taken_name(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
+    let query = sqlx::query("SELECT id FROM nodes WHERE workspace = ?1 AND name = ?2 AND id <> ?3")
+        .bind(row.workspace.bytes())
+        .bind(&row.name)
+        .bind(row.id.bytes());
+    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else { return Ok(()) };
+    let other: NodeId = Fields::new(TABLE, &other).id("id")?;
+    let detail = format!("the node {other} has the name \"{}\" already", row.name);
+    Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
+}
+
+async fn create(writing: &mut Writing, mut row: NodeRow, act: Act) -> Result<NodeRow, StoreError> {
+    refuse_taken_name(writing, &row).await?;
+    row.version = writing.version();
+    row.secret_version_last = row.secret.as_ref().map_or(0, |secret| secret.sealed.version);
+    insert(writing, &row).await?;
+    if let Some(secret) = &row.secret {
+        seals::put(writing, row.workspace, row.id, &secret.floor).await?;
+    }
+    writing.audit(&act, Some(row.workspace), "node.create", row.id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+async fn replace(
+    writing: &mut Writing,
+    row: NodeRow,
+    secret: Option<Option<NewSecret>>,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<NodeRow, StoreError> {
+    let old = find(writing.connection(), row.workspace, row.id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    refuse_taken_name(writing, &row).await?;
+    let moves_secret = old.secret.is_some() && old.base_url != row.base_url;
+    seals::require_secret_for(WHAT, moves_secret, secret.is_some())?;
+    let mut row = NodeRow {
+        id: old.id,
+        workspace: old.workspace,
+        secret: old.secret,
+        secret_version_last: old.secret_version_last,
+        learned_models: old.learned_models,
+        reachable: old.reachable,
+        last_seen_unix_ms: old.last_seen_unix_ms,
+        last_error: old.last_error,
+        created_unix_ms: old.created_unix_ms,
+        version: writing.version(),
+        ..row
+    };
+    let action = if secret.is_some() { "node.rotate" } else { "node.update" };
+    match secret {
+        Some(Some(secret)) => {
+            seals::require_next(WHAT, row.secret_version_last, &secret.sealed)?;
+            seals::put(writing, row.workspace, row.id, &secret.floor).await?;
+            row.secret_version_last = secret.sealed.version;
+            row.secret = Some(secret);
+        }
+        Some(None) => row.secret = None,
+        None => {}
+    }
+    overwrite(writing, &row).await?;
+    writing.audit(&act, Some(row.workspace), action, row.id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+async fn observed(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: NodeId,
+    found: NodeObservation,
+) -> Result<NodeRow, StoreError> {
+    let mut row = find(writing.connection(), workspace, id).await?;
+    let learned = found.models.unwrap_or_else(|| row.learned_models.clone());
+    let is_news = (row.reachable, &row.learned_models, &row.last_error) != (found.reachable, &learned, &found.error);
+    if found.reachable {
+        row.last_seen_unix_ms = Some(found.unix_ms);
+    }
+    if !is_news {
+        sqlx::query("UPDATE nodes SET last_seen_unix_ms = ?3 WHERE workspace = ?1 AND id = ?2")
+            .bind(workspace.bytes())
+            .bind(id.bytes())
+            .bind(row.last_seen_unix_ms.map(signed))
+            .execute(writing.connection())
+            .await
+            .map_err(database)?;
+        return Ok(row);
+    }
+    row.reachable = found.reachable;
+    row.learned_models = learned;
+    row.last_error = found.error;
+    row.version = writing.version();
+    overwrite(writing, &row).await?;
+    Ok(row)
+}
+
+async fn delete(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: NodeId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find(writing.connection(), workspace, id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    sqlx::query("DELETE FROM nodes WHERE workspace = ?1 AND id = ?2")
+        .bind(workspace.bytes())
+        .bind(id.bytes())
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    seals::remove(writing, workspace, id).await?;
+    writing.changed(Part::Workspace, Some(workspace), id);
+    writing.audit(&act, Some(workspace), "node.delete", id, format!("name {}", old.name)).await
+}
+
+/// One workspace's, or everybody's.
+async fn list(
+    store: &SqliteStore,
+    workspace: Option<WorkspaceId>,
+    page: Page<NodeId>,
+) -> Result<Listed<NodeRow, NodeId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let mut connection = store.readers().acquire().await.map_err(database)?;
+    let query = match workspace {
+        Some(id) => sqlx::query("SELECT * FROM nodes WHERE workspace = ?3 AND id > ?1 ORDER BY id LIMIT ?2")
+            .bind(after(page.after))
+            .bind(signed(wanted as u64 + 1))
+            .bind(id.bytes()),
+        None => sqlx::query("SELECT * FROM nodes WHERE id > ?1 ORDER BY id LIMIT ?2")
+            .bind(after(page.after))
+            .bind(signed(wanted as u64 + 1)),
+    };
+    let found = query.fetch_all(&mut *connection).await.map_err(database)?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in &found {
+        rows.push(with_floor(&mut connection, read(row)?).await?);
+    }
+    Ok(Listed::cut(rows, wanted, |row: &NodeRow| row.id))
+}
+
+impl Nodes for SqliteStore {
+    fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow> {
+        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+    }
+
+    fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {
+        Box::pin(list(self, Some(workspace), page))
+    }
+
+    fn list_all(&self, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {
+        Box::pin(list(self, None, page))
+    }
+
+    fn replace(
+        &self,
+        row: NodeRow,
+        secret: Option<Option<NewSecret>>,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, secret, expected, act))))
+    }
+
+    fn observed(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        found: NodeObservation,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(observed(writing, workspace, id, found))))
+    }
+
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+}

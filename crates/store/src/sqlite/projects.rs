@@ -1,0 +1,189 @@
+//! Projects.
+
+use domain::{ProjectId, WorkspaceId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::SqliteStore;
+use super::fields::{ColumnId, Fields, after};
+use super::writing::{Writing, database, expect_version, signed};
+use crate::feed::Part;
+use crate::{Act, Listed, Page, ProjectRow, Projects, StoreError, StoreFuture, Written, stored};
+
+const WHAT: &str = "project";
+
+pub(super) fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
+    let fields = Fields::new("projects", row);
+    Ok(ProjectRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        name: fields.text("name")?,
+        environment: fields.text("environment")?,
+        metadata: fields.json("metadata")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    id: ProjectId,
+) -> Result<ProjectRow, StoreError> {
+    let query = sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id = ?2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
+}
+
+/// What another object may refer to: its own workspace's projects and no others.
+pub(super) async fn require(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: Option<ProjectId>,
+) -> Result<(), StoreError> {
+    match id {
+        Some(id) => find(writing.connection(), workspace, id).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+async fn refuse_taken_name(writing: &mut Writing, row: &ProjectRow) -> Result<(), StoreError> {
+    let query = sqlx::query("SELECT id FROM projects WHERE workspace = ?1 AND name = ?2 AND id <> ?3")
+        .bind(row.workspace.bytes())
+        .bind(&row.name)
+        .bind(row.id.bytes());
+    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else { return Ok(()) };
+    let other: ProjectId = Fields::new("projects", &other).id("id")?;
+    let detail = format!("the project {other} has the name \"{}\" already", row.name);
+    Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
+}
+
+pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<(), StoreError> {
+    refuse_taken_name(writing, row).await?;
+    let version = signed(writing.version());
+    let query = sqlx::query(
+        "INSERT INTO projects (id, workspace, name, environment, metadata, created_unix_ms, version)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    );
+    query
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(&row.name)
+        .bind(&row.environment)
+        .bind(stored::to_text("projects", &row.metadata)?)
+        .bind(signed(row.created_unix_ms))
+        .bind(version)
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    Ok(())
+}
+
+async fn create(writing: &mut Writing, mut row: ProjectRow, act: Act) -> Result<ProjectRow, StoreError> {
+    insert(writing, &row).await?;
+    row.version = writing.version();
+    writing.audit(&act, Some(row.workspace), "project.create", row.id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+async fn replace(
+    writing: &mut Writing,
+    mut row: ProjectRow,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<ProjectRow, StoreError> {
+    let old = find(writing.connection(), row.workspace, row.id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    refuse_taken_name(writing, &row).await?;
+    row.version = writing.version();
+    row.created_unix_ms = old.created_unix_ms;
+    let query = sqlx::query(
+        "UPDATE projects SET name = ?3, environment = ?4, metadata = ?5, version = ?6
+         WHERE workspace = ?1 AND id = ?2",
+    );
+    query
+        .bind(row.workspace.bytes())
+        .bind(row.id.bytes())
+        .bind(&row.name)
+        .bind(&row.environment)
+        .bind(stored::to_text("projects", &row.metadata)?)
+        .bind(signed(row.version))
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    writing.audit(&act, Some(row.workspace), "project.update", row.id, format!("name {}", row.name)).await?;
+    Ok(row)
+}
+
+async fn delete(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: ProjectId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find(writing.connection(), workspace, id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    let held = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM api_keys WHERE project = ?1 AND revoked_unix_ms IS NULL)
+              + (SELECT COUNT(*) FROM credentials WHERE project = ?1)
+              + (SELECT COUNT(*) FROM routes WHERE project = ?1)",
+    );
+    let row = held.bind(id.bytes()).fetch_one(writing.connection()).await.map_err(database)?;
+    let held: i64 = row.try_get(0).map_err(|error| StoreError::corrupt("projects", error))?;
+    if held > 0 {
+        let detail = format!("{held} live keys, credentials or routes belong to the project; end them first");
+        return Err(StoreError::conflict("project_not_empty", detail, None));
+    }
+    let revoked = sqlx::query("SELECT id FROM api_keys WHERE project = ?1").bind(id.bytes());
+    for key in revoked.fetch_all(writing.connection()).await.map_err(database)? {
+        let key: domain::KeyId = Fields::new("api_keys", &key).id("id")?;
+        writing.changed(Part::Key, Some(workspace), key);
+    }
+    for statement in ["DELETE FROM api_keys WHERE project = ?1", "DELETE FROM projects WHERE id = ?1"] {
+        sqlx::query(statement).bind(id.bytes()).execute(writing.connection()).await.map_err(database)?;
+    }
+    writing.changed(Part::Workspace, Some(workspace), id);
+    writing.audit(&act, Some(workspace), "project.delete", id, format!("name {}", old.name)).await
+}
+
+impl Projects for SqliteStore {
+    fn create(&self, row: ProjectRow, act: Act) -> StoreFuture<'_, Written<ProjectRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow> {
+        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+    }
+
+    fn list(&self, workspace: WorkspaceId, page: Page<ProjectId>) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let rows = sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .fetch_all(self.readers())
+                .await
+                .map_err(database)?;
+            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+            Ok(Listed::cut(rows, wanted, |row: &ProjectRow| row.id))
+        })
+    }
+
+    fn replace(&self, row: ProjectRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ProjectRow>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+    }
+
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: ProjectId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+}

@@ -1,0 +1,88 @@
+//! Floors of sealed objects, and the rule that a secret's versions go up by one.
+
+use domain::{Sealed, WorkspaceId};
+use snapshot::SealFloor;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, database};
+use crate::StoreError;
+
+pub(super) fn read(row: &SqliteRow) -> Result<SealFloor, StoreError> {
+    let fields = Fields::new("seal_floors", row);
+    let sealed =
+        Sealed { version: fields.small("version")?, key_id: fields.text("key_id")?, bytes: fields.get("sealed")? };
+    Ok(SealFloor { workspace: fields.id("workspace")?, object: fields.text("object")?, sealed })
+}
+
+/// An object whose floor is missing keeps an empty one, which opens nothing: the object can still be listed.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    object: impl ToString,
+) -> Result<Sealed, StoreError> {
+    let query = sqlx::query("SELECT * FROM seal_floors WHERE workspace = ?1 AND object = ?2");
+    let row = query
+        .bind(workspace.bytes())
+        .bind(object.to_string())
+        .fetch_optional(connection)
+        .await
+        .map_err(database)?;
+    let missing = || Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
+    row.map_or_else(|| Ok(missing()), |row| read(&row).map(|floor| floor.sealed))
+}
+
+pub(super) async fn put(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    object: impl ToString,
+    floor: &Sealed,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO seal_floors (workspace, object, version, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (workspace, object) DO UPDATE SET version = ?3, key_id = ?4, sealed = ?5",
+    );
+    query
+        .bind(workspace.bytes())
+        .bind(object.to_string())
+        .bind(i64::from(floor.version))
+        .bind(&floor.key_id)
+        .bind(&floor.bytes)
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    Ok(())
+}
+
+pub(super) async fn remove(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    object: impl ToString,
+) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM seal_floors WHERE workspace = ?1 AND object = ?2")
+        .bind(workspace.bytes())
+        .bind(object.to_string())
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
+    Ok(())
+}
+
+/// Two rotations at once both seal the same next version; the later one is told so.
+pub(super) fn require_next(what: &'static str, current: u32, next: &Sealed) -> Result<(), StoreError> {
+    if current.checked_add(1) == Some(next.version) {
+        return Ok(());
+    }
+    let detail = format!("the {what}'s secret is at version {current}; another rotation came first, read it again");
+    Err(StoreError::conflict("secret_version", detail, None))
+}
+
+/// A secret is bound to the host that it was given for.
+pub(super) fn require_secret_for(what: &'static str, address_changed: bool, secret: bool) -> Result<(), StoreError> {
+    if !address_changed || secret {
+        return Ok(());
+    }
+    let detail = format!("another base_url for the {what} needs its secret anew: a secret goes only where it was meant to");
+    Err(StoreError::conflict("base_url_needs_secret", detail, None))
+}

@@ -1,0 +1,273 @@
+//! The parts of a snapshot, read in one transaction so that they are of one moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use domain::ports::PortFuture;
+use domain::{KeyId, WorkspaceId};
+use snapshot::{
+    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
+    SourceError, WorkspaceEntry,
+};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::database;
+use super::{SqliteStore, accounts, api_keys, credentials, meta, nodes, projects, routes, seals, workspaces};
+use crate::feed::Part;
+use crate::{ApiKeyRow, StoreError};
+
+/// Whose rows: everybody's, or one workspace's.
+type Whose = Option<WorkspaceId>;
+
+fn key_change(row: ApiKeyRow) -> KeyChange {
+    let entry = KeyEntry {
+        id: row.id,
+        workspace: row.workspace,
+        project: row.project,
+        environment: row.environment.into(),
+        scopes: row.scopes,
+        expires_unix_ms: row.expires_unix_ms,
+        revoked: row.revoked_unix_ms.is_some(),
+        ip_allowlist: row.ip_allowlist,
+    };
+    KeyChange::Set(row.digest, Arc::new(entry))
+}
+
+fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
+    CredentialEntry {
+        id: row.id,
+        workspace: row.workspace,
+        provider: row.provider.into(),
+        display_name: row.display_name.into(),
+        base_url: row.base_url.map(Into::into),
+        region: row.region.map(Into::into),
+        sealed: Arc::new(row.secret.sealed),
+        state: row.state,
+        expires_unix_ms: row.expires_unix_ms,
+        project: row.project,
+        environment: row.environment.map(Into::into),
+        pricing: Arc::new(row.pricing),
+        created_unix_ms: row.created_unix_ms,
+    }
+}
+
+fn account_entry(row: crate::AccountRow) -> AccountEntry {
+    AccountEntry {
+        id: row.id,
+        provider: row.provider.into(),
+        display_name: row.display_name.into(),
+        base_url: row.base_url.map(Into::into),
+        region: row.region.map(Into::into),
+        sealed: Arc::new(row.secret.sealed),
+        disabled: row.disabled,
+        models: row.models.map(Arc::new),
+        weight: row.weight,
+        markup_bps: row.markup_bps,
+        allow_unpriced: row.allow_unpriced,
+        created_unix_ms: row.created_unix_ms,
+    }
+}
+
+fn node_entry(row: crate::NodeRow) -> NodeEntry {
+    let (state, models) = (row.state(), Arc::new(row.models().to_vec()));
+    NodeEntry {
+        id: row.id,
+        workspace: row.workspace,
+        name: row.name.into(),
+        base_url: row.base_url.into(),
+        sealed: row.secret.map(|secret| Arc::new(secret.sealed)),
+        state,
+        models,
+        labels: Arc::new(row.labels),
+        created_unix_ms: row.created_unix_ms,
+    }
+}
+
+fn project_entry(row: crate::ProjectRow) -> ProjectEntry {
+    ProjectEntry {
+        id: row.id,
+        workspace: row.workspace,
+        name: row.name.into(),
+        environment: row.environment.into(),
+    }
+}
+
+async fn rows(
+    connection: &mut SqliteConnection,
+    everybodys: &'static str,
+    ones: &'static str,
+    whose: Whose,
+) -> Result<Vec<SqliteRow>, StoreError> {
+    let query = match whose {
+        Some(workspace) => sqlx::query(ones).bind(workspace.bytes()),
+        None => sqlx::query(everybodys),
+    };
+    query.fetch_all(connection).await.map_err(database)
+}
+
+macro_rules! rows_of {
+    ($connection:expr, $table:literal, $column:literal, $order:literal, $whose:expr) => {
+        rows(
+            $connection,
+            concat!("SELECT * FROM ", $table, " ORDER BY ", $order),
+            concat!("SELECT * FROM ", $table, " WHERE ", $column, " = ?1 ORDER BY ", $order),
+            $whose,
+        )
+        .await?
+    };
+}
+
+async fn read_workspaces(connection: &mut SqliteConnection, whose: Whose, change: &mut Change) -> Result<(), StoreError> {
+    let mut found: BTreeMap<WorkspaceId, WorkspaceEntry> = BTreeMap::new();
+    for row in &rows_of!(connection, "workspaces", "id", "id", whose) {
+        let row = workspaces::read(row)?;
+        let entry = WorkspaceEntry {
+            id: row.id,
+            name: row.name.into(),
+            projects: Vec::new(),
+            credentials: Vec::new(),
+            nodes: Vec::new(),
+            routes: Vec::new(),
+        };
+        found.insert(row.id, entry);
+    }
+    for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
+        let entry = project_entry(projects::read(row)?);
+        if let Some(workspace) = found.get_mut(&entry.workspace) {
+            workspace.projects.push(Arc::new(entry));
+        }
+    }
+    for row in &rows_of!(connection, "credentials", "workspace", "created_unix_ms, id", whose) {
+        let entry = credential_entry(credentials::read(row)?);
+        if let Some(workspace) = found.get_mut(&entry.workspace) {
+            workspace.credentials.push(Arc::new(entry));
+        }
+    }
+    for row in &rows_of!(connection, "nodes", "workspace", "created_unix_ms, id", whose) {
+        let entry = node_entry(nodes::read(row)?);
+        if let Some(workspace) = found.get_mut(&entry.workspace) {
+            workspace.nodes.push(Arc::new(entry));
+        }
+    }
+    for row in &rows_of!(connection, "routes", "workspace", "id", whose) {
+        let row = routes::read(row)?;
+        if let Some(workspace) = found.get_mut(&row.workspace) {
+            workspace.routes.push(Arc::new(RouteEntry { id: row.id, spec: row.spec }));
+        }
+    }
+    if let Some(id) = whose.filter(|id| !found.contains_key(id)) {
+        change.workspaces.push((id, None));
+    }
+    change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
+    read_seals(connection, whose, change).await
+}
+
+async fn read_seals(connection: &mut SqliteConnection, whose: Whose, change: &mut Change) -> Result<(), StoreError> {
+    for row in &rows_of!(connection, "workspace_keys", "workspace", "workspace, ordinal", whose) {
+        change.wrapped_keys.push(workspaces::read_key(row)?);
+    }
+    for row in &rows_of!(connection, "seal_floors", "workspace", "object", whose) {
+        change.floors.push(seals::read(row)?);
+    }
+    Ok(())
+}
+
+async fn read_accounts(connection: &mut SqliteConnection, change: &mut Change) -> Result<(), StoreError> {
+    let query = sqlx::query("SELECT * FROM accounts ORDER BY created_unix_ms, id");
+    let rows = query.fetch_all(connection).await.map_err(database)?;
+    let entries = rows.iter().map(|row| accounts::read(row).map(|row| Arc::new(account_entry(row))));
+    change.accounts = Some(entries.collect::<Result<_, _>>()?);
+    Ok(())
+}
+
+async fn read_key(connection: &mut SqliteConnection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
+    let query = sqlx::query("SELECT * FROM api_keys WHERE id = ?1").bind(id.bytes());
+    let row = query.fetch_optional(connection).await.map_err(database)?;
+    let read = row.as_ref().map(api_keys::read).transpose()?;
+    change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
+    Ok(())
+}
+
+async fn read_version(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let row = sqlx::query("SELECT version FROM head").fetch_one(connection).await.map_err(database)?;
+    Fields::new("head", &row).number("version")
+}
+
+async fn load(connection: &mut SqliteConnection) -> Result<Change, StoreError> {
+    let mut change = Change { version: read_version(connection).await?, whole: true, ..Change::default() };
+    read_workspaces(connection, None, &mut change).await?;
+    read_accounts(connection, &mut change).await?;
+    let query = sqlx::query("SELECT * FROM api_keys");
+    let keys = query.fetch_all(connection).await.map_err(database)?;
+    for row in &keys {
+        change.keys.push(key_change(api_keys::read(row)?));
+    }
+    Ok(change)
+}
+
+/// Reads what the feed names, each thing once. A key's change reads that key and nothing else.
+async fn changes_since(connection: &mut SqliteConnection, version: u64) -> Result<Change, StoreError> {
+    let mut change = Change { version: read_version(connection).await?, ..Change::default() };
+    if change.version <= version {
+        return Ok(change);
+    }
+    let Some(feed) = meta::read_feed(connection, version).await? else { return load(connection).await };
+    let (mut touched, mut keys, mut of_accounts) = (BTreeSet::new(), BTreeSet::new(), false);
+    for line in feed {
+        match (line.part, line.workspace) {
+            (Part::Workspace, Some(workspace)) => {
+                touched.insert(workspace);
+            }
+            (Part::Key, _) => {
+                let id: KeyId = line.object.parse().map_err(|error| StoreError::corrupt("changes", error))?;
+                keys.insert(id);
+            }
+            (Part::Accounts, _) => of_accounts = true,
+            (Part::Workspace, None) | (Part::Other, _) => {}
+        }
+    }
+    for workspace in touched {
+        read_workspaces(connection, Some(workspace), &mut change).await?;
+    }
+    for key in keys {
+        read_key(connection, key, &mut change).await?;
+    }
+    if of_accounts {
+        read_accounts(connection, &mut change).await?;
+        read_seals(connection, Some(accounts::OPERATOR), &mut change).await?;
+    }
+    Ok(change)
+}
+
+impl Source for SqliteStore {
+    fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
+        Box::pin(async move {
+            let mut reading = self.readers().begin().await.map_err(|error| told(&database(error)))?;
+            load(&mut reading).await.map_err(|error| told(&error))
+        })
+    }
+
+    fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
+        Box::pin(async move {
+            let mut reading = self.readers().begin().await.map_err(|error| told(&database(error)))?;
+            changes_since(&mut reading, version).await.map_err(|error| told(&error))
+        })
+    }
+
+    fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+/// With its causes, since the keeper is where it is logged.
+fn told(error: &StoreError) -> SourceError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    SourceError(text)
+}

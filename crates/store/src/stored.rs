@@ -1,0 +1,215 @@
+//! The stored forms of values that fit no column: each is its own type, so that the inner ones may change freely.
+
+use std::net::IpAddr;
+
+use domain::{ByokFallback, FallbackClass, Price, Profile, Rates, RouteScope, RouteSpec};
+use serde::{Deserialize, Serialize};
+use snapshot::{CredentialState, IpNet, Scopes};
+
+use crate::StoreError;
+
+pub(crate) fn to_text<T: Serialize>(table: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::corrupt(table, error))
+}
+
+pub(crate) fn from_text<'a, T: Deserialize<'a>>(table: &'static str, text: &'a str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::corrupt(table, error))
+}
+
+pub(crate) fn scopes_to_text(scopes: Scopes) -> String {
+    let named = [
+        (scopes.inference, "inference"),
+        (scopes.read, "read"),
+        (scopes.admin, "admin"),
+        (scopes.operator, "operator"),
+    ];
+    named.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect::<Vec<_>>().join(",")
+}
+
+pub(crate) fn scopes_from_text(text: &str) -> Scopes {
+    let has = |name| text.split(',').any(|part| part == name);
+    Scopes { inference: has("inference"), read: has("read"), admin: has("admin"), operator: has("operator") }
+}
+
+pub(crate) fn networks_to_text(networks: &[IpNet]) -> String {
+    let texts = networks.iter().map(|net| format!("{}/{}", net.address, net.prefix_bits));
+    texts.collect::<Vec<_>>().join(",")
+}
+
+pub(crate) fn networks_from_text(text: &str) -> Result<Vec<IpNet>, StoreError> {
+    text.split(',').filter(|part| !part.is_empty()).map(network).collect()
+}
+
+fn network(text: &str) -> Result<IpNet, StoreError> {
+    // A network that can't be read must not become "every address is allowed".
+    let wrong = || StoreError::corrupt("api_keys", format!("{text} is no network"));
+    let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    Ok(IpNet { address, prefix_bits: bits.parse().map_err(|_| wrong())? })
+}
+
+pub(crate) const fn state_to_text(state: CredentialState) -> &'static str {
+    match state {
+        CredentialState::Active => "active",
+        CredentialState::Invalid => "invalid",
+        CredentialState::Disabled => "disabled",
+        CredentialState::Revoked => "revoked",
+    }
+}
+
+pub(crate) fn state_from_text(text: &str) -> Result<CredentialState, StoreError> {
+    match text {
+        "active" => Ok(CredentialState::Active),
+        "invalid" => Ok(CredentialState::Invalid),
+        "disabled" => Ok(CredentialState::Disabled),
+        "revoked" => Ok(CredentialState::Revoked),
+        _ => Err(StoreError::corrupt("credentials", format!("{text} is no state"))),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRates {
+    model: String,
+    input: u64,
+    output: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cached_read: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cache_write_long: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reasoning: Option<u64>,
+}
+
+pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, StoreError> {
+    let price = |price: Option<Price>| price.map(|Price(micros)| micros);
+    let stored = pricing.iter().map(|(model, rates)| StoredRates {
+        model: model.clone(),
+        input: rates.input.0,
+        output: rates.output.0,
+        cached_read: price(rates.cached_read),
+        cache_write: price(rates.cache_write),
+        cache_write_long: price(rates.cache_write_long),
+        reasoning: price(rates.reasoning),
+    });
+    to_text("credentials", &stored.collect::<Vec<_>>())
+}
+
+pub(crate) fn pricing_from_text(text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
+    let stored: Vec<StoredRates> = from_text("credentials", text)?;
+    Ok(stored
+        .into_iter()
+        .map(|s| {
+            let rates = Rates {
+                input: Price(s.input),
+                output: Price(s.output),
+                cached_read: s.cached_read.map(Price),
+                cache_write: s.cache_write.map(Price),
+                cache_write_long: s.cache_write_long.map(Price),
+                reasoning: s.reasoning.map(Price),
+            };
+            (s.model, rates)
+        })
+        .collect())
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRoute {
+    scope: StoredScope,
+    profiles: Vec<String>,
+    providers: Vec<String>,
+    credential_ids: Vec<String>,
+    regions: Vec<String>,
+    node_labels: Vec<String>,
+    byok_fallback: String,
+    fallback_on: Vec<String>,
+    overflow_managed: bool,
+    head_wait_ms: Option<u64>,
+    first_byte_timeout_ms: Option<u64>,
+    idle_timeout_ms: Option<u64>,
+    deadline_ms: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredScope {
+    tag: Option<String>,
+    key_id: Option<String>,
+    project_id: Option<String>,
+    alias: Option<String>,
+    model: Option<String>,
+    modality: Option<String>,
+    provider: Option<String>,
+    environment: Option<String>,
+}
+
+pub(crate) fn route_to_text(spec: &RouteSpec) -> Result<String, StoreError> {
+    let scope = &spec.scope;
+    let stored = StoredRoute {
+        scope: StoredScope {
+            tag: scope.tag.clone(),
+            key_id: scope.key_id.map(|id| id.to_string()),
+            project_id: scope.project_id.map(|id| id.to_string()),
+            alias: scope.alias.clone(),
+            model: scope.model.clone(),
+            modality: scope.modality.clone(),
+            provider: scope.provider.clone(),
+            environment: scope.environment.clone(),
+        },
+        profiles: spec.profiles.iter().map(|p| p.as_str().to_owned()).collect(),
+        providers: spec.providers.clone(),
+        credential_ids: spec.credential_ids.iter().map(ToString::to_string).collect(),
+        regions: spec.regions.clone(),
+        node_labels: spec.node_labels.clone(),
+        byok_fallback: spec.byok_fallback.as_str().to_owned(),
+        fallback_on: spec.fallback_on.iter().map(|c| c.as_str().to_owned()).collect(),
+        overflow_managed: spec.overflow_managed,
+        head_wait_ms: spec.head_wait_ms,
+        first_byte_timeout_ms: spec.first_byte_timeout_ms,
+        idle_timeout_ms: spec.idle_timeout_ms,
+        deadline_ms: spec.deadline_ms,
+    };
+    to_text("routes", &stored)
+}
+
+pub(crate) fn route_from_text(text: &str) -> Result<RouteSpec, StoreError> {
+    let stored: StoredRoute = from_text("routes", text)?;
+    let scope = stored.scope;
+    let wrong = |what: &str| StoreError::corrupt("routes", format!("{what} can't be read"));
+    let fallback_class = |name: &String| {
+        let found = FallbackClass::ALL.into_iter().find(|class| class.as_str() == name);
+        found.ok_or_else(|| wrong("fallback_on"))
+    };
+    Ok(RouteSpec {
+        scope: RouteScope {
+            tag: scope.tag,
+            key_id: scope.key_id.map(|id| id.parse()).transpose().map_err(|_| wrong("key_id"))?,
+            project_id: scope.project_id.map(|id| id.parse()).transpose().map_err(|_| wrong("project_id"))?,
+            alias: scope.alias,
+            model: scope.model,
+            modality: scope.modality,
+            provider: scope.provider,
+            environment: scope.environment,
+        },
+        profiles: all(&stored.profiles, |p| p.parse::<Profile>().map_err(|_| wrong("profiles")))?,
+        providers: stored.providers,
+        credential_ids: all(&stored.credential_ids, |id| id.parse().map_err(|_| wrong("credential_ids")))?,
+        regions: stored.regions,
+        node_labels: stored.node_labels,
+        byok_fallback: match stored.byok_fallback.as_str() {
+            "managed" => ByokFallback::Managed,
+            "never" => ByokFallback::Never,
+            _ => return Err(wrong("byok_fallback")),
+        },
+        fallback_on: all(&stored.fallback_on, fallback_class)?,
+        overflow_managed: stored.overflow_managed,
+        head_wait_ms: stored.head_wait_ms,
+        first_byte_timeout_ms: stored.first_byte_timeout_ms,
+        idle_timeout_ms: stored.idle_timeout_ms,
+        deadline_ms: stored.deadline_ms,
+    })
+}
+
+fn all<T>(texts: &[String], read: impl Fn(&String) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    texts.iter().map(read).collect()
+}

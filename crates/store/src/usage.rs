@@ -1,0 +1,235 @@
+//! Sums over meter records: what `/v2/usage`, `/v2/analytics` and the billing snapshot ask.
+
+use domain::{KeyId, Mode, Nanos, ProjectId, WorkspaceId};
+
+/// A span of time by the exchanges' start; the end is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub start_unix_ms: u64,
+    pub end_unix_ms: u64,
+}
+
+/// What rows are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dimension {
+    Provider,
+    Model,
+    Modality,
+    Profile,
+    Mode,
+    Key,
+    Project,
+    Region,
+    Environment,
+    Status,
+    Outcome,
+    Operation,
+    Tag,
+}
+
+impl Dimension {
+    pub const ALL: [Self; 13] = [
+        Self::Provider,
+        Self::Model,
+        Self::Modality,
+        Self::Profile,
+        Self::Mode,
+        Self::Key,
+        Self::Project,
+        Self::Region,
+        Self::Environment,
+        Self::Status,
+        Self::Outcome,
+        Self::Operation,
+        Self::Tag,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Model => "model",
+            Self::Modality => "modality",
+            Self::Profile => "profile",
+            Self::Mode => "mode",
+            Self::Key => "key",
+            Self::Project => "project",
+            Self::Region => "region",
+            Self::Environment => "environment",
+            Self::Status => "status",
+            Self::Outcome => "outcome",
+            Self::Operation => "operation",
+            Self::Tag => "tag",
+        }
+    }
+
+    /// The dimension a query names, or `None`. `day` and `hour` are intervals.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interval {
+    Hour,
+    Day,
+}
+
+impl Interval {
+    #[must_use]
+    pub const fn ms(self) -> u64 {
+        match self {
+            Self::Hour => 3_600_000,
+            Self::Day => 86_400_000,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UsageFilter {
+    pub project: Option<ProjectId>,
+    pub key: Option<KeyId>,
+    pub model: Option<String>,
+    pub provider: Option<String>,
+    pub profile: Option<String>,
+    pub mode: Option<Mode>,
+    pub environment: Option<String>,
+    pub tag: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageQuery {
+    pub workspace: WorkspaceId,
+    pub window: Window,
+    /// At most `GROUPS_MAX`; more are ignored.
+    pub group_by: Vec<Dimension>,
+    pub interval: Option<Interval>,
+    pub filter: UsageFilter,
+}
+
+/// Dimensions of one usage query.
+pub const GROUPS_MAX: usize = 3;
+
+/// Counts and money. `requests` are terminal records of any outcome that reached an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UsageSums {
+    pub requests: u64,
+    /// The whole prompt: fresh, cached and written to a cache.
+    pub input_tokens: u64,
+    /// The whole completion, reasoning included.
+    pub output_tokens: u64,
+    pub cached_tokens: u64,
+    pub cache_write_tokens: u64,
+    pub reasoning_tokens: u64,
+    pub cost: Nanos,
+    pub provider_cost: Nanos,
+    /// Of `requests`: nobody told a price.
+    pub unpriced: u64,
+    /// Of `requests`: the counts are our estimate.
+    pub estimated: u64,
+    /// Of `requests`: completed, and no counts are known at all.
+    pub unmetered: u64,
+    /// Of `requests`: the outcome is not `completed`.
+    pub failed: u64,
+    /// Refused before any attempt; not among `requests`.
+    pub unattempted: u64,
+    /// Upstream tries of all `requests`.
+    pub attempts: u64,
+    /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was eligible
+    /// or a candidate is not known without the prompt's text, and is not guessed.
+    pub realized_reused_tokens: u64,
+}
+
+/// From a histogram with eight steps to the octave: a figure is at most an eighth too high, never too low.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Percentiles {
+    pub p50_us: u64,
+    pub p95_us: u64,
+    pub p99_us: u64,
+}
+
+/// One row of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The start of the interval, where one was asked for.
+    pub bucket_unix_ms: Option<u64>,
+    /// In the order that was asked for; `None` where the exchange has no such thing (no tag, no key).
+    pub groups: Vec<(Dimension, Option<String>)>,
+    pub sums: UsageSums,
+    /// First byte to last byte, of completed requests; `None` where there were none.
+    pub latency: Option<Percentiles>,
+    /// Until the first content byte, of completed streams.
+    pub first_byte: Option<Percentiles>,
+}
+
+/// One row of the billing snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BillingRow {
+    pub mode: Mode,
+    pub sums: UsageSums,
+}
+
+/// Rows of one usage answer.
+pub const ROWS_MAX: u64 = 10_000;
+
+/// The step of a histogram with eight steps to the octave; exact below sixteen.
+pub(crate) fn step_of(value: u64) -> u32 {
+    if value < 8 {
+        return u32::try_from(value).unwrap_or(0);
+    }
+    let octave = value.ilog2();
+    let within = (value >> (octave - 3)) & 7;
+    (octave - 2) * 8 + u32::try_from(within).unwrap_or(0)
+}
+
+/// The largest value of a step.
+pub(crate) fn step_end(step: u32) -> u64 {
+    if step < 8 {
+        return u64::from(step);
+    }
+    let (octave, within) = (step / 8 + 2, u64::from(step % 8));
+    let width = 1_u64 << (octave - 3).min(60);
+    (8 + within).saturating_mul(width).saturating_add(width - 1)
+}
+
+/// The percentiles of `(step, count)` in rising order of steps.
+pub(crate) fn percentiles(steps: &[(u32, u64)]) -> Option<Percentiles> {
+    let total: u64 = steps.iter().map(|(_, count)| count).sum();
+    if total == 0 {
+        return None;
+    }
+    let at = |percent: u64| {
+        let rank = (total * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        let found = steps.iter().find(|(_, count)| {
+            seen += count;
+            seen >= rank
+        });
+        found.map_or(0, |(step, _)| step_end(*step))
+    };
+    Some(Percentiles { p50_us: at(50), p95_us: at(95), p99_us: at(99) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_holds_what_is_put_into_it_and_is_at_most_an_eighth_wide() {
+        for value in (0..5_000).chain((0..60).map(|bit| 1_u64 << bit)).chain([u64::MAX / 2]) {
+            let end = step_end(step_of(value));
+            assert!(end >= value, "{value} is in a step that ends at {end}");
+            assert!(end - value <= value / 8, "{value} is told as {end}");
+        }
+        assert!((0..2_000_u64).map(step_of).is_sorted());
+    }
+
+    #[test]
+    fn percentiles_are_of_ranks() {
+        let steps: Vec<(u32, u64)> = (1..=100).map(|value| (value, 1)).collect();
+        let found = percentiles(&steps).unwrap();
+        assert_eq!((found.p50_us, found.p95_us, found.p99_us), (step_end(50), step_end(95), step_end(99)));
+        assert_eq!(percentiles(&[]), None);
+    }
+}

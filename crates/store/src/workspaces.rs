@@ -1,0 +1,33 @@
+//! Workspaces: the owners of everything else.
+
+use domain::WorkspaceId;
+use snapshot::WrappedKey;
+
+use crate::{Act, Listed, Page, StoreFuture, Written};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkspaceRow {
+    pub id: WorkspaceId,
+    pub name: String,
+    pub created_unix_ms: u64,
+    /// The version of the last change to this row: what `ETag` and `If-Match` carry. Ignored on writing.
+    pub version: u64,
+}
+
+pub trait Workspaces: Send + Sync {
+    fn get(&self, id: WorkspaceId) -> StoreFuture<'_, WorkspaceRow>;
+    fn list(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<WorkspaceRow, WorkspaceId>>;
+    /// Writes `name`; everything else of a workspace stays.
+    fn replace(
+        &self,
+        row: WorkspaceRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<WorkspaceRow>>;
+    /// Refused while it has projects, credentials or nodes. Its sealing keys go with it: what they sealed is gone.
+    fn delete(&self, id: WorkspaceId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
+    /// The sealing keys of one workspace, oldest first; of the operator under the nil id.
+    fn wrapped_keys(&self, id: WorkspaceId) -> StoreFuture<'_, Vec<WrappedKey>>;
+    /// A further sealing key, such as the next one of a rotation.
+    fn add_wrapped_key(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
+}

@@ -1,0 +1,81 @@
+//! Credentials.
+
+use snapshot::CredentialState;
+use store::{CredentialFilter, CredentialRow, StoreError, Verification};
+
+use crate::Fresh;
+use crate::samples::{act, credential, secret};
+
+pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let row = CredentialRow {
+        project: Some(fresh.founding.project.id),
+        environment: Some("staging".into()),
+        ..credential(workspace, 5)
+    };
+    let made = credentials.create(row.clone(), act()).await.unwrap();
+    let read = credentials.get(workspace, row.id).await.unwrap();
+    assert_eq!(read, CredentialRow { version: made.version, ..row });
+    assert_eq!(read.metadata.to_string(), r#"{"z":1,"a":2}"#, "members keep their order");
+    let filter = CredentialFilter { provider: Some("mistral".into()), ..CredentialFilter::default() };
+    assert!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
+    let filter = CredentialFilter { state: Some(CredentialState::Active), ..CredentialFilter::default() };
+    assert_eq!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows, [read]);
+}
+
+pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let moved = CredentialRow { base_url: Some("https://evil.example/v1".into()), ..made.clone() };
+    let told = credentials.replace(moved.clone(), None, None, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })), "{told:?}");
+    let gone = CredentialRow { base_url: None, ..made.clone() };
+    assert!(credentials.replace(gone, None, None, act()).await.is_err(), "to the provider's own address too");
+    let moved = credentials.replace(moved, Some(secret(2)), None, act()).await.unwrap().row;
+    assert_eq!(moved.base_url.as_deref(), Some("https://evil.example/v1"));
+    assert_eq!(moved.secret, secret(2));
+}
+
+pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let found = Verification { secret_version: 1, unix_ms: 7, accepted: Some(false), error: Some("401".into()) };
+    let invalid = credentials.verified(workspace, made.id, found, act()).await.unwrap().row;
+    assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
+    for version in [1, 3] {
+        let told = credentials.replace(invalid.clone(), Some(secret(version)), None, act()).await;
+        assert!(matches!(told, Err(StoreError::Conflict { what: "secret_version", .. })), "{version}");
+    }
+    let rotated = credentials.replace(invalid, Some(secret(2)), None, act()).await.unwrap().row;
+    assert_eq!((rotated.state, rotated.last_error.as_deref()), (CredentialState::Active, None));
+    let read = credentials.get(workspace, made.id).await.unwrap();
+    assert_eq!(read, rotated);
+    assert_eq!(read.secret.floor, secret(2).floor);
+    let late = Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
+    let kept = credentials.verified(workspace, made.id, late, act()).await.unwrap().row;
+    assert_eq!(kept.state, CredentialState::Active, "a result for the old secret says nothing of the new one");
+}
+
+pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let good = || Verification { secret_version: 1, unix_ms: 7, accepted: Some(true), error: None };
+    credentials.set_state(workspace, made.id, CredentialState::Disabled, None, act()).await.unwrap();
+    let row = credentials.verified(workspace, made.id, good(), act()).await.unwrap().row;
+    assert_eq!((row.state, row.last_verified_unix_ms), (CredentialState::Disabled, Some(7)));
+    credentials.set_state(workspace, made.id, CredentialState::Revoked, None, act()).await.unwrap();
+    let row = credentials.verified(workspace, made.id, good(), act()).await.unwrap().row;
+    assert_eq!(row.state, CredentialState::Revoked);
+    let told = credentials.set_state(workspace, made.id, CredentialState::Active, None, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "credential_revoked", .. })));
+    assert!(credentials.replace(row, Some(secret(2)), None, act()).await.is_err());
+}
+
+pub async fn deleting_removes_secret_and_floor(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
+    assert_eq!(store.source().load().await.unwrap().floors.len(), 1);
+    store.credentials().delete(workspace, made.id, Some(made.version), act()).await.unwrap();
+    assert!(store.source().load().await.unwrap().floors.is_empty());
+    assert!(store.credentials().get(workspace, made.id).await.is_err());
+}

@@ -1,0 +1,16 @@
+//! The cases, by noun.
+
+pub mod accounts;
+pub mod api_keys;
+pub mod audit;
+pub mod credentials;
+pub mod feed;
+pub mod meta;
+pub mod nodes;
+pub mod projects;
+pub mod records;
+pub mod routes;
+pub mod source;
+pub mod tenants;
+pub mod usage;
+pub mod workspaces;

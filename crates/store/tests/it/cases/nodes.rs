@@ -1,0 +1,46 @@
+//! Nodes.
+
+use snapshot::NodeState;
+use store::{NodeObservation, NodeRow, StoreError};
+
+use crate::Fresh;
+use crate::samples::{act, node, secret};
+
+fn seen(unix_ms: u64, models: &[&str]) -> NodeObservation {
+    let models = Some(models.iter().map(ToString::to_string).collect());
+    NodeObservation { unix_ms, reachable: true, models, error: None }
+}
+
+pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
+    let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
+    let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
+    assert_eq!(nodes.get(workspace, made.id).await.unwrap(), made);
+    let told = nodes.create(NodeRow { name: made.name.clone(), ..node(workspace, 6) }, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "name_taken", .. })));
+    let learned = nodes.observed(workspace, made.id, seen(5, &["qwen3"])).await.unwrap();
+    assert!(learned.version > made.version);
+    assert_eq!(learned.row.models(), ["qwen3"]);
+    let same = nodes.observed(workspace, made.id, seen(6, &["qwen3"])).await.unwrap();
+    assert_eq!((same.version, same.row.last_seen_unix_ms), (learned.version, Some(6)), "nothing new but the time");
+    let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
+    let away = nodes.observed(workspace, made.id, away).await.unwrap().row;
+    assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));
+    assert_eq!(away.models(), ["qwen3"], "what it serves is not forgotten");
+    let drained = NodeRow { draining: true, declared_models: Some(vec!["mine".into()]), ..away };
+    let drained = nodes.replace(drained, None, None, act()).await.unwrap().row;
+    assert_eq!((drained.state(), drained.models()), (NodeState::Draining, ["mine".to_owned()].as_slice()));
+    assert_eq!(nodes.list_all(Default::default()).await.unwrap().rows, [drained]);
+}
+
+pub async fn a_removed_secret_does_not_come_back_under_its_version(fresh: &Fresh) {
+    let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
+    let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
+    let moved = NodeRow { base_url: "http://127.0.0.2/v1".into(), ..made };
+    let told = nodes.replace(moved.clone(), None, None, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "base_url_needs_secret", .. })));
+    let bare = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
+    assert_eq!((&bare.secret, bare.secret_version_last), (&None, 1));
+    assert!(nodes.replace(bare.clone(), Some(Some(secret(1))), None, act()).await.is_err());
+    let sealed = nodes.replace(bare, Some(Some(secret(2))), None, act()).await.unwrap().row;
+    assert_eq!(nodes.get(workspace, sealed.id).await.unwrap().secret, Some(secret(2)));
+}

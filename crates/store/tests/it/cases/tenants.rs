@@ -1,0 +1,54 @@
+//! Tenants never meet.
+
+use domain::RouteScope;
+use store::{StoreError, Verification};
+
+use crate::Fresh;
+use crate::samples::*;
+
+pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
+    let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
+    let other = founding(2);
+    store.founder().found(other.clone(), act()).await.unwrap();
+    let credential = store.credentials().create(credential(mine, 5), act()).await.unwrap().row;
+    let node = store.nodes().create(node(mine, 6), act()).await.unwrap().row;
+    let route = store.routes().create(route(mine, 7, RouteScope::default()), act()).await.unwrap().row;
+    let key = &fresh.founding.keys[0];
+    let theirs = other.workspace.id;
+    let verification = Verification { secret_version: 1, unix_ms: 1, accepted: Some(false), error: None };
+    let told = [
+        store.projects().get(theirs, fresh.founding.project.id).await.err(),
+        store.projects().delete(theirs, fresh.founding.project.id, None, act()).await.err(),
+        store.api_keys().get(theirs, key.id).await.err(),
+        store.api_keys().revoke(theirs, key.id, None, act()).await.err(),
+        store.credentials().get(theirs, credential.id).await.err(),
+        store.credentials().delete(theirs, credential.id, None, act()).await.err(),
+        store.credentials().verified(theirs, credential.id, verification, act()).await.err(),
+        store.credentials().replace(store::CredentialRow { workspace: theirs, ..credential.clone() }, None, None, act()).await.err(),
+        store.nodes().get(theirs, node.id).await.err(),
+        store.nodes().delete(theirs, node.id, None, act()).await.err(),
+        store.routes().get(theirs, route.id).await.err(),
+        store.routes().delete(theirs, route.id, None, act()).await.err(),
+    ];
+    for (place, error) in told.iter().enumerate() {
+        assert!(matches!(error, Some(StoreError::NotFound { .. })), "{place}: {error:?}");
+    }
+    assert_eq!(store.credentials().get(mine, credential.id).await.unwrap(), credential);
+    assert!(store.credentials().list(theirs, Default::default(), Default::default()).await.unwrap().rows.is_empty());
+    assert!(store.nodes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
+    assert!(store.routes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
+    assert_eq!(store.api_keys().list(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
+}
+
+pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
+    let other = founding(2);
+    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    let foreign = Some(fresh.founding.project.id);
+    let key = api_key(other.workspace.id, fresh.founding.project.id, 77);
+    let row = store::CredentialRow { project: foreign, ..credential(other.workspace.id, 5) };
+    let scope = RouteScope { project_id: foreign, ..RouteScope::default() };
+    assert!(matches!(fresh.store.api_keys().create(key, act()).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(fresh.store.credentials().create(row, act()).await, Err(StoreError::NotFound { .. })));
+    let told = fresh.store.routes().create(route(other.workspace.id, 9, scope), act()).await;
+    assert!(matches!(told, Err(StoreError::NotFound { .. })));
+}

@@ -1,0 +1,122 @@
+//! Usage and billing.
+
+use domain::{CredentialId, Mode, Nanos, NodeId, Outcome, Priced, Principal, UsageSource, MeterRecord};
+use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, Window};
+
+use super::records::put;
+use crate::Fresh;
+use crate::samples::{NOW, bytes, founding, record};
+
+const EVER: Window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
+
+fn query(fresh: &Fresh, group_by: &[Dimension]) -> UsageQuery {
+    UsageQuery {
+        workspace: fresh.founding.workspace.id,
+        window: EVER,
+        group_by: group_by.to_vec(),
+        interval: None,
+        filter: UsageFilter::default(),
+    }
+}
+
+/// Four managed, two byok (one of them failed, one unpriced), one byoc (estimated), one refused before any attempt.
+fn mixed(fresh: &Fresh) -> Vec<MeterRecord> {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let mut records: Vec<_> = (0..8).map(|number| record(workspace, project, number)).collect();
+    for byok in &mut records[4..6] {
+        byok.principal = Some(Principal::Credential(CredentialId::new(NOW, bytes(1))));
+        byok.charge.cost = Nanos(0);
+        byok.tag = Some("batch".into());
+    }
+    records[4].outcome = Outcome::Failed;
+    records[5].charge.priced = Priced::Unpriced;
+    records[6].principal = Some(Principal::Node(NodeId::new(NOW, bytes(1))));
+    records[6].provider = "byoc".into();
+    records[6].usage.source = UsageSource::Estimate;
+    records[6].charge = Default::default();
+    records[7].principal = None;
+    records[7].provider = String::new();
+    records[7].attempts.clear();
+    records[7].usage = Default::default();
+    records[7].charge = Default::default();
+    records[7].outcome = Outcome::Failed;
+    records[7].key = None;
+    records
+}
+
+fn named(rows: &[UsageRow]) -> Vec<(Option<&str>, u64)> {
+    rows.iter().map(|row| (row.groups[0].1.as_deref(), row.sums.requests)).collect()
+}
+
+pub async fn sums_follow_every_dimension(fresh: &Fresh) {
+    put(fresh, mixed(fresh)).await;
+    put(fresh, vec![record(founding(2).workspace.id, fresh.founding.project.id, 77)]).await;
+    let usage = async |query| fresh.store.records().usage(query).await.unwrap();
+    let all = usage(query(fresh, &[])).await;
+    assert_eq!(all.len(), 1);
+    let sums = all[0].sums;
+    assert_eq!((sums.requests, sums.unattempted, sums.failed, sums.attempts), (7, 1, 1, 7));
+    assert_eq!((sums.input_tokens, sums.output_tokens, sums.cached_tokens), (840, 245, 140));
+    assert_eq!((sums.cost, sums.provider_cost), (Nanos(6_000), Nanos(6_000)));
+    assert_eq!((sums.unpriced, sums.estimated, sums.unmetered), (1, 1, 0));
+    assert_eq!(sums.realized_reused_tokens, 120, "an estimate is no evidence");
+    let by = async |dimension| usage(query(fresh, &[dimension])).await;
+    assert_eq!(named(&by(Dimension::Mode).await), [(None, 0), (Some("byoc"), 1), (Some("byok"), 2), (Some("mi"), 4)]);
+    assert_eq!(named(&by(Dimension::Profile).await)[1..], [(Some("byoc"), 1), (Some("byok"), 2), (Some("managed_provider"), 4)]);
+    assert_eq!(named(&by(Dimension::Provider).await), [(None, 0), (Some("byoc"), 1), (Some("openai"), 6)]);
+    assert_eq!(named(&by(Dimension::Tag).await), [(None, 5), (Some("batch"), 2)]);
+    assert_eq!(named(&by(Dimension::Project).await), [(Some(fresh.founding.project.id.to_string().as_str()), 7)]);
+    let key = mixed(fresh)[0].key.unwrap().to_string();
+    assert_eq!(named(&by(Dimension::Key).await), [(None, 0), (Some(key.as_str()), 7)]);
+    for dimension in Dimension::ALL {
+        let rows = by(dimension).await;
+        assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), 7, "{dimension:?}");
+        assert_eq!(Dimension::from_name(dimension.as_str()), Some(dimension));
+    }
+    let two = usage(query(fresh, &[Dimension::Mode, Dimension::Outcome])).await;
+    assert_eq!(two.iter().filter(|row| row.groups[0].1.as_deref() == Some("byok")).count(), 2);
+    let filter = UsageFilter { tag: Some("batch".into()), ..UsageFilter::default() };
+    assert_eq!(usage(UsageQuery { filter, ..query(fresh, &[]) }).await[0].sums.requests, 2);
+}
+
+pub async fn intervals_cut_the_window(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let hour = Interval::Hour.ms();
+    let start = NOW / hour * hour;
+    let records = (0..6).map(|number| {
+        MeterRecord { started_unix_ms: start + number * hour / 2, ..record(workspace, project, number) }
+    });
+    put(fresh, records.collect()).await;
+    let window = Window { start_unix_ms: start, end_unix_ms: start + 5 * hour / 2 };
+    let cut = UsageQuery { window, interval: Some(Interval::Hour), ..query(fresh, &[]) };
+    let rows = fresh.store.records().usage(cut).await.unwrap();
+    let buckets: Vec<_> = rows.iter().map(|row| (row.bucket_unix_ms.unwrap() - start, row.sums.requests)).collect();
+    assert_eq!(buckets, [(0, 2), (hour, 2), (2 * hour, 1)], "the end is exclusive");
+}
+
+pub async fn billing_has_three_rows_whatever_was_used(fresh: &Fresh) {
+    let workspace = fresh.founding.workspace.id;
+    let empty = fresh.store.records().billing(workspace, EVER).await.unwrap();
+    assert_eq!(empty.map(|row| (row.mode, row.sums.requests)), [(Mode::Mi, 0), (Mode::Byok, 0), (Mode::Byoc, 0)]);
+    put(fresh, mixed(fresh)).await;
+    let rows = fresh.store.records().billing(workspace, EVER).await.unwrap();
+    assert_eq!(rows.map(|row| row.sums.requests), [4, 2, 1]);
+    assert_eq!(rows.map(|row| row.sums.cost), [Nanos(6_000), Nanos(0), Nanos(0)]);
+    assert_eq!(rows.map(|row| row.sums.provider_cost), [Nanos(4_000), Nanos(2_000), Nanos(0)]);
+}
+
+pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let mut records: Vec<_> = (1..=100).map(|number| record(workspace, project, number)).collect();
+    for (number, settled) in (1_u64..).zip(&mut records) {
+        settled.timeline.settled_us = number * 1_000;
+        settled.stream = number % 2 == 0;
+    }
+    records[99].outcome = Outcome::ClientCancelled;
+    put(fresh, records).await;
+    let rows = fresh.store.records().usage(query(fresh, &[Dimension::Model])).await.unwrap();
+    let latency = rows[0].latency.unwrap();
+    assert!((50_000..=57_000).contains(&latency.p50_us) && (98_000..=112_000).contains(&latency.p99_us), "{latency:?}");
+    let first_byte = rows[0].first_byte.unwrap();
+    assert!((900..=1_012).contains(&first_byte.p95_us), "{first_byte:?}");
+}

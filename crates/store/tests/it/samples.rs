@@ -1,0 +1,234 @@
+//! Rows to start from.
+
+use domain::*;
+use snapshot::{CredentialState, Scopes, WrappedKey};
+use store::*;
+use world::World;
+
+pub const NOW: u64 = 1_760_000_000_000;
+
+pub fn bytes(number: u64) -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[2..].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+pub fn act() -> Act {
+    Act::system(&World::system())
+}
+
+pub fn workspace_id(number: u64) -> WorkspaceId {
+    WorkspaceId::new(NOW, bytes(number))
+}
+
+pub fn sealed(version: u32, text: &str) -> Sealed {
+    Sealed { version, key_id: "wk_1".into(), bytes: text.as_bytes().to_vec() }
+}
+
+pub fn secret(version: u32) -> SealedSecret {
+    SealedSecret {
+        sealed: sealed(version, &format!("sealed {version}")),
+        floor: sealed(version, &format!("floor {version}")),
+        fingerprint: format!("{version:016x}"),
+    }
+}
+
+pub fn project(workspace: WorkspaceId, number: u64) -> ProjectRow {
+    ProjectRow {
+        id: ProjectId::new(NOW, bytes(number)),
+        workspace,
+        name: format!("project {number}"),
+        environment: "production".into(),
+        metadata: serde_json::json!({"team": number}),
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKeyRow {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&number.to_le_bytes());
+    digest[16..24].copy_from_slice(&number.to_be_bytes());
+    ApiKeyRow {
+        id: KeyId::new(NOW, bytes(number)),
+        workspace,
+        project,
+        name: format!("key {number}"),
+        digest,
+        last4: "abcd".into(),
+        environment: "production".into(),
+        scopes: Scopes { inference: true, ..Scopes::default() },
+        expires_unix_ms: None,
+        ip_allowlist: Vec::new(),
+        revoked_unix_ms: None,
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+pub fn founding(number: u64) -> Founding {
+    let workspace = workspace_id(number);
+    let project = project(workspace, number);
+    let keys = vec![api_key(workspace, project.id, number * 1_000), api_key(workspace, project.id, number * 1_000 + 1)];
+    Founding {
+        workspace: WorkspaceRow { id: workspace, name: format!("workspace {number}"), created_unix_ms: NOW, version: 0 },
+        wrapped_key: WrappedKey { workspace, key_id: format!("wk_{number}"), wrapped: vec![1, 2, 3] },
+        project,
+        keys,
+    }
+}
+
+pub fn foundation() -> Foundation {
+    let operator = WorkspaceId::from_uuid(Default::default());
+    Foundation {
+        meta: vec![("vault.seal_check".into(), vec![9])],
+        operator_key: WrappedKey { workspace: operator, key_id: "wk_operator".into(), wrapped: vec![4] },
+        founding: founding(1),
+        act: act(),
+    }
+}
+
+pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
+    CredentialRow {
+        id: CredentialId::new(NOW, bytes(number)),
+        workspace,
+        provider: "openai".into(),
+        display_name: format!("credential {number}"),
+        auth: "api_key".into(),
+        secret: secret(1),
+        base_url: Some("https://one.example/v1".into()),
+        region: Some("eu-west-1".into()),
+        config: serde_json::json!({"deployments": {"gpt-4o": "mine"}}),
+        pricing: vec![(
+            "openai/gpt-4o".into(),
+            Rates { input: Price(1), output: Price(2), cached_read: Some(Price(3)), ..Rates::default() },
+        )],
+        limits: serde_json::json!({"rpm": 10}),
+        retention: serde_json::Value::Null,
+        commitment: serde_json::json!({"amount_micros": 5}),
+        metadata: serde_json::json!({"z": 1, "a": 2}),
+        project: None,
+        environment: None,
+        state: CredentialState::Active,
+        expires_unix_ms: Some(NOW + 1),
+        last_verified_unix_ms: None,
+        last_error: None,
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+pub fn account(number: u64) -> AccountRow {
+    AccountRow {
+        id: AccountId::new(NOW, bytes(number)),
+        provider: "openai".into(),
+        display_name: "pool".into(),
+        auth: "api_key".into(),
+        secret: secret(1),
+        base_url: None,
+        region: None,
+        config: serde_json::Value::Null,
+        limits: serde_json::Value::Null,
+        metadata: serde_json::json!({}),
+        models: Some(vec!["openai/gpt-4o".into()]),
+        weight: 3,
+        markup_bps: 250,
+        allow_unpriced: true,
+        disabled: false,
+        last_verified_unix_ms: None,
+        last_error: None,
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+pub fn node(workspace: WorkspaceId, number: u64) -> NodeRow {
+    NodeRow {
+        id: NodeId::new(NOW, bytes(number)),
+        workspace,
+        name: format!("node {number}"),
+        base_url: "http://127.0.0.1:8080/v1".into(),
+        secret: Some(secret(1)),
+        secret_version_last: 0,
+        declared_models: None,
+        learned_models: Vec::new(),
+        labels: vec!["gpu".into()],
+        draining: false,
+        reachable: true,
+        metadata: serde_json::json!({}),
+        last_seen_unix_ms: None,
+        last_error: None,
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+pub fn route(workspace: WorkspaceId, number: u64, scope: RouteScope) -> RouteRow {
+    RouteRow {
+        id: RouteId::new(NOW, bytes(number)),
+        workspace,
+        spec: RouteSpec { scope, ..RouteSpec::default() },
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+/// A completed managed exchange of one attempt.
+pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterRecord {
+    let principal = Principal::Account(AccountId::new(NOW, bytes(1)));
+    let usage =
+        Usage { input: 100, cached_read: 20, output: 30, reasoning: 5, source: UsageSource::Provider, ..Usage::default() };
+    let charge = Charge { cost: Nanos(1_500), provider_cost: Nanos(1_000), priced: Priced::Priced };
+    let attempt = AttemptRecord {
+        number: 1,
+        principal,
+        provider: "openai".into(),
+        upstream_model: "gpt-4o".into(),
+        region: Some("eu".into()),
+        started_us: 10,
+        duration_us: 1_000,
+        status: Some(200),
+        fault: None,
+        upstream_request_id: Some("req_1".into()),
+        usage,
+        rates: Some(Rates::default()),
+        markup_bps: 0,
+        charge,
+    };
+    MeterRecord {
+        trace: TraceId::new(NOW + number, bytes(number)),
+        workspace,
+        project,
+        key: Some(KeyId::new(NOW, bytes(1_000))),
+        environment: "production".into(),
+        started_unix_ms: NOW + number,
+        finished_unix_ms: NOW + number + 2,
+        operation: Operation::Chat,
+        dialect: Dialect::Chat,
+        stream: false,
+        requested_model: "gpt-4o".into(),
+        resolved_model: "openai/gpt-4o".into(),
+        outcome: Outcome::Completed,
+        status: 200,
+        fault: None,
+        fault_code: None,
+        principal: Some(principal),
+        provider: "openai".into(),
+        fallback_used: false,
+        tag: None,
+        usage,
+        charge,
+        attempts: vec![attempt],
+        plan: PlanRecordOf::sample(),
+        timeline: Timeline { settled_us: 2_000, first_byte_us: 900, ..Timeline::default() },
+        bytes_out: 512,
+    }
+}
+
+struct PlanRecordOf;
+
+impl PlanRecordOf {
+    fn sample() -> domain::record::PlanRecord {
+        domain::record::PlanRecord { resolution: "catalogue".into(), snapshot_version: 3, ..Default::default() }
+    }
+}

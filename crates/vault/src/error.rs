@@ -1,0 +1,52 @@
+//! Why the vault refuses, told without a byte of what it guards.
+
+use domain::ports::KeyWrapError;
+
+/// Why a sealed secret was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The workspace's key is not in the ring.
+    #[error("the key that sealed this secret is not known to this process")]
+    KeyUnknown,
+    /// The bytes are not what was sealed for this workspace, object, version and key.
+    #[error("the sealed secret does not open: it was changed, or it belongs to something else")]
+    Refused,
+    /// An older secret than the floor record allows.
+    #[error("the sealed secret is older than the one in force: an old row was put back")]
+    RolledBack,
+    /// Without its floor record a secret's age can't be told.
+    #[error("the record of the lowest acceptable version is missing")]
+    FloorMissing,
+}
+
+impl OpenError {
+    /// The word that audit entries and metrics carry.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyUnknown => "key_unknown",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled_back",
+            Self::FloorMissing => "floor_missing",
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    #[error(
+        "this master key ({given}) did not seal this data; it was sealed under {wanted}. Give the right key in \
+         master.key, TIDEGATE_MASTER_KEY or TIDEGATE_MASTER_KEY_COMMAND"
+    )]
+    WrongMasterKey { given: String, wanted: String },
+    #[error("the vault's record {0} is missing from the store; restore a backup")]
+    RecordMissing(&'static str),
+    #[error("the vault's pepper does not open, though the master key is right; restore a backup")]
+    PepperBroken,
+    #[error("the workspace has no sealing key in this process")]
+    NoWorkspaceKey,
+    #[error("the cryptographic library refused an operation")]
+    Crypto,
+    #[error("the key service did not answer")]
+    KeyService(#[from] KeyWrapError),
+}

@@ -1,0 +1,63 @@
+//! The keyed hash by which our API keys are found, and the minting of new ones.
+
+use aws_lc_rs::hmac;
+use domain::ports::KeyHash;
+use domain::{Secret, api_key};
+use world::Random;
+use zeroize::Zeroizing;
+
+use crate::error::VaultError;
+use crate::wrap::derive;
+
+/// HMAC-SHA-256 under a key derived from the pepper. A fast hash is enough, since a key has 190 random bits.
+pub struct KeyHasher(hmac::Key);
+
+impl KeyHasher {
+    pub(crate) fn new(pepper: &Secret) -> Result<Self, VaultError> {
+        let key = derive(pepper.expose(), b"tidegate/api-key-hash/1")?;
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &*key)))
+    }
+
+    /// A hasher of its own for tests of rooms that have no vault.
+    ///
+    /// # Errors
+    /// Where the library refuses.
+    pub fn from_pepper(pepper: &Secret) -> Result<Self, VaultError> {
+        Self::new(pepper)
+    }
+}
+
+impl KeyHash for KeyHasher {
+    fn digest(&self, presented: &str) -> [u8; 32] {
+        let tag = hmac::sign(&self.0, presented.as_bytes());
+        let mut digest = [0_u8; 32];
+        for (to, from) in digest.iter_mut().zip(tag.as_ref()) {
+            *to = *from;
+        }
+        digest
+    }
+}
+
+impl std::fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyHasher(hidden)")
+    }
+}
+
+/// A fresh key: its text is shown once, the rest is kept.
+#[derive(Debug)]
+pub struct MintedKey {
+    pub text: Secret,
+    pub digest: [u8; 32],
+    pub last4: String,
+}
+
+/// `live` keys are those of a production environment.
+#[must_use]
+pub fn mint_api_key(random: &dyn Random, hasher: &dyn KeyHash, live: bool) -> MintedKey {
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    random.fill(&mut *bytes);
+    let text = Zeroizing::new(api_key::encode(live, &bytes));
+    let last4 = text.get(text.len().saturating_sub(4)..).unwrap_or_default().to_owned();
+    MintedKey { digest: hasher.digest(&text), last4, text: Secret::new(text.as_bytes().to_vec()) }
+}

@@ -1,0 +1,161 @@
+//! The master key: 32 bytes from a file that only its owner reads, from the environment, or from a command.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::Secret;
+use world::Random;
+use zeroize::{Zeroize, Zeroizing};
+
+const KEY_LEN: usize = 32;
+
+/// The key over all keys. It is wiped on drop and never printed.
+pub struct MasterKey(Zeroizing<[u8; KEY_LEN]>);
+
+#[derive(Debug, thiserror::Error)]
+pub enum MasterKeyError {
+    #[error(
+        "the master key file {path} can be read by others (mode {mode:03o}); run `chmod 600 {path}`, and think about \
+         who may have read it"
+    )]
+    Readable { path: PathBuf, mode: u32 },
+    #[error("the master key file {path} could not be used")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the master key from {origin} is not 32 bytes in base64; `openssl rand -base64 32` makes one")]
+    Malformed { origin: &'static str },
+    #[error("the command of TIDEGATE_MASTER_KEY_COMMAND could not be run")]
+    Command(#[source] io::Error),
+    #[error("the command of TIDEGATE_MASTER_KEY_COMMAND failed ({0}); it must print the key in base64 and exit with 0")]
+    CommandFailed(std::process::ExitStatus),
+}
+
+impl MasterKey {
+    #[must_use]
+    pub fn generate(random: &dyn Random) -> Self {
+        let mut bytes = Zeroizing::new([0_u8; KEY_LEN]);
+        random.fill(&mut *bytes);
+        Self(bytes)
+    }
+
+    /// Makes a fresh key and writes it to a new file (0600) before anything is sealed under it.
+    ///
+    /// # Errors
+    /// Where the file exists, or the disk refuses.
+    pub fn create_file(path: &Path, random: &dyn Random) -> Result<Self, MasterKeyError> {
+        let key = Self::generate(random);
+        let mut text = Zeroizing::new(STANDARD.encode(*key.0));
+        text.push('\n');
+        write_private(path, text.as_bytes())
+            .map_err(|source| MasterKeyError::File { path: path.into(), source })?;
+        Ok(key)
+    }
+
+    /// Reads a file of 32 raw bytes or their base64. A file that others can read is refused.
+    ///
+    /// # Errors
+    /// As said, and as the disk says.
+    pub fn from_file(path: &Path) -> Result<Self, MasterKeyError> {
+        let failed = |source| MasterKeyError::File { path: path.into(), source };
+        let mode = mode_of(&fs::metadata(path).map_err(failed)?);
+        if mode & 0o077 != 0 {
+            return Err(MasterKeyError::Readable { path: path.into(), mode });
+        }
+        let bytes = Zeroizing::new(fs::read(path).map_err(failed)?);
+        Self::decode(&bytes, "the master key file")
+    }
+
+    /// The value of `TIDEGATE_MASTER_KEY`.
+    ///
+    /// # Errors
+    /// Where it isn't 32 bytes in base64.
+    pub fn from_base64(text: &Secret) -> Result<Self, MasterKeyError> {
+        Self::decode_text(text.expose(), "TIDEGATE_MASTER_KEY")
+    }
+
+    /// Runs the value of `TIDEGATE_MASTER_KEY_COMMAND` in a shell and takes what it prints.
+    ///
+    /// # Errors
+    /// Where it can't be run, fails, or prints something else.
+    pub fn from_command(command: &str) -> Result<Self, MasterKeyError> {
+        let output = Command::new("/bin/sh")
+            .args(["-c", command])
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(MasterKeyError::Command)?;
+        let printed = Zeroizing::new(output.stdout);
+        if !output.status.success() {
+            return Err(MasterKeyError::CommandFailed(output.status));
+        }
+        Self::decode(&printed, "TIDEGATE_MASTER_KEY_COMMAND")
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; KEY_LEN] {
+        &self.0
+    }
+
+    fn decode(bytes: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
+        match <[u8; KEY_LEN]>::try_from(bytes) {
+            Ok(mut raw) => {
+                let key = Self(Zeroizing::new(raw));
+                raw.zeroize();
+                Ok(key)
+            }
+            Err(_) => Self::decode_text(bytes, origin),
+        }
+    }
+
+    fn decode_text(text: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
+        let malformed = MasterKeyError::Malformed { origin };
+        // One byte of slack, so that a longer key is refused and not cut.
+        let mut bytes = Zeroizing::new([0_u8; KEY_LEN + 4]);
+        let Ok(length) = STANDARD.decode_slice(text.trim_ascii(), &mut *bytes) else { return Err(malformed) };
+        match bytes.get(..length).and_then(|b| <[u8; KEY_LEN]>::try_from(b).ok()) {
+            Some(mut raw) => {
+                let key = Self(Zeroizing::new(raw));
+                raw.zeroize();
+                Ok(key)
+            }
+            None => Err(malformed),
+        }
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(hidden)")
+    }
+}
+
+#[cfg(unix)]
+fn mode_of(metadata: &fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    metadata.permissions().mode() & 0o777
+}
+
+#[cfg(not(unix))]
+fn mode_of(_metadata: &fs::Metadata) -> u32 {
+    0o600
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,224 @@
+//! The reading face of the vault, for the attempt that uses a secret: synchronous, from memory, and audited.
+
+use std::sync::Arc;
+
+use domain::limits::DEADLINE;
+use domain::ports::{AuditEntry, AuditSink, KeyWrap};
+use domain::{CredentialId, Sealed, Secret, WorkspaceId};
+use world::{Clock, World};
+
+use crate::associated::{Binding, Purpose, workspace_key_context};
+use crate::error::OpenError;
+use crate::ring::{Ring, Shards};
+use crate::seal;
+
+/// What the store tells the opener before a version of the configuration is published.
+#[derive(Debug, Clone, Default)]
+pub struct Lesson {
+    /// Workspace, key id and wrapped key, oldest first.
+    pub keys: Vec<(WorkspaceId, String, Vec<u8>)>,
+    /// Workspace, object and its sealed floor record.
+    pub floors: Vec<(WorkspaceId, String, Sealed)>,
+    /// Workspace, object and the version of the secret that the configuration now holds: one below its floor is an
+    /// old row put back.
+    pub current: Vec<(WorkspaceId, String, u32)>,
+}
+
+/// What could not be learned. It is audited already; the rest of the lesson holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unlearned {
+    /// Keys that did not unwrap: the key service is away, or the rows were changed. Ask again later.
+    pub keys: Vec<(WorkspaceId, String)>,
+    /// Objects whose floor record does not open, or whose secret is older than it allows. They stay shut.
+    pub objects: Vec<String>,
+}
+
+/// What is known of one object's versions.
+#[derive(Debug, Clone, Copy)]
+struct Floor {
+    lowest: u32,
+    /// Requests that were planned before a rotation still hold the secret before it; they may open it until then.
+    previous_until_us: u64,
+    /// The floor record itself can't be trusted: nothing opens.
+    broken: bool,
+}
+
+enum FloorNews {
+    Learned(u32),
+    Broken,
+    PutBack,
+}
+
+pub struct Opener {
+    wrap: Arc<dyn KeyWrap>,
+    ring: Arc<Ring>,
+    floors: Shards<(WorkspaceId, String), Floor>,
+    clock: Arc<dyn Clock>,
+    audit: Arc<dyn AuditSink>,
+}
+
+impl Opener {
+    pub(crate) fn new(wrap: Arc<dyn KeyWrap>, ring: Arc<Ring>, world: &World, audit: Arc<dyn AuditSink>) -> Self {
+        Self { wrap, ring, floors: Shards::default(), clock: Arc::clone(&world.clock), audit }
+    }
+
+    /// Opens a secret for the attempt that uses it. The secret is wiped when it is dropped.
+    ///
+    /// # Errors
+    /// Where it was changed, moved, put back, or its key is unknown; each refusal is audited.
+    pub fn open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
+        match self.try_open(workspace, object, sealed) {
+            Ok(secret) => {
+                if let Ok(credential) = object.parse::<CredentialId>() {
+                    self.audit.credential_opened(credential);
+                }
+                Ok(secret)
+            }
+            Err(error) => {
+                let detail = format!("{} (version {}, key {})", error.as_str(), sealed.version, sealed.key_id);
+                self.tell(workspace, "credential.open_refused", object, detail);
+                Err(error)
+            }
+        }
+    }
+
+    /// Learns keys, floors and what is in force. Keys that are known already cost nothing.
+    pub async fn learn(&self, lesson: Lesson) -> Unlearned {
+        let mut unlearned = Unlearned { keys: self.learn_keys(lesson.keys).await, objects: Vec::new() };
+        let floors = lesson.floors.into_iter().map(|(workspace, object, sealed)| {
+            let news = self.read_floor(workspace, &object, &sealed).map_or(FloorNews::Broken, FloorNews::Learned);
+            (workspace, object, news)
+        });
+        self.learn_floors(floors.collect(), &mut unlearned);
+        let put_back = lesson.current.into_iter().filter(|(workspace, object, version)| {
+            self.floor(*workspace, object).is_some_and(|floor| *version < floor.lowest)
+        });
+        let put_back = put_back.map(|(workspace, object, _)| (workspace, object, FloorNews::PutBack));
+        self.learn_floors(put_back.collect(), &mut unlearned);
+        unlearned
+    }
+
+    fn try_open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
+        let key = self.ring.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
+        let floor = self.floor(workspace, object).ok_or(OpenError::FloorMissing)?;
+        if floor.broken {
+            return Err(OpenError::Refused);
+        }
+        let previous = sealed.version.checked_add(1) == Some(floor.lowest)
+            && self.clock.monotonic_us() < floor.previous_until_us;
+        if sealed.version < floor.lowest && !previous {
+            return Err(OpenError::RolledBack);
+        }
+        let binding = Binding {
+            purpose: Purpose::Secret,
+            workspace,
+            object,
+            version: sealed.version,
+            key_id: &sealed.key_id,
+        };
+        seal::open(&key, &binding.bytes(), &sealed.bytes).map_err(|_| OpenError::Refused)
+    }
+
+    fn floor(&self, workspace: WorkspaceId, object: &str) -> Option<Floor> {
+        self.floors.read(&(workspace, object.to_owned()), |floor| *floor)
+    }
+
+    async fn learn_keys(&self, keys: Vec<(WorkspaceId, String, Vec<u8>)>) -> Vec<(WorkspaceId, String)> {
+        let (mut ready, mut failed) = (Vec::new(), Vec::new());
+        for (workspace, key_id, wrapped) in keys {
+            if self.ring.key(workspace, &key_id).is_some() {
+                continue;
+            }
+            let opened = self.wrap.unwrap(&wrapped, &workspace_key_context(workspace, &key_id)).await;
+            match opened.map_err(|error| error.0).and_then(|key| {
+                seal::key(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned())
+            }) {
+                Ok(key) => ready.push((workspace, (key_id, key))),
+                Err(why) => {
+                    self.tell(workspace, "workspace_key.unwrap_failed", &key_id, why);
+                    failed.push((workspace, key_id));
+                }
+            }
+        }
+        if !ready.is_empty() {
+            self.ring.add(ready);
+        }
+        failed
+    }
+
+    /// The floor that a record states, if the record is what the sealer wrote for this object.
+    fn read_floor(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Option<u32> {
+        let key = self.ring.key(workspace, &sealed.key_id)?;
+        let binding = Binding {
+            purpose: Purpose::Floor,
+            workspace,
+            object,
+            version: sealed.version,
+            key_id: &sealed.key_id,
+        };
+        let opened = seal::open(&key, &binding.bytes(), &sealed.bytes).ok()?;
+        <[u8; 4]>::try_from(opened.expose()).ok().map(u32::from_be_bytes)
+    }
+
+    /// A floor only rises in the memory of a process: a floor record that is put back together with its secret is
+    /// noticed as long as the process lives.
+    fn learn_floors(&self, news: Vec<(WorkspaceId, String, FloorNews)>, unlearned: &mut Unlearned) {
+        if news.is_empty() {
+            return;
+        }
+        for (workspace, object, what) in &news {
+            let trouble = match what {
+                FloorNews::Broken => "the floor record does not open",
+                FloorNews::PutBack => "the secret is older than its floor allows",
+                FloorNews::Learned(lowest) if self.is_lower(*workspace, object, *lowest) => {
+                    "the floor record is older than the one that was read before"
+                }
+                FloorNews::Learned(_) => continue,
+            };
+            self.tell(*workspace, "credential.rollback_noticed", object, trouble.to_owned());
+            unlearned.objects.push(object.clone());
+        }
+        let previous_until_us = self.clock.monotonic_us().saturating_add(micros(DEADLINE));
+        let keyed = news.into_iter().map(|(workspace, object, what)| ((workspace, object), what)).collect();
+        self.floors.change(keyed, |old, what| match (old, what) {
+            (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
+                // Of an object that was shut no request holds an older secret.
+                let previous_until_us = if old.broken { 0 } else { previous_until_us };
+                Floor { lowest, previous_until_us, broken: false }
+            }
+            (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
+            (None, FloorNews::Learned(lowest)) => Floor { lowest, previous_until_us: 0, broken: false },
+            (Some(old), FloorNews::PutBack) => Floor { previous_until_us: 0, ..old },
+            (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
+            (None, FloorNews::Broken | FloorNews::PutBack) => {
+                Floor { lowest: 0, previous_until_us: 0, broken: true }
+            }
+        });
+    }
+
+    fn is_lower(&self, workspace: WorkspaceId, object: &str, lowest: u32) -> bool {
+        self.floor(workspace, object).is_some_and(|known| !known.broken && lowest < known.lowest)
+    }
+
+    fn tell(&self, workspace: WorkspaceId, action: &'static str, object: &str, detail: String) {
+        tracing::warn!(%workspace, action, object, detail, "the vault refused");
+        self.audit.record(AuditEntry {
+            workspace: Some(workspace),
+            actor: "vault".to_owned(),
+            action,
+            object: object.to_owned(),
+            detail,
+            trace: None,
+        });
+    }
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").field("ring", &self.ring).finish_non_exhaustive()
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,97 @@
+//! The writing face of the vault, for control: new workspace keys, new seals, fingerprints.
+
+use std::sync::Arc;
+
+use aws_lc_rs::aead::LessSafeKey;
+use domain::ports::KeyWrap;
+use domain::{Sealed, Secret, WorkspaceId};
+use world::Random;
+use zeroize::Zeroizing;
+
+use crate::associated::{Binding, Purpose, workspace_key_context};
+use crate::error::VaultError;
+use crate::fingerprint::Fingerprinter;
+use crate::ring::Ring;
+use crate::seal;
+
+/// What sealing a secret gives: all three are kept together, the floor in a record of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resealed {
+    pub sealed: Sealed,
+    pub floor: Sealed,
+    pub fingerprint: String,
+}
+
+pub struct Sealer {
+    wrap: Arc<dyn KeyWrap>,
+    ring: Arc<Ring>,
+    random: Arc<dyn Random>,
+    fingerprinter: Fingerprinter,
+}
+
+impl Sealer {
+    pub(crate) fn new(
+        wrap: Arc<dyn KeyWrap>,
+        ring: Arc<Ring>,
+        random: Arc<dyn Random>,
+        fingerprinter: Fingerprinter,
+    ) -> Self {
+        Self { wrap, ring, random, fingerprinter }
+    }
+
+    /// A fresh key for a workspace: `(key id, wrapped key)`, to be kept by the store. It can seal at once; the other
+    /// replicas learn it from the store.
+    ///
+    /// # Errors
+    /// Where the key service does not answer.
+    pub async fn new_workspace_key(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>), VaultError> {
+        let mut bytes = Zeroizing::new([0_u8; 32]);
+        self.random.fill(&mut *bytes);
+        let mut name = [0_u8; 8];
+        self.random.fill(&mut name);
+        let key_id = format!("wk_{}", crate::wrap::hex(&name));
+        let ready = seal::key(&*bytes).map_err(|_| VaultError::Crypto)?;
+        let key = Secret::new(bytes.to_vec());
+        let wrapped = self.wrap.wrap(&key, &workspace_key_context(workspace, &key_id)).await?;
+        self.ring.add(vec![(workspace, (key_id.clone(), ready))]);
+        Ok((key_id, wrapped))
+    }
+
+    /// Seals a secret as the given version of an object, under the workspace's current key. The first version of an
+    /// object is 1; each rotation takes the next.
+    ///
+    /// # Errors
+    /// Where the workspace has no key in this process, or the library refuses.
+    pub fn seal(
+        &self,
+        workspace: WorkspaceId,
+        object: &str,
+        version: u32,
+        secret: &Secret,
+    ) -> Result<Resealed, VaultError> {
+        let (key_id, key) = self.ring.current(workspace).ok_or(VaultError::NoWorkspaceKey)?;
+        let binding = Binding { purpose: Purpose::Secret, workspace, object, version, key_id: &key_id };
+        let sealed = self.under(&key, &binding, secret.expose())?;
+        let binding = Binding { purpose: Purpose::Floor, ..binding };
+        let floor = self.under(&key, &binding, &version.to_be_bytes())?;
+        Ok(Resealed { sealed, floor, fingerprint: self.fingerprint(workspace, secret) })
+    }
+
+    /// 16 hexadecimal digits by which a person recognises a secret.
+    #[must_use]
+    pub fn fingerprint(&self, workspace: WorkspaceId, secret: &Secret) -> String {
+        self.fingerprinter.of(workspace, secret)
+    }
+
+    fn under(&self, key: &LessSafeKey, binding: &Binding<'_>, plaintext: &[u8]) -> Result<Sealed, VaultError> {
+        let bytes =
+            seal::seal(key, &binding.bytes(), plaintext, &*self.random).map_err(|_| VaultError::Crypto)?;
+        Ok(Sealed { version: binding.version, key_id: binding.key_id.to_owned(), bytes })
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").field("ring", &self.ring).finish_non_exhaustive()
+    }
+}

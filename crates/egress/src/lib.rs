@@ -1,1 +1,119 @@
-//! egress.
+//! The only way out: address guard, pinned connections, TLS and per-core pools for every request that we send.
+
+pub mod address;
+mod body;
+mod connect;
+mod document;
+mod error;
+mod guard;
+mod pool;
+mod resolve;
+mod tls;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use world::World;
+
+pub use address::IpNet;
+pub use body::{InBody, OutBody};
+pub use document::{Document, DocumentLimits, fetch_document};
+pub use error::{EgressError, EgressErrorKind};
+pub use guard::check_base_url;
+pub use resolve::{Resolver, SystemResolver};
+
+/// What the operator allows, and how names become addresses.
+#[derive(Clone)]
+pub struct EgressSettings {
+    /// `TIDEGATE_ALLOW_PRIVATE_UPSTREAMS`: loopback and private addresses may be reached by every base URL.
+    pub allow_private: bool,
+    /// `TIDEGATE_NODE_NETWORKS`: where nodes may be, beside public addresses.
+    pub node_networks: Vec<IpNet>,
+    /// `TIDEGATE_CA_FILE`: more roots for every TLS connection.
+    pub extra_roots_pem: Option<Vec<u8>>,
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Default for EgressSettings {
+    /// Public https addresses only.
+    fn default() -> Self {
+        Self {
+            allow_private: false,
+            node_networks: Vec::new(),
+            extra_roots_pem: None,
+            resolver: Arc::new(SystemResolver),
+        }
+    }
+}
+
+impl std::fmt::Debug for EgressSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EgressSettings")
+            .field("allow_private", &self.allow_private)
+            .field("node_networks", &self.node_networks)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the target is to us; it decides which addresses may be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The base URL of a credential or an account.
+    Provider,
+    /// A node of a workspace: `node_networks` may be reached too.
+    Node,
+    /// A document that a request names.
+    Document,
+    /// An address that the operator configured.
+    System,
+}
+
+/// A core's way out: its own connections, shared with no other core. Clones share the pool.
+#[derive(Clone)]
+pub struct Client {
+    pool: Rc<pool::Pool>,
+}
+
+impl Client {
+    /// Use it inside a `LocalSet`: connections are tasks of the core that opened them.
+    ///
+    /// # Errors
+    /// `extra_roots_pem` holds no certificate that can be read.
+    pub fn new(settings: Arc<EgressSettings>, world: World) -> io::Result<Self> {
+        let tls = tls::client_config(settings.extra_roots_pem.as_deref())?;
+        Ok(Self { pool: Rc::new(pool::Pool::new(settings, world, tls)) })
+    }
+
+    /// Sends to the absolute URI of `request` over a pooled or new connection and returns at the answer's head.
+    /// There is no timeout here but the connection's: the caller owns first byte, idle and deadline.
+    /// Dropping the future cancels the exchange.
+    ///
+    /// # Errors
+    /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
+    pub async fn send(
+        &self,
+        request: http::Request<OutBody>,
+        reach: Reach,
+    ) -> Result<http::Response<InBody>, EgressError> {
+        pool::send(&self.pool, request, reach).await
+    }
+
+    /// Connections now open, idle ones among them.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.pool.connections()
+    }
+
+    /// What the operator allows.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<EgressSettings> {
+        self.pool.settings()
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("egress::Client")
+    }
+}

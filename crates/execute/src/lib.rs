@@ -1,1 +1,40 @@
-//! execute.
+//! The fourth room: a plan's attempts are tried in order until one answers; each is in the journal before its first byte.
+
+mod again;
+mod answer;
+mod attempt;
+mod feed;
+mod journey;
+mod miss;
+mod probe;
+mod read;
+pub mod schedule;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use world::World;
+
+pub use again::{Again, again};
+pub use answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
+pub use attempt::OpenAttempt;
+pub use feed::{Feed, Flow};
+pub use journey::execute;
+pub use ledger::Journal;
+pub use miss::Miss;
+pub use probe::{ProbeReport, ProbeTarget, probe};
+
+/// What a core reaches the outside with.
+#[derive(Clone)]
+pub struct Hands {
+    pub world: World,
+    pub egress: Rc<egress::Client>,
+    pub opener: Arc<vault::Opener>,
+    pub board: Rc<board::Cell>,
+}
+
+impl Hands {
+    pub(crate) fn now_us(&self) -> u64 {
+        self.world.clock.monotonic_us()
+    }
+}

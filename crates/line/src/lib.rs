@@ -1,1 +1,86 @@
-//! line.
+//! The sentence: decode, admit, plan, execute, relay, settle; and what is said beside it, from the same rooms.
+
+mod counters;
+mod models;
+mod refuse;
+mod stop;
+mod verify;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use admit::admit;
+use decode::decode;
+use domain::Fault;
+use execute::{Journal, execute};
+use http::{HeaderMap, Response};
+use plan::plan;
+use relay::relay;
+use settle::settle;
+
+pub use admit::{Caller, Needs, identify as identify_in};
+pub use counters::Counters;
+pub use decode::Inbound;
+pub use dialects::{ErrorAnswer, render_error};
+pub use execute::Hands;
+pub use models::models;
+pub use plan::{ExplainedAttempt, Explanation, Question, Seat, WinningRoute, explain};
+pub use refuse::refuse;
+pub use settle::{ReplyBody, ReplyError, whole};
+pub use verify::{VerifyReport, VerifyTarget, verify};
+
+use crate::stop::Stop;
+
+/// One serving core: what its requests are served with. Nothing of it is shared with another core but by reference to
+/// what never changes.
+pub struct Core {
+    pub number: u32,
+    pub snapshot: snapshot::Reader,
+    pub hands: Hands,
+    pub journal: Rc<Journal>,
+    pub counters: Rc<Counters>,
+}
+
+impl Core {
+    fn now_us(&self) -> u64 {
+        self.hands.world.clock.monotonic_us()
+    }
+
+    fn now_unix_ms(&self) -> u64 {
+        self.hands.world.clock.unix_ms()
+    }
+}
+
+/// Finds out who asks, before the body is read.
+///
+/// # Errors
+/// 401 where no live key was presented, 403 where it may not do this or not from here.
+pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) -> Result<Caller, Box<Fault>> {
+    admit::identify(core.snapshot.current(), headers, peer, needs, core.now_unix_ms())
+}
+
+/// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is
+/// in the books once.
+pub async fn serve(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
+    let (trace, dialect) = (inbound.trace, inbound.dialect);
+    let response = match sentence(core, inbound, caller).await {
+        Ok(response) => response,
+        Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
+        Err(Stop::Late(delivery, code)) => {
+            core.counters.refused(code);
+            settle(*delivery)
+        }
+    };
+    core.counters.answered(response.status().as_u16());
+    response
+}
+
+async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
+    let call = decode(inbound, core.now_us())?;
+    let admitted = admit(call, caller, &core.journal, core.now_us())?;
+    let random = core.hands.world.random.next_u64();
+    let planned = plan(admitted, &*core.hands.board, random, core.now_us(), core.now_unix_ms())?;
+    let answer = execute(planned, &core.hands).await?;
+    let delivery = relay(answer, &core.hands);
+    Ok(settle(delivery))
+}

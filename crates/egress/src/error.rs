@@ -1,0 +1,81 @@
+//! Why a request got no answer, or half of one: the kind decides about a retry, the text is for a person.
+
+use std::fmt;
+
+/// At which step it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EgressErrorKind {
+    /// The address guard refused the target; no byte was sent anywhere.
+    Guard,
+    /// The name has no address, or the resolver failed.
+    Dns,
+    /// No connection could be opened.
+    Connect,
+    /// The connection opened, the TLS handshake failed.
+    Tls,
+    /// The peer cut the connection or the stream.
+    Reset,
+    /// The peer broke the rules of HTTP, or said more than we read.
+    Protocol,
+    /// It took too long.
+    Timeout,
+    /// The connection was closed before an answer came.
+    Closed,
+}
+
+/// One failure on the way out. Cloned to every request that waited for the same connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressError {
+    pub kind: EgressErrorKind,
+    /// One sentence; it names host and setting, never a header or a body.
+    pub message: String,
+    /// `true` once a byte of the request may have reached the peer: a retry may then do the work twice.
+    pub request_sent: bool,
+}
+
+impl EgressError {
+    #[must_use]
+    pub fn new(kind: EgressErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), request_sent: false }
+    }
+
+    #[must_use]
+    pub fn sent(mut self) -> Self {
+        self.request_sent = true;
+        self
+    }
+}
+
+impl fmt::Display for EgressError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EgressError {}
+
+/// Sorts what hyper reports; `sent` says whether the request had been handed to the connection.
+pub(crate) fn from_hyper(error: &hyper::Error, sent: bool, host: &str) -> EgressError {
+    let (kind, what) = if error.is_incomplete_message() {
+        (EgressErrorKind::Closed, "closed the connection before its answer was complete")
+    } else if error.is_canceled() || error.is_closed() {
+        (EgressErrorKind::Closed, "closed the connection")
+    } else if error.is_timeout() {
+        (EgressErrorKind::Timeout, "did not answer in time")
+    } else if error.is_parse() {
+        (EgressErrorKind::Protocol, "answered with what is not HTTP")
+    } else {
+        (EgressErrorKind::Reset, "broke the connection off")
+    };
+    let mut text = format!("{host} {what}");
+    let mut refused = false;
+    if let Some(cause) = std::error::Error::source(error) {
+        let cause = cause.to_string();
+        // HTTP/2 says of such a stream that nothing was processed; the type that says so is not hyper's to show.
+        refused = cause.contains("refused stream");
+        text.push_str(": ");
+        text.push_str(&cause);
+    }
+    text.push('.');
+    EgressError { kind, message: text, request_sent: sent && !refused }
+}

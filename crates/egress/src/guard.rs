@@ -1,0 +1,246 @@
+//! The address guard: which targets may be reached, decided on the text when saved and on every address when used.
+
+use std::net::{IpAddr, SocketAddr};
+
+use domain::{Fault, FaultClass};
+use http::Uri;
+
+use crate::address::{AddressKind, kind};
+use crate::error::{EgressError, EgressErrorKind};
+use crate::{EgressSettings, Reach};
+
+const URL_BYTES_MAX: usize = 2048;
+/// Of a name's answer, how many addresses are looked at; a longer answer is refused, not cut.
+const ADDRESSES_MAX: usize = 64;
+
+/// Where a request goes, read from its URI and checked as far as text allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub https: bool,
+    /// The name, or the address without brackets.
+    pub host: String,
+    pub address: Option<IpAddr>,
+    pub port: u16,
+}
+
+/// Why not, and what would change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub message: String,
+    pub fix: String,
+}
+
+impl Refusal {
+    fn new(message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { message: message.into(), fix: fix.into() }
+    }
+}
+
+impl From<Refusal> for EgressError {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(EgressErrorKind::Guard, format!("{} {}", refusal.message, refusal.fix))
+    }
+}
+
+/// Whether a base URL may be saved. Names are checked again, by their addresses, whenever a connection is opened.
+///
+/// # Errors
+/// A 400 that says which rule refuses it and which setting would allow it.
+pub fn check_base_url(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), Box<Fault>> {
+    check_text(url, settings, reach).map_err(|refusal| {
+        Box::new(
+            Fault::new(FaultClass::BadRequest, "base_url_refused", refusal.message)
+                .fix(refusal.fix)
+                .param("base_url"),
+        )
+    })
+}
+
+fn check_text(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
+    let fix = "Write it as https://host/path, with nothing after the path.";
+    if url.len() > URL_BYTES_MAX {
+        return Err(Refusal::new(format!("The URL is longer than {URL_BYTES_MAX} bytes."), fix));
+    }
+    if url.bytes().any(|byte| byte <= b' ' || byte >= 0x7f || byte == b'\\') {
+        return Err(Refusal::new("The URL holds a space, a control or a non-ASCII character.", fix));
+    }
+    if url.contains(['#', '?']) {
+        return Err(Refusal::new("The URL holds a query or a fragment.", fix));
+    }
+    let uri: Uri = url.parse().map_err(|_| Refusal::new("This is not a URL.", fix))?;
+    let target = read_target(&uri)?;
+    match target.address {
+        Some(address) => check_address(address, &target, settings, reach),
+        None => check_name(&target, settings, reach),
+    }
+}
+
+/// Scheme, host and port of a request's URI; refuses every way of writing a host that two parsers may read as two.
+pub(crate) fn read_target(uri: &Uri) -> Result<Target, Refusal> {
+    let https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        other => {
+            let scheme = other.unwrap_or("no");
+            return Err(Refusal::new(
+                format!("The URL has {scheme} scheme, and only https is spoken."),
+                "Write it as https://host/path.",
+            ));
+        }
+    };
+    let fix = "Write it as https://host/path.";
+    let authority = uri.authority().ok_or_else(|| Refusal::new("The URL names no host.", fix))?;
+    if authority.as_str().contains('@') {
+        return Err(Refusal::new(
+            "The URL holds a user name or password.",
+            "Give the secret in its own field.",
+        ));
+    }
+    let port = match (authority.port(), authority.as_str().ends_with(':')) {
+        (None, false) => {
+            if https {
+                443
+            } else {
+                80
+            }
+        }
+        (Some(port), _) if port.as_u16() != 0 => port.as_u16(),
+        _ => return Err(Refusal::new("The URL's port is not a port.", fix)),
+    };
+    let (host, address) = read_host(authority.host())?;
+    Ok(Target { https, host, address, port })
+}
+
+fn read_host(text: &str) -> Result<(String, Option<IpAddr>), Refusal> {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let address: std::net::Ipv6Addr = inner.parse().map_err(|_| {
+            Refusal::new(format!("\"{text}\" is not an IPv6 address."), "Write it as [2001:db8::1].")
+        })?;
+        return Ok((inner.to_ascii_lowercase(), Some(IpAddr::V6(address))));
+    }
+    if let Ok(address) = text.parse::<std::net::Ipv4Addr>() {
+        return Ok((text.to_owned(), Some(IpAddr::V4(address))));
+    }
+    let name_fix =
+        "Write the host as a DNS name, without a dot at its end, or as an address in its usual form.";
+    let refuse = |why: &str| Err(Refusal::new(format!("The host \"{text}\" {why}."), name_fix));
+    if text.is_empty() || text.len() > 253 {
+        return refuse("is no DNS name");
+    }
+    if text.ends_with('.') {
+        return refuse("ends with a dot");
+    }
+    let proper = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    if !text.split('.').all(proper) {
+        return refuse("is no DNS name");
+    }
+    // Resolvers read 2130706433, 0x7f.1 and 0177.0.0.1 as addresses. No top-level domain begins with a digit.
+    let last = text.rsplit('.').next().unwrap_or_default();
+    if last.starts_with(|first: char| first.is_ascii_digit()) {
+        return refuse("is an address in an unusual form");
+    }
+    Ok((text.to_ascii_lowercase(), None))
+}
+
+/// A name whose addresses are not known yet: what can be said already is said when it is saved.
+fn check_name(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
+    let host = target.host.as_str();
+    if is_metadata_name(host) {
+        return Err(never(host, AddressKind::Metadata));
+    }
+    let inside = settings.allow_private || (reach == Reach::Node && !settings.node_networks.is_empty());
+    if host == "localhost" || host.ends_with(".localhost") {
+        return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback, reach)) };
+    }
+    if !target.https && !inside {
+        return Err(plain_http(host, reach));
+    }
+    Ok(())
+}
+
+fn is_metadata_name(host: &str) -> bool {
+    matches!(host, "metadata" | "metadata.google.internal" | "metadata.goog" | "instance-data")
+        || host.ends_with(".metadata.google.internal")
+        || host == "instance-data.ec2.internal"
+}
+
+/// The rule of a connection: every address of the target must pass.
+pub(crate) fn check_address(
+    address: IpAddr,
+    target: &Target,
+    settings: &EgressSettings,
+    reach: Reach,
+) -> Result<(), Refusal> {
+    let shown =
+        if target.address.is_some() { address.to_string() } else { format!("{} ({address})", target.host) };
+    let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
+    match kind(address) {
+        AddressKind::Public if target.https || listed => Ok(()),
+        AddressKind::Public => Err(plain_http(&shown, reach)),
+        // A document's URL comes with a request, so the operator's permission for base URLs covers the loopback only.
+        AddressKind::Private if reach == Reach::Document => Err(Refusal::new(
+            format!("{shown} is a private address."),
+            "Documents are fetched from public https addresses; send it as a data: URI instead.",
+        )),
+        AddressKind::Loopback | AddressKind::Private if settings.allow_private || listed => Ok(()),
+        inside @ (AddressKind::Loopback | AddressKind::Private) => Err(needs_setting(&shown, inside, reach)),
+        other => Err(never(&shown, other)),
+    }
+}
+
+fn never(shown: &str, kind: AddressKind) -> Refusal {
+    Refusal::new(
+        format!("{shown} is {}.", kind.words()),
+        "Such addresses are never reached, whatever TIDEGATE_ALLOW_PRIVATE_UPSTREAMS says; use a public https address.",
+    )
+}
+
+fn needs_setting(shown: &str, kind: AddressKind, reach: Reach) -> Refusal {
+    let fix = if reach == Reach::Node {
+        "The operator must list its network in TIDEGATE_NODE_NETWORKS, or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
+    } else {
+        "Use a public https address, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
+    };
+    Refusal::new(format!("{shown} is {}.", kind.words()), fix)
+}
+
+fn plain_http(shown: &str, reach: Reach) -> Refusal {
+    let fix = match reach {
+        Reach::Node => {
+            "Use https, or let the operator list its network in TIDEGATE_NODE_NETWORKS or set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
+        }
+        _ => {
+            "Use https; plain http is for loopback and private addresses where the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1."
+        }
+    };
+    Refusal::new(format!("{shown} would be reached over plain http."), fix)
+}
+
+/// Resolves once and checks every address; the connection must go to one of those returned.
+pub(crate) async fn resolve(
+    target: &Target,
+    settings: &EgressSettings,
+    reach: Reach,
+) -> Result<Vec<SocketAddr>, EgressError> {
+    let found = match target.address {
+        Some(address) => vec![address],
+        None => {
+            check_name(target, settings, reach)?;
+            settings.resolver.resolve(&target.host).await.map_err(|error| {
+                EgressError::new(EgressErrorKind::Dns, format!("{} has no address: {error}.", target.host))
+            })?
+        }
+    };
+    if found.is_empty() || found.len() > ADDRESSES_MAX {
+        let text = format!("{} has {} addresses.", target.host, found.len());
+        return Err(EgressError::new(EgressErrorKind::Dns, text));
+    }
+    for address in &found {
+        check_address(*address, target, settings, reach)?;
+    }
+    Ok(found.into_iter().map(|address| SocketAddr::new(address, target.port)).collect())
+}

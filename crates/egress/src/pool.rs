@@ -1,0 +1,438 @@
+//! One core's connections: HTTP/1.1 ones taken and given back, HTTP/2 ones shared up to a number of streams.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::limits::{H2_STREAMS_PER_CONNECTION, IDLE_CONNECTION_TIME_MAX, IDLE_CONNECTIONS_PER_HOST};
+use http::header::HOST;
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use world::{Clock, World};
+
+use crate::body::{InBody, OutBody};
+use crate::connect::{self, Opened};
+use crate::error::{EgressError, EgressErrorKind, from_hyper};
+use crate::guard::{Target, read_target};
+use crate::{EgressSettings, Reach};
+
+/// How often idle connections are looked over, while there are any.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a pooled connection may take to become free of its last request.
+const READY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How many connections are open; the tasks that drive them count themselves.
+#[derive(Default)]
+pub(crate) struct Gauge(Cell<usize>);
+
+pub(crate) struct Counted(Rc<Gauge>);
+
+pub(crate) struct Pool {
+    settings: Arc<EgressSettings>,
+    clock: Arc<dyn Clock>,
+    tls: Arc<rustls::ClientConfig>,
+    hosts: RefCell<HashMap<Authority, Vec<Rc<Host>>>>,
+    gauge: Rc<Gauge>,
+    sweeping: Cell<bool>,
+}
+
+/// One (scheme, authority, reach): what the guard read of it, and its connections.
+pub(crate) struct Host {
+    target: Target,
+    reach: Reach,
+    header: HeaderValue,
+    clock: Arc<dyn Clock>,
+    /// What ALPN chose last time; decides whether requests wait for one connection or open their own.
+    protocol: Cell<Option<Protocol>>,
+    idle: RefCell<VecDeque<Idle>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+    opening: RefCell<Vec<Rc<Opening>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+struct Idle {
+    connection: Exclusive,
+    since_us: u64,
+}
+
+struct Exclusive {
+    sender: http1::SendRequest<OutBody>,
+    task: AbortHandle,
+}
+
+struct Shared {
+    sender: http2::SendRequest<OutBody>,
+    /// What the peer allows, kept by the connection's task.
+    streams_allowed: Rc<Cell<usize>>,
+    streams: Cell<usize>,
+    idle_since_us: Cell<u64>,
+}
+
+/// A connection on its way that requests have agreed to wait for.
+struct Opening {
+    seats: Cell<usize>,
+    outcome: watch::Sender<Option<Result<(), EgressError>>>,
+}
+
+/// An exchange's hold on its connection. Dropped without `give_back`, it cancels the exchange.
+pub(crate) struct Lease {
+    host: Rc<Host>,
+    hold: Option<Hold>,
+}
+
+enum Hold {
+    Exclusive(Exclusive),
+    Shared(Rc<Shared>),
+}
+
+enum Sent {
+    Answer(Response<InBody>),
+    /// The connection was gone before it took the request: nothing was written.
+    Untouched(Request<OutBody>, EgressError),
+    Failed(EgressError),
+}
+
+impl Gauge {
+    pub(crate) fn count(self: &Rc<Self>) -> Counted {
+        self.0.set(self.0.get() + 1);
+        Counted(Rc::clone(self))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get().saturating_sub(1));
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(settings: Arc<EgressSettings>, world: World, tls: Arc<rustls::ClientConfig>) -> Self {
+        Self {
+            settings,
+            clock: world.clock,
+            tls,
+            hosts: RefCell::new(HashMap::new()),
+            gauge: Rc::new(Gauge::default()),
+            sweeping: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.gauge.0.get()
+    }
+
+    pub(crate) fn settings(&self) -> &Arc<EgressSettings> {
+        &self.settings
+    }
+
+    /// The host of a URI. It is read and checked once; later requests find it by its authority.
+    fn host(self: &Rc<Self>, uri: &Uri, reach: Reach) -> Result<Rc<Host>, EgressError> {
+        let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        if let Some(authority) = uri.authority()
+            && let Some(hosts) = self.hosts.borrow().get(authority)
+            && let Some(host) = hosts.iter().find(|host| host.target.https == https && host.reach == reach)
+        {
+            return Ok(Rc::clone(host));
+        }
+        let target = read_target(uri)?;
+        let Some(authority) = uri.authority().cloned() else {
+            return Err(EgressError::new(EgressErrorKind::Guard, "The URL names no host."));
+        };
+        let header = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| EgressError::new(EgressErrorKind::Guard, "The URL's host is no header value."))?;
+        let host = Rc::new(Host {
+            protocol: Cell::new((!target.https).then_some(Protocol::Http1)),
+            target,
+            reach,
+            header,
+            clock: Arc::clone(&self.clock),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: RefCell::default(),
+        });
+        self.hosts.borrow_mut().entry(authority).or_default().push(Rc::clone(&host));
+        self.start_sweeping();
+        Ok(host)
+    }
+
+    /// The sweeper lives as long as there are hosts to look at: an idle process is not woken.
+    fn start_sweeping(self: &Rc<Self>) {
+        if self.sweeping.replace(true) {
+            return;
+        }
+        let pool: Weak<Self> = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if pool.sweep() {
+                    pool.sweeping.set(false);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Drops what was idle too long and hosts without connections; `true` if none is left.
+    fn sweep(&self) -> bool {
+        let now_us = self.clock.monotonic_us();
+        let mut hosts = self.hosts.borrow_mut();
+        hosts.retain(|_, variants| {
+            variants.retain(|host| !host.sweep(now_us) || Rc::strong_count(host) > 1);
+            !variants.is_empty()
+        });
+        hosts.is_empty()
+    }
+}
+
+fn is_stale(since_us: u64, now_us: u64) -> bool {
+    Duration::from_micros(now_us.saturating_sub(since_us)) > IDLE_CONNECTION_TIME_MAX
+}
+
+impl Host {
+    /// `true` when nothing is left.
+    fn sweep(&self, now_us: u64) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|idle| !is_stale(idle.since_us, now_us) && !idle.connection.sender.is_closed());
+        let mut shared = self.shared.borrow_mut();
+        shared.retain(|shared| {
+            let unused = shared.streams.get() == 0 && is_stale(shared.idle_since_us.get(), now_us);
+            !unused && !shared.sender.is_closed()
+        });
+        idle.is_empty() && shared.is_empty() && self.opening.borrow().is_empty()
+    }
+
+    /// The connection that was used last, or room on a shared one.
+    fn checkout(self: &Rc<Self>) -> Option<Lease> {
+        if self.protocol.get() == Some(Protocol::Http2) {
+            let mut all = self.shared.borrow_mut();
+            all.retain(|shared| !shared.sender.is_closed());
+            // The first with room: those that a burst opened then fall idle and are closed.
+            let shared = all.iter().find(|shared| shared.has_room()).map(Rc::clone)?;
+            return Some(self.lease_shared(shared));
+        }
+        let now_us = self.clock.monotonic_us();
+        let mut idle = self.idle.borrow_mut();
+        while let Some(last) = idle.pop_back() {
+            if is_stale(last.since_us, now_us) {
+                // All the others are older still.
+                idle.clear();
+                return None;
+            }
+            if !last.connection.sender.is_closed() {
+                let hold = Some(Hold::Exclusive(last.connection));
+                return Some(Lease { host: Rc::clone(self), hold });
+            }
+        }
+        None
+    }
+
+    fn lease_shared(self: &Rc<Self>, shared: Rc<Shared>) -> Lease {
+        shared.streams.set(shared.streams.get() + 1);
+        Lease { host: Rc::clone(self), hold: Some(Hold::Shared(shared)) }
+    }
+
+    /// Puts a new connection where `checkout` finds it.
+    fn adopt(&self, opened: Opened) {
+        let now_us = self.clock.monotonic_us();
+        match opened {
+            Opened::Http1(sender, task) => {
+                self.protocol.set(Some(Protocol::Http1));
+                self.put_idle(Exclusive { sender, task });
+            }
+            Opened::Http2(sender, streams_allowed) => {
+                self.protocol.set(Some(Protocol::Http2));
+                let (streams, idle_since_us) = (Cell::new(0), Cell::new(now_us));
+                let shared = Shared { sender, streams_allowed, streams, idle_since_us };
+                self.shared.borrow_mut().push(Rc::new(shared));
+            }
+        }
+    }
+
+    fn put_idle(&self, connection: Exclusive) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= IDLE_CONNECTIONS_PER_HOST {
+            idle.pop_front();
+        }
+        idle.push_back(Idle { connection, since_us: self.clock.monotonic_us() });
+    }
+}
+
+impl Shared {
+    fn has_room(&self) -> bool {
+        let room = H2_STREAMS_PER_CONNECTION.min(self.streams_allowed.get().max(1));
+        self.streams.get() < room
+    }
+}
+
+impl Lease {
+    /// The answer was read to its end: the connection is free.
+    pub(crate) fn give_back(&mut self) {
+        match self.hold.take() {
+            Some(Hold::Exclusive(connection)) if !connection.sender.is_closed() => {
+                self.host.put_idle(connection)
+            }
+            Some(Hold::Shared(shared)) => shared.leave(&self.host),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn host_name(&self) -> &str {
+        &self.host.target.host
+    }
+}
+
+impl Shared {
+    fn leave(&self, host: &Host) {
+        self.streams.set(self.streams.get().saturating_sub(1));
+        self.idle_since_us.set(host.clock.monotonic_us());
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.hold.take() {
+            // hyper would read the rest of the answer to keep the connection; a cancelled call is to cost nothing more.
+            Some(Hold::Exclusive(connection)) => connection.task.abort(),
+            // The stream is reset by the drop of its body.
+            Some(Hold::Shared(shared)) => shared.leave(&self.host),
+            None => {}
+        }
+    }
+}
+
+pub(crate) async fn send(
+    pool: &Rc<Pool>,
+    mut request: Request<OutBody>,
+    reach: Reach,
+) -> Result<Response<InBody>, EgressError> {
+    let host = pool.host(request.uri(), reach)?;
+    let uri = request.uri().clone();
+    loop {
+        let (lease, fresh) = match host.checkout() {
+            Some(lease) => (lease, false),
+            None => match open(pool, &host).await? {
+                Some(lease) => (lease, true),
+                None => continue,
+            },
+        };
+        match exchange(lease, request, &uri).await {
+            Sent::Answer(answer) => return Ok(answer),
+            Sent::Untouched(back, _) if !fresh => request = back,
+            Sent::Untouched(_, error) | Sent::Failed(error) => return Err(error),
+        }
+    }
+}
+
+/// A connection of one's own; or, where streams share one, `None` once there is something to check out.
+async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressError> {
+    if host.protocol.get() == Some(Protocol::Http1) {
+        let opened = connect::open(&host.target, host.reach, &pool.settings, &pool.tls, &pool.gauge).await?;
+        return Ok(match opened {
+            Opened::Http1(sender, task) => {
+                Some(Lease { host: Rc::clone(host), hold: Some(Hold::Exclusive(Exclusive { sender, task })) })
+            }
+            changed @ Opened::Http2(..) => {
+                host.adopt(changed);
+                None
+            }
+        });
+    }
+    let mut outcome = join_opening(pool, host);
+    let told = outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
+    match told {
+        Ok(Some(Ok(()))) => Ok(None),
+        Ok(Some(Err(error))) => Err(error),
+        Ok(None) | Err(_) => {
+            Err(EgressError::new(EgressErrorKind::Closed, format!("No connection to {}.", host.target.host)))
+        }
+    }
+}
+
+/// A seat on a connection that is being opened, or a new one: a burst of requests opens as many connections as its
+/// streams need, not one each.
+fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Result<(), EgressError>>> {
+    let joined = host
+        .opening
+        .borrow()
+        .iter()
+        .find(|opening| opening.seats.get() < H2_STREAMS_PER_CONNECTION)
+        .map(Rc::clone);
+    if let Some(opening) = joined {
+        opening.seats.set(opening.seats.get() + 1);
+        return opening.outcome.subscribe();
+    }
+    let (outcome, receiver) = watch::channel(None);
+    let opening = Rc::new(Opening { seats: Cell::new(1), outcome });
+    host.opening.borrow_mut().push(Rc::clone(&opening));
+    let (pool, host) = (Rc::clone(pool), Rc::clone(host));
+    // A task of its own: the request that began it may be cancelled while others wait.
+    tokio::task::spawn_local(async move {
+        let opened = connect::open(&host.target, host.reach, &pool.settings, &pool.tls, &pool.gauge).await;
+        host.opening.borrow_mut().retain(|other| !Rc::ptr_eq(other, &opening));
+        opening.outcome.send_replace(Some(opened.map(|opened| host.adopt(opened))));
+    });
+    receiver
+}
+
+async fn exchange(mut lease: Lease, mut request: Request<OutBody>, uri: &Uri) -> Sent {
+    let host = Rc::clone(&lease.host);
+    let sent = match &mut lease.hold {
+        Some(Hold::Exclusive(connection)) => {
+            if let Err(error) = await_ready(&mut connection.sender, &host).await {
+                return Sent::Untouched(request, error);
+            }
+            address_http1(&mut request, uri, &host.header);
+            connection.sender.try_send_request(request).await
+        }
+        Some(Hold::Shared(shared)) => {
+            let mut sender = shared.sender.clone();
+            request.headers_mut().remove(HOST);
+            *request.uri_mut() = uri.clone();
+            sender.try_send_request(request).await
+        }
+        None => return Sent::Untouched(request, EgressError::new(EgressErrorKind::Closed, "No connection.")),
+    };
+    match sent {
+        Ok(answer) => Sent::Answer(answer.map(|body: Incoming| InBody::new(body, lease))),
+        Err(mut failed) => {
+            let untouched = failed.take_message();
+            let error = from_hyper(failed.error(), untouched.is_none(), &host.target.host);
+            match untouched {
+                Some(request) => Sent::Untouched(request, error),
+                None => Sent::Failed(error),
+            }
+        }
+    }
+}
+
+/// A connection that was given back is ready at once, unless its peer answered early and never read the request's
+/// rest: that one would be waited for in vain.
+async fn await_ready(sender: &mut http1::SendRequest<OutBody>, host: &Host) -> Result<(), EgressError> {
+    if sender.is_ready() {
+        return Ok(());
+    }
+    match tokio::time::timeout(READY_TIME_MAX, sender.ready()).await {
+        Ok(ready) => ready.map_err(|error| from_hyper(&error, false, &host.target.host)),
+        Err(_) => Err(EgressError::new(EgressErrorKind::Timeout, format!("{} is busy.", host.target.host))),
+    }
+}
+
+/// HTTP/1.1 wants the path in the request line and the host in a header.
+fn address_http1(request: &mut Request<OutBody>, uri: &Uri, host: &HeaderValue) {
+    let path = uri.path_and_query().cloned();
+    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+    request.headers_mut().insert(HOST, host.clone());
+}

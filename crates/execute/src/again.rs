@@ -1,0 +1,62 @@
+//! The one retry that is left once the head is out: the same credential and model, while no content went to the client.
+
+use ledger::Tab;
+use tokio::time::sleep;
+
+use crate::attempt::{self, Start};
+use crate::feed::Feed;
+use crate::miss::Miss;
+use crate::schedule::{self, Situation, Step};
+
+/// What became of a stream whose try failed behind the head.
+pub enum Again {
+    /// A new try is under way on the same seat.
+    Going(Box<Feed>),
+    /// The client is to be told; the failed feed still knows what was used.
+    Over(Box<Feed>, Miss),
+}
+
+/// Tries the same seat again where the schedule and the budget let it. The failed try's end is told to the books.
+pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: Miss) -> (Tab, Again) {
+    loop {
+        let exchange = std::rc::Rc::clone(&failed.exchange);
+        let attempt = std::rc::Rc::clone(&failed.attempt);
+        let hands = &exchange.hands;
+        let step = schedule::next_step(&Situation {
+            class: miss.class(),
+            retry_after_ms: miss.fault.retry_after_ms,
+            should_retry: miss.should_retry,
+            tries_on_seat: failed.tries_on_seat,
+            tries: failed.tries,
+            has_next: false,
+            has_next_own: false,
+            time_left: exchange.time_left(),
+            random: hands.world.random.next_u64(),
+        });
+        let Step::Again { wait } = step else { return (tab, Again::Over(failed, miss)) };
+        if failed.facts().content_started || !hands.board.take_retry(attempt.base_url(), hands.now_us()) {
+            return (tab, Again::Over(failed, miss));
+        }
+        failed.missed(&mut tab, &miss);
+        sleep(wait).await;
+        let ticket = match attempt::claim(hands, &attempt, true, hands.now_us()) {
+            Ok(ticket) => ticket,
+            Err(_kept_away) => return (tab, Again::Over(failed, miss)),
+        };
+        let (open, request) = match attempt::begin(&exchange, &attempt, &mut tab, ticket).await {
+            Start::Going(open, request) => (open, request),
+            Start::Refused(fault) => return (tab, Again::Over(failed, Miss::new(*fault))),
+            Start::Missed(open, next) => {
+                open.missed(&mut tab, &next, domain::Usage::default(), hands.now_us());
+                failed.tries += 1;
+                failed.tries_on_seat += 1;
+                miss = next;
+                continue;
+            }
+        };
+        let mut feed = Box::new(Feed::new(&exchange, &attempt, open, request));
+        feed.tries = failed.tries + 1;
+        feed.tries_on_seat = failed.tries_on_seat + 1;
+        return (tab, Again::Going(feed));
+    }
+}

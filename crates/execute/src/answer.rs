@@ -1,0 +1,100 @@
+//! What execute hands on: an answer with its open tab, or a failure with it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use admit::Caller;
+use bytes::Bytes;
+use decode::Call;
+use domain::{Dialect, Fault, Principal, Profile, TraceId, Usage};
+use http::HeaderMap;
+use ledger::Tab;
+use plan::Timeouts;
+
+use crate::Hands;
+use crate::attempt::OpenAttempt;
+use crate::feed::Feed;
+
+/// Who served, or who was tried last: what the `Agent-*` headers say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served {
+    pub profile: Profile,
+    pub principal: Principal,
+    /// The slug, or `byoc` for a node.
+    pub provider: String,
+    pub resolved_model: String,
+    pub upstream_model: String,
+    pub region: Option<String>,
+    /// Tries so far, this one among them.
+    pub attempts: u32,
+    pub fallback_used: bool,
+}
+
+/// What stays the same over all tries of one exchange.
+pub struct Exchange {
+    pub call: Call,
+    pub caller: Caller,
+    pub resolved_model: String,
+    pub timeouts: Timeouts,
+    /// Of the monotonic clock.
+    pub deadline_us: u64,
+    pub(crate) hands: Hands,
+}
+
+impl Exchange {
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        Duration::from_micros(self.deadline_us.saturating_sub(self.hands.now_us()))
+    }
+
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.hands.now_us()
+    }
+
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        self.call.trace()
+    }
+
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.call.dialect()
+    }
+}
+
+/// An upstream answered, or is about to, once the head's wait is over. Only execute makes one.
+pub struct Answer {
+    pub(crate) parts: AnswerParts,
+}
+
+impl Answer {
+    #[must_use]
+    pub fn into_parts(self) -> AnswerParts {
+        self.parts
+    }
+}
+
+pub struct AnswerParts {
+    pub exchange: Rc<Exchange>,
+    pub tab: Tab,
+    pub served: Served,
+    /// Of the upstream's headers those that a client may see.
+    pub upstream_headers: HeaderMap,
+    pub body: AnswerBody,
+}
+
+pub enum AnswerBody {
+    Whole { bytes: Bytes, usage: Usage, open: OpenAttempt },
+    Stream(Box<Feed>),
+}
+
+/// No attempt answered. The tab is still open.
+pub struct Failed {
+    pub fault: Box<Fault>,
+    pub tab: Tab,
+    /// The last that was tried; `None` where nobody could be.
+    pub served: Option<Served>,
+    pub trace: TraceId,
+    pub dialect: Dialect,
+}

@@ -1,0 +1,327 @@
+//! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use board::{Standing, Ticket, Verdict};
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Secret, Usage};
+use egress::{InBody, OutBody, Reach};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use ledger::{AttemptEnd, Intent, Tab};
+use plan::{Attempt, Seat};
+use providers::{Outgoing, Provider, Target};
+use world::World;
+
+use crate::answer::Exchange;
+use crate::miss::{Miss, refusal};
+use crate::{Hands, read};
+
+/// Of an upstream's error, so much is read.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+/// A node says with this header that its counts are estimates.
+const USAGE_HEADER: &str = "x-tidegate-usage";
+
+/// A try that is under way: in the journal, counted on the board.
+#[derive(Debug)]
+pub struct OpenAttempt {
+    number: u32,
+    ticket: Ticket,
+    /// When the exchange began, and when this try did.
+    received_us: u64,
+    sent_us: u64,
+    first_byte_us: Option<u64>,
+    status: Option<u16>,
+    upstream_request_id: Option<String>,
+    is_node: bool,
+    is_usage_estimated: bool,
+}
+
+impl OpenAttempt {
+    /// The upstream's head came.
+    pub(crate) fn answered(&mut self, opened: &Opened, now_us: u64) {
+        self.status = Some(opened.status);
+        self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
+        self.upstream_request_id = request_id(&opened.headers);
+        let said = opened.headers.get(USAGE_HEADER).filter(|_| self.is_node);
+        self.is_usage_estimated = said.is_some_and(|value| value.as_bytes() == b"estimated");
+    }
+
+    /// Whether the upstream itself calls its counts estimates.
+    #[must_use]
+    pub const fn is_usage_estimated(&self) -> bool {
+        self.is_usage_estimated
+    }
+
+    /// It answered to the end, or so far as the client wanted to know. The tab's closing ends it in the books.
+    pub fn closes(mut self, tab: &mut Tab, now_us: u64) {
+        if let Some(first_byte_us) = self.first_byte_us {
+            self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
+            let head_us = self.sent_us.saturating_add(first_byte_us);
+            tab.timeline_mut().upstream_head_us = head_us.saturating_sub(self.received_us);
+        }
+        if let Some(id) = &self.upstream_request_id {
+            tab.upstream_request_id(id);
+        }
+    }
+
+    /// It failed: its memo stays in the books beside the try that follows.
+    pub fn missed(mut self, tab: &mut Tab, miss: &Miss, usage: Usage, now_us: u64) {
+        if let Some(verdict) = miss.verdict(now_us) {
+            self.ticket.tell(verdict, now_us);
+        }
+        let upstream_request_id = self.upstream_request_id.or_else(|| miss.request_id().map(str::to_owned));
+        let status = self.status.or(miss.status);
+        tab.attempt_ended(
+            self.number,
+            AttemptEnd { status, fault: Some(miss.class()), upstream_request_id, usage },
+        );
+    }
+}
+
+/// Leave from the board to ask a seat.
+pub(crate) fn claim(
+    hands: &Hands,
+    attempt: &Attempt,
+    is_last: bool,
+    now_us: u64,
+) -> Result<Ticket, Standing> {
+    let secret_version = match attempt.seat() {
+        Seat::Byok(credential) => credential.sealed.version,
+        Seat::Managed(account) => account.sealed.version,
+        Seat::Byoc(node) => node.sealed.as_ref().map_or(0, |sealed| sealed.version),
+    };
+    hands.board.claim(attempt.principal(), attempt.upstream_model(), secret_version, is_last, now_us)
+}
+
+/// How a try begins.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned; a box would cost each try"
+)]
+pub(crate) enum Start {
+    Going(OpenAttempt, http::Request<OutBody>),
+    /// It is in the journal and failed before a byte was sent.
+    Missed(OpenAttempt, Miss),
+    /// It can't even be tried, here or elsewhere.
+    Refused(Box<Fault>),
+}
+
+/// Writes the intent, opens the credential and signs the request. The plaintext is gone when this returns.
+pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab, ticket: Ticket) -> Start {
+    let hands = &exchange.hands;
+    let chat = exchange.call.chat();
+    let provider = providers::provider(attempt.provider());
+    let target = Target { base_url: attempt.base_url(), upstream_model: attempt.upstream_model() };
+    let mut outgoing = match provider.chat(&target, chat, exchange.call.body()) {
+        Ok(outgoing) => outgoing,
+        Err(fault) => return Start::Refused(fault),
+    };
+    let number = match tab.attempt(intent(attempt, chat.prompt_bytes)).await {
+        Ok(number) => number,
+        Err(fault) => return Start::Refused(fault),
+    };
+    let open = OpenAttempt {
+        number,
+        ticket,
+        received_us: exchange.call.received_us(),
+        sent_us: hands.now_us(),
+        first_byte_us: None,
+        status: None,
+        upstream_request_id: None,
+        is_node: matches!(attempt.seat(), Seat::Byoc(_)),
+        is_usage_estimated: false,
+    };
+    if let Err(fault) = sign(hands, attempt.seat(), provider, &mut outgoing) {
+        return Start::Missed(open, Miss::new(*fault).unsent().not_again());
+    }
+    match request_of(outgoing) {
+        Ok(request) => Start::Going(open, request),
+        Err(fault) => Start::Missed(open, Miss::new(*fault).unsent().not_again()),
+    }
+}
+
+fn intent(attempt: &Attempt, estimate_prompt_bytes: u64) -> Intent {
+    Intent {
+        principal: attempt.seat().principal(),
+        provider: attempt.provider().to_owned(),
+        upstream_model: attempt.upstream_model().to_owned(),
+        region: attempt.region().map(str::to_owned),
+        rates: attempt.rates(),
+        markup_bps: attempt.markup_bps(),
+        estimate_prompt_bytes,
+    }
+}
+
+/// Opens what the seat has sealed and writes the header that it is for. A node without a secret gets no header.
+pub(crate) fn sign(
+    hands: &Hands,
+    seat: &Seat,
+    provider: &dyn Provider,
+    outgoing: &mut Outgoing,
+) -> Result<(), Box<Fault>> {
+    match open_secret(hands, seat)? {
+        Some(secret) => provider.authorise(outgoing, &secret),
+        None => Ok(()),
+    }
+}
+
+fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
+    let (workspace, object, sealed) = match seat {
+        Seat::Byok(credential) => (credential.workspace, credential.id.to_string(), &credential.sealed),
+        // Operator accounts belong to no workspace: they are sealed under the nil one.
+        Seat::Managed(account) => (vault::OPERATOR, account.id.to_string(), &account.sealed),
+        Seat::Byoc(node) => match &node.sealed {
+            Some(sealed) => (node.workspace, node.id.to_string(), sealed),
+            None => return Ok(None),
+        },
+    };
+    hands.opener.open(workspace, &object, sealed).map(Some).map_err(|error| {
+        tracing::error!(%object, %error, "a sealed secret could not be opened");
+        let message = format!("The secret of {object} could not be opened.");
+        Box::new(
+            Fault::new(FaultClass::UpstreamAuth, "credential_unreadable", message)
+                .fix("Rotate it with a new secret; the audit log says why the old one was refused."),
+        )
+    })
+}
+
+pub(crate) fn request_of(outgoing: Outgoing) -> Result<http::Request<OutBody>, Box<Fault>> {
+    let mut request = http::Request::new(OutBody::from(outgoing.body));
+    *request.method_mut() = outgoing.method;
+    *request.headers_mut() = outgoing.headers;
+    *request.uri_mut() = outgoing.url.parse().map_err(|_| {
+        let message = "The base URL of what was to be asked is not a URL.";
+        Box::new(
+            Fault::new(FaultClass::Upstream, "upstream_unreachable", message).fix("Correct its base URL."),
+        )
+    })?;
+    Ok(request)
+}
+
+pub(crate) fn reach(seat: &Seat) -> Reach {
+    match seat {
+        Seat::Byok(_) | Seat::Managed(_) => Reach::Provider,
+        Seat::Byoc(_) => Reach::Node,
+    }
+}
+
+/// The head of an answer that is worth reading.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: InBody,
+}
+
+/// Sends, and tells an answer from a refusal. It owns all it needs, so that it can outlive the wait for it.
+pub(crate) struct Judge {
+    client: Rc<egress::Client>,
+    world: World,
+    provider: &'static dyn Provider,
+    slug: Arc<str>,
+    reach: Reach,
+    wants_stream: bool,
+}
+
+impl Judge {
+    pub(crate) fn new(exchange: &Exchange, attempt: &Attempt) -> Self {
+        Self::of(&exchange.hands, attempt.provider(), attempt.seat(), exchange.call.chat().stream)
+    }
+
+    pub(crate) fn of(hands: &Hands, slug: &str, seat: &Seat, wants_stream: bool) -> Self {
+        Self {
+            client: Rc::clone(&hands.egress),
+            world: hands.world.clone(),
+            provider: providers::provider(slug),
+            slug: slug.into(),
+            reach: reach(seat),
+            wants_stream,
+        }
+    }
+
+    pub(crate) async fn open(self, request: http::Request<OutBody>) -> Result<Opened, Miss> {
+        let response = self.client.send(request, self.reach).await;
+        let response = response.map_err(|error| Miss::egress(&error, &self.slug))?;
+        let (parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        if parts.status.is_redirection() {
+            // Followed, it would carry the credential to an address that nobody checked.
+            let what = format!("it redirects (status {status}), which is never followed");
+            return Err(Miss { status: Some(status), ..Miss::broken(&self.slug, &what).not_again() });
+        }
+        let headers = parts.headers;
+        if !parts.status.is_success() {
+            return Err(self.refused(status, &headers, body).await);
+        }
+        if self.wants_stream && !is_event_stream(&headers) {
+            return Err(self.no_stream(status, &headers, body).await);
+        }
+        Ok(Opened { status, headers, body })
+    }
+
+    async fn refused(&self, status: u16, headers: &HeaderMap, body: InBody) -> Miss {
+        let bytes = read::prefix(body, ERROR_BYTES_MAX).await;
+        let bytes = read::decoded(headers, bytes).unwrap_or_default();
+        let mut classified = self.provider.classify(status, headers, &bytes, &self.slug);
+        if classified.retry_after_ms.is_none() {
+            // A date can only be read by who knows the time.
+            let now = Some(self.world.clock.unix_ms());
+            classified.retry_after_ms = providers::retry_after_ms(headers, now);
+        }
+        if classified.report.request_id.is_none() {
+            classified.report.request_id = request_id(headers);
+        }
+        Miss::classified(classified, status)
+    }
+
+    /// A whole answer to who asked for a stream: an SDK would read it as an empty one.
+    async fn no_stream(&self, status: u16, headers: &HeaderMap, body: InBody) -> Miss {
+        let bytes = read::prefix(body, ERROR_BYTES_MAX).await;
+        let bytes = read::decoded(headers, bytes).unwrap_or_default();
+        let miss = match dialects::chat::read_answer(&bytes) {
+            Err(fault) => stream_miss(fault, &self.slug),
+            Ok(_) => Miss::broken(&self.slug, "a stream was asked for and a whole answer came"),
+        };
+        Miss { status: Some(status), ..miss }
+    }
+}
+
+/// What the scanner found, as a miss.
+pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) -> Miss {
+    match fault {
+        dialects::chat::StreamFault::Broken(what) => Miss::broken(provider, what),
+        dialects::chat::StreamFault::Upstream(mut report, class) => {
+            provider.clone_into(&mut report.provider);
+            Miss::new(refusal(class, &report).upstream(report))
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    // Some servers send none; what isn't a stream is found by the scanner then.
+    headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}
+
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("x-request-id").or_else(|| headers.get("request-id"));
+    value.and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect())
+}
+
+/// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
+/// customer's own, what is left of its limits.
+pub(crate) fn passed_on(headers: &HeaderMap, seat: &Seat) -> HeaderMap {
+    let is_own = matches!(seat, Seat::Byok(_));
+    let allowed =
+        |name: &str| name.ends_with("-processing-ms") || (is_own && name.starts_with("x-ratelimit-"));
+    headers
+        .iter()
+        .filter(|(name, _)| allowed(name.as_str()))
+        .map(|(name, value)| (name.clone(), HeaderValue::clone(value)))
+        .collect()
+}
+
+/// Reads a whole answer.
+pub(crate) fn judge_whole(bytes: &Bytes, provider: &str) -> Result<dialects::chat::AnswerFacts, Miss> {
+    dialects::chat::read_answer(bytes).map_err(|fault| stream_miss(fault, provider))
+}

@@ -1,0 +1,314 @@
+//! One seat's stream, pulled: nothing is read of the upstream but when somebody asks for the next piece.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialects::chat::{StreamFacts, StreamScanner};
+use domain::{FaultClass, Usage, UsageSource};
+use egress::{InBody, OutBody};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http_body::Body;
+use ledger::Tab;
+use plan::Attempt;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::answer::Exchange;
+use crate::attempt::{Judge, OpenAttempt, Opened, passed_on, stream_miss};
+use crate::miss::Miss;
+
+/// A step of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// Bytes for the client; after the last piece that is ready, they end with a whole event.
+    Data(Bytes),
+    End,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, Miss>>>>;
+
+enum Source {
+    /// The upstream has not sent its head yet.
+    Opening(Opening),
+    Live(InBody),
+    Over,
+}
+
+/// A stream of one try. Dropping it cancels the upstream.
+pub struct Feed {
+    pub(crate) exchange: Rc<Exchange>,
+    pub(crate) attempt: Rc<Attempt>,
+    source: Source,
+    scanner: StreamScanner,
+    /// Scanned and not yet taken.
+    pieces: VecDeque<Bytes>,
+    scratch: Vec<Bytes>,
+    /// How it ended, told once the pieces are taken.
+    ended: Option<Result<(), Miss>>,
+    open: Option<OpenAttempt>,
+    pub(crate) upstream_headers: HeaderMap,
+    timer: Timer,
+    deadline: Instant,
+    /// Tries with this seat, and of the exchange; for the schedule.
+    pub(crate) tries_on_seat: u32,
+    pub(crate) tries: u32,
+}
+
+impl Feed {
+    pub(crate) fn new(
+        exchange: &Rc<Exchange>,
+        attempt: &Rc<Attempt>,
+        open: OpenAttempt,
+        request: http::Request<OutBody>,
+    ) -> Self {
+        let opening = Judge::new(exchange, attempt).open(request);
+        Self {
+            source: Source::Opening(Box::pin(opening)),
+            scanner: StreamScanner::new(!exchange.call.chat().include_usage),
+            pieces: VecDeque::new(),
+            scratch: Vec::new(),
+            ended: None,
+            open: Some(open),
+            upstream_headers: HeaderMap::new(),
+            timer: Timer::default(),
+            deadline: Instant::now() + exchange.time_left(),
+            tries_on_seat: 0,
+            tries: 0,
+            exchange: Rc::clone(exchange),
+            attempt: Rc::clone(attempt),
+        }
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &StreamFacts {
+        self.scanner.facts()
+    }
+
+    /// The best that is known of what was used: the upstream's own count, else an estimate of what came so far.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let facts = self.scanner.facts();
+        let is_estimated = self.open.as_ref().is_some_and(OpenAttempt::is_usage_estimated);
+        known_usage(facts.usage, self.exchange.call.chat().prompt_bytes, facts.content_bytes, is_estimated)
+    }
+
+    /// The next piece for the client, or the end. An error comes after all pieces that were whole before it.
+    pub fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Result<Flow, Miss>> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Poll::Ready(Ok(Flow::Data(piece)));
+            }
+            match self.ended.take() {
+                Some(Ok(())) => return Poll::Ready(Ok(Flow::End)),
+                Some(Err(miss)) => return Poll::Ready(Err(miss)),
+                None => std::task::ready!(self.poll_fill(cx)),
+            }
+        }
+    }
+
+    /// Waits for the first event, and at most until `until`: then the head goes out and the try goes on behind it.
+    ///
+    /// # Errors
+    /// It failed before any content.
+    pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), Miss> {
+        let fill = std::future::poll_fn(|cx| {
+            while !self.is_begun() {
+                std::task::ready!(self.poll_fill(cx));
+            }
+            Poll::Ready(())
+        });
+        let in_time = timeout_at(until, fill).await.is_ok();
+        match self.ended.take() {
+            Some(Err(miss)) if in_time && !self.facts().content_started => Err(miss),
+            ended => {
+                self.ended = ended;
+                Ok(())
+            }
+        }
+    }
+
+    /// The answer is whole, or the client wants no more of it: the upstream is cut off at once. Returns what is known
+    /// to be used, for the tab's closing.
+    pub fn close(&mut self, tab: &mut Tab) -> Usage {
+        let usage = self.usage();
+        self.source = Source::Over;
+        if let Some(open) = self.open.take() {
+            open.closes(tab, self.exchange.hands.now_us());
+        }
+        usage
+    }
+
+    /// Ends the try as failed; returns what it used.
+    pub fn missed(&mut self, tab: &mut Tab, miss: &Miss) -> Usage {
+        let usage = self.usage_of_miss(miss);
+        self.source = Source::Over;
+        if let Some(open) = self.open.take() {
+            open.missed(tab, miss, usage, self.exchange.hands.now_us());
+        }
+        usage
+    }
+
+    fn usage_of_miss(&self, miss: &Miss) -> Usage {
+        let facts = self.scanner.facts();
+        let is_silent = facts.usage.is_none() && facts.content_bytes == 0;
+        if is_silent { silent_usage(miss, self.exchange.call.chat().prompt_bytes) } else { self.usage() }
+    }
+
+    fn is_begun(&self) -> bool {
+        let facts = self.scanner.facts();
+        // The first event may be a role without content: an error right behind it can still fail over. A second one
+        // is enough whatever it holds, so that no grammar is held back that we don't know.
+        self.ended.is_some() || facts.content_started || facts.finished || facts.events >= 2
+    }
+
+    /// Reads once from the upstream. Ready means that something came of it.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (arrival, limit) = match &mut self.source {
+            Source::Opening(opening) => match opening.as_mut().poll(cx) {
+                Poll::Ready(Ok(opened)) => (self.head(opened), Duration::ZERO),
+                Poll::Ready(Err(miss)) => (self.fail(miss), Duration::ZERO),
+                Poll::Pending => (Poll::Pending, self.exchange.timeouts.first_byte),
+            },
+            Source::Live(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(frame) => (self.arrived(frame), Duration::ZERO),
+                Poll::Pending => (Poll::Pending, self.idle_limit()),
+            },
+            Source::Over => (self.fail(Miss::broken(self.attempt.provider(), "it is over")), Duration::ZERO),
+        };
+        if arrival.is_ready() {
+            self.timer.restart();
+            return arrival;
+        }
+        match self.timer.poll(cx, limit, self.deadline) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Alarm::Deadline) => self.fail(Miss::deadline()),
+            Poll::Ready(Alarm::Silence) => self.fail(self.silence(limit)),
+        }
+    }
+
+    fn idle_limit(&self) -> Duration {
+        // Until the first event the upstream may think as long as its first byte may take.
+        match self.scanner.facts().events {
+            0 => self.exchange.timeouts.first_byte,
+            _ => self.exchange.timeouts.idle,
+        }
+    }
+
+    fn silence(&self, limit: Duration) -> Miss {
+        let what = match self.scanner.facts().events {
+            0 => "sent no event of its answer",
+            _ => "sent no further event of its answer",
+        };
+        Miss::timeout(self.attempt.provider(), what, limit.as_secs())
+    }
+
+    fn head(&mut self, opened: Opened) -> Poll<()> {
+        if let Some(open) = &mut self.open {
+            open.answered(&opened, self.exchange.hands.now_us());
+        }
+        self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
+        let is_encoded = opened.headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
+        if is_encoded {
+            let miss =
+                Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
+            return self.fail(miss.not_again());
+        }
+        self.source = Source::Live(opened.body);
+        Poll::Ready(())
+    }
+
+    fn arrived(&mut self, frame: Option<Result<http_body::Frame<Bytes>, egress::EgressError>>) -> Poll<()> {
+        let scanned = match frame {
+            None => self.scanner.finish(&mut self.scratch).map(|()| self.ended = Some(Ok(()))),
+            Some(Err(error)) => {
+                // What is whole of the last bytes still goes out; that the stream broke is known already.
+                let miss = Miss::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
+                return self.fail(miss);
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) => self.scanner.push(chunk, &mut self.scratch),
+                Err(_trailers) => Ok(()),
+            },
+        };
+        self.pieces.extend(self.scratch.drain(..).filter(|piece| !piece.is_empty()));
+        match scanned {
+            Ok(()) => {
+                if self.ended.is_some() {
+                    self.source = Source::Over;
+                }
+                Poll::Ready(())
+            }
+            Err(fault) => self.fail(stream_miss(fault, self.attempt.provider())),
+        }
+    }
+
+    fn fail(&mut self, miss: Miss) -> Poll<()> {
+        self.source = Source::Over;
+        self.ended = Some(Err(miss));
+        Poll::Ready(())
+    }
+}
+
+/// Counts of the upstream where there are any; else an estimate, marked as one. A node may mark its own so.
+pub(crate) fn known_usage(
+    reported: Option<Usage>,
+    prompt_bytes: u64,
+    content_bytes: u64,
+    is_estimated: bool,
+) -> Usage {
+    // A count of zero for an answer with text in it is no count.
+    let is_counted =
+        |usage: &Usage| content_bytes == 0 || usage.prompt_total() > 0 || usage.completion_total() > 0;
+    match reported.filter(is_counted) {
+        Some(usage) if is_estimated => Usage { source: UsageSource::Estimate, ..usage },
+        Some(usage) => usage,
+        None => dialects::chat::estimate(prompt_bytes, content_bytes),
+    }
+}
+
+/// What a try used that brought nothing: an upstream that we stopped waiting for may still bill the prompt.
+pub(crate) fn silent_usage(miss: &Miss, prompt_bytes: u64) -> Usage {
+    let may_bill = miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
+    if may_bill { dialects::chat::estimate(prompt_bytes, 0) } else { Usage::default() }
+}
+
+enum Alarm {
+    Silence,
+    Deadline,
+}
+
+/// One timer for silence and deadline. It is armed when something is waited for and moved only when it rings, so that
+/// a chunk costs no timer.
+#[derive(Default)]
+struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    since: Option<Instant>,
+}
+
+impl Timer {
+    fn restart(&mut self) {
+        self.since = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration, deadline: Instant) -> Poll<Alarm> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let silent_at = since + limit;
+        let due = silent_at.min(deadline);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= due {
+                return Poll::Ready(if due == silent_at { Alarm::Silence } else { Alarm::Deadline });
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}

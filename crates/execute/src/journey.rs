@@ -1,0 +1,375 @@
+//! The way through a plan's attempts: the same seat again, the next seat, or a failure that says what was tried.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use domain::limits::BACKOFF_BASE;
+use domain::{Blame, FallbackClass, Fault, FaultClass, UpstreamReport};
+use http::HeaderMap;
+use ledger::Tab;
+use plan::{Attempt, Planned};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
+use crate::attempt::{self, Judge, OpenAttempt, Opened, Start, judge_whole, passed_on};
+use crate::feed::{Feed, known_usage, silent_usage};
+use crate::miss::{Miss, refusal};
+use crate::schedule::{self, Situation, Step};
+use crate::{Hands, read};
+use board::{Standing, Ticket};
+
+/// Tries a plan's attempts until one answers. A buffered answer is whole; a stream has its first event, or is still
+/// silent after the head's wait.
+///
+/// # Errors
+/// Nobody answered; the fault says who said what, and the tab is still open.
+pub async fn execute(planned: Planned, hands: &Hands) -> Result<Answer, Box<Failed>> {
+    let parts = planned.into_parts();
+    let (call, caller, mut tab) = parts.admitted.into_parts();
+    tab.planned(&parts.resolved_model, parts.record);
+    tab.timeline_mut().planned_us = hands.now_us().saturating_sub(call.received_us());
+    let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
+    let exchange = Rc::new(Exchange {
+        call,
+        caller,
+        resolved_model: parts.resolved_model,
+        timeouts: parts.timeouts,
+        deadline_us,
+        hands: hands.clone(),
+    });
+    let mut journey = Journey {
+        head_until: Instant::now() + exchange.timeouts.head_wait,
+        attempts: parts.attempts.into_iter().map(Rc::new).collect(),
+        fallback_on: parts.fallback_on,
+        exchange,
+        tab,
+        tries: 0,
+        told: None,
+        limited_until_us: None,
+        served: None,
+    };
+    match journey.walk().await {
+        Some(reply) => Ok(journey.answer(reply)),
+        None => Err(journey.failed()),
+    }
+}
+
+struct Journey {
+    exchange: Rc<Exchange>,
+    attempts: Vec<Rc<Attempt>>,
+    fallback_on: Vec<FallbackClass>,
+    tab: Tab,
+    head_until: Instant,
+    /// Tries that were in the journal.
+    tries: u32,
+    /// The failure that the client would be told now.
+    told: Option<Miss>,
+    /// The earliest time at which somebody who limits us may be asked again.
+    limited_until_us: Option<u64>,
+    served: Option<Served>,
+}
+
+struct Reply {
+    served: Served,
+    body: AnswerBody,
+    upstream_headers: HeaderMap,
+}
+
+/// What became of one seat.
+enum SeatEnd {
+    Answered(Box<Reply>),
+    /// Its last failure lets the next one be asked.
+    Exhausted(FaultClass),
+    Stop,
+}
+
+/// What became of one try.
+enum TryEnd {
+    Answered(Box<Reply>),
+    Missed(Miss),
+    Refused(Box<Fault>),
+}
+
+impl Journey {
+    async fn walk(&mut self) -> Option<Box<Reply>> {
+        let mut index = 0;
+        loop {
+            let attempt = Rc::clone(self.attempts.get(index)?);
+            match self.ask_seat(index, &attempt).await {
+                SeatEnd::Answered(reply) => return Some(reply),
+                SeatEnd::Stop => return None,
+                SeatEnd::Exhausted(class) => index = self.next_index(index, class)?,
+            }
+        }
+    }
+
+    async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>) -> SeatEnd {
+        let board = Rc::clone(&self.exchange.hands.board);
+        board.first_try(attempt.base_url(), self.exchange.hands.now_us());
+        let mut tries_on_seat = 0;
+        loop {
+            if self.exchange.time_left().is_zero() {
+                self.tell(Miss::deadline());
+                return SeatEnd::Stop;
+            }
+            let ticket = match self.leave(index, attempt).await {
+                Ok(ticket) => ticket,
+                Err(end) => return end,
+            };
+            tries_on_seat += 1;
+            self.tries += 1;
+            let miss = match self.ask_once(attempt, ticket, tries_on_seat).await {
+                TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
+                TryEnd::Missed(miss) => miss,
+                TryEnd::Refused(fault) => {
+                    self.told = Some(Miss::new(*fault));
+                    return SeatEnd::Stop;
+                }
+            };
+            let class = miss.class();
+            let step = self.step_after(index, &miss, tries_on_seat);
+            self.served = Some(self.served_by(attempt));
+            self.tell(miss);
+            match step {
+                Step::Next => return SeatEnd::Exhausted(class),
+                Step::GiveUp => return SeatEnd::Stop,
+                Step::Again { wait } => {
+                    if !board.take_retry(attempt.base_url(), self.exchange.hands.now_us()) {
+                        return SeatEnd::Exhausted(class);
+                    }
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
+    async fn leave(&mut self, index: usize, attempt: &Rc<Attempt>) -> Result<Ticket, SeatEnd> {
+        let hands = self.exchange.hands.clone();
+        let is_last = self.next_index(index, FaultClass::Overloaded).is_none();
+        loop {
+            let now_us = hands.now_us();
+            let standing = match attempt::claim(&hands, attempt, is_last, now_us) {
+                Ok(ticket) => return Ok(ticket),
+                Err(standing) => standing,
+            };
+            let miss = self.kept_away(attempt, standing, now_us);
+            let class = miss.class();
+            let wait = Duration::from_micros(standing.until_us().saturating_sub(now_us));
+            let is_short = matches!(standing, Standing::RetryAt { .. })
+                && !schedule::is_long_wait(millis(wait))
+                && wait < self.exchange.time_left();
+            if !is_short || self.has_next_own(index) {
+                self.tell(miss);
+                return Err(SeatEnd::Exhausted(class));
+            }
+            let spread = Duration::from_micros(hands.world.random.below(micros(BACKOFF_BASE)));
+            sleep(wait + spread).await;
+        }
+    }
+
+    async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket, tries_on_seat: u32) -> TryEnd {
+        let exchange = Rc::clone(&self.exchange);
+        let (open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
+            Start::Going(open, request) => (open, request),
+            Start::Refused(fault) => return TryEnd::Refused(fault),
+            Start::Missed(open, miss) => {
+                return self.missed(open, miss);
+            }
+        };
+        if exchange.call.chat().stream {
+            let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
+            feed.tries_on_seat = tries_on_seat;
+            feed.tries = self.tries;
+            return self.wait_for_stream(feed).await;
+        }
+        self.wait_for_whole(attempt, open, request).await
+    }
+
+    async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
+        if let Err(miss) = feed.wait_first(self.head_until).await {
+            feed.missed(&mut self.tab, &miss);
+            return TryEnd::Missed(miss);
+        }
+        let upstream_headers = std::mem::take(&mut feed.upstream_headers);
+        let served = self.served_by(&feed.attempt);
+        TryEnd::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
+    }
+
+    async fn wait_for_whole(
+        &mut self,
+        attempt: &Rc<Attempt>,
+        mut open: OpenAttempt,
+        request: http::Request<egress::OutBody>,
+    ) -> TryEnd {
+        let exchange = Rc::clone(&self.exchange);
+        let opening = Judge::new(&exchange, attempt).open(request);
+        let left = exchange.time_left();
+        let limit = exchange.timeouts.first_byte.min(left);
+        let opened = match timeout(limit, opening).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(miss)) => return self.missed(open, miss),
+            Err(_) if limit == left => return self.missed(open, Miss::deadline()),
+            Err(_) => {
+                let miss = Miss::timeout(attempt.provider(), "did not answer", limit.as_secs());
+                return self.missed(open, miss);
+            }
+        };
+        open.answered(&opened, exchange.hands.now_us());
+        let upstream_headers = passed_on(&opened.headers, attempt.seat());
+        let (bytes, facts) = match read_whole(&exchange, attempt, opened).await {
+            Ok(read) => read,
+            Err(miss) => return self.missed(open, miss),
+        };
+        let prompt_bytes = exchange.call.chat().prompt_bytes;
+        let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
+        let served = self.served_by(attempt);
+        TryEnd::Answered(Box::new(Reply {
+            served,
+            body: AnswerBody::Whole { bytes, usage, open },
+            upstream_headers,
+        }))
+    }
+
+    fn missed(&mut self, open: OpenAttempt, miss: Miss) -> TryEnd {
+        let usage = silent_usage(&miss, self.exchange.call.chat().prompt_bytes);
+        open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
+        TryEnd::Missed(miss)
+    }
+
+    fn step_after(&self, index: usize, miss: &Miss, tries_on_seat: u32) -> Step {
+        schedule::next_step(&Situation {
+            class: miss.class(),
+            retry_after_ms: miss.fault.retry_after_ms,
+            should_retry: miss.should_retry,
+            tries_on_seat,
+            tries: self.tries,
+            has_next: self.next_index(index, miss.class()).is_some(),
+            has_next_own: self.has_next_own(index),
+            time_left: self.exchange.time_left(),
+            random: self.exchange.hands.world.random.next_u64(),
+        })
+    }
+
+    /// The next seat that a failure of this class may go on to. From the customer's own to the pool only where the
+    /// route says so, for that class.
+    fn next_index(&self, index: usize, class: FaultClass) -> Option<usize> {
+        let from = self.attempts.get(index)?;
+        let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
+        let rest = self.attempts.iter().enumerate().skip(index + 1);
+        rest.filter(|(_, attempt)| may_pay || !attempt.is_fallback()).map(|(next, _)| next).next()
+    }
+
+    fn has_next_own(&self, index: usize) -> bool {
+        let Some(from) = self.attempts.get(index) else { return false };
+        self.attempts.iter().skip(index + 1).any(|attempt| attempt.is_fallback() == from.is_fallback())
+    }
+
+    /// Keeps the failure that helps the client most: a limit that will pass says more than a refused credential
+    /// beside it.
+    fn tell(&mut self, miss: Miss) {
+        if miss.class() == FaultClass::RateLimit {
+            let now_us = self.exchange.hands.now_us();
+            let named =
+                miss.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
+            self.limited_until_us = match (self.limited_until_us, named) {
+                (Some(known), Some(named)) => Some(known.min(named)),
+                (known, named) => known.or(named),
+            };
+        }
+        let is_limit = |miss: &Miss| miss.class() == FaultClass::RateLimit;
+        let keeps = self.told.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
+        if !keeps {
+            self.told = Some(miss);
+        }
+    }
+
+    /// Why a seat was not asked at all.
+    fn kept_away(&self, attempt: &Attempt, standing: Standing, now_us: u64) -> Miss {
+        let parking = self.exchange.hands.board.parking(attempt.principal());
+        let class = match standing {
+            Standing::Parked { .. } => parking.map_or(FaultClass::UpstreamAuth, |parking| parking.cause),
+            Standing::RetryAt { .. } => FaultClass::RateLimit,
+            _ => FaultClass::Overloaded,
+        };
+        let wait_ms = standing.until_us().saturating_sub(now_us).div_ceil(1_000);
+        let mut report =
+            UpstreamReport { provider: attempt.provider().to_owned(), ..UpstreamReport::default() };
+        let seconds = wait_ms.div_ceil(1_000);
+        report.message =
+            Some(format!("so it said before, and {} is asked again in {seconds} s", attempt.principal()));
+        let mut fault = refusal(class, &report);
+        if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
+            fault.retry_after_ms = Some(wait_ms);
+        }
+        Miss::new(fault).unsent()
+    }
+
+    fn served_by(&self, attempt: &Attempt) -> Served {
+        Served {
+            profile: attempt.profile(),
+            principal: attempt.principal(),
+            provider: attempt.provider().to_owned(),
+            resolved_model: self.exchange.resolved_model.clone(),
+            upstream_model: attempt.upstream_model().to_owned(),
+            region: attempt.region().map(str::to_owned),
+            attempts: self.tries,
+            fallback_used: attempt.is_fallback(),
+        }
+    }
+
+    fn answer(self, reply: Box<Reply>) -> Answer {
+        Answer {
+            parts: AnswerParts {
+                exchange: self.exchange,
+                tab: self.tab,
+                served: reply.served,
+                upstream_headers: reply.upstream_headers,
+                body: reply.body,
+            },
+        }
+    }
+
+    fn failed(self) -> Box<Failed> {
+        let now_us = self.exchange.hands.now_us();
+        let mut fault = match self.told {
+            Some(miss) => miss.fault,
+            None => Box::new(Fault::internal()),
+        };
+        if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
+            fault.retry_after_ms = Some(until_us.saturating_sub(now_us).div_ceil(1_000));
+        }
+        // SDKs try again by themselves: where we already did, calls would multiply.
+        if self.tries > 1 {
+            fault.should_retry = Some(false);
+        }
+        Box::new(Failed {
+            fault,
+            tab: self.tab,
+            served: self.served,
+            trace: self.exchange.trace(),
+            dialect: self.exchange.dialect(),
+        })
+    }
+}
+
+async fn read_whole(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    opened: Opened,
+) -> Result<(bytes::Bytes, dialects::chat::AnswerFacts), Miss> {
+    let deadline = Instant::now() + exchange.time_left();
+    let provider = attempt.provider();
+    let bytes = read::whole(opened.body, exchange.timeouts.idle, deadline, provider).await?;
+    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
+    let facts = judge_whole(&bytes, provider)?;
+    Ok((bytes, facts))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

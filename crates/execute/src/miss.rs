@@ -1,0 +1,218 @@
+//! A try that failed: what the client may be told of it, and what the schedule and the board learn from it.
+
+use board::Verdict;
+use domain::{Fault, FaultClass, UpstreamReport};
+use egress::{EgressError, EgressErrorKind};
+use providers::Classified;
+
+/// One failed try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Miss {
+    pub fault: Box<Fault>,
+    pub status: Option<u16>,
+    /// What the upstream itself said of a retry.
+    pub should_retry: Option<bool>,
+    /// `false` where no byte of the request can have reached the upstream: it bills nothing.
+    pub request_sent: bool,
+}
+
+impl Miss {
+    #[must_use]
+    pub fn new(fault: Fault) -> Self {
+        Self { fault: Box::new(fault), status: None, should_retry: None, request_sent: true }
+    }
+
+    #[must_use]
+    pub const fn class(&self) -> FaultClass {
+        self.fault.class
+    }
+
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.fault.upstream.as_ref().and_then(|report| report.request_id.as_deref())
+    }
+
+    pub(crate) fn unsent(mut self) -> Self {
+        self.request_sent = false;
+        self
+    }
+
+    /// Asking the same seat again is pointless.
+    pub(crate) fn not_again(mut self) -> Self {
+        self.should_retry = Some(false);
+        self
+    }
+
+    /// What the board learns. A pause that the provider named is kept for everyone, else a limit is only ours.
+    pub(crate) fn verdict(&self, now_us: u64) -> Option<Verdict> {
+        match self.class() {
+            // A secret that we could not open was refused by nobody.
+            FaultClass::UpstreamAuth if !self.request_sent => None,
+            FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => {
+                Some(Verdict::Park { cause: self.class() })
+            }
+            FaultClass::RateLimit => Some(match self.fault.retry_after_ms {
+                Some(wait) => Verdict::Rest { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) },
+                None => Verdict::Neutral,
+            }),
+            FaultClass::Overloaded
+            | FaultClass::Timeout
+            | FaultClass::Upstream
+            | FaultClass::StreamBroken => Some(Verdict::Ill),
+            // Ours, or our client's: nothing is learnt about the upstream.
+            FaultClass::Cancelled | FaultClass::Deadline | FaultClass::Internal | FaultClass::Unavailable => {
+                None
+            }
+            _ => Some(Verdict::Neutral),
+        }
+    }
+
+    /// The upstream refused in words.
+    pub(crate) fn classified(classified: Classified, status: u16) -> Self {
+        let Classified { class, report, retry_after_ms, should_retry } = classified;
+        let mut fault = refusal(class, &report);
+        fault.retry_after_ms = retry_after_ms;
+        Self { status: Some(status), should_retry, ..Self::new(fault.upstream(report)) }
+    }
+
+    /// The connection failed.
+    pub(crate) fn egress(error: &EgressError, provider: &str) -> Self {
+        let message = format!("{provider} could not be asked: {}", error.message);
+        let (class, code) = match error.kind {
+            EgressErrorKind::Guard => (FaultClass::Upstream, "upstream_address_refused"),
+            EgressErrorKind::Dns | EgressErrorKind::Connect => (FaultClass::Upstream, "upstream_unreachable"),
+            EgressErrorKind::Tls => (FaultClass::Upstream, "upstream_tls_failed"),
+            EgressErrorKind::Timeout => (FaultClass::Timeout, "upstream_timeout"),
+            EgressErrorKind::Reset | EgressErrorKind::Protocol | EgressErrorKind::Closed => {
+                (FaultClass::Upstream, "upstream_connection_broken")
+            }
+        };
+        let fault = Fault::new(class, code, message).upstream(said_by(provider));
+        let fault = match error.kind {
+            EgressErrorKind::Guard => {
+                fault.fix("Change the base URL, or have the operator allow its address.")
+            }
+            _ => {
+                fault.fix("Send the request again; if it keeps failing, check the base URL and the provider.")
+            }
+        };
+        let miss = Self { request_sent: error.request_sent, ..Self::new(fault) };
+        match error.kind {
+            // The same address is refused, and the same certificate wrong, a second later.
+            EgressErrorKind::Guard | EgressErrorKind::Tls => miss.not_again(),
+            _ => miss,
+        }
+    }
+
+    /// An answer that can't be what was asked for.
+    pub(crate) fn broken(provider: &str, what: &str) -> Self {
+        let message = format!("{provider} sent an answer that can't be used: {what}.");
+        let fault = Fault::new(FaultClass::StreamBroken, "upstream_answer_broken", message)
+            .fix("Send the request again; if it keeps failing, report it to the provider.");
+        Self::new(fault.upstream(said_by(provider)))
+    }
+
+    pub(crate) fn timeout(provider: &str, what: &str, seconds: u64) -> Self {
+        let message = format!("{provider} {what} within {seconds} s.");
+        let fault = Fault::new(FaultClass::Timeout, "upstream_timeout", message)
+            .fix("Send the request again, ask for less output, or raise the timeout on the route.");
+        Self::new(fault.upstream(said_by(provider)))
+    }
+
+    pub(crate) fn deadline() -> Self {
+        let fault = Fault::new(
+            FaultClass::Deadline,
+            "deadline_exceeded",
+            "The request was not finished before its deadline.",
+        )
+        .fix("Ask for less output, stream the answer, or raise deadline_ms on the route.")
+        .should_retry(false);
+        Self::new(fault)
+    }
+}
+
+fn said_by(provider: &str) -> UpstreamReport {
+    UpstreamReport { provider: provider.to_owned(), ..UpstreamReport::default() }
+}
+
+/// Words for a refusal: what the provider said, whose doing it is, what would mend it.
+pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
+    let provider = if report.provider.is_empty() { "The provider" } else { &report.provider };
+    let said = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let (code, what, fix) = words(class);
+    let message = match said {
+        Some(said) => format!("{provider} {what}: {said}"),
+        None => format!("{provider} {what}."),
+    };
+    let fault = Fault::new(class, code, message).fix(fix);
+    match &report.param {
+        Some(param) => fault.param(param.clone()),
+        None => fault,
+    }
+}
+
+const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) {
+    match class {
+        FaultClass::UpstreamAuth => (
+            "upstream_auth_failed",
+            "refused the credential",
+            "Rotate the credential with a secret that the provider accepts, then verify it.",
+        ),
+        FaultClass::UpstreamPermission => (
+            "upstream_permission_denied",
+            "does not let this credential use the model",
+            "Ask the provider for access to the model, or use another model or credential.",
+        ),
+        FaultClass::UpstreamNotFound => (
+            "model_not_found",
+            "does not know the model",
+            "Check the model's name and that this account may use it.",
+        ),
+        FaultClass::UpstreamQuota => (
+            "insufficient_quota",
+            "reports that the account has no credit or quota left",
+            "Top up the provider account, or add another credential.",
+        ),
+        FaultClass::RateLimit => (
+            "rate_limit_exceeded",
+            "limits the rate of requests",
+            "Send fewer requests, wait as Retry-After says, or add another credential.",
+        ),
+        FaultClass::Overloaded => ("server_is_overloaded", "is overloaded", "Send the request again later."),
+        FaultClass::Timeout => ("upstream_timeout", "took too long", "Send the request again."),
+        FaultClass::ContextLength => (
+            "context_length_exceeded",
+            "says that the prompt is longer than the model's context",
+            "Shorten the messages, or use a model with a larger context.",
+        ),
+        FaultClass::ContentPolicy => (
+            "content_filter",
+            "refused the content",
+            "Change the content; the provider's policy says what it refuses.",
+        ),
+        FaultClass::TooLarge => {
+            ("request_too_large", "says that the request is too large", "Send a smaller request.")
+        }
+        FaultClass::Unsupported => (
+            "unsupported_parameter",
+            "does not support what was asked",
+            "Leave the parameter out, or use a model that supports it.",
+        ),
+        FaultClass::BadRequest => (
+            "upstream_bad_request",
+            "refused the request as wrong",
+            "Correct the request as the provider's message says.",
+        ),
+        FaultClass::Conflict => ("conflict", "reports a conflict", "Send the request again."),
+        FaultClass::StreamBroken => (
+            "upstream_answer_broken",
+            "broke its answer off",
+            "Send the request again; if it keeps failing, report it to the provider.",
+        ),
+        _ => (
+            "upstream_error",
+            "failed",
+            "Send the request again; if it keeps failing, look at the provider's status page.",
+        ),
+    }
+}

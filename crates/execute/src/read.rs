@@ -1,0 +1,153 @@
+//! Reads bodies of upstreams: bounded in size and time, and undone of a compression that nobody asked for.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::{ANSWER_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX};
+use egress::{EgressError, InBody};
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use http_body::Body;
+use tokio::time::{Instant, timeout_at};
+
+use crate::miss::Miss;
+
+/// How long a refusal's text may take; the status alone tells enough.
+const ERROR_TIME_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, EgressError>> {
+    loop {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        match frame.map(http_body::Frame::into_data) {
+            Ok(Ok(bytes)) => return Some(Ok(bytes)),
+            // Trailers say nothing that is read.
+            Ok(Err(_trailers)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
+
+/// The whole of a buffered answer. `idle` is the longest pause between two reads.
+pub(crate) async fn whole(
+    mut body: InBody,
+    idle: Duration,
+    deadline: Instant,
+    provider: &str,
+) -> Result<Bytes, Miss> {
+    let mut gathered = Gathered::default();
+    loop {
+        let until = (Instant::now() + idle).min(deadline);
+        let Ok(chunk) = timeout_at(until, next_chunk(&mut body)).await else {
+            return Err(match until == deadline {
+                true => Miss::deadline(),
+                false => Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()),
+            });
+        };
+        match chunk {
+            None => return Ok(gathered.finish()),
+            Some(Err(error)) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
+            Some(Ok(bytes)) => gathered.push(bytes),
+        }
+        if gathered.len > ANSWER_BYTES_MAX {
+            return Err(Miss::broken(provider, "it is longer than an answer may be").not_again());
+        }
+    }
+}
+
+/// The first bytes of a refusal; what can't be read of it is left out.
+pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
+    let until = Instant::now() + ERROR_TIME_MAX;
+    let mut gathered = Gathered::default();
+    while gathered.len < bytes_max {
+        match timeout_at(until, next_chunk(&mut body)).await {
+            Ok(Some(Ok(bytes))) => gathered.push(bytes),
+            _ => break,
+        }
+    }
+    let mut bytes = gathered.finish();
+    bytes.truncate(bytes_max);
+    bytes
+}
+
+/// Chunks put together; a single one is not copied.
+#[derive(Default)]
+struct Gathered {
+    first: Option<Bytes>,
+    all: BytesMut,
+    len: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        if self.first.is_none() && self.all.is_empty() {
+            self.first = Some(bytes);
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            self.all.extend_from_slice(&first);
+        }
+        self.all.extend_from_slice(&bytes);
+    }
+
+    fn finish(self) -> Bytes {
+        self.first.unwrap_or_else(|| self.all.freeze())
+    }
+}
+
+/// Undoes gzip, which some servers send unasked. Bounded in size and in growth.
+///
+/// # Errors
+/// Another encoding, broken bytes, or a bomb; the text says which.
+pub(crate) fn decoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, &'static str> {
+    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(bytes) };
+    match encoding.as_bytes().to_ascii_lowercase().as_slice() {
+        b"" | b"identity" => Ok(bytes),
+        b"gzip" | b"x-gzip" => gunzip(&bytes),
+        _ => Err("it is compressed in a way that was not asked for"),
+    }
+}
+
+fn gunzip(bytes: &Bytes) -> Result<Bytes, &'static str> {
+    let grown = bytes.len().saturating_mul(BODY_RATIO_MAX).max(BODY_RATIO_FREE_BYTES);
+    let bound = grown.min(ANSWER_BYTES_MAX);
+    let mut text = Vec::new();
+    let reader = flate2::read::MultiGzDecoder::new(bytes.as_ref());
+    let read = reader.take(bound as u64 + 1).read_to_end(&mut text);
+    match read {
+        Err(_) => Err("its gzip is broken"),
+        Ok(length) if length > bound => Err("it grows too much when it is decompressed"),
+        Ok(_) => Ok(text.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use std::io::Write;
+
+    fn check(encoding: &'static str, bytes: Vec<u8>) -> Result<Bytes, &'static str> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+        decoded(&headers, bytes.into())
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn gzip_is_undone_and_its_bombs_are_not() {
+        assert_eq!(check("identity", b"{}".to_vec()).unwrap(), "{}");
+        assert_eq!(check("gzip", gzip(b"{\"a\":1}")).unwrap(), "{\"a\":1}");
+        assert!(check("gzip", b"no gzip".to_vec()).is_err());
+        assert!(check("br", b"x".to_vec()).is_err());
+        let bomb = gzip(&vec![b' '; 16 * 1024 * 1024]);
+        assert!(check("gzip", bomb).is_err());
+    }
+}

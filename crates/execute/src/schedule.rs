@@ -1,0 +1,226 @@
+//! What follows a failed attempt: the same seat again after a pause, the next seat, or the end; pure, chance passed in.
+
+use std::time::Duration;
+
+use domain::limits::{
+    ATTEMPTS_MAX, BACKOFF_BASE, BACKOFF_MAX, RETRY_AFTER_WAIT_MAX, TRIES_PER_PRINCIPAL_MAX,
+};
+use domain::{FallbackClass, FaultClass};
+
+/// What a class of failure allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The same request fails anywhere.
+    None,
+    /// Another principal may succeed; this one won't.
+    NextSeat,
+    /// It may pass; the same principal is worth a further try.
+    SameSeat,
+}
+
+/// What the schedule looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation {
+    pub class: FaultClass,
+    /// What the provider asked us to wait.
+    pub retry_after_ms: Option<u64>,
+    /// What the provider said of a retry, where it said anything.
+    pub should_retry: Option<bool>,
+    /// Tries with this seat, the failed one among them.
+    pub tries_on_seat: u32,
+    /// Tries of the exchange, the failed one among them.
+    pub tries: u32,
+    /// A seat is left that this failure may go on to.
+    pub has_next: bool,
+    /// And that one is of the same kind: no fallback from the customer's own to the pool.
+    pub has_next_own: bool,
+    pub time_left: Duration,
+    pub random: u64,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Again { wait: Duration },
+    Next,
+    GiveUp,
+}
+
+/// The retry table, `Step` by class.
+#[must_use]
+pub const fn remedy(class: FaultClass) -> Remedy {
+    match class {
+        FaultClass::RateLimit
+        | FaultClass::Overloaded
+        | FaultClass::Timeout
+        | FaultClass::Upstream
+        | FaultClass::StreamBroken
+        | FaultClass::Conflict => Remedy::SameSeat,
+        FaultClass::UpstreamAuth
+        | FaultClass::UpstreamPermission
+        | FaultClass::UpstreamNotFound
+        | FaultClass::UpstreamQuota => Remedy::NextSeat,
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContextLength
+        | FaultClass::Unauthenticated
+        | FaultClass::Forbidden
+        | FaultClass::NotFound
+        | FaultClass::MethodNotAllowed
+        | FaultClass::MediaType
+        | FaultClass::ClientTimeout
+        | FaultClass::Precondition
+        | FaultClass::ContentPolicy
+        | FaultClass::Deadline
+        | FaultClass::Cancelled
+        | FaultClass::Unavailable
+        | FaultClass::Internal => Remedy::None,
+    }
+}
+
+/// Full jitter: anything between zero and an exponentially growing ceiling, so that clients don't return together.
+#[must_use]
+pub fn backoff(tries_on_seat: u32, random: u64) -> Duration {
+    let doublings = tries_on_seat.saturating_sub(1).min(16);
+    let ceiling = BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+    let ceiling_us = u64::try_from(ceiling.as_micros()).unwrap_or(u64::MAX).max(1);
+    Duration::from_micros(random % ceiling_us)
+}
+
+/// How long to wait before the same seat is asked again: at least what it named, and then not all at once.
+#[must_use]
+pub fn pause(situation: &Situation) -> Duration {
+    let jitter = backoff(situation.tries_on_seat, situation.random);
+    match situation.retry_after_ms {
+        Some(named) => Duration::from_millis(named) + jitter.min(BACKOFF_BASE),
+        None => jitter,
+    }
+}
+
+/// Decides what follows a failure.
+#[must_use]
+pub fn next_step(situation: &Situation) -> Step {
+    let onward = if situation.has_next { Step::Next } else { Step::GiveUp };
+    if situation.tries >= ATTEMPTS_MAX {
+        return Step::GiveUp;
+    }
+    match remedy(situation.class) {
+        Remedy::None => Step::GiveUp,
+        Remedy::NextSeat => onward,
+        Remedy::SameSeat => {
+            let wait = pause(situation);
+            // Another of the customer's own principals isn't limited: nobody waits for this one.
+            let is_limited_alone = situation.class == FaultClass::RateLimit && situation.has_next_own;
+            let is_too_long = situation.retry_after_ms.is_some_and(is_long_wait);
+            let is_over = situation.tries_on_seat >= TRIES_PER_PRINCIPAL_MAX
+                || situation.should_retry == Some(false)
+                || wait >= situation.time_left;
+            if is_limited_alone || is_too_long || is_over { onward } else { Step::Again { wait } }
+        }
+    }
+}
+
+/// A wait that is not sat out: the next principal is asked, or the client is told.
+#[must_use]
+pub fn is_long_wait(wait_ms: u64) -> bool {
+    Duration::from_millis(wait_ms) > RETRY_AFTER_WAIT_MAX
+}
+
+/// Whether a failure may go on from the customer's own to the pool; an empty list means every class that it helps.
+#[must_use]
+pub fn may_fall_back(class: FaultClass, fallback_on: &[FallbackClass]) -> bool {
+    FallbackClass::of(class).is_some_and(|class| fallback_on.is_empty() || fallback_on.contains(&class))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn situation(class: FaultClass) -> Situation {
+        Situation {
+            class,
+            retry_after_ms: None,
+            should_retry: None,
+            tries_on_seat: 1,
+            tries: 1,
+            has_next: false,
+            has_next_own: false,
+            time_left: Duration::from_secs(600),
+            random: 150_000,
+        }
+    }
+
+    const AGAIN: Step = Step::Again { wait: Duration::from_millis(150) };
+
+    #[test]
+    fn steps() {
+        use FaultClass::{BadRequest, Overloaded, RateLimit, Timeout, Upstream, UpstreamAuth, UpstreamQuota};
+        let with_next = |class| Situation { has_next: true, has_next_own: true, ..situation(class) };
+        let only_fallback = |class| Situation { has_next: true, ..situation(class) };
+        let second = Duration::from_secs(1);
+        let cases = [
+            ("a bad request fails anywhere", with_next(BadRequest), Step::GiveUp),
+            ("a refused credential is not asked again", situation(UpstreamAuth), Step::GiveUp),
+            ("the next own one is", with_next(UpstreamAuth), Step::Next),
+            ("an empty account is not asked again", with_next(UpstreamQuota), Step::Next),
+            ("overload is waited out on the same seat first", with_next(Overloaded), AGAIN),
+            ("a 500 too", with_next(Upstream), AGAIN),
+            ("a timeout too", situation(Timeout), AGAIN),
+            ("a limit moves on to the next own one at once", with_next(RateLimit), Step::Next),
+            ("a limit is waited out before the pool is asked", only_fallback(RateLimit), AGAIN),
+            (
+                "what the provider names is waited",
+                Situation { retry_after_ms: Some(1_000), ..situation(RateLimit) },
+                Step::Again { wait: second + Duration::from_millis(150) },
+            ),
+            (
+                "but not for long",
+                Situation { retry_after_ms: Some(60_000), ..situation(RateLimit) },
+                Step::GiveUp,
+            ),
+            (
+                "then the pool is asked where it may be",
+                Situation { retry_after_ms: Some(60_000), ..only_fallback(RateLimit) },
+                Step::Next,
+            ),
+            (
+                "no wait goes past the deadline",
+                Situation { retry_after_ms: Some(2_000), time_left: second, ..situation(RateLimit) },
+                Step::GiveUp,
+            ),
+            (
+                "the provider's own word is taken",
+                Situation { should_retry: Some(false), ..with_next(Upstream) },
+                Step::Next,
+            ),
+            ("tries with one seat end", Situation { tries_on_seat: 3, ..with_next(Upstream) }, Step::Next),
+            (
+                "tries of an exchange end",
+                Situation { tries: ATTEMPTS_MAX, ..with_next(Upstream) },
+                Step::GiveUp,
+            ),
+        ];
+        for (what, situation, expected) in cases {
+            assert_eq!(next_step(&situation), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn jitter_is_full_and_its_ceiling_doubles_up_to_a_bound() {
+        for (tries, ceiling_ms) in [(1, 200), (2, 400), (3, 800), (7, 8_000), (40, 8_000)] {
+            let ceiling = Duration::from_millis(ceiling_ms);
+            assert!(backoff(tries, u64::MAX) < ceiling);
+            assert_eq!(backoff(tries, ceiling_ms * 1_000 - 1), ceiling - Duration::from_micros(1));
+            assert_eq!(backoff(tries, 0), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn fallback_is_for_the_classes_that_were_named() {
+        assert!(may_fall_back(FaultClass::UpstreamAuth, &[]));
+        assert!(may_fall_back(FaultClass::UpstreamAuth, &[FallbackClass::Auth]));
+        assert!(!may_fall_back(FaultClass::Upstream, &[FallbackClass::Auth]));
+        assert!(!may_fall_back(FaultClass::BadRequest, &[]));
+    }
+}

@@ -1,0 +1,64 @@
+//! What one core counts: answers by status class and refusals by code; plain cells, since nobody else writes them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The counters of one core.
+#[derive(Debug, Default)]
+pub struct Counters {
+    answers: [Cell<u64>; CLASSES.len()],
+    /// Codes are the program's own words: there is no unbounded number of them.
+    refusals: RefCell<BTreeMap<&'static str, u64>>,
+}
+
+impl Counters {
+    /// An answer's head went out.
+    pub fn answered(&self, status: u16) {
+        let class = usize::from(status / 100);
+        let counter = self.answers.get(class).or(self.answers.first());
+        if let Some(counter) = counter {
+            counter.set(counter.get().saturating_add(1));
+        }
+    }
+
+    /// A request was refused or failed, for this reason.
+    pub fn refused(&self, code: &'static str) {
+        let mut refusals = self.refusals.borrow_mut();
+        let count = refusals.entry(code).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Everything counted so far: name, label, count.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let answers =
+            CLASSES.iter().zip(&self.answers).map(|(class, count)| ("answers", *class, count.get()));
+        let refusals = self.refusals.borrow();
+        let refusals = refusals.iter().map(|(code, count)| ("refusals", *code, *count));
+        answers.filter(|(_, _, count)| *count > 0).chain(refusals).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_by_class_and_refusals_by_code() {
+        let counters = Counters::default();
+        [200, 204, 404, 999].into_iter().for_each(|status| counters.answered(status));
+        counters.refused("invalid_api_key");
+        counters.refused("invalid_api_key");
+        assert_eq!(
+            counters.snapshot(),
+            [
+                ("answers", "other", 1),
+                ("answers", "2xx", 2),
+                ("answers", "4xx", 1),
+                ("refusals", "invalid_api_key", 2)
+            ]
+        );
+    }
+}

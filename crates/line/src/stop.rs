@@ -1,0 +1,44 @@
+//! Where the sentence breaks off: before admission nothing is booked, after it the tab closes with the answer.
+
+use admit::AdmitFailed;
+use domain::Fault;
+use execute::Failed;
+use plan::PlanFailed;
+use relay::{Delivery, deliver_fault};
+
+/// Why there is no answer of an upstream.
+pub(crate) enum Stop {
+    Early(Box<Fault>),
+    /// With the fault's code, for the counters.
+    Late(Box<Delivery>, &'static str),
+}
+
+impl From<Box<Fault>> for Stop {
+    fn from(fault: Box<Fault>) -> Self {
+        Self::Early(fault)
+    }
+}
+
+impl From<Box<AdmitFailed>> for Stop {
+    fn from(failed: Box<AdmitFailed>) -> Self {
+        Self::Early(failed.fault)
+    }
+}
+
+impl From<Box<PlanFailed>> for Stop {
+    fn from(failed: Box<PlanFailed>) -> Self {
+        let PlanFailed { fault, admitted, resolved_model, record } = *failed;
+        let (call, _caller, mut tab) = admitted.into_parts();
+        tab.planned(&resolved_model, record);
+        let code = fault.code;
+        Self::Late(Box::new(deliver_fault(tab, fault, None, call.dialect(), call.trace())), code)
+    }
+}
+
+impl From<Box<Failed>> for Stop {
+    fn from(failed: Box<Failed>) -> Self {
+        let Failed { fault, tab, served, trace, dialect } = *failed;
+        let code = fault.code;
+        Self::Late(Box::new(deliver_fault(tab, fault, served.as_ref(), dialect, trace)), code)
+    }
+}

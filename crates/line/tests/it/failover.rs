@@ -1,0 +1,323 @@
+//! Retries, failover between own credentials, the pool as a fallback, and what the client is told when all fail.
+
+use std::time::{Duration, Instant};
+
+use domain::{ByokFallback, FallbackClass, FaultClass, Outcome, Profile, RouteSpec};
+use harness::emulator::CannedBody;
+use harness::{At, Behaviour, KeyState};
+use serde_json::json;
+
+use crate::bench::{Bench, OWN_KEYS, POOL_KEYS, Setup, on_core};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn fallback(classes: &[FallbackClass]) -> RouteSpec {
+    RouteSpec { byok_fallback: ByokFallback::Managed, fallback_on: classes.to_vec(), ..RouteSpec::default() }
+}
+
+/// The keys that were used, in order.
+fn keys_used(bench: &Bench) -> Vec<String> {
+    bench.emulator.journal().iter().filter_map(|sent| sent.key.clone()).collect()
+}
+
+#[test]
+fn a_busy_upstream_is_asked_again_with_growing_pauses() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::status(503).times(2)]);
+        let began = Instant::now();
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("3")));
+        assert!(began.elapsed() < Duration::from_millis(200 + 400 + 1_500), "{:?}", began.elapsed());
+        let record = bench.record().await;
+        let faults: Vec<_> = record.attempts.iter().map(|attempt| attempt.fault).collect();
+        assert_eq!(faults, [Some(FaultClass::Overloaded), Some(FaultClass::Overloaded), None]);
+        assert_eq!(record.outcome, Outcome::Completed);
+        assert!(!record.fallback_used);
+    });
+}
+
+#[test]
+fn a_refused_credential_gives_way_to_the_next_own_one_and_is_left_alone_after() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
+        for attempts in ["2", "1"] {
+            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some(attempts)));
+            assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+            let second = bench.workspace.credentials[1].id.to_string();
+            assert_eq!(answer.header("agent-byok-credential-id"), Some(second.as_str()));
+        }
+        assert_eq!(keys_used(&bench), [OWN_KEYS[0], OWN_KEYS[1], OWN_KEYS[1]]);
+    });
+}
+
+#[test]
+fn limits_and_empty_accounts_move_on_at_once() {
+    for state in [KeyState::RateLimited { retry_after_ms: 5_000 }, KeyState::Exhausted] {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+            bench.emulator.set_key(OWN_KEYS[0], state);
+            let began = Instant::now();
+            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("2")), "{state:?}");
+            assert!(began.elapsed() < Duration::from_secs(2));
+            bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert_eq!(
+                keys_used(&bench),
+                [OWN_KEYS[0], OWN_KEYS[1], OWN_KEYS[1]],
+                "known to be refused isn't sent"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_short_retry_after_is_waited_and_a_long_one_is_told() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::rate_limited(1)]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = bench.emulator.journal();
+        assert!(sent[1].received - sent[0].received >= Duration::from_secs(1));
+
+        bench.emulator.reset();
+        bench.emulator.script_all([Behaviour::rate_limited(40)]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((39..=40).contains(&wait), "{wait}");
+        assert_eq!(answer.header("agent-attempts"), Some("1"));
+
+        // While it lasts the upstream is not asked, and the client is told how long it still lasts.
+        let again = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(again.status, 429, "{}", again.text());
+        let wait: u64 = again.header("retry-after").unwrap().parse().unwrap();
+        assert!((38..=40).contains(&wait), "{wait}");
+        assert_eq!(bench.emulator.journal().len(), 1);
+    });
+}
+
+#[test]
+fn strict_byok_never_touches_the_pool() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).pool(&POOL_KEYS)).await;
+        bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
+        bench.emulator.set_key(OWN_KEYS[1], KeyState::Exhausted);
+        for _ in 0..3 {
+            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert!(answer.status >= 400, "{}", answer.text());
+            assert_eq!(answer.header("x-should-retry"), Some("false"));
+        }
+        let used = keys_used(&bench);
+        assert!(used.iter().all(|key| OWN_KEYS.contains(&key.as_str())), "{used:?}");
+        assert_eq!(used.len(), 2, "refused ones are not asked again");
+    });
+}
+
+#[test]
+fn the_pool_is_a_fallback_only_where_the_route_says_so_and_marked() {
+    on_core(async {
+        let setup = Setup::own(&OWN_KEYS[..1]).pool(&POOL_KEYS).route(fallback(&[FallbackClass::Auth]));
+        let bench = Bench::start(setup).await;
+        bench.emulator.set_key(OWN_KEYS[0], KeyState::Revoked);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("agent-fallback-used"), Some("true"));
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+        assert_eq!(answer.header("agent-byok-credential-id"), None);
+        let record = bench.record().await;
+        assert_eq!(record.profile(), Some(Profile::ManagedProvider));
+        assert!(record.fallback_used && record.charge.cost.0 > 0);
+        assert_eq!(record.attempts[0].charge.cost.0, 0);
+    });
+    on_core(async {
+        let setup = Setup::own(&OWN_KEYS[..1]).pool(&POOL_KEYS).route(fallback(&[FallbackClass::Auth]));
+        let bench = Bench::start(setup).await;
+        bench.emulator.set_key(OWN_KEYS[0], KeyState::Exhausted);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 402, "{}", answer.text());
+        assert!(keys_used(&bench).iter().all(|key| key == OWN_KEYS[0]));
+    });
+}
+
+#[test]
+fn accounts_of_the_pool_stand_in_for_each_other() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&[]).pool(&POOL_KEYS)).await;
+        bench.emulator.script_all([Behaviour::status(401)]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!((answer.status, answer.header("agent-attempts")), (200, Some("2")), "{}", answer.text());
+        assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+        let used = keys_used(&bench);
+        assert_ne!(used[0], used[1]);
+    });
+}
+
+#[test]
+fn an_error_after_retries_tells_sdks_not_to_try_again() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::status(500).always()]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        assert_eq!(answer.header("agent-attempts"), Some("3"));
+        assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+        let record = bench.record().await;
+        assert_eq!((record.outcome, record.fault), (Outcome::Failed, Some(FaultClass::Upstream)));
+        assert_eq!(record.attempts.len(), 3);
+    });
+}
+
+#[test]
+fn a_bad_request_is_not_sent_twice() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        bench.emulator.script_all([Behaviour::status(400).message("temperature is too hot").always()]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().contains("temperature is too hot"), "{}", answer.text());
+        assert_eq!(bench.emulator.journal().len(), 1);
+    });
+}
+
+#[test]
+fn a_redirect_is_an_error_and_never_followed() {
+    on_core(async {
+        let other = Bench::start(Setup::own(&[])).await;
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().redirect(other.emulator.base_url()).always()]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(other.emulator.journal().is_empty());
+        assert_eq!(bench.emulator.journal().len(), 1);
+    });
+}
+
+#[test]
+fn the_deadline_is_hard_and_told() {
+    for stream in [false, true] {
+        on_core(async {
+            let spec =
+                RouteSpec { deadline_ms: Some(300), head_wait_ms: Some(10_000), ..RouteSpec::default() };
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
+            bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30)).always()]);
+            let began = Instant::now();
+            let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": stream}))).await.unwrap();
+            assert_eq!(answer.status, 504, "{}", answer.text());
+            assert!(answer.text().contains("deadline_exceeded"));
+            assert!(began.elapsed() < Duration::from_millis(800), "{:?}", began.elapsed());
+            assert_eq!(bench.record().await.outcome, Outcome::Deadline);
+            let gone =
+                bench.emulator.wait_for(Duration::from_secs(2), |sent| sent[0].cancelled.is_some()).await;
+            assert!(gone.is_ok(), "the upstream is cut off");
+        });
+    }
+}
+
+#[test]
+fn a_slow_first_byte_goes_to_the_next() {
+    on_core(async {
+        let spec = RouteSpec { first_byte_timeout_ms: Some(200), ..RouteSpec::default() };
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
+        bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30))]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let record = bench.record().await;
+        assert_eq!(record.attempts[0].fault, Some(FaultClass::Timeout));
+        assert!(record.attempts[0].usage.prompt_total() > 0, "it may have been billed");
+    });
+}
+
+#[test]
+fn an_upstream_that_can_not_be_reached_is_told_as_such() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.refuse().await;
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert!(answer.text().contains("upstream_unreachable"), "{}", answer.text());
+    });
+}
+
+#[test]
+fn when_all_are_limited_the_client_is_told_the_earliest_time() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        bench.emulator.script(OWN_KEYS[0], [Behaviour::rate_limited(50)]);
+        bench.emulator.script(OWN_KEYS[1], [Behaviour::rate_limited(30)]);
+        for attempts in [Some("2"), None] {
+            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert_eq!(answer.status, 429, "{}", answer.text());
+            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((29..=30).contains(&wait), "{wait}");
+            assert_eq!(answer.header("agent-attempts"), attempts);
+        }
+        assert_eq!(bench.emulator.journal().len(), 2);
+    });
+}
+
+#[test]
+fn a_storm_of_failures_is_bounded_by_the_retry_budget() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::status(503).always()]);
+        let (began, calls) = (Instant::now(), 40);
+        let under_way: Vec<_> = (0..calls)
+            .map(|_| {
+                let (client, body) = (bench.client.clone(), bench.chat(json!({})));
+                tokio::task::spawn_local(async move { client.post(CHAT, &body).await.unwrap().status })
+            })
+            .collect();
+        for call in under_way {
+            assert_eq!(call.await.unwrap(), 503);
+        }
+        let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+        let sent = bench.emulator.journal().len();
+        assert!(
+            sent <= calls + calls / 5 + 10 * seconds + 11,
+            "{sent} sent for {calls} calls in {seconds} s"
+        );
+    });
+}
+
+#[test]
+fn an_answer_that_is_none_goes_to_the_next() {
+    let broken = [
+        Behaviour::ok().close(At::Event(1)),
+        Behaviour::ok().cut(At::Event(1)),
+        Behaviour::canned(CannedBody::Html),
+        Behaviour::canned(CannedBody::Empty),
+        Behaviour::canned(CannedBody::Openai),
+        Behaviour::ok().bomb(512 * 1024 * 1024),
+    ];
+    for behaviour in broken {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+            bench.emulator.script(OWN_KEYS[0], [behaviour.clone().always()]);
+            let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+            assert_eq!(answer.status, 200, "{behaviour:?} {}", answer.text());
+            assert_eq!(answer.json()["object"], "chat.completion", "{behaviour:?}");
+            let record = bench.record().await;
+            let last = bench.emulator.journal().pop().unwrap();
+            assert_eq!(last.key.as_deref(), Some(OWN_KEYS[1]), "{behaviour:?}");
+            assert_eq!(record.usage.completion_total(), last.said_tokens);
+        });
+    }
+}
+
+#[test]
+fn a_dead_upstream_is_left_alone_while_another_serves() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+        bench.emulator.script(OWN_KEYS[0], [Behaviour::status(500).always()]);
+        for _ in 0..4 {
+            assert_eq!(bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap().status, 200);
+        }
+        let first = keys_used(&bench).iter().filter(|key| *key == OWN_KEYS[0]).count();
+        assert_eq!(first, 5, "five failures in a row open its breaker");
+    });
+}

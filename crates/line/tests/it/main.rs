@@ -1,0 +1,10 @@
+//! The sentence over real sockets: what the client reads, what the upstream sees, and what the books say.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod plain;
+#[cfg(test)]
+mod streams;

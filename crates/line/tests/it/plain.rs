@@ -1,0 +1,198 @@
+//! The straight path, refusals, and what is said beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::{Outcome, Profile, UsageSource};
+use harness::{Behaviour, UsageMode};
+use http::Method;
+use serde_json::json;
+
+use world::World;
+
+use crate::bench::{Bench, FailingDisk, OWN_KEYS, Setup, on_core};
+
+const CHAT: &str = "/v1/chat/completions";
+
+#[test]
+fn a_buffered_answer_passes_with_its_headers_and_one_exact_record() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let trace = answer.header("agent-trace-id").unwrap().to_owned();
+        assert_eq!(answer.header("x-request-id"), Some(trace.as_str()));
+        assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+        assert_eq!(answer.header("agent-resolved-provider"), Some("openai"));
+        assert_eq!(answer.header("agent-resolved-model"), Some("openai/gpt-4o-mini"));
+        assert_eq!(answer.header("agent-execution-mode"), Some("live"));
+        assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+        assert_eq!(answer.header("agent-attempts"), Some("1"));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let credential = bench.workspace.credentials[0].id.to_string();
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()));
+
+        let record = bench.record().await;
+        let sent = &bench.emulator.journal()[0];
+        assert_eq!(record.trace.to_string(), trace);
+        assert_eq!(record.outcome, Outcome::Completed);
+        assert_eq!(record.usage.source, UsageSource::Provider);
+        assert_eq!(record.usage.prompt_total(), sent.prompt_tokens);
+        assert_eq!(record.usage.completion_total(), sent.said_tokens);
+        assert_eq!(record.attempts.len(), 1);
+        assert_eq!(record.attempts[0].upstream_request_id.as_deref(), Some(sent.request_id.as_str()));
+        assert_eq!(record.bytes_out, answer.body.len() as u64);
+        assert_eq!(record.profile(), Some(Profile::Byok));
+        assert!(record.charge.provider_cost.0 > 0);
+        assert_eq!(record.charge.cost.0, 0);
+        assert_eq!(bench.emulator.violations(), []);
+        assert_eq!(sent.json()["model"], "gpt-4o-mini");
+        let times = record.timeline;
+        assert!(times.decoded_us <= times.admitted_us && times.admitted_us <= times.planned_us);
+        assert!(times.planned_us <= times.intent_us && times.intent_us <= times.upstream_head_us);
+        assert!(times.upstream_head_us <= times.first_byte_us && times.first_byte_us <= times.settled_us);
+    });
+}
+
+#[test]
+fn missing_usage_is_estimated_and_marked() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().usage(UsageMode::Missing)]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200);
+        let usage = bench.record().await.usage;
+        assert_eq!(usage.source, UsageSource::Estimate);
+        assert!(usage.prompt_total() > 0 && usage.completion_total() > 0);
+    });
+}
+
+#[test]
+fn gzip_that_nobody_asked_for_is_undone() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().gzip()]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["object"], "chat.completion");
+        assert!(answer.header("content-encoding").is_none());
+    });
+}
+
+#[test]
+fn refusals_reach_no_upstream_and_say_how_to_mend_them() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let wrong = bench.client.post(CHAT, &json!({"model": "openai/gpt-4o-mini"})).await.unwrap();
+        assert_eq!(wrong.status, 400, "{}", wrong.text());
+        assert!(wrong.header("agent-trace-id").is_some());
+        let unknown =
+            bench.client.post(CHAT, &bench.chat(json!({"model": "nobody/knows-it"}))).await.unwrap();
+        assert_eq!(unknown.status, 404, "{}", unknown.text());
+        assert!(bench.emulator.journal().is_empty());
+        // What was admitted is in the books, without an attempt.
+        let record = bench.record().await;
+        assert_eq!((record.outcome, record.status), (Outcome::Failed, 404));
+        assert!(record.attempts.is_empty());
+        let counted = bench.core.counters.snapshot();
+        assert!(counted.contains(&("answers", "4xx", 2)), "{counted:?}");
+    });
+}
+
+#[test]
+fn models_lists_what_the_key_may_use() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let list = bench.client.get("/v1/models").await.unwrap();
+        assert_eq!(list.status, 200);
+        let ids: Vec<_> = list.json()["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
+        assert!(ids.contains(&json!("openai/gpt-4o-mini")), "{ids:?}");
+        assert_eq!(bench.client.get("/v1/models/openai/gpt-4o-mini").await.unwrap().status, 200);
+        assert_eq!(bench.client.get("/v1/models/nobody/knows-it").await.unwrap().status, 404);
+    });
+}
+
+#[test]
+fn a_node_without_a_secret_is_sent_no_authorisation() {
+    on_core(async {
+        let node = Bench::start(Setup::own(&[])).await;
+        let setup = Setup { node: Some(("local-model", node.emulator.base_url())), ..Setup::default() };
+        let bench = Bench::start(setup).await;
+        let answer = bench.client.post(CHAT, &bench.chat(json!({"model": "local-model"}))).await.unwrap();
+        // The emulator wants a key, so it refuses; what matters is what it was sent.
+        let sent = &node.emulator.journal()[0];
+        assert_eq!(sent.header("authorization"), None);
+        assert_eq!(answer.header("agent-resolved-provider"), Some("byoc"));
+        assert_eq!(answer.header("agent-node-id"), Some(bench.workspace.nodes[0].id.to_string().as_str()));
+        assert_eq!(bench.record().await.profile(), Some(Profile::Byoc));
+    });
+}
+
+#[test]
+fn an_unknown_key_is_refused_before_anything_is_booked() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let headers = [("authorization", "Bearer tg_live_wrong"), ("content-type", "application/json")];
+        let stranger = harness::client::Client::new(bench.origin.clone());
+        let answer = stranger.call(Method::POST, CHAT, &headers, "{}").await.unwrap();
+        assert_eq!(answer.status, 401);
+        assert!(bench.records().await.is_empty());
+    });
+}
+
+#[test]
+fn verify_makes_the_cheapest_real_call_and_tells_a_refused_secret() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let seat = line::Seat::Byok(bench.workspace.credentials[0].clone());
+        let target = line::VerifyTarget::of(seat, &bench.core.snapshot.current()).unwrap();
+        let report = line::verify(&bench.core, target.clone()).await;
+        assert!(report.is_well(), "{report:?}");
+        assert!(report.models.unwrap().contains(&"gpt-4o-mini".to_owned()));
+        bench.emulator.set_key(OWN_KEYS[0], harness::KeyState::Revoked);
+        let report = line::verify(&bench.core, target).await;
+        assert!(report.is_refused(), "{report:?}");
+        assert!(bench.emulator.journal().iter().all(|sent| sent.method == "GET"));
+        assert!(bench.records().await.is_empty(), "nothing was generated, nothing is metered");
+    });
+}
+
+#[test]
+fn what_can_not_be_booked_is_not_sent() {
+    on_core(async {
+        let fails = Arc::new(AtomicBool::new(false));
+        let world = World { disk: Arc::new(FailingDisk { fails: fails.clone() }), ..World::system() };
+        let bench = Bench::start_in(world, Setup::own(&OWN_KEYS[..1])).await;
+        fails.store(true, Ordering::SeqCst);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains("storage_full"), "{}", answer.text());
+        assert!(answer.header("retry-after").is_some());
+        assert!(bench.emulator.journal().is_empty());
+    });
+}
+
+#[test]
+fn a_node_may_say_that_its_counts_are_estimates_and_nobody_else() {
+    on_core(async {
+        let said = Behaviour::ok().header("x-tidegate-usage", "estimated").always();
+        let node = Bench::start(Setup::own(&[])).await;
+        let address = Some(("gpt-4o-mini", node.emulator.base_url()));
+        let setup = Setup { node: address, node_key: Some(OWN_KEYS[2]), ..Setup::own(&OWN_KEYS[..1]) };
+        let bench = Bench::start(setup).await;
+        node.emulator.script_all([said.clone()]);
+        bench.emulator.script_all([said]);
+        let mine = bench.client.post(CHAT, &bench.chat(json!({"model": "gpt-4o-mini"}))).await.unwrap();
+        assert_eq!(
+            (mine.status, mine.header("agent-execution-profile")),
+            (200, Some("byoc")),
+            "{}",
+            mine.text()
+        );
+        assert_eq!(bench.settled(1).await[0].usage.source, UsageSource::Estimate);
+        let model = json!({"model": "openai:openai/gpt-4o-mini"});
+        let theirs = bench.client.post(CHAT, &bench.chat(model)).await.unwrap();
+        assert_eq!((theirs.status, theirs.header("agent-execution-profile")), (200, Some("byok")));
+        assert_eq!(bench.settled(2).await[1].usage.source, UsageSource::Provider);
+    });
+}

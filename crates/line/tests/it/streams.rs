@@ -1,0 +1,273 @@
+//! Streams: relayed as they come, failed over before content, broken off loudly after it, and cut when the client leaves.
+
+use std::time::{Duration, Instant};
+
+use domain::{FaultClass, Outcome, RouteSpec, UsageSource};
+use harness::emulator::CannedBody;
+use harness::{At, Behaviour, UsageMode};
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, OWN_KEYS, Setup, on_core};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn text_of(events: &[String]) -> String {
+    let deltas = events.iter().filter_map(|event| serde_json::from_str::<Value>(event).ok());
+    deltas.filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+fn has_usage(events: &[String]) -> bool {
+    events.iter().any(|event| event.contains("usage"))
+}
+
+#[test]
+fn a_stream_passes_whole_with_its_usage_read_and_hidden() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().chunks(20)]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        assert_eq!(stream.status, 200);
+        assert!(stream.header("content-type").unwrap().starts_with("text/event-stream"));
+        assert_eq!(stream.header("x-accel-buffering"), Some("no"));
+        assert_eq!(stream.header("agent-execution-profile"), Some("byok"));
+        let (events, end) = stream.events().await;
+        end.unwrap();
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+        assert!(!has_usage(&events), "{events:?}");
+        let record = bench.record().await;
+        let sent = &bench.emulator.journal()[0];
+        assert_eq!(sent.json()["stream_options"]["include_usage"], true);
+        assert_eq!(record.outcome, Outcome::Completed);
+        assert_eq!(record.usage.source, UsageSource::Provider);
+        assert_eq!(record.usage.completion_total(), sent.said_tokens);
+        assert_eq!(record.usage.prompt_total(), sent.prompt_tokens);
+        assert!(record.stream && record.bytes_out > 0);
+    });
+}
+
+#[test]
+fn usage_is_shown_to_who_asks_for_it() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let body = bench.chat(json!({"stream": true, "stream_options": {"include_usage": true}}));
+        let (events, end) = bench.client.stream(CHAT, &body).await.unwrap().events().await;
+        end.unwrap();
+        assert!(has_usage(&events));
+    });
+}
+
+#[test]
+fn what_fails_before_content_fails_over_with_a_real_status() {
+    let failures = [
+        Behaviour::status(503),
+        Behaviour::reset(),
+        Behaviour::ok().error_event(At::Event(0)),
+        Behaviour::ok().error_event(At::Event(1)),
+        Behaviour::ok().eof(At::Event(1)),
+        Behaviour::ok().malformed(At::Event(0)),
+        Behaviour::ok().wrong_form(),
+        Behaviour::canned(CannedBody::Html),
+        Behaviour::canned(CannedBody::Empty),
+        Behaviour::canned(CannedBody::Openai),
+    ];
+    for failure in failures {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+            bench.emulator.script(OWN_KEYS[0], [failure.clone().always()]);
+            let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+            let (events, end) = stream.events().await;
+            assert_eq!(stream.status, 200, "{failure:?} {events:?}");
+            end.unwrap();
+            let second = bench.workspace.credentials[1].id.to_string();
+            assert_eq!(stream.header("agent-byok-credential-id"), Some(second.as_str()), "{failure:?}");
+            assert!(!events.iter().any(|event| event.contains("error")), "{failure:?} {events:?}");
+            let record = bench.record().await;
+            assert_eq!(record.outcome, Outcome::Completed);
+            assert_eq!(record.usage.completion_total(), bench.emulator.journal().last().unwrap().said_tokens);
+        });
+    }
+}
+
+#[test]
+fn when_all_fail_before_content_the_client_reads_an_error_status() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().error_event(At::Event(1)).always()]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        assert!(answer.status >= 500, "{}", answer.text());
+        assert!(answer.json()["error"]["message"].is_string());
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+    });
+}
+
+#[test]
+fn what_breaks_after_content_is_an_error_event_and_no_clean_end() {
+    let breaks = [
+        Behaviour::ok().cut(At::Middle),
+        Behaviour::ok().close(At::Middle),
+        Behaviour::ok().eof(At::Middle),
+        Behaviour::ok().error_event(At::Middle),
+        Behaviour::ok().malformed(At::Middle),
+    ];
+    for broken in breaks {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..2])).await;
+            let script = broken.clone().chunks(20).interval(Duration::from_millis(1));
+            bench.emulator.script_all([script.always()]);
+            let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+            let (events, end) = stream.events().await;
+            assert!(end.is_err(), "{broken:?} ended cleanly");
+            assert!(!text_of(&events).is_empty());
+            let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+            assert!(last["error"]["message"].is_string(), "{broken:?} {last}");
+            assert!(!events.iter().any(|event| event == "[DONE]"));
+            assert_eq!(bench.emulator.journal().len(), 1, "no second text is spliced in");
+            let record = bench.record().await;
+            assert_eq!((record.outcome, record.status), (Outcome::Failed, 200), "{broken:?}");
+            assert!(record.fault.is_some());
+            assert_eq!(record.usage.source, UsageSource::Estimate);
+            assert!(record.usage.completion_total() > 0);
+        });
+    }
+}
+
+#[test]
+fn a_client_that_leaves_cuts_the_upstream_and_is_booked_once() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let slow = Behaviour::ok().chunks(1_000).interval(Duration::from_millis(5));
+        bench.emulator.script_all([slow]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        for _ in 0..5 {
+            stream.event().await.unwrap();
+        }
+        let left = stream.hang_up();
+        let journal =
+            bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
+        let sent = journal.expect("the upstream was not cancelled").remove(0);
+        let after = sent.cancelled_after(left).unwrap();
+        assert!(after <= Duration::from_millis(100), "cancelled after {after:?}");
+        let record = bench.record().await;
+        assert_eq!(record.outcome, Outcome::ClientCancelled);
+        assert_eq!(record.usage.source, UsageSource::Estimate);
+        assert!(record.usage.completion_total() > 0);
+        assert_eq!(record.attempts.len(), 1);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_before_the_head_cuts_the_upstream_too() {
+    for stream in [false, true] {
+        on_core(async {
+            let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+            bench.emulator.script_all([Behaviour::ok().latency(Duration::from_secs(30))]);
+            let body = bench.chat(json!({"stream": stream}));
+            let call = bench.client.post(CHAT, &body);
+            let arrived = bench.emulator.wait_for(Duration::from_secs(5), |sent| !sent.is_empty());
+            tokio::select! {
+                answer = call => panic!("answered {answer:?}"),
+                arrived = arrived => drop(arrived.unwrap()),
+            }
+            let left = Instant::now();
+            let journal =
+                bench.emulator.wait_for(Duration::from_secs(5), |sent| sent[0].cancelled.is_some()).await;
+            let sent = journal.expect("the upstream was not cancelled").remove(0);
+            assert!(sent.cancelled_after(left).unwrap() <= Duration::from_millis(100));
+            assert_eq!(bench.record().await.outcome, Outcome::ClientCancelled);
+        });
+    }
+}
+
+fn short_head_wait() -> RouteSpec {
+    RouteSpec { head_wait_ms: Some(50), ..RouteSpec::default() }
+}
+
+#[test]
+fn a_silent_upstream_gets_its_head_out_and_the_answer_follows() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(short_head_wait())).await;
+        bench.emulator.script_all([Behaviour::ok().latency(Duration::from_millis(400))]);
+        let began = Instant::now();
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+        let (events, end) = stream.events().await;
+        end.unwrap();
+        assert!(!text_of(&events).is_empty());
+        assert_eq!(bench.record().await.outcome, Outcome::Completed);
+    });
+}
+
+#[test]
+fn behind_the_head_only_the_same_seat_is_asked_again() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).route(short_head_wait())).await;
+        let late = Behaviour::status(503).latency(Duration::from_millis(150));
+        bench.emulator.script(OWN_KEYS[0], [late]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let (events, end) = stream.events().await;
+        end.unwrap();
+        assert!(!text_of(&events).is_empty());
+        assert!(bench.emulator.journal().iter().all(|sent| sent.key.as_deref() == Some(OWN_KEYS[0])));
+        let record = bench.record().await;
+        assert_eq!(record.attempts.len(), 2);
+        assert_eq!(record.attempts[0].fault, Some(FaultClass::Overloaded));
+        assert_eq!(record.outcome, Outcome::Completed);
+    });
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..2]).route(short_head_wait())).await;
+        let late = Behaviour::status(401).latency(Duration::from_millis(150));
+        bench.emulator.script(OWN_KEYS[0], [late.always()]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let (events, end) = stream.events().await;
+        assert!(end.is_err());
+        assert!(events.last().unwrap().contains("upstream_auth_failed"), "{events:?}");
+        assert_eq!(bench.emulator.journal().len(), 1);
+    });
+}
+
+#[test]
+fn a_stall_in_the_middle_ends_in_an_error_event() {
+    on_core(async {
+        let spec = RouteSpec { idle_timeout_ms: Some(200), ..RouteSpec::default() };
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1]).route(spec)).await;
+        bench.emulator.script_all([Behaviour::ok().chunks(10).stall(At::Middle)]);
+        let began = Instant::now();
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let (events, end) = stream.events().await;
+        assert!(end.is_err());
+        assert!(events.last().unwrap().contains("upstream_timeout"), "{events:?}");
+        assert!(began.elapsed() < Duration::from_millis(200 + 250 + 400), "{:?}", began.elapsed());
+        assert_eq!(bench.record().await.fault, Some(FaultClass::Timeout));
+    });
+}
+
+#[test]
+fn a_stream_without_usage_is_estimated() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().usage(UsageMode::Missing)]);
+        let (_, end) =
+            bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap().events().await;
+        end.unwrap();
+        let record = bench.record().await;
+        assert_eq!((record.outcome, record.usage.source), (Outcome::Completed, UsageSource::Estimate));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_upstream_back() {
+    on_core(async {
+        const WHOLE: usize = 96 * 1024 * 1024;
+        // What two hops of sockets may hold, and our own buffers.
+        const HELD_MAX: u64 = 40 * 1024 * 1024;
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().text("tide ".repeat(WHOLE / 5)).chunks(1_000)]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let flood =
+            bench.emulator.wait_for(Duration::from_secs(1), |sent| sent[0].bytes_written > HELD_MAX).await;
+        assert!(flood.is_err(), "the upstream was read though nobody took its bytes");
+        let bytes = stream.rest().await.unwrap();
+        assert!(bytes.len() >= WHOLE);
+        assert_eq!(bench.record().await.bytes_out, bytes.len() as u64);
+    });
+}

@@ -1,0 +1,166 @@
+//! What settle is handed: a head, pieces to pull, and the tab with how to close it.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
+use execute::{Answer, AnswerBody, Hands, Served};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use ledger::Tab;
+
+use crate::headers::served_headers;
+use crate::stream::Stream;
+
+const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// One step of an answer's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Data(Bytes),
+    /// The answer is whole.
+    End,
+    /// The answer broke off: the connection must not be ended cleanly.
+    Abort,
+}
+
+/// How an exchange ended, with the tab to close so.
+pub struct Conclusion {
+    pub tab: Tab,
+    pub outcome: Outcome,
+    /// What the client was sent.
+    pub status: u16,
+    pub fault: Option<Box<Fault>>,
+    /// Of the attempt that answered.
+    pub usage: Usage,
+    pub bytes_out: u64,
+    pub fallback_used: bool,
+}
+
+pub(crate) struct Ending {
+    pub outcome: Outcome,
+    pub fault: Option<Box<Fault>>,
+    pub usage: Usage,
+}
+
+enum Body {
+    /// With the tab, how it ends and how long it is, until these are taken.
+    Whole {
+        bytes: Option<Bytes>,
+        end: Option<Box<(Tab, Ending, u64)>>,
+    },
+    Stream(Box<Stream>),
+}
+
+/// An answer on its way to the client, or an error in its place. Dropped before `conclude`, its tab closes itself as
+/// cancelled.
+pub struct Delivery {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+    fallback_used: bool,
+}
+
+/// Shapes an answer for the client. A buffered one is ready; of a stream nothing is read before it is asked for.
+#[must_use]
+pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
+    let parts = answer.into_parts();
+    let mut headers = served_headers(parts.exchange.trace(), Some(&parts.served));
+    headers.extend(parts.upstream_headers);
+    let mut tab = parts.tab;
+    let now_us = hands.world.clock.monotonic_us();
+    let body = match parts.body {
+        AnswerBody::Whole { bytes, usage, open } => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            tab.timeline_mut().first_byte_us = now_us.saturating_sub(parts.exchange.call.received_us());
+            open.closes(&mut tab, now_us);
+            let length = bytes.len() as u64;
+            let ending = Ending { outcome: Outcome::Completed, fault: None, usage };
+            Body::Whole { bytes: Some(bytes), end: Some(Box::new((tab, ending, length))) }
+        }
+        AnswerBody::Stream(feed) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            headers.insert(BUFFERING, HeaderValue::from_static("no"));
+            Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
+        }
+    };
+    Delivery { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
+}
+
+/// An error after admission, in the client's grammar, with the tab that it closes. `served` is the last that was tried.
+#[must_use]
+pub fn deliver_fault(
+    tab: Tab,
+    fault: Box<Fault>,
+    served: Option<&Served>,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Delivery {
+    let answer = dialects::render_error(&fault, dialect, trace);
+    let mut headers = served_headers(trace, served);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.extend(answer.headers);
+    let outcome = if fault.class == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
+    let length = answer.body.len() as u64;
+    let ending = Ending { outcome, fault: Some(fault), usage: Usage::default() };
+    Delivery {
+        status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        headers,
+        body: Body::Whole { bytes: Some(answer.body), end: Some(Box::new((tab, ending, length))) },
+        fallback_used: served.is_some_and(|served| served.fallback_used),
+    }
+}
+
+impl Delivery {
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The head's headers; empty the second time.
+    pub fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
+    }
+
+    /// The whole body of a buffered answer or an error. Then nothing is left to poll, and `conclude` may be called at
+    /// once. `None` for a stream.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        match &mut self.body {
+            Body::Whole { bytes, .. } => bytes.take(),
+            Body::Stream(_) => None,
+        }
+    }
+
+    /// The next piece. The upstream is only read when this is called.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        match &mut self.body {
+            Body::Whole { bytes, .. } => Poll::Ready(bytes.take().map_or(Piece::End, Piece::Data)),
+            Body::Stream(stream) => stream.poll_piece(cx),
+        }
+    }
+
+    /// Ends the exchange: cuts the upstream off, tells board and tab how the open attempt ended, and hands the tab out.
+    /// `Some` exactly once; before the last piece it means that the client went away. `None` also while a retry holds
+    /// the tab: dropped with this delivery, it closes itself as cancelled.
+    pub fn conclude(&mut self) -> Option<Conclusion> {
+        let (tab, ending, bytes_out) = match &mut self.body {
+            Body::Whole { end, .. } => *end.take()?,
+            Body::Stream(stream) => stream.conclude()?,
+        };
+        Some(Conclusion {
+            tab,
+            outcome: ending.outcome,
+            status: self.status.as_u16(),
+            fault: ending.fault,
+            usage: ending.usage,
+            bytes_out,
+            fallback_used: self.fallback_used,
+        })
+    }
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery").field("status", &self.status).finish_non_exhaustive()
+    }
+}

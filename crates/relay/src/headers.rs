@@ -1,0 +1,127 @@
+//! The head's headers: who served, under which name, and the request's id.
+
+use std::fmt::Write;
+
+use bytes::BytesMut;
+use domain::{Principal, Profile, TraceId};
+use execute::Served;
+use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+
+const TRACE: HeaderName = HeaderName::from_static("agent-trace-id");
+const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
+const CREDENTIAL: HeaderName = HeaderName::from_static("agent-byok-credential-id");
+const PROVIDER: HeaderName = HeaderName::from_static("agent-resolved-provider");
+const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
+const NODE: HeaderName = HeaderName::from_static("agent-node-id");
+const REGION: HeaderName = HeaderName::from_static("agent-region");
+const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
+const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
+const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Room for all values of one head, so that they are written into one buffer.
+const VALUES_BYTES: usize = 256;
+
+/// The `Agent-*` headers and the request id, as far as they are known: without `served` only the id.
+#[must_use]
+pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
+    if let Some(id) = values.shown(trace) {
+        headers.insert(TRACE, id.clone());
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let Some(served) = served else { return headers };
+    headers.insert(PROFILE, HeaderValue::from_static(served.profile.as_str()));
+    headers.insert(MODE, HeaderValue::from_static("live"));
+    headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
+    headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    let mut put = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    };
+    match served.principal {
+        Principal::Credential(id) if served.profile == Profile::Byok => put(CREDENTIAL, values.shown(id)),
+        Principal::Node(id) => put(NODE, values.shown(id)),
+        // Which of the operator's accounts served is the operator's own affair.
+        Principal::Credential(_) | Principal::Account(_) => {}
+    }
+    put(PROVIDER, values.shown(&served.provider));
+    put(MODEL, values.shown(&served.resolved_model));
+    if let Some(region) = &served.region {
+        put(REGION, values.shown(region));
+    }
+    headers
+}
+
+/// Header values cut from one buffer.
+struct Values {
+    buffer: BytesMut,
+}
+
+impl Values {
+    /// `None` where the text can't stand in a header, such as a node's model name with a line break.
+    fn shown(&mut self, value: impl std::fmt::Display) -> Option<HeaderValue> {
+        write!(self.buffer, "{value}").ok()?;
+        HeaderValue::from_maybe_shared(self.buffer.split().freeze()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{AccountId, CredentialId, NodeId};
+
+    fn check(principal: Principal, expected: &[(&str, &str)], absent: &[&str]) {
+        let served = Served {
+            profile: principal.profile(),
+            principal,
+            provider: "a-seller".into(),
+            resolved_model: "publisher/model".into(),
+            upstream_model: "model".into(),
+            region: Some("eu-north".into()),
+            attempts: 2,
+            fallback_used: false,
+        };
+        let headers = served_headers(TraceId::new(1, [1; 10]), Some(&served));
+        for (name, value) in expected {
+            assert_eq!(headers.get(*name).and_then(|found| found.to_str().ok()), Some(*value), "{name}");
+        }
+        for name in absent {
+            assert!(!headers.contains_key(*name), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_profile_says_what_is_its_own() {
+        let id = [7; 10];
+        let credential = CredentialId::new(1, id);
+        check(
+            Principal::Credential(credential),
+            &[
+                ("agent-execution-profile", "byok"),
+                ("agent-byok-credential-id", &credential.to_string()),
+                ("agent-resolved-provider", "a-seller"),
+                ("agent-resolved-model", "publisher/model"),
+                ("agent-region", "eu-north"),
+                ("agent-attempts", "2"),
+            ],
+            &["agent-node-id"],
+        );
+        let node = NodeId::new(1, id);
+        let expected = [("agent-execution-profile", "byoc"), ("agent-node-id", &*node.to_string())];
+        check(Principal::Node(node), &expected, &["agent-byok-credential-id"]);
+        let account = Principal::Account(AccountId::new(1, id));
+        let absent = ["agent-byok-credential-id", "agent-node-id"];
+        check(account, &[("agent-execution-profile", "managed_provider")], &absent);
+    }
+
+    #[test]
+    fn a_name_that_no_header_can_hold_is_left_out() {
+        let mut values = Values { buffer: BytesMut::new() };
+        assert!(values.shown("two\nlines").is_none());
+        assert_eq!(values.shown("one line").unwrap(), "one line");
+    }
+}

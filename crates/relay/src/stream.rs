@@ -1,0 +1,233 @@
+//! A stream behind its head: pieces as they come, comments while it is silent, an error event where it breaks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, PING_EVERY};
+use domain::{Fault, FaultClass, Outcome, Usage};
+use execute::{Again, Exchange, Feed, Flow, Miss, again};
+use ledger::Tab;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::delivery::{Ending, Piece};
+
+/// A server drops what it has not yet written when a body fails: the error event gets this long to leave.
+const LINGER: Duration = Duration::from_millis(10);
+
+type Retry = Pin<Box<dyn Future<Output = (Tab, Again)>>>;
+
+enum State {
+    Flowing(Box<Feed>),
+    /// The same seat is asked again; the try owns the tab until it is under way.
+    Retrying(Retry),
+    /// The error event went out; once it had time to leave, the connection is broken off.
+    Breaking(Pin<Box<Sleep>>),
+    Over,
+}
+
+pub(crate) struct Stream {
+    exchange: Rc<Exchange>,
+    state: State,
+    tab: Option<Tab>,
+    pinger: Pinger,
+    bytes_out: u64,
+    checkpoint_bytes: u64,
+    checkpoint_us: u64,
+    ending: Option<Ending>,
+}
+
+impl Stream {
+    pub(crate) fn new(exchange: Rc<Exchange>, tab: Tab, feed: Box<Feed>) -> Self {
+        Self {
+            checkpoint_us: exchange.now_us(),
+            exchange,
+            state: State::Flowing(feed),
+            tab: Some(tab),
+            pinger: Pinger::new(PING_EVERY),
+            bytes_out: 0,
+            checkpoint_bytes: 0,
+            ending: None,
+        }
+    }
+
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            match &mut self.state {
+                State::Flowing(feed) => match feed.poll_flow(cx) {
+                    Poll::Ready(Ok(Flow::Data(bytes))) => return Poll::Ready(self.data(bytes)),
+                    Poll::Ready(Ok(Flow::End)) => return Poll::Ready(self.complete()),
+                    Poll::Ready(Err(miss)) => {
+                        if let Some(piece) = self.failed(miss) {
+                            return Poll::Ready(piece);
+                        }
+                    }
+                    Poll::Pending => return self.silent(cx),
+                },
+                State::Retrying(retry) => match retry.as_mut().poll(cx) {
+                    Poll::Ready((tab, next)) => {
+                        self.tab = Some(tab);
+                        match next {
+                            Again::Going(feed) => self.state = State::Flowing(feed),
+                            Again::Over(feed, miss) => return Poll::Ready(self.break_off(feed, miss)),
+                        }
+                    }
+                    Poll::Pending => return self.silent(cx),
+                },
+                State::Breaking(linger) => {
+                    std::task::ready!(linger.as_mut().poll(cx));
+                    self.state = State::Over;
+                    return Poll::Ready(Piece::Abort);
+                }
+                State::Over => return Poll::Ready(Piece::End),
+            }
+        }
+    }
+
+    /// Ends the exchange and hands the tab out. A stream that did not end by itself was left by its client. `None`
+    /// where a retry holds the tab: dropped with it, the tab closes itself as cancelled.
+    pub(crate) fn conclude(&mut self) -> Option<(Tab, Ending, u64)> {
+        let state = std::mem::replace(&mut self.state, State::Over);
+        let ending = self.ending.take();
+        let mut tab = self.tab.take()?;
+        let ending = ending.unwrap_or_else(|| {
+            let usage = match state {
+                State::Flowing(mut feed) => feed.close(&mut tab),
+                State::Retrying(_) | State::Breaking(_) | State::Over => Usage::default(),
+            };
+            Ending { outcome: Outcome::ClientCancelled, fault: Some(left()), usage }
+        });
+        Some((tab, ending, self.bytes_out))
+    }
+
+    fn data(&mut self, bytes: Bytes) -> Piece {
+        self.bytes_out = self.bytes_out.saturating_add(bytes.len() as u64);
+        self.pinger.restart();
+        let now_us = self.exchange.now_us();
+        let is_due = self.bytes_out - self.checkpoint_bytes >= CHECKPOINT_BYTES
+            || u128::from(now_us.saturating_sub(self.checkpoint_us)) >= CHECKPOINT_EVERY.as_micros();
+        let (State::Flowing(feed), Some(tab)) = (&self.state, &mut self.tab) else {
+            return Piece::Data(bytes);
+        };
+        if tab.timeline_mut().first_byte_us == 0 && feed.facts().content_started {
+            tab.timeline_mut().first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
+        }
+        if is_due {
+            tab.checkpoint(feed.usage(), self.bytes_out);
+            self.checkpoint_bytes = self.bytes_out;
+            self.checkpoint_us = now_us;
+        }
+        Piece::Data(bytes)
+    }
+
+    fn complete(&mut self) -> Piece {
+        if let (State::Flowing(mut feed), Some(tab)) =
+            (std::mem::replace(&mut self.state, State::Over), &mut self.tab)
+        {
+            let usage = feed.close(tab);
+            self.ending = Some(Ending { outcome: Outcome::Completed, fault: None, usage });
+        }
+        Piece::End
+    }
+
+    /// `None` where the same seat is asked again.
+    fn failed(&mut self, miss: Miss) -> Option<Piece> {
+        let State::Flowing(feed) = std::mem::replace(&mut self.state, State::Over) else {
+            return Some(Piece::Abort);
+        };
+        if feed.facts().content_started {
+            return Some(self.break_off(feed, miss));
+        }
+        match self.tab.take() {
+            Some(tab) => {
+                self.state = State::Retrying(Box::pin(again(feed, tab, miss)));
+                None
+            }
+            None => Some(Piece::Abort),
+        }
+    }
+
+    /// Tells the client in its grammar; what was used so far is kept.
+    fn break_off(&mut self, mut feed: Box<Feed>, miss: Miss) -> Piece {
+        let mut usage = Usage::default();
+        if let Some(tab) = &mut self.tab {
+            usage = feed.missed(tab, &miss);
+        }
+        drop(feed);
+        let outcome = if miss.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
+        // Whatever came of it so far was seen by the client; an SDK that tries again pays twice.
+        let fault = miss.fault.should_retry(false);
+        let event = dialects::chat::error_event(&fault, self.exchange.trace());
+        self.bytes_out = self.bytes_out.saturating_add(event.len() as u64);
+        self.ending = Some(Ending { outcome, fault: Some(Box::new(fault)), usage });
+        self.state = State::Breaking(Box::pin(sleep(LINGER)));
+        Piece::Data(event)
+    }
+
+    /// Nothing to pass on: a comment keeps the connection open now and then.
+    fn silent(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        std::task::ready!(self.pinger.poll(cx));
+        self.bytes_out = self.bytes_out.saturating_add(dialects::chat::PING.len() as u64);
+        Poll::Ready(Piece::Data(Bytes::from_static(dialects::chat::PING)))
+    }
+}
+
+fn left() -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end."))
+}
+
+/// Rings when nothing went out for long. Armed when something is waited for; moved only when it rings.
+struct Pinger {
+    every: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    since: Option<Instant>,
+}
+
+impl Pinger {
+    const fn new(every: Duration) -> Self {
+        Self { every, sleep: None, since: None }
+    }
+
+    fn restart(&mut self) {
+        self.since = None;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = *self.since.get_or_insert_with(Instant::now) + self.every;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= due {
+                self.restart();
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn it_rings_after_each_silence_and_not_while_something_goes_out() {
+        let every = Duration::from_millis(20);
+        let mut pinger = Pinger::new(every);
+        let began = Instant::now();
+        poll_fn(|cx| pinger.poll(cx)).await;
+        poll_fn(|cx| pinger.poll(cx)).await;
+        assert!(began.elapsed() >= every * 2);
+        // Armed, and then something went out: the silence counts from there.
+        let armed = poll_fn(|cx| Poll::Ready(pinger.poll(cx).is_ready())).await;
+        assert!(!armed);
+        pinger.restart();
+        let restarted = Instant::now();
+        poll_fn(|cx| pinger.poll(cx)).await;
+        assert!(restarted.elapsed() >= every);
+    }
+}

@@ -6,5 +6,8 @@ pub mod emulator;
 mod openai;
 pub mod process;
 pub mod raw;
+pub mod sse;
 
-pub use emulator::{At, Behaviour, Config, Emulator, Entry, KeyState, LineEnd, Model, Outcome, ToolMode, UsageMode};
+pub use emulator::{
+    At, Behaviour, Config, Emulator, Entry, KeyState, LineEnd, Model, Outcome, ToolMode, UsageMode,
+};

@@ -1,8 +1,5 @@
 //! How one answer is to differ from a good one: built in Rust, read from JSON, or from a `user` value such as
 //! `emu:latency=50,chunks=20,stall=3`.
-//!
-//! The three forms share one vocabulary: the fields of [`Behaviour`]. In the short form values are
-//! percent-decoded, and a name without a value means true.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -88,7 +85,8 @@ pub enum CannedBody {
     Message,
 }
 
-/// One answer's deviations; the default has none.
+/// One answer's deviations; the default has none. Rust, JSON and the short form share these names; in the short
+/// form values are percent-decoded, and a name without a value means true.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
@@ -554,7 +552,8 @@ mod tests {
 
     #[test]
     fn the_short_form_says_what_the_builder_says() {
-        let parsed = Behaviour::parse("latency=50,chunks=20,interval=5,stall=usage,text=a%2Cb,bom,retry_after=7");
+        let parsed =
+            Behaviour::parse("latency=50,chunks=20,interval=5,stall=usage,text=a%2Cb,bom,retry_after=7");
         let built = Behaviour::ok()
             .latency(Duration::from_millis(50))
             .chunks(20)
@@ -575,7 +574,7 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused() {
-        for script in ["latncy=5", "stall=nowhere", "usage=most", "chunks=many"] {
+        for script in ["stutter=5", "stall=nowhere", "usage=most", "chunks=many"] {
             assert!(Behaviour::parse(script).is_err(), "{script}");
         }
     }

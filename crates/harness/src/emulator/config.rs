@@ -32,7 +32,9 @@ pub enum KeyState {
     /// 429 `insufficient_quota`.
     Exhausted,
     /// 429 `rate_limit_exceeded` with `retry-after` and `retry-after-ms`.
-    RateLimited { retry_after_ms: u64 },
+    RateLimited {
+        retry_after_ms: u64,
+    },
 }
 
 /// How to start an emulator.
@@ -122,7 +124,7 @@ impl Default for Config {
             tls_dir: None,
             h2_streams_max: 100,
             workers: 2,
-            entries_max: 200_000,
+            entries_max: 50_000,
             body_bytes_max: 64 * 1024 * 1024,
         }
     }

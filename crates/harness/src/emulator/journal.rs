@@ -114,13 +114,16 @@ pub(crate) struct Epoch {
 }
 
 impl Entry {
-    /// From the client's departure being seen, back to the last byte written before it.
+    /// How long after `since` the client was seen to be gone.
     pub fn cancelled_after(&self, since: Instant) -> Option<Duration> {
         self.cancelled.map(|at| at.saturating_duration_since(since))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as JSON, null when it is none.

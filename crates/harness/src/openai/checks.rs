@@ -41,17 +41,11 @@ pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("prompt_cache_key", Shape::Text),
     ("prompt_cache_options", Shape::Object),
     ("prompt_cache_retention", Shape::OneOf(&["in_memory", "24h"])),
-    (
-        "reasoning_effort",
-        Shape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
-    ),
+    ("reasoning_effort", Shape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
     ("response_format", Shape::Object),
     ("safety_identifier", Shape::Text),
     ("seed", Shape::Integer(-ANY, ANY)),
-    (
-        "service_tier",
-        Shape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast"]),
-    ),
+    ("service_tier", Shape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast"])),
     ("stop", Shape::TextOrList),
     ("store", Shape::Flag),
     ("stream", Shape::Flag),
@@ -106,11 +100,9 @@ pub(crate) fn only(
 ) -> Result<(), ApiError> {
     for name in object.keys() {
         if !known.contains(&name.as_str()) && !also.contains(name) {
-            return Err(
-                ApiError::bad(format!("Unknown parameter: '{place}.{name}'."))
-                    .param(format!("{place}.{name}"))
-                    .code("unknown_parameter"),
-            );
+            return Err(ApiError::bad(format!("Unknown parameter: '{place}.{name}'."))
+                .param(format!("{place}.{name}"))
+                .code("unknown_parameter"));
         }
     }
     Ok(())

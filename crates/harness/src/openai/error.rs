@@ -59,7 +59,9 @@ impl ApiError {
         Self::new(
             401,
             "invalid_request_error",
-            format!("Incorrect API key provided: {head}{stars}{tail}. You can find your API key in your account."),
+            format!(
+                "Incorrect API key provided: {head}{stars}{tail}. You can find your API key in your account."
+            ),
         )
         .code("invalid_api_key")
     }
@@ -117,9 +119,12 @@ impl ApiError {
     }
 
     pub(crate) fn wrong_type(param: &str, expected: &str, got: &Value) -> Self {
-        Self::bad(format!("Invalid type for '{param}': expected {expected}, but got {} instead.", name_of(got)))
-            .param(param)
-            .code("invalid_type")
+        Self::bad(format!(
+            "Invalid type for '{param}': expected {expected}, but got {} instead.",
+            name_of(got)
+        ))
+        .param(param)
+        .code("invalid_type")
     }
 
     pub(crate) fn wrong_value(param: &str, value: &str, supported: &[&str]) -> Self {

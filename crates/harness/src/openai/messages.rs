@@ -6,7 +6,8 @@ use super::checks::only;
 use super::error::ApiError;
 
 const ROLES: &[&str] = &["system", "assistant", "user", "function", "tool", "developer"];
-const ASSISTANT: &[&str] = &["role", "content", "name", "refusal", "tool_calls", "audio", "function_call", "annotations"];
+const ASSISTANT: &[&str] =
+    &["role", "content", "name", "refusal", "tool_calls", "audio", "function_call", "annotations"];
 const PARTS: &[(&str, &str)] = &[
     ("text", "text"),
     ("image_url", "image_url"),
@@ -61,8 +62,9 @@ fn one(place: &str, message: &Map<String, Value>, also: &[String]) -> Result<(),
 
 fn content(place: &str, role: &str, message: &Map<String, Value>, also: &[String]) -> Result<(), ApiError> {
     let place = format!("{place}.content");
-    let said_otherwise =
-        ["tool_calls", "function_call", "refusal", "audio"].iter().any(|key| message.get(*key).is_some_and(|value| !value.is_null()));
+    let said_otherwise = ["tool_calls", "function_call", "refusal", "audio"]
+        .iter()
+        .any(|key| message.get(*key).is_some_and(|value| !value.is_null()));
     match message.get("content") {
         Some(Value::String(_)) => Ok(()),
         Some(Value::Array(list)) => parts(&place, role, list, also),
@@ -74,7 +76,9 @@ fn content(place: &str, role: &str, message: &Map<String, Value>, also: &[String
 
 fn parts(place: &str, role: &str, list: &[Value], also: &[String]) -> Result<(), ApiError> {
     if list.is_empty() {
-        return Err(ApiError::bad(format!("Invalid '{place}': empty array.")).param(place).code("empty_array"));
+        return Err(ApiError::bad(format!("Invalid '{place}': empty array."))
+            .param(place)
+            .code("empty_array"));
     }
     let supported: &[&str] = match role {
         "user" => &["text", "image_url", "input_audio", "file"],
@@ -86,7 +90,10 @@ fn parts(place: &str, role: &str, list: &[Value], also: &[String]) -> Result<(),
         let Value::Object(part) = part else {
             return Err(ApiError::wrong_type(&place, "an object", part));
         };
-        let kind = part.get("type").and_then(Value::as_str).ok_or_else(|| ApiError::missing(&format!("{place}.type")))?;
+        let kind = part
+            .get("type")
+            .and_then(Value::as_str)
+            .ok_or_else(|| ApiError::missing(&format!("{place}.type")))?;
         if !supported.contains(&kind) {
             return Err(ApiError::wrong_value(&format!("{place}.type"), kind, supported));
         }
@@ -119,7 +126,9 @@ fn tool_calls(place: &str, calls: &Value) -> Result<(), ApiError> {
         let inner = match call.get("type").and_then(Value::as_str) {
             Some("function") => "arguments",
             Some("custom") => "input",
-            Some(other) => return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"])),
+            Some(other) => {
+                return Err(ApiError::wrong_value(&format!("{place}.type"), other, &["function", "custom"]));
+            }
             None => return Err(ApiError::missing(&format!("{place}.type"))),
         };
         let kind = if inner == "input" { "custom" } else { "function" };

@@ -100,7 +100,8 @@ pub(crate) fn named_model<'a>(
 /// The script a request carries in its own fields: `user` that starts with `emu:`, or `metadata.emulate`.
 pub(crate) fn script(fields: &Map<String, Value>) -> Option<String> {
     let user = fields.get("user").and_then(Value::as_str);
-    let metadata = fields.get("metadata").and_then(|metadata| metadata.get("emulate")).and_then(Value::as_str);
+    let metadata =
+        fields.get("metadata").and_then(|metadata| metadata.get("emulate")).and_then(Value::as_str);
     user.and_then(|user| user.strip_prefix("emu:")).or(metadata).map(str::to_owned)
 }
 
@@ -159,13 +160,17 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
         .code("invalid_parameter_combination"));
     }
     if given(fields, "top_logprobs") && !flag(fields, "logprobs") {
-        return Err(ApiError::bad("The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.")
-            .param("top_logprobs"));
+        return Err(ApiError::bad(
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.",
+        )
+        .param("top_logprobs"));
     }
     if let Some(Value::Object(options)) = fields.get("stream_options") {
         if !flag(fields, "stream") {
-            return Err(ApiError::bad("The 'stream_options' parameter is only allowed when 'stream' is enabled.")
-                .param("stream_options"));
+            return Err(ApiError::bad(
+                "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+            )
+            .param("stream_options"));
         }
         checks::only("stream_options", options, &["include_usage", "include_obfuscation"], &[])?;
         for (name, value) in options.iter().filter(|(_, value)| !value.is_null()) {
@@ -174,9 +179,11 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
     }
     if let Some(Value::Array(stops)) = fields.get("stop") {
         if stops.len() > 4 {
-            return Err(ApiError::bad("Invalid 'stop': array too long. Expected an array with maximum length 4.")
-                .param("stop")
-                .code("array_above_max_length"));
+            return Err(ApiError::bad(
+                "Invalid 'stop': array too long. Expected an array with maximum length 4.",
+            )
+            .param("stop")
+            .code("array_above_max_length"));
         }
         for stop in stops {
             checks::shape("stop", &checks::Shape::Text, stop)?;
@@ -266,9 +273,11 @@ fn tool_named(place: &str, tool: &Value) -> Result<(), ApiError> {
 fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
     let Some(Value::Object(metadata)) = fields.get("metadata") else { return Ok(()) };
     if metadata.len() > 16 {
-        return Err(ApiError::bad("Invalid 'metadata': too many properties. Expected at most 16 properties.")
-            .param("metadata")
-            .code("object_above_max_properties"));
+        return Err(ApiError::bad(
+            "Invalid 'metadata': too many properties. Expected at most 16 properties.",
+        )
+        .param("metadata")
+        .code("object_above_max_properties"));
     }
     for (key, value) in metadata {
         let place = format!("metadata.{key}");
@@ -288,7 +297,11 @@ fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
 fn read(fields: &Map<String, Value>, model: &Model) -> ChatRequest {
     let number = |name: &str| fields.get(name).and_then(Value::as_u64);
     let option = |name: &str| {
-        fields.get("stream_options").and_then(|options| options.get(name)).and_then(Value::as_bool).unwrap_or_default()
+        fields
+            .get("stream_options")
+            .and_then(|options| options.get(name))
+            .and_then(Value::as_bool)
+            .unwrap_or_default()
     };
     let stop = match fields.get("stop") {
         Some(Value::String(stop)) => vec![stop.clone()],

@@ -1,8 +1,4 @@
 //! The emulator's tokenizer and prompt counter: simple rules that a test can repeat by hand.
-//!
-//! A token is a run of white space followed by what is not white space, cut so that none is longer than
-//! [`TOKEN_BYTES_MAX`] bytes. A message costs [`MESSAGE_TOKENS`] on top of its text, an answer is primed with
-//! [`PRIMING_TOKENS`], an image, sound or file costs [`MEDIA_TOKENS`].
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -21,7 +17,8 @@ pub(crate) const CACHE_STEP_TOKENS: u64 = 128;
 /// No prefix shorter than this is cached.
 pub(crate) const CACHE_TOKENS_MIN: u64 = 1024;
 
-/// Iterates over the tokens of a text; joined they are the text.
+/// Iterates over the tokens of a text; joined they are the text. A token is a run of white space followed by
+/// what is not white space, cut so that none is longer than [`TOKEN_BYTES_MAX`] bytes.
 pub(crate) struct Tokens<'a> {
     rest: &'a str,
 }

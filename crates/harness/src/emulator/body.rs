@@ -1,0 +1,115 @@
+//! A response body that plays a list of steps and tells the journal what was handed over.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::Sleep;
+
+use super::state::Guard;
+use super::wire::Control;
+
+/// One step of an answer's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Hands bytes to the connection; `tokens` count as generated from then on.
+    Write {
+        bytes: Bytes,
+        tokens: u64,
+    },
+    /// Lets the connection flush before the next step.
+    Flush,
+    Wait(Duration),
+    /// Waits until the client gives up.
+    Stall,
+    /// Aborts the TCP connection.
+    Reset,
+    /// Ends the transfer without its terminator.
+    Break,
+}
+
+/// Why hyper ends the transfer early.
+#[derive(Debug)]
+pub(crate) struct Broken;
+
+pub(crate) struct Steps {
+    steps: std::vec::IntoIter<Step>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// Set once nothing more will ever be sent though the answer has not ended.
+    silent: bool,
+    guard: Guard,
+    control: Arc<Control>,
+}
+
+impl Steps {
+    pub(crate) fn new(steps: Vec<Step>, guard: Guard, control: Arc<Control>) -> Self {
+        if steps.is_empty() {
+            guard.finish();
+        }
+        Self { steps: steps.into_iter(), sleep: None, silent: false, guard, control }
+    }
+
+    fn write(&mut self, bytes: Bytes, tokens: u64) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.guard.wrote(bytes.len(), tokens);
+        // The connection may know from the length that this was the end and never ask again.
+        if self.steps.len() == 0 {
+            self.guard.finish();
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
+
+impl Body for Steps {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        loop {
+            if this.silent {
+                return Poll::Pending;
+            }
+            if let Some(sleep) = this.sleep.as_mut() {
+                std::task::ready!(sleep.as_mut().poll(cx));
+                this.sleep = None;
+            }
+            match this.steps.next() {
+                Some(Step::Write { bytes, tokens }) => return this.write(bytes, tokens),
+                Some(Step::Flush) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(Step::Wait(pause)) => this.sleep = Some(Box::pin(tokio::time::sleep(pause))),
+                Some(Step::Stall) => this.silent = true,
+                Some(Step::Reset) => {
+                    this.guard.cut();
+                    this.control.abort();
+                    this.silent = true;
+                }
+                Some(Step::Break) => {
+                    this.guard.cut();
+                    return Poll::Ready(Some(Err(Broken)));
+                }
+                None => {
+                    this.guard.finish();
+                    return Poll::Ready(None);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.steps.len() == 0 && self.sleep.is_none() && !self.silent
+    }
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the script breaks the answer off here")
+    }
+}
+
+impl std::error::Error for Broken {}

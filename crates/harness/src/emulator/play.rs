@@ -1,0 +1,134 @@
+//! Turns an answer's parts into the steps that the script wants: pauses, pieces, and places where it breaks.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::behaviour::{At, Behaviour};
+use super::body::Step;
+
+/// Time for bytes already handed over to leave, before the connection is torn down.
+const LEAVE: Duration = Duration::from_millis(5);
+
+/// What a part of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Role,
+    Content,
+    Finish,
+    Usage,
+    Done,
+    Error,
+    /// Half of a buffered body.
+    Half,
+}
+
+/// A run of bytes that a script can stop before, inside, or after.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) bytes: Bytes,
+    pub(crate) tokens: u64,
+    pub(crate) place: Place,
+}
+
+/// What a script does on reaching a part.
+enum Turn {
+    Go,
+    Stop,
+}
+
+/// Cuts a buffered body in two, so that scripts can break it between.
+pub(crate) fn halves(body: Bytes, tokens: u64) -> Vec<Part> {
+    let mut first = body;
+    let second = first.split_off(first.len() / 2);
+    vec![
+        Part { bytes: first, tokens: 0, place: Place::Half },
+        Part { bytes: second, tokens, place: Place::Half },
+    ]
+}
+
+pub(crate) fn steps(parts: &[Part], behaviour: &Behaviour, index: impl Fn(At) -> usize) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(parts.len() * 2);
+    let mut stopped = false;
+    for (at, part) in parts.iter().enumerate() {
+        if let Turn::Stop = turn(&mut steps, at, Some(part), behaviour, &index) {
+            stopped = true;
+            break;
+        }
+        if behaviour.interval > 0 && part.place == Place::Content {
+            steps.push(Step::Wait(Duration::from_millis(behaviour.interval)));
+        }
+        steps.push(Step::Write { bytes: part.bytes.clone(), tokens: part.tokens });
+        if !behaviour.burst {
+            steps.push(Step::Flush);
+        }
+    }
+    if !stopped {
+        turn(&mut steps, parts.len(), None, behaviour, &index);
+    }
+    let mut steps = split(steps, behaviour);
+    // The body must know which write is its last one.
+    while steps.last() == Some(&Step::Flush) {
+        steps.pop();
+    }
+    steps
+}
+
+fn turn(
+    steps: &mut Vec<Step>,
+    at: usize,
+    part: Option<&Part>,
+    behaviour: &Behaviour,
+    index: &impl Fn(At) -> usize,
+) -> Turn {
+    let here = |place: Option<At>| place.is_some_and(|place| index(place) == at);
+    if here(behaviour.stall) {
+        match behaviour.stall_ms {
+            Some(pause) => steps.push(Step::Wait(Duration::from_millis(pause))),
+            None => {
+                steps.push(Step::Stall);
+                return Turn::Stop;
+            }
+        }
+    }
+    if here(behaviour.cut_inside) {
+        let bytes = part.map(|part| part.bytes.slice(..part.bytes.len() / 2)).unwrap_or_default();
+        steps.extend([Step::Write { bytes, tokens: 0 }, Step::Flush, Step::Wait(LEAVE), Step::Reset]);
+        return Turn::Stop;
+    }
+    if here(behaviour.cut) {
+        steps.extend([Step::Wait(LEAVE), Step::Reset]);
+        return Turn::Stop;
+    }
+    if here(behaviour.close) {
+        steps.extend([Step::Wait(LEAVE), Step::Break]);
+        return Turn::Stop;
+    }
+    if here(behaviour.eof) { Turn::Stop } else { Turn::Go }
+}
+
+/// Breaks writes into pieces; the tokens count with the last piece.
+fn split(steps: Vec<Step>, behaviour: &Behaviour) -> Vec<Step> {
+    if behaviour.split == 0 {
+        return steps;
+    }
+    let mut pieces = Vec::new();
+    for step in steps {
+        let Step::Write { mut bytes, tokens } = step else {
+            pieces.push(step);
+            continue;
+        };
+        while bytes.len() > behaviour.split {
+            let piece = bytes.split_to(behaviour.split);
+            pieces.push(Step::Write { bytes: piece, tokens: 0 });
+            pieces.push(pause(behaviour));
+        }
+        pieces.push(Step::Write { bytes, tokens });
+        pieces.push(pause(behaviour));
+    }
+    pieces
+}
+
+fn pause(behaviour: &Behaviour) -> Step {
+    if behaviour.pause > 0 { Step::Wait(Duration::from_millis(behaviour.pause)) } else { Step::Flush }
+}

@@ -1,0 +1,322 @@
+//! One request from its head to its answer: journal, checks, script, answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::admin;
+use super::answering;
+use super::behaviour::Behaviour;
+use super::body::{Step, Steps};
+use super::config::KeyState;
+use super::journal::{Entry, Outcome, Violation};
+use super::state::{Guard, Shared};
+use super::wire::Control;
+use crate::openai::embeddings;
+use crate::openai::error::ApiError;
+use crate::openai::models;
+use crate::openai::request;
+
+/// An answer before it becomes a response.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Headers that belong to the gateway or its clients and must never reach a provider.
+const FORBIDDEN: &[&str] =
+    &["cookie", "proxy-authorization", "x-api-key", "api-key", "x-forwarded-for", "forwarded", "x-real-ip"];
+const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];
+
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    request: Request<Incoming>,
+) -> Result<Response<Steps>, std::convert::Infallible> {
+    let started = Instant::now();
+    let number = shared.next_request();
+    let (head, body) = request.into_parts();
+    let entry = entry(number, &head, &control);
+    control.request(&entry.version);
+    if let Some(path) = head.uri.path().strip_prefix("/__emulator/") {
+        let (status, body) = admin::answer(&shared, &head.method, path, body).await;
+        return Ok(admin::response(status, &body, &shared, control, entry));
+    }
+    let request_id = entry.request_id.clone();
+    let key = entry.key.clone();
+    let guard = shared.open(entry, Arc::clone(&control));
+    let answer = match answer(&shared, &control, &guard, &head, body).await {
+        Ok(answer) => answer,
+        Err(error) => refused(&guard, &error),
+    };
+    let ratelimit = key.filter(|key| shared.key_state(key).is_some()).map(|_| number);
+    Ok(response(answer, guard, control, &request_id, started, ratelimit))
+}
+
+/// The body a refusal is sent with.
+pub(crate) fn refused(guard: &Guard, error: &ApiError) -> Answer {
+    guard.note(|entry| entry.error_code = error.code.clone());
+    json_answer(error.status, error.headers.clone(), &error.body())
+}
+
+pub(crate) fn json_answer(status: u16, mut headers: Vec<(String, String)>, body: &Value) -> Answer {
+    headers.push(("content-type".to_owned(), "application/json".to_owned()));
+    let bytes = Bytes::from(body.to_string());
+    headers.push(("content-length".to_owned(), bytes.len().to_string()));
+    Answer { status, headers, steps: vec![Step::Write { bytes, tokens: 0 }] }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    control: &Arc<Control>,
+    guard: &Guard,
+    head: &http::request::Parts,
+    body: Incoming,
+) -> Result<Answer, ApiError> {
+    let body = read(shared, guard, body).await?;
+    let path = head.uri.path();
+    forbidden_headers(shared, guard, &head.headers, path)?;
+    let served = route(&head.method, path)?;
+    let key = authorised(shared, guard, &head.headers, path)?;
+    match served {
+        Route::Models => Ok(json_answer(200, Vec::new(), &models::all(&shared.config.models))),
+        Route::Model(id) => {
+            let row = models::one(&shared.config.models, &id)?;
+            Ok(json_answer(200, Vec::new(), &row))
+        }
+        Route::Chat => {
+            let fields = fields(&head.headers, &body)?;
+            let config = &shared.config;
+            let chat = request::chat(&fields, &config.models, &config.accepted_fields)?;
+            guard.note(|entry| {
+                entry.model = Some(chat.model.clone());
+                entry.stream = chat.stream;
+            });
+            let behaviour = behaviour(shared, &key, chat.script.as_deref())?;
+            before_head(control, guard, &behaviour).await;
+            answering::chat(shared, guard, &key, &chat, &behaviour)
+        }
+        Route::Embeddings => {
+            let fields = fields(&head.headers, &body)?;
+            let config = &shared.config;
+            let wanted = embeddings::read(&fields, &config.models, &config.accepted_fields)?;
+            guard.note(|entry| entry.model = Some(wanted.model.clone()));
+            let behaviour = behaviour(shared, &key, wanted.script.as_deref())?;
+            before_head(control, guard, &behaviour).await;
+            answering::embeddings(guard, &wanted, &behaviour)
+        }
+    }
+}
+
+enum Route {
+    Models,
+    Model(String),
+    Chat,
+    Embeddings,
+}
+
+fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
+    let (wanted, route) = match path {
+        "/v1/chat/completions" => (Method::POST, Route::Chat),
+        "/v1/embeddings" => (Method::POST, Route::Embeddings),
+        "/v1/models" => (Method::GET, Route::Models),
+        _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
+            Some(id) => {
+                let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
+                (Method::GET, Route::Model(id))
+            }
+            None => return Err(ApiError::invalid_url(method.as_str(), path)),
+        },
+    };
+    if *method == wanted { Ok(route) } else { Err(ApiError::wrong_method(method.as_str(), path)) }
+}
+
+async fn read(shared: &Arc<Shared>, guard: &Guard, body: Incoming) -> Result<Bytes, ApiError> {
+    let limited = Limited::new(body, shared.config.body_bytes_max);
+    let body = limited.collect().await.map_err(|_| {
+        ApiError::new(413, "invalid_request_error", "Request body too large or broken off.")
+            .code("request_too_large")
+    })?;
+    let body = body.to_bytes();
+    guard.note(|entry| entry.body = body.clone());
+    Ok(body)
+}
+
+fn forbidden_headers(
+    shared: &Shared,
+    guard: &Guard,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<(), ApiError> {
+    let mut first = None;
+    for name in headers.keys().map(HeaderName::as_str) {
+        let forbidden =
+            FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if forbidden {
+            violation(shared, guard, path, format!("header {name}"));
+            first = first.or(Some(name));
+        }
+    }
+    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+        violation(shared, guard, path, "header authorization sent twice".to_owned());
+        first = first.or(Some("authorization"));
+    }
+    first.map_or(Ok(()), |name| Err(ApiError::forbidden_header(name)))
+}
+
+fn authorised(shared: &Shared, guard: &Guard, headers: &HeaderMap, path: &str) -> Result<String, ApiError> {
+    if !headers.contains_key(AUTHORIZATION) {
+        return Err(ApiError::no_key());
+    }
+    let Some(key) = bearer(headers) else {
+        violation(shared, guard, path, "authorization that is no bearer key".to_owned());
+        return Err(ApiError::no_key());
+    };
+    match shared.key_state(&key) {
+        Some(KeyState::Ok) => Ok(key),
+        Some(KeyState::Revoked) => Err(ApiError::wrong_key(&key)),
+        Some(KeyState::Exhausted) => Err(ApiError::out_of_quota()),
+        Some(KeyState::RateLimited { retry_after_ms }) => Err(ApiError::rate_limited(retry_after_ms)),
+        None => {
+            violation(shared, guard, path, "authorization that is none of the accepted keys".to_owned());
+            Err(ApiError::wrong_key(&key))
+        }
+    }
+}
+
+fn violation(shared: &Shared, guard: &Guard, path: &str, what: String) {
+    let mut request_id = String::new();
+    guard.note(|entry| request_id.clone_from(&entry.request_id));
+    shared.violation(Violation { request_id, path: path.to_owned(), what });
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
+}
+
+fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Map<String, Value>, ApiError> {
+    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = sent.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::bad(format!(
+            "Unsupported content type: '{media}'. This API method only accepts 'application/json' requests."
+        ))
+        .code("unsupported_content_type"));
+    }
+    request::object(body)
+}
+
+/// What a queue says goes first, then what the request itself says.
+fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Result<Behaviour, ApiError> {
+    if let Some(queued) = shared.next_behaviour(key) {
+        return Ok(queued);
+    }
+    let Some(script) = script else { return Ok(Behaviour::ok()) };
+    Behaviour::parse(script)
+        .map_err(|error| ApiError::bad(error.to_string()).param("user").code("emulator_script"))
+}
+
+async fn before_head(control: &Control, guard: &Guard, behaviour: &Behaviour) {
+    if behaviour.latency > 0 {
+        tokio::time::sleep(Duration::from_millis(behaviour.latency)).await;
+    }
+    if behaviour.reset {
+        guard.cut();
+        control.abort();
+        std::future::pending::<()>().await;
+    }
+}
+
+fn entry(number: u64, head: &http::request::Parts, control: &Control) -> Entry {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Entry {
+        id: number,
+        request_id: format!("req_emulator{number:016}"),
+        method: head.method.to_string(),
+        path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_else(|| absolute(&head.uri)),
+        headers: head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        key: bearer(&head.headers),
+        body: Bytes::new(),
+        connection: control.id,
+        version: format!("{:?}", head.version),
+        tls: control.is_tls(),
+        status: None,
+        error_code: None,
+        model: None,
+        stream: false,
+        prompt_tokens: 0,
+        cached_tokens: 0,
+        said_tokens: 0,
+        bytes_written: 0,
+        outcome: Outcome::InProgress,
+        finished: false,
+        received: Instant::now(),
+        head: None,
+        first_content: None,
+        last_write: None,
+        ended: None,
+        cancelled: None,
+        billable: false,
+    }
+}
+
+fn absolute(uri: &Uri) -> String {
+    uri.to_string()
+}
+
+fn response(
+    answer: Answer,
+    guard: Guard,
+    control: Arc<Control>,
+    request_id: &str,
+    started: Instant,
+    ratelimit: Option<u64>,
+) -> Response<Steps> {
+    guard.note(|entry| {
+        entry.status = Some(answer.status);
+        entry.head = Some(Instant::now());
+    });
+    let mut response = Response::new(Steps::new(answer.steps, guard, control));
+    *response.status_mut() = http::StatusCode::from_u16(answer.status).unwrap_or_default();
+    let headers = response.headers_mut();
+    let spent = started.elapsed().as_millis().to_string();
+    insert(headers, "x-request-id", request_id);
+    insert(headers, "openai-processing-ms", &spent);
+    insert(headers, "openai-version", "2020-10-01");
+    insert(headers, "openai-organization", "org-emulator");
+    if let Some(number) = ratelimit {
+        let left = 10_000_u64.saturating_sub(number % 10_000 + 1).to_string();
+        insert(headers, "x-ratelimit-limit-requests", "10000");
+        insert(headers, "x-ratelimit-remaining-requests", &left);
+        insert(headers, "x-ratelimit-reset-requests", "6ms");
+        insert(headers, "x-ratelimit-limit-tokens", "2000000");
+        insert(headers, "x-ratelimit-remaining-tokens", "1999000");
+        insert(headers, "x-ratelimit-reset-tokens", "6m0s");
+    }
+    for (name, value) in &answer.headers {
+        insert(headers, name, value);
+    }
+    response
+}
+
+/// A header that cannot be sent is left out: scripts may name anything.
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+        headers.insert(name, value);
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

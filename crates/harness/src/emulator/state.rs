@@ -1,0 +1,261 @@
+//! What all connections of one emulator share: keys, scripts, the prefix cache and the journal.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::behaviour::Behaviour;
+use super::config::{Config, KeyState};
+use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
+use super::wire::Control;
+use crate::openai::tokens::Prompt;
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) epoch: Epoch,
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) connections: Mutex<Vec<Arc<Control>>>,
+    requests: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+/// Follows one request; when dropped before the answer ended, the client is gone.
+pub(crate) struct Guard {
+    shared: Arc<Shared>,
+    record: Arc<Mutex<Entry>>,
+    control: Arc<Control>,
+    generation: u64,
+    settled: AtomicBool,
+}
+
+struct Inner {
+    keys: BTreeMap<String, KeyState>,
+    scripts: HashMap<String, VecDeque<Behaviour>>,
+    script_for_all: VecDeque<Behaviour>,
+    /// Prefix marks seen, by key and model.
+    seen: HashMap<(String, String), HashSet<u64>>,
+    entries: VecDeque<Arc<Mutex<Entry>>>,
+    totals: Totals,
+    violations: Vec<Violation>,
+    /// Grows with each reset, so that a request from before cannot count after it.
+    generation: u64,
+}
+
+/// A poisoned lock still holds a journal worth reading: the panic has failed its own test already.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config) -> Self {
+        let inner = Inner::new(&config, 0);
+        Self {
+            epoch: Epoch::now(),
+            changed: watch::Sender::new(0),
+            connections: Mutex::default(),
+            requests: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+            config,
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        let mut inner = lock(&self.inner);
+        *inner = Inner::new(&self.config, inner.generation + 1);
+        drop(inner);
+        lock(&self.connections).retain(|control| control.is_open());
+        self.notify();
+    }
+
+    pub(crate) fn notify(&self) {
+        self.changed.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    pub(crate) fn next_request(&self) -> u64 {
+        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Enters a request into the journal and returns what follows it.
+    pub(crate) fn open(self: &Arc<Self>, entry: Entry, control: Arc<Control>) -> Guard {
+        let record = Arc::new(Mutex::new(entry));
+        let mut inner = lock(&self.inner);
+        inner.totals.request();
+        inner.entries.push_back(Arc::clone(&record));
+        while inner.entries.len() > self.config.entries_max {
+            inner.entries.pop_front();
+        }
+        let generation = inner.generation;
+        drop(inner);
+        self.notify();
+        Guard { shared: Arc::clone(self), record, control, generation, settled: AtomicBool::new(false) }
+    }
+
+    /// A guard for the emulator's own interface, which is no part of the journal.
+    pub(crate) fn unrecorded(self: &Arc<Self>, entry: Entry, control: Arc<Control>) -> Guard {
+        Guard {
+            shared: Arc::clone(self),
+            record: Arc::new(Mutex::new(entry)),
+            control,
+            generation: 0,
+            settled: AtomicBool::new(true),
+        }
+    }
+
+    pub(crate) fn violation(&self, violation: Violation) {
+        lock(&self.inner).violations.push(violation);
+    }
+
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        lock(&self.inner).violations.clone()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        lock(&self.inner).totals.clone()
+    }
+
+    pub(crate) fn journal(&self) -> Vec<Entry> {
+        let records: Vec<_> = lock(&self.inner).entries.iter().cloned().collect();
+        records.iter().map(|record| lock(record).clone()).collect()
+    }
+
+    pub(crate) fn connections(&self) -> Vec<ConnectionEntry> {
+        lock(&self.connections).iter().map(|control| control.entry()).collect()
+    }
+
+    pub(crate) fn key_state(&self, key: &str) -> Option<KeyState> {
+        lock(&self.inner).keys.get(key).copied()
+    }
+
+    pub(crate) fn set_key(&self, key: &str, state: KeyState) {
+        lock(&self.inner).keys.insert(key.to_owned(), state);
+    }
+
+    pub(crate) fn forget_key(&self, key: &str) {
+        lock(&self.inner).keys.remove(key);
+    }
+
+    /// Queues behaviours for one key, or for all keys together.
+    pub(crate) fn script(&self, key: Option<&str>, behaviours: impl IntoIterator<Item = Behaviour>) {
+        let mut inner = lock(&self.inner);
+        match key {
+            Some(key) => inner.scripts.entry(key.to_owned()).or_default().extend(behaviours),
+            None => inner.script_for_all.extend(behaviours),
+        }
+    }
+
+    pub(crate) fn clear_scripts(&self) {
+        let mut inner = lock(&self.inner);
+        inner.scripts.clear();
+        inner.script_for_all.clear();
+    }
+
+    /// Takes the next queued behaviour: the key's own first, then the common queue.
+    pub(crate) fn next_behaviour(&self, key: &str) -> Option<Behaviour> {
+        let mut inner = lock(&self.inner);
+        let own = inner.scripts.get_mut(key).and_then(take);
+        own.or_else(|| take(&mut inner.script_for_all))
+    }
+
+    /// How much of the prompt the key has in cache; from now on all of it is.
+    pub(crate) fn remember(&self, key: &str, model: &str, prompt: &Prompt) -> u64 {
+        let mut inner = lock(&self.inner);
+        let seen = inner.seen.entry((key.to_owned(), model.to_owned())).or_default();
+        let cached = prompt.cached_tokens(|mark| seen.contains(&mark));
+        seen.extend(&prompt.marks);
+        cached
+    }
+}
+
+impl Inner {
+    fn new(config: &Config, generation: u64) -> Self {
+        Self {
+            keys: config.keys.iter().cloned().collect(),
+            scripts: HashMap::new(),
+            script_for_all: VecDeque::new(),
+            seen: HashMap::new(),
+            entries: VecDeque::new(),
+            totals: Totals::default(),
+            violations: Vec::new(),
+            generation,
+        }
+    }
+}
+
+impl Guard {
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Entry)) {
+        change(&mut lock(&self.record));
+        self.shared.notify();
+    }
+
+    pub(crate) fn wrote(&self, bytes: usize, tokens: u64) {
+        let now = Instant::now();
+        self.note(|entry| {
+            entry.bytes_written += bytes as u64;
+            entry.said_tokens += tokens;
+            entry.last_write = Some(now);
+            if tokens > 0 && entry.first_content.is_none() {
+                entry.first_content = Some(now);
+            }
+        });
+    }
+
+    /// The answer ended as scripted.
+    pub(crate) fn finish(&self) {
+        self.settle(|entry| {
+            entry.finished = true;
+            let refused = entry.status.is_some_and(|status| status >= 300);
+            entry.outcome = if refused { Outcome::Rejected } else { Outcome::Answered };
+        });
+    }
+
+    /// The script breaks the answer off here.
+    pub(crate) fn cut(&self) {
+        self.settle(|entry| entry.outcome = Outcome::Cut);
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut Entry)) {
+        if self.settled.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut entry = lock(&self.record);
+        entry.ended = Some(Instant::now());
+        change(&mut entry);
+        let entry = entry.clone();
+        let mut inner = lock(&self.shared.inner);
+        if inner.generation == self.generation {
+            let known = entry.key.as_ref().is_some_and(|key| inner.keys.contains_key(key));
+            inner.totals.add(&entry, known);
+        }
+        drop(inner);
+        self.shared.notify();
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let by_script = self.control.is_aborted();
+        self.settle(|entry| {
+            if by_script {
+                entry.outcome = Outcome::Cut;
+            } else {
+                entry.outcome = Outcome::Cancelled;
+                entry.cancelled = entry.ended;
+            }
+        });
+    }
+}
+
+/// The front of a queue, left in place as long as it has calls to serve.
+fn take(queue: &mut VecDeque<Behaviour>) -> Option<Behaviour> {
+    let front = queue.front_mut()?;
+    let behaviour = front.clone();
+    match front.times {
+        Some(0) => {}
+        Some(times) if times > 1 => front.times = Some(times - 1),
+        _ => drop(queue.pop_front()),
+    }
+    Some(behaviour)
+}

@@ -1,0 +1,357 @@
+//! Decides what a chat answer says, how it ends and what it costs, before it takes a form on the wire.
+
+use serde_json::{Map, Value, json};
+
+use super::request::ChatRequest;
+use super::tokens;
+use crate::emulator::{Behaviour, ToolMode, UsageMode};
+
+/// Hidden tokens of a reasoning model that was not told how hard to think.
+const REASONING_TOKENS: u64 = 16;
+/// The answer repeats at most this many tokens of the question.
+const ECHO_TOKENS_MAX: usize = 64;
+const FILLER: &[&str] = &[" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
+const FILLER_UNICODE: &[&str] = &[" né", " 漢字", " 🙂", " Ωmega", " naïve", " 한국", " ß", " a"];
+
+/// A whole answer, not yet on the wire.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+    pub(crate) service_tier: String,
+    pub(crate) choices: Vec<Choice>,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) cached_tokens: u64,
+    pub(crate) reasoning_tokens: u64,
+    /// Everything generated, hidden or not, over all choices.
+    pub(crate) completion_tokens: u64,
+    pub(crate) logprobs: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Choice {
+    /// The text, one piece for each content event.
+    pub(crate) pieces: Vec<String>,
+    pub(crate) refusal: bool,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) finish: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) arguments: String,
+    /// A custom tool takes free text, called `input`.
+    pub(crate) custom: bool,
+}
+
+/// What the emulator knows about the call beside the request.
+pub(crate) struct Circumstances {
+    pub(crate) number: u64,
+    pub(crate) created: u64,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) cached_tokens: u64,
+}
+
+pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circumstances) -> Reply {
+    let idle = matches!(request.effort.as_deref(), Some("none" | "minimal"));
+    let thinking = if request.reasons && !idle { REASONING_TOKENS } else { 0 };
+    let tokens_max = request.tokens_max.unwrap_or(u64::MAX);
+    let reasoning_tokens = behaviour.reasoning.unwrap_or(thinking).min(tokens_max);
+    let visible_max = tokens_max - reasoning_tokens;
+    let choices: Vec<Choice> = (0..request.choices)
+        .map(|index| choice(request, behaviour, known.number, index, visible_max))
+        .collect();
+    let visible: u64 = choices.iter().map(Choice::tokens).sum();
+    Reply {
+        id: format!("chatcmpl-emulator{:012}", known.number),
+        created: known.created,
+        model: behaviour.model.clone().unwrap_or_else(|| request.model.clone()),
+        service_tier: request.service_tier.clone(),
+        choices,
+        prompt_tokens: behaviour.prompt_tokens.unwrap_or(known.prompt_tokens),
+        cached_tokens: behaviour.cached_tokens.unwrap_or(known.cached_tokens),
+        reasoning_tokens,
+        completion_tokens: behaviour.completion_tokens.unwrap_or(visible + reasoning_tokens),
+        logprobs: request.logprobs,
+    }
+}
+
+/// The usage object for this many completion tokens.
+pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> Value {
+    let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
+    json!({
+        "prompt_tokens": shown(reply.prompt_tokens),
+        "completion_tokens": shown(completion_tokens),
+        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": shown(reply.reasoning_tokens.min(completion_tokens)),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    })
+}
+
+/// The buffered form.
+pub(crate) fn whole(reply: &Reply, mode: UsageMode) -> Value {
+    let mut body = json!({
+        "id": reply.id,
+        "object": "chat.completion",
+        "created": reply.created,
+        "model": reply.model,
+        "choices": reply.choices.iter().enumerate().map(|(index, choice)| choice.whole(index, reply)).collect::<Vec<_>>(),
+        "usage": usage(reply, mode, reply.completion_tokens),
+        "service_tier": reply.service_tier,
+        "system_fingerprint": "fp_emulator",
+    });
+    if let (UsageMode::Missing, Some(fields)) = (mode, body.as_object_mut()) {
+        fields.remove("usage");
+    }
+    body
+}
+
+/// The log probabilities of a text, or null when nobody asked.
+pub(crate) fn logprobs(text: &str, asked: bool, refusal: bool) -> Value {
+    if !asked {
+        return Value::Null;
+    }
+    let list: Vec<Value> = tokens::split(text)
+        .map(|token| json!({"token": token, "logprob": -0.25, "bytes": token.as_bytes(), "top_logprobs": []}))
+        .collect();
+    if refusal {
+        json!({"content": null, "refusal": list})
+    } else {
+        json!({"content": list, "refusal": null})
+    }
+}
+
+impl Choice {
+    /// Visible tokens: the pieces as said, and for each call its name and its arguments.
+    pub(crate) fn tokens(&self) -> u64 {
+        let text: u64 = self.pieces.iter().map(|piece| tokens::count(piece)).sum();
+        let calls: u64 =
+            self.calls.iter().map(|call| tokens::count(&call.name) + tokens::count(&call.arguments)).sum();
+        text + calls
+    }
+
+    fn whole(&self, index: usize, reply: &Reply) -> Value {
+        let text = self.pieces.concat();
+        let logprobs = logprobs(&text, reply.logprobs, self.refusal);
+        let silent = !self.calls.is_empty() && text.is_empty();
+        let (content, refusal) = match (silent, self.refusal) {
+            (true, _) => (Value::Null, Value::Null),
+            (false, true) => (Value::Null, Value::from(text)),
+            (false, false) => (Value::from(text), Value::Null),
+        };
+        let mut message =
+            json!({"role": "assistant", "content": content, "refusal": refusal, "annotations": []});
+        if let (false, Some(fields)) = (self.calls.is_empty(), message.as_object_mut()) {
+            fields.insert("tool_calls".to_owned(), self.calls.iter().map(Call::whole).collect());
+        }
+        json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish})
+    }
+}
+
+impl Call {
+    pub(crate) fn kind(&self) -> (&'static str, &'static str) {
+        if self.custom { ("custom", "input") } else { ("function", "arguments") }
+    }
+
+    fn whole(&self) -> Value {
+        let (kind, field) = self.kind();
+        json!({"id": self.id, "type": kind, kind: {"name": self.name, field: self.arguments}})
+    }
+}
+
+fn choice(
+    request: &ChatRequest,
+    behaviour: &Behaviour,
+    number: u64,
+    index: usize,
+    visible_max: u64,
+) -> Choice {
+    let calls = calls(request, behaviour, number, index);
+    let (pieces, ended) = if calls.is_empty() {
+        say(request, behaviour, index, visible_max)
+    } else {
+        (Vec::new(), "tool_calls")
+    };
+    Choice {
+        pieces,
+        refusal: behaviour.refusal,
+        calls,
+        finish: behaviour.finish.clone().unwrap_or_else(|| ended.to_owned()),
+    }
+}
+
+fn say(
+    request: &ChatRequest,
+    behaviour: &Behaviour,
+    index: usize,
+    visible_max: u64,
+) -> (Vec<String>, &'static str) {
+    let mut text = wording(request, behaviour);
+    if index > 0 {
+        text.push_str(&format!(" #{index}"));
+    }
+    let mut said: Vec<&str> = tokens::split(&text).collect();
+    let filler = if behaviour.text.as_deref() == Some("unicode") { FILLER_UNICODE } else { FILLER };
+    let wanted = behaviour.tokens.or(behaviour.chunks.map(|chunks| chunks as u64));
+    if let Some(wanted) = wanted.and_then(|wanted| usize::try_from(wanted).ok()) {
+        let more = wanted.saturating_sub(said.len());
+        said.truncate(wanted);
+        said.extend(filler.iter().cycle().take(more));
+    }
+    if behaviour.finish.as_deref() == Some("content_filter") {
+        said.truncate(said.len().div_ceil(2));
+    }
+    let mut ended = "stop";
+    let stopped = before_stop(&said.concat(), &request.stop);
+    let mut said: Vec<&str> = tokens::split(&stopped).collect();
+    if said.len() as u64 > visible_max {
+        said.truncate(usize::try_from(visible_max).unwrap_or(usize::MAX));
+        ended = "length";
+    }
+    let mut pieces = grouped(&said, behaviour.chunks.unwrap_or(said.len()));
+    if behaviour.giant > 0 {
+        pieces.insert(pieces.len() / 2, "x".repeat(behaviour.giant));
+    }
+    (pieces, ended)
+}
+
+fn wording(request: &ChatRequest, behaviour: &Behaviour) -> String {
+    if let Some(text) = &behaviour.text {
+        return if text == "unicode" { "né 漢字 🙂".to_owned() } else { text.clone() };
+    }
+    let question = last_user_text(&request.messages);
+    let echo: String = tokens::split(&question).take(ECHO_TOKENS_MAX).collect();
+    match request.response_format.get("type").and_then(Value::as_str) {
+        Some("json_object") => json!({"answer": echo}).to_string(),
+        Some("json_schema") => {
+            let schema = request.response_format.pointer("/json_schema/schema").unwrap_or(&Value::Null);
+            sample(schema, schema).to_string()
+        }
+        _ => format!("You said: {echo}"),
+    }
+}
+
+fn before_stop(text: &str, stops: &[String]) -> String {
+    let at = stops.iter().filter(|stop| !stop.is_empty()).filter_map(|stop| text.find(stop.as_str())).min();
+    at.and_then(|at| text.get(..at)).unwrap_or(text).to_owned()
+}
+
+/// Spreads tokens evenly over at most `groups` pieces.
+fn grouped(said: &[&str], groups: usize) -> Vec<String> {
+    let groups = groups.min(said.len());
+    (0..groups)
+        .filter_map(|group| said.get(group * said.len() / groups..(group + 1) * said.len() / groups))
+        .map(<[&str]>::concat)
+        .collect()
+}
+
+fn last_user_text(messages: &[Value]) -> String {
+    let last = messages.iter().rev().find(|message| message.get("role") == Some(&Value::from("user")));
+    match last.and_then(|message| message.get("content")) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Calls what the script says; else what the request demands; else a tool that the last user turn names.
+fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usize) -> Vec<Call> {
+    let forced =
+        matches!(behaviour.tools, Some(ToolMode::Single | ToolMode::Parallel | ToolMode::Interleaved));
+    let wanted: Vec<&Value> = if forced {
+        let count = if behaviour.tools == Some(ToolMode::Single) { 1 } else { 2 };
+        request.tools.iter().cycle().take(count).collect()
+    } else if behaviour.tools == Some(ToolMode::None) {
+        Vec::new()
+    } else {
+        chosen(request).into_iter().collect()
+    };
+    let invented = json!({"type": "function", "function": {"name": "get_weather", "parameters":
+        {"type": "object", "properties": {"city": {"type": "string"}}}}});
+    let twice = behaviour.tools != Some(ToolMode::Single);
+    let wanted = match (wanted.is_empty() && forced, twice) {
+        (true, true) => vec![&invented, &invented],
+        (true, false) => vec![&invented],
+        (false, _) => wanted,
+    };
+    let id = |index: usize| format!("call_{number:012}{choice:02}{index:02}");
+    wanted.iter().enumerate().map(|(index, tool)| call(id(index), tool, behaviour.args_bytes)).collect()
+}
+
+fn chosen(request: &ChatRequest) -> Option<&Value> {
+    let named = |name: &str| request.tools.iter().find(|tool| tool_name(tool) == name);
+    if let Some(name) =
+        ["/function/name", "/custom/name"].iter().find_map(|path| request.tool_choice.pointer(path))
+    {
+        return named(name.as_str().unwrap_or_default());
+    }
+    match request.tool_choice.as_str() {
+        Some("none") => None,
+        Some("required") => request.tools.first(),
+        _ => {
+            let last = request.messages.last()?;
+            let asked = last.get("role") == Some(&Value::from("user"));
+            let question = last_user_text(&request.messages);
+            request.tools.iter().find(|tool| asked && question.contains(tool_name(tool)))
+        }
+    }
+}
+
+fn tool_name(tool: &Value) -> &str {
+    let name = tool.pointer("/function/name").or_else(|| tool.pointer("/custom/name"));
+    name.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn call(id: String, tool: &Value, args_bytes: usize) -> Call {
+    let custom = tool.get("type").and_then(Value::as_str) == Some("custom");
+    let schema = tool.pointer("/function/parameters").unwrap_or(&Value::Null);
+    let mut arguments = sample(schema, schema);
+    if !arguments.is_object() {
+        arguments = Value::Object(Map::new());
+    }
+    if let (true, Some(fields)) = (args_bytes > 0, arguments.as_object_mut()) {
+        fields.insert("padding".to_owned(), Value::from("x".repeat(args_bytes)));
+    }
+    let arguments = if custom { "free text".to_owned() } else { arguments.to_string() };
+    Call { id, name: tool_name(tool).to_owned(), arguments, custom }
+}
+
+/// The plainest value that fits a JSON schema.
+fn sample(schema: &Value, root: &Value) -> Value {
+    if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
+        let target =
+            path.strip_prefix('#').and_then(|path| root.pointer(path)).filter(|target| *target != schema);
+        return target.map(|target| sample(target, root)).unwrap_or_default();
+    }
+    let first = |name: &str| schema.get(name).and_then(Value::as_array).and_then(|list| list.first());
+    if let Some(value) = schema.get("const").or_else(|| first("enum")) {
+        return value.clone();
+    }
+    if let Some(inner) = first("anyOf").or_else(|| first("oneOf")) {
+        return sample(inner, root);
+    }
+    let kind = schema.get("type").and_then(Value::as_str).or_else(|| first("type").and_then(Value::as_str));
+    match kind {
+        Some("string") => Value::from("value"),
+        Some("integer" | "number") => Value::from(1),
+        Some("boolean") => Value::from(true),
+        Some("array") => json!([]),
+        Some("null") => Value::Null,
+        _ => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let fields =
+                properties.into_iter().flatten().map(|(name, inner)| (name.clone(), sample(inner, root)));
+            Value::Object(fields.collect())
+        }
+    }
+}

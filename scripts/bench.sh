@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds the gateway and the benchmark at release speed, installs nginx where it is missing, and measures.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v nginx >/dev/null; then
+    echo "installing nginx-light, the reference of the benchmark"
+    root=(); [ "$(id -u)" = 0 ] || root=(sudo)
+    "${root[@]}" apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -qq -y --no-install-recommends nginx-light >/dev/null ||
+        echo "nginx could not be installed: there will be no ratios" >&2
+    # The package starts a server of its own where there is an init system; the benchmark starts its own.
+fi
+
+# A thousand streams are four thousand sockets between client, proxy and emulator.
+ulimit -n "$(ulimit -Hn)"
+if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt 8192 ]; then
+    echo "at most $(ulimit -n) open files are allowed here; 8192 are needed (ulimit -Hn)" >&2
+    exit 1
+fi
+
+build() { cargo build --locked --profile make-run "$@"; }
+case " $* " in
+    *" --only "*) case "$*" in *us*) build -p tidegate ;; esac ;;
+    *) build -p tidegate ;;
+esac
+build -p bench
+exec target/make-run/bench "$@"

@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# Builds Tidegate and starts it with an echo node beside it, so that a first request works without a provider key.
+# Ctrl-C ends both. TIDEGATE_DATA_DIR chooses the data directory (./data).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+data=${TIDEGATE_DATA_DIR:-./data}
+listen=127.0.0.1:8787
+node_listen=127.0.0.1:8080
+binary=target/make-run/tidegate
+export TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1
+pids=()
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'make run: %s\n' "$*" >&2; exit 1; }
+
+# Both are asked to end, by their own ids, and waited for: nothing stays behind.
+end() {
+    trap - EXIT
+    trap '' INT TERM
+    [ ${#pids[@]} = 0 ] || kill -TERM "${pids[@]}" 2>/dev/null || true
+    wait || true
+}
+trap end EXIT
+trap 'exit 0' INT # the usual way to end it
+trap 'exit 143' TERM
+
+is_taken() { (exec 3<>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
+
+check_free() { # check_free ADDRESS WHAT
+    ! is_taken "$1" || fail "$1 is in use, and $2 needs it. Another \`make run\`? See \`ss -ltnp 'sport = :${1#*:}'\`, end that process and start again."
+}
+
+status_of() { # status_of ADDRESS PATH: the HTTP status, without needing curl
+    exec 3<>"/dev/tcp/${1%:*}/${1#*:}" || return 1
+    printf 'GET %s HTTP/1.1\r\nhost: %s\r\nconnection: close\r\n\r\n' "$2" "$1" >&3
+    local line
+    IFS= read -r -t 5 line <&3 || line=
+    exec 3>&- 3<&-
+    line=${line#* }
+    printf '%s' "${line%% *}"
+}
+
+wait_for() { # wait_for PID ADDRESS PATH WHAT: until it answers 200; reading with a time limit is the pause
+    local tries
+    for tries in $(seq 600); do
+        kill -0 "$1" 2>/dev/null || fail "$4 ended before it was ready; what it printed is above"
+        if [ "$(status_of "$2" "$3" 2>/dev/null)" = 200 ]; then return 0; fi
+        sleep 0.05
+    done
+    fail "$4 was not ready after 30 s ($tries tries at http://$2$3)"
+}
+
+field() { # field NAME: a string member of the flat JSON object on stdin
+    sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\([^\"]*\)\".*/\1/p"
+}
+
+check_free "$listen" "the gateway"
+check_free "$node_listen" "the echo node"
+
+say "building (the first time takes some minutes)"
+cargo build --locked --profile make-run -p tidegate
+
+api_key= admin_key=
+if [ ! -d "$data" ] || [ -z "$(ls -A "$data")" ]; then
+    keys=$("$binary" init --data-dir "$data" --json)
+    flat=$(printf '%s' "$keys" | tr -d '\n')
+    api_key=$(printf '%s' "$flat" | field api_key)
+    admin_key=$(printf '%s' "$flat" | field admin_key)
+    unset keys flat
+    [ -n "$api_key" ] && [ -n "$admin_key" ] || fail "\`tidegate init\` did not print its keys; remove $data and start again"
+fi
+
+# Job control gives each a process group of its own: Ctrl-C reaches this script, which then ends them in order.
+set -m
+"$binary" serve --data-dir "$data" --listen "$listen" &
+serve=$!
+pids+=("$serve")
+wait_for "$serve" "$listen" /health/ready "the gateway"
+"$binary" node --model echo --listen "$node_listen" &
+node=$!
+pids+=("$node")
+wait_for "$node" "$node_listen" /v1/models "the echo node"
+set +m
+
+if [ -n "$admin_key" ]; then
+    TIDEGATE_URL=http://$listen TIDEGATE_API_KEY=$admin_key \
+        "$binary" nodes add echo --base-url "http://$node_listen/v1" >/dev/null ||
+        say "The echo node could not be registered. With the admin key in TIDEGATE_API_KEY:
+  $binary nodes add echo --base-url http://$node_listen/v1"
+fi
+
+say ""
+say "Tidegate     http://$listen   (data in $data)"
+say "Echo node    http://$node_listen   (repeats what it is sent; it is no model)"
+if [ -n "$api_key" ]; then
+    say ""
+    say "API key      $api_key"
+    say "Admin key    $admin_key"
+    say "             Both are shown this once and are stored only as hashes."
+    say ""
+    say "Try it:"
+    say "curl http://$listen/v1/chat/completions -H 'Authorization: Bearer $api_key' -H 'Content-Type: application/json' -d '{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello, tide.\"}]}'"
+else
+    say ""
+    say "The keys were shown at the first start. A new one, with the admin key in TIDEGATE_API_KEY:"
+    say "  $binary key create NAME"
+    say "Try it, with a key in \$TIDEGATE_API_KEY:"
+    say "curl http://$listen/v1/chat/completions -H \"Authorization: Bearer \$TIDEGATE_API_KEY\" -H 'Content-Type: application/json' -d '{\"model\":\"echo\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello, tide.\"}]}'"
+    say "Is the echo node not listed by \`$binary nodes list\`? Then, with the admin key:"
+    say "  $binary nodes add echo --base-url http://$node_listen/v1"
+fi
+for pair in openai:OPENAI_API_KEY together_ai:TOGETHER_API_KEY nebius:NEBIUS_API_KEY; do
+    variable=${pair#*:}
+    [ -n "${!variable:-}" ] || continue
+    say ""
+    say "$variable is set here. It is not used unless you import it, with the admin key in TIDEGATE_API_KEY:"
+    say "  printenv $variable | $binary credential add ${pair%%:*}"
+done
+say ""
+say "Ctrl-C ends both."
+admin_key=
+
+# The first of the two to end, ends both.
+wait -n "$serve" "$node" || true
+say "one of the two processes ended; ending the other"
+exit 1

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs what `make test` needs and this machine lacks. A second run finds its stamps and installs nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+typos_version=1.52.0
+nextest_version=0.9.143
+
+say() { printf '  %s\n' "$*"; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+        say "this needs root, and there is no sudo: $*" >&2
+        return 1
+    fi
+}
+
+packages() { # packages NAME...: installs those Debian packages
+    say "installing $*"
+    as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolchain with rustup (https://rustup.rs)" >&2; exit 1; }
+command -v cc >/dev/null || packages build-essential
+command -v python3 >/dev/null || packages python3 python3-venv
+command -v npm >/dev/null || packages nodejs npm
+for component in rustfmt clippy; do
+    cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
+done
+
+case "$(cargo nextest --version 2>/dev/null || true)" in
+    "cargo-nextest "*) ;;
+    *)
+        say "installing cargo-nextest $nextest_version (some minutes)"
+        cargo install --locked --quiet "cargo-nextest@$nextest_version"
+        ;;
+esac
+
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
+
+# The SDKs that drive the journeys; the first makes .venv, and makes it anew when its list changes.
+sh scripts/python-env.sh
+sh scripts/node-env.sh
+
+stamp=.venv/.stamp-typos-$typos_version
+if [ ! -f "$stamp" ]; then
+    say "installing typos $typos_version"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "typos==$typos_version"
+    touch "$stamp"
+fi

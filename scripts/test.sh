@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Every gate and every test, the cheap ones first. `test.sh gates` stops before the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CARGO_TERM_PROGRESS_WHEN=${CARGO_TERM_PROGRESS_WHEN:-auto}
+began=$SECONDS
+# Incremental artefacts cost time and space on a machine that builds once.
+[ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
+
+step() { # step TITLE COMMAND...
+    local title=$1 start=$SECONDS
+    shift
+    printf '\n==> %s\n' "$title"
+    if ! "$@"; then
+        printf '==> %s FAILED after %d s: %s\n' "$title" $((SECONDS - start)) "$*" >&2
+        exit 1
+    fi
+    printf '==> %s: %d s\n' "$title" $((SECONDS - start))
+}
+
+step "environment" scripts/test-env.sh
+step "format" cargo fmt --all --check
+step "spelling" .venv/bin/typos
+step "tidy" cargo xtask tidy
+step "licences" cargo xtask licences
+step "duplicates" cargo xtask duplicates
+step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+# One build for all tests: the journeys run target/debug/tidegate, and building everything at once resolves features
+# once, so that nothing is compiled a second time.
+[ "${1:-}" = gates ] || step "build" cargo build --locked --workspace --all-targets
+[ "${1:-}" = gates ] || step "tests" cargo nextest run --locked --workspace --profile ci
+printf '\nall passed in %d s\n' $((SECONDS - began))

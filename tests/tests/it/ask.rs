@@ -1,0 +1,113 @@
+//! Requests and what is read out of answers.
+
+use harness::client::{Answer, Streaming};
+use harness::sse;
+use serde_json::{Value, json};
+
+pub const CHAT: &str = "/v1/chat/completions";
+/// Priced by the catalogue, sold by `openai`.
+pub const MINI: &str = "openai/gpt-4o-mini";
+/// Sold by `together_ai` and `nebius`.
+pub const LLAMA: &str = "meta-llama/Llama-3.3-70B-Instruct";
+
+pub fn question(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "hello there"}]})
+}
+
+/// A question whose answer the emulator shapes by this script.
+pub fn scripted(model: &str, script: &str) -> Value {
+    with(question(model), json!({"user": format!("emu:{script}")}))
+}
+
+pub fn streaming(model: &str) -> Value {
+    with(question(model), json!({"stream": true}))
+}
+
+pub fn streaming_usage(model: &str) -> Value {
+    with(question(model), json!({"stream": true, "stream_options": {"include_usage": true}}))
+}
+
+/// The request with further fields; null removes one.
+pub fn with(mut request: Value, more: Value) -> Value {
+    for (name, value) in more.as_object().unwrap() {
+        if value.is_null() {
+            request.as_object_mut().unwrap().remove(name);
+        } else {
+            request[name] = value.clone();
+        }
+    }
+    request
+}
+
+/// The text that the chunks spell.
+pub fn text_of(events: &[String]) -> String {
+    events
+        .iter()
+        .filter_map(|event| serde_json::from_str::<Value>(event).ok())
+        .filter_map(|chunk| {
+            chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).map(str::to_owned)
+        })
+        .collect()
+}
+
+/// The text of a buffered answer or of a whole stream.
+pub fn said(answer: &Answer) -> String {
+    match answer.json().pointer("/choices/0/message/content").and_then(Value::as_str) {
+        Some(text) => text.to_owned(),
+        None => text_of(&sse::events(&answer.body)),
+    }
+}
+
+/// The request id of an answer; it is the same in both headers.
+pub fn trace_of(answer: &Answer) -> String {
+    let trace = answer.header("agent-trace-id").unwrap_or_else(|| panic!("no request id: {answer:?}"));
+    assert_eq!(answer.header("x-request-id"), Some(trace));
+    assert!(trace.starts_with("trc_"), "{trace}");
+    trace.to_owned()
+}
+
+pub fn trace_of_stream(stream: &Streaming) -> String {
+    stream.header("agent-trace-id").expect("no request id").to_owned()
+}
+
+/// Checks an error in OpenAI's shape: status, code, a message that ends with the request id, nothing else.
+pub fn refused(answer: &Answer, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{}", answer.text());
+    let body = answer.json();
+    let error = &body["error"];
+    assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+    let fields: Vec<&str> = error.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields, ["message", "type", "param", "code"], "{body}");
+    assert_eq!(error["code"], code, "{body}");
+    assert!(error["type"].is_string(), "{body}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(&trace_of(answer)), "the message lacks the request id: {message}");
+    error.clone()
+}
+
+/// Checks a problem document of `/v2`.
+pub fn problem(answer: &Answer, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
+    let body = answer.json();
+    assert_eq!(body["code"], code, "{body}");
+    assert_eq!(body["status"], status, "{body}");
+    assert_eq!(body["request_id"].as_str(), answer.header("x-request-id"), "{body}");
+    for field in ["type", "title", "detail", "fix"] {
+        assert!(body[field].is_string(), "{field} is missing: {body}");
+    }
+    assert!(body["retryable"].is_boolean(), "{body}");
+    body
+}
+
+/// The value with every id, time and text of an answer's choices replaced: what is left is its shape.
+pub fn shape(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), shape(value))).collect(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::String(_) => json!("text"),
+        Value::Number(_) => json!("number"),
+        Value::Bool(_) | Value::Null => value.clone(),
+    }
+}

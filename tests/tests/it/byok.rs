@@ -1,0 +1,194 @@
+//! The workspace's own credentials: strict by default, fallback only where a route says so, and then marked.
+
+use std::time::Duration;
+
+use harness::client::Answer;
+use harness::{Behaviour, Emulator};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, refused, said, streaming, trace_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, row};
+
+/// One way in which a provider fails, and what a client is told of it.
+struct Failure {
+    behaviour: Behaviour,
+    status: u16,
+    code: &'static str,
+    /// Tries with the same credential.
+    tries: usize,
+    class: &'static str,
+}
+
+fn failures() -> Vec<Failure> {
+    let failure = |behaviour: Behaviour, status, code, tries, class| Failure { behaviour: behaviour.always(), status, code, tries, class };
+    vec![
+        failure(Behaviour::status(401), 502, "upstream_auth_failed", 1, "auth"),
+        failure(Behaviour::status(403), 403, "upstream_permission_denied", 1, "auth"),
+        failure(Behaviour::rate_limited(40), 429, "rate_limit_exceeded", 1, "rate_limit"),
+        failure(Behaviour::out_of_quota(), 402, "insufficient_quota", 1, "quota"),
+        failure(Behaviour::status(500), 502, "upstream_error", 3, "upstream"),
+        failure(Behaviour::status(503), 503, "server_is_overloaded", 3, "overloaded"),
+        failure(Behaviour::ok().latency(Duration::from_secs(20)), 504, "upstream_timeout", 3, "timeout"),
+    ]
+}
+
+/// A credential of ours that fails, a pool that would not, and a route with quick timeouts.
+async fn failing(failure: &Failure, more: Value) -> (Gateway, String) {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.account("openai", POOL).await;
+    let mut route = json!({"scope": {}, "first_byte_timeout_ms": 100});
+    route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    gateway.route(route).await;
+    gateway.emulator.script(OWN, [failure.behaviour.clone()]);
+    (gateway, credential)
+}
+
+fn request_ids(emulator: &Emulator) -> Vec<String> {
+    emulator.journal().into_iter().map(|entry| entry.request_id).collect()
+}
+
+/// Everything of an answer in one text.
+fn told(answer: &Answer) -> String {
+    format!("{:?} {}", answer.headers, answer.text())
+}
+
+#[tokio::test]
+async fn a_failed_credential_is_told_and_nobody_else_is_asked() {
+    for failure in failures() {
+        let (gateway, credential) = failing(&failure, json!({})).await;
+        let answer = gateway.chat(&question(MINI)).await;
+        let error = refused(&answer, failure.status, failure.code);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("openai"), "the provider is not named: {message}");
+        assert!(told(&answer).contains(&credential), "the credential is not named: {}", told(&answer));
+        assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+        assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+        assert_eq!(gateway.calls(OWN).len(), failure.tries, "{}", failure.code);
+        assert_eq!(gateway.calls(POOL).len(), 0, "{}: the pool was asked", failure.code);
+        if failure.class != "timeout" {
+            let named = request_ids(&gateway.emulator).iter().any(|id| told(&answer).contains(id));
+            assert!(named, "{}: the provider's request id is not told: {}", failure.code, told(&answer));
+        }
+        let hopeless = ["auth", "quota"].contains(&failure.class) && failure.status != 403;
+        if failure.tries > 1 || hopeless {
+            assert_eq!(answer.header("x-should-retry"), Some("false"), "{}", failure.code);
+        }
+        if failure.class == "rate_limit" {
+            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((30..=40).contains(&wait), "retry-after {wait}");
+        }
+        booked_as_byok(&gateway, &answer, &failure).await;
+    }
+}
+
+async fn booked_as_byok(gateway: &Gateway, answer: &Answer, failure: &Failure) {
+    let request = gateway.settled(&trace_of(answer)).await;
+    assert_eq!((&request["outcome"], &request["mode"]), (&json!("failed"), &json!("byok")), "{request}");
+    assert_eq!((&request["status"], &request["error_code"]), (&json!(failure.status), &json!(failure.code)), "{request}");
+    let attempts = request["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), failure.tries, "{request}");
+    let ids = request_ids(&gateway.emulator);
+    for (attempt, id) in attempts.iter().zip(ids) {
+        assert!(attempt["fault"].is_string(), "{attempt}");
+        if failure.class != "timeout" {
+            assert_eq!(attempt["upstream_request_id"], id, "{attempt}");
+        }
+    }
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    assert_eq!(row(&snapshot["mtd"]["by_mode"], "mode", "mi")["requests"], 0, "{snapshot}");
+    assert_eq!(row(&snapshot["mtd"]["by_mode"], "mode", "byok")["requests"], 1, "{snapshot}");
+}
+
+#[tokio::test]
+async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
+    for failure in failures() {
+        let fallback = json!({"byok_fallback": "managed", "fallback_on": [failure.class]});
+        let (gateway, _) = failing(&failure, fallback).await;
+        for body in [question(MINI), streaming(MINI)] {
+            let answer = gateway.chat_ok(&body).await;
+            assert_eq!(said(&answer), "You said: hello there", "{}", failure.code);
+            assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"), "{}", failure.code);
+            assert_eq!(answer.header("agent-fallback-used"), Some("true"), "{}", failure.code);
+            assert_eq!(answer.header("agent-byok-credential-id"), None);
+            let request = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!((&request["mode"], &request["fallback_used"]), (&json!("mi"), &json!(true)), "{request}");
+        }
+        let snapshot = gateway.get("/v2/billing/snapshot").await;
+        let modes = &snapshot["mtd"]["by_mode"];
+        assert_eq!(row(modes, "mode", "mi")["requests"], 2, "{snapshot}");
+        assert_eq!(row(modes, "mode", "byok")["requests"], 0, "an exchange is booked once: {snapshot}");
+    }
+}
+
+#[tokio::test]
+async fn a_fallback_follows_only_the_failures_it_names() {
+    let failure = &failures()[0];
+    let (gateway, _) = failing(failure, json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]})).await;
+    refused(&gateway.chat(&question(MINI)).await, failure.status, failure.code);
+    assert_eq!(gateway.calls(POOL).len(), 0);
+    // A request that is wrong fails anywhere: no fallback helps it.
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.account("openai", POOL).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed"})).await;
+    let wrong = json!({"model": MINI, "messages": [{"role": "user", "content": "x"}], "temperature": 9});
+    assert_eq!(gateway.chat(&wrong).await.status, 400);
+    assert_eq!((gateway.calls(OWN).len(), gateway.calls(POOL).len()), (1, 0));
+}
+
+#[tokio::test]
+async fn the_next_own_credential_serves() {
+    for behaviour in [Behaviour::status(401), Behaviour::out_of_quota(), Behaviour::rate_limited(30), Behaviour::status(403)] {
+        let gateway = Gateway::start().await;
+        gateway.credential("openai", OWN).await;
+        let second = gateway.credential("openai", OWN_SECOND).await;
+        gateway.account("openai", POOL).await;
+        gateway.emulator.script(OWN, [behaviour.always()]);
+        for (body, first) in [(question(MINI), true), (streaming(MINI), false)] {
+            let answer = gateway.chat_ok(&body).await;
+            assert_eq!(answer.header("agent-byok-credential-id"), Some(second.as_str()));
+            assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+            if first {
+                assert_eq!(answer.header("agent-attempts"), Some("2"));
+                let request = gateway.settled(&trace_of(&answer)).await;
+                let attempts = request["attempts"].as_array().unwrap();
+                assert_eq!(attempts.len(), 2, "{request}");
+                assert!(attempts[0]["fault"].is_string() && attempts[1]["fault"].is_null(), "{request}");
+            }
+        }
+        assert_eq!(gateway.calls(POOL).len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_credential_that_is_switched_off_is_absent() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.account("openai", POOL).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"), Some("byok"));
+    for status in ["disabled", "revoked"] {
+        gateway.patch(&path, json!({"status": status})).await;
+        let answer = gateway.chat_ok(&question(MINI)).await;
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+        // Absence is no failure: nothing fell back.
+        assert_eq!(answer.header("agent-fallback-used"), Some("false"));
+        let plan = gateway.plan(json!({"model": MINI})).await;
+        assert_eq!(row(&plan["rejected"], "principal", &credential)["reason"], status, "{plan}");
+        if status == "disabled" {
+            gateway.patch(&path, json!({"status": "active"})).await;
+            assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"), Some("byok"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_is_told_as_such() {
+    let gateway = Gateway::with(config(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    gateway.emulator.refuse().await;
+    refused(&gateway.chat(&question(MINI)).await, 502, "upstream_unreachable");
+    gateway.emulator.accept_again().await.unwrap();
+    gateway.chat_ok(&question(MINI)).await;
+}

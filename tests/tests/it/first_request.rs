@@ -1,0 +1,143 @@
+//! From an empty directory to a metered answer, as a newcomer goes.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use harness::client::Client;
+use harness::process::{Launch, Process, tidegate};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, question, said, with};
+use crate::command::Cli;
+use crate::gateway::{POLL, row, serve};
+
+fn private() -> Vec<(String, String)> {
+    vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())]
+}
+
+/// What follows a label on a line of its own.
+fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.trim_start().strip_prefix(label)).map(str::trim)
+}
+
+/// An echo node on a free port, and its base URL.
+async fn echo() -> (Process, String) {
+    let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", "127.0.0.1:0"]);
+    let mut node = launch.start().unwrap();
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let said = format!("{}\n{}", node.stdout(), node.stderr());
+        let address = said.split("http://").nth(1).and_then(|rest| rest.split_whitespace().next());
+        if let Some(address) = address {
+            return (node, format!("http://{address}/v1"));
+        }
+        assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "the node said: {said}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[tokio::test]
+async fn two_commands_and_an_answer() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let (mut process, origin) = serve(&data, &private()).await;
+    let first = process.stdout();
+    let admin = after(&first, "Admin").unwrap().split_whitespace().next().unwrap().to_owned();
+    let key = after(&first, "API key").unwrap().split_whitespace().next().unwrap().to_owned();
+    assert!(admin.starts_with("tg_live_") && key.starts_with("tg_live_"), "{first}");
+
+    let (_node, base_url) = echo().await;
+    let cli = Cli::new().env("TIDEGATE_URL", &origin).env("TIDEGATE_API_KEY", &admin);
+    let node = cli.run(&["nodes", "add", "echo", "--base-url", &base_url, "--json"]).json();
+    assert_eq!((&node["status"], &node["models"]), (&json!("ready"), &json!(["echo"])), "{node}");
+
+    // The curl line works as it stands.
+    let curl = first.lines().find(|line| line.trim_start().starts_with("curl ")).unwrap();
+    let output = std::process::Command::new("sh").args(["-c", &format!("{curl} -sS")]).output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap();
+    assert!(text.contains("not a model") && text.ends_with("Hello"), "{text}");
+
+    let client = Client::new(&origin).bearer(&key).within(WITHIN);
+    let streamed = client.post(CHAT, &with(question("echo"), json!({"stream": true}))).await.unwrap();
+    assert_eq!(streamed.header("agent-execution-profile"), Some("byoc"));
+    assert_eq!(streamed.header("agent-resolved-provider"), Some("byoc"));
+    assert_eq!(streamed.header("agent-node-id"), node["id"].as_str());
+    assert!(said(&streamed).ends_with("hello there"));
+    billed_as_byoc(&client, 2).await;
+
+    let status = process.stop(WITHIN).await.unwrap();
+    assert!(status.success(), "{status}: {}", process.stderr());
+    let (again, origin) = serve(&data, &private()).await;
+    let output = String::from_utf8(again.output()).unwrap();
+    assert!(!output.contains("tg_live_") && !output.contains("API key"), "a second start shows a key: {output}");
+    let models = Client::new(&origin).bearer(&key).get("/v1/models").await.unwrap();
+    assert_eq!(models.json().pointer("/data/0/id"), Some(&json!("echo")), "{}", models.text());
+}
+
+async fn billed_as_byoc(client: &Client, requests: u64) {
+    let deadline = Instant::now() + WITHIN;
+    let snapshot = loop {
+        let snapshot = client.get("/v2/billing/snapshot").await.unwrap().json();
+        if snapshot.pointer("/mtd/requests") == Some(&json!(requests)) {
+            break snapshot;
+        }
+        assert!(Instant::now() < deadline, "{snapshot}");
+        tokio::time::sleep(POLL).await;
+    };
+    let byoc = row(&snapshot["mtd"]["by_mode"], "mode", "byoc");
+    assert_eq!(byoc["requests"], requests, "{snapshot}");
+    assert_eq!(byoc["cost_micros"], 0, "{snapshot}");
+    assert!(byoc["output_tokens"].as_u64().unwrap() > 0, "{snapshot}");
+    let list = client.get("/v2/requests").await.unwrap().json();
+    for request in list["data"].as_array().unwrap() {
+        assert_eq!((&request["profile"], &request["estimated"]), (&json!("byoc"), &json!(true)), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn init_prints_four_fields_once() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let path = data.display().to_string();
+    let made = Cli::new().run(&["init", "--data-dir", &path, "--json"]).json();
+    let names: Vec<&str> = made.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["workspace_id", "project_id", "admin_key", "api_key"]);
+    assert!(made["workspace_id"].as_str().unwrap().starts_with("ws_"), "{made}");
+    let mode = |file: &Path| std::fs::metadata(file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data.join("master.key")), 0o600);
+    assert_eq!(mode(&data), 0o700);
+
+    let again = Cli::new().run(&["init", "--data-dir", &path, "--json"]).failed(1);
+    assert!(!again.contains("tg_live_"), "{again}");
+    // What was made is whole: it serves.
+    serve(&data, &private()).await;
+}
+
+#[test]
+fn a_half_made_directory_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().display().to_string();
+    std::fs::write(root.path().join("INCOMPLETE"), "").unwrap();
+    for command in [vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", &path], vec!["init", "--data-dir", &path]] {
+        let said = Cli::new().run(&command).failed(1);
+        assert!(said.contains(&path) && !said.contains("tg_live_"), "{said}");
+        assert!(said.to_lowercase().contains("remove"), "it must say what to do: {said}");
+    }
+    let foreign = tempfile::tempdir().unwrap();
+    std::fs::write(foreign.path().join("thesis.tex"), "years of work").unwrap();
+    let said = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &foreign.path().display().to_string()]).failed(1);
+    assert!(said.contains(&foreign.path().display().to_string()), "{said}");
+    assert!(!foreign.path().join("tidegate.db").exists());
+}
+
+#[tokio::test]
+async fn one_directory_serves_one_process() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let (_first, _) = serve(&data, &private()).await;
+    let second = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data.display().to_string()]).failed(1);
+    assert!(second.contains("in use"), "{second}");
+}

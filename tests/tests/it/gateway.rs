@@ -1,0 +1,304 @@
+//! A gateway of a test's own: an emulator upstream, a fresh data directory, the built program in front of it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use harness::client::{Answer, Client};
+use harness::process::{Launch, Process, tidegate};
+use harness::{Config, Emulator, Entry, Model};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::WITHIN;
+use crate::ask::CHAT;
+use crate::command::Cli;
+
+/// The workspace's own keys at a provider.
+pub const OWN: &str = "sk-own-7c1f0d4e8a9b2635417f60d2e5c8b9a3";
+pub const OWN_SECOND: &str = "sk-twin-2b8e6d10f5a94c73be018d6f7a2c4e95";
+/// The operator's.
+pub const POOL: &str = "sk-pool-91d3c7a05e6f4b28ad7c03e9f1b65d84";
+pub const POOL_SECOND: &str = "sk-sink-5e0b7f9d2c8a4163e97d50a1f6c3b842";
+/// A node's.
+pub const NODE: &str = "sk-node-c4a8f2e60b7d49135d8f7e2a60c1b9d7";
+/// A server of the workspace's own.
+pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
+/// A model that only nodes and own servers have.
+pub const LOCAL_MODEL: &str = "tide-1";
+
+/// A model that is polled for has its state asked this often.
+pub const POLL: Duration = Duration::from_millis(10);
+
+/// What `init` prints once.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Founded {
+    pub workspace_id: String,
+    pub project_id: String,
+    pub admin_key: String,
+    pub api_key: String,
+}
+
+/// A running gateway; dropping it kills the process and removes its directory.
+pub struct Gateway {
+    pub emulator: Emulator,
+    pub founded: Founded,
+    pub origin: String,
+    process: Process,
+    environment: Vec<(String, String)>,
+    directory: TempDir,
+}
+
+/// Every key that the emulator accepts.
+pub fn config() -> Config {
+    Config::default()
+        .keys([OWN, OWN_SECOND, POOL, POOL_SECOND, NODE, CUSTOM])
+        .model(Model::chat(LOCAL_MODEL))
+        .model(Model::chat("acme-large"))
+        .model(Model::chat("gpt-unknown"))
+        .model(Model::chat(crate::ask::MINI))
+}
+
+/// Starts the program on a directory and waits until it serves; returns where.
+pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Process, String) {
+    let mut launch = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    launch = launch.arg(directory.display().to_string());
+    for (name, value) in environment {
+        launch = launch.env(name, value);
+    }
+    let mut process = launch.start().unwrap();
+    let url = process.wait_line("  API      ", WITHIN).await.unwrap();
+    let origin = url.trim().strip_suffix("/v1").unwrap_or_else(|| panic!("the address is {url}")).to_owned();
+    process.wait_ready(&origin, WITHIN).await.unwrap();
+    (process, origin)
+}
+
+impl Gateway {
+    pub async fn start() -> Self {
+        Self::with(config(), &[]).await
+    }
+
+    /// Starts with an emulator of its own kind, and further settings in the environment.
+    pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut environment =
+            vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()), ("TIDEGATE_WORKERS".to_owned(), "2".to_owned())];
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let data = directory.path().join("data");
+        let cli = environment.iter().fold(Cli::new(), |cli, (name, value)| cli.env(name, value));
+        let founded = cli.run(&["init", "--data-dir", &data.display().to_string(), "--json"]).json();
+        let founded = serde_json::from_value(founded).unwrap();
+        let (process, origin) = serve(&data, &environment).await;
+        let emulator = Emulator::start(config).await.unwrap();
+        Self { emulator, founded, origin, process, environment, directory }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.origin.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    /// A client with any key.
+    pub fn with_key(&self, key: &str) -> Client {
+        Client::new(&self.origin).bearer(key).within(WITHIN)
+    }
+
+    /// A client with the key that applications use.
+    pub fn client(&self) -> Client {
+        self.with_key(&self.founded.api_key)
+    }
+
+    /// A client with the key that manages.
+    pub fn admin(&self) -> Client {
+        self.with_key(&self.founded.admin_key)
+    }
+
+    /// The command line as the one who manages uses it.
+    pub fn cli(&self) -> Cli {
+        Cli::new().env("TIDEGATE_URL", &self.origin).env("TIDEGATE_API_KEY", &self.founded.admin_key)
+    }
+
+    /// Kills the process without notice and starts it again on the same directory; says how long that took.
+    pub async fn crash(&mut self) -> Duration {
+        self.process.kill9().unwrap();
+        self.start_again().await
+    }
+
+    /// Ends the process as an operator does.
+    pub async fn stop(&mut self) {
+        let status = self.process.stop(WITHIN).await.unwrap();
+        assert!(status.success(), "{status}: {}", self.process.stderr());
+    }
+
+    pub async fn start_again(&mut self) -> Duration {
+        let started = Instant::now();
+        let (process, origin) = serve(&self.data(), &self.environment).await;
+        self.process = process;
+        self.origin = origin;
+        started.elapsed()
+    }
+
+    /// Posts to `/v2` and expects what was made.
+    pub async fn make(&self, path: &str, body: Value) -> Value {
+        let answer = self.admin().post(path, &body).await.unwrap();
+        assert_eq!(answer.status, 201, "POST {path} {body}: {}", answer.text());
+        answer.json()
+    }
+
+    /// A provider credential of the workspace's own, at the emulator.
+    pub async fn credential(&self, provider: &str, secret: &str) -> String {
+        let body = json!({"provider": provider, "display_name": format!("{provider} of ours"), "secret": secret, "base_url": self.emulator.base_url()});
+        id_of(&self.make("/v2/provider-credentials", body).await)
+    }
+
+    /// A pooled account of the operator's, at the emulator.
+    pub async fn account(&self, provider: &str, secret: &str) -> String {
+        let body = json!({"provider": provider, "secret": secret, "base_url": self.emulator.base_url()});
+        id_of(&self.make("/v2/accounts", body).await)
+    }
+
+    /// A node that serves these models, at the emulator.
+    pub async fn node(&self, name: &str, models: &[&str]) -> String {
+        let body = json!({"name": name, "base_url": self.emulator.base_url(), "secret": NODE, "models": models});
+        id_of(&self.make("/v2/byoc/nodes", body).await)
+    }
+
+    pub async fn route(&self, body: Value) -> String {
+        id_of(&self.make("/v2/routes", body).await)
+    }
+
+    pub async fn remove(&self, path: &str) {
+        let answer = self.admin().delete(path).await.unwrap();
+        assert_eq!(answer.status, 204, "DELETE {path}: {}", answer.text());
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Value {
+        let answer = self.patched(path, body).await;
+        assert_eq!(answer.status, 200, "PATCH {path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub async fn patched(&self, path: &str, body: Value) -> Answer {
+        let json = [("content-type", "application/merge-patch+json")];
+        self.admin().call(http::Method::PATCH, path, &json, body.to_string()).await.unwrap()
+    }
+
+    /// An API key; its text and its id.
+    pub async fn key(&self, body: Value) -> (String, String) {
+        let made = self.make("/v2/api-keys", body).await;
+        (made["key"].as_str().unwrap().to_owned(), id_of(&made))
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let answer = self.admin().get(path).await.unwrap();
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json()
+    }
+
+    pub async fn chat(&self, body: &Value) -> Answer {
+        self.client().post(CHAT, body).await.unwrap()
+    }
+
+    /// A chat that must be answered.
+    pub async fn chat_ok(&self, body: &Value) -> Answer {
+        let answer = self.chat(body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    /// What `POST /v2/plan` says would happen.
+    pub async fn plan(&self, body: Value) -> Value {
+        let answer = self.admin().post("/v2/plan", &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// One request as the books have it; it must be there within a second of the answer's end, and is waited for a
+    /// little longer because the machine may be busy.
+    pub async fn settled(&self, trace: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let answer = self.admin().get(&format!("/v2/requests/{trace}")).await.unwrap();
+            if answer.status == 200 {
+                return answer.json();
+            }
+            assert!(Instant::now() < deadline, "{trace} is not in the books: {}", answer.text());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Every request in the books, oldest first, through the cursor; `page` rows at a time.
+    pub async fn requests(&self, page: usize) -> Vec<Value> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let list = self.get(&format!("/v2/requests?limit={page}{cursor}")).await;
+            let found = list["data"].as_array().unwrap();
+            assert!(found.len() <= page);
+            rows.extend(found.iter().cloned());
+            assert_eq!(list["has_more"].as_bool().unwrap(), list["next_cursor"].is_string());
+            match list["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        rows.reverse();
+        rows
+    }
+
+    /// Waits until the books hold this many requests.
+    pub async fn booked(&self, requests: u64) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let usage = self.get("/v2/usage").await;
+            let sums = sums(&usage);
+            if sums["requests"].as_u64().unwrap_or(0) >= requests {
+                return sums;
+            }
+            assert!(Instant::now() < deadline, "{requests} requests are not in the books: {usage}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What the emulator was sent with this key, without questions for its models.
+    pub fn calls(&self, key: &str) -> Vec<Entry> {
+        let journal = self.emulator.journal();
+        journal.into_iter().filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST").collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the gateway said:\n{}{}", self.process.stdout(), self.process.stderr());
+        }
+    }
+}
+
+pub fn id_of(made: &Value) -> String {
+    made["id"].as_str().unwrap_or_else(|| panic!("no id: {made}")).to_owned()
+}
+
+/// The only row of an ungrouped usage answer; zero requests where there is none.
+pub fn sums(usage: &Value) -> Value {
+    let rows = usage["data"].as_array().unwrap();
+    assert!(rows.len() <= 1, "{usage}");
+    rows.first().cloned().unwrap_or_else(|| json!({"requests": 0}))
+}
+
+/// The row of a grouped usage or billing answer whose `field` is `value`.
+pub fn row<'a>(rows: &'a Value, field: &str, value: &str) -> &'a Value {
+    let found = rows.as_array().unwrap().iter().find(|row| row[field] == value);
+    found.unwrap_or_else(|| panic!("no row with {field} {value}: {rows}"))
+}

@@ -1,0 +1,37 @@
+//! Journeys through the built program: over sockets, with the strict emulator upstream and the official SDKs in front.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "a helper that fails should fail its test, and JSON reads best by value and index"
+)]
+
+mod ask;
+mod bad_input;
+mod books;
+mod byok;
+mod canary;
+mod cli;
+mod command;
+mod first_request;
+mod gateway;
+mod isolation;
+mod keys;
+mod kill;
+mod managed;
+mod models;
+mod routing;
+mod run;
+mod sdk;
+mod smuggling;
+mod streams;
+mod three_modes;
+mod vault;
+
+use std::time::Duration;
+
+/// Far longer than anything here takes; reaching it is a failure.
+const WITHIN: Duration = Duration::from_secs(20);

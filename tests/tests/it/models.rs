@@ -1,0 +1,54 @@
+//! `/v1/models`: what the key may use, and nothing else.
+
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, refused};
+use crate::gateway::{Gateway, OWN, POOL};
+
+fn ids(list: &Value) -> Vec<String> {
+    assert_eq!(list["object"], "list");
+    let rows = list["data"].as_array().unwrap();
+    rows.iter()
+        .map(|row| {
+            assert_eq!(row["object"], "model", "{row}");
+            assert!(row["created"].is_u64() && row["owned_by"].is_string(), "{row}");
+            row["id"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+async fn listed(gateway: &Gateway) -> Vec<String> {
+    let answer = gateway.client().get("/v1/models").await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    ids(&answer.json())
+}
+
+#[tokio::test]
+async fn the_list_follows_the_configuration() {
+    let gateway = Gateway::start().await;
+    assert_eq!(listed(&gateway).await, Vec::<String>::new());
+    let credential = gateway.credential("openai", OWN).await;
+    let models = listed(&gateway).await;
+    assert!(models.contains(&MINI.to_owned()) && models.iter().all(|id| id.starts_with("openai/")), "{models:?}");
+    assert!(!models.iter().any(|id| id.contains("embedding")), "a chat list: {models:?}");
+    // A node without a list is asked for it when it is added.
+    let body = json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": crate::gateway::NODE});
+    let node = gateway.make("/v2/byoc/nodes", body).await;
+    assert!(node["models"].as_array().unwrap().contains(&json!("tide-1")), "{node}");
+    assert!(listed(&gateway).await.contains(&"tide-1".to_owned()));
+    gateway.remove(&format!("/v2/provider-credentials/{credential}")).await;
+    gateway.account("openai", POOL).await;
+    assert!(listed(&gateway).await.contains(&MINI.to_owned()));
+}
+
+#[tokio::test]
+async fn one_model_is_shown_by_its_name() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for path in ["/v1/models/openai/gpt-4o-mini", "/v1/models/openai%2Fgpt-4o-mini"] {
+        let answer = gateway.client().get(path).await.unwrap();
+        assert_eq!(answer.json()["id"], MINI, "{}", answer.text());
+    }
+    refused(&gateway.client().get("/v1/models/none").await.unwrap(), 404, "model_not_found");
+    assert_eq!(gateway.emulator.journal().len(), 0);
+}

@@ -1,0 +1,208 @@
+//! What a name means and which rule decides: the plan says it, and the emulator's journal shows that it was so.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use harness::client::Answer;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, LLAMA, MINI, question, refused, trace_of};
+use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+
+const TAG: &str = "nightly";
+
+/// One place where a rule can be fixed, from the weakest to the strongest.
+struct Level {
+    secret: String,
+    credential: String,
+    scope: Value,
+}
+
+fn hints(tag: &str) -> String {
+    URL_SAFE_NO_PAD.encode(json!({"tag": tag}).to_string())
+}
+
+async fn tagged(gateway: &Gateway, key: &str) -> Answer {
+    let client = gateway.with_key(key).header("agent-hints", hints(TAG));
+    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+/// The plan names the credential, the answer names it, and the emulator saw its secret.
+async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &str) {
+    let asked = json!({"model": MINI, "key_id": key.1, "tag": TAG});
+    let plan = gateway.plan(asked).await;
+    assert_eq!(plan["chosen"]["principal"], level.credential, "{plan}");
+    assert_eq!(plan["route"]["id"], route, "{plan}");
+    let before = gateway.emulator.journal().len();
+    let answer = tagged(gateway, key.0).await;
+    assert_eq!(answer.header("agent-byok-credential-id"), Some(level.credential.as_str()), "scope {}", level.scope);
+    let journal = gateway.emulator.journal();
+    assert_eq!(journal.len(), before + 1);
+    assert_eq!(journal[before].key.as_deref(), Some(level.secret.as_str()), "scope {}", level.scope);
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&request["tag"], &request["plan"]["route_id"]), (&json!(TAG), &json!(route)), "{request}");
+}
+
+#[tokio::test]
+async fn the_strongest_scope_decides() {
+    let secrets: Vec<String> = (0..8).map(|level| format!("sk-level{level}-5d0c7a9e3b1f8642907cd1e4f6a8b35{level}")).collect();
+    let gateway = Gateway::with(config().keys(secrets.clone()), &[]).await;
+    let (key, key_id) = gateway.key(json!({"name": "routed", "scopes": ["inference"]})).await;
+    let scopes = [
+        json!({}),
+        json!({"environment": "production"}),
+        json!({"provider": "openai"}),
+        json!({"modality": "chat"}),
+        json!({"model": "openai/"}),
+        json!({"model": "openai/gpt-4o-mini"}),
+        json!({"project_id": gateway.founded.project_id}),
+        json!({"key_id": key_id}),
+    ];
+    let mut levels = Vec::new();
+    for (scope, secret) in scopes.into_iter().zip(secrets) {
+        let credential = gateway.credential("openai", &secret).await;
+        levels.push(Level { secret, credential, scope });
+    }
+    // The tag is the strongest; it shares the first credential, which by then nothing else chooses.
+    let mut routes = Vec::new();
+    for level in &levels {
+        let body = json!({"scope": level.scope, "credential_ids": [level.credential]});
+        let route = gateway.route(body).await;
+        served_by(&gateway, (&key, &key_id), level, &route).await;
+        routes.push(route);
+    }
+    let body = json!({"scope": {"tag": TAG}, "credential_ids": [levels[0].credential]});
+    let route = gateway.route(body).await;
+    served_by(&gateway, (&key, &key_id), &levels[0], &route).await;
+    gateway.remove(&format!("/v2/routes/{route}")).await;
+    // Taken away from the strongest down, each leaves the next in force at once.
+    for (level, route) in levels.iter().zip(&routes).rev() {
+        served_by(&gateway, (&key, &key_id), level, route).await;
+        gateway.remove(&format!("/v2/routes/{route}")).await;
+    }
+    assert!(gateway.plan(json!({"model": MINI})).await["route"].is_null());
+}
+
+#[tokio::test]
+async fn the_same_place_is_fixed_once() {
+    let gateway = Gateway::start().await;
+    let rule = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
+    gateway.route(rule.clone()).await;
+    let answer = gateway.admin().post("/v2/routes", &rule).await.unwrap();
+    assert_eq!(answer.status, 409, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_keys_environment_chooses() {
+    let gateway = Gateway::start().await;
+    let live = gateway.credential("openai", OWN).await;
+    let tests = gateway.credential("openai", OWN_SECOND).await;
+    gateway.route(json!({"scope": {"environment": "production"}, "credential_ids": [live]})).await;
+    gateway.route(json!({"scope": {"environment": "staging"}, "credential_ids": [tests]})).await;
+    let (staging, _) = gateway.key(json!({"name": "staging", "environment": "staging"})).await;
+    assert!(staging.starts_with("tg_test_"), "a key of another environment than production");
+    for (key, credential, environment) in [(&gateway.founded.api_key, &live, "production"), (&staging, &tests, "staging")] {
+        let answer = gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()), "{}", answer.text());
+        assert_eq!(gateway.settled(&trace_of(&answer)).await["environment"], environment);
+    }
+    let usage = gateway.get("/v2/usage?group_by=environment").await;
+    assert_eq!(usage["data"].as_array().unwrap().len(), 2, "{usage}");
+}
+
+#[tokio::test]
+async fn names_that_lead_nowhere_say_what_would_help() {
+    let overlay = "[[model]]\nname = \"acme/gpt-4o-mini\"\n\n[[model.offer]]\nprovider = \"together_ai\"\nupstream_model = \"acme-large\"\n";
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("prices.toml");
+    std::fs::write(&file, overlay).unwrap();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
+    let message = error["message"].as_str().unwrap();
+    for command in ["tidegate credential add openai", "tidegate nodes add", "tidegate account add openai"] {
+        assert!(message.contains(command), "{command} is not offered: {message}");
+    }
+    let error = refused(&gateway.chat(&question("gpt-4o-mni")).await, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains(MINI), "{error}");
+    let error = refused(&gateway.chat(&question("gpt-4o-mini")).await, 400, "model_ambiguous");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains(MINI) && message.contains("acme/gpt-4o-mini"), "{message}");
+    let error = refused(&gateway.chat(&question("openai/text-embedding-3-small")).await, 400, "model_modality");
+    assert_eq!(error["param"], "model");
+    assert_eq!(gateway.emulator.journal().len(), 0);
+    // Refused exchanges are in the books, and are no requests: nothing was attempted.
+    let list = gateway.requests(50).await;
+    assert_eq!(list.len(), 4, "{list:?}");
+    assert_eq!(gateway.get("/v2/billing/snapshot").await["mtd"]["requests"], 0);
+}
+
+#[tokio::test]
+async fn names_find_their_seller() {
+    let gateway = Gateway::start().await;
+    gateway.credential("together", OWN).await;
+    gateway.credential("nebius", OWN_SECOND).await;
+    gateway.credential("openai", OWN).await;
+    gateway.credential("acme", CUSTOM).await;
+    gateway.node("rack", &["tide-1"]).await;
+    let cases = [
+        // name asked, seller, its own name of it, resolved name, key seen
+        (LLAMA, "together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", LLAMA, OWN),
+        ("nebius:meta-llama/Llama-3.3-70B-Instruct", "nebius", LLAMA, LLAMA, OWN_SECOND),
+        ("together:meta-llama/Llama-3.3-70B-Instruct", "together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", LLAMA, OWN),
+        ("gpt-4o", "openai", "gpt-4o", "openai/gpt-4o", OWN),
+        ("openai/gpt-unknown", "openai", "gpt-unknown", "openai/gpt-unknown", OWN),
+        ("acme/acme-large", "acme", "acme-large", "acme/acme-large", CUSTOM),
+        ("acme:acme-large", "acme", "acme-large", "acme/acme-large", CUSTOM),
+        ("tide-1", "byoc", "tide-1", "tide-1", NODE),
+    ];
+    for (asked, seller, upstream, resolved, key) in cases {
+        let plan = gateway.plan(json!({"model": asked})).await;
+        assert_eq!((&plan["chosen"]["upstream_model"], &plan["resolved_model"]), (&json!(upstream), &json!(resolved)), "{plan}");
+        let answer = gateway.chat_ok(&question(asked)).await;
+        assert_eq!(answer.header("agent-resolved-provider"), Some(seller), "{asked}");
+        assert_eq!(answer.header("agent-resolved-model"), Some(resolved), "{asked}");
+        let call = gateway.emulator.journal().pop().unwrap();
+        assert_eq!((call.model.as_deref(), call.key.as_deref()), (Some(upstream), Some(key)), "{asked}");
+    }
+    let sums = gateway.booked(8).await;
+    // The two that no price book knows; a node has no token price by nature.
+    assert_eq!(sums["unpriced_requests"], 3, "{sums}");
+    assert_eq!(gateway.get("/v2/billing/snapshot").await["unpriced_event_count"], 3);
+}
+
+#[tokio::test]
+async fn own_prices_of_a_credential_count() {
+    let gateway = Gateway::start().await;
+    let body = json!({
+        "provider": "acme", "secret": CUSTOM, "base_url": gateway.emulator.base_url(),
+        "pricing": {"acme-large": {"input": 1_000_000, "output": 2_000_000}},
+    });
+    let shown = gateway.make("/v2/provider-credentials", body).await;
+    assert_eq!(shown["pricing"]["acme-large"]["output"], 2_000_000, "{shown}");
+    let answer = gateway.chat_ok(&question("acme/acme-large")).await;
+    let request = gateway.settled(&trace_of(&answer)).await;
+    let tally = gateway.emulator.totals().by_key[CUSTOM];
+    assert_eq!(request["provider_cost_nanos"], tally.prompt_tokens * 1_000 + tally.completion_tokens * 2_000, "{request}");
+    assert_eq!((&request["cost_nanos"], &request["unpriced"]), (&json!(0), &json!(false)), "{request}");
+}
+
+#[tokio::test]
+async fn a_plan_sends_nothing() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let account = gateway.account("openai", POOL).await;
+    let plan = gateway.plan(json!({"model": MINI, "environment": "production"})).await;
+    assert_eq!(plan["chosen"]["principal"], credential, "{plan}");
+    assert_eq!(plan["attempts"].as_array().unwrap().len(), 1, "strict: the pool is no attempt: {plan}");
+    let rejected = plan["rejected"].as_array().unwrap();
+    assert!(rejected.iter().any(|row| row["principal"] == account && row["reason"] == "byok_strict"), "{plan}");
+    let fallback = json!({"scope": {}, "byok_fallback": "managed"});
+    let route = gateway.make("/v2/routes", fallback).await;
+    let plan = gateway.plan(json!({"model": MINI})).await;
+    let fallbacks: Vec<_> = plan["attempts"].as_array().unwrap().iter().map(|attempt| attempt["fallback"].clone()).collect();
+    assert_eq!(fallbacks, [json!(false), json!(true)], "{plan}");
+    assert_eq!(plan["route"]["id"], id_of(&route), "{plan}");
+    assert_eq!(gateway.emulator.journal().len(), 0);
+    assert_eq!(gateway.requests(10).await.len(), 0);
+}

@@ -1,0 +1,92 @@
+//! The simulator's first scenario: broker, tab and breaker of production under virtual time, scripted upstreams, crashes,
+//! full disks and clients that hang up.
+//!
+//! One seed is one run; the same seed is the same run. `TIDEGATE_SIM_SEEDS=N` runs seeds 0 to N, `TIDEGATE_SIM_SEED=N`
+//! replays one and prints what happened.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a simulator is a test: it ends where something is not as it must be"
+)]
+
+mod exchange;
+mod house;
+mod oracle;
+mod run;
+mod upstream;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use run::{Report, Run};
+
+/// Seeds of an ordinary `make test`.
+const SEEDS: u64 = 1_000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// Runs every seed, on all processors, and names the lowest one that fails.
+fn run_all(seeds: u64) -> Report {
+    let next = AtomicU64::new(0);
+    let failed: Mutex<Option<(u64, String)>> = Mutex::new(None);
+    let total = Mutex::new(Report::default());
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || failed.lock().unwrap().is_some() {
+                        return;
+                    }
+                    match catch_unwind(AssertUnwindSafe(|| Run::new(seed, false).go())) {
+                        Ok(report) => total.lock().unwrap().add(&report),
+                        Err(panic) => {
+                            let told = panic.downcast_ref::<String>().cloned();
+                            let told =
+                                told.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                            let told = told.unwrap_or_else(|| "a panic without a text".to_owned());
+                            let mut failed = failed.lock().unwrap();
+                            if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
+                                *failed = Some((seed, told));
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, told)) = failed.into_inner().unwrap() {
+        panic!("seed {seed}: {told}\nreplay it with TIDEGATE_SIM_SEED={seed}");
+    }
+    total.into_inner().unwrap()
+}
+
+#[test]
+fn every_seed_keeps_the_books_and_the_walls() {
+    if let Some(seed) = number("TIDEGATE_SIM_SEED") {
+        println!("{:#?}", Run::new(seed, true).go());
+        return;
+    }
+    let seeds = number("TIDEGATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let report = run_all(seeds);
+    println!("{seeds} seeds: {report:#?}");
+    if seeds >= SEEDS {
+        report.check_that_it_met_everything();
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in [3, 17, 99, 4_242] {
+        let (first, second) = (Run::new(seed, false).go(), Run::new(seed, false).go());
+        assert_eq!(first, second, "seed {seed}");
+    }
+    assert_ne!(Run::new(3, false).go().digest, Run::new(4, false).go().digest);
+}

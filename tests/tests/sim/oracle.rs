@@ -1,0 +1,186 @@
+//! What is true, kept outside the process that is simulated, and what must follow from it.
+
+use std::collections::BTreeMap;
+
+use domain::limits::{ATTEMPTS_MAX, RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT, TRIES_PER_PRINCIPAL_MAX};
+use domain::{FallbackClass, FaultClass, MeterRecord, Outcome, Principal, TraceId, Usage};
+use execute::schedule::may_fall_back;
+use ledger::simulation::SimulatedBooks;
+use ledger::verify::recompute;
+use snapshot::CredentialState;
+
+use crate::exchange::Exchange;
+use crate::house::{House, RULES, Rule};
+
+/// What upstreams and clients saw of one exchange.
+struct Told {
+    rule: Rule,
+    /// The workspace's own credentials that were live when it was planned.
+    own_live: Vec<Principal>,
+    fallback_on: Vec<FallbackClass>,
+    /// Number and principal of each request that reached an upstream.
+    calls: Vec<(u32, Principal)>,
+    /// Why the seat before was left.
+    last_reason: Option<FaultClass>,
+    closed: Option<(Outcome, Usage)>,
+    /// The closing was written before anything died.
+    is_settled: bool,
+}
+
+#[derive(Default)]
+struct Budget {
+    from_us: u64,
+    first: u64,
+    retries: u64,
+}
+
+#[derive(Default)]
+pub struct Truth {
+    exchanges: BTreeMap<TraceId, Told>,
+    /// By life of the process and upstream: a new process starts with a new budget.
+    budgets: BTreeMap<(u32, String), Budget>,
+    unwritten: Vec<TraceId>,
+}
+
+impl Truth {
+    pub fn opened(&mut self, trace: TraceId, workspace: usize, house: &House, principals: &[Principal]) {
+        let own = 2 * workspace..2 * workspace + 2;
+        let own_live = own
+            .filter(|at| house.credential_states.get(*at) == Some(&CredentialState::Active))
+            .map(|at| principals[at])
+            .collect();
+        let told = Told {
+            rule: RULES[workspace],
+            own_live,
+            fallback_on: house.fallback_on.clone(),
+            calls: Vec::new(),
+            last_reason: None,
+            closed: None,
+            is_settled: false,
+        };
+        assert!(self.exchanges.insert(trace, told).is_none(), "two exchanges with one id");
+    }
+
+    /// A request leaves. Whatever forbids it must have been seen before.
+    pub fn sent(&mut self, exchange: &Exchange, number: u32) {
+        let principal = exchange.attempt().principal();
+        let told = self.exchanges.get_mut(&exchange.trace).expect("it was opened");
+        match principal {
+            Principal::Credential(_) => {
+                assert!(
+                    told.own_live.contains(&principal),
+                    "a call on a credential that is not its own or not live"
+                );
+            }
+            Principal::Node(_) => assert_eq!(told.rule, Rule::Nodes),
+            Principal::Account(_) => may_use_the_pool(told, exchange.attempt().is_fallback()),
+        }
+        assert!(exchange.tries <= ATTEMPTS_MAX && exchange.tries_on_seat <= TRIES_PER_PRINCIPAL_MAX);
+        told.calls.push((number, principal));
+    }
+
+    /// A seat was left, after a call or without one.
+    pub fn left(&mut self, trace: TraceId, class: FaultClass) {
+        self.exchanges.get_mut(&trace).expect("it was opened").last_reason = Some(class);
+    }
+
+    pub fn first_try(&mut self, life: u32, upstream: &str, now_us: u64) {
+        let fresh = Budget { from_us: now_us, ..Budget::default() };
+        self.budgets.entry((life, upstream.to_owned())).or_insert(fresh).first += 1;
+    }
+
+    pub fn retry(&mut self, life: u32, upstream: &str, now_us: u64) {
+        let budget = self.budgets.get_mut(&(life, upstream.to_owned())).expect("a first try came before");
+        budget.retries += 1;
+        let free = u64::from(RETRY_BUDGET_FREE_PER_S);
+        let seconds = (now_us - budget.from_us).div_ceil(1_000_000);
+        let allowed = budget.first * u64::from(RETRY_BUDGET_PERCENT) / 100 + free * (seconds + 1) + 1;
+        assert!(budget.retries <= allowed, "{} retries to {upstream}, {allowed} allowed", budget.retries);
+    }
+
+    pub fn closed(&mut self, trace: TraceId, outcome: Outcome, usage: Usage) {
+        let told = self.exchanges.get_mut(&trace).expect("it was opened");
+        assert!(told.closed.replace((outcome, usage)).is_none(), "{trace} was closed twice");
+        self.unwritten.push(trace);
+    }
+
+    /// Everything that was closed is written.
+    pub fn written(&mut self) {
+        for trace in std::mem::take(&mut self.unwritten) {
+            self.exchanges.get_mut(&trace).expect("it was opened").is_settled = true;
+        }
+    }
+
+    /// The process died: what it had not written it never did.
+    pub fn died(&mut self) {
+        self.unwritten.clear();
+    }
+
+    /// When nothing is under way any more.
+    pub fn check(&self, books: &SimulatedBooks) {
+        let journal = books.journal().expect("it runs");
+        assert_eq!((journal.open_tabs(), journal.reserved_bytes()), (0, 0), "open or reserved while idle");
+        assert!(self.unwritten.is_empty());
+        assert_eq!(books.sink.ignored(), 0, "something was applied twice");
+        let records = books.sink.records();
+        assert_eq!(recompute(&records).mismatch_count, 0, "a charge does not follow from its record");
+        let by_trace: BTreeMap<TraceId, &MeterRecord> =
+            records.iter().map(|record| (record.trace, record)).collect();
+        assert_eq!(by_trace.len(), records.len(), "two records of one exchange");
+        for trace in by_trace.keys() {
+            assert!(self.exchanges.contains_key(trace), "a record of what never was: {trace}");
+        }
+        for (trace, told) in &self.exchanges {
+            check_one(*trace, told, by_trace.get(trace).copied());
+        }
+    }
+}
+
+/// The wall: the pool is reached by a workspace without live credentials of its own, or by its route's word.
+fn may_use_the_pool(told: &Told, is_fallback: bool) {
+    if told.own_live.is_empty() {
+        assert_ne!(told.rule, Rule::Nodes, "a node's model went to the pool");
+        assert!(!is_fallback, "a fallback with nothing to fall back from");
+        return;
+    }
+    match told.rule {
+        Rule::FallsBack => {
+            assert!(is_fallback, "a call that left its own credentials must be marked");
+            if let Some(class) = told.last_reason {
+                assert!(may_fall_back(class, &told.fallback_on), "the pool was asked after {class:?}");
+            }
+        }
+        // Overflow is for want of capacity: a failure of an own credential never leads there.
+        Rule::Overflows => assert!(!is_fallback && told.calls.iter().all(|(_, who)| is_account(*who))),
+        Rule::Strict | Rule::Pool | Rule::Nodes => panic!("a strict call went to the pool"),
+    }
+}
+
+fn is_account(principal: Principal) -> bool {
+    matches!(principal, Principal::Account(_))
+}
+
+fn check_one(trace: TraceId, told: &Told, record: Option<&MeterRecord>) {
+    let Some(record) = record else {
+        assert!(!told.is_settled && told.calls.is_empty(), "{trace} is lost: {:?}", told.calls);
+        return;
+    };
+    for (number, principal) in &told.calls {
+        let attempt = record.attempts.iter().find(|attempt| attempt.number == *number);
+        let booked = attempt.map(|attempt| attempt.principal);
+        assert_eq!(booked, Some(*principal), "{trace}: call {number} is not in the books");
+    }
+    match (told.is_settled, told.closed) {
+        (true, Some((outcome, usage))) => {
+            assert_eq!(record.outcome, outcome, "{trace}");
+            if outcome == Outcome::Completed {
+                assert_eq!(record.usage, usage, "{trace}");
+            }
+        }
+        // It died before the closing was written; a part of the last write may have reached the disk all the same.
+        (_, closed) => {
+            let own = closed.is_some_and(|(outcome, _)| outcome == record.outcome);
+            assert!(own || record.outcome == Outcome::Interrupted, "{trace}: {:?}", record.outcome);
+        }
+    }
+}

@@ -1,0 +1,624 @@
+//! One run: events in virtual time, a process that lives and dies among them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admit::{Needs, admit, identify};
+use board::{Cell, Shared, Standing, Standings, Ticket, Verdict};
+use decode::{Inbound, decode};
+use domain::{Dialect, Fault, FaultClass, Operation, Outcome, Principal, TraceId, Usage, UsageSource};
+use execute::schedule::{Situation, Step, next_step};
+use ledger::simulation::{SimulatedBooks, now};
+use ledger::{AttemptEnd, Closing, Durability, Tab};
+use plan::plan;
+use snapshot::Snapshot;
+use world::{Clock, DiskFault, Random, SeededRandom};
+
+use crate::exchange::{Exchange, Stage, intending};
+use crate::house::{House, MODEL, NODE_MODEL, RULES, Rule, headers, principals};
+use crate::oracle::Truth;
+use crate::upstream::{Reply, Upstream};
+
+/// How the seats of an exchange are asked: each sealed secret is the first of its credential.
+const SECRET_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Arrive(u64),
+    /// Something an exchange waits for: the answer, a chunk, the end of a pause.
+    Wake {
+        number: u64,
+        wait: u32,
+    },
+    HangUp(u64),
+    /// The end of a turn of the event loop.
+    Turn,
+    Change,
+    Kill,
+    /// The process dies in the middle of a write.
+    DieSoon,
+    DiskFails(bool),
+}
+
+/// What a run met.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub exchanges: u64,
+    pub calls: u64,
+    pub retries: u64,
+    pub fallbacks: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub interrupted: u64,
+    pub not_planned: u64,
+    pub refused_by_disk: u64,
+    pub deaths: u64,
+    /// Of all records.
+    pub digest: u64,
+}
+
+pub struct Run {
+    loud: bool,
+    random: SeededRandom,
+    books: SimulatedBooks,
+    board: Rc<Cell>,
+    house: House,
+    snapshot: Arc<Snapshot>,
+    principals: Vec<Principal>,
+    upstream: Upstream,
+    truth: Truth,
+    events: BTreeMap<(u64, u64), Event>,
+    next_event: u64,
+    open: BTreeMap<u64, Exchange>,
+    life: u32,
+    is_turn_planned: bool,
+    report: Report,
+}
+
+impl Report {
+    pub fn add(&mut self, other: &Self) {
+        self.exchanges += other.exchanges;
+        self.calls += other.calls;
+        self.retries += other.retries;
+        self.fallbacks += other.fallbacks;
+        self.completed += other.completed;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.interrupted += other.interrupted;
+        self.not_planned += other.not_planned;
+        self.refused_by_disk += other.refused_by_disk;
+        self.deaths += other.deaths;
+        self.digest ^= other.digest;
+    }
+
+    /// A scenario that never meets what it is for proves nothing.
+    pub fn check_that_it_met_everything(&self) {
+        let met = [
+            self.exchanges,
+            self.calls,
+            self.retries,
+            self.fallbacks,
+            self.completed,
+            self.failed,
+            self.cancelled,
+            self.interrupted,
+            self.not_planned,
+            self.refused_by_disk,
+            self.deaths,
+        ];
+        assert!(met.iter().all(|count| *count > 20), "{self:#?}");
+    }
+}
+
+impl Run {
+    pub fn new(seed: u64, loud: bool) -> Self {
+        let random = SeededRandom::new(seed ^ 0x51D0_5EED);
+        let mut books = SimulatedBooks::new(seed, Durability::Written);
+        books.start().expect("a fresh disk");
+        let house = House::new();
+        let snapshot = house.snapshot();
+        let span_us = 5_000_000 + random.below(55_000_000);
+        let upstream = Upstream::script(span_us, &|bound| random.below(bound));
+        let mut run = Self {
+            loud,
+            random,
+            books,
+            board: Cell::new(Shared::new(), 1),
+            house,
+            snapshot,
+            principals: principals(),
+            upstream,
+            truth: Truth::default(),
+            events: BTreeMap::new(),
+            next_event: 0,
+            open: BTreeMap::new(),
+            life: 0,
+            is_turn_planned: false,
+            report: Report::default(),
+        };
+        run.script(span_us);
+        run
+    }
+
+    /// When who comes, what is changed, and when it dies.
+    fn script(&mut self, span_us: u64) {
+        for number in 0..20 + self.chance(60) {
+            let at = self.chance(span_us);
+            self.plan_event(at, Event::Arrive(number));
+        }
+        for (count, event) in [(6, Event::Change), (2, Event::Kill), (3, Event::DieSoon)] {
+            for _ in 0..self.chance(count) {
+                let at = self.chance(span_us);
+                self.plan_event(at, event);
+            }
+        }
+        if self.chance(3) == 0 {
+            let from = self.chance(span_us);
+            let until = from + self.chance(5_000_000);
+            self.plan_event(from, Event::DiskFails(true));
+            self.plan_event(until, Event::DiskFails(false));
+        }
+    }
+
+    pub fn go(mut self) -> Report {
+        while let Some(((at_us, _), event)) = self.events.pop_first() {
+            self.books.clock.advance_us(at_us.saturating_sub(self.now_us()));
+            self.note(|| format!("{event:?}"));
+            self.handle(event);
+            if self.books.disk.is_dead() {
+                self.die();
+            }
+        }
+        self.finish()
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrive(number) => self.arrive(number),
+            Event::Wake { number, wait } => self.wake(number, wait),
+            Event::HangUp(number) => self.hang_up(number),
+            Event::Turn => self.turn(),
+            Event::Change => {
+                let random = &self.random;
+                self.house.change(|bound| random.below(bound));
+                self.snapshot = self.house.snapshot();
+            }
+            Event::Kill => self.die(),
+            Event::DieSoon => {
+                let (operations, bytes) = (1 + self.chance(12), self.chance(900));
+                self.books.disk.fail_at(operations, DiskFault::Die(bytes));
+            }
+            Event::DiskFails(fails) => self.books.disk.fail_writes(fails.then_some(DiskFault::NoSpace)),
+        }
+    }
+
+    fn arrive(&mut self, number: u64) {
+        let workspace = usize::try_from(self.chance(5)).expect("small");
+        let model = if RULES[workspace] == Rule::Nodes { NODE_MODEL } else { MODEL };
+        let stream = self.chance(2) == 0;
+        let (now_us, unix_ms) = (self.now_us(), self.books.clock.unix_ms());
+        let mut id = [0; 10];
+        id[2..].copy_from_slice(&number.to_be_bytes());
+        let trace = TraceId::new(1_700_000_000_000, id);
+        let inbound = Inbound {
+            trace,
+            dialect: Dialect::Chat,
+            operation: Operation::Chat,
+            headers: headers(workspace),
+            body: dialects::chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
+            received_us: now_us,
+            received_unix_ms: unix_ms,
+        };
+        let headers = inbound.headers.clone();
+        let call = decode(inbound, now_us).expect("a good request");
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let caller = identify(Arc::clone(&self.snapshot), &headers, peer, Needs::Inference, unix_ms);
+        let journal = self.books.journal().expect("it runs");
+        let admitted = match admit(call, caller.expect("a good key"), journal, now_us) {
+            Ok(admitted) => admitted,
+            Err(failed) => {
+                assert_eq!(failed.fault.code, "storage_full");
+                self.report.refused_by_disk += 1;
+                return;
+            }
+        };
+        self.report.exchanges += 1;
+        self.truth.opened(trace, workspace, &self.house, &self.principals);
+        if self.chance(8) == 0 {
+            let at = now_us + self.chance(3_000_000);
+            self.plan_event(at, Event::HangUp(number));
+        }
+        let random = self.random.next_u64();
+        let planned = match plan(admitted, &*self.board, random, now_us, unix_ms) {
+            Ok(planned) => planned.into_parts(),
+            Err(failed) => {
+                self.report.not_planned += 1;
+                let (_, _, mut tab) = failed.admitted.into_parts();
+                tab.planned(&failed.resolved_model, failed.record);
+                return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
+            }
+        };
+        let (_, _, mut tab) = planned.admitted.into_parts();
+        tab.planned(&planned.resolved_model, planned.record);
+        let deadline_us = now_us + micros(planned.timeouts.deadline);
+        let exchange = Exchange {
+            number,
+            trace,
+            attempts: planned.attempts,
+            fallback_on: planned.fallback_on,
+            timeouts: planned.timeouts,
+            deadline_us,
+            stream,
+            index: 0,
+            tries: 0,
+            tries_on_seat: 0,
+            wait: 0,
+            stage: Stage::Moving,
+        };
+        self.ask_seat(exchange, tab);
+    }
+
+    fn ask_seat(&mut self, mut exchange: Exchange, tab: Tab) {
+        let now_us = self.now_us();
+        self.board.first_try(exchange.attempt().base_url(), now_us);
+        self.truth.first_try(self.life, exchange.attempt().base_url(), now_us);
+        exchange.tries_on_seat = 0;
+        self.ask(exchange, tab);
+    }
+
+    fn ask(&mut self, mut exchange: Exchange, tab: Tab) {
+        let now_us = self.now_us();
+        if now_us >= exchange.deadline_us {
+            return self.close(
+                tab,
+                Outcome::Deadline,
+                Some(&fault(FaultClass::Deadline)),
+                Usage::default(),
+                false,
+            );
+        }
+        let (principal, model) =
+            (exchange.attempt().principal(), exchange.attempt().upstream_model().to_owned());
+        let is_last = exchange.next_index(FaultClass::Overloaded).is_none();
+        let standing = self.board.standing(principal, &model, now_us);
+        match self.board.claim(principal, &model, SECRET_VERSION, is_last, now_us) {
+            Ok(ticket) => {
+                let told_to_wait = matches!(standing, Standing::RetryAt { .. } | Standing::Parked { .. });
+                assert!(!told_to_wait, "what is known to be refused is sent: {standing:?}");
+                exchange.tries += 1;
+                exchange.tries_on_seat += 1;
+                let future = intending(tab, exchange.intent());
+                exchange.stage = Stage::Intending { future, ticket };
+                self.poll_intent(exchange);
+            }
+            Err(closed) => {
+                let class = match closed {
+                    Standing::Parked { .. } => FaultClass::UpstreamAuth,
+                    Standing::RetryAt { .. } => FaultClass::RateLimit,
+                    _ => FaultClass::Overloaded,
+                };
+                self.onward(exchange, tab, class);
+            }
+        }
+    }
+
+    fn poll_intent(&mut self, mut exchange: Exchange) {
+        let Stage::Intending { mut future, ticket } = std::mem::replace(&mut exchange.stage, Stage::Moving)
+        else {
+            panic!("nothing is intended");
+        };
+        match now(future.as_mut()) {
+            None => {
+                exchange.stage = Stage::Intending { future, ticket };
+                self.open.insert(exchange.number, exchange);
+                self.plan_turn();
+            }
+            Some((tab, Ok(number))) => self.send(exchange, tab, number, ticket),
+            Some((tab, Err(fault))) => {
+                assert_eq!(fault.code, "storage_full");
+                self.close(tab, Outcome::Failed, Some(&fault), Usage::default(), false);
+            }
+        }
+    }
+
+    /// The intent is in the journal: now, and not before, the upstream sees the request.
+    fn send(&mut self, mut exchange: Exchange, tab: Tab, number: u32, ticket: Ticket) {
+        let now_us = self.now_us();
+        self.truth.sent(&exchange, number);
+        self.report.calls += 1;
+        self.report.fallbacks += u64::from(exchange.attempt().is_fallback());
+        let random = &self.random;
+        let principal = exchange.attempt().principal();
+        let reply = self.upstream.reply(principal, exchange.stream, now_us, &|bound| random.below(bound));
+        let limit = micros(exchange.timeouts.first_byte).min(exchange.deadline_us - now_us);
+        let after_us = match reply {
+            Reply::Refused { after_us, .. }
+            | Reply::Whole { after_us, .. }
+            | Reply::Streamed { after_us, .. } => after_us,
+            Reply::Silent => limit,
+        };
+        exchange.stage = Stage::Asking { tab, number, ticket, sent_us: now_us, reply, chunks: 0 };
+        self.wait(exchange, after_us.min(limit));
+    }
+
+    fn wait(&mut self, mut exchange: Exchange, after_us: u64) {
+        exchange.wait += 1;
+        let event = Event::Wake { number: exchange.number, wait: exchange.wait };
+        self.plan_event(self.now_us() + after_us, event);
+        self.open.insert(exchange.number, exchange);
+    }
+
+    fn wake(&mut self, number: u64, wait: u32) {
+        if self.open.get(&number).is_none_or(|exchange| exchange.wait != wait) {
+            return;
+        }
+        let Some(mut exchange) = self.open.remove(&number) else { return };
+        match std::mem::replace(&mut exchange.stage, Stage::Moving) {
+            Stage::Pausing { tab } => self.ask(exchange, tab),
+            Stage::Asking { tab, number, ticket, sent_us, reply, chunks } => {
+                self.replied(exchange, tab, number, ticket, sent_us, reply, chunks);
+            }
+            Stage::Moving | Stage::Intending { .. } => panic!("woken while it waits for nothing"),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one stage")]
+    fn replied(
+        &mut self,
+        mut exchange: Exchange,
+        mut tab: Tab,
+        number: u32,
+        mut ticket: Ticket,
+        sent_us: u64,
+        reply: Reply,
+        chunks: u32,
+    ) {
+        let now_us = self.now_us();
+        let well = Verdict::Well { first_byte_us: now_us - sent_us };
+        let is_fallback = exchange.attempt().is_fallback();
+        match reply {
+            Reply::Refused { status, class, retry_after_ms, .. } => {
+                self.missed(exchange, tab, number, ticket, Some(status), class, retry_after_ms);
+            }
+            Reply::Silent if now_us >= exchange.deadline_us => {
+                self.close(
+                    tab,
+                    Outcome::Deadline,
+                    Some(&fault(FaultClass::Deadline)),
+                    Usage::default(),
+                    false,
+                );
+            }
+            Reply::Silent => self.missed(exchange, tab, number, ticket, None, FaultClass::Timeout, None),
+            Reply::Whole { usage, .. } => {
+                ticket.tell(well, now_us);
+                self.close(tab, Outcome::Completed, None, usage, is_fallback);
+            }
+            Reply::Streamed { cut_after: Some(0), .. } if chunks == 0 => {
+                self.missed(exchange, tab, number, ticket, Some(200), FaultClass::StreamBroken, None);
+            }
+            Reply::Streamed { cut_after: Some(cut), .. } if cut == chunks => {
+                // Content went out: nothing may follow but the error.
+                ticket.tell(Verdict::Ill, now_us);
+                let usage = partial(chunks);
+                self.close(tab, Outcome::Failed, Some(&fault(FaultClass::StreamBroken)), usage, is_fallback);
+            }
+            Reply::Streamed { chunks: all, usage, .. } if chunks == all => {
+                ticket.tell(well, now_us);
+                self.close(tab, Outcome::Completed, None, usage, is_fallback);
+            }
+            Reply::Streamed { gap_us, .. } => {
+                tab.checkpoint(partial(chunks + 1), u64::from(chunks + 1) * 200);
+                self.plan_turn();
+                exchange.stage = Stage::Asking { tab, number, ticket, sent_us, reply, chunks: chunks + 1 };
+                self.wait(exchange, gap_us);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one failure")]
+    fn missed(
+        &mut self,
+        mut exchange: Exchange,
+        mut tab: Tab,
+        number: u32,
+        mut ticket: Ticket,
+        status: Option<u16>,
+        class: FaultClass,
+        retry_after_ms: Option<u64>,
+    ) {
+        let now_us = self.now_us();
+        ticket.tell(verdict(class, retry_after_ms, now_us), now_us);
+        drop(ticket);
+        tab.attempt_ended(number, AttemptEnd { status, fault: Some(class), ..AttemptEnd::default() });
+        self.plan_turn();
+        let step = next_step(&Situation {
+            class,
+            retry_after_ms,
+            should_retry: None,
+            tries_on_seat: exchange.tries_on_seat,
+            tries: exchange.tries,
+            has_next: exchange.next_index(class).is_some(),
+            has_next_own: exchange.has_next_own(),
+            time_left: Duration::from_micros(exchange.deadline_us.saturating_sub(now_us)),
+            random: self.random.next_u64(),
+        });
+        match step {
+            Step::Again { wait } if self.board.take_retry(exchange.attempt().base_url(), now_us) => {
+                self.truth.retry(self.life, exchange.attempt().base_url(), now_us);
+                self.report.retries += 1;
+                exchange.stage = Stage::Pausing { tab };
+                self.wait(exchange, micros(wait));
+            }
+            Step::Again { .. } | Step::Next => self.onward(exchange, tab, class),
+            Step::GiveUp => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
+        }
+    }
+
+    /// To the next seat that this failure allows, or to the end.
+    fn onward(&mut self, mut exchange: Exchange, tab: Tab, class: FaultClass) {
+        self.truth.left(exchange.trace, class);
+        match exchange.next_index(class) {
+            Some(index) => {
+                exchange.index = index;
+                self.ask_seat(exchange, tab);
+            }
+            None => self.close(tab, Outcome::Failed, Some(&fault(class)), Usage::default(), false),
+        }
+    }
+
+    fn hang_up(&mut self, number: u64) {
+        if let Some(exchange) = self.open.remove(&number) {
+            self.report.cancelled += 1;
+            self.truth.closed(exchange.trace, Outcome::ClientCancelled, Usage::default());
+            drop(exchange);
+            self.plan_turn();
+        }
+    }
+
+    fn close(
+        &mut self,
+        tab: Tab,
+        outcome: Outcome,
+        fault: Option<&Fault>,
+        usage: Usage,
+        fallback_used: bool,
+    ) {
+        match outcome {
+            Outcome::Completed => self.report.completed += 1,
+            _ => self.report.failed += 1,
+        }
+        self.truth.closed(tab.trace(), outcome, usage);
+        let status = if outcome == Outcome::Completed { 200 } else { 500 };
+        tab.close(Closing { outcome, status, fault, usage, bytes_out: 100, fallback_used });
+        self.plan_turn();
+    }
+
+    /// The turn's one write; those who waited for it go on.
+    fn turn(&mut self) {
+        self.is_turn_planned = false;
+        let written = self.books.turn().is_ok();
+        if self.books.disk.is_dead() {
+            return;
+        }
+        if written && self.books.journal().is_some_and(|journal| !journal.is_failing()) {
+            self.truth.written();
+        } else {
+            self.is_turn_planned = true;
+            self.plan_event(self.now_us() + 100_000, Event::Turn);
+        }
+        match self.chance(4) {
+            // What the background does when it comes to it; it tries again what fails.
+            0 => drop(self.books.drain()),
+            1 => drop(self.books.prepare()),
+            _ => {}
+        }
+        let waiting: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, exchange)| matches!(exchange.stage, Stage::Intending { .. }))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in waiting {
+            // A disk that died under the background takes nobody further.
+            if self.books.disk.is_dead() {
+                return;
+            }
+            if let Some(exchange) = self.open.remove(&number) {
+                self.poll_intent(exchange);
+            }
+        }
+    }
+
+    /// Everything in memory is gone; what was written is recovered before anybody is served.
+    fn die(&mut self) {
+        self.report.deaths += 1;
+        self.books.kill();
+        self.truth.died();
+        self.open.clear();
+        self.is_turn_planned = false;
+        self.books.revive();
+        while let Err(error) = self.books.start() {
+            assert!(self.books.disk.is_dead(), "{error}");
+            self.books.revive();
+        }
+        self.life += 1;
+        self.board = Cell::new(Shared::new(), 1);
+    }
+
+    fn finish(mut self) -> Report {
+        assert!(self.open.is_empty(), "an exchange waits for nothing");
+        self.books.disk.fail_writes(None);
+        for _ in 0..3 {
+            self.books.prepare().expect("a good disk");
+            self.books.turn().expect("a good disk");
+            self.books.drain().expect("a good disk");
+        }
+        self.truth.written();
+        self.truth.check(&self.books);
+        let records = self.books.sink.records();
+        let interrupted = records.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
+        self.report.interrupted = u64::try_from(interrupted).expect("small");
+        self.report.digest = digest(&format!("{records:?}"));
+        self.report
+    }
+
+    fn plan_turn(&mut self) {
+        if !self.is_turn_planned {
+            self.is_turn_planned = true;
+            let at = self.now_us() + self.chance(300);
+            self.plan_event(at, Event::Turn);
+        }
+    }
+
+    fn plan_event(&mut self, at_us: u64, event: Event) {
+        self.events.insert((at_us, self.next_event), event);
+        self.next_event += 1;
+    }
+
+    fn now_us(&self) -> u64 {
+        self.books.clock.monotonic_us()
+    }
+
+    fn chance(&self, bound: u64) -> u64 {
+        self.random.below(bound)
+    }
+
+    fn note(&self, text: impl FnOnce() -> String) {
+        if self.loud {
+            println!("{:>12} us, life {}: {}", self.now_us(), self.life, text());
+        }
+    }
+}
+
+/// What the board learns of a failure, as execute tells it.
+fn verdict(class: FaultClass, retry_after_ms: Option<u64>, now_us: u64) -> Verdict {
+    match (class, retry_after_ms) {
+        (FaultClass::UpstreamAuth | FaultClass::UpstreamQuota, _) => Verdict::Park { cause: class },
+        (FaultClass::RateLimit, Some(wait_ms)) => Verdict::Rest { until_us: now_us + wait_ms * 1_000 },
+        (FaultClass::RateLimit, None) => Verdict::Neutral,
+        _ => Verdict::Ill,
+    }
+}
+
+fn fault(class: FaultClass) -> Fault {
+    Fault::new(class, "simulated", "The script says so.")
+}
+
+fn partial(chunks: u32) -> Usage {
+    Usage { input: 10, output: u64::from(chunks), source: UsageSource::Estimate, ..Usage::default() }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).expect("small")
+}
+
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

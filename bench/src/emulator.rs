@@ -39,6 +39,7 @@ struct Asked {
     stream: bool,
     include_usage: bool,
     is_post: bool,
+    is_last: bool,
 }
 
 async fn connection(mut stream: TcpStream) -> io::Result<()> {
@@ -47,23 +48,33 @@ async fn connection(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(16 << 10);
     let mut out = Vec::with_capacity(4 << 10);
     while let Some(asked) = read_request(&mut stream, &mut buffer).await? {
-        let received_ns = now_ns();
-        if !asked.is_post {
-            stream.write_all(&answers.models).await?;
-            continue;
-        }
-        if asked.behaviour.latency_ms > 0 {
-            tokio::time::sleep(Duration::from_millis(asked.behaviour.latency_ms)).await;
-        }
-        if asked.stream {
-            write_stream(&mut stream, &answers, &asked, received_ns, &mut out).await?;
-        } else {
-            out.clear();
-            answers.whole.fill(received_ns, &mut out);
-            stream.write_all(&out).await?;
+        answer(&mut stream, &answers, &asked, now_ns(), &mut out).await?;
+        if asked.is_last {
+            break;
         }
     }
     Ok(())
+}
+
+async fn answer(
+    stream: &mut TcpStream,
+    answers: &Answers,
+    asked: &Asked,
+    received_ns: u64,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    if !asked.is_post {
+        return stream.write_all(&answers.models).await;
+    }
+    if asked.behaviour.latency_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(asked.behaviour.latency_ms)).await;
+    }
+    if asked.stream {
+        return write_stream(stream, answers, asked, received_ns, out).await;
+    }
+    out.clear();
+    answers.whole.fill(received_ns, out);
+    stream.write_all(out).await
 }
 
 /// The head and the first chunk leave together, then one segment a chunk, as providers do.
@@ -157,6 +168,7 @@ fn understand(head: &[u8], body: &[u8]) -> Asked {
         stream: is_true(b"\"stream\""),
         include_usage: is_true(b"\"include_usage\""),
         is_post: head.starts_with(b"POST "),
+        is_last: header(head, b"connection").is_some_and(|value| value.eq_ignore_ascii_case(b"close")),
     }
 }
 
@@ -212,7 +224,8 @@ impl Answers {
         let usage = event("[]", USAGE, 0);
         let done = b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n".as_slice();
         let delta = |delta: &str| {
-            let choices = format!(r#"[{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":null}}]"#);
+            let choices =
+                format!(r#"[{{"index":0,"delta":{{{delta}}},"logprobs":null,"finish_reason":null}}]"#);
             Template::new(&event(&choices, "null", STAMPS_LEN))
         };
         Self {
@@ -253,7 +266,9 @@ mod tests {
         assert_eq!(header(&out, b"content-length").map(number), Some((out.len() - head) as u64));
         let body: serde_json::Value = serde_json::from_slice(&out[head..]).unwrap();
         assert_eq!(body["usage"]["total_tokens"], 128);
-        assert!(body["choices"][0]["message"]["content"].as_str().unwrap().starts_with("t=0000000000000000007,"));
+        assert!(
+            body["choices"][0]["message"]["content"].as_str().unwrap().starts_with("t=0000000000000000007,")
+        );
     }
 
     #[test]

@@ -1,1 +1,76 @@
-fn main() {}
+//! `make bench`: Tidegate, nginx and the thinnest pass-through, measured side by side in one run.
+
+mod behaviour;
+mod client;
+mod clock;
+mod emulator;
+mod facts;
+mod http1;
+mod load;
+mod metrics;
+mod options;
+mod parties;
+mod plot;
+mod processes;
+mod procfs;
+mod report;
+mod rounds;
+mod serve;
+mod thin;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The three words that the benchmark starts itself with, in processes of their own, come first.
+fn dispatch(arguments: &[&str]) -> Result<ExitCode> {
+    match arguments {
+        ["emulate", listen] => emulator::run(listen).map(|()| ExitCode::SUCCESS),
+        ["thin", listen, upstream] => thin::run(listen, upstream).map(|()| ExitCode::SUCCESS),
+        ["load", what] => {
+            let load = serde_json::from_str(what).context("understanding the load")?;
+            load::run(&load).map(|()| ExitCode::SUCCESS)
+        }
+        ["help" | "--help" | "-h"] => {
+            println!("{}", options::USAGE);
+            Ok(ExitCode::SUCCESS)
+        }
+        flags => match options::Options::parse(flags) {
+            Ok(options) => measure(&options).map(|()| ExitCode::SUCCESS),
+            Err(error) => {
+                eprintln!("bench: {error:#}\n\n{}", options::USAGE);
+                Ok(ExitCode::from(2))
+            }
+        },
+    }
+}
+
+fn measure(options: &options::Options) -> Result<()> {
+    let facts = facts::Facts::gather(&options.binary);
+    println!("{facts}");
+    let samples = rounds::run(options)?;
+    let report = report::Report::new(facts, options, samples);
+    println!("\n{report}");
+    if let Some(folder) = &options.save {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        let data = serde_json::to_string_pretty(&report).context("writing the report")? + "\n";
+        for (name, text) in [("bench.json", data), ("bench.svg", plot::draw(&report))] {
+            let path = folder.join(name);
+            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+            println!("saved {}", path.display());
+        }
+    }
+    Ok(())
+}

@@ -46,7 +46,10 @@ async fn client(stream: TcpStream, upstream: Rc<Upstream>) {
     let _gone = served.await;
 }
 
-async fn pass(mut request: Request<Incoming>, upstream: Rc<Upstream>) -> Result<Response<Returning>, Failure> {
+async fn pass(
+    mut request: Request<Incoming>,
+    upstream: Rc<Upstream>,
+) -> Result<Response<Returning>, Failure> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     request.headers_mut().insert(HOST, upstream.host.clone());

@@ -1,0 +1,35 @@
+# Verbs only: each line calls cargo or a script. `make` alone lists them.
+
+.PHONY: help setup run test lint fmt bench prove-kill prove-sim fuzz
+.DEFAULT_GOAL := help
+ARGS ?=
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what the tests need, once
+	@scripts/test-env.sh
+
+run: ## build the gateway and an echo node, and start both
+	@scripts/run.sh
+
+test: ## every gate and every test
+	@scripts/test.sh
+
+lint: ## the gates without the tests
+	@scripts/test.sh gates
+
+fmt: ## format the sources
+	@cargo fmt --all
+
+bench: ## measure beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
+	@scripts/bench.sh $(ARGS)
+
+prove-kill: ## 500 kills at random moments; the books must stay exact
+	@scripts/prove.sh kill
+
+prove-sim: ## a million seeds of the simulator
+	@scripts/prove.sh sim
+
+fuzz: ## every parser under random input, a minute each (FUZZ_SECS=60)
+	@scripts/prove.sh fuzz

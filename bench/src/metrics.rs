@@ -1,0 +1,106 @@
+//! What is measured of each party, and the figures to reach.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    CpuUsPerRequest,
+    RequestsPerSecond,
+    CpuUsPerChunk,
+    ChunksPerSecond,
+    AddedP50Us,
+    AddedP99Us,
+    FirstByteP50Us,
+    FirstByteP99Us,
+    IdleMib,
+    StreamKib,
+    ReadyMs,
+}
+
+impl Metric {
+    pub const ALL: [Self; 11] = [
+        Self::CpuUsPerRequest,
+        Self::RequestsPerSecond,
+        Self::CpuUsPerChunk,
+        Self::ChunksPerSecond,
+        Self::AddedP50Us,
+        Self::AddedP99Us,
+        Self::FirstByteP50Us,
+        Self::FirstByteP99Us,
+        Self::IdleMib,
+        Self::StreamKib,
+        Self::ReadyMs,
+    ];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CpuUsPerRequest => "CPU per request, saturated (us)",
+            Self::RequestsPerSecond => "requests per second, one core",
+            Self::CpuUsPerChunk => "CPU per streamed chunk (us)",
+            Self::ChunksPerSecond => "chunks per second, one core",
+            Self::AddedP50Us => "added latency p50 at 200/s (us)",
+            Self::AddedP99Us => "added latency p99 at 200/s (us)",
+            Self::FirstByteP50Us => "added to first byte p50 (us)",
+            Self::FirstByteP99Us => "added to first byte p99 (us)",
+            Self::IdleMib => "memory idle (MiB)",
+            Self::StreamKib => "memory per open stream (KiB)",
+            Self::ReadyMs => "ready after start (ms)",
+        }
+    }
+}
+
+/// A limit on one of our figures.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub enum Limit {
+    /// Times nginx's, paired by round.
+    RatioMax(f64),
+    /// Above nginx's, in the metric's unit, paired by round.
+    DifferenceMax(f64),
+    Max(f64),
+}
+
+pub const TARGETS: [(Metric, Limit); 6] = [
+    (Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
+    (Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
+    (Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
+    (Metric::StreamKib, Limit::Max(40.0)),
+    (Metric::IdleMib, Limit::Max(40.0)),
+    (Metric::ReadyMs, Limit::Max(300.0)),
+];
+
+/// One figure of one party in one round.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sample {
+    pub party: crate::parties::Party,
+    pub round: usize,
+    pub metric: Metric,
+    pub value: f64,
+    /// Cores that nothing of the benchmark used meanwhile: noise.
+    pub foreign_cores: f64,
+}
+
+/// The middle value; of an even number the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get(values.len().checked_sub(1)? / 2)?;
+    Some(f64::midpoint(lower, upper))
+}
+
+/// Three decimals: more would say more than was measured.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median(vec![]), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! The benchmark's flags.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::parties::Party;
+
+pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flags in ARGS=\"...\")
+
+  --rounds N        interleaved rounds (5)
+  --secs S          seconds a phase takes (5)
+  --only A,B        parties: us, nginx, thin-hyper (all three)
+  --streams N       streams held open for the memory figure (1000)
+  --seed N          chooses the order of the parties in each round (1)
+  --binary PATH     the gateway to measure (target/make-run/tidegate)
+  --save FOLDER     where bench.json and bench.svg go (docs/proofs)
+  --no-save         print only";
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Options {
+    pub rounds: usize,
+    pub seconds: f64,
+    pub only: Vec<Party>,
+    pub streams: usize,
+    pub seed: u64,
+    #[serde(skip)]
+    pub binary: PathBuf,
+    #[serde(skip)]
+    pub save: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rounds: 5,
+            seconds: 5.0,
+            only: Party::ALL.to_vec(),
+            streams: 1000,
+            seed: 1,
+            binary: PathBuf::from("target/make-run/tidegate"),
+            save: Some(PathBuf::from("docs/proofs")),
+        }
+    }
+}
+
+impl Options {
+    pub fn parse(flags: &[&str]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut words = flags.iter();
+        while let Some(flag) = words.next() {
+            if *flag == "--no-save" {
+                options.save = None;
+                continue;
+            }
+            let value = words.next().with_context(|| format!("{flag} needs a value"))?;
+            options.set(flag, value).with_context(|| format!("reading {flag} {value}"))?;
+        }
+        if options.rounds == 0 || options.seconds < 0.5 || options.streams == 0 {
+            bail!("at least one round, half a second and one stream");
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, flag: &str, value: &str) -> Result<()> {
+        match flag {
+            "--rounds" => self.rounds = value.parse()?,
+            "--secs" => self.seconds = value.parse()?,
+            "--streams" => self.streams = value.parse()?,
+            "--seed" => self.seed = value.parse()?,
+            "--binary" => self.binary = PathBuf::from(value),
+            "--save" => self.save = Some(PathBuf::from(value)),
+            "--only" => self.only = value.split(',').map(Party::parse).collect::<Result<_>>()?,
+            _ => bail!("no such flag"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+    use crate::parties::Party;
+
+    #[test]
+    fn flags_are_read() {
+        let options = Options::parse(&["--rounds", "2", "--only", "nginx,thin-hyper", "--no-save"]).unwrap();
+        assert_eq!((options.rounds, options.only), (2, vec![Party::Nginx, Party::ThinHyper]));
+        assert!(options.save.is_none());
+    }
+
+    #[test]
+    fn wrong_flags_are_refused() {
+        for flags in [
+            &["--rounds"][..],
+            &["--rounds", "x"],
+            &["--what", "1"],
+            &["--only", "apache"],
+            &["--rounds", "0"],
+        ] {
+            assert!(Options::parse(flags).is_err(), "{flags:?}");
+        }
+    }
+}

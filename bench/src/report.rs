@@ -1,0 +1,162 @@
+//! Medians, ratios paired by round, and the figures to reach.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::facts::Facts;
+use crate::metrics::{Limit, Metric, Sample, TARGETS, median, rounded};
+use crate::options::Options;
+use crate::parties::Party;
+use crate::rounds::FOREIGN_CORES_MAX;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    facts: Facts,
+    options: Options,
+    pub rows: Vec<Row>,
+    targets: Vec<Verdict>,
+    samples: Vec<Sample>,
+}
+
+/// One metric, for each party that gave it.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub metric: Metric,
+    pub medians: BTreeMap<Party, f64>,
+    /// Median over the rounds of the party's figure divided by nginx's in the same round.
+    pub to_nginx: BTreeMap<Party, f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verdict {
+    metric: Metric,
+    limit: Limit,
+    found: f64,
+    met: bool,
+}
+
+impl Report {
+    pub fn new(facts: Facts, options: &Options, samples: Vec<Sample>) -> Self {
+        let rows = Metric::ALL.into_iter().map(|metric| Row::new(metric, &samples)).collect();
+        let targets =
+            TARGETS.iter().filter_map(|(metric, limit)| Verdict::new(*metric, *limit, &samples)).collect();
+        Self { facts, options: options.clone(), rows, targets, samples }
+    }
+
+    /// The machine and date, for the plot's caption.
+    pub fn caption(&self) -> String {
+        let Facts { date, processor, core_count, .. } = &self.facts;
+        let rounds = self.options.rounds;
+        format!("median of {rounds} interleaved rounds · {processor}, {core_count} cores · {date}")
+    }
+}
+
+impl Row {
+    fn new(metric: Metric, samples: &[Sample]) -> Self {
+        let of = |party: Party| by_round(metric, party, samples);
+        let parties = || Party::ALL.into_iter();
+        let medians =
+            parties().filter_map(|party| Some((party, rounded(median(of(party).into_values().collect())?))));
+        let ratios = parties().filter_map(|party| {
+            Some((party, rounded(median(paired(metric, party, samples, |a, b| a / b))?)))
+        });
+        Self { metric, medians: medians.collect(), to_nginx: ratios.collect() }
+    }
+}
+
+impl Verdict {
+    fn new(metric: Metric, limit: Limit, samples: &[Sample]) -> Option<Self> {
+        let (found, max) = match limit {
+            Limit::RatioMax(max) => (median(paired(metric, Party::Us, samples, |a, b| a / b))?, max),
+            Limit::DifferenceMax(max) => (median(paired(metric, Party::Us, samples, |a, b| a - b))?, max),
+            Limit::Max(max) => (median(by_round(metric, Party::Us, samples).into_values().collect())?, max),
+        };
+        Some(Self { metric, limit, found: rounded(found), met: found <= max })
+    }
+}
+
+fn by_round(metric: Metric, party: Party, samples: &[Sample]) -> BTreeMap<usize, f64> {
+    let wanted = samples.iter().filter(|sample| sample.metric == metric && sample.party == party);
+    wanted.map(|sample| (sample.round, sample.value)).collect()
+}
+
+fn paired(metric: Metric, party: Party, samples: &[Sample], compare: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    let reference = by_round(metric, Party::Nginx, samples);
+    let rounds = by_round(metric, party, samples).into_iter();
+    rounds.filter_map(|(round, value)| Some(compare(value, *reference.get(&round)?))).collect()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:34}", "median (times nginx's)")?;
+        for party in Party::ALL {
+            write!(formatter, "{:>20}", party.name())?;
+        }
+        writeln!(formatter)?;
+        for row in &self.rows {
+            write!(formatter, "{:34}", row.metric.label())?;
+            for party in Party::ALL {
+                let cell = match (row.medians.get(&party), row.to_nginx.get(&party)) {
+                    (Some(value), Some(ratio)) => format!("{value:.1} ({ratio:.2})"),
+                    (Some(value), None) => format!("{value:.1}"),
+                    (None, _) => "-".to_owned(),
+                };
+                write!(formatter, "{cell:>20}")?;
+            }
+            writeln!(formatter)?;
+        }
+        for Verdict { metric, limit, found, met } in &self.targets {
+            let word = if *met { "met" } else { "NOT MET" };
+            let limit = match limit {
+                Limit::RatioMax(max) => format!("{found:.2} times nginx's, {max} at most"),
+                Limit::DifferenceMax(max) => format!("{found:.0} above nginx's, {max} at most"),
+                Limit::Max(max) => format!("{found:.1}, {max} at most"),
+            };
+            writeln!(formatter, "{word:8} {}: {limit}", metric.label())?;
+        }
+        let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
+        if noisy > 0 {
+            let count = self.samples.len();
+            writeln!(
+                formatter,
+                "{noisy} of {count} samples are noisy: something else used the cores; measure again"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, Verdict};
+    use crate::metrics::{Limit, Metric, Sample};
+    use crate::parties::Party;
+
+    fn samples() -> Vec<Sample> {
+        let metric = Metric::CpuUsPerRequest;
+        let rounds = [(0, 10.0, 15.0), (1, 20.0, 24.0), (2, 40.0, 80.0)];
+        let both = rounds
+            .into_iter()
+            .flat_map(|(round, nginx, us)| [(Party::Nginx, round, nginx), (Party::Us, round, us)]);
+        both.map(|(party, round, value)| Sample { party, round, metric, value, foreign_cores: 0.0 }).collect()
+    }
+
+    #[test]
+    fn ratios_are_paired_by_round() {
+        let row = Row::new(Metric::CpuUsPerRequest, &samples());
+        assert_eq!((row.medians[&Party::Us], row.medians[&Party::Nginx]), (24.0, 20.0));
+        assert_eq!(row.to_nginx[&Party::Us], 1.5);
+    }
+
+    #[test]
+    fn verdicts_can_be_either() {
+        let met = |limit| Verdict::new(Metric::CpuUsPerRequest, limit, &samples()).map(|verdict| verdict.met);
+        assert_eq!(met(Limit::RatioMax(1.6)), Some(true));
+        assert_eq!(met(Limit::RatioMax(1.4)), Some(false));
+        assert_eq!(met(Limit::DifferenceMax(4.0)), Some(false));
+        assert_eq!(met(Limit::Max(24.0)), Some(true));
+        assert!(Verdict::new(Metric::IdleMib, Limit::Max(1.0), &samples()).is_none());
+    }
+}

@@ -125,3 +125,71 @@ fn read_line<'a>(event: &'a [u8], line: &'a [u8], at: usize, found: &mut Event<'
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The events of a whole text.
+    fn split(text: &str) -> Vec<&str> {
+        let mut splitter = EventSplitter::new();
+        let mut events = Vec::new();
+        let mut rest = text;
+        while let Some(end) = splitter.find_end(rest.as_bytes()) {
+            let (event, after) = rest.split_at(end);
+            events.push(event);
+            rest = after;
+        }
+        events.push(rest);
+        events
+    }
+
+    #[test]
+    fn an_empty_line_ends_an_event_whatever_ends_a_line() {
+        assert_eq!(split("a\n\nb\n\n"), ["a\n\n", "b\n\n", ""]);
+        assert_eq!(split("a\r\n\r\nb\r\rc"), ["a\r\n\r\n", "b\r\r", "c"]);
+        assert_eq!(split("a\n\r\nb\r\n\nc\r\n\rd"), ["a\n\r\n", "b\r\n\n", "c\r\n\r", "d"]);
+        assert_eq!(split("a\nb\n\n"), ["a\nb\n\n", ""]);
+        assert_eq!(split("\n\na"), ["\n", "\n", "a"]);
+    }
+
+    #[test]
+    fn a_line_feed_after_the_end_belongs_to_the_event_before() {
+        let mut splitter = EventSplitter::new();
+        assert_eq!(splitter.find_end(b"a\r\n\r"), Some(4));
+        assert!(splitter.take_stray_line_feed(b"\nb"));
+        assert!(!splitter.take_stray_line_feed(b"\nb"));
+        assert_eq!(splitter.find_end(b"b\r"), None);
+        assert!(!splitter.take_stray_line_feed(b"\n\n"), "inside of an event it is the line's");
+        assert_eq!(splitter.find_end(b"\n\n"), Some(2));
+    }
+
+    fn data(event: &str) -> String {
+        match read_event(event.as_bytes()).data {
+            Data::None => "nothing".to_owned(),
+            Data::One(range) => event[range].to_owned(),
+            Data::Many(ranges) => ranges.into_iter().map(|range| &event[range]).collect::<Vec<_>>().join("|"),
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_the_standard_says() {
+        assert_eq!(data("data: x\n\n"), "x");
+        assert_eq!(data("data:x\r\n\r\n"), "x");
+        assert_eq!(data("data:  x \n\n"), " x ");
+        assert_eq!(data("data\n\n"), "");
+        assert_eq!(data("data:\n\n"), "");
+        assert_eq!(data(": data: x\nid: 1\nretry: 5\ndatax: y\n\n"), "nothing");
+        assert_eq!(data("data: a\rdata:b\r\ndata: c\n\n"), "a|b|c");
+        assert_eq!(read_event(b"event: error\ndata: x\n\n").name, b"error");
+        assert_eq!(read_event(b"data: event: x\n\n").name, b"");
+    }
+
+    proptest! {
+        #[test]
+        fn the_events_are_the_text(text in "[ad:\r\n]{0,40}") {
+            prop_assert_eq!(split(&text).concat(), text);
+        }
+    }
+}

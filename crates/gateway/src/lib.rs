@@ -1,1 +1,257 @@
-//! gateway.
+//! The front door: sockets, HTTP, the table of routes, and bodies that are bounded before anyone reads them.
+
+mod body;
+mod control;
+mod front;
+mod handle;
+mod heads;
+mod metrics;
+mod reply;
+pub mod routes;
+mod serve;
+mod unpack;
+mod worker;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::limits::{
+    BODY_BYTES_MAX, BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_STALL_MAX,
+};
+use domain::{Dialect, TraceId};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use line::Core;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::handle::Desk;
+use crate::metrics::{Cores, Question};
+use crate::reply::Reply;
+use crate::serve::Phase;
+use crate::worker::{CoreFuture, Open};
+
+pub use body::PatientBody;
+pub use control::{ControlHandle, ControlService};
+
+/// A silent connection between two requests is closed after this long.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
+/// Questions for counters that wait at one core.
+const QUESTIONS_MAX: usize = 16;
+
+/// How long clients may take. The defaults are the limits of `domain`; tests shorten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// For a request's head, from its first byte or the connection's beginning.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    pub body_grace: Duration,
+    pub body_rate_bytes_s: u64,
+    /// A client that takes no byte for so long is cut.
+    pub write_stall: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            head: HEADER_READ_TIME_MAX,
+            idle: IDLE_TIME_MAX,
+            body_grace: BODY_GRACE,
+            body_rate_bytes_s: BODY_RATE_MIN_BYTES_S,
+            write_stall: WRITE_STALL_MAX,
+        }
+    }
+}
+
+/// Where and how wide the door is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewaySettings {
+    pub listen: SocketAddr,
+    /// Serving cores; at least one.
+    pub workers: u32,
+    pub times: Times,
+}
+
+/// Makes a core on its own thread; called once for each worker with its number.
+pub type MakeCore =
+    Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc<Core>>>>> + Send + Sync>;
+
+/// `Err` says why the process is not ready to serve.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// A door that is open. Dropped, it closes at once.
+pub struct Running {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Where it listens; the port is the real one when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// No new connections; what runs may end.
+    pub fn drain(&self) {
+        self.phase.send_if_modified(|phase| {
+            let before = *phase;
+            *phase = before.max(Phase::Draining);
+            *phase != before
+        });
+    }
+
+    /// Cuts everything.
+    pub fn stop(&self) {
+        self.phase.send_replace(Phase::Stopped);
+    }
+
+    /// `true` once every connection is gone.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.threads.iter().all(std::thread::JoinHandle::is_finished)
+    }
+
+    /// Returns when every serving thread has ended; it blocks, so call it where blocking is fine.
+    pub fn join(mut self) {
+        for thread in std::mem::take(&mut self.threads) {
+            if thread.join().is_err() {
+                tracing::error!("a serving thread ended by a panic");
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.phase.send_replace(Phase::Stopped);
+    }
+}
+
+/// Opens the door: binds, starts a thread for each worker, and returns once every core is made.
+///
+/// # Errors
+/// The table of routes is unsound, the address is taken, or a core could not be made.
+pub async fn start(
+    settings: GatewaySettings,
+    make_core: MakeCore,
+    control: Option<ControlHandle>,
+    ready: Readiness,
+) -> io::Result<Running> {
+    routes::check(&routes::table()).map_err(io::Error::other)?;
+    let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
+    let (phase, watched) = watch::channel(Phase::Serving);
+    let (questions, mut answerers): (Vec<_>, Vec<_>) =
+        listeners.iter().map(|_| mpsc::channel(QUESTIONS_MAX)).unzip();
+    let cores = Cores(questions);
+    let mut running = Running { address, phase, threads: Vec::new() };
+    let mut made = Vec::new();
+    answerers.reverse();
+    for (number, listener) in (0_u32..).zip(listeners) {
+        let Some(questions) = answerers.pop() else { break };
+        let (tell, told) = oneshot::channel();
+        made.push(told);
+        let (make_core, control, ready) = (Arc::clone(&make_core), control.clone(), Arc::clone(&ready));
+        let (cores, watched, times) = (cores.clone(), watched.clone(), settings.times);
+        running.threads.push(worker::spawn(number, move || -> CoreFuture {
+            Box::pin(async move {
+                let core = match make_core(number).await {
+                    Ok(core) => core,
+                    Err(error) => return drop(tell.send(Err(error))),
+                };
+                let _ = tell.send(Ok(()));
+                let desk = Desk { core, table: routes::table(), times, control, ready, cores };
+                serve_core(Rc::new(desk), listener, watched, questions).await;
+            })
+        })?);
+    }
+    for told in made {
+        told.await.map_err(|_| io::Error::other("a serving thread ended before it served"))??;
+    }
+    Ok(running)
+}
+
+async fn serve_core(
+    desk: Rc<Desk>,
+    listener: std::net::TcpListener,
+    phase: watch::Receiver<Phase>,
+    mut questions: mpsc::Receiver<Question>,
+) {
+    let open = Open::default();
+    let (counting, counted) = (Rc::clone(&desk), Rc::clone(&open));
+    let answering = tokio::task::spawn_local(async move {
+        while let Some(question) = questions.recv().await {
+            let mut all = counting.core.counters.snapshot();
+            all.push(("connections", "", counted.get()));
+            all.push(("upstream_connections", "", counting.core.hands.egress.connections() as u64));
+            let _ = question.send(all);
+        }
+    });
+    let times = desk.times;
+    let handler = Rc::new(move |request: Request<Incoming>, peer| handle::answer(Rc::clone(&desk), request, peer));
+    worker::serve(listener, times, phase, open, handler).await;
+    answering.abort();
+}
+
+/// Listens for a node's service, which itself never does.
+///
+/// # Errors
+/// The address is taken.
+pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io::Result<Running> {
+    let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
+    let (phase, watched) = watch::channel(Phase::Serving);
+    let mut running = Running { address, phase, threads: Vec::new() };
+    for (number, listener) in (0_u32..).zip(listeners) {
+        let (service, watched, times) = (Arc::clone(&service), watched.clone(), settings.times);
+        running.threads.push(worker::spawn(number, move || -> CoreFuture {
+            let handler = Rc::new(move |request, peer| answer_node(Arc::clone(&service), times, request, peer));
+            Box::pin(worker::serve(listener, times, watched, Open::default(), handler))
+        })?);
+    }
+    Ok(running)
+}
+
+async fn answer_node(
+    service: Arc<node::Service>,
+    times: Times,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Reply> {
+    let trace = service.mint();
+    let (mut head, body) = request.into_parts();
+    let refused = heads::Refusal::from_path(head.uri.path()).map(|refusal| {
+        Box::new(
+            domain::Fault::new(domain::FaultClass::BadRequest, refusal.code(), refusal.message())
+                .fix(refusal.fix()),
+        )
+    });
+    let allowed = match refused {
+        Some(fault) => Err(fault),
+        None => service.admit(&head, peer.ip().to_canonical()),
+    };
+    let read = match allowed {
+        Ok(()) => body::read(body, &mut head.headers, BODY_BYTES_MAX, times).await,
+        Err(fault) => Err(fault),
+    };
+    match read {
+        Ok(body) => service.call(Request::from_parts(head, body), trace).await.map(Reply::from),
+        Err(fault) => refuse_node(&fault, trace),
+    }
+}
+
+fn refuse_node(fault: &domain::Fault, trace: TraceId) -> Response<Reply> {
+    let rendered = line::render_error(fault, Dialect::Chat, trace);
+    let status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = handle::typed(status, rendered.content_type, rendered.body);
+    for (name, value) in rendered.headers {
+        answer.headers_mut().insert(name, value);
+    }
+    answer.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

@@ -1,1 +1,11 @@
-//! node.
+//! The runtime as a service: any engine behind the client's grammar. It offers a service and never listens.
+
+mod admit;
+mod body;
+mod echo;
+mod routes;
+mod service;
+
+pub use body::{NodeBody, NodeCut};
+pub use echo::Echo;
+pub use service::{NodeSettings, Service};

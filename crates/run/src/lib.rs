@@ -1,1 +1,57 @@
-//! run.
+//! Apps: `/v1/run` takes an app and its input and answers with the task that ran. An app of today is a model.
+
+mod answer;
+mod document;
+mod input;
+mod problem;
+mod prompt;
+mod request;
+mod task;
+
+use std::rc::Rc;
+
+use domain::{Dialect, Fault, Operation};
+use http::Response;
+use line::{Caller, Core, Inbound, ReplyBody};
+
+use crate::input::InputError;
+
+/// Why nothing is run. No tab is open yet, so nothing is booked.
+pub(crate) enum Refusal {
+    Fault(Box<Fault>),
+    /// The input does not fit its schema.
+    Input(Vec<InputError>),
+}
+
+impl From<Box<Fault>> for Refusal {
+    fn from(fault: Box<Fault>) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Runs an app: `POST /v1/run`, `/run`, `/v1/apps/run`, `/apps/run`. The body was read whole.
+pub async fn run(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
+    let trace = inbound.trace;
+    match trip(core, inbound, caller).await {
+        Ok(response) => response,
+        Err(Refusal::Fault(fault)) => line::refuse(core, Dialect::Run, &fault, trace),
+        Err(Refusal::Input(errors)) => problem::input(core, &errors, trace).await,
+    }
+}
+
+/// Everything that may be wrong is looked at before the document is fetched, and the document is there before the
+/// line is asked: a client that leaves meanwhile has used nothing.
+async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Refusal> {
+    let request = request::read(&inbound.headers, &inbound.body)?;
+    let input = input::read(&request.input)?;
+    let document = match &input.document {
+        Some(asked) => Some(document::load(asked, &core.hands.egress).await?),
+        None => None,
+    };
+    let body = prompt::encode(&request.app, &input, document.as_ref(), inbound.trace);
+    let frame = answer::Frame::of(&inbound, request);
+    let started_unix_ms = core.hands.world.clock.unix_ms();
+    let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body: body.clone(), ..inbound };
+    let response = Box::pin(line::serve(core, inbound, caller)).await;
+    Ok(answer::shape(core, frame, &body, started_unix_ms, response).await)
+}

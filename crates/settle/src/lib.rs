@@ -42,3 +42,97 @@ fn close(delivery: &mut Delivery) {
     let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
     tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used });
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{Dialect, Fault, FaultClass, Operation, Outcome, ProjectId, TraceId, WorkspaceId};
+    use http_body::Body;
+    use http_body_util::BodyExt;
+    use ledger::simulation::{SimulatedBooks, now};
+    use ledger::{Durability, Opening, Tab};
+
+    use super::*;
+
+    fn trace() -> TraceId {
+        TraceId::new(1_700_000_000_000, [1; 10])
+    }
+
+    fn books() -> SimulatedBooks {
+        let mut books = SimulatedBooks::new(1, Durability::Written);
+        books.start().unwrap();
+        books
+    }
+
+    fn open(books: &SimulatedBooks) -> Tab {
+        let opening = Opening {
+            trace: trace(),
+            workspace: WorkspaceId::new(1, [1; 10]),
+            project: ProjectId::new(1, [2; 10]),
+            key: None,
+            environment: "production".into(),
+            operation: Operation::Chat,
+            dialect: Dialect::Chat,
+            stream: false,
+            requested_model: "openai/gpt-4o".into(),
+            tag: None,
+            started_unix_ms: 1_700_000_000_000,
+            started_us: 0,
+        };
+        books.journal().unwrap().open_tab(opening).unwrap()
+    }
+
+    fn settled(books: &SimulatedBooks) -> domain::MeterRecord {
+        books.turn().unwrap();
+        books.drain().unwrap();
+        assert_eq!(books.sink.len(), 1, "closed once");
+        books.sink.record(trace()).unwrap()
+    }
+
+    fn refusal(class: FaultClass) -> Box<Fault> {
+        Box::new(Fault::new(class, "model_not_served", "Nothing offers it."))
+    }
+
+    #[test]
+    fn an_error_is_settled_before_it_is_read() {
+        let books = books();
+        let fault = refusal(FaultClass::NotFound);
+        let response = settle(relay::deliver_fault(open(&books), fault, None, Dialect::Chat, trace()));
+        let record = settled(&books);
+        assert_eq!((record.outcome, record.status), (Outcome::Failed, 404));
+        assert_eq!(record.fault_code.as_deref(), Some("model_not_served"));
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(response.body().size_hint().exact(), Some(record.bytes_out));
+        let bytes = now(response.into_body().collect()).unwrap().unwrap().to_bytes();
+        assert_eq!(bytes.len() as u64, record.bytes_out);
+        assert_eq!(books.journal().unwrap().open_tabs(), 0);
+    }
+
+    #[test]
+    fn a_deadline_is_an_outcome_of_its_own() {
+        let books = books();
+        let fault = refusal(FaultClass::Deadline);
+        drop(settle(relay::deliver_fault(open(&books), fault, None, Dialect::Chat, trace())));
+        let record = settled(&books);
+        assert_eq!((record.outcome, record.status), (Outcome::Deadline, 504));
+    }
+
+    #[test]
+    fn a_delivery_that_nobody_settles_closes_its_tab_all_the_same() {
+        let books = books();
+        let fault = refusal(FaultClass::NotFound);
+        drop(relay::deliver_fault(open(&books), fault, None, Dialect::Chat, trace()));
+        assert_eq!(settled(&books).outcome, Outcome::ClientCancelled);
+    }
+
+    #[test]
+    fn a_whole_answer_knows_its_length_and_ends_after_one_frame() {
+        let mut body = whole(StatusCode::OK, HeaderMap::new(), Bytes::from_static(b"{}")).into_body();
+        assert!(!body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(2));
+        let frame = now(body.frame()).unwrap().unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "{}");
+        assert!(body.is_end_stream());
+        assert!(now(body.frame()).unwrap().is_none());
+        assert!(whole(StatusCode::OK, HeaderMap::new(), Bytes::new()).into_body().is_end_stream());
+    }
+}

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, WorkspaceId,
-    secret::Sealed,
+    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.

@@ -39,7 +39,8 @@ pub(crate) struct Index<V> {
 
 impl<V: Clone> Index<V> {
     pub(crate) fn new() -> Self {
-        Self { shards: vec![Arc::new(Shard::default()); SHARDS] }
+        let empty = Arc::new(Shard::default());
+        Self { shards: (0..SHARDS).map(|_| Arc::clone(&empty)).collect() }
     }
 
     pub(crate) fn get(&self, key: u128) -> Option<&V> {

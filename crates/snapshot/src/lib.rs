@@ -1,7 +1,7 @@
 //! The immutable compiled configuration that every request reads, and the keeper that replaces it whole.
 
-pub mod entries;
 mod compiled;
+pub mod entries;
 mod index;
 mod keeper;
 mod source;

@@ -27,7 +27,10 @@ pub struct ApiKeyRow {
 
 impl std::fmt::Debug for ApiKeyRow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiKeyRow").field("id", &self.id).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("ApiKeyRow")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,7 +45,8 @@ pub trait ApiKeys: Send + Sync {
         page: Page<KeyId>,
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
     /// Writes name, scopes, expiry and allowlist; the key itself, its project and its environment stay.
-    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
+    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act)
+    -> StoreFuture<'_, Written<ApiKeyRow>>;
     /// Final. Revoking a revoked key changes nothing and is no error.
     fn revoke(
         &self,

@@ -41,7 +41,11 @@ pub trait Audit: Send + Sync {
     /// Idempotent by id.
     fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()>;
     /// Newest first. Without a workspace: the operator's own entries.
-    fn list(&self, workspace: Option<WorkspaceId>, page: Page<AuditId>) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
+    fn list(
+        &self,
+        workspace: Option<WorkspaceId>,
+        page: Page<AuditId>,
+    ) -> StoreFuture<'_, Listed<AuditRow, AuditId>>;
     /// Adds to the counts of openings.
     fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;

@@ -74,17 +74,20 @@ impl Making {
         }
         // Created exclusively: of two makers at once, one is told that the other is at work.
         let marker = dir.join(MARKER_FILE);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&marker).map_err(|source| {
-            if source.kind() == io::ErrorKind::AlreadyExists {
-                StoreError::HalfMade { path: dir.into() }
-            } else {
-                refused(source)
-            }
-        })?;
-        file.write_all(b"This directory is being made by `tidegate init`. If nothing is running, remove it.\n")
-            .and_then(|()| file.sync_all())
-            .and_then(|()| sync_dir(dir))
-            .map_err(refused)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).open(&marker).map_err(|source| {
+                if source.kind() == io::ErrorKind::AlreadyExists {
+                    StoreError::HalfMade { path: dir.into() }
+                } else {
+                    refused(source)
+                }
+            })?;
+        file.write_all(
+            b"This directory is being made by `tidegate init`. If nothing is running, remove it.\n",
+        )
+        .and_then(|()| file.sync_all())
+        .and_then(|()| sync_dir(dir))
+        .map_err(refused)?;
         Ok(Self { dir: dir.into() })
     }
 

@@ -35,7 +35,10 @@ impl Part {
 impl FromStr for Part {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Workspace, Self::Key, Self::Accounts, Self::Other].into_iter().find(|p| p.as_str() == text).ok_or(())
+        [Self::Workspace, Self::Key, Self::Accounts, Self::Other]
+            .into_iter()
+            .find(|p| p.as_str() == text)
+            .ok_or(())
     }
 }
 

@@ -39,7 +39,9 @@ pub use page::{Listed, Page};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use routes::{RouteRow, Routes};
-pub use usage::{BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
+pub use usage::{
+    BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
+};
 pub use workspaces::{WorkspaceRow, Workspaces};
 
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.

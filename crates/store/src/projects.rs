@@ -20,8 +20,17 @@ pub struct ProjectRow {
 pub trait Projects: Send + Sync {
     fn create(&self, row: ProjectRow, act: Act) -> StoreFuture<'_, Written<ProjectRow>>;
     fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow>;
-    fn list(&self, workspace: WorkspaceId, page: Page<ProjectId>) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
-    fn replace(&self, row: ProjectRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ProjectRow>>;
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<ProjectId>,
+    ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
+    fn replace(
+        &self,
+        row: ProjectRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<ProjectRow>>;
     /// Refused while live keys, credentials or routes name it.
     fn delete(
         &self,

@@ -18,7 +18,8 @@ pub trait Routes: Send + Sync {
     /// Refused as `route_scope_taken`, naming the other route, where one with this scope exists.
     fn create(&self, row: RouteRow, act: Act) -> StoreFuture<'_, Written<RouteRow>>;
     fn get(&self, workspace: WorkspaceId, id: RouteId) -> StoreFuture<'_, RouteRow>;
-    fn list(&self, workspace: WorkspaceId, page: Page<RouteId>) -> StoreFuture<'_, Listed<RouteRow, RouteId>>;
+    fn list(&self, workspace: WorkspaceId, page: Page<RouteId>)
+    -> StoreFuture<'_, Listed<RouteRow, RouteId>>;
     fn replace(&self, row: RouteRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<RouteRow>>;
     fn delete(
         &self,

@@ -115,7 +115,8 @@ impl Vault {
         world: &World,
         audit: Arc<dyn AuditSink>,
     ) -> Result<Self, VaultError> {
-        let wrong = || VaultError::WrongMasterKey { given: wrap.key_id(), wanted: records.master_key_id.clone() };
+        let wrong =
+            || VaultError::WrongMasterKey { given: wrap.key_id(), wanted: records.master_key_id.clone() };
         if wrap.key_id() != records.master_key_id {
             return Err(wrong());
         }
@@ -123,7 +124,8 @@ impl Vault {
         if check.expose() != SEAL_CHECK_TEXT {
             return Err(wrong());
         }
-        let pepper = wrap.unwrap(&records.pepper, PEPPER_CONTEXT).await.map_err(|_| VaultError::PepperBroken)?;
+        let pepper =
+            wrap.unwrap(&records.pepper, PEPPER_CONTEXT).await.map_err(|_| VaultError::PepperBroken)?;
         let ring = Arc::new(ring::Ring::default());
         let fingerprinter = Fingerprinter::new(&pepper)?;
         let hasher = Arc::new(KeyHasher::new(&pepper)?);

@@ -33,7 +33,9 @@ pub enum MasterKeyError {
     Malformed { origin: &'static str },
     #[error("the command of TIDEGATE_MASTER_KEY_COMMAND could not be run")]
     Command(#[source] io::Error),
-    #[error("the command of TIDEGATE_MASTER_KEY_COMMAND failed ({0}); it must print the key in base64 and exit with 0")]
+    #[error(
+        "the command of TIDEGATE_MASTER_KEY_COMMAND failed ({0}); it must print the key in base64 and exit with 0"
+    )]
     CommandFailed(std::process::ExitStatus),
 }
 

@@ -58,7 +58,12 @@ pub struct Opener {
 }
 
 impl Opener {
-    pub(crate) fn new(wrap: Arc<dyn KeyWrap>, ring: Arc<Ring>, world: &World, audit: Arc<dyn AuditSink>) -> Self {
+    pub(crate) fn new(
+        wrap: Arc<dyn KeyWrap>,
+        ring: Arc<Ring>,
+        world: &World,
+        audit: Arc<dyn AuditSink>,
+    ) -> Self {
         Self { wrap, ring, floors: Shards::default(), clock: Arc::clone(&world.clock), audit }
     }
 
@@ -75,7 +80,8 @@ impl Opener {
                 Ok(secret)
             }
             Err(error) => {
-                let detail = format!("{} (version {}, key {})", error.as_str(), sealed.version, sealed.key_id);
+                let detail =
+                    format!("{} (version {}, key {})", error.as_str(), sealed.version, sealed.key_id);
                 self.tell(workspace, "credential.open_refused", object, detail);
                 Err(error)
             }
@@ -86,7 +92,8 @@ impl Opener {
     pub async fn learn(&self, lesson: Lesson) -> Unlearned {
         let mut unlearned = Unlearned { keys: self.learn_keys(lesson.keys).await, objects: Vec::new() };
         let floors = lesson.floors.into_iter().map(|(workspace, object, sealed)| {
-            let news = self.read_floor(workspace, &object, &sealed).map_or(FloorNews::Broken, FloorNews::Learned);
+            let news =
+                self.read_floor(workspace, &object, &sealed).map_or(FloorNews::Broken, FloorNews::Learned);
             (workspace, object, news)
         });
         self.learn_floors(floors.collect(), &mut unlearned);
@@ -130,9 +137,10 @@ impl Opener {
                 continue;
             }
             let opened = self.wrap.unwrap(&wrapped, &workspace_key_context(workspace, &key_id)).await;
-            match opened.map_err(|error| error.0).and_then(|key| {
-                seal::key(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned())
-            }) {
+            match opened
+                .map_err(|error| error.0)
+                .and_then(|key| seal::key(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned()))
+            {
                 Ok(key) => ready.push((workspace, (key_id, key))),
                 Err(why) => {
                     self.tell(workspace, "workspace_key.unwrap_failed", &key_id, why);

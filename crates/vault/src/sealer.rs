@@ -83,7 +83,12 @@ impl Sealer {
         self.fingerprinter.of(workspace, secret)
     }
 
-    fn under(&self, key: &LessSafeKey, binding: &Binding<'_>, plaintext: &[u8]) -> Result<Sealed, VaultError> {
+    fn under(
+        &self,
+        key: &LessSafeKey,
+        binding: &Binding<'_>,
+        plaintext: &[u8],
+    ) -> Result<Sealed, VaultError> {
         let bytes =
             seal::seal(key, &binding.bytes(), plaintext, &*self.random).map_err(|_| VaultError::Crypto)?;
         Ok(Sealed { version: binding.version, key_id: binding.key_id.to_owned(), bytes })

@@ -37,7 +37,11 @@ impl KeyWrap for LocalKeyWrap {
         self.key_id.clone()
     }
 
-    fn wrap<'a>(&'a self, key: &'a Secret, context: &'a [u8]) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>> {
+    fn wrap<'a>(
+        &'a self,
+        key: &'a Secret,
+        context: &'a [u8],
+    ) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>> {
         let wrapped = seal::seal(&self.key, context, key.expose(), &*self.random);
         Box::pin(async move { wrapped.map_err(|_| KeyWrapError("the key could not be wrapped".into())) })
     }

@@ -20,8 +20,8 @@ struct Told {
     fallback_on: Vec<FallbackClass>,
     /// Number and principal of each request that reached an upstream.
     calls: Vec<(u32, Principal)>,
-    /// Why the seat before was left.
-    last_reason: Option<FaultClass>,
+    /// Why the last own seat was left.
+    own_left_for: Option<FaultClass>,
     closed: Option<(Outcome, Usage)>,
     /// The closing was written before anything died.
     is_settled: bool,
@@ -54,7 +54,7 @@ impl Truth {
             own_live,
             fallback_on: house.fallback_on.clone(),
             calls: Vec::new(),
-            last_reason: None,
+            own_left_for: None,
             closed: None,
             is_settled: false,
         };
@@ -79,9 +79,11 @@ impl Truth {
         told.calls.push((number, principal));
     }
 
-    /// A seat was left, after a call or without one.
-    pub fn left(&mut self, trace: TraceId, class: FaultClass) {
-        self.exchanges.get_mut(&trace).expect("it was opened").last_reason = Some(class);
+    /// A seat was left, after a call or without one. From one account of the pool to the next is no leaving.
+    pub fn left(&mut self, exchange: &Exchange, class: FaultClass) {
+        if !exchange.attempt().is_fallback() {
+            self.exchanges.get_mut(&exchange.trace).expect("it was opened").own_left_for = Some(class);
+        }
     }
 
     pub fn first_try(&mut self, life: u32, upstream: &str, now_us: u64) {
@@ -146,7 +148,7 @@ fn may_use_the_pool(told: &Told, is_fallback: bool) {
     match told.rule {
         Rule::FallsBack => {
             assert!(is_fallback, "a call that left its own credentials must be marked");
-            if let Some(class) = told.last_reason {
+            if let Some(class) = told.own_left_for {
                 assert!(may_fall_back(class, &told.fallback_on), "the pool was asked after {class:?}");
             }
         }

@@ -1,6 +1,7 @@
 //! One run: events in virtual time, a process that lives and dies among them.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use std::time::Duration;
 use admit::{Needs, admit, identify};
 use board::{Cell, Shared, Standing, Standings, Ticket, Verdict};
 use decode::{Inbound, decode};
-use domain::{Dialect, Fault, FaultClass, Operation, Outcome, Principal, TraceId, Usage, UsageSource};
+use domain::{
+    Dialect, Fault, FaultClass, MeterRecord, Operation, Outcome, Principal, TraceId, Usage, UsageSource,
+};
 use execute::schedule::{Situation, Step, next_step};
 use ledger::simulation::{SimulatedBooks, now};
 use ledger::{AttemptEnd, Closing, Durability, Tab};
@@ -461,7 +464,7 @@ impl Run {
 
     /// To the next seat that this failure allows, or to the end.
     fn onward(&mut self, mut exchange: Exchange, tab: Tab, class: FaultClass) {
-        self.truth.left(exchange.trace, class);
+        self.truth.left(&exchange, class);
         match exchange.next_index(class) {
             Some(index) => {
                 exchange.index = index;
@@ -553,18 +556,24 @@ impl Run {
     fn finish(mut self) -> Report {
         assert!(self.open.is_empty(), "an exchange waits for nothing");
         self.books.disk.fail_writes(None);
-        for _ in 0..3 {
-            self.books.prepare().expect("a good disk");
-            self.books.turn().expect("a good disk");
-            self.books.drain().expect("a good disk");
+        while !self.rests() {
+            // A planned death that came only now.
+            assert!(self.books.disk.is_dead(), "a good disk refuses");
+            self.die();
         }
         self.truth.written();
         self.truth.check(&self.books);
         let records = self.books.sink.records();
         let interrupted = records.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
         self.report.interrupted = u64::try_from(interrupted).expect("small");
-        self.report.digest = digest(&format!("{records:?}"));
+        self.report.digest = digest(&records);
         self.report
+    }
+
+    /// Whether everything is written and drained.
+    fn rests(&self) -> bool {
+        (0..3)
+            .all(|_| self.books.prepare().is_ok() && self.books.turn().is_ok() && self.books.drain().is_ok())
     }
 
     fn plan_turn(&mut self) {
@@ -617,8 +626,15 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).expect("small")
 }
 
-fn digest(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// Of what a run decided: who was asked, how it ended, what was used and what is owed.
+fn digest(records: &[MeterRecord]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for record in records {
+        (record.trace, record.outcome, record.usage.output, record.charge.cost, record.timeline.settled_us)
+            .hash(&mut hasher);
+        for attempt in &record.attempts {
+            (attempt.principal, attempt.fault, attempt.started_us, attempt.duration_us).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }

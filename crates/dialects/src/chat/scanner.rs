@@ -355,10 +355,13 @@ fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
     }
 }
 
-/// What follows a byte order mark and blank space.
+/// What follows byte order marks and blank space.
 pub(super) fn skip_lead(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.trim_ascii_start();
-    bytes.strip_prefix(b"\xEF\xBB\xBF").map_or(bytes, <[u8]>::trim_ascii_start)
+    let mut bytes = bytes.trim_ascii_start();
+    while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
+        bytes = rest.trim_ascii_start();
+    }
+    bytes
 }
 
 /// Whether a line of an event stream begins here; `None` when too little is there to tell.

@@ -3,6 +3,8 @@
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 
 #[cfg(test)]
+mod encode;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod golden;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{FaultClass, MeterRecord, Outcome};
-use ledger::simulation::SimulatedBooks;
+use ledger::simulation::{SimulatedBooks, now};
 use ledger::verify::recompute;
 use ledger::{AttemptEnd, Durability, Tab};
 use proptest::prelude::*;
@@ -24,10 +24,15 @@ enum Step {
     Drain,
     Prepare,
     SinkFails,
+    /// Written, and not synced.
+    Flush,
+    /// An attempt whose turn ends before the sync.
+    AttemptUnsynced(usize),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let which = 0_usize..8;
+    let which_too = which.clone();
     prop_oneof![
         4 => Just(Step::Open),
         5 => which.clone().prop_map(Step::Attempt),
@@ -39,11 +44,14 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Drain),
         1 => Just(Step::Prepare),
         1 => Just(Step::SinkFails),
+        2 => Just(Step::Flush),
+        3 => which_too.prop_map(Step::AttemptUnsynced),
     ]
 }
 
 /// What the process knows for certain, and what is true.
 struct Life {
+    durability: Durability,
     books: SimulatedBooks,
     tabs: Vec<(u64, Tab)>,
     next: u64,
@@ -59,6 +67,7 @@ impl Life {
         let mut books = SimulatedBooks::new(seed, durability);
         books.start().expect("a fresh disk");
         Self {
+            durability,
             books,
             tabs: Vec::new(),
             next: 1,
@@ -117,7 +126,27 @@ impl Life {
             }
             Step::Drain => drop(self.books.drain()),
             Step::Prepare => drop(self.books.prepare()),
+            Step::Flush => self.flush(),
+            Step::AttemptUnsynced(which) => {
+                let Some(at) = self.pick(which) else { return };
+                let Some(journal) = self.books.journal() else { return };
+                let (number, tab) = &mut self.tabs[at];
+                let mut future = Box::pin(tab.attempt(intent(byok())));
+                let first = now(future.as_mut());
+                let _failed = journal.flush_now();
+                if first.is_none() && matches!(now(future.as_mut()), Some(Ok(_))) {
+                    self.acknowledged.insert(*number);
+                }
+            }
             Step::SinkFails => self.books.sink.fail_next(1),
+        }
+    }
+
+    fn flush(&mut self) {
+        let Some(journal) = self.books.journal() else { return };
+        let was_written = journal.flush_now().is_ok();
+        if was_written && self.durability == Durability::Written {
+            self.settled.extend(self.closed.keys());
         }
     }
 

@@ -100,7 +100,11 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut entries: mpsc::Receiver<AuditRow>, mut stopped: tokio::sync::watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut entries: mpsc::Receiver<AuditRow>,
+        mut stopped: tokio::sync::watch::Receiver<bool>,
+    ) {
         let mut ticks = tokio::time::interval(FLUSH_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -139,7 +139,8 @@ async fn replace(
         row.last_error = None;
     }
     overwrite(writing, &row).await?;
-    let detail = format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
+    let detail =
+        format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
     writing.audit(&act, None, action, row.id, detail).await?;
     Ok(row)
 }
@@ -163,7 +164,12 @@ async fn verified(
     Ok(row)
 }
 
-async fn delete(writing: &mut Writing, id: AccountId, expected: Option<u64>, act: Act) -> Result<(), StoreError> {
+async fn delete(
+    writing: &mut Writing,
+    id: AccountId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
     let old = find(writing.connection(), id).await?;
     expect_version(WHAT, expected, old.version)?;
     let query = sqlx::query("DELETE FROM accounts WHERE id = ?1").bind(id.bytes());

@@ -41,7 +41,8 @@ async fn find(
     id: KeyId,
 ) -> Result<ApiKeyRow, StoreError> {
     let query = sqlx::query("SELECT * FROM api_keys WHERE workspace = ?1 AND id = ?2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let row =
+        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
@@ -152,7 +153,9 @@ impl ApiKeys for SqliteStore {
     }
 
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+        Box::pin(
+            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
+        )
     }
 
     fn list(
@@ -180,7 +183,12 @@ impl ApiKeys for SqliteStore {
         })
     }
 
-    fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
+    fn replace(
+        &self,
+        row: ApiKeyRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<ApiKeyRow>> {
         Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
     }
 

@@ -72,7 +72,9 @@ impl Audit for SqliteStore {
         Box::pin(async move {
             let wanted = page.rows_wanted();
             let before = page.after.map_or_else(|| vec![0xFF; 17], |id| id.bytes());
-            let query = sqlx::query("SELECT * FROM audit WHERE workspace IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
+            let query = sqlx::query(
+                "SELECT * FROM audit WHERE workspace IS ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3",
+            );
             let rows = query
                 .bind(workspace.map(|id| id.bytes()))
                 .bind(before)
@@ -94,9 +96,12 @@ impl Audit for SqliteStore {
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let query = sqlx::query("SELECT openings FROM credential_openings WHERE credential = ?1");
-            let row = query.bind(credential.bytes()).fetch_optional(self.readers()).await.map_err(database)?;
+            let row =
+                query.bind(credential.bytes()).fetch_optional(self.readers()).await.map_err(database)?;
             let count = row.map(|row| row.try_get(0)).transpose();
-            count.map(|n| n.map_or(0, unsigned)).map_err(|error| StoreError::corrupt("credential_openings", error))
+            count
+                .map(|n| n.map_or(0, unsigned))
+                .map_err(|error| StoreError::corrupt("credential_openings", error))
         })
     }
 }

@@ -115,7 +115,11 @@ async fn overwrite(writing: &mut Writing, row: &CredentialRow) -> Result<(), Sto
     Ok(())
 }
 
-async fn create(writing: &mut Writing, mut row: CredentialRow, act: Act) -> Result<CredentialRow, StoreError> {
+async fn create(
+    writing: &mut Writing,
+    mut row: CredentialRow,
+    act: Act,
+) -> Result<CredentialRow, StoreError> {
     projects::require(writing, row.workspace, row.project).await?;
     row.version = writing.version();
     insert(writing, &row).await?;
@@ -163,7 +167,8 @@ async fn replace(
         }
     }
     overwrite(writing, &row).await?;
-    let detail = format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
+    let detail =
+        format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
     writing.audit(&act, Some(row.workspace), action, row.id, detail).await?;
     Ok(row)
 }
@@ -281,7 +286,9 @@ impl Credentials for SqliteStore {
     }
 
     fn get(&self, workspace: WorkspaceId, id: CredentialId) -> StoreFuture<'_, CredentialRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+        Box::pin(
+            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
+        )
     }
 
     fn list(

@@ -48,7 +48,10 @@ impl<'r> Fields<'r> {
         Self { table, row }
     }
 
-    pub(crate) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(&self, name: &'static str) -> Result<T, StoreError> {
+    pub(crate) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(
+        &self,
+        name: &'static str,
+    ) -> Result<T, StoreError> {
         self.row.try_get(name).map_err(|error| StoreError::corrupt(self.table, error))
     }
 

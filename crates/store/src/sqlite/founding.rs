@@ -5,7 +5,11 @@ use super::{SqliteStore, api_keys, meta, projects, workspaces};
 use crate::founding::Founder;
 use crate::{Act, Foundation, Founding, StoreError, StoreFuture, Written};
 
-pub(super) async fn lay(store: &SqliteStore, foundation: Foundation, complete: &'static str) -> Result<(), StoreError> {
+pub(super) async fn lay(
+    store: &SqliteStore,
+    foundation: Foundation,
+    complete: &'static str,
+) -> Result<(), StoreError> {
     let work = store.write(move |writing| {
         Box::pin(async move {
             let mut facts = foundation.meta;

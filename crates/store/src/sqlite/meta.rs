@@ -19,12 +19,14 @@ pub(super) async fn read(store: &SqliteStore, name: String) -> Result<Option<Vec
 
 pub(super) async fn put(writing: &mut Writing, facts: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
     for (name, value) in facts {
-        sqlx::query("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2")
-            .bind(name)
-            .bind(value)
-            .execute(writing.connection())
-            .await
-            .map_err(database)?;
+        sqlx::query(
+            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+        )
+        .bind(name)
+        .bind(value)
+        .execute(writing.connection())
+        .await
+        .map_err(database)?;
     }
     Ok(())
 }
@@ -36,11 +38,13 @@ impl Meta for SqliteStore {
 
     fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>> {
         Box::pin(async move {
-            let rows = sqlx::query("SELECT name, value FROM meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name")
-                .bind(prefix)
-                .fetch_all(self.readers())
-                .await
-                .map_err(database)?;
+            let rows = sqlx::query(
+                "SELECT name, value FROM meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
+            )
+            .bind(prefix)
+            .fetch_all(self.readers())
+            .await
+            .map_err(database)?;
             let read = |row| {
                 let fields = Fields::new("meta", row);
                 Ok((fields.text("name")?, fields.get("value")?))
@@ -82,7 +86,9 @@ pub(super) async fn read_feed(
     connection: &mut sqlx::SqliteConnection,
     version: u64,
 ) -> Result<Option<Vec<FeedRow>>, StoreError> {
-    let query = sqlx::query("SELECT version, part, object, workspace FROM changes WHERE version > ?1 ORDER BY version");
+    let query = sqlx::query(
+        "SELECT version, part, object, workspace FROM changes WHERE version > ?1 ORDER BY version",
+    );
     let rows = query.bind(signed(version)).fetch_all(connection).await.map_err(database)?;
     let read = |row| {
         let fields = Fields::new("changes", row);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Pool, Row, Sqlite, SqlSafeStr};
+use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 
 use super::writing::unavailable;
 use crate::StoreError;

@@ -114,7 +114,9 @@ async fn refuse_taken_name(writing: &mut Writing, row: &NodeRow) -> Result<(), S
         .bind(row.workspace.bytes())
         .bind(&row.name)
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else { return Ok(()) };
+    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+        return Ok(());
+    };
     let other: NodeId = Fields::new(TABLE, &other).id("id")?;
     let detail = format!("the node {other} has the name \"{}\" already", row.name);
     Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
@@ -181,7 +183,8 @@ async fn observed(
 ) -> Result<NodeRow, StoreError> {
     let mut row = find(writing.connection(), workspace, id).await?;
     let learned = found.models.unwrap_or_else(|| row.learned_models.clone());
-    let is_news = (row.reachable, &row.learned_models, &row.last_error) != (found.reachable, &learned, &found.error);
+    let is_news =
+        (row.reachable, &row.learned_models, &row.last_error) != (found.reachable, &learned, &found.error);
     if found.reachable {
         row.last_seen_unix_ms = Some(found.unix_ms);
     }
@@ -254,7 +257,9 @@ impl Nodes for SqliteStore {
     }
 
     fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+        Box::pin(
+            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
+        )
     }
 
     fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {

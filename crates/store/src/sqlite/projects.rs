@@ -31,7 +31,8 @@ pub(super) async fn find(
     id: ProjectId,
 ) -> Result<ProjectRow, StoreError> {
     let query = sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id = ?2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let row =
+        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
@@ -52,7 +53,9 @@ async fn refuse_taken_name(writing: &mut Writing, row: &ProjectRow) -> Result<()
         .bind(row.workspace.bytes())
         .bind(&row.name)
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else { return Ok(()) };
+    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+        return Ok(());
+    };
     let other: ProjectId = Fields::new("projects", &other).id("id")?;
     let detail = format!("the project {other} has the name \"{}\" already", row.name);
     Err(StoreError::conflict("name_taken", detail, Some(other.to_string())))
@@ -155,25 +158,37 @@ impl Projects for SqliteStore {
     }
 
     fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+        Box::pin(
+            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
+        )
     }
 
-    fn list(&self, workspace: WorkspaceId, page: Page<ProjectId>) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>> {
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<ProjectId>,
+    ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let rows = sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .fetch_all(self.readers())
-                .await
-                .map_err(database)?;
+            let rows =
+                sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
+                    .bind(workspace.bytes())
+                    .bind(after(page.after))
+                    .bind(signed(wanted as u64 + 1))
+                    .fetch_all(self.readers())
+                    .await
+                    .map_err(database)?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &ProjectRow| row.id))
         })
     }
 
-    fn replace(&self, row: ProjectRow, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<ProjectRow>> {
+    fn replace(
+        &self,
+        row: ProjectRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<ProjectRow>> {
         Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
     }
 

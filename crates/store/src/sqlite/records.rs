@@ -1,7 +1,7 @@
 //! Meter records: taken from the journal in batches, listed and read back.
 
 use domain::ports::PortFuture;
-use domain::{MeterRecord, Principal, Priced, TraceId, UsageSource, WorkspaceId};
+use domain::{MeterRecord, Priced, Principal, TraceId, UsageSource, WorkspaceId};
 use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row, Sqlite};
@@ -38,10 +38,10 @@ macro_rules! marks {
 macro_rules! thirty_two {
     ($row:expr) => {
         concat!(
-            $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row,
-            ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",",
-            $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row,
-            ",", $row, ",", $row, ",", $row
+            $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row,
+            ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",",
+            $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row,
+            ",", $row, ",", $row, ",", $row, ",", $row, ",", $row, ",", $row
         )
     };
 }

@@ -31,7 +31,8 @@ async fn find(
     id: RouteId,
 ) -> Result<RouteRow, StoreError> {
     let query = sqlx::query("SELECT * FROM routes WHERE workspace = ?1 AND id = ?2");
-    let row = query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let row =
+        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
@@ -40,7 +41,9 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
         .bind(row.workspace.bytes())
         .bind(scope_text(&row.spec.scope))
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else { return Ok(()) };
+    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+        return Ok(());
+    };
     let other: RouteId = Fields::new("routes", &other).id("id")?;
     let detail = format!("the route {other} has the same scope; change that one, or narrow this one's scope");
     Err(StoreError::conflict("route_scope_taken", detail, Some(other.to_string())))
@@ -146,19 +149,26 @@ impl Routes for SqliteStore {
     }
 
     fn get(&self, workspace: WorkspaceId, id: RouteId) -> StoreFuture<'_, RouteRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await })
+        Box::pin(
+            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
+        )
     }
 
-    fn list(&self, workspace: WorkspaceId, page: Page<RouteId>) -> StoreFuture<'_, Listed<RouteRow, RouteId>> {
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<RouteId>,
+    ) -> StoreFuture<'_, Listed<RouteRow, RouteId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let rows = sqlx::query("SELECT * FROM routes WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
-                .bind(workspace.bytes())
-                .bind(after(page.after))
-                .bind(signed(wanted as u64 + 1))
-                .fetch_all(self.readers())
-                .await
-                .map_err(database)?;
+            let rows =
+                sqlx::query("SELECT * FROM routes WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
+                    .bind(workspace.bytes())
+                    .bind(after(page.after))
+                    .bind(signed(wanted as u64 + 1))
+                    .fetch_all(self.readers())
+                    .await
+                    .map_err(database)?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &RouteRow| row.id))
         })

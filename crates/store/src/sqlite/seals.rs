@@ -11,8 +11,11 @@ use crate::StoreError;
 
 pub(super) fn read(row: &SqliteRow) -> Result<SealFloor, StoreError> {
     let fields = Fields::new("seal_floors", row);
-    let sealed =
-        Sealed { version: fields.small("version")?, key_id: fields.text("key_id")?, bytes: fields.get("sealed")? };
+    let sealed = Sealed {
+        version: fields.small("version")?,
+        key_id: fields.text("key_id")?,
+        bytes: fields.get("sealed")?,
+    };
     Ok(SealFloor { workspace: fields.id("workspace")?, object: fields.text("object")?, sealed })
 }
 
@@ -74,15 +77,22 @@ pub(super) fn require_next(what: &'static str, current: u32, next: &Sealed) -> R
     if current.checked_add(1) == Some(next.version) {
         return Ok(());
     }
-    let detail = format!("the {what}'s secret is at version {current}; another rotation came first, read it again");
+    let detail =
+        format!("the {what}'s secret is at version {current}; another rotation came first, read it again");
     Err(StoreError::conflict("secret_version", detail, None))
 }
 
 /// A secret is bound to the host that it was given for.
-pub(super) fn require_secret_for(what: &'static str, address_changed: bool, secret: bool) -> Result<(), StoreError> {
+pub(super) fn require_secret_for(
+    what: &'static str,
+    address_changed: bool,
+    secret: bool,
+) -> Result<(), StoreError> {
     if !address_changed || secret {
         return Ok(());
     }
-    let detail = format!("another base_url for the {what} needs its secret anew: a secret goes only where it was meant to");
+    let detail = format!(
+        "another base_url for the {what} needs its secret anew: a secret goes only where it was meant to"
+    );
     Err(StoreError::conflict("base_url_needs_secret", detail, None))
 }

@@ -119,7 +119,11 @@ macro_rules! rows_of {
     };
 }
 
-async fn read_workspaces(connection: &mut SqliteConnection, whose: Whose, change: &mut Change) -> Result<(), StoreError> {
+async fn read_workspaces(
+    connection: &mut SqliteConnection,
+    whose: Whose,
+    change: &mut Change,
+) -> Result<(), StoreError> {
     let mut found: BTreeMap<WorkspaceId, WorkspaceEntry> = BTreeMap::new();
     for row in &rows_of!(connection, "workspaces", "id", "id", whose) {
         let row = workspaces::read(row)?;
@@ -164,7 +168,11 @@ async fn read_workspaces(connection: &mut SqliteConnection, whose: Whose, change
     read_seals(connection, whose, change).await
 }
 
-async fn read_seals(connection: &mut SqliteConnection, whose: Whose, change: &mut Change) -> Result<(), StoreError> {
+async fn read_seals(
+    connection: &mut SqliteConnection,
+    whose: Whose,
+    change: &mut Change,
+) -> Result<(), StoreError> {
     for row in &rows_of!(connection, "workspace_keys", "workspace", "workspace, ordinal", whose) {
         change.wrapped_keys.push(workspaces::read_key(row)?);
     }
@@ -182,7 +190,11 @@ async fn read_accounts(connection: &mut SqliteConnection, change: &mut Change) -
     Ok(())
 }
 
-async fn read_key(connection: &mut SqliteConnection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
+async fn read_key(
+    connection: &mut SqliteConnection,
+    id: KeyId,
+    change: &mut Change,
+) -> Result<(), StoreError> {
     let query = sqlx::query("SELECT * FROM api_keys WHERE id = ?1").bind(id.bytes());
     let row = query.fetch_optional(connection).await.map_err(database)?;
     let read = row.as_ref().map(api_keys::read).transpose()?;

@@ -46,7 +46,7 @@ macro_rules! group {
             $place,
             " WHEN 'provider' THEN NULLIF(provider, '') WHEN 'model' THEN NULLIF(resolved_model, '') \
              WHEN 'modality' THEN modality WHEN 'profile' THEN profile WHEN 'mode' THEN mode \
-             WHEN 'key' THEN 'key_' || lower(hex(key)) WHEN 'project' THEN 'prj_' || lower(hex(project)) \
+             WHEN 'key' THEN CASE WHEN key IS NOT NULL THEN 'key_' || lower(hex(key)) END WHEN 'project' THEN 'prj_' || lower(hex(project)) \
              WHEN 'region' THEN region WHEN 'environment' THEN environment WHEN 'status' THEN CAST(status AS TEXT) \
              WHEN 'outcome' THEN outcome WHEN 'operation' THEN operation WHEN 'tag' THEN tag END"
         )

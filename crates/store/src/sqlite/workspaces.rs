@@ -107,7 +107,8 @@ async fn delete(
     let row = held.bind(id.bytes()).fetch_one(writing.connection()).await.map_err(database)?;
     let held: i64 = row.try_get(0).map_err(|error| StoreError::corrupt("workspaces", error))?;
     if held > 0 {
-        let detail = format!("the workspace still holds {held} projects, credentials or nodes; delete them first");
+        let detail =
+            format!("the workspace still holds {held} projects, credentials or nodes; delete them first");
         return Err(StoreError::conflict("workspace_not_empty", detail, None));
     }
     for statement in [

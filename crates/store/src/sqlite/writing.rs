@@ -16,7 +16,8 @@ impl Writing {
     /// Takes the write lock at once: what is read in the transaction is still true when it writes.
     pub(crate) async fn begin(pool: &Pool<Sqlite>) -> Result<Self, StoreError> {
         let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let row = sqlx::query("SELECT version FROM head").fetch_one(&mut *transaction).await.map_err(database)?;
+        let row =
+            sqlx::query("SELECT version FROM head").fetch_one(&mut *transaction).await.map_err(database)?;
         let version: i64 = row.try_get(0).map_err(|error| StoreError::corrupt("head", error))?;
         Ok(Self { transaction, version: unsigned(version), changed: Vec::new() })
     }
@@ -81,7 +82,10 @@ impl Writing {
         Ok((self.version, is_new))
     }
 
-    async fn write_feed(&mut self, changed: Vec<(Part, String, Option<WorkspaceId>)>) -> Result<(), StoreError> {
+    async fn write_feed(
+        &mut self,
+        changed: Vec<(Part, String, Option<WorkspaceId>)>,
+    ) -> Result<(), StoreError> {
         let version = signed(self.version);
         sqlx::query("UPDATE head SET version = ?1")
             .bind(version)
@@ -108,7 +112,11 @@ impl Writing {
 }
 
 /// The caller's expected version against the row's.
-pub(crate) fn expect_version(what: &'static str, expected: Option<u64>, current: u64) -> Result<(), StoreError> {
+pub(crate) fn expect_version(
+    what: &'static str,
+    expected: Option<u64>,
+    current: u64,
+) -> Result<(), StoreError> {
     match expected {
         Some(expected) if expected != current => Err(StoreError::Precondition { what, current }),
         _ => Ok(()),
@@ -134,9 +142,11 @@ pub(crate) fn database(error: sqlx::Error) -> StoreError {
         sqlx::Error::Database(told) if told.is_unique_violation() => {
             StoreError::conflict("already_exists", "an object with this id or name exists already", None)
         }
-        sqlx::Error::Database(told) if told.is_foreign_key_violation() => {
-            StoreError::conflict("referenced", "another object refers to this one, or what it refers to is gone", None)
-        }
+        sqlx::Error::Database(told) if told.is_foreign_key_violation() => StoreError::conflict(
+            "referenced",
+            "another object refers to this one, or what it refers to is gone",
+            None,
+        ),
         _ => StoreError::Unavailable(error),
     }
 }

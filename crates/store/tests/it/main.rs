@@ -2,6 +2,7 @@
 
 mod cases;
 mod samples;
+mod speed;
 mod sqlite;
 
 use std::future::Future;
@@ -16,7 +17,12 @@ pub struct Fresh {
 }
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Runs every case against one kind of database: another kind joins with its constructor and one line.
@@ -36,47 +42,51 @@ macro_rules! conformance {
     };
 }
 
-conformance!(on_sqlite, crate::sqlite::fresh, [
-    projects::a_project_is_made_read_changed_and_deleted,
-    projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,
-    projects::a_project_with_a_live_key_is_not_deleted,
-    projects::pages_hold_every_project_once,
-    tenants::a_foreign_id_is_told_like_an_unknown_one,
-    tenants::another_workspaces_project_can_not_be_named,
-    api_keys::a_key_is_found_changed_and_revoked_for_good,
-    api_keys::scopes_networks_and_expiry_read_back,
-    credentials::everything_of_a_credential_reads_back,
-    credentials::another_address_needs_the_secret_anew,
-    credentials::a_rotation_takes_the_next_version_and_mends_an_invalid_one,
-    credentials::verification_never_enables_what_its_owner_shut,
-    credentials::deleting_removes_secret_and_floor,
-    accounts::an_account_is_made_rotated_and_deleted,
-    nodes::a_node_is_made_observed_and_changed,
-    nodes::a_removed_secret_does_not_come_back_under_its_version,
-    routes::every_field_of_a_route_reads_back,
-    routes::the_same_places_are_fixed_once,
-    routes::a_route_names_its_own_workspaces_things,
-    workspaces::founding_is_whole_or_not_at_all,
-    workspaces::a_workspace_with_something_in_it_is_not_deleted,
-    feed::every_change_has_a_version_and_wakes_the_watchers,
-    feed::what_does_not_change_the_configuration_moves_no_version,
-    feed::an_expected_version_is_held_to,
-    feed::a_lost_answer_is_told_as_such_and_the_write_is_there,
-    feed::a_refused_commit_leaves_nothing,
-    feed::a_caller_who_hangs_up_does_not_lose_the_news,
-    feed::a_change_is_audited_with_it,
-    source::a_whole_load_has_everything,
-    source::a_change_is_read_by_part,
-    source::a_follower_too_far_behind_reads_everything,
-    source::the_keeper_publishes_what_was_written,
-    records::a_batch_is_taken_once_with_its_position,
-    records::a_record_reads_back_whole_and_only_in_its_workspace,
-    records::requests_are_listed_newest_first_and_filtered,
-    usage::sums_follow_every_dimension,
-    usage::intervals_cut_the_window,
-    usage::billing_has_three_rows_whatever_was_used,
-    usage::percentiles_are_of_completed_requests,
-    audit::entries_are_appended_once_and_listed_newest_first,
-    audit::the_queue_writes_what_it_was_told,
-    meta::facts_are_written_together,
-]);
+conformance!(
+    on_sqlite,
+    crate::sqlite::fresh,
+    [
+        projects::a_project_is_made_read_changed_and_deleted,
+        projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,
+        projects::a_project_with_a_live_key_is_not_deleted,
+        projects::pages_hold_every_project_once,
+        tenants::a_foreign_id_is_told_like_an_unknown_one,
+        tenants::another_workspaces_project_can_not_be_named,
+        api_keys::a_key_is_found_changed_and_revoked_for_good,
+        api_keys::scopes_networks_and_expiry_read_back,
+        credentials::everything_of_a_credential_reads_back,
+        credentials::another_address_needs_the_secret_anew,
+        credentials::a_rotation_takes_the_next_version_and_mends_an_invalid_one,
+        credentials::verification_never_enables_what_its_owner_shut,
+        credentials::deleting_removes_secret_and_floor,
+        accounts::an_account_is_made_rotated_and_deleted,
+        nodes::a_node_is_made_observed_and_changed,
+        nodes::a_removed_secret_does_not_come_back_under_its_version,
+        routes::every_field_of_a_route_reads_back,
+        routes::the_same_places_are_fixed_once,
+        routes::a_route_names_its_own_workspaces_things,
+        workspaces::founding_is_whole_or_not_at_all,
+        workspaces::a_workspace_with_something_in_it_is_not_deleted,
+        feed::every_change_has_a_version_and_wakes_the_watchers,
+        feed::what_does_not_change_the_configuration_moves_no_version,
+        feed::an_expected_version_is_held_to,
+        feed::a_lost_answer_is_told_as_such_and_the_write_is_there,
+        feed::a_refused_commit_leaves_nothing,
+        feed::a_caller_who_hangs_up_does_not_lose_the_news,
+        feed::a_change_is_audited_with_it,
+        source::a_whole_load_has_everything,
+        source::a_change_is_read_by_part,
+        source::a_follower_too_far_behind_reads_everything,
+        source::the_keeper_publishes_what_was_written,
+        records::a_batch_is_taken_once_with_its_position,
+        records::a_record_reads_back_whole_and_only_in_its_workspace,
+        records::requests_are_listed_newest_first_and_filtered,
+        usage::sums_follow_every_dimension,
+        usage::intervals_cut_the_window,
+        usage::billing_has_three_rows_whatever_was_used,
+        usage::percentiles_are_of_completed_requests,
+        audit::entries_are_appended_once_and_listed_newest_first,
+        audit::the_queue_writes_what_it_was_told,
+        meta::facts_are_written_together,
+    ]
+);

@@ -69,9 +69,17 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
 pub fn founding(number: u64) -> Founding {
     let workspace = workspace_id(number);
     let project = project(workspace, number);
-    let keys = vec![api_key(workspace, project.id, number * 1_000), api_key(workspace, project.id, number * 1_000 + 1)];
+    let keys = vec![
+        api_key(workspace, project.id, number * 1_000),
+        api_key(workspace, project.id, number * 1_000 + 1),
+    ];
     Founding {
-        workspace: WorkspaceRow { id: workspace, name: format!("workspace {number}"), created_unix_ms: NOW, version: 0 },
+        workspace: WorkspaceRow {
+            id: workspace,
+            name: format!("workspace {number}"),
+            created_unix_ms: NOW,
+            version: 0,
+        },
         wrapped_key: WrappedKey { workspace, key_id: format!("wk_{number}"), wrapped: vec![1, 2, 3] },
         project,
         keys,
@@ -176,8 +184,14 @@ pub fn route(workspace: WorkspaceId, number: u64, scope: RouteScope) -> RouteRow
 /// A completed managed exchange of one attempt.
 pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterRecord {
     let principal = Principal::Account(AccountId::new(NOW, bytes(1)));
-    let usage =
-        Usage { input: 100, cached_read: 20, output: 30, reasoning: 5, source: UsageSource::Provider, ..Usage::default() };
+    let usage = Usage {
+        input: 100,
+        cached_read: 20,
+        output: 30,
+        reasoning: 5,
+        source: UsageSource::Provider,
+        ..Usage::default()
+    };
     let charge = Charge { cost: Nanos(1_500), provider_cost: Nanos(1_000), priced: Priced::Priced };
     let attempt = AttemptRecord {
         number: 1,
@@ -229,6 +243,10 @@ struct PlanRecordOf;
 
 impl PlanRecordOf {
     fn sample() -> domain::record::PlanRecord {
-        domain::record::PlanRecord { resolution: "catalogue".into(), snapshot_version: 3, ..Default::default() }
+        domain::record::PlanRecord {
+            resolution: "catalogue".into(),
+            snapshot_version: 3,
+            ..Default::default()
+        }
     }
 }

@@ -22,7 +22,10 @@ fn a_file_is_made_private_and_reads_back_as_the_same_key() {
     let made = MasterKey::create_file(&path, &SystemRandom).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(wrap_of(&made).key_id(), wrap_of(&MasterKey::from_file(&path).unwrap()).key_id());
-    assert!(matches!(MasterKey::create_file(&path, &SystemRandom), Err(MasterKeyError::File { .. })), "never over one");
+    assert!(
+        matches!(MasterKey::create_file(&path, &SystemRandom), Err(MasterKeyError::File { .. })),
+        "never over one"
+    );
 }
 
 #[test]
@@ -82,14 +85,20 @@ fn a_changed_record_refuses_to_open() {
     for place in 0..b.records.seal_check.len() {
         let mut records = b.records.clone();
         records.seal_check[place] ^= 1;
-        assert!(run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).is_err(), "byte {place}");
+        assert!(
+            run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).is_err(),
+            "byte {place}"
+        );
     }
     let mut records = b.records.clone();
     records.pepper[20] ^= 1;
     let told = run(Vault::open(b.wrap.clone(), &records, &b.world, Arc::new(NoAudit))).unwrap_err();
     assert!(matches!(told, VaultError::PepperBroken));
     let swapped = VaultRecords { pepper: b.records.seal_check.clone(), ..b.records.clone() };
-    assert!(run(Vault::open(b.wrap.clone(), &swapped, &b.world, Arc::new(NoAudit))).is_err(), "a record in another's place");
+    assert!(
+        run(Vault::open(b.wrap.clone(), &swapped, &b.world, Arc::new(NoAudit))).is_err(),
+        "a record in another's place"
+    );
 }
 
 #[test]
@@ -103,7 +112,9 @@ fn records_survive_the_store() {
 fn nothing_of_the_vault_shows_its_keys() {
     let b = bench();
     b.add_workspace(crate::support::workspace(1));
-    let master = MasterKey::from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into())).unwrap();
+    let master =
+        MasterKey::from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into()))
+            .unwrap();
     let shown = format!("{:?} {:?} {:?} {:?}", b.vault, b.wrap, master, b.vault.hasher);
     assert!(!shown.contains("7, 7") && !shown.contains("BwcH") && !shown.contains("0707"), "{shown}");
 }

@@ -37,7 +37,11 @@ fn a_flip_of_any_bit_of_any_byte_is_refused_and_audited() {
     for length in 0..secret.sealed.bytes.len() {
         let mut cut = secret.sealed.clone();
         cut.bytes.truncate(length);
-        assert_eq!(b.vault.opener.open(workspace(1), &id, &cut).err(), Some(OpenError::Refused), "{length} bytes");
+        assert_eq!(
+            b.vault.opener.open(workspace(1), &id, &cut).err(),
+            Some(OpenError::Refused),
+            "{length} bytes"
+        );
     }
     let actions = b.heard.actions();
     assert_eq!(actions.len(), secret.sealed.bytes.len() * 9);
@@ -60,15 +64,31 @@ fn a_row_of_another_workspace_object_version_or_key_is_refused() {
     let open = |ws, id: &str, sealed: &Sealed| b.vault.opener.open(ws, id, sealed).err();
     let renamed = |key_id: &str, version| Sealed { key_id: key_id.into(), version, ..secret.sealed.clone() };
     assert_eq!(open(one, &mine, &secret.sealed), None);
-    assert_eq!(open(one, &other, &secret.sealed), Some(OpenError::Refused), "another object of the workspace");
+    assert_eq!(
+        open(one, &other, &secret.sealed),
+        Some(OpenError::Refused),
+        "another object of the workspace"
+    );
     assert_eq!(open(two, &mine, &secret.sealed), Some(OpenError::KeyUnknown), "another workspace");
-    assert_eq!(open(two, &mine, &renamed(&theirs.sealed.key_id, 2)), Some(OpenError::Refused), "with its key's name");
-    assert_eq!(open(one, &mine, &renamed(&secret.sealed.key_id, 3)), Some(OpenError::Refused), "another version");
+    assert_eq!(
+        open(two, &mine, &renamed(&theirs.sealed.key_id, 2)),
+        Some(OpenError::Refused),
+        "with its key's name"
+    );
+    assert_eq!(
+        open(one, &mine, &renamed(&secret.sealed.key_id, 3)),
+        Some(OpenError::Refused),
+        "another version"
+    );
     assert_eq!(open(one, &mine, &renamed("wk_unknown", 2)), Some(OpenError::KeyUnknown), "another key");
     b.add_workspace(one);
     let newer = b.seal(one, &credential(9), 1, "x").sealed.key_id;
     assert_ne!(newer, secret.sealed.key_id);
-    assert_eq!(open(one, &mine, &renamed(&newer, 2)), Some(OpenError::Refused), "another key of the workspace");
+    assert_eq!(
+        open(one, &mine, &renamed(&newer, 2)),
+        Some(OpenError::Refused),
+        "another key of the workspace"
+    );
 }
 
 #[test]
@@ -82,7 +102,11 @@ fn a_floor_record_is_no_secret_and_a_secret_is_no_floor_record() {
     let forged = vault::Resealed { floor: secret.sealed.clone(), ..secret.clone() };
     assert_eq!(b.publish(workspace(1), &id, &forged).objects, std::slice::from_ref(&id));
     assert_eq!(b.vault.opener.open(workspace(1), &id, &secret.sealed).err(), Some(OpenError::Refused));
-    assert_eq!(b.publish(workspace(1), &id, &secret).objects, Vec::<String>::new(), "the true record mends it");
+    assert_eq!(
+        b.publish(workspace(1), &id, &secret).objects,
+        Vec::<String>::new(),
+        "the true record mends it"
+    );
     assert!(b.vault.opener.open(workspace(1), &id, &secret.sealed).is_ok());
 }
 

@@ -39,7 +39,8 @@ pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {
 pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
     let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
-    let found = Verification { secret_version: 1, unix_ms: 7, accepted: Some(false), error: Some("401".into()) };
+    let found =
+        Verification { secret_version: 1, unix_ms: 7, accepted: Some(false), error: Some("401".into()) };
     let invalid = credentials.verified(workspace, made.id, found, act()).await.unwrap().row;
     assert_eq!((invalid.state, invalid.last_error.as_deref()), (CredentialState::Invalid, Some("401")));
     for version in [1, 3] {
@@ -51,9 +52,14 @@ pub async fn a_rotation_takes_the_next_version_and_mends_an_invalid_one(fresh: &
     let read = credentials.get(workspace, made.id).await.unwrap();
     assert_eq!(read, rotated);
     assert_eq!(read.secret.floor, secret(2).floor);
-    let late = Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
+    let late =
+        Verification { secret_version: 1, unix_ms: 9, accepted: Some(false), error: Some("old".into()) };
     let kept = credentials.verified(workspace, made.id, late, act()).await.unwrap().row;
-    assert_eq!(kept.state, CredentialState::Active, "a result for the old secret says nothing of the new one");
+    assert_eq!(
+        kept.state,
+        CredentialState::Active,
+        "a result for the old secret says nothing of the new one"
+    );
 }
 
 pub async fn verification_never_enables_what_its_owner_shut(fresh: &Fresh) {

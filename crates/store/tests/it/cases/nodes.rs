@@ -21,7 +21,11 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     assert!(learned.version > made.version);
     assert_eq!(learned.row.models(), ["qwen3"]);
     let same = nodes.observed(workspace, made.id, seen(6, &["qwen3"])).await.unwrap();
-    assert_eq!((same.version, same.row.last_seen_unix_ms), (learned.version, Some(6)), "nothing new but the time");
+    assert_eq!(
+        (same.version, same.row.last_seen_unix_ms),
+        (learned.version, Some(6)),
+        "nothing new but the time"
+    );
     let away = NodeObservation { unix_ms: 7, reachable: false, models: None, error: Some("refused".into()) };
     let away = nodes.observed(workspace, made.id, away).await.unwrap().row;
     assert_eq!((away.state(), away.last_seen_unix_ms), (NodeState::Unreachable, Some(6)));

@@ -26,7 +26,9 @@ pub async fn a_name_is_taken_once_in_a_workspace_and_free_in_another(fresh: &Fre
     let first = fresh.store.projects().create(project(workspace, 7), act()).await.unwrap().row;
     let same_name = store::ProjectRow { name: first.name.clone(), ..project(workspace, 8) };
     match fresh.store.projects().create(same_name, act()).await {
-        Err(StoreError::Conflict { what: "name_taken", existing, .. }) => assert_eq!(existing, Some(first.id.to_string())),
+        Err(StoreError::Conflict { what: "name_taken", existing, .. }) => {
+            assert_eq!(existing, Some(first.id.to_string()))
+        }
         other => panic!("{other:?}"),
     }
     let other = founding(2);

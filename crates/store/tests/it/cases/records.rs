@@ -26,7 +26,11 @@ pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     assert_eq!(sink.position(3).await.unwrap(), Some(upto));
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 100);
     fresh.store.commit_faults().script([store::fixtures::CommitFault::Refused]);
-    let next = DrainBatch { records: vec![record(workspace, project, 500)], upto: JournalPosition { offset: 100, ..upto }, core: 3 };
+    let next = DrainBatch {
+        records: vec![record(workspace, project, 500)],
+        upto: JournalPosition { offset: 100, ..upto },
+        core: 3,
+    };
     sink.apply(next.clone()).await.unwrap_err();
     assert_eq!(sink.position(3).await.unwrap(), Some(upto), "neither without the other");
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 100);
@@ -60,7 +64,8 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     put(fresh, vec![record(founding(2).workspace.id, project, 99)]).await;
     let (mut page, mut seen, mut order) = (Page::first(10), BTreeSet::new(), Vec::new());
     loop {
-        let listed = fresh.store.records().requests(workspace, RequestFilter::default(), page.clone()).await.unwrap();
+        let listed =
+            fresh.store.records().requests(workspace, RequestFilter::default(), page.clone()).await.unwrap();
         order.extend(listed.rows.iter().map(|row| row.trace));
         // What comes in meanwhile is newer, and moves no page.
         put(fresh, vec![record(workspace, project, 1_000 + order.len() as u64)]).await;
@@ -79,12 +84,24 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     assert_eq!(count(RequestFilter { outcome: Some(Outcome::Failed), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("x".into()), ..Default::default() }).await, 1);
     assert_eq!(count(RequestFilter { model: Some("meta-llama/x".into()), ..Default::default() }).await, 1);
-    assert_eq!(count(RequestFilter { profile: Some("managed_provider".into()), ..Default::default() }).await, all);
+    assert_eq!(
+        count(RequestFilter { profile: Some("managed_provider".into()), ..Default::default() }).await,
+        all
+    );
     assert_eq!(count(RequestFilter { profile: Some("byok".into()), ..Default::default() }).await, 0);
     let since = Some(records[20].started_unix_ms);
     let until = Some(records[22].started_unix_ms);
-    assert_eq!(count(RequestFilter { since_unix_ms: since, until_unix_ms: until, ..Default::default() }).await, 2);
-    let row = fresh.store.records().requests(workspace, RequestFilter { status: Some(502), ..Default::default() }, Page::default()).await.unwrap().rows;
+    assert_eq!(
+        count(RequestFilter { since_unix_ms: since, until_unix_ms: until, ..Default::default() }).await,
+        2
+    );
+    let row = fresh
+        .store
+        .records()
+        .requests(workspace, RequestFilter { status: Some(502), ..Default::default() }, Page::default())
+        .await
+        .unwrap()
+        .rows;
     assert_eq!((row[0].principal, row[0].region.as_deref()), (records[3].principal, Some("eu")));
     assert_eq!((row[0].sums.input_tokens, row[0].sums.output_tokens, row[0].sums.failed), (120, 35, 1));
     assert_eq!((row[0].latency_us, row[0].first_byte_us), (2_000, Some(900)));

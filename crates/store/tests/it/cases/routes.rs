@@ -53,7 +53,10 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
     let second = routes.create(route(workspace, 6, scope("openai/")), act()).await.unwrap().row;
     let clash = RouteRow { spec: first.spec.clone(), ..second.clone() };
     assert!(matches!(routes.replace(clash, None, act()).await, Err(StoreError::Conflict { .. })));
-    routes.replace(RouteRow { spec: first.spec.clone(), ..first.clone() }, Some(first.version), act()).await.unwrap();
+    routes
+        .replace(RouteRow { spec: first.spec.clone(), ..first.clone() }, Some(first.version), act())
+        .await
+        .unwrap();
     let other = founding(2);
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
     routes.create(route(other.workspace.id, 8, scope("openai/gpt-4o")), act()).await.unwrap();
@@ -64,11 +67,15 @@ pub async fn the_same_places_are_fixed_once(fresh: &Fresh) {
 pub async fn a_route_names_its_own_workspaces_things(fresh: &Fresh) {
     let other = founding(2);
     fresh.store.founder().found(other.clone(), act()).await.unwrap();
-    let theirs = fresh.store.credentials().create(credential(other.workspace.id, 5), act()).await.unwrap().row;
+    let theirs =
+        fresh.store.credentials().create(credential(other.workspace.id, 5), act()).await.unwrap().row;
     let mine = fresh.founding.workspace.id;
     let mut row = route(mine, 5, RouteScope::default());
     row.spec.credential_ids = vec![theirs.id];
-    assert!(matches!(fresh.store.routes().create(row, act()).await, Err(StoreError::NotFound { what: "credential" })));
+    assert!(matches!(
+        fresh.store.routes().create(row, act()).await,
+        Err(StoreError::NotFound { what: "credential" })
+    ));
     let scope = RouteScope { key_id: Some(other.keys[0].id), ..RouteScope::default() };
     let told = fresh.store.routes().create(route(mine, 5, scope), act()).await;
     assert!(matches!(told, Err(StoreError::NotFound { what: "API key" })));

@@ -24,7 +24,11 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         store.credentials().get(theirs, credential.id).await.err(),
         store.credentials().delete(theirs, credential.id, None, act()).await.err(),
         store.credentials().verified(theirs, credential.id, verification, act()).await.err(),
-        store.credentials().replace(store::CredentialRow { workspace: theirs, ..credential.clone() }, None, None, act()).await.err(),
+        store
+            .credentials()
+            .replace(store::CredentialRow { workspace: theirs, ..credential.clone() }, None, None, act())
+            .await
+            .err(),
         store.nodes().get(theirs, node.id).await.err(),
         store.nodes().delete(theirs, node.id, None, act()).await.err(),
         store.routes().get(theirs, route.id).await.err(),
@@ -34,7 +38,15 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
         assert!(matches!(error, Some(StoreError::NotFound { .. })), "{place}: {error:?}");
     }
     assert_eq!(store.credentials().get(mine, credential.id).await.unwrap(), credential);
-    assert!(store.credentials().list(theirs, Default::default(), Default::default()).await.unwrap().rows.is_empty());
+    assert!(
+        store
+            .credentials()
+            .list(theirs, Default::default(), Default::default())
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
     assert!(store.nodes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.routes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert_eq!(store.api_keys().list(theirs, None, Default::default()).await.unwrap().rows.len(), 2);

@@ -1,6 +1,6 @@
 //! Usage and billing.
 
-use domain::{CredentialId, Mode, Nanos, NodeId, Outcome, Priced, Principal, UsageSource, MeterRecord};
+use domain::{CredentialId, MeterRecord, Mode, Nanos, NodeId, Outcome, Priced, Principal, UsageSource};
 use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, Window};
 
 use super::records::put;
@@ -61,11 +61,20 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     assert_eq!((sums.unpriced, sums.estimated, sums.unmetered), (1, 1, 0));
     assert_eq!(sums.realized_reused_tokens, 120, "an estimate is no evidence");
     let by = async |dimension| usage(query(fresh, &[dimension])).await;
-    assert_eq!(named(&by(Dimension::Mode).await), [(None, 0), (Some("byoc"), 1), (Some("byok"), 2), (Some("mi"), 4)]);
-    assert_eq!(named(&by(Dimension::Profile).await)[1..], [(Some("byoc"), 1), (Some("byok"), 2), (Some("managed_provider"), 4)]);
+    assert_eq!(
+        named(&by(Dimension::Mode).await),
+        [(None, 0), (Some("byoc"), 1), (Some("byok"), 2), (Some("mi"), 4)]
+    );
+    assert_eq!(
+        named(&by(Dimension::Profile).await)[1..],
+        [(Some("byoc"), 1), (Some("byok"), 2), (Some("managed_provider"), 4)]
+    );
     assert_eq!(named(&by(Dimension::Provider).await), [(None, 0), (Some("byoc"), 1), (Some("openai"), 6)]);
     assert_eq!(named(&by(Dimension::Tag).await), [(None, 5), (Some("batch"), 2)]);
-    assert_eq!(named(&by(Dimension::Project).await), [(Some(fresh.founding.project.id.to_string().as_str()), 7)]);
+    assert_eq!(
+        named(&by(Dimension::Project).await),
+        [(Some(fresh.founding.project.id.to_string().as_str()), 7)]
+    );
     let key = mixed(fresh)[0].key.unwrap().to_string();
     assert_eq!(named(&by(Dimension::Key).await), [(None, 0), (Some(key.as_str()), 7)]);
     for dimension in Dimension::ALL {
@@ -83,21 +92,26 @@ pub async fn intervals_cut_the_window(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = Interval::Hour.ms();
     let start = NOW / hour * hour;
-    let records = (0..6).map(|number| {
-        MeterRecord { started_unix_ms: start + number * hour / 2, ..record(workspace, project, number) }
+    let records = (0..6).map(|number| MeterRecord {
+        started_unix_ms: start + number * hour / 2,
+        ..record(workspace, project, number)
     });
     put(fresh, records.collect()).await;
     let window = Window { start_unix_ms: start, end_unix_ms: start + 5 * hour / 2 };
     let cut = UsageQuery { window, interval: Some(Interval::Hour), ..query(fresh, &[]) };
     let rows = fresh.store.records().usage(cut).await.unwrap();
-    let buckets: Vec<_> = rows.iter().map(|row| (row.bucket_unix_ms.unwrap() - start, row.sums.requests)).collect();
+    let buckets: Vec<_> =
+        rows.iter().map(|row| (row.bucket_unix_ms.unwrap() - start, row.sums.requests)).collect();
     assert_eq!(buckets, [(0, 2), (hour, 2), (2 * hour, 1)], "the end is exclusive");
 }
 
 pub async fn billing_has_three_rows_whatever_was_used(fresh: &Fresh) {
     let workspace = fresh.founding.workspace.id;
     let empty = fresh.store.records().billing(workspace, EVER).await.unwrap();
-    assert_eq!(empty.map(|row| (row.mode, row.sums.requests)), [(Mode::Mi, 0), (Mode::Byok, 0), (Mode::Byoc, 0)]);
+    assert_eq!(
+        empty.map(|row| (row.mode, row.sums.requests)),
+        [(Mode::Mi, 0), (Mode::Byok, 0), (Mode::Byoc, 0)]
+    );
     put(fresh, mixed(fresh)).await;
     let rows = fresh.store.records().billing(workspace, EVER).await.unwrap();
     assert_eq!(rows.map(|row| row.sums.requests), [4, 2, 1]);
@@ -116,7 +130,10 @@ pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
     put(fresh, records).await;
     let rows = fresh.store.records().usage(query(fresh, &[Dimension::Model])).await.unwrap();
     let latency = rows[0].latency.unwrap();
-    assert!((50_000..=57_000).contains(&latency.p50_us) && (98_000..=112_000).contains(&latency.p99_us), "{latency:?}");
+    assert!(
+        (50_000..=57_000).contains(&latency.p50_us) && (98_000..=112_000).contains(&latency.p99_us),
+        "{latency:?}"
+    );
     let first_byte = rows[0].first_byte.unwrap();
     assert!((900..=1_012).contains(&first_byte.p95_us), "{first_byte:?}");
 }

@@ -8,7 +8,10 @@ use crate::samples::{act, founding};
 pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let mut bad = founding(2);
     bad.keys[1].digest = bad.keys[0].digest;
-    assert!(matches!(fresh.store.founder().found(bad.clone(), act()).await, Err(StoreError::Conflict { .. })));
+    assert!(matches!(
+        fresh.store.founder().found(bad.clone(), act()).await,
+        Err(StoreError::Conflict { .. })
+    ));
     assert!(fresh.store.workspaces().get(bad.workspace.id).await.is_err());
     assert!(fresh.store.workspaces().wrapped_keys(bad.workspace.id).await.unwrap().is_empty());
     let good = founding(2);
@@ -18,11 +21,13 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let row = workspaces.get(good.workspace.id).await.unwrap();
     let renamed = WorkspaceRow { name: "renamed".into(), ..row };
     workspaces.replace(renamed, None, act()).await.unwrap();
-    let names: Vec<_> = workspaces.list(Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
+    let names: Vec<_> =
+        workspaces.list(Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["workspace 1", "renamed"]);
     let next = snapshot::WrappedKey { key_id: "wk_next".into(), ..good.wrapped_key };
     workspaces.add_wrapped_key(next, act()).await.unwrap();
-    let ids: Vec<_> = workspaces.wrapped_keys(good.workspace.id).await.unwrap().into_iter().map(|k| k.key_id).collect();
+    let ids: Vec<_> =
+        workspaces.wrapped_keys(good.workspace.id).await.unwrap().into_iter().map(|k| k.key_id).collect();
     assert_eq!(ids, ["wk_2", "wk_next"], "oldest first");
 }
 

@@ -1,0 +1,58 @@
+//! Failures of the store and the vault as faults that the caller of `/v2` can act on.
+
+use domain::{Fault, FaultClass};
+use store::StoreError;
+
+/// Tells a store's error in the API's words. What only we can mend is logged with its cause and told as a 500.
+#[must_use]
+pub fn of_store(error: StoreError) -> Box<Fault> {
+    let fault = match error {
+        StoreError::NotFound { what } => {
+            Fault::new(FaultClass::NotFound, "not_found", format!("There is no such {what} in this workspace."))
+                .fix("Check the id; the list at the collection's path shows what there is.")
+        }
+        StoreError::Conflict { what, detail, existing } => {
+            let other = existing.map(|id| format!(" It is {id}.")).unwrap_or_default();
+            Fault::new(FaultClass::Conflict, what, format!("{detail}.{other}"))
+                .fix("Change or delete the one that is in the way, or choose another value.")
+        }
+        StoreError::Precondition { what, current } => Fault::new(
+            FaultClass::Precondition,
+            "version_mismatch",
+            format!("The {what} was changed meanwhile; it is at \"v{current}\" now."),
+        )
+        .fix("Read it again, apply your change to that, and send its ETag in If-Match."),
+        StoreError::Unavailable(cause) => {
+            tracing::warn!(error = %cause, "the database did not answer");
+            away()
+        }
+        StoreError::Uncertain => away(),
+        other => {
+            tracing::error!(error = %other, "the store failed");
+            Fault::internal()
+        }
+    };
+    Box::new(fault)
+}
+
+fn away() -> Fault {
+    Fault::new(FaultClass::Unavailable, "database_unavailable", "The database is not available right now.")
+        .fix("Inference goes on; send this request again in a moment.")
+        .retry_after_ms(1_000)
+}
+
+/// A 400 for one field.
+#[must_use]
+pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::BadRequest, "invalid_value", message.into()).param(field.into()).fix(fix.into()),
+    )
+}
+
+/// A 400 for a field that is not there.
+#[must_use]
+pub fn missing(field: &'static str, fix: &'static str) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::BadRequest, "missing_field", format!("{field} is missing.")).param(field).fix(fix),
+    )
+}

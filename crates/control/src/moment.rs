@@ -1,0 +1,63 @@
+//! Moments as `/v2` writes and reads them: RFC 3339 in UTC, to the millisecond.
+
+use domain::{Fault, FaultClass};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+
+/// `2026-11-20T08:00:00.000Z`.
+#[must_use]
+pub fn write(unix_ms: u64) -> String {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .ok()
+        .and_then(|moment| moment.format(&format).ok())
+        .unwrap_or_default()
+}
+
+/// Reads any RFC 3339 moment, or a bare date as its midnight in UTC.
+///
+/// # Errors
+/// A 400 that names the field.
+pub fn read(text: &str, field: &'static str) -> Result<u64, Box<Fault>> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    OffsetDateTime::parse(&whole, &Rfc3339)
+        .ok()
+        .and_then(|moment| u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok())
+        .ok_or_else(|| {
+            Box::new(
+                Fault::new(FaultClass::BadRequest, "invalid_value", format!("{field} is not a moment: \"{text}\"."))
+                    .param(field)
+                    .fix("Write it as 2026-11-20T08:00:00Z."),
+            )
+        })
+}
+
+/// The first moment of the month, in UTC, that holds `unix_ms`.
+#[must_use]
+pub fn month_start(unix_ms: u64) -> u64 {
+    let Ok(moment) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000) else {
+        return 0;
+    };
+    let first = moment.date().replace_day(1).unwrap_or(moment.date()).midnight().assume_utc();
+    u64::try_from(first.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let text = write(1_763_625_600_123);
+        assert_eq!(text, "2025-11-20T08:00:00.123Z");
+        assert_eq!(read(&text, "since").unwrap(), 1_763_625_600_123);
+        assert_eq!(read("2025-11-20", "since").unwrap(), 1_763_596_800_000);
+        assert_eq!(read("yesterday", "since").unwrap_err().param.as_deref(), Some("since"));
+    }
+
+    #[test]
+    fn a_month_starts_on_its_first() {
+        assert_eq!(write(month_start(1_763_625_600_123)), "2025-11-01T00:00:00.000Z");
+    }
+}

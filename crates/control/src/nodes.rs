@@ -1,0 +1,63 @@
+//! Asking nodes what they serve: when one is added, and again every so often.
+
+use std::sync::Arc;
+
+use domain::limits::NODE_POLL_EVERY;
+use domain::{Fault, NodeId};
+use line::Seat;
+use store::{NodeObservation, NodeRow, Page};
+
+use crate::failure::of_store;
+use crate::{Control, judgement};
+
+impl Control {
+    /// Asks one node for its models and keeps what it said.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn ask_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
+        let snapshot = self.keeper.current();
+        let entry = snapshot
+            .workspace(row.workspace)
+            .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
+        let Some(entry) = entry else { return Ok(row) };
+        let report = self.verify(Seat::Byoc(entry)).await?;
+        let found = NodeObservation {
+            unix_ms: self.world.clock.unix_ms(),
+            reachable: report.is_well(),
+            error: judgement::of(&report).1,
+            models: report.models,
+        };
+        let written = self.store.nodes().observed(row.workspace, row.id, found).await.map_err(of_store)?;
+        self.published(written.version).await?;
+        Ok(written.row)
+    }
+
+    /// Asks every node again and again, until the process ends. One that is away is asked on: it may come back.
+    pub async fn watch_nodes(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(NODE_POLL_EVERY).await;
+            let mut after: Option<NodeId> = None;
+            loop {
+                let page = Page { limit: domain::limits::PAGE_ROWS_MAX, after };
+                let listed = match self.store.nodes().list_all(page).await {
+                    Ok(listed) => listed,
+                    Err(error) => {
+                        tracing::warn!(%error, "the nodes could not be listed");
+                        break;
+                    }
+                };
+                for row in listed.rows {
+                    let id = row.id;
+                    if let Err(fault) = self.ask_node(row).await {
+                        tracing::warn!(node = %id, %fault, "what a node said could not be kept");
+                    }
+                }
+                after = listed.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+    }
+}

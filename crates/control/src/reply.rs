@@ -1,0 +1,124 @@
+//! Answers of `/v2`: JSON objects with an ETag, lists with a cursor, and nothing for a delete.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Serialize;
+
+use domain::Fault;
+
+/// One answer, before its headers.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub body: Bytes,
+    /// The object's version, which becomes its ETag.
+    pub version: Option<u64>,
+    pub location: Option<String>,
+}
+
+impl Reply {
+    /// # Errors
+    /// 500, where a value of ours can't be written as JSON.
+    pub fn json(value: &impl Serialize) -> Result<Self, Box<Fault>> {
+        let body = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            Box::new(Fault::internal())
+        })?;
+        Ok(Self { status: StatusCode::OK, body: body.into(), version: None, location: None })
+    }
+
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    #[must_use]
+    pub fn created(mut self, location: String) -> Self {
+        self.status = StatusCode::CREATED;
+        self.location = Some(location);
+        self
+    }
+
+    #[must_use]
+    pub fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Bytes::new(), version: None, location: None }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    pub next_cursor: Option<String>,
+    pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// A list that is short by nature and always comes whole.
+    #[must_use]
+    pub fn whole(data: Vec<T>) -> Self {
+        Self { data, next_cursor: None, has_more: false }
+    }
+
+    /// A page of the store, each row as it is shown; the cursor is opaque to the client.
+    #[must_use]
+    pub fn of<Row, Id: std::fmt::Display>(listed: store::Listed<Row, Id>, show: impl Fn(&Row) -> T) -> Self {
+        Self {
+            data: listed.rows.iter().map(show).collect(),
+            has_more: listed.next.is_some(),
+            next_cursor: listed.next.map(|id| write_cursor(&id.to_string())),
+        }
+    }
+}
+
+fn write_cursor(place: &str) -> String {
+    URL_SAFE_NO_PAD.encode(place)
+}
+
+/// The place that a cursor of ours names.
+#[must_use]
+pub fn read_cursor<Id: std::str::FromStr>(cursor: &str) -> Option<Id> {
+    let place = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    std::str::from_utf8(&place).ok()?.parse().ok()
+}
+
+/// RFC 7396: a merge patch applied to a document.
+pub fn merge_patch(target: &mut serde_json::Value, patch: &serde_json::Value) {
+    let Some(changes) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::Value::Object(serde_json::Map::new());
+    }
+    let Some(object) = target.as_object_mut() else { return };
+    for (name, change) in changes {
+        if change.is_null() {
+            object.remove(name);
+        } else {
+            merge_patch(object.entry(name.clone()).or_insert(serde_json::Value::Null), change);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_merge_patch_replaces_removes_and_descends() {
+        let mut target = json!({"a": "b", "c": {"d": 1, "e": 2}, "f": [1]});
+        merge_patch(&mut target, &json!({"a": null, "c": {"d": 3}, "f": [2, 3], "g": true}));
+        assert_eq!(target, json!({"c": {"d": 3, "e": 2}, "f": [2, 3], "g": true}));
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_another_text_is_none() {
+        assert_eq!(read_cursor::<u64>(&write_cursor("42")), Some(42));
+        assert_eq!(read_cursor::<u64>("!"), None);
+    }
+}

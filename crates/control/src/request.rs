@@ -1,0 +1,220 @@
+//! What a handler is given: the caller, the path's parameters, the query, the headers and the body.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use domain::{Fault, FaultClass, TraceId, WorkspaceId};
+use http::HeaderMap;
+use line::Caller;
+use serde::de::DeserializeOwned;
+
+use crate::reply::read_cursor;
+
+/// One request that passed its route's authorisation.
+pub struct Ask {
+    pub caller: Caller,
+    pub trace: TraceId,
+    pub parameters: Vec<String>,
+    pub query: BTreeMap<String, String>,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A 404 that is the same for what never was and for what belongs to somebody else.
+#[must_use]
+pub fn not_found(what: &str, id: &str) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::NotFound, "not_found", format!("There is no {what} {id} in this workspace."))
+            .fix("Check the id; the list at the collection's path shows what there is."),
+    )
+}
+
+impl Ask {
+    /// The workspace that everything of this request is looked up in.
+    #[must_use]
+    pub fn workspace(&self) -> WorkspaceId {
+        self.caller.workspace().id
+    }
+
+    /// Whether the caller runs this installation.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.caller.key().is_some_and(|key| key.scopes.operator)
+    }
+
+    /// Who acts, for the audit.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        self.caller.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string())
+    }
+
+    /// The page that `limit` and `cursor` ask for.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn page<Id: std::str::FromStr>(&self) -> Result<store::Page<Id>, Box<Fault>> {
+        let limit = self.number("limit", PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
+        let after = match self.query.get("cursor") {
+            None => None,
+            Some(cursor) => Some(read_cursor(cursor).ok_or_else(|| {
+                Box::new(
+                    Fault::new(FaultClass::BadRequest, "invalid_cursor", "This cursor is not one of this list.")
+                        .param("cursor")
+                        .fix("Take next_cursor of the last page unchanged, or start without a cursor."),
+                )
+            })?),
+        };
+        Ok(store::Page { limit, after })
+    }
+
+    /// The path's only parameter as an id of the wanted kind; a malformed one is simply not found.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn id<T: std::str::FromStr>(&self, what: &str) -> Result<T, Box<Fault>> {
+        let text = self.parameters.first().map_or("", String::as_str);
+        text.parse().map_err(|_| not_found(what, text))
+    }
+
+    /// The body as JSON of the wanted shape. Unknown fields and wrong types are named by their place.
+    ///
+    /// # Errors
+    /// 400 or 415.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Box<Fault>> {
+        parse(&self.body)
+    }
+
+    /// The body as a JSON document, for a merge patch.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn document(&self) -> Result<serde_json::Value, Box<Fault>> {
+        parse(&self.body)
+    }
+
+    /// The version that `If-Match` names, if it is sent.
+    ///
+    /// # Errors
+    /// 400 where it is no ETag of ours.
+    pub fn if_match(&self) -> Result<Option<u64>, Box<Fault>> {
+        let Some(value) = self.headers.get(http::header::IF_MATCH) else { return Ok(None) };
+        if value == "*" {
+            return Ok(None);
+        }
+        let tag = value.to_str().ok().map(|v| v.trim().trim_start_matches("W/").trim_matches('"'));
+        match tag.and_then(|t| t.strip_prefix('v')).and_then(|t| t.parse().ok()) {
+            Some(version) => Ok(Some(version)),
+            None => Err(Box::new(
+                Fault::new(FaultClass::BadRequest, "invalid_header", "If-Match holds no ETag of this API.")
+                    .param("If-Match")
+                    .fix("Send the ETag header of the last answer unchanged."),
+            )),
+        }
+    }
+
+    /// A query parameter that is a number within a range.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn number(&self, name: &'static str, default: u32, max: u32) -> Result<u32, Box<Fault>> {
+        let Some(text) = self.query.get(name) else { return Ok(default) };
+        text.parse().ok().filter(|n| (1..=max).contains(n)).ok_or_else(|| {
+            Box::new(
+                Fault::new(FaultClass::BadRequest, "invalid_value", format!("{name} is \"{text}\"."))
+                    .param(name)
+                    .fix(format!("Give a number from 1 to {max}.")),
+            )
+        })
+    }
+
+    /// Refuses query parameters that the route doesn't know, so that a misspelt filter isn't silently ignored.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn only_query(&self, known: &[&str]) -> Result<(), Box<Fault>> {
+        match self.query.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(unknown) => Err(Box::new(
+                Fault::new(FaultClass::BadRequest, "unknown_parameter", format!("{unknown} is no parameter of this path."))
+                    .param(unknown.clone())
+                    .fix(format!("It takes: {}.", known.join(", "))),
+            )),
+        }
+    }
+}
+
+/// Parses JSON of the wanted shape, or says where it is wrong.
+///
+/// # Errors
+/// 400.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
+    let mut reader = serde_json::Deserializer::from_slice(if body.is_empty() { b"{}" } else { body });
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let code = if error.inner().is_data() { "invalid_value" } else { "invalid_json" };
+        let place = if path == "." { String::new() } else { format!("{path}: ") };
+        let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {place}{}.", error.inner()))
+            .fix("Correct that field and send the request again.");
+        Box::new(if path == "." { fault } else { fault.param(path) })
+    })?;
+    reader.end().map_err(|_| {
+        Box::new(
+            Fault::new(FaultClass::BadRequest, "invalid_json", "The body goes on after its JSON document.")
+                .fix("Send one JSON object and nothing else."),
+        )
+    })?;
+    Ok(value)
+}
+
+/// Reads a query string; a name that comes twice is a 400, since either could be meant.
+///
+/// # Errors
+/// 400.
+pub fn read_query(query: &str) -> Result<BTreeMap<String, String>, Box<Fault>> {
+    let mut found = BTreeMap::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (unescape(name), unescape(value));
+        if found.insert(name.clone(), value).is_some() {
+            return Err(Box::new(
+                Fault::new(FaultClass::BadRequest, "duplicate_parameter", format!("{name} is given twice."))
+                    .param(name)
+                    .fix("Give it once."),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+fn unescape(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Shape {
+        #[allow(dead_code, reason = "only its type is looked at")]
+        name: String,
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_by_its_place() {
+        let fault = parse::<Shape>(br#"{"name": 3}"#).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("name")));
+        assert_eq!(parse::<Shape>(br#"{"name": "#).unwrap_err().code, "invalid_json");
+        assert!(parse::<Shape>(br#"{"name":"a","nmae":"b"}"#).unwrap_err().message.contains("nmae"));
+        assert_eq!(parse::<Shape>(br#"{"name":"a"} x"#).unwrap_err().code, "invalid_json");
+    }
+
+    #[test]
+    fn a_query_is_unescaped_and_has_no_duplicates() {
+        assert_eq!(read_query("a=x%20y&b=1+2").unwrap()["a"], "x y");
+        assert!(read_query("a=1&a=2").is_err());
+    }
+}

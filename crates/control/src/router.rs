@@ -1,0 +1,77 @@
+//! The table of `/v2`: every route declares its method, its path, and who may call it; nothing else is reachable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use domain::Fault;
+use http::Method;
+use line::Needs;
+
+use crate::request::Ask;
+use crate::{Control, Reply};
+
+/// What a handler returns.
+pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;
+
+/// A handler: it sees only callers that its route's `needs` let in.
+pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
+
+/// One route. There is no way to make one without saying what it needs.
+pub struct Route {
+    pub method: Method,
+    /// Segments in braces are parameters: `/v2/routes/{id}`.
+    pub pattern: &'static str,
+    pub needs: Needs,
+    pub handler: Handler,
+}
+
+/// The outcome of a look-up.
+pub enum Matched<'a> {
+    Found(&'a Route, Vec<String>),
+    /// The path is known, the method isn't: what `Allow` lists.
+    OtherMethods(Vec<Method>),
+    Unknown,
+}
+
+/// Finds the route of a request. Every pattern is tried: the table is short and this is not the hot path.
+#[must_use]
+pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a> {
+    let mut others = Vec::new();
+    for route in routes {
+        if let Some(parameters) = parameters(route.pattern, path) {
+            if route.method == *method {
+                return Matched::Found(route, parameters);
+            }
+            others.push(route.method.clone());
+        }
+    }
+    if others.is_empty() { Matched::Unknown } else { Matched::OtherMethods(others) }
+}
+
+fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    let mut wanted = pattern.split('/');
+    let mut given = path.split('/');
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(found),
+            (Some(want), Some(have)) if want.starts_with('{') && !have.is_empty() => found.push(have.to_owned()),
+            (Some(want), Some(have)) if want == have => {}
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_one_whole_segment() {
+        assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/rte_1"), Some(vec!["rte_1".into()]));
+        assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/"), None);
+        assert_eq!(parameters("/v2/routes/{id}", "/v2/routes/a/b"), None);
+        assert_eq!(parameters("/v2/routes", "/v2/routes"), Some(vec![]));
+    }
+}

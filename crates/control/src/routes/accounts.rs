@@ -1,0 +1,289 @@
+//! `/v2/accounts`: the operator's pooled provider accounts, which serve managed requests.
+
+use std::sync::Arc;
+
+use domain::{AccountId, Fault};
+use egress::Reach;
+use http::Method;
+use line::{Needs, Seat};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{AccountRow, Act, Verification};
+
+use super::secrets;
+use super::workspaces::checked_name;
+use crate::failure::{invalid, missing, of_store};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, not_found, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, judgement, moment};
+
+const PATH: &str = "/v2/accounts";
+const ONE: &str = "/v2/accounts/{id}";
+/// Ten times the price: more is a slip of the hand.
+const MARKUP_BPS_MAX: u32 = 100_000;
+const WEIGHT_MAX: u32 = 10_000;
+
+pub fn routes() -> Vec<Route> {
+    let needs = Needs::Operator;
+    vec![
+        Route { method: Method::POST, pattern: PATH, needs, handler: create },
+        Route { method: Method::GET, pattern: PATH, needs, handler: list },
+        Route { method: Method::GET, pattern: ONE, needs, handler: get },
+        Route { method: Method::PATCH, pattern: ONE, needs, handler: change },
+        Route { method: Method::PUT, pattern: ONE, needs, handler: replace },
+        Route { method: Method::DELETE, pattern: ONE, needs, handler: delete },
+        Route { method: Method::POST, pattern: "/v2/accounts/{id}/verify", needs, handler: verify },
+        Route { method: Method::POST, pattern: "/v2/accounts/{id}/rotate", needs, handler: rotate },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    provider: Option<String>,
+    display_name: Option<String>,
+    auth: Option<String>,
+    secret: Option<Value>,
+    base_url: Option<String>,
+    region: Option<String>,
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    limits: Value,
+    #[serde(default)]
+    metadata: Value,
+    models: Option<Vec<String>>,
+    weight: Option<u32>,
+    markup_bps: Option<u32>,
+    #[serde(default)]
+    allow_unpriced: bool,
+    status: Option<String>,
+}
+
+fn show(row: &AccountRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "object": "account",
+        "provider": row.provider,
+        "display_name": row.display_name,
+        "auth": row.auth,
+        "status": if row.disabled { "disabled" } else { "active" },
+        "secret_fingerprint": row.secret.fingerprint,
+        "secret_version": row.secret.sealed.version,
+        "base_url": row.base_url,
+        "region": row.region,
+        "config": row.config,
+        "limits": row.limits,
+        "metadata": row.metadata,
+        "models": row.models,
+        "weight": row.weight,
+        "markup_bps": row.markup_bps,
+        "allow_unpriced": row.allow_unpriced,
+        "last_verified_at": row.last_verified_unix_ms.map(moment::write),
+        "last_error": row.last_error,
+        "created_at": moment::write(row.created_unix_ms),
+    })
+}
+
+fn writable(row: &AccountRow) -> Value {
+    let mut document = show(row);
+    if let Some(fields) = document.as_object_mut() {
+        let derived = ["id", "object", "secret_fingerprint", "secret_version", "last_verified_at", "last_error", "created_at"];
+        fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
+    }
+    document
+}
+
+fn checked_provider(control: &Control, provider: Option<String>) -> Result<String, Box<Fault>> {
+    let name = provider.ok_or_else(|| missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them."))?;
+    let snapshot = control.keeper.current();
+    let catalogue = snapshot.catalogue();
+    match catalogue.provider(&name) {
+        // The emergency provider can be stored before anything may choose it.
+        Some(facts) if facts.managed || facts.emergency_only => Ok(facts.slug.clone()),
+        found => {
+            let why = if found.is_some() { "can't serve as a managed account in this version" } else { "is no provider that the catalogue knows" };
+            let usable: Vec<_> = catalogue.providers().iter().filter(|p| p.managed && p.available).map(|p| p.slug.as_str()).collect();
+            Err(invalid("provider", format!("{name} {why}."), format!("Use one of {}.", usable.join(", "))))
+        }
+    }
+}
+
+fn ranged(value: Option<u32>, default: u32, max: u32, field: &'static str) -> Result<u32, Box<Fault>> {
+    let value = value.unwrap_or(default);
+    if value <= max { Ok(value) } else { Err(invalid(field, format!("{field} is {value}."), format!("Give 0 to {max}."))) }
+}
+
+fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountRow, Box<Fault>> {
+    if input.auth.as_deref().is_some_and(|auth| auth != "api_key") {
+        return Err(invalid("auth", "Only api_key is available in this version.", "Use api_key."));
+    }
+    let disabled = match input.status.as_deref() {
+        None => base.disabled,
+        Some("active") => false,
+        Some("disabled") => true,
+        Some(other) => return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled.")),
+    };
+    Ok(AccountRow {
+        display_name: checked_name(input.display_name.clone(), "display_name")?,
+        auth: "api_key".into(),
+        base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
+        region: input.region.clone(),
+        config: input.config.clone(),
+        limits: input.limits.clone(),
+        metadata: input.metadata.clone(),
+        models: input.models.clone(),
+        weight: ranged(input.weight, 1, WEIGHT_MAX, "weight")?,
+        markup_bps: ranged(input.markup_bps, 0, MARKUP_BPS_MAX, "markup_bps")?,
+        allow_unpriced: input.allow_unpriced,
+        disabled,
+        ..base
+    })
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let mut input: Input = ask.json()?;
+        let provider = checked_provider(control, input.provider.take())?;
+        input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
+        let secret = secrets::read(input.secret.take())?;
+        let now = control.world.clock.unix_ms();
+        let id = AccountId::new(now, control.world.id_bytes());
+        let blank = AccountRow {
+            id,
+            provider,
+            display_name: String::new(),
+            auth: String::new(),
+            secret: secrets::seal(control, vault::OPERATOR, &id.to_string(), 1, &secret)?,
+            base_url: None,
+            region: None,
+            config: Value::Null,
+            limits: Value::Null,
+            metadata: Value::Null,
+            models: None,
+            weight: 1,
+            markup_bps: 0,
+            allow_unpriced: false,
+            disabled: false,
+            last_verified_unix_ms: None,
+            last_error: None,
+            created_unix_ms: now,
+            version: 0,
+        };
+        let row = row_of(control, &input, blank)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.accounts().list(ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<AccountRow, Box<Fault>> {
+    control.store.accounts().get(ask.id("account")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let mut document = writable(&row);
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: AccountRow) -> Result<Reply, Box<Fault>> {
+    if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
+        return Err(invalid("provider", "The provider of an account can't be changed.", "Make another account."));
+    }
+    let secret = match input.secret.take() {
+        None => None,
+        given => {
+            let version = row.secret.sealed.version.saturating_add(1);
+            Some(secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &secrets::read(given)?)?)
+        }
+    };
+    let address = row.base_url.clone();
+    let changed = row_of(control, &input, row)?;
+    if changed.base_url != address && secret.is_none() {
+        return Err(secrets::address_needs_secret());
+    }
+    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let written = control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written =
+            control.store.accounts().delete(ask.id("account")?, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    secret: Option<Value>,
+}
+
+fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let rotation: Rotation = ask.json()?;
+        let plain = secrets::read(rotation.secret)?;
+        let row = load(control, &ask).await?;
+        let version = row.secret.sealed.version.saturating_add(1);
+        let secret = secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &plain)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let expected = ask.if_match()?.or(Some(row.version));
+        let written = control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}
+
+fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let snapshot = control.keeper.current();
+        let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
+        let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;
+        let report = control.verify(Seat::Managed(entry)).await?;
+        let (accepted, error) = judgement::of(&report);
+        let found = Verification {
+            secret_version: row.secret.sealed.version,
+            unix_ms: control.world.clock.unix_ms(),
+            accepted,
+            error,
+        };
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}

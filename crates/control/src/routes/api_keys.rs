@@ -1,0 +1,264 @@
+//! `/v2/api-keys`: shown once, found by a keyed hash, revoked at once.
+
+use std::sync::Arc;
+
+use domain::{Fault, FaultClass, KeyId, ProjectId};
+use http::Method;
+use line::Needs;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use snapshot::{IpNet, Scopes};
+use store::{Act, ApiKeyRow};
+
+use super::projects::checked_environment;
+use super::workspaces::checked_name;
+use crate::failure::{invalid, of_store};
+use crate::founding::new_key;
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+const PATH: &str = "/v2/api-keys";
+const ONE: &str = "/v2/api-keys/{id}";
+const EXPIRES_IN_DAYS_MAX: u32 = 3_650;
+const DAY_MS: u64 = 86_400_000;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
+        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
+        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: revoke },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: Option<String>,
+    project_id: Option<String>,
+    environment: Option<String>,
+    scopes: Option<Vec<String>>,
+    expires_in_days: Option<u32>,
+    expires_at: Option<String>,
+    #[serde(default)]
+    ip_allowlist: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    object: &'static str,
+    name: String,
+    project_id: String,
+    environment: String,
+    scopes: Vec<&'static str>,
+    last4: String,
+    status: &'static str,
+    ip_allowlist: Vec<String>,
+    expires_at: Option<String>,
+    revoked_at: Option<String>,
+    created_at: String,
+    /// Only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+fn show(row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
+    let expired = row.expires_unix_ms.is_some_and(|at| at <= now_unix_ms);
+    Shown {
+        id: row.id.to_string(),
+        object: "api_key",
+        name: row.name.clone(),
+        project_id: row.project.to_string(),
+        environment: row.environment.clone(),
+        scopes: scope_names(row.scopes),
+        last4: row.last4.clone(),
+        status: match (row.revoked_unix_ms, expired) {
+            (Some(_), _) => "revoked",
+            (None, true) => "expired",
+            (None, false) => "active",
+        },
+        ip_allowlist: row.ip_allowlist.iter().map(|net| format!("{}/{}", net.address, net.prefix_bits)).collect(),
+        expires_at: row.expires_unix_ms.map(moment::write),
+        revoked_at: row.revoked_unix_ms.map(moment::write),
+        created_at: moment::write(row.created_unix_ms),
+        key: None,
+    }
+}
+
+fn scope_names(scopes: Scopes) -> Vec<&'static str> {
+    [
+        ("inference", scopes.inference),
+        ("read", scopes.read),
+        ("admin", scopes.admin),
+        ("operator", scopes.operator),
+    ]
+    .into_iter()
+    .filter_map(|(name, has)| has.then_some(name))
+    .collect()
+}
+
+/// A key can't give what its maker's key hasn't got.
+fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fault>> {
+    let Some(names) = names else { return Ok(Scopes { inference: true, ..Scopes::default() }) };
+    let mut scopes = Scopes::default();
+    for name in names {
+        match name.as_str() {
+            "inference" => scopes.inference = true,
+            "read" => scopes.read = true,
+            "admin" => scopes.admin = true,
+            "operator" if ask.is_operator() => scopes.operator = true,
+            "operator" => {
+                return Err(Box::new(
+                    Fault::new(FaultClass::Forbidden, "insufficient_scope", "This key is not the operator's.")
+                        .param("scopes")
+                        .fix("Use a key with the operator scope to make another one."),
+                ));
+            }
+            other => {
+                return Err(invalid("scopes", format!("\"{other}\" is no scope."), "Use inference, read or admin."));
+            }
+        }
+    }
+    Ok(scopes)
+}
+
+fn checked_allowlist(blocks: &[String]) -> Result<Vec<IpNet>, Box<Fault>> {
+    blocks
+        .iter()
+        .map(|block| {
+            read_block(block).ok_or_else(|| {
+                let message = format!("\"{block}\" is no address or block.");
+                invalid("ip_allowlist", message, "Write 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32.")
+            })
+        })
+        .collect()
+}
+
+fn read_block(block: &str) -> Option<IpNet> {
+    let (address, bits) = block.split_once('/').map_or((block, None), |(a, b)| (a, Some(b)));
+    let address: std::net::IpAddr = address.parse().ok()?;
+    let bits_max = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = match bits {
+        None => bits_max,
+        Some(bits) => bits.parse().ok().filter(|bits| *bits <= bits_max)?,
+    };
+    Some(IpNet { address, prefix_bits })
+}
+
+fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fault>> {
+    match (input.expires_in_days, &input.expires_at) {
+        (Some(_), Some(_)) => Err(invalid("expires_at", "Two expiries are given.", "Give expires_in_days or expires_at.")),
+        (Some(days), None) if (1..=EXPIRES_IN_DAYS_MAX).contains(&days) => {
+            Ok(Some(now_unix_ms + u64::from(days) * DAY_MS))
+        }
+        (Some(days), None) => {
+            let message = format!("A key can't expire in {days} days.");
+            Err(invalid("expires_in_days", message, format!("Give 1 to {EXPIRES_IN_DAYS_MAX}, or leave it out.")))
+        }
+        (None, Some(text)) => moment::read(text, "expires_at").map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let now = control.world.clock.unix_ms();
+        let project = match &input.project_id {
+            None => ask.caller.project().id,
+            Some(text) => text.parse::<ProjectId>().map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
+        };
+        let home = control.store.projects().get(ask.workspace(), project).await.map_err(of_store)?;
+        let environment = checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
+        let scopes = checked_scopes(input.scopes.as_deref(), &ask)?;
+        let name = checked_name(input.name.clone(), "name")?;
+        let (text, row) = new_key(&control.world, &control.vault, (ask.workspace(), project), &name, &environment, scopes);
+        let row = ApiKeyRow {
+            expires_unix_ms: checked_expiry(&input, now)?,
+            ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+            ..row
+        };
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.api_keys().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        let location = format!("{PATH}/{}", written.row.id);
+        let shown = Shown { key: Some(text), ..show(&written.row, now) };
+        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor", "project_id"])?;
+        let project = match ask.query.get("project_id") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| invalid("project_id", "This is no project's id.", "See GET /v2/projects."))?),
+        };
+        let listed = control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
+        let now = control.world.clock.unix_ms();
+        Reply::json(&Page::of(listed, |row| show(row, now)))
+    })
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.api_keys().get(ask.workspace(), ask.id::<KeyId>("API key")?).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&row, control.world.clock.unix_ms()))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
+        let shown = show(&row, 0);
+        let mut document = json!({
+            "name": shown.name, "scopes": shown.scopes, "ip_allowlist": shown.ip_allowlist, "expires_at": shown.expires_at,
+        });
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) -> Result<Reply, Box<Fault>> {
+    let now = control.world.clock.unix_ms();
+    let fixed = [("project_id", &input.project_id, row.project.to_string()), ("environment", &input.environment, row.environment.clone())];
+    for (field, given, stays) in fixed {
+        if given.as_ref().is_some_and(|given| *given != stays) {
+            return Err(invalid(field, format!("{field} of a key can't be changed."), "Make another key and revoke this one."));
+        }
+    }
+    let changed = ApiKeyRow {
+        name: checked_name(input.name.clone(), "name")?,
+        scopes: checked_scopes(input.scopes.as_deref(), ask)?,
+        expires_unix_ms: checked_expiry(&input, now)?,
+        ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
+        ..row
+    };
+    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row, now))?.version(written.row.version))
+}
+
+fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let id = ask.id("API key")?;
+        let written =
+            control.store.api_keys().revoke(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}

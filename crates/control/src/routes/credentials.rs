@@ -1,0 +1,424 @@
+//! `/v2/provider-credentials`: the customer's own provider credentials (BYOK), sealed on arrival.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use domain::{CredentialId, Fault, Price, ProjectId, Rates};
+use egress::Reach;
+use http::Method;
+use line::{Needs, Seat};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use snapshot::CredentialState;
+use store::{Act, CredentialFilter, CredentialRow, Verification};
+
+use super::projects::checked_environment;
+use super::secrets;
+use super::workspaces::checked_name;
+use crate::failure::{invalid, missing, of_store};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, not_found, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, judgement, moment};
+
+const PATH: &str = "/v2/provider-credentials";
+const ONE: &str = "/v2/provider-credentials/{id}";
+
+pub fn routes() -> Vec<Route> {
+    let kinds = "/v2/provider-credentials/kinds";
+    let verify_one = "/v2/provider-credentials/{id}/verify";
+    let rotate_one = "/v2/provider-credentials/{id}/rotate";
+    vec![
+        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
+        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: kinds, needs: Needs::Read, handler: list_kinds },
+        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
+        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
+        Route { method: Method::POST, pattern: verify_one, needs: Needs::Admin, handler: verify },
+        Route { method: Method::POST, pattern: rotate_one, needs: Needs::Admin, handler: rotate },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    provider: Option<String>,
+    display_name: Option<String>,
+    auth: Option<String>,
+    secret: Option<Value>,
+    #[serde(default)]
+    config: Value,
+    base_url: Option<String>,
+    region: Option<String>,
+    scope: Option<ScopeInput>,
+    expires_at: Option<String>,
+    #[serde(default)]
+    retention: Value,
+    #[serde(default)]
+    limits: Value,
+    #[serde(default)]
+    pricing: BTreeMap<String, RatesWire>,
+    #[serde(default)]
+    commitment: Value,
+    #[serde(default)]
+    metadata: Value,
+    status: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct ScopeInput {
+    project_id: Option<String>,
+    environment: Option<String>,
+}
+
+/// Prices in micro-USD for a million tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RatesWire {
+    input: u64,
+    output: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_long: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<u64>,
+}
+
+impl RatesWire {
+    fn read(&self) -> Rates {
+        Rates {
+            input: Price(self.input),
+            output: Price(self.output),
+            cached_read: self.cached_input.map(Price),
+            cache_write: self.cache_write.map(Price),
+            cache_write_long: self.cache_write_long.map(Price),
+            reasoning: self.reasoning.map(Price),
+        }
+    }
+
+    fn show(rates: &Rates) -> Self {
+        let number = |price: Price| price.0;
+        Self {
+            input: rates.input.0,
+            output: rates.output.0,
+            cached_input: rates.cached_read.map(number),
+            cache_write: rates.cache_write.map(number),
+            cache_write_long: rates.cache_write_long.map(number),
+            reasoning: rates.reasoning.map(number),
+        }
+    }
+}
+
+/// What a reader sees: everything but the secret.
+fn show(row: &CredentialRow) -> Value {
+    let pricing: BTreeMap<_, _> = row.pricing.iter().map(|(model, rates)| (model, RatesWire::show(rates))).collect();
+    json!({
+        "id": row.id.to_string(),
+        "object": "provider_credential",
+        "workspace_id": row.workspace.to_string(),
+        "provider": row.provider,
+        "display_name": row.display_name,
+        "auth": row.auth,
+        "status": status_name(row.state),
+        "secret_fingerprint": row.secret.fingerprint,
+        "secret_version": row.secret.sealed.version,
+        "base_url": row.base_url,
+        "region": row.region,
+        "scope": {"project_id": row.project.map(|id| id.to_string()), "environment": row.environment},
+        "config": row.config,
+        "expires_at": row.expires_unix_ms.map(moment::write),
+        "retention": row.retention,
+        "limits": row.limits,
+        "pricing": pricing,
+        "commitment": row.commitment,
+        "metadata": row.metadata,
+        "last_verified_at": row.last_verified_unix_ms.map(moment::write),
+        "last_error": row.last_error,
+        "created_at": moment::write(row.created_unix_ms),
+    })
+}
+
+const fn status_name(state: CredentialState) -> &'static str {
+    match state {
+        CredentialState::Active => "active",
+        CredentialState::Invalid => "invalid",
+        CredentialState::Disabled => "disabled",
+        CredentialState::Revoked => "revoked",
+    }
+}
+
+/// The part of a row that its owner writes, as a document that a merge patch applies to.
+fn writable(row: &CredentialRow) -> Value {
+    let mut document = show(row);
+    if let Some(fields) = document.as_object_mut() {
+        let derived = ["id", "object", "workspace_id", "secret_fingerprint", "secret_version", "last_verified_at", "last_error", "created_at"];
+        fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
+    }
+    document
+}
+
+/// The provider's slug as the catalogue spells it, or a slug of the workspace's own where an address comes with it.
+fn checked_provider(control: &Control, provider: Option<String>, has_address: bool) -> Result<String, Box<Fault>> {
+    let name = provider.ok_or_else(|| missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them."))?;
+    let snapshot = control.keeper.current();
+    if let Some(facts) = snapshot.catalogue().provider(&name) {
+        if facts.emergency_only || !facts.byok {
+            return Err(invalid("provider", format!("{name} can't be used under your own key."), "It serves as a managed account only."));
+        }
+        if !facts.available {
+            return Err(invalid("provider", format!("This version of Tidegate can't call {name} yet."), "See GET /v2/provider-credentials/kinds for those that it can."));
+        }
+        return Ok(facts.slug.clone());
+    }
+    let is_slug = (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
+    match (is_slug, has_address) {
+        (true, true) => Ok(name),
+        (true, false) => Err(invalid("provider", format!("{name} is no provider that the catalogue knows."), "Give base_url too, and it becomes an OpenAI-compatible provider of this workspace.")),
+        (false, _) => Err(invalid("provider", format!("\"{name}\" can't name a provider."), "Use lower-case letters, digits, - and _.")),
+    }
+}
+
+fn checked_auth(auth: Option<&str>) -> Result<String, Box<Fault>> {
+    match auth.unwrap_or("api_key") {
+        "api_key" => Ok("api_key".into()),
+        other => Err(invalid("auth", format!("auth \"{other}\" is not available in this version."), "Use api_key.")),
+    }
+}
+
+async fn row_of(control: &Control, ask: &Ask, input: &Input, base: CredentialRow) -> Result<CredentialRow, Box<Fault>> {
+    let scope = input.scope.as_ref();
+    let project = match scope.and_then(|scope| scope.project_id.as_deref()) {
+        None => None,
+        Some(text) => {
+            let id: ProjectId = text.parse().map_err(|_| not_found("project", text))?;
+            Some(control.store.projects().get(ask.workspace(), id).await.map_err(of_store)?.id)
+        }
+    };
+    let environment = match scope.and_then(|scope| scope.environment.as_deref()) {
+        None => None,
+        Some(text) => Some(checked_environment(text, "scope.environment")?),
+    };
+    let expires_unix_ms = match &input.expires_at {
+        None => None,
+        Some(text) => Some(moment::read(text, "expires_at")?),
+    };
+    Ok(CredentialRow {
+        display_name: checked_name(input.display_name.clone(), "display_name")?,
+        auth: checked_auth(input.auth.as_deref())?,
+        base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
+        region: input.region.clone(),
+        config: input.config.clone(),
+        pricing: input.pricing.iter().map(|(model, rates)| (model.clone(), rates.read())).collect(),
+        limits: input.limits.clone(),
+        retention: input.retention.clone(),
+        commitment: input.commitment.clone(),
+        metadata: input.metadata.clone(),
+        project,
+        environment,
+        expires_unix_ms,
+        ..base
+    })
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let mut input: Input = ask.json()?;
+        let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
+        input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
+        let secret = secrets::read(input.secret.take())?;
+        let now = control.world.clock.unix_ms();
+        let id = CredentialId::new(now, control.world.id_bytes());
+        let blank = CredentialRow {
+            id,
+            workspace: ask.workspace(),
+            provider,
+            display_name: String::new(),
+            auth: String::new(),
+            secret: secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secret)?,
+            base_url: None,
+            region: None,
+            config: Value::Null,
+            pricing: Vec::new(),
+            limits: Value::Null,
+            retention: Value::Null,
+            commitment: Value::Null,
+            metadata: Value::Null,
+            project: None,
+            environment: None,
+            state: CredentialState::Active,
+            expires_unix_ms: None,
+            last_verified_unix_ms: None,
+            last_error: None,
+            created_unix_ms: now,
+            version: 0,
+        };
+        let row = row_of(control, &ask, &input, blank).await?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor", "provider"])?;
+        let filter = CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
+        let listed = control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<CredentialRow, Box<Fault>> {
+    control.store.credentials().get(ask.workspace(), ask.id("credential")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let mut document = writable(&row);
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: CredentialRow) -> Result<Reply, Box<Fault>> {
+    if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
+        return Err(invalid("provider", "The provider of a credential can't be changed.", "Make another credential."));
+    }
+    let secret = match input.secret.take() {
+        None => None,
+        given => {
+            let version = row.secret.sealed.version.saturating_add(1);
+            let plain = secrets::read(given)?;
+            Some(secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?)
+        }
+    };
+    let status = input.status.take();
+    let (id, before, address) = (row.id, row.state, row.base_url.clone());
+    let changed = row_of(control, ask, &input, row).await?;
+    if changed.base_url != address && secret.is_none() {
+        return Err(secrets::address_needs_secret());
+    }
+    let act = || Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let credentials = control.store.credentials();
+    let mut written = credentials.replace(changed, secret, ask.if_match()?, act()).await.map_err(of_store)?;
+    if let Some(state) = wanted_state(status.as_deref(), before)? {
+        written = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+    }
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+/// The state that a status asks for, where it is another one than before.
+fn wanted_state(status: Option<&str>, before: CredentialState) -> Result<Option<CredentialState>, Box<Fault>> {
+    let wanted = match status {
+        None => return Ok(None),
+        Some("active") => CredentialState::Active,
+        Some("disabled") => CredentialState::Disabled,
+        Some("revoked") => CredentialState::Revoked,
+        Some("invalid") if before == CredentialState::Invalid => return Ok(None),
+        Some(other) => {
+            return Err(invalid("status", format!("\"{other}\" is no status to set."), "Use active, disabled or revoked."));
+        }
+    };
+    Ok(Some(wanted).filter(|wanted| *wanted != before))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let id = ask.id("credential")?;
+        let written =
+            control.store.credentials().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    secret: Option<Value>,
+}
+
+fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let rotation: Rotation = ask.json()?;
+        let plain = secrets::read(rotation.secret)?;
+        let row = load(control, &ask).await?;
+        let version = row.secret.sealed.version.saturating_add(1);
+        let secret = secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let expected = ask.if_match()?.or(Some(row.version));
+        let written = control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}
+
+fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let snapshot = control.keeper.current();
+        let entry = snapshot
+            .workspace(row.workspace)
+            .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned())
+            .ok_or_else(|| not_found("credential", &row.id.to_string()))?;
+        let report = control.verify(Seat::Byok(entry)).await?;
+        let (accepted, error) = judgement::of(&report);
+        let found = Verification {
+            secret_version: row.secret.sealed.version,
+            unix_ms: control.world.clock.unix_ms(),
+            accepted,
+            error,
+        };
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written =
+            control.store.credentials().verified(row.workspace, row.id, found, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}
+
+/// The kinds of credentials, out of the catalogue: what each provider is called, and how it is authorised.
+fn list_kinds(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&[])?;
+        let snapshot = control.keeper.current();
+        let kinds = snapshot.catalogue().providers().iter().filter(|facts| facts.byok).map(|facts| {
+            json!({
+                "provider": facts.slug,
+                "display_name": facts.display_name,
+                "synonyms": facts.synonyms,
+                "auth": "api_key",
+                "available": facts.available,
+                "base_url": facts.base_url,
+                "environment_variable": facts.secret_env,
+                "schema": {"type": "object", "required": ["secret"], "properties": {"secret": {"type": "string", "writeOnly": true}}},
+            })
+        });
+        Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
+    })
+}

@@ -1,0 +1,39 @@
+//! The routes of `/v2`, one file for each noun.
+
+mod accounts;
+mod api_keys;
+mod audit;
+mod billing;
+mod credentials;
+mod nodes;
+mod plan;
+mod projects;
+mod requests;
+mod rules;
+mod secrets;
+mod usage;
+mod workspaces;
+
+use crate::router::Route;
+
+/// Every route there is.
+#[must_use]
+pub fn all() -> Vec<Route> {
+    [
+        workspaces::routes(),
+        projects::routes(),
+        api_keys::routes(),
+        credentials::routes(),
+        accounts::routes(),
+        nodes::routes(),
+        rules::routes(),
+        plan::routes(),
+        usage::routes(),
+        requests::routes(),
+        billing::routes(),
+        audit::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

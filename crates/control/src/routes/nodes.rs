@@ -1,0 +1,203 @@
+//! `/v2/byoc/nodes`: runtimes on the customer's own hardware, ours or any OpenAI-compatible server.
+
+use std::sync::Arc;
+
+use domain::{Fault, NodeId};
+use egress::Reach;
+use http::Method;
+use line::Needs;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use snapshot::NodeState;
+use store::{Act, NodeRow};
+
+use super::secrets;
+use super::workspaces::checked_name;
+use crate::failure::{invalid, missing, of_store};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+const PATH: &str = "/v2/byoc/nodes";
+const ONE: &str = "/v2/byoc/nodes/{id}";
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
+        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
+        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: Option<String>,
+    base_url: Option<String>,
+    secret: Option<Value>,
+    models: Option<Vec<String>>,
+    #[serde(default)]
+    labels: Vec<String>,
+    #[serde(default)]
+    metadata: Value,
+    status: Option<String>,
+}
+
+fn show(row: &NodeRow) -> Value {
+    json!({
+        "id": row.id.to_string(),
+        "object": "node",
+        "workspace_id": row.workspace.to_string(),
+        "name": row.name,
+        "base_url": row.base_url,
+        "status": match row.state() {
+            NodeState::Ready => "ready",
+            NodeState::Draining => "draining",
+            NodeState::Unreachable => "unreachable",
+        },
+        "models": row.models(),
+        "models_declared": row.declared_models.is_some(),
+        "labels": row.labels,
+        "has_secret": row.secret.is_some(),
+        "metadata": row.metadata,
+        "last_seen_at": row.last_seen_unix_ms.map(moment::write),
+        "last_error": row.last_error,
+        "created_at": moment::write(row.created_unix_ms),
+    })
+}
+
+fn writable(row: &NodeRow) -> Value {
+    json!({
+        "name": row.name,
+        "base_url": row.base_url,
+        "models": row.declared_models,
+        "labels": row.labels,
+        "metadata": row.metadata,
+        "status": if row.draining { "draining" } else { "ready" },
+    })
+}
+
+fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Box<Fault>> {
+    let draining = match input.status.as_deref() {
+        None => base.draining,
+        Some("ready" | "unreachable") => false,
+        Some("draining") => true,
+        Some(other) => return Err(invalid("status", format!("\"{other}\" is no status to set."), "Use ready or draining.")),
+    };
+    let base_url = secrets::base_url(control, input.base_url.clone(), Reach::Node)?
+        .ok_or_else(|| missing("base_url", "Give the node's address, such as http://10.0.0.5:8080/v1."))?;
+    Ok(NodeRow {
+        name: checked_name(input.name.clone(), "name")?,
+        base_url,
+        declared_models: input.models.clone().filter(|models| !models.is_empty()),
+        labels: input.labels.clone(),
+        metadata: input.metadata.clone(),
+        draining,
+        ..base
+    })
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let mut input: Input = ask.json()?;
+        let now = control.world.clock.unix_ms();
+        let id = NodeId::new(now, control.world.id_bytes());
+        let secret = match input.secret.take() {
+            None => None,
+            given => Some(secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secrets::read(given)?)?),
+        };
+        let blank = NodeRow {
+            id,
+            workspace: ask.workspace(),
+            name: String::new(),
+            base_url: String::new(),
+            secret,
+            secret_version_last: 0,
+            declared_models: None,
+            learned_models: Vec::new(),
+            labels: Vec::new(),
+            draining: false,
+            reachable: true,
+            metadata: Value::Null,
+            last_seen_unix_ms: None,
+            last_error: None,
+            created_unix_ms: now,
+            version: 0,
+        };
+        let row = row_of(control, &input, blank)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        // Asked at once, so that what it serves can be called by whoever reads this answer.
+        let row = control.ask_node(written.row).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.nodes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<NodeRow, Box<Fault>> {
+    control.store.nodes().get(ask.workspace(), ask.id("node")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let mut document = writable(&row);
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: NodeRow) -> Result<Reply, Box<Fault>> {
+    let secret = match input.secret.take() {
+        None => None,
+        given => {
+            let version = row.secret_version_last.saturating_add(1);
+            Some(Some(secrets::seal(control, row.workspace, &row.id.to_string(), version, &secrets::read(given)?)?))
+        }
+    };
+    let (address, has_secret) = (row.base_url.clone(), row.secret.is_some());
+    let changed = row_of(control, &input, row)?;
+    if changed.base_url != address && has_secret && secret.is_none() {
+        return Err(secrets::address_needs_secret());
+    }
+    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let written = control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let id = ask.id("node")?;
+        let written = control.store.nodes().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}

@@ -1,0 +1,135 @@
+//! `POST /v2/plan`: what would serve a model and why, by the code that would serve it, without sending anything.
+
+use std::sync::Arc;
+
+use domain::record::Rejected;
+use domain::{Fault, Rates, RouteScope};
+use http::Method;
+use line::{ExplainedAttempt, Needs, Question};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::projects::checked_environment;
+use crate::failure::missing;
+use crate::request::{Ask, not_found};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![Route { method: Method::POST, pattern: "/v2/plan", needs: Needs::Read, handler: explain }]
+}
+
+/// Only what a plan depends on is read; a whole request body may be sent as it is.
+#[derive(Deserialize)]
+struct Input {
+    model: Option<String>,
+    project_id: Option<String>,
+    environment: Option<String>,
+    key_id: Option<String>,
+    tag: Option<String>,
+}
+
+fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let model = input.model.as_deref().ok_or_else(|| missing("model", "Name a model, as publisher/model or as its seller names it."))?;
+        let snapshot = control.keeper.current();
+        let workspace = snapshot.workspace(ask.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
+        let project = match &input.project_id {
+            None => Arc::clone(ask.caller.project()),
+            Some(text) => {
+                let found = workspace.projects.iter().find(|project| project.id.to_string() == *text);
+                Arc::clone(found.ok_or_else(|| not_found("project", text))?)
+            }
+        };
+        let key = match &input.key_id {
+            None => ask.caller.key().cloned(),
+            Some(text) => {
+                let found = text.parse().ok().and_then(|id| snapshot.key(id)).filter(|key| key.workspace == workspace.id);
+                Some(Arc::clone(found.ok_or_else(|| not_found("API key", text))?))
+            }
+        };
+        // The environment asked for, else the project's where a project is named, else the key's own.
+        let own = if input.project_id.is_some() { None } else { key.as_ref().map(|key| key.environment.to_string()) };
+        let environment = match input.environment.as_deref() {
+            Some(text) => checked_environment(text, "environment")?,
+            None => own.unwrap_or_else(|| project.environment.to_string()),
+        };
+        let question = Question {
+            model,
+            workspace,
+            project: &project,
+            environment: &environment,
+            key: key.as_ref().map(|key| key.id),
+            tag: input.tag.as_deref(),
+            modality: catalogue::Modality::Chat,
+        };
+        let clock = &control.world.clock;
+        let random = control.world.random.next_u64();
+        let plan =
+            line::explain(&question, &snapshot, &*control.board, random, clock.monotonic_us(), clock.unix_ms());
+        Reply::json(&json!({
+            "object": "plan",
+            "requested_model": model,
+            "resolved_model": plan.resolved_model,
+            "resolution": plan.resolution,
+            "environment": environment,
+            "route": plan.route.map(|route| json!({"id": route.id.to_string(), "scope": scope(&route.scope), "why": route.why})),
+            "chosen": plan.attempts.first().map(attempt),
+            "attempts": plan.attempts.iter().map(attempt).collect::<Vec<_>>(),
+            "rejected": plan.rejected.iter().map(rejected).collect::<Vec<_>>(),
+            "error": plan.fault.map(|fault| json!({"code": fault.code, "detail": fault.to_string()})),
+            "snapshot_version": plan.snapshot_version,
+        }))
+    })
+}
+
+fn attempt(attempt: &ExplainedAttempt) -> Value {
+    json!({
+        "profile": attempt.profile.as_str(),
+        "principal": attempt.principal.to_string(),
+        "display_name": attempt.display_name,
+        "provider": attempt.provider,
+        "upstream_model": attempt.upstream_model,
+        "region": attempt.region,
+        "pricing": attempt.rates.map(rates),
+        "markup_bps": attempt.markup_bps,
+        "fallback": attempt.is_fallback,
+    })
+}
+
+fn rates(rates: Rates) -> Value {
+    json!({
+        "input_micros_per_million": rates.input.0,
+        "output_micros_per_million": rates.output.0,
+        "cached_input_micros_per_million": rates.cached_read.map(|price| price.0),
+    })
+}
+
+/// A rejected candidate, as plans and requests show it.
+pub fn rejected(rejected: &Rejected) -> Value {
+    json!({
+        "principal": rejected.principal.to_string(),
+        "profile": rejected.principal.profile().as_str(),
+        "provider": rejected.provider,
+        "reason": rejected.reason,
+        "detail": rejected.detail,
+    })
+}
+
+fn scope(scope: &RouteScope) -> Value {
+    let key = scope.key_id.map(|id| id.to_string());
+    let project = scope.project_id.map(|id| id.to_string());
+    let fields = [
+        ("tag", &scope.tag),
+        ("key_id", &key),
+        ("project_id", &project),
+        ("alias", &scope.alias),
+        ("model", &scope.model),
+        ("modality", &scope.modality),
+        ("provider", &scope.provider),
+        ("environment", &scope.environment),
+    ];
+    let set = fields.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    Value::Object(set.collect::<Map<_, _>>())
+}

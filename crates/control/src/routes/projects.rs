@@ -1,0 +1,156 @@
+//! `/v2/projects`: parts of a workspace, each with an environment and keys of its own.
+
+use std::sync::Arc;
+
+use domain::{Fault, ProjectId};
+use http::Method;
+use line::Needs;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use store::{Act, ProjectRow};
+
+use super::workspaces::checked_name;
+use crate::failure::{invalid, of_store};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route { method: Method::POST, pattern: "/v2/projects", needs: Needs::Admin, handler: create },
+        Route { method: Method::GET, pattern: "/v2/projects", needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: "/v2/projects/{id}", needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: replace },
+        Route { method: Method::DELETE, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: delete },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: Option<String>,
+    environment: Option<String>,
+    #[serde(default)]
+    metadata: Value,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    name: String,
+    environment: String,
+    metadata: Value,
+    created_at: String,
+}
+
+fn show(row: &ProjectRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "project",
+        workspace_id: row.workspace.to_string(),
+        name: row.name.clone(),
+        environment: row.environment.clone(),
+        metadata: row.metadata.clone(),
+        created_at: moment::write(row.created_unix_ms),
+    }
+}
+
+/// An environment's name: one of the three that everyone has, or the customer's own word.
+pub fn checked_environment(environment: &str, field: &'static str) -> Result<String, Box<Fault>> {
+    let fine = !environment.is_empty()
+        && environment.len() <= 63
+        && environment.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b));
+    if fine {
+        return Ok(environment.to_owned());
+    }
+    Err(invalid(
+        field,
+        format!("\"{environment}\" is no environment."),
+        "Use development, staging, production, or a word of your own in lower case.",
+    ))
+}
+
+fn row_of(input: Input, base: ProjectRow) -> Result<ProjectRow, Box<Fault>> {
+    let environment = input.environment.as_deref().unwrap_or("production");
+    Ok(ProjectRow {
+        name: checked_name(input.name, "name")?,
+        environment: checked_environment(environment, "environment")?,
+        metadata: input.metadata,
+        ..base
+    })
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let now = control.world.clock.unix_ms();
+        let blank = ProjectRow {
+            id: ProjectId::new(now, control.world.id_bytes()),
+            workspace: ask.workspace(),
+            name: String::new(),
+            environment: String::new(),
+            metadata: Value::Null,
+            created_unix_ms: now,
+            version: 0,
+        };
+        let row = row_of(ask.json()?, blank)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.projects().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        let location = format!("/v2/projects/{}", written.row.id);
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(location))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        let mut document = json!({"name": row.name, "environment": row.environment, "metadata": row.metadata});
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ProjectRow) -> Result<Reply, Box<Fault>> {
+    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let changed = row_of(input, row)?;
+    let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let id = ask.id("project")?;
+        let written =
+            control.store.projects().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}

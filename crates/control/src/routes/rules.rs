@@ -1,0 +1,292 @@
+//! `/v2/routes`: a workspace's rules for what serves which requests.
+
+use std::sync::Arc;
+
+use domain::{ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec};
+use http::Method;
+use line::Needs;
+use serde::{Deserialize, Serialize};
+use store::{Act, RouteRow};
+
+use super::projects::checked_environment;
+use crate::failure::{invalid, of_store};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, not_found, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+const PATH: &str = "/v2/routes";
+const ONE: &str = "/v2/routes/{id}";
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
+        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
+        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
+    ]
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct ScopeWire {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modality: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    #[serde(default)]
+    scope: ScopeWire,
+    #[serde(default)]
+    profiles: Vec<String>,
+    #[serde(default)]
+    providers: Vec<String>,
+    #[serde(default)]
+    credential_ids: Vec<String>,
+    #[serde(default)]
+    regions: Vec<String>,
+    #[serde(default)]
+    node_labels: Vec<String>,
+    #[serde(default = "never")]
+    byok_fallback: String,
+    #[serde(default)]
+    fallback_on: Vec<FallbackClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overflow: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_wait_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_byte_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_ms: Option<u64>,
+}
+
+fn never() -> String {
+    ByokFallback::Never.as_str().into()
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    object: &'static str,
+    #[serde(flatten)]
+    rule: Wire,
+    created_at: String,
+}
+
+fn show(row: &RouteRow) -> Shown {
+    Shown { id: row.id.to_string(), object: "route", rule: wire_of(&row.spec), created_at: moment::write(row.created_unix_ms) }
+}
+
+fn wire_of(spec: &RouteSpec) -> Wire {
+    Wire {
+        scope: ScopeWire {
+            tag: spec.scope.tag.clone(),
+            key_id: spec.scope.key_id.map(|id| id.to_string()),
+            project_id: spec.scope.project_id.map(|id| id.to_string()),
+            alias: spec.scope.alias.clone(),
+            model: spec.scope.model.clone(),
+            modality: spec.scope.modality.clone(),
+            provider: spec.scope.provider.clone(),
+            environment: spec.scope.environment.clone(),
+        },
+        profiles: spec.profiles.iter().map(|profile| profile.as_str().to_owned()).collect(),
+        providers: spec.providers.clone(),
+        credential_ids: spec.credential_ids.iter().map(ToString::to_string).collect(),
+        regions: spec.regions.clone(),
+        node_labels: spec.node_labels.clone(),
+        byok_fallback: spec.byok_fallback.as_str().to_owned(),
+        fallback_on: spec.fallback_on.clone(),
+        overflow: spec.overflow_managed.then(|| "managed".to_owned()),
+        head_wait_ms: spec.head_wait_ms,
+        first_byte_timeout_ms: spec.first_byte_timeout_ms,
+        idle_timeout_ms: spec.idle_timeout_ms,
+        deadline_ms: spec.deadline_ms,
+    }
+}
+
+async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, Box<Fault>> {
+    let profiles = wire
+        .profiles
+        .iter()
+        .map(|name| name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it.")))
+        .collect::<Result<Vec<_>, _>>()?;
+    if profiles.contains(&Profile::Subscription) {
+        return Err(invalid("profiles", "The subscription profile is switched off in this version.", "Leave it out."));
+    }
+    let byok_fallback = match wire.byok_fallback.as_str() {
+        "never" => ByokFallback::Never,
+        "managed" => ByokFallback::Managed,
+        other => return Err(invalid("byok_fallback", format!("\"{other}\" is no fallback."), "Use never or managed.")),
+    };
+    let overflow_managed = match wire.overflow.as_deref() {
+        None => false,
+        Some("managed") => true,
+        Some(other) => return Err(invalid("overflow", format!("\"{other}\" is no overflow."), "Use managed, or leave it out.")),
+    };
+    let catalogue = Arc::clone(control.keeper.current().catalogue());
+    let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
+    Ok(RouteSpec {
+        scope: scope_of(control, ask, wire.scope, &canonical).await?,
+        profiles,
+        providers: wire.providers.into_iter().map(canonical).collect(),
+        credential_ids: own_credentials(control, ask, &wire.credential_ids).await?,
+        regions: wire.regions,
+        node_labels: wire.node_labels,
+        byok_fallback,
+        fallback_on: wire.fallback_on,
+        overflow_managed,
+        head_wait_ms: positive(wire.head_wait_ms, "head_wait_ms")?,
+        first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
+        idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
+        deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
+    })
+}
+
+async fn scope_of(
+    control: &Control,
+    ask: &Ask,
+    wire: ScopeWire,
+    canonical: &impl Fn(String) -> String,
+) -> Result<RouteScope, Box<Fault>> {
+    let key_id = match &wire.key_id {
+        None => None,
+        Some(text) => {
+            let id = text.parse().map_err(|_| not_found("API key", text))?;
+            Some(control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?.id)
+        }
+    };
+    let project_id = match &wire.project_id {
+        None => None,
+        Some(text) => {
+            let id = text.parse().map_err(|_| not_found("project", text))?;
+            Some(control.store.projects().get(ask.workspace(), id).await.map_err(of_store)?.id)
+        }
+    };
+    if wire.alias.is_some() {
+        return Err(Box::new(
+            Fault::new(FaultClass::BadRequest, "alias_not_available", "Aliases come with a later version, so no route can name one.")
+                .param("scope.alias")
+                .fix("Name the model instead."),
+        ));
+    }
+    if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').is_empty()) {
+        return Err(invalid("scope.model", "An empty model matches everything.", "Leave it out for the workspace's default."));
+    }
+    let environment = match &wire.environment {
+        None => None,
+        Some(text) => Some(checked_environment(text, "scope.environment")?),
+    };
+    Ok(RouteScope {
+        tag: wire.tag,
+        key_id,
+        project_id,
+        alias: None,
+        model: wire.model.map(|model| model.trim_end_matches('*').to_owned()),
+        modality: wire.modality,
+        provider: wire.provider.map(canonical),
+        environment,
+    })
+}
+
+async fn own_credentials(control: &Control, ask: &Ask, ids: &[String]) -> Result<Vec<CredentialId>, Box<Fault>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for text in ids {
+        let id = text.parse().map_err(|_| not_found("credential", text))?;
+        found.push(control.store.credentials().get(ask.workspace(), id).await.map_err(of_store)?.id);
+    }
+    Ok(found)
+}
+
+fn positive(ms: Option<u64>, field: &'static str) -> Result<Option<u64>, Box<Fault>> {
+    match ms {
+        Some(0) => Err(invalid(field, format!("{field} is 0."), "Give a number of milliseconds, or leave it out.")),
+        other => Ok(other),
+    }
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let spec = spec_of(control, &ask, ask.json()?).await?;
+        let now = control.world.clock.unix_ms();
+        let id = RouteId::new(now, control.world.id_bytes());
+        let row = RouteRow { id, workspace: ask.workspace(), spec, created_unix_ms: now, version: 0 };
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.routes().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.routes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<RouteRow, Box<Fault>> {
+    control.store.routes().get(ask.workspace(), ask.id("route")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let mut document = serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
+        merge_patch(&mut document, &ask.document()?);
+        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, wire: Wire, row: RouteRow) -> Result<Reply, Box<Fault>> {
+    let changed = RouteRow { spec: spec_of(control, ask, wire).await?, ..row };
+    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let written = control.store.routes().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let id = ask.id("route")?;
+        let written = control.store.routes().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}

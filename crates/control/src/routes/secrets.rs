@@ -1,0 +1,72 @@
+//! What credentials, accounts and nodes share: reading a secret, sealing it, and checking an address.
+
+use domain::{Fault, FaultClass, Secret, WorkspaceId};
+use egress::Reach;
+use serde_json::Value;
+use store::SealedSecret;
+
+use crate::Control;
+use crate::failure::{invalid, missing};
+
+const SECRET_BYTES_MAX: usize = 16 * 1024;
+
+/// A secret as it was sent: text without a line break or other control character.
+pub fn read(value: Option<Value>) -> Result<Secret, Box<Fault>> {
+    let text = match value {
+        Some(Value::String(text)) => text,
+        Some(_) => {
+            return Err(invalid("secret", "The secret of an api_key is text.", "Send the key itself as a JSON string."));
+        }
+        None => return Err(missing("secret", "Send the provider's key; it is sealed on arrival and never shown.")),
+    };
+    let secret = Secret::from_text(text);
+    let fine = secret.expose_text().is_some_and(|text| {
+        !text.is_empty() && text.len() <= SECRET_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
+    });
+    if fine {
+        Ok(secret)
+    } else {
+        Err(invalid(
+            "secret",
+            "The secret is empty, too long, or holds characters that no provider's key has.",
+            "Send the key alone, without spaces or line breaks.",
+        ))
+    }
+}
+
+/// Seals a secret as the given version of an object.
+pub fn seal(
+    control: &Control,
+    workspace: WorkspaceId,
+    object: &str,
+    version: u32,
+    secret: &Secret,
+) -> Result<SealedSecret, Box<Fault>> {
+    let resealed = control.vault.sealer.seal(workspace, object, version, secret).map_err(|error| {
+        tracing::error!(%error, object, "a secret could not be sealed");
+        Box::new(Fault::internal())
+    })?;
+    Ok(SealedSecret { sealed: resealed.sealed, floor: resealed.floor, fingerprint: format!("tfp_{}", resealed.fingerprint) })
+}
+
+/// An address that we may send to, without its trailing slash.
+pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<Option<String>, Box<Fault>> {
+    let Some(url) = url else { return Ok(None) };
+    let trimmed = url.trim().trim_end_matches('/').to_owned();
+    egress::check_base_url(&trimmed, &control.egress, reach)?;
+    Ok(Some(trimmed))
+}
+
+/// A changed address takes the secret anew: a key must not follow an address that its owner's colleague typed in.
+pub fn address_needs_secret() -> Box<Fault> {
+    Box::new(
+        Fault::new(
+            FaultClass::Conflict,
+            "base_url_needs_secret",
+            "base_url changes where the secret is sent, so the secret must be given again.",
+        )
+        .param("secret")
+        .fix("Send base_url and secret together."),
+    )
+}
+

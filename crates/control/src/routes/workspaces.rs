@@ -1,0 +1,124 @@
+//! `/v2/workspaces`: the operator makes them; a workspace's admin reads and renames its own.
+
+use std::sync::Arc;
+
+use domain::{Fault, WorkspaceId};
+use http::Method;
+use line::Needs;
+use serde::{Deserialize, Serialize};
+use store::{Act, WorkspaceRow};
+
+use crate::failure::{invalid, missing, of_store};
+use crate::founding::{NewWorkspace, found};
+use crate::reply::{Page, merge_patch};
+use crate::request::{Ask, not_found, parse};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route { method: Method::POST, pattern: "/v2/workspaces", needs: Needs::Operator, handler: create },
+        Route { method: Method::GET, pattern: "/v2/workspaces", needs: Needs::Read, handler: list },
+        Route { method: Method::GET, pattern: "/v2/workspaces/{id}", needs: Needs::Read, handler: get },
+        Route { method: Method::PATCH, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
+        Route { method: Method::PUT, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
+        Route { method: Method::DELETE, pattern: "/v2/workspaces/{id}", needs: Needs::Operator, handler: delete },
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    object: &'static str,
+    name: String,
+    created_at: String,
+}
+
+fn show(row: &WorkspaceRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "workspace",
+        name: row.name.clone(),
+        created_at: moment::write(row.created_unix_ms),
+    }
+}
+
+/// A name that people read: something, and not a novel.
+pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String, Box<Fault>> {
+    let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
+    let trimmed = name.trim();
+    if trimmed.is_empty() || trimmed.len() > 200 || trimmed.chars().any(char::is_control) {
+        return Err(invalid(field, format!("{field} can't be used as it is."), "Use 1 to 200 printable characters."));
+    }
+    Ok(trimmed.to_owned())
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let name = checked_name(input.name, "name")?;
+        let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        let location = format!("/v2/workspaces/{}", shown.workspace_id);
+        Ok(Reply::json(&shown)?.created(location))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        if !ask.is_operator() {
+            let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
+            return Reply::json(&Page::whole(vec![show(&own)]));
+        }
+        let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+/// The operator reaches every workspace, everyone else their own.
+fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
+    let id: WorkspaceId = ask.id("workspace")?;
+    if id == ask.workspace() || ask.is_operator() { Ok(id) } else { Err(not_found("workspace", &id.to_string())) }
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
+        let mut document = serde_json::json!({"name": row.name});
+        merge_patch(&mut document, &ask.document()?);
+        let input: Input = parse(document.to_string().as_bytes())?;
+        let name = checked_name(input.name, "name")?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let changed = WorkspaceRow { name, ..row };
+        let written =
+            control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let id = reachable(&ask)?;
+        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let written = control.store.workspaces().delete(id, ask.if_match()?, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::no_content())
+    })
+}

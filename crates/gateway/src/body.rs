@@ -1,0 +1,168 @@
+//! Reads a request's body: bounded in size and in patience, and unpacked.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use domain::{Fault, FaultClass};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::Times;
+use crate::unpack;
+
+/// No more is set aside on the word of a `Content-Length`; the rest grows as bytes come.
+const TRUSTED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Why a body ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// It came more slowly than the least rate.
+    Slow,
+    /// It broke off, or its framing is malformed.
+    Broken,
+}
+
+/// A request's body that fails when its client is too slow.
+pub struct PatientBody {
+    incoming: Incoming,
+    times: Times,
+    received: u64,
+    /// Since the first wait: a body that is there already costs no clock and no timer.
+    since: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl PatientBody {
+    #[must_use]
+    pub fn new(incoming: Incoming, times: Times) -> Self {
+        Self { incoming, times, received: 0, since: None, timer: None }
+    }
+
+    /// When patience ends, given what has come so far.
+    fn end(&mut self) -> Instant {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        since + self.times.body_grace + Duration::from_secs(self.received / self.times.body_rate_bytes_s.max(1))
+    }
+}
+
+impl Body for PatientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| {
+                let frame = frame.map_err(|_| BodyError::Broken)?;
+                self.received += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
+                Ok(frame)
+            }));
+        }
+        loop {
+            let end = self.end();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+            std::task::ready!(timer.as_mut().poll(cx));
+            if end <= Instant::now() {
+                return Poll::Ready(Some(Err(BodyError::Slow)));
+            }
+            timer.as_mut().reset(end);
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Slow => "the body came too slowly",
+            Self::Broken => "the body broke off or its framing is malformed",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+/// Reads the body whole and takes its encoding off; the headers then speak of the plain body.
+///
+/// # Errors
+/// 413 over `bytes_max`, 408 when it comes too slowly, 415 or 400 for its encoding, 400 when it breaks off.
+pub async fn read(
+    body: Incoming,
+    headers: &mut HeaderMap,
+    bytes_max: usize,
+    times: Times,
+) -> Result<Bytes, Box<Fault>> {
+    let encoding = unpack::encoding(headers)?;
+    let announced = body.size_hint().lower();
+    if announced > bytes_max as u64 {
+        return Err(too_large(bytes_max));
+    }
+    let plain = collect(PatientBody::new(body, times), announced, bytes_max).await?;
+    let Some(encoding) = encoding.filter(|_| !plain.is_empty()) else { return Ok(plain) };
+    let unpacked = unpack::unpack(&plain, encoding, bytes_max).await?;
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    Ok(unpacked)
+}
+
+async fn collect(mut body: PatientBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while !body.is_end_stream() {
+        let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { break };
+        let Ok(bytes) = frame.map_err(failed)?.into_data() else { continue };
+        let received = first.len() + rest.len();
+        if received + bytes.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        if received == 0 {
+            // The usual body comes in one piece and is never copied.
+            first = bytes;
+            continue;
+        }
+        if rest.is_empty() {
+            let trusted = usize::try_from(announced.min(TRUSTED_BYTES_MAX)).unwrap_or(0);
+            rest.reserve(trusted.max(first.len() + bytes.len()));
+            rest.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        rest.extend_from_slice(&bytes);
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {
+    let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
+    Box::new(
+        Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."),
+    )
+}
+
+fn failed(error: BodyError) -> Box<Fault> {
+    Box::new(match error {
+        BodyError::Slow => Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.")
+            .fix("Send it without long pauses."),
+        BodyError::Broken => Fault::new(
+            FaultClass::BadRequest,
+            "body_incomplete",
+            "The body broke off, or its framing is malformed.",
+        )
+        .fix("Send as many bytes as Content-Length says, or well-formed chunks."),
+    })
+}

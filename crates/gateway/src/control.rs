@@ -1,0 +1,59 @@
+//! The door to the control plane, which runs on threads of its own so that it never holds up a serving core.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::TraceId;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
+
+use crate::body::PatientBody;
+
+/// What answers `/v2`. It identifies the caller before it reads the body, and always answers.
+pub trait ControlService: Send + Sync + 'static {
+    fn call(
+        self: Arc<Self>,
+        request: Request<PatientBody>,
+        peer: IpAddr,
+        trace: TraceId,
+    ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+}
+
+impl ControlService for control::Control {
+    fn call(
+        self: Arc<Self>,
+        request: Request<PatientBody>,
+        peer: IpAddr,
+        trace: TraceId,
+    ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
+        Box::pin(async move {
+            let (head, body) = self.handle(request, peer, trace).await.into_parts();
+            let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+            Response::from_parts(head, bytes)
+        })
+    }
+}
+
+/// The service and the runtime that it runs on.
+#[derive(Clone)]
+pub struct ControlHandle {
+    pub service: Arc<dyn ControlService>,
+    pub runtime: Handle,
+}
+
+impl ControlHandle {
+    pub(crate) async fn call(
+        &self,
+        request: Request<PatientBody>,
+        peer: IpAddr,
+        trace: TraceId,
+    ) -> Result<Response<Bytes>, JoinError> {
+        // A client that goes away does not undo a write half-way: the task runs on.
+        self.runtime.spawn(Arc::clone(&self.service).call(request, peer, trace)).await
+    }
+}

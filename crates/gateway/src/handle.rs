@@ -1,0 +1,261 @@
+//! From a request to an answer: the route decides, identity comes before the body, a panic ends here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use domain::limits::BODY_BYTES_MAX;
+use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
+use futures_util::FutureExt;
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use line::{Caller, Core, Inbound, Needs};
+
+use crate::body::{self, PatientBody};
+use crate::control::ControlHandle;
+use crate::heads::Refusal;
+use crate::metrics::Cores;
+use crate::reply::Reply;
+use crate::routes::{self, Access, Does, Found, Route};
+use crate::{Readiness, Times};
+
+const WELCOME: &str = concat!(
+    "Tidegate ",
+    env!("CARGO_PKG_VERSION"),
+    ": an AI gateway.\n\n",
+    "Chat:   POST /v1/chat/completions\nModels: GET /v1/models\nRun:    POST /v1/run\n",
+    "Manage: /v2 (see docs/ in the source, or `tidegate --help`)\nHealth: GET /health/ready\n"
+);
+
+/// What one core answers with.
+pub(crate) struct Desk {
+    pub core: Rc<Core>,
+    pub table: Vec<Route>,
+    pub times: Times,
+    pub control: Option<ControlHandle>,
+    pub ready: Readiness,
+    pub cores: Cores,
+}
+
+/// When and as what a request came.
+#[derive(Clone, Copy)]
+struct Arrival {
+    trace: TraceId,
+    peer: IpAddr,
+    us: u64,
+    unix_ms: u64,
+}
+
+impl Desk {
+    fn arrival(&self, peer: SocketAddr) -> Arrival {
+        let world = &self.core.hands.world;
+        let unix_ms = world.clock.unix_ms();
+        let us = world.clock.monotonic_us();
+        // An IPv4 client of a dual-stack listener is the IPv4 client that allowlists name.
+        let peer = peer.ip().to_canonical();
+        Arrival { trace: TraceId::new(unix_ms, world.id_bytes()), peer, us, unix_ms }
+    }
+}
+
+/// Answers one request, whatever it is.
+pub(crate) async fn answer(desk: Rc<Desk>, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
+    let arrival = desk.arrival(peer);
+    let dialect = routes::dialect_of(request.uri().path());
+    let routed = AssertUnwindSafe(route(&desk, request, arrival)).catch_unwind().await;
+    routed.unwrap_or_else(|_| {
+        tracing::error!(request = %arrival.trace, "a panic ended a request");
+        refuse(&desk, dialect, &Fault::internal(), arrival.trace)
+    })
+}
+
+fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+    line::refuse(&desk.core, dialect, fault, trace).map(Reply::from)
+}
+
+/// Refuses and ends the connection: what the client goes on sending is not read as a next request.
+fn refuse_and_close(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+    let mut answer = refuse(desk, dialect, fault, trace);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+async fn route(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Response<Reply> {
+    let (head, body) = request.into_parts();
+    if let Some(refusal) = malformed(&head) {
+        return refused_head(desk, refusal, arrival.trace);
+    }
+    let (route, rest) = match routes::find(&desk.table, &head.method, head.uri.path()) {
+        Found::Route(route, rest) => (route, rest),
+        Found::OtherMethods(allowed, dialect) => {
+            return other_method(desk, &head, &allowed, dialect, arrival.trace);
+        }
+        Found::Nothing => return unknown(desk, &head, arrival),
+    };
+    if route.does == Does::Control {
+        return control(desk, head, body, arrival).await;
+    }
+    let caller = match allow(desk, route, &head, arrival.peer) {
+        Ok(caller) => caller,
+        Err(fault) => return refuse(desk, route.dialect, &fault, arrival.trace),
+    };
+    match (route.does, caller) {
+        (Does::Live, _) => text(StatusCode::OK, "live\n"),
+        (Does::Ready, _) => match (desk.ready)() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
+        (Does::Welcome, _) => text(StatusCode::OK, WELCOME),
+        (Does::Metrics, _) => metrics(desk).await,
+        (Does::Models, Some(caller)) => line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from),
+        (Does::Model, Some(caller)) => model(desk, &caller, rest, arrival.trace),
+        (Does::Trip(operation), Some(caller)) => {
+            let (dialect, operation) = (route.dialect, operation);
+            trip(desk, head, body, Trip { caller, dialect, operation, arrival }).await
+        }
+        // The table's check at start leaves no such row.
+        _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
+    }
+}
+
+/// What the parser let through and we don't: stand-ins of refused heads, and HTTP/2's other names for the host.
+fn malformed(head: &Parts) -> Option<Refusal> {
+    if let Some(refusal) = Refusal::from_path(head.uri.path()) {
+        return Some(refusal);
+    }
+    if head.version != Version::HTTP_2 {
+        return None;
+    }
+    let authority = head.uri.authority().map(http::uri::Authority::as_str);
+    let host = head.headers.get(HOST).map(HeaderValue::as_bytes);
+    let differ = match (authority, host) {
+        (Some(authority), Some(host)) => !authority.as_bytes().eq_ignore_ascii_case(host),
+        (None, None) => true,
+        _ => false,
+    };
+    (differ || authority.is_some_and(|authority| authority.contains('@'))).then_some(Refusal::Host)
+}
+
+fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply> {
+    let (class, status) = match refusal {
+        Refusal::TooLarge => (FaultClass::TooLarge, Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
+        Refusal::Slow => (FaultClass::ClientTimeout, None),
+        _ => (FaultClass::BadRequest, None),
+    };
+    let fault = Fault::new(class, refusal.code(), refusal.message()).fix(refusal.fix());
+    let mut answer = refuse_and_close(desk, Dialect::Chat, &fault, trace);
+    if let Some(status) = status {
+        *answer.status_mut() = status;
+    }
+    answer
+}
+
+fn other_method(desk: &Desk, head: &Parts, allowed: &str, dialect: Dialect, trace: TraceId) -> Response<Reply> {
+    let message = format!("{} does not take {}.", head.uri.path(), head.method);
+    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
+        .fix(format!("It takes {allowed}."));
+    let mut answer = refuse(desk, dialect, &fault, trace);
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
+    answer
+}
+
+/// An unknown path of the API is unknown to those with a key; others are asked for one first.
+fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
+    let path = head.uri.path();
+    let dialect = routes::dialect_of(path);
+    let later = routes::comes_later(path);
+    if dialect == Dialect::Chat || later {
+        let identified = line::identify(&desk.core, &head.headers, arrival.peer, Needs::Inference);
+        if let Err(fault) = identified.map(drop)
+            && fault.class == FaultClass::Unauthenticated
+        {
+            return refuse(desk, dialect, &fault, arrival.trace);
+        }
+    }
+    let shown: String = path.chars().take(200).collect();
+    let fault = if later {
+        let message = format!("{shown} is part of the API, but comes with a later release.");
+        Fault::new(FaultClass::NotFound, "not_served_yet", message)
+    } else {
+        Fault::new(FaultClass::NotFound, "unknown_path", format!("There is nothing at {} {shown}.", head.method))
+    };
+    let fault = fault.fix("This release serves POST /v1/chat/completions, GET /v1/models, POST /v1/run and /v2.");
+    refuse(desk, dialect, &fault, arrival.trace)
+}
+
+fn allow(desk: &Desk, route: &Route, head: &Parts, peer: IpAddr) -> Result<Option<Caller>, Box<Fault>> {
+    match route.access {
+        Access::Open => Ok(None),
+        Access::LoopbackOrKey(_) if peer.is_loopback() => Ok(None),
+        Access::Key(needs) | Access::LoopbackOrKey(needs) => {
+            line::identify(&desk.core, &head.headers, peer, needs).map(Some)
+        }
+        // Such a route never comes here; if it did, nobody may use it.
+        Access::Control => Err(Box::new(Fault::internal())),
+    }
+}
+
+struct Trip {
+    caller: Caller,
+    dialect: Dialect,
+    operation: Operation,
+    arrival: Arrival,
+}
+
+async fn trip(desk: &Rc<Desk>, head: Parts, body: Incoming, trip: Trip) -> Response<Reply> {
+    let Trip { caller, dialect, operation, arrival } = trip;
+    let Arrival { trace, us, unix_ms, .. } = arrival;
+    let mut headers = head.headers;
+    let body = match body::read(body, &mut headers, BODY_BYTES_MAX, desk.times).await {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(desk, dialect, &fault, trace),
+    };
+    let inbound =
+        Inbound { trace, dialect, operation, headers, body, received_us: us, received_unix_ms: unix_ms };
+    if operation == Operation::Run {
+        return run::run(&desk.core, inbound, caller).await.map(Reply::from);
+    }
+    line::serve(&desk.core, inbound, caller).await.map(Reply::from)
+}
+
+fn model(desk: &Desk, caller: &Caller, rest: &str, trace: TraceId) -> Response<Reply> {
+    // SDKs write the slash of `publisher/model` as %2F.
+    let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
+    line::models(&desk.core, caller, Some(&id), trace).map(Reply::from)
+}
+
+async fn control(desk: &Desk, head: Parts, body: Incoming, arrival: Arrival) -> Response<Reply> {
+    let Some(control) = &desk.control else {
+        let fault = Fault::new(FaultClass::NotFound, "unknown_path", "This process has no control plane.")
+            .fix("Ask the process that runs `tidegate serve`.");
+        return refuse(desk, Dialect::Native, &fault, arrival.trace);
+    };
+    let request = Request::from_parts(head, PatientBody::new(body, desk.times));
+    match control.call(request, arrival.peer, arrival.trace).await {
+        Ok(answer) => answer.map(Reply::whole),
+        Err(_) => {
+            tracing::error!(request = %arrival.trace, "a panic ended a control request");
+            refuse(desk, Dialect::Native, &Fault::internal(), arrival.trace)
+        }
+    }
+}
+
+async fn metrics(desk: &Desk) -> Response<Reply> {
+    let page = desk.cores.page().await;
+    typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Bytes::from(page))
+}
+
+fn text(status: StatusCode, words: impl Into<Bytes>) -> Response<Reply> {
+    typed(status, "text/plain; charset=utf-8", words.into())
+}
+
+pub(crate) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<Reply> {
+    let mut answer = Response::new(Reply::whole(bytes));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+}

@@ -1,0 +1,103 @@
+//! `/metrics`: every core is asked for its own counters, and the sums are written as Prometheus text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+/// A core that is busy for longer is left out of the page rather than waited for.
+const ASK_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// What one core has counted: family, label value, count.
+pub(crate) type Counted = Vec<(&'static str, &'static str, u64)>;
+
+/// A question to a core.
+pub(crate) type Question = oneshot::Sender<Counted>;
+
+/// The way to all cores.
+#[derive(Clone)]
+pub(crate) struct Cores(pub Vec<mpsc::Sender<Question>>);
+
+impl Cores {
+    /// The sums over all cores.
+    pub async fn page(&self) -> String {
+        let asked: Vec<_> = self.0.iter().map(ask).collect();
+        let mut sums: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+        let mut silent = 0_u64;
+        for answer in asked {
+            match tokio::time::timeout(ASK_TIME_MAX, answer).await {
+                Ok(Ok(counted)) => {
+                    for (family, label, count) in counted {
+                        *sums.entry((family, label)).or_default() += count;
+                    }
+                }
+                _ => silent += 1,
+            }
+        }
+        render(&sums, silent)
+    }
+}
+
+fn ask(core: &mpsc::Sender<Question>) -> oneshot::Receiver<Counted> {
+    let (question, answer) = oneshot::channel();
+    // A full queue drops the question, and its answer then fails at once.
+    let _ = core.try_send(question);
+    answer
+}
+
+fn render(sums: &BTreeMap<(&'static str, &'static str), u64>, silent: u64) -> String {
+    let mut page = String::new();
+    let mut last = "";
+    for ((family, label), count) in sums {
+        let (name, key, kind, help) = describe(family);
+        if last != *family {
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            last = family;
+        }
+        let _ = if label.is_empty() {
+            writeln!(page, "{name} {count}")
+        } else {
+            writeln!(page, "{name}{{{key}=\"{label}\"}} {count}")
+        };
+    }
+    let _ = writeln!(
+        page,
+        "# HELP tidegate_cores_silent Cores that did not answer in time and are missing here.\n\
+         # TYPE tidegate_cores_silent gauge\ntidegate_cores_silent {silent}"
+    );
+    page
+}
+
+/// Name, label, type and help of a family.
+fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static str) {
+    match family {
+        "answers" => ("tidegate_answers_total", "class", "counter", "Answers by class of status."),
+        "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
+        "connections" => ("tidegate_connections", "", "gauge", "Open connections of clients."),
+        "upstream_connections" => {
+            ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")
+        }
+        _ => ("tidegate_other_total", "label", "counter", "Counters without a name of their own."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_written_once_per_family() {
+        let sums = BTreeMap::from([
+            (("answers", "2xx"), 5),
+            (("answers", "4xx"), 1),
+            (("connections", ""), 3),
+            (("refusals", "invalid_api_key"), 1),
+        ]);
+        let page = render(&sums, 0);
+        assert_eq!(page.matches("# TYPE tidegate_answers_total counter").count(), 1);
+        assert!(page.contains("tidegate_answers_total{class=\"2xx\"} 5\n"));
+        assert!(page.contains("tidegate_connections 3\n"));
+        assert!(page.contains("tidegate_refusals_total{code=\"invalid_api_key\"} 1\n"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What a connection sends: an answer's body with what must end together with it.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use line::ReplyBody;
+use node::NodeBody;
+use tokio::time::Instant;
+
+use crate::front::InFlight;
+
+/// The answer broke off: the connection (or HTTP/2 stream) is not ended cleanly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut;
+
+/// Whether a stream's client has been handed a frame that it has not asked to follow up yet.
+pub type HandedAt = Rc<Cell<Option<Instant>>>;
+
+pub struct Reply {
+    kind: Kind,
+    in_flight: Option<InFlight>,
+    handed: Option<HandedAt>,
+}
+
+enum Kind {
+    Line(ReplyBody),
+    Node(NodeBody),
+    Whole(Bytes),
+    Over,
+}
+
+impl Reply {
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::of(Kind::Whole(bytes))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, in_flight: None, handed: None }
+    }
+
+    /// Ties the end of the request to the end of this body.
+    pub fn held_by(mut self, in_flight: InFlight, handed: Option<HandedAt>) -> Self {
+        self.in_flight = Some(in_flight);
+        self.handed = handed;
+        self
+    }
+
+    fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.kind {
+            Kind::Line(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            Kind::Node(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Over;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Over => Poll::Ready(None),
+        }
+    }
+}
+
+impl From<ReplyBody> for Reply {
+    fn from(body: ReplyBody) -> Self {
+        Self::of(Kind::Line(body))
+    }
+}
+
+impl From<NodeBody> for Reply {
+    fn from(body: NodeBody) -> Self {
+        Self::of(Kind::Node(body))
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        // A panic while an answer is streamed ends that answer, not the core's other connections; what it held is
+        // dropped here, which settles it.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.poll_kind(cx))).unwrap_or_else(|_| {
+            tracing::error!("a panic ended an answer after its head");
+            Poll::Ready(Some(Err(Cut)))
+        });
+        if let Some(handed) = &self.handed {
+            handed.set(matches!(polled, Poll::Ready(Some(Ok(_)))).then(Instant::now));
+        }
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.kind = Kind::Over;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Line(body) => body.is_end_stream(),
+            Kind::Node(body) => body.is_end_stream(),
+            Kind::Whole(bytes) => bytes.is_empty(),
+            Kind::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Line(body) => body.size_hint(),
+            Kind::Node(body) => body.size_hint(),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Over => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the answer broke off")
+    }
+}
+
+impl std::error::Error for Cut {}

@@ -1,0 +1,233 @@
+//! The table of everything that is reachable: method, path, grammar, what it does, and who may.
+
+use domain::{Dialect, Operation};
+use http::Method;
+use line::Needs;
+
+/// Who may use a route. There is no way to write a row without saying it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone who reaches the port; only for what tells nothing.
+    Open,
+    /// A key that may do this.
+    Key(Needs),
+    /// A peer on the loopback, or a key that may do this.
+    LoopbackOrKey(Needs),
+    /// The control plane's own table declares it for each of its routes.
+    Control,
+}
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    /// A trip down the line.
+    Trip(Operation),
+    Models,
+    Model,
+    Control,
+    Live,
+    Ready,
+    Metrics,
+    Welcome,
+}
+
+/// One row.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub method: Method,
+    /// Exact, or with a last segment `{rest}` that takes whatever follows, slashes too.
+    pub path: &'static str,
+    pub dialect: Dialect,
+    pub does: Does,
+    pub access: Access,
+}
+
+/// The outcome of a look-up; `'p` is the request's path.
+#[derive(Debug)]
+pub enum Found<'t, 'p> {
+    Route(&'t Route, &'p str),
+    /// The path is known, the method is not: what `Allow` lists, and the grammar to say it in.
+    OtherMethods(String, Dialect),
+    Nothing,
+}
+
+const REST: &str = "{rest}";
+
+/// Paths of the API that later releases fill; they are told apart from typing errors.
+const LATER: &[&str] = &[
+    "/v1/responses",
+    "/v1/conversations",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/images",
+    "/v1/audio",
+    "/v1/videos",
+    "/v1/moderations",
+    "/v1/files",
+    "/v1/uploads",
+    "/v1/batches",
+    "/v1/realtime",
+    "/v1/rerank",
+    "/v1/messages",
+    "/v1/tasks",
+    "/v1/apps",
+    "/v1/agents",
+    "/v1/flows",
+    "/v1/tools",
+    "/v1/sessions",
+    "/v1beta",
+    "/tasks",
+    "/apps",
+    "/agents",
+    "/flows",
+    "/mcp",
+];
+
+fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access: Access) -> Route {
+    Route { method, path, dialect, does, access }
+}
+
+/// Every route of the gateway.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    let inference = Access::Key(Needs::Inference);
+    let run = Does::Trip(Operation::Run);
+    let mut table = vec![
+        row(Method::POST, "/v1/chat/completions", Dialect::Chat, Does::Trip(Operation::Chat), inference),
+        row(Method::GET, "/v1/models", Dialect::Chat, Does::Models, inference),
+        row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Does::Model, inference),
+        row(Method::POST, "/v1/run", Dialect::Run, run, inference),
+        row(Method::POST, "/run", Dialect::Run, run, inference),
+        row(Method::POST, "/v1/apps/run", Dialect::Run, run, inference),
+        row(Method::POST, "/apps/run", Dialect::Run, run, inference),
+        row(Method::GET, "/health/live", Dialect::Native, Does::Live, Access::Open),
+        row(Method::GET, "/health/ready", Dialect::Native, Does::Ready, Access::Open),
+        row(Method::GET, "/metrics", Dialect::Native, Does::Metrics, Access::LoopbackOrKey(Needs::Admin)),
+        row(Method::GET, "/", Dialect::Native, Does::Welcome, Access::Open),
+    ];
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+        table.push(row(method, "/v2/{rest}", Dialect::Native, Does::Control, Access::Control));
+    }
+    table
+}
+
+/// Refuses a table that could be read in two ways or that opens what must be closed.
+///
+/// # Errors
+/// Names the row; the process does not start.
+pub fn check(table: &[Route]) -> Result<(), String> {
+    for (at, route) in table.iter().enumerate() {
+        let shown = format!("{} {}", route.method, route.path);
+        let twice = table.iter().take(at).any(|other| other.method == route.method && other.path == route.path);
+        if twice {
+            return Err(format!("the route {shown} is declared twice"));
+        }
+        let fits = match route.access {
+            Access::Open => matches!(route.does, Does::Live | Does::Ready | Does::Welcome),
+            Access::LoopbackOrKey(_) => route.does == Does::Metrics,
+            Access::Control => route.does == Does::Control,
+            Access::Key(_) => matches!(route.does, Does::Trip(_) | Does::Models | Does::Model),
+        };
+        if !fits {
+            return Err(format!("the route {shown} declares {:?}, which it must not have", route.access));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the route of a request. `HEAD` is answered as `GET` without its body.
+#[must_use]
+pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found<'t, 'p> {
+    let wanted = if *method == Method::HEAD { &Method::GET } else { method };
+    let mut others: Vec<&Route> = Vec::new();
+    for route in table {
+        let Some(rest) = rest_of(route.path, path) else { continue };
+        if route.method == *wanted {
+            return Found::Route(route, rest);
+        }
+        others.push(route);
+    }
+    let Some(first) = others.first() else { return Found::Nothing };
+    let mut allowed: Vec<&str> = others.iter().map(|route| route.method.as_str()).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
+    Found::OtherMethods(allowed.join(", "), first.dialect)
+}
+
+fn rest_of<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
+    match pattern.strip_suffix(REST) {
+        None => (pattern == path).then_some(""),
+        Some(prefix) => path.strip_prefix(prefix).filter(|rest| !rest.is_empty()),
+    }
+}
+
+/// `true` for a path that the API has, but this release does not.
+#[must_use]
+pub fn comes_later(path: &str) -> bool {
+    LATER.iter().any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// The grammar in which an unknown path is answered.
+#[must_use]
+pub fn dialect_of(path: &str) -> Dialect {
+    if path == "/v1" || path.starts_with("/v1/") { Dialect::Chat } else { Dialect::Native }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, path: &str) -> String {
+        match find(&table(), &method.parse().unwrap(), path) {
+            Found::Route(route, rest) => format!("{:?} {rest}", route.does),
+            Found::OtherMethods(allowed, _) => format!("allow {allowed}"),
+            Found::Nothing => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn paths_are_matched_as_they_are_written() {
+        let cases = [
+            ("POST", "/v1/chat/completions", "Trip(Chat) "),
+            ("GET", "/v1/chat/completions", "allow POST"),
+            ("POST", "/v1/chat/completions/", "nothing"),
+            ("POST", "/v1//chat/completions", "nothing"),
+            ("POST", "/V1/chat/completions", "nothing"),
+            ("POST", "/v1/chat%2fcompletions", "nothing"),
+            ("POST", "/v1/../v1/chat/completions", "nothing"),
+            ("POST", "/health/live/../../v1/chat/completions", "nothing"),
+            ("GET", "/v1/models", "Models "),
+            ("HEAD", "/v1/models", "Models "),
+            ("GET", "/v1/models/", "nothing"),
+            ("GET", "/v1/models/openai/gpt-4o", "Model openai/gpt-4o"),
+            ("DELETE", "/v1/models", "allow GET, HEAD"),
+            ("POST", "/apps/run", "Trip(Run) "),
+            ("GET", "/v2/usage", "Control usage"),
+            ("GET", "/v2/", "nothing"),
+            ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, HEAD"),
+            ("POST", "/", "allow GET, HEAD"),
+            ("GET", "/health", "nothing"),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(found(method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sound_and_an_open_trip_is_not() {
+        assert_eq!(check(&table()), Ok(()));
+        let mut open = table();
+        open[0].access = Access::Open;
+        assert!(check(&open).unwrap_err().contains("POST /v1/chat/completions"));
+        let mut twice = table();
+        twice.push(twice[0].clone());
+        assert!(check(&twice).is_err());
+    }
+
+    #[test]
+    fn later_paths_are_known_by_whole_segments() {
+        assert!(comes_later("/v1/embeddings") && comes_later("/v1beta/models/x:generateContent"));
+        assert!(!comes_later("/v1/embedding") && !comes_later("/v1/embeddingsx") && !comes_later("/v1/chat"));
+    }
+}

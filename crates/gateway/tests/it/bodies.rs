@@ -1,0 +1,157 @@
+//! Bodies: too large, too deep, packed into bombs, broken off, and those that are fine.
+
+use std::io::Write;
+
+use async_compression::tokio::write::{BrotliEncoder, DeflateEncoder, GzipEncoder, ZstdEncoder};
+use domain::limits::BODY_BYTES_MAX;
+use tokio::io::AsyncWriteExt;
+
+use crate::house::{House, Plan};
+
+const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello"}]}"#;
+
+async fn pack(encoding: &str, plain: &[u8]) -> Vec<u8> {
+    macro_rules! packed {
+        ($encoder:ident) => {{
+            let mut encoder = $encoder::new(Vec::new());
+            encoder.write_all(plain).await.unwrap();
+            encoder.shutdown().await.unwrap();
+            encoder.into_inner()
+        }};
+    }
+    match encoding {
+        "gzip" => packed!(GzipEncoder),
+        "deflate" => packed!(DeflateEncoder),
+        "br" => packed!(BrotliEncoder),
+        "zstd" => packed!(ZstdEncoder),
+        _ => panic!("{encoding}"),
+    }
+}
+
+fn packed(encoding: &str, plain: &[u8]) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(pack(encoding, plain))
+}
+
+fn encoded(house: &House, encoding: &str, body: &[u8]) -> Vec<u8> {
+    let headers = format!("Content-Type: application/json\r\nContent-Encoding: {encoding}\r\n");
+    house.request("POST", "/v1/chat/completions", &headers, body)
+}
+
+#[test]
+fn packed_bodies_are_unpacked_and_bombs_are_not() {
+    let house = House::start(Plan::default());
+    let bomb = vec![b' '; BODY_BYTES_MAX + 1];
+    for encoding in ["gzip", "deflate", "br", "zstd"] {
+        let answer = house.ask(&encoded(&house, encoding, &packed(encoding, CHAT.as_bytes())));
+        assert_eq!(answer.status, 200, "{encoding}: {answer:?}");
+        let answer = house.ask(&encoded(&house, encoding, &packed(encoding, &bomb)));
+        assert_eq!((answer.status, answer.code().as_str()), (413, "request_too_large"), "{encoding}");
+        let answer = house.ask(&encoded(&house, encoding, b"not packed at all"));
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_content_encoding"), "{encoding}");
+    }
+    // Far below the cap, far above the ratio.
+    let answer = house.ask(&encoded(&house, "gzip", &packed("gzip", &vec![b' '; 4 * 1024 * 1024])));
+    assert_eq!(answer.status, 413);
+    for encoding in ["gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress", "x"] {
+        let answer = house.ask(&encoded(&house, encoding, &packed("gzip", CHAT.as_bytes())));
+        assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_content_encoding"), "{encoding}");
+    }
+    assert_eq!(house.ask(&encoded(&house, "identity", CHAT.as_bytes())).status, 200);
+}
+
+#[test]
+fn a_body_over_the_cap_is_refused_by_its_length_and_by_its_bytes() {
+    let house = House::start(Plan::default());
+    let head = |length: &str| {
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\n{length}\r\n\r\n",
+            house.key
+        )
+    };
+    // Nothing of it is sent, and the refusal comes all the same.
+    let answer = house.ask(head(&format!("Content-Length: {}", BODY_BYTES_MAX + 1)).as_bytes());
+    assert_eq!((answer.status, answer.header("connection")), (413, Some("close")));
+    // Chunks say nothing of their sum.
+    let mut wire = house.connect();
+    let mut sending = wire.socket.try_clone().unwrap();
+    let head = head("Transfer-Encoding: chunked");
+    let sender = std::thread::spawn(move || {
+        sending.write_all(head.as_bytes()).unwrap();
+        let chunk = [b"10000\r\n".as_slice(), &vec![b' '; 0x10000], b"\r\n"].concat();
+        // It goes on until the server has had enough.
+        while sending.write_all(&chunk).is_ok() {}
+    });
+    let answer = wire.answer();
+    assert_eq!((answer.status, answer.code().as_str()), (413, "request_too_large"));
+    drop(wire);
+    sender.join().unwrap();
+}
+
+#[test]
+fn identity_comes_before_the_body() {
+    let house = House::start(Plan::default());
+    let answer = house.ask(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+    );
+    assert_eq!(answer.status, 401, "no byte of the body was sent, and none was waited for");
+}
+
+#[test]
+fn broken_bodies_are_told() {
+    let house = House::start(Plan::default());
+    for (rest, what) in [
+        ("Content-Length: 50\r\n\r\n{", "shorter than it says"),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nabcdeX", "a chunk without its end"),
+        ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", "a chunk without a size"),
+    ] {
+        let mut wire = house.connect();
+        let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+        wire.send(format!("{head}Authorization: Bearer {}\r\n{rest}", house.key).as_bytes());
+        wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        // Where the client's half is closed or the framing is lost, a 400 or the bare end are both honest.
+        if let Some(answer) = wire.try_answer() {
+            assert_eq!(answer.status, 400, "{what}");
+        }
+    }
+    // More bytes than the length says are a next request, and a bad one.
+    let mut wire = house.connect();
+    wire.send(&house.chat(CHAT));
+    wire.send(b"trailing garbage\r\n\r\n");
+    assert_eq!(wire.answer().status, 200);
+    assert_eq!(wire.answer().status, 400);
+}
+
+#[test]
+fn bad_json_never_reaches_upstream() {
+    let house = House::start(Plan::default());
+    let deep = format!(r#"{{"model":"echo","messages":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+    for body in ["", "{", "[]", "null", r#"{"model":"echo"}"#, "{\"model\":\"\u{0}\"}", &deep] {
+        let answer = house.ask(&house.chat(body));
+        assert_eq!(answer.status, 400, "{}", &body[..body.len().min(60)]);
+    }
+    let answer = house.ask(&house.request("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", b"\xff"));
+    assert_eq!(answer.status, 400);
+    let answer = house.ask(&house.request("POST", "/v1/chat/completions", "Content-Type: text/plain\r\n", CHAT.as_bytes()));
+    assert_eq!(answer.status, 415);
+    assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
+}
+
+#[test]
+fn expect_continue_and_chunks_are_fine() {
+    let house = House::start(Plan::default());
+    let mut wire = house.connect();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\n",
+        house.key
+    );
+    wire.send(format!("{head}Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", CHAT.len()).as_bytes());
+    wire.send(CHAT.as_bytes());
+    assert_eq!(wire.answer().status, 200);
+    let (first, second) = CHAT.split_at(10);
+    let chunks = format!("a\r\n{first}\r\n{:x};name=value\r\n{second}\r\n0\r\nTrailer: x\r\n\r\n", second.len());
+    wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
+    assert_eq!(wire.answer().status, 200);
+}

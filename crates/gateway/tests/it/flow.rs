@@ -1,0 +1,145 @@
+//! The ordinary day: routes, keys, answers whole and streamed, health, metrics, the control plane, a panic.
+
+use std::sync::Arc;
+
+use crate::house::{House, Plan};
+
+const CHAT: &str = r#"{"model":"echo","messages":[{"role":"user","content":"hello tide"}]}"#;
+const STREAM: &str = r#"{"model":"echo","stream":true,"messages":[{"role":"user","content":"hello tide"}]}"#;
+
+#[test]
+fn a_chat_is_answered_whole_and_streamed_over_one_connection() {
+    let house = House::start(Plan::default());
+    let mut wire = house.connect();
+    for _ in 0..20 {
+        wire.send(&house.chat(CHAT));
+        let answer = wire.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+        assert!(text.contains("no model") && text.ends_with("hello tide"), "{text}");
+        assert_eq!(answer.header("agent-execution-profile"), Some("byoc"));
+        assert_eq!(answer.header("agent-trace-id"), answer.header("x-request-id"));
+        wire.send(&house.chat(STREAM));
+        let answer = wire.answer();
+        let text = answer.text();
+        assert_eq!(answer.status, 200);
+        assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
+        assert!(text.contains("\"tide\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    }
+    assert_eq!(house.gauge("tidegate_upstream_connections"), 1, "one connection, used again and again");
+}
+
+#[test]
+fn a_small_answer_does_not_wait_for_an_acknowledgement() {
+    let house = House::start(Plan::default());
+    let mut wire = house.connect();
+    let mut took: Vec<_> = (0..40)
+        .map(|_| {
+            let begun = std::time::Instant::now();
+            wire.send(&house.chat(STREAM));
+            assert_eq!(wire.answer().status, 200);
+            begun.elapsed()
+        })
+        .collect();
+    took.sort();
+    // A missing TCP_NODELAY on either side costs 40 ms each time.
+    assert!(took[20] < std::time::Duration::from_millis(30), "{took:?}");
+}
+
+#[test]
+fn every_path_has_its_answer() {
+    let house = House::start(Plan::default());
+    let cases: &[(&str, &str, u16, &str)] = &[
+        ("GET", "/v1/models", 200, ""),
+        ("HEAD", "/v1/models", 200, ""),
+        ("GET", "/v1/models/echo", 200, ""),
+        ("GET", "/v1/models/no/such", 404, "model_not_found"),
+        ("DELETE", "/v1/models", 405, "method_not_allowed"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/v1/run", 405, ""),
+        ("POST", "/v1/embeddings", 404, "not_served_yet"),
+        ("POST", "/v1/responses", 404, "not_served_yet"),
+        ("POST", "/v1/nonsense", 404, "unknown_path"),
+        ("GET", "/v1", 404, "unknown_path"),
+        ("GET", "/favicon.ico", 404, ""),
+        ("POST", "/mcp", 404, ""),
+        ("POST", "/health/live", 405, ""),
+        ("GET", "/health/live", 200, ""),
+        ("GET", "/health/ready", 200, ""),
+        ("GET", "/", 200, ""),
+        ("HEAD", "/", 200, ""),
+        ("OPTIONS", "/v1/models", 405, "method_not_allowed"),
+    ];
+    for (method, path, status, code) in cases {
+        let mut wire = house.connect();
+        wire.send(&house.request(method, path, "", b""));
+        if *method == "HEAD" {
+            wire.socket.shutdown(std::net::Shutdown::Write).unwrap();
+            let bytes = wire.rest();
+            assert!(bytes.starts_with(b"HTTP/1.1 200") && bytes.ends_with(b"\r\n\r\n"), "{path}");
+            continue;
+        }
+        let answer = wire.answer();
+        assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
+        if !code.is_empty() {
+            assert_eq!(answer.code(), *code, "{method} {path}");
+        }
+        if *status == 405 {
+            assert!(answer.header("allow").is_some(), "{method} {path}");
+        }
+        if *status >= 400 {
+            assert!(answer.header("x-request-id").is_some(), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn a_path_of_the_api_asks_for_a_key_first() {
+    let house = House::start(Plan::default());
+    for path in ["/v1/models", "/v1/embeddings", "/v1/nonsense", "/mcp"] {
+        let answer = house.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        assert_eq!(answer.status, 401, "{path}");
+    }
+    let answer = house.ask(b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.header("content-type")), (404, Some("application/problem+json")));
+}
+
+#[test]
+fn readiness_says_why_not_and_a_panic_is_a_500() {
+    let house = House::start(Plan { ready: Arc::new(|| Err("the books are being read".to_owned())), ..Plan::default() });
+    let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: the books are being read\n"));
+    assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    let house = House::start(Plan { ready: Arc::new(|| panic!("asked for")), ..Plan::default() });
+    let mut wire = house.connect();
+    for _ in 0..3 {
+        wire.send(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answer = wire.answer();
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("internal_error")));
+    }
+    wire.send(&house.chat(CHAT));
+    assert_eq!(wire.answer().status, 200, "the core goes on");
+}
+
+#[test]
+fn v2_is_answered_by_the_control_plane() {
+    let house = House::start(Plan::default());
+    let answer = house.ask(&house.request("POST", "/v2/routes?x=1", "", b"{}"));
+    assert_eq!(answer.status, 202);
+    assert!(answer.text().starts_with("POST /v2/routes?x=1 from 127.0.0.1: Ok(b\"{}\") trc_"), "{answer:?}");
+    let answer = house.ask(&house.request("GET", "/v2/panic", "", b""));
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (500, Some("internal_error")));
+    assert_eq!(house.ask(&house.request("TRACE", "/v2/routes", "", b"")).status, 405);
+}
+
+#[test]
+fn metrics_are_the_sum_of_all_cores() {
+    let house = House::start(Plan::default());
+    for _ in 0..8 {
+        assert_eq!(house.ask(&house.chat(CHAT)).status, 200);
+        assert_eq!(house.ask(&house.request("GET", "/v1/nonsense", "", b"")).status, 404);
+    }
+    assert_eq!(house.gauge("tidegate_answers_total{class=\"2xx\"}"), 8);
+    assert_eq!(house.gauge("tidegate_refusals_total{code=\"unknown_path\"}"), 8);
+    assert_eq!(house.gauge("tidegate_cores_silent"), 0);
+}

@@ -1,0 +1,309 @@
+//! A gateway over a node of our own, and a client that says exactly the bytes it is told to.
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::ports::NoAudit;
+use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
+use execute::Hands;
+use gateway::{ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Readiness, Running, Times};
+use http::{Request, Response, StatusCode};
+use ledger::{Journal, JournalSettings, JournalShared};
+use line::{Core, Counters};
+use node::{Echo, NodeSettings, Service};
+use snapshot::entries::{KeyEntry, NodeEntry, NodeState, ProjectEntry, RouteEntry, Scopes, WorkspaceEntry};
+use snapshot::{Parts, Reader, Snapshot};
+use vault::{LocalKeyWrap, MasterKey, Vault};
+use world::World;
+
+/// Long enough for a slow machine, short enough for a hanging test.
+const WAIT: Duration = Duration::from_secs(20);
+
+pub struct House {
+    pub gateway: Option<Running>,
+    pub address: SocketAddr,
+    pub key: String,
+    _node: Running,
+    _runtime: tokio::runtime::Runtime,
+    _dir: tempfile::TempDir,
+}
+
+/// What a test changes of the usual house.
+pub struct Plan {
+    pub times: Times,
+    pub ready: Readiness,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { times: Times::default(), ready: Arc::new(|| Ok(())) }
+    }
+}
+
+/// A control plane that says what it was asked, and fails where it is told to.
+struct Mirror;
+
+impl ControlService for Mirror {
+    fn call(
+        self: Arc<Self>,
+        request: Request<PatientBody>,
+        peer: std::net::IpAddr,
+        trace: TraceId,
+    ) -> Pin<Box<dyn Future<Output = Response<Bytes>> + Send>> {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            assert_ne!(head.uri.path(), "/v2/panic", "asked for");
+            let read = http_body_util::BodyExt::collect(body).await.map(|whole| whole.to_bytes());
+            let said = format!("{} {} from {peer}: {read:?} {trace}", head.method, head.uri);
+            let mut answer = Response::new(Bytes::from(said));
+            *answer.status_mut() = StatusCode::ACCEPTED;
+            answer
+        })
+    }
+}
+
+impl House {
+    pub fn start(plan: Plan) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::system();
+        let settings = NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo" };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let door = |times| GatewaySettings { listen: any, workers: 2, times };
+        let node = gateway::serve_node(Service::new(Arc::new(Echo), settings), door(Times::default())).unwrap();
+        let base_url = format!("http://{}/v1", node.address());
+        let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
+        let control = ControlHandle { service: Arc::new(Mirror), runtime: runtime.handle().clone() };
+        let started = gateway::start(door(plan.times), make_core, Some(control), plan.ready);
+        let gateway = runtime.block_on(started).unwrap();
+        let address = gateway.address();
+        Self { gateway: Some(gateway), address, key, _node: node, _runtime: runtime, _dir: dir }
+    }
+
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.address)
+    }
+
+    /// A request with the key and whatever else; `body` gets its `Content-Length`.
+    pub fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{headers}Content-Length: {}\r\n\r\n",
+            self.address,
+            self.key,
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    }
+
+    pub fn chat(&self, body: &str) -> Vec<u8> {
+        self.request("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", body.as_bytes())
+    }
+
+    pub fn ask(&self, bytes: &[u8]) -> Answer {
+        let mut wire = self.connect();
+        wire.send(bytes);
+        wire.answer()
+    }
+
+    pub fn gauge(&self, name: &str) -> u64 {
+        let page = self.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").text();
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap_or("0 0");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (MakeCore, String) {
+    let master = MasterKey::generate(&*world.random);
+    let wrap = Arc::new(LocalKeyWrap::new(&master, world.random.clone()).unwrap());
+    let records = Vault::create(&*wrap, &*world.random).await.unwrap();
+    let vault = Vault::open(wrap, &records, world, Arc::new(NoAudit)).await.unwrap();
+    let minted = vault::mint_api_key(&*world.random, &*vault.hasher, true);
+    let key = minted.text.expose_text().unwrap().to_owned();
+    let workspace = workspace(world, base_url);
+    let snapshot = Arc::new(Snapshot::assemble(Parts {
+        version: 1,
+        keys: vec![(minted.digest, api_key(world, &workspace))],
+        workspaces: vec![Arc::new(workspace)],
+        accounts: Vec::new(),
+        catalogue: Arc::new(catalogue::Catalogue::embedded().unwrap()),
+        key_hash: vault.hasher.clone(),
+    }));
+    let settings = JournalSettings::default();
+    let shared = JournalShared::start(world, settings).unwrap();
+    let (opener, world, board) = (vault.opener.clone(), world.clone(), board::Shared::new());
+    let make: MakeCore = Arc::new(move |number| {
+        let (world, snapshot, opener) = (world.clone(), Arc::clone(&snapshot), opener.clone());
+        let (shared, board, dir) = (shared.clone(), Arc::clone(&board), dir.clone());
+        Box::pin(async move {
+            let allowed = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
+            let journal = Journal::open(&dir, number, world.clone(), settings, shared)?;
+            let egress = Rc::new(egress::Client::new(Arc::new(allowed), world.clone())?);
+            let hands = Hands { world, egress, opener, board: board::Cell::new(board, 2) };
+            let counters = Rc::new(Counters::default());
+            Ok(Rc::new(Core { number, snapshot: Reader::fixed(snapshot), hands, journal, counters }))
+        })
+    });
+    (make, key)
+}
+
+fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
+    let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
+    let id = WorkspaceId::new(ms, bytes);
+    let project = ProjectEntry {
+        id: ProjectId::new(ms, bytes),
+        workspace: id,
+        name: "default".into(),
+        environment: "production".into(),
+    };
+    let node = NodeEntry {
+        id: NodeId::new(ms, bytes),
+        workspace: id,
+        name: "echo".into(),
+        base_url: base_url.into(),
+        sealed: None,
+        state: NodeState::Ready,
+        models: Arc::new(vec!["echo".to_owned()]),
+        labels: Arc::default(),
+        created_unix_ms: 1,
+    };
+    WorkspaceEntry {
+        id,
+        name: "acme".into(),
+        projects: vec![Arc::new(project)],
+        credentials: Vec::new(),
+        nodes: vec![Arc::new(node)],
+        routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
+    }
+}
+
+fn api_key(world: &World, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
+    Arc::new(KeyEntry {
+        id: KeyId::new(world.clock.unix_ms(), world.id_bytes()),
+        workspace: workspace.id,
+        project: workspace.projects[0].id,
+        environment: "production".into(),
+        scopes: Scopes { inference: true, read: true, ..Scopes::default() },
+        expires_unix_ms: None,
+        revoked: false,
+        ip_allowlist: Vec::new(),
+    })
+}
+
+/// One connection.
+pub struct Wire {
+    pub socket: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// One answer, its body whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.head.lines().filter_map(|line| line.split_once(": "));
+        found.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    /// The code of an error in the shape of the chat grammar.
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Wire {
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(WAIT)).unwrap();
+        socket.set_write_timeout(Some(WAIT)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self { socket, unread: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        // A server that refuses early may have closed before all of it is sent.
+        let _ = self.socket.write_all(bytes);
+    }
+
+    /// `false` at the end of the stream.
+    fn fill(&mut self) -> bool {
+        let mut buffer = [0; 64 * 1024];
+        match self.socket.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                true
+            }
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&self.unread)),
+        }
+    }
+
+    fn until(&mut self, mark: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.unread.windows(mark.len()).position(|window| window == mark) {
+                return Some(self.unread.drain(..at + mark.len()).collect());
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count && self.fill() {}
+        self.unread.drain(..count.min(self.unread.len())).collect()
+    }
+
+    /// The next answer, `100 Continue` passed over.
+    pub fn answer(&mut self) -> Answer {
+        self.try_answer().expect("the connection closed without an answer")
+    }
+
+    pub fn try_answer(&mut self) -> Option<Answer> {
+        let head = String::from_utf8(self.until(b"\r\n\r\n")?).unwrap();
+        let status = head[9..12].parse().unwrap();
+        if status == 100 {
+            return self.try_answer();
+        }
+        let mut answer = Answer { status, head, body: Vec::new() };
+        if answer.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let Some(line) = self.until(b"\r\n") else { break };
+                let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+                answer.body.extend(self.take(size));
+                self.until(b"\r\n");
+                if size == 0 {
+                    break;
+                }
+            }
+        } else {
+            let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+            answer.body = self.take(length);
+        }
+        Some(answer)
+    }
+
+    /// Everything until the server closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.unread)
+    }
+}

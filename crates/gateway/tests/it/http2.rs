@@ -1,0 +1,107 @@
+//! HTTP/2 without TLS, as a proxy in front speaks it: requests, hosts, and floods of resets.
+
+use std::io::{Read, Write};
+
+use crate::house::{House, Plan};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// `GET` over `http`; names and values as literals.
+fn get(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86];
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.bytes());
+        }
+    }
+    frame(HEADERS, 5, stream, &block)
+}
+
+struct Frame {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+fn read(socket: &mut impl Read) -> Option<Frame> {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).ok()?;
+    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+    let mut payload = vec![0; length];
+    socket.read_exact(&mut payload).ok()?;
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some(Frame { kind: head[3], stream, payload })
+}
+
+/// The first byte of the answer's header block: a status that is in the static table is one byte.
+fn status(house: &House, fields: &[(&str, &str)]) -> u8 {
+    let mut wire = house.connect();
+    wire.send(PREFACE);
+    wire.send(&frame(SETTINGS, 0, 0, &[]));
+    wire.send(&get(1, fields));
+    loop {
+        let frame = read(&mut wire.socket).expect("an answer");
+        if frame.kind == HEADERS && frame.stream == 1 {
+            return frame.payload[0];
+        }
+        assert_ne!(frame.kind, GOAWAY, "{:?}", frame.payload);
+    }
+}
+
+const OK: u8 = 0x88;
+const BAD_REQUEST: u8 = 0x8c;
+const NOT_FOUND: u8 = 0x8d;
+
+#[test]
+fn requests_are_answered_and_hosts_must_agree() {
+    let house = House::start(Plan::default());
+    let cases: &[(&[(&str, &str)], u8)] = &[
+        (&[(":path", "/health/live"), (":authority", "a")], OK),
+        (&[(":path", "/health/live"), (":authority", "a"), ("host", "a")], OK),
+        (&[(":path", "/health/live"), ("host", "a")], OK),
+        (&[(":path", "/health/live"), (":authority", "a"), ("host", "b")], BAD_REQUEST),
+        (&[(":path", "/health/live"), (":authority", "u@a")], BAD_REQUEST),
+        (&[(":path", "/nothing"), (":authority", "a")], NOT_FOUND),
+    ];
+    for (fields, expected) in cases {
+        assert_eq!(status(&house, fields), *expected, "{fields:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_resets_ends_the_connection() {
+    let house = House::start(Plan::default());
+    let mut wire = house.connect();
+    wire.send(PREFACE);
+    wire.send(&frame(SETTINGS, 0, 0, &[]));
+    let mut sending = wire.socket.try_clone().unwrap();
+    let sender = std::thread::spawn(move || {
+        for stream in (1..20_000_u32).step_by(2) {
+            let request = get(stream, &[(":path", "/v1/models"), (":authority", "a")]);
+            let cancel = frame(RESET, 0, stream, &8_u32.to_be_bytes());
+            if sending.write_all(&[request, cancel].concat()).is_err() {
+                return;
+            }
+        }
+    });
+    let told = std::iter::from_fn(|| read(&mut wire.socket)).any(|frame| frame.kind == GOAWAY);
+    assert!(told, "the connection is told to go away");
+    drop(wire);
+    sender.join().unwrap();
+    assert_eq!(status(&house, &[(":path", "/health/live"), (":authority", "a")]), OK);
+}

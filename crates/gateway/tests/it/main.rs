@@ -1,0 +1,16 @@
+//! The front door over real sockets: what it lets in, what it refuses, and what it does with slow and broken clients.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails should fail its test"
+)]
+
+mod bodies;
+mod flow;
+mod heads;
+mod house;
+mod http2;
+mod patience;

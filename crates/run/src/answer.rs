@@ -1,0 +1,168 @@
+//! The answer of the line becomes a task; its headers stay.
+
+use bytes::Bytes;
+use dialects::chat;
+use domain::{Dialect, Fault, FaultClass, Profile, TraceId};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use line::{Core, Inbound, ReplyBody};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::problem;
+use crate::request::RunRequest;
+use crate::task::{Envelope, Message, Ran, Task};
+
+const VERSION: HeaderName = HeaderName::from_static("x-api-version");
+const PROFILE: HeaderName = HeaderName::from_static("agent-execution-profile");
+const MODEL: HeaderName = HeaderName::from_static("agent-resolved-model");
+
+/// What is kept of the request for its answer.
+pub(crate) struct Frame {
+    trace: TraceId,
+    envelope: Envelope,
+    request: RunRequest,
+    received_unix_ms: u64,
+}
+
+impl Frame {
+    pub(crate) fn of(inbound: &Inbound, request: RunRequest) -> Self {
+        let version = inbound.headers.get(VERSION).and_then(|version| version.to_str().ok());
+        Self {
+            trace: inbound.trace,
+            envelope: Envelope::of(version),
+            request,
+            received_unix_ms: inbound.received_unix_ms,
+        }
+    }
+}
+
+/// What is read of a completion beside its text.
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    choices: Vec<Choice>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    finish_reason: Option<String>,
+    message: Option<Said>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    refusal: Option<String>,
+}
+
+/// Shapes the line's answer for the client. `sent` is the body that went down the line at `started_unix_ms`.
+pub(crate) async fn shape(
+    core: &Core,
+    frame: Frame,
+    sent: &Bytes,
+    started_unix_ms: u64,
+    response: Response<ReplyBody>,
+) -> Response<ReplyBody> {
+    if response.status() != StatusCode::OK {
+        return problem::of_line(response).await;
+    }
+    let (head, body) = response.into_parts();
+    let mut headers = head.headers;
+    let Ok(body) = body.collect().await else {
+        return line::refuse(core, Dialect::Run, &broken(), frame.trace);
+    };
+    let body = body.to_bytes();
+    let (text, messages) = said(&body);
+    let resolved = word(&headers, &MODEL).unwrap_or(&frame.request.app).to_owned();
+    let ran = Ran {
+        trace: frame.trace,
+        app: &frame.request.app,
+        resolved: &resolved,
+        input: &frame.request.input,
+        response: &text,
+        is_private: word(&headers, &PROFILE) == Some(Profile::Byoc.as_str()),
+        tokens: tokens(sent, &body),
+        received_unix_ms: frame.received_unix_ms,
+        started_unix_ms,
+        ended_unix_ms: core.hands.world.clock.unix_ms(),
+    };
+    let bytes = frame.envelope.wrap(&Task::completed(&ran), &messages);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    line::whole(StatusCode::OK, headers, bytes.into())
+}
+
+/// The whole text, or the refusal that stands in its place; and what the client should know about it.
+fn said(body: &Bytes) -> (String, Vec<Message>) {
+    let first = serde_json::from_slice::<Wire>(body).ok().and_then(|wire| wire.choices.into_iter().next());
+    let cut = first.as_ref().and_then(|choice| choice.finish_reason.as_deref()) == Some("length");
+    let refusal = first.and_then(|choice| choice.message).and_then(|said| said.refusal);
+    let text = chat::answer_text(body).filter(|text| !text.is_empty()).or(refusal).unwrap_or_default();
+    let message = Message {
+        level: "warning",
+        code: "output_truncated",
+        message: "The answer reached max_tokens and was cut there.",
+        meta: None,
+    };
+    (text, if cut { vec![message] } else { Vec::new() })
+}
+
+/// As the books count: what the upstream reported, else an estimate.
+fn tokens(sent: &Bytes, body: &Bytes) -> u64 {
+    let Ok(facts) = chat::read_answer(body) else { return 0 };
+    let reported = facts
+        .usage
+        .filter(|usage| facts.content_bytes == 0 || usage.prompt_total() > 0 || usage.completion_total() > 0);
+    let usage = reported.unwrap_or_else(|| {
+        let prompt_bytes = chat::decode_request(sent).map_or(0, |request| request.prompt_bytes);
+        chat::estimate(prompt_bytes, facts.content_bytes)
+    });
+    usage.prompt_total().saturating_add(usage.completion_total())
+}
+
+fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A buffered answer is whole before it is handed on, so nobody should read this.
+fn broken() -> Fault {
+    Fault::new(FaultClass::StreamBroken, "answer_broken", "The answer broke off before its end.")
+        .fix("Send the request again.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(message: Value, finish: &str) -> (String, usize) {
+        let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish}]});
+        let (text, messages) = said(&body.to_string().into());
+        (text, messages.len())
+    }
+
+    #[test]
+    fn the_text_is_whole_and_its_cut_is_told() {
+        assert_eq!(check(json!({"content": "a"}), "stop"), ("a".to_owned(), 0));
+        assert_eq!(check(json!({"content": "a"}), "length"), ("a".to_owned(), 1));
+        assert_eq!(check(json!({"content": null, "refusal": "No."}), "stop"), ("No.".to_owned(), 0));
+        assert_eq!(check(json!({"content": [{"type": "text", "text": "b"}]}), "stop"), ("b".to_owned(), 0));
+        assert_eq!(check(json!({"content": null}), "stop"), (String::new(), 0));
+    }
+
+    #[test]
+    fn missing_counts_are_estimated() {
+        let sent = chat::encode_request("m", &[("user", "12345678")], None, false, &[]);
+        let body = |usage: Value| -> Bytes {
+            let choice = json!({"index": 0, "message": {"role": "assistant", "content": "12345678"}});
+            json!({"choices": [choice], "usage": usage}).to_string().into()
+        };
+        assert_eq!(
+            tokens(&sent, &body(json!({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}))),
+            11
+        );
+        assert!(tokens(&sent, &body(Value::Null)) > 0);
+        let zero = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+        assert_eq!(tokens(&sent, &body(zero)), tokens(&sent, &body(Value::Null)));
+    }
+}

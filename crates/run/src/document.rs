@@ -1,0 +1,294 @@
+//! A document of the input becomes text: fetched under the address guard, or decoded from a data: URI.
+
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use domain::limits::DOCUMENT_BYTES_MAX;
+use domain::{Fault, FaultClass};
+use egress::{Client, DocumentLimits, fetch_document};
+use percent_encoding::percent_decode_str;
+
+use crate::Refusal;
+use crate::input::{DocumentInput, InputError};
+use crate::request::shown;
+
+/// A document's name in the prompt.
+const NAME_CHARACTERS_MAX: usize = 128;
+
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
+
+/// Types beside `text/*` that are text.
+const TEXT_TYPES: &[&str] = &[
+    "application/json",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/xml",
+    "application/yaml",
+    "application/x-yaml",
+    "application/toml",
+    "application/csv",
+    "application/markdown",
+];
+
+/// What a server says that doesn't know; then the client's word counts, and then the name.
+const GENERIC_TYPES: &[&str] = &["application/octet-stream", "binary/octet-stream", "application/binary"];
+
+const EXTENSIONS: &[(&str, &str)] = &[
+    ("txt", "text/plain"),
+    ("log", "text/plain"),
+    ("md", "text/markdown"),
+    ("markdown", "text/markdown"),
+    ("csv", "text/csv"),
+    ("tsv", "text/tab-separated-values"),
+    ("html", "text/html"),
+    ("json", "application/json"),
+    ("jsonl", "application/jsonl"),
+    ("ndjson", "application/x-ndjson"),
+    ("xml", "application/xml"),
+    ("yaml", "application/yaml"),
+    ("yml", "application/yaml"),
+    ("toml", "application/toml"),
+];
+
+const SUPPORTED: &str = "text/* and JSON, XML, YAML, TOML, CSV or Markdown are";
+
+/// A document as the model will read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub name: String,
+    pub mime: String,
+    pub text: String,
+}
+
+/// Bytes with what is said about them.
+struct Raw {
+    name: Option<String>,
+    mime: String,
+    charset: Option<String>,
+    bytes: Bytes,
+}
+
+/// Gets the document.
+///
+/// # Errors
+/// It is at no address that is fetched from, can't be had, or is no text.
+pub(crate) async fn load(asked: &DocumentInput, client: &Client) -> Result<Text, Refusal> {
+    let uri = asked.uri.trim();
+    let scheme = uri.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
+    let raw = match scheme.as_str() {
+        "data" => decode(uri).map_err(|problem| problem.at(asked))?,
+        "https" | "http" => {
+            let document = fetch_document(client, uri, DocumentLimits::default()).await?;
+            Raw {
+                name: name_in_url(uri),
+                mime: document.mime,
+                charset: document.charset,
+                bytes: document.bytes,
+            }
+        }
+        _ => {
+            let problem = "is no address of a document: an https URL or a data: URI is";
+            return Err(Problem::Unfit(problem.to_owned()).at(asked));
+        }
+    };
+    read(raw, asked).map_err(|problem| problem.at(asked))
+}
+
+enum Problem {
+    Unfit(String),
+    TooLarge,
+}
+
+impl Problem {
+    fn at(self, asked: &DocumentInput) -> Refusal {
+        match self {
+            Self::Unfit(message) => {
+                Refusal::Input(vec![InputError { pointer: asked.pointer.to_owned(), message }])
+            }
+            Self::TooLarge => {
+                let message = format!("The document is larger than {DOCUMENT_BYTES_MAX} bytes.");
+                let fault = Fault::new(FaultClass::TooLarge, "document_too_large", message)
+                    .fix("Send a shorter document, or the part of it that matters.")
+                    .param("input.document");
+                Refusal::Fault(Box::new(fault))
+            }
+        }
+    }
+}
+
+/// `data:[type][;name=value]*[;base64],bytes`
+fn decode(uri: &str) -> Result<Raw, Problem> {
+    let unfit = |message: &str| Problem::Unfit(message.to_owned());
+    let rest = uri.get("data:".len()..).unwrap_or_default();
+    let (head, payload) = rest.split_once(',').ok_or_else(|| unfit("is a data: URI without a comma"))?;
+    let mut parts = head.split(';').map(str::trim);
+    let mime = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let (mut charset, mut name, mut is_base64) = (None, None, false);
+    for part in parts {
+        match part.split_once('=') {
+            Some((key, value)) if key.eq_ignore_ascii_case("charset") => {
+                charset = Some(value.trim_matches('"').to_ascii_lowercase());
+            }
+            Some((key, value)) if key.eq_ignore_ascii_case("name") => name = unescaped(value),
+            None if part.eq_ignore_ascii_case("base64") => is_base64 = true,
+            _ => {}
+        }
+    }
+    let mut bytes: Vec<u8> = percent_decode_str(payload).collect();
+    if is_base64 {
+        bytes.retain(|byte| !byte.is_ascii_whitespace());
+        let decoded = BASE64.decode(&bytes).or_else(|_| BASE64_URL.decode(&bytes));
+        bytes = decoded.map_err(|_| unfit("is a data: URI whose base64 is broken"))?;
+    }
+    if bytes.len() > DOCUMENT_BYTES_MAX {
+        return Err(Problem::TooLarge);
+    }
+    let mime = if mime.is_empty() { "text/plain".to_owned() } else { mime };
+    Ok(Raw { name, mime, charset, bytes: bytes.into() })
+}
+
+fn read(raw: Raw, asked: &DocumentInput) -> Result<Text, Problem> {
+    let name = asked.filename.clone().or(raw.name).map(|name| clean(&name)).filter(|name| !name.is_empty());
+    let mime = settled_type(&raw.mime, asked.content_type.as_deref(), name.as_deref());
+    if !is_text(&mime) {
+        let shown = shown(&mime);
+        return Err(Problem::Unfit(format!(
+            "is a document of type {shown}, which is not supported; {SUPPORTED}"
+        )));
+    }
+    if let Some(charset) =
+        raw.charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
+    {
+        let shown = shown(&charset);
+        return Err(Problem::Unfit(format!("is a document in {shown}, and only UTF-8 is read")));
+    }
+    let text = std::str::from_utf8(&raw.bytes)
+        .map_err(|_| Problem::Unfit("is a document that is not UTF-8".to_owned()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.contains('\0') {
+        return Err(Problem::Unfit("is a document with NUL characters in it, so it is no text".to_owned()));
+    }
+    Ok(Text { name: name.unwrap_or_else(|| "document".to_owned()), mime, text: text.to_owned() })
+}
+
+fn settled_type(said: &str, hint: Option<&str>, name: Option<&str>) -> String {
+    let hint = hint.and_then(|hint| hint.split(';').next()).map(|hint| hint.trim().to_ascii_lowercase());
+    if !GENERIC_TYPES.contains(&said) {
+        return said.to_owned();
+    }
+    if let Some(hint) = hint.filter(|hint| !hint.is_empty()) {
+        return hint;
+    }
+    let extension = name.and_then(|name| name.rsplit_once('.')).map(|(_, end)| end.to_ascii_lowercase());
+    let known = extension.and_then(|end| EXTENSIONS.iter().find(|(known, _)| *known == end));
+    known.map_or_else(|| said.to_owned(), |(_, mime)| (*mime).to_owned())
+}
+
+fn is_text(mime: &str) -> bool {
+    mime.starts_with("text/")
+        || TEXT_TYPES.contains(&mime)
+        || (mime.starts_with("application/") && (mime.ends_with("+json") || mime.ends_with("+xml")))
+}
+
+/// The last segment of the path. Nothing of the query is a name: it may hold a signature.
+fn name_in_url(url: &str) -> Option<String> {
+    let path = url.split(['?', '#']).next()?.split_once("://")?.1;
+    unescaped(path.split_once('/')?.1.rsplit('/').next()?)
+}
+
+fn unescaped(text: &str) -> Option<String> {
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// A name stands in an attribute of the prompt.
+fn clean(name: &str) -> String {
+    let kept =
+        name.chars().filter(|character| !character.is_control() && !matches!(character, '"' | '<' | '>'));
+    kept.take(NAME_CHARACTERS_MAX).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(uri: &str) -> Result<(String, String, String), String> {
+        let asked = DocumentInput { uri: uri.to_owned(), pointer: "/p", ..DocumentInput::default() };
+        let read = decode(uri).and_then(|raw| read(raw, &asked));
+        read.map(|text| (text.name, text.mime, text.text)).map_err(|problem| match problem {
+            Problem::Unfit(message) => message,
+            Problem::TooLarge => "too large".to_owned(),
+        })
+    }
+
+    fn text(name: &str, mime: &str, text: &str) -> Result<(String, String, String), String> {
+        Ok((name.to_owned(), mime.to_owned(), text.to_owned()))
+    }
+
+    #[test]
+    fn data_uris_are_decoded() {
+        assert_eq!(check("data:,a%20b"), text("document", "text/plain", "a b"));
+        assert_eq!(check("DATA:text/csv,a,b"), text("document", "text/csv", "a,b"));
+        assert_eq!(check("data:text/plain;base64,aGVsbG8="), text("document", "text/plain", "hello"));
+        assert_eq!(check("data:text/plain;base64,aGVs bG8"), text("document", "text/plain", "hello"));
+        assert_eq!(check("data:text/plain;base64,aGVsbG8%3D"), text("document", "text/plain", "hello"));
+        assert_eq!(
+            check("data:application/json;charset=utf-8;name=a%20b.json;base64,e30"),
+            text("a b.json", "application/json", "{}")
+        );
+        assert_eq!(check("data:text/plain;base64,8J-YgA"), text("document", "text/plain", "😀"));
+        assert_eq!(check("data:;name=\"x<y>\n.md,t"), text("xy.md", "text/plain", "t"));
+        assert_eq!(
+            check("data:application/octet-stream;name=a.yml,k"),
+            text("a.yml", "application/yaml", "k")
+        );
+        assert_eq!(check("data:text/plain,%EF%BB%BFx"), text("document", "text/plain", "x"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_by_its_reason() {
+        for (uri, part) in [
+            ("data:text/plain", "comma"),
+            ("data:text/plain;base64,a*b", "base64"),
+            ("data:application/pdf;base64,JVBERg==", "application/pdf, which is not supported; text/*"),
+            ("data:image/svg+xml,<svg/>", "image/svg+xml"),
+            ("data:application/octet-stream,x", "octet-stream"),
+            ("data:text/plain;charset=iso-8859-1,x", "iso-8859-1"),
+            ("data:text/plain,%FF", "not UTF-8"),
+            ("data:text/plain,a%00b", "NUL"),
+        ] {
+            let refused = check(uri).unwrap_err();
+            assert!(refused.contains(part), "{uri}: {refused}");
+        }
+        let large = format!("data:,{}", "x".repeat(DOCUMENT_BYTES_MAX + 1));
+        assert_eq!(check(&large), Err("too large".to_owned()));
+    }
+
+    #[test]
+    fn a_name_is_the_last_segment_of_the_path() {
+        for (url, name) in [
+            ("https://h/a/report%201.csv?sig=secret#f", Some("report 1.csv")),
+            ("https://h/a/", Some("")),
+            ("https://h", None),
+            ("https://h/?x=/y", Some("")),
+            ("https://h/%ff", None),
+        ] {
+            assert_eq!(name_in_url(url).as_deref(), name, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_generic_type_gives_way_to_the_hint_and_then_the_name() {
+        let generic = "binary/octet-stream";
+        assert_eq!(settled_type(generic, Some("Text/CSV; x=y"), Some("a.json")), "text/csv");
+        assert_eq!(settled_type(generic, None, Some("a.JSON")), "application/json");
+        assert_eq!(settled_type(generic, Some(""), Some("noend")), generic);
+        assert_eq!(settled_type("application/pdf", Some("text/plain"), Some("a.txt")), "application/pdf");
+    }
+}

@@ -1,0 +1,67 @@
+//! Problem documents of a run: with the errors of the input, or of the line in the words of this grammar.
+
+use bytes::Bytes;
+use domain::{Dialect, Fault, FaultClass, TraceId};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use line::{Core, ReplyBody};
+use serde_json::{Map, Value, json};
+
+use crate::input::InputError;
+
+/// The answer to an input that does not fit.
+pub(crate) async fn input(core: &Core, errors: &[InputError], trace: TraceId) -> Response<ReplyBody> {
+    let first =
+        errors.first().map(|error| format!(" {}: {}.", error.pointer, error.message)).unwrap_or_default();
+    let message = format!("The input does not fit the app's schema.{first}");
+    let mut fault = Fault::new(FaultClass::BadRequest, "validation_error", message)
+        .fix("Correct the fields that \"errors\" points at.");
+    if let Some(error) = errors.first() {
+        fault = fault.param(error.pointer.trim_start_matches('/').replace('/', "."));
+    }
+    let mut response = edited(line::refuse(core, Dialect::Run, &fault, trace), |problem| {
+        problem.insert("status".to_owned(), json!(StatusCode::UNPROCESSABLE_ENTITY.as_u16()));
+        let errors = errors.iter().map(|error| json!({"pointer": error.pointer, "message": error.message}));
+        problem.insert("errors".to_owned(), errors.collect());
+    })
+    .await;
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    response
+}
+
+/// An error of the line: a field that it names is named as the client wrote it.
+pub(crate) async fn of_line(response: Response<ReplyBody>) -> Response<ReplyBody> {
+    edited(response, |problem| {
+        let field = problem.get("param").and_then(Value::as_str).and_then(field_of);
+        if let Some(field) = field {
+            problem.insert("param".to_owned(), json!(field));
+        }
+    })
+    .await
+}
+
+fn field_of(param: &str) -> Option<&'static str> {
+    match param {
+        "model" => Some("app"),
+        "max_tokens" | "max_completion_tokens" => Some("input.max_tokens"),
+        _ if param.starts_with("messages") => Some("input.prompt"),
+        _ => None,
+    }
+}
+
+/// What is no problem document goes on as it is.
+async fn edited(
+    response: Response<ReplyBody>,
+    edit: impl FnOnce(&mut Map<String, Value>),
+) -> Response<ReplyBody> {
+    let (head, body) = response.into_parts();
+    let Ok(body) = body.collect().await else {
+        return line::whole(head.status, head.headers, Bytes::new());
+    };
+    let mut bytes = body.to_bytes();
+    if let Ok(Value::Object(mut problem)) = serde_json::from_slice(&bytes) {
+        edit(&mut problem);
+        bytes = Value::Object(problem).to_string().into();
+    }
+    line::whole(head.status, head.headers, bytes)
+}

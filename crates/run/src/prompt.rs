@@ -1,0 +1,69 @@
+//! What the model is sent: the input as messages, the document before the question about it.
+
+use bytes::Bytes;
+use dialects::chat;
+use domain::TraceId;
+
+use crate::document::Text;
+use crate::input::ModelInput;
+
+/// The request that goes down the line.
+pub(crate) fn encode(app: &str, input: &ModelInput, document: Option<&Text>, trace: TraceId) -> Bytes {
+    let user = match document {
+        Some(document) => with_document(&input.prompt, document, trace),
+        None => input.prompt.clone(),
+    };
+    let mut messages = Vec::with_capacity(2);
+    if let Some(system) = &input.system {
+        messages.push(("system", system.as_str()));
+    }
+    messages.push(("user", user.as_str()));
+    chat::encode_request(app, &messages, input.max_tokens, false, &[])
+}
+
+/// The same document begins each prompt with the same bytes, so that a provider's cache may know them. Only a text that
+/// could end its own frame gets one that nobody could foresee.
+fn with_document(prompt: &str, document: &Text, trace: TraceId) -> String {
+    let Text { name, mime, text } = document;
+    let tag = match text.contains("</document") {
+        true => format!("document-{trace}"),
+        false => "document".to_owned(),
+    };
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    format!("<{tag} name=\"{name}\" type=\"{mime}\">\n{text}{end}</{tag}>\n\n{prompt}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Text {
+        Text { name: "a.txt".into(), mime: "text/plain".into(), text: text.into() }
+    }
+
+    #[test]
+    fn a_document_stands_before_the_prompt() {
+        let trace = TraceId::new(1, [0; 10]);
+        let framed = "<document name=\"a.txt\" type=\"text/plain\">\nx\n</document>\n\nWhy?";
+        assert_eq!(with_document("Why?", &text("x"), trace), framed);
+        assert_eq!(with_document("Why?", &text("x\n"), trace), framed);
+        let shut = with_document("Why?", &text("</document>"), trace);
+        assert!(shut.ends_with(&format!("\n</document-{trace}>\n\nWhy?")), "{shut}");
+    }
+
+    #[test]
+    fn the_request_says_only_what_was_asked() {
+        let mut input = ModelInput { prompt: "p".into(), document: None, system: None, max_tokens: None };
+        let sent = |input: &ModelInput| -> serde_json::Value {
+            serde_json::from_slice(&encode("a/b", input, None, TraceId::new(1, [0; 10]))).unwrap()
+        };
+        let expected = serde_json::json!({
+            "model": "a/b", "messages": [{"role": "user", "content": "p"}], "stream": false,
+        });
+        assert_eq!(sent(&input), expected);
+        input.system = Some("s".into());
+        input.max_tokens = Some(7);
+        assert_eq!(sent(&input)["messages"][0]["role"], "system");
+        assert_eq!(sent(&input)["max_tokens"], 7);
+    }
+}

@@ -1,0 +1,315 @@
+//! Reads the body: which app, its input, and the fields beside them that clients of this grammar send.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use dialects::json::{Cursor, Kind, Span};
+use domain::{Fault, FaultClass};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+/// What is to be run.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RunRequest {
+    pub app: String,
+    pub input: Value,
+}
+
+/// An app's name travels in records, headers and messages.
+const APP_BYTES_MAX: usize = 256;
+
+/// Fields with a meaning that this release can't honour, each with what is so instead. Empty, they mean nothing.
+const LATER: &[(&str, &str)] = &[
+    ("version_id", "a model has no versions to pin; name the one you want in \"app\""),
+    ("setup", "a model has no setup"),
+    ("workers", "which node serves is decided by the workspace's routes"),
+    ("infra", "where a model runs is decided by the workspace's routes"),
+    ("variant", "a model has no variants"),
+    ("function", "a model has one function"),
+    ("webhook", "the answer comes with this response"),
+    ("session", "every run stands for itself"),
+    ("session_timeout", "every run stands for itself"),
+    ("run_at", "a run starts at once"),
+    ("stream", "the answer comes whole; use /v1/chat/completions for a stream"),
+    ("wait", "a run is waited for"),
+];
+
+/// Names of the input's fields, which are easily put one level too high.
+const INPUT_FIELDS: &[&str] = &["prompt", "document", "system", "max_tokens"];
+
+/// Reads a body.
+///
+/// # Errors
+/// It is not JSON, names no app, or asks for what would be different from what is done.
+pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<RunRequest, Box<Fault>> {
+    check_content_type(headers)?;
+    let (mut app, mut app_id, mut input) = (None, None, Value::Null);
+    for (name, span) in members(body, "")? {
+        let bytes = span.of(body);
+        if name == "input" {
+            check_input(bytes)?;
+        }
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+        match name.as_str() {
+            "app" => app = app_name("app", value)?,
+            "app_id" => app_id = app_name("app_id", value)?,
+            "input" => input = value,
+            _ => check_beside(&name, &value)?,
+        }
+    }
+    match (app, app_id) {
+        (Some(app), Some(id)) if app != id => {
+            let message = "\"app\" and \"app_id\" name two apps.";
+            Err(refusal("invalid_value", message, "Send one of them.", "app_id"))
+        }
+        (Some(app), _) | (None, Some(app)) => Ok(RunRequest { app, input }),
+        (None, None) => {
+            let fix = "Send the model's name in \"app\", such as one that /v1/models lists.";
+            Err(refusal("missing_required_parameter", "\"app\" is missing.", fix, "app"))
+        }
+    }
+}
+
+/// The members of an object. Two of one name are refused: readers differ in which one counts.
+fn members(bytes: &[u8], path: &str) -> Result<Vec<(String, Span)>, Box<Fault>> {
+    let mut cursor = Cursor::new(bytes)?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        let fix = "Send a JSON object with app and input.";
+        return Err(Box::new(bad("empty_body", "The request has no body.").fix(fix)));
+    }
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        cursor.skip()?;
+        cursor.end()?;
+        let message = format!("The body must be a JSON object, not {}.", kind.as_str());
+        return Err(Box::new(bad("invalid_type", message).fix("Send a JSON object with app and input.")));
+    }
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    cursor.object(|cursor, member| {
+        let name = member.key.decode().into_owned();
+        if !seen.insert(name.clone()) {
+            let param = format!("{path}{}", shown(&name));
+            let message = format!("\"{param}\" is there twice, and readers differ in which one counts.");
+            return Err(refusal("duplicate_field", message, "Send it once.", param));
+        }
+        found.push((name, cursor.skip()?));
+        Ok::<(), Box<Fault>>(())
+    })?;
+    cursor.end()?;
+    Ok(found)
+}
+
+/// The schema looks at values; that no name is there twice must be seen in the bytes.
+fn check_input(bytes: &[u8]) -> Result<(), Box<Fault>> {
+    if Cursor::new(bytes)?.kind()? != Kind::Object {
+        return Ok(());
+    }
+    for (name, span) in members(bytes, "input.")? {
+        let inner = span.of(bytes);
+        if name == "document" && Cursor::new(inner)?.kind()? == Kind::Object {
+            members(inner, "input.document.")?;
+        }
+    }
+    Ok(())
+}
+
+fn app_name(param: &'static str, value: Value) -> Result<Option<String>, Box<Fault>> {
+    let fix = "Send the model's name, such as one that /v1/models lists.";
+    match value {
+        Value::Null => Ok(None),
+        Value::String(name) if name.is_empty() || name.len() > APP_BYTES_MAX => {
+            let message = format!("\"{param}\" must have from 1 to {APP_BYTES_MAX} bytes.");
+            Err(refusal("invalid_value", message, fix, param))
+        }
+        Value::String(name) => Ok(Some(name)),
+        _ => Err(refusal("invalid_type", format!("\"{param}\" must be a string."), fix, param)),
+    }
+}
+
+/// A field beside app and input: either it changes nothing, or the client must be told that it would.
+fn check_beside(name: &str, value: &Value) -> Result<(), Box<Fault>> {
+    if name == "metadata" {
+        return Ok(());
+    }
+    let Some((_, instead)) = LATER.iter().find(|(later, _)| *later == name) else {
+        return Err(unknown(name));
+    };
+    if is_default(name, value) {
+        return Ok(());
+    }
+    let message = format!("\"{name}\" can't be honoured: {instead}.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_field", message);
+    Err(Box::new(fault.fix(format!("Leave \"{name}\" out.")).param(name.to_owned())))
+}
+
+/// What asks for nothing but what is done anyway. Clients in some languages send the empty value of every field.
+fn is_default(name: &str, value: &Value) -> bool {
+    match (name, value) {
+        (_, Value::Null) => true,
+        ("wait", Value::Bool(wait)) => *wait,
+        (_, Value::Bool(on)) => !*on,
+        ("infra", Value::String(text)) => text.is_empty() || text == "cloud",
+        ("function", Value::String(text)) => text.is_empty() || text == "run",
+        ("variant", Value::String(text)) => text.is_empty() || text == "default",
+        (_, Value::String(text)) => text.is_empty(),
+        (_, Value::Number(number)) => number.as_u64() == Some(0),
+        (_, Value::Array(list)) => list.is_empty(),
+        (_, Value::Object(map)) => map.is_empty(),
+    }
+}
+
+fn unknown(name: &str) -> Box<Fault> {
+    let shown = shown(name);
+    let message = format!("\"{shown}\" is no field of a run.");
+    let fix = if INPUT_FIELDS.contains(&name) {
+        format!("Put \"{shown}\" into \"input\".")
+    } else {
+        "Send app and input; what the app reads belongs into \"input\".".to_owned()
+    };
+    refusal("unknown_field", message, fix, shown)
+}
+
+/// A body without a type is taken for JSON; one with another type was meant otherwise.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Box<Fault>> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    let essence = String::from_utf8_lossy(essence).trim().to_ascii_lowercase();
+    if essence == "application/json" || (essence.ends_with("+json") && essence.len() > 5) {
+        return Ok(());
+    }
+    let message = format!("This path takes application/json, and the body came as \"{}\".", shown(&essence));
+    let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
+    Err(Box::new(fault.fix("Send the header \"content-type: application/json\".")))
+}
+
+/// The text was validated before; only a number beyond every type is left.
+fn unreadable(error: &serde_json::Error) -> Box<Fault> {
+    let message = format!("The body is not valid JSON: {error}.");
+    Box::new(bad("invalid_json", message).fix("Send one JSON object, as a JSON encoder writes it."))
+}
+
+fn bad(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
+    Fault::new(FaultClass::BadRequest, code, message)
+}
+
+fn refusal(
+    code: &'static str,
+    message: impl Into<Cow<'static, str>>,
+    fix: impl Into<Cow<'static, str>>,
+    param: impl Into<Cow<'static, str>>,
+) -> Box<Fault> {
+    Box::new(bad(code, message).fix(fix).param(param))
+}
+
+/// A client's word in a message: bounded, and without what breaks a line.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().filter(|character| !character.is_control()).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str) -> Result<RunRequest, (&'static str, String)> {
+        read(&HeaderMap::new(), body.as_bytes())
+            .map_err(|fault| (fault.code, fault.param.as_deref().unwrap_or_default().to_owned()))
+    }
+
+    #[test]
+    fn app_and_input_are_read() {
+        let read = check(r#"{"app":"p/m","input":{"prompt":"x"}}"#).unwrap();
+        assert_eq!((read.app.as_str(), &read.input["prompt"]), ("p/m", &Value::from("x")));
+        assert_eq!(
+            check(r#"{"app_id":"p/m"}"#).unwrap(),
+            RunRequest { app: "p/m".into(), input: Value::Null }
+        );
+        assert_eq!(check(r#"{"app":null,"app_id":"p/m"}"#).unwrap().app, "p/m");
+    }
+
+    #[test]
+    fn what_is_done_anyway_may_be_asked_for() {
+        for field in [
+            r#""wait":true"#,
+            r#""wait":null"#,
+            r#""stream":false"#,
+            r#""metadata":{"a":1}"#,
+            r#""infra":"cloud""#,
+            r#""infra":"""#,
+            r#""function":"run""#,
+            r#""variant":"default""#,
+            r#""setup":{}"#,
+            r#""workers":[]"#,
+            r#""webhook":null"#,
+            r#""session_timeout":0"#,
+            r#""version_id":"""#,
+        ] {
+            assert!(check(&format!(r#"{{"app":"m",{field}}}"#)).is_ok(), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_would_change_the_meaning_is_named() {
+        for (name, value) in [
+            ("wait", "false"),
+            ("stream", "true"),
+            ("webhook", r#""https://x.example""#),
+            ("run_at", r#""2030-01-01T00:00:00Z""#),
+            ("session", r#""new""#),
+            ("session_timeout", "60"),
+            ("infra", r#""private""#),
+            ("workers", r#"["w"]"#),
+            ("setup", r#"{"a":1}"#),
+            ("version_id", r#""v""#),
+            ("function", r#""train""#),
+        ] {
+            let refused = check(&format!(r#"{{"app":"m","{name}":{value}}}"#));
+            assert_eq!(refused, Err(("unsupported_field", name.to_owned())), "{name}");
+        }
+    }
+
+    #[test]
+    fn bad_bodies_are_told_apart() {
+        for (body, code, param) in [
+            ("", "empty_body", ""),
+            (" \n", "empty_body", ""),
+            ("{", "invalid_json", ""),
+            ("[]", "invalid_type", ""),
+            ("{}", "missing_required_parameter", "app"),
+            (r#"{"app":5}"#, "invalid_type", "app"),
+            (r#"{"app":""}"#, "invalid_value", "app"),
+            (r#"{"app":"a","app_id":"b"}"#, "invalid_value", "app_id"),
+            (r#"{"app":"a","app":"b"}"#, "duplicate_field", "app"),
+            (r#"{"app":"a","input":{"prompt":"x","prompt":"y"}}"#, "duplicate_field", "input.prompt"),
+            (
+                r#"{"app":"a","input":{"document":{"uri":"x","uri":"y"}}}"#,
+                "duplicate_field",
+                "input.document.uri",
+            ),
+            (r#"{"app":"a","prompt":"x"}"#, "unknown_field", "prompt"),
+            (r#"{"app":"a","temprature":1}"#, "unknown_field", "temprature"),
+            (r#"{"app":"a","input":{"prompt":"\ud800"}}"#, "invalid_json", ""),
+            (r#"{"app":"a"} x"#, "invalid_json", ""),
+        ] {
+            assert_eq!(check(body), Err((code, param.to_owned())), "{body}");
+        }
+        let deep = format!(r#"{{"app":"a","input":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(check(&deep), Err(("json_too_deep", String::new())));
+        let huge = check(r#"{"app":"a","input":{"max_tokens":1e999}}"#);
+        assert_eq!(huge, Err(("invalid_json", String::new())));
+    }
+
+    #[test]
+    fn another_content_type_is_refused() {
+        let mut headers = HeaderMap::new();
+        for (value, accepted) in
+            [("application/json; charset=utf-8", true), ("application/x-www-form-urlencoded", false)]
+        {
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            let class = read(&headers, br#"{"app":"m"}"#).map_err(|fault| fault.class);
+            assert_eq!(class.is_ok(), accepted, "{value}");
+            assert!(accepted || class == Err(FaultClass::MediaType));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The command line's side of `/v2` and `/v1`: one request at a time, answers as JSON, failures with an exit code.
+
+use std::io::{IsTerminal, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use egress::{Client, EgressSettings, OutBody, Reach};
+use http::{Method, Request, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::task::LocalSet;
+use world::World;
+
+use crate::commands::Shared;
+use crate::output::{self, Failure};
+
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A connection to the gateway that `--url` names.
+pub struct Api {
+    base: String,
+    key: String,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Api {
+    /// # Errors
+    /// No key is at hand.
+    pub fn connect(shared: &Shared) -> Result<Self, Failure> {
+        let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
+        let key = key.ok_or_else(|| {
+            Failure::new(
+                output::AUTHENTICATION,
+                "No API key: set TIDEGATE_API_KEY. `tidegate init` and the first `tidegate serve` print one; managing needs the \
+                 admin key.",
+            )
+        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { base: shared.url.trim_end_matches('/').to_owned(), key, runtime })
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::GET, path, None)
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::POST, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PATCH, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.call(Method::DELETE, path, None)
+    }
+
+    /// Says that something is done: nothing under `--json`, where the exit code says it.
+    pub fn done(&self, shared: &Shared, sentence: &str) {
+        if shared.json {
+            println!("{}", serde_json::json!({"ok": true}));
+        } else {
+            println!("{sentence}");
+        }
+    }
+
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let request = self.request(method, path, body)?;
+        LocalSet::new().block_on(&self.runtime, async {
+            let whole = async {
+                let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
+                let status = answer.status().as_u16();
+                let body = answer.into_body().read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                if (200..300).contains(&status) { Ok(read(&body)) } else { Err(refused(status, &body)) }
+            };
+            tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
+                Failure::new(output::UNAVAILABLE, format!("{} has not answered for a minute.", self.base))
+            })?
+        })
+    }
+
+    /// Sends a streamed chat and hands each chunk of text to `on_data` as it arrives; returns the answer's head.
+    ///
+    /// # Errors
+    /// The gateway is away, refuses, or breaks off.
+    pub fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        mut on_data: impl FnMut(&Value),
+    ) -> Result<http::HeaderMap, Failure> {
+        let request = self.request(Method::POST, path, Some(body))?;
+        LocalSet::new().block_on(&self.runtime, async {
+            let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
+            let (head, mut body) = answer.into_parts();
+            if !head.status.is_success() {
+                let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                return Err(refused(head.status.as_u16(), &body));
+            }
+            let mut pending = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|e| self.away(&e))?;
+                pending.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                while let Some(end) = pending.iter().position(|b| *b == b'\n') {
+                    let line: Vec<u8> = pending.drain(..=end).collect();
+                    if let Some(event) = event_of(&line)? {
+                        on_data(&event);
+                    }
+                }
+            }
+            Ok(head.headers)
+        })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<OutBody>, Failure> {
+        let bytes = body.map(|body| Bytes::from(body.to_string()));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+            .header(header::USER_AGENT, concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
+        if bytes.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(bytes.map_or_else(OutBody::empty, |bytes| OutBody::from(vec![bytes])))
+            .map_err(|error| Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base)))
+    }
+
+    fn away(&self, error: &egress::EgressError) -> Failure {
+        Failure::new(
+            output::UNAVAILABLE,
+            format!("{} can't be reached: {error}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.", self.base),
+        )
+    }
+}
+
+/// The person at the command line chose the address, so it may be any.
+fn client() -> Result<Client, Failure> {
+    let extra_roots_pem = match std::env::var_os("TIDEGATE_CA_FILE").filter(|path| !path.is_empty()) {
+        Some(path) => Some(std::fs::read(path)?),
+        None => None,
+    };
+    let settings = EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() };
+    Ok(Client::new(Arc::new(settings), World::system())?)
+}
+
+fn read(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or(Value::Null)
+}
+
+fn refused(status: u16, body: &[u8]) -> Failure {
+    let document = read(body);
+    let detail = document
+        .get("detail")
+        .or_else(|| document.pointer("/error/message"))
+        .and_then(Value::as_str)
+        .map_or_else(|| String::from_utf8_lossy(body.get(..200).unwrap_or(body)).into_owned(), str::to_owned);
+    let message = if detail.is_empty() { format!("The gateway answered {status}.") } else { detail };
+    Failure { code: output::code_of_status(status), message, document: Some(document), json: false }
+}
+
+fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
+    let Some(data) = line.strip_prefix(b"data:") else { return Ok(None) };
+    let event: Value = read(data);
+    match event.get("error") {
+        Some(error) => {
+            let message = error.get("message").and_then(Value::as_str).unwrap_or("The stream failed.");
+            Err(Failure { document: Some(event.clone()), ..Failure::new(output::UPSTREAM, message) })
+        }
+        None => Ok(Some(event).filter(Value::is_object)),
+    }
+}
+
+/// A secret from the terminal without echo, or from standard input; never from the command line.
+///
+/// # Errors
+/// There is none.
+pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
+    let text = if std::io::stdin().is_terminal() {
+        if shared.no_input {
+            return Err(Failure::new(output::USAGE, format!("The secret of {what} must come on standard input.")));
+        }
+        rpassword::prompt_password(format!("Secret of {what} (not shown): "))?
+    } else {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    };
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(Failure::new(output::USAGE, format!("No secret was given for {what}: type it, or pipe it in.")));
+    }
+    Ok(secret.to_owned())
+}
+
+/// Text as a query's value.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,102 @@
+//! `tidegate account`: the operator's pooled provider accounts, which serve what no credential or node matches.
+
+use serde_json::json;
+
+use super::Shared;
+use crate::api::{self, Api};
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Seals an account's secret, asked for or read from standard input.
+    Add {
+        /// openai, nebius, `together_ai`, …
+        provider: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        base_url: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only these models.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Its share of the traffic beside other accounts that offer the same model.
+        #[arg(long)]
+        weight: Option<u32>,
+        /// What the operator adds to the price, in hundredths of a percent.
+        #[arg(long)]
+        markup_bps: Option<u32>,
+        /// Serves models without a known price, too; they are counted as unpriced.
+        #[arg(long)]
+        allow_unpriced: bool,
+    },
+    /// Lists accounts.
+    List,
+    /// Makes the provider's cheapest call with it.
+    Verify { id: String },
+    /// Replaces its secret.
+    Rotate { id: String },
+    /// Switches it off.
+    Disable { id: String },
+    /// Switches it on.
+    Enable { id: String },
+    /// Deletes it and its secret.
+    Remove { id: String },
+}
+
+const PATH: &str = "/v2/accounts";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add { provider, name, base_url, region, models, weight, markup_bps, allow_unpriced } => {
+            let secret = api::ask_secret(shared, &provider)?;
+            let mut body = json!({
+                "provider": provider,
+                "display_name": name.unwrap_or_else(|| provider.clone()),
+                "secret": secret,
+                "allow_unpriced": allow_unpriced,
+            });
+            for (field, value) in [
+                ("base_url", json!(base_url)),
+                ("region", json!(region)),
+                ("weight", json!(weight)),
+                ("markup_bps", json!(markup_bps)),
+            ] {
+                if !value.is_null() {
+                    body[field] = value;
+                }
+            }
+            if !models.is_empty() {
+                body["models"] = json!(models);
+            }
+            output::object(shared.json, &api.post(PATH, &body)?);
+        }
+        Command::List => output::list(
+            shared.json,
+            &api.get(PATH)?,
+            &["id", "provider", "display_name", "status", "models", "weight", "markup_bps", "last_error"],
+            "No accounts. `tidegate account add openai` seals one.",
+        ),
+        Command::Verify { id } => {
+            output::object(shared.json, &api.post(&format!("{PATH}/{id}/verify"), &json!({}))?);
+        }
+        Command::Rotate { id } => {
+            let secret = api::ask_secret(shared, &id)?;
+            output::object(shared.json, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+        }
+        Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
+        Command::Enable { id } => set_status(shared, &api, &id, "active")?,
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            api.done(shared, &format!("{id} is deleted, and its secret with it."));
+        }
+    }
+    Ok(())
+}
+
+fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
+    output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    Ok(())
+}

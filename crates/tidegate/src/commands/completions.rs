@@ -1,0 +1,20 @@
+//! `tidegate completions`: a shell's completion script, made from the same definitions as the help.
+
+use clap::CommandFactory;
+
+use crate::output::Failure;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    shell: clap_complete::Shell,
+}
+
+pub fn run(options: &Options) -> Result<(), Failure> {
+    clap_complete::generate(
+        options.shell,
+        &mut super::Arguments::command(),
+        "tidegate",
+        &mut std::io::stdout(),
+    );
+    Ok(())
+}

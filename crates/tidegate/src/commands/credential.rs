@@ -1,0 +1,140 @@
+//! `tidegate credential`: provider credentials of the workspace's own, sealed on arrival.
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::api::{self, Api};
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Seals a credential; its secret is asked for, or read from standard input, never from the command line.
+    Add {
+        /// A provider such as openai, or a name of your own together with --base-url.
+        provider: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// The provider's address, where it isn't the usual one.
+        #[arg(long)]
+        base_url: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only this project.
+        #[arg(long)]
+        project: Option<String>,
+        /// Serves only this environment.
+        #[arg(long)]
+        environment: Option<String>,
+        /// Takes the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
+        #[arg(long)]
+        from_env: bool,
+        /// Doesn't call the provider to see whether the credential works.
+        #[arg(long)]
+        no_verify: bool,
+    },
+    /// Lists credentials; secrets are never shown.
+    List,
+    /// Shows one credential.
+    Show { id: String },
+    /// Makes the provider's cheapest call with it, and keeps the result.
+    Verify { id: String },
+    /// Replaces its secret; requests that run finish with the old one.
+    Rotate { id: String },
+    /// Switches it off.
+    Disable { id: String },
+    /// Switches it on.
+    Enable { id: String },
+    /// Deletes it and its secret.
+    Remove { id: String },
+    /// Lists the kinds of credentials and what each needs.
+    Kinds,
+}
+
+const PATH: &str = "/v2/provider-credentials";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add { provider, name, base_url, region, project, environment, from_env, no_verify } => {
+            let secret = if from_env { from_environment(&api, &provider)? } else { api::ask_secret(shared, &provider)? };
+            let mut body = json!({
+                "provider": provider,
+                "display_name": name.unwrap_or_else(|| provider.clone()),
+                "secret": secret,
+            });
+            let scope = scope_of(project, environment);
+            for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)] {
+                if !value.is_null() {
+                    body[field] = value;
+                }
+            }
+            let made = api.post(PATH, &body)?;
+            let id = output::cell(&made, "id");
+            let shown = if no_verify { made } else { api.post(&format!("{PATH}/{id}/verify"), &json!({}))? };
+            output::object(shared.json, &shown);
+        }
+        Command::List => output::list(
+            shared.json,
+            &api.get(PATH)?,
+            &["id", "provider", "display_name", "status", "secret_fingerprint", "last_verified_at", "last_error"],
+            "No credentials. `tidegate credential add openai` seals one.",
+        ),
+        Command::Show { id } => output::object(shared.json, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Verify { id } => {
+            let report = api.post(&format!("{PATH}/{id}/verify"), &json!({}))?;
+            output::object(shared.json, &report);
+            if report.get("status").and_then(Value::as_str) != Some("active") {
+                return Err(Failure::new(output::UPSTREAM, format!("{id}: {}", output::cell(&report, "last_error"))));
+            }
+        }
+        Command::Rotate { id } => {
+            let secret = api::ask_secret(shared, &id)?;
+            output::object(shared.json, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+        }
+        Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
+        Command::Enable { id } => set_status(shared, &api, &id, "active")?,
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            api.done(shared, &format!("{id} is deleted, and its secret with it."));
+        }
+        Command::Kinds => output::list(
+            shared.json,
+            &api.get("/v2/provider-credentials/kinds")?,
+            &["provider", "display_name", "auth", "environment_variable", "available"],
+            "No kinds.",
+        ),
+    }
+    Ok(())
+}
+
+fn scope_of(project: Option<String>, environment: Option<String>) -> Value {
+    let mut scope = serde_json::Map::new();
+    for (field, value) in [("project_id", project), ("environment", environment)] {
+        if let Some(value) = value {
+            scope.insert(field.into(), value.into());
+        }
+    }
+    if scope.is_empty() { Value::Null } else { Value::Object(scope) }
+}
+
+fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
+    output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    Ok(())
+}
+
+/// The variable's name is a fact of the provider, and the server has the catalogue.
+fn from_environment(api: &Api, provider: &str) -> Result<String, Failure> {
+    let kinds = api.get("/v2/provider-credentials/kinds")?;
+    let kind = kinds
+        .get("data")
+        .and_then(Value::as_array)
+        .and_then(|kinds| kinds.iter().find(|kind| kind.get("provider").and_then(Value::as_str) == Some(provider)));
+    let variable = kind.and_then(|kind| kind.get("environment_variable")).and_then(Value::as_str);
+    let Some(variable) = variable else {
+        return Err(Failure::new(output::USAGE, format!("No environment variable is known for {provider}.")));
+    };
+    std::env::var(variable)
+        .ok()
+        .filter(|secret| !secret.is_empty())
+        .ok_or_else(|| Failure::new(output::USAGE, format!("{variable} is not set in this shell.")))
+}

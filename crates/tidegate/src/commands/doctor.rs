@@ -1,0 +1,171 @@
+//! `tidegate doctor`: looks at this machine, its data directory and the running gateway; each finding names its fix.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::serve::SettingFlags;
+use crate::api::Api;
+use crate::output::{self, Failure};
+use crate::settings::Settings;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    level: Level,
+    found: String,
+    fix: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Fine,
+    Warning,
+    Error,
+}
+
+impl Check {
+    fn fine(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, level: Level::Fine, found: found.into(), fix: String::new() }
+    }
+
+    fn warning(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, level: Level::Warning, found: found.into(), fix: fix.into() }
+    }
+
+    fn error(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { name, level: Level::Error, found: found.into(), fix: fix.into() }
+    }
+}
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let layers = options.settings.layers()?;
+    let mut checks = Vec::new();
+    match Settings::check(&layers) {
+        Err(error) => checks.push(Check::error("settings", error.to_string(), "Correct it, then run doctor again.")),
+        Ok(settings) => {
+            checks.push(Check::fine("settings", "every setting can be used"));
+            local(&settings, &mut checks);
+        }
+    }
+    environment(&mut checks);
+    gateway(shared, &mut checks);
+    report(shared, &checks)
+}
+
+fn local(settings: &Settings, checks: &mut Vec<Check>) {
+    let shown = settings.data_dir.display();
+    match store::datadir::look(&settings.data_dir) {
+        Ok(store::datadir::DataDir::Ready) => checks.push(Check::fine("data directory", format!("{shown} is initialised"))),
+        Ok(store::datadir::DataDir::Empty) => checks.push(Check::warning(
+            "data directory",
+            format!("{shown} is empty"),
+            "`tidegate serve` initialises it at its first start.",
+        )),
+        Err(error) => checks.push(Check::error("data directory", error.to_string(), "Choose or make another directory.")),
+    }
+    let key_file = settings.master_key_file.clone().unwrap_or_else(|| settings.data_dir.join(store::datadir::MASTER_KEY_FILE));
+    if let Ok(metadata) = std::fs::metadata(&key_file) {
+        let mode = metadata.permissions().mode() & 0o777;
+        let name = key_file.display();
+        checks.push(if mode & 0o077 == 0 {
+            Check::fine("master key", format!("{name} has mode {mode:o}"))
+        } else {
+            Check::error("master key", format!("{name} has mode {mode:o}: others can read it"), format!("chmod 600 {name}"))
+        });
+    }
+    disk(settings, checks);
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    checks.push(if files >= 8_192 {
+        Check::fine("open files", format!("up to {files}"))
+    } else {
+        Check::warning("open files", format!("at most {files}: about {} streams at once", files / 2), "Raise the limit: ulimit -n 65536.")
+    });
+}
+
+fn disk(settings: &Settings, checks: &mut Vec<Check>) {
+    let place = if settings.data_dir.exists() { settings.data_dir.clone() } else { ".".into() };
+    let Ok(facts) = rustix::fs::statvfs(&place) else { return };
+    let free_mib = facts.f_bavail.saturating_mul(facts.f_frsize) / (1024 * 1024);
+    checks.push(if free_mib >= 1_024 {
+        Check::fine("disk", format!("{free_mib} MiB free"))
+    } else {
+        Check::warning("disk", format!("only {free_mib} MiB free"), "Free some: the journal and the database grow with traffic.")
+    });
+}
+
+fn environment(checks: &mut Vec<Check>) {
+    let base = std::env::var("OPENAI_BASE_URL").unwrap_or_default();
+    let key = std::env::var("OPENAI_API_KEY").unwrap_or_default();
+    if !base.is_empty() && !key.is_empty() && !key.starts_with("tg_") {
+        checks.push(Check::warning(
+            "environment",
+            "OPENAI_BASE_URL is set, but OPENAI_API_KEY is not a key of a Tidegate gateway",
+            "If the base URL is this gateway's, export one of its keys as OPENAI_API_KEY.",
+        ));
+    }
+}
+
+fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
+    let api = match Api::connect(shared) {
+        Ok(api) => api,
+        Err(failure) => {
+            checks.push(Check::warning("gateway", "not asked", failure.message));
+            return;
+        }
+    };
+    let nodes = match api.get("/v2/byoc/nodes") {
+        Ok(nodes) => nodes,
+        Err(failure) => {
+            checks.push(Check::error("gateway", failure.message, "Start it with `tidegate serve`, or give its key and --url."));
+            return;
+        }
+    };
+    checks.push(Check::fine("gateway", format!("{} answers", shared.url)));
+    states("node", &nodes, &["ready", "draining"], "`tidegate nodes list` shows why; start it again or remove it.", checks);
+    if let Ok(credentials) = api.get("/v2/provider-credentials") {
+        let fix = "`tidegate credential rotate ID` gives it a new secret, `tidegate credential verify ID` asks again.";
+        states("credential", &credentials, &["active", "disabled"], fix, checks);
+    }
+}
+
+fn states(name: &'static str, page: &Value, fine: &[&str], fix: &str, checks: &mut Vec<Check>) {
+    for row in page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
+        let (id, status) = (output::cell(row, "id"), output::cell(row, "status"));
+        checks.push(if fine.contains(&status.as_str()) {
+            Check::fine(name, format!("{id} is {status}"))
+        } else {
+            Check::error(name, format!("{id} is {status}: {}", output::cell(row, "last_error")), fix)
+        });
+    }
+}
+
+fn report(shared: &Shared, checks: &[Check]) -> Result<(), Failure> {
+    for check in checks {
+        let (mark, word) = match check.level {
+            Level::Fine => ("✓", "fine"),
+            Level::Warning => ("!", "warning"),
+            Level::Error => ("✗", "error"),
+        };
+        if shared.json {
+            println!("{}", json!({"check": check.name, "level": word, "found": check.found, "fix": check.fix}));
+        } else {
+            println!("{mark} {}: {}", check.name, output::printable(&check.found));
+            if !check.fix.is_empty() {
+                println!("    fix: {}", output::printable(&check.fix));
+            }
+        }
+    }
+    let errors = checks.iter().filter(|check| check.level == Level::Error).count();
+    if errors > 0 {
+        return Err(Failure::new(output::FINDINGS, format!("{errors} of {} checks found something wrong.", checks.len())));
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! `tidegate init`: a data directory with its master key, database, first workspace, project and keys.
+
+use std::path::PathBuf;
+
+use world::World;
+
+use super::Shared;
+use super::serve::SettingFlags;
+use crate::founding;
+use crate::output::{self, Failure};
+use crate::settings::Settings;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where to make it.
+    #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "./data")]
+    data_dir: PathBuf,
+}
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let flags = SettingFlags { data_dir: Some(options.data_dir.clone()), ..SettingFlags::default() };
+    let settings =
+        Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let founded = runtime.block_on(founding::found(&settings, &World::system()))?;
+    if shared.json {
+        let line = serde_json::to_string(&founded).map_err(anyhow::Error::from)?;
+        println!("{line}");
+    } else {
+        println!("{} is ready. These keys are shown once:", options.data_dir.display());
+        println!("  workspace  {}", founded.workspace_id);
+        println!("  project    {}", founded.project_id);
+        println!("  admin key  {}", founded.admin_key);
+        println!("  API key    {}", founded.api_key);
+        println!("Next: tidegate serve --data-dir {}", options.data_dir.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The command list: one file a command, each taking its arguments and the shared options.
+
+mod account;
+mod billing;
+mod chat;
+mod completions;
+mod config;
+mod credential;
+mod doctor;
+mod init;
+mod key;
+mod ledger;
+mod node;
+mod nodes;
+mod plan;
+mod request;
+mod route;
+mod serve;
+mod usage;
+mod workspace;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Failure;
+
+/// Tokens three ways behind one API: your provider keys, the operator's accounts, your own hardware.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, propagate_version = true, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Shared {
+    /// Prints JSON: one object, or one object a line for lists and streams.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the gateway listens.
+    #[arg(long, global = true, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8787")]
+    pub url: String,
+    /// Never asks: what would be asked for must be given or is an error.
+    #[arg(long, global = true, env = "TIDEGATE_NO_INPUT")]
+    pub no_input: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Creates a data directory: master key, database, first workspace, project and keys.
+    Init(init::Options),
+    /// Runs the gateway, its control plane and its books.
+    Serve(serve::Options),
+    /// Runs a model on this machine behind the OpenAI dialect.
+    Node(node::Options),
+    /// Manages the nodes that serve this workspace.
+    #[command(subcommand)]
+    Nodes(nodes::Command),
+    /// Manages API keys.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Manages provider credentials of your own (BYOK).
+    #[command(subcommand)]
+    Credential(credential::Command),
+    /// Manages the operator's pooled provider accounts.
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Manages routes: which profiles and credentials serve which requests.
+    #[command(subcommand)]
+    Route(route::Command),
+    /// Manages workspaces.
+    #[command(subcommand)]
+    Workspace(workspace::Command),
+    /// Explains what would serve a model, and why, without sending anything.
+    Plan(plan::Options),
+    /// Shows what was used.
+    Usage(usage::Options),
+    /// Shows what it costs, by mode.
+    Billing(billing::Options),
+    /// Shows one request by the id that SDKs and headers show, or lists the latest.
+    Request(request::Options),
+    /// Checks the books.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    /// Explains the settings.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Looks for what is wrong with an installation, and says how to mend it.
+    Doctor(doctor::Options),
+    /// Talks to a model.
+    Chat(chat::Options),
+    /// Prints a shell's completion script.
+    Completions(completions::Options),
+}
+
+/// Runs one command to its end.
+///
+/// # Errors
+/// Says what failed, with the exit code for it.
+pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { shared, command } = arguments;
+    let json = shared.json;
+    let result = match command {
+        Command::Init(options) => init::run(&shared, &options),
+        Command::Serve(options) => serve::run(&options),
+        Command::Node(options) => node::run(&options),
+        Command::Nodes(command) => nodes::run(&shared, command),
+        Command::Key(command) => key::run(&shared, command),
+        Command::Credential(command) => credential::run(&shared, command),
+        Command::Account(command) => account::run(&shared, command),
+        Command::Route(command) => route::run(&shared, command),
+        Command::Workspace(command) => workspace::run(&shared, command),
+        Command::Plan(options) => plan::run(&shared, &options),
+        Command::Usage(options) => usage::run(&shared, &options),
+        Command::Billing(options) => billing::run(&shared, &options),
+        Command::Request(options) => request::run(&shared, &options),
+        Command::Ledger(command) => ledger::run(&shared, &command),
+        Command::Config(command) => config::run(&shared, &command),
+        Command::Doctor(options) => doctor::run(&shared, &options),
+        Command::Chat(options) => chat::run(&shared, &options),
+        Command::Completions(options) => completions::run(&options),
+    };
+    result.map_err(|failure| Failure { json, ..failure })
+}

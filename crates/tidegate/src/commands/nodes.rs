@@ -1,0 +1,73 @@
+//! `tidegate nodes`: the runtimes on the customer's own hardware.
+
+use serde_json::json;
+
+use super::Shared;
+use crate::api::{self, Api};
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Registers a node: our own runtime, or any server that speaks the OpenAI dialect.
+    Add {
+        name: String,
+        /// Its address, ending in /v1.
+        #[arg(long)]
+        base_url: String,
+        /// What it serves; it is asked where left out.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Labels that routes choose by.
+        #[arg(long = "label", value_delimiter = ',')]
+        labels: Vec<String>,
+        /// Asks for the node's key, or reads it from standard input.
+        #[arg(long)]
+        with_key: bool,
+    },
+    /// Lists nodes.
+    List,
+    /// Sends it nothing new; what runs on it finishes.
+    Drain { id: String },
+    /// Takes a drained node back.
+    Resume { id: String },
+    /// Removes it.
+    Remove { id: String },
+}
+
+const PATH: &str = "/v2/byoc/nodes";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::Add { name, base_url, models, labels, with_key } => {
+            let mut body = json!({"name": name, "base_url": base_url});
+            if !models.is_empty() {
+                body["models"] = json!(models);
+            }
+            if !labels.is_empty() {
+                body["labels"] = json!(labels);
+            }
+            if with_key {
+                body["secret"] = json!(api::ask_secret(shared, &name)?);
+            }
+            output::object(shared.json, &api.post(PATH, &body)?);
+        }
+        Command::List => output::list(
+            shared.json,
+            &api.get(PATH)?,
+            &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
+            "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
+        ),
+        Command::Drain { id } => {
+            output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
+        }
+        Command::Resume { id } => {
+            output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
+        }
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            api.done(shared, &format!("{id} is removed."));
+        }
+    }
+    Ok(())
+}

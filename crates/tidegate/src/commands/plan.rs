@@ -1,0 +1,55 @@
+//! `tidegate plan`: what would serve a model and why, without sending anything.
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::api::Api;
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    model: String,
+    #[arg(long)]
+    project: Option<String>,
+    #[arg(long)]
+    environment: Option<String>,
+    /// The request tag to plan for.
+    #[arg(long)]
+    tag: Option<String>,
+}
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let mut body = json!({"model": options.model});
+    for (field, value) in
+        [("project_id", &options.project), ("environment", &options.environment), ("tag", &options.tag)]
+    {
+        if let Some(value) = value {
+            body[field] = json!(value);
+        }
+    }
+    let plan = Api::connect(shared)?.post("/v2/plan", &body)?;
+    if shared.json {
+        println!("{plan}");
+    } else {
+        explain(&plan);
+    }
+    Ok(())
+}
+
+fn explain(plan: &Value) {
+    println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
+    let route = plan.get("route").filter(|route| !route.is_null());
+    println!("route     {}", route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id")));
+    let lists = [("attempts", "would serve"), ("rejected", "rejected")];
+    for (field, title) in lists {
+        let rows = plan.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for row in rows {
+            let reason = if field == "attempts" { output::cell(row, "profile") } else { output::cell(row, "detail") };
+            let who = output::cell(row, "principal");
+            println!("{title:<11} {who}  {}  {}", output::cell(row, "provider"), output::printable(&reason));
+        }
+    }
+    if let Some(error) = plan.get("error").filter(|error| !error.is_null()) {
+        println!("refused   {}", output::printable(&output::cell(error, "detail")));
+    }
+}

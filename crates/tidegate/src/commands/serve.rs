@@ -1,0 +1,173 @@
+//! `tidegate serve`: the gateway, its control plane and its books in one process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use control::{Control, Founded};
+use gateway::{ControlHandle, GatewaySettings, MakeCore, Readiness, Running, Times};
+use store::datadir::DataDir;
+use world::World;
+
+use crate::house::House;
+use crate::output::{self, Failure};
+use crate::settings::{DEFINITIONS, Layers, Settings};
+use crate::signals::{Stop, ended};
+use crate::trips::SystemCore;
+use crate::{founding, hardening, logging};
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// The settings that may be flags; each is also a line of the file and a name in the environment.
+#[derive(Debug, Default, clap::Args)]
+pub struct SettingFlags {
+    /// A settings file (TOML); `tidegate.toml` in the data directory where left out.
+    #[arg(long, env = "TIDEGATE_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Directory of the database, the journal and the master key file.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// Address and port to listen on.
+    #[arg(long)]
+    pub listen: Option<String>,
+    /// Serving threads, one core each.
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// What is logged: error, warn, info, debug, trace, or a filter.
+    #[arg(long)]
+    pub log: Option<String>,
+}
+
+impl SettingFlags {
+    /// Every setting in force, with its origin.
+    ///
+    /// # Errors
+    /// The settings file can't be used.
+    pub fn layers(&self) -> Result<Layers, Failure> {
+        let given = [
+            ("data_dir", self.data_dir.as_ref().map(|path| path.display().to_string())),
+            ("listen", self.listen.clone()),
+            ("workers", self.workers.map(|n| n.to_string())),
+            ("log", self.log.clone()),
+        ];
+        let flags: Vec<_> = given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+        let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let data_dir = self.data_dir.clone().or_else(|| environment("TIDEGATE_DATA_DIR").map(PathBuf::from));
+        let usual = data_dir.unwrap_or_else(|| PathBuf::from("./data")).join("tidegate.toml");
+        let file = self.config.clone().or_else(|| Some(usual).filter(|path| path.is_file()));
+        debug_assert!(flags.iter().all(|(key, _)| DEFINITIONS.iter().any(|d| d.key == *key)));
+        Layers::resolve(file.as_deref(), &environment, &flags)
+            .map_err(|error| Failure::new(output::USAGE, error.to_string()))
+    }
+}
+
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let started = Instant::now();
+    let settings = Settings::check(&options.settings.layers()?)
+        .map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    logging::start(&settings.log, settings.log_json)?;
+    for refusal in hardening::harden() {
+        tracing::warn!("{refusal}");
+    }
+    hardening::raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(&settings, started)).map_err(Failure::from)
+}
+
+async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let world = World::system();
+    let founded = match store::datadir::look(&settings.data_dir)? {
+        DataDir::Empty => Some(founding::found(settings, &world).await?),
+        DataDir::Ready => None,
+    };
+    let house = House::open(settings, world.clone()).await?;
+    report_recovery(&house);
+    let system_number = u32::try_from(house.workers)?;
+    let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
+    let control = Control::new(control::Parts {
+        store: house.store.clone(),
+        keeper: Arc::clone(&house.keeper),
+        vault: house.vault.clone(),
+        egress: Arc::clone(&house.egress),
+        board: Arc::clone(&house.board),
+        trips: system,
+        world,
+    });
+    let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
+    let running = open_door(settings, &house, control).await?;
+    greet(settings, running.address(), founded.as_ref(), started);
+    stop.wanted().await;
+    eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
+    running.drain();
+    tokio::select! {
+        () = ended(&running) => {}
+        () = stop.wanted() => running.stop(),
+    }
+    tokio::task::spawn_blocking(move || running.join()).await?;
+    watcher.abort();
+    // The system core ends with the last handle on it, which the watcher's task holds.
+    let _ = watcher.await;
+    if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
+        tracing::error!("the system core ended by a panic");
+    }
+    house.close().await;
+    Ok(())
+}
+
+fn report_recovery(house: &House) {
+    let report = &house.recovered;
+    if report.interrupted > 0 || report.applied > 0 {
+        tracing::info!(
+            settled = report.applied,
+            interrupted = report.interrupted,
+            "the books of the last run were closed"
+        );
+    }
+}
+
+async fn open_door(settings: &Settings, house: &Arc<House>, control: Arc<Control>) -> anyhow::Result<Running> {
+    let ready = Arc::clone(house);
+    let cores = Arc::clone(house);
+    let make_core: MakeCore = Arc::new(move |number| {
+        let house = Arc::clone(&cores);
+        Box::pin(async move { house.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) })
+    });
+    let readiness: Readiness =
+        Arc::new(move || if ready.is_ready() { Ok(()) } else { Err("the journal can't be written".into()) });
+    let control = ControlHandle { service: control, runtime: tokio::runtime::Handle::current() };
+    let door = GatewaySettings {
+        listen: settings.listen,
+        workers: u32::try_from(settings.workers)?,
+        times: Times::default(),
+    };
+    gateway::start(door, make_core, Some(control), readiness)
+        .await
+        .with_context(|| format!("can't serve on {}", settings.listen))
+}
+
+/// What a person who starts it wants to know: where it is, what to send, and keys that are shown once.
+fn greet(settings: &Settings, address: std::net::SocketAddr, founded: Option<&Founded>, started: Instant) {
+    println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
+    println!("  API      http://{address}/v1");
+    println!("  Data     {}", settings.data_dir.display());
+    if let Some(founded) = founded {
+        println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
+        println!("  API key  {}   (shown once)", founded.api_key);
+        println!("Try it, once a node or a credential serves a model (`tidegate node --model echo` starts one):");
+        println!(
+            "  curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \
+             -d '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",
+            founded.api_key
+        );
+    }
+}

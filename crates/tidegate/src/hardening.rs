@@ -1,0 +1,25 @@
+//! What a process that holds keys does to itself first: no core dump, not readable by a sibling of its user.
+
+use rustix::process::{Resource, Rlimit};
+
+/// Best effort: a kernel that refuses leaves us as safe as any other process, so a refusal is only reported.
+pub fn harden() -> Vec<String> {
+    let mut refused = Vec::new();
+    if let Err(error) = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        refused.push(format!("core dumps stay on: {error}"));
+    }
+    let not_dumpable = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(not_dumpable) {
+        refused.push(format!("memory stays readable to processes of this user: {error}"));
+    }
+    refused
+}
+
+/// Takes as many file descriptors as the system allows: each stream needs two.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, "the limit of open files stays where it is");
+    }
+}

@@ -1,0 +1,215 @@
+//! The composition of one serving process: what is opened in which order, and how it is closed again.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use catalogue::Catalogue;
+use domain::ports::{AuditSink, KeyHash};
+use egress::EgressSettings;
+use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
+use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, SourceError};
+use store::datadir::DataDir;
+use store::{AuditQueue, Store};
+use vault::{Lesson, Opener, Vault, VaultRecords};
+use world::World;
+
+use crate::settings::Settings;
+use crate::{data_dir, founding};
+
+/// The configuration is read at least this often, whatever the change feed says.
+const POLL_EVERY: Duration = Duration::from_secs(2);
+
+/// Everything that cores share.
+pub struct House {
+    pub store: Store,
+    pub vault: Vault,
+    pub keeper: Arc<Keeper>,
+    pub board: Arc<board::Shared>,
+    pub egress: Arc<EgressSettings>,
+    pub recovered: RecoveryReport,
+    pub world: World,
+    pub workers: usize,
+    audit: Arc<AuditQueue>,
+    journal: Arc<JournalShared>,
+    journal_dir: PathBuf,
+    journal_settings: JournalSettings,
+    drainer: Arc<Drainer>,
+    drain_task: tokio::task::JoinHandle<()>,
+    /// Held while the process lives.
+    _lock: File,
+}
+
+impl House {
+    /// Opens an initialised data directory: unseals, recovers the books, compiles the configuration. What a dead
+    /// process left open is closed before this returns.
+    ///
+    /// # Errors
+    /// Another process has the directory, the master key is another one, or a file can't be used.
+    pub async fn open(settings: &Settings, world: World) -> anyhow::Result<Arc<Self>> {
+        if store::datadir::look(&settings.data_dir)? == DataDir::Empty {
+            anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
+        }
+        let lock = data_dir::lock(&settings.data_dir)?;
+        let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
+        let audit = AuditQueue::start(store.clone(), world.clone());
+        let vault = unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
+        let journal_dir = data_dir::journal(&settings.data_dir);
+        let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
+        let catalogue = Arc::new(read_catalogue(settings)?);
+        let keeper = Keeper::start(
+            store.source(),
+            KeeperSettings {
+                catalogue,
+                key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
+                before_publish: teach(Arc::clone(&vault.opener)),
+                poll_every: POLL_EVERY,
+            },
+        )
+        .await?;
+        let durability = if settings.durability_synced { Durability::Synced } else { Durability::Written };
+        let journal_settings = JournalSettings { durability, ..JournalSettings::default() };
+        let journal = JournalShared::start(&world, journal_settings)?;
+        let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
+        let draining = Arc::clone(&drainer);
+        let drain_task = tokio::spawn(async move { draining.run().await });
+        Ok(Arc::new(Self {
+            store,
+            vault,
+            keeper,
+            board: board::Shared::new(),
+            egress: Arc::new(outbound(settings)?),
+            recovered,
+            world,
+            workers: settings.workers,
+            audit,
+            journal,
+            journal_dir,
+            journal_settings,
+            drainer,
+            drain_task,
+            _lock: lock,
+        }))
+    }
+
+    /// What one core serves with. Called on the core's own thread, inside its `LocalSet`.
+    ///
+    /// # Errors
+    /// The journal can't be written, or the extra roots can't be read.
+    pub fn core(&self, number: u32) -> anyhow::Result<Rc<line::Core>> {
+        let journal = Journal::open(
+            &self.journal_dir,
+            number,
+            self.world.clone(),
+            self.journal_settings,
+            Arc::clone(&self.journal),
+        )
+        .with_context(|| format!("the journal of core {number} can't be opened"))?;
+        let cores = u32::try_from(self.workers).unwrap_or(u32::MAX);
+        let hands = line::Hands {
+            world: self.world.clone(),
+            egress: Rc::new(egress::Client::new(Arc::clone(&self.egress), self.world.clone())?),
+            opener: Arc::clone(&self.vault.opener),
+            board: board::Cell::new(Arc::clone(&self.board), cores),
+        };
+        let counters = Rc::new(line::Counters::default());
+        Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters }))
+    }
+
+    /// Whether the books can be written: the readiness of the process.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.journal.is_failing()
+    }
+
+    /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
+    pub async fn close(&self) {
+        self.drainer.stop();
+        if let Err(error) = self.drainer.drain_all().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the journal was not drained; the next start does it");
+        }
+        self.drain_task.abort();
+        self.journal.stop();
+        self.keeper.stop();
+        self.audit.stop().await;
+        self.store.close().await;
+    }
+}
+
+async fn unseal(
+    settings: &Settings,
+    store: &Store,
+    world: &World,
+    audit: Arc<dyn AuditSink>,
+) -> anyhow::Result<Vault> {
+    let wrap = founding::master_key(settings, world)?;
+    let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
+    let records = VaultRecords::from_meta(&facts)?;
+    Ok(Vault::open(wrap, &records, world, audit).await?)
+}
+
+/// The vault learns a change's keys, floors and versions before anyone is served with it.
+fn teach(opener: Arc<Opener>) -> BeforePublish {
+    Arc::new(move |change: &mut Change| {
+        let opener = Arc::clone(&opener);
+        let lesson = lesson_of(change);
+        Box::pin(async move {
+            let unlearned = opener.learn(lesson).await;
+            match unlearned.keys.first() {
+                None => Ok(()),
+                Some((workspace, key_id)) => {
+                    Err(SourceError(format!("the sealing key {key_id} of {workspace} does not unwrap")))
+                }
+            }
+        })
+    })
+}
+
+fn lesson_of(change: &Change) -> Lesson {
+    let mut current = Vec::new();
+    for entry in change.workspaces.iter().filter_map(|(_, entry)| entry.as_ref()) {
+        for credential in &entry.credentials {
+            current.push((entry.id, credential.id.to_string(), credential.sealed.version));
+        }
+        for node in &entry.nodes {
+            if let Some(sealed) = &node.sealed {
+                current.push((entry.id, node.id.to_string(), sealed.version));
+            }
+        }
+    }
+    for account in change.accounts.iter().flatten() {
+        current.push((vault::OPERATOR, account.id.to_string(), account.sealed.version));
+    }
+    Lesson {
+        keys: change.wrapped_keys.iter().map(|key| (key.workspace, key.key_id.clone(), key.wrapped.clone())).collect(),
+        floors: change.floors.iter().map(|floor| (floor.workspace, floor.object.clone(), floor.sealed.clone())).collect(),
+        current,
+    }
+}
+
+fn read_catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
+    let catalogue = Catalogue::embedded()?;
+    match &settings.price_file {
+        None => Ok(catalogue),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+            catalogue.with_overlay(&text).with_context(|| format!("{} can't be used", path.display()))
+        }
+    }
+}
+
+fn outbound(settings: &Settings) -> anyhow::Result<EgressSettings> {
+    let extra_roots_pem = match &settings.ca_file {
+        None => None,
+        Some(path) => Some(std::fs::read(path).with_context(|| format!("can't read {}", path.display()))?),
+    };
+    Ok(EgressSettings {
+        allow_private: settings.allow_private_upstreams,
+        node_networks: settings.node_networks.clone(),
+        extra_roots_pem,
+        ..EgressSettings::default()
+    })
+}

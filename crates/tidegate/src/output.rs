@@ -1,0 +1,184 @@
+//! What a command prints: a table or sentence for people, JSON for programs, and failures with an exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+/// Why a command failed; the code is what scripts branch on.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: u8,
+    pub message: String,
+    /// The server's whole problem document, for `--json`.
+    pub document: Option<Value>,
+    pub json: bool,
+}
+
+pub const FAILED: u8 = 1;
+pub const USAGE: u8 = 2;
+pub const NOT_FOUND: u8 = 3;
+pub const AUTHENTICATION: u8 = 4;
+pub const FORBIDDEN: u8 = 5;
+pub const CONFLICT: u8 = 6;
+pub const RATE_LIMITED: u8 = 7;
+pub const BUDGET: u8 = 8;
+pub const UPSTREAM: u8 = 9;
+pub const UNAVAILABLE: u8 = 10;
+pub const FINDINGS: u8 = 11;
+
+impl Failure {
+    #[must_use]
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), document: None, json: false }
+    }
+
+    /// Writes the failure where it belongs and gives the process its exit code.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match &self.document {
+            Some(document) if self.json => println!("{document}"),
+            _ if self.json => println!("{}", serde_json::json!({"error": {"message": self.message}})),
+            _ => eprintln!("error: {}", printable(&self.message)),
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(FAILED, format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(FAILED, error.to_string())
+    }
+}
+
+/// The exit code of an HTTP status.
+#[must_use]
+pub const fn code_of_status(status: u16) -> u8 {
+    match status {
+        401 => AUTHENTICATION,
+        402 => BUDGET,
+        403 => FORBIDDEN,
+        404 => NOT_FOUND,
+        409 | 412 => CONFLICT,
+        429 => RATE_LIMITED,
+        502 | 504 => UPSTREAM,
+        503 => UNAVAILABLE,
+        _ => FAILED,
+    }
+}
+
+/// Text from outside, safe for a terminal: control characters (and so escape sequences) are shown, not obeyed.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            '\u{1b}' => '␛',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// Prints rows under a head, each column as wide as its widest cell.
+pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(head.get(column).map(|h| h.chars().count())).max().unwrap_or(0)
+    };
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<_> = cells.enumerate().map(|(i, cell)| format!("{cell:<width$}", width = width(i))).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(&mut head.iter().copied());
+    for row in rows {
+        let cells: Vec<_> = row.iter().map(|cell| printable(cell)).collect();
+        line(&mut cells.iter().map(String::as_str));
+    }
+}
+
+/// A field of a JSON object as a person reads it.
+#[must_use]
+pub fn cell(object: &Value, field: &str) -> String {
+    match object.get(field) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            let texts: Vec<_> = items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
+            if texts.is_empty() { "-".into() } else { texts.join(",") }
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Micro-USD as dollars.
+#[must_use]
+pub fn dollars(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let size = micros.unsigned_abs();
+    format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
+}
+
+/// Prints a list: NDJSON for programs, a table for people.
+pub fn list(json: bool, page: &Value, columns: &[&str], empty: &str) {
+    let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if json {
+        for row in rows {
+            println!("{row}");
+        }
+    } else if rows.is_empty() {
+        println!("{empty}");
+    } else {
+        let cells: Vec<Vec<String>> = rows.iter().map(|row| columns.iter().map(|c| cell(row, c)).collect()).collect();
+        table(&columns.iter().map(|c| c.to_owned()).collect::<Vec<_>>(), &cells);
+    }
+}
+
+/// Prints one object: JSON for programs, one line a field for people.
+pub fn object(json: bool, value: &Value) {
+    if json {
+        println!("{value}");
+        return;
+    }
+    let Some(fields) = value.as_object() else {
+        println!("{value}");
+        return;
+    };
+    let width = fields.keys().map(String::len).max().unwrap_or(0);
+    for (name, field) in fields {
+        let shown = match field {
+            Value::String(text) => printable(text),
+            Value::Null => "-".into(),
+            other => printable(&other.to_string()),
+        };
+        println!("{name:<width$}  {shown}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_escape_sequence_is_shown_and_not_obeyed() {
+        assert_eq!(printable("a\u{1b}[31mb\r"), "a␛[31mb\u{fffd}");
+    }
+
+    #[test]
+    fn dollars_keep_every_micro() {
+        assert_eq!(dollars(1_234_567), "$1.234567");
+        assert_eq!(dollars(-5), "-$0.000005");
+    }
+}

@@ -1,0 +1,338 @@
+//! Settings: one definition for each, read from defaults, a file, the environment and flags, in rising order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// One setting. The table below is the only list: flags, environment names, help and `config explain` follow it.
+#[derive(Debug)]
+pub struct Definition {
+    /// The name in the settings file, with a dot for its section.
+    pub key: &'static str,
+    /// The name in the environment.
+    pub env: &'static str,
+    pub default: &'static str,
+    pub help: &'static str,
+    /// The value is never printed.
+    pub secret: bool,
+}
+
+const fn plain(
+    key: &'static str,
+    env: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Definition {
+    Definition { key, env, default, help, secret: false }
+}
+
+const fn secret(key: &'static str, env: &'static str, help: &'static str) -> Definition {
+    Definition { key, env, default: "", help, secret: true }
+}
+
+pub const DEFINITIONS: &[Definition] = &[
+    plain("data_dir", "TIDEGATE_DATA_DIR", "./data", "Directory of the database, the journal and the master key file."),
+    plain("listen", "TIDEGATE_LISTEN", "127.0.0.1:8787", "Address and port that the gateway listens on."),
+    plain("workers", "TIDEGATE_WORKERS", "0", "Serving threads, one core each; 0 takes one for every core."),
+    plain("log", "TIDEGATE_LOG", "info", "What is logged: error, warn, info, debug, trace, or a filter such as info,execute=debug."),
+    plain("log_format", "TIDEGATE_LOG_FORMAT", "text", "text for people, json for machines."),
+    plain(
+        "journal.durability",
+        "TIDEGATE_JOURNAL_DURABILITY",
+        "written",
+        "written: an intent survives kill -9 before its call leaves; synced: it survives a power loss too.",
+    ),
+    plain(
+        "allow_private_upstreams",
+        "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS",
+        "0",
+        "1 lets every base_url reach loopback and private addresses.",
+    ),
+    plain(
+        "node_networks",
+        "TIDEGATE_NODE_NETWORKS",
+        "",
+        "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
+    ),
+    plain("ca_file", "TIDEGATE_CA_FILE", "", "PEM file with further roots for every outbound TLS connection."),
+    plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
+    plain("master_key_file", "TIDEGATE_MASTER_KEY_FILE", "", "The master key's file; master.key in the data directory where empty."),
+    secret("master_key", "TIDEGATE_MASTER_KEY", "The master key itself, base64 of 32 bytes; used instead of a file."),
+    plain("master_key_command", "TIDEGATE_MASTER_KEY_COMMAND", "", "A command that prints the master key; used instead of a file."),
+];
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Default,
+    File(PathBuf),
+    Environment(&'static str),
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// A setting that can't be used, told with its place and its remedy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SettingsError(pub String);
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Every setting's text and origin, before it is checked.
+#[derive(Debug, Clone)]
+pub struct Layers {
+    values: BTreeMap<&'static str, (String, Origin)>,
+}
+
+impl Layers {
+    /// The layers in rising order. `flags` holds what was given on the command line, `environment` looks a name up.
+    ///
+    /// # Errors
+    /// The file can't be read, isn't TOML, or names a setting that doesn't exist.
+    pub fn resolve(
+        file: Option<&Path>,
+        environment: &dyn Fn(&str) -> Option<String>,
+        flags: &[(&'static str, String)],
+    ) -> Result<Self, SettingsError> {
+        let mut values: BTreeMap<_, _> =
+            DEFINITIONS.iter().map(|d| (d.key, (d.default.to_owned(), Origin::Default))).collect();
+        if let Some(path) = file {
+            for (key, value) in read_file(path)? {
+                values.insert(key, (value, Origin::File(path.to_owned())));
+            }
+        }
+        for definition in DEFINITIONS {
+            if let Some(value) = environment(definition.env) {
+                values.insert(definition.key, (value, Origin::Environment(definition.env)));
+            }
+        }
+        for (key, value) in flags {
+            values.insert(key, (value.clone(), Origin::Flag));
+        }
+        Ok(Self { values })
+    }
+
+    #[must_use]
+    pub fn text(&self, key: &str) -> &str {
+        self.values.get(key).map_or("", |(value, _)| value.as_str())
+    }
+
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    fn parsed<T>(&self, key: &'static str, want: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, SettingsError> {
+        let text = self.text(key);
+        parse(text).ok_or_else(|| {
+            SettingsError(format!("{key} is \"{text}\" (from {}); it must be {want}.", self.origin(key)))
+        })
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<(&'static str, String)>, SettingsError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingsError(format!("The settings file {shown} can't be read: {error}.")))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error| SettingsError(format!("The settings file {shown} is not valid TOML: {error}")))?;
+    let mut found = Vec::new();
+    flatten("", &table, &mut found);
+    found
+        .into_iter()
+        .map(|(key, value)| match DEFINITIONS.iter().find(|d| d.key == key) {
+            Some(definition) if definition.secret => Err(SettingsError(format!(
+                "{shown} holds {key}. A secret does not belong in a settings file: set {} or use a file of its own.",
+                definition.env
+            ))),
+            Some(definition) => Ok((definition.key, value)),
+            None => Err(SettingsError(format!(
+                "{shown} sets {key}, which is no setting. `tidegate config explain` lists them all."
+            ))),
+        })
+        .collect()
+}
+
+fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            toml::Value::Table(inner) => flatten(&key, inner, found),
+            toml::Value::String(text) => found.push((key, text.clone())),
+            toml::Value::Boolean(on) => found.push((key, u8::from(*on).to_string())),
+            toml::Value::Array(items) => {
+                let texts: Vec<_> = items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_owned)).collect();
+                found.push((key, texts.join(",")));
+            }
+            other => found.push((key, other.to_string())),
+        }
+    }
+}
+
+/// Settings as the program uses them: checked, typed.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub workers: usize,
+    pub log: String,
+    pub log_json: bool,
+    pub durability_synced: bool,
+    pub allow_private_upstreams: bool,
+    pub node_networks: Vec<egress::IpNet>,
+    pub ca_file: Option<PathBuf>,
+    pub price_file: Option<PathBuf>,
+    pub master_key_file: Option<PathBuf>,
+    pub master_key_command: Option<String>,
+}
+
+impl Settings {
+    /// # Errors
+    /// Names the first setting that can't be used, where it came from, and what it must be.
+    pub fn check(layers: &Layers) -> Result<Self, SettingsError> {
+        let switch = |text: &str| match text {
+            "1" | "true" | "yes" | "on" => Some(true),
+            "" | "0" | "false" | "no" | "off" => Some(false),
+            _ => None,
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            data_dir: PathBuf::from(layers.text("data_dir")),
+            listen: layers.parsed("listen", "an address and port such as 127.0.0.1:8787", |t| t.parse().ok())?,
+            workers: layers.parsed("workers", "a number from 0 to 256", |t| {
+                t.parse().ok().filter(|n| *n <= 256).map(|n: usize| if n == 0 { cores() } else { n })
+            })?,
+            log: layers.text("log").to_owned(),
+            log_json: layers.parsed("log_format", "text or json", |t| match t {
+                "text" => Some(false),
+                "json" => Some(true),
+                _ => None,
+            })?,
+            durability_synced: layers.parsed("journal.durability", "written or synced", |t| match t {
+                "written" => Some(false),
+                "synced" => Some(true),
+                _ => None,
+            })?,
+            allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
+            node_networks: layers.parsed("node_networks", "a list of blocks such as 10.0.0.0/8", parse_networks)?,
+            ca_file: layers.path("ca_file"),
+            price_file: layers.path("price_file"),
+            master_key_file: layers.path("master_key_file"),
+            master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),
+        })
+    }
+}
+
+fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {
+    text.split(',').map(str::trim).filter(|block| !block.is_empty()).map(parse_network).collect()
+}
+
+/// `10.0.0.0/8`, or a single address.
+#[must_use]
+pub fn parse_network(block: &str) -> Option<egress::IpNet> {
+    let (address, bits) = block.split_once('/').map_or((block, None), |(a, b)| (a, Some(b)));
+    let address: std::net::IpAddr = address.parse().ok()?;
+    let bits_max = if address.is_ipv4() { 32 } else { 128 };
+    let prefix_bits = match bits {
+        None => bits_max,
+        Some(bits) => bits.parse().ok().filter(|bits| *bits <= bits_max)?,
+    };
+    egress::IpNet::new(address, prefix_bits)
+}
+
+/// The reference page of all settings; `docs/settings.md` is this text.
+#[cfg(test)]
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Settings\n\nEach comes from, in rising order: its default, the settings file (`tidegate.toml` in the data directory, or\n\
+         `--config FILE`), the environment, a flag. `tidegate config explain` shows which is in force.\n\n\
+         | file | environment | default | what |\n|---|---|---|---|\n",
+    );
+    for definition in DEFINITIONS {
+        let key = if definition.secret { "(never)".into() } else { format!("`{}`", definition.key) };
+        let default = if definition.default.is_empty() { String::new() } else { format!("`{}`", definition.default) };
+        page.push_str(&format!("| {key} | `{}` | {default} | {} |\n", definition.env, definition.help));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(page, reference(), "run the tests of this crate with UPDATE_DOCS=1");
+    }
+
+    fn resolve(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Layers, SettingsError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tidegate.toml");
+        std::fs::write(&path, file).unwrap();
+        let lookup = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let flags: Vec<_> = flags.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        Layers::resolve(Some(&path), &lookup, &flags)
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_file() {
+        let layers = resolve(
+            "listen = \"127.0.0.1:1\"\nworkers = 3\n[journal]\ndurability = \"synced\"",
+            &[("TIDEGATE_LISTEN", "127.0.0.1:2"), ("TIDEGATE_WORKERS", "4")],
+            &[("listen", "127.0.0.1:3")],
+        )
+        .unwrap();
+        let settings = Settings::check(&layers).unwrap();
+        assert_eq!((settings.listen.port(), settings.workers, settings.durability_synced), (3, 4, true));
+        assert_eq!(layers.origin("listen"), Origin::Flag);
+        assert_eq!(layers.origin("workers"), Origin::Environment("TIDEGATE_WORKERS"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_its_place_and_remedy() {
+        let layers = resolve("", &[("TIDEGATE_LISTEN", "8787")], &[]).unwrap();
+        let message = Settings::check(&layers).unwrap_err().0;
+        assert!(message.contains("TIDEGATE_LISTEN") && message.contains("127.0.0.1:8787"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_name_and_a_secret_in_the_file_are_refused() {
+        assert!(resolve("listne = \"x\"", &[], &[]).unwrap_err().0.contains("listne"));
+        assert!(resolve("master_key = \"x\"", &[], &[]).unwrap_err().0.contains("TIDEGATE_MASTER_KEY"));
+    }
+
+    #[test]
+    fn networks_are_read_strictly() {
+        assert_eq!(parse_networks("10.0.0.0/8, fd00::/8").map(|n| n.len()), Some(2));
+        assert_eq!(parse_networks("10.0.0.0/33"), None);
+        assert_eq!(parse_networks("ten"), None);
+        assert_eq!(parse_networks(""), Some(vec![]));
+    }
+}

@@ -1,0 +1,83 @@
+//! The official SDKs, unmodified, against the gateway.
+
+use std::path::PathBuf;
+
+use harness::process::workspace;
+use serde_json::json;
+
+use crate::WITHIN;
+use crate::gateway::{CUSTOM, Gateway, OWN, OWN_SECOND};
+
+/// What a driver printed: the cases that held, and the request ids that the SDK showed.
+struct Driven {
+    held: usize,
+    ids: Vec<(String, String)>,
+}
+
+async fn drive(program: PathBuf, script: PathBuf, gateway: &Gateway) -> Driven {
+    let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    let mut command = tokio::process::Command::new(program);
+    let base_url = format!("{}/v1", gateway.origin);
+    command.arg(script).args([&base_url, &gateway.founded.api_key, &reader]);
+    command.env("NO_PROXY", "*").kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let words = stdout.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut driven = Driven { held: 0, ids: Vec::new() };
+    for line in words {
+        match line.as_slice() {
+            ["ok", _] => driven.held += 1,
+            ["request_id", case, id] => driven.ids.push(((*case).to_owned(), (*id).to_owned())),
+            other => panic!("{other:?}"),
+        }
+    }
+    driven
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.credential("limited", CUSTOM).await;
+    gateway.credential("broken", OWN_SECOND).await;
+    gateway
+}
+
+/// An id that an SDK shows works with `tidegate request`, where the exchange was admitted.
+async fn ids_work(gateway: &Gateway, driven: &Driven) {
+    for (case, id) in &driven.ids {
+        let admitted = !["authentication", "permission", "bad_request"].contains(&case.as_str());
+        if !admitted {
+            gateway.cli().run(&["request", id]).failed(3);
+            continue;
+        }
+        gateway.settled(id).await;
+        let request = gateway.cli().run(&["request", id, "--json"]).json();
+        assert_eq!(request["id"], id.as_str(), "{case}");
+        assert!(gateway.cli().run(&["request", id]).ok().contains(id), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn python() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let gateway = gateway().await;
+    let driven = drive(interpreter, workspace().join("tests/sdk/chat.py"), &gateway).await;
+    assert_eq!((driven.held, driven.ids.len()), (9, 8));
+    ids_work(&gateway, &driven).await;
+    // One client call to the broken server; the gateway's three tries, and none of the SDK's own.
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 3);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn node() {
+    assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");
+    let gateway = gateway().await;
+    let driven = drive("node".into(), workspace().join("tests/node/chat.mjs"), &gateway).await;
+    assert_eq!((driven.held, driven.ids.len()), (10, 7));
+    ids_work(&gateway, &driven).await;
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 3);
+    assert_eq!(gateway.emulator.violations(), []);
+}

@@ -1,0 +1,133 @@
+//! Requests that two servers could read in two ways, and clients that send too slowly: refused, or never answered.
+
+use std::time::{Duration, Instant};
+
+use harness::raw::{RawConnection, exchange, status_of};
+use serde_json::Value;
+
+use crate::ask::{CHAT, MINI, question};
+use crate::gateway::{Gateway, OWN};
+
+const WITHIN: Duration = Duration::from_secs(15);
+
+struct Shape {
+    name: &'static str,
+    /// The lines of the head after the first, without the key.
+    lines: &'static str,
+    body: String,
+    first: String,
+    status: u16,
+}
+
+fn shape(name: &'static str, lines: &'static str, body: impl Into<String>) -> Shape {
+    Shape { name, lines, body: body.into(), first: format!("POST {CHAT} HTTP/1.1"), status: 400 }
+}
+
+fn shapes() -> Vec<Shape> {
+    let body = question(MINI).to_string();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let smuggled = format!("0\r\n\r\nPOST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+    vec![
+        shape("a length and chunks", "host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n", smuggled.clone()),
+        shape("chunks and a length", "host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n", chunked.clone()),
+        shape("two lengths that differ", "host: x\r\ncontent-length: 2\r\ncontent-length: 40\r\n", "{}"),
+        shape("two lengths that agree", "host: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n", "{}"),
+        shape("a list of lengths", "host: x\r\ncontent-length: 2, 2\r\n", "{}"),
+        shape("a signed length", "host: x\r\ncontent-length: +2\r\n", "{}"),
+        shape("a length in hex", "host: x\r\ncontent-length: 0x2\r\n", "{}"),
+        shape("a negative length", "host: x\r\ncontent-length: -1\r\n", "{}"),
+        shape("chunked twice", "host: x\r\ntransfer-encoding: chunked, chunked\r\n", chunked.clone()),
+        shape("chunked, then identity", "host: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", chunked.clone()),
+        shape("an odd coding", "host: x\r\ntransfer-encoding: xchunked\r\n", chunked.clone()),
+        shape("a space before the colon", "host: x\r\ntransfer-encoding : chunked\r\n", chunked.clone()),
+        shape("a folded header", "host: x\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n", "{}"),
+        shape("a bare line feed", "host: x\ncontent-length: 2\r\n", "{}"),
+        shape("a NUL in a header", "host: x\r\nx-a: b\0c\r\ncontent-length: 2\r\n", "{}"),
+        shape("no host", "content-length: 2\r\n", "{}"),
+        shape("two hosts", "host: x\r\nhost: y\r\ncontent-length: 2\r\n", "{}"),
+        shape("a host with a path", "host: x/#@y\r\ncontent-length: 2\r\n", "{}"),
+        Shape { first: format!("POST http://elsewhere{CHAT} HTTP/1.1"), ..shape("an absolute form", "host: x\r\ncontent-length: 2\r\n", "{}") },
+        Shape { first: format!("POST  {CHAT} HTTP/1.1"), ..shape("two spaces", "host: x\r\ncontent-length: 2\r\n", "{}") },
+        Shape { status: 404, first: "POST /v1/chat%2fcompletions HTTP/1.1".to_owned(), ..shape("an escaped slash", "host: x\r\ncontent-length: 2\r\n", "{}") },
+        Shape { status: 404, first: "POST /v1/models/../chat/completions HTTP/1.1".to_owned(), ..shape("a path with dots", "host: x\r\ncontent-length: 2\r\n", "{}") },
+    ]
+}
+
+#[tokio::test]
+async fn ambiguous_requests_are_refused_and_the_connection_ends() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for shape in shapes() {
+        let head = format!("{}\r\n{}authorization: Bearer {}\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n", shape.first, shape.lines, gateway.founded.api_key);
+        let answer = exchange(gateway.address(), format!("{head}{}", shape.body), WITHIN).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", shape.name));
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(status_of(&answer), Some(shape.status), "{}: {text}", shape.name);
+        assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{}: a second request was read: {text}", shape.name);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{}: {body}", shape.name));
+        let message = body["error"]["message"].as_str().unwrap_or_else(|| panic!("{}: {body}", shape.name));
+        let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).unwrap();
+        assert!(message.contains(id), "{}: {message}", shape.name);
+    }
+    assert_eq!(gateway.emulator.journal().len(), 0, "something reached upstream");
+    assert!(gateway.process().exited().unwrap().is_none());
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_read() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let common = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n", gateway.founded.api_key);
+    // Declared: not one byte of it is sent.
+    let head = format!("{common}content-length: {}\r\n\r\n", 1_u64 << 30);
+    let answer = exchange(gateway.address(), head, WITHIN).await.unwrap();
+    assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
+    let text = String::from_utf8_lossy(&answer).to_lowercase();
+    assert!(text.contains("connection: close") && text.contains("request_too_large"), "{text}");
+    // In chunks that never end.
+    let mut connection = RawConnection::open(gateway.address(), WITHIN).await.unwrap();
+    connection.write(format!("{common}transfer-encoding: chunked\r\n\r\n")).await.unwrap();
+    let chunk = format!("100000\r\n{}\r\n", " ".repeat(0x10_0000));
+    let mut sent = 0_usize;
+    while sent < 256 * 1024 * 1024 && connection.write(&chunk).await.is_ok() {
+        sent += chunk.len();
+    }
+    assert!(sent < 64 * 1024 * 1024, "{sent} bytes were taken");
+    let answer = connection.read_to_end().await.unwrap_or_default();
+    if !answer.is_empty() {
+        assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(gateway.emulator.journal().len(), 0);
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+/// Sends a beginning and then a byte now and then; says what came back and after how long.
+async fn dribble(gateway: &Gateway, beginning: String) -> (Vec<u8>, Duration) {
+    let mut connection = RawConnection::open(gateway.address(), Duration::from_secs(30)).await.unwrap();
+    let started = Instant::now();
+    connection.write(beginning).await.unwrap();
+    let answer = connection.read_to_end().await.unwrap();
+    (answer, started.elapsed())
+}
+
+#[tokio::test]
+async fn slow_clients_are_given_up() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
+    let body = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
+    let silent = dribble(&gateway, String::new());
+    let ((no_head, waited), (no_body, lingered), (nothing, _)) = tokio::join!(dribble(&gateway, head), dribble(&gateway, body), silent);
+    for (answer, took) in [(no_head, waited), (no_body, lingered)] {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert_eq!(status_of(&answer), Some(408), "{text}");
+        assert!(text.contains("trc_"), "{text}");
+        assert!((Duration::from_secs(8)..Duration::from_secs(16)).contains(&took), "after {took:?}");
+    }
+    assert!(nothing.is_empty(), "a connection that never spoke is just closed");
+    let page = gateway.client().get("/metrics").await.unwrap().text();
+    assert!(page.contains("request_too_slow"), "{page}");
+    assert_eq!(gateway.emulator.journal().len(), 0);
+}

@@ -1,0 +1,309 @@
+//! Streams: what passes untouched, what is hidden, and how each way of breaking off is told and booked.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use harness::client::{Client, Streaming};
+use harness::{At, Behaviour, LineEnd, Outcome, UsageMode};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, question, refused, said, scripted, streaming, streaming_usage, text_of, trace_of, trace_of_stream, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::with(config().accept_field("vendor_hint"), &[]).await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+/// The same with its id and time replaced, which differ from call to call.
+fn without_id(body: &Bytes) -> String {
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let field = |name: &str| {
+        let rest = text.split(name).nth(1).unwrap();
+        rest.split([',', '}']).next().unwrap().to_owned()
+    };
+    let (id, created) = (field("\"id\":"), field("\"created\":"));
+    text.replace(&id, "\"ID\"").replace(&format!("\"created\":{created}"), "\"created\":0")
+}
+
+#[tokio::test]
+async fn the_providers_bytes_pass() {
+    let gateway = gateway().await;
+    let direct = Client::new(gateway.emulator.origin()).bearer(OWN).within(WITHIN);
+    let scripts = ["", "text=unicode,tokens=40", "tools=interleaved", "split=1,tokens=12", "comments,extra_lines", "reasoning=5"];
+    let forms = [question(MINI), streaming_usage(MINI), with(question(MINI), json!({"n": 3, "logprobs": true}))];
+    for (script, form) in scripts.iter().flat_map(|script| forms.iter().map(move |form| (script, form))) {
+        let body = with(form.clone(), json!({"user": format!("emu:{script}"), "vendor_hint": {"deep": [1, 2.50, "né"]}}));
+        let through = gateway.chat_ok(&body).await;
+        let plain = direct.post(CHAT, &with(body, json!({"model": "gpt-4o-mini"}))).await.unwrap();
+        assert_eq!(plain.status, 200, "{}", plain.text());
+        assert_eq!(without_id(&through.body), without_id(&plain.body), "script {script}");
+    }
+}
+
+#[tokio::test]
+async fn the_request_passes_as_it_was_written() {
+    let gateway = gateway().await;
+    // Odd spacing, escapes, long numbers and unknown fields: only the model's name changes.
+    let body = "{ \"vendor_hint\" : 12345678901234567890.10 ,\n\t\"messages\":[{\"role\":\"user\",\"content\":\"n\\u00e9 \\/ \u{1F642}\"}],\n \"model\" : \"openai/gpt-4o-mini\", \"seed\":  7 }";
+    let json = [("content-type", "application/json"), ("agent-hints", "nonsense"), ("cookie", "a=b")];
+    let answer = gateway.client().call(http::Method::POST, CHAT, &json, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = gateway.emulator.journal().pop().unwrap();
+    assert_eq!(String::from_utf8(sent.body.to_vec()).unwrap(), body.replace(MINI, "gpt-4o-mini"));
+    assert_eq!(gateway.emulator.violations(), [], "no header of the client's own goes on");
+}
+
+#[tokio::test]
+async fn usage_is_asked_for_and_hidden() {
+    let gateway = gateway().await;
+    for script in ["", "usage=every", "usage=joined", "usage=unasked", "line_end=crlf", "no_done", "unterminated"] {
+        let body = with(scripted(MINI, script), json!({"stream": true}));
+        let answer = gateway.chat_ok(&body).await;
+        let events = harness::sse::events(&answer.body);
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{script}");
+        assert_eq!(text_of(&events), "You said: hello there", "{script}");
+        for event in &events {
+            assert!(!event.contains("\"usage\""), "{script}: {event}");
+            assert!(!event.contains("\"choices\":[]"), "{script}: {event}");
+        }
+        let request = gateway.settled(&trace_of(&answer)).await;
+        let sent = gateway.emulator.journal().pop().unwrap();
+        assert_eq!(request["output_tokens"], sent.said_tokens, "{script}: {request}");
+        assert_eq!(request["input_tokens"], sent.prompt_tokens, "{script}: {request}");
+        assert_eq!(request["estimated"], false, "{script}: {request}");
+        let asked: Value = serde_json::from_slice(&sent.body).unwrap();
+        assert_eq!(asked["stream_options"], json!({"include_usage": true}), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_provider_does_not_count_is_estimated_and_marked() {
+    let gateway = gateway().await;
+    for behaviour in [Behaviour::ok().usage(UsageMode::Missing), Behaviour::ok().usage(UsageMode::Zero)] {
+        for body in [question(MINI), streaming(MINI)] {
+            gateway.emulator.script(OWN, [behaviour.clone()]);
+            let answer = gateway.chat_ok(&body).await;
+            let request = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(request["estimated"], true, "{request}");
+            assert!(request["output_tokens"].as_u64().unwrap() > 0, "{request}");
+            assert!(request["input_tokens"].as_u64().unwrap() > 0, "{request}");
+        }
+    }
+}
+
+/// Reads a stream to its end: what it said, its last event, and whether it ended as if all were well.
+async fn read(stream: &mut Streaming) -> (Vec<String>, bool) {
+    let (events, end) = stream.events().await;
+    (events, end.is_ok())
+}
+
+/// The stream told its failure in band: an error event, no `[DONE]`, no clean end.
+async fn broke_off(gateway: &Gateway, mut stream: Streaming, code: &str) -> Value {
+    assert_eq!(stream.status, 200);
+    let trace = trace_of_stream(&stream);
+    let (events, clean) = read(&mut stream).await;
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], code, "{events:?}");
+    assert!(last["error"]["message"].as_str().unwrap().contains(&trace), "{last}");
+    assert!(!clean, "the stream ended as if all were well: {events:?}");
+    assert!(events.len() > 1, "something was said before: {events:?}");
+    let request = gateway.settled(&trace).await;
+    assert_eq!((&request["outcome"], &request["error_code"]), (&json!("failed"), &json!(code)), "{request}");
+    assert_eq!(request["attempts"].as_array().unwrap().len(), 1, "nothing is repeated after the first word: {request}");
+    request
+}
+
+#[tokio::test]
+async fn a_break_in_the_middle_is_told_in_band() {
+    let gateway = gateway().await;
+    let broken = "upstream_answer_broken";
+    let cases = [
+        (Behaviour::ok().chunks(20).cut(At::Middle), broken),
+        (Behaviour::ok().chunks(20).cut_inside(At::Middle), broken),
+        (Behaviour::ok().chunks(20).close(At::Middle), broken),
+        (Behaviour::ok().chunks(20).eof(At::Middle), broken),
+        (Behaviour::ok().chunks(20).malformed(At::Middle), broken),
+        (Behaviour::ok().chunks(20).joined_line(At::Middle), broken),
+        (Behaviour::ok().chunks(20).error_event(At::Middle), "upstream_error"),
+    ];
+    for (behaviour, code) in cases {
+        gateway.emulator.script(OWN, [behaviour]);
+        let stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+        let request = broke_off(&gateway, stream, code).await;
+        // What was said is metered, if only as an estimate.
+        assert!(request["output_tokens"].as_u64().unwrap() > 0, "{request}");
+        assert_eq!(request["estimated"], true, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_before_the_first_word_has_its_own_status_or_the_next_serves() {
+    let cases = [
+        (Behaviour::ok().error_event(0), 502),
+        (Behaviour::ok().cut(0), 502),
+        (Behaviour::ok().eof(0), 502),
+        (Behaviour::ok().cut(1), 502),
+        (Behaviour::ok().malformed(0), 502),
+        (Behaviour::ok().wrong_form(), 502),
+        (Behaviour::status(503), 503),
+    ];
+    for (behaviour, status) in cases {
+        let gateway = gateway().await;
+        gateway.emulator.script(OWN, [behaviour.clone().always()]);
+        let answer = gateway.chat(&streaming(MINI)).await;
+        assert_eq!(answer.status, status, "{behaviour:?}: {}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let second = gateway.credential("openai", OWN_SECOND).await;
+        let answer = gateway.chat_ok(&streaming(MINI)).await;
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(second.as_str()), "{behaviour:?}");
+        assert_eq!(said(&answer), "You said: hello there");
+        assert_eq!(text_of(&harness::sse::events(&answer.body)).matches("You said").count(), 1, "nothing is spliced");
+    }
+}
+
+#[tokio::test]
+async fn a_stall_ends_within_the_routes_patience() {
+    let gateway = gateway().await;
+    gateway.route(json!({"scope": {}, "idle_timeout_ms": 300, "first_byte_timeout_ms": 300})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().chunks(20).stall(At::Middle)]);
+    let stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+    let started = Instant::now();
+    let request = broke_off(&gateway, stream, "upstream_timeout").await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert_eq!(request["error_class"], "timeout", "{request}");
+    let stalled = gateway.emulator.wait_for(WITHIN, |journal| journal[0].outcome == Outcome::Cancelled).await;
+    assert!(stalled.is_ok(), "the provider was not hung up on: {stalled:?}");
+    // Before the first word it is a status of its own.
+    gateway.emulator.script(OWN, [Behaviour::ok().stall(0).always()]);
+    refused(&gateway.chat(&streaming(MINI)).await, 504, "upstream_timeout");
+    refused(&gateway.chat(&with(question(MINI), json!({"user": "x"}))).await, 504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn a_deadline_is_hard() {
+    let gateway = gateway().await;
+    gateway.route(json!({"scope": {}, "deadline_ms": 400})).await;
+    gateway.emulator.script(OWN, [Behaviour::ok().chunks(10_000).interval(Duration::from_millis(20))]);
+    let mut stream = gateway.client().stream(CHAT, &streaming(MINI)).await.unwrap();
+    let trace = trace_of_stream(&stream);
+    let (events, clean) = read(&mut stream).await;
+    assert!(!clean && events.last().unwrap().contains("deadline_exceeded"), "{:?}", events.last());
+    assert_eq!(gateway.settled(&trace).await["outcome"], "deadline");
+    gateway.emulator.script(OWN, [Behaviour::ok().latency(WITHIN)]);
+    let answer = gateway.chat(&question(MINI)).await;
+    refused(&answer, 504, "deadline_exceeded");
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&request["outcome"], &request["attempts"].as_array().unwrap().len()), (&json!("deadline"), &1), "{request}");
+}
+
+/// When in the answer the client hangs up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Leaving {
+    BeforeTheHead,
+    BeforeTheFirstWord,
+    InTheMiddle,
+    BeforeUsage,
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_upstream_and_is_booked_once() {
+    for leaving in [Leaving::BeforeTheHead, Leaving::BeforeTheFirstWord, Leaving::InTheMiddle, Leaving::BeforeUsage] {
+        for http2 in [false, true] {
+            let gateway = gateway().await;
+            leave(&gateway, leaving, http2).await;
+        }
+    }
+}
+
+async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
+    let behaviour = match leaving {
+        Leaving::BeforeTheHead => Behaviour::ok().latency(WITHIN),
+        Leaving::BeforeTheFirstWord => Behaviour::ok().stall(1),
+        Leaving::InTheMiddle => Behaviour::ok().chunks(2_000).interval(Duration::from_millis(5)),
+        Leaving::BeforeUsage => Behaviour::ok().chunks(20).stall(At::Usage),
+    };
+    gateway.emulator.script(OWN, [behaviour]);
+    let client = if http2 { gateway.client().http2() } else { gateway.client() };
+    let left = if matches!(leaving, Leaving::BeforeTheHead | Leaving::BeforeTheFirstWord) {
+        let request = tokio::spawn(async move { client.stream(CHAT, &streaming(MINI)).await.map(drop) });
+        let reached = |journal: &[harness::Entry]| match leaving {
+            Leaving::BeforeTheHead => journal.len() == 1,
+            _ => journal.iter().any(|entry| entry.bytes_written > 0),
+        };
+        gateway.emulator.wait_for(WITHIN, reached).await.unwrap();
+        let left = Instant::now();
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled(), "{leaving:?}: the head came");
+        left
+    } else {
+        let mut stream = client.stream(CHAT, &streaming(MINI)).await.unwrap();
+        let wanted = if leaving == Leaving::InTheMiddle { 10 } else { 21 };
+        for _ in 0..wanted {
+            stream.event().await.unwrap().unwrap();
+        }
+        stream.hang_up()
+    };
+    let journal = gateway.emulator.wait_for(WITHIN, |journal| journal[0].cancelled.is_some()).await;
+    let entry = journal.unwrap_or_else(|journal| panic!("{leaving:?}: {journal:?}")).remove(0);
+    let took = entry.cancelled.unwrap().saturating_duration_since(left);
+    assert!(took <= Duration::from_millis(100), "{leaving:?} http2 {http2}: cancelled after {took:?}");
+    let rows = loop {
+        let rows = gateway.requests(10).await;
+        if !rows.is_empty() {
+            break rows;
+        }
+    };
+    assert_eq!(rows.len(), 1, "{leaving:?}: {rows:?}");
+    assert_eq!(rows[0]["outcome"], "client_cancelled", "{leaving:?}: {rows:?}");
+    let counted = rows[0]["output_tokens"].as_u64().unwrap();
+    if entry.said_tokens > 5 {
+        let near = counted * 2 >= entry.said_tokens && counted <= entry.said_tokens * 2;
+        assert!(near, "{leaving:?}: {counted} tokens booked, {} said", entry.said_tokens);
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_and_fifty_streams_at_once() {
+    let gateway = gateway().await;
+    let behaviour = Behaviour::ok().chunks(5).interval(Duration::from_millis(40)).always();
+    gateway.emulator.script(OWN, [behaviour]);
+    let calls = (0..150).map(|_| {
+        let client = gateway.client();
+        tokio::spawn(async move { client.post(CHAT, &streaming(MINI)).await.unwrap().status })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    assert_eq!(gateway.booked(150).await["requests"], 150);
+}
+
+#[tokio::test]
+async fn odd_framing_is_read_right() {
+    let gateway = gateway().await;
+    let odd = [
+        Behaviour::ok().line_end(LineEnd::Crlf),
+        Behaviour::ok().line_end(LineEnd::Cr),
+        Behaviour::ok().bom(),
+        Behaviour::ok().no_space(),
+        Behaviour::ok().multiline(),
+        Behaviour::ok().doubled_done(),
+        Behaviour::ok().burst(),
+        Behaviour::ok().gzip(),
+        Behaviour::ok().text("unicode").tokens(60).split(1),
+        Behaviour::ok().giant(300_000),
+    ];
+    for behaviour in odd {
+        gateway.emulator.script(OWN, [behaviour.clone()]);
+        let answer = gateway.chat_ok(&streaming(MINI)).await;
+        let events = harness::sse::events(&answer.body);
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{behaviour:?}");
+        let text = text_of(&events);
+        assert!(!text.is_empty() && !text.contains('\u{fffd}'), "{behaviour:?}: {text}");
+        let request = gateway.settled(&trace_of(&answer)).await;
+        let said = gateway.emulator.journal().pop().unwrap().said_tokens;
+        assert_eq!((&request["outcome"], &request["output_tokens"]), (&json!("completed"), &json!(said)), "{behaviour:?}: {request}");
+    }
+}

@@ -7,10 +7,12 @@ use store::StoreError;
 #[must_use]
 pub fn of_store(error: StoreError) -> Box<Fault> {
     let fault = match error {
-        StoreError::NotFound { what } => {
-            Fault::new(FaultClass::NotFound, "not_found", format!("There is no such {what} in this workspace."))
-                .fix("Check the id; the list at the collection's path shows what there is.")
-        }
+        StoreError::NotFound { what } => Fault::new(
+            FaultClass::NotFound,
+            "not_found",
+            format!("There is no such {what} in this workspace."),
+        )
+        .fix("Check the id; the list at the collection's path shows what there is."),
         StoreError::Conflict { what, detail, existing } => {
             let other = existing.map(|id| format!(" It is {id}.")).unwrap_or_default();
             Fault::new(FaultClass::Conflict, what, format!("{detail}.{other}"))
@@ -45,7 +47,9 @@ fn away() -> Fault {
 #[must_use]
 pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl Into<String>) -> Box<Fault> {
     Box::new(
-        Fault::new(FaultClass::BadRequest, "invalid_value", message.into()).param(field.into()).fix(fix.into()),
+        Fault::new(FaultClass::BadRequest, "invalid_value", message.into())
+            .param(field.into())
+            .fix(fix.into()),
     )
 }
 
@@ -53,6 +57,8 @@ pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl I
 #[must_use]
 pub fn missing(field: &'static str, fix: &'static str) -> Box<Fault> {
     Box::new(
-        Fault::new(FaultClass::BadRequest, "missing_field", format!("{field} is missing.")).param(field).fix(fix),
+        Fault::new(FaultClass::BadRequest, "missing_field", format!("{field} is missing."))
+            .param(field)
+            .fix(fix),
     )
 }

@@ -29,7 +29,12 @@ const FIRST_ENVIRONMENT: &str = "production";
 ///
 /// # Errors
 /// 500 where the master key can't wrap the new workspace's key.
-pub async fn found(world: &World, vault: &Vault, name: &str, operator: bool) -> Result<NewWorkspace, Box<Fault>> {
+pub async fn found(
+    world: &World,
+    vault: &Vault,
+    name: &str,
+    operator: bool,
+) -> Result<NewWorkspace, Box<Fault>> {
     let now = world.clock.unix_ms();
     let workspace = WorkspaceId::new(now, world.id_bytes());
     let project = ProjectId::new(now, world.id_bytes());
@@ -39,8 +44,10 @@ pub async fn found(world: &World, vault: &Vault, name: &str, operator: bool) -> 
     })?;
     let admin = Scopes { inference: true, read: true, admin: true, operator };
     let caller = Scopes { inference: true, read: true, ..Scopes::default() };
-    let (admin_key, admin_row) = new_key(world, vault, (workspace, project), "admin", FIRST_ENVIRONMENT, admin);
-    let (api_key, api_row) = new_key(world, vault, (workspace, project), "default", FIRST_ENVIRONMENT, caller);
+    let (admin_key, admin_row) =
+        new_key(world, vault, (workspace, project), "admin", FIRST_ENVIRONMENT, admin);
+    let (api_key, api_row) =
+        new_key(world, vault, (workspace, project), "default", FIRST_ENVIRONMENT, caller);
     let founding = Founding {
         workspace: WorkspaceRow { id: workspace, name: name.to_owned(), created_unix_ms: now, version: 0 },
         wrapped_key: WrappedKey { workspace, key_id, wrapped },
@@ -55,12 +62,8 @@ pub async fn found(world: &World, vault: &Vault, name: &str, operator: bool) -> 
         },
         keys: vec![admin_row, api_row],
     };
-    let shown = Founded {
-        workspace_id: workspace.to_string(),
-        project_id: project.to_string(),
-        admin_key,
-        api_key,
-    };
+    let shown =
+        Founded { workspace_id: workspace.to_string(), project_id: project.to_string(), admin_key, api_key };
     Ok(NewWorkspace { founding, shown })
 }
 

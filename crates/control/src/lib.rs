@@ -69,7 +69,12 @@ impl Control {
     }
 
     /// Answers one request of `/v2`. It always answers: what goes wrong is a problem document.
-    pub async fn handle<B>(self: &Arc<Self>, request: http::Request<B>, peer: IpAddr, trace: TraceId) -> Response<Full<Bytes>>
+    pub async fn handle<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        peer: IpAddr,
+        trace: TraceId,
+    ) -> Response<Full<Bytes>>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -99,7 +104,8 @@ impl Control {
             Matched::OtherMethods(_) | Matched::Unknown => Needs::Read,
         };
         let now = self.world.clock.unix_ms();
-        let caller = line::identify_in(self.keeper.current(), &head.headers, peer, needs, now).map_err(plain)?;
+        let caller =
+            line::identify_in(self.keeper.current(), &head.headers, peer, needs, now).map_err(plain)?;
         let (route, parameters) = match router::find(&self.table, &head.method, path) {
             Matched::Found(route, parameters) => (route, parameters),
             Matched::OtherMethods(allowed) => return Err(wrong_method(&head.method, &allowed)),
@@ -163,17 +169,24 @@ where
     match Limited::new(body, CONTROL_BODY_BYTES_MAX).collect().await {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Box::new(
-            Fault::new(FaultClass::TooLarge, "body_too_large", format!("The body is over {CONTROL_BODY_BYTES_MAX} bytes."))
-                .fix("Configuration is never that large; send less."),
+            Fault::new(
+                FaultClass::TooLarge,
+                "body_too_large",
+                format!("The body is over {CONTROL_BODY_BYTES_MAX} bytes."),
+            )
+            .fix("Configuration is never that large; send less."),
         )),
         Err(_) => Err(Box::new(
-            Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.").fix("Send it again."),
+            Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")
+                .fix("Send it again."),
         )),
     }
 }
 
 fn is_json(headers: &http::HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
     let kind = kind.split(';').next().unwrap_or("").trim();
     kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/merge-patch+json")
 }
@@ -189,15 +202,23 @@ fn not_json() -> Box<Fault> {
 fn unknown_path(path: &str) -> Box<Fault> {
     let shown: String = path.chars().take(200).collect();
     Box::new(
-        Fault::new(FaultClass::NotFound, "not_found", format!("There is nothing at {shown} in this version of Tidegate."))
-            .fix("The README lists what this version serves under /v2."),
+        Fault::new(
+            FaultClass::NotFound,
+            "not_found",
+            format!("There is nothing at {shown} in this version of Tidegate."),
+        )
+        .fix("The README lists what this version serves under /v2."),
     )
 }
 
 fn wrong_method(method: &http::Method, allowed: &[http::Method]) -> (Box<Fault>, Option<String>) {
     let list = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
-    let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", format!("This path doesn't take {method}."))
-        .fix(format!("It takes {list}."));
+    let fault = Fault::new(
+        FaultClass::MethodNotAllowed,
+        "method_not_allowed",
+        format!("This path doesn't take {method}."),
+    )
+    .fix(format!("It takes {list}."));
     (Box::new(fault), Some(list))
 }
 
@@ -219,7 +240,8 @@ fn succeed(reply: Reply, trace: TraceId) -> Response<Full<Bytes>> {
 fn fail(fault: &Fault, trace: TraceId, allow: Option<String>) -> Response<Full<Bytes>> {
     let rendered = line::render_error(fault, Dialect::Native, trace);
     let mut response = Response::new(Full::new(rendered.body));
-    *response.status_mut() = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     set(&mut response, header::CONTENT_TYPE, rendered.content_type);
     for (name, value) in rendered.headers {
         response.headers_mut().insert(name, value);

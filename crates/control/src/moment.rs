@@ -26,9 +26,13 @@ pub fn read(text: &str, field: &'static str) -> Result<u64, Box<Fault>> {
         .and_then(|moment| u64::try_from(moment.unix_timestamp_nanos() / 1_000_000).ok())
         .ok_or_else(|| {
             Box::new(
-                Fault::new(FaultClass::BadRequest, "invalid_value", format!("{field} is not a moment: \"{text}\"."))
-                    .param(field)
-                    .fix("Write it as 2026-11-20T08:00:00Z."),
+                Fault::new(
+                    FaultClass::BadRequest,
+                    "invalid_value",
+                    format!("{field} is not a moment: \"{text}\"."),
+                )
+                .param(field)
+                .fix("Write it as 2026-11-20T08:00:00Z."),
             )
         })
 }

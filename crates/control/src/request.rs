@@ -59,9 +59,13 @@ impl Ask {
             None => None,
             Some(cursor) => Some(read_cursor(cursor).ok_or_else(|| {
                 Box::new(
-                    Fault::new(FaultClass::BadRequest, "invalid_cursor", "This cursor is not one of this list.")
-                        .param("cursor")
-                        .fix("Take next_cursor of the last page unchanged, or start without a cursor."),
+                    Fault::new(
+                        FaultClass::BadRequest,
+                        "invalid_cursor",
+                        "This cursor is not one of this list.",
+                    )
+                    .param("cursor")
+                    .fix("Take next_cursor of the last page unchanged, or start without a cursor."),
                 )
             })?),
         };
@@ -136,9 +140,13 @@ impl Ask {
         match self.query.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
             Some(unknown) => Err(Box::new(
-                Fault::new(FaultClass::BadRequest, "unknown_parameter", format!("{unknown} is no parameter of this path."))
-                    .param(unknown.clone())
-                    .fix(format!("It takes: {}.", known.join(", "))),
+                Fault::new(
+                    FaultClass::BadRequest,
+                    "unknown_parameter",
+                    format!("{unknown} is no parameter of this path."),
+                )
+                .param(unknown.clone())
+                .fix(format!("It takes: {}.", known.join(", "))),
             )),
         }
     }
@@ -154,8 +162,9 @@ pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
         let path = error.path().to_string();
         let code = if error.inner().is_data() { "invalid_value" } else { "invalid_json" };
         let place = if path == "." { String::new() } else { format!("{path}: ") };
-        let fault = Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {place}{}.", error.inner()))
-            .fix("Correct that field and send the request again.");
+        let fault =
+            Fault::new(FaultClass::BadRequest, code, format!("The body is wrong: {place}{}.", error.inner()))
+                .fix("Correct that field and send the request again.");
         Box::new(if path == "." { fault } else { fault.param(path) })
     })?;
     reader.end().map_err(|_| {

@@ -56,7 +56,9 @@ fn parameters(pattern: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (wanted.next(), given.next()) {
             (None, None) => return Some(found),
-            (Some(want), Some(have)) if want.starts_with('{') && !have.is_empty() => found.push(have.to_owned()),
+            (Some(want), Some(have)) if want.starts_with('{') && !have.is_empty() => {
+                found.push(have.to_owned())
+            }
             (Some(want), Some(have)) if want == have => {}
             _ => return None,
         }

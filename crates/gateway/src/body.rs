@@ -48,7 +48,9 @@ impl PatientBody {
     /// When patience ends, given what has come so far.
     fn end(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
-        since + self.times.body_grace + Duration::from_secs(self.received / self.times.body_rate_bytes_s.max(1))
+        since
+            + self.times.body_grace
+            + Duration::from_secs(self.received / self.times.body_rate_bytes_s.max(1))
     }
 }
 
@@ -149,15 +151,15 @@ async fn collect(mut body: PatientBody, announced: u64, bytes_max: usize) -> Res
 
 pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {
     let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
-    Box::new(
-        Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."),
-    )
+    Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
 }
 
 fn failed(error: BodyError) -> Box<Fault> {
     Box::new(match error {
-        BodyError::Slow => Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.")
-            .fix("Send it without long pauses."),
+        BodyError::Slow => {
+            Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.")
+                .fix("Send it without long pauses.")
+        }
         BodyError::Broken => Fault::new(
             FaultClass::BadRequest,
             "body_incomplete",

@@ -57,6 +57,9 @@ pub struct Front<S> {
     ready: Vec<u8>,
     ready_at: usize,
     ended: bool,
+    /// A stand-in was the last that the parser is given. No end follows it: the parser would take the client for gone
+    /// and never send the answer, which itself ends the connection.
+    refused: bool,
     waiting_since: Instant,
     read_timer: Option<Pin<Box<Sleep>>>,
     write_timer: Option<Pin<Box<Sleep>>>,
@@ -74,6 +77,7 @@ impl<S> Front<S> {
             ready: Vec::new(),
             ready_at: 0,
             ended: false,
+            refused: false,
             waiting_since: Instant::now(),
             read_timer: None,
             write_timer: None,
@@ -151,7 +155,7 @@ impl<S> Front<S> {
     fn refuse(&mut self, refusal: Refusal) {
         self.ready.extend_from_slice(&refusal.stand_in());
         self.held = Vec::new();
-        self.ended = true;
+        self.refused = true;
     }
 
     /// When the socket's silence becomes too long, if it may.
@@ -203,6 +207,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Front<S> {
         loop {
             if this.deliver_ready(buffer) || this.ended {
                 return Poll::Ready(Ok(()));
+            }
+            if this.refused {
+                return Poll::Pending;
             }
             let from = buffer.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buffer) {

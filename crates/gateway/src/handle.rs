@@ -109,7 +109,9 @@ async fn route(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) ->
         },
         (Does::Welcome, _) => text(StatusCode::OK, WELCOME),
         (Does::Metrics, _) => metrics(desk).await,
-        (Does::Models, Some(caller)) => line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from),
+        (Does::Models, Some(caller)) => {
+            line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from)
+        }
         (Does::Model, Some(caller)) => model(desk, &caller, rest, arrival.trace),
         (Does::Trip(operation), Some(caller)) => {
             let (dialect, operation) = (route.dialect, operation);
@@ -152,7 +154,13 @@ fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply
     answer
 }
 
-fn other_method(desk: &Desk, head: &Parts, allowed: &str, dialect: Dialect, trace: TraceId) -> Response<Reply> {
+fn other_method(
+    desk: &Desk,
+    head: &Parts,
+    allowed: &str,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Response<Reply> {
     let message = format!("{} does not take {}.", head.uri.path(), head.method);
     let fault = Fault::new(FaultClass::MethodNotAllowed, "method_not_allowed", message)
         .fix(format!("It takes {allowed}."));
@@ -181,9 +189,14 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
         let message = format!("{shown} is part of the API, but comes with a later release.");
         Fault::new(FaultClass::NotFound, "not_served_yet", message)
     } else {
-        Fault::new(FaultClass::NotFound, "unknown_path", format!("There is nothing at {} {shown}.", head.method))
+        Fault::new(
+            FaultClass::NotFound,
+            "unknown_path",
+            format!("There is nothing at {} {shown}.", head.method),
+        )
     };
-    let fault = fault.fix("This release serves POST /v1/chat/completions, GET /v1/models, POST /v1/run and /v2.");
+    let fault =
+        fault.fix("This release serves POST /v1/chat/completions, GET /v1/models, POST /v1/run and /v2.");
     refuse(desk, dialect, &fault, arrival.trace)
 }
 

@@ -52,13 +52,26 @@ pub enum Verdict {
 enum State {
     Head,
     Sized(u64),
-    ChunkSize { value: u64, digits: u32, line: usize },
-    ChunkExtension { value: u64, line: usize },
-    ChunkSizeEnd { value: u64 },
+    ChunkSize {
+        value: u64,
+        digits: u32,
+        line: usize,
+    },
+    ChunkExtension {
+        value: u64,
+        line: usize,
+    },
+    ChunkSizeEnd {
+        value: u64,
+    },
     ChunkBytes(u64),
     ChunkEnd,
     ChunkEndFeed,
-    Trailers { line: usize, total: usize, returned: bool },
+    Trailers {
+        line: usize,
+        total: usize,
+        returned: bool,
+    },
     /// HTTP/2, or a connection that is being closed.
     Opaque,
 }
@@ -108,7 +121,9 @@ impl Watch {
                         return Verdict::Refuse(at, refusal);
                     }
                 },
-                State::Sized(left) => at += self.skip(left, rest.len(), |left| State::Sized(left), State::Head),
+                State::Sized(left) => {
+                    at += self.skip(left, rest.len(), |left| State::Sized(left), State::Head)
+                }
                 State::ChunkBytes(left) => {
                     at += self.skip(left, rest.len(), |left| State::ChunkBytes(left), State::ChunkEnd);
                 }
@@ -189,7 +204,8 @@ impl Refusal {
     #[must_use]
     pub fn stand_in(self) -> Vec<u8> {
         let name = self.code();
-        format!("GET {REFUSED_PATH}{name} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n").into_bytes()
+        format!("GET {REFUSED_PATH}{name} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n")
+            .into_bytes()
     }
 
     /// Reads a stand-in's path. A client that sends such a path itself is refused like any other.
@@ -556,6 +572,9 @@ mod tests {
         assert_eq!(Watch::new().look(bytes), Verdict::Refuse(27, Refusal::BareLineFeed));
         let smuggled = b"PRI * HTTP/2.0\r\n\r\n";
         let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), smuggled].concat();
-        assert!(matches!(Watch::new().look(&bytes), Verdict::Refuse(27, _)), "the preface comes first or never");
+        assert!(
+            matches!(Watch::new().look(&bytes), Verdict::Refuse(27, _)),
+            "the preface comes first or never"
+        );
     }
 }

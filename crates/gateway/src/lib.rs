@@ -78,8 +78,7 @@ pub struct GatewaySettings {
 }
 
 /// Makes a core on its own thread; called once for each worker with its number.
-pub type MakeCore =
-    Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc<Core>>>>> + Send + Sync>;
+pub type MakeCore = Arc<dyn Fn(u32) -> Pin<Box<dyn Future<Output = io::Result<Rc<Core>>>>> + Send + Sync>;
 
 /// `Err` says why the process is not ready to serve.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -194,7 +193,8 @@ async fn serve_core(
         }
     });
     let times = desk.times;
-    let handler = Rc::new(move |request: Request<Incoming>, peer| handle::answer(Rc::clone(&desk), request, peer));
+    let handler =
+        Rc::new(move |request: Request<Incoming>, peer| handle::answer(Rc::clone(&desk), request, peer));
     worker::serve(listener, times, phase, open, handler).await;
     answering.abort();
 }
@@ -210,7 +210,8 @@ pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io:
     for (number, listener) in (0_u32..).zip(listeners) {
         let (service, watched, times) = (Arc::clone(&service), watched.clone(), settings.times);
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
-            let handler = Rc::new(move |request, peer| answer_node(Arc::clone(&service), times, request, peer));
+            let handler =
+                Rc::new(move |request, peer| answer_node(Arc::clone(&service), times, request, peer));
             Box::pin(worker::serve(listener, times, watched, Open::default(), handler))
         })?);
     }

@@ -118,7 +118,8 @@ pub fn table() -> Vec<Route> {
 pub fn check(table: &[Route]) -> Result<(), String> {
     for (at, route) in table.iter().enumerate() {
         let shown = format!("{} {}", route.method, route.path);
-        let twice = table.iter().take(at).any(|other| other.method == route.method && other.path == route.path);
+        let twice =
+            table.iter().take(at).any(|other| other.method == route.method && other.path == route.path);
         if twice {
             return Err(format!("the route {shown} is declared twice"));
         }
@@ -165,7 +166,9 @@ fn rest_of<'p>(pattern: &str, path: &'p str) -> Option<&'p str> {
 /// `true` for a path that the API has, but this release does not.
 #[must_use]
 pub fn comes_later(path: &str) -> bool {
-    LATER.iter().any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    LATER
+        .iter()
+        .any(|later| path.strip_prefix(later).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// The grammar in which an unknown path is answered.

@@ -120,7 +120,8 @@ where
     F::Output: 'static,
 {
     fn execute(&self, future: F) {
-        let stream = Stream { future: Box::pin(future), handed: HandedAt::default(), stall: self.stall, timer: None };
+        let stream =
+            Stream { future: Box::pin(future), handed: HandedAt::default(), stall: self.stall, timer: None };
         tokio::task::spawn_local(stream);
     }
 }

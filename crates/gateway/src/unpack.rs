@@ -62,7 +62,9 @@ pub async fn unpack(packed: &Bytes, encoding: Encoding, bytes_max: usize) -> Res
             decoder.multiple_members(true);
             read(decoder, packed.len(), bytes_max).await
         }
-        Encoding::Deflate => read(DeflateDecoder::new(without_zlib_head(input)), packed.len(), bytes_max).await,
+        Encoding::Deflate => {
+            read(DeflateDecoder::new(without_zlib_head(input)), packed.len(), bytes_max).await
+        }
         Encoding::Brotli => read(BrotliDecoder::new(input), packed.len(), bytes_max).await,
         Encoding::Zstd => {
             let window = DParameter::window_log_max(ZSTD_WINDOW_LOG_MAX);
@@ -83,7 +85,11 @@ fn without_zlib_head(input: &[u8]) -> &[u8] {
     }
 }
 
-async fn read<R: AsyncRead + Unpin>(mut from: R, packed: usize, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+async fn read<R: AsyncRead + Unpin>(
+    mut from: R,
+    packed: usize,
+    bytes_max: usize,
+) -> Result<Bytes, Box<Fault>> {
     let bytes_max = bytes_max.min(BODY_BYTES_MAX);
     let mut whole = BytesMut::new();
     loop {

@@ -213,10 +213,6 @@ impl Journal {
         self.core.is_failing()
     }
 
-    pub(crate) fn unix_ms(&self) -> u64 {
-        self.world.clock.unix_ms()
-    }
-
     pub(crate) fn monotonic_us(&self) -> u64 {
         self.world.clock.monotonic_us()
     }

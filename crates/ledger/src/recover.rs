@@ -271,7 +271,6 @@ fn interrupted(state: TabState) -> MeterRecord {
         usage: state.last_known_usage(),
         bytes_out,
         fallback_used: false,
-        finished_unix_ms: state.started_unix_ms + last_known_us / 1_000,
         finished_us: last_known_us,
     };
     state.settle(ending)

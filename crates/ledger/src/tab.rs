@@ -213,7 +213,6 @@ impl Tab {
             usage: closing.usage,
             bytes_out: closing.bytes_out,
             fallback_used: closing.fallback_used,
-            finished_unix_ms: self.journal.unix_ms(),
             finished_us: self.now_us(),
         };
         self.settle(ending);
@@ -310,7 +309,6 @@ impl Drop for Tab {
             usage,
             bytes_out,
             fallback_used: false,
-            finished_unix_ms: self.journal.unix_ms(),
             finished_us: self.now_us(),
         };
         self.settle(ending);

@@ -30,8 +30,12 @@ pub(crate) fn admit(keys: &[Secret], head: &Parts, peer: IpAddr) -> Result<(), B
         return Ok(());
     }
     Err(Box::new(
-        Fault::new(FaultClass::Forbidden, "host_not_local", "Without a key this node answers to local names only.")
-            .fix("Ask it at localhost or 127.0.0.1, or send a key from `tidegate node key`."),
+        Fault::new(
+            FaultClass::Forbidden,
+            "host_not_local",
+            "Without a key this node answers to local names only.",
+        )
+        .fix("Ask it at localhost or 127.0.0.1, or send a key from `tidegate node key`."),
     ))
 }
 
@@ -45,7 +49,9 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 
 fn names_loopback(head: &Parts) -> bool {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) else { return false };
+    let Some(host) = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)) else {
+        return false;
+    };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

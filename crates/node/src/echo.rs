@@ -11,7 +11,8 @@ use domain::runtime::{
 use domain::{Fault, FaultClass};
 
 const NAME: &str = "echo";
-const PREAMBLE: &str = "This is the echo runtime of Tidegate. It is no model: it repeats what it was sent. You said: ";
+const PREAMBLE: &str =
+    "This is the echo runtime of Tidegate. It is no model: it repeats what it was sent. You said: ";
 /// Words that one poll may hand out before the core's other work gets its turn.
 const BURST: u32 = 32;
 
@@ -73,7 +74,10 @@ fn compose(request: &GenerateRequest) -> (VecDeque<String>, FinishReason) {
 }
 
 impl Generation for Echoing {
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<RuntimeEvent, Fault>>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<RuntimeEvent, Fault>>> {
         if self.burst == 0 {
             self.burst = BURST;
             cx.waker().wake_by_ref();
@@ -110,7 +114,8 @@ mod tests {
     }
 
     fn request(text: &str) -> GenerateRequest {
-        let message = |role: &str, text: &str| RuntimeMessage { role: role.to_owned(), text: text.to_owned() };
+        let message =
+            |role: &str, text: &str| RuntimeMessage { role: role.to_owned(), text: text.to_owned() };
         GenerateRequest {
             model: NAME.to_owned(),
             messages: vec![message("user", "before"), message("assistant", "x"), message("user", text)],
@@ -133,7 +138,8 @@ mod tests {
     fn limit_and_stop_are_obeyed() {
         let limited = GenerateRequest { max_tokens: Some(3), ..request("hello") };
         assert_eq!(run(limited), ("This is the ".to_owned(), FinishReason::Length));
-        let stopped = GenerateRequest { stop: vec!["You said".to_owned(), String::new()], ..request("hello") };
+        let stopped =
+            GenerateRequest { stop: vec!["You said".to_owned(), String::new()], ..request("hello") };
         let (text, end) = run(stopped);
         assert!(text.ends_with("sent. ") && end == FinishReason::Stop);
     }

@@ -18,7 +18,9 @@ pub(crate) enum Does<'p> {
 pub(crate) fn find<'p>(method: &Method, path: &'p str) -> Does<'p> {
     let reads = *method == Method::GET || *method == Method::HEAD;
     let found = match path {
-        "/v1/chat/completions" => return if *method == Method::POST { Does::Chat } else { Does::Other("POST") },
+        "/v1/chat/completions" => {
+            return if *method == Method::POST { Does::Chat } else { Does::Other("POST") };
+        }
         "/v1/models" => Does::Models,
         "/v1/health" => Does::Health,
         "/v1/capabilities" => Does::Capabilities,

@@ -93,7 +93,9 @@ impl Service {
         let path = head.uri.path().to_owned();
         let answer = match find(&head.method, &path) {
             Does::Chat => self.chat(head, body, trace).await,
-            Does::Models => Ok(json(models_list(&self.runtime.models().into_iter().map(row).collect::<Vec<_>>()))),
+            Does::Models => {
+                Ok(json(models_list(&self.runtime.models().into_iter().map(row).collect::<Vec<_>>())))
+            }
             Does::Model(id) => self.model(id),
             Does::Health => self.health(),
             Does::Capabilities => self.capabilities(),
@@ -191,15 +193,25 @@ async fn whole(
         match event.map_err(Box::new)? {
             RuntimeEvent::Text(more) if text.len() + more.len() > ANSWER_BYTES_MAX => {
                 return Err(Box::new(
-                    Fault::new(FaultClass::Upstream, "answer_too_large", "The answer grew past what is kept whole.")
-                        .fix("Ask for fewer tokens, or for a stream."),
+                    Fault::new(
+                        FaultClass::Upstream,
+                        "answer_too_large",
+                        "The answer grew past what is kept whole.",
+                    )
+                    .fix("Ask for fewer tokens, or for a stream."),
                 ));
             }
             RuntimeEvent::Text(more) => text.push_str(&more),
-            RuntimeEvent::Finish { reason, usage } => return Ok(json(completion.whole(&text, reason, &usage))),
+            RuntimeEvent::Finish { reason, usage } => {
+                return Ok(json(completion.whole(&text, reason, &usage)));
+            }
         }
     }
-    Err(Box::new(Fault::new(FaultClass::StreamBroken, "generation_broken", "The runtime broke off its answer.")))
+    Err(Box::new(Fault::new(
+        FaultClass::StreamBroken,
+        "generation_broken",
+        "The runtime broke off its answer.",
+    )))
 }
 
 fn row(model: RuntimeModel) -> ModelRow {

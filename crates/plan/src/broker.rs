@@ -168,32 +168,24 @@ fn choose_own(
         decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
         return;
     }
-    let allowed = own.closed.iter().all(|(_, refusal)| allows_fallback(spec, *refusal));
-    if !allowed {
+    let (limited, unsure): (Vec<_>, Vec<_>) =
+        own.closed.into_iter().partition(|(_, refusal)| refusal.rate_limited_ms().is_some());
+    let is_limit_named = spec.fallback_on.is_empty() || spec.fallback_on.contains(&FallbackClass::RateLimit);
+    if unsure.is_empty() && !is_limit_named {
         refuse_all(found, managed.into_all(), Refusal::FallbackNotForThis);
-        return take(found, own, decision);
+        return take(found, Split { open: Vec::new(), closed: limited }, decision);
     }
     if managed.open.is_empty() {
         refuse_closed(found, managed.closed);
-        return take(found, own, decision);
+        let closed = limited.into_iter().chain(unsure).collect();
+        return take(found, Split { open: Vec::new(), closed }, decision);
     }
-    refuse_closed(found, own.closed);
+    // Only the serving core knows what parked a credential or opened its breaker, and so whether the route falls back
+    // for it: it comes to those seats, is kept away from them, and leaves them for that cause or not at all.
+    refuse_closed(found, limited);
     refuse_closed(found, managed.closed);
-    decision.attempts = managed.open.into_iter().map(Attempt::into_fallback).collect();
-}
-
-/// Whether what keeps an own credential from serving is of a class that the route falls back for. The board does not
-/// say which failure opened a breaker or parked a credential, so every class it may have been must be allowed.
-fn allows_fallback(spec: &RouteSpec, refusal: Refusal) -> bool {
-    let causes: &[FallbackClass] = match refusal {
-        Refusal::RateLimited { .. } => &[FallbackClass::RateLimit],
-        Refusal::Parked { .. } => &[FallbackClass::Auth, FallbackClass::Quota],
-        Refusal::BreakerOpen { .. } => {
-            &[FallbackClass::Overloaded, FallbackClass::Upstream, FallbackClass::Timeout]
-        }
-        _ => return false,
-    };
-    spec.fallback_on.is_empty() || causes.iter().all(|cause| spec.fallback_on.contains(cause))
+    decision.attempts = unsure.into_iter().map(|(attempt, _)| attempt).collect();
+    decision.attempts.extend(managed.open.into_iter().map(Attempt::into_fallback));
 }
 
 /// Takes those that may be asked. Where nobody may, those with an open breaker are asked all the same: a client is

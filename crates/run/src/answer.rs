@@ -8,7 +8,6 @@ use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use line::{Core, Inbound, ReplyBody};
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::problem;
 use crate::request::RunRequest;
@@ -133,9 +132,9 @@ fn broken() -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
-    fn check(message: Value, finish: &str) -> (String, usize) {
+    fn check(message: &Value, finish: &str) -> (String, usize) {
         let body = json!({"choices": [{"index": 0, "message": message, "finish_reason": finish}]});
         let (text, messages) = said(&body.to_string().into());
         (text, messages.len())
@@ -143,11 +142,11 @@ mod tests {
 
     #[test]
     fn the_text_is_whole_and_its_cut_is_told() {
-        assert_eq!(check(json!({"content": "a"}), "stop"), ("a".to_owned(), 0));
-        assert_eq!(check(json!({"content": "a"}), "length"), ("a".to_owned(), 1));
-        assert_eq!(check(json!({"content": null, "refusal": "No."}), "stop"), ("No.".to_owned(), 0));
-        assert_eq!(check(json!({"content": [{"type": "text", "text": "b"}]}), "stop"), ("b".to_owned(), 0));
-        assert_eq!(check(json!({"content": null}), "stop"), (String::new(), 0));
+        assert_eq!(check(&json!({"content": "a"}), "stop"), ("a".to_owned(), 0));
+        assert_eq!(check(&json!({"content": "a"}), "length"), ("a".to_owned(), 1));
+        assert_eq!(check(&json!({"content": null, "refusal": "No."}), "stop"), ("No.".to_owned(), 0));
+        assert_eq!(check(&json!({"content": [{"type": "text", "text": "b"}]}), "stop"), ("b".to_owned(), 0));
+        assert_eq!(check(&json!({"content": null}), "stop"), (String::new(), 0));
     }
 
     #[test]

@@ -175,7 +175,11 @@ fn read(raw: Raw, asked: &DocumentInput) -> Result<Text, Problem> {
     if text.contains('\0') {
         return Err(Problem::Unfit("is a document with NUL characters in it, so it is no text".to_owned()));
     }
-    Ok(Text { name: name.unwrap_or_else(|| "document".to_owned()), mime, text: text.to_owned() })
+    Ok(Text {
+        name: name.unwrap_or_else(|| "document".to_owned()),
+        mime: clean(&mime),
+        text: text.to_owned(),
+    })
 }
 
 fn settled_type(said: &str, hint: Option<&str>, name: Option<&str>) -> String {
@@ -207,7 +211,7 @@ fn unescaped(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
-/// A name stands in an attribute of the prompt.
+/// A name or a type stands in an attribute of the prompt.
 fn clean(name: &str) -> String {
     let kept =
         name.chars().filter(|character| !character.is_control() && !matches!(character, '"' | '<' | '>'));

@@ -3,8 +3,9 @@
 use domain::{AuditId, TraceId};
 use world::World;
 
-/// One act of a person, a key or the system. The audit entry is written in the same transaction as the change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One act of a person, a key or the system. The audit entry is written in the same transaction as the change, under
+/// this act's id: an act is good for one change, so it can't be cloned.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Act {
     pub id: AuditId,
     /// A key id, or `system`.

@@ -14,6 +14,7 @@ pub const MASTER_KEY_FILE: &str = "master.key";
 /// The journal's directory in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
 const MARKER_FILE: &str = "INCOMPLETE";
+const HARMLESS: [&str; 4] = ["lost+found", ".DS_Store", ".gitkeep", ".lock"];
 
 /// What a directory is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +41,10 @@ pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
     if dir.join(DATABASE_FILE).exists() {
         return Ok(DataDir::Ready);
     }
-    // What a fresh file system or an editor puts into a directory is nobody's data.
+    // What a fresh file system, an editor or our own lock puts into a directory is nobody's data.
     let foreign = entries.flatten().any(|entry| {
         let name = entry.file_name();
-        name != "lost+found" && name != ".DS_Store" && name != ".gitkeep"
+        !HARMLESS.iter().any(|harmless| name == *harmless)
     });
     if foreign { Err(StoreError::Foreign { path: dir.into() }) } else { Ok(DataDir::Empty) }
 }

@@ -15,7 +15,7 @@ pub struct Founding {
 }
 
 /// What a fresh database holds from its first commit on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Foundation {
     /// The vault's records (seal check, pepper) and other facts of the installation.
     pub meta: Vec<(String, Vec<u8>)>,

@@ -80,7 +80,8 @@ impl Api {
             let whole = async {
                 let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status().as_u16();
-                let body = answer.into_body().read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                let body =
+                    answer.into_body().read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
                 if (200..300).contains(&status) { Ok(read(&body)) } else { Err(refused(status, &body)) }
             };
             tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
@@ -132,15 +133,18 @@ impl Api {
         if bytes.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        request
-            .body(bytes.map_or_else(OutBody::empty, |bytes| OutBody::from(vec![bytes])))
-            .map_err(|error| Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base)))
+        request.body(bytes.map_or_else(OutBody::empty, |bytes| OutBody::from(vec![bytes]))).map_err(|error| {
+            Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
+        })
     }
 
     fn away(&self, error: &egress::EgressError) -> Failure {
         Failure::new(
             output::UNAVAILABLE,
-            format!("{} can't be reached: {error}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.", self.base),
+            format!(
+                "{} can't be reached: {error}. Is `tidegate serve` running there? --url or TIDEGATE_URL names another.",
+                self.base
+            ),
         )
     }
 }
@@ -189,7 +193,10 @@ fn event_of(line: &[u8]) -> Result<Option<Value>, Failure> {
 pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     let text = if std::io::stdin().is_terminal() {
         if shared.no_input {
-            return Err(Failure::new(output::USAGE, format!("The secret of {what} must come on standard input.")));
+            return Err(Failure::new(
+                output::USAGE,
+                format!("The secret of {what} must come on standard input."),
+            ));
         }
         rpassword::prompt_password(format!("Secret of {what} (not shown): "))?
     } else {
@@ -199,7 +206,10 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
     };
     let secret = text.trim();
     if secret.is_empty() {
-        return Err(Failure::new(output::USAGE, format!("No secret was given for {what}: type it, or pipe it in.")));
+        return Err(Failure::new(
+            output::USAGE,
+            format!("No secret was given for {what}: type it, or pipe it in."),
+        ));
     }
     Ok(secret.to_owned())
 }

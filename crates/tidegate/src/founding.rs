@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use control::Founded;
-use domain::ports::{KeyWrap, NoAudit};
 use domain::Secret;
+use domain::ports::{KeyWrap, NoAudit};
 use snapshot::WrappedKey;
 use store::datadir::Making;
 use store::{Act, Foundation, Store};
@@ -48,7 +48,11 @@ fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<dyn 
         return Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?));
     }
     let path = master_key_file(settings);
-    let key = if path.exists() { MasterKey::from_file(&path)? } else { MasterKey::create_file(&path, &*world.random)? };
+    let key = if path.exists() {
+        MasterKey::from_file(&path)?
+    } else {
+        MasterKey::create_file(&path, &*world.random)?
+    };
     Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?))
 }
 
@@ -59,7 +63,8 @@ fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<dyn 
 pub fn master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<dyn KeyWrap>> {
     let key = match given_master_key(settings)? {
         Some(key) => key,
-        None => MasterKey::from_file(&master_key_file(settings)).context("there is no master key to unseal with")?,
+        None => MasterKey::from_file(&master_key_file(settings))
+            .context("there is no master key to unseal with")?,
     };
     Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?))
 }
@@ -75,5 +80,8 @@ fn given_master_key(settings: &Settings) -> anyhow::Result<Option<MasterKey>> {
 }
 
 fn master_key_file(settings: &Settings) -> std::path::PathBuf {
-    settings.master_key_file.clone().unwrap_or_else(|| settings.data_dir.join(store::datadir::MASTER_KEY_FILE))
+    settings
+        .master_key_file
+        .clone()
+        .unwrap_or_else(|| settings.data_dir.join(store::datadir::MASTER_KEY_FILE))
 }

@@ -5,7 +5,9 @@ use rustix::process::{Resource, Rlimit};
 /// Best effort: a kernel that refuses leaves us as safe as any other process, so a refusal is only reported.
 pub fn harden() -> Vec<String> {
     let mut refused = Vec::new();
-    if let Err(error) = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+    if let Err(error) =
+        rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+    {
         refused.push(format!("core dumps stay on: {error}"));
     }
     let not_dumpable = rustix::process::DumpableBehavior::NotDumpable;

@@ -129,7 +129,10 @@ impl House {
     pub async fn close(&self) {
         self.drainer.stop();
         if let Err(error) = self.drainer.drain_all().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the journal was not drained; the next start does it");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the journal was not drained; the next start does it"
+            );
         }
         self.drain_task.abort();
         self.journal.stop();
@@ -184,8 +187,16 @@ fn lesson_of(change: &Change) -> Lesson {
         current.push((vault::OPERATOR, account.id.to_string(), account.sealed.version));
     }
     Lesson {
-        keys: change.wrapped_keys.iter().map(|key| (key.workspace, key.key_id.clone(), key.wrapped.clone())).collect(),
-        floors: change.floors.iter().map(|floor| (floor.workspace, floor.object.clone(), floor.sealed.clone())).collect(),
+        keys: change
+            .wrapped_keys
+            .iter()
+            .map(|key| (key.workspace, key.key_id.clone(), key.wrapped.clone()))
+            .collect(),
+        floors: change
+            .floors
+            .iter()
+            .map(|floor| (floor.workspace, floor.object.clone(), floor.sealed.clone()))
+            .collect(),
         current,
     }
 }
@@ -195,7 +206,8 @@ fn read_catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
     match &settings.price_file {
         None => Ok(catalogue),
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
             catalogue.with_overlay(&text).with_context(|| format!("{} can't be used", path.display()))
         }
     }

@@ -7,8 +7,9 @@ use crate::output::{self, Failure};
 /// # Errors
 /// The filter can't be read.
 pub fn start(filter: &str, json: bool) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| Failure::new(output::USAGE, format!("log is \"{filter}\", which is no filter: {error}.")))?;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        Failure::new(output::USAGE, format!("log is \"{filter}\", which is no filter: {error}."))
+    })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
     started.map_err(|error| Failure::new(output::FAILED, format!("the log could not be started: {error}")))

@@ -99,7 +99,8 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
         cells.chain(head.get(column).map(|h| h.chars().count())).max().unwrap_or(0)
     };
     let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: Vec<_> = cells.enumerate().map(|(i, cell)| format!("{cell:<width$}", width = width(i))).collect();
+        let padded: Vec<_> =
+            cells.enumerate().map(|(i, cell)| format!("{cell:<width$}", width = width(i))).collect();
         println!("{}", padded.join("  ").trim_end());
     };
     line(&mut head.iter().copied());
@@ -116,7 +117,8 @@ pub fn cell(object: &Value, field: &str) -> String {
         None | Some(Value::Null) => "-".into(),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => {
-            let texts: Vec<_> = items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
+            let texts: Vec<_> =
+                items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect();
             if texts.is_empty() { "-".into() } else { texts.join(",") }
         }
         Some(other) => other.to_string(),
@@ -141,7 +143,8 @@ pub fn list(json: bool, page: &Value, columns: &[&str], empty: &str) {
     } else if rows.is_empty() {
         println!("{empty}");
     } else {
-        let cells: Vec<Vec<String>> = rows.iter().map(|row| columns.iter().map(|c| cell(row, c)).collect()).collect();
+        let cells: Vec<Vec<String>> =
+            rows.iter().map(|row| columns.iter().map(|c| cell(row, c)).collect()).collect();
         table(&columns.iter().map(|c| c.to_owned()).collect::<Vec<_>>(), &cells);
     }
 }

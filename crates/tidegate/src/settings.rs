@@ -32,10 +32,20 @@ const fn secret(key: &'static str, env: &'static str, help: &'static str) -> Def
 }
 
 pub const DEFINITIONS: &[Definition] = &[
-    plain("data_dir", "TIDEGATE_DATA_DIR", "./data", "Directory of the database, the journal and the master key file."),
+    plain(
+        "data_dir",
+        "TIDEGATE_DATA_DIR",
+        "./data",
+        "Directory of the database, the journal and the master key file.",
+    ),
     plain("listen", "TIDEGATE_LISTEN", "127.0.0.1:8787", "Address and port that the gateway listens on."),
     plain("workers", "TIDEGATE_WORKERS", "0", "Serving threads, one core each; 0 takes one for every core."),
-    plain("log", "TIDEGATE_LOG", "info", "What is logged: error, warn, info, debug, trace, or a filter such as info,execute=debug."),
+    plain(
+        "log",
+        "TIDEGATE_LOG",
+        "info",
+        "What is logged: error, warn, info, debug, trace, or a filter such as info,execute=debug.",
+    ),
     plain("log_format", "TIDEGATE_LOG_FORMAT", "text", "text for people, json for machines."),
     plain(
         "journal.durability",
@@ -55,11 +65,30 @@ pub const DEFINITIONS: &[Definition] = &[
         "",
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
     ),
-    plain("ca_file", "TIDEGATE_CA_FILE", "", "PEM file with further roots for every outbound TLS connection."),
+    plain(
+        "ca_file",
+        "TIDEGATE_CA_FILE",
+        "",
+        "PEM file with further roots for every outbound TLS connection.",
+    ),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
-    plain("master_key_file", "TIDEGATE_MASTER_KEY_FILE", "", "The master key's file; master.key in the data directory where empty."),
-    secret("master_key", "TIDEGATE_MASTER_KEY", "The master key itself, base64 of 32 bytes; used instead of a file."),
-    plain("master_key_command", "TIDEGATE_MASTER_KEY_COMMAND", "", "A command that prints the master key; used instead of a file."),
+    plain(
+        "master_key_file",
+        "TIDEGATE_MASTER_KEY_FILE",
+        "",
+        "The master key's file; master.key in the data directory where empty.",
+    ),
+    secret(
+        "master_key",
+        "TIDEGATE_MASTER_KEY",
+        "The master key itself, base64 of 32 bytes; used instead of a file.",
+    ),
+    plain(
+        "master_key_command",
+        "TIDEGATE_MASTER_KEY_COMMAND",
+        "",
+        "A command that prints the master key; used instead of a file.",
+    ),
 ];
 
 /// Where a value came from.
@@ -138,7 +167,12 @@ impl Layers {
         self.values.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
-    fn parsed<T>(&self, key: &'static str, want: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, SettingsError> {
+    fn parsed<T>(
+        &self,
+        key: &'static str,
+        want: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, SettingsError> {
         let text = self.text(key);
         parse(text).ok_or_else(|| {
             SettingsError(format!("{key} is \"{text}\" (from {}); it must be {want}.", self.origin(key)))
@@ -182,7 +216,8 @@ fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>)
             toml::Value::String(text) => found.push((key, text.clone())),
             toml::Value::Boolean(on) => found.push((key, u8::from(*on).to_string())),
             toml::Value::Array(items) => {
-                let texts: Vec<_> = items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_owned)).collect();
+                let texts: Vec<_> =
+                    items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_owned)).collect();
                 found.push((key, texts.join(",")));
             }
             other => found.push((key, other.to_string())),
@@ -219,7 +254,8 @@ impl Settings {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             data_dir: PathBuf::from(layers.text("data_dir")),
-            listen: layers.parsed("listen", "an address and port such as 127.0.0.1:8787", |t| t.parse().ok())?,
+            listen: layers
+                .parsed("listen", "an address and port such as 127.0.0.1:8787", |t| t.parse().ok())?,
             workers: layers.parsed("workers", "a number from 0 to 256", |t| {
                 t.parse().ok().filter(|n| *n <= 256).map(|n: usize| if n == 0 { cores() } else { n })
             })?,
@@ -235,7 +271,11 @@ impl Settings {
                 _ => None,
             })?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
-            node_networks: layers.parsed("node_networks", "a list of blocks such as 10.0.0.0/8", parse_networks)?,
+            node_networks: layers.parsed(
+                "node_networks",
+                "a list of blocks such as 10.0.0.0/8",
+                parse_networks,
+            )?,
             ca_file: layers.path("ca_file"),
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
@@ -272,7 +312,8 @@ pub fn reference() -> String {
     );
     for definition in DEFINITIONS {
         let key = if definition.secret { "(never)".into() } else { format!("`{}`", definition.key) };
-        let default = if definition.default.is_empty() { String::new() } else { format!("`{}`", definition.default) };
+        let default =
+            if definition.default.is_empty() { String::new() } else { format!("`{}`", definition.default) };
         page.push_str(&format!("| {key} | `{}` | {default} | {} |\n", definition.env, definition.help));
     }
     page
@@ -292,7 +333,11 @@ mod tests {
         assert_eq!(page, reference(), "run the tests of this crate with UPDATE_DOCS=1");
     }
 
-    fn resolve(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Layers, SettingsError> {
+    fn resolve(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&'static str, &str)],
+    ) -> Result<Layers, SettingsError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tidegate.toml");
         std::fs::write(&path, file).unwrap();

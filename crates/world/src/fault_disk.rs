@@ -384,3 +384,58 @@ fn not_found() -> io::Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(disk: &FaultDisk) -> Box<dyn DiskFile> {
+        disk.open(Path::new("/d/a")).unwrap()
+    }
+
+    fn bytes(disk: &FaultDisk) -> Vec<u8> {
+        disk.contents(Path::new("/d/a")).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_synced_goes_with_the_power() {
+        let disk = FaultDisk::new();
+        let old = file(&disk);
+        old.write_at(&[1; 600], 0).unwrap();
+        old.sync_data().unwrap();
+        old.write_at(&[2; 600], 0).unwrap();
+        disk.lose_power(|sector| sector == 2);
+        assert_eq!(
+            (bytes(&disk)[0], bytes(&disk)[511], bytes(&disk)[512]),
+            (1, 1, 2),
+            "the second sector survived"
+        );
+        assert!(old.write_at(&[3], 0).is_err(), "the handle died with its process");
+        assert_eq!(file(&disk).len().unwrap(), 600);
+    }
+
+    #[test]
+    fn a_killed_process_leaves_what_it_wrote() {
+        let disk = FaultDisk::new();
+        let old = file(&disk);
+        old.write_at(b"kept", 0).unwrap();
+        disk.fail_at(1, DiskFault::Die(2));
+        assert!(old.write_at(b"lost", 4).is_err());
+        assert!(disk.is_dead() && disk.list(Path::new("/d")).is_err());
+        disk.restart();
+        assert_eq!(bytes(&disk), b"keptlo");
+        assert_eq!(disk.list(Path::new("/")).unwrap(), [PathBuf::from("/d")]);
+    }
+
+    #[test]
+    fn space_is_what_all_files_have_together() {
+        let disk = FaultDisk::new();
+        disk.set_capacity(Some(10));
+        let file = file(&disk);
+        file.write_at(&[1; 10], 0).unwrap();
+        file.write_at(&[2; 10], 0).unwrap();
+        assert_eq!(file.write_at(&[1], 10).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        disk.remove(Path::new("/d/a")).unwrap();
+        assert_eq!(disk.used_bytes(), 0);
+    }
+}

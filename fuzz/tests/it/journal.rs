@@ -21,7 +21,7 @@ fn fuzz_journal_bytes() {
     check!().with_iterations(ITERATIONS).with_type::<(u32, Vec<u8>)>().for_each(|(seed, bytes)| {
         let _ = SegmentHeader::decode(bytes);
         let mut frames = parse_records(bytes, *seed);
-        while let Some(entry) = frames.next() {
+        for entry in frames.by_ref() {
             assert!(entry.end <= bytes.len());
         }
         assert!(frames.position() <= bytes.len());

@@ -26,7 +26,7 @@ pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
 /// A model that only nodes and own servers have.
 pub const LOCAL_MODEL: &str = "tide-1";
 
-/// A model that is polled for has its state asked this often.
+/// Conditions in another process can only be polled; this is how often.
 pub const POLL: Duration = Duration::from_millis(10);
 
 /// What `init` prints once.
@@ -59,14 +59,16 @@ pub fn config() -> Config {
         .model(Model::chat(crate::ask::MINI))
 }
 
+fn launch(directory: &Path, environment: &[(String, String)]) -> Process {
+    let launch = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    let launch = launch.arg(directory.display().to_string());
+    let with = |launch: Launch, (name, value): &(String, String)| launch.env(name, value);
+    environment.iter().fold(launch, with).start().unwrap()
+}
+
 /// Starts the program on a directory and waits until it serves; returns where.
 pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Process, String) {
-    let mut launch = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
-    launch = launch.arg(directory.display().to_string());
-    for (name, value) in environment {
-        launch = launch.env(name, value);
-    }
-    let mut process = launch.start().unwrap();
+    let mut process = launch(directory, environment);
     let url = process.wait_line("  API      ", WITHIN).await.unwrap();
     let origin = url.trim().strip_suffix("/v1").unwrap_or_else(|| panic!("the address is {url}")).to_owned();
     process.wait_ready(&origin, WITHIN).await.unwrap();
@@ -133,6 +135,11 @@ impl Gateway {
     pub async fn crash(&mut self) -> Duration {
         self.process.kill9().unwrap();
         self.start_again().await
+    }
+
+    /// Starts the process and doesn't wait for it.
+    pub fn launch(&mut self) {
+        self.process = launch(&self.data(), &self.environment);
     }
 
     /// Ends the process as an operator does.

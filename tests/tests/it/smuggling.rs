@@ -103,7 +103,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     gateway.chat_ok(&question(MINI)).await;
 }
 
-/// Sends a beginning and then a byte now and then; says what came back and after how long.
+/// Sends a beginning and no more; says what came back and after how long.
 async fn dribble(gateway: &Gateway, beginning: String) -> (Vec<u8>, Duration) {
     let mut connection = RawConnection::open(gateway.address(), Duration::from_secs(30)).await.unwrap();
     let started = Instant::now();

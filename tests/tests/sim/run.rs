@@ -300,13 +300,17 @@ impl Run {
             }
             Err(closed) => {
                 let class = match closed {
-                    Standing::Parked { .. } => FaultClass::UpstreamAuth,
+                    Standing::Parked { .. } => self.parked_for(principal),
                     Standing::RetryAt { .. } => FaultClass::RateLimit,
                     _ => FaultClass::Overloaded,
                 };
                 self.onward(exchange, tab, class);
             }
         }
+    }
+
+    fn parked_for(&self, principal: Principal) -> FaultClass {
+        self.board.parking(principal).map_or(FaultClass::UpstreamAuth, |parking| parking.cause)
     }
 
     fn poll_intent(&mut self, mut exchange: Exchange) {

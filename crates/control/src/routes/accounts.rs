@@ -89,22 +89,41 @@ fn show(row: &AccountRow) -> Value {
 fn writable(row: &AccountRow) -> Value {
     let mut document = show(row);
     if let Some(fields) = document.as_object_mut() {
-        let derived = ["id", "object", "secret_fingerprint", "secret_version", "last_verified_at", "last_error", "created_at"];
+        let derived = [
+            "id",
+            "object",
+            "secret_fingerprint",
+            "secret_version",
+            "last_verified_at",
+            "last_error",
+            "created_at",
+        ];
         fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
     }
     document
 }
 
 fn checked_provider(control: &Control, provider: Option<String>) -> Result<String, Box<Fault>> {
-    let name = provider.ok_or_else(|| missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them."))?;
+    let name = provider.ok_or_else(|| {
+        missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them.")
+    })?;
     let snapshot = control.keeper.current();
     let catalogue = snapshot.catalogue();
     match catalogue.provider(&name) {
         // The emergency provider can be stored before anything may choose it.
         Some(facts) if facts.managed || facts.emergency_only => Ok(facts.slug.clone()),
         found => {
-            let why = if found.is_some() { "can't serve as a managed account in this version" } else { "is no provider that the catalogue knows" };
-            let usable: Vec<_> = catalogue.providers().iter().filter(|p| p.managed && p.available).map(|p| p.slug.as_str()).collect();
+            let why = if found.is_some() {
+                "can't serve as a managed account in this version"
+            } else {
+                "is no provider that the catalogue knows"
+            };
+            let usable: Vec<_> = catalogue
+                .providers()
+                .iter()
+                .filter(|p| p.managed && p.available)
+                .map(|p| p.slug.as_str())
+                .collect();
             Err(invalid("provider", format!("{name} {why}."), format!("Use one of {}.", usable.join(", "))))
         }
     }
@@ -112,7 +131,11 @@ fn checked_provider(control: &Control, provider: Option<String>) -> Result<Strin
 
 fn ranged(value: Option<u32>, default: u32, max: u32, field: &'static str) -> Result<u32, Box<Fault>> {
     let value = value.unwrap_or(default);
-    if value <= max { Ok(value) } else { Err(invalid(field, format!("{field} is {value}."), format!("Give 0 to {max}."))) }
+    if value <= max {
+        Ok(value)
+    } else {
+        Err(invalid(field, format!("{field} is {value}."), format!("Give 0 to {max}.")))
+    }
 }
 
 fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountRow, Box<Fault>> {
@@ -123,7 +146,9 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         None => base.disabled,
         Some("active") => false,
         Some("disabled") => true,
-        Some(other) => return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled.")),
+        Some(other) => {
+            return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled."));
+        }
     };
     Ok(AccountRow {
         display_name: checked_name(input.display_name.clone(), "display_name")?,
@@ -214,15 +239,30 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: AccountRow) -> Result<Reply, Box<Fault>> {
+async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    mut input: Input,
+    row: AccountRow,
+) -> Result<Reply, Box<Fault>> {
     if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
-        return Err(invalid("provider", "The provider of an account can't be changed.", "Make another account."));
+        return Err(invalid(
+            "provider",
+            "The provider of an account can't be changed.",
+            "Make another account.",
+        ));
     }
     let secret = match input.secret.take() {
         None => None,
         given => {
             let version = row.secret.sealed.version.saturating_add(1);
-            Some(secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &secrets::read(given)?)?)
+            Some(secrets::seal(
+                control,
+                vault::OPERATOR,
+                &row.id.to_string(),
+                version,
+                &secrets::read(given)?,
+            )?)
         }
     };
     let address = row.base_url.clone();
@@ -231,7 +271,8 @@ async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: Account
         return Err(secrets::address_needs_secret());
     }
     let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
-    let written = control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+    let written =
+        control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
@@ -239,8 +280,12 @@ async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: Account
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
-        let written =
-            control.store.accounts().delete(ask.id("account")?, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .accounts()
+            .delete(ask.id("account")?, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })
@@ -261,7 +306,8 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let secret = secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &plain)?;
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let expected = ask.if_match()?.or(Some(row.version));
-        let written = control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+        let written =
+            control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })

@@ -82,7 +82,11 @@ fn show(row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
             (None, true) => "expired",
             (None, false) => "active",
         },
-        ip_allowlist: row.ip_allowlist.iter().map(|net| format!("{}/{}", net.address, net.prefix_bits)).collect(),
+        ip_allowlist: row
+            .ip_allowlist
+            .iter()
+            .map(|net| format!("{}/{}", net.address, net.prefix_bits))
+            .collect(),
         expires_at: row.expires_unix_ms.map(moment::write),
         revoked_at: row.revoked_unix_ms.map(moment::write),
         created_at: moment::write(row.created_unix_ms),
@@ -114,13 +118,21 @@ fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fau
             "operator" if ask.is_operator() => scopes.operator = true,
             "operator" => {
                 return Err(Box::new(
-                    Fault::new(FaultClass::Forbidden, "insufficient_scope", "This key is not the operator's.")
-                        .param("scopes")
-                        .fix("Use a key with the operator scope to make another one."),
+                    Fault::new(
+                        FaultClass::Forbidden,
+                        "insufficient_scope",
+                        "This key is not the operator's.",
+                    )
+                    .param("scopes")
+                    .fix("Use a key with the operator scope to make another one."),
                 ));
             }
             other => {
-                return Err(invalid("scopes", format!("\"{other}\" is no scope."), "Use inference, read or admin."));
+                return Err(invalid(
+                    "scopes",
+                    format!("\"{other}\" is no scope."),
+                    "Use inference, read or admin.",
+                ));
             }
         }
     }
@@ -152,13 +164,19 @@ fn read_block(block: &str) -> Option<IpNet> {
 
 fn checked_expiry(input: &Input, now_unix_ms: u64) -> Result<Option<u64>, Box<Fault>> {
     match (input.expires_in_days, &input.expires_at) {
-        (Some(_), Some(_)) => Err(invalid("expires_at", "Two expiries are given.", "Give expires_in_days or expires_at.")),
+        (Some(_), Some(_)) => {
+            Err(invalid("expires_at", "Two expiries are given.", "Give expires_in_days or expires_at."))
+        }
         (Some(days), None) if (1..=EXPIRES_IN_DAYS_MAX).contains(&days) => {
             Ok(Some(now_unix_ms + u64::from(days) * DAY_MS))
         }
         (Some(days), None) => {
             let message = format!("A key can't expire in {days} days.");
-            Err(invalid("expires_in_days", message, format!("Give 1 to {EXPIRES_IN_DAYS_MAX}, or leave it out.")))
+            Err(invalid(
+                "expires_in_days",
+                message,
+                format!("Give 1 to {EXPIRES_IN_DAYS_MAX}, or leave it out."),
+            ))
         }
         (None, Some(text)) => moment::read(text, "expires_at").map(Some),
         (None, None) => Ok(None),
@@ -171,13 +189,17 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let now = control.world.clock.unix_ms();
         let project = match &input.project_id {
             None => ask.caller.project().id,
-            Some(text) => text.parse::<ProjectId>().map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
+            Some(text) => text
+                .parse::<ProjectId>()
+                .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
         };
         let home = control.store.projects().get(ask.workspace(), project).await.map_err(of_store)?;
-        let environment = checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
+        let environment =
+            checked_environment(input.environment.as_deref().unwrap_or(&home.environment), "environment")?;
         let scopes = checked_scopes(input.scopes.as_deref(), &ask)?;
         let name = checked_name(input.name.clone(), "name")?;
-        let (text, row) = new_key(&control.world, &control.vault, (ask.workspace(), project), &name, &environment, scopes);
+        let (text, row) =
+            new_key(&control.world, &control.vault, (ask.workspace(), project), &name, &environment, scopes);
         let row = ApiKeyRow {
             expires_unix_ms: checked_expiry(&input, now)?,
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
@@ -195,11 +217,15 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(&["limit", "cursor", "project_id"])?;
-        let project = match ask.query.get("project_id") {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| invalid("project_id", "This is no project's id.", "See GET /v2/projects."))?),
-        };
-        let listed = control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
+        let project =
+            match ask.query.get("project_id") {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    invalid("project_id", "This is no project's id.", "See GET /v2/projects.")
+                })?),
+            };
+        let listed =
+            control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
         Reply::json(&Page::of(listed, |row| show(row, now)))
     })
@@ -207,14 +233,20 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.api_keys().get(ask.workspace(), ask.id::<KeyId>("API key")?).await.map_err(of_store)?;
+        let row = control
+            .store
+            .api_keys()
+            .get(ask.workspace(), ask.id::<KeyId>("API key")?)
+            .await
+            .map_err(of_store)?;
         Ok(Reply::json(&show(&row, control.world.clock.unix_ms()))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
+        let row =
+            control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
         let shown = show(&row, 0);
         let mut document = json!({
             "name": shown.name, "scopes": shown.scopes, "ip_allowlist": shown.ip_allowlist, "expires_at": shown.expires_at,
@@ -226,17 +258,25 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
+        let row =
+            control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
         write(control, &ask, ask.json()?, row).await
     })
 }
 
 async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) -> Result<Reply, Box<Fault>> {
     let now = control.world.clock.unix_ms();
-    let fixed = [("project_id", &input.project_id, row.project.to_string()), ("environment", &input.environment, row.environment.clone())];
+    let fixed = [
+        ("project_id", &input.project_id, row.project.to_string()),
+        ("environment", &input.environment, row.environment.clone()),
+    ];
     for (field, given, stays) in fixed {
         if given.as_ref().is_some_and(|given| *given != stays) {
-            return Err(invalid(field, format!("{field} of a key can't be changed."), "Make another key and revoke this one."));
+            return Err(invalid(
+                field,
+                format!("{field} of a key can't be changed."),
+                "Make another key and revoke this one.",
+            ));
         }
     }
     let changed = ApiKeyRow {
@@ -256,8 +296,12 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let id = ask.id("API key")?;
-        let written =
-            control.store.api_keys().revoke(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .api_keys()
+            .revoke(ask.workspace(), id, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })

@@ -19,7 +19,8 @@ pub fn routes() -> Vec<Route> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(&["limit", "cursor"])?;
-        let listed = control.store.audit().list(Some(ask.workspace()), ask.page()?).await.map_err(of_store)?;
+        let listed =
+            control.store.audit().list(Some(ask.workspace()), ask.page()?).await.map_err(of_store)?;
         Reply::json(&Page::of(listed, |row| {
             json!({
                 "id": row.id.to_string(),

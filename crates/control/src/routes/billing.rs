@@ -15,7 +15,12 @@ use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route { method: Method::GET, pattern: "/v2/billing/snapshot", needs: Needs::Read, handler: snapshot }]
+    vec![Route {
+        method: Method::GET,
+        pattern: "/v2/billing/snapshot",
+        needs: Needs::Read,
+        handler: snapshot,
+    }]
 }
 
 fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -117,7 +117,8 @@ impl RatesWire {
 
 /// What a reader sees: everything but the secret.
 fn show(row: &CredentialRow) -> Value {
-    let pricing: BTreeMap<_, _> = row.pricing.iter().map(|(model, rates)| (model, RatesWire::show(rates))).collect();
+    let pricing: BTreeMap<_, _> =
+        row.pricing.iter().map(|(model, rates)| (model, RatesWire::show(rates))).collect();
     json!({
         "id": row.id.to_string(),
         "object": "provider_credential",
@@ -157,22 +158,45 @@ const fn status_name(state: CredentialState) -> &'static str {
 fn writable(row: &CredentialRow) -> Value {
     let mut document = show(row);
     if let Some(fields) = document.as_object_mut() {
-        let derived = ["id", "object", "workspace_id", "secret_fingerprint", "secret_version", "last_verified_at", "last_error", "created_at"];
+        let derived = [
+            "id",
+            "object",
+            "workspace_id",
+            "secret_fingerprint",
+            "secret_version",
+            "last_verified_at",
+            "last_error",
+            "created_at",
+        ];
         fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
     }
     document
 }
 
 /// The provider's slug as the catalogue spells it, or a slug of the workspace's own where an address comes with it.
-fn checked_provider(control: &Control, provider: Option<String>, has_address: bool) -> Result<String, Box<Fault>> {
-    let name = provider.ok_or_else(|| missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them."))?;
+fn checked_provider(
+    control: &Control,
+    provider: Option<String>,
+    has_address: bool,
+) -> Result<String, Box<Fault>> {
+    let name = provider.ok_or_else(|| {
+        missing("provider", "Name the provider; GET /v2/provider-credentials/kinds lists them.")
+    })?;
     let snapshot = control.keeper.current();
     if let Some(facts) = snapshot.catalogue().provider(&name) {
         if facts.emergency_only || !facts.byok {
-            return Err(invalid("provider", format!("{name} can't be used under your own key."), "It serves as a managed account only."));
+            return Err(invalid(
+                "provider",
+                format!("{name} can't be used under your own key."),
+                "It serves as a managed account only.",
+            ));
         }
         if !facts.available {
-            return Err(invalid("provider", format!("This version of Tidegate can't call {name} yet."), "See GET /v2/provider-credentials/kinds for those that it can."));
+            return Err(invalid(
+                "provider",
+                format!("This version of Tidegate can't call {name} yet."),
+                "See GET /v2/provider-credentials/kinds for those that it can.",
+            ));
         }
         return Ok(facts.slug.clone());
     }
@@ -180,19 +204,36 @@ fn checked_provider(control: &Control, provider: Option<String>, has_address: bo
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
     match (is_slug, has_address) {
         (true, true) => Ok(name),
-        (true, false) => Err(invalid("provider", format!("{name} is no provider that the catalogue knows."), "Give base_url too, and it becomes an OpenAI-compatible provider of this workspace.")),
-        (false, _) => Err(invalid("provider", format!("\"{name}\" can't name a provider."), "Use lower-case letters, digits, - and _.")),
+        (true, false) => Err(invalid(
+            "provider",
+            format!("{name} is no provider that the catalogue knows."),
+            "Give base_url too, and it becomes an OpenAI-compatible provider of this workspace.",
+        )),
+        (false, _) => Err(invalid(
+            "provider",
+            format!("\"{name}\" can't name a provider."),
+            "Use lower-case letters, digits, - and _.",
+        )),
     }
 }
 
 fn checked_auth(auth: Option<&str>) -> Result<String, Box<Fault>> {
     match auth.unwrap_or("api_key") {
         "api_key" => Ok("api_key".into()),
-        other => Err(invalid("auth", format!("auth \"{other}\" is not available in this version."), "Use api_key.")),
+        other => Err(invalid(
+            "auth",
+            format!("auth \"{other}\" is not available in this version."),
+            "Use api_key.",
+        )),
     }
 }
 
-async fn row_of(control: &Control, ask: &Ask, input: &Input, base: CredentialRow) -> Result<CredentialRow, Box<Fault>> {
+async fn row_of(
+    control: &Control,
+    ask: &Ask,
+    input: &Input,
+    base: CredentialRow,
+) -> Result<CredentialRow, Box<Fault>> {
     let scope = input.scope.as_ref();
     let project = match scope.and_then(|scope| scope.project_id.as_deref()) {
         None => None,
@@ -270,8 +311,10 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(&["limit", "cursor", "provider"])?;
-        let filter = CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
-        let listed = control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
+        let filter =
+            CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
+        let listed =
+            control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
         Reply::json(&Page::of(listed, show))
     })
 }
@@ -303,9 +346,18 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: CredentialRow) -> Result<Reply, Box<Fault>> {
+async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    mut input: Input,
+    row: CredentialRow,
+) -> Result<Reply, Box<Fault>> {
     if input.provider.as_ref().is_some_and(|provider| *provider != row.provider) {
-        return Err(invalid("provider", "The provider of a credential can't be changed.", "Make another credential."));
+        return Err(invalid(
+            "provider",
+            "The provider of a credential can't be changed.",
+            "Make another credential.",
+        ));
     }
     let secret = match input.secret.take() {
         None => None,
@@ -332,7 +384,10 @@ async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: Credent
 }
 
 /// The state that a status asks for, where it is another one than before.
-fn wanted_state(status: Option<&str>, before: CredentialState) -> Result<Option<CredentialState>, Box<Fault>> {
+fn wanted_state(
+    status: Option<&str>,
+    before: CredentialState,
+) -> Result<Option<CredentialState>, Box<Fault>> {
     let wanted = match status {
         None => return Ok(None),
         Some("active") => CredentialState::Active,
@@ -340,7 +395,11 @@ fn wanted_state(status: Option<&str>, before: CredentialState) -> Result<Option<
         Some("revoked") => CredentialState::Revoked,
         Some("invalid") if before == CredentialState::Invalid => return Ok(None),
         Some(other) => {
-            return Err(invalid("status", format!("\"{other}\" is no status to set."), "Use active, disabled or revoked."));
+            return Err(invalid(
+                "status",
+                format!("\"{other}\" is no status to set."),
+                "Use active, disabled or revoked.",
+            ));
         }
     };
     Ok(Some(wanted).filter(|wanted| *wanted != before))
@@ -350,8 +409,12 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let id = ask.id("credential")?;
-        let written =
-            control.store.credentials().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .credentials()
+            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })
@@ -372,7 +435,8 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let secret = secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?;
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let expected = ask.if_match()?.or(Some(row.version));
-        let written = control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
+        let written =
+            control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })
@@ -395,8 +459,12 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             error,
         };
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
-        let written =
-            control.store.credentials().verified(row.workspace, row.id, found, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .credentials()
+            .verified(row.workspace, row.id, found, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))
     })

@@ -86,7 +86,13 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
         None => base.draining,
         Some("ready" | "unreachable") => false,
         Some("draining") => true,
-        Some(other) => return Err(invalid("status", format!("\"{other}\" is no status to set."), "Use ready or draining.")),
+        Some(other) => {
+            return Err(invalid(
+                "status",
+                format!("\"{other}\" is no status to set."),
+                "Use ready or draining.",
+            ));
+        }
     };
     let base_url = secrets::base_url(control, input.base_url.clone(), Reach::Node)?
         .ok_or_else(|| missing("base_url", "Give the node's address, such as http://10.0.0.5:8080/v1."))?;
@@ -108,7 +114,9 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = NodeId::new(now, control.world.id_bytes());
         let secret = match input.secret.take() {
             None => None,
-            given => Some(secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secrets::read(given)?)?),
+            given => {
+                Some(secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secrets::read(given)?)?)
+            }
         };
         let blank = NodeRow {
             id,
@@ -173,12 +181,23 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: NodeRow) -> Result<Reply, Box<Fault>> {
+async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    mut input: Input,
+    row: NodeRow,
+) -> Result<Reply, Box<Fault>> {
     let secret = match input.secret.take() {
         None => None,
         given => {
             let version = row.secret_version_last.saturating_add(1);
-            Some(Some(secrets::seal(control, row.workspace, &row.id.to_string(), version, &secrets::read(given)?)?))
+            Some(Some(secrets::seal(
+                control,
+                row.workspace,
+                &row.id.to_string(),
+                version,
+                &secrets::read(given)?,
+            )?))
         }
     };
     let (address, has_secret) = (row.base_url.clone(), row.secret.is_some());
@@ -187,7 +206,8 @@ async fn write(control: &Arc<Control>, ask: &Ask, mut input: Input, row: NodeRow
         return Err(secrets::address_needs_secret());
     }
     let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
-    let written = control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+    let written =
+        control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
 }
@@ -196,7 +216,12 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let id = ask.id("node")?;
-        let written = control.store.nodes().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .nodes()
+            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })

@@ -32,7 +32,10 @@ struct Input {
 fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = ask.json()?;
-        let model = input.model.as_deref().ok_or_else(|| missing("model", "Name a model, as publisher/model or as its seller names it."))?;
+        let model = input
+            .model
+            .as_deref()
+            .ok_or_else(|| missing("model", "Name a model, as publisher/model or as its seller names it."))?;
         let snapshot = control.keeper.current();
         let workspace = snapshot.workspace(ask.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
         let project = match &input.project_id {
@@ -45,12 +48,20 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let key = match &input.key_id {
             None => ask.caller.key().cloned(),
             Some(text) => {
-                let found = text.parse().ok().and_then(|id| snapshot.key(id)).filter(|key| key.workspace == workspace.id);
+                let found = text
+                    .parse()
+                    .ok()
+                    .and_then(|id| snapshot.key(id))
+                    .filter(|key| key.workspace == workspace.id);
                 Some(Arc::clone(found.ok_or_else(|| not_found("API key", text))?))
             }
         };
         // The environment asked for, else the project's where a project is named, else the key's own.
-        let own = if input.project_id.is_some() { None } else { key.as_ref().map(|key| key.environment.to_string()) };
+        let own = if input.project_id.is_some() {
+            None
+        } else {
+            key.as_ref().map(|key| key.environment.to_string())
+        };
         let environment = match input.environment.as_deref() {
             Some(text) => checked_environment(text, "environment")?,
             None => own.unwrap_or_else(|| project.environment.to_string()),
@@ -66,8 +77,14 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         let clock = &control.world.clock;
         let random = control.world.random.next_u64();
-        let plan =
-            line::explain(&question, &snapshot, &*control.board, random, clock.monotonic_us(), clock.unix_ms());
+        let plan = line::explain(
+            &question,
+            &snapshot,
+            &*control.board,
+            random,
+            clock.monotonic_us(),
+            clock.unix_ms(),
+        );
         Reply::json(&json!({
             "object": "plan",
             "requested_model": model,
@@ -130,6 +147,8 @@ fn scope(scope: &RouteScope) -> Value {
         ("provider", &scope.provider),
         ("environment", &scope.environment),
     ];
-    let set = fields.into_iter().filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), json!(value))));
+    let set = fields
+        .into_iter()
+        .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), json!(value))));
     Value::Object(set.collect::<Map<_, _>>())
 }

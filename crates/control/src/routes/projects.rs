@@ -74,13 +74,13 @@ pub fn checked_environment(environment: &str, field: &'static str) -> Result<Str
     ))
 }
 
-fn row_of(input: Input, base: ProjectRow) -> Result<ProjectRow, Box<Fault>> {
+fn row_of(input: Input, base: &ProjectRow) -> Result<ProjectRow, Box<Fault>> {
     let environment = input.environment.as_deref().unwrap_or("production");
     Ok(ProjectRow {
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
-        ..base
+        ..base.clone()
     })
 }
 
@@ -96,7 +96,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let row = row_of(ask.json()?, blank)?;
+        let row = row_of(ask.json()?, &blank)?;
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
@@ -115,28 +115,37 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        let row =
+            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
         Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let mut document = json!({"name": row.name, "environment": row.environment, "metadata": row.metadata});
+        let row =
+            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        let mut document =
+            json!({"name": row.name, "environment": row.environment, "metadata": row.metadata});
         merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        write(control, &ask, parse(document.to_string().as_bytes())?, &row).await
     })
 }
 
 fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let row = control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        write(control, &ask, ask.json()?, row).await
+        let row =
+            control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
+        write(control, &ask, ask.json()?, &row).await
     })
 }
 
-async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ProjectRow) -> Result<Reply, Box<Fault>> {
+async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    input: Input,
+    row: &ProjectRow,
+) -> Result<Reply, Box<Fault>> {
     let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
@@ -148,8 +157,12 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let id = ask.id("project")?;
-        let written =
-            control.store.projects().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .projects()
+            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })

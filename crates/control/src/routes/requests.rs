@@ -24,15 +24,27 @@ pub fn routes() -> Vec<Route> {
 }
 
 const QUERY: &[&str] = &[
-    "limit", "cursor", "model", "provider", "profile", "key_id", "project_id", "environment", "status", "outcome", "tag",
-    "since", "until",
+    "limit",
+    "cursor",
+    "model",
+    "provider",
+    "profile",
+    "key_id",
+    "project_id",
+    "environment",
+    "status",
+    "outcome",
+    "tag",
+    "since",
+    "until",
 ];
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(QUERY)?;
         let filter = filter(&ask)?;
-        let listed = control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
+        let listed =
+            control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
         Reply::json(&Page::of(listed, row))
     })
 }
@@ -40,14 +52,21 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn filter(ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
     let text = |name: &str| ask.query.get(name).cloned();
     let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
-    let outcomes =
-        [Outcome::Completed, Outcome::Failed, Outcome::ClientCancelled, Outcome::Interrupted, Outcome::Deadline];
+    let outcomes = [
+        Outcome::Completed,
+        Outcome::Failed,
+        Outcome::ClientCancelled,
+        Outcome::Interrupted,
+        Outcome::Deadline,
+    ];
     let outcome = match ask.query.get("outcome") {
         None => None,
-        Some(name) => Some(outcomes.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
-            let known: Vec<_> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
-            invalid("outcome", format!("\"{name}\" is no outcome."), format!("Use {}.", known.join(", ")))
-        })?),
+        Some(name) => {
+            Some(outcomes.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| {
+                let known: Vec<_> = outcomes.iter().map(|outcome| outcome.as_str()).collect();
+                invalid("outcome", format!("\"{name}\" is no outcome."), format!("Use {}.", known.join(", ")))
+            })?)
+        }
     };
     Ok(RequestFilter {
         model: text("model"),
@@ -101,7 +120,8 @@ fn row(row: &RequestRow) -> Value {
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let record = control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
+        let record =
+            control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
         Reply::json(&whole(&record))
     })
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use domain::{ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec};
+use domain::{
+    ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec,
+};
 use http::Method;
 use line::Needs;
 use serde::{Deserialize, Serialize};
@@ -95,7 +97,12 @@ struct Shown {
 }
 
 fn show(row: &RouteRow) -> Shown {
-    Shown { id: row.id.to_string(), object: "route", rule: wire_of(&row.spec), created_at: moment::write(row.created_unix_ms) }
+    Shown {
+        id: row.id.to_string(),
+        object: "route",
+        rule: wire_of(&row.spec),
+        created_at: moment::write(row.created_unix_ms),
+    }
 }
 
 fn wire_of(spec: &RouteSpec) -> Wire {
@@ -132,17 +139,33 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
         .map(|name| name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it.")))
         .collect::<Result<Vec<_>, _>>()?;
     if profiles.contains(&Profile::Subscription) {
-        return Err(invalid("profiles", "The subscription profile is switched off in this version.", "Leave it out."));
+        return Err(invalid(
+            "profiles",
+            "The subscription profile is switched off in this version.",
+            "Leave it out.",
+        ));
     }
     let byok_fallback = match wire.byok_fallback.as_str() {
         "never" => ByokFallback::Never,
         "managed" => ByokFallback::Managed,
-        other => return Err(invalid("byok_fallback", format!("\"{other}\" is no fallback."), "Use never or managed.")),
+        other => {
+            return Err(invalid(
+                "byok_fallback",
+                format!("\"{other}\" is no fallback."),
+                "Use never or managed.",
+            ));
+        }
     };
     let overflow_managed = match wire.overflow.as_deref() {
         None => false,
         Some("managed") => true,
-        Some(other) => return Err(invalid("overflow", format!("\"{other}\" is no overflow."), "Use managed, or leave it out.")),
+        Some(other) => {
+            return Err(invalid(
+                "overflow",
+                format!("\"{other}\" is no overflow."),
+                "Use managed, or leave it out.",
+            ));
+        }
     };
     let catalogue = Arc::clone(control.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
@@ -185,13 +208,21 @@ async fn scope_of(
     };
     if wire.alias.is_some() {
         return Err(Box::new(
-            Fault::new(FaultClass::BadRequest, "alias_not_available", "Aliases come with a later version, so no route can name one.")
-                .param("scope.alias")
-                .fix("Name the model instead."),
+            Fault::new(
+                FaultClass::BadRequest,
+                "alias_not_available",
+                "Aliases come with a later version, so no route can name one.",
+            )
+            .param("scope.alias")
+            .fix("Name the model instead."),
         ));
     }
     if wire.model.as_deref().is_some_and(|model| model.trim_end_matches('*').is_empty()) {
-        return Err(invalid("scope.model", "An empty model matches everything.", "Leave it out for the workspace's default."));
+        return Err(invalid(
+            "scope.model",
+            "An empty model matches everything.",
+            "Leave it out for the workspace's default.",
+        ));
     }
     let environment = match &wire.environment {
         None => None,
@@ -209,7 +240,11 @@ async fn scope_of(
     })
 }
 
-async fn own_credentials(control: &Control, ask: &Ask, ids: &[String]) -> Result<Vec<CredentialId>, Box<Fault>> {
+async fn own_credentials(
+    control: &Control,
+    ask: &Ask,
+    ids: &[String],
+) -> Result<Vec<CredentialId>, Box<Fault>> {
     let mut found = Vec::with_capacity(ids.len());
     for text in ids {
         let id = text.parse().map_err(|_| not_found("credential", text))?;
@@ -220,7 +255,9 @@ async fn own_credentials(control: &Control, ask: &Ask, ids: &[String]) -> Result
 
 fn positive(ms: Option<u64>, field: &'static str) -> Result<Option<u64>, Box<Fault>> {
     match ms {
-        Some(0) => Err(invalid(field, format!("{field} is 0."), "Give a number of milliseconds, or leave it out.")),
+        Some(0) => {
+            Err(invalid(field, format!("{field} is 0."), "Give a number of milliseconds, or leave it out."))
+        }
         other => Ok(other),
     }
 }
@@ -260,7 +297,8 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut document = serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
+        let mut document =
+            serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
         merge_patch(&mut document, &ask.document()?);
         write(control, &ask, parse(document.to_string().as_bytes())?, row).await
     })
@@ -285,7 +323,12 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
         let id = ask.id("route")?;
-        let written = control.store.routes().delete(ask.workspace(), id, ask.if_match()?, act).await.map_err(of_store)?;
+        let written = control
+            .store
+            .routes()
+            .delete(ask.workspace(), id, ask.if_match()?, act)
+            .await
+            .map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())
     })

@@ -15,9 +15,18 @@ pub fn read(value: Option<Value>) -> Result<Secret, Box<Fault>> {
     let text = match value {
         Some(Value::String(text)) => text,
         Some(_) => {
-            return Err(invalid("secret", "The secret of an api_key is text.", "Send the key itself as a JSON string."));
+            return Err(invalid(
+                "secret",
+                "The secret of an api_key is text.",
+                "Send the key itself as a JSON string.",
+            ));
         }
-        None => return Err(missing("secret", "Send the provider's key; it is sealed on arrival and never shown.")),
+        None => {
+            return Err(missing(
+                "secret",
+                "Send the provider's key; it is sealed on arrival and never shown.",
+            ));
+        }
     };
     let secret = Secret::from_text(text);
     let fine = secret.expose_text().is_some_and(|text| {
@@ -46,7 +55,11 @@ pub fn seal(
         tracing::error!(%error, object, "a secret could not be sealed");
         Box::new(Fault::internal())
     })?;
-    Ok(SealedSecret { sealed: resealed.sealed, floor: resealed.floor, fingerprint: format!("tfp_{}", resealed.fingerprint) })
+    Ok(SealedSecret {
+        sealed: resealed.sealed,
+        floor: resealed.floor,
+        fingerprint: format!("tfp_{}", resealed.fingerprint),
+    })
 }
 
 /// An address that we may send to, without its trailing slash.
@@ -69,4 +82,3 @@ pub fn address_needs_secret() -> Box<Fault> {
         .fix("Send base_url and secret together."),
     )
 }
-

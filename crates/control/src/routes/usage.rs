@@ -22,8 +22,19 @@ pub fn routes() -> Vec<Route> {
 }
 
 const QUERY: &[&str] = &[
-    "window", "start", "end", "group_by", "interval", "project_id", "key_id", "model", "provider", "profile", "mode",
-    "environment", "tag",
+    "window",
+    "start",
+    "end",
+    "group_by",
+    "interval",
+    "project_id",
+    "key_id",
+    "model",
+    "provider",
+    "profile",
+    "mode",
+    "environment",
+    "tag",
 ];
 
 /// The columns that every sum has, wherever it is shown.
@@ -79,7 +90,11 @@ fn analytics(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let data = rows.iter().map(|row| {
             let mut fields = whole_row(row);
             let completed = row.sums.requests.saturating_sub(row.sums.failed);
-            let rate = if row.sums.requests == 0 { Value::Null } else { json!(completed as f64 / row.sums.requests as f64) };
+            let rate = if row.sums.requests == 0 {
+                Value::Null
+            } else {
+                json!(completed as f64 / row.sums.requests as f64)
+            };
             fields.insert("success_rate".into(), rate);
             fields.insert("latency_us".into(), percentiles(row.latency));
             fields.insert("time_to_first_byte_us".into(), percentiles(row.first_byte));
@@ -112,7 +127,9 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
         None => grouped_interval,
         Some("hour") => Some(Interval::Hour),
         Some("day") => Some(Interval::Day),
-        Some(other) => return Err(invalid("interval", format!("\"{other}\" is no interval."), "Use hour or day.")),
+        Some(other) => {
+            return Err(invalid("interval", format!("\"{other}\" is no interval."), "Use hour or day."));
+        }
     };
     let query = UsageQuery {
         workspace: ask.workspace(),
@@ -137,14 +154,20 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
             _ => match Dimension::from_name(name) {
                 Some(dimension) => dimensions.push(dimension),
                 None => {
-                    let known: Vec<_> = Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour"]).collect();
-                    return Err(invalid("group_by", format!("\"{name}\" is nothing to group by."), format!("Use {}.", known.join(", "))));
+                    let known: Vec<_> =
+                        Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour"]).collect();
+                    return Err(invalid(
+                        "group_by",
+                        format!("\"{name}\" is nothing to group by."),
+                        format!("Use {}.", known.join(", ")),
+                    ));
                 }
             },
         }
     }
     if dimensions.len() > store::usage::GROUPS_MAX {
-        let fix = format!("Group by at most {} of them at once, beside day or hour.", store::usage::GROUPS_MAX);
+        let fix =
+            format!("Group by at most {} of them at once, beside day or hour.", store::usage::GROUPS_MAX);
         return Err(invalid("group_by", "That is too many dimensions.", fix));
     }
     Ok((dimensions, interval))
@@ -178,7 +201,9 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
     let days = window.strip_suffix('d').map(|n| (n, 24 * HOUR_MS));
     hours
         .or(days)
-        .and_then(|(number, unit)| number.parse::<u64>().ok().filter(|n| (1..=10_000).contains(n)).map(|n| n * unit))
+        .and_then(|(number, unit)| {
+            number.parse::<u64>().ok().filter(|n| (1..=10_000).contains(n)).map(|n| n * unit)
+        })
         .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
 }
 
@@ -209,8 +234,8 @@ fn filter(ask: &Ask) -> Result<UsageFilter, Box<Fault>> {
 pub fn parsed<T: std::str::FromStr>(ask: &Ask, name: &'static str) -> Result<Option<T>, Box<Fault>> {
     match ask.query.get(name) {
         None => Ok(None),
-        Some(text) => {
-            text.parse().map(Some).map_err(|_| invalid(name, format!("\"{text}\" is no id of this kind."), "Copy it from the list."))
-        }
+        Some(text) => text.parse().map(Some).map_err(|_| {
+            invalid(name, format!("\"{text}\" is no id of this kind."), "Copy it from the list.")
+        }),
     }
 }

@@ -22,7 +22,12 @@ pub fn routes() -> Vec<Route> {
         Route { method: Method::GET, pattern: "/v2/workspaces/{id}", needs: Needs::Read, handler: get },
         Route { method: Method::PATCH, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
         Route { method: Method::PUT, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
-        Route { method: Method::DELETE, pattern: "/v2/workspaces/{id}", needs: Needs::Operator, handler: delete },
+        Route {
+            method: Method::DELETE,
+            pattern: "/v2/workspaces/{id}",
+            needs: Needs::Operator,
+            handler: delete,
+        },
     ]
 }
 
@@ -54,7 +59,11 @@ pub fn checked_name(name: Option<String>, field: &'static str) -> Result<String,
     let name = name.ok_or_else(|| missing(field, "Give it a name that people recognise it by."))?;
     let trimmed = name.trim();
     if trimmed.is_empty() || trimmed.len() > 200 || trimmed.chars().any(char::is_control) {
-        return Err(invalid(field, format!("{field} can't be used as it is."), "Use 1 to 200 printable characters."));
+        return Err(invalid(
+            field,
+            format!("{field} can't be used as it is."),
+            "Use 1 to 200 printable characters.",
+        ));
     }
     Ok(trimmed.to_owned())
 }
@@ -87,7 +96,11 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// The operator reaches every workspace, everyone else their own.
 fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
     let id: WorkspaceId = ask.id("workspace")?;
-    if id == ask.workspace() || ask.is_operator() { Ok(id) } else { Err(not_found("workspace", &id.to_string())) }
+    if id == ask.workspace() || ask.is_operator() {
+        Ok(id)
+    } else {
+        Err(not_found("workspace", &id.to_string()))
+    }
 }
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -55,7 +55,11 @@ fn packed_bodies_are_unpacked_and_bombs_are_not() {
     assert_eq!(answer.status, 413);
     for encoding in ["gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress", "x"] {
         let answer = house.ask(&encoded(&house, encoding, &packed("gzip", CHAT.as_bytes())));
-        assert_eq!((answer.status, answer.code().as_str()), (415, "unsupported_content_encoding"), "{encoding}");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (415, "unsupported_content_encoding"),
+            "{encoding}"
+        );
     }
     assert_eq!(house.ask(&encoded(&house, "identity", CHAT.as_bytes())).status, 200);
 }
@@ -131,9 +135,19 @@ fn bad_json_never_reaches_upstream() {
         let answer = house.ask(&house.chat(body));
         assert_eq!(answer.status, 400, "{}", &body[..body.len().min(60)]);
     }
-    let answer = house.ask(&house.request("POST", "/v1/chat/completions", "Content-Type: application/json\r\n", b"\xff"));
+    let answer = house.ask(&house.request(
+        "POST",
+        "/v1/chat/completions",
+        "Content-Type: application/json\r\n",
+        b"\xff",
+    ));
     assert_eq!(answer.status, 400);
-    let answer = house.ask(&house.request("POST", "/v1/chat/completions", "Content-Type: text/plain\r\n", CHAT.as_bytes()));
+    let answer = house.ask(&house.request(
+        "POST",
+        "/v1/chat/completions",
+        "Content-Type: text/plain\r\n",
+        CHAT.as_bytes(),
+    ));
     assert_eq!(answer.status, 415);
     assert_eq!(house.gauge("tidegate_upstream_connections"), 0);
 }
@@ -151,7 +165,8 @@ fn expect_continue_and_chunks_are_fine() {
     wire.send(CHAT.as_bytes());
     assert_eq!(wire.answer().status, 200);
     let (first, second) = CHAT.split_at(10);
-    let chunks = format!("a\r\n{first}\r\n{:x};name=value\r\n{second}\r\n0\r\nTrailer: x\r\n\r\n", second.len());
+    let chunks =
+        format!("a\r\n{first}\r\n{:x};name=value\r\n{second}\r\n0\r\nTrailer: x\r\n\r\n", second.len());
     wire.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}").as_bytes());
     assert_eq!(wire.answer().status, 200);
 }

@@ -106,7 +106,10 @@ fn a_path_of_the_api_asks_for_a_key_first() {
 
 #[test]
 fn readiness_says_why_not_and_a_panic_is_a_500() {
-    let house = House::start(Plan { ready: Arc::new(|| Err("the books are being read".to_owned())), ..Plan::default() });
+    let house = House::start(Plan {
+        ready: Arc::new(|| Err("the books are being read".to_owned())),
+        ..Plan::default()
+    });
     let answer = house.ask(b"GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (503, "not ready: the books are being read\n"));
     assert_eq!(house.ask(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);

@@ -4,9 +4,18 @@ use crate::house::{House, Plan};
 
 /// `KEY` and `HOST` are filled in. Behind each stands a second request that must never be answered.
 const VECTORS: &[(&str, &str)] = &[
-    ("length_and_transfer_encoding", "Host: HOST\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    ("length_and_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
-    ("length_and_transfer_encoding", "Host: HOST\r\ncontent-length: 0\r\ntransfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n"),
+    (
+        "length_and_transfer_encoding",
+        "Host: HOST\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "length_and_transfer_encoding",
+        "Host: HOST\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    ),
+    (
+        "length_and_transfer_encoding",
+        "Host: HOST\r\ncontent-length: 0\r\ntransfer-encoding: CHUNKED\r\n\r\n0\r\n\r\n",
+    ),
     ("duplicate_content_length", "Host: HOST\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n"),
     ("duplicate_content_length", "Host: HOST\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef"),
     ("invalid_content_length", "Host: HOST\r\nContent-Length: 5, 5\r\n\r\nabcde"),
@@ -19,7 +28,10 @@ const VECTORS: &[(&str, &str)] = &[
     ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
     ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
-    ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
+    (
+        "invalid_transfer_encoding",
+        "Host: HOST\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    ),
     ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: identity\r\n\r\n"),
     ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n"),
     ("invalid_header", "Host: HOST\r\nTransfer-Encoding: chunked\x0b\r\n\r\n0\r\n\r\n"),
@@ -29,7 +41,7 @@ const VECTORS: &[(&str, &str)] = &[
     ("invalid_header", "Host: HOST\r\nX: a\0b\r\n\r\n"),
     ("invalid_header", "Host: HOST\r\n\x7fX: a\r\n\r\n"),
     ("invalid_header", "Host: HOST\r\nno colon\r\n\r\n"),
-    ("folded_header", "Host: HOST\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    ("invalid_transfer_encoding", "Host: HOST\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
     ("folded_header", "Host: HOST\r\n X: a\r\n\r\n"),
     ("bare_line_feed", "Host: HOST\nContent-Length: 0\r\n\r\n"),
     ("bare_line_feed", "Host: HOST\r\nContent-Length: 0\n\n"),

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use domain::ports::NoAudit;
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Hands;
-use gateway::{ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Readiness, Running, Times};
+use gateway::{
+    ControlHandle, ControlService, GatewaySettings, MakeCore, PatientBody, Readiness, Running, Times,
+};
 use http::{Request, Response, StatusCode};
 use ledger::{Journal, JournalSettings, JournalShared};
 use line::{Core, Counters};
@@ -70,13 +72,15 @@ impl ControlService for Mirror {
 
 impl House {
     pub fn start(plan: Plan) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let world = World::system();
         let settings = NodeSettings { world: world.clone(), keys: Vec::new(), runtime_name: "echo" };
         let any = "127.0.0.1:0".parse().unwrap();
         let door = |times| GatewaySettings { listen: any, workers: 2, times };
-        let node = gateway::serve_node(Service::new(Arc::new(Echo), settings), door(Times::default())).unwrap();
+        let node =
+            gateway::serve_node(Service::new(Arc::new(Echo), settings), door(Times::default())).unwrap();
         let base_url = format!("http://{}/v1", node.address());
         let (make_core, key) = runtime.block_on(cores(&world, base_url, dir.path().to_owned()));
         let control = ControlHandle { service: Arc::new(Mirror), runtime: runtime.handle().clone() };

@@ -73,7 +73,8 @@ fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
     let house = house();
     let mut wire = house.connect();
     let prompt = "word ".repeat(2_000_000);
-    let body = format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
+    let body =
+        format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
     wire.send(&house.chat(&body));
     // It takes the head and no more; the connection is counted until the door gives it up.
     while house.gauge("tidegate_upstream_connections") == 0 {}

@@ -203,7 +203,7 @@ impl Life {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn killed_anywhere_every_intent_is_in_the_books_once(
@@ -304,7 +304,7 @@ fn each_disk_operation_may_fail() {
             let mut life = Life::new(nth, Durability::Synced);
             life.books.disk.fail_at(nth, fault);
             // Several rounds, so that segments are filled, recycled and reused.
-            for step in STEPS.iter().cycle().take(STEPS.len() * 7) {
+            for step in STEPS.iter().cycle().take(STEPS.len() * 5) {
                 life.step(*step);
             }
             if !life.books.disk.is_dead() {

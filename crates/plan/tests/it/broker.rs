@@ -335,19 +335,23 @@ fn a_fallback_comes_after_own_credentials_and_is_marked() {
     let resting_one = house(&[]).standing(c(1), resting(3));
     expect(&resting_one, "gpt-4o", "c2 a1*", &[(c(1), "rate_limited")]);
 
-    use FallbackClass::{Auth, Overloaded, Quota, RateLimit, Timeout, Upstream};
+    use FallbackClass::{Auth, RateLimit};
     for (fallback_on, standing, attempts, word) in [
         (&[][..], resting(3), "a1*", "-"),
         (&[RateLimit][..], resting(3), "a1*", "-"),
         (&[Auth][..], resting(3), "", "fallback_not_for_this"),
-        (&[Auth, Quota][..], parked(), "a1*", "-"),
-        (&[Auth][..], parked(), "c1 c2", "fallback_not_for_this"),
-        (&[Upstream, Overloaded, Timeout][..], broken(), "a1*", "-"),
-        (&[Upstream][..], broken(), "c1 c2", "fallback_not_for_this"),
+        // What parked it or opened its breaker is known where it is asked; there it is decided whether to go on.
+        (&[Auth][..], parked(), "c1 c2 a1*", "-"),
+        (&[RateLimit][..], broken(), "c1 c2 a1*", "-"),
     ] {
         let house = house(fallback_on).standing(c(1), standing).standing(c(2), standing);
         expect(&house, "gpt-4o", attempts, &[(a(1), word)]);
     }
+    let mixed = house(&[Auth]).standing(c(1), resting(3)).standing(c(2), parked());
+    expect(&mixed, "gpt-4o", "c2 a1*", &[(c(1), "rate_limited")]);
+    let pool_rests =
+        house(&[]).standing(c(1), resting(9)).standing(c(2), resting(3)).standing(a(1), resting(1));
+    expect(&pool_rests, "gpt-4o", "", &[(a(1), "rate_limited")]);
 }
 
 #[test]

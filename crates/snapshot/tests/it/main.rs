@@ -1,4 +1,11 @@
 //! Snapshots by hand, and the keeper over a source that is told what to say.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "the helpers of tests may fail as loudly as the tests"
+)]
 
 mod keeper;
 mod lookups;

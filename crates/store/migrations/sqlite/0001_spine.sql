@@ -212,9 +212,10 @@ CREATE TABLE records (
     first_byte_us INTEGER,
     first_byte_step INTEGER,
     bytes_out INTEGER NOT NULL,
-    PRIMARY KEY (workspace, trace)
+    -- In the order of time, since sums are over windows of it. A trace has one start, so this is unique by trace too.
+    PRIMARY KEY (workspace, started_unix_ms, trace)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX records_by_start ON records (workspace, started_unix_ms);
+CREATE INDEX records_by_trace ON records (workspace, trace);
 
 -- The whole record, as it was settled.
 CREATE TABLE record_bodies (

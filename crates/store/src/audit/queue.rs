@@ -21,7 +21,7 @@ const QUEUED_MAX: usize = 10_000;
 const BATCH_MAX: usize = 256;
 /// Counts of openings are written this often, and failed writes are tried again.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-const SHARDS: usize = 16;
+const SHARDS: u64 = 16;
 
 type Openings = Mutex<HashMap<CredentialId, u64>>;
 
@@ -79,8 +79,9 @@ impl AuditSink for AuditQueue {
     }
 
     fn credential_opened(&self, credential: CredentialId) {
-        let shard = self.shared.hasher.hash_one(std::thread::current().id()) as usize % SHARDS;
-        if let Some(openings) = self.shared.openings.get(shard) {
+        let shard = self.shared.hasher.hash_one(std::thread::current().id()) % SHARDS;
+        if let Some(openings) = usize::try_from(shard).ok().and_then(|shard| self.shared.openings.get(shard))
+        {
             *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(credential).or_default() += 1;
         }
     }

@@ -205,7 +205,7 @@ const REQUESTS: &str = concat!(
      requested_model, resolved_model, outcome, status, fault_code, profile, principal, provider, region, attempts, \
      fallback_used, tag, latency_us, first_byte_us, bytes_out, ",
     SUMMED_COLUMNS!(),
-    " FROM records WHERE workspace = ?1 AND trace < ?2 \
+    " FROM records INDEXED BY records_by_trace WHERE workspace = ?1 AND trace < ?2 \
      AND (?3 IS NULL OR resolved_model = ?3 OR requested_model = ?3) AND (?4 IS NULL OR provider = ?4) \
      AND (?5 IS NULL OR profile = ?5) AND (?6 IS NULL OR key = ?6) AND (?7 IS NULL OR project = ?7) \
      AND (?8 IS NULL OR environment = ?8) AND (?9 IS NULL OR status = ?9) AND (?10 IS NULL OR outcome = ?10) \
@@ -312,12 +312,12 @@ impl RecordSink for SqliteStore {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
             let written = self.write(move |writing| Box::pin(apply(writing, batch))).await;
-            written.map(|_| ()).map_err(sink_error)
+            written.map(|_| ()).map_err(|error| sink_error(&error))
         })
     }
 
     fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {
-        Box::pin(async move { position(self, core).await.map_err(sink_error) })
+        Box::pin(async move { position(self, core).await.map_err(|error| sink_error(&error)) })
     }
 }
 
@@ -334,9 +334,9 @@ async fn position(store: &SqliteStore, core: u32) -> Result<Option<JournalPositi
 }
 
 /// The whole chain of causes, since the drainer is where it is logged.
-fn sink_error(error: StoreError) -> SinkError {
+fn sink_error(error: &StoreError) -> SinkError {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
         source = cause.source();

@@ -1,5 +1,7 @@
 //! One write transaction: its version, what it changed, and the audit entry that goes with it.
 
+use std::fmt::Display;
+
 use domain::WorkspaceId;
 use sqlx::{Pool, Row, Sqlite, SqliteConnection, Transaction};
 
@@ -31,7 +33,7 @@ impl Writing {
         self.version + 1
     }
 
-    pub(crate) fn changed(&mut self, part: Part, workspace: Option<WorkspaceId>, object: impl ToString) {
+    pub(crate) fn changed(&mut self, part: Part, workspace: Option<WorkspaceId>, object: impl Display) {
         let change = (part, object.to_string(), workspace);
         if !self.changed.contains(&change) {
             self.changed.push(change);
@@ -44,7 +46,7 @@ impl Writing {
         act: &Act,
         workspace: Option<WorkspaceId>,
         action: &'static str,
-        object: impl ToString,
+        object: impl Display,
         detail: String,
     ) -> Result<(), StoreError> {
         let query = sqlx::query(

@@ -1,4 +1,11 @@
 //! What every database must do: the same cases for each, and what is SQLite's own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "the helpers of tests may fail as loudly as the tests"
+)]
 
 mod cases;
 mod samples;

@@ -84,7 +84,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(shared.json, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+            output::object(
+                shared.json,
+                &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?,
+            );
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,

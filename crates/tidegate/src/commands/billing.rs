@@ -17,12 +17,17 @@ pub fn run(shared: &Shared, _options: &Options) -> Result<(), Failure> {
     }
     println!("{} to {}", output::cell(&snapshot, "period_start"), output::cell(&snapshot, "period_end"));
     let rows = snapshot.pointer("/mtd/by_mode").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let money = |row: &Value, field: &str| output::dollars(row.get(field).and_then(Value::as_i64).unwrap_or(0));
+    let money =
+        |row: &Value, field: &str| output::dollars(row.get(field).and_then(Value::as_i64).unwrap_or(0));
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
-            let counts = ["mode", "requests", "input_tokens", "output_tokens", "cached_tokens"].map(|f| output::cell(row, f));
-            counts.into_iter().chain([money(row, "cost_micros"), money(row, "provider_cost_micros")]).collect()
+            let counts = ["mode", "requests", "input_tokens", "output_tokens", "cached_tokens"]
+                .map(|f| output::cell(row, f));
+            counts
+                .into_iter()
+                .chain([money(row, "cost_micros"), money(row, "provider_cost_micros")])
+                .collect()
         })
         .collect();
     output::table(&["mode", "requests", "input", "output", "cached", "owed", "provider bills"], &cells);

@@ -62,7 +62,10 @@ fn prompt_of(options: &Options) -> Result<String, Failure> {
         return Ok(given);
     }
     if std::io::stdin().is_terminal() && given.is_empty() {
-        return Err(Failure::new(output::USAGE, "Say something: tidegate chat MODEL \"a question\", or pipe it in."));
+        return Err(Failure::new(
+            output::USAGE,
+            "Say something: tidegate chat MODEL \"a question\", or pipe it in.",
+        ));
     }
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;

@@ -38,7 +38,13 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
         let cells: Vec<_> = rows
             .iter()
             .map(|(definition, value, origin)| {
-                vec![definition.key.into(), value.clone(), origin.clone(), definition.env.into(), definition.help.into()]
+                vec![
+                    definition.key.into(),
+                    value.clone(),
+                    origin.clone(),
+                    definition.env.into(),
+                    definition.help.into(),
+                ]
             })
             .collect();
         output::table(&["setting", "value", "from", "environment", "meaning"], &cells);

@@ -56,14 +56,19 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Add { provider, name, base_url, region, project, environment, from_env, no_verify } => {
-            let secret = if from_env { from_environment(&api, &provider)? } else { api::ask_secret(shared, &provider)? };
+            let secret = if from_env {
+                from_environment(&api, &provider)?
+            } else {
+                api::ask_secret(shared, &provider)?
+            };
             let mut body = json!({
                 "provider": provider,
                 "display_name": name.unwrap_or_else(|| provider.clone()),
                 "secret": secret,
             });
             let scope = scope_of(project, environment);
-            for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)] {
+            for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)]
+            {
                 if !value.is_null() {
                     body[field] = value;
                 }
@@ -76,7 +81,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::List => output::list(
             shared.json,
             &api.get(PATH)?,
-            &["id", "provider", "display_name", "status", "secret_fingerprint", "last_verified_at", "last_error"],
+            &[
+                "id",
+                "provider",
+                "display_name",
+                "status",
+                "secret_fingerprint",
+                "last_verified_at",
+                "last_error",
+            ],
             "No credentials. `tidegate credential add openai` seals one.",
         ),
         Command::Show { id } => output::object(shared.json, &api.get(&format!("{PATH}/{id}"))?),
@@ -84,12 +97,18 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let report = api.post(&format!("{PATH}/{id}/verify"), &json!({}))?;
             output::object(shared.json, &report);
             if report.get("status").and_then(Value::as_str) != Some("active") {
-                return Err(Failure::new(output::UPSTREAM, format!("{id}: {}", output::cell(&report, "last_error"))));
+                return Err(Failure::new(
+                    output::UPSTREAM,
+                    format!("{id}: {}", output::cell(&report, "last_error")),
+                ));
             }
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(shared.json, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+            output::object(
+                shared.json,
+                &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?,
+            );
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -125,10 +144,9 @@ fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), 
 /// The variable's name is a fact of the provider, and the server has the catalogue.
 fn from_environment(api: &Api, provider: &str) -> Result<String, Failure> {
     let kinds = api.get("/v2/provider-credentials/kinds")?;
-    let kind = kinds
-        .get("data")
-        .and_then(Value::as_array)
-        .and_then(|kinds| kinds.iter().find(|kind| kind.get("provider").and_then(Value::as_str) == Some(provider)));
+    let kind = kinds.get("data").and_then(Value::as_array).and_then(|kinds| {
+        kinds.iter().find(|kind| kind.get("provider").and_then(Value::as_str) == Some(provider))
+    });
     let variable = kind.and_then(|kind| kind.get("environment_variable")).and_then(Value::as_str);
     let Some(variable) = variable else {
         return Err(Failure::new(output::USAGE, format!("No environment variable is known for {provider}.")));

@@ -49,7 +49,9 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let layers = options.settings.layers()?;
     let mut checks = Vec::new();
     match Settings::check(&layers) {
-        Err(error) => checks.push(Check::error("settings", error.to_string(), "Correct it, then run doctor again.")),
+        Err(error) => {
+            checks.push(Check::error("settings", error.to_string(), "Correct it, then run doctor again."))
+        }
         Ok(settings) => {
             checks.push(Check::fine("settings", "every setting can be used"));
             local(&settings, &mut checks);
@@ -63,22 +65,35 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 fn local(settings: &Settings, checks: &mut Vec<Check>) {
     let shown = settings.data_dir.display();
     match store::datadir::look(&settings.data_dir) {
-        Ok(store::datadir::DataDir::Ready) => checks.push(Check::fine("data directory", format!("{shown} is initialised"))),
+        Ok(store::datadir::DataDir::Ready) => {
+            checks.push(Check::fine("data directory", format!("{shown} is initialised")))
+        }
         Ok(store::datadir::DataDir::Empty) => checks.push(Check::warning(
             "data directory",
             format!("{shown} is empty"),
             "`tidegate serve` initialises it at its first start.",
         )),
-        Err(error) => checks.push(Check::error("data directory", error.to_string(), "Choose or make another directory.")),
+        Err(error) => checks.push(Check::error(
+            "data directory",
+            error.to_string(),
+            "Choose or make another directory.",
+        )),
     }
-    let key_file = settings.master_key_file.clone().unwrap_or_else(|| settings.data_dir.join(store::datadir::MASTER_KEY_FILE));
+    let key_file = settings
+        .master_key_file
+        .clone()
+        .unwrap_or_else(|| settings.data_dir.join(store::datadir::MASTER_KEY_FILE));
     if let Ok(metadata) = std::fs::metadata(&key_file) {
         let mode = metadata.permissions().mode() & 0o777;
         let name = key_file.display();
         checks.push(if mode & 0o077 == 0 {
             Check::fine("master key", format!("{name} has mode {mode:o}"))
         } else {
-            Check::error("master key", format!("{name} has mode {mode:o}: others can read it"), format!("chmod 600 {name}"))
+            Check::error(
+                "master key",
+                format!("{name} has mode {mode:o}: others can read it"),
+                format!("chmod 600 {name}"),
+            )
         });
     }
     disk(settings, checks);
@@ -86,7 +101,11 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
     checks.push(if files >= 8_192 {
         Check::fine("open files", format!("up to {files}"))
     } else {
-        Check::warning("open files", format!("at most {files}: about {} streams at once", files / 2), "Raise the limit: ulimit -n 65536.")
+        Check::warning(
+            "open files",
+            format!("at most {files}: about {} streams at once", files / 2),
+            "Raise the limit: ulimit -n 65536.",
+        )
     });
 }
 
@@ -97,7 +116,11 @@ fn disk(settings: &Settings, checks: &mut Vec<Check>) {
     checks.push(if free_mib >= 1_024 {
         Check::fine("disk", format!("{free_mib} MiB free"))
     } else {
-        Check::warning("disk", format!("only {free_mib} MiB free"), "Free some: the journal and the database grow with traffic.")
+        Check::warning(
+            "disk",
+            format!("only {free_mib} MiB free"),
+            "Free some: the journal and the database grow with traffic.",
+        )
     });
 }
 
@@ -124,12 +147,22 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
     let nodes = match api.get("/v2/byoc/nodes") {
         Ok(nodes) => nodes,
         Err(failure) => {
-            checks.push(Check::error("gateway", failure.message, "Start it with `tidegate serve`, or give its key and --url."));
+            checks.push(Check::error(
+                "gateway",
+                failure.message,
+                "Start it with `tidegate serve`, or give its key and --url.",
+            ));
             return;
         }
     };
     checks.push(Check::fine("gateway", format!("{} answers", shared.url)));
-    states("node", &nodes, &["ready", "draining"], "`tidegate nodes list` shows why; start it again or remove it.", checks);
+    states(
+        "node",
+        &nodes,
+        &["ready", "draining"],
+        "`tidegate nodes list` shows why; start it again or remove it.",
+        checks,
+    );
     if let Ok(credentials) = api.get("/v2/provider-credentials") {
         let fix = "`tidegate credential rotate ID` gives it a new secret, `tidegate credential verify ID` asks again.";
         states("credential", &credentials, &["active", "disabled"], fix, checks);
@@ -155,7 +188,10 @@ fn report(shared: &Shared, checks: &[Check]) -> Result<(), Failure> {
             Level::Error => ("✗", "error"),
         };
         if shared.json {
-            println!("{}", json!({"check": check.name, "level": word, "found": check.found, "fix": check.fix}));
+            println!(
+                "{}",
+                json!({"check": check.name, "level": word, "found": check.found, "fix": check.fix})
+            );
         } else {
             println!("{mark} {}: {}", check.name, output::printable(&check.found));
             if !check.fix.is_empty() {
@@ -165,7 +201,10 @@ fn report(shared: &Shared, checks: &[Check]) -> Result<(), Failure> {
     }
     let errors = checks.iter().filter(|check| check.level == Level::Error).count();
     if errors > 0 {
-        return Err(Failure::new(output::FINDINGS, format!("{errors} of {} checks found something wrong.", checks.len())));
+        return Err(Failure::new(
+            output::FINDINGS,
+            format!("{errors} of {} checks found something wrong.", checks.len()),
+        ));
     }
     Ok(())
 }

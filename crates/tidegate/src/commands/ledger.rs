@@ -83,10 +83,16 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
         for mismatch in &mismatches {
             println!("  MISMATCH {mismatch}");
         }
-        println!("  {} estimated, {} unpriced, {} mismatches", report.estimated, report.unpriced, report.mismatch_count);
+        println!(
+            "  {} estimated, {} unpriced, {} mismatches",
+            report.estimated, report.unpriced, report.mismatch_count
+        );
     }
     if report.mismatch_count > 0 {
-        return Err(Failure::new(output::FINDINGS, format!("{} charges don't agree with their records.", report.mismatch_count)));
+        return Err(Failure::new(
+            output::FINDINGS,
+            format!("{} charges don't agree with their records.", report.mismatch_count),
+        ));
     }
     Ok(())
 }

@@ -39,12 +39,16 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
 fn explain(plan: &Value) {
     println!("model     {} ({})", output::cell(plan, "resolved_model"), output::cell(plan, "resolution"));
     let route = plan.get("route").filter(|route| !route.is_null());
-    println!("route     {}", route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id")));
+    println!(
+        "route     {}",
+        route.map_or("none: the broker's own order".into(), |route| output::cell(route, "id"))
+    );
     let lists = [("attempts", "would serve"), ("rejected", "rejected")];
     for (field, title) in lists {
         let rows = plan.get(field).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for row in rows {
-            let reason = if field == "attempts" { output::cell(row, "profile") } else { output::cell(row, "detail") };
+            let reason =
+                if field == "attempts" { output::cell(row, "profile") } else { output::cell(row, "detail") };
             let who = output::cell(row, "principal");
             println!("{title:<11} {who}  {}  {}", output::cell(row, "provider"), output::printable(&reason));
         }

@@ -21,7 +21,18 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         output::list(
             shared.json,
             &api.get(&format!("/v2/requests?limit={}", options.limit))?,
-            &["id", "started_at", "status", "outcome", "resolved_model", "profile", "provider", "input_tokens", "output_tokens", "cost_micros"],
+            &[
+                "id",
+                "started_at",
+                "status",
+                "outcome",
+                "resolved_model",
+                "profile",
+                "provider",
+                "input_tokens",
+                "output_tokens",
+                "cost_micros",
+            ],
             "No requests yet.",
         );
         return Ok(());
@@ -55,9 +66,18 @@ fn explain(request: &Value) {
     }
     for attempt in request.get("attempts").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
         let part = |name: &str| output::printable(&output::cell(attempt, name));
-        println!("attempt {} {} {} status {} fault {} {} us", part("number"), part("principal"), part("provider"), part("status"), part("fault"), part("duration_us"));
+        println!(
+            "attempt {} {} {} status {} fault {} {} us",
+            part("number"),
+            part("principal"),
+            part("provider"),
+            part("status"),
+            part("fault"),
+            part("duration_us")
+        );
     }
-    for rejected in request.pointer("/plan/rejected").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
+    for rejected in request.pointer("/plan/rejected").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
+    {
         let part = |name: &str| output::printable(&output::cell(rejected, name));
         println!("rejected  {} {}: {}", part("principal"), part("provider"), part("detail"));
     }

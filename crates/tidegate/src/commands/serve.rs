@@ -55,7 +55,8 @@ impl SettingFlags {
             ("workers", self.workers.map(|n| n.to_string())),
             ("log", self.log.clone()),
         ];
-        let flags: Vec<_> = given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
+        let flags: Vec<_> =
+            given.into_iter().filter_map(|(key, value)| value.map(|value| (key, value))).collect();
         let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let data_dir = self.data_dir.clone().or_else(|| environment("TIDEGATE_DATA_DIR").map(PathBuf::from));
         let usual = data_dir.unwrap_or_else(|| PathBuf::from("./data")).join("tidegate.toml");
@@ -135,12 +136,18 @@ fn report_recovery(house: &House) {
     }
 }
 
-async fn open_door(settings: &Settings, house: &Arc<House>, control: Arc<Control>) -> anyhow::Result<Running> {
+async fn open_door(
+    settings: &Settings,
+    house: &Arc<House>,
+    control: Arc<Control>,
+) -> anyhow::Result<Running> {
     let ready = Arc::clone(house);
     let cores = Arc::clone(house);
     let make_core: MakeCore = Arc::new(move |number| {
         let house = Arc::clone(&cores);
-        Box::pin(async move { house.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) })
+        Box::pin(
+            async move { house.core(number).map_err(|error| std::io::Error::other(format!("{error:#}"))) },
+        )
     });
     let readiness: Readiness =
         Arc::new(move || if ready.is_ready() { Ok(()) } else { Err("the journal can't be written".into()) });
@@ -163,7 +170,9 @@ fn greet(settings: &Settings, address: std::net::SocketAddr, founded: Option<&Fo
     if let Some(founded) = founded {
         println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
         println!("  API key  {}   (shown once)", founded.api_key);
-        println!("Try it, once a node or a credential serves a model (`tidegate node --model echo` starts one):");
+        println!(
+            "Try it, once a node or a credential serves a model (`tidegate node --model echo` starts one):"
+        );
         println!(
             "  curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {}' -H 'Content-Type: application/json' \
              -d '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'",

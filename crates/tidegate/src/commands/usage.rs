@@ -21,7 +21,14 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     }
     let usage = Api::connect(shared)?.get(&path)?;
     let mut columns: Vec<&str> = options.group_by.iter().map(String::as_str).collect();
-    columns.extend(["requests", "input_tokens", "cached_tokens", "output_tokens", "cost_micros", "provider_cost_micros"]);
+    columns.extend([
+        "requests",
+        "input_tokens",
+        "cached_tokens",
+        "output_tokens",
+        "cost_micros",
+        "provider_cost_micros",
+    ]);
     if shared.json {
         println!("{usage}");
     } else {

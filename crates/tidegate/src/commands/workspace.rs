@@ -21,7 +21,12 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             output::object(shared.json, &api.post("/v2/workspaces", &json!({"name": name}))?);
         }
         Command::List => {
-            output::list(shared.json, &api.get("/v2/workspaces")?, &["id", "name", "created_at"], "No workspaces.");
+            output::list(
+                shared.json,
+                &api.get("/v2/workspaces")?,
+                &["id", "name", "created_at"],
+                "No workspaces.",
+            );
         }
     }
     Ok(())

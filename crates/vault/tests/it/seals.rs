@@ -135,7 +135,7 @@ fn an_old_row_put_back_is_refused_at_once_also_within_the_grace_of_a_rotation() 
     b.publish(workspace(1), &id, &first);
     b.publish(workspace(1), &id, &second);
     // The secret's row alone is put back: the floor record stays the newer one.
-    let put_back = vault::Resealed { floor: second.floor.clone(), ..first.clone() };
+    let put_back = vault::Resealed { floor: second.floor, ..first.clone() };
     assert_eq!(b.publish(workspace(1), &id, &put_back).objects, std::slice::from_ref(&id));
     assert_eq!(b.vault.opener.open(workspace(1), &id, &first.sealed).err(), Some(OpenError::RolledBack));
     // The floor record with it: this process has seen the newer one.

@@ -1,0 +1,96 @@
+//! Documents that are fetched: under the guard, as text, and for nothing when the client leaves meanwhile.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Serves, Shelf, on_core};
+
+fn ask(document: &Value) -> Value {
+    json!({"app": "openai/gpt-4o-mini", "input": {"prompt": "What rose?", "document": document}})
+}
+
+#[test]
+fn a_text_is_fetched_and_named() {
+    on_core(async {
+        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
+        let report = bench.run(&ask(&json!(format!("{}/q3%20report.txt?signature=s", shelf.origin)))).await;
+        assert_eq!(report.status, 200, "{}", report.text());
+        let uri = format!("{}/table", shelf.origin);
+        let table =
+            bench.run(&ask(&json!({"uri": uri, "filename": "t.csv", "content_type": "text/csv"}))).await;
+        assert_eq!(table.status, 200, "{}", table.text());
+        let sent = bench.emulator.journal();
+        let said = |at: usize| sent[at].json()["messages"][0]["content"].as_str().unwrap().to_owned();
+        let framed =
+            "<document name=\"q3 report.txt\" type=\"text/plain\">\nSales rose.\n</document>\n\nWhat rose?";
+        assert_eq!(said(0), framed);
+        let framed = "<document name=\"t.csv\" type=\"text/csv\">\na,b\n1,2\n</document>\n\nWhat rose?";
+        assert_eq!(said(1), framed);
+        assert_eq!(bench.records().await.len(), 2);
+    });
+}
+
+#[test]
+fn what_can_not_be_read_costs_nothing_and_says_why() {
+    on_core(async {
+        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
+        for (path, status, code, part) in [
+            ("/report.pdf", 422, "validation_error", "application/pdf"),
+            ("/table", 422, "validation_error", "text/*"),
+            ("/missing", 400, "document_unreachable", "404"),
+            ("/inward", 400, "document_refused", "169.254.169.254"),
+        ] {
+            let answer = bench.run(&ask(&json!(format!("{}{path}", shelf.origin)))).await;
+            assert_eq!(answer.status, status, "{}", answer.text());
+            let problem = answer.json();
+            assert_eq!(
+                (&problem["code"], &problem["param"]),
+                (&json!(code), &json!("input.document")),
+                "{problem}"
+            );
+            assert!(problem["detail"].as_str().unwrap().contains(part), "{problem}");
+            assert!(!answer.text().contains("secret words"), "{problem}");
+        }
+        assert!(bench.emulator.journal().is_empty());
+        assert!(bench.records().await.is_empty());
+    });
+}
+
+#[test]
+fn the_loopback_is_refused_where_the_operator_did_not_allow_it() {
+    on_core(async {
+        let bench = Bench::with_loopback(Serves::Own, false).await;
+        let shelf = Shelf::start().await;
+        let answer = bench.run(&ask(&json!(format!("{}/q3%20report.txt", shelf.origin)))).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &json!("document_refused")),
+            "{}",
+            answer.text()
+        );
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_the_document_comes_has_used_nothing() {
+    on_core(async {
+        let (bench, shelf) = (Bench::start(Serves::Own).await, Shelf::start().await);
+        let body = ask(&json!(format!("{}/never", shelf.origin))).to_string();
+        let headers = [("content-type", "application/json")];
+        let call = bench.client.open(Method::POST, "/v1/run", &headers, body.into());
+        let fetched = async {
+            while shelf.waiting.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = call => panic!("nothing answers"),
+            () = fetched => {}
+        }
+        while shelf.gone.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(bench.emulator.journal().is_empty());
+        assert!(bench.records().await.is_empty());
+    });
+}

@@ -1,0 +1,160 @@
+//! Planted secrets, searched for everywhere a gateway writes, answers or remembers.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use harness::canary::{Canary, Hit};
+use harness::{Behaviour, KeyState};
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming};
+use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
+
+/// The secrets of providers, accounts and nodes.
+fn upstream_secrets() -> Canary {
+    [("own", OWN), ("second own", OWN_SECOND), ("pooled", POOL), ("node's", NODE), ("custom", CUSTOM)]
+        .into_iter()
+        .fold(Canary::new(), |canary, (name, secret)| canary.plant(name, secret))
+}
+
+/// Requests of every kind, good and bad; returns every answer's head and body but those that show a key once.
+async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
+    let mut told = Vec::new();
+    let admin = gateway.admin();
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.credential("acme", CUSTOM).await;
+    gateway.account("together_ai", POOL).await;
+    let node = gateway.node("rack", &[LOCAL_MODEL]).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    for body in [question(MINI), streaming(MINI), question(LLAMA), question(LOCAL_MODEL), question("acme/acme-large"), question("none"), scripted(MINI, "status=400"), scripted(MINI, "chunks=9,cut=mid,usage=every")] {
+        let answer = gateway.chat(&body).await;
+        told.extend(format!("{:?}{}", answer.headers, answer.text()).into_bytes());
+    }
+    let rotated = admin.post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
+    told.extend(rotated.body);
+    gateway.emulator.set_key(OWN_SECOND, KeyState::Revoked);
+    // The provider repeats the key in its message, as some do.
+    gateway.emulator.script(OWN_SECOND, [Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."))]);
+    let wrong = [json!({"provider": "openai", "secret": OWN, "bsae_url": "x"}), json!({"provider": "openai", "secret": [OWN]}), json!({"provider": OWN, "secret": "x y"})];
+    for body in wrong.iter().take(2) {
+        let answer = admin.post("/v2/provider-credentials", body).await.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        told.extend(answer.body);
+    }
+    let foreign = gateway.with_key(OWN).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(foreign.status, 401);
+    told.extend(foreign.body);
+    told.extend(gateway.chat(&question(MINI)).await.body);
+    told.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
+    told.extend(gateway.client().call(http::Method::POST, CHAT, &[("content-type", "application/json")], format!("{{\"model\": {OWN}")).await.unwrap().body);
+    told.extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
+    for path in ["provider-credentials", "provider-credentials/kinds", "accounts", "byoc/nodes", "routes", "api-keys", "projects", "workspaces", "usage", "analytics", "requests", "billing/snapshot", "audit"] {
+        told.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
+    }
+    for row in gateway.requests(50).await {
+        told.extend(admin.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await.unwrap().body);
+    }
+    told.extend(gateway.client().get("/metrics").await.unwrap().body);
+    told
+}
+
+fn none(hits: Vec<Hit>) {
+    assert!(hits.is_empty(), "found: {hits:?}");
+}
+
+#[tokio::test]
+async fn planted_secrets_are_nowhere() {
+    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace")]).await;
+    let told = live_a_little(&gateway).await;
+    let upstream = upstream_secrets();
+    none(upstream.scan("what was answered", &told));
+    none(upstream.scan_path(&gateway.data()).unwrap());
+
+    // Our own keys begin with eight characters that everybody knows.
+    let (made, _) = gateway.key(json!({"name": "planted"})).await;
+    let founded = gateway.founded.clone();
+    let ours = [("admin key", &founded.admin_key), ("API key", &founded.api_key), ("made key", &made)];
+    let ours = ours.into_iter().fold(Canary::new().prefix_chars(16), |canary, (name, key)| canary.plant(name, key));
+    none(ours.scan("what was answered", &told));
+    none(ours.scan_path(&gateway.data()).unwrap());
+
+    let file = gateway.data().join("master.key");
+    let master = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let raw = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, &master);
+    let kept = gateway.directory().join("master.key");
+    std::fs::rename(&file, &kept).unwrap();
+    let mut unsealing = Canary::new().plant("master key", &master);
+    if let Ok(raw) = &raw {
+        // Its bytes are no text, so they are searched for as they are.
+        let found = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
+        for entry in ["tidegate.db", "tidegate.db-wal"] {
+            assert!(!found(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()), "{entry} holds the master key");
+        }
+        unsealing = unsealing.plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    }
+    none(unsealing.scan("what was answered", &told));
+    none(unsealing.scan_path(&gateway.data()).unwrap());
+
+    gateway.stop().await;
+    let logged = gateway.process().output();
+    let text = String::from_utf8_lossy(&logged).into_owned();
+    assert!(text.contains("TRACE") || text.contains("DEBUG"), "nothing was logged: {text}");
+    for canary in [&upstream, &ours, &unsealing] {
+        none(canary.scan("the log", &logged));
+        none(canary.scan_path(&gateway.data()).unwrap());
+    }
+}
+
+/// Every readable part of a process's memory, one at a time; `None` where the kernel doesn't let us.
+fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
+    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let mut read = 0;
+    for line in maps.lines().filter(|line| line.contains(" r") && !line.contains("[vvar") && !line.contains("[vsyscall]")) {
+        let range = line.split(' ').next()?;
+        let (start, end) = range.split_once('-')?;
+        let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+        let mut part = vec![0; usize::try_from(end - start).ok()?];
+        if memory.read_exact_at(&mut part, start).is_ok() {
+            read += part.len();
+            look(line, &part);
+        }
+    }
+    (read > 0).then_some(read)
+}
+
+#[tokio::test]
+async fn an_idle_process_remembers_no_secret() {
+    let mut gateway = Gateway::start().await;
+    live_a_little(&gateway).await;
+    for _ in 0..50 {
+        gateway.chat(&question(LLAMA)).await;
+    }
+    let pid = gateway.process().pid();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let canary = upstream_secrets();
+    let mut hits = Vec::new();
+    let Some(read) = memory(pid, |place, bytes| hits.extend(canary.scan(place, bytes))) else {
+        println!("skipped: this machine does not let us read /proc/{pid}/mem (it needs root or CAP_SYS_PTRACE)");
+        return;
+    };
+    assert!(read > 4 * 1024 * 1024, "only {read} bytes were read");
+    none(hits);
+}
+
+#[tokio::test]
+async fn openings_are_counted() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    for _ in 0..5 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    let audit = gateway.get("/v2/audit").await;
+    let entries = audit["data"].as_array().unwrap();
+    let made = entries.iter().find(|entry| entry["target"].as_str().is_some_and(|target| target == credential));
+    let made = made.unwrap_or_else(|| panic!("its making is not in the audit: {audit}"));
+    assert!(made["actor"].as_str().unwrap().starts_with("key_") && made["request_id"].is_string(), "{made}");
+    assert_ne!(made["at"], Value::Null);
+}

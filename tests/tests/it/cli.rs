@@ -1,0 +1,285 @@
+//! The command line: what each command prints, for people and for programs, its exit codes, and where secrets go.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, trace_of};
+use crate::command::{Cli, Done};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+
+/// Replaces what differs from run to run: ids, times, addresses, fingerprints, the end of a key.
+fn steady(text: &str, gateway: &Gateway) -> String {
+    let port = |text: &str, address: &str, name: &str| text.replace(address, name);
+    let text = port(text, &gateway.emulator.addr().to_string(), "EMULATOR");
+    let text = port(&text, &gateway.address().to_string(), "GATEWAY");
+    let text = text.replace(&gateway.data().display().to_string(), "DATA");
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.split_inclusive(|character: char| !(character.is_ascii_alphanumeric() || "_-:.".contains(character)));
+        let line: String = words.map(steady_word).collect();
+        // Columns are as wide as what is in them.
+        let line = line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect::<Vec<_>>().join("  ");
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+fn steady_word(word: &str) -> String {
+    let end = word.trim_end_matches(|character: char| !(character.is_ascii_alphanumeric() || "_-:.".contains(character)));
+    let rest = &word[end.len()..];
+    let is_time = end.len() == 24 && end.ends_with('Z') && end.as_bytes().get(10) == Some(&b'T');
+    let is_id = end.split_once('_').is_some_and(|(prefix, id)| prefix.len() <= 4 && id.len() >= 32);
+    let is_fingerprint = end.starts_with("tfp_");
+    match () {
+        () if is_time => format!("TIME{rest}"),
+        () if is_fingerprint => format!("tfp_…{rest}"),
+        () if is_id => format!("{}_…{rest}", end.split('_').next().unwrap_or_default()),
+        () => word.to_owned(),
+    }
+}
+
+/// A session at the command line, written down: each command, its exit code, and what it printed.
+struct Session<'a> {
+    gateway: &'a Gateway,
+    transcript: String,
+}
+
+impl Session<'_> {
+    fn run(&mut self, arguments: &[&str], stdin: &str) -> Done {
+        let done = self.gateway.cli().run_with(arguments, stdin);
+        let shown = |text: &str| steady(text, self.gateway);
+        let command = shown(&arguments.join(" "));
+        let _ = writeln!(self.transcript, "$ tidegate {}\n{}{}-> {}\n", command.trim(), shown(&done.stdout), shown(&done.stderr), done.code);
+        done
+    }
+
+    fn id(&mut self, arguments: &[&str], stdin: &str) -> String {
+        let with_json: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        let made = self.run(&with_json, stdin).json();
+        made["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Compares with the transcript that is kept; `TIDEGATE_GOLDEN=write` keeps this one.
+fn golden(name: &str, transcript: &str) {
+    let path = harness::process::workspace().join("tests/golden").join(name);
+    if std::env::var_os("TIDEGATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, transcript).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    if kept != transcript {
+        let line = kept.lines().zip(transcript.lines()).position(|(kept, found)| kept != found).unwrap_or(kept.lines().count());
+        let near = |text: &str| text.lines().skip(line.saturating_sub(6)).take(14).collect::<Vec<_>>().join("\n");
+        panic!("{} differs at line {}.\nkept:\n{}\n\nfound:\n{}", path.display(), line + 1, near(&kept), near(transcript));
+    }
+}
+
+#[tokio::test]
+async fn commands_for_people_and_programs() {
+    let gateway = Gateway::start().await;
+    let base_url = gateway.emulator.base_url();
+    let base = ["--base-url", base_url.as_str()];
+    let mut session = Session { gateway: &gateway, transcript: String::new() };
+    for empty in [["credential", "list"], ["account", "list"], ["nodes", "list"], ["route", "list"]] {
+        session.run(&empty, "").ok();
+    }
+    let credential = session.id(&["credential", "add", "openai", "--name", "ours", base[0], base[1]], OWN);
+    session.run(&["credential", "add", "acme", "--no-verify", base[0], base[1]], &format!("{OWN_SECOND}\n")).ok();
+    session.run(&["credential", "verify", &credential], "").ok();
+    session.run(&["credential", "show", &credential], "").ok();
+    session.run(&["credential", "rotate", &credential], OWN_SECOND).ok();
+    session.run(&["credential", "disable", &credential, "--json"], "").ok();
+    session.run(&["credential", "enable", &credential, "--json"], "").ok();
+    session.run(&["credential", "list"], "").ok();
+    session.run(&["credential", "list", "--json"], "").ok();
+    session.run(&["credential", "kinds"], "").ok();
+    let account = session.id(&["account", "add", "openai", "--markup-bps", "500", base[0], base[1]], POOL);
+    session.run(&["account", "list"], "").ok();
+    session.run(&["account", "remove", &account], "").ok();
+    let node = session.id(&["nodes", "add", "rack", "--model", "tide-1", "--label", "gpu,eu", base[0], base[1]], "");
+    session.run(&["nodes", "drain", &node, "--json"], "").ok();
+    session.run(&["nodes", "list"], "").ok();
+    session.run(&["nodes", "remove", &node, "--json"], "").ok();
+    let route = session.id(&["route", "add", "--model", "openai/", "--profile", "byok", "--byok-fallback", "managed", "--fallback-on", "auth,timeout"], "");
+    session.run(&["route", "list"], "").ok();
+    session.run(&["route", "show", &route], "").ok();
+    session.run(&["plan", MINI], "").ok();
+    session.run(&["plan", "nothing", "--json"], "").ok();
+    session.run(&["route", "remove", &route], "").ok();
+    let made = session.run(&["workspace", "list"], "");
+    made.ok();
+    golden("cli-manage.txt", &session.transcript);
+}
+
+#[tokio::test]
+async fn commands_that_use_and_look() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let mut session = Session { gateway: &gateway, transcript: String::new() };
+    for empty in [vec!["usage"], vec!["billing"], vec!["request"]] {
+        let done = session.run(&empty, "");
+        // The month of the snapshot passes; the rest of these stays.
+        done.ok();
+    }
+    let transcript = session.transcript.clone();
+    golden("cli-empty.txt", &without_months(&transcript));
+
+    let chat = gateway.cli().run(&["chat", MINI, "hello", "there"]);
+    assert_eq!(chat.stdout.trim(), "You said: hello there");
+    assert!(chat.stderr.contains("byok openai · openai/gpt-4o-mini") && chat.stderr.contains("trc_"), "{}", chat.stderr);
+    let piped = gateway.cli().run_with(&["chat", MINI, "-", "--system", "be brief"], "from a pipe\n").ok();
+    assert!(piped.starts_with("You said: from a pipe"), "{piped}");
+    let events = gateway.cli().run(&["chat", MINI, "hello", "--json"]).lines();
+    assert!(events.len() > 2 && events.iter().all(|event| event["object"] == "chat.completion.chunk"), "{events:?}");
+
+    let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
+    gateway.booked(4).await;
+    let request = gateway.cli().run(&["request", &trace]).ok();
+    for part in ["openai/gpt-4o-mini -> openai/gpt-4o-mini", "served by byok openai", "timeline", "attempt 1"] {
+        assert!(request.contains(part), "{part} is missing: {request}");
+    }
+    assert_eq!(gateway.cli().run(&["request", "--limit", "2", "--json"]).lines().len(), 2);
+    let usage = gateway.cli().run(&["usage", "--by", "model,mode", "--json"]).json();
+    assert_eq!(usage["data"][0]["requests"], 4, "{usage}");
+    let table = gateway.cli().run(&["usage", "--by", "mode", "--window", "24h"]).ok();
+    assert!(table.lines().count() == 2 && table.contains("byok"), "{table}");
+    let billing = gateway.cli().run(&["billing", "--json"]).json();
+    assert_eq!(billing, gateway.get("/v2/billing/snapshot").await);
+    assert!(gateway.cli().run(&["billing"]).ok().contains("byok"));
+}
+
+fn without_months(transcript: &str) -> String {
+    let month = |line: &str| line.contains(" to ") && line.contains("TIME");
+    transcript.lines().filter(|line| !month(line)).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn exit_codes_tell_what_failed() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    let missing = "pcr_01900000-0000-7000-8000-000000000000";
+    cli.run(&["nonsense"]).failed(2);
+    cli.run(&["credential", "add"]).failed(2);
+    cli.run(&["credential", "add", "openai"]).failed(2);
+    cli.run(&["credential", "show", missing]).failed(3);
+    let keyless = Cli::new().env("TIDEGATE_URL", &gateway.origin);
+    assert!(keyless.run(&["usage"]).failed(4).contains("TIDEGATE_API_KEY"));
+    keyless.clone().env("TIDEGATE_API_KEY", "tg_live_wrong").run(&["usage"]).failed(4);
+    let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    keyless.clone().env("TIDEGATE_API_KEY", &reader).run(&["key", "create", "x"]).failed(5);
+    gateway.node("rack", &["tide-1"]).await;
+    cli.run(&["nodes", "add", "rack", "--base-url", &gateway.emulator.base_url()]).failed(6);
+    gateway.credential("openai", OWN).await;
+    gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
+    cli.run(&["chat", MINI, "hello"]).failed(9);
+    let away = Cli::new().env("TIDEGATE_API_KEY", "tg_live_x").run(&["usage", "--url", "http://127.0.0.1:9"]).failed(10);
+    assert!(away.contains("tidegate serve"), "{away}");
+    // With --json the whole problem document goes to standard output.
+    let refused = cli.run(&["credential", "show", missing, "--json"]);
+    assert_eq!(refused.code, 3);
+    let document: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!((&document["code"], &document["status"]), (&json!("not_found"), &json!(404)));
+    assert!(refused.stderr.is_empty(), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn keys_and_workspaces_are_made_and_shown_once() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let made = gateway.cli().run(&["key", "create", "ci", "--scope", "inference,read", "--expires-in-days", "7", "--ip", "127.0.0.1", "--environment", "staging", "--json"]).json();
+    let key = made["key"].as_str().unwrap();
+    assert!(key.starts_with("tg_test_"), "{made}");
+    assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 200);
+    let list = gateway.cli().run(&["key", "list"]).ok();
+    assert!(list.contains("ci") && !list.contains(key), "{list}");
+    gateway.cli().run(&["key", "revoke", made["id"].as_str().unwrap()]).ok();
+    assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 401);
+    let workspace = gateway.cli().run(&["workspace", "create", "others", "--json"]).json();
+    let names: Vec<&str> = workspace.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["workspace_id", "project_id", "admin_key", "api_key"]);
+}
+
+#[tokio::test]
+async fn secrets_are_never_arguments() {
+    let gateway = Gateway::start().await;
+    // There is no way to say it: a secret where an argument would be is refused.
+    for arguments in [vec!["credential", "add", "openai", OWN], vec!["credential", "add", "openai", "--secret", OWN], vec!["account", "add", "openai", "--secret", OWN], vec!["nodes", "add", "rack", "--base-url", "http://x/v1", "--with-key", OWN]] {
+        gateway.cli().run(&arguments).failed(2);
+    }
+    // While it is at work, its command line holds none either.
+    gateway.emulator.script_all([]);
+    let mut child = std::process::Command::new(harness::process::tidegate().unwrap())
+        .args(["credential", "add", "openai", "--base-url", &gateway.emulator.base_url()])
+        .env("TIDEGATE_URL", &gateway.origin)
+        .env("TIDEGATE_API_KEY", &gateway.founded.admin_key)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let shown = std::fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), OWN.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let canary = harness::canary::Canary::new().plant("own", OWN);
+    assert_eq!(canary.scan("its arguments", &shown), []);
+    assert_eq!(canary.scan("its output", &output.stdout), []);
+    // The environment is read only where it is asked for.
+    let cli = gateway.cli().env("OPENAI_API_KEY", OWN_SECOND);
+    let base_url = gateway.emulator.base_url();
+    let imported = cli.run(&["credential", "add", "openai", "--from-env", "--base-url", &base_url, "--json"]).json();
+    assert_eq!(imported["status"], "active", "{imported}");
+    gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
+}
+
+#[test]
+fn help_completions_and_settings() {
+    let cli = Cli::new();
+    let help = cli.run(&["--help"]).ok();
+    for command in ["init", "serve", "node", "nodes", "key", "credential", "account", "route", "plan", "usage", "billing", "request", "ledger", "config", "doctor", "chat", "completions"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command} is missing: {help}");
+        assert!(cli.run(&[command, "--help"]).ok().contains("Usage"));
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(cli.run(&["completions", shell]).ok().contains("tidegate"));
+    }
+    assert!(cli.run(&["--version"]).ok().starts_with("tidegate "));
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("tidegate.toml");
+    std::fs::write(&file, "workers = 3\n[journal]\ndurability = \"synced\"\n").unwrap();
+    let cli = cli.env("TIDEGATE_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").env("TIDEGATE_WORKERS", "4");
+    let explain = ["config", "explain", "--config", &file.display().to_string(), "--listen", "127.0.0.1:1", "--json"];
+    let rows = cli.run(&explain).lines();
+    let of = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap().clone();
+    assert_eq!(of("listen")["origin"], "flag");
+    assert_eq!((&of("workers")["value"], &of("workers")["origin"]), (&json!("4"), &json!("environment TIDEGATE_WORKERS")));
+    assert_eq!(of("journal.durability")["value"], "synced");
+    assert_eq!(of("master_key")["value"], "(set)");
+    std::fs::write(&file, "workres = 3\n").unwrap();
+    assert!(Cli::new().run(&["config", "explain", "--config", &file.display().to_string()]).failed(2).contains("workres"));
+    assert!(Cli::new().env("TIDEGATE_LISTEN", "nowhere").run(&["serve"]).failed(2).contains("TIDEGATE_LISTEN"));
+}
+
+#[tokio::test]
+async fn doctor_finds_what_is_wrong() {
+    let gateway = Gateway::start().await;
+    let data = gateway.data().display().to_string();
+    let arguments = ["doctor", "--data-dir", &data, "--json"];
+    gateway.credential("openai", OWN).await;
+    let fine = gateway.cli().run(&arguments).lines();
+    assert!(fine.iter().all(|row| row["level"] != "error"), "{fine:?}");
+    assert!(fine.iter().any(|row| row["check"] == "gateway" && row["level"] == "fine"), "{fine:?}");
+    std::fs::set_permissions(gateway.data().join("master.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    gateway.make("/v2/byoc/nodes", json!({"name": "gone", "base_url": "http://127.0.0.1:9/v1"})).await;
+    let done = gateway.cli().env("OPENAI_BASE_URL", &gateway.origin).env("OPENAI_API_KEY", "sk-x").run(&arguments);
+    assert_eq!(done.code, 11, "{done:?}");
+    let rows: Vec<Value> = done.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for check in ["master key", "node", "environment"] {
+        let row = rows.iter().find(|row| row["check"] == check && row["level"] != "fine");
+        assert!(row.is_some_and(|row| !row["fix"].as_str().unwrap().is_empty()), "{check}: {rows:?}");
+    }
+    let away = Cli::new().run(&["doctor", "--data-dir", &data]);
+    assert!(away.stdout.contains("chmod 600"), "{away:?}");
+}

@@ -1,0 +1,132 @@
+//! Two workspaces: whatever one has, the other asks for in vain, and is told no more than of what never was.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, refused, trace_of};
+use crate::gateway::{Founded, Gateway, OWN};
+
+const METHODS: [Method; 4] = [Method::GET, Method::PATCH, Method::PUT, Method::DELETE];
+
+async fn second_workspace(gateway: &Gateway) -> Founded {
+    let made = gateway.make("/v2/workspaces", json!({"name": "the others"})).await;
+    serde_json::from_value(made).unwrap()
+}
+
+/// One of each kind of object in the first workspace: the collection's path and an id.
+async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.credential("acme", OWN).await;
+    let node = gateway.node("rack", &["tide-1"]).await;
+    let route = gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["byok"]})).await;
+    let (_, key) = gateway.key(json!({"name": "a key"})).await;
+    let project = gateway.make("/v2/projects", json!({"name": "a project"})).await["id"].as_str().unwrap().to_owned();
+    let request = trace_of(&gateway.chat_ok(&question(MINI)).await);
+    gateway.settled(&request).await;
+    vec![
+        ("provider-credentials", credential),
+        ("byoc/nodes", node),
+        ("routes", route),
+        ("api-keys", key),
+        ("projects", project),
+        ("requests", request),
+        ("workspaces", gateway.founded.workspace_id.clone()),
+    ]
+}
+
+/// The same kind of id, of nothing.
+fn missing(id: &str) -> String {
+    let (prefix, _) = id.split_once('_').unwrap();
+    format!("{prefix}_01900000-0000-7000-8000-000000000000")
+}
+
+/// A problem document without what names the one request.
+fn class_of(document: &Value, id: &str) -> Value {
+    let mut document = document.clone();
+    document["request_id"] = Value::Null;
+    serde_json::from_str(&document.to_string().replace(id, "ID")).unwrap()
+}
+
+#[tokio::test]
+async fn a_foreign_id_is_a_missing_id() {
+    let gateway = Gateway::start().await;
+    let objects = objects(&gateway).await;
+    let others = second_workspace(&gateway).await;
+    let stranger = gateway.with_key(&others.admin_key);
+    let json = [("content-type", "application/json")];
+    for (kind, id) in &objects {
+        let own = gateway.get(&format!("/v2/{kind}/{id}")).await;
+        for method in METHODS.iter().filter(|method| *kind != "requests" || **method == Method::GET) {
+            // Only the operator deletes workspaces at all.
+            if *kind == "workspaces" && *method == Method::DELETE {
+                continue;
+            }
+            let body = if *method == Method::GET || *method == Method::DELETE { String::new() } else { json!({"name": "mine now"}).to_string() };
+            let mut told = Vec::new();
+            for asked in [id.clone(), missing(id)] {
+                let path = format!("/v2/{kind}/{asked}");
+                let answer = stranger.call(method.clone(), &path, &json, body.clone()).await.unwrap();
+                let document = problem(&answer, 404, "not_found");
+                told.push((class_of(&document, &asked), answer.headers.len()));
+            }
+            assert_eq!(told[0], told[1], "{method} {kind}");
+        }
+        assert_eq!(gateway.get(&format!("/v2/{kind}/{id}")).await, own, "{kind} was touched");
+    }
+    for (path, body) in [("verify", json!({})), ("rotate", json!({"secret": "sk-mine"}))] {
+        let path = format!("/v2/provider-credentials/{}/{path}", objects[0].1);
+        problem(&stranger.post(&path, &body).await.unwrap(), 404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_id_is_no_part_of_ones_own_objects() {
+    let gateway = Gateway::start().await;
+    let objects = objects(&gateway).await;
+    let others = second_workspace(&gateway).await;
+    let stranger = gateway.with_key(&others.admin_key);
+    let id = |kind: &str| objects.iter().find(|(found, _)| *found == kind).unwrap().1.clone();
+    let wrong = [
+        ("/v2/routes", json!({"scope": {"project_id": id("projects")}})),
+        ("/v2/routes", json!({"scope": {"key_id": id("api-keys")}})),
+        ("/v2/routes", json!({"scope": {}, "credential_ids": [id("provider-credentials")]})),
+        ("/v2/api-keys", json!({"name": "x", "project_id": id("projects")})),
+        ("/v2/provider-credentials", json!({"provider": "openai", "secret": "sk-x", "scope": {"project_id": id("projects")}})),
+        ("/v2/plan", json!({"model": MINI, "project_id": id("projects")})),
+        ("/v2/plan", json!({"model": MINI, "key_id": id("api-keys")})),
+    ];
+    for (path, body) in wrong {
+        problem(&stranger.post(path, &body).await.unwrap(), 404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_one_serves_or_shows_in_the_other() {
+    let gateway = Gateway::start().await;
+    objects(&gateway).await;
+    let calls = gateway.emulator.journal().len();
+    let others = second_workspace(&gateway).await;
+    let (stranger, caller) = (gateway.with_key(&others.admin_key), gateway.with_key(&others.api_key));
+    // Neither its credentials, its own servers nor its nodes.
+    refused(&caller.post(CHAT, &question(MINI)).await.unwrap(), 404, "model_not_served");
+    refused(&caller.post(CHAT, &question("acme/acme-large")).await.unwrap(), 404, "model_not_found");
+    refused(&caller.post(CHAT, &question("tide-1")).await.unwrap(), 404, "model_not_found");
+    assert_eq!(gateway.emulator.journal().len(), calls);
+    assert_eq!(caller.get("/v1/models").await.unwrap().json()["data"], json!([]));
+    for (kind, count) in [("provider-credentials", 0), ("byoc/nodes", 0), ("routes", 0), ("projects", 1), ("api-keys", 2), ("workspaces", 1)] {
+        let list = stranger.get(&format!("/v2/{kind}")).await.unwrap().json();
+        assert_eq!(list["data"].as_array().unwrap().len(), count, "{kind}: {list}");
+    }
+    let audit = stranger.get("/v2/audit").await.unwrap();
+    assert!(!audit.text().contains(&gateway.founded.workspace_id) && !audit.text().contains("pcr_"), "{}", audit.text());
+    let plan = stranger.post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
+    assert_eq!(plan["rejected"], json!([]), "{plan}");
+    let snapshot = stranger.get("/v2/billing/snapshot").await.unwrap().json();
+    assert_eq!(snapshot["mtd"]["requests"], 0, "{snapshot}");
+    for row in stranger.get("/v2/requests").await.unwrap().json()["data"].as_array().unwrap() {
+        assert_eq!(row["status"], 404, "{row}");
+    }
+    // The pool is the operator's, not a workspace's.
+    problem(&stranger.get("/v2/accounts").await.unwrap(), 403, "insufficient_scope");
+    problem(&stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap(), 403, "insufficient_scope");
+}

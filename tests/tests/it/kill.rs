@@ -1,0 +1,265 @@
+//! The process is killed at random moments, again and again; every upstream call is in the books exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use harness::client::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, question, with};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POLL, config};
+
+const CLIENTS: usize = 8;
+/// How long a start may take until it is ready.
+const READY: Duration = Duration::from_secs(2);
+
+/// A generator that replays from its seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn millis(&mut self, bound: u64) -> Duration {
+        Duration::from_micros(self.below(bound * 1_000))
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// What the clients share.
+struct Traffic {
+    origin: watch::Receiver<String>,
+    over: AtomicBool,
+    next: AtomicU64,
+    /// Calls whose whole answer arrived.
+    answered: std::sync::Mutex<BTreeSet<u64>>,
+}
+
+/// One call's body: its number travels upstream as metadata and into the books as a tag.
+fn body(number: u64) -> Value {
+    let script = ["", "", "interval=2,chunks=30", "interval=1,chunks=60", "latency=30", "usage=every,chunks=40,interval=1"];
+    let script = script[number as usize % script.len()];
+    let stream = !number.is_multiple_of(3);
+    let metadata = json!({"call": number.to_string(), "emulate": script});
+    with(question(MINI), json!({"stream": stream, "metadata": metadata}))
+}
+
+async fn keep_calling(traffic: Arc<Traffic>, key: String) {
+    while !traffic.over.load(Ordering::Relaxed) {
+        let number = traffic.next.fetch_add(1, Ordering::Relaxed);
+        let origin = traffic.origin.borrow().clone();
+        let tag = URL_SAFE_NO_PAD.encode(json!({"tag": number.to_string()}).to_string());
+        let client = Client::new(origin).bearer(&key).header("agent-hints", tag).within(WITHIN);
+        match client.post(CHAT, &body(number)).await {
+            Ok(answer) if answer.status == 200 => {
+                let whole = !body(number)["stream"].as_bool().unwrap() || answer.text().ends_with("data: [DONE]\n\n");
+                assert!(whole, "an answer ended as if all were well: {}", answer.text());
+                traffic.answered.lock().unwrap().insert(number);
+            }
+            Ok(answer) => assert_eq!(answer.status, 503, "{number}: {}", answer.text()),
+            // The process is away: it is asked again soon.
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Rotates the credential until the process dies.
+fn rotate(gateway: &Gateway, credential: &str) -> JoinHandle<()> {
+    let (admin, path) = (gateway.admin(), format!("/v2/provider-credentials/{credential}/rotate"));
+    tokio::spawn(async move {
+        for secret in [OWN, OWN_SECOND].iter().cycle() {
+            if admin.post(&path, &json!({"secret": secret})).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// Lets traffic flow for a while and kills: in traffic, in a drain, in a rotation, or several times while it starts.
+async fn kill_once(gateway: &mut Gateway, chance: &mut Chance, credential: &str) {
+    let phase = chance.below(4);
+    tokio::time::sleep(chance.millis(250)).await;
+    match phase {
+        0 => {}
+        1 => {
+            gateway.process().terminate().unwrap();
+            tokio::time::sleep(chance.millis(40)).await;
+        }
+        2 => {
+            let rotation = rotate(gateway, credential);
+            tokio::time::sleep(chance.millis(80)).await;
+            gateway.process().kill9().unwrap();
+            rotation.await.unwrap();
+        }
+        _ => {
+            gateway.process().kill9().unwrap();
+            gateway.launch();
+            tokio::time::sleep(chance.millis(150)).await;
+        }
+    }
+    gateway.process().kill9().unwrap();
+}
+
+#[tokio::test]
+async fn kill_at_random_and_every_upstream_call_is_booked_once() {
+    let (kills, seed) = (setting("TIDEGATE_KILLS", 20), setting("TIDEGATE_SEED", 20_261_120));
+    println!("{kills} kills, seed {seed}");
+    let mut chance = Chance(seed);
+    let mut emulator = config();
+    emulator.entries_max = 10_000_000;
+    let mut gateway = Gateway::with(emulator, &[("TIDEGATE_LOG", "warn")]).await;
+    let credential = gateway.credential("openai", OWN).await;
+    let (published, origin) = watch::channel(gateway.origin.clone());
+    let traffic = Arc::new(Traffic { origin, over: AtomicBool::default(), next: AtomicU64::default(), answered: std::sync::Mutex::default() });
+    let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(keep_calling(Arc::clone(&traffic), gateway.founded.api_key.clone()))).collect();
+    let mut starts = Vec::new();
+    for _ in 0..kills {
+        kill_once(&mut gateway, &mut chance, &credential).await;
+        starts.push(gateway.start_again().await);
+        published.send(gateway.origin.clone()).unwrap();
+    }
+    let reached = gateway.emulator.journal().len();
+    gateway.emulator.wait_for(WITHIN, |journal| journal.len() > reached + CLIENTS).await.unwrap();
+    traffic.over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    starts.sort();
+    println!("{} calls, {reached} upstream; ready after {:?} (median), {:?} (worst)", traffic.next.load(Ordering::Relaxed), starts[starts.len() / 2], starts.last());
+    assert!(starts[starts.len() / 2] <= READY, "{starts:?}");
+    let rows = all_settled(&gateway).await;
+    booked_once(&gateway, &rows);
+    outcomes_are_true(&gateway, &rows, &traffic.answered.lock().unwrap()).await;
+    ledger_agrees(&mut gateway, rows.len()).await;
+}
+
+/// Everything that a client was answered is in the books; the list is read when it no longer grows.
+async fn all_settled(gateway: &Gateway) -> Vec<Value> {
+    let mut rows = gateway.requests(1_000).await;
+    let mut since = Instant::now();
+    while since.elapsed() < Duration::from_millis(500) {
+        tokio::time::sleep(POLL).await;
+        let again = gateway.get("/v2/usage").await["data"][0]["requests"].as_u64().unwrap_or(0);
+        if again as usize > rows.len() {
+            rows = gateway.requests(1_000).await;
+            since = Instant::now();
+        }
+    }
+    rows
+}
+
+fn booked_once(gateway: &Gateway, rows: &[Value]) {
+    let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), rows.len(), "a request is in the books twice");
+    let mut booked: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        let earlier = booked.insert(row["tag"].as_str().unwrap().to_owned(), row["attempts"].as_u64().unwrap());
+        assert_eq!(earlier, None, "a call is in the books twice: {row}");
+    }
+    let mut upstream: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in gateway.emulator.journal() {
+        let sent: Value = serde_json::from_slice(&entry.body).unwrap_or_default();
+        // A body that the kill cut short has no number, and no provider would have read it.
+        if let Some(number) = sent["metadata"]["call"].as_str() {
+            *upstream.entry(number.to_owned()).or_default() += 1;
+        }
+    }
+    for (number, calls) in &upstream {
+        let attempts = booked.get(number).copied().unwrap_or(0);
+        // An intent is written before its call leaves: a kill between the two books one attempt that nobody saw.
+        assert!(attempts == *calls || attempts == calls + 1, "call {number}: {calls} upstream, {attempts} in the books");
+    }
+    println!("{} upstream calls in {} records", upstream.values().sum::<u64>(), rows.len());
+}
+
+async fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>) {
+    let mut interrupted = 0;
+    for row in rows {
+        let number: u64 = row["tag"].as_str().unwrap().parse().unwrap();
+        let outcome = row["outcome"].as_str().unwrap();
+        if answered.contains(&number) {
+            assert_eq!(outcome, "completed", "{row}");
+            assert!(row["output_tokens"].as_u64() > Some(0), "{row}");
+        }
+        if outcome == "interrupted" {
+            interrupted += 1;
+            assert!(row["attempts"].as_u64() > Some(0), "{row}");
+        }
+    }
+    let booked: BTreeSet<u64> = rows.iter().filter_map(|row| row["tag"].as_str()?.parse().ok()).collect();
+    let lost: Vec<_> = answered.difference(&booked).collect();
+    assert!(lost.is_empty(), "answered and not in the books: {lost:?}");
+    assert!(interrupted > 0, "no kill hit a running call: the test tests nothing");
+    println!("{} answered, {interrupted} interrupted", answered.len());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+async fn ledger_agrees(gateway: &mut Gateway, records: usize) {
+    gateway.stop().await;
+    let data = gateway.data().display().to_string();
+    let report = Cli::new().run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
+    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(records)), "{report}");
+}
+
+#[tokio::test]
+async fn a_kill_in_a_stream_leaves_what_was_said_in_the_books() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let script = json!({"stream": true, "user": "emu:chunks=4000,interval=1,usage=every"});
+    let mut stream = gateway.client().stream(CHAT, &with(question(MINI), script)).await.unwrap();
+    let trace = crate::ask::trace_of_stream(&stream);
+    let started = Instant::now();
+    // Long enough for a checkpoint by time.
+    while started.elapsed() < Duration::from_millis(1_500) {
+        stream.event().await.unwrap().unwrap();
+    }
+    gateway.crash().await;
+    let (_, end) = stream.events().await;
+    assert!(end.is_err(), "the client saw a clean end");
+    let request = gateway.settled(&trace).await;
+    assert_eq!((&request["outcome"], &request["mode"]), (&json!("interrupted"), &json!("byok")), "{request}");
+    let said = gateway.emulator.journal()[0].said_tokens;
+    let booked = request["output_tokens"].as_u64().unwrap();
+    assert!(booked > 0 && booked <= said, "{booked} of {said} tokens: {request}");
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_runs_and_takes_nothing_new() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let script = json!({"stream": true, "user": "emu:chunks=60,interval=10"});
+    let mut stream = gateway.client().stream(CHAT, &with(question(MINI), script)).await.unwrap();
+    let trace = crate::ask::trace_of_stream(&stream);
+    stream.event().await.unwrap().unwrap();
+    gateway.process().terminate().unwrap();
+    let deadline = Instant::now() + WITHIN;
+    // New requests are refused, by a closed port or with a status that says so, while the stream goes on.
+    while let Ok(answer) = gateway.client().post(CHAT, &question(MINI)).await {
+        assert!(Instant::now() < deadline, "new requests are still served: {}", answer.status);
+        if answer.status == 503 {
+            break;
+        }
+    }
+    let (events, end) = stream.events().await;
+    assert!(end.is_ok() && events.last().map(String::as_str) == Some("[DONE]"), "{:?}", events.last());
+    let status = gateway.process().wait(WITHIN).await.unwrap();
+    assert!(status.success(), "{status}");
+    gateway.start_again().await;
+    assert_eq!(gateway.settled(&trace).await["outcome"], "completed");
+}

@@ -1,0 +1,228 @@
+//! Sealed secrets: a row that was touched is refused and told, a wrong master key opens nothing, rotation loses nothing.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::process::workspace;
+use harness::{Config, Emulator, KeyState};
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, refused};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
+
+/// Changes the database as somebody with access to the disk would, while the gateway is down.
+fn edit(gateway: &Gateway, script: &str) -> String {
+    let database = gateway.data().join("tidegate.db").display().to_string();
+    let program = format!("import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n{script}\ndb.commit()\n");
+    let output = Command::new(workspace().join(".venv/bin/python")).args(["-c", &program, &database]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The credential can't be used: no byte leaves, and the audit says so.
+async fn refused_and_audited(gateway: &Gateway, credential: &str) {
+    let calls = gateway.emulator.journal().len();
+    let answer = gateway.chat(&question(MINI)).await;
+    let error = refused(&answer, 502, "credential_unreadable");
+    assert!(error["message"].as_str().unwrap().contains(credential), "{error}");
+    assert_eq!(gateway.emulator.journal().len(), calls, "something was sent");
+    let deadline = std::time::Instant::now() + crate::WITHIN;
+    loop {
+        let audit = gateway.get("/v2/audit").await;
+        let told = audit["data"].as_array().unwrap().iter().any(|entry| {
+            entry["target"].as_str().is_some_and(|target| target.contains(credential)) && entry["action"].as_str().is_some_and(|action| action.contains("refused"))
+        });
+        if told {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "the refusal is not in the audit: {audit}");
+        tokio::time::sleep(crate::gateway::POLL).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tampered_row_is_refused() {
+    let mut gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.stop().await;
+    edit(&gateway, "rows = db.execute('select id, secret_sealed from credentials').fetchall()\nfor id, sealed in rows:\n    sealed = sealed[:-1] + bytes([sealed[-1] ^ 1])\n    db.execute('update credentials set secret_sealed = ? where id = ?', (sealed, id))");
+    gateway.start_again().await;
+    refused_and_audited(&gateway, &credential).await;
+    // A new secret mends it.
+    let path = format!("/v2/provider-credentials/{credential}/rotate");
+    let answer = gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+#[tokio::test]
+async fn swapped_rows_are_refused() {
+    let mut gateway = Gateway::start().await;
+    let first = gateway.credential("openai", OWN).await;
+    gateway.credential("acme", OWN_SECOND).await;
+    gateway.stop().await;
+    edit(&gateway, "columns = 'secret_version, secret_key_id, secret_sealed'\n(one, other) = db.execute(f'select id, {columns} from credentials order by id').fetchall()\nfor target, source in ((one, other), (other, one)):\n    db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ? where id = ?', source[1:] + target[:1])");
+    gateway.start_again().await;
+    refused_and_audited(&gateway, &first).await;
+}
+
+#[tokio::test]
+async fn a_row_put_back_is_refused() {
+    let mut gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.stop().await;
+    let old = edit(&gateway, "print(repr(db.execute('select secret_version, secret_key_id, secret_sealed from credentials').fetchone()))");
+    gateway.start_again().await;
+    let path = format!("/v2/provider-credentials/{credential}/rotate");
+    let rotated = gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().json();
+    assert_eq!(rotated["secret_version"], 2, "{rotated}");
+    gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
+    gateway.stop().await;
+    edit(&gateway, &format!("db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ?', {old})"));
+    gateway.start_again().await;
+    refused_and_audited(&gateway, &credential).await;
+    assert_eq!(gateway.calls(OWN).len(), 0);
+}
+
+#[tokio::test]
+async fn another_master_key_opens_nothing() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.stop().await;
+    let data = gateway.data().display().to_string();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data];
+    let other = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let said = Cli::new().env("TIDEGATE_MASTER_KEY", other).run(&serve).failed(1);
+    assert!(said.contains("master key") && !said.contains(other), "{said}");
+    let said = Cli::new().env("TIDEGATE_MASTER_KEY", "short").run(&serve).failed(1);
+    assert!(said.contains("master key"), "{said}");
+    // The key may come from a command as well, and its file must be nobody else's.
+    let file = gateway.data().join("master.key");
+    let moved = gateway.directory().join("elsewhere.key");
+    std::fs::rename(&file, &moved).unwrap();
+    let said = Cli::new().run(&serve).failed(1);
+    assert!(said.contains("master"), "{said}");
+    let command = format!("cat {}", moved.display());
+    let environment = [("TIDEGATE_MASTER_KEY_COMMAND".to_owned(), command)];
+    let (process, _) = crate::gateway::serve(&gateway.data(), &environment).await;
+    drop(process);
+    std::fs::rename(&moved, &file).unwrap();
+    let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&file, everyone).unwrap();
+    let said = Cli::new().run(&serve).failed(1);
+    assert!(said.contains("600") || said.contains("chmod"), "{said}");
+}
+
+#[tokio::test]
+async fn a_changed_address_demands_the_secret() {
+    let gateway = Gateway::start().await;
+    let thief = Emulator::start(Config::default().keys([OWN])).await.unwrap();
+    let credential = gateway.credential("openai", OWN).await;
+    let account = gateway.account("openai", POOL).await;
+    let node = gateway.node("rack", &["tide-1"]).await;
+    for path in [format!("/v2/provider-credentials/{credential}"), format!("/v2/accounts/{account}"), format!("/v2/byoc/nodes/{node}")] {
+        let answer = gateway.patched(&path, json!({"base_url": thief.base_url()})).await;
+        let document = problem(&answer, 409, "base_url_needs_secret");
+        assert_eq!(document["param"], "secret", "{path}: {document}");
+    }
+    gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(thief.journal().len(), 0);
+    let path = format!("/v2/provider-credentials/{credential}");
+    let changed = gateway.patch(&path, json!({"base_url": thief.base_url(), "secret": OWN})).await;
+    assert_eq!(changed["secret_version"], 2, "{changed}");
+    gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(thief.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn an_address_within_is_refused_unless_the_operator_allows_it() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    let urls = ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "http://[::1]/v1", "http://2130706433/v1", "http://169.254.169.254/v1", "http://[::ffff:a9fe:a9fe]/v1", "http://10.1.2.3/v1", "http://u:p@8.8.8.8/v1", "ftp://8.8.8.8/v1", "file:///etc/passwd"];
+    for url in urls {
+        let body = json!({"provider": "acme", "secret": OWN, "base_url": url});
+        let answer = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{url}: {}", answer.text());
+        let body = json!({"name": "rack", "base_url": url});
+        let answer = gateway.admin().post("/v2/byoc/nodes", &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{url}: {}", answer.text());
+    }
+    let body = json!({"provider": "acme", "secret": OWN, "base_url": "http://127.0.0.1:9/v1"});
+    let told = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap().text();
+    assert!(told.contains("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS"), "the setting is not named: {told}");
+}
+
+#[tokio::test]
+async fn rotation_under_load_fails_no_request() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..6)
+        .map(|number| {
+            let (client, over) = (gateway.client(), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut served = 0_u64;
+                while !over.load(Ordering::Relaxed) {
+                    let body = crate::ask::with(question(MINI), json!({"stream": number % 2 == 0}));
+                    let answer = client.post(CHAT, &body).await.unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    served += 1;
+                }
+                served
+            })
+        })
+        .collect();
+    let path = format!("/v2/provider-credentials/{credential}/rotate");
+    for turn in 1..=20_u64 {
+        let secret = if turn % 2 == 1 { OWN_SECOND } else { OWN };
+        let rotated = gateway.admin().post(&path, &json!({"secret": secret})).await.unwrap();
+        assert_eq!((rotated.status, &rotated.json()["secret_version"]), (200, &json!(turn + 1)), "{}", rotated.text());
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut served = 0;
+    for client in clients {
+        served += client.await.unwrap();
+    }
+    assert_eq!(gateway.booked(served).await["failed_requests"], 0);
+    let both = (gateway.calls(OWN).len(), gateway.calls(OWN_SECOND).len());
+    assert!(both.0 > 0 && both.1 > 0, "{both:?}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn verifying_keeps_state_and_error() {
+    let gateway = Gateway::start().await;
+    let credential = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    let verify = async || gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    let good = verify().await;
+    assert_eq!((&good["status"], &good["last_error"]), (&json!("active"), &Value::Null), "{good}");
+    assert!(good["last_verified_at"].is_string(), "{good}");
+    let asked = gateway.emulator.journal();
+    assert_eq!((asked.len(), asked[0].method.as_str(), asked[0].path.as_str()), (1, "GET", "/v1/models"));
+    assert_eq!(gateway.requests(5).await.len(), 0, "nothing is generated, nothing is billed");
+
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let bad = verify().await;
+    assert_eq!(bad["status"], "invalid", "{bad}");
+    let error = bad["last_error"].as_str().unwrap();
+    assert!(error.contains("401") || error.to_lowercase().contains("key"), "{bad}");
+    assert!(!error.contains(OWN), "{bad}");
+    assert_eq!(gateway.get(&path).await, bad, "it is kept");
+    // Invalid counts as absent, before any call.
+    let calls = gateway.emulator.journal().len();
+    refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
+    assert_eq!(gateway.emulator.journal().len(), calls);
+
+    gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": OWN_SECOND})).await.unwrap();
+    assert_eq!(verify().await["status"], "active");
+    gateway.chat_ok(&question(MINI)).await;
+    // A provider that is away says nothing about the credential.
+    gateway.emulator.refuse().await;
+    let away = verify().await;
+    assert_eq!(away["status"], "active", "{away}");
+    assert!(away["last_error"].is_string(), "{away}");
+}

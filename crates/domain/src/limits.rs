@@ -53,6 +53,8 @@ pub const PING_EVERY: Duration = Duration::from_secs(15);
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// One event of a stream.
 pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Numbered parts, such as tool calls, of an answer that is put together from a stream.
+pub const ASSEMBLED_CALLS_MAX: usize = 1024;
 /// What a stream may hold back for a slow client before it stops reading the upstream.
 pub const STREAM_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// Of a provider's error message, what we pass on.

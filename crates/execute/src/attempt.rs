@@ -7,7 +7,7 @@ use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Secret, Usage};
 use egress::{InBody, OutBody, Reach};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::{Outgoing, Provider, Target};
@@ -221,22 +221,20 @@ pub(crate) struct Judge {
     provider: &'static dyn Provider,
     slug: Arc<str>,
     reach: Reach,
-    wants_stream: bool,
 }
 
 impl Judge {
     pub(crate) fn new(exchange: &Exchange, attempt: &Attempt) -> Self {
-        Self::of(&exchange.hands, attempt.provider(), attempt.seat(), exchange.call.chat().stream)
+        Self::of(&exchange.hands, attempt.provider(), attempt.seat())
     }
 
-    pub(crate) fn of(hands: &Hands, slug: &str, seat: &Seat, wants_stream: bool) -> Self {
+    pub(crate) fn of(hands: &Hands, slug: &str, seat: &Seat) -> Self {
         Self {
             client: Rc::clone(&hands.egress),
             world: hands.world.clone(),
             provider: providers::provider(slug),
             slug: slug.into(),
             reach: reach(seat),
-            wants_stream,
         }
     }
 
@@ -253,9 +251,6 @@ impl Judge {
         let headers = parts.headers;
         if !parts.status.is_success() {
             return Err(self.refused(status, &headers, body).await);
-        }
-        if self.wants_stream && !is_event_stream(&headers) {
-            return Err(self.no_stream(status, &headers, body).await);
         }
         Ok(Opened { status, headers, body })
     }
@@ -274,17 +269,6 @@ impl Judge {
         }
         Miss::classified(classified, status)
     }
-
-    /// A whole answer to who asked for a stream: an SDK would read it as an empty one.
-    async fn no_stream(&self, status: u16, headers: &HeaderMap, body: InBody) -> Miss {
-        let bytes = read::prefix(body, ERROR_BYTES_MAX).await;
-        let bytes = read::decoded(headers, bytes).unwrap_or_default();
-        let miss = match dialects::chat::read_answer(&bytes) {
-            Err(fault) => stream_miss(fault, &self.slug),
-            Ok(_) => Miss::broken(&self.slug, "a stream was asked for and a whole answer came"),
-        };
-        Miss { status: Some(status), ..miss }
-    }
 }
 
 /// What the scanner found, as a miss.
@@ -296,11 +280,6 @@ pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) ->
             Miss::new(refusal(class, &report).upstream(report))
         }
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    // Some servers send none; what isn't a stream is found by the scanner then.
-    headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
@@ -321,7 +300,10 @@ pub(crate) fn passed_on(headers: &HeaderMap, seat: &Seat) -> HeaderMap {
         .collect()
 }
 
-/// Reads a whole answer.
-pub(crate) fn judge_whole(bytes: &Bytes, provider: &str) -> Result<dialects::chat::AnswerFacts, Miss> {
-    dialects::chat::read_answer(bytes).map_err(|fault| stream_miss(fault, provider))
+/// Reads a whole answer; one that came as a stream is put together first.
+pub(crate) fn judge_whole(
+    bytes: Bytes,
+    provider: &str,
+) -> Result<(Bytes, dialects::chat::AnswerFacts), Miss> {
+    dialects::chat::whole_answer(bytes).map_err(|fault| stream_miss(fault, provider))
 }

@@ -362,8 +362,7 @@ async fn read_whole(
     let provider = attempt.provider();
     let bytes = read::whole(opened.body, exchange.timeouts.idle, deadline, provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
-    let facts = judge_whole(&bytes, provider)?;
-    Ok((bytes, facts))
+    judge_whole(bytes, provider)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -173,16 +173,22 @@ impl<S> Front<S> {
     /// Pending while the silence is tolerable.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            // A request in flight has clocks of its own; this one looks again later.
-            let deadline = self.deadline();
-            let wake = deadline.unwrap_or_else(|| Instant::now() + self.times.idle);
-            let timer = self.read_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake)));
-            ready!(timer.as_mut().poll(cx));
-            match deadline {
-                Some(deadline) if deadline <= Instant::now() => return Poll::Ready(()),
-                _ => timer.as_mut().reset(wake),
+            if self.read_timer.is_none() {
+                self.read_timer = Some(Box::pin(tokio::time::sleep_until(self.look_again_at())));
             }
+            let Some(timer) = &mut self.read_timer else { return Poll::Pending };
+            ready!(timer.as_mut().poll(cx));
+            // The timer is older than what it waits for: it isn't moved with every byte, but asks when it is due.
+            if self.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                return Poll::Ready(());
+            }
+            self.read_timer = None;
         }
+    }
+
+    /// A request in flight has clocks of its own; this one looks again later.
+    fn look_again_at(&self) -> Instant {
+        self.deadline().unwrap_or_else(|| Instant::now() + self.times.idle)
     }
 
     fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {

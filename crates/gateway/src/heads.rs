@@ -121,11 +121,9 @@ impl Watch {
                         return Verdict::Refuse(at, refusal);
                     }
                 },
-                State::Sized(left) => {
-                    at += self.skip(left, rest.len(), |left| State::Sized(left), State::Head)
-                }
+                State::Sized(left) => at += self.skip(left, rest.len(), State::Sized, State::Head),
                 State::ChunkBytes(left) => {
-                    at += self.skip(left, rest.len(), |left| State::ChunkBytes(left), State::ChunkEnd);
+                    at += self.skip(left, rest.len(), State::ChunkBytes, State::ChunkEnd);
                 }
                 _ => {
                     let Some(next) = rest.first().and_then(|byte| chunk_step(self.state, *byte)) else {

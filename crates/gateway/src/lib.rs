@@ -15,6 +15,7 @@ mod worker;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use domain::limits::{
     BODY_BYTES_MAX, BODY_GRACE, BODY_RATE_MIN_BYTES_S, HEADER_READ_TIME_MAX, WRITE_STALL_MAX,
 };
 use domain::{Dialect, TraceId};
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use line::Core;
@@ -207,8 +209,9 @@ pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io:
     let (address, listeners) = worker::listeners(settings.listen, settings.workers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let mut running = Running { address, phase, threads: Vec::new() };
-    for (number, listener) in (0_u32..).zip(listeners) {
-        let (service, watched, times) = (Arc::clone(&service), watched.clone(), settings.times);
+    let services = std::iter::repeat(service);
+    for ((number, listener), service) in (0_u32..).zip(listeners).zip(services) {
+        let (watched, times) = (watched.clone(), settings.times);
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             let handler =
                 Rc::new(move |request, peer| answer_node(Arc::clone(&service), times, request, peer));
@@ -240,10 +243,18 @@ async fn answer_node(
         Ok(()) => body::read(body, &mut head.headers, BODY_BYTES_MAX, times).await,
         Err(fault) => Err(fault),
     };
-    match read {
-        Ok(body) => service.call(Request::from_parts(head, body), trace).await.map(Reply::from),
-        Err(fault) => refuse_node(&fault, trace),
-    }
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_node(&fault, trace),
+    };
+    let called = AssertUnwindSafe(service.call(Request::from_parts(head, body), trace)).catch_unwind().await;
+    called.map_or_else(
+        |_| {
+            tracing::error!(request = %trace, "a panic ended a request");
+            refuse_node(&domain::Fault::internal(), trace)
+        },
+        |answer| answer.map(Reply::from),
+    )
 }
 
 fn refuse_node(fault: &domain::Fault, trace: TraceId) -> Response<Reply> {

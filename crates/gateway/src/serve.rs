@@ -89,9 +89,8 @@ fn builder(times: Times) -> auto::Builder<LocalExecutor> {
     let mut builder = auto::Builder::new(LocalExecutor { stall: times.write_stall });
     builder
         .http1()
-        .timer(TokioTimer::new())
-        // Heads are timed by `Front`, which can still answer; this is the net below it.
-        .header_read_timeout(times.idle + times.head)
+        // `Front` times heads and idle connections: it can still answer, and sets no timer for each request.
+        .header_read_timeout(None)
         .max_buf_size(STREAM_BUFFER_BYTES_MAX.max(HEADER_BYTES_MAX));
     builder
         .http2()

@@ -118,3 +118,38 @@ fn corrupt() -> Box<Fault> {
         .fix("Send the body plain, or encode it as the header says."),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+    use async_compression::tokio::write::GzipEncoder;
+    use tokio::io::AsyncWriteExt;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    /// Bytes that hardly pack.
+    fn noise(count: u32) -> Vec<u8> {
+        (0..count).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect()
+    }
+
+    #[test]
+    fn the_cap_holds_for_what_is_unpacked() {
+        run(async {
+            let mut encoder = GzipEncoder::new(Vec::new());
+            encoder.write_all(&noise(5_000)).await.unwrap();
+            encoder.shutdown().await.unwrap();
+            let packed = Bytes::from(encoder.into_inner());
+            assert_eq!(unpack(&packed, Encoding::Gzip, 5_000).await.unwrap(), noise(5_000));
+            let fault = unpack(&packed, Encoding::Gzip, 4_999).await.unwrap_err();
+            assert_eq!(fault.class, FaultClass::TooLarge);
+            let twice = Bytes::from([packed.as_ref(), &packed].concat());
+            assert_eq!(unpack(&twice, Encoding::Gzip, 20_000).await.unwrap().len(), 10_000);
+            let cut = packed.slice(..packed.len() / 2);
+            assert_eq!(unpack(&cut, Encoding::Gzip, 20_000).await.unwrap_err().class, FaultClass::BadRequest);
+        });
+    }
+}

@@ -24,7 +24,7 @@ pub use decode::Inbound;
 pub use dialects::{ErrorAnswer, render_error};
 pub use execute::Hands;
 pub use models::models;
-pub use plan::{ExplainedAttempt, Explanation, Question, Seat, WinningRoute, explain};
+pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
 pub use refuse::refuse;
 pub use settle::{ReplyBody, ReplyError, whole};
 pub use verify::{VerifyReport, VerifyTarget, verify};

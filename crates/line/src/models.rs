@@ -1,14 +1,15 @@
 //! `/v1/models`: what the key may use, by the same decision that would serve it.
 
 use admit::Caller;
-use catalogue::Modality;
 use dialects::chat::{ModelRow, model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use plan::{Question, ServedModel, served_models};
+use plan::{Modality, Question, ServedModel, served_models};
 use relay::served_headers;
 use settle::{ReplyBody, whole};
+use time::Date;
+use time::macros::format_description;
 
 use crate::{Core, refuse};
 
@@ -25,7 +26,9 @@ pub fn models(core: &Core, caller: &Caller, id: Option<&str>, trace: TraceId) ->
         modality: Modality::Chat,
     };
     let served = served_models(&question, caller.snapshot(), core.now_unix_ms());
+    let row = |model| row(caller, model);
     let body = match id {
+        // Sorted by id, as they come.
         None => models_list(&served.into_iter().map(row).collect::<Vec<_>>()),
         Some(id) => match served.into_iter().find(|model| model.id == id) {
             Some(model) => model_object(&row(model)),
@@ -38,9 +41,31 @@ pub fn models(core: &Core, caller: &Caller, id: Option<&str>, trace: TraceId) ->
     whole(StatusCode::OK, headers, body)
 }
 
-/// When a model was made is nothing that sellers agree on; the field must be there and says nothing.
-fn row(model: ServedModel) -> ModelRow {
-    ModelRow { id: model.id, owned_by: model.owned_by, created: 0 }
+fn row(caller: &Caller, model: ServedModel) -> ModelRow {
+    let created = created(caller, &model).unwrap_or_default();
+    ModelRow { id: model.id, owned_by: model.owned_by, created }
+}
+
+/// When a model was made is nothing that sellers agree on, and programs sort by it: the time at which it came here.
+fn created(caller: &Caller, model: &ServedModel) -> Option<u64> {
+    let workspace = caller.workspace();
+    if let Some(node) = workspace.nodes.iter().find(|node| node.models.contains(&model.id)) {
+        return Some(node.created_unix_ms / 1000);
+    }
+    let catalogue = caller.snapshot().catalogue();
+    if let Some(known) = catalogue.model(&model.id) {
+        let checked = known.offers.iter().filter_map(|offer| midnight(&offer.checked)).min();
+        return checked.or_else(|| midnight(catalogue.revision()));
+    }
+    let credentials = workspace.credentials.iter();
+    let mut own = credentials.filter(|credential| *credential.provider == *model.owned_by);
+    own.next().map(|credential| credential.created_unix_ms / 1000)
+}
+
+/// The start of the day that a text begins with.
+fn midnight(text: &str) -> Option<u64> {
+    let day = Date::parse(text.get(..10)?, format_description!("[year]-[month]-[day]")).ok()?;
+    u64::try_from(day.midnight().assume_utc().unix_timestamp()).ok()
 }
 
 fn unknown(id: &str) -> Fault {
@@ -49,4 +74,18 @@ fn unknown(id: &str) -> Fault {
     Fault::new(FaultClass::NotFound, "model_not_found", message)
         .fix("List the models at /v1/models and use one of their ids.")
         .param("model")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_its_midnight() {
+        assert_eq!(midnight("2026-11-20"), Some(1_795_132_800));
+        assert_eq!(midnight("2026-11-20+overlay"), Some(1_795_132_800));
+        assert_eq!(midnight("2026-13-20"), None);
+        assert_eq!(midnight("an overlay of mine"), None);
+        assert_eq!(midnight(""), None);
+    }
 }

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn the_loopback_needs_no_key_and_others_do() {
-        let cases: &[(&str, &[(&str, &str)], Result<(), &str>)] = &[
+        type Case = (&'static str, &'static [(&'static str, &'static str)], Result<(), &'static str>);
+        let cases: &[Case] = &[
             ("127.0.0.1", &[("host", "127.0.0.1:8080")], Ok(())),
             ("::1", &[("host", "[::1]:8080")], Ok(())),
             ("127.0.0.1", &[("host", "localhost")], Ok(())),

@@ -16,6 +16,7 @@ mod routing;
 mod served;
 
 pub use attempt::{Attempt, Seat};
+pub use catalogue::Modality;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
 pub use question::Question;

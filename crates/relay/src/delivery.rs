@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
-use crate::headers::served_headers;
+use crate::headers::{ATTEMPTS, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -98,8 +98,14 @@ pub fn deliver_fault(
 ) -> Delivery {
     let answer = dialects::render_error(&fault, dialect, trace);
     let mut headers = served_headers(trace, served);
+    if served.is_none() {
+        headers.insert(ATTEMPTS, HeaderValue::from(0));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    headers.extend(answer.headers);
+    // Inserted, not extended: the request id is in both.
+    for (name, value) in answer.headers {
+        headers.insert(name, value);
+    }
     let outcome = if fault.class == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
     let length = answer.body.len() as u64;
     let ending = Ending { outcome, fault: Some(fault), usage: Usage::default() };

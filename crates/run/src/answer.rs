@@ -55,11 +55,10 @@ struct Said {
     refusal: Option<String>,
 }
 
-/// Shapes the line's answer for the client. `sent` is the body that went down the line at `started_unix_ms`.
+/// Shapes the line's answer for the client. It was handed to the line at `started_unix_ms`.
 pub(crate) async fn shape(
     core: &Core,
     frame: Frame,
-    sent: &Bytes,
     started_unix_ms: u64,
     response: Response<ReplyBody>,
 ) -> Response<ReplyBody> {
@@ -68,6 +67,7 @@ pub(crate) async fn shape(
     }
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
+    let usage = body.usage().copied().unwrap_or_default();
     let Ok(body) = body.collect().await else {
         return line::refuse(core, Dialect::Run, &broken(), frame.trace);
     };
@@ -81,7 +81,7 @@ pub(crate) async fn shape(
         input: &frame.request.input,
         response: &text,
         is_private: word(&headers, &PROFILE) == Some(Profile::Byoc.as_str()),
-        tokens: tokens(sent, &body),
+        usage,
         received_unix_ms: frame.received_unix_ms,
         started_unix_ms,
         ended_unix_ms: core.hands.world.clock.unix_ms(),
@@ -104,19 +104,6 @@ fn said(body: &Bytes) -> (String, Vec<Message>) {
         meta: None,
     };
     (text, if cut { vec![message] } else { Vec::new() })
-}
-
-/// As the books count: what the upstream reported, else an estimate.
-fn tokens(sent: &Bytes, body: &Bytes) -> u64 {
-    let Ok(facts) = chat::read_answer(body) else { return 0 };
-    let reported = facts
-        .usage
-        .filter(|usage| facts.content_bytes == 0 || usage.prompt_total() > 0 || usage.completion_total() > 0);
-    let usage = reported.unwrap_or_else(|| {
-        let prompt_bytes = chat::decode_request(sent).map_or(0, |request| request.prompt_bytes);
-        chat::estimate(prompt_bytes, facts.content_bytes)
-    });
-    usage.prompt_total().saturating_add(usage.completion_total())
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -147,21 +134,5 @@ mod tests {
         assert_eq!(check(&json!({"content": null, "refusal": "No."}), "stop"), ("No.".to_owned(), 0));
         assert_eq!(check(&json!({"content": [{"type": "text", "text": "b"}]}), "stop"), ("b".to_owned(), 0));
         assert_eq!(check(&json!({"content": null}), "stop"), (String::new(), 0));
-    }
-
-    #[test]
-    fn missing_counts_are_estimated() {
-        let sent = chat::encode_request("m", &[("user", "12345678")], None, false, &[]);
-        let body = |usage: Value| -> Bytes {
-            let choice = json!({"index": 0, "message": {"role": "assistant", "content": "12345678"}});
-            json!({"choices": [choice], "usage": usage}).to_string().into()
-        };
-        assert_eq!(
-            tokens(&sent, &body(json!({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}))),
-            11
-        );
-        assert!(tokens(&sent, &body(Value::Null)) > 0);
-        let zero = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
-        assert_eq!(tokens(&sent, &body(zero)), tokens(&sent, &body(Value::Null)));
     }
 }

@@ -1,6 +1,6 @@
 //! The task as clients of this grammar read it: one shape, whoever served it.
 
-use domain::{TaskId, TraceId};
+use domain::{TaskId, TraceId, Usage};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -62,6 +62,8 @@ struct UsageEvent<'a> {
     model: &'a str,
     quantity: u64,
     unit: &'static str,
+    /// Whether the quantity is an estimate, since who served did not count.
+    estimated: bool,
 }
 
 /// What happened.
@@ -75,7 +77,8 @@ pub(crate) struct Ran<'a> {
     pub response: &'a str,
     /// On the customer's own nodes.
     pub is_private: bool,
-    pub tokens: u64,
+    /// As it is in the books.
+    pub usage: Usage,
     pub received_unix_ms: u64,
     pub started_unix_ms: u64,
     pub ended_unix_ms: u64,
@@ -117,8 +120,9 @@ impl<'a> Task<'a> {
                 tier,
                 r#type: "text",
                 model: ran.resolved,
-                quantity: ran.tokens,
+                quantity: ran.usage.prompt_total().saturating_add(ran.usage.completion_total()),
                 unit: "tokens",
+                estimated: ran.usage.is_estimated(),
             }],
             flow_run_id: None,
             chat_id: None,
@@ -193,6 +197,7 @@ fn moment(unix_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::UsageSource;
     use serde_json::json;
 
     fn wrapped(envelope: Envelope) -> Value {
@@ -204,7 +209,7 @@ mod tests {
             input: &input,
             response: "said",
             is_private: true,
-            tokens: 12,
+            usage: Usage { input: 8, output: 4, source: UsageSource::Estimate, ..Usage::default() },
             received_unix_ms: 1_700_000_000_123,
             started_unix_ms: 1_700_000_000_124,
             ended_unix_ms: 1_700_000_001_000,
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(task["events"].as_array().unwrap().len(), 3);
         assert_eq!(
             task["usage_events"],
-            json!([{"tier": "private", "type": "text", "model": "p/m", "quantity": 12, "unit": "tokens"}])
+            json!([{"tier": "private", "type": "text", "model": "p/m", "quantity": 12, "unit": "tokens", "estimated": true}])
         );
         assert_eq!(task["logs"], json!([]));
         for empty in ["error", "session_id", "webhook", "flow_run_id"] {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use domain::Usage;
 use http_body::{Body, Frame, SizeHint};
 use relay::{Delivery, Piece};
 
@@ -22,7 +23,10 @@ impl std::error::Error for ReplyError {}
 
 /// What the client is sent.
 #[derive(Debug)]
-pub struct ReplyBody(Kind);
+pub struct ReplyBody {
+    kind: Kind,
+    usage: Option<Usage>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -33,17 +37,28 @@ enum Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self(Kind::Whole(bytes))
+        Self { kind: Kind::Whole(bytes), usage: None }
     }
 
     pub(crate) fn relayed(delivery: Delivery) -> Self {
-        Self(Kind::Relayed(Box::new(delivery)))
+        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None }
+    }
+
+    /// What the exchange used, as it was booked. Known of answers that were settled whole.
+    #[must_use]
+    pub const fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
+    pub(crate) const fn used(mut self, usage: Option<Usage>) -> Self {
+        self.usage = usage;
+        self
     }
 
     /// Settles where that is still to be done, and lets go of the upstream.
     fn end(&mut self) {
-        if let Kind::Relayed(mut delivery) = std::mem::replace(&mut self.0, Kind::Over) {
-            crate::close(&mut delivery);
+        if let Kind::Relayed(mut delivery) = std::mem::replace(&mut self.kind, Kind::Over) {
+            self.usage = crate::close(&mut delivery);
         }
     }
 }
@@ -57,11 +72,11 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        match &mut this.0 {
+        match &mut this.kind {
             Kind::Over => Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                this.0 = Kind::Over;
+                this.kind = Kind::Over;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Kind::Relayed(delivery) => match std::task::ready!(delivery.poll_piece(cx)) {
@@ -79,7 +94,7 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Over => true,
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Relayed(_) => false,
@@ -87,7 +102,7 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Over => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Relayed(_) => SizeHint::default(),

@@ -5,6 +5,7 @@ mod body;
 pub use body::{ReplyBody, ReplyError};
 
 use bytes::Bytes;
+use domain::Usage;
 use http::{HeaderMap, Response, StatusCode};
 use ledger::Closing;
 use relay::{Conclusion, Delivery};
@@ -16,8 +17,8 @@ pub fn settle(mut delivery: Delivery) -> Response<ReplyBody> {
     let (status, headers) = (delivery.status(), delivery.take_headers());
     match delivery.take_whole() {
         Some(bytes) => {
-            close(&mut delivery);
-            whole(status, headers, bytes)
+            let usage = close(&mut delivery);
+            response(status, headers, ReplyBody::whole(bytes).used(usage))
         }
         None => response(status, headers, ReplyBody::relayed(delivery)),
     }
@@ -36,11 +37,11 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
     response
 }
 
-/// Closes the delivery's tab; the second time there is none.
-fn close(delivery: &mut Delivery) {
-    let Some(conclusion) = delivery.conclude() else { return };
-    let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
+/// Closes the delivery's tab and tells what was used; the second time there is none.
+fn close(delivery: &mut Delivery) -> Option<Usage> {
+    let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = delivery.conclude()?;
     tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used });
+    Some(usage)
 }
 
 #[cfg(test)]

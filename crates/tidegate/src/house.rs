@@ -11,7 +11,7 @@ use catalogue::Catalogue;
 use domain::ports::{AuditSink, KeyHash};
 use egress::EgressSettings;
 use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
-use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, SourceError};
+use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
 use store::{AuditQueue, Store};
 use vault::{Lesson, Opener, Vault, VaultRecords};
@@ -20,8 +20,9 @@ use world::World;
 use crate::settings::Settings;
 use crate::{data_dir, founding};
 
-/// The configuration is read at least this often, whatever the change feed says.
-const POLL_EVERY: Duration = Duration::from_secs(2);
+/// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
+/// within a second.
+const POLL_EVERY: Duration = Duration::from_millis(500);
 
 /// Everything that cores share.
 pub struct House {
@@ -160,13 +161,12 @@ fn teach(opener: Arc<Opener>) -> BeforePublish {
         let opener = Arc::clone(&opener);
         let lesson = lesson_of(change);
         Box::pin(async move {
-            let unlearned = opener.learn(lesson).await;
-            match unlearned.keys.first() {
-                None => Ok(()),
-                Some((workspace, key_id)) => {
-                    Err(SourceError(format!("the sealing key {key_id} of {workspace} does not unwrap")))
-                }
+            // Each failure is audited by the vault. One workspace's damaged key must not keep every other workspace from
+            // its configuration: that workspace's secrets stay shut, and its requests say so.
+            for (workspace, key_id) in opener.learn(lesson).await.keys {
+                tracing::error!(%workspace, key_id, "a sealing key does not unwrap; its secrets stay shut");
             }
+            Ok(())
         })
     })
 }

@@ -37,7 +37,9 @@ pub struct Unlearned {
 #[derive(Debug, Clone, Copy)]
 struct Floor {
     lowest: u32,
-    /// Requests that were planned before a rotation still hold the secret before it; they may open it until then.
+    /// Requests that were planned before a rotation still hold the secret that was in force; they may open this
+    /// version and later ones until `previous_until_us`, however many rotations followed.
+    previous: u32,
     previous_until_us: u64,
     /// The floor record itself can't be trusted: nothing opens.
     broken: bool,
@@ -111,8 +113,8 @@ impl Opener {
         if floor.broken {
             return Err(OpenError::Refused);
         }
-        let previous = sealed.version.checked_add(1) == Some(floor.lowest)
-            && self.clock.monotonic_us() < floor.previous_until_us;
+        let previous =
+            sealed.version >= floor.previous && self.clock.monotonic_us() < floor.previous_until_us;
         if sealed.version < floor.lowest && !previous {
             return Err(OpenError::RolledBack);
         }
@@ -186,20 +188,22 @@ impl Opener {
             self.tell(*workspace, "credential.rollback_noticed", object, trouble.to_owned());
             unlearned.objects.push(object.clone());
         }
-        let previous_until_us = self.clock.monotonic_us().saturating_add(micros(DEADLINE));
+        let now_us = self.clock.monotonic_us();
+        let previous_until_us = now_us.saturating_add(micros(DEADLINE));
         let keyed = news.into_iter().map(|(workspace, object, what)| ((workspace, object), what)).collect();
         self.floors.change(keyed, |old, what| match (old, what) {
             (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
                 // Of an object that was shut no request holds an older secret.
                 let previous_until_us = if old.broken { 0 } else { previous_until_us };
-                Floor { lowest, previous_until_us, broken: false }
+                let previous = if now_us < old.previous_until_us { old.previous } else { old.lowest };
+                Floor { lowest, previous, previous_until_us, broken: false }
             }
             (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => Floor { lowest, previous_until_us: 0, broken: false },
+            (None, FloorNews::Learned(lowest)) => Floor { lowest, previous: lowest, previous_until_us: 0, broken: false },
             (Some(old), FloorNews::PutBack) => Floor { previous_until_us: 0, ..old },
             (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {
-                Floor { lowest: 0, previous_until_us: 0, broken: true }
+                Floor { lowest: 0, previous: 0, previous_until_us: 0, broken: true }
             }
         });
     }

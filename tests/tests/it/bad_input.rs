@@ -45,7 +45,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn deep(levels: usize) -> String {
-    format!("{{\"model\":\"{MINI}\",\"messages\":[],\"x\":{}1{}}}", "[".repeat(levels), "]".repeat(levels))
+    format!("{{\"model\":\"{MINI}\",\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}],\"x\":{}1{}}}", "[".repeat(levels), "]".repeat(levels))
 }
 
 fn wrong_bodies() -> Vec<Case> {

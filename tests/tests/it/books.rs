@@ -4,11 +4,10 @@ use std::process::Command;
 
 use harness::client::Client;
 use harness::emulator::Tally;
-use harness::process::workspace;
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, LLAMA, MINI, question, with};
-use crate::command::Cli;
+use crate::command::{Cli, workspace};
 use crate::gateway::{Gateway, LOCAL_MODEL, NODE, OWN, POOL, row, sums};
 
 const CALLS: usize = 1_000;
@@ -50,7 +49,7 @@ fn plan(number: usize) -> Plan {
         14 => (with(question(model), json!({"n": 3})), End::Completed),
         15 => (scripted("status=400"), End::Failed),
         16 => (with(scripted("status=422"), stream), End::Failed),
-        17 => (with(scripted("stall=done"), stream), End::Cancelled),
+        17 => (with(scripted("stall=done"), json!({"stream": true, "stream_options": {"include_usage": true}})), End::Cancelled),
         18 => (with(scripted("chunks=20,usage=every,stall=mid"), stream), End::Cancelled),
         _ => (with(scripted("text=unicode,tokens=40,split=3"), stream), End::Completed),
     };
@@ -67,7 +66,7 @@ async fn call(client: Client, number: usize) {
         End::Cancelled => {
             let mut stream = client.stream(CHAT, &body).await.unwrap();
             // As far as the script says something: the half of twenty words, or all but the end mark.
-            let wanted = if body["user"] == "emu:stall=done" { "\"finish_reason\":\"stop\"" } else { "" };
+            let wanted = if body["user"] == "emu:stall=done" { "\"choices\":[]" } else { "" };
             for seen in 1.. {
                 let event = stream.event().await.unwrap().unwrap();
                 if if wanted.is_empty() { seen == 11 } else { event.contains(wanted) } {

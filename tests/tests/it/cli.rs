@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, question, trace_of};
-use crate::command::{Cli, Done};
+use crate::command::{Cli, Done, workspace};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
 
 /// Replaces what differs from run to run: ids, times, addresses, fingerprints, the end of a key.
@@ -63,7 +63,7 @@ impl Session<'_> {
 
 /// Compares with the transcript that is kept; `TIDEGATE_GOLDEN=write` keeps this one.
 fn golden(name: &str, transcript: &str) {
-    let path = harness::process::workspace().join("tests/golden").join(name);
+    let path = workspace().join("tests/golden").join(name);
     if std::env::var_os("TIDEGATE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, transcript).unwrap();
@@ -160,7 +160,7 @@ fn without_months(transcript: &str) -> String {
 async fn exit_codes_tell_what_failed() {
     let gateway = Gateway::start().await;
     let cli = gateway.cli();
-    let missing = "pcr_01900000-0000-7000-8000-000000000000";
+    let missing = "pcr_01900000000070008000000000000000";
     cli.run(&["nonsense"]).failed(2);
     cli.run(&["credential", "add"]).failed(2);
     cli.run(&["credential", "add", "openai"]).failed(2);

@@ -6,6 +6,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+/// The root of the workspace, as the runner of the tests says it.
+pub fn workspace() -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    here.parent().unwrap().to_path_buf()
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Done {
@@ -18,7 +24,6 @@ pub struct Done {
 #[derive(Debug, Clone, Default)]
 pub struct Cli {
     environment: Vec<(String, String)>,
-    directory: Option<PathBuf>,
 }
 
 impl Cli {
@@ -28,11 +33,6 @@ impl Cli {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
         self
     }
 
@@ -50,9 +50,6 @@ impl Cli {
             }
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that reads nothing may have closed its end already.

@@ -37,7 +37,7 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
 /// The same kind of id, of nothing.
 fn missing(id: &str) -> String {
     let (prefix, _) = id.split_once('_').unwrap();
-    format!("{prefix}_01900000-0000-7000-8000-000000000000")
+    format!("{prefix}_01900000000070008000000000000000")
 }
 
 /// A problem document without what names the one request.

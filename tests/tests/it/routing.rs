@@ -118,7 +118,8 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     let file = root.path().join("prices.toml");
     std::fs::write(&file, overlay).unwrap();
     let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");
+    let first = gateway.chat(&question(MINI)).await;
+    let error = refused(&first, 404, "model_not_served");
     let message = error["message"].as_str().unwrap();
     for command in ["tidegate credential add openai", "tidegate nodes add", "tidegate account add openai"] {
         assert!(message.contains(command), "{command} is not offered: {message}");
@@ -128,10 +129,14 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     let error = refused(&gateway.chat(&question("gpt-4o-mini")).await, 400, "model_ambiguous");
     let message = error["message"].as_str().unwrap();
     assert!(message.contains(MINI) && message.contains("acme/gpt-4o-mini"), "{message}");
-    let error = refused(&gateway.chat(&question("openai/text-embedding-3-small")).await, 400, "model_modality");
+    let last = gateway.chat(&question("openai/text-embedding-3-small")).await;
+    let error = refused(&last, 400, "model_modality");
     assert_eq!(error["param"], "model");
     assert_eq!(gateway.emulator.journal().len(), 0);
     // Refused exchanges are in the books, and are no requests: nothing was attempted.
+    for answer in [first, last] {
+        assert_eq!(gateway.settled(&trace_of(&answer)).await["attempts"], json!([]));
+    }
     let list = gateway.requests(50).await;
     assert_eq!(list.len(), 4, "{list:?}");
     assert_eq!(gateway.get("/v2/billing/snapshot").await["mtd"]["requests"], 0);

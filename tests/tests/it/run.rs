@@ -5,10 +5,10 @@ use std::process::Command;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use harness::client::Answer;
-use harness::process::workspace;
 use serde_json::{Value, json};
 
 use crate::ask::{LLAMA, MINI, shape};
+use crate::command::workspace;
 use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL};
 
 const PATHS: [&str; 4] = ["/v1/run", "/run", "/v1/apps/run", "/apps/run"];

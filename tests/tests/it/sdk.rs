@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use harness::process::workspace;
 use serde_json::json;
 
 use crate::WITHIN;
+use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, OWN_SECOND};
 
 /// What a driver printed: the cases that held, and the request ids that the SDK showed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::record::Rejected;
 use domain::{Fault, Rates, RouteScope};
 use http::Method;
-use line::{ExplainedAttempt, Needs, Question};
+use line::{ExplainedAttempt, Explanation, Needs, Question};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -85,19 +85,25 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        Reply::json(&json!({
-            "object": "plan",
-            "requested_model": model,
-            "resolved_model": plan.resolved_model,
-            "resolution": plan.resolution,
-            "environment": environment,
-            "route": plan.route.map(|route| json!({"id": route.id.to_string(), "scope": scope(&route.scope), "why": route.why})),
-            "chosen": plan.attempts.first().map(attempt),
-            "attempts": plan.attempts.iter().map(attempt).collect::<Vec<_>>(),
-            "rejected": plan.rejected.iter().map(rejected).collect::<Vec<_>>(),
-            "error": plan.fault.map(|fault| json!({"code": fault.code, "detail": fault.to_string()})),
-            "snapshot_version": plan.snapshot_version,
-        }))
+        let mut answer = shown(plan);
+        answer["requested_model"] = json!(model);
+        answer["environment"] = json!(environment);
+        Reply::json(&answer)
+    })
+}
+
+fn shown(plan: Explanation) -> Value {
+    let attempts: Vec<_> = plan.attempts.iter().map(attempt).collect();
+    json!({
+        "object": "plan",
+        "resolved_model": plan.resolved_model,
+        "resolution": plan.resolution,
+        "route": plan.route.map(|route| json!({"id": route.id.to_string(), "scope": scope(&route.scope), "why": route.why})),
+        "chosen": attempts.first(),
+        "attempts": attempts,
+        "rejected": plan.rejected.iter().map(rejected).collect::<Vec<_>>(),
+        "error": plan.fault.map(|fault| json!({"code": fault.code, "detail": fault.to_string()})),
+        "snapshot_version": plan.snapshot_version,
     })
 }
 

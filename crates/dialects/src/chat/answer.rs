@@ -7,6 +7,9 @@ use super::chunk::Reading;
 use super::scanner::{StreamFault, begins_stream, skip_lead};
 use crate::json::{Cursor, JsonError, Kind, Value};
 
+/// What the body is called that is a stream.
+pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";
+
 /// What the books need of a buffered answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AnswerFacts {
@@ -26,7 +29,7 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
         None => return Err(StreamFault::Broken("empty")),
         Some(b'<') => return Err(StreamFault::Broken("html")),
         Some(_) if begins_stream(text) == Some(true) => {
-            return Err(StreamFault::Broken("stream_for_answer"));
+            return Err(StreamFault::Broken(STREAM_FOR_ANSWER));
         }
         Some(_) => {}
     }

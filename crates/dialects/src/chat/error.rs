@@ -48,7 +48,10 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         message.push(' ');
         message.push_str(fix);
     }
-    message.push_str(&format!(" (request id: {trace})"));
+    match fault.upstream.as_deref().and_then(told_id) {
+        Some((provider, id)) => message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})")),
+        None => message.push_str(&format!(" (request id: {trace})")),
+    }
     // Where the request itself is at fault, what the provider calls it is what programs match on.
     let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
     let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
@@ -59,6 +62,12 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         code: said(|report| report.code.as_deref()).unwrap_or(fault.code),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default()
+}
+
+/// The provider and its own id of the request, for its support desk.
+fn told_id(report: &UpstreamReport) -> Option<(&str, &str)> {
+    let id = report.request_id.as_deref()?;
+    Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
 }
 
 const fn blames_request(class: FaultClass) -> bool {

@@ -6,6 +6,7 @@
 )]
 
 mod answer;
+mod assemble;
 mod chunk;
 mod convert;
 mod encode;
@@ -19,6 +20,7 @@ mod splice;
 mod usage;
 
 pub use answer::{AnswerFacts, answer_text, read_answer};
+pub use assemble::whole_answer;
 pub use encode::{Completion, DONE, ModelRow, PING, encode_request, model_object, models_list};
 pub(crate) use error::error_body;
 pub use error::{class_of, error_event, read_error};

@@ -1,7 +1,7 @@
 //! Streams as upstreams send them, cut at every place, and what the client and the books get of them.
 
 use bytes::Bytes;
-use dialects::chat::{AnswerFacts, StreamFacts, StreamFault, StreamScanner, answer_text, read_answer};
+use dialects::chat::{AnswerFacts, StreamFacts, StreamFault, StreamScanner, answer_text, read_answer, whole_answer};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
 
@@ -367,6 +367,53 @@ fn buffered_answers_are_read() {
     assert_eq!(answer_text(&Bytes::from_static(parts.as_bytes())).as_deref(), Some("ab"));
     assert_eq!(answer_text(&Bytes::from_static(b"{}")), None);
     assert_eq!(answer_text(&Bytes::from_static(b"oops")), None);
+}
+
+#[test]
+fn a_stream_for_an_answer_is_put_together() {
+    let chunk = |delta: &str| format!(r#"data: {{"id":"c1","object":"chat.completion.chunk","model":"m-1","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}],"usage":null}}"#);
+    let call = |index: u8, rest: &str| chunk(&format!(r#"{{"tool_calls":[{{"index":{index},{rest}}}]}}"#));
+    let calls = [
+        call(0, r#""id":"a","type":"function","function":{"name":"f","arguments":""}"#),
+        call(1, r#""id":"b","type":"function","function":{"name":"g","arguments":"{"}"#),
+        call(0, r#""function":{"arguments":"{\"x\":"}"#),
+        call(1, r#""function":{"arguments":"}"}"#),
+        call(0, r#""function":{"arguments":"1}"}"#),
+    ];
+    let other = r#"data: {"id":"c1","choices":[{"index":1,"delta":{"content":"two"},"logprobs":{"content":[{"token":"two"}]},"finish_reason":"length"}]}"#;
+    let mut events = vec![FIRST, TEXT, other];
+    events.extend(calls.iter().map(String::as_str));
+    events.extend([LAST, USAGE, DONE]);
+    for end in ["\n", "\r\n"] {
+        let text = stream(&events, end);
+        let (body, facts) = whole_answer(Bytes::from(text.clone())).expect("a stream");
+        assert_eq!(read_answer(&body), Ok(facts), "the books read the same of both");
+        assert_eq!(whole(&text, false).facts.usage, facts.usage);
+        let body: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let call = |id: &str, name: &str, arguments: &str| serde_json::json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        let first = serde_json::json!({"index": 0, "finish_reason": "stop", "logprobs": null, "message": {
+            "role": "assistant", "content": "Grüße 😀", "refusal": null,
+            "tool_calls": [call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]}});
+        let second = serde_json::json!({"index": 1, "finish_reason": "length", "logprobs": {"content": [{"token": "two"}]},
+            "message": {"role": "assistant", "content": "two", "refusal": null}});
+        assert_eq!(body, serde_json::json!({"id": "c1", "object": "chat.completion", "model": "m-1", "choices": [first, second],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 3}}}));
+    }
+}
+
+#[test]
+fn a_stream_for_an_answer_that_fails_is_no_answer() {
+    let read = |text: String| whole_answer(Bytes::from(text)).expect_err("no answer");
+    assert_eq!(read(stream(&[TEXT], "\n")), StreamFault::Broken("ended_early"));
+    assert_eq!(read(stream(&[TEXT, "data: {cut"], "\n")), StreamFault::Broken("bad_json"));
+    let failed = read(stream(&[TEXT, r#"data: {"error":{"code":"rate_limit_exceeded"}}"#], "\n"));
+    assert!(matches!(failed, StreamFault::Upstream(_, FaultClass::RateLimit)));
+    let many: String = (0..2_000)
+        .map(|index| format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}}}]}}}}]}}\n\n"))
+        .collect();
+    assert_eq!(read(many + LAST + "\n\n"), StreamFault::Broken("oversized"));
+    let plain = Bytes::from_static(br#"{"choices":[{"message":{"content":"a"}}]}"#);
+    assert_eq!(whole_answer(plain.clone()).map(|(body, _)| body), Ok(plain));
 }
 
 /// Streams that hold between them every turn that the scanner can take.

@@ -41,7 +41,8 @@ fn encoded(house: &House, encoding: &str, body: &[u8]) -> Vec<u8> {
 #[test]
 fn packed_bodies_are_unpacked_and_bombs_are_not() {
     let house = House::start(Plan::default());
-    let bomb = vec![b' '; BODY_BYTES_MAX + 1];
+    // Far below the cap, far above the ratio.
+    let bomb = vec![b' '; BODY_BYTES_MAX / 8];
     for encoding in ["gzip", "deflate", "br", "zstd"] {
         let answer = house.ask(&encoded(&house, encoding, &packed(encoding, CHAT.as_bytes())));
         assert_eq!(answer.status, 200, "{encoding}: {answer:?}");
@@ -50,9 +51,6 @@ fn packed_bodies_are_unpacked_and_bombs_are_not() {
         let answer = house.ask(&encoded(&house, encoding, b"not packed at all"));
         assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_content_encoding"), "{encoding}");
     }
-    // Far below the cap, far above the ratio.
-    let answer = house.ask(&encoded(&house, "gzip", &packed("gzip", &vec![b' '; 4 * 1024 * 1024])));
-    assert_eq!(answer.status, 413);
     for encoding in ["gzip, gzip", "gzip\r\nContent-Encoding: gzip", "compress", "x"] {
         let answer = house.ask(&encoded(&house, encoding, &packed("gzip", CHAT.as_bytes())));
         assert_eq!(

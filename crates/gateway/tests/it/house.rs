@@ -140,7 +140,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
     }));
     let settings = JournalSettings::default();
     let shared = JournalShared::start(world, settings).unwrap();
-    let (opener, world, board) = (vault.opener.clone(), world.clone(), board::Shared::new());
+    let (opener, world, board) = (vault.opener, world.clone(), board::Shared::new());
     let make: MakeCore = Arc::new(move |number| {
         let (world, snapshot, opener) = (world.clone(), Arc::clone(&snapshot), opener.clone());
         let (shared, board, dir) = (shared.clone(), Arc::clone(&board), dir.clone());
@@ -289,8 +289,7 @@ impl Wire {
         }
         let mut answer = Answer { status, head, body: Vec::new() };
         if answer.header("transfer-encoding") == Some("chunked") {
-            loop {
-                let Some(line) = self.until(b"\r\n") else { break };
+            while let Some(line) = self.until(b"\r\n") {
                 let size = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
                 answer.body.extend(self.take(size));
                 self.until(b"\r\n");

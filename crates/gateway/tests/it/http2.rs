@@ -84,6 +84,23 @@ fn requests_are_answered_and_hosts_must_agree() {
 }
 
 #[test]
+fn a_stream_without_a_window_is_reset_and_the_others_go_on() {
+    let times =
+        gateway::Times { write_stall: std::time::Duration::from_millis(200), ..gateway::Times::default() };
+    let house = House::start(Plan { times, ..Plan::default() });
+    let mut wire = house.connect();
+    wire.send(PREFACE);
+    // SETTINGS_INITIAL_WINDOW_SIZE of nothing.
+    wire.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    wire.send(&get(1, &[(":path", "/"), (":authority", "a")]));
+    let reset = std::iter::from_fn(|| read(&mut wire.socket)).find(|frame| frame.kind == RESET).unwrap();
+    assert_eq!(reset.stream, 1);
+    wire.send(&get(3, &[(":path", "/health/live"), (":authority", "a")]));
+    let answer = std::iter::from_fn(|| read(&mut wire.socket)).find(|frame| frame.kind == HEADERS).unwrap();
+    assert_eq!((answer.stream, answer.payload[0]), (3, OK));
+}
+
+#[test]
 fn a_flood_of_resets_ends_the_connection() {
     let house = House::start(Plan::default());
     let mut wire = house.connect();

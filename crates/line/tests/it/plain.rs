@@ -80,6 +80,26 @@ fn gzip_that_nobody_asked_for_is_undone() {
 }
 
 #[test]
+fn a_stream_that_answers_a_buffered_request_is_put_together() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().wrong_form().usage(UsageMode::Unasked)]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let body = answer.json();
+        assert_eq!(body["object"], "chat.completion", "{body}");
+        assert!(!body["choices"][0]["message"]["content"].as_str().unwrap().is_empty(), "{body}");
+        assert_eq!(body["choices"][0]["finish_reason"], "stop", "{body}");
+        let record = bench.record().await;
+        let sent = &bench.emulator.journal()[0];
+        assert_eq!((record.outcome, record.usage.source), (Outcome::Completed, UsageSource::Provider));
+        assert_eq!(record.usage.completion_total(), sent.said_tokens);
+        assert_eq!(body["usage"]["completion_tokens"], sent.said_tokens);
+    });
+}
+
+#[test]
 fn refusals_reach_no_upstream_and_say_how_to_mend_them() {
     on_core(async {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
@@ -100,6 +120,37 @@ fn refusals_reach_no_upstream_and_say_how_to_mend_them() {
 }
 
 #[test]
+fn every_error_says_its_id_once_and_what_was_tried() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        let stranger = harness::client::Client::new(bench.origin.clone());
+        let wrong = json!({"model": "openai/gpt-4o-mini"});
+        let unknown = bench.chat(json!({"model": "nobody/knows-it"}));
+        bench.emulator.script_all([Behaviour::status(401)]);
+        let answers = [
+            (401, None, stranger.post(CHAT, &unknown).await.unwrap()),
+            (400, None, bench.client.post(CHAT, &wrong).await.unwrap()),
+            (404, Some("0"), bench.client.post(CHAT, &unknown).await.unwrap()),
+            (502, Some("1"), bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap()),
+        ];
+        for (status, attempts, answer) in &answers {
+            assert_eq!((answer.status, answer.header("agent-attempts")), (*status, *attempts), "{}", answer.text());
+            let trace = answer.header("agent-trace-id").unwrap();
+            let ids: Vec<_> = answer.headers.get_all("x-request-id").iter().collect();
+            assert_eq!(ids, [trace], "{status}");
+            assert!(answer.text().contains(trace));
+        }
+        let [.., (.., tried)] = &answers;
+        assert_eq!(tried.header("agent-execution-profile"), Some("byok"));
+        assert_eq!(tried.header("agent-resolved-provider"), Some("openai"));
+        assert_eq!(tried.header("agent-resolved-model"), Some("openai/gpt-4o-mini"));
+        assert_eq!(tried.header("agent-fallback-used"), Some("false"));
+        let credential = bench.workspace.credentials[0].id.to_string();
+        assert_eq!(tried.header("agent-byok-credential-id"), Some(credential.as_str()));
+    });
+}
+
+#[test]
 fn models_lists_what_the_key_may_use() {
     on_core(async {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
@@ -107,6 +158,9 @@ fn models_lists_what_the_key_may_use() {
         assert_eq!(list.status, 200);
         let ids: Vec<_> = list.json()["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
         assert!(ids.contains(&json!("openai/gpt-4o-mini")), "{ids:?}");
+        assert!(ids.is_sorted_by_key(|id| id.as_str().unwrap().to_owned()), "{ids:?}");
+        let times = list.json()["data"].as_array().unwrap().iter().map(|m| m["created"].as_u64().unwrap()).min();
+        assert!(times.unwrap() > 1_700_000_000, "{}", list.text());
         assert_eq!(bench.client.get("/v1/models/openai/gpt-4o-mini").await.unwrap().status, 200);
         assert_eq!(bench.client.get("/v1/models/nobody/knows-it").await.unwrap().status, 404);
     });

@@ -49,6 +49,40 @@ fn a_stream_passes_whole_with_its_usage_read_and_hidden() {
 }
 
 #[test]
+fn a_whole_answer_to_a_stream_request_comes_out_as_a_stream() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::ok().wrong_form()]);
+        let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        let (events, end) = stream.events().await;
+        end.unwrap();
+        assert_eq!(stream.status, 200, "{events:?}");
+        assert!(stream.header("content-type").unwrap().starts_with("text/event-stream"));
+        assert!(!text_of(&events).is_empty());
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
+        assert!(!has_usage(&events), "{events:?}");
+        let record = bench.record().await;
+        let sent = &bench.emulator.journal()[0];
+        assert_eq!((record.outcome, record.attempts.len()), (Outcome::Completed, 1));
+        assert_eq!(record.usage.source, UsageSource::Provider);
+        assert_eq!(record.usage.completion_total(), sent.said_tokens);
+    });
+}
+
+#[test]
+fn an_error_in_a_whole_answer_to_a_stream_request_is_told_as_what_it_is() {
+    on_core(async {
+        let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+        bench.emulator.script_all([Behaviour::canned(CannedBody::Openai).code("insufficient_quota")]);
+        let answer = bench.client.post(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+        assert_eq!(answer.json()["error"]["code"], "insufficient_quota", "{}", answer.text());
+        let record = bench.record().await;
+        assert_eq!(record.attempts[0].fault, Some(FaultClass::UpstreamQuota));
+        assert_eq!(record.attempts[0].status, Some(200));
+    });
+}
+
+#[test]
 fn usage_is_shown_to_who_asks_for_it() {
     on_core(async {
         let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
@@ -68,7 +102,6 @@ fn what_fails_before_content_fails_over_with_a_real_status() {
         Behaviour::ok().error_event(At::Event(1)),
         Behaviour::ok().eof(At::Event(1)),
         Behaviour::ok().malformed(At::Event(0)),
-        Behaviour::ok().wrong_form(),
         Behaviour::canned(CannedBody::Html),
         Behaviour::canned(CannedBody::Empty),
         Behaviour::canned(CannedBody::Openai),

@@ -1,7 +1,7 @@
 //! One shape whoever serves, every envelope, and refusals by pointer.
 
 use domain::{Operation, Outcome, Profile};
-use harness::Behaviour;
+use harness::{Behaviour, UsageMode};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Serves, on_core};
@@ -70,8 +70,21 @@ fn the_snippet_answers_with_a_finished_task_and_one_exact_record() {
         assert!(!task["output"]["response"].as_str().unwrap().is_empty());
         assert_eq!(
             task["usage_events"],
-            json!([{"tier": "cloud", "type": "text", "model": MODEL, "quantity": tokens, "unit": "tokens"}])
+            json!([{"tier": "cloud", "type": "text", "model": MODEL, "quantity": tokens, "unit": "tokens", "estimated": false}])
         );
+    });
+}
+
+#[test]
+fn counts_are_those_of_the_books_and_estimates_say_so() {
+    on_core(async {
+        let bench = Bench::start(Serves::Own).await;
+        bench.emulator.script_all([Behaviour::ok().usage(UsageMode::Missing)]);
+        let event = bench.run(&ask(MODEL)).await.json()["data"]["usage_events"][0].clone();
+        let usage = bench.records().await[0].usage;
+        assert!(usage.is_estimated());
+        assert_eq!(event["quantity"], usage.prompt_total() + usage.completion_total());
+        assert_eq!(event["estimated"], true);
     });
 }
 

@@ -212,10 +212,10 @@ CREATE TABLE records (
     first_byte_us INTEGER,
     first_byte_step INTEGER,
     bytes_out INTEGER NOT NULL,
-    -- In the order of time, since sums are over windows of it. A trace has one start, so this is unique by trace too.
+    -- In the order of time, since sums are over windows of it.
     PRIMARY KEY (workspace, started_unix_ms, trace)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX records_by_trace ON records (workspace, trace);
+CREATE UNIQUE INDEX records_by_trace ON records (workspace, trace);
 
 -- The whole record, as it was settled.
 CREATE TABLE record_bodies (

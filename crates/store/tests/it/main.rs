@@ -9,7 +9,6 @@
 
 mod cases;
 mod samples;
-mod speed;
 mod sqlite;
 
 use std::future::Future;

@@ -9,29 +9,7 @@ use crate::output::{self, Failure};
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Seals a credential; its secret is asked for, or read from standard input, never from the command line.
-    Add {
-        /// A provider such as openai, or a name of your own together with --base-url.
-        provider: String,
-        #[arg(long)]
-        name: Option<String>,
-        /// The provider's address, where it isn't the usual one.
-        #[arg(long)]
-        base_url: Option<String>,
-        #[arg(long)]
-        region: Option<String>,
-        /// Serves only this project.
-        #[arg(long)]
-        project: Option<String>,
-        /// Serves only this environment.
-        #[arg(long)]
-        environment: Option<String>,
-        /// Takes the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
-        #[arg(long)]
-        from_env: bool,
-        /// Doesn't call the provider to see whether the credential works.
-        #[arg(long)]
-        no_verify: bool,
-    },
+    Add(Adding),
     /// Lists credentials; secrets are never shown.
     List,
     /// Shows one credential.
@@ -50,34 +28,38 @@ pub enum Command {
     Kinds,
 }
 
+/// What `credential add` takes.
+#[derive(Debug, clap::Args)]
+pub struct Adding {
+    /// A provider such as openai, or a name of your own together with --base-url.
+    provider: String,
+    #[arg(long)]
+    name: Option<String>,
+    /// The provider's address, where it isn't the usual one.
+    #[arg(long)]
+    base_url: Option<String>,
+    #[arg(long)]
+    region: Option<String>,
+    /// Serves only this project.
+    #[arg(long)]
+    project: Option<String>,
+    /// Serves only this environment.
+    #[arg(long)]
+    environment: Option<String>,
+    /// Takes the secret from the provider's usual environment variable, such as `OPENAI_API_KEY`.
+    #[arg(long)]
+    from_env: bool,
+    /// Doesn't call the provider to see whether the credential works.
+    #[arg(long)]
+    no_verify: bool,
+}
+
 const PATH: &str = "/v2/provider-credentials";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add { provider, name, base_url, region, project, environment, from_env, no_verify } => {
-            let secret = if from_env {
-                from_environment(&api, &provider)?
-            } else {
-                api::ask_secret(shared, &provider)?
-            };
-            let mut body = json!({
-                "provider": provider,
-                "display_name": name.unwrap_or_else(|| provider.clone()),
-                "secret": secret,
-            });
-            let scope = scope_of(project, environment);
-            for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)]
-            {
-                if !value.is_null() {
-                    body[field] = value;
-                }
-            }
-            let made = api.post(PATH, &body)?;
-            let id = output::cell(&made, "id");
-            let shown = if no_verify { made } else { api.post(&format!("{PATH}/{id}/verify"), &json!({}))? };
-            output::object(shared.json, &shown);
-        }
+        Command::Add(adding) => output::object(shared.json, &add(shared, &api, adding)?),
         Command::List => output::list(
             shared.json,
             &api.get(PATH)?,
@@ -124,6 +106,28 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         ),
     }
     Ok(())
+}
+
+fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
+    let Adding { provider, name, base_url, region, project, environment, from_env, no_verify } = adding;
+    let secret =
+        if from_env { from_environment(api, &provider)? } else { api::ask_secret(shared, &provider)? };
+    let mut body = json!({
+        "provider": provider,
+        "display_name": name.unwrap_or_else(|| provider.clone()),
+        "secret": secret,
+    });
+    let scope = scope_of(project, environment);
+    for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)] {
+        if !value.is_null() {
+            body[field] = value;
+        }
+    }
+    let made = api.post(PATH, &body)?;
+    if no_verify {
+        return Ok(made);
+    }
+    api.post(&format!("{PATH}/{}/verify", output::cell(&made, "id")), &json!({}))
 }
 
 fn scope_of(project: Option<String>, environment: Option<String>) -> Value {

@@ -1,8 +1,9 @@
 //! `tidegate ledger`: recomputes the books from their records, without the gateway.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use ledger::verify::{Mismatch, VerifyReport};
+use serde_json::{Value, json};
 use store::{Page, Store};
 
 use super::Shared;
@@ -23,81 +24,77 @@ pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
     let Command::Verify { data_dir } = command;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(verify(data_dir))?;
-    let mismatches: Vec<_> = report
-        .mismatches
-        .iter()
-        .map(|mismatch| {
-            json!({
-                "request_id": mismatch.trace.to_string(),
-                "attempt": mismatch.attempt,
-                "recorded_nanos": mismatch.recorded.cost.0,
-                "recomputed_nanos": mismatch.recomputed.cost.0,
-                "recorded_provider_nanos": mismatch.recorded.provider_cost.0,
-                "recomputed_provider_nanos": mismatch.recomputed.provider_cost.0,
-            })
-        })
-        .collect();
     if shared.json {
-        let by_mode: Vec<_> = report
-            .by_mode
-            .iter()
-            .map(|totals| {
-                json!({
-                    "mode": totals.mode.as_str(),
-                    "requests": totals.requests,
-                    "input_tokens": totals.input_tokens,
-                    "output_tokens": totals.output_tokens,
-                    "cached_tokens": totals.cached_tokens,
-                    "cost_micros": totals.cost.micros(),
-                    "provider_cost_micros": totals.provider_cost.micros(),
-                })
-            })
-            .collect();
-        println!(
-            "{}",
-            json!({
-                "ok": report.mismatch_count == 0,
-                "records": report.records,
-                "attempts": report.attempts,
-                "unpriced": report.unpriced,
-                "estimated": report.estimated,
-                "mismatch_count": report.mismatch_count,
-                "mismatches": mismatches,
-                "by_mode": by_mode,
-            })
-        );
+        println!("{}", document(&report));
     } else {
-        println!("{} records, {} attempts recomputed", report.records, report.attempts);
-        for totals in &report.by_mode {
-            println!(
-                "  {:<5} {} requests, in {} out {} cached {}, owed {}, provider bills {}",
-                totals.mode.as_str(),
-                totals.requests,
-                totals.input_tokens,
-                totals.output_tokens,
-                totals.cached_tokens,
-                output::dollars(totals.cost.micros()),
-                output::dollars(totals.provider_cost.micros()),
-            );
-        }
-        for mismatch in &mismatches {
-            println!("  MISMATCH {mismatch}");
-        }
-        println!(
-            "  {} estimated, {} unpriced, {} mismatches",
-            report.estimated, report.unpriced, report.mismatch_count
-        );
+        tell(&report);
     }
     if report.mismatch_count > 0 {
-        return Err(Failure::new(
-            output::FINDINGS,
-            format!("{} charges don't agree with their records.", report.mismatch_count),
-        ));
+        let message = format!("{} charges don't agree with their records.", report.mismatch_count);
+        return Err(Failure::new(output::FINDINGS, message));
     }
     Ok(())
 }
 
-async fn verify(data_dir: &std::path::Path) -> anyhow::Result<ledger::verify::VerifyReport> {
+fn document(report: &VerifyReport) -> Value {
+    let by_mode = report.by_mode.iter().map(|totals| {
+        json!({
+            "mode": totals.mode.as_str(),
+            "requests": totals.requests,
+            "input_tokens": totals.input_tokens,
+            "output_tokens": totals.output_tokens,
+            "cached_tokens": totals.cached_tokens,
+            "cost_micros": totals.cost.micros(),
+            "provider_cost_micros": totals.provider_cost.micros(),
+        })
+    });
+    json!({
+        "ok": report.mismatch_count == 0,
+        "records": report.records,
+        "attempts": report.attempts,
+        "unpriced": report.unpriced,
+        "estimated": report.estimated,
+        "mismatch_count": report.mismatch_count,
+        "mismatches": report.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
+        "by_mode": by_mode.collect::<Vec<_>>(),
+    })
+}
+
+fn mismatch(found: &Mismatch) -> Value {
+    json!({
+        "request_id": found.trace.to_string(),
+        "attempt": found.attempt,
+        "recorded_nanos": found.recorded.cost.0,
+        "recomputed_nanos": found.recomputed.cost.0,
+        "recorded_provider_nanos": found.recorded.provider_cost.0,
+        "recomputed_provider_nanos": found.recomputed.provider_cost.0,
+    })
+}
+
+fn tell(report: &VerifyReport) {
+    println!("{} records, {} attempts recomputed", report.records, report.attempts);
+    for totals in &report.by_mode {
+        println!(
+            "  {:<5} {} requests, in {} out {} cached {}, owed {}, provider bills {}",
+            totals.mode.as_str(),
+            totals.requests,
+            totals.input_tokens,
+            totals.output_tokens,
+            totals.cached_tokens,
+            output::dollars(totals.cost.micros()),
+            output::dollars(totals.provider_cost.micros()),
+        );
+    }
+    for found in &report.mismatches {
+        println!("  MISMATCH {}", mismatch(found));
+    }
+    println!(
+        "  {} estimated, {} unpriced, {} mismatches",
+        report.estimated, report.unpriced, report.mismatch_count
+    );
+}
+
+async fn verify(data_dir: &Path) -> anyhow::Result<VerifyReport> {
     let store = Store::open(&crate::data_dir::database(data_dir)).await?;
     let mut report = ledger::verify::recompute([]);
     let mut after = None;

@@ -17,7 +17,10 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
     let good = founding(2);
     fresh.store.founder().found(good.clone(), act()).await.unwrap();
     let workspaces = fresh.store.workspaces();
-    assert_eq!(workspaces.wrapped_keys(good.workspace.id).await.unwrap(), std::slice::from_ref(&good.wrapped_key));
+    assert_eq!(
+        workspaces.wrapped_keys(good.workspace.id).await.unwrap(),
+        std::slice::from_ref(&good.wrapped_key)
+    );
     let row = workspaces.get(good.workspace.id).await.unwrap();
     let renamed = WorkspaceRow { name: "renamed".into(), ..row };
     workspaces.replace(renamed, None, act()).await.unwrap();

@@ -1,6 +1,7 @@
 //! The `tidegate` binary: the command line, and the one place that names concrete choices.
 
 mod api;
+mod body;
 mod commands;
 mod data_dir;
 mod founding;

@@ -45,7 +45,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn deep(levels: usize) -> String {
-    format!("{{\"model\":\"{MINI}\",\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}],\"x\":{}1{}}}", "[".repeat(levels), "]".repeat(levels))
+    format!(
+        "{{\"model\":\"{MINI}\",\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}],\"x\":{}1{}}}",
+        "[".repeat(levels),
+        "]".repeat(levels)
+    )
 }
 
 fn wrong_bodies() -> Vec<Case> {
@@ -64,16 +68,36 @@ fn wrong_bodies() -> Vec<Case> {
         body("a hundred thousand levels", deep(100_000), "json_too_deep", Value::Null),
         body("129 levels", deep(129), "json_too_deep", Value::Null),
         body("a hundred thousand keys", format!("{{{}}}", many.join(",")), "json_too_many_keys", Value::Null),
-        body("the model twice", format!("{{\"model\":\"a\",\"model\":\"{MINI}\",\"messages\":[]}}"), "duplicate_field", json!("model")),
+        body(
+            "the model twice",
+            format!("{{\"model\":\"a\",\"model\":\"{MINI}\",\"messages\":[]}}"),
+            "duplicate_field",
+            json!("model"),
+        ),
         fields("no model", json!({"model": null}), "missing_required_parameter", "model"),
         fields("no messages", json!({"messages": null}), "missing_required_parameter", "messages"),
         fields("a model that is a number", json!({"model": 4}), "invalid_type", "model"),
         fields("messages that are text", json!({"messages": "hi"}), "invalid_type", "messages"),
-        fields("a message without a role", json!({"messages": [{"content": "x"}]}), "missing_required_parameter", "messages[0].role"),
-        fields("a role that is a number", json!({"messages": [{"role": "user", "content": "x"}, {"role": 3}]}), "invalid_type", "messages[1].role"),
+        fields(
+            "a message without a role",
+            json!({"messages": [{"content": "x"}]}),
+            "missing_required_parameter",
+            "messages[0].role",
+        ),
+        fields(
+            "a role that is a number",
+            json!({"messages": [{"role": "user", "content": "x"}, {"role": 3}]}),
+            "invalid_type",
+            "messages[1].role",
+        ),
         fields("a stream that is text", json!({"stream": "yes"}), "invalid_type", "stream"),
         fields("tokens that are text", json!({"max_tokens": "many"}), "invalid_type", "max_tokens"),
-        fields("options that are a list", json!({"stream": true, "stream_options": []}), "invalid_type", "stream_options"),
+        fields(
+            "options that are a list",
+            json!({"stream": true, "stream_options": []}),
+            "invalid_type",
+            "stream_options",
+        ),
     ]
 }
 
@@ -84,7 +108,10 @@ fn wrong_heads() -> Vec<Case> {
         ..body(name, question(MINI).to_string(), "unsupported_media_type", Value::Null)
     };
     let encoded = |name, encoding: &str, bytes: Vec<u8>, status, code| Case {
-        headers: vec![("content-type", "application/json".to_owned()), ("content-encoding", encoding.to_owned())],
+        headers: vec![
+            ("content-type", "application/json".to_owned()),
+            ("content-encoding", encoding.to_owned()),
+        ],
         status,
         ..body(name, bytes, code, Value::Null)
     };
@@ -92,14 +119,49 @@ fn wrong_heads() -> Vec<Case> {
     vec![
         plain("a form", "application/x-www-form-urlencoded"),
         plain("plain text", "text/plain"),
-        Case { param: json!("Content-Encoding"), ..encoded("no gzip at all", "gzip", b"hello".to_vec(), 400, "invalid_content_encoding") },
-        Case { param: json!("Content-Encoding"), ..encoded("an unknown encoding", "compress", b"hello".to_vec(), 415, "unsupported_content_encoding") },
-        Case { param: json!("Content-Encoding"), ..encoded("encoded twice", "gzip, gzip", gzip(&gzip(b"{}")), 415, "unsupported_content_encoding") },
+        Case {
+            param: json!("Content-Encoding"),
+            ..encoded("no gzip at all", "gzip", b"hello".to_vec(), 400, "invalid_content_encoding")
+        },
+        Case {
+            param: json!("Content-Encoding"),
+            ..encoded(
+                "an unknown encoding",
+                "compress",
+                b"hello".to_vec(),
+                415,
+                "unsupported_content_encoding",
+            )
+        },
+        Case {
+            param: json!("Content-Encoding"),
+            ..encoded("encoded twice", "gzip, gzip", gzip(&gzip(b"{}")), 415, "unsupported_content_encoding")
+        },
         encoded("a gzip bomb", "gzip", gzip(&zeros), 413, "request_too_large"),
-        Case { status: 413, ..body("one byte over the limit", vec![b' '; BODY_BYTES_MAX + 1], "request_too_large", Value::Null) },
-        Case { method: Method::GET, status: 405, ..body("the wrong method", "", "method_not_allowed", Value::Null) },
-        Case { path: "/v1/chat/completion", status: 404, ..body("a mistyped path", "{}", "unknown_path", Value::Null) },
-        Case { path: "/v1/responses", status: 404, ..body("a path that comes later", "{}", "not_served_yet", Value::Null) },
+        Case {
+            status: 413,
+            ..body(
+                "one byte over the limit",
+                vec![b' '; BODY_BYTES_MAX + 1],
+                "request_too_large",
+                Value::Null,
+            )
+        },
+        Case {
+            method: Method::GET,
+            status: 405,
+            ..body("the wrong method", "", "method_not_allowed", Value::Null)
+        },
+        Case {
+            path: "/v1/chat/completion",
+            status: 404,
+            ..body("a mistyped path", "{}", "unknown_path", Value::Null)
+        },
+        Case {
+            path: "/v1/responses",
+            status: 404,
+            ..body("a path that comes later", "{}", "not_served_yet", Value::Null)
+        },
     ]
 }
 
@@ -194,7 +256,10 @@ async fn good_but_unusual_requests_pass() {
     let body = question(MINI).to_string();
     let cases: Vec<(Vec<(&str, &str)>, Bytes)> = vec![
         (vec![("content-type", "application/json; charset=utf-8")], body.clone().into()),
-        (vec![("content-type", "Application/JSON"), ("content-encoding", "gzip")], gzip(body.as_bytes()).into()),
+        (
+            vec![("content-type", "Application/JSON"), ("content-encoding", "gzip")],
+            gzip(body.as_bytes()).into(),
+        ),
         (vec![("content-type", "application/json")], format!("\n {body}\r\n").into()),
         (vec![("content-type", "application/json"), ("expect", "100-continue")], body.clone().into()),
         (vec![("content-type", "application/json"), ("agent-hints", "%%%")], body.clone().into()),

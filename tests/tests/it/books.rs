@@ -29,7 +29,10 @@ struct Plan {
 /// A prompt long enough for the provider's cache, the same for every call of a mode.
 fn long_prompt(model: &str) -> Value {
     let text = " word".repeat(1_500);
-    with(question(model), json!({"messages": [{"role": "system", "content": text}, {"role": "user", "content": "go on"}]}))
+    with(
+        question(model),
+        json!({"messages": [{"role": "system", "content": text}, {"role": "user", "content": "go on"}]}),
+    )
 }
 
 /// What call number `number` is. A stream that is cancelled or breaks off has counts on every chunk up to a place
@@ -41,7 +44,10 @@ fn plan(number: usize) -> Plan {
     let (body, end) = match number / 3 % 20 {
         0..=4 => (question(model), End::Completed),
         5..=7 => (with(question(model), stream), End::Completed),
-        8 => (with(question(model), json!({"stream": true, "stream_options": {"include_usage": true}})), End::Completed),
+        8 => (
+            with(question(model), json!({"stream": true, "stream_options": {"include_usage": true}})),
+            End::Completed,
+        ),
         9 | 10 => (long_prompt(model), End::Completed),
         11 => (with(long_prompt(model), stream), End::Completed),
         12 => (scripted("tokens=300"), End::Completed),
@@ -49,7 +55,10 @@ fn plan(number: usize) -> Plan {
         14 => (with(question(model), json!({"n": 3})), End::Completed),
         15 => (scripted("status=400"), End::Failed),
         16 => (with(scripted("status=422"), stream), End::Failed),
-        17 => (with(scripted("stall=done"), json!({"stream": true, "stream_options": {"include_usage": true}})), End::Cancelled),
+        17 => (
+            with(scripted("stall=done"), json!({"stream": true, "stream_options": {"include_usage": true}})),
+            End::Cancelled,
+        ),
         18 => (with(scripted("chunks=20,usage=every,stall=mid"), stream), End::Cancelled),
         _ => (with(scripted("text=unicode,tokens=40,split=3"), stream), End::Completed),
     };
@@ -144,24 +153,44 @@ async fn by_group(gateway: &Gateway, by_key: &std::collections::BTreeMap<String,
     let by_model = gateway.get("/v2/usage?group_by=model,provider,day").await;
     let snapshot = gateway.get("/v2/billing/snapshot").await;
     let analytics = gateway.get("/v2/analytics?group_by=profile").await;
-    let modes = [("byok", OWN, MINI, "byok"), ("mi", POOL, LLAMA, "managed_provider"), ("byoc", NODE, LOCAL_MODEL, "byoc")];
+    let modes = [
+        ("byok", OWN, MINI, "byok"),
+        ("mi", POOL, LLAMA, "managed_provider"),
+        ("byoc", NODE, LOCAL_MODEL, "byoc"),
+    ];
     for (mode, key, model, profile) in modes {
         let tally = &by_key[key];
-        for found in [row(&by_mode["data"], "mode", mode), row(&snapshot["mtd"]["by_mode"], "mode", mode), row(&by_model["data"], "model", model), row(&analytics["data"], "profile", profile)] {
+        for found in [
+            row(&by_mode["data"], "mode", mode),
+            row(&snapshot["mtd"]["by_mode"], "mode", mode),
+            row(&by_model["data"], "model", model),
+            row(&analytics["data"], "profile", profile),
+        ] {
             agrees(found, tally);
             costs(found, mode, tally);
         }
-        let latency = &row(&analytics["data"], "profile", profile)["latency_ms"];
-        assert!(latency["p50"].as_f64() <= latency["p99"].as_f64() && latency["p99"].is_number(), "{latency}");
+        let latency = &row(&analytics["data"], "profile", profile)["latency_us"];
+        assert!(
+            latency["p50"].as_f64() <= latency["p99"].as_f64() && latency["p99"].is_number(),
+            "{latency}"
+        );
     }
-    assert_eq!((&snapshot["unmetered_event_count"], &snapshot["unpriced_event_count"]), (&json!(0), &json!(0)), "{snapshot}");
+    assert_eq!(
+        (&snapshot["unmetered_event_count"], &snapshot["unpriced_event_count"]),
+        (&json!(0), &json!(0)),
+        "{snapshot}"
+    );
 }
 
 async fn by_outcome(gateway: &Gateway, cancelled: usize, failed: usize) {
     let usage = gateway.get("/v2/usage?group_by=outcome").await;
     assert_eq!(row(&usage["data"], "outcome", "client_cancelled")["requests"], cancelled, "{usage}");
     assert_eq!(row(&usage["data"], "outcome", "failed")["requests"], failed, "{usage}");
-    assert_eq!(row(&usage["data"], "outcome", "completed")["requests"], CALLS - cancelled - failed, "{usage}");
+    assert_eq!(
+        row(&usage["data"], "outcome", "completed")["requests"],
+        CALLS - cancelled - failed,
+        "{usage}"
+    );
 }
 
 /// The list, walked by its cursor, holds each request once and adds up to the sums.
@@ -174,7 +203,10 @@ async fn one_by_one(gateway: &Gateway, whole: &Value) {
         assert_eq!(whole[name], sum, "{name}");
     }
     let failed = gateway.get("/v2/requests?limit=1000&outcome=failed").await;
-    assert!(failed["data"].as_array().unwrap().iter().all(|row| row["status"].as_u64() >= Some(400)), "{failed}");
+    assert!(
+        failed["data"].as_array().unwrap().iter().all(|row| row["status"].as_u64() >= Some(400)),
+        "{failed}"
+    );
 }
 
 /// Offline, from the records alone; and a record that was changed is noticed.
@@ -182,7 +214,11 @@ async fn recomputed(gateway: &mut Gateway) {
     gateway.stop().await;
     let data = gateway.data().display().to_string();
     let report = Cli::new().run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
-    assert_eq!((&report["ok"], &report["records"], &report["attempts"]), (&json!(true), &json!(CALLS), &json!(CALLS)), "{report}");
+    assert_eq!(
+        (&report["ok"], &report["records"], &report["attempts"]),
+        (&json!(true), &json!(CALLS), &json!(CALLS)),
+        "{report}"
+    );
     let edit = "
 import json, sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
@@ -197,7 +233,8 @@ else:
     raise SystemExit('no record has a cost')
 ";
     let database = gateway.data().join("tidegate.db");
-    let python = Command::new(workspace().join(".venv/bin/python")).args(["-c", edit]).arg(database).output().unwrap();
+    let python =
+        Command::new(workspace().join(".venv/bin/python")).args(["-c", edit]).arg(database).output().unwrap();
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     let said = Cli::new().run(&["ledger", "verify", "--data-dir", &data]).failed(11);
     assert!(said.contains("MISMATCH") && said.contains("trc_"), "{said}");

@@ -20,7 +20,13 @@ struct Failure {
 }
 
 fn failures() -> Vec<Failure> {
-    let failure = |behaviour: Behaviour, status, code, tries, class| Failure { behaviour: behaviour.always(), status, code, tries, class };
+    let failure = |behaviour: Behaviour, status, code, tries, class| Failure {
+        behaviour: behaviour.always(),
+        status,
+        code,
+        tries,
+        class,
+    };
     vec![
         failure(Behaviour::status(401), 502, "upstream_auth_failed", 1, "auth"),
         failure(Behaviour::status(403), 403, "upstream_permission_denied", 1, "auth"),
@@ -85,7 +91,11 @@ async fn a_failed_credential_is_told_and_nobody_else_is_asked() {
 async fn booked_as_byok(gateway: &Gateway, answer: &Answer, failure: &Failure) {
     let request = gateway.settled(&trace_of(answer)).await;
     assert_eq!((&request["outcome"], &request["mode"]), (&json!("failed"), &json!("byok")), "{request}");
-    assert_eq!((&request["status"], &request["error_code"]), (&json!(failure.status), &json!(failure.code)), "{request}");
+    assert_eq!(
+        (&request["status"], &request["error_code"]),
+        (&json!(failure.status), &json!(failure.code)),
+        "{request}"
+    );
     let attempts = request["attempts"].as_array().unwrap();
     assert_eq!(attempts.len(), failure.tries, "{request}");
     let ids = request_ids(&gateway.emulator);
@@ -108,11 +118,20 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
         for body in [question(MINI), streaming(MINI)] {
             let answer = gateway.chat_ok(&body).await;
             assert_eq!(said(&answer), "You said: hello there", "{}", failure.code);
-            assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"), "{}", failure.code);
+            assert_eq!(
+                answer.header("agent-execution-profile"),
+                Some("managed_provider"),
+                "{}",
+                failure.code
+            );
             assert_eq!(answer.header("agent-fallback-used"), Some("true"), "{}", failure.code);
             assert_eq!(answer.header("agent-byok-credential-id"), None);
             let request = gateway.settled(&trace_of(&answer)).await;
-            assert_eq!((&request["mode"], &request["fallback_used"]), (&json!("mi"), &json!(true)), "{request}");
+            assert_eq!(
+                (&request["mode"], &request["fallback_used"]),
+                (&json!("mi"), &json!(true)),
+                "{request}"
+            );
         }
         let snapshot = gateway.get("/v2/billing/snapshot").await;
         let modes = &snapshot["mtd"]["by_mode"];
@@ -124,7 +143,8 @@ async fn a_chosen_fallback_is_marked_and_billed_as_managed() {
 #[tokio::test]
 async fn a_fallback_follows_only_the_failures_it_names() {
     let failure = &failures()[0];
-    let (gateway, _) = failing(failure, json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]})).await;
+    let (gateway, _) =
+        failing(failure, json!({"byok_fallback": "managed", "fallback_on": ["rate_limit", "timeout"]})).await;
     refused(&gateway.chat(&question(MINI)).await, failure.status, failure.code);
     assert_eq!(gateway.calls(POOL).len(), 0);
     // A request that is wrong fails anywhere: no fallback helps it.
@@ -139,7 +159,12 @@ async fn a_fallback_follows_only_the_failures_it_names() {
 
 #[tokio::test]
 async fn the_next_own_credential_serves() {
-    for behaviour in [Behaviour::status(401), Behaviour::out_of_quota(), Behaviour::rate_limited(30), Behaviour::status(403)] {
+    for behaviour in [
+        Behaviour::status(401),
+        Behaviour::out_of_quota(),
+        Behaviour::rate_limited(30),
+        Behaviour::status(403),
+    ] {
         let gateway = Gateway::start().await;
         gateway.credential("openai", OWN).await;
         let second = gateway.credential("openai", OWN_SECOND).await;
@@ -178,7 +203,10 @@ async fn a_credential_that_is_switched_off_is_absent() {
         assert_eq!(row(&plan["rejected"], "principal", &credential)["reason"], status, "{plan}");
         if status == "disabled" {
             gateway.patch(&path, json!({"status": "active"})).await;
-            assert_eq!(gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"), Some("byok"));
+            assert_eq!(
+                gateway.chat_ok(&question(MINI)).await.header("agent-execution-profile"),
+                Some("byok")
+            );
         }
     }
 }

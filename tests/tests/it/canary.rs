@@ -26,7 +26,16 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     gateway.account("together_ai", POOL).await;
     let node = gateway.node("rack", &[LOCAL_MODEL]).await;
     let path = format!("/v2/provider-credentials/{credential}");
-    for body in [question(MINI), streaming(MINI), question(LLAMA), question(LOCAL_MODEL), question("acme/acme-large"), question("none"), scripted(MINI, "status=400"), scripted(MINI, "chunks=9,cut=mid,usage=every")] {
+    for body in [
+        question(MINI),
+        streaming(MINI),
+        question(LLAMA),
+        question(LOCAL_MODEL),
+        question("acme/acme-large"),
+        question("none"),
+        scripted(MINI, "status=400"),
+        scripted(MINI, "chunks=9,cut=mid,usage=every"),
+    ] {
         let answer = gateway.chat(&body).await;
         told.extend(format!("{:?}{}", answer.headers, answer.text()).into_bytes());
     }
@@ -34,8 +43,15 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     told.extend(rotated.body);
     gateway.emulator.set_key(OWN_SECOND, KeyState::Revoked);
     // The provider repeats the key in its message, as some do.
-    gateway.emulator.script(OWN_SECOND, [Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."))]);
-    let wrong = [json!({"provider": "openai", "secret": OWN, "bsae_url": "x"}), json!({"provider": "openai", "secret": [OWN]}), json!({"provider": OWN, "secret": "x y"})];
+    gateway.emulator.script(
+        OWN_SECOND,
+        [Behaviour::status(401).message(format!("Incorrect API key provided: {OWN_SECOND}."))],
+    );
+    let wrong = [
+        json!({"provider": "openai", "secret": OWN, "bsae_url": "x"}),
+        json!({"provider": "openai", "secret": [OWN]}),
+        json!({"provider": OWN, "secret": "x y"}),
+    ];
     for body in wrong.iter().take(2) {
         let answer = admin.post("/v2/provider-credentials", body).await.unwrap();
         assert_eq!(answer.status, 400, "{}", answer.text());
@@ -46,9 +62,35 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     told.extend(foreign.body);
     told.extend(gateway.chat(&question(MINI)).await.body);
     told.extend(admin.post(&format!("{path}/verify"), &json!({})).await.unwrap().body);
-    told.extend(gateway.client().call(http::Method::POST, CHAT, &[("content-type", "application/json")], format!("{{\"model\": {OWN}")).await.unwrap().body);
+    told.extend(
+        gateway
+            .client()
+            .call(
+                http::Method::POST,
+                CHAT,
+                &[("content-type", "application/json")],
+                format!("{{\"model\": {OWN}"),
+            )
+            .await
+            .unwrap()
+            .body,
+    );
     told.extend(gateway.patched(&format!("/v2/byoc/nodes/{node}"), json!({"status": "draining"})).await.body);
-    for path in ["provider-credentials", "provider-credentials/kinds", "accounts", "byoc/nodes", "routes", "api-keys", "projects", "workspaces", "usage", "analytics", "requests", "billing/snapshot", "audit"] {
+    for path in [
+        "provider-credentials",
+        "provider-credentials/kinds",
+        "accounts",
+        "byoc/nodes",
+        "routes",
+        "api-keys",
+        "projects",
+        "workspaces",
+        "usage",
+        "analytics",
+        "requests",
+        "billing/snapshot",
+        "audit",
+    ] {
         told.extend(admin.get(&format!("/v2/{path}")).await.unwrap().body);
     }
     for row in gateway.requests(50).await {
@@ -64,7 +106,9 @@ fn none(hits: Vec<Hit>) {
 
 #[tokio::test]
 async fn planted_secrets_are_nowhere() {
-    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")]).await;
+    let mut gateway =
+        Gateway::with(crate::gateway::config(), &[("TIDEGATE_LOG", "trace"), ("TIDEGATE_WORKERS", "1")])
+            .await;
     let told = live_a_little(&gateway).await;
     let upstream = upstream_secrets();
     none(upstream.scan("what was answered", &told));
@@ -73,7 +117,8 @@ async fn planted_secrets_are_nowhere() {
     let (made, _) = gateway.key(json!({"name": "planted"})).await;
     let founded = gateway.founded.clone();
     let ours = [("admin key", &founded.admin_key), ("API key", &founded.api_key), ("made key", &made)];
-    let ours = ours.into_iter().fold(Canary::new().prefix_chars(16), |canary, (name, key)| canary.plant(name, key));
+    let ours =
+        ours.into_iter().fold(Canary::new().prefix_chars(16), |canary, (name, key)| canary.plant(name, key));
     none(ours.scan("what was answered", &told));
 
     let file = gateway.data().join("master.key");
@@ -86,9 +131,13 @@ async fn planted_secrets_are_nowhere() {
         // Its bytes are no text, so they are searched for as they are.
         let found = |bytes: &[u8]| bytes.windows(raw.len()).any(|window| window == raw.as_slice());
         for entry in ["tidegate.db", "tidegate.db-wal"] {
-            assert!(!found(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()), "{entry} holds the master key");
+            assert!(
+                !found(&std::fs::read(gateway.data().join(entry)).unwrap_or_default()),
+                "{entry} holds the master key"
+            );
         }
-        unsealing = unsealing.plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        unsealing = unsealing
+            .plant("master key in hex", &raw.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     }
     none(unsealing.scan("what was answered", &told));
     // While it runs, with whatever it holds in files meanwhile, and once it has ended.
@@ -145,7 +194,9 @@ async fn an_idle_process_remembers_no_secret() {
         }
     };
     let Some(read) = memory(pid, look) else {
-        println!("skipped: this machine does not let us read /proc/{pid}/mem (it needs root or CAP_SYS_PTRACE)");
+        println!(
+            "skipped: this machine does not let us read /proc/{pid}/mem (it needs root or CAP_SYS_PTRACE)"
+        );
         return;
     };
     assert!(read > 4 * 1024 * 1024, "only {read} bytes were read");
@@ -161,7 +212,8 @@ async fn openings_are_counted() {
     }
     let audit = gateway.get("/v2/audit").await;
     let entries = audit["data"].as_array().unwrap();
-    let made = entries.iter().find(|entry| entry["target"].as_str().is_some_and(|target| target == credential));
+    let made =
+        entries.iter().find(|entry| entry["target"].as_str().is_some_and(|target| target == credential));
     let made = made.unwrap_or_else(|| panic!("its making is not in the audit: {audit}"));
     assert!(made["actor"].as_str().unwrap().starts_with("key_") && made["request_id"].is_string(), "{made}");
     assert_ne!(made["at"], Value::Null);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::ask::{MINI, question, trace_of};
 use crate::command::{Cli, Done, workspace};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL};
 
 /// Replaces what differs from run to run: ids, times, addresses, fingerprints, the end of a key.
 fn steady(text: &str, gateway: &Gateway) -> String {
@@ -16,17 +16,22 @@ fn steady(text: &str, gateway: &Gateway) -> String {
     let text = text.replace(&gateway.data().display().to_string(), "DATA");
     let mut out = String::new();
     for line in text.lines() {
-        let words = line.split_inclusive(|character: char| !(character.is_ascii_alphanumeric() || "_-:.".contains(character)));
+        let words = line.split_inclusive(|character: char| {
+            !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
+        });
         let line: String = words.map(steady_word).collect();
         // Columns are as wide as what is in them.
-        let line = line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect::<Vec<_>>().join("  ");
+        let line =
+            line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect::<Vec<_>>().join("  ");
         let _ = writeln!(out, "{line}");
     }
     out
 }
 
 fn steady_word(word: &str) -> String {
-    let end = word.trim_end_matches(|character: char| !(character.is_ascii_alphanumeric() || "_-:.".contains(character)));
+    let end = word.trim_end_matches(|character: char| {
+        !(character.is_ascii_alphanumeric() || "_-:.".contains(character))
+    });
     let rest = &word[end.len()..];
     let is_time = end.len() == 24 && end.ends_with('Z') && end.as_bytes().get(10) == Some(&b'T');
     let is_id = end.split_once('_').is_some_and(|(prefix, id)| prefix.len() <= 4 && id.len() >= 32);
@@ -50,7 +55,14 @@ impl Session<'_> {
         let done = self.gateway.cli().run_with(arguments, stdin);
         let shown = |text: &str| steady(text, self.gateway);
         let command = shown(&arguments.join(" "));
-        let _ = writeln!(self.transcript, "$ tidegate {}\n{}{}-> {}\n", command.trim(), shown(&done.stdout), shown(&done.stderr), done.code);
+        let _ = writeln!(
+            self.transcript,
+            "$ tidegate {}\n{}{}-> {}\n",
+            command.trim(),
+            shown(&done.stdout),
+            shown(&done.stderr),
+            done.code
+        );
         done
     }
 
@@ -71,9 +83,20 @@ fn golden(name: &str, transcript: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     if kept != transcript {
-        let line = kept.lines().zip(transcript.lines()).position(|(kept, found)| kept != found).unwrap_or(kept.lines().count());
-        let near = |text: &str| text.lines().skip(line.saturating_sub(6)).take(14).collect::<Vec<_>>().join("\n");
-        panic!("{} differs at line {}.\nkept:\n{}\n\nfound:\n{}", path.display(), line + 1, near(&kept), near(transcript));
+        let line = kept
+            .lines()
+            .zip(transcript.lines())
+            .position(|(kept, found)| kept != found)
+            .unwrap_or(kept.lines().count());
+        let near =
+            |text: &str| text.lines().skip(line.saturating_sub(6)).take(14).collect::<Vec<_>>().join("\n");
+        panic!(
+            "{} differs at line {}.\nkept:\n{}\n\nfound:\n{}",
+            path.display(),
+            line + 1,
+            near(&kept),
+            near(transcript)
+        );
     }
 }
 
@@ -87,7 +110,9 @@ async fn commands_for_people_and_programs() {
         session.run(&empty, "").ok();
     }
     let credential = session.id(&["credential", "add", "openai", "--name", "ours", base[0], base[1]], OWN);
-    session.run(&["credential", "add", "acme", "--no-verify", base[0], base[1]], &format!("{OWN_SECOND}\n")).ok();
+    session
+        .run(&["credential", "add", "acme", "--no-verify", base[0], base[1]], &format!("{OWN_SECOND}\n"))
+        .ok();
     session.run(&["credential", "verify", &credential], "").ok();
     session.run(&["credential", "show", &credential], "").ok();
     session.run(&["credential", "rotate", &credential], OWN_SECOND).ok();
@@ -99,11 +124,28 @@ async fn commands_for_people_and_programs() {
     let account = session.id(&["account", "add", "openai", "--markup-bps", "500", base[0], base[1]], POOL);
     session.run(&["account", "list"], "").ok();
     session.run(&["account", "remove", &account], "").ok();
-    let node = session.id(&["nodes", "add", "rack", "--model", "tide-1", "--label", "gpu,eu", base[0], base[1]], "");
+    let node = session.id(
+        &["nodes", "add", "rack", "--model", "tide-1", "--label", "gpu,eu", "--with-key", base[0], base[1]],
+        NODE,
+    );
     session.run(&["nodes", "drain", &node, "--json"], "").ok();
     session.run(&["nodes", "list"], "").ok();
     session.run(&["nodes", "remove", &node, "--json"], "").ok();
-    let route = session.id(&["route", "add", "--model", "openai/", "--profile", "byok", "--byok-fallback", "managed", "--fallback-on", "auth,timeout"], "");
+    let route = session.id(
+        &[
+            "route",
+            "add",
+            "--model",
+            "openai/",
+            "--profile",
+            "byok",
+            "--byok-fallback",
+            "managed",
+            "--fallback-on",
+            "auth,timeout",
+        ],
+        "",
+    );
     session.run(&["route", "list"], "").ok();
     session.run(&["route", "show", &route], "").ok();
     session.run(&["plan", MINI], "").ok();
@@ -129,16 +171,24 @@ async fn commands_that_use_and_look() {
 
     let chat = gateway.cli().run(&["chat", MINI, "hello", "there"]);
     assert_eq!(chat.stdout.trim(), "You said: hello there");
-    assert!(chat.stderr.contains("byok openai · openai/gpt-4o-mini") && chat.stderr.contains("trc_"), "{}", chat.stderr);
+    assert!(
+        chat.stderr.contains("byok openai · openai/gpt-4o-mini") && chat.stderr.contains("trc_"),
+        "{}",
+        chat.stderr
+    );
     let piped = gateway.cli().run_with(&["chat", MINI, "-", "--system", "be brief"], "from a pipe\n").ok();
     assert!(piped.starts_with("You said: from a pipe"), "{piped}");
     let events = gateway.cli().run(&["chat", MINI, "hello", "--json"]).lines();
-    assert!(events.len() > 2 && events.iter().all(|event| event["object"] == "chat.completion.chunk"), "{events:?}");
+    assert!(
+        events.len() > 2 && events.iter().all(|event| event["object"] == "chat.completion.chunk"),
+        "{events:?}"
+    );
 
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.booked(4).await;
     let request = gateway.cli().run(&["request", &trace]).ok();
-    for part in ["openai/gpt-4o-mini -> openai/gpt-4o-mini", "served by byok openai", "timeline", "attempt 1"] {
+    for part in ["openai/gpt-4o-mini -> openai/gpt-4o-mini", "served by byok openai", "timeline", "attempt 1"]
+    {
         assert!(request.contains(part), "{part} is missing: {request}");
     }
     assert_eq!(gateway.cli().run(&["request", "--limit", "2", "--json"]).lines().len(), 2);
@@ -175,7 +225,10 @@ async fn exit_codes_tell_what_failed() {
     gateway.credential("openai", OWN).await;
     gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
     cli.run(&["chat", MINI, "hello"]).failed(9);
-    let away = Cli::new().env("TIDEGATE_API_KEY", "tg_live_x").run(&["usage", "--url", "http://127.0.0.1:9"]).failed(10);
+    let away = Cli::new()
+        .env("TIDEGATE_API_KEY", "tg_live_x")
+        .run(&["usage", "--url", "http://127.0.0.1:9"])
+        .failed(10);
     assert!(away.contains("tidegate serve"), "{away}");
     // With --json the whole problem document goes to standard output.
     let refused = cli.run(&["credential", "show", missing, "--json"]);
@@ -189,7 +242,23 @@ async fn exit_codes_tell_what_failed() {
 async fn keys_and_workspaces_are_made_and_shown_once() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let made = gateway.cli().run(&["key", "create", "ci", "--scope", "inference,read", "--expires-in-days", "7", "--ip", "127.0.0.1", "--environment", "staging", "--json"]).json();
+    let made = gateway
+        .cli()
+        .run(&[
+            "key",
+            "create",
+            "ci",
+            "--scope",
+            "inference,read",
+            "--expires-in-days",
+            "7",
+            "--ip",
+            "127.0.0.1",
+            "--environment",
+            "staging",
+            "--json",
+        ])
+        .json();
     let key = made["key"].as_str().unwrap();
     assert!(key.starts_with("tg_test_"), "{made}");
     assert_eq!(gateway.with_key(key).get("/v2/usage").await.unwrap().status, 200);
@@ -206,7 +275,12 @@ async fn keys_and_workspaces_are_made_and_shown_once() {
 async fn secrets_are_never_arguments() {
     let gateway = Gateway::start().await;
     // There is no way to say it: a secret where an argument would be is refused.
-    for arguments in [vec!["credential", "add", "openai", OWN], vec!["credential", "add", "openai", "--secret", OWN], vec!["account", "add", "openai", "--secret", OWN], vec!["nodes", "add", "rack", "--base-url", "http://x/v1", "--with-key", OWN]] {
+    for arguments in [
+        vec!["credential", "add", "openai", OWN],
+        vec!["credential", "add", "openai", "--secret", OWN],
+        vec!["account", "add", "openai", "--secret", OWN],
+        vec!["nodes", "add", "rack", "--base-url", "http://x/v1", "--with-key", OWN],
+    ] {
         gateway.cli().run(&arguments).failed(2);
     }
     // While it is at work, its command line holds none either.
@@ -229,7 +303,8 @@ async fn secrets_are_never_arguments() {
     // The environment is read only where it is asked for.
     let cli = gateway.cli().env("OPENAI_API_KEY", OWN_SECOND);
     let base_url = gateway.emulator.base_url();
-    let imported = cli.run(&["credential", "add", "openai", "--from-env", "--base-url", &base_url, "--json"]).json();
+    let imported =
+        cli.run(&["credential", "add", "openai", "--from-env", "--base-url", &base_url, "--json"]).json();
     assert_eq!(imported["status"], "active", "{imported}");
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
 }
@@ -238,8 +313,29 @@ async fn secrets_are_never_arguments() {
 fn help_completions_and_settings() {
     let cli = Cli::new();
     let help = cli.run(&["--help"]).ok();
-    for command in ["init", "serve", "node", "nodes", "key", "credential", "account", "route", "plan", "usage", "billing", "request", "ledger", "config", "doctor", "chat", "completions"] {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command} is missing: {help}");
+    for command in [
+        "init",
+        "serve",
+        "node",
+        "nodes",
+        "key",
+        "credential",
+        "account",
+        "route",
+        "plan",
+        "usage",
+        "billing",
+        "request",
+        "ledger",
+        "config",
+        "doctor",
+        "chat",
+        "completions",
+    ] {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
+            "{command} is missing: {help}"
+        );
         assert!(cli.run(&[command, "--help"]).ok().contains("Usage"));
     }
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
@@ -249,17 +345,30 @@ fn help_completions_and_settings() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("tidegate.toml");
     std::fs::write(&file, "workers = 3\n[journal]\ndurability = \"synced\"\n").unwrap();
-    let cli = cli.env("TIDEGATE_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").env("TIDEGATE_WORKERS", "4");
-    let explain = ["config", "explain", "--config", &file.display().to_string(), "--listen", "127.0.0.1:1", "--json"];
+    let cli = cli
+        .env("TIDEGATE_MASTER_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+        .env("TIDEGATE_WORKERS", "4");
+    let explain =
+        ["config", "explain", "--config", &file.display().to_string(), "--listen", "127.0.0.1:1", "--json"];
     let rows = cli.run(&explain).lines();
     let of = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap().clone();
     assert_eq!(of("listen")["origin"], "flag");
-    assert_eq!((&of("workers")["value"], &of("workers")["origin"]), (&json!("4"), &json!("environment TIDEGATE_WORKERS")));
+    assert_eq!(
+        (&of("workers")["value"], &of("workers")["origin"]),
+        (&json!("4"), &json!("environment TIDEGATE_WORKERS"))
+    );
     assert_eq!(of("journal.durability")["value"], "synced");
     assert_eq!(of("master_key")["value"], "(set)");
     std::fs::write(&file, "workres = 3\n").unwrap();
-    assert!(Cli::new().run(&["config", "explain", "--config", &file.display().to_string()]).failed(2).contains("workres"));
-    assert!(Cli::new().env("TIDEGATE_LISTEN", "nowhere").run(&["serve"]).failed(2).contains("TIDEGATE_LISTEN"));
+    assert!(
+        Cli::new()
+            .run(&["config", "explain", "--config", &file.display().to_string()])
+            .failed(2)
+            .contains("workres")
+    );
+    assert!(
+        Cli::new().env("TIDEGATE_LISTEN", "nowhere").run(&["serve"]).failed(2).contains("TIDEGATE_LISTEN")
+    );
 }
 
 #[tokio::test]
@@ -271,9 +380,14 @@ async fn doctor_finds_what_is_wrong() {
     let fine = gateway.cli().run(&arguments).lines();
     assert!(fine.iter().all(|row| row["level"] != "error"), "{fine:?}");
     assert!(fine.iter().any(|row| row["check"] == "gateway" && row["level"] == "fine"), "{fine:?}");
-    std::fs::set_permissions(gateway.data().join("master.key"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(
+        gateway.data().join("master.key"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    )
+    .unwrap();
     gateway.make("/v2/byoc/nodes", json!({"name": "gone", "base_url": "http://127.0.0.1:9/v1"})).await;
-    let done = gateway.cli().env("OPENAI_BASE_URL", &gateway.origin).env("OPENAI_API_KEY", "sk-x").run(&arguments);
+    let done =
+        gateway.cli().env("OPENAI_BASE_URL", &gateway.origin).env("OPENAI_API_KEY", "sk-x").run(&arguments);
     assert_eq!(done.code, 11, "{done:?}");
     let rows: Vec<Value> = done.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for check in ["master key", "node", "environment"] {

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 /// The root of the workspace, as the runner of the tests says it.
 pub fn workspace() -> PathBuf {
-    let here = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
     here.parent().unwrap().to_path_buf()
 }
 

@@ -24,7 +24,8 @@ fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
 
 /// An echo node on a free port, and its base URL.
 async fn echo() -> (Process, String) {
-    let launch = Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", "127.0.0.1:0"]);
+    let launch =
+        Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", "127.0.0.1:0"]);
     let mut node = launch.start().unwrap();
     let deadline = Instant::now() + WITHIN;
     loop {
@@ -72,7 +73,10 @@ async fn two_commands_and_an_answer() {
     assert!(status.success(), "{status}: {}", process.stderr());
     let (again, origin) = serve(&data, &private()).await;
     let output = String::from_utf8(again.output()).unwrap();
-    assert!(!output.contains("tg_live_") && !output.contains("API key"), "a second start shows a key: {output}");
+    assert!(
+        !output.contains("tg_live_") && !output.contains("API key"),
+        "a second start shows a key: {output}"
+    );
     let models = Client::new(&origin).bearer(&key).get("/v1/models").await.unwrap();
     assert_eq!(models.json().pointer("/data/0/id"), Some(&json!("echo")), "{}", models.text());
 }
@@ -121,14 +125,18 @@ fn a_half_made_directory_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().display().to_string();
     std::fs::write(root.path().join("INCOMPLETE"), "").unwrap();
-    for command in [vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", &path], vec!["init", "--data-dir", &path]] {
+    for command in
+        [vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", &path], vec!["init", "--data-dir", &path]]
+    {
         let said = Cli::new().run(&command).failed(1);
         assert!(said.contains(&path) && !said.contains("tg_live_"), "{said}");
         assert!(said.to_lowercase().contains("remove"), "it must say what to do: {said}");
     }
     let foreign = tempfile::tempdir().unwrap();
     std::fs::write(foreign.path().join("thesis.tex"), "years of work").unwrap();
-    let said = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &foreign.path().display().to_string()]).failed(1);
+    let said = Cli::new()
+        .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &foreign.path().display().to_string()])
+        .failed(1);
     assert!(said.contains(&foreign.path().display().to_string()), "{said}");
     assert!(!foreign.path().join("tidegate.db").exists());
 }
@@ -138,6 +146,8 @@ async fn one_directory_serves_one_process() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("data");
     let (_first, _) = serve(&data, &private()).await;
-    let second = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data.display().to_string()]).failed(1);
+    let second = Cli::new()
+        .run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data.display().to_string()])
+        .failed(1);
     assert!(second.contains("in use"), "{second}");
 }

@@ -83,8 +83,10 @@ impl Gateway {
     /// Starts with an emulator of its own kind, and further settings in the environment.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut environment =
-            vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()), ("TIDEGATE_WORKERS".to_owned(), "2".to_owned())];
+        let mut environment = vec![
+            ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
+            ("TIDEGATE_WORKERS".to_owned(), "2".to_owned()),
+        ];
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let data = directory.path().join("data");
         let cli = environment.iter().fold(Cli::new(), |cli, (name, value)| cli.env(name, value));
@@ -177,7 +179,8 @@ impl Gateway {
 
     /// A node that serves these models, at the emulator.
     pub async fn node(&self, name: &str, models: &[&str]) -> String {
-        let body = json!({"name": name, "base_url": self.emulator.base_url(), "secret": NODE, "models": models});
+        let body =
+            json!({"name": name, "base_url": self.emulator.base_url(), "secret": NODE, "models": models});
         id_of(&self.make("/v2/byoc/nodes", body).await)
     }
 
@@ -281,7 +284,10 @@ impl Gateway {
     /// What the emulator was sent with this key, without questions for its models.
     pub fn calls(&self, key: &str) -> Vec<Entry> {
         let journal = self.emulator.journal();
-        journal.into_iter().filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST").collect()
+        journal
+            .into_iter()
+            .filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST")
+            .collect()
     }
 }
 

@@ -20,7 +20,8 @@ async fn objects(gateway: &Gateway) -> Vec<(&'static str, String)> {
     let node = gateway.node("rack", &["tide-1"]).await;
     let route = gateway.route(json!({"scope": {"environment": "staging"}, "profiles": ["byok"]})).await;
     let (_, key) = gateway.key(json!({"name": "a key"})).await;
-    let project = gateway.make("/v2/projects", json!({"name": "a project"})).await["id"].as_str().unwrap().to_owned();
+    let project =
+        gateway.make("/v2/projects", json!({"name": "a project"})).await["id"].as_str().unwrap().to_owned();
     let request = trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.settled(&request).await;
     vec![
@@ -61,7 +62,11 @@ async fn a_foreign_id_is_a_missing_id() {
             if *kind == "workspaces" && *method == Method::DELETE {
                 continue;
             }
-            let body = if *method == Method::GET || *method == Method::DELETE { String::new() } else { json!({"name": "mine now"}).to_string() };
+            let body = if *method == Method::GET || *method == Method::DELETE {
+                String::new()
+            } else {
+                json!({"name": "mine now"}).to_string()
+            };
             let mut told = Vec::new();
             for asked in [id.clone(), missing(id)] {
                 let path = format!("/v2/{kind}/{asked}");
@@ -91,7 +96,10 @@ async fn a_foreign_id_is_no_part_of_ones_own_objects() {
         ("/v2/routes", json!({"scope": {"key_id": id("api-keys")}})),
         ("/v2/routes", json!({"scope": {}, "credential_ids": [id("provider-credentials")]})),
         ("/v2/api-keys", json!({"name": "x", "project_id": id("projects")})),
-        ("/v2/provider-credentials", json!({"provider": "openai", "secret": "sk-x", "scope": {"project_id": id("projects")}})),
+        (
+            "/v2/provider-credentials",
+            json!({"provider": "openai", "secret": "sk-x", "scope": {"project_id": id("projects")}}),
+        ),
         ("/v2/plan", json!({"model": MINI, "project_id": id("projects")})),
         ("/v2/plan", json!({"model": MINI, "key_id": id("api-keys")})),
     ];
@@ -113,12 +121,23 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
     refused(&caller.post(CHAT, &question("tide-1")).await.unwrap(), 404, "model_not_found");
     assert_eq!(gateway.emulator.journal().len(), calls);
     assert_eq!(caller.get("/v1/models").await.unwrap().json()["data"], json!([]));
-    for (kind, count) in [("provider-credentials", 0), ("byoc/nodes", 0), ("routes", 0), ("projects", 1), ("api-keys", 2), ("workspaces", 1)] {
+    for (kind, count) in [
+        ("provider-credentials", 0),
+        ("byoc/nodes", 0),
+        ("routes", 0),
+        ("projects", 1),
+        ("api-keys", 2),
+        ("workspaces", 1),
+    ] {
         let list = stranger.get(&format!("/v2/{kind}")).await.unwrap().json();
         assert_eq!(list["data"].as_array().unwrap().len(), count, "{kind}: {list}");
     }
     let audit = stranger.get("/v2/audit").await.unwrap();
-    assert!(!audit.text().contains(&gateway.founded.workspace_id) && !audit.text().contains("pcr_"), "{}", audit.text());
+    assert!(
+        !audit.text().contains(&gateway.founded.workspace_id) && !audit.text().contains("pcr_"),
+        "{}",
+        audit.text()
+    );
     let plan = stranger.post("/v2/plan", &json!({"model": MINI})).await.unwrap().json();
     assert_eq!(plan["rejected"], json!([]), "{plan}");
     let snapshot = stranger.get("/v2/billing/snapshot").await.unwrap().json();
@@ -128,5 +147,9 @@ async fn nothing_of_one_serves_or_shows_in_the_other() {
     }
     // The pool is the operator's, not a workspace's.
     problem(&stranger.get("/v2/accounts").await.unwrap(), 403, "insufficient_scope");
-    problem(&stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap(), 403, "insufficient_scope");
+    problem(
+        &stranger.post("/v2/workspaces", &json!({"name": "a third"})).await.unwrap(),
+        403,
+        "insufficient_scope",
+    );
 }

@@ -46,7 +46,8 @@ async fn a_scope_lets_in_and_keeps_out() {
 #[tokio::test]
 async fn a_key_is_shown_once_and_kept_as_a_digest() {
     let gateway = gateway().await;
-    let (key, id) = gateway.key(json!({"name": "once", "expires_in_days": 30, "ip_allowlist": ["127.0.0.0/8"]})).await;
+    let (key, id) =
+        gateway.key(json!({"name": "once", "expires_in_days": 30, "ip_allowlist": ["127.0.0.0/8"]})).await;
     assert!(key.starts_with("tg_live_") && key.len() == 46, "{key}");
     assert!(id.starts_with("key_"), "{id}");
     assert_eq!(gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap().status, 200);
@@ -67,17 +68,27 @@ async fn a_key_is_changed_by_merge_patch() {
     let (key, id) = gateway.key(json!({"name": "first", "scopes": ["inference"]})).await;
     let path = format!("/v2/api-keys/{id}");
     let changed = gateway.patch(&path, json!({"name": "second", "ip_allowlist": ["203.0.113.7"]})).await;
-    assert_eq!((&changed["name"], &changed["scopes"]), (&json!("second"), &json!(["inference"])), "{changed}");
+    assert_eq!(
+        (&changed["name"], &changed["scopes"]),
+        (&json!("second"), &json!(["inference"])),
+        "{changed}"
+    );
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 403, "ip_not_allowed");
     gateway.patch(&path, json!({"ip_allowlist": [], "expires_at": "2021-03-04T05:06:07Z"})).await;
     refused(&gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap(), 401, "expired_api_key");
-    for wrong in [json!({"ip_allowlist": ["all"]}), json!({"scopes": ["root"]}), json!({"nmae": "x"}), json!({"expires_at": "soon"})] {
+    for wrong in [
+        json!({"ip_allowlist": ["all"]}),
+        json!({"scopes": ["root"]}),
+        json!({"nmae": "x"}),
+        json!({"expires_at": "soon"}),
+    ] {
         let answer = gateway.patched(&path, wrong.clone()).await;
         assert_eq!(answer.status, 400, "{wrong}: {}", answer.text());
     }
     // An old version is not written over a newer one.
     let headers = [("content-type", "application/json"), ("if-match", "\"v1\"")];
-    let answer = gateway.admin().call(http::Method::PATCH, &path, &headers, "{\"name\":\"third\"}").await.unwrap();
+    let answer =
+        gateway.admin().call(http::Method::PATCH, &path, &headers, "{\"name\":\"third\"}").await.unwrap();
     problem(&answer, 412, "version_mismatch");
 }
 
@@ -122,10 +133,20 @@ async fn every_write_names_its_wrong_field() {
     let gateway = gateway().await;
     let cases: [(&str, Value, &str, Value); 8] = [
         ("/v2/api-keys", json!({}), "missing_field", json!("name")),
-        ("/v2/api-keys", json!({"name": "x", "project_id": "prj_none"}), "invalid_value", json!("project_id")),
+        (
+            "/v2/api-keys",
+            json!({"name": "x", "project_id": "prj_none"}),
+            "invalid_value",
+            json!("project_id"),
+        ),
         ("/v2/provider-credentials", json!({"secret": "x"}), "missing_field", json!("provider")),
         ("/v2/provider-credentials", json!({"provider": "openai"}), "missing_field", json!("secret")),
-        ("/v2/provider-credentials", json!({"provider": "openai", "secret": "a b"}), "invalid_value", json!("secret")),
+        (
+            "/v2/provider-credentials",
+            json!({"provider": "openai", "secret": "a b"}),
+            "invalid_value",
+            json!("secret"),
+        ),
         ("/v2/byoc/nodes", json!({"name": "x"}), "missing_field", json!("base_url")),
         ("/v2/routes", json!({"profiles": ["byoc", "home"]}), "invalid_value", json!("profiles")),
         ("/v2/routes", json!({"scope": {"modle": "x"}}), "invalid_value", json!("scope.modle")),
@@ -134,9 +155,14 @@ async fn every_write_names_its_wrong_field() {
         let document = problem(&gateway.admin().post(path, &body).await.unwrap(), 400, code);
         assert_eq!(document["param"], param, "{path} {body}: {document}");
     }
-    let answer = gateway.admin().call(http::Method::POST, "/v2/projects", &[], "{\"name\":\"x\"}").await.unwrap();
+    let answer =
+        gateway.admin().call(http::Method::POST, "/v2/projects", &[], "{\"name\":\"x\"}").await.unwrap();
     problem(&answer, 415, "unsupported_media_type");
     problem(&gateway.admin().delete("/v2/usage").await.unwrap(), 405, "method_not_allowed");
     problem(&gateway.admin().get("/v2/model-aliases").await.unwrap(), 404, "not_found");
-    problem(&harness::client::Client::new(&gateway.origin).get("/v2/model-aliases").await.unwrap(), 401, "missing_api_key");
+    problem(
+        &harness::client::Client::new(&gateway.origin).get("/v2/model-aliases").await.unwrap(),
+        401,
+        "missing_api_key",
+    );
 }

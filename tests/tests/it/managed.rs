@@ -8,7 +8,9 @@ use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, row};
 
 #[tokio::test]
 async fn the_next_account_serves() {
-    for behaviour in [Behaviour::status(401), Behaviour::rate_limited(30), Behaviour::status(500), Behaviour::reset()] {
+    for behaviour in
+        [Behaviour::status(401), Behaviour::rate_limited(30), Behaviour::status(500), Behaviour::reset()]
+    {
         let gateway = Gateway::start().await;
         let first = json!({"provider": "openai", "secret": POOL, "base_url": gateway.emulator.base_url(), "weight": 10_000});
         gateway.make("/v2/accounts", first).await;
@@ -40,7 +42,11 @@ async fn the_next_seller_of_a_model_serves() {
     assert_eq!(answer.header("agent-resolved-provider"), Some("together_ai"));
     assert_eq!(answer.header("agent-resolved-model"), Some(LLAMA));
     let call = gateway.calls(POOL_SECOND).pop().unwrap();
-    assert_eq!(call.model.as_deref(), Some("meta-llama/Llama-3.3-70B-Instruct-Turbo"), "each seller has its own name for it");
+    assert_eq!(
+        call.model.as_deref(),
+        Some("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+        "each seller has its own name for it"
+    );
 }
 
 #[tokio::test]

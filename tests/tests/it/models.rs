@@ -29,10 +29,14 @@ async fn the_list_follows_the_configuration() {
     assert_eq!(listed(&gateway).await, Vec::<String>::new());
     let credential = gateway.credential("openai", OWN).await;
     let models = listed(&gateway).await;
-    assert!(models.contains(&MINI.to_owned()) && models.iter().all(|id| id.starts_with("openai/")), "{models:?}");
+    assert!(
+        models.contains(&MINI.to_owned()) && models.iter().all(|id| id.starts_with("openai/")),
+        "{models:?}"
+    );
     assert!(!models.iter().any(|id| id.contains("embedding")), "a chat list: {models:?}");
     // A node without a list is asked for it when it is added.
-    let body = json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": crate::gateway::NODE});
+    let body =
+        json!({"name": "rack", "base_url": gateway.emulator.base_url(), "secret": crate::gateway::NODE});
     let node = gateway.make("/v2/byoc/nodes", body).await;
     assert!(node["models"].as_array().unwrap().contains(&json!("tide-1")), "{node}");
     assert!(listed(&gateway).await.contains(&"tide-1".to_owned()));

@@ -36,7 +36,12 @@ async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &
     assert_eq!(plan["route"]["id"], route, "{plan}");
     let before = gateway.emulator.journal().len();
     let answer = tagged(gateway, key.0).await;
-    assert_eq!(answer.header("agent-byok-credential-id"), Some(level.credential.as_str()), "scope {}", level.scope);
+    assert_eq!(
+        answer.header("agent-byok-credential-id"),
+        Some(level.credential.as_str()),
+        "scope {}",
+        level.scope
+    );
     let journal = gateway.emulator.journal();
     assert_eq!(journal.len(), before + 1);
     assert_eq!(journal[before].key.as_deref(), Some(level.secret.as_str()), "scope {}", level.scope);
@@ -46,7 +51,8 @@ async fn served_by(gateway: &Gateway, key: (&str, &str), level: &Level, route: &
 
 #[tokio::test]
 async fn the_strongest_scope_decides() {
-    let secrets: Vec<String> = (0..8).map(|level| format!("sk-level{level}-5d0c7a9e3b1f8642907cd1e4f6a8b35{level}")).collect();
+    let secrets: Vec<String> =
+        (0..8).map(|level| format!("sk-level{level}-5d0c7a9e3b1f8642907cd1e4f6a8b35{level}")).collect();
     let gateway = Gateway::with(config().keys(secrets.clone()), &[]).await;
     let (key, key_id) = gateway.key(json!({"name": "routed", "scopes": ["inference"]})).await;
     let scopes = [
@@ -102,7 +108,9 @@ async fn a_keys_environment_chooses() {
     gateway.route(json!({"scope": {"environment": "staging"}, "credential_ids": [tests]})).await;
     let (staging, _) = gateway.key(json!({"name": "staging", "environment": "staging"})).await;
     assert!(staging.starts_with("tg_test_"), "a key of another environment than production");
-    for (key, credential, environment) in [(&gateway.founded.api_key, &live, "production"), (&staging, &tests, "staging")] {
+    for (key, credential, environment) in
+        [(&gateway.founded.api_key, &live, "production"), (&staging, &tests, "staging")]
+    {
         let answer = gateway.with_key(key).post(CHAT, &question(MINI)).await.unwrap();
         assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()), "{}", answer.text());
         assert_eq!(gateway.settled(&trace_of(&answer)).await["environment"], environment);
@@ -154,7 +162,13 @@ async fn names_find_their_seller() {
         // name asked, seller, its own name of it, resolved name, key seen
         (LLAMA, "together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", LLAMA, OWN),
         ("nebius:meta-llama/Llama-3.3-70B-Instruct", "nebius", LLAMA, LLAMA, OWN_SECOND),
-        ("together:meta-llama/Llama-3.3-70B-Instruct", "together_ai", "meta-llama/Llama-3.3-70B-Instruct-Turbo", LLAMA, OWN),
+        (
+            "together:meta-llama/Llama-3.3-70B-Instruct",
+            "together_ai",
+            "meta-llama/Llama-3.3-70B-Instruct-Turbo",
+            LLAMA,
+            OWN,
+        ),
         ("gpt-4o", "openai", "gpt-4o", "openai/gpt-4o", OWN),
         ("openai/gpt-unknown", "openai", "gpt-unknown", "openai/gpt-unknown", OWN),
         ("acme/acme-large", "acme", "acme-large", "acme/acme-large", CUSTOM),
@@ -163,7 +177,11 @@ async fn names_find_their_seller() {
     ];
     for (asked, seller, upstream, resolved, key) in cases {
         let plan = gateway.plan(json!({"model": asked})).await;
-        assert_eq!((&plan["chosen"]["upstream_model"], &plan["resolved_model"]), (&json!(upstream), &json!(resolved)), "{plan}");
+        assert_eq!(
+            (&plan["chosen"]["upstream_model"], &plan["resolved_model"]),
+            (&json!(upstream), &json!(resolved)),
+            "{plan}"
+        );
         let answer = gateway.chat_ok(&question(asked)).await;
         assert_eq!(answer.header("agent-resolved-provider"), Some(seller), "{asked}");
         assert_eq!(answer.header("agent-resolved-model"), Some(resolved), "{asked}");
@@ -188,7 +206,11 @@ async fn own_prices_of_a_credential_count() {
     let answer = gateway.chat_ok(&question("acme/acme-large")).await;
     let request = gateway.settled(&trace_of(&answer)).await;
     let tally = gateway.emulator.totals().by_key[CUSTOM];
-    assert_eq!(request["provider_cost_nanos"], tally.prompt_tokens * 1_000 + tally.completion_tokens * 2_000, "{request}");
+    assert_eq!(
+        request["provider_cost_nanos"],
+        tally.prompt_tokens * 1_000 + tally.completion_tokens * 2_000,
+        "{request}"
+    );
     assert_eq!((&request["cost_nanos"], &request["unpriced"]), (&json!(0), &json!(false)), "{request}");
 }
 
@@ -201,11 +223,15 @@ async fn a_plan_sends_nothing() {
     assert_eq!(plan["chosen"]["principal"], credential, "{plan}");
     assert_eq!(plan["attempts"].as_array().unwrap().len(), 1, "strict: the pool is no attempt: {plan}");
     let rejected = plan["rejected"].as_array().unwrap();
-    assert!(rejected.iter().any(|row| row["principal"] == account && row["reason"] == "byok_strict"), "{plan}");
+    assert!(
+        rejected.iter().any(|row| row["principal"] == account && row["reason"] == "byok_strict"),
+        "{plan}"
+    );
     let fallback = json!({"scope": {}, "byok_fallback": "managed"});
     let route = gateway.make("/v2/routes", fallback).await;
     let plan = gateway.plan(json!({"model": MINI})).await;
-    let fallbacks: Vec<_> = plan["attempts"].as_array().unwrap().iter().map(|attempt| attempt["fallback"].clone()).collect();
+    let fallbacks: Vec<_> =
+        plan["attempts"].as_array().unwrap().iter().map(|attempt| attempt["fallback"].clone()).collect();
     assert_eq!(fallbacks, [json!(false), json!(true)], "{plan}");
     assert_eq!(plan["route"]["id"], id_of(&route), "{plan}");
     assert_eq!(gateway.emulator.journal().len(), 0);

@@ -46,7 +46,10 @@ async fn serve_document(content_type: &'static str, body: &'static str) -> Strin
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut buffer = [0; 4096];
             let _ = socket.read(&mut buffer).await;
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
         }
     });
@@ -79,7 +82,9 @@ print(result['data']['output'])
 ";
     let python = workspace().join(".venv/bin/python");
     let arguments = [gateway.origin.clone(), gateway.founded.api_key.clone(), document];
-    let snippet = tokio::task::spawn_blocking(move || Command::new(python).args(["-c", snippet]).args(arguments).env("NO_PROXY", "*").output().unwrap());
+    let snippet = tokio::task::spawn_blocking(move || {
+        Command::new(python).args(["-c", snippet]).args(arguments).env("NO_PROXY", "*").output().unwrap()
+    });
     let output = snippet.await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).contains("You said"), "{output:?}");
@@ -100,7 +105,11 @@ async fn every_path_and_envelope() {
         assert_eq!(answer.header("agent-execution-profile"), Some("byok"), "{path}");
         let trace = crate::ask::trace_of(&answer);
         let request = gateway.settled(&trace).await;
-        assert_eq!((&request["operation"], &request["outcome"]), (&json!("run"), &json!("completed")), "{request}");
+        assert_eq!(
+            (&request["operation"], &request["outcome"]),
+            (&json!("run"), &json!("completed")),
+            "{request}"
+        );
     }
     let post = async |version: &str| {
         let client = gateway.client().header("x-api-version", version);
@@ -185,6 +194,11 @@ async fn wrong_inputs_are_told_by_their_place() {
     // A provider's failure is a failure of the run, in the run's own grammar.
     gateway.emulator.script(OWN, [harness::Behaviour::status(401)]);
     let answer = run(&gateway, &ask(MINI, json!({"prompt": "x"}))).await;
-    assert_eq!((answer.status, answer.header("content-type")), (502, Some("application/problem+json")), "{}", answer.text());
+    assert_eq!(
+        (answer.status, answer.header("content-type")),
+        (502, Some("application/problem+json")),
+        "{}",
+        answer.text()
+    );
     assert_eq!(answer.json()["code"], "upstream_auth_failed", "{}", answer.text());
 }

@@ -31,8 +31,16 @@ fn shapes() -> Vec<Shape> {
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = format!("0\r\n\r\nPOST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     vec![
-        shape("a length and chunks", "host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n", smuggled.clone()),
-        shape("chunks and a length", "host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n", chunked.clone()),
+        shape(
+            "a length and chunks",
+            "host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n",
+            smuggled.clone(),
+        ),
+        shape(
+            "chunks and a length",
+            "host: x\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n",
+            chunked.clone(),
+        ),
         shape("two lengths that differ", "host: x\r\ncontent-length: 2\r\ncontent-length: 40\r\n", "{}"),
         shape("two lengths that agree", "host: x\r\ncontent-length: 2\r\ncontent-length: 2\r\n", "{}"),
         shape("a list of lengths", "host: x\r\ncontent-length: 2, 2\r\n", "{}"),
@@ -40,7 +48,11 @@ fn shapes() -> Vec<Shape> {
         shape("a length in hex", "host: x\r\ncontent-length: 0x2\r\n", "{}"),
         shape("a negative length", "host: x\r\ncontent-length: -1\r\n", "{}"),
         shape("chunked twice", "host: x\r\ntransfer-encoding: chunked, chunked\r\n", chunked.clone()),
-        shape("chunked, then identity", "host: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n", chunked.clone()),
+        shape(
+            "chunked, then identity",
+            "host: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n",
+            chunked.clone(),
+        ),
         shape("an odd coding", "host: x\r\ntransfer-encoding: xchunked\r\n", chunked.clone()),
         shape("a space before the colon", "host: x\r\ntransfer-encoding : chunked\r\n", chunked.clone()),
         shape("a folded header", "host: x\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n", "{}"),
@@ -49,10 +61,24 @@ fn shapes() -> Vec<Shape> {
         shape("no host", "content-length: 2\r\n", "{}"),
         shape("two hosts", "host: x\r\nhost: y\r\ncontent-length: 2\r\n", "{}"),
         shape("a host with a path", "host: x/#@y\r\ncontent-length: 2\r\n", "{}"),
-        Shape { first: format!("POST http://elsewhere{CHAT} HTTP/1.1"), ..shape("an absolute form", "host: x\r\ncontent-length: 2\r\n", "{}") },
-        Shape { first: format!("POST  {CHAT} HTTP/1.1"), ..shape("two spaces", "host: x\r\ncontent-length: 2\r\n", "{}") },
-        Shape { status: 404, first: "POST /v1/chat%2fcompletions HTTP/1.1".to_owned(), ..shape("an escaped slash", "host: x\r\ncontent-length: 2\r\n", "{}") },
-        Shape { status: 405, first: "POST /v1/models/../chat/completions HTTP/1.1".to_owned(), ..shape("a path with dots", "host: x\r\ncontent-length: 2\r\n", "{}") },
+        Shape {
+            first: format!("POST http://elsewhere{CHAT} HTTP/1.1"),
+            ..shape("an absolute form", "host: x\r\ncontent-length: 2\r\n", "{}")
+        },
+        Shape {
+            first: format!("POST  {CHAT} HTTP/1.1"),
+            ..shape("two spaces", "host: x\r\ncontent-length: 2\r\n", "{}")
+        },
+        Shape {
+            status: 404,
+            first: "POST /v1/chat%2fcompletions HTTP/1.1".to_owned(),
+            ..shape("an escaped slash", "host: x\r\ncontent-length: 2\r\n", "{}")
+        },
+        Shape {
+            status: 405,
+            first: "POST /v1/models/../chat/completions HTTP/1.1".to_owned(),
+            ..shape("a path with dots", "host: x\r\ncontent-length: 2\r\n", "{}")
+        },
     ]
 }
 
@@ -61,7 +87,10 @@ async fn ambiguous_requests_are_refused_and_the_connection_ends() {
     let mut gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     for shape in shapes() {
-        let head = format!("{}\r\n{}authorization: Bearer {}\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n", shape.first, shape.lines, gateway.founded.api_key);
+        let head = format!(
+            "{}\r\n{}authorization: Bearer {}\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n",
+            shape.first, shape.lines, gateway.founded.api_key
+        );
         let answer = exchange(gateway.address(), format!("{head}{}", shape.body), WITHIN).await;
         let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", shape.name));
         let text = String::from_utf8_lossy(&answer).into_owned();
@@ -82,7 +111,10 @@ async fn ambiguous_requests_are_refused_and_the_connection_ends() {
 async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let common = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n", gateway.founded.api_key);
+    let common = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n",
+        gateway.founded.api_key
+    );
     // Declared: not one byte of it is sent.
     let head = format!("{common}content-length: {}\r\n\r\n", 1_u64 << 30);
     let answer = exchange(gateway.address(), head, WITHIN).await.unwrap();
@@ -126,10 +158,12 @@ async fn dribble(gateway: &Gateway, beginning: String) -> (Vec<u8>, Duration) {
 async fn slow_clients_are_given_up() {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
-    let head = format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
+    let head =
+        format!("POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", gateway.founded.api_key);
     let body = format!("{head}content-type: application/json\r\ncontent-length: 1000\r\n\r\n{{");
     let silent = dribble(&gateway, String::new());
-    let ((no_head, waited), (no_body, lingered), (nothing, _)) = tokio::join!(dribble(&gateway, head), dribble(&gateway, body), silent);
+    let ((no_head, waited), (no_body, lingered), (nothing, _)) =
+        tokio::join!(dribble(&gateway, head), dribble(&gateway, body), silent);
     for (answer, took) in [(no_head, waited), (no_body, lingered)] {
         let text = String::from_utf8_lossy(&answer).into_owned();
         assert_eq!(status_of(&answer), Some(408), "{text}");

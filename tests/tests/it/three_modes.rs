@@ -11,7 +11,9 @@ const MARKUP_BPS: u64 = 1_000;
 
 /// gpt-4o-mini in the price book: 150 and 600 nano-USD a token.
 fn price_nanos(tally: &Tally) -> u64 {
-    (tally.prompt_tokens - tally.cached_tokens) * 150 + tally.cached_tokens * 75 + tally.completion_tokens * 600
+    (tally.prompt_tokens - tally.cached_tokens) * 150
+        + tally.cached_tokens * 75
+        + tally.completion_tokens * 600
 }
 
 /// Asks the same thing buffered, streamed, and streamed with usage; returns the answers' shapes.
@@ -22,7 +24,10 @@ async fn ask_thrice(gateway: &Gateway, profile: &str, provider: &str) -> (Value,
         let answer = gateway.chat_ok(&body).await;
         served_by(&answer, profile, provider);
         assert_eq!(said(&answer), "You said: hello there");
-        assert_eq!(answer.header("content-type").map(|kind| kind.split(';').next().unwrap()), Some("text/event-stream"));
+        assert_eq!(
+            answer.header("content-type").map(|kind| kind.split(';').next().unwrap()),
+            Some("text/event-stream")
+        );
         let events = harness::sse::events(&answer.body);
         assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
         let chunks = events.iter().filter_map(|event| serde_json::from_str(event).ok());

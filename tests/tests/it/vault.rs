@@ -15,7 +15,10 @@ use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config};
 fn edit(gateway: &Gateway, script: &str) -> String {
     let database = gateway.data().join("tidegate.db").display().to_string();
     let program = format!("import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n{script}\ndb.commit()\n");
-    let output = Command::new(workspace().join(".venv/bin/python")).args(["-c", &program, &database]).output().unwrap();
+    let output = Command::new(workspace().join(".venv/bin/python"))
+        .args(["-c", &program, &database])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
@@ -31,7 +34,8 @@ async fn refused_and_audited(gateway: &Gateway, credential: &str) {
     loop {
         let audit = gateway.get("/v2/audit").await;
         let told = audit["data"].as_array().unwrap().iter().any(|entry| {
-            entry["target"].as_str().is_some_and(|target| target.contains(credential)) && entry["action"].as_str().is_some_and(|action| action.contains("refused"))
+            entry["target"].as_str().is_some_and(|target| target.contains(credential))
+                && entry["action"].as_str().is_some_and(|action| action.contains("refused"))
         });
         if told {
             return;
@@ -47,7 +51,10 @@ async fn a_tampered_row_is_refused() {
     let credential = gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.stop().await;
-    edit(&gateway, "rows = db.execute('select id, secret_sealed from credentials').fetchall()\nfor id, sealed in rows:\n    sealed = sealed[:-1] + bytes([sealed[-1] ^ 1])\n    db.execute('update credentials set secret_sealed = ? where id = ?', (sealed, id))");
+    edit(
+        &gateway,
+        "rows = db.execute('select id, secret_sealed from credentials').fetchall()\nfor id, sealed in rows:\n    sealed = sealed[:-1] + bytes([sealed[-1] ^ 1])\n    db.execute('update credentials set secret_sealed = ? where id = ?', (sealed, id))",
+    );
     gateway.start_again().await;
     refused_and_audited(&gateway, &credential).await;
     // A new secret mends it.
@@ -63,7 +70,10 @@ async fn swapped_rows_are_refused() {
     let first = gateway.credential("openai", OWN).await;
     gateway.credential("acme", OWN_SECOND).await;
     gateway.stop().await;
-    edit(&gateway, "columns = 'secret_version, secret_key_id, secret_sealed'\n(one, other) = db.execute(f'select id, {columns} from credentials order by id').fetchall()\nfor target, source in ((one, other), (other, one)):\n    db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ? where id = ?', source[1:] + target[:1])");
+    edit(
+        &gateway,
+        "columns = 'secret_version, secret_key_id, secret_sealed'\n(one, other) = db.execute(f'select id, {columns} from credentials order by id').fetchall()\nfor target, source in ((one, other), (other, one)):\n    db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ? where id = ?', source[1:] + target[:1])",
+    );
     gateway.start_again().await;
     refused_and_audited(&gateway, &first).await;
 }
@@ -73,7 +83,10 @@ async fn a_row_put_back_is_refused() {
     let mut gateway = Gateway::start().await;
     let credential = gateway.credential("openai", OWN).await;
     gateway.stop().await;
-    let old = edit(&gateway, "print(repr(db.execute('select secret_version, secret_key_id, secret_sealed from credentials').fetchone()))");
+    let old = edit(
+        &gateway,
+        "print(repr(db.execute('select secret_version, secret_key_id, secret_sealed from credentials').fetchone()))",
+    );
     gateway.start_again().await;
     let path = format!("/v2/provider-credentials/{credential}/rotate");
     let rotated = gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().json();
@@ -81,7 +94,12 @@ async fn a_row_put_back_is_refused() {
     gateway.chat_ok(&question(MINI)).await;
     assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
     gateway.stop().await;
-    edit(&gateway, &format!("db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ?', {old})"));
+    edit(
+        &gateway,
+        &format!(
+            "db.execute('update credentials set secret_version = ?, secret_key_id = ?, secret_sealed = ?', {old})"
+        ),
+    );
     gateway.start_again().await;
     refused_and_audited(&gateway, &credential).await;
     assert_eq!(gateway.calls(OWN).len(), 0);
@@ -123,7 +141,11 @@ async fn a_changed_address_demands_the_secret() {
     let credential = gateway.credential("openai", OWN).await;
     let account = gateway.account("openai", POOL).await;
     let node = gateway.node("rack", &["tide-1"]).await;
-    for path in [format!("/v2/provider-credentials/{credential}"), format!("/v2/accounts/{account}"), format!("/v2/byoc/nodes/{node}")] {
+    for path in [
+        format!("/v2/provider-credentials/{credential}"),
+        format!("/v2/accounts/{account}"),
+        format!("/v2/byoc/nodes/{node}"),
+    ] {
         let answer = gateway.patched(&path, json!({"base_url": thief.base_url()})).await;
         let document = problem(&answer, 409, "base_url_needs_secret");
         assert_eq!(document["param"], "secret", "{path}: {document}");
@@ -140,7 +162,18 @@ async fn a_changed_address_demands_the_secret() {
 #[tokio::test]
 async fn an_address_within_is_refused_unless_the_operator_allows_it() {
     let gateway = Gateway::with(config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
-    let urls = ["http://127.0.0.1:9/v1", "http://localhost:9/v1", "http://[::1]/v1", "http://2130706433/v1", "http://169.254.169.254/v1", "http://[::ffff:a9fe:a9fe]/v1", "http://10.1.2.3/v1", "http://u:p@8.8.8.8/v1", "ftp://8.8.8.8/v1", "file:///etc/passwd"];
+    let urls = [
+        "http://127.0.0.1:9/v1",
+        "http://localhost:9/v1",
+        "http://[::1]/v1",
+        "http://2130706433/v1",
+        "http://169.254.169.254/v1",
+        "http://[::ffff:a9fe:a9fe]/v1",
+        "http://10.1.2.3/v1",
+        "http://u:p@8.8.8.8/v1",
+        "ftp://8.8.8.8/v1",
+        "file:///etc/passwd",
+    ];
     for url in urls {
         let body = json!({"provider": "acme", "secret": OWN, "base_url": url});
         let answer = gateway.admin().post("/v2/provider-credentials", &body).await.unwrap();
@@ -178,7 +211,12 @@ async fn rotation_under_load_fails_no_request() {
     for turn in 1..=20_u64 {
         let secret = if turn % 2 == 1 { OWN_SECOND } else { OWN };
         let rotated = gateway.admin().post(&path, &json!({"secret": secret})).await.unwrap();
-        assert_eq!((rotated.status, &rotated.json()["secret_version"]), (200, &json!(turn + 1)), "{}", rotated.text());
+        assert_eq!(
+            (rotated.status, &rotated.json()["secret_version"]),
+            (200, &json!(turn + 1)),
+            "{}",
+            rotated.text()
+        );
     }
     over.store(true, Ordering::Relaxed);
     let mut served = 0;

@@ -85,17 +85,16 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        let mut answer = shown(plan);
-        answer["requested_model"] = json!(model);
-        answer["environment"] = json!(environment);
-        Reply::json(&answer)
+        Reply::json(&shown(model, &environment, plan))
     })
 }
 
-fn shown(plan: Explanation) -> Value {
+fn shown(model: &str, environment: &str, plan: Explanation) -> Value {
     let attempts: Vec<_> = plan.attempts.iter().map(attempt).collect();
     json!({
         "object": "plan",
+        "requested_model": model,
+        "environment": environment,
         "resolved_model": plan.resolved_model,
         "resolution": plan.resolution,
         "route": plan.route.map(|route| json!({"id": route.id.to_string(), "scope": scope(&route.scope), "why": route.why})),

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::api::{self, Api};
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -52,25 +53,17 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     match command {
         Command::Add { provider, name, base_url, region, models, weight, markup_bps, allow_unpriced } => {
             let secret = api::ask_secret(shared, &provider)?;
-            let mut body = json!({
-                "provider": provider,
-                "display_name": name.unwrap_or_else(|| provider.clone()),
-                "secret": secret,
-                "allow_unpriced": allow_unpriced,
-            });
-            for (field, value) in [
-                ("base_url", json!(base_url)),
-                ("region", json!(region)),
-                ("weight", json!(weight)),
-                ("markup_bps", json!(markup_bps)),
-            ] {
-                if !value.is_null() {
-                    body[field] = value;
-                }
-            }
-            if !models.is_empty() {
-                body["models"] = json!(models);
-            }
+            let body = Body::new()
+                .with("display_name", name.unwrap_or_else(|| provider.clone()))
+                .with("provider", provider)
+                .with("secret", secret)
+                .with("allow_unpriced", allow_unpriced)
+                .with_some("base_url", base_url)
+                .with_some("region", region)
+                .with_some("weight", weight)
+                .with_some("markup_bps", markup_bps)
+                .with_list("models", &models)
+                .done();
             output::object(shared.json, &api.post(PATH, &body)?);
         }
         Command::List => output::list(

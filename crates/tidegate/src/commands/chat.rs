@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -27,15 +28,13 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         messages.push(json!({"role": "system", "content": system}));
     }
     messages.push(json!({"role": "user", "content": prompt}));
-    let mut body = json!({
-        "model": options.model,
-        "messages": messages,
-        "stream": true,
-        "stream_options": {"include_usage": true},
-    });
-    if let Some(max_tokens) = options.max_tokens {
-        body["max_tokens"] = json!(max_tokens);
-    }
+    let body = Body::new()
+        .with("model", &options.model)
+        .with("messages", messages)
+        .with("stream", true)
+        .with("stream_options", json!({"include_usage": true}))
+        .with_some("max_tokens", options.max_tokens)
+        .done();
     let mut usage = Value::Null;
     let head = Api::connect(shared)?.stream("/v1/chat/completions", &body, |event| {
         if let Some(told) = event.get("usage").filter(|usage| usage.is_object()) {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use crate::api::{self, Api};
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -112,17 +113,14 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     let Adding { provider, name, base_url, region, project, environment, from_env, no_verify } = adding;
     let secret =
         if from_env { from_environment(api, &provider)? } else { api::ask_secret(shared, &provider)? };
-    let mut body = json!({
-        "provider": provider,
-        "display_name": name.unwrap_or_else(|| provider.clone()),
-        "secret": secret,
-    });
-    let scope = scope_of(project, environment);
-    for (field, value) in [("base_url", json!(base_url)), ("region", json!(region)), ("scope", scope)] {
-        if !value.is_null() {
-            body[field] = value;
-        }
-    }
+    let body = Body::new()
+        .with("display_name", name.unwrap_or_else(|| provider.clone()))
+        .with("provider", provider)
+        .with("secret", secret)
+        .with_some("base_url", base_url)
+        .with_some("region", region)
+        .with_some("scope", scope_of(project, environment))
+        .done();
     let made = api.post(PATH, &body)?;
     if no_verify {
         return Ok(made);
@@ -130,14 +128,9 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     api.post(&format!("{PATH}/{}/verify", output::cell(&made, "id")), &json!({}))
 }
 
-fn scope_of(project: Option<String>, environment: Option<String>) -> Value {
-    let mut scope = serde_json::Map::new();
-    for (field, value) in [("project_id", project), ("environment", environment)] {
-        if let Some(value) = value {
-            scope.insert(field.into(), value.into());
-        }
-    }
-    if scope.is_empty() { Value::Null } else { Value::Object(scope) }
+fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Value> {
+    let any = project.is_some() || environment.is_some();
+    any.then(|| Body::new().with_some("project_id", project).with_some("environment", environment).done())
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {

@@ -1,9 +1,8 @@
 //! `tidegate key`: API keys, which are shown once and revoked at once.
 
-use serde_json::json;
-
 use super::Shared;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -36,22 +35,14 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist } => {
-            let mut body = json!({"name": name});
-            for (field, value) in [
-                ("project_id", json!(project)),
-                ("environment", json!(environment)),
-                ("expires_in_days", json!(expires_in_days)),
-            ] {
-                if !value.is_null() {
-                    body[field] = value;
-                }
-            }
-            if !scopes.is_empty() {
-                body["scopes"] = json!(scopes);
-            }
-            if !ip_allowlist.is_empty() {
-                body["ip_allowlist"] = json!(ip_allowlist);
-            }
+            let body = Body::new()
+                .with("name", name)
+                .with_some("project_id", project)
+                .with_some("environment", environment)
+                .with_some("expires_in_days", expires_in_days)
+                .with_list("scopes", &scopes)
+                .with_list("ip_allowlist", &ip_allowlist)
+                .done();
             output::object(shared.json, &api.post("/v2/api-keys", &body)?);
         }
         Command::List => output::list(

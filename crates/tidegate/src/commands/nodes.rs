@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Shared;
 use crate::api::{self, Api};
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -40,16 +41,14 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Add { name, base_url, models, labels, with_key } => {
-            let mut body = json!({"name": name, "base_url": base_url});
-            if !models.is_empty() {
-                body["models"] = json!(models);
-            }
-            if !labels.is_empty() {
-                body["labels"] = json!(labels);
-            }
-            if with_key {
-                body["secret"] = json!(api::ask_secret(shared, &name)?);
-            }
+            let secret = if with_key { Some(api::ask_secret(shared, &name)?) } else { None };
+            let body = Body::new()
+                .with("name", name)
+                .with("base_url", base_url)
+                .with_some("secret", secret)
+                .with_list("models", &models)
+                .with_list("labels", &labels)
+                .done();
             output::object(shared.json, &api.post(PATH, &body)?);
         }
         Command::List => output::list(

@@ -1,9 +1,10 @@
 //! `tidegate plan`: what would serve a model and why, without sending anything.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Shared;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -19,14 +20,12 @@ pub struct Options {
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
-    let mut body = json!({"model": options.model});
-    for (field, value) in
-        [("project_id", &options.project), ("environment", &options.environment), ("tag", &options.tag)]
-    {
-        if let Some(value) = value {
-            body[field] = json!(value);
-        }
-    }
+    let body = Body::new()
+        .with("model", &options.model)
+        .with_some("project_id", options.project.as_ref())
+        .with_some("environment", options.environment.as_ref())
+        .with_some("tag", options.tag.as_ref())
+        .done();
     let plan = Api::connect(shared)?.post("/v2/plan", &body)?;
     if shared.json {
         println!("{plan}");

@@ -1,9 +1,10 @@
 //! `tidegate route`: rules in the account, never in the code that calls.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::Shared;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -56,36 +57,24 @@ pub struct Rule {
 
 impl Rule {
     fn body(&self) -> Value {
-        let mut scope = Map::new();
-        for (field, value) in [
-            ("model", &self.model),
-            ("provider", &self.provider),
-            ("environment", &self.environment),
-            ("project_id", &self.project),
-            ("key_id", &self.key),
-            ("tag", &self.tag),
-        ] {
-            if let Some(value) = value {
-                scope.insert(field.into(), json!(value));
-            }
-        }
-        let mut body = json!({"scope": scope});
-        for (field, list) in [
-            ("profiles", &self.profiles),
-            ("providers", &self.providers),
-            ("credential_ids", &self.credential_ids),
-            ("regions", &self.regions),
-            ("node_labels", &self.node_labels),
-            ("fallback_on", &self.fallback_on),
-        ] {
-            if !list.is_empty() {
-                body[field] = json!(list);
-            }
-        }
-        if let Some(fallback) = &self.byok_fallback {
-            body["byok_fallback"] = json!(fallback);
-        }
-        body
+        let scope = Body::new()
+            .with_some("model", self.model.as_ref())
+            .with_some("provider", self.provider.as_ref())
+            .with_some("environment", self.environment.as_ref())
+            .with_some("project_id", self.project.as_ref())
+            .with_some("key_id", self.key.as_ref())
+            .with_some("tag", self.tag.as_ref())
+            .done();
+        Body::new()
+            .with("scope", scope)
+            .with_list("profiles", &self.profiles)
+            .with_list("providers", &self.providers)
+            .with_list("credential_ids", &self.credential_ids)
+            .with_list("regions", &self.regions)
+            .with_list("node_labels", &self.node_labels)
+            .with_list("fallback_on", &self.fallback_on)
+            .with_some("byok_fallback", self.byok_fallback.as_ref())
+            .done()
     }
 }
 

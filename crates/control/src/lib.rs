@@ -1,5 +1,6 @@
 //! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
 
+mod export;
 mod failure;
 mod founding;
 mod judgement;
@@ -226,7 +227,10 @@ fn succeed(reply: Reply, trace: TraceId) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = reply.status;
     if reply.status != StatusCode::NO_CONTENT {
-        set(&mut response, header::CONTENT_TYPE, "application/json");
+        set(&mut response, header::CONTENT_TYPE, reply.content_type);
+    }
+    if let Some(cursor) = reply.next_cursor {
+        set(&mut response, header::HeaderName::from_static("x-next-cursor"), &cursor);
     }
     if let Some(version) = reply.version {
         set(&mut response, header::ETAG, &format!("\"v{version}\""));

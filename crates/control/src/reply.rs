@@ -3,22 +3,55 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use domain::Fault;
 use http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 
-use domain::Fault;
+use crate::export;
+use crate::failure::invalid;
 
 /// One answer, before its headers.
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
     pub body: Bytes,
+    pub content_type: &'static str,
+    /// Where the next page begins, for forms that have no place for it in their body.
+    pub next_cursor: Option<String>,
     /// The object's version, which becomes its ETag.
     pub version: Option<u64>,
     pub location: Option<String>,
 }
 
 impl Reply {
+    fn of(status: StatusCode, body: Bytes, content_type: &'static str) -> Self {
+        Self { status, body, content_type, next_cursor: None, version: None, location: None }
+    }
+
+    /// A list in the form that `format` asks for: JSON with its cursor, or JSON lines or CSV for a file, with the cursor in
+    /// the `x-next-cursor` header.
+    ///
+    /// # Errors
+    /// 400 for another form.
+    pub fn list(format: Option<&str>, page: &Page<Value>) -> Result<Self, Box<Fault>> {
+        let (body, content_type) = match format {
+            None | Some("json") => return Self::json(page),
+            Some("jsonl") => (export::json_lines(&page.data), "application/x-ndjson"),
+            Some("csv") => (export::csv(&page.data), "text/csv; charset=utf-8"),
+            Some(other) => {
+                return Err(invalid(
+                    "format",
+                    format!("\"{other}\" is no format."),
+                    "Use json, jsonl or csv.",
+                ));
+            }
+        };
+        let mut reply = Self::of(StatusCode::OK, body.into(), content_type);
+        reply.next_cursor.clone_from(&page.next_cursor);
+        Ok(reply)
+    }
+
     /// # Errors
     /// 500, where a value of ours can't be written as JSON.
     pub fn json(value: &impl Serialize) -> Result<Self, Box<Fault>> {
@@ -26,7 +59,7 @@ impl Reply {
             tracing::error!(%error, "an answer could not be written as JSON");
             Box::new(Fault::internal())
         })?;
-        Ok(Self { status: StatusCode::OK, body: body.into(), version: None, location: None })
+        Ok(Self::of(StatusCode::OK, body.into(), "application/json"))
     }
 
     #[must_use]
@@ -44,7 +77,7 @@ impl Reply {
 
     #[must_use]
     pub fn no_content() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: Bytes::new(), version: None, location: None }
+        Self::of(StatusCode::NO_CONTENT, Bytes::new(), "application/json")
     }
 }
 

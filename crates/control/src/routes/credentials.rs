@@ -326,7 +326,12 @@ async fn load(control: &Control, ask: &Ask) -> Result<CredentialRow, Box<Fault>>
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        let mut shown = show(&row);
+        if let Some(fields) = shown.as_object_mut() {
+            let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
+            fields.insert("openings".into(), openings.into());
+        }
+        Ok(Reply::json(&shown)?.version(row.version))
     })
 }
 

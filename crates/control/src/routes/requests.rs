@@ -37,6 +37,7 @@ const QUERY: &[&str] = &[
     "tag",
     "since",
     "until",
+    "format",
 ];
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -45,7 +46,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let filter = filter(&ask)?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, row))
+        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, row))
     })
 }
 

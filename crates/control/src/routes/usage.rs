@@ -35,6 +35,7 @@ const QUERY: &[&str] = &[
     "mode",
     "environment",
     "tag",
+    "format",
 ];
 
 /// The columns that every sum has, wherever it is shown.
@@ -79,7 +80,7 @@ fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &ask).await?;
         let data: Vec<_> = rows.iter().map(|row| Value::Object(whole_row(row))).collect();
-        answer(&query, data)
+        answer(&ask, &query, data)
     })
 }
 
@@ -100,7 +101,7 @@ fn analytics(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             fields.insert("time_to_first_byte_us".into(), percentiles(row.first_byte));
             Value::Object(fields)
         });
-        answer(&query, data.collect())
+        answer(&ask, &query, data.collect())
     })
 }
 
@@ -108,8 +109,12 @@ fn percentiles(found: Option<Percentiles>) -> Value {
     found.map_or(Value::Null, |p| json!({"p50": p.p50_us, "p95": p.p95_us, "p99": p.p99_us}))
 }
 
-fn answer(query: &UsageQuery, data: Vec<Value>) -> Result<Reply, Box<Fault>> {
+fn answer(ask: &Ask, query: &UsageQuery, data: Vec<Value>) -> Result<Reply, Box<Fault>> {
     let page = Page::whole(data);
+    let format = ask.query.get("format").map(String::as_str);
+    if format.is_some_and(|format| format != "json") {
+        return Reply::list(format, &page);
+    }
     Reply::json(&json!({
         "object": "usage",
         "start": moment::write(query.window.start_unix_ms),

@@ -14,7 +14,9 @@ pub fn of_store(error: StoreError) -> Box<Fault> {
         )
         .fix("Check the id; the list at the collection's path shows what there is."),
         StoreError::Conflict { what, detail, existing } => {
-            let other = existing.map(|id| format!(" It is {id}.")).unwrap_or_default();
+            // Some details name the other object already.
+            let unnamed = existing.filter(|id| !detail.contains(id.as_str()));
+            let other = unnamed.map(|id| format!(" It is {id}.")).unwrap_or_default();
             Fault::new(FaultClass::Conflict, what, format!("{detail}.{other}"))
                 .fix("Change or delete the one that is in the way, or choose another value.")
         }

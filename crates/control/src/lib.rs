@@ -208,7 +208,7 @@ fn unknown_path(path: &str) -> Box<Fault> {
             "not_found",
             format!("There is nothing at {shown} in this version of Tidegate."),
         )
-        .fix("The README lists what this version serves under /v2."),
+        .fix("docs/api.md lists what this version serves under /v2."),
     )
 }
 

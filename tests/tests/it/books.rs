@@ -202,6 +202,11 @@ async fn one_by_one(gateway: &Gateway, whole: &Value) {
         let sum: u64 = rows.iter().map(|row| row[name].as_u64().unwrap()).sum();
         assert_eq!(whole[name], sum, "{name}");
     }
+    let csv = gateway.admin().get("/v2/requests?limit=300&format=csv").await.unwrap();
+    assert_eq!((csv.text().lines().count(), csv.header("x-next-cursor").is_some()), (301, true), "{csv:?}");
+    assert!(csv.text().starts_with("id,object,started_at,"), "{}", csv.text());
+    let lines = gateway.admin().get("/v2/requests?limit=1000&format=jsonl").await.unwrap();
+    assert_eq!((lines.text().lines().count(), lines.header("x-next-cursor")), (CALLS, None));
     let failed = gateway.get("/v2/requests?limit=1000&outcome=failed").await;
     assert!(
         failed["data"].as_array().unwrap().iter().all(|row| row["status"].as_u64() >= Some(400)),
@@ -252,7 +257,9 @@ async fn the_books_are_settled_within_a_second_and_after_a_restart() {
     let last = crate::ask::trace_of(&gateway.chat_ok(&question(MINI)).await);
     gateway.crash().await;
     assert_eq!(gateway.settled(&trace).await, before);
-    assert_eq!(gateway.settled(&last).await["outcome"], "completed");
+    // Killed in the moment in which its answer ended, it is there, if perhaps as interrupted.
+    let last = gateway.settled(&last).await;
+    assert!(matches!(last["outcome"].as_str(), Some("completed" | "interrupted")), "{last}");
     assert_eq!(gateway.booked(2).await["requests"], 2);
     let timeline = before["timeline"].as_object().unwrap();
     let steps: Vec<u64> = timeline.values().filter_map(Value::as_u64).collect();

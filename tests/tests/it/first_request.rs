@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::WITHIN;
 use crate::ask::{CHAT, question, said, with};
 use crate::command::Cli;
-use crate::gateway::{POLL, row, serve};
+use crate::gateway::{row, serve};
+use crate::wait::a_moment;
 
 fn private() -> Vec<(String, String)> {
     vec![("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned())]
@@ -35,7 +36,7 @@ async fn echo() -> (Process, String) {
             return (node, format!("http://{address}/v1"));
         }
         assert!(node.exited().unwrap().is_none() && Instant::now() < deadline, "the node said: {said}");
-        tokio::time::sleep(POLL).await;
+        a_moment().await;
     }
 }
 
@@ -89,7 +90,7 @@ async fn billed_as_byoc(client: &Client, requests: u64) {
             break snapshot;
         }
         assert!(Instant::now() < deadline, "{snapshot}");
-        tokio::time::sleep(POLL).await;
+        a_moment().await;
     };
     let byoc = row(&snapshot["mtd"]["by_mode"], "mode", "byoc");
     assert_eq!(byoc["requests"], requests, "{snapshot}");

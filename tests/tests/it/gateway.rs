@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::WITHIN;
 use crate::ask::CHAT;
 use crate::command::Cli;
+use crate::wait::a_moment;
 
 /// The workspace's own keys at a provider.
 pub const OWN: &str = "sk-own-7c1f0d4e8a9b2635417f60d2e5c8b9a3";
@@ -25,9 +26,6 @@ pub const NODE: &str = "sk-node-c4a8f2e60b7d49135d8f7e2a60c1b9d7";
 pub const CUSTOM: &str = "sk-acme-38f6b1d97e0c4a52f8b6d3e17c9a0524";
 /// A model that only nodes and own servers have.
 pub const LOCAL_MODEL: &str = "tide-1";
-
-/// Conditions in another process can only be polled; this is how often.
-pub const POLL: Duration = Duration::from_millis(10);
 
 /// What `init` prints once.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -80,20 +78,26 @@ impl Gateway {
         Self::with(config(), &[]).await
     }
 
-    /// Starts with an emulator of its own kind, and further settings in the environment.
+    /// Starts with an emulator of its own kind, and further settings in the environment. Where the emulator speaks
+    /// TLS, the gateway trusts it.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let emulator = Emulator::start(config).await.unwrap();
         let mut environment = vec![
             ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
             ("TIDEGATE_WORKERS".to_owned(), "2".to_owned()),
         ];
+        if let Some(pem) = emulator.ca_pem() {
+            let file = directory.path().join("ca.pem");
+            std::fs::write(&file, pem).unwrap();
+            environment.push(("TIDEGATE_CA_FILE".to_owned(), file.display().to_string()));
+        }
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let data = directory.path().join("data");
         let cli = environment.iter().fold(Cli::new(), |cli, (name, value)| cli.env(name, value));
         let founded = cli.run(&["init", "--data-dir", &data.display().to_string(), "--json"]).json();
         let founded = serde_json::from_value(founded).unwrap();
         let (process, origin) = serve(&data, &environment).await;
-        let emulator = Emulator::start(config).await.unwrap();
         Self { emulator, founded, origin, process, environment, directory }
     }
 
@@ -244,7 +248,7 @@ impl Gateway {
                 return answer.json();
             }
             assert!(Instant::now() < deadline, "{trace} is not in the books: {}", answer.text());
-            tokio::time::sleep(POLL).await;
+            a_moment().await;
         }
     }
 
@@ -277,7 +281,7 @@ impl Gateway {
                 return sums;
             }
             assert!(Instant::now() < deadline, "{requests} requests are not in the books: {usage}");
-            tokio::time::sleep(POLL).await;
+            a_moment().await;
         }
     }
 

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, with};
 use crate::command::Cli;
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POLL, config};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, config};
+use crate::wait::{a_moment, until_a_random_moment};
 
 const CLIENTS: usize = 8;
 /// How long a start may take until it is ready.
@@ -60,7 +61,7 @@ fn body(number: u64) -> Value {
         "latency=30",
         "usage=every,chunks=40,interval=1",
     ];
-    let script = script[number as usize % script.len()];
+    let script = script[usize::try_from(number).unwrap() % script.len()];
     let stream = !number.is_multiple_of(3);
     let metadata = json!({"call": number.to_string(), "emulate": script});
     with(question(MINI), json!({"stream": stream, "metadata": metadata}))
@@ -81,7 +82,7 @@ async fn keep_calling(traffic: Arc<Traffic>, key: String) {
             }
             Ok(answer) => assert_eq!(answer.status, 503, "{number}: {}", answer.text()),
             // The process is away: it is asked again soon.
-            Err(_) => tokio::time::sleep(POLL).await,
+            Err(_) => a_moment().await,
         }
     }
 }
@@ -101,23 +102,23 @@ fn rotate(gateway: &Gateway, credential: &str) -> JoinHandle<()> {
 /// Lets traffic flow for a while and kills: in traffic, in a drain, in a rotation, or several times while it starts.
 async fn kill_once(gateway: &mut Gateway, chance: &mut Chance, credential: &str) {
     let phase = chance.below(4);
-    tokio::time::sleep(chance.millis(250)).await;
+    until_a_random_moment(chance.millis(250)).await;
     match phase {
         0 => {}
         1 => {
             gateway.process().terminate().unwrap();
-            tokio::time::sleep(chance.millis(40)).await;
+            until_a_random_moment(chance.millis(40)).await;
         }
         2 => {
             let rotation = rotate(gateway, credential);
-            tokio::time::sleep(chance.millis(80)).await;
+            until_a_random_moment(chance.millis(80)).await;
             gateway.process().kill9().unwrap();
             rotation.await.unwrap();
         }
         _ => {
             gateway.process().kill9().unwrap();
             gateway.launch();
-            tokio::time::sleep(chance.millis(150)).await;
+            until_a_random_moment(chance.millis(150)).await;
         }
     }
     gateway.process().kill9().unwrap();
@@ -164,7 +165,7 @@ async fn kill_at_random_and_every_upstream_call_is_booked_once() {
     assert!(starts[starts.len() / 2] <= READY, "{starts:?}");
     let rows = all_settled(&gateway).await;
     booked_once(&gateway, &rows);
-    outcomes_are_true(&gateway, &rows, &traffic.answered.lock().unwrap()).await;
+    outcomes_are_true(&gateway, &rows, &traffic.answered.lock().unwrap());
     ledger_agrees(&mut gateway, rows.len()).await;
 }
 
@@ -173,9 +174,9 @@ async fn all_settled(gateway: &Gateway) -> Vec<Value> {
     let mut rows = gateway.requests(1_000).await;
     let mut since = Instant::now();
     while since.elapsed() < Duration::from_millis(500) {
-        tokio::time::sleep(POLL).await;
+        a_moment().await;
         let again = gateway.get("/v2/usage").await["data"][0]["requests"].as_u64().unwrap_or(0);
-        if again as usize > rows.len() {
+        if again > rows.len() as u64 {
             rows = gateway.requests(1_000).await;
             since = Instant::now();
         }
@@ -211,7 +212,7 @@ fn booked_once(gateway: &Gateway, rows: &[Value]) {
     println!("{} upstream calls in {} records", upstream.values().sum::<u64>(), rows.len());
 }
 
-async fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>) {
+fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSet<u64>) {
     let (mut interrupted, mut answered_too) = (0, 0);
     for row in rows {
         let number: u64 = row["tag"].as_str().unwrap().parse().unwrap();
@@ -219,10 +220,9 @@ async fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSe
         if outcome == "interrupted" {
             interrupted += 1;
             assert!(row["attempts"].as_u64() > Some(0), "{row}");
-            assert_eq!(row["estimated"], true, "{row}");
         }
         if answered.contains(&number) {
-            // The last bytes and the terminal record leave in the same turn of the loop, in this order: a kill
+            // No answer waits for its terminal record, which is written at the end of the loop's turn: a kill
             // between the two books the call as interrupted, with what its last checkpoint knew.
             answered_too += usize::from(outcome == "interrupted");
             assert!(outcome == "interrupted" || outcome == "completed", "{row}");
@@ -237,10 +237,7 @@ async fn outcomes_are_true(gateway: &Gateway, rows: &[Value], answered: &BTreeSe
         "{} answered, {interrupted} interrupted, {answered_too} of them after their last byte",
         answered.len()
     );
-    assert!(
-        answered_too as u64 <= setting("TIDEGATE_KILLS", 20) / 4,
-        "{answered_too} whole answers were booked as interrupted"
-    );
+    assert!(answered_too * 10 <= answered.len(), "{answered_too} whole answers were booked as interrupted");
     assert_eq!(gateway.emulator.violations(), []);
 }
 

@@ -30,6 +30,7 @@ mod smuggling;
 mod streams;
 mod three_modes;
 mod vault;
+mod wait;
 
 use std::time::Duration;
 

@@ -126,24 +126,29 @@ async fn names_that_lead_nowhere_say_what_would_help() {
     let file = root.path().join("prices.toml");
     std::fs::write(&file, overlay).unwrap();
     let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    let first = gateway.chat(&question(MINI)).await;
-    let error = refused(&first, 404, "model_not_served");
-    let message = error["message"].as_str().unwrap();
-    for command in ["tidegate credential add openai", "tidegate nodes add", "tidegate account add openai"] {
-        assert!(message.contains(command), "{command} is not offered: {message}");
+    let cases = [
+        (MINI, 404, "model_not_served"),
+        ("gpt-4o-mni", 404, "model_not_found"),
+        ("gpt-4o-mini", 400, "model_ambiguous"),
+        ("openai/text-embedding-3-small", 400, "model_modality"),
+    ];
+    let (mut told, mut traces) = (Vec::new(), Vec::new());
+    for (model, status, code) in cases {
+        let answer = gateway.chat(&question(model)).await;
+        let error = refused(&answer, status, code);
+        assert_eq!(error["param"], "model", "{error}");
+        told.push(error["message"].as_str().unwrap().to_owned());
+        traces.push(trace_of(&answer));
     }
-    let error = refused(&gateway.chat(&question("gpt-4o-mni")).await, 404, "model_not_found");
-    assert!(error["message"].as_str().unwrap().contains(MINI), "{error}");
-    let error = refused(&gateway.chat(&question("gpt-4o-mini")).await, 400, "model_ambiguous");
-    let message = error["message"].as_str().unwrap();
-    assert!(message.contains(MINI) && message.contains("acme/gpt-4o-mini"), "{message}");
-    let last = gateway.chat(&question("openai/text-embedding-3-small")).await;
-    let error = refused(&last, 400, "model_modality");
-    assert_eq!(error["param"], "model");
+    for command in ["tidegate credential add openai", "tidegate nodes add", "tidegate account add openai"] {
+        assert!(told[0].contains(command), "{command} is not offered: {}", told[0]);
+    }
+    assert!(told[1].contains(MINI), "{}", told[1]);
+    assert!(told[2].contains(MINI) && told[2].contains("acme/gpt-4o-mini"), "{}", told[2]);
     assert_eq!(gateway.emulator.journal().len(), 0);
     // Refused exchanges are in the books, and are no requests: nothing was attempted.
-    for answer in [first, last] {
-        assert_eq!(gateway.settled(&trace_of(&answer)).await["attempts"], json!([]));
+    for trace in traces {
+        assert_eq!(gateway.settled(&trace).await["attempts"], json!([]));
     }
     let list = gateway.requests(50).await;
     assert_eq!(list.len(), 4, "{list:?}");

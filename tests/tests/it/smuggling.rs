@@ -34,7 +34,7 @@ fn shapes() -> Vec<Shape> {
         shape(
             "a length and chunks",
             "host: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n",
-            smuggled.clone(),
+            smuggled,
         ),
         shape(
             "chunks and a length",
@@ -54,7 +54,7 @@ fn shapes() -> Vec<Shape> {
             chunked.clone(),
         ),
         shape("an odd coding", "host: x\r\ntransfer-encoding: xchunked\r\n", chunked.clone()),
-        shape("a space before the colon", "host: x\r\ntransfer-encoding : chunked\r\n", chunked.clone()),
+        shape("a space before the colon", "host: x\r\ntransfer-encoding : chunked\r\n", chunked),
         shape("a folded header", "host: x\r\nx-a: b\r\n c\r\ncontent-length: 2\r\n", "{}"),
         shape("a bare line feed", "host: x\ncontent-length: 2\r\n", "{}"),
         shape("a NUL in a header", "host: x\r\nx-a: b\0c\r\ncontent-length: 2\r\n", "{}"),

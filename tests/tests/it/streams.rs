@@ -285,12 +285,8 @@ async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
     let entry = journal.unwrap_or_else(|journal| panic!("{leaving:?}: {journal:?}")).remove(0);
     let took = entry.cancelled.unwrap().saturating_duration_since(left);
     assert!(took <= Duration::from_millis(100), "{leaving:?} http2 {http2}: cancelled after {took:?}");
-    let rows = loop {
-        let rows = gateway.requests(10).await;
-        if !rows.is_empty() {
-            break rows;
-        }
-    };
+    gateway.booked(1).await;
+    let rows = gateway.requests(10).await;
     assert_eq!(rows.len(), 1, "{leaving:?}: {rows:?}");
     assert_eq!(rows[0]["outcome"], "client_cancelled", "{leaving:?}: {rows:?}");
     let counted = rows[0]["output_tokens"].as_u64().unwrap();
@@ -302,17 +298,35 @@ async fn leave(gateway: &Gateway, leaving: Leaving, http2: bool) {
 
 #[tokio::test]
 async fn a_hundred_and_fifty_streams_at_once() {
-    let gateway = gateway().await;
-    let behaviour = Behaviour::ok().chunks(5).interval(Duration::from_millis(40)).always();
-    gateway.emulator.script(OWN, [behaviour]);
-    let calls = (0..150).map(|_| {
-        let client = gateway.client();
-        tokio::spawn(async move { client.post(CHAT, &streaming(MINI)).await.unwrap().status })
-    });
-    for call in calls.collect::<Vec<_>>() {
-        assert_eq!(call.await.unwrap(), 200);
+    // Over TLS, where HTTP/2 is spoken: none waits behind the hundred streams that one connection takes.
+    for (config, version) in [(config(), "HTTP/1.1"), (config().tls(), "HTTP/2.0")] {
+        let gateway = Gateway::with(config, &[]).await;
+        gateway.credential("openai", OWN).await;
+        gateway.emulator.script(OWN, [Behaviour::ok().stall_for(1, Duration::from_secs(2)).always()]);
+        let calls = (0..150).map(|_| {
+            let client = gateway.client();
+            tokio::spawn(async move { client.post(CHAT, &streaming(MINI)).await.unwrap() })
+        });
+        let calls: Vec<_> = calls.collect();
+        let all_at_work = |journal: &[harness::Entry]| {
+            journal.len() == 150 && journal.iter().all(|entry| entry.outcome == Outcome::InProgress)
+        };
+        let journal = gateway.emulator.wait_for(WITHIN, all_at_work).await;
+        let journal = journal.unwrap_or_else(|journal| panic!("only {} came through at once", journal.len()));
+        assert!(journal.iter().all(|entry| entry.version == version && entry.tls == (version == "HTTP/2.0")));
+        for call in calls {
+            assert_eq!(said(&call.await.unwrap()), "You said: hello there");
+        }
+        assert_eq!(gateway.booked(150).await["requests"], 150);
     }
-    assert_eq!(gateway.booked(150).await["requests"], 150);
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_gets_no_secret() {
+    let gateway = Gateway::with(config().tls(), &[("TIDEGATE_CA_FILE", "")]).await;
+    gateway.credential("openai", OWN).await;
+    refused(&gateway.chat(&question(MINI)).await, 502, "upstream_tls_failed");
+    assert_eq!(gateway.emulator.journal().len(), 0);
 }
 
 #[tokio::test]

@@ -62,6 +62,8 @@ struct Cursor {
     offset: u64,
     /// Tabs whose terminal was not met yet, and the segment with their last whole state.
     open: HashMap<TraceId, u64>,
+    /// Kept between passes: clearing a fresh one costs a pass more than reading into it.
+    window: Vec<u8>,
 }
 
 /// One piece of a segment, parsed: nothing of it counts before the sink has taken it.
@@ -156,7 +158,8 @@ impl Drainer {
             let sealed = segment.sealed.load(Ordering::Acquire);
             let written = segment.written.load(Ordering::Acquire);
             while cursor.offset < written {
-                let piece = read_piece(&segment, cursor.offset, written).map_err(DrainError::Disk)?;
+                let piece = read_piece(&segment, cursor.offset, written, &mut cursor.window);
+                let piece = piece.map_err(DrainError::Disk)?;
                 self.apply(core, cursor, &segment, piece, step).await?;
             }
             if !sealed && !core.closed.load(Ordering::Acquire) {
@@ -206,6 +209,9 @@ impl Drainer {
             if !sealed || !drained || segment.number >= needed {
                 return Ok(());
             }
+            // What was read from the later ones may be in the page cache alone: a tab whose newer state is lost with the
+            // power needs the older one.
+            core.sync()?;
             core.recycle_oldest(self.shared.disk(), segment.number, self.shared.keep_bytes_min())?;
             step.segments_recycled += 1;
         }
@@ -219,15 +225,19 @@ impl std::fmt::Debug for Drainer {
     }
 }
 
-fn read_piece(segment: &LiveSegment, offset: u64, written: u64) -> io::Result<Piece> {
+fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec<u8>) -> io::Result<Piece> {
     let available = usize::try_from(written - offset).unwrap_or(usize::MAX);
     let longest = FRAME_HEAD_BYTES + JOURNAL_RECORD_BYTES_MAX;
     // A window that holds the longest frame always holds a whole one.
-    let mut bytes = vec![0; available.min(READ_BYTES.max(longest))];
-    let count = segment.file.read_at(&mut bytes, offset)?;
-    bytes.truncate(count);
+    let length = available.min(READ_BYTES.max(longest));
+    if window.len() < length {
+        window.resize(length, 0);
+    }
+    let place = window.get_mut(..length).unwrap_or_default();
+    let count = segment.file.read_at(place, offset)?;
+    let bytes = place.get(..count).unwrap_or_default();
     let mut piece = Piece::default();
-    let mut frames = parse_records(&bytes, seed(segment.epoch, segment.number));
+    let mut frames = parse_records(bytes, seed(segment.epoch, segment.number));
     while piece.records.len() < BATCH_RECORDS_MAX
         && let Some(raw) = frames.next()
     {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::PlanRecord;
 use domain::{
     AttemptRecord, Charge, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId,
@@ -11,10 +12,6 @@ use domain::{
 use crate::entry::{Checkpoint, Ending, OpenAttempt, TabState};
 use crate::journal::{Appended, Journal};
 
-/// Text of the client's or the provider's that a record keeps; the rest is cut at a character.
-const TEXT_BYTES_MAX: usize = 256;
-/// Candidates and rejections that a record keeps.
-const PLAN_ROWS_MAX: usize = 32;
 /// A terminal record without texts, plan and attempts is smaller than this.
 const RESERVE_BASE_BYTES: u64 = 384;
 /// An attempt without its texts is smaller than this.
@@ -98,7 +95,7 @@ impl Tab {
         let texts = state.environment.len()
             + state.requested_model.len()
             + state.tag.as_ref().map_or(0, String::len)
-            + TEXT_BYTES_MAX;
+            + RECORD_TEXT_BYTES_MAX;
         let reserved_bytes = RESERVE_BASE_BYTES + texts as u64;
         journal.reserve(reserved_bytes)?;
         Ok(Self {
@@ -121,8 +118,8 @@ impl Tab {
     /// Keeps what was planned, for the record.
     pub fn planned(&mut self, resolved_model: &str, mut plan: PlanRecord) {
         let Some(state) = &mut self.state else { return };
-        plan.candidates.truncate(PLAN_ROWS_MAX);
-        plan.rejected.truncate(PLAN_ROWS_MAX);
+        plan.candidates.truncate(RECORD_PLAN_ROWS_MAX);
+        plan.rejected.truncate(RECORD_PLAN_ROWS_MAX);
         clip(&mut plan.resolution);
         clip(&mut plan.route);
         let mut bytes = plan.resolution.len() + plan.route.len();
@@ -253,7 +250,7 @@ impl Tab {
             estimate_prompt_bytes: intent.estimate_prompt_bytes,
         });
         self.sent = false;
-        self.grow(RESERVE_ATTEMPT_BYTES + texts as u64 + TEXT_BYTES_MAX as u64);
+        self.grow(RESERVE_ATTEMPT_BYTES + texts as u64 + RECORD_TEXT_BYTES_MAX as u64);
         match self.append_state() {
             Ok(appended) => Ok((number, appended)),
             Err(fault) => {
@@ -321,19 +318,24 @@ impl std::fmt::Debug for Tab {
     }
 }
 
-fn state_of(opening: Opening) -> TabState {
+fn state_of(mut opening: Opening) -> TabState {
+    clip(&mut opening.environment);
+    clip(&mut opening.requested_model);
+    if let Some(tag) = &mut opening.tag {
+        clip(tag);
+    }
     TabState {
         trace: opening.trace,
         workspace: opening.workspace,
         project: opening.project,
         key: opening.key,
-        environment: clipped(&opening.environment),
+        environment: opening.environment,
         operation: opening.operation,
         dialect: opening.dialect,
         stream: opening.stream,
-        requested_model: clipped(&opening.requested_model),
+        requested_model: opening.requested_model,
         resolved_model: String::new(),
-        tag: opening.tag.map(|tag| clipped(&tag)),
+        tag: opening.tag,
         started_unix_ms: opening.started_unix_ms,
         plan: PlanRecord::default(),
         attempts: Vec::new(),
@@ -342,11 +344,11 @@ fn state_of(opening: Opening) -> TabState {
 }
 
 fn clip(text: &mut String) {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    if text.len() > RECORD_TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(RECORD_TEXT_BYTES_MAX));
     }
 }
 
 fn clipped(text: &str) -> String {
-    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
+    text.get(..text.floor_char_boundary(RECORD_TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
 }

@@ -13,12 +13,14 @@ pub mod fixtures;
 pub mod founding;
 pub mod meta;
 pub mod nodes;
+mod packed;
 mod page;
 pub mod projects;
 pub mod records;
 pub mod routes;
 mod sqlite;
 mod stored;
+mod tally;
 pub mod usage;
 pub mod workspaces;
 

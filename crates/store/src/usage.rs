@@ -2,7 +2,8 @@
 
 use domain::{KeyId, Mode, Nanos, ProjectId, WorkspaceId};
 
-/// A span of time by the exchanges' start; the end is exclusive.
+/// A span of time by the exchanges' start; the end is exclusive. Sums are kept by the minute, so that a window covers
+/// every minute that it touches: its start goes down to a whole minute, its end up to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub start_unix_ms: u64,
@@ -139,6 +140,28 @@ pub struct UsageSums {
     /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was eligible
     /// or a candidate is not known without the prompt's text, and is not guessed.
     pub realized_reused_tokens: u64,
+}
+
+impl UsageSums {
+    /// Adds without wrapping, as money does.
+    pub(crate) fn plus(&mut self, other: &Self) {
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        add(&mut self.requests, other.requests);
+        add(&mut self.input_tokens, other.input_tokens);
+        add(&mut self.output_tokens, other.output_tokens);
+        add(&mut self.cached_tokens, other.cached_tokens);
+        add(&mut self.cache_write_tokens, other.cache_write_tokens);
+        add(&mut self.reasoning_tokens, other.reasoning_tokens);
+        self.cost = self.cost.plus(other.cost);
+        self.provider_cost = self.provider_cost.plus(other.provider_cost);
+        add(&mut self.unpriced, other.unpriced);
+        add(&mut self.estimated, other.estimated);
+        add(&mut self.unmetered, other.unmetered);
+        add(&mut self.failed, other.failed);
+        add(&mut self.unattempted, other.unattempted);
+        add(&mut self.attempts, other.attempts);
+        add(&mut self.realized_reused_tokens, other.realized_reused_tokens);
+    }
 }
 
 /// From a histogram with eight steps to the octave: a figure is at most an eighth too high, never too low.

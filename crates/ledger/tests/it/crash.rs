@@ -388,3 +388,23 @@ fn noise_is_no_journal() {
         assert!(books.sink.len() <= 5);
     }
 }
+
+/// A tab's newer state is written and not synced when the drainer looks for segments to free: the older one, which is
+/// synced and was promised to the client, stays until the newer is safe too.
+#[test]
+fn a_state_in_the_page_cache_frees_no_segment() {
+    use Step::{Attempt, AttemptUnsynced, Close, Drain, Drop, Fail, Flush, Open};
+    let steps = [
+        [Open, Attempt(0), AttemptUnsynced(0), Attempt(0), Attempt(0), Attempt(0), Close(0), Open].as_slice(),
+        &[Attempt(0), Drop(0), Open, Open, Attempt(5), Open, Attempt(0), Open, Attempt(5), Close(2)],
+        &[Close(2), Open, AttemptUnsynced(1), Close(0), Attempt(0), Attempt(0), AttemptUnsynced(0)],
+        &[AttemptUnsynced(0), Flush, Attempt(5), Fail(0), Attempt(6), AttemptUnsynced(1), Drain],
+    ];
+    let mut life = Life::new(550_241_058_283_063_619, Durability::Synced);
+    steps.concat().into_iter().for_each(|step| life.step(step));
+    life.books.kill();
+    life.tabs.clear();
+    life.books.lose_power(|_| false);
+    life.start_in_the_end();
+    life.check().unwrap();
+}

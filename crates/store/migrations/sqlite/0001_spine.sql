@@ -172,57 +172,47 @@ CREATE TABLE routes (
 CREATE INDEX routes_by_workspace ON routes (workspace, id);
 CREATE INDEX routes_by_project ON routes (project) WHERE project IS NOT NULL;
 
--- One settled exchange, in the columns that are summed and searched.
-CREATE TABLE records (
-    workspace BLOB NOT NULL,
-    trace BLOB NOT NULL,
-    project BLOB NOT NULL,
-    key BLOB,
-    environment TEXT NOT NULL,
-    started_unix_ms INTEGER NOT NULL,
-    finished_unix_ms INTEGER NOT NULL,
-    operation TEXT NOT NULL,
-    dialect TEXT NOT NULL,
-    modality TEXT NOT NULL,
-    stream INTEGER NOT NULL,
-    requested_model TEXT NOT NULL,
-    resolved_model TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    status INTEGER NOT NULL,
-    fault_code TEXT,
-    profile TEXT,
-    mode TEXT,
-    principal TEXT,
-    provider TEXT NOT NULL,
-    region TEXT,
-    attempts INTEGER NOT NULL,
-    fallback_used INTEGER NOT NULL,
-    tag TEXT,
-    input INTEGER NOT NULL,
-    cached_read INTEGER NOT NULL,
-    cache_write INTEGER NOT NULL,
-    output INTEGER NOT NULL,
-    reasoning INTEGER NOT NULL,
-    usage_source TEXT NOT NULL,
-    cost_nanos INTEGER NOT NULL,
-    provider_cost_nanos INTEGER NOT NULL,
-    priced TEXT NOT NULL,
-    latency_us INTEGER NOT NULL,
-    latency_step INTEGER NOT NULL,
-    first_byte_us INTEGER,
-    first_byte_step INTEGER,
-    bytes_out INTEGER NOT NULL,
-    -- In the order of time, since sums are over windows of it.
-    PRIMARY KEY (workspace, started_unix_ms, trace)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX records_by_trace ON records (workspace, trace);
-
--- The whole record, as it was settled.
-CREATE TABLE record_bodies (
-    trace BLOB NOT NULL UNIQUE,
-    workspace BLOB NOT NULL,
-    body TEXT NOT NULL
+-- Settled exchanges of every workspace, packed as they came from the journal; `packed.rs` knows their form. Ranges of
+-- rows overlap: a long exchange settles among younger ones.
+CREATE TABLE record_batches (
+    id INTEGER PRIMARY KEY,
+    first_trace BLOB NOT NULL,
+    last_trace BLOB NOT NULL,
+    first_started_unix_ms INTEGER NOT NULL,
+    last_started_unix_ms INTEGER NOT NULL,
+    records INTEGER NOT NULL,
+    -- Eight rows of one level become one of the next; rows of the last level stay as they are.
+    level INTEGER NOT NULL,
+    -- 16 bytes for each workspace that has a record here.
+    workspaces BLOB NOT NULL,
+    -- 16 bytes for each record, in the order of the body.
+    traces BLOB NOT NULL,
+    body BLOB NOT NULL
 ) STRICT;
+CREATE INDEX record_batches_by_last ON record_batches (last_trace, id, first_trace);
+CREATE INDEX record_batches_by_first ON record_batches (first_trace, id, last_trace);
+CREATE INDEX record_batches_to_merge ON record_batches (level) WHERE level < 3;
+
+-- What usage is told apart by; `tally.rs` knows the form.
+CREATE TABLE usage_groups (
+    id INTEGER PRIMARY KEY,
+    workspace BLOB NOT NULL,
+    dimensions BLOB NOT NULL,
+    UNIQUE (workspace, dimensions)
+) STRICT;
+
+-- Sums over the exchanges that started in a minute, and again in each hour, so that a month is few rows. Written with
+-- the records they sum.
+CREATE TABLE usage_minutes (
+    workspace BLOB NOT NULL,
+    -- 1 or 60.
+    span_minutes INTEGER NOT NULL,
+    -- The first one, since 1970.
+    minute INTEGER NOT NULL,
+    usage_group INTEGER NOT NULL REFERENCES usage_groups (id),
+    tally BLOB NOT NULL,
+    PRIMARY KEY (workspace, span_minutes, minute, usage_group)
+) STRICT, WITHOUT ROWID;
 
 -- How far each core's journal is applied; written with the records it covers.
 CREATE TABLE journal_positions (
@@ -231,6 +221,13 @@ CREATE TABLE journal_positions (
     segment INTEGER NOT NULL,
     position INTEGER NOT NULL
 ) STRICT;
+
+-- Every run that ever applied something: of an epoch that is not here, nothing was applied.
+CREATE TABLE journal_epochs (
+    core INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    PRIMARY KEY (core, epoch)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE audit (
     id BLOB PRIMARY KEY,

@@ -3,6 +3,7 @@
 mod accounts;
 mod api_keys;
 mod audit;
+mod batches;
 mod credentials;
 mod fields;
 mod founding;
@@ -13,6 +14,7 @@ mod projects;
 mod records;
 mod routes;
 mod seals;
+mod sink;
 mod source;
 mod usage;
 mod workspaces;
@@ -20,7 +22,6 @@ mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "fixtures")]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub(crate) struct SqliteStore {
     writer: Pool<Sqlite>,
     readers: Pool<Sqlite>,
     changed: watch::Sender<u64>,
+    draining: Arc<sink::Draining>,
     #[cfg(feature = "fixtures")]
     commit_faults: Arc<crate::fixtures::CommitFaults>,
 }
@@ -122,6 +124,7 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
         writer,
         readers,
         changed,
+        draining: Arc::default(),
         #[cfg(feature = "fixtures")]
         commit_faults: Arc::default(),
     })

@@ -2,13 +2,23 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::rc::Rc;
+use std::sync::Arc;
 
+use domain::{Outcome, Usage};
+use ledger::{
+    Closing, DrainBatch, Drainer, Intent, Journal, JournalPosition, JournalSettings, JournalShared, Opening,
+    recover,
+};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use store::datadir::{self, DataDir, Making};
-use store::{Store, StoreError};
+use store::fixtures::CommitFault;
+use store::{Page, Store, StoreError};
+use world::World;
 
-use crate::samples::foundation;
+use crate::cases::records::put_behind;
+use crate::samples::{foundation, project, record, workspace_id};
 use crate::{Fresh, run};
 
 pub async fn fresh() -> Fresh {
@@ -77,6 +87,158 @@ fn a_foundation_that_fails_leaves_no_file() {
         assert!(Store::create(&dir.path().join("t.db"), bad).await.is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         Store::create(&dir.path().join("t.db"), foundation()).await.unwrap();
+    });
+}
+
+/// However slowly records come, lists read few rows.
+#[test]
+fn small_batches_become_few_rows() {
+    run(async {
+        let made = fresh().await;
+        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+        for number in 0..1_000 {
+            put_behind(&made, 0, number + 1, vec![record(workspace, project, number)]).await;
+        }
+        let mut connection = raw(&made.dir.path().join("t.db")).await;
+        let rows = sqlx::query("SELECT records FROM record_batches ORDER BY records DESC");
+        let rows = rows.fetch_all(&mut connection).await.unwrap();
+        let sizes: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        assert_eq!(sizes.iter().sum::<i64>(), 1_000);
+        assert!(sizes[0] >= 512 && sizes.len() <= 1 + 3 * 7, "{sizes:?}");
+        assert_eq!(made.store.records().record_count().await.unwrap(), 1_000);
+    });
+}
+
+/// A process that dies before, in or after a commit, and the one that comes after it.
+#[test]
+fn a_killed_process_repeats_and_loses_nothing() {
+    run(async {
+        let mut made = fresh().await;
+        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+        let batch = |offset, numbers: std::ops::Range<u64>| DrainBatch {
+            core: 0,
+            upto: JournalPosition { epoch: 7, segment: 1, offset },
+            records: numbers.map(|number| record(workspace, project, number)).collect(),
+        };
+        for fault in [CommitFault::Refused, CommitFault::AnswerLost] {
+            let before = made.store.records().record_count().await.unwrap();
+            made.store.commit_faults().script([fault]);
+            made.store.record_sink().apply(batch(before + 10, before..before + 10)).await.unwrap_err();
+            made.store.close().await;
+            made.store = Store::open(&made.dir.path().join("t.db")).await.unwrap();
+            // The recovery reads from the position on; an older one reads everything.
+            made.store.record_sink().apply(batch(before + 20, 0..before + 20)).await.unwrap();
+            made.store.record_sink().apply(batch(before + 30, before + 20..before + 30)).await.unwrap();
+            assert_eq!(made.store.records().record_count().await.unwrap(), before + 30);
+        }
+    });
+}
+
+fn opening(number: u64) -> Opening {
+    let like = record(workspace_id(1), project(workspace_id(1), 1).id, number);
+    Opening {
+        trace: like.trace,
+        workspace: like.workspace,
+        project: like.project,
+        key: like.key,
+        environment: like.environment,
+        operation: like.operation,
+        dialect: like.dialect,
+        stream: like.stream,
+        requested_model: like.requested_model,
+        tag: None,
+        started_unix_ms: like.started_unix_ms,
+        started_us: 0,
+    }
+}
+
+async fn attempted(journal: &Rc<Journal>, number: u64) -> ledger::Tab {
+    let mut tab = journal.open_tab(opening(number)).unwrap();
+    let principal = record(workspace_id(1), project(workspace_id(1), 1).id, number).principal.unwrap();
+    let intent = Intent {
+        principal,
+        provider: "openai".into(),
+        upstream_model: "gpt-4o".into(),
+        region: None,
+        rates: None,
+        markup_bps: 0,
+        estimate_prompt_bytes: 4,
+    };
+    tab.attempt(intent).await.unwrap();
+    tab
+}
+
+async fn exchange(journal: &Rc<Journal>, number: u64) {
+    let closing = Closing {
+        outcome: Outcome::Completed,
+        status: 200,
+        fault: None,
+        usage: Usage::default(),
+        bytes_out: 1,
+        fallback_used: false,
+    };
+    attempted(journal, number).await.close(closing);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to.join("core-0")).unwrap();
+    for file in fs::read_dir(from.join("core-0")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join("core-0").join(file.file_name())).unwrap();
+    }
+}
+
+/// The journal of production over the store: what a crash leaves is recovered once, also where the freed segments come
+/// back and are recovered again by the next process.
+#[test]
+fn what_a_crash_leaves_in_the_journal_comes_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let mut made = fresh().await;
+        let path = |name: &str| made.dir.path().join(name);
+        let settings = JournalSettings {
+            segment_bytes: 64 * 1024,
+            first_segment_bytes: 64 * 1024,
+            ..JournalSettings::default()
+        };
+        let shared = JournalShared::start(&World::system(), settings).unwrap();
+        let journal =
+            Journal::open(&path("journal"), 0, World::system(), settings, Arc::clone(&shared)).unwrap();
+        let drainer = Drainer::new(Arc::clone(&shared), made.store.record_sink());
+        let open = [attempted(&journal, 1).await, attempted(&journal, 2).await];
+        for number in 10..300 {
+            exchange(&journal, number).await;
+        }
+        journal.flush_now().unwrap();
+        made.store.commit_faults().script([CommitFault::AnswerLost]);
+        drainer.drain_once().await.unwrap_err();
+        for number in 300..400 {
+            exchange(&journal, number).await;
+        }
+        journal.flush_now().unwrap();
+        drainer.drain_once().await.unwrap();
+        assert_eq!(made.store.records().record_count().await.unwrap(), 390);
+        for number in 400..500 {
+            exchange(&journal, number).await;
+        }
+        journal.flush_now().unwrap();
+        for left in ["left", "back"] {
+            copy(&path("journal"), &path(left));
+        }
+        drop(open);
+        for left in ["left", "back"] {
+            made.store.close().await;
+            made.store = Store::open(&path("t.db")).await.unwrap();
+            made.store.commit_faults().script([CommitFault::AnswerLost]);
+            let sink = made.store.record_sink();
+            recover(&path(left), &World::system(), &*sink).await.ok();
+            recover(&path(left), &World::system(), &*sink).await.unwrap();
+            assert_eq!(made.store.records().record_count().await.unwrap(), 492, "{left}");
+        }
+        let all = made.store.records().every_record(None, Page::first(1_000)).await.unwrap().rows;
+        let interrupted = all.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
+        assert_eq!((all.len(), interrupted), (492, 2));
+        shared.stop();
     });
 }
 

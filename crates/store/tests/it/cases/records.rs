@@ -2,12 +2,48 @@
 
 use std::collections::BTreeSet;
 
-use domain::{MeterRecord, Outcome};
+use domain::{MeterRecord, Outcome, TraceId};
 use ledger::{DrainBatch, JournalPosition};
-use store::{Page, RequestFilter, StoreError};
+use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
 
 use crate::Fresh;
-use crate::samples::{founding, record};
+use crate::samples::{founding, record, workspace_id};
+
+fn at(epoch: u64, offset: u64) -> JournalPosition {
+    JournalPosition { epoch, segment: 1, offset }
+}
+
+/// As a drainer does: each batch behind the one before.
+pub async fn put_behind(fresh: &Fresh, core: u32, offset: u64, records: Vec<MeterRecord>) {
+    let batch = DrainBatch { core, upto: at(1, offset), records };
+    fresh.store.record_sink().apply(batch).await.unwrap();
+}
+
+async fn listed(fresh: &Fresh, limit: u32) -> Vec<TraceId> {
+    let (mut page, mut order) = (Page::first(limit), Vec::new());
+    loop {
+        let listed =
+            fresh.store.records().requests(fresh.founding.workspace.id, Default::default(), page.clone());
+        let listed = listed.await.unwrap();
+        order.extend(listed.rows.iter().map(|row| row.trace));
+        match listed.next {
+            Some(after) => page.after = Some(after),
+            None => return order,
+        }
+    }
+}
+
+async fn every(fresh: &Fresh, limit: u32) -> Vec<MeterRecord> {
+    let (mut page, mut found) = (Page::first(limit), Vec::new());
+    loop {
+        let listed = fresh.store.records().every_record(None, page.clone()).await.unwrap();
+        found.extend(listed.rows);
+        match listed.next {
+            Some(after) => page.after = Some(after),
+            None => return found,
+        }
+    }
+}
 
 pub async fn put(fresh: &Fresh, records: Vec<MeterRecord>) {
     let upto = JournalPosition { epoch: 1, segment: 1, offset: 1 };
@@ -105,4 +141,130 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
     assert_eq!((row[0].principal, row[0].region.as_deref()), (records[3].principal, Some("eu")));
     assert_eq!((row[0].sums.input_tokens, row[0].sums.output_tokens, row[0].sums.failed), (120, 35, 1));
     assert_eq!((row[0].latency_us, row[0].first_byte_us), (2_000, Some(900)));
+}
+
+/// Cores drain side by side, and a long exchange settles among younger ones: rows overlap in every way.
+pub async fn overlapping_batches_are_told_in_one_order(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let mut records: Vec<_> = (0..400).map(|number| record(workspace, project, number)).collect();
+    let stride = |from: usize, step: usize| records.iter().skip(from).step_by(step).cloned();
+    put_behind(fresh, 0, 1, stride(0, 4).collect()).await;
+    put_behind(fresh, 1, 1, stride(1, 4).rev().collect()).await;
+    put_behind(fresh, 0, 2, stride(399, 1).chain(stride(2, 4).take(50)).collect()).await;
+    for (offset, late) in (3..).zip(stride(2, 4).skip(50)) {
+        put_behind(fresh, 0, offset, vec![late]).await;
+    }
+    put_behind(fresh, 1, 2, stride(3, 4).take(99).collect()).await;
+    for limit in [7, 100, 1_000] {
+        assert_eq!(every(fresh, limit).await, records, "{limit}");
+    }
+    let newest_first: Vec<_> = records.iter().rev().map(|record| record.trace).collect();
+    for limit in [1, 33, 1_000] {
+        assert_eq!(listed(fresh, limit).await, newest_first, "{limit}");
+    }
+    for settled in &mut records {
+        assert_eq!(fresh.store.records().request(workspace, settled.trace).await.unwrap(), *settled);
+    }
+    let absent = record(workspace, project, 401).trace;
+    assert!(matches!(
+        fresh.store.records().request(workspace, absent).await,
+        Err(StoreError::NotFound { .. })
+    ));
+    assert_eq!(fresh.store.records().record_count().await.unwrap(), 400);
+}
+
+/// Between two pages records come in that are older than the cursor and younger, and small rows become large ones.
+pub async fn pages_stay_whole_whatever_comes_in_between(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let even = |number: u64| record(workspace, project, number * 2);
+    for number in 0..200 {
+        put_behind(fresh, 0, number + 1, vec![even(number)]).await;
+    }
+    let (mut page, mut order, mut offset) = (Page::first(13), Vec::new(), 1_000);
+    loop {
+        let listed = fresh.store.records().requests(workspace, RequestFilter::default(), page.clone());
+        let listed = listed.await.unwrap();
+        order.extend(listed.rows.iter().map(|row| row.trace));
+        for odd in [offset - 999, 10_001 + offset] {
+            offset += 2;
+            put_behind(fresh, 0, offset, vec![record(workspace, project, odd)]).await;
+        }
+        match listed.next {
+            Some(after) => page.after = Some(after),
+            None => break,
+        }
+    }
+    assert!(order.is_sorted_by(|one, next| one > next), "newest first, and each once");
+    let seen: BTreeSet<_> = order.into_iter().collect();
+    assert!((0..200).all(|number| seen.contains(&even(number).trace)), "what was there is told");
+}
+
+async fn requests_summed(fresh: &Fresh) -> u64 {
+    let window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
+    let workspace = fresh.founding.workspace.id;
+    let query =
+        UsageQuery { workspace, window, group_by: vec![], interval: None, filter: UsageFilter::default() };
+    let rows = fresh.store.records().usage(query).await.unwrap();
+    rows.first().map_or(0, |row| row.sums.requests)
+}
+
+/// Whatever the drainer or a recovery repeats, records and sums have it once.
+pub async fn what_may_come_again_is_counted_once(fresh: &Fresh) {
+    use store::fixtures::CommitFault::{AnswerLost, Refused};
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let sink = fresh.store.record_sink();
+    let batch = |epoch, offset, numbers: std::ops::Range<u64>| DrainBatch {
+        core: 0,
+        upto: at(epoch, offset),
+        records: numbers.map(|number| record(workspace, project, number)).collect(),
+    };
+    let count = async || {
+        let count = fresh.store.records().record_count().await.unwrap();
+        assert_eq!(requests_summed(fresh).await, count);
+        count
+    };
+    // The answer of the first commit is lost: the drainer reads again, and meanwhile there is more to read.
+    fresh.store.commit_faults().script([AnswerLost]);
+    sink.apply(batch(1, 10, 0..10)).await.unwrap_err();
+    sink.apply(batch(1, 15, 0..15)).await.unwrap();
+    sink.apply(batch(1, 20, 15..20)).await.unwrap();
+    assert_eq!(count().await, 20);
+    // A refused commit, then a lost answer, then more.
+    fresh.store.commit_faults().script([Refused, AnswerLost]);
+    sink.apply(batch(1, 30, 20..30)).await.unwrap_err();
+    assert_eq!((count().await, sink.position(0).await.unwrap()), (20, Some(at(1, 20))));
+    sink.apply(batch(1, 30, 20..30)).await.unwrap_err();
+    sink.apply(batch(1, 35, 20..35)).await.unwrap();
+    assert_eq!(count().await, 35);
+    // A whole batch again, and one from before: the position stays.
+    sink.apply(batch(1, 35, 20..35)).await.unwrap();
+    sink.apply(batch(1, 20, 15..20)).await.unwrap();
+    assert_eq!((count().await, sink.position(0).await.unwrap()), (35, Some(at(1, 35))));
+    sink.apply(batch(1, 40, 35..40)).await.unwrap();
+    // Another run's epoch, and then segments of the first come back as after a loss of power.
+    sink.apply(batch(2, 5, 40..45)).await.unwrap();
+    for (offset, from) in [(20, 0), (40, 20), (50, 35)] {
+        sink.apply(batch(1, offset, from..from + 20)).await.unwrap();
+    }
+    assert_eq!(count().await, 55);
+    sink.apply(batch(2, 9, 40..60)).await.unwrap();
+    assert_eq!(count().await, 60);
+}
+
+pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
+    let project = fresh.founding.project.id;
+    let of = |number: u64| workspace_id(number % 5 + 1);
+    let records: Vec<_> = (0..50).map(|number| record(of(number), project, number)).collect();
+    put(fresh, records.clone()).await;
+    for workspace in (0..5).map(of) {
+        let own: Vec<_> = records.iter().filter(|record| record.workspace == workspace).cloned().collect();
+        let told = fresh.store.records().every_record(Some(workspace), Page::default()).await.unwrap();
+        assert_eq!(told.rows, own);
+        let told =
+            fresh.store.records().requests(workspace, Default::default(), Page::default()).await.unwrap();
+        assert_eq!(told.rows.len(), own.len());
+        assert!(fresh.store.records().request(workspace, own[0].trace).await.is_ok());
+    }
+    let stranger = fresh.store.records().requests(workspace_id(6), Default::default(), Page::default()).await;
+    assert_eq!(stranger.unwrap().rows, []);
 }

@@ -3,7 +3,7 @@
 use domain::{CredentialId, MeterRecord, Mode, Nanos, NodeId, Outcome, Priced, Principal, UsageSource};
 use store::{Dimension, Interval, UsageFilter, UsageQuery, UsageRow, Window};
 
-use super::records::put;
+use super::records::{put, put_behind};
 use crate::Fresh;
 use crate::samples::{NOW, bytes, founding, record};
 
@@ -136,4 +136,70 @@ pub async fn percentiles_are_of_completed_requests(fresh: &Fresh) {
     );
     let first_byte = rows[0].first_byte.unwrap();
     assert!((900..=1_012).contains(&first_byte.p95_us), "{first_byte:?}");
+}
+
+/// Sums are kept by the minute: a window's start goes down to a whole one, its end up.
+pub async fn a_window_covers_whole_minutes(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let minute = NOW / 60_000 * 60_000;
+    let records = [0, 59_999, 60_000, 119_999, 120_000].map(|after: u64| MeterRecord {
+        started_unix_ms: minute + after,
+        ..record(workspace, project, after)
+    });
+    put(fresh, records.to_vec()).await;
+    let cases = [
+        ((0, 60_000), 2),
+        ((0, 60_001), 4),
+        ((59_999, 60_000), 2),
+        ((60_000, 120_000), 2),
+        ((119_999, 120_001), 3),
+        ((180_000, 240_000), 0),
+    ];
+    for ((start, end), expected) in cases {
+        let window = Window { start_unix_ms: minute + start, end_unix_ms: minute + end };
+        let rows = fresh.store.records().usage(UsageQuery { window, ..query(fresh, &[]) }).await.unwrap();
+        assert_eq!(rows.first().map_or(0, |row| row.sums.requests), expected, "{start}..{end}");
+        let billed = fresh.store.records().billing(workspace, window).await.unwrap();
+        assert_eq!(billed.map(|row| row.sums.requests), [expected, 0, 0], "{start}..{end}");
+    }
+}
+
+pub async fn an_answer_has_an_end(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let tagged = (0..10_050).map(|number| MeterRecord {
+        tag: Some(format!("{:05}", (number * 7_919) % 10_050)),
+        ..record(workspace, project, number)
+    });
+    put(fresh, tagged.collect()).await;
+    let rows = fresh.store.records().usage(query(fresh, &[Dimension::Tag])).await.unwrap();
+    assert_eq!(rows.len(), 10_000);
+    assert_eq!(rows[9_999].groups[0].1.as_deref(), Some("09999"), "the first in order");
+}
+
+/// The time is told, not held to: the machine may be busy.
+pub async fn many_records_are_summed_in_little_time(fresh: &Fresh) {
+    const RECORDS: u64 = 100_000;
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let begun = std::time::Instant::now();
+    for batch in 0..RECORDS / 1_000 {
+        let records = (0..1_000).map(|number| {
+            let number = batch * 1_000 + number;
+            MeterRecord {
+                started_unix_ms: NOW + number * 100,
+                requested_model: format!("model {}", number % 10),
+                resolved_model: format!("openai/model {}", number % 10),
+                ..record(workspace, project, number)
+            }
+        });
+        put_behind(fresh, 0, batch + 1, records.collect()).await;
+    }
+    let applied = begun.elapsed() / u32::try_from(RECORDS).unwrap();
+    let begun = std::time::Instant::now();
+    let rows = fresh.store.records().usage(query(fresh, &[Dimension::Model])).await.unwrap();
+    let summed = begun.elapsed();
+    assert_eq!((rows.len(), rows.iter().map(|row| row.sums.requests).sum::<u64>()), (10, RECORDS));
+    let begun = std::time::Instant::now();
+    let billed = fresh.store.records().billing(workspace, EVER).await.unwrap();
+    assert_eq!(billed[0].sums.requests, RECORDS);
+    println!("applied: {applied:?} a record; usage: {summed:?}; billing: {:?}", begun.elapsed());
 }

@@ -1,0 +1,283 @@
+//! Rows of packed records: written whole, merged while they are small, walked in the order of traces.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::{MeterRecord, TraceId, WorkspaceId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{database, signed};
+use crate::StoreError;
+use crate::packed::{Packed, frames, traces, unpack};
+
+const TABLE: &str = "record_batches";
+/// So many rows of a level make one of the next.
+const MERGED_AT_ONCE: i64 = 8;
+const LEVEL_LAST: i64 = 3;
+/// Eight of the largest rows that are still merged stay within the bounds of a row.
+const LARGE_RECORDS: usize = 256;
+const LARGE_BYTES: usize = 128 * 1024;
+/// Rows whose traces are in memory at once while known ones are looked for.
+const ROWS_AT_ONCE: i64 = 16;
+/// Longer than any id, so it comes after all of them.
+const AFTER_ALL_IDS: [u8; 17] = [0xFF; 17];
+
+/// The level of a row that was not merged: the one that rows of its size come from.
+fn level(row: &Packed) -> i64 {
+    let fits = |records, bytes| row.count() < records && row.body.len() < bytes;
+    let of_size = |levels: usize| fits(LARGE_RECORDS >> (3 * levels), LARGE_BYTES >> (3 * levels));
+    let level = (0..LEVEL_LAST).zip([2, 1, 0]).find(|(_, below)| of_size(*below));
+    level.map_or(LEVEL_LAST, |(level, _)| level)
+}
+
+/// Adds a row, and merges small ones where enough have come together: each record is written again at most
+/// `LEVEL_LAST` times, and lists read few rows however slowly the records came.
+pub(super) async fn add(connection: &mut SqliteConnection, row: Packed) -> Result<(), StoreError> {
+    let mut level = level(&row);
+    insert(connection, row, level).await?;
+    while level < LEVEL_LAST && count_of_level(connection, level).await? >= MERGED_AT_ONCE {
+        level = merge(connection, level).await?;
+    }
+    Ok(())
+}
+
+async fn insert(connection: &mut SqliteConnection, row: Packed, level: i64) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO record_batches (first_trace, last_trace, first_started_unix_ms, last_started_unix_ms, records, \
+         level, workspaces, traces, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    );
+    query
+        .bind(row.first_trace.bytes())
+        .bind(row.last_trace.bytes())
+        .bind(signed(row.first_started_unix_ms))
+        .bind(signed(row.last_started_unix_ms))
+        .bind(signed(row.count() as u64))
+        .bind(level)
+        .bind(row.workspaces)
+        .bind(row.traces)
+        .bind(row.body)
+        .execute(connection)
+        .await
+        .map_err(database)?;
+    Ok(())
+}
+
+async fn count_of_level(connection: &mut SqliteConnection, level: i64) -> Result<i64, StoreError> {
+    let query = sqlx::query("SELECT COUNT(*) FROM record_batches WHERE level = ?1 AND level < 3");
+    let row = query.bind(level).fetch_one(connection).await.map_err(database)?;
+    row.try_get(0).map_err(|error| StoreError::corrupt(TABLE, error))
+}
+
+/// All rows of a level as one; the level of that one.
+async fn merge(connection: &mut SqliteConnection, level: i64) -> Result<i64, StoreError> {
+    let query = sqlx::query(
+        "SELECT first_trace, last_trace, first_started_unix_ms, last_started_unix_ms, workspaces, traces, body \
+         FROM record_batches WHERE level = ?1 AND level < 3 ORDER BY id",
+    );
+    let rows = query.bind(level).fetch_all(&mut *connection).await.map_err(database)?;
+    let rows = rows.iter().map(read_packed).collect::<Result<_, _>>()?;
+    let delete = sqlx::query("DELETE FROM record_batches WHERE level = ?1 AND level < 3").bind(level);
+    delete.execute(&mut *connection).await.map_err(database)?;
+    let next = level + 1;
+    if let Some(merged) = Packed::merge(rows)? {
+        insert(connection, merged, next).await?;
+    }
+    Ok(next)
+}
+
+fn read_packed(row: &SqliteRow) -> Result<Packed, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    Ok(Packed {
+        first_trace: fields.id("first_trace")?,
+        last_trace: fields.id("last_trace")?,
+        first_started_unix_ms: fields.number("first_started_unix_ms")?,
+        last_started_unix_ms: fields.number("last_started_unix_ms")?,
+        workspaces: fields.get("workspaces")?,
+        traces: fields.get("traces")?,
+        body: fields.get("body")?,
+    })
+}
+
+/// Which of these records are kept already. Only traces are read, and only of rows whose ranges meet.
+pub(super) async fn known(
+    connection: &mut SqliteConnection,
+    records: &[MeterRecord],
+) -> Result<HashSet<TraceId>, StoreError> {
+    let wanted: HashSet<TraceId> = records.iter().map(|record| record.trace).collect();
+    let (Some(first), Some(last)) = (wanted.iter().min(), wanted.iter().max()) else {
+        return Ok(HashSet::new());
+    };
+    let mut found = HashSet::new();
+    let mut after = (first.bytes(), i64::MIN);
+    loop {
+        let query = sqlx::query(
+            "SELECT id, last_trace, traces FROM record_batches \
+             WHERE (last_trace, id) > (?1, ?2) AND first_trace <= ?3 ORDER BY last_trace, id LIMIT ?4",
+        );
+        let query = query.bind(after.0).bind(after.1).bind(last.bytes()).bind(ROWS_AT_ONCE);
+        let rows = query.fetch_all(&mut *connection).await.map_err(database)?;
+        let Some(last_row) = rows.last() else { return Ok(found) };
+        let fields = Fields::new(TABLE, last_row);
+        after = (fields.get("last_trace")?, fields.get("id")?);
+        for row in &rows {
+            let named: &[u8] = Fields::new(TABLE, row).get("traces")?;
+            found.extend(traces(named).filter(|trace| wanted.contains(trace)));
+        }
+    }
+}
+
+/// One record, found by the rows whose range and traces hold it.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    trace: TraceId,
+) -> Result<Option<MeterRecord>, StoreError> {
+    // `instr` may also find bytes that lie across two ids, hence the loop. Most that is asked for is recent.
+    let query = sqlx::query(
+        "SELECT traces, body FROM record_batches INDEXED BY record_batches_by_last \
+         WHERE last_trace >= ?1 AND first_trace <= ?1 AND instr(traces, ?1) > 0 AND instr(workspaces, ?2) > 0",
+    );
+    let query = query.bind(trace.bytes()).bind(workspace.bytes());
+    for row in &query.fetch_all(connection).await.map_err(database)? {
+        let fields = Fields::new(TABLE, row);
+        let place = traces(fields.get("traces")?).position(|named| named == trace);
+        if let Some(place) = place
+            && let Some(frame) = frames(fields.get("body")?)?.get(place)
+        {
+            return Ok(Some(unpack(frame)?).filter(|record| record.workspace == workspace));
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    NewestFirst,
+    OldestFirst,
+}
+
+/// Which records a walk is about. What a row's columns tell is asked of the database, the rest by `take`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walk {
+    pub order: Order,
+    /// The trace that the page before ended with.
+    pub after: Option<TraceId>,
+    pub wanted: usize,
+    pub workspace: Option<WorkspaceId>,
+    pub since_unix_ms: Option<u64>,
+    pub until_unix_ms: Option<u64>,
+}
+
+const NEWER_ROWS_FIRST: &str = "SELECT id, last_trace AS edge, traces FROM record_batches \
+    WHERE (last_trace, id) < (?1, ?2) AND first_trace < ?3 AND (?4 IS NULL OR instr(workspaces, ?4) > 0) \
+    AND last_started_unix_ms >= ?5 AND first_started_unix_ms < ?6 ORDER BY last_trace DESC, id DESC LIMIT 1";
+const OLDER_ROWS_FIRST: &str = "SELECT id, first_trace AS edge, traces FROM record_batches \
+    WHERE (first_trace, id) > (?1, ?2) AND last_trace > ?3 AND (?4 IS NULL OR instr(workspaces, ?4) > 0) \
+    AND last_started_unix_ms >= ?5 AND first_started_unix_ms < ?6 ORDER BY first_trace, id LIMIT 1";
+
+/// The first `wanted` of what `take` makes of the records, in their order. Ranges overlap, so a row is read while it
+/// may hold a record that comes before one that was found; one body is in memory at a time. The caller's transaction
+/// keeps rows from merging under the walk.
+pub(super) async fn walk<T>(
+    connection: &mut SqliteConnection,
+    walk: Walk,
+    mut take: impl FnMut(MeterRecord) -> Option<T> + Send,
+) -> Result<Vec<T>, StoreError> {
+    let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
+    let mut at = match walk.order {
+        Order::NewestFirst => (AFTER_ALL_IDS.to_vec(), i64::MAX),
+        Order::OldestFirst => (Vec::new(), i64::MIN),
+    };
+    while let Some((edge, id, candidates)) = next_row(connection, &walk, &at).await? {
+        if !found.has_room_for(edge) {
+            break;
+        }
+        at = (edge.bytes(), id);
+        if candidates.first().is_none_or(|(trace, _)| !found.has_room_for(*trace)) {
+            continue;
+        }
+        let query = sqlx::query("SELECT body FROM record_batches WHERE id = ?1").bind(id);
+        let row = query.fetch_one(&mut *connection).await.map_err(database)?;
+        let frames = frames(Fields::new(TABLE, &row).get("body")?)?;
+        for (trace, place) in candidates {
+            if !found.has_room_for(trace) {
+                break;
+            }
+            let frame = frames.get(place).ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))?;
+            if let Some(taken) = take(unpack(frame)?) {
+                found.put(trace, taken);
+            }
+        }
+    }
+    Ok(found.into_rows())
+}
+
+/// The edge of the next row's range, its id, and its records of this page with their places, in the walk's order.
+type NextRow = (TraceId, i64, Vec<(TraceId, usize)>);
+
+async fn next_row(
+    connection: &mut SqliteConnection,
+    walk: &Walk,
+    at: &(Vec<u8>, i64),
+) -> Result<Option<NextRow>, StoreError> {
+    let (statement, nowhere) = match walk.order {
+        Order::NewestFirst => (NEWER_ROWS_FIRST, AFTER_ALL_IDS.to_vec()),
+        Order::OldestFirst => (OLDER_ROWS_FIRST, Vec::new()),
+    };
+    let query = sqlx::query(statement)
+        .bind(&at.0)
+        .bind(at.1)
+        .bind(walk.after.map_or(nowhere, |trace| trace.bytes()))
+        .bind(walk.workspace.map(|id| id.bytes()))
+        .bind(signed(walk.since_unix_ms.unwrap_or(0)))
+        .bind(signed(walk.until_unix_ms.unwrap_or(u64::MAX)));
+    let Some(row) = query.fetch_optional(connection).await.map_err(database)? else { return Ok(None) };
+    let fields = Fields::new(TABLE, &row);
+    let of_page = |trace: &TraceId| match walk.order {
+        Order::NewestFirst => walk.after.is_none_or(|after| *trace < after),
+        Order::OldestFirst => walk.after.is_none_or(|after| *trace > after),
+    };
+    let named = traces(fields.get("traces")?).zip(0..).filter(|(trace, _)| of_page(trace));
+    let mut candidates: Vec<(TraceId, usize)> = named.collect();
+    candidates.sort_unstable();
+    if walk.order == Order::NewestFirst {
+        candidates.reverse();
+    }
+    Ok(Some((fields.id("edge")?, fields.get("id")?, candidates)))
+}
+
+/// The first of what was met so far.
+struct Found<T> {
+    order: Order,
+    wanted: usize,
+    rows: BTreeMap<TraceId, T>,
+}
+
+impl<T> Found<T> {
+    /// Whether a record with this trace would be among the first.
+    fn has_room_for(&self, trace: TraceId) -> bool {
+        let last = match self.order {
+            Order::NewestFirst => self.rows.first_key_value().map(|(last, _)| trace > *last),
+            Order::OldestFirst => self.rows.last_key_value().map(|(last, _)| trace < *last),
+        };
+        self.rows.len() < self.wanted || last.unwrap_or(false)
+    }
+
+    fn put(&mut self, trace: TraceId, row: T) {
+        self.rows.insert(trace, row);
+        if self.rows.len() > self.wanted {
+            match self.order {
+                Order::NewestFirst => self.rows.pop_first(),
+                Order::OldestFirst => self.rows.pop_last(),
+            };
+        }
+    }
+
+    fn into_rows(self) -> Vec<T> {
+        match self.order {
+            Order::NewestFirst => self.rows.into_values().rev().collect(),
+            Order::OldestFirst => self.rows.into_values().collect(),
+        }
+    }
+}

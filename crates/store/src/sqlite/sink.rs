@@ -1,0 +1,191 @@
+//! Takes settled records from the journal, each exactly once.
+//!
+//! Records, their sums and the journal's position go in one transaction. The drainer goes on behind what it was told is
+//! applied, so a batch that follows the position this process wrote last holds nothing known, and is not looked at
+//! twice. Whoever may repeat something is checked trace by trace: a recovery of an epoch that had applied something
+//! before, a batch after a commit whose answer was lost, a batch that is not ahead of the position.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::MeterRecord;
+use domain::ports::PortFuture;
+use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use sqlx::SqliteConnection;
+
+use super::fields::Fields;
+use super::usage::{Groups, NewGroups};
+use super::writing::database;
+use super::{SqliteStore, batches, usage};
+use crate::StoreError;
+use crate::packed::{Packed, pack};
+use crate::tally::{MinuteTally, tallies};
+
+const TABLE: &str = "journal_positions";
+
+/// What this process knows of the journals that it drains.
+#[derive(Default)]
+pub(crate) struct Draining {
+    followed: Mutex<HashMap<u32, Followed>>,
+    pub(super) groups: Groups,
+}
+
+/// A core's epoch of which nothing was applied when this process met it first: all that is applied came through here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Followed {
+    epoch: u64,
+    /// After the last commit that was told to be one.
+    upto: Option<JournalPosition>,
+}
+
+impl Draining {
+    fn of_epoch(&self, core: u32, epoch: u64) -> Option<Followed> {
+        self.lock().get(&core).copied().filter(|followed| followed.epoch == epoch)
+    }
+
+    fn begins(&self, core: u32, epoch: u64) {
+        self.lock().insert(core, Followed { epoch, upto: None });
+    }
+
+    fn applied(&self, core: u32, upto: JournalPosition) {
+        if let Some(followed) = self.lock().get_mut(&core).filter(|followed| followed.epoch == upto.epoch) {
+            followed.upto = Some(upto);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a batch becomes, made ready before the writer is taken.
+struct Prepared {
+    packed: Vec<Packed>,
+    tallies: Vec<MinuteTally>,
+}
+
+impl Prepared {
+    fn of(records: &[MeterRecord]) -> Result<Self, StoreError> {
+        Ok(Self { packed: pack(records)?, tallies: tallies(records)? })
+    }
+}
+
+impl RecordSink for SqliteStore {
+    fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move { take(self, batch).await.map_err(|error| sink_error(&error)) })
+    }
+
+    fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {
+        Box::pin(async move {
+            let mut reader = self.readers().acquire().await.map_err(|error| sink_error(&database(error)))?;
+            position(&mut reader, core).await.map_err(|error| sink_error(&error))
+        })
+    }
+}
+
+async fn take(store: &SqliteStore, batch: DrainBatch) -> Result<(), StoreError> {
+    let core = batch.core;
+    let prepared = Prepared::of(&batch.records)?;
+    let draining = Arc::clone(&store.draining);
+    let written =
+        store.write(move |writing| Box::pin(apply(writing.connection(), draining, batch, prepared))).await?;
+    let (upto, new_groups) = written.row;
+    store.draining.applied(core, upto);
+    store.draining.groups.remember(new_groups);
+    Ok(())
+}
+
+/// The position that is kept now, and the groups that the roll-up met first.
+async fn apply(
+    connection: &mut SqliteConnection,
+    draining: Arc<Draining>,
+    batch: DrainBatch,
+    mut prepared: Prepared,
+) -> Result<(JournalPosition, NewGroups), StoreError> {
+    let kept = position(connection, batch.core).await?;
+    if !follows(connection, &draining, &batch, kept).await? {
+        let mut known = batches::known(connection, &batch.records).await?;
+        let is_new = |record: &MeterRecord| known.insert(record.trace);
+        let new: Vec<_> = batch.records.into_iter().filter(is_new).collect();
+        prepared = Prepared::of(&new)?;
+    }
+    for row in prepared.packed {
+        batches::add(connection, row).await?;
+    }
+    let new_groups = usage::add(connection, &draining.groups, prepared.tallies).await?;
+    let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
+    set_position(connection, batch.core, upto).await?;
+    Ok((upto, new_groups))
+}
+
+/// Whether nothing of this batch can have been applied before.
+async fn follows(
+    connection: &mut SqliteConnection,
+    draining: &Draining,
+    batch: &DrainBatch,
+    kept: Option<JournalPosition>,
+) -> Result<bool, StoreError> {
+    let (core, epoch) = (batch.core, batch.upto.epoch);
+    let followed = draining.of_epoch(core, epoch);
+    if let Some(upto) = followed.and_then(|followed| followed.upto) {
+        return Ok(kept == Some(upto) && is_ahead(batch.upto, upto));
+    }
+    let query = sqlx::query("INSERT OR IGNORE INTO journal_epochs (core, epoch) VALUES (?1, ?2)");
+    let query = query.bind(i64::from(core)).bind(epoch.cast_signed());
+    let is_first = query.execute(connection).await.map_err(database)?.rows_affected() > 0;
+    if is_first && followed.is_none() {
+        draining.begins(core, epoch);
+    }
+    Ok(is_first)
+}
+
+/// Whether `one` is later than `other` in the journal of the same run.
+fn is_ahead(one: JournalPosition, other: JournalPosition) -> bool {
+    one.epoch == other.epoch && (one.segment, one.offset) > (other.segment, other.offset)
+}
+
+async fn set_position(
+    connection: &mut SqliteConnection,
+    core: u32,
+    upto: JournalPosition,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO journal_positions (core, epoch, segment, position) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (core) DO UPDATE SET epoch = ?2, segment = ?3, position = ?4",
+    );
+    query
+        .bind(i64::from(core))
+        .bind(upto.epoch.cast_signed())
+        .bind(upto.segment.cast_signed())
+        .bind(upto.offset.cast_signed())
+        .execute(connection)
+        .await
+        .map_err(database)?;
+    Ok(())
+}
+
+async fn position(
+    connection: &mut SqliteConnection,
+    core: u32,
+) -> Result<Option<JournalPosition>, StoreError> {
+    let query = sqlx::query("SELECT epoch, segment, position FROM journal_positions WHERE core = ?1");
+    let row = query.bind(i64::from(core)).fetch_optional(connection).await.map_err(database)?;
+    let Some(row) = row else { return Ok(None) };
+    let fields = Fields::new(TABLE, &row);
+    Ok(Some(JournalPosition {
+        epoch: fields.get::<i64>("epoch")?.cast_unsigned(),
+        segment: fields.get::<i64>("segment")?.cast_unsigned(),
+        offset: fields.get::<i64>("position")?.cast_unsigned(),
+    }))
+}
+
+/// The whole chain of causes, since the drainer is where it is logged.
+fn sink_error(error: &StoreError) -> SinkError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    SinkError(text)
+}

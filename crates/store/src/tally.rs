@@ -1,0 +1,372 @@
+//! Sums over the exchanges of one minute and group, and the form in which they are kept.
+
+use std::collections::{BTreeMap, HashMap};
+
+use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
+
+/// Raised with every change of the forms below; a test holds the two together.
+const FORMAT: u8 = 1;
+pub(crate) const MINUTE_MS: u64 = 60_000;
+
+/// What usage is told apart by. Empty is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Group<'a> {
+    project: [u8; 16],
+    key: Option<[u8; 16]>,
+    model: &'a str,
+    modality: &'a str,
+    provider: &'a str,
+    profile: &'a str,
+    region: Option<&'a str>,
+    environment: &'a str,
+    status: u16,
+    outcome: &'a str,
+    operation: &'a str,
+    tag: Option<&'a str>,
+}
+
+/// Counts of each step of a histogram.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Steps(BTreeMap<u32, u64>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Tally {
+    pub sums: UsageSums,
+    latency: Steps,
+    first_byte: Steps,
+}
+
+/// The sums of some records for one row of the roll-up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct MinuteTally {
+    pub workspace: WorkspaceId,
+    pub minute: u64,
+    /// A group in its stored form.
+    pub group: Vec<u8>,
+    pub tally: Tally,
+}
+
+pub(crate) fn tallies(records: &[MeterRecord]) -> Result<Vec<MinuteTally>, StoreError> {
+    let mut places = HashMap::new();
+    let mut found: Vec<((WorkspaceId, u64, Group<'_>), Tally)> = Vec::new();
+    // Neighbours are mostly of one group, and comparing is cheaper than hashing.
+    let mut before: Option<((WorkspaceId, u64, Group<'_>), usize)> = None;
+    for record in records {
+        let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
+        let place = match before {
+            Some((earlier, place)) if earlier == name => place,
+            _ => *places.entry(name).or_insert_with(|| {
+                found.push((name, Tally::default()));
+                found.len() - 1
+            }),
+        };
+        before = Some((name, place));
+        if let Some((_, tally)) = found.get_mut(place) {
+            tally.count(record);
+        }
+    }
+    let form = |((workspace, minute, group), tally): ((_, _, Group<'_>), _)| {
+        Ok(MinuteTally { workspace, minute, group: group.encode()?, tally })
+    };
+    found.into_iter().map(form).collect()
+}
+
+/// The region of the attempt that answered, or of the last one.
+pub(crate) fn region(record: &MeterRecord) -> Option<&str> {
+    let answered = record.attempts.iter().rev().find(|attempt| Some(attempt.principal) == record.principal);
+    answered.and_then(|attempt| attempt.region.as_deref())
+}
+
+pub(crate) fn latency_us(record: &MeterRecord) -> u64 {
+    let by_wall = record.finished_unix_ms.saturating_sub(record.started_unix_ms).saturating_mul(1_000);
+    if record.timeline.settled_us > 0 { record.timeline.settled_us } else { by_wall }
+}
+
+pub(crate) fn first_byte_us(record: &MeterRecord) -> Option<u64> {
+    Some(record.timeline.first_byte_us).filter(|us| *us > 0)
+}
+
+impl<'a> Group<'a> {
+    fn of(record: &'a MeterRecord) -> Self {
+        Self {
+            project: *record.project.as_bytes(),
+            key: record.key.map(|key| *key.as_bytes()),
+            model: &record.resolved_model,
+            // Every operation so far is one of chat; the others bring their own word with them.
+            modality: "chat",
+            provider: &record.provider,
+            profile: record.profile().map_or("", Profile::as_str),
+            region: region(record),
+            environment: &record.environment,
+            status: record.status,
+            outcome: record.outcome.as_str(),
+            operation: record.operation.as_str(),
+            tag: record.tag.as_deref(),
+        }
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        postcard::to_extend(self, vec![FORMAT]).map_err(|error| StoreError::corrupt("usage_groups", error))
+    }
+
+    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, StoreError> {
+        decode("usage_groups", bytes)
+    }
+
+    fn mode(&self) -> Option<&'static str> {
+        self.profile.parse::<Profile>().ok().map(|profile| profile.mode().as_str())
+    }
+
+    pub(crate) fn passes(&self, filter: &UsageFilter) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        filter.project.is_none_or(|project| *project.as_bytes() == self.project)
+            && filter.key.is_none_or(|key| Some(*key.as_bytes()) == self.key)
+            && is(&filter.model, self.model)
+            && is(&filter.provider, self.provider)
+            && (filter.profile.is_none() || (is(&filter.profile, self.profile) && !self.profile.is_empty()))
+            && filter.mode.is_none_or(|mode| self.mode() == Some(mode.as_str()))
+            && is(&filter.environment, self.environment)
+            && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
+    }
+
+    /// What a row of an answer says of this dimension.
+    pub(crate) fn value(&self, dimension: Dimension) -> Option<String> {
+        let id = |prefix: &str, id: [u8; 16]| format!("{prefix}_{}", uuid::Uuid::from_bytes(id).simple());
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        match dimension {
+            Dimension::Provider => text(self.provider),
+            Dimension::Model => text(self.model),
+            Dimension::Modality => text(self.modality),
+            Dimension::Profile => text(self.profile),
+            Dimension::Mode => self.mode().map(str::to_owned),
+            Dimension::Key => self.key.map(|key| id(domain::KeyId::PREFIX, key)),
+            Dimension::Project => Some(id(domain::ProjectId::PREFIX, self.project)),
+            Dimension::Region => self.region.map(str::to_owned),
+            Dimension::Environment => Some(self.environment.to_owned()),
+            Dimension::Status => Some(self.status.to_string()),
+            Dimension::Outcome => text(self.outcome),
+            Dimension::Operation => text(self.operation),
+            Dimension::Tag => self.tag.map(str::to_owned),
+        }
+    }
+}
+
+impl Steps {
+    fn count(&mut self, value: u64) {
+        *self.0.entry(step_of(value)).or_default() += 1;
+    }
+
+    fn plus(&mut self, other: &Self) {
+        for (step, count) in &other.0 {
+            *self.0.entry(*step).or_default() += count;
+        }
+    }
+
+    fn percentiles(&self) -> Option<Percentiles> {
+        let steps: Vec<_> = self.0.iter().map(|(step, count)| (*step, *count)).collect();
+        percentiles(&steps)
+    }
+}
+
+/// The sums of one exchange.
+pub(crate) fn sums_of(record: &MeterRecord) -> UsageSums {
+    let attempted = !record.attempts.is_empty();
+    let when = |is: bool| u64::from(attempted && is);
+    let usage = &record.usage;
+    let completed = record.outcome == Outcome::Completed;
+    UsageSums {
+        requests: u64::from(attempted),
+        input_tokens: usage.prompt_total(),
+        output_tokens: usage.completion_total(),
+        cached_tokens: usage.cached_read,
+        cache_write_tokens: usage.cache_write.saturating_add(usage.cache_write_long),
+        reasoning_tokens: usage.reasoning,
+        cost: record.charge.cost,
+        provider_cost: record.charge.provider_cost,
+        unpriced: when(record.charge.priced == Priced::Unpriced),
+        estimated: when(usage.source == UsageSource::Estimate),
+        unmetered: when(usage.source == UsageSource::None && completed),
+        failed: when(!completed),
+        unattempted: u64::from(!attempted),
+        attempts: record.attempts.len() as u64,
+        realized_reused_tokens: if usage.source == UsageSource::Provider { usage.cached_read } else { 0 },
+    }
+}
+
+impl Tally {
+    fn count(&mut self, record: &MeterRecord) {
+        self.sums.plus(&sums_of(record));
+        if record.attempts.is_empty() || record.outcome != Outcome::Completed {
+            return;
+        }
+        self.latency.count(latency_us(record));
+        if let Some(us) = first_byte_us(record).filter(|_| record.stream) {
+            self.first_byte.count(us);
+        }
+    }
+
+    pub(crate) fn plus(&mut self, other: &Self) {
+        self.sums.plus(&other.sums);
+        self.latency.plus(&other.latency);
+        self.first_byte.plus(&other.first_byte);
+    }
+
+    pub(crate) fn latency(&self) -> Option<Percentiles> {
+        self.latency.percentiles()
+    }
+
+    pub(crate) fn first_byte(&self) -> Option<Percentiles> {
+        self.first_byte.percentiles()
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let form = TallyForm::of(self);
+        postcard::to_extend(&form, vec![FORMAT]).map_err(|error| StoreError::corrupt("usage_minutes", error))
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        decode("usage_minutes", bytes).map(TallyForm::into_tally)
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(table: &'static str, bytes: &'a [u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| StoreError::corrupt(table, error))
+        }
+        _ => Err(StoreError::corrupt(table, "the format is not known")),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct TallyForm {
+    requests: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    cost_nanos: i64,
+    provider_cost_nanos: i64,
+    unpriced: u64,
+    estimated: u64,
+    unmetered: u64,
+    failed: u64,
+    unattempted: u64,
+    attempts: u64,
+    realized_reused_tokens: u64,
+    latency_steps: Vec<(u32, u64)>,
+    first_byte_steps: Vec<(u32, u64)>,
+}
+
+impl TallyForm {
+    fn of(tally: &Tally) -> Self {
+        let steps = |steps: &Steps| steps.0.iter().map(|(step, count)| (*step, *count)).collect();
+        let sums = &tally.sums;
+        Self {
+            requests: sums.requests,
+            input_tokens: sums.input_tokens,
+            output_tokens: sums.output_tokens,
+            cached_tokens: sums.cached_tokens,
+            cache_write_tokens: sums.cache_write_tokens,
+            reasoning_tokens: sums.reasoning_tokens,
+            cost_nanos: sums.cost.0,
+            provider_cost_nanos: sums.provider_cost.0,
+            unpriced: sums.unpriced,
+            estimated: sums.estimated,
+            unmetered: sums.unmetered,
+            failed: sums.failed,
+            unattempted: sums.unattempted,
+            attempts: sums.attempts,
+            realized_reused_tokens: sums.realized_reused_tokens,
+            latency_steps: steps(&tally.latency),
+            first_byte_steps: steps(&tally.first_byte),
+        }
+    }
+
+    fn into_tally(self) -> Tally {
+        let sums = UsageSums {
+            requests: self.requests,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cached_tokens: self.cached_tokens,
+            cache_write_tokens: self.cache_write_tokens,
+            reasoning_tokens: self.reasoning_tokens,
+            cost: Nanos(self.cost_nanos),
+            provider_cost: Nanos(self.provider_cost_nanos),
+            unpriced: self.unpriced,
+            estimated: self.estimated,
+            unmetered: self.unmetered,
+            failed: self.failed,
+            unattempted: self.unattempted,
+            attempts: self.attempts,
+            realized_reused_tokens: self.realized_reused_tokens,
+        };
+        let steps = |steps: Vec<(u32, u64)>| Steps(steps.into_iter().collect());
+        Tally { sums, latency: steps(self.latency_steps), first_byte: steps(self.first_byte_steps) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(number: u64) -> Tally {
+        let sums = UsageSums {
+            requests: number,
+            cost: Nanos(-5),
+            realized_reused_tokens: 1 << 40,
+            ..UsageSums::default()
+        };
+        let mut tally = Tally { sums, ..Tally::default() };
+        tally.latency.count(number);
+        tally.latency.count(1_000_000);
+        tally.first_byte.count(7);
+        tally
+    }
+
+    fn group() -> Group<'static> {
+        Group {
+            project: [1; 16],
+            key: None,
+            model: "openai/gpt-4o",
+            modality: "chat",
+            provider: "openai",
+            profile: "byok",
+            region: Some("eu"),
+            environment: "production",
+            status: 200,
+            outcome: "completed",
+            operation: "chat",
+            tag: Some("batch"),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_reads_back_and_adds_up() {
+        let (one, two) = (tally(9), tally(300));
+        assert_eq!(Tally::decode(&one.encode().unwrap()).unwrap(), one);
+        let mut both = one;
+        both.plus(&two);
+        assert_eq!((both.sums.requests, both.sums.cost), (309, Nanos(-10)));
+        assert_eq!(both.latency().unwrap().p99_us, two.latency().unwrap().p99_us);
+        let bytes = group().encode().unwrap();
+        assert_eq!(Group::decode(&bytes).unwrap(), group());
+        assert!(Tally::decode(&[FORMAT + 1]).is_err() && Group::decode(&[]).is_err());
+    }
+
+    /// As for the packed records: another form needs another number, and the earlier one must still be read.
+    #[test]
+    fn the_format_is_the_one_of_its_number() {
+        let sum = |bytes: &[u8]| {
+            bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+        };
+        let sums = (sum(&tally(9).encode().unwrap()), sum(&group().encode().unwrap()));
+        assert_eq!((FORMAT, sums), (1, (16_175_271_230_962_580_023, 8_394_144_250_118_184_120)));
+    }
+}

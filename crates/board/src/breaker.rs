@@ -1,6 +1,8 @@
 //! The circuit breaker of one principal and model: a pure state machine, time passed in.
 
-use crate::bounds::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX, micros};
+use domain::limits::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, BREAKER_OPEN_MAX, BREAKER_TRIAL_MAX};
+
+use crate::micros;
 
 /// Where a breaker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

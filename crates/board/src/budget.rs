@@ -2,7 +2,9 @@
 
 use domain::limits::{RETRY_BUDGET_FREE_PER_S, RETRY_BUDGET_PERCENT};
 
-use crate::bounds::{RETRY_BUDGET_KEPT, micros};
+use domain::limits::RETRY_BUDGET_KEPT;
+
+use crate::micros;
 
 /// One retry, in the budget's unit: a hundredth of a millionth, so that percent and microseconds are exact.
 const RETRY: u64 = 100_000_000;

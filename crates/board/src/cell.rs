@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use domain::Principal;
 
-use crate::bounds::{MODELS_MAX, PRINCIPALS_MAX, UPSTREAMS_MAX};
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
 use crate::shared::{Notices, Parking, Shared};
 use crate::{Standing, Standings, Verdict};
+use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX};
 
 /// How busy and how fast a principal is with a model, as this core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,7 +135,7 @@ impl Cell {
         if let Some(budget) = budgets.get_mut(upstream) {
             return act(budget);
         }
-        if budgets.len() >= UPSTREAMS_MAX {
+        if budgets.len() >= BOARD_UPSTREAMS_MAX {
             // Forgetting gives each upstream one second's free retries anew, which is within the bound's spirit.
             budgets.clear();
         }
@@ -149,12 +149,12 @@ impl Cell {
     /// Counts the try in and takes the breaker's half-open try where that is what it stands at.
     fn enter(&self, principal: Principal, model: &str, now_us: u64) -> bool {
         let seats = &mut self.inside.borrow_mut().seats;
-        if seats.len() >= PRINCIPALS_MAX && !seats.contains_key(&principal) {
+        if seats.len() >= BOARD_PRINCIPALS_MAX && !seats.contains_key(&principal) {
             seats.retain(|_, models| models.values().any(|seat| !seat.is_idle()));
         }
         let models = seats.entry(principal).or_default();
         if !models.contains_key(model) {
-            if models.len() >= MODELS_MAX {
+            if models.len() >= BOARD_MODELS_MAX {
                 models.retain(|_, seat| !seat.is_idle());
             }
             models.insert(model.into(), Seat::default());

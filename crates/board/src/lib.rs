@@ -1,6 +1,5 @@
 //! Live state that plan reads and execute writes: breakers, rests, parkings, retry budgets, load and latency.
 
-pub mod bounds;
 mod breaker;
 mod budget;
 mod cell;
@@ -10,6 +9,8 @@ pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use shared::{Parking, Shared};
+
+use std::time::Duration;
 
 use domain::Principal;
 
@@ -78,4 +79,10 @@ pub enum Verdict {
     Rest { until_us: u64 },
     /// It refuses the credential, or the account behind it has no money.
     Park { cause: domain::FaultClass },
+}
+
+/// Whole microseconds of a duration.
+#[must_use]
+pub const fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::{FaultClass, Principal};
 
-use crate::bounds::{NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX, micros};
+use crate::micros;
 use crate::{Standing, Standings};
+use domain::limits::{BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
 /// Why and until when a principal is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +53,13 @@ impl Notices {
     /// Makes room by forgetting what is over; what is left over the bound is dropped whole, for a rest that is
     /// forgotten costs one refused call.
     fn tidy(&mut self, now_us: u64) {
-        if self.rests.len() >= NOTICES_MAX {
+        if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.retain(|_, models| models.iter().any(|(_, until)| *until > now_us));
         }
-        if self.rests.len() >= NOTICES_MAX {
+        if self.rests.len() >= BOARD_NOTICES_MAX {
             self.rests.clear();
         }
-        if self.parked.len() >= NOTICES_MAX {
+        if self.parked.len() >= BOARD_NOTICES_MAX {
             let old = now_us.saturating_sub(10 * micros(PARKED_PROBE_EVERY));
             self.parked.retain(|_, parking| parking.probe_at_us > old);
         }

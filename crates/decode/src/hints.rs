@@ -2,13 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+use domain::limits::{HINTS_BYTES_MAX, TAG_BYTES_MAX};
 use http::HeaderMap;
 use serde::Deserialize;
-
-/// The header's whole value; more is no hint.
-const HINTS_BYTES_MAX: usize = 8 * 1024;
-/// A tag is a short word that routes match on.
-const TAG_BYTES_MAX: usize = 128;
 
 /// The hints as they travel. Fields that later rooms don't read yet are passed over.
 #[derive(Deserialize)]

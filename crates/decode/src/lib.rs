@@ -34,6 +34,7 @@ pub struct Call {
     chat: ChatRequest,
     body: Bytes,
     tag: Option<String>,
+    room: HeaderMap,
     received_us: u64,
     received_unix_ms: u64,
     decoded_us: u64,
@@ -46,13 +47,17 @@ pub struct Call {
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     check_content_type(&inbound.headers)?;
     let chat = chat::decode_request(&inbound.body)?;
+    let tag = hints::tag(&inbound.headers);
+    let mut room = inbound.headers;
+    room.clear();
     Ok(Call {
         trace: inbound.trace,
         dialect: inbound.dialect,
         operation: inbound.operation,
         chat,
         body: inbound.body,
-        tag: hints::tag(&inbound.headers),
+        tag,
+        room,
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
@@ -85,10 +90,22 @@ impl Call {
         &self.body
     }
 
+    /// The body, for whoever knows when it is no longer needed: the call itself is kept to the end of the answer.
+    #[must_use]
+    pub fn take_body(&mut self) -> Bytes {
+        std::mem::take(&mut self.body)
+    }
+
     /// The request's tag, from `Agent-Hints`.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
+    }
+
+    /// The map of the request's headers, empty: the answer's take their room, which is of about their size.
+    #[must_use]
+    pub fn take_room(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.room)
     }
 
     #[must_use]

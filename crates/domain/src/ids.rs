@@ -119,7 +119,10 @@ mod tests {
         let text = KeyId::new(1, [0; 10]).to_string();
         assert!(text.parse::<TraceId>().is_err());
         assert!("trc_zz".parse::<TraceId>().is_err());
-        assert!("trc_0192AB00000070008000000000000000".parse::<TraceId>().is_err(), "upper case is another text");
+        assert!(
+            "trc_0192AB00000070008000000000000000".parse::<TraceId>().is_err(),
+            "upper case is another text"
+        );
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub mod timeline;
 pub mod usage;
 
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
-pub use ids::{AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId};
+pub use ids::{
+    AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId,
+};
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};
 pub use profile::{Mode, Principal, Profile};

@@ -13,6 +13,16 @@ pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Members of any one JSON document.
 pub const JSON_KEYS_MAX: usize = 100_000;
+/// A model's name: it travels in records, headers and messages.
+pub const MODEL_NAME_BYTES_MAX: usize = 256;
+/// Of the end user's name, which is for records alone, what we keep.
+pub const END_USER_BYTES_MAX: usize = 256;
+/// Choices that one request may ask for; the vendor's own limit.
+pub const CHOICES_MAX: u32 = 128;
+/// The value of `Agent-Hints`; more is no hint.
+pub const HINTS_BYTES_MAX: usize = 8 * 1024;
+/// A request's tag: a short word that routes match on.
+pub const TAG_BYTES_MAX: usize = 128;
 /// All request headers together.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take to send its headers.
@@ -37,6 +47,28 @@ pub const RETRY_AFTER_SENT_MAX: Duration = Duration::from_secs(60);
 pub const RETRY_BUDGET_PERCENT: u32 = 20;
 pub const RETRY_BUDGET_FREE_PER_S: u32 = 10;
 
+/// So many failures in a row open a breaker.
+pub const BREAKER_FAILURES: u32 = 5;
+/// The first opening lasts this long, each further one without a success between twice as long.
+pub const BREAKER_OPEN_FIRST: Duration = Duration::from_secs(5);
+pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
+/// A half-open try that nobody reported on is given up after this, so that a lost one can't keep a breaker shut.
+pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
+/// A parked principal is probed this often, over all cores together.
+pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
+/// A rest that a provider asks for is believed up to this.
+pub const REST_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Unspent retries are kept for this long.
+pub const RETRY_BUDGET_KEPT: Duration = Duration::from_secs(10);
+/// Principals that a core keeps state of.
+pub const BOARD_PRINCIPALS_MAX: usize = 65_536;
+/// Models of one principal that a core keeps state of; their names may come from clients.
+pub const BOARD_MODELS_MAX: usize = 256;
+/// Upstreams that a core keeps a retry budget of.
+pub const BOARD_UPSTREAMS_MAX: usize = 4_096;
+/// Parkings and rests that all cores share.
+pub const BOARD_NOTICES_MAX: usize = 16_384;
+
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Until the upstream's first byte of an answer.
 pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
@@ -44,10 +76,18 @@ pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// One exchange from its first byte to its last.
 pub const DEADLINE: Duration = Duration::from_secs(600);
+/// The longest that a verification takes; a person waits for it.
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long the text of an upstream's refusal may take; its status alone tells enough.
+pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// Of an upstream's refusal, so much is read.
+pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a stream's head waits for the upstream's first event.
 pub const HEAD_WAIT: Duration = Duration::from_secs(20);
 /// Comments that keep a silent stream's connection open.
 pub const PING_EVERY: Duration = Duration::from_secs(15);
+/// A server drops what it has not yet written when a body fails: the error event gets this long to leave.
+pub const ERROR_EVENT_LINGER: Duration = Duration::from_millis(10);
 
 /// A buffered answer of an upstream, after decompression.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -57,8 +97,16 @@ pub const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ASSEMBLED_CALLS_MAX: usize = 1024;
 /// What a stream may hold back for a slow client before it stops reading the upstream.
 pub const STREAM_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// Chunks that have come already go to the client together, up to this.
+pub const STREAM_PIECE_BYTES: usize = 16 * 1024;
 /// Of a provider's error message, what we pass on.
 pub const UPSTREAM_MESSAGE_BYTES_MAX: usize = 1024;
+/// A stable word of a provider's, such as its error code; longer ones are no words.
+pub const UPSTREAM_WORD_BYTES_MAX: usize = 128;
+/// A provider's id of a request, for its support desk to search for; anything longer is none.
+pub const UPSTREAM_REQUEST_ID_BYTES_MAX: usize = 128;
+/// A wait beyond this says no more than "not today", and keeps arithmetic on it safe.
+pub const UPSTREAM_WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
 /// Streams on one HTTP/2 connection to an upstream before the next connection is opened.
 pub const H2_STREAMS_PER_CONNECTION: usize = 90;
@@ -73,6 +121,10 @@ pub const JOURNAL_SYNC_EVERY: Duration = Duration::from_millis(5);
 pub const JOURNAL_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// One journal record.
 pub const JOURNAL_RECORD_BYTES_MAX: usize = 256 * 1024;
+/// Text of the client's or the provider's that a record keeps; the rest is cut at a character.
+pub const RECORD_TEXT_BYTES_MAX: usize = 256;
+/// Candidates, and rejections, that a record keeps.
+pub const RECORD_PLAN_ROWS_MAX: usize = 32;
 /// The drainer looks for settled records this often.
 pub const DRAIN_EVERY: Duration = Duration::from_millis(100);
 

@@ -56,9 +56,16 @@ impl std::error::Error for KeyWrapError {}
 pub trait KeyWrap: Send + Sync {
     /// Names the master key in use; kept beside what it wrapped.
     fn key_id(&self) -> String;
-    fn wrap<'a>(&'a self, key: &'a Secret, context: &'a [u8]) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>>;
-    fn unwrap<'a>(&'a self, wrapped: &'a [u8], context: &'a [u8])
-    -> PortFuture<'a, Result<Secret, KeyWrapError>>;
+    fn wrap<'a>(
+        &'a self,
+        key: &'a Secret,
+        context: &'a [u8],
+    ) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>>;
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a [u8],
+    ) -> PortFuture<'a, Result<Secret, KeyWrapError>>;
 }
 
 /// The keyed hash that API keys are found by: without its key, a copy of the database finds none.

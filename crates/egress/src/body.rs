@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::error::{EgressError, EgressErrorKind, from_hyper};
+use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
+use crate::http1::Framing;
 use crate::pool::Lease;
 
 /// A request body: a few segments that are not copied together.
@@ -22,6 +23,11 @@ impl OutBody {
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// The segments and their length together.
+    pub(crate) fn into_parts(self) -> (VecDeque<Bytes>, u64) {
+        (self.segments, self.left)
     }
 }
 
@@ -67,21 +73,66 @@ impl Body for OutBody {
 /// An answer's body. Dropped before its end, it cancels the exchange: the connection is closed (HTTP/1.1) or the
 /// stream reset (HTTP/2) within the same turn of the loop.
 pub struct InBody {
-    incoming: Incoming,
+    source: Source,
     /// Held until the last byte; giving it back makes the connection free for the next request.
     lease: Option<Lease>,
 }
 
+enum Source {
+    /// Read from the lease's own connection, which is used again only if the peer `keeps` it.
+    Own { framing: Framing, keeps: bool },
+    /// A stream of a shared connection.
+    Shared(Incoming),
+}
+
 impl InBody {
-    pub(crate) fn new(incoming: Incoming, mut lease: Lease) -> Self {
-        // A body that knows its length is never polled to its end, so the end is looked for, not waited for.
-        let lease = if incoming.is_end_stream() {
-            lease.give_back();
-            None
-        } else {
-            Some(lease)
+    pub(crate) fn own(framing: Framing, keeps: bool, lease: Lease) -> Self {
+        Self::new(Source::Own { framing, keeps }, lease)
+    }
+
+    pub(crate) fn shared(incoming: Incoming, lease: Lease) -> Self {
+        Self::new(Source::Shared(incoming), lease)
+    }
+
+    fn new(source: Source, lease: Lease) -> Self {
+        let mut body = Self { source, lease: Some(lease) };
+        body.look_for_end();
+        body
+    }
+
+    /// A body that knows its length is never polled to its end, so the end is looked for, not waited for.
+    fn look_for_end(&mut self) {
+        if self.is_over()
+            && let Some(mut lease) = self.lease.take()
+        {
+            lease.give_back(!matches!(self.source, Source::Own { keeps: false, .. }));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.source {
+            Source::Own { framing, .. } => framing.is_over(),
+            Source::Shared(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
+        let frame = match &mut self.source {
+            Source::Own { framing, .. } => {
+                let Some(connection) = self.lease.as_mut().and_then(Lease::connection) else {
+                    return Poll::Ready(None);
+                };
+                let bytes = ready!(connection.poll_body(cx, framing));
+                bytes.map(|bytes| {
+                    bytes.map(Frame::data).map_err(|broke| from_broke(broke, &self.host()).sent())
+                })
+            }
+            Source::Shared(incoming) => {
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                frame.map(|frame| frame.map_err(|error| from_hyper(&error, true, &self.host())))
+            }
         };
-        Self { incoming, lease }
+        Poll::Ready(frame)
     }
 
     /// Reads to the end, at most `bytes_max`.
@@ -123,30 +174,33 @@ impl Body for InBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, EgressError>>> {
-        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-            None => None,
-            Some(Ok(frame)) => Some(Ok(frame)),
-            Some(Err(error)) => {
-                let error = from_hyper(&error, true, &self.host());
-                // What broke is not given back: the lease's drop closes it.
-                self.lease = None;
-                return Poll::Ready(Some(Err(error)));
+        let frame = ready!(self.poll_source(cx));
+        match &frame {
+            // What broke is not given back: the lease's drop closes it.
+            Some(Err(_)) => self.lease = None,
+            Some(Ok(_)) => self.look_for_end(),
+            None => {
+                if let Some(mut lease) = self.lease.take() {
+                    lease.give_back(
+                        self.is_over() && !matches!(self.source, Source::Own { keeps: false, .. }),
+                    );
+                }
             }
-        };
-        if (frame.is_none() || self.incoming.is_end_stream())
-            && let Some(mut lease) = self.lease.take()
-        {
-            lease.give_back();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Own { framing: Framing::Length(left), .. } => SizeHint::with_exact(*left),
+            Source::Own { framing, .. } if framing.is_over() => SizeHint::with_exact(0),
+            Source::Own { .. } => SizeHint::default(),
+            Source::Shared(incoming) => incoming.size_hint(),
+        }
     }
 }
 

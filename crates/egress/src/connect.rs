@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{CONNECT_TIME_MAX, H2_STREAMS_PER_CONNECTION, STREAM_BUFFER_BYTES_MAX};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use crate::body::OutBody;
 use crate::error::{EgressError, EgressErrorKind};
 use crate::guard::{Target, resolve};
+use crate::http1::{Connection, Wire};
 use crate::pool::Gauge;
 use crate::{EgressSettings, Reach};
 
@@ -28,10 +29,10 @@ const H2_PING_EVERY: Duration = Duration::from_secs(15);
 const H2_PING_WAIT: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A connection that has shaken hands; its task runs on this core until the peer or the pool ends it.
+/// A connection that has shaken hands.
 pub(crate) enum Opened {
-    Http1(http1::SendRequest<OutBody>, tokio::task::AbortHandle),
-    /// With the number of streams that the peer allows now.
+    Http1(Box<Connection>),
+    /// With the number of streams that the peer allows now; its task runs on this core until the peer ends it.
     Http2(http2::SendRequest<OutBody>, Rc<Cell<usize>>),
 }
 
@@ -61,24 +62,31 @@ pub(crate) async fn open(
         let addresses = resolve(target, settings, reach).await?;
         let socket = connect_any(&addresses, target).await?;
         if !target.https {
-            return http1_handshake(socket, target, gauge).await;
+            return Ok(Opened::Http1(Box::new(Connection::new(Wire::Plain(socket), gauge.count()))));
         }
-        let stream = TlsConnector::from(Arc::clone(tls))
-            .connect(server_name(target)?, socket)
-            .await
-            .map_err(|error| {
-                EgressError::new(EgressErrorKind::Tls, format!("TLS with {} failed: {error}.", target.host))
-            })?;
-        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            http2_handshake(stream, target, gauge).await
-        } else {
-            http1_handshake(stream, target, gauge).await
-        }
+        Box::pin(open_tls(socket, target, tls, gauge)).await
     };
     // Opening is rare and its future large: boxed, so that every request's future stays small.
     match tokio::time::timeout(CONNECT_TIME_MAX, Box::pin(opening)).await {
         Ok(opened) => opened,
         Err(_) => Err(too_slow(target)),
+    }
+}
+
+async fn open_tls(
+    socket: TcpStream,
+    target: &Target,
+    tls: &Arc<rustls::ClientConfig>,
+    gauge: &Rc<Gauge>,
+) -> Result<Opened, EgressError> {
+    let connected = TlsConnector::from(Arc::clone(tls)).connect(server_name(target)?, socket).await;
+    let stream = connected.map_err(|error| {
+        EgressError::new(EgressErrorKind::Tls, format!("TLS with {} failed: {error}.", target.host))
+    })?;
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        http2_handshake(stream, target, gauge).await
+    } else {
+        Ok(Opened::Http1(Box::new(Connection::new(Wire::Secure(Box::new(stream)), gauge.count()))))
     }
 }
 
@@ -130,24 +138,6 @@ fn set_options(socket: &TcpStream) {
 
 fn handshake_failed(target: &Target, error: &hyper::Error) -> EgressError {
     EgressError::new(EgressErrorKind::Protocol, format!("{} does not speak HTTP: {error}.", target.host))
-}
-
-async fn http1_handshake<S>(stream: S, target: &Target, gauge: &Rc<Gauge>) -> Result<Opened, EgressError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(STREAM_BUFFER_BYTES_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| handshake_failed(target, &error))?;
-    let counted = gauge.count();
-    let task = tokio::task::spawn_local(async move {
-        let _counted = counted;
-        // Its error is also the request's, which reports it.
-        let _ = connection.await;
-    });
-    Ok(Opened::Http1(sender, task.abort_handle()))
 }
 
 async fn http2_handshake<S>(stream: S, target: &Target, gauge: &Rc<Gauge>) -> Result<Opened, EgressError>

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::http1::Broke;
+
 /// At which step it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EgressErrorKind {
@@ -53,6 +55,20 @@ impl fmt::Display for EgressError {
 }
 
 impl std::error::Error for EgressError {}
+
+/// Names what ended an HTTP/1.1 exchange.
+pub(crate) fn from_broke(broke: Broke, host: &str) -> EgressError {
+    let (kind, text) = match broke {
+        Broke::Closed => {
+            (EgressErrorKind::Closed, format!("{host} closed the connection before its answer was complete."))
+        }
+        Broke::Wire(error) => (EgressErrorKind::Reset, format!("{host} broke the connection off: {error}.")),
+        Broke::Protocol(why) => {
+            (EgressErrorKind::Protocol, format!("{host} answered with what is not HTTP: {why}."))
+        }
+    };
+    EgressError::new(kind, text)
+}
 
 /// Sorts what hyper reports; `sent` says whether the request had been handed to the connection.
 pub(crate) fn from_hyper(error: &hyper::Error, sent: bool, host: &str) -> EgressError {

@@ -6,6 +6,7 @@ mod connect;
 mod document;
 mod error;
 mod guard;
+mod http1;
 mod pool;
 mod resolve;
 mod tls;

@@ -11,24 +11,21 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use world::{Clock, World};
 
 use crate::body::{InBody, OutBody};
 use crate::connect::{self, Opened};
-use crate::error::{EgressError, EgressErrorKind, from_hyper};
+use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
+use crate::http1::Connection;
 use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a pooled connection may take to become free of its last request.
-const READY_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// How many connections are open; the tasks that drive them count themselves.
+/// How many connections are open; they count themselves.
 #[derive(Default)]
 pub(crate) struct Gauge(Cell<usize>);
 
@@ -63,13 +60,8 @@ enum Protocol {
 }
 
 struct Idle {
-    connection: Exclusive,
+    connection: Box<Connection>,
     since_us: u64,
-}
-
-struct Exclusive {
-    sender: http1::SendRequest<OutBody>,
-    task: AbortHandle,
 }
 
 struct Shared {
@@ -93,7 +85,7 @@ pub(crate) struct Lease {
 }
 
 enum Hold {
-    Exclusive(Exclusive),
+    Exclusive(Box<Connection>),
     Shared(Rc<Shared>),
 }
 
@@ -130,6 +122,10 @@ impl Pool {
     }
 
     pub(crate) fn connections(&self) -> usize {
+        // Nobody waits on an idle HTTP/1.1 connection, so its peer's close is seen by looking.
+        for host in self.hosts.borrow().values().flatten() {
+            host.idle.borrow_mut().retain_mut(|idle| idle.connection.is_quiet());
+        }
         self.gauge.0.get()
     }
 
@@ -205,7 +201,7 @@ impl Host {
     /// `true` when nothing is left.
     fn sweep(&self, now_us: u64) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| !is_stale(idle.since_us, now_us) && !idle.connection.sender.is_closed());
+        idle.retain_mut(|idle| !is_stale(idle.since_us, now_us) && idle.connection.is_quiet());
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
             let unused = shared.streams.get() == 0 && is_stale(shared.idle_since_us.get(), now_us);
@@ -225,13 +221,13 @@ impl Host {
         }
         let now_us = self.clock.monotonic_us();
         let mut idle = self.idle.borrow_mut();
-        while let Some(last) = idle.pop_back() {
+        while let Some(mut last) = idle.pop_back() {
             if is_stale(last.since_us, now_us) {
                 // All the others are older still.
                 idle.clear();
                 return None;
             }
-            if !last.connection.sender.is_closed() {
+            if last.connection.is_quiet() {
                 let hold = Some(Hold::Exclusive(last.connection));
                 return Some(Lease { host: Rc::clone(self), hold });
             }
@@ -248,9 +244,9 @@ impl Host {
     fn adopt(&self, opened: Opened) {
         let now_us = self.clock.monotonic_us();
         match opened {
-            Opened::Http1(sender, task) => {
+            Opened::Http1(connection) => {
                 self.protocol.set(Some(Protocol::Http1));
-                self.put_idle(Exclusive { sender, task });
+                self.put_idle(connection);
             }
             Opened::Http2(sender, streams_allowed) => {
                 self.protocol.set(Some(Protocol::Http2));
@@ -261,7 +257,7 @@ impl Host {
         }
     }
 
-    fn put_idle(&self, connection: Exclusive) {
+    fn put_idle(&self, connection: Box<Connection>) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() >= IDLE_CONNECTIONS_PER_HOST {
             idle.pop_front();
@@ -278,14 +274,22 @@ impl Shared {
 }
 
 impl Lease {
-    /// The answer was read to its end: the connection is free.
-    pub(crate) fn give_back(&mut self) {
+    /// The answer was read to its end: the connection is free, if its peer `keeps` it and nothing is left over.
+    pub(crate) fn give_back(&mut self, keeps: bool) {
         match self.hold.take() {
-            Some(Hold::Exclusive(connection)) if !connection.sender.is_closed() => {
+            Some(Hold::Exclusive(connection)) if keeps && connection.is_clean() => {
                 self.host.put_idle(connection)
             }
             Some(Hold::Shared(shared)) => shared.leave(&self.host),
             _ => {}
+        }
+    }
+
+    /// The connection that the exchange has for itself.
+    pub(crate) fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.hold {
+            Some(Hold::Exclusive(connection)) => Some(connection),
+            _ => None,
         }
     }
 
@@ -303,12 +307,9 @@ impl Shared {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        match self.hold.take() {
-            // hyper would read the rest of the answer to keep the connection; a cancelled call is to cost nothing more.
-            Some(Hold::Exclusive(connection)) => connection.task.abort(),
-            // The stream is reset by the drop of its body.
-            Some(Hold::Shared(shared)) => shared.leave(&self.host),
-            None => {}
+        // Dropped, a connection of one's own is closed; a shared one's stream is reset by the drop of its body.
+        if let Some(Hold::Shared(shared)) = self.hold.take() {
+            shared.leave(&self.host);
         }
     }
 }
@@ -319,16 +320,20 @@ pub(crate) async fn send(
     reach: Reach,
 ) -> Result<Response<InBody>, EgressError> {
     let host = pool.host(request.uri(), reach)?;
-    let uri = request.uri().clone();
     loop {
         let (lease, fresh) = match host.checkout() {
             Some(lease) => (lease, false),
-            None => match open(pool, &host).await? {
+            // Rare, and large: boxed, so that every request's future stays small.
+            None => match Box::pin(open(pool, &host)).await? {
                 Some(lease) => (lease, true),
                 None => continue,
             },
         };
-        match exchange(lease, request, &uri).await {
+        let sent = match lease.hold {
+            Some(Hold::Shared(_)) => Box::pin(exchange_shared(lease, request)).await,
+            _ => exchange_own(lease, request).await,
+        };
+        match sent {
             Sent::Answer(answer) => return Ok(answer),
             Sent::Untouched(back, _) if !fresh => request = back,
             Sent::Untouched(_, error) | Sent::Failed(error) => return Err(error),
@@ -341,8 +346,8 @@ async fn open(pool: &Rc<Pool>, host: &Rc<Host>) -> Result<Option<Lease>, EgressE
     if host.protocol.get() == Some(Protocol::Http1) {
         let opened = connect::open(&host.target, host.reach, &pool.settings, &pool.tls, &pool.gauge).await?;
         return Ok(match opened {
-            Opened::Http1(sender, task) => {
-                Some(Lease { host: Rc::clone(host), hold: Some(Hold::Exclusive(Exclusive { sender, task })) })
+            Opened::Http1(connection) => {
+                Some(Lease { host: Rc::clone(host), hold: Some(Hold::Exclusive(connection)) })
             }
             changed @ Opened::Http2(..) => {
                 host.adopt(changed);
@@ -387,26 +392,50 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     receiver
 }
 
-async fn exchange(mut lease: Lease, mut request: Request<OutBody>, uri: &Uri) -> Sent {
+fn no_connection<B>(request: Request<B>) -> (Request<B>, EgressError) {
+    (request, EgressError::new(EgressErrorKind::Closed, "No connection."))
+}
+
+async fn exchange_own(mut lease: Lease, request: Request<OutBody>) -> Sent {
     let host = Rc::clone(&lease.host);
-    let sent = match &mut lease.hold {
-        Some(Hold::Exclusive(connection)) => {
-            if let Err(error) = await_ready(&mut connection.sender, &host).await {
-                return Sent::Untouched(request, error);
-            }
-            address_http1(&mut request, uri, &host.header);
-            connection.sender.try_send_request(request).await
-        }
-        Some(Hold::Shared(shared)) => {
-            let mut sender = shared.sender.clone();
-            request.headers_mut().remove(HOST);
-            *request.uri_mut() = uri.clone();
-            sender.try_send_request(request).await
-        }
-        None => return Sent::Untouched(request, EgressError::new(EgressErrorKind::Closed, "No connection.")),
+    let Some(connection) = lease.connection() else {
+        let (request, error) = no_connection(request);
+        return Sent::Untouched(request, error);
     };
-    match sent {
-        Ok(answer) => Sent::Answer(answer.map(|body: Incoming| InBody::new(body, lease))),
+    let (parts, body) = request.into_parts();
+    // Its segments are shared, not copied: an untouched request goes out again over another connection.
+    connection.begin(&parts.method, &parts.uri, &host.header, &parts.headers, body.clone());
+    match connection.head(&parts.method).await {
+        Ok(head) => {
+            let mut answer = Response::new(InBody::own(head.framing, head.keeps, lease));
+            *answer.status_mut() = head.status;
+            *answer.headers_mut() = head.headers;
+            Sent::Answer(answer)
+        }
+        Err(broke) => {
+            let touched = connection.is_touched();
+            let error = from_broke(broke, &host.target.host);
+            if touched {
+                Sent::Failed(error.sent())
+            } else {
+                Sent::Untouched(Request::from_parts(parts, body), error)
+            }
+        }
+    }
+}
+
+async fn exchange_shared(lease: Lease, mut request: Request<OutBody>) -> Sent {
+    let host = Rc::clone(&lease.host);
+    let mut sender = match &lease.hold {
+        Some(Hold::Shared(shared)) => shared.sender.clone(),
+        _ => {
+            let (request, error) = no_connection(request);
+            return Sent::Untouched(request, error);
+        }
+    };
+    request.headers_mut().remove(HOST);
+    match sender.try_send_request(request).await {
+        Ok(answer) => Sent::Answer(answer.map(|body: Incoming| InBody::shared(body, lease))),
         Err(mut failed) => {
             let untouched = failed.take_message();
             let error = from_hyper(failed.error(), untouched.is_none(), &host.target.host);
@@ -416,23 +445,4 @@ async fn exchange(mut lease: Lease, mut request: Request<OutBody>, uri: &Uri) ->
             }
         }
     }
-}
-
-/// A connection that was given back is ready at once, unless its peer answered early and never read the request's
-/// rest: that one would be waited for in vain.
-async fn await_ready(sender: &mut http1::SendRequest<OutBody>, host: &Host) -> Result<(), EgressError> {
-    if sender.is_ready() {
-        return Ok(());
-    }
-    match tokio::time::timeout(READY_TIME_MAX, sender.ready()).await {
-        Ok(ready) => ready.map_err(|error| from_hyper(&error, false, &host.target.host)),
-        Err(_) => Err(EgressError::new(EgressErrorKind::Timeout, format!("{} is busy.", host.target.host))),
-    }
-}
-
-/// HTTP/1.1 wants the path in the request line and the host in a header.
-fn address_http1(request: &mut Request<OutBody>, uri: &Uri, host: &HeaderValue) {
-    let path = uri.path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    request.headers_mut().insert(HOST, host.clone());
 }

@@ -1,5 +1,6 @@
 //! What execute hands on: an answer with its open tab, or a failure with it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use admit::Caller;
 use bytes::Bytes;
 use decode::Call;
 use domain::{Dialect, Fault, Principal, Profile, TraceId, Usage};
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::Timeouts;
 
@@ -39,9 +40,16 @@ pub struct Exchange {
     /// Of the monotonic clock.
     pub deadline_us: u64,
     pub(crate) hands: Hands,
+    /// The request's, as long as a try may still send it.
+    pub(crate) body: RefCell<Bytes>,
 }
 
 impl Exchange {
+    /// Content went out, so nobody is asked again: the request's body is not kept for the length of the answer.
+    pub fn forget_body(&self) {
+        self.body.take();
+    }
+
     #[must_use]
     pub fn time_left(&self) -> Duration {
         Duration::from_micros(self.deadline_us.saturating_sub(self.hands.now_us()))
@@ -80,7 +88,9 @@ pub struct AnswerParts {
     pub tab: Tab,
     pub served: Served,
     /// Of the upstream's headers those that a client may see.
-    pub upstream_headers: HeaderMap,
+    pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Empty, with room for the answer's headers.
+    pub room: HeaderMap,
     pub body: AnswerBody,
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
+use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Secret, Usage};
 use egress::{InBody, OutBody, Reach};
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::{Outgoing, Provider, Target};
@@ -17,8 +18,6 @@ use crate::answer::Exchange;
 use crate::miss::{Miss, refusal};
 use crate::{Hands, read};
 
-/// Of an upstream's error, so much is read.
-const ERROR_BYTES_MAX: usize = 64 * 1024;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 
@@ -113,7 +112,8 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
     let chat = exchange.call.chat();
     let provider = providers::provider(attempt.provider());
     let target = Target { base_url: attempt.base_url(), upstream_model: attempt.upstream_model() };
-    let mut outgoing = match provider.chat(&target, chat, exchange.call.body()) {
+    let made = provider.chat(&target, chat, &exchange.body.borrow());
+    let mut outgoing = match made {
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
@@ -190,7 +190,7 @@ pub(crate) fn request_of(outgoing: Outgoing) -> Result<http::Request<OutBody>, B
     let mut request = http::Request::new(OutBody::from(outgoing.body));
     *request.method_mut() = outgoing.method;
     *request.headers_mut() = outgoing.headers;
-    *request.uri_mut() = outgoing.url.parse().map_err(|_| {
+    *request.uri_mut() = http::Uri::try_from(outgoing.url).map_err(|_| {
         let message = "The base URL of what was to be asked is not a URL.";
         Box::new(
             Fault::new(FaultClass::Upstream, "upstream_unreachable", message).fix("Correct its base URL."),
@@ -256,7 +256,7 @@ impl Judge {
     }
 
     async fn refused(&self, status: u16, headers: &HeaderMap, body: InBody) -> Miss {
-        let bytes = read::prefix(body, ERROR_BYTES_MAX).await;
+        let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
         let bytes = read::decoded(headers, bytes).unwrap_or_default();
         let mut classified = self.provider.classify(status, headers, &bytes, &self.slug);
         if classified.retry_after_ms.is_none() {
@@ -284,19 +284,22 @@ pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) ->
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("x-request-id").or_else(|| headers.get("request-id"));
-    value.and_then(|value| value.to_str().ok()).map(|text| text.chars().take(128).collect())
+    value
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.chars().take(UPSTREAM_REQUEST_ID_BYTES_MAX).collect())
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
 /// customer's own, what is left of its limits.
-pub(crate) fn passed_on(headers: &HeaderMap, seat: &Seat) -> HeaderMap {
+pub(crate) fn passed_on(headers: HeaderMap, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
     let allowed =
         |name: &str| name.ends_with("-processing-ms") || (is_own && name.starts_with("x-ratelimit-"));
+    // Of a header that is sent twice, only the first value comes with its name.
     headers
-        .iter()
+        .into_iter()
+        .filter_map(|(name, value)| Some((name?, value)))
         .filter(|(name, _)| allowed(name.as_str()))
-        .map(|(name, value)| (name.clone(), HeaderValue::clone(value)))
         .collect()
 }
 

@@ -1,18 +1,17 @@
 //! One seat's stream, pulled: nothing is read of the upstream but when somebody asks for the next piece.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dialects::chat::{StreamFacts, StreamScanner};
+use domain::limits::STREAM_PIECE_BYTES;
 use domain::{FaultClass, Usage, UsageSource};
 use egress::{InBody, OutBody};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
@@ -46,12 +45,11 @@ pub struct Feed {
     source: Source,
     scanner: StreamScanner,
     /// Scanned and not yet taken.
-    pieces: VecDeque<Bytes>,
-    scratch: Vec<Bytes>,
+    pieces: Vec<Bytes>,
     /// How it ended, told once the pieces are taken.
     ended: Option<Result<(), Miss>>,
     open: Option<OpenAttempt>,
-    pub(crate) upstream_headers: HeaderMap,
+    pub(crate) upstream_headers: Vec<(HeaderName, HeaderValue)>,
     timer: Timer,
     deadline: Instant,
     /// Tries with this seat, and of the exchange; for the schedule.
@@ -70,11 +68,10 @@ impl Feed {
         Self {
             source: Source::Opening(Box::pin(opening)),
             scanner: StreamScanner::new(!exchange.call.chat().include_usage),
-            pieces: VecDeque::new(),
-            scratch: Vec::new(),
+            pieces: Vec::new(),
             ended: None,
             open: Some(open),
-            upstream_headers: HeaderMap::new(),
+            upstream_headers: Vec::new(),
             timer: Timer::default(),
             deadline: Instant::now() + exchange.time_left(),
             tries_on_seat: 0,
@@ -98,15 +95,44 @@ impl Feed {
     }
 
     /// The next piece for the client, or the end. An error comes after all pieces that were whole before it.
+    ///
+    /// What has come already goes out as one piece: each piece is a write to the client's socket, which costs more than
+    /// all else that is done to it.
     pub fn poll_flow(&mut self, cx: &mut Context<'_>) -> Poll<Result<Flow, Miss>> {
-        loop {
-            if let Some(piece) = self.pieces.pop_front() {
-                return Poll::Ready(Ok(Flow::Data(piece)));
+        while self.ended.is_none() && self.wants_more() {
+            if self.poll_fill(cx).is_pending() {
+                if self.pieces.is_empty() {
+                    return Poll::Pending;
+                }
+                break;
             }
-            match self.ended.take() {
-                Some(Ok(())) => return Poll::Ready(Ok(Flow::End)),
-                Some(Err(miss)) => return Poll::Ready(Err(miss)),
-                None => std::task::ready!(self.poll_fill(cx)),
+        }
+        if let Some(piece) = self.take_piece() {
+            return Poll::Ready(Ok(Flow::Data(piece)));
+        }
+        match self.ended.take() {
+            Some(Ok(())) | None => Poll::Ready(Ok(Flow::End)),
+            Some(Err(miss)) => Poll::Ready(Err(miss)),
+        }
+    }
+
+    fn wants_more(&self) -> bool {
+        self.pieces.iter().map(Bytes::len).sum::<usize>() < STREAM_PIECE_BYTES
+    }
+
+    /// What is there, small pieces joined.
+    fn take_piece(&mut self) -> Option<Bytes> {
+        let mut length = 0;
+        let fits = |piece: &&Bytes| {
+            length += piece.len();
+            length <= STREAM_PIECE_BYTES
+        };
+        match self.pieces.iter().take_while(fits).count() {
+            0 | 1 => (!self.pieces.is_empty()).then(|| self.pieces.remove(0)),
+            count => {
+                let mut whole = BytesMut::with_capacity(length.min(STREAM_PIECE_BYTES));
+                self.pieces.drain(..count).for_each(|piece| whole.extend_from_slice(&piece));
+                Some(whole.freeze())
             }
         }
     }
@@ -211,31 +237,31 @@ impl Feed {
         if let Some(open) = &mut self.open {
             open.answered(&opened, self.exchange.hands.now_us());
         }
-        self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
         let is_encoded = opened.headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
         if is_encoded {
             let miss =
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
+        self.upstream_headers = passed_on(opened.headers, self.attempt.seat());
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }
 
     fn arrived(&mut self, frame: Option<Result<http_body::Frame<Bytes>, egress::EgressError>>) -> Poll<()> {
         let scanned = match frame {
-            None => self.scanner.finish(&mut self.scratch).map(|()| self.ended = Some(Ok(()))),
+            None => self.scanner.finish(&mut self.pieces).map(|()| self.ended = Some(Ok(()))),
             Some(Err(error)) => {
                 // What is whole of the last bytes still goes out; that the stream broke is known already.
                 let miss = Miss::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
                 return self.fail(miss);
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(chunk) => self.scanner.push(chunk, &mut self.scratch),
+                Ok(chunk) => self.scanner.push(chunk, &mut self.pieces),
                 Err(_trailers) => Ok(()),
             },
         };
-        self.pieces.extend(self.scratch.drain(..).filter(|piece| !piece.is_empty()));
+        self.pieces.retain(|piece| !piece.is_empty());
         match scanned {
             Ok(()) => {
                 if self.ended.is_some() {

@@ -1,17 +1,18 @@
 //! The way through a plan's attempts: the same seat again, the next seat, or a failure that says what was tried.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
 use domain::limits::BACKOFF_BASE;
 use domain::{Blame, FallbackClass, Fault, FaultClass, UpstreamReport};
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::{Attempt, Planned};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, Judge, OpenAttempt, Opened, Start, judge_whole, passed_on};
+use crate::attempt::{self, Judge, OpenAttempt, Start, judge_whole, passed_on};
 use crate::feed::{Feed, known_usage, silent_usage};
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
@@ -25,7 +26,9 @@ use board::{Standing, Ticket};
 /// Nobody answered; the fault says who said what, and the tab is still open.
 pub async fn execute(planned: Planned, hands: &Hands) -> Result<Answer, Box<Failed>> {
     let parts = planned.into_parts();
-    let (call, caller, mut tab) = parts.admitted.into_parts();
+    let (mut call, caller, mut tab) = parts.admitted.into_parts();
+    let room = call.take_room();
+    let body = RefCell::new(call.take_body());
     tab.planned(&parts.resolved_model, parts.record);
     tab.timeline_mut().planned_us = hands.now_us().saturating_sub(call.received_us());
     let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
@@ -35,6 +38,7 @@ pub async fn execute(planned: Planned, hands: &Hands) -> Result<Answer, Box<Fail
         resolved_model: parts.resolved_model,
         timeouts: parts.timeouts,
         deadline_us,
+        body,
         hands: hands.clone(),
     });
     let mut journey = Journey {
@@ -43,6 +47,7 @@ pub async fn execute(planned: Planned, hands: &Hands) -> Result<Answer, Box<Fail
         fallback_on: parts.fallback_on,
         exchange,
         tab,
+        room,
         tries: 0,
         told: None,
         limited_until_us: None,
@@ -59,6 +64,7 @@ struct Journey {
     attempts: Vec<Rc<Attempt>>,
     fallback_on: Vec<FallbackClass>,
     tab: Tab,
+    room: HeaderMap,
     head_until: Instant,
     /// Tries that were in the journal.
     tries: u32,
@@ -72,7 +78,7 @@ struct Journey {
 struct Reply {
     served: Served,
     body: AnswerBody,
-    upstream_headers: HeaderMap,
+    upstream_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What became of one seat.
@@ -145,11 +151,12 @@ impl Journey {
 
     /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
     async fn leave(&mut self, index: usize, attempt: &Rc<Attempt>) -> Result<Ticket, SeatEnd> {
-        let hands = self.exchange.hands.clone();
+        let exchange = Rc::clone(&self.exchange);
+        let hands = &exchange.hands;
         let is_last = self.next_index(index, FaultClass::Overloaded).is_none();
         loop {
             let now_us = hands.now_us();
-            let standing = match attempt::claim(&hands, attempt, is_last, now_us) {
+            let standing = match attempt::claim(hands, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
             };
@@ -216,8 +223,7 @@ impl Journey {
             }
         };
         open.answered(&opened, exchange.hands.now_us());
-        let upstream_headers = passed_on(&opened.headers, attempt.seat());
-        let (bytes, facts) = match read_whole(&exchange, attempt, opened).await {
+        let (bytes, facts) = match read_whole(&exchange, attempt, &opened.headers, opened.body).await {
             Ok(read) => read,
             Err(miss) => return self.missed(open, miss),
         };
@@ -227,7 +233,7 @@ impl Journey {
         TryEnd::Answered(Box::new(Reply {
             served,
             body: AnswerBody::Whole { bytes, usage, open },
-            upstream_headers,
+            upstream_headers: passed_on(opened.headers, attempt.seat()),
         }))
     }
 
@@ -325,6 +331,7 @@ impl Journey {
                 tab: self.tab,
                 served: reply.served,
                 upstream_headers: reply.upstream_headers,
+                room: self.room,
                 body: reply.body,
             },
         }
@@ -356,12 +363,13 @@ impl Journey {
 async fn read_whole(
     exchange: &Exchange,
     attempt: &Attempt,
-    opened: Opened,
+    headers: &HeaderMap,
+    body: egress::InBody,
 ) -> Result<(bytes::Bytes, dialects::chat::AnswerFacts), Miss> {
     let deadline = Instant::now() + exchange.time_left();
     let provider = attempt.provider();
-    let bytes = read::whole(opened.body, exchange.timeouts.idle, deadline, provider).await?;
-    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
+    let bytes = read::whole(body, exchange.timeouts.idle, deadline, provider).await?;
+    let bytes = read::decoded(headers, bytes).map_err(|what| Miss::broken(provider, what))?;
     judge_whole(bytes, provider)
 }
 

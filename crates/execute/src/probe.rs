@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::limits::FIRST_BYTE_TIME_MAX;
+use domain::limits::{FIRST_BYTE_TIME_MAX, PROBE_TIME_MAX};
 use domain::{Fault, FaultClass, Principal};
 use plan::Seat;
 use snapshot::Snapshot;
@@ -11,9 +11,6 @@ use tokio::time::{Instant, timeout};
 use crate::attempt::{Judge, request_of, sign};
 use crate::miss::Miss;
 use crate::{Hands, read};
-
-/// The longest that a verification takes; a person waits for it.
-const PROBE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// What is to be probed.
 #[derive(Debug, Clone)]

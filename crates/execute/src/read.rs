@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use domain::limits::{ANSWER_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX};
+use domain::limits::{ANSWER_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX, REFUSAL_TIME_MAX};
 use egress::{EgressError, InBody};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -13,9 +13,6 @@ use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use crate::miss::Miss;
-
-/// How long a refusal's text may take; the status alone tells enough.
-const ERROR_TIME_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, EgressError>> {
     loop {
@@ -58,7 +55,7 @@ pub(crate) async fn whole(
 
 /// The first bytes of a refusal; what can't be read of it is left out.
 pub(crate) async fn prefix(mut body: InBody, bytes_max: usize) -> Bytes {
-    let until = Instant::now() + ERROR_TIME_MAX;
+    let until = Instant::now() + REFUSAL_TIME_MAX;
     let mut gathered = Gathered::default();
     while gathered.len < bytes_max {
         match timeout_at(until, next_chunk(&mut body)).await {

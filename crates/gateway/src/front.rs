@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use domain::limits::HEADER_BYTES_MAX;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
@@ -19,6 +19,16 @@ use crate::heads::{Refusal, Verdict, Watch};
 /// answer away together with the connection.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 const LINGER_READ_BYTES: usize = 16 * 1024;
+
+/// Of a connection's first request, so much is read at once.
+const FIRST_READ_BYTES: usize = 8 * 1024;
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
 
 /// What the service of a connection tells its socket.
 #[derive(Debug, Default)]
@@ -83,6 +93,24 @@ impl<S> Front<S> {
             write_timer: None,
             linger: None,
         }
+    }
+
+    /// Waits for the connection's first bytes. They stay where the parser finds them.
+    ///
+    /// # Errors
+    /// No request ever came: the client left, or took too long.
+    pub async fn protocol(&mut self) -> io::Result<Protocol>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut first = Vec::with_capacity(FIRST_READ_BYTES);
+        if self.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        first.extend_from_slice(self.ready.get(self.ready_at..).unwrap_or_default());
+        self.ready = first;
+        self.ready_at = 0;
+        Ok(if self.watch.is_http2() { Protocol::Http2 } else { Protocol::Http1 })
     }
 
     fn deliver_ready(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
@@ -173,16 +201,22 @@ impl<S> Front<S> {
     /// Pending while the silence is tolerable.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.read_timer.is_none() {
-                self.read_timer = Some(Box::pin(tokio::time::sleep_until(self.look_again_at())));
-            }
-            let Some(timer) = &mut self.read_timer else { return Poll::Pending };
+            let timer = match &mut self.read_timer {
+                Some(timer) => timer,
+                None => {
+                    let until = self.look_again_at();
+                    self.read_timer.insert(Box::pin(tokio::time::sleep_until(until)))
+                }
+            };
             ready!(timer.as_mut().poll(cx));
             // The timer is older than what it waits for: it isn't moved with every byte, but asks when it is due.
             if self.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
                 return Poll::Ready(());
             }
-            self.read_timer = None;
+            let until = self.look_again_at();
+            if let Some(timer) = &mut self.read_timer {
+                timer.as_mut().reset(until);
+            }
         }
     }
 

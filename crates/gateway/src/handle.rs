@@ -230,7 +230,8 @@ async fn trip(desk: &Rc<Desk>, head: Parts, body: Incoming, trip: Trip) -> Respo
     let inbound =
         Inbound { trace, dialect, operation, headers, body, received_us: us, received_unix_ms: unix_ms };
     if operation == Operation::Run {
-        return run::run(&desk.core, inbound, caller).await.map(Reply::from);
+        // Boxed: its own phases are larger than all that every request needs.
+        return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
     }
     line::serve(&desk.core, inbound, caller).await.map(Reply::from)
 }

@@ -80,6 +80,7 @@ enum State {
 pub struct Watch {
     state: State,
     first: bool,
+    http2: bool,
 }
 
 struct Framing {
@@ -92,7 +93,7 @@ struct Framing {
 impl Watch {
     #[must_use]
     pub fn new() -> Self {
-        Self { state: State::Head, first: true }
+        Self { state: State::Head, first: true, http2: false }
     }
 
     /// `true` between two requests: a held head or silence.
@@ -105,6 +106,12 @@ impl Watch {
     #[must_use]
     pub fn is_new(&self) -> bool {
         self.first
+    }
+
+    /// `true` once the connection began with HTTP/2's preface.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        self.http2
     }
 
     /// Looks at bytes in the order they came. Held bytes must come again, with what follows them.
@@ -154,6 +161,7 @@ impl Watch {
         if self.first && bytes.starts_with(PREFACE) {
             self.state = State::Opaque;
             self.first = false;
+            self.http2 = true;
             return Ok(Some(bytes.len()));
         }
         if self.first && PREFACE.starts_with(bytes) {

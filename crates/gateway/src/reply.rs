@@ -45,8 +45,8 @@ impl Reply {
     }
 
     /// Ties the end of the request to the end of this body.
-    pub fn held_by(mut self, in_flight: InFlight, handed: Option<HandedAt>) -> Self {
-        self.in_flight = Some(in_flight);
+    pub fn held_by(mut self, in_flight: Option<InFlight>, handed: Option<HandedAt>) -> Self {
+        self.in_flight = in_flight;
         if let Some(handed) = &handed {
             // Without a window for even the first byte, hyper does not ask for the first frame.
             handed.set(Some(Instant::now()));

@@ -11,15 +11,17 @@ use std::time::Duration;
 use domain::limits::{HEADER_BYTES_MAX, STREAM_BUFFER_BYTES_MAX};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::Times;
-use crate::front::{Activity, Front};
+use crate::front::{Activity, Front, InFlight, Protocol};
 use crate::reply::{HandedAt, Reply};
 
 /// HTTP/2: streams at once, and what one connection may reset before it is told to go (rapid reset, CVE-2023-44487).
@@ -54,19 +56,60 @@ pub async fn connection<H, F>(
     // Without it an answer in two small writes waits for the client's delayed acknowledgement: 40 ms.
     let _ = socket.set_nodelay(true);
     let activity = Rc::new(Activity::default());
-    let io = TokioIo::new(Front::new(socket, times, Rc::clone(&activity)));
+    let mut front = Front::new(socket, times, Rc::clone(&activity));
+    let protocol = tokio::select! {
+        protocol = begin(&mut front) => protocol,
+        // A connection that asked for nothing yet is not waited for.
+        _ = phase.wait_for(|phase| *phase != Phase::Serving) => None,
+    };
+    let Some(protocol) = protocol else { return };
     let service = service_fn(move |request| {
-        let in_flight = activity.begin();
-        let answer = handler(request, peer);
-        async move {
-            let handed = current_stream();
-            let answer = answer.await;
-            Ok::<_, std::convert::Infallible>(answer.map(|body| body.held_by(in_flight, handed)))
-        }
+        let in_flight = Some(activity.begin());
+        // The head's phase is large and short; the connection that outlives it, or waits for it, is small.
+        Answering { answer: Box::pin(handler(request, peer)), in_flight }
     });
-    let builder = builder(times);
-    let connection = builder.serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
+    let io = TokioIo::new(front);
+    match protocol {
+        Protocol::Http1 => {
+            let connection = std::pin::pin!(http1().serve_connection(io, service));
+            drive(connection, phase).await;
+        }
+        Protocol::Http2 => {
+            let mut connection = Box::pin(http2(times).serve_connection(io, service));
+            drive(connection.as_mut(), phase).await;
+        }
+    }
+}
+
+/// A request on its way to its answer.
+struct Answering<F> {
+    answer: Pin<Box<F>>,
+    in_flight: Option<InFlight>,
+}
+
+impl<F: Future<Output = Response<Reply>>> Future for Answering<F> {
+    type Output = Result<Response<Reply>, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(self.answer.as_mut().poll(cx));
+        let in_flight = self.in_flight.take();
+        Poll::Ready(Ok(answer.map(|body| body.held_by(in_flight, current_stream()))))
+    }
+}
+
+/// What the client speaks; `None` where it never said, once it is told that the connection is over.
+async fn begin(front: &mut Front<TcpStream>) -> Option<Protocol> {
+    match front.protocol().await {
+        Ok(protocol) => Some(protocol),
+        Err(_) => {
+            let _ = front.shutdown().await;
+            None
+        }
+    }
+}
+
+/// Runs a connection until it ends, and tells it when it is asked to.
+async fn drive<C: GracefulConnection>(mut connection: Pin<&mut C>, mut phase: watch::Receiver<Phase>) {
     let mut told = false;
     loop {
         let seen = *phase.borrow_and_update();
@@ -85,15 +128,18 @@ pub async fn connection<H, F>(
     }
 }
 
-fn builder(times: Times) -> auto::Builder<LocalExecutor> {
-    let mut builder = auto::Builder::new(LocalExecutor { stall: times.write_stall });
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         // `Front` times heads and idle connections: it can still answer, and sets no timer for each request.
         .header_read_timeout(None)
         .max_buf_size(STREAM_BUFFER_BYTES_MAX.max(HEADER_BYTES_MAX));
     builder
-        .http2()
+}
+
+fn http2(times: Times) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor { stall: times.write_stall });
+    builder
         .timer(TokioTimer::new())
         .keep_alive_interval(H2_PING_EVERY)
         .keep_alive_timeout(H2_PING_WAIT)

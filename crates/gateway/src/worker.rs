@@ -101,10 +101,10 @@ pub(crate) async fn serve<H, F>(
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
                     let counted = Counted::new(&open);
-                    let served = serve::connection(socket, peer, times, phase.clone(), Rc::clone(&handler));
+                    let (phase, handler) = (phase.clone(), Rc::clone(&handler));
                     running.spawn_local(async move {
                         let _counted = counted;
-                        served.await;
+                        serve::connection(socket, peer, times, phase, handler).await;
                     });
                 }
                 Err(error) => {

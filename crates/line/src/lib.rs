@@ -63,7 +63,8 @@ pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) ->
 /// in the books once.
 pub async fn serve(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    let response = match sentence(core, inbound, caller).await {
+    // On the heap: whoever serves connections moves this future about, and keeps its room as long as a connection lives.
+    let response = match Box::pin(sentence(core, inbound, caller)).await {
         Ok(response) => response,
         Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
         Err(Stop::Late(delivery, code)) => {

@@ -3,13 +3,11 @@
 use bytes::Bytes;
 use dialects::chat::{class_of, read_error};
 use domain::FaultClass;
+use domain::limits::UPSTREAM_REQUEST_ID_BYTES_MAX;
 use http::HeaderMap;
 
 use crate::Classified;
 use crate::retry_after::{reset_ms, retry_after_ms};
-
-/// An id is for a support desk to search for; anything longer is none.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let mut report = read_error(body);
@@ -17,7 +15,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     report.status = Some(status);
     provider.clone_into(&mut report.provider);
     report.request_id = text(headers, "x-request-id")
-        .filter(|id| !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX)
+        .filter(|id| !id.is_empty() && id.len() <= UPSTREAM_REQUEST_ID_BYTES_MAX)
         .map(str::to_owned);
     // Vendors repeat parts of the key that they refuse; the class says all that is to be said.
     if class == FaultClass::UpstreamAuth {

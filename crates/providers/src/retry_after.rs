@@ -1,10 +1,8 @@
 //! When an upstream may be asked again, from the headers that say so.
 
+use domain::limits::UPSTREAM_WAIT_MS_MAX;
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
-
-/// A wait beyond this says no more than "not today", and keeps arithmetic on it safe.
-const WAIT_MS_MAX: u64 = 30 * 24 * 3600 * 1000;
 
 /// The wait that `retry-after-ms` or `retry-after` asks for, in seconds or as a date. A date counts from
 /// `now_unix_ms`, or from the answer's own `date`, which is of the same clock.
@@ -18,7 +16,7 @@ pub fn retry_after_ms(headers: &HeaderMap, now_unix_ms: Option<u64>) -> Option<u
         return Some(wait);
     }
     let now = now_unix_ms.or_else(|| text(headers, DATE.as_str()).and_then(date_unix_ms))?;
-    Some(date_unix_ms(value)?.saturating_sub(now).min(WAIT_MS_MAX))
+    Some(date_unix_ms(value)?.saturating_sub(now).min(UPSTREAM_WAIT_MS_MAX))
 }
 
 /// The wait until what is used up is there again: the longer of those whose remainder is nothing.
@@ -70,7 +68,7 @@ fn duration_ms(text: &str) -> Option<u64> {
         total = total.saturating_add(scaled(number, unit_ms)?);
         rest = tail;
     }
-    (!text.is_empty()).then_some(total.min(WAIT_MS_MAX))
+    (!text.is_empty()).then_some(total.min(UPSTREAM_WAIT_MS_MAX))
 }
 
 /// An HTTP date in the one form that may still be sent: `Fri, 20 Nov 2026 09:18:47 GMT`.
@@ -138,7 +136,7 @@ mod tests {
         check(&[("retry-after", "20")], Some(20_000));
         check(&[("retry-after", " 0.5 ")], Some(500));
         check(&[("retry-after", "20"), ("retry-after-ms", "150")], Some(150));
-        check(&[("retry-after", "99999999999999999999")], Some(WAIT_MS_MAX));
+        check(&[("retry-after", "99999999999999999999")], Some(UPSTREAM_WAIT_MS_MAX));
         for wrong in ["", "-1", "soon", "1e9", "Fri, 99 Nov 2026 09:18:47 GMT", "Fri, 20 Nov 2026 09:18:47"] {
             let mut headers = headers(&[("date", "Fri, 20 Nov 2026 09:18:47 GMT")]);
             headers.insert("retry-after", HeaderValue::from_str(wrong).expect("a value"));

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
-use crate::headers::{ATTEMPTS, served_headers};
+use crate::headers::{ATTEMPTS, fill, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -65,8 +65,10 @@ pub struct Delivery {
 #[must_use]
 pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     let parts = answer.into_parts();
-    let mut headers = served_headers(parts.exchange.trace(), Some(&parts.served));
-    headers.extend(parts.upstream_headers);
+    let mut headers = fill(parts.room, parts.exchange.trace(), Some(&parts.served));
+    for (name, value) in parts.upstream_headers {
+        headers.insert(name, value);
+    }
     let mut tab = parts.tab;
     let now_us = hands.world.clock.monotonic_us();
     let body = match parts.body {

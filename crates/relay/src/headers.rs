@@ -25,7 +25,10 @@ const VALUES_BYTES: usize = 256;
 /// The `Agent-*` headers and the request id, as far as they are known: without `served` only the id.
 #[must_use]
 pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+    fill(HeaderMap::with_capacity(16), trace, served)
+}
+
+pub(crate) fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
     let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
     if let Some(id) = values.shown(trace) {
         headers.insert(TRACE, id.clone());

@@ -7,16 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, PING_EVERY};
+use domain::limits::{CHECKPOINT_BYTES, CHECKPOINT_EVERY, ERROR_EVENT_LINGER, PING_EVERY};
 use domain::{Fault, FaultClass, Outcome, Usage};
 use execute::{Again, Exchange, Feed, Flow, Miss, again};
 use ledger::Tab;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::delivery::{Ending, Piece};
-
-/// A server drops what it has not yet written when a body fails: the error event gets this long to leave.
-const LINGER: Duration = Duration::from_millis(10);
 
 type Retry = Pin<Box<dyn Future<Output = (Tab, Again)>>>;
 
@@ -114,6 +111,7 @@ impl Stream {
         };
         if tab.timeline_mut().first_byte_us == 0 && feed.facts().content_started {
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
+            self.exchange.forget_body();
         }
         if is_due {
             tab.checkpoint(feed.usage(), self.bytes_out);
@@ -163,7 +161,7 @@ impl Stream {
         let event = dialects::chat::error_event(&fault, self.exchange.trace());
         self.bytes_out = self.bytes_out.saturating_add(event.len() as u64);
         self.ending = Some(Ending { outcome, fault: Some(Box::new(fault)), usage });
-        self.state = State::Breaking(Box::pin(sleep(LINGER)));
+        self.state = State::Breaking(Box::pin(sleep(ERROR_EVENT_LINGER)));
         Piece::Data(event)
     }
 

@@ -52,6 +52,6 @@ async fn trip(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<Respo
     let frame = answer::Frame::of(&inbound, request);
     let started_unix_ms = core.hands.world.clock.unix_ms();
     let inbound = Inbound { dialect: Dialect::Run, operation: Operation::Run, body, ..inbound };
-    let response = Box::pin(line::serve(core, inbound, caller)).await;
+    let response = line::serve(core, inbound, caller).await;
     Ok(answer::shape(core, frame, started_unix_ms, response).await)
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use dialects::json::{Cursor, Kind, Span};
+use domain::limits::MODEL_NAME_BYTES_MAX;
 use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -15,9 +16,6 @@ pub(crate) struct RunRequest {
     pub app: String,
     pub input: Value,
 }
-
-/// An app's name travels in records, headers and messages.
-const APP_BYTES_MAX: usize = 256;
 
 /// Fields with a meaning that this release can't honour, each with what is so instead. Empty, they mean nothing.
 const LATER: &[(&str, &str)] = &[
@@ -119,8 +117,8 @@ fn app_name(param: &'static str, value: Value) -> Result<Option<String>, Box<Fau
     let fix = "Send the model's name, such as one that /v1/models lists.";
     match value {
         Value::Null => Ok(None),
-        Value::String(name) if name.is_empty() || name.len() > APP_BYTES_MAX => {
-            let message = format!("\"{param}\" must have from 1 to {APP_BYTES_MAX} bytes.");
+        Value::String(name) if name.is_empty() || name.len() > MODEL_NAME_BYTES_MAX => {
+            let message = format!("\"{param}\" must have from 1 to {MODEL_NAME_BYTES_MAX} bytes.");
             Err(refusal("invalid_value", message, fix, param))
         }
         Value::String(name) => Ok(Some(name)),

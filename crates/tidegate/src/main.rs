@@ -16,6 +16,11 @@ mod trips;
 use std::process::ExitCode;
 
 use clap::Parser;
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is wiped: the buffers of the HTTP library hold keys for a moment, and nobody else would clear them.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();

@@ -4,7 +4,7 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::chat::{
     StreamScanner, answer_text, class_of, decode_messages, decode_request, read_answer, read_error,
-    upstream_body,
+    upstream_body, whole_answer,
 };
 use dialects::json::validate;
 
@@ -81,6 +81,9 @@ fn fuzz_chat_answer() {
         let _ = answer_text(&body);
         if read_answer(&body).is_ok() {
             assert_eq!(validate(&body), Ok(()));
+        }
+        if let Ok((answer, _)) = whole_answer(body) {
+            assert!(read_answer(&answer).is_ok(), "what is put together is an answer");
         }
     });
 }

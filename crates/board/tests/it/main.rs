@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use board::bounds::{BREAKER_FAILURES, BREAKER_OPEN_FIRST, MODELS_MAX, PARKED_PROBE_EVERY, micros};
+use board::micros;
 use board::{Cell, Shared, Standing, Standings, Verdict};
+use domain::limits::{BOARD_MODELS_MAX, BREAKER_FAILURES, BREAKER_OPEN_FIRST, PARKED_PROBE_EVERY};
 use domain::{CredentialId, FaultClass, Principal};
 use proptest::prelude::*;
 
@@ -93,7 +94,7 @@ fn a_rest_holds_for_its_model_until_its_time_on_all_cores() {
 fn names_that_clients_invent_do_not_grow_the_board_and_load_is_counted_down() {
     let cell = Cell::new(Shared::new(), 1);
     let held = cell.claim(principal(1), MODEL, 1, true, 0).unwrap();
-    for number in 0..10 * MODELS_MAX {
+    for number in 0..10 * BOARD_MODELS_MAX {
         drop(cell.claim(principal(1), &format!("m{number}"), 1, true, 0).unwrap());
     }
     assert_eq!(cell.gauge(principal(1), MODEL).in_flight, 1);

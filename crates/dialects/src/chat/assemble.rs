@@ -64,7 +64,9 @@ impl Whole {
         match read_event(event).data {
             Data::None => Ok(()),
             Data::One(range) => self.take_data(part(range)),
-            Data::Many(ranges) => self.take_data(&ranges.into_iter().map(part).collect::<Vec<_>>().join(&b' ')),
+            Data::Many(ranges) => {
+                self.take_data(&ranges.into_iter().map(part).collect::<Vec<_>>().join(&b' '))
+            }
         }
     }
 
@@ -122,7 +124,9 @@ impl Choice {
         if let Some(Value::Array(calls)) = self.message.get_mut("tool_calls") {
             calls.iter_mut().filter_map(Value::as_object_mut).for_each(|call| drop(call.remove("index")));
         }
-        for (name, absent) in [("role", "assistant".into()), ("content", Value::Null), ("refusal", Value::Null)] {
+        for (name, absent) in
+            [("role", "assistant".into()), ("content", Value::Null), ("refusal", Value::Null)]
+        {
             self.message.entry(name).or_insert(absent);
         }
         for name in ["finish_reason", "logprobs"] {

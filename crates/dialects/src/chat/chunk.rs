@@ -2,15 +2,13 @@
 
 use bytes::Bytes;
 use domain::Usage;
+use domain::limits::MODEL_NAME_BYTES_MAX;
 
 use super::error::{class_of, read_error};
 use super::scanner::StreamFault;
 use super::splice::Edit;
 use super::usage::Registers;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
-
-/// A name that a server gives its model in an answer.
-const MODEL_BYTES_MAX: usize = 256;
 
 /// What an answer has said so far, over all its chunks.
 #[derive(Debug, Default)]
@@ -114,7 +112,7 @@ impl Reading {
             && !text.is_empty()
         {
             let mut model = text.decode().into_owned();
-            model.truncate(model.floor_char_boundary(MODEL_BYTES_MAX));
+            model.truncate(model.floor_char_boundary(MODEL_NAME_BYTES_MAX));
             self.model = Some(model);
         }
         Ok(())

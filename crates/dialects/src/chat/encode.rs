@@ -206,7 +206,8 @@ impl Completion {
     }
 }
 
-/// A request of our own: `messages` are pairs of role and text.
+/// A request of our own: `messages` are pairs of role and text. `max_tokens` is left out unless it was asked for: some
+/// models take it only as `max_completion_tokens`, and which ones no name tells.
 #[must_use]
 pub fn encode_request(
     model: &str,

@@ -3,15 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::limits::UPSTREAM_MESSAGE_BYTES_MAX;
+use domain::limits::{UPSTREAM_MESSAGE_BYTES_MAX, UPSTREAM_WORD_BYTES_MAX};
 use domain::{Fault, FaultClass, TraceId, UpstreamReport};
 use serde::Serialize;
 
 use crate::error::wait_sentence;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
-
-/// A stable word of a provider's, such as its error code; longer ones are no words.
-const WORD_BYTES_MAX: usize = 128;
 
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -49,7 +46,9 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         message.push_str(fix);
     }
     match fault.upstream.as_deref().and_then(told_id) {
-        Some((provider, id)) => message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})")),
+        Some((provider, id)) => {
+            message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})"))
+        }
         None => message.push_str(&format!(" (request id: {trace})")),
     }
     // Where the request itself is at fault, what the provider calls it is what programs match on.
@@ -219,7 +218,8 @@ fn offset(span: Span, by: usize) -> Span {
 }
 
 fn word(text: &str) -> Option<String> {
-    (!text.is_empty() && text.len() <= WORD_BYTES_MAX).then(|| bounded(text, WORD_BYTES_MAX))
+    (!text.is_empty() && text.len() <= UPSTREAM_WORD_BYTES_MAX)
+        .then(|| bounded(text, UPSTREAM_WORD_BYTES_MAX))
 }
 
 /// Bounded, on one line, and without anything that looks like a key: servers like to repeat the key they

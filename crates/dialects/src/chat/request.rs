@@ -2,18 +2,12 @@
 
 use bytes::Bytes;
 use domain::Fault;
+use domain::limits::{CHOICES_MAX, END_USER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
 
 use super::messages;
 use super::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
 use super::splice::{Edit, splice};
 use crate::json::{Cursor, Kind, Member, Span, Text, Value};
-
-/// A model's name; it travels in records, headers and messages.
-const MODEL_BYTES_MAX: usize = 256;
-/// Of the end user's name, which is for records alone, what we keep.
-const END_USER_BYTES_MAX: usize = 256;
-/// What one request may ask for at once; the vendor's own limit.
-const CHOICES_MAX: u64 = 128;
 
 /// What the rooms need of a request; everything else stays in the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -163,7 +157,7 @@ impl Draft {
         let model = text.decode();
         let what = if model.is_empty() {
             "is empty"
-        } else if model.len() > MODEL_BYTES_MAX {
+        } else if model.len() > MODEL_NAME_BYTES_MAX {
             "is longer than any model's name"
         } else if model.chars().any(char::is_control) {
             "holds a control character"
@@ -218,7 +212,7 @@ impl Draft {
     fn read_choices(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
         let Some(count) = optional_count(cursor, "n")? else { return Ok(()) };
         match u32::try_from(count) {
-            Ok(choices) if (1..=CHOICES_MAX).contains(&count) => {
+            Ok(choices) if (1..=CHOICES_MAX).contains(&choices) => {
                 self.request.choices = choices;
                 Ok(())
             }

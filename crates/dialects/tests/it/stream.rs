@@ -1,7 +1,9 @@
 //! Streams as upstreams send them, cut at every place, and what the client and the books get of them.
 
 use bytes::Bytes;
-use dialects::chat::{AnswerFacts, StreamFacts, StreamFault, StreamScanner, answer_text, read_answer, whole_answer};
+use dialects::chat::{
+    AnswerFacts, StreamFacts, StreamFault, StreamScanner, answer_text, read_answer, whole_answer,
+};
 use domain::{FaultClass, Usage, UsageSource};
 use proptest::prelude::*;
 
@@ -371,7 +373,11 @@ fn buffered_answers_are_read() {
 
 #[test]
 fn a_stream_for_an_answer_is_put_together() {
-    let chunk = |delta: &str| format!(r#"data: {{"id":"c1","object":"chat.completion.chunk","model":"m-1","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}],"usage":null}}"#);
+    let chunk = |delta: &str| {
+        format!(
+            r#"data: {{"id":"c1","object":"chat.completion.chunk","model":"m-1","choices":[{{"index":0,"delta":{delta},"finish_reason":null}}],"usage":null}}"#
+        )
+    };
     let call = |index: u8, rest: &str| chunk(&format!(r#"{{"tool_calls":[{{"index":{index},{rest}}}]}}"#));
     let calls = [
         call(0, r#""id":"a","type":"function","function":{"name":"f","arguments":""}"#),
@@ -396,8 +402,11 @@ fn a_stream_for_an_answer_is_put_together() {
             "tool_calls": [call("a", "f", "{\"x\":1}"), call("b", "g", "{}")]}});
         let second = serde_json::json!({"index": 1, "finish_reason": "length", "logprobs": {"content": [{"token": "two"}]},
             "message": {"role": "assistant", "content": "two", "refusal": null}});
-        assert_eq!(body, serde_json::json!({"id": "c1", "object": "chat.completion", "model": "m-1", "choices": [first, second],
-            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 3}}}));
+        assert_eq!(
+            body,
+            serde_json::json!({"id": "c1", "object": "chat.completion", "model": "m-1", "choices": [first, second],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "prompt_tokens_details": {"cached_tokens": 3}}})
+        );
     }
 }
 
@@ -409,7 +418,9 @@ fn a_stream_for_an_answer_that_fails_is_no_answer() {
     let failed = read(stream(&[TEXT, r#"data: {"error":{"code":"rate_limit_exceeded"}}"#], "\n"));
     assert!(matches!(failed, StreamFault::Upstream(_, FaultClass::RateLimit)));
     let many: String = (0..2_000)
-        .map(|index| format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}}}]}}}}]}}\n\n"))
+        .map(|index| {
+            format!("data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{index}}}]}}}}]}}\n\n")
+        })
         .collect();
     assert_eq!(read(many + LAST + "\n\n"), StreamFault::Broken("oversized"));
     let plain = Bytes::from_static(br#"{"choices":[{"message":{"content":"a"}}]}"#);

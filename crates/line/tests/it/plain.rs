@@ -134,7 +134,12 @@ fn every_error_says_its_id_once_and_what_was_tried() {
             (502, Some("1"), bench.client.post(CHAT, &bench.chat(json!({}))).await.unwrap()),
         ];
         for (status, attempts, answer) in &answers {
-            assert_eq!((answer.status, answer.header("agent-attempts")), (*status, *attempts), "{}", answer.text());
+            assert_eq!(
+                (answer.status, answer.header("agent-attempts")),
+                (*status, *attempts),
+                "{}",
+                answer.text()
+            );
             let trace = answer.header("agent-trace-id").unwrap();
             let ids: Vec<_> = answer.headers.get_all("x-request-id").iter().collect();
             assert_eq!(ids, [trace], "{status}");
@@ -159,7 +164,8 @@ fn models_lists_what_the_key_may_use() {
         let ids: Vec<_> = list.json()["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
         assert!(ids.contains(&json!("openai/gpt-4o-mini")), "{ids:?}");
         assert!(ids.is_sorted_by_key(|id| id.as_str().unwrap().to_owned()), "{ids:?}");
-        let times = list.json()["data"].as_array().unwrap().iter().map(|m| m["created"].as_u64().unwrap()).min();
+        let times =
+            list.json()["data"].as_array().unwrap().iter().map(|m| m["created"].as_u64().unwrap()).min();
         assert!(times.unwrap() > 1_700_000_000, "{}", list.text());
         assert_eq!(bench.client.get("/v1/models/openai/gpt-4o-mini").await.unwrap().status, 200);
         assert_eq!(bench.client.get("/v1/models/nobody/knows-it").await.unwrap().status, 404);

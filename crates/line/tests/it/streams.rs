@@ -82,6 +82,29 @@ fn an_error_in_a_whole_answer_to_a_stream_request_is_told_as_what_it_is() {
     });
 }
 
+/// How many pieces a stream of forty events comes in.
+async fn pieces(behaviour: Behaviour) -> usize {
+    let bench = Bench::start(Setup::own(&OWN_KEYS[..1])).await;
+    bench.emulator.script_all([behaviour.chunks(40)]);
+    let mut stream = bench.client.stream(CHAT, &bench.chat(json!({"stream": true}))).await.unwrap();
+    let mut count = 0;
+    while stream.chunk().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(bench.record().await.outcome, Outcome::Completed);
+    count
+}
+
+#[test]
+fn what_comes_together_goes_out_together_and_nothing_waits_for_more() {
+    on_core(async {
+        let burst = pieces(Behaviour::ok().burst()).await;
+        assert!(burst <= 10, "{burst} writes for one burst");
+        let paced = pieces(Behaviour::ok().interval(Duration::from_millis(5))).await;
+        assert!(paced >= 30, "{paced} writes for forty events in forty instants");
+    });
+}
+
 #[test]
 fn usage_is_shown_to_who_asks_for_it() {
     on_core(async {

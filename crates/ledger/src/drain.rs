@@ -62,7 +62,7 @@ struct Cursor {
     offset: u64,
     /// Tabs whose terminal was not met yet, and the segment with their last whole state.
     open: HashMap<TraceId, u64>,
-    /// Kept between passes: clearing a fresh one costs a pass more than reading into it.
+    /// What was read last, kept so that no pass has to clear a fresh one.
     window: Vec<u8>,
 }
 

@@ -42,8 +42,9 @@ impl std::fmt::Display for SinkError {
 
 impl std::error::Error for SinkError {}
 
-/// Takes settled records. Records and position go in one transaction, and a record whose trace is known is ignored, so
-/// a batch that is applied twice is applied once.
+/// Takes settled records. Records and position go in one transaction. A batch that follows the last one which this
+/// process was told is kept holds nothing applied before; any other is checked trace by trace, so that a record is kept once
+/// however often it is offered.
 pub trait RecordSink: Send + Sync {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>>;
 

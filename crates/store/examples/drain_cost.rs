@@ -41,7 +41,7 @@ fn opening(number: u64) -> Opening {
         operation: Operation::Chat,
         dialect: Dialect::Chat,
         stream: true,
-        requested_model: "openai/gpt-4o-mini".into(),
+        requested_model: "some-publisher/some-model".into(),
         tag: None,
         started_unix_ms: NOW + number / PER_MS,
         started_us: 0,
@@ -51,8 +51,8 @@ fn opening(number: u64) -> Opening {
 fn intent() -> Intent {
     Intent {
         principal: Principal::Credential(CredentialId::new(NOW, bytes(1))),
-        provider: "openai".into(),
-        upstream_model: "gpt-4o-mini".into(),
+        provider: "somebody".into(),
+        upstream_model: "some-model".into(),
         region: None,
         rates: Some(Rates { input: Price(150_000), output: Price(600_000), ..Rates::default() }),
         markup_bps: 0,
@@ -130,7 +130,7 @@ async fn drained(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>,
     let drainer = Drainer::new(Arc::clone(&shared), sink);
     for number in 0..records {
         let mut tab = journal.open_tab(opening(number)).unwrap();
-        tab.planned("openai/gpt-4o-mini", plan());
+        tab.planned("some-publisher/some-model", plan());
         tab.attempt(intent()).await.unwrap();
         tab.close(closing());
         if number % 100 == 0 {

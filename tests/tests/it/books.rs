@@ -224,22 +224,9 @@ async fn recomputed(gateway: &mut Gateway) {
         (&json!(true), &json!(CALLS), &json!(CALLS)),
         "{report}"
     );
-    let edit = "
-import json, sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-for trace, body in db.execute('select trace, body from record_bodies').fetchall():
-    record = json.loads(body)
-    if record['charge']['provider_cost']:
-        record['charge']['provider_cost'] += 1
-        db.execute('update record_bodies set body = ? where trace = ?', (json.dumps(record), trace))
-        db.commit()
-        break
-else:
-    raise SystemExit('no record has a cost')
-";
+    let edit = workspace().join("tests/tools/tamper_record.py");
     let database = gateway.data().join("tidegate.db");
-    let python =
-        Command::new(workspace().join(".venv/bin/python")).args(["-c", edit]).arg(database).output().unwrap();
+    let python = Command::new(workspace().join(".venv/bin/python")).arg(edit).arg(database).output().unwrap();
     assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
     let said = Cli::new().run(&["ledger", "verify", "--data-dir", &data]).failed(11);
     assert!(said.contains("MISMATCH") && said.contains("trc_"), "{said}");

@@ -199,7 +199,9 @@ impl Opener {
                 Floor { lowest, previous, previous_until_us, broken: false }
             }
             (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => Floor { lowest, previous: lowest, previous_until_us: 0, broken: false },
+            (None, FloorNews::Learned(lowest)) => {
+                Floor { lowest, previous: lowest, previous_until_us: 0, broken: false }
+            }
             (Some(old), FloorNews::PutBack) => Floor { previous_until_us: 0, ..old },
             (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {

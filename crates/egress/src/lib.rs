@@ -11,6 +11,7 @@ mod pool;
 mod resolve;
 mod tls;
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -92,12 +93,12 @@ impl Client {
     ///
     /// # Errors
     /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
-    pub async fn send(
+    pub fn send(
         &self,
         request: http::Request<OutBody>,
         reach: Reach,
-    ) -> Result<http::Response<InBody>, EgressError> {
-        pool::send(&self.pool, request, reach).await
+    ) -> impl Future<Output = Result<http::Response<InBody>, EgressError>> {
+        pool::send(&self.pool, request, reach)
     }
 
     /// Connections now open, idle ones among them.

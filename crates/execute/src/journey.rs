@@ -1,6 +1,7 @@
 //! The way through a plan's attempts: the same seat again, the next seat, or a failure that says what was tried.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,38 +25,14 @@ use board::{Standing, Ticket};
 ///
 /// # Errors
 /// Nobody answered; the fault says who said what, and the tab is still open.
-pub async fn execute(planned: Planned, hands: &Hands) -> Result<Answer, Box<Failed>> {
-    let parts = planned.into_parts();
-    let (mut call, caller, mut tab) = parts.admitted.into_parts();
-    let room = call.take_room();
-    let body = RefCell::new(call.take_body());
-    tab.planned(&parts.resolved_model, parts.record);
-    tab.timeline_mut().planned_us = hands.now_us().saturating_sub(call.received_us());
-    let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
-    let exchange = Rc::new(Exchange {
-        call,
-        caller,
-        resolved_model: parts.resolved_model,
-        timeouts: parts.timeouts,
-        deadline_us,
-        body,
-        hands: hands.clone(),
-    });
-    let mut journey = Journey {
-        head_until: Instant::now() + exchange.timeouts.head_wait,
-        attempts: parts.attempts.into_iter().map(Rc::new).collect(),
-        fallback_on: parts.fallback_on,
-        exchange,
-        tab,
-        room,
-        tries: 0,
-        told: None,
-        limited_until_us: None,
-        served: None,
-    };
-    match journey.walk().await {
-        Some(reply) => Ok(journey.answer(reply)),
-        None => Err(journey.failed()),
+pub fn execute(planned: Planned, hands: &Hands) -> impl Future<Output = Result<Answer, Box<Failed>>> + use<> {
+    // Not in the future: what a plan is made of would lie there as long as an upstream thinks.
+    let mut journey = Journey::begin(planned, hands);
+    async move {
+        match journey.walk().await {
+            Some(reply) => Ok(journey.answer(reply)),
+            None => Err(journey.failed()),
+        }
     }
 }
 
@@ -97,6 +74,37 @@ enum TryEnd {
 }
 
 impl Journey {
+    fn begin(planned: Planned, hands: &Hands) -> Self {
+        let parts = planned.into_parts();
+        let (mut call, caller, mut tab) = parts.admitted.into_parts();
+        let room = call.take_room();
+        let body = RefCell::new(call.take_body());
+        tab.planned(&parts.resolved_model, parts.record);
+        tab.timeline_mut().planned_us = hands.now_us().saturating_sub(call.received_us());
+        let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
+        let exchange = Rc::new(Exchange {
+            call,
+            caller,
+            resolved_model: parts.resolved_model,
+            timeouts: parts.timeouts,
+            deadline_us,
+            body,
+            hands: hands.clone(),
+        });
+        Self {
+            head_until: Instant::now() + exchange.timeouts.head_wait,
+            attempts: parts.attempts.into_iter().map(Rc::new).collect(),
+            fallback_on: parts.fallback_on,
+            exchange,
+            tab,
+            room,
+            tries: 0,
+            told: None,
+            limited_until_us: None,
+            served: None,
+        }
+    }
+
     async fn walk(&mut self) -> Option<Box<Reply>> {
         let mut index = 0;
         loop {

@@ -20,6 +20,9 @@ use crate::unpack;
 /// No more is set aside on the word of a `Content-Length`; the rest grows as bytes come.
 const TRUSTED_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Up to this size a body is copied out of the buffer that it was read into.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
 /// Why a body ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
@@ -134,7 +137,7 @@ async fn collect(mut body: PatientBody, announced: u64, bytes_max: usize) -> Res
             return Err(too_large(bytes_max));
         }
         if received == 0 {
-            // The usual body comes in one piece and is never copied.
+            // The usual body comes in one piece and is not put together.
             first = bytes;
             continue;
         }
@@ -146,7 +149,12 @@ async fn collect(mut body: PatientBody, announced: u64, bytes_max: usize) -> Res
         }
         rest.extend_from_slice(&bytes);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(match rest.is_empty() {
+        false => rest.freeze(),
+        // A small body would hold the connection's whole read buffer while an upstream thinks.
+        true if first.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&first),
+        true => first,
+    })
 }
 
 pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {

@@ -219,10 +219,12 @@ struct Trip {
     arrival: Arrival,
 }
 
-async fn trip(desk: &Rc<Desk>, head: Parts, body: Incoming, trip: Trip) -> Response<Reply> {
+async fn trip(desk: &Rc<Desk>, mut head: Parts, body: Incoming, trip: Trip) -> Response<Reply> {
     let Trip { caller, dialect, operation, arrival } = trip;
     let Arrival { trace, us, unix_ms, .. } = arrival;
-    let mut headers = head.headers;
+    let mut headers = std::mem::take(&mut head.headers);
+    // Its path is a slice of the connection's read buffer, which is not to be held while an upstream thinks.
+    drop(head);
     let body = match body::read(body, &mut headers, BODY_BYTES_MAX, desk.times).await {
         Ok(body) => body,
         Err(fault) => return refuse_and_close(desk, dialect, &fault, trace),

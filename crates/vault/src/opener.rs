@@ -34,15 +34,29 @@ pub struct Unlearned {
 }
 
 /// What is known of one object's versions.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Floor {
     lowest: u32,
-    /// Requests that were planned before a rotation still hold the secret that was in force; they may open this
-    /// version and later ones until `previous_until_us`, however many rotations followed.
-    previous: u32,
-    previous_until_us: u64,
+    /// Requests that were planned before a rotation still hold the secret that was in force: each earlier version, and
+    /// until when it opens, oldest first. What has expired is forgotten at the next rotation.
+    earlier: Arc<[(u32, u64)]>,
     /// The floor record itself can't be trusted: nothing opens.
     broken: bool,
+}
+
+impl Floor {
+    fn still_opens(&self, version: u32, now_us: u64) -> bool {
+        self.earlier.iter().any(|(known, until_us)| *known == version && now_us < *until_us)
+    }
+
+    /// The floor after a rotation: the version before it opens for a while, and those before that for what is left of
+    /// theirs.
+    fn raised(&self, lowest: u32, now_us: u64, until_us: u64) -> Self {
+        // Of an object that was shut no request holds an older secret.
+        let last = (!self.broken).then_some((self.lowest, until_us));
+        let earlier = self.earlier.iter().copied().filter(|(_, until_us)| now_us < *until_us).chain(last);
+        Self { lowest, earlier: earlier.collect(), broken: false }
+    }
 }
 
 enum FloorNews {
@@ -113,9 +127,7 @@ impl Opener {
         if floor.broken {
             return Err(OpenError::Refused);
         }
-        let previous =
-            sealed.version >= floor.previous && self.clock.monotonic_us() < floor.previous_until_us;
-        if sealed.version < floor.lowest && !previous {
+        if sealed.version < floor.lowest && !floor.still_opens(sealed.version, self.clock.monotonic_us()) {
             return Err(OpenError::RolledBack);
         }
         let binding = Binding {
@@ -129,7 +141,7 @@ impl Opener {
     }
 
     fn floor(&self, workspace: WorkspaceId, object: &str) -> Option<Floor> {
-        self.floors.read(&(workspace, object.to_owned()), |floor| *floor)
+        self.floors.read(&(workspace, object.to_owned()), Clone::clone)
     }
 
     async fn learn_keys(&self, keys: Vec<(WorkspaceId, String, Vec<u8>)>) -> Vec<(WorkspaceId, String)> {
@@ -189,23 +201,18 @@ impl Opener {
             unlearned.objects.push(object.clone());
         }
         let now_us = self.clock.monotonic_us();
-        let previous_until_us = now_us.saturating_add(micros(DEADLINE));
+        let until_us = now_us.saturating_add(micros(DEADLINE));
         let keyed = news.into_iter().map(|(workspace, object, what)| ((workspace, object), what)).collect();
         self.floors.change(keyed, |old, what| match (old, what) {
             (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
-                // Of an object that was shut no request holds an older secret.
-                let previous_until_us = if old.broken { 0 } else { previous_until_us };
-                let previous = if now_us < old.previous_until_us { old.previous } else { old.lowest };
-                Floor { lowest, previous, previous_until_us, broken: false }
+                old.raised(lowest, now_us, until_us)
             }
             (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => {
-                Floor { lowest, previous: lowest, previous_until_us: 0, broken: false }
-            }
-            (Some(old), FloorNews::PutBack) => Floor { previous_until_us: 0, ..old },
+            (None, FloorNews::Learned(lowest)) => Floor { lowest, earlier: Arc::default(), broken: false },
+            (Some(old), FloorNews::PutBack) => Floor { earlier: Arc::default(), ..old },
             (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {
-                Floor { lowest: 0, previous: 0, previous_until_us: 0, broken: true }
+                Floor { lowest: 0, earlier: Arc::default(), broken: true }
             }
         });
     }

@@ -127,6 +127,23 @@ fn a_rotation_leaves_the_requests_under_way_alone_and_then_shuts_the_old_secret(
 }
 
 #[test]
+fn each_earlier_secret_has_its_own_grace_however_often_one_rotates() {
+    let b = bench();
+    b.add_workspace(workspace(1));
+    let id = credential(1);
+    let secrets: Vec<_> = (1..=3).map(|version| b.seal(workspace(1), &id, version, "sk-some")).collect();
+    for secret in &secrets {
+        b.publish(workspace(1), &id, secret);
+        b.clock.advance_us(400 * 1_000_000);
+    }
+    let opener = &b.vault.opener;
+    // The first was replaced 800 s ago, the second 400 s ago: the later rotation did not lengthen the first one's grace.
+    assert_eq!(opener.open(workspace(1), &id, &secrets[0].sealed).err(), Some(OpenError::RolledBack));
+    assert!(opener.open(workspace(1), &id, &secrets[1].sealed).is_ok());
+    assert!(opener.open(workspace(1), &id, &secrets[2].sealed).is_ok());
+}
+
+#[test]
 fn an_old_row_put_back_is_refused_at_once_also_within_the_grace_of_a_rotation() {
     let b = bench();
     b.add_workspace(workspace(1));

@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_request_is_understood() {
-        let body = br#"{"model":"any","user":"emu-l5-c6-i7","stream": true,"stream_options":{"include_usage":true}}"#;
+        let body = br#"{"model":"any","messages":[{"role":"user"}],"user":"emu-l5-c6-i7","stream": true,"stream_options":{"include_usage":true}}"#;
         let asked = understand(b"POST / HTTP/1.1\r\n", body);
         assert!(asked.stream && asked.include_usage && asked.is_post);
         assert_eq!(asked.behaviour.word(), "emu-l5-c6-i7");

@@ -24,9 +24,11 @@ pub fn number(bytes: &[u8]) -> u64 {
 
 /// What follows `"key":` in a JSON text, spaces skipped. It finds nested keys as well; the bodies here have none.
 pub fn json_value<'a>(json: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
-    let at = memmem::find(json, quoted_key)? + quoted_key.len();
-    let rest = json.get(at..)?.trim_ascii_start().strip_prefix(b":")?;
-    Some(rest.trim_ascii_start())
+    // The same word may stand as a value before: `"role":"user"`.
+    memmem::find_iter(json, quoted_key).find_map(|at| {
+        let rest = json.get(at + quoted_key.len()..)?.trim_ascii_start().strip_prefix(b":")?;
+        Some(rest.trim_ascii_start())
+    })
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

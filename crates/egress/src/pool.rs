@@ -277,8 +277,9 @@ impl Lease {
     /// The answer was read to its end: the connection is free, if its peer `keeps` it and nothing is left over.
     pub(crate) fn give_back(&mut self, keeps: bool) {
         match self.hold.take() {
-            Some(Hold::Exclusive(connection)) if keeps && connection.is_clean() => {
-                self.host.put_idle(connection)
+            Some(Hold::Exclusive(mut connection)) if keeps && connection.is_clean() => {
+                connection.shrink();
+                self.host.put_idle(connection);
             }
             Some(Hold::Shared(shared)) => shared.leave(&self.host),
             _ => {}

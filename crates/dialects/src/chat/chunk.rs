@@ -5,10 +5,14 @@ use domain::Usage;
 use domain::limits::MODEL_NAME_BYTES_MAX;
 
 use super::error::{class_of, read_error};
+use super::likeness::{Alike, Likeness, Seen};
 use super::scanner::StreamFault;
 use super::splice::Edit;
 use super::usage::Registers;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+/// A random string of random length, against readers of packet sizes.
+const FILLING: &str = "obfuscation";
 
 /// What an answer has said so far, over all its chunks.
 #[derive(Debug, Default)]
@@ -23,6 +27,10 @@ pub(super) struct Reading {
     /// For servers that leave out the index of a tool call.
     tool_calls: u64,
     tool_id: Option<String>,
+    likeness: Option<Likeness>,
+    /// The strings of content in the present chunk: how many, and the last.
+    texts: u32,
+    text: Option<Span>,
 }
 
 /// What one chunk is.
@@ -48,6 +56,11 @@ struct UsagePlace {
 }
 
 impl Reading {
+    /// Of a stream, whose chunks are alike.
+    pub(super) fn of_stream() -> Self {
+        Self { likeness: Some(Likeness::default()), ..Self::default() }
+    }
+
     pub(super) fn usage(&self) -> Option<Usage> {
         self.registers.usage(self.content_bytes)
     }
@@ -60,6 +73,14 @@ impl Reading {
     /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
     /// `edits` what SDKs need and the server left out.
     pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit>) -> Result<Chunk, StreamFault> {
+        let alike = self.likeness.as_ref().and_then(|likeness| likeness.read(json));
+        if let Some(Alike { text_bytes, usage_member }) = alike {
+            self.content_bytes += text_bytes;
+            return Ok(Chunk { content: true, usage_only: false, has_choices: true, usage_member });
+        }
+        let bytes_before = self.content_bytes;
+        (self.texts, self.text) = (0, None);
+        let mut filling = None;
         let mut cursor = Cursor::new(json)?;
         if cursor.kind()? != Kind::Object {
             cursor.skip()?;
@@ -90,6 +111,11 @@ impl Reading {
                 "error" => failed |= cursor.value()?.is_something(json),
                 "object" => failed |= matches!(cursor.value()?, Value::String(text) if text.is("error")),
                 "model" => self.read_model(cursor)?,
+                FILLING => {
+                    if let Value::String(text) = cursor.value()? {
+                        filling = Some(text.span);
+                    }
+                }
                 _ => {
                     cursor.skip()?;
                 }
@@ -103,6 +129,17 @@ impl Reading {
         }
         chunk.usage_only = usage && choices == 0;
         chunk.usage_member = place.found;
+        if let Some(likeness) = &mut self.likeness {
+            // A length that is not the text's own came from elsewhere in the chunk, or needs decoding.
+            let own = |text: &Span| self.content_bytes - bytes_before == text.len().saturating_sub(2) as u64;
+            let says_text_alone = self.texts == 1 && !usage && chunk.has_choices && edits.is_empty();
+            match self.text.filter(own) {
+                Some(text) if says_text_alone => {
+                    likeness.keep(json, &Seen { text, filling, usage_member: place.found });
+                }
+                _ => likeness.forget(),
+            }
+        }
         Ok(chunk)
     }
 
@@ -189,6 +226,10 @@ impl Reading {
     fn read_text(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
         let value = cursor.value()?;
         self.content_bytes += text_length(&value);
+        if let Value::String(text) = &value {
+            self.texts += 1;
+            self.text = Some(text.span);
+        }
         Ok(value.is_something(cursor.bytes()))
     }
 
@@ -311,5 +352,54 @@ impl From<JsonError> for StreamFault {
             JsonFault::Depth | JsonFault::Keys => "oversized_json",
             JsonFault::Syntax(_) | JsonFault::Control | JsonFault::Surrogate => "bad_json",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chunk() -> impl Strategy<Value = String> {
+        let text = prop_oneof!["[a-c é]{0,6}", Just("x\\n".to_owned()), Just("\\u00e9".to_owned())];
+        let usage = prop_oneof![
+            Just(""),
+            Just(",\"usage\":null"),
+            Just(",\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}"),
+        ];
+        let filling =
+            prop_oneof![Just(String::new()), "[a-b]{0,4}".prop_map(|x| format!(",\"obfuscation\":\"{x}\""))];
+        let more = prop_oneof![
+            8 => Just(""),
+            1 => Just(",\"reasoning\":\"why\""),
+            1 => Just(",\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]"),
+            1 => Just(",\"content\":\"twice\""),
+        ];
+        let reason = prop_oneof![4 => Just("null"), 1 => Just("\"stop\"")];
+        (text, usage, filling, more, reason, any::<bool>()).prop_map(
+            |(text, usage, filling, more, reason, filling_first)| {
+                let (a, b) = if filling_first { (&*filling, usage) } else { (usage, &*filling) };
+                format!(
+                    "{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"{more}}},\"finish_reason\":{reason}}}]{a}{b}}}"
+                )
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_is_read_as_its_chunks_are_one_by_one(chunks in prop::collection::vec(chunk(), 1..24)) {
+            let (mut quick, mut plain) = (Reading::of_stream(), Reading::default());
+            for json in chunks {
+                let (mut quick_edits, mut plain_edits) = (Vec::new(), Vec::new());
+                let found = quick.read(json.as_bytes(), &mut quick_edits).expect("it is valid");
+                let expected = plain.read(json.as_bytes(), &mut plain_edits).expect("it is valid");
+                prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{}", json);
+                prop_assert_eq!(quick_edits, plain_edits);
+                prop_assert_eq!(quick.content_bytes, plain.content_bytes);
+                prop_assert_eq!(quick.usage(), plain.usage());
+                prop_assert_eq!(quick.finished(), plain.finished());
+            }
+        }
     }
 }

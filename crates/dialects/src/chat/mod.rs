@@ -12,6 +12,7 @@ mod convert;
 mod encode;
 mod error;
 mod generate;
+mod likeness;
 mod messages;
 mod refusal;
 mod request;

@@ -8,7 +8,7 @@ use framing::sse::{Data, EventSplitter, read_event};
 use super::chunk::{Reading, upstream_error};
 use super::convert;
 use super::encode::DONE;
-use super::splice::{Edit, join_small, splice};
+use super::splice::{Edit, join_small, splice, splice_apart};
 use crate::json::Span;
 
 /// What is known of a stream so far.
@@ -78,7 +78,7 @@ enum Verdict {
 impl StreamScanner {
     #[must_use]
     pub fn new(hide_usage: bool) -> Self {
-        Self { hide_usage, ..Self::default() }
+        Self { hide_usage, reading: Reading::of_stream(), ..Self::default() }
     }
 
     /// Takes what the upstream sent and appends to `out` what the client gets.
@@ -205,7 +205,8 @@ impl StreamScanner {
         self.last_shown = matches!(verdict, Verdict::Show | Verdict::Edit);
         match verdict {
             Verdict::Show => out.push(event.clone()),
-            Verdict::Edit => splice(event, &mut self.edits, out),
+            // Small pieces are joined once all that came is read.
+            Verdict::Edit => splice_apart(event, &mut self.edits, out),
             Verdict::Replace(bytes) => out.push(bytes),
             Verdict::Hide => {}
         }

@@ -26,12 +26,18 @@ impl Edit {
 
 /// Appends `body`, edited, to `out`. The edits don't overlap; their order doesn't matter.
 pub(super) fn splice(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes>) {
+    let first = out.len();
+    splice_apart(body, edits, out);
+    join_small(out, first);
+}
+
+/// The same for who joins the pieces of several bodies at once.
+pub(super) fn splice_apart(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes>) {
     if edits.is_empty() {
         out.push(body.clone());
         return;
     }
     edits.sort_by_key(|edit| edit.span.start);
-    let first = out.len();
     let mut at = 0;
     for edit in edits {
         push(out, slice(body, at, edit.span.start));
@@ -39,7 +45,6 @@ pub(super) fn splice(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes>) {
         at = edit.span.end;
     }
     push(out, slice(body, at, body.len()));
-    join_small(out, first);
 }
 
 /// Makes one segment of those from `first` on, where they are small together.

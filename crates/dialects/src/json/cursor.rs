@@ -466,7 +466,7 @@ const fn is_space(byte: u8) -> bool {
 /// The first byte from `at` on that a string may not simply go over: a quotation mark, a backslash or a
 /// control character. Eight bytes a step: of the three tests each is exact for the lowest byte that it finds.
 #[inline]
-fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
         let word = u64::from_le_bytes(eight);

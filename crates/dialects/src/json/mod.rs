@@ -6,6 +6,7 @@
 mod cursor;
 mod text;
 
+pub(crate) use cursor::plain_end;
 pub use cursor::{Cursor, Kind, Member, Value};
 pub use text::Text;
 

@@ -8,8 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::chunks::Chunks;
 
 const HEADERS_MAX: usize = 128;
-/// An answer of a provider has about this many.
-const HEADERS_USUAL: usize = 24;
 /// More interim answers than this before the final one are no answer.
 pub(super) const INTERIM_MAX: u32 = 16;
 
@@ -63,7 +61,8 @@ pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("it changes the protocol, which was not asked for");
     }
-    let mut headers = HeaderMap::with_capacity(HEADERS_USUAL);
+    let lines = memchr::memchr_iter(b'\n', &head).count();
+    let mut headers = HeaderMap::with_capacity(lines.saturating_sub(2).min(HEADERS_MAX));
     while let Some((line, next)) = next_line(&head, at) {
         if line.is_empty() {
             break;

@@ -97,6 +97,14 @@ impl Connection {
         self.outgoing.is_empty() && self.read.is_empty() && !self.unwritable
     }
 
+    /// Lets go of the room that a large answer made: many connections are idle at once.
+    pub(crate) fn shrink(&mut self) {
+        if self.read.capacity() > READ_BYTES_MIN {
+            self.read = BytesMut::new();
+        }
+        self.read_bytes_next = READ_BYTES_MIN;
+    }
+
     /// Writes the request and reads up to the end of the answer's head.
     pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, Broke> {
         let mut interim = 0;

@@ -6,3 +6,4 @@ mod bypasses;
 mod document;
 mod pools;
 mod support;
+mod wire;

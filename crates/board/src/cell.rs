@@ -1,11 +1,11 @@
 //! One core's board: breakers, load and latency by principal and model, and the tickets that report to them.
 
-use std::cell::RefCell;
+use std::cell::{self, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::Principal;
+use domain::{IdMap, Principal};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
@@ -21,24 +21,74 @@ pub struct Gauge {
     pub first_byte_us: u64,
 }
 
+/// One principal with one model. Tickets hold theirs, so that the end of a try needs no look-up; a seat with a ticket is
+/// never forgotten, for it is not idle.
 #[derive(Debug, Default)]
 struct Seat {
-    breaker: Breaker,
-    gauge: Gauge,
+    model: Box<str>,
+    breaker: cell::Cell<Breaker>,
+    gauge: cell::Cell<Gauge>,
 }
 
 impl Seat {
     fn is_idle(&self) -> bool {
-        self.gauge.in_flight == 0 && self.breaker.is_calm()
+        self.gauge.get().in_flight == 0 && self.breaker.get().is_calm()
+    }
+
+    fn standing(&self, now_us: u64) -> Standing {
+        match self.breaker.get().state(now_us) {
+            BreakerState::Closed => Standing::Open,
+            BreakerState::HalfOpen => Standing::HalfOpen,
+            BreakerState::Open { until_us } | BreakerState::Trial { until_us } => {
+                Standing::BreakerOpen { us: until_us }
+            }
+        }
+    }
+
+    /// Counts a try in and takes the breaker's half-open try where that is what it stands at.
+    fn enter(&self, now_us: u64) -> bool {
+        self.count(|in_flight| in_flight.saturating_add(1));
+        let mut breaker = self.breaker.get();
+        let is_trial = breaker.try_half_open(now_us);
+        self.breaker.set(breaker);
+        is_trial
+    }
+
+    fn count(&self, step: impl FnOnce(u32) -> u32) {
+        let gauge = self.gauge.get();
+        self.gauge.set(Gauge { in_flight: step(gauge.in_flight), ..gauge });
+    }
+
+    fn change(&self, act: impl FnOnce(&mut Breaker)) {
+        let mut breaker = self.breaker.get();
+        act(&mut breaker);
+        self.breaker.set(breaker);
     }
 }
 
 #[derive(Default)]
 struct Inside {
-    seats: HashMap<Principal, HashMap<Box<str>, Seat>>,
+    seats: IdMap<Principal, HashMap<Box<str>, Rc<Seat>>>,
+    /// The seat that was found last: a request asks for the same one several times.
+    last: RefCell<Option<(Principal, Rc<Seat>)>>,
     budgets: HashMap<Box<str>, RetryBudget>,
     notices: Arc<Notices>,
     notices_version: u64,
+}
+
+impl Inside {
+    fn find(&self, principal: Principal, model: &str) -> Option<Rc<Seat>> {
+        let mut last = self.last.borrow_mut();
+        if let Some((known, seat)) = &*last
+            && *known == principal
+            && *seat.model == *model
+        {
+            return Some(Rc::clone(seat));
+        }
+        let seat = self.seats.get(&principal)?.get(model)?;
+        *last = Some((principal, Rc::clone(seat)));
+        Some(Rc::clone(seat))
+    }
 }
 
 /// The board of one core. Borrows never last over an await: every method is short and returns.
@@ -71,8 +121,7 @@ impl Cell {
     #[must_use]
     pub fn gauge(&self, principal: Principal, upstream_model: &str) -> Gauge {
         let inside = self.inside.borrow();
-        let seat = inside.seats.get(&principal).and_then(|models| models.get(upstream_model));
-        seat.map(|seat| seat.gauge).unwrap_or_default()
+        inside.find(principal, upstream_model).map(|seat| seat.gauge.get()).unwrap_or_default()
     }
 
     /// Leave to ask a principal for a model. The ticket counts as load until it is dropped. `secret_version` is the
@@ -107,11 +156,12 @@ impl Cell {
             Standing::BreakerOpen { .. } if is_last => {}
             closed => return Err(closed),
         }
-        let is_trial = self.enter(principal, upstream_model, now_us);
+        let seat = self.seat(principal, upstream_model);
+        let is_trial = seat.enter(now_us);
         Ok(Ticket {
             cell: Rc::clone(self),
             principal,
-            model: upstream_model.into(),
+            seat,
             secret_version,
             is_trial,
             is_probe,
@@ -146,29 +196,24 @@ impl Cell {
         self.inside.borrow().notices.parking(principal).is_some()
     }
 
-    /// Counts the try in and takes the breaker's half-open try where that is what it stands at.
-    fn enter(&self, principal: Principal, model: &str, now_us: u64) -> bool {
-        let seats = &mut self.inside.borrow_mut().seats;
+    fn seat(&self, principal: Principal, model: &str) -> Rc<Seat> {
+        let inside = &mut *self.inside.borrow_mut();
+        if let Some(seat) = inside.find(principal, model) {
+            return seat;
+        }
+        // Making room may forget the seat that was found last.
+        inside.last.take();
+        let seats = &mut inside.seats;
         if seats.len() >= BOARD_PRINCIPALS_MAX && !seats.contains_key(&principal) {
             seats.retain(|_, models| models.values().any(|seat| !seat.is_idle()));
         }
         let models = seats.entry(principal).or_default();
-        if !models.contains_key(model) {
-            if models.len() >= BOARD_MODELS_MAX {
-                models.retain(|_, seat| !seat.is_idle());
-            }
-            models.insert(model.into(), Seat::default());
+        if models.len() >= BOARD_MODELS_MAX {
+            models.retain(|_, seat| !seat.is_idle());
         }
-        let Some(seat) = models.get_mut(model) else { return false };
-        seat.gauge.in_flight = seat.gauge.in_flight.saturating_add(1);
-        seat.breaker.try_half_open(now_us)
-    }
-
-    fn with_seat(&self, principal: Principal, model: &str, act: impl FnOnce(&mut Seat)) {
-        let seats = &mut self.inside.borrow_mut().seats;
-        if let Some(seat) = seats.get_mut(&principal).and_then(|models| models.get_mut(model)) {
-            act(seat);
-        }
+        let seat = Rc::new(Seat { model: model.into(), ..Seat::default() });
+        models.insert(model.into(), Rc::clone(&seat));
+        seat
     }
 
     fn follow_notices(&self) {
@@ -189,16 +234,7 @@ impl Standings for Cell {
         if noticed != Standing::Open {
             return noticed;
         }
-        let Some(seat) = inside.seats.get(&principal).and_then(|models| models.get(upstream_model)) else {
-            return Standing::Open;
-        };
-        match seat.breaker.state(now_us) {
-            BreakerState::Closed => Standing::Open,
-            BreakerState::HalfOpen => Standing::HalfOpen,
-            BreakerState::Open { until_us } | BreakerState::Trial { until_us } => {
-                Standing::BreakerOpen { us: until_us }
-            }
-        }
+        inside.find(principal, upstream_model).map_or(Standing::Open, |seat| seat.standing(now_us))
     }
 }
 
@@ -213,7 +249,7 @@ impl std::fmt::Debug for Cell {
 pub struct Ticket {
     cell: Rc<Cell>,
     principal: Principal,
-    model: Box<str>,
+    seat: Rc<Seat>,
     secret_version: u32,
     is_trial: bool,
     is_probe: bool,
@@ -231,34 +267,35 @@ impl Ticket {
         }
         match verdict {
             Verdict::Rest { until_us } => {
-                self.cell.shared.rest(self.principal, &self.model, until_us, now_us)
+                self.cell.shared.rest(self.principal, &self.seat.model, until_us, now_us)
             }
             Verdict::Park { cause } => {
                 self.cell.shared.park(self.principal, cause, self.secret_version, now_us);
             }
             Verdict::Well { .. } | Verdict::Neutral | Verdict::Ill => {}
         }
-        self.cell.with_seat(self.principal, &self.model, |seat| match verdict {
-            Verdict::Ill => seat.breaker.failed(now_us),
+        match verdict {
+            Verdict::Ill => self.seat.change(|breaker| breaker.failed(now_us)),
             Verdict::Well { first_byte_us } => {
-                seat.breaker.succeeded();
-                seat.gauge.first_byte_us = average(seat.gauge.first_byte_us, first_byte_us);
+                self.seat.change(Breaker::succeeded);
+                let gauge = self.seat.gauge.get();
+                let first_byte_us = average(gauge.first_byte_us, first_byte_us);
+                self.seat.gauge.set(Gauge { first_byte_us, ..gauge });
             }
             // It answered: whatever it refused, it is not down.
-            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } => seat.breaker.succeeded(),
-        });
+            Verdict::Neutral | Verdict::Rest { .. } | Verdict::Park { .. } => {
+                self.seat.change(Breaker::succeeded);
+            }
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let release = self.is_trial && !self.is_told;
-        self.cell.with_seat(self.principal, &self.model, |seat| {
-            seat.gauge.in_flight = seat.gauge.in_flight.saturating_sub(1);
-            if release {
-                seat.breaker.release();
-            }
-        });
+        self.seat.count(|in_flight| in_flight.saturating_sub(1));
+        if self.is_trial && !self.is_told {
+            self.seat.change(Breaker::release);
+        }
     }
 }
 

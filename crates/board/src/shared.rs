@@ -1,10 +1,9 @@
 //! What all cores must know of at once: refused credentials and the rests that providers asked for.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{FaultClass, Principal};
+use domain::{FaultClass, IdMap, Principal};
 
 use crate::micros;
 use crate::{Standing, Standings};
@@ -22,8 +21,8 @@ pub struct Parking {
 /// One immutable state of the notices; cores hold it by reference until a newer one is up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notices {
-    parked: HashMap<Principal, Parking>,
-    rests: HashMap<Principal, Vec<(Box<str>, u64)>>,
+    parked: IdMap<Principal, Parking>,
+    rests: IdMap<Principal, Vec<(Box<str>, u64)>>,
 }
 
 impl Notices {

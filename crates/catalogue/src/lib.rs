@@ -9,6 +9,7 @@ mod files;
 mod load;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use domain::Rates;
 
@@ -57,8 +58,8 @@ impl Modality {
 /// A model, whoever sells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// `publisher/name`.
-    pub full: String,
+    /// `publisher/name`; shared, for each call keeps it.
+    pub full: Arc<str>,
     pub publisher: String,
     /// What stands after the publisher's first slash.
     pub name: String,
@@ -81,8 +82,8 @@ impl Model {
 pub struct Offer {
     /// The seller's canonical slug.
     pub provider: String,
-    /// The model's name at that seller.
-    pub upstream_model: String,
+    /// The model's name at that seller; shared, for each call keeps it.
+    pub upstream_model: Arc<str>,
     /// Where the seller runs it, as far as the seller says; empty where it does not.
     pub regions: Vec<String>,
     /// `None` is unpriced.
@@ -207,6 +208,6 @@ impl Catalogue {
     /// Up to `count` full names that a person may have meant, nearest first.
     #[must_use]
     pub fn nearest(&self, name: &str, count: usize) -> Vec<String> {
-        nearest_of(name, self.models.iter().map(|model| model.full.as_str()), count)
+        nearest_of(name, self.models.iter().map(|model| &*model.full), count)
     }
 }

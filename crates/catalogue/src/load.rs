@@ -190,7 +190,7 @@ fn model_of(catalogue: &Catalogue, source: Source<'_>, row: ModelRow) -> Result<
         context_tokens: row.context_tokens.or_else(|| known.and_then(|model| model.context_tokens)),
         output_tokens_max: row.output_tokens_max.or_else(|| known.and_then(|model| model.output_tokens_max)),
         offers,
-        full,
+        full: full.into(),
     })
 }
 
@@ -227,7 +227,7 @@ fn offer_of(
     }
     Ok(Offer {
         provider: facts.slug.clone(),
-        upstream_model: row.upstream_model,
+        upstream_model: row.upstream_model.into(),
         regions: row.regions,
         rates,
         source: read_at,
@@ -266,14 +266,14 @@ fn rates_of(
 }
 
 fn put_model(catalogue: &mut Catalogue, model: Model) {
-    if let Some(place) = catalogue.model_index.get(&model.full) {
+    if let Some(place) = catalogue.model_index.get(&*model.full) {
         if let Some(old) = catalogue.models.get_mut(*place) {
             *old = model;
         }
         return;
     }
     let place = catalogue.models.len();
-    catalogue.model_index.insert(model.full.clone(), place);
+    catalogue.model_index.insert((*model.full).to_owned(), place);
     catalogue.bare_index.entry(model.name.clone()).or_default().push(place);
     catalogue.models.push(model);
 }
@@ -426,7 +426,7 @@ upstream_model = "two"
         let one = catalogue.model("alpha/one").unwrap();
         assert_eq!((one.offers.len(), one.context_tokens), (1, Some(10)));
         let offer = one.offer("alpha").unwrap();
-        assert_eq!((offer.upstream_model.as_str(), offer.source.as_str()), ("one-2", OPERATOR));
+        assert_eq!((&*offer.upstream_model, offer.source.as_str()), ("one-2", OPERATOR));
         assert_eq!(offer.rates.unwrap().output, Price(2));
         assert!(catalogue.model("acme/two").unwrap().offer("own").unwrap().rates.is_none());
         assert_eq!(catalogue.by_bare_name("two").len(), 1);

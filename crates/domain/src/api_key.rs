@@ -14,10 +14,11 @@ pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
     let mut key = String::with_capacity(LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS);
     key.push_str(if live { LIVE_PREFIX } else { TEST_PREFIX });
     for byte in random {
-        key.push(letter(u32::from(*byte)));
+        key.push(char::from(letter(u32::from(*byte))));
     }
-    let check = checksum(&key);
-    key.push_str(&check);
+    for letter in checksum(key.as_bytes()) {
+        key.push(char::from(letter));
+    }
     key
 }
 
@@ -30,28 +31,46 @@ pub fn is_well_formed(text: &str) -> bool {
     if rest.len() != RANDOM_CHARS + CHECK_CHARS || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return false;
     }
-    let (body, check) = text.split_at(text.len() - CHECK_CHARS);
+    let bytes = text.as_bytes();
+    let (body, check) = bytes.split_at(bytes.len() - CHECK_CHARS);
     checksum(body) == check
 }
 
-fn checksum(text: &str) -> String {
-    let mut rest = crc32(text.as_bytes());
-    (0..CHECK_CHARS)
-        .map(|_| {
-            let digit = rest % 62;
-            rest /= 62;
-            letter(digit)
-        })
-        .collect()
+fn checksum(text: &[u8]) -> [u8; CHECK_CHARS] {
+    let mut rest = crc32(text);
+    [(); CHECK_CHARS].map(|()| {
+        let digit = rest % 62;
+        rest /= 62;
+        letter(digit)
+    })
 }
 
-fn letter(number: u32) -> char {
-    ALPHABET.get(number as usize % ALPHABET.len()).map_or('0', |b| char::from(*b))
+fn letter(number: u32) -> u8 {
+    ALPHABET.get(number as usize % ALPHABET.len()).copied().unwrap_or(b'0')
 }
+
+/// What each byte does to the checksum: every request's key is checked, so it isn't worked out bit by bit.
+const STEPS: [u32; 256] = {
+    let mut steps = [0; 256];
+    let mut byte = 0;
+    let mut rest: &mut [u32] = &mut steps;
+    while let [step, more @ ..] = rest {
+        *step = byte;
+        let mut bit = 0;
+        while bit < 8 {
+            *step = if *step & 1 == 1 { (*step >> 1) ^ 0xEDB8_8320 } else { *step >> 1 };
+            bit += 1;
+        }
+        rest = more;
+        byte += 1;
+    }
+    steps
+};
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xEDB8_8320 } else { c >> 1 })
+        let at = usize::from(crc.to_le_bytes()[0] ^ byte);
+        STEPS.get(at).map_or(crc, |step| step ^ (crc >> 8))
     })
 }
 

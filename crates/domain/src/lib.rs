@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod fault;
+pub mod hash;
 pub mod ids;
 pub mod limits;
 pub mod money;
@@ -16,6 +17,7 @@ pub mod timeline;
 pub mod usage;
 
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
+pub use hash::{IdHasher, IdMap};
 pub use ids::{
     AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId,
 };

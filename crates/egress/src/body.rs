@@ -26,8 +26,8 @@ impl OutBody {
     }
 
     /// The segments and their length together.
-    pub(crate) fn into_parts(self) -> (VecDeque<Bytes>, u64) {
-        (self.segments, self.left)
+    pub(crate) const fn parts(&self) -> (&VecDeque<Bytes>, u64) {
+        (&self.segments, self.left)
     }
 }
 

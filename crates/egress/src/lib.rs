@@ -101,6 +101,19 @@ impl Client {
         pool::send(&self.pool, request, reach)
     }
 
+    /// Reads an absolute URL for `send`; those that were read lately cost nothing.
+    ///
+    /// # Errors
+    /// It is not a URL.
+    pub fn read_url(&self, url: String) -> Result<http::Uri, http::uri::InvalidUri> {
+        self.pool.read_url(url)
+    }
+
+    /// Takes the headers of an answer that were read: the next answer's are put into their room.
+    pub fn recycle(&self, headers: http::HeaderMap) {
+        self.pool.recycle(headers);
+    }
+
     /// Connections now open, idle ones among them.
     #[must_use]
     pub fn connections(&self) -> usize {

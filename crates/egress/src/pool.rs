@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use domain::limits::{H2_STREAMS_PER_CONNECTION, IDLE_CONNECTION_TIME_MAX, IDLE_CONNECTIONS_PER_HOST};
 use http::header::HOST;
-use http::uri::Authority;
-use http::{HeaderValue, Request, Response, Uri};
+use http::uri::{Authority, InvalidUri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use tokio::sync::watch;
@@ -19,11 +19,12 @@ use crate::body::{InBody, OutBody};
 use crate::connect::{self, Opened};
 use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
-use crate::http1::Connection;
+use crate::http1::{Connection, Rooms};
 use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+const READ_URLS_MAX: usize = 8;
 
 /// How many connections are open; they count themselves.
 #[derive(Default)]
@@ -36,6 +37,11 @@ pub(crate) struct Pool {
     clock: Arc<dyn Clock>,
     tls: Arc<rustls::ClientConfig>,
     hosts: RefCell<HashMap<Authority, Vec<Rc<Host>>>>,
+    /// The one that was asked last, which is most often asked next.
+    latest: RefCell<Option<Rc<Host>>>,
+    /// URLs as they were given, and as they are read.
+    read_urls: RefCell<Vec<(String, Uri)>>,
+    rooms: Rooms,
     gauge: Rc<Gauge>,
     sweeping: Cell<bool>,
 }
@@ -116,6 +122,9 @@ impl Pool {
             clock: world.clock,
             tls,
             hosts: RefCell::new(HashMap::new()),
+            latest: RefCell::default(),
+            read_urls: RefCell::default(),
+            rooms: Rooms::default(),
             gauge: Rc::new(Gauge::default()),
             sweeping: Cell::new(false),
         }
@@ -133,9 +142,41 @@ impl Pool {
         &self.settings
     }
 
+    /// Reads a URL. The last few are kept: requests go to few of them.
+    pub(crate) fn read_url(&self, url: String) -> Result<Uri, InvalidUri> {
+        let mut known = self.read_urls.borrow_mut();
+        if let Some((_, uri)) = known.iter().find(|(text, _)| *text == url) {
+            return Ok(uri.clone());
+        }
+        let uri = Uri::try_from(url.as_str())?;
+        if known.len() >= READ_URLS_MAX {
+            known.remove(0);
+        }
+        known.push((url, uri.clone()));
+        Ok(uri)
+    }
+
+    /// Takes headers of an answer back, so that their room is used again.
+    pub(crate) fn recycle(&self, headers: HeaderMap) {
+        self.rooms.give(headers);
+    }
+
     /// The host of a URI. It is read and checked once; later requests find it by its authority.
     fn host(self: &Rc<Self>, uri: &Uri, reach: Reach) -> Result<Rc<Host>, EgressError> {
         let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        if let (Some(authority), Some(host)) = (uri.authority(), &*self.latest.borrow())
+            && host.target.https == https
+            && host.reach == reach
+            && host.header.as_bytes() == authority.as_str().as_bytes()
+        {
+            return Ok(Rc::clone(host));
+        }
+        let host = self.host_of_all(uri, https, reach)?;
+        *self.latest.borrow_mut() = Some(Rc::clone(&host));
+        Ok(host)
+    }
+
+    fn host_of_all(self: &Rc<Self>, uri: &Uri, https: bool, reach: Reach) -> Result<Rc<Host>, EgressError> {
         if let Some(authority) = uri.authority()
             && let Some(hosts) = self.hosts.borrow().get(authority)
             && let Some(host) = hosts.iter().find(|host| host.target.https == https && host.reach == reach)
@@ -184,6 +225,7 @@ impl Pool {
     /// Drops what was idle too long and hosts without connections; `true` if none is left.
     fn sweep(&self) -> bool {
         let now_us = self.clock.monotonic_us();
+        *self.latest.borrow_mut() = None;
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|_, variants| {
             variants.retain(|host| !host.sweep(now_us) || Rc::strong_count(host) > 1);
@@ -332,7 +374,7 @@ pub(crate) async fn send(
         };
         let sent = match lease.hold {
             Some(Hold::Shared(_)) => Box::pin(exchange_shared(lease, request)).await,
-            _ => exchange_own(lease, request).await,
+            _ => exchange_own(pool, lease, request).await,
         };
         match sent {
             Sent::Answer(answer) => return Ok(answer),
@@ -397,16 +439,15 @@ fn no_connection<B>(request: Request<B>) -> (Request<B>, EgressError) {
     (request, EgressError::new(EgressErrorKind::Closed, "No connection."))
 }
 
-async fn exchange_own(mut lease: Lease, request: Request<OutBody>) -> Sent {
+async fn exchange_own(pool: &Pool, mut lease: Lease, request: Request<OutBody>) -> Sent {
     let host = Rc::clone(&lease.host);
     let Some(connection) = lease.connection() else {
         let (request, error) = no_connection(request);
         return Sent::Untouched(request, error);
     };
     let (parts, body) = request.into_parts();
-    // Its segments are shared, not copied: an untouched request goes out again over another connection.
-    connection.begin(&parts.method, &parts.uri, &host.header, &parts.headers, body.clone());
-    match connection.head(&parts.method).await {
+    connection.begin(&parts.method, &parts.uri, &host.header, &parts.headers, &body);
+    match connection.head(&parts.method, &pool.rooms).await {
         Ok(head) => {
             let mut answer = Response::new(InBody::own(head.framing, head.keeps, lease));
             *answer.status_mut() = head.status;

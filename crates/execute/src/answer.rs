@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Caller;
@@ -22,10 +23,10 @@ pub struct Served {
     pub profile: Profile,
     pub principal: Principal,
     /// The slug, or `byoc` for a node.
-    pub provider: String,
-    pub resolved_model: String,
-    pub upstream_model: String,
-    pub region: Option<String>,
+    pub provider: Arc<str>,
+    pub resolved_model: Arc<str>,
+    pub upstream_model: Arc<str>,
+    pub region: Option<Arc<str>>,
     /// Tries so far, this one among them.
     pub attempts: u32,
     pub fallback_used: bool,
@@ -35,7 +36,7 @@ pub struct Served {
 pub struct Exchange {
     pub call: Call,
     pub caller: Caller,
-    pub resolved_model: String,
+    pub resolved_model: Arc<str>,
     pub timeouts: Timeouts,
     /// Of the monotonic clock.
     pub deadline_us: u64,
@@ -52,7 +53,11 @@ impl Exchange {
 
     #[must_use]
     pub fn time_left(&self) -> Duration {
-        Duration::from_micros(self.deadline_us.saturating_sub(self.hands.now_us()))
+        self.time_left_at(self.hands.now_us())
+    }
+
+    pub(crate) const fn time_left_at(&self, now_us: u64) -> Duration {
+        Duration::from_micros(self.deadline_us.saturating_sub(now_us))
     }
 
     #[must_use]

@@ -1,5 +1,6 @@
 //! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
 
+use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use crate::{Hands, read};
 
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
+/// Room for an id as text.
+const ID_BYTES: usize = 40;
 
 /// A try that is under way: in the journal, counted on the board.
 #[derive(Debug)]
@@ -37,6 +40,10 @@ pub struct OpenAttempt {
 }
 
 impl OpenAttempt {
+    pub(crate) const fn sent_us(&self) -> u64 {
+        self.sent_us
+    }
+
     /// The upstream's head came.
     pub(crate) fn answered(&mut self, opened: &Opened, now_us: u64) {
         self.status = Some(opened.status);
@@ -135,7 +142,7 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
     if let Err(fault) = sign(hands, attempt.seat(), provider, &mut outgoing) {
         return Start::Missed(open, Miss::new(*fault).unsent().not_again());
     }
-    match request_of(outgoing) {
+    match request_of(&hands.egress, outgoing) {
         Ok(request) => Start::Going(open, request),
         Err(fault) => Start::Missed(open, Miss::new(*fault).unsent().not_again()),
     }
@@ -168,11 +175,11 @@ pub(crate) fn sign(
 
 fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
     let (workspace, object, sealed) = match seat {
-        Seat::Byok(credential) => (credential.workspace, credential.id.to_string(), &credential.sealed),
+        Seat::Byok(credential) => (credential.workspace, name(credential.id), &credential.sealed),
         // Operator accounts belong to no workspace: they are sealed under the nil one.
-        Seat::Managed(account) => (vault::OPERATOR, account.id.to_string(), &account.sealed),
+        Seat::Managed(account) => (vault::OPERATOR, name(account.id), &account.sealed),
         Seat::Byoc(node) => match &node.sealed {
-            Some(sealed) => (node.workspace, node.id.to_string(), sealed),
+            Some(sealed) => (node.workspace, name(node.id), sealed),
             None => return Ok(None),
         },
     };
@@ -186,11 +193,21 @@ fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>>
     })
 }
 
-pub(crate) fn request_of(outgoing: Outgoing) -> Result<http::Request<OutBody>, Box<Fault>> {
+fn name(id: impl std::fmt::Display) -> String {
+    let mut name = String::with_capacity(ID_BYTES);
+    // Writing to memory can't fail.
+    let _ = write!(name, "{id}");
+    name
+}
+
+pub(crate) fn request_of(
+    client: &egress::Client,
+    outgoing: Outgoing,
+) -> Result<http::Request<OutBody>, Box<Fault>> {
     let mut request = http::Request::new(OutBody::from(outgoing.body));
     *request.method_mut() = outgoing.method;
     *request.headers_mut() = outgoing.headers;
-    *request.uri_mut() = http::Uri::try_from(outgoing.url).map_err(|_| {
+    *request.uri_mut() = client.read_url(outgoing.url).map_err(|_| {
         let message = "The base URL of what was to be asked is not a URL.";
         Box::new(
             Fault::new(FaultClass::Upstream, "upstream_unreachable", message).fix("Correct its base URL."),
@@ -225,15 +242,15 @@ pub(crate) struct Judge {
 
 impl Judge {
     pub(crate) fn new(exchange: &Exchange, attempt: &Attempt) -> Self {
-        Self::of(&exchange.hands, attempt.provider(), attempt.seat())
+        Self::of(&exchange.hands, attempt.provider_shared(), attempt.seat())
     }
 
-    pub(crate) fn of(hands: &Hands, slug: &str, seat: &Seat) -> Self {
+    pub(crate) fn of(hands: &Hands, slug: &Arc<str>, seat: &Seat) -> Self {
         Self {
             client: Rc::clone(&hands.egress),
             world: hands.world.clone(),
             provider: providers::provider(slug),
-            slug: slug.into(),
+            slug: Arc::clone(slug),
             reach: reach(seat),
         }
     }
@@ -284,23 +301,20 @@ pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) ->
 
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("x-request-id").or_else(|| headers.get("request-id"));
-    value
-        .and_then(|value| value.to_str().ok())
-        .map(|text| text.chars().take(UPSTREAM_REQUEST_ID_BYTES_MAX).collect())
+    // What is text here is ASCII: it can be cut anywhere.
+    let text = value.and_then(|value| value.to_str().ok())?;
+    text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(str::to_owned)
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
 /// customer's own, what is left of its limits.
-pub(crate) fn passed_on(headers: HeaderMap, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn passed_on(headers: &HeaderMap, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
     let allowed =
         |name: &str| name.ends_with("-processing-ms") || (is_own && name.starts_with("x-ratelimit-"));
-    // Of a header that is sent twice, only the first value comes with its name.
-    headers
-        .into_iter()
-        .filter_map(|(name, value)| Some((name?, value)))
-        .filter(|(name, _)| allowed(name.as_str()))
-        .collect()
+    // Of a header that is sent twice, only the first value is passed on.
+    let first = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
+    headers.keys().filter(|name| allowed(name.as_str())).filter_map(first).collect()
 }
 
 /// Reads a whole answer; one that came as a stream is put together first.

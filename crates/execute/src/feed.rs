@@ -243,7 +243,8 @@ impl Feed {
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
-        self.upstream_headers = passed_on(opened.headers, self.attempt.seat());
+        self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
+        self.exchange.hands.egress.recycle(opened.headers);
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }

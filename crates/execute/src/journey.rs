@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::BACKOFF_BASE;
@@ -42,7 +43,8 @@ struct Journey {
     fallback_on: Vec<FallbackClass>,
     tab: Tab,
     room: HeaderMap,
-    head_until: Instant,
+    /// Of the monotonic clock.
+    head_until_us: u64,
     /// Tries that were in the journal.
     tries: u32,
     /// The failure that the client would be told now.
@@ -80,7 +82,8 @@ impl Journey {
         let room = call.take_room();
         let body = RefCell::new(call.take_body());
         tab.planned(&parts.resolved_model, parts.record);
-        tab.timeline_mut().planned_us = hands.now_us().saturating_sub(call.received_us());
+        let now_us = hands.now_us();
+        tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));
         let exchange = Rc::new(Exchange {
             call,
@@ -92,7 +95,7 @@ impl Journey {
             hands: hands.clone(),
         });
         Self {
-            head_until: Instant::now() + exchange.timeouts.head_wait,
+            head_until_us: now_us.saturating_add(micros(exchange.timeouts.head_wait)),
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
             fallback_on: parts.fallback_on,
             exchange,
@@ -119,14 +122,15 @@ impl Journey {
 
     async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>) -> SeatEnd {
         let board = Rc::clone(&self.exchange.hands.board);
-        board.first_try(attempt.base_url(), self.exchange.hands.now_us());
+        let mut now_us = self.exchange.now_us();
+        board.first_try(attempt.base_url(), now_us);
         let mut tries_on_seat = 0;
         loop {
-            if self.exchange.time_left().is_zero() {
+            if self.exchange.time_left_at(now_us).is_zero() {
                 self.tell(Miss::deadline());
                 return SeatEnd::Stop;
             }
-            let ticket = match self.leave(index, attempt).await {
+            let ticket = match self.leave(index, attempt, now_us).await {
                 Ok(ticket) => ticket,
                 Err(end) => return end,
             };
@@ -152,18 +156,23 @@ impl Journey {
                         return SeatEnd::Exhausted(class);
                     }
                     sleep(wait).await;
+                    now_us = self.exchange.now_us();
                 }
             }
         }
     }
 
     /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
-    async fn leave(&mut self, index: usize, attempt: &Rc<Attempt>) -> Result<Ticket, SeatEnd> {
+    async fn leave(
+        &mut self,
+        index: usize,
+        attempt: &Rc<Attempt>,
+        mut now_us: u64,
+    ) -> Result<Ticket, SeatEnd> {
         let exchange = Rc::clone(&self.exchange);
         let hands = &exchange.hands;
         let is_last = self.next_index(index, FaultClass::Overloaded).is_none();
         loop {
-            let now_us = hands.now_us();
             let standing = match attempt::claim(hands, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
                 Err(standing) => standing,
@@ -180,6 +189,7 @@ impl Journey {
             }
             let spread = Duration::from_micros(hands.world.random.below(micros(BACKOFF_BASE)));
             sleep(wait + spread).await;
+            now_us = hands.now_us();
         }
     }
 
@@ -202,7 +212,8 @@ impl Journey {
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
-        if let Err(miss) = feed.wait_first(self.head_until).await {
+        let head_left = self.head_until_us.saturating_sub(self.exchange.now_us());
+        if let Err(miss) = feed.wait_first(Instant::now() + Duration::from_micros(head_left)).await {
             feed.missed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);
         }
@@ -219,7 +230,7 @@ impl Journey {
     ) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
         let opening = Judge::new(&exchange, attempt).open(request);
-        let left = exchange.time_left();
+        let left = exchange.time_left_at(open.sent_us());
         let limit = exchange.timeouts.first_byte.min(left);
         let opened = match timeout(limit, opening).await {
             Ok(Ok(opened)) => opened,
@@ -230,18 +241,22 @@ impl Journey {
                 return self.missed(open, miss);
             }
         };
-        open.answered(&opened, exchange.hands.now_us());
-        let (bytes, facts) = match read_whole(&exchange, attempt, &opened.headers, opened.body).await {
+        let now_us = exchange.hands.now_us();
+        open.answered(&opened, now_us);
+        let left = exchange.time_left_at(now_us);
+        let (bytes, facts) = match read_whole(&exchange, attempt, left, &opened.headers, opened.body).await {
             Ok(read) => read,
             Err(miss) => return self.missed(open, miss),
         };
         let prompt_bytes = exchange.call.chat().prompt_bytes;
         let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
         let served = self.served_by(attempt);
+        let upstream_headers = passed_on(&opened.headers, attempt.seat());
+        exchange.hands.egress.recycle(opened.headers);
         TryEnd::Answered(Box::new(Reply {
             served,
             body: AnswerBody::Whole { bytes, usage, open },
-            upstream_headers: passed_on(opened.headers, attempt.seat()),
+            upstream_headers,
         }))
     }
 
@@ -323,10 +338,10 @@ impl Journey {
         Served {
             profile: attempt.profile(),
             principal: attempt.principal(),
-            provider: attempt.provider().to_owned(),
-            resolved_model: self.exchange.resolved_model.clone(),
-            upstream_model: attempt.upstream_model().to_owned(),
-            region: attempt.region().map(str::to_owned),
+            provider: Arc::clone(attempt.provider_shared()),
+            resolved_model: Arc::clone(&self.exchange.resolved_model),
+            upstream_model: Arc::clone(attempt.upstream_model_shared()),
+            region: attempt.region_shared().cloned(),
             attempts: self.tries,
             fallback_used: attempt.is_fallback(),
         }
@@ -371,12 +386,13 @@ impl Journey {
 async fn read_whole(
     exchange: &Exchange,
     attempt: &Attempt,
+    left: Duration,
     headers: &HeaderMap,
     body: egress::InBody,
 ) -> Result<(bytes::Bytes, dialects::chat::AnswerFacts), Miss> {
-    let deadline = Instant::now() + exchange.time_left();
+    let now = Instant::now();
     let provider = attempt.provider();
-    let bytes = read::whole(body, exchange.timeouts.idle, deadline, provider).await?;
+    let bytes = read::whole(body, now, exchange.timeouts.idle, now + left, provider).await?;
     let bytes = read::decoded(headers, bytes).map_err(|what| Miss::broken(provider, what))?;
     judge_whole(bytes, provider)
 }

@@ -93,10 +93,10 @@ async fn ask(target: &ProbeTarget, hands: &Hands) -> Result<Option<Vec<String>>,
     let provider = providers::provider(&target.provider);
     let mut outgoing = provider.list_models(&target.base_url);
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
-    let request = request_of(outgoing).map_err(|fault| Miss::new(*fault))?;
+    let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
     let opened = Judge::of(hands, &target.provider, &target.seat).open(request).await?;
-    let deadline = Instant::now() + PROBE_TIME_MAX;
-    let bytes = read::whole(opened.body, PROBE_TIME_MAX, deadline, &target.provider).await?;
+    let now = Instant::now();
+    let bytes = read::whole(opened.body, now, PROBE_TIME_MAX, now + PROBE_TIME_MAX, &target.provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
     Ok(provider.read_models(&bytes))
 }

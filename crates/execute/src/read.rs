@@ -26,16 +26,17 @@ pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, Egress
     }
 }
 
-/// The whole of a buffered answer. `idle` is the longest pause between two reads.
+/// The whole of a buffered answer, read from `now` on. `idle` is the longest pause between two reads.
 pub(crate) async fn whole(
     mut body: InBody,
+    mut now: Instant,
     idle: Duration,
     deadline: Instant,
     provider: &str,
 ) -> Result<Bytes, Miss> {
     let mut gathered = Gathered::default();
     loop {
-        let until = (Instant::now() + idle).min(deadline);
+        let until = (now + idle).min(deadline);
         let Ok(chunk) = timeout_at(until, next_chunk(&mut body)).await else {
             return Err(match until == deadline {
                 true => Miss::deadline(),
@@ -50,6 +51,10 @@ pub(crate) async fn whole(
         if gathered.len > ANSWER_BYTES_MAX {
             return Err(Miss::broken(provider, "it is longer than an answer may be").not_again());
         }
+        if body.is_end_stream() {
+            return Ok(gathered.finish());
+        }
+        now = Instant::now();
     }
 }
 

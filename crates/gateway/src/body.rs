@@ -35,7 +35,8 @@ pub enum BodyError {
 /// A request's body that fails when its client is too slow.
 pub struct PatientBody {
     incoming: Incoming,
-    times: Times,
+    grace: Duration,
+    rate_bytes_s: u64,
     received: u64,
     /// Since the first wait: a body that is there already costs no clock and no timer.
     since: Option<Instant>,
@@ -45,15 +46,15 @@ pub struct PatientBody {
 impl PatientBody {
     #[must_use]
     pub fn new(incoming: Incoming, times: Times) -> Self {
-        Self { incoming, times, received: 0, since: None, timer: None }
+        let Times { body_grace: grace, body_rate_bytes_s, .. } = times;
+        let rate_bytes_s = body_rate_bytes_s.max(1);
+        Self { incoming, grace, rate_bytes_s, received: 0, since: None, timer: None }
     }
 
     /// When patience ends, given what has come so far.
     fn end(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
-        since
-            + self.times.body_grace
-            + Duration::from_secs(self.received / self.times.body_rate_bytes_s.max(1))
+        since + self.grace + Duration::from_secs(self.received / self.rate_bytes_s)
     }
 }
 
@@ -108,29 +109,29 @@ impl std::error::Error for BodyError {}
 /// # Errors
 /// 413 over `bytes_max`, 408 when it comes too slowly, 415 or 400 for its encoding, 400 when it breaks off.
 pub async fn read(
-    body: Incoming,
+    body: &mut PatientBody,
     headers: &mut HeaderMap,
     bytes_max: usize,
-    times: Times,
 ) -> Result<Bytes, Box<Fault>> {
     let encoding = unpack::encoding(headers)?;
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
-    let plain = collect(PatientBody::new(body, times), announced, bytes_max).await?;
+    let plain = collect(body, announced, bytes_max).await?;
     let Some(encoding) = encoding.filter(|_| !plain.is_empty()) else { return Ok(plain) };
-    let unpacked = unpack::unpack(&plain, encoding, bytes_max).await?;
+    // Boxed: the decoders' room would be a part of every request's.
+    let unpacked = Box::pin(unpack::unpack(&plain, encoding, bytes_max)).await?;
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
     Ok(unpacked)
 }
 
-async fn collect(mut body: PatientBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
+async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Result<Bytes, Box<Fault>> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !body.is_end_stream() {
-        let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else { break };
+        let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await else { break };
         let Ok(bytes) = frame.map_err(failed)?.into_data() else { continue };
         let received = first.len() + rest.len();
         if received + bytes.len() > bytes_max {

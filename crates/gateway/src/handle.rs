@@ -1,7 +1,9 @@
 //! From a request to an answer: the route decides, identity comes before the body, a panic ends here.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use futures_util::FutureExt;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use line::{Caller, Core, Inbound, Needs};
 
@@ -60,14 +62,20 @@ impl Desk {
     }
 }
 
-/// Answers one request, whatever it is.
-pub(crate) async fn answer(desk: Rc<Desk>, request: Request<Incoming>, peer: SocketAddr) -> Response<Reply> {
+/// Answers one request, whatever it is. No `async fn`: that would keep its arguments twice.
+pub(crate) fn answer(
+    desk: Rc<Desk>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> impl Future<Output = Response<Reply>> {
     let arrival = desk.arrival(peer);
     let dialect = routes::dialect_of(request.uri().path());
-    let routed = AssertUnwindSafe(route(&desk, request, arrival)).catch_unwind().await;
-    routed.unwrap_or_else(|_| {
-        tracing::error!(request = %arrival.trace, "a panic ended a request");
-        refuse(&desk, dialect, &Fault::internal(), arrival.trace)
+    let routed = AssertUnwindSafe(route(Rc::clone(&desk), request, arrival)).catch_unwind();
+    routed.map(move |routed| {
+        routed.unwrap_or_else(|_| {
+            tracing::error!(request = %arrival.trace, "a panic ended a request");
+            refuse(&desk, dialect, &Fault::internal(), arrival.trace)
+        })
     })
 }
 
@@ -82,44 +90,98 @@ fn refuse_and_close(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId
     answer
 }
 
-async fn route(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Response<Reply> {
+/// What a head asks for.
+enum Asked {
+    /// It is answered already.
+    Answered(Response<Reply>),
+    Trip {
+        headers: HeaderMap,
+        body: PatientBody,
+        trip: Trip,
+    },
+    /// Something else that takes time, in a room of its own: it would be a part of every request's.
+    Apart(Pin<Box<dyn Future<Output = Response<Reply>>>>),
+}
+
+/// The future of every request is on the heap while it is answered, so what only some need is boxed in it.
+async fn route(desk: Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Response<Reply> {
+    let (mut headers, mut body, trip) = match sort(&desk, request, arrival) {
+        Asked::Answered(answer) => return answer,
+        Asked::Apart(answer) => return answer.await,
+        Asked::Trip { headers, body, trip } => (headers, body, trip),
+    };
+    let Trip { caller, dialect, operation } = trip;
+    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
+    drop(body);
+    let body = match read {
+        Ok(body) => body,
+        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+    };
+    if operation == Operation::Run {
+        let inbound = inbound(headers, body, dialect, operation, arrival);
+        return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
+    }
+    let answer = line::serve(&desk.core, inbound(headers, body, dialect, operation, arrival), caller);
+    answer.await.map(Reply::from)
+}
+
+fn inbound(
+    headers: HeaderMap,
+    body: Bytes,
+    dialect: Dialect,
+    operation: Operation,
+    arrival: Arrival,
+) -> Inbound {
+    let Arrival { trace, us: received_us, unix_ms: received_unix_ms, .. } = arrival;
+    Inbound { trace, dialect, operation, headers, body, received_us, received_unix_ms }
+}
+
+/// Finds out what a request is, and answers it where neither its body nor anybody else is needed for that.
+fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked {
     let (head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
-        return refused_head(desk, refusal, arrival.trace);
+        return Asked::Answered(refused_head(desk, refusal, arrival.trace));
     }
     let (route, rest) = match routes::find(&desk.table, &head.method, head.uri.path()) {
         Found::Route(route, rest) => (route, rest),
         Found::OtherMethods(allowed, dialect) => {
-            return other_method(desk, &head, &allowed, dialect, arrival.trace);
+            return Asked::Answered(other_method(desk, &head, &allowed, dialect, arrival.trace));
         }
-        Found::Nothing => return unknown(desk, &head, arrival),
+        Found::Nothing => return Asked::Answered(unknown(desk, &head, arrival)),
     };
     if route.does == Does::Control {
-        return control(desk, head, body, arrival).await;
+        let body = PatientBody::new(body, desk.times);
+        let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
+        return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
-    let caller = match allow(desk, route, &head, arrival.peer) {
+    let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
-        Err(fault) => return refuse(desk, route.dialect, &fault, arrival.trace),
+        Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
     };
-    match (route.does, caller) {
+    Asked::Answered(match (route.does, caller) {
         (Does::Live, _) => text(StatusCode::OK, "live\n"),
         (Does::Ready, _) => match (desk.ready)() {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
         (Does::Welcome, _) => text(StatusCode::OK, WELCOME),
-        (Does::Metrics, _) => metrics(desk).await,
+        (Does::Metrics, _) => {
+            let desk = Rc::clone(desk);
+            return Asked::Apart(Box::pin(async move { metrics(&desk).await }));
+        }
         (Does::Models, Some(caller)) => {
             line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from)
         }
         (Does::Model, Some(caller)) => model(desk, &caller, rest, arrival.trace),
         (Does::Trip(operation), Some(caller)) => {
-            let (dialect, operation) = (route.dialect, operation);
-            trip(desk, head, body, Trip { caller, dialect, operation, arrival }).await
+            let trip = Trip { caller, dialect: route.dialect, operation };
+            // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
+            // while an upstream thinks.
+            return Asked::Trip { headers: head.headers, body: PatientBody::new(body, desk.times), trip };
         }
         // The table's check at start leaves no such row.
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
-    }
+    })
 }
 
 /// What the parser let through and we don't: stand-ins of refused heads, and HTTP/2's other names for the host.
@@ -200,12 +262,14 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
     refuse(desk, dialect, &fault, arrival.trace)
 }
 
-fn allow(desk: &Desk, route: &Route, head: &Parts, peer: IpAddr) -> Result<Option<Caller>, Box<Fault>> {
+fn allow(desk: &Desk, route: &Route, head: &Parts, arrival: Arrival) -> Result<Option<Caller>, Box<Fault>> {
     match route.access {
         Access::Open => Ok(None),
-        Access::LoopbackOrKey(_) if peer.is_loopback() => Ok(None),
+        Access::LoopbackOrKey(_) if arrival.peer.is_loopback() => Ok(None),
         Access::Key(needs) | Access::LoopbackOrKey(needs) => {
-            line::identify(&desk.core, &head.headers, peer, needs).map(Some)
+            // The head is whole: no time has passed since it came.
+            let snapshot = desk.core.snapshot.current();
+            line::identify_in(snapshot, &head.headers, arrival.peer, needs, arrival.unix_ms).map(Some)
         }
         // Such a route never comes here; if it did, nobody may use it.
         Access::Control => Err(Box::new(Fault::internal())),
@@ -216,26 +280,6 @@ struct Trip {
     caller: Caller,
     dialect: Dialect,
     operation: Operation,
-    arrival: Arrival,
-}
-
-async fn trip(desk: &Rc<Desk>, mut head: Parts, body: Incoming, trip: Trip) -> Response<Reply> {
-    let Trip { caller, dialect, operation, arrival } = trip;
-    let Arrival { trace, us, unix_ms, .. } = arrival;
-    let mut headers = std::mem::take(&mut head.headers);
-    // Its path is a slice of the connection's read buffer, which is not to be held while an upstream thinks.
-    drop(head);
-    let body = match body::read(body, &mut headers, BODY_BYTES_MAX, desk.times).await {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(desk, dialect, &fault, trace),
-    };
-    let inbound =
-        Inbound { trace, dialect, operation, headers, body, received_us: us, received_unix_ms: unix_ms };
-    if operation == Operation::Run {
-        // Boxed: its own phases are larger than all that every request needs.
-        return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
-    }
-    line::serve(&desk.core, inbound, caller).await.map(Reply::from)
 }
 
 fn model(desk: &Desk, caller: &Caller, rest: &str, trace: TraceId) -> Response<Reply> {
@@ -244,13 +288,12 @@ fn model(desk: &Desk, caller: &Caller, rest: &str, trace: TraceId) -> Response<R
     line::models(&desk.core, caller, Some(&id), trace).map(Reply::from)
 }
 
-async fn control(desk: &Desk, head: Parts, body: Incoming, arrival: Arrival) -> Response<Reply> {
+async fn control(desk: &Desk, request: Request<PatientBody>, arrival: Arrival) -> Response<Reply> {
     let Some(control) = &desk.control else {
         let fault = Fault::new(FaultClass::NotFound, "unknown_path", "This process has no control plane.")
             .fix("Ask the process that runs `tidegate serve`.");
         return refuse(desk, Dialect::Native, &fault, arrival.trace);
     };
-    let request = Request::from_parts(head, PatientBody::new(body, desk.times));
     match control.call(request, arrival.peer, arrival.trace).await {
         Ok(answer) => answer.map(Reply::whole),
         Err(_) => {
@@ -274,4 +317,20 @@ pub(crate) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) 
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<A, B, C, R>(_: impl FnOnce(A, B, C) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    /// Above it the allocator's short ways end, and every request pays.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let bytes = future_bytes(answer);
+        assert!(bytes <= 1024, "{bytes}");
+    }
 }

@@ -240,7 +240,10 @@ async fn answer_node(
         None => service.admit(&head, peer.ip().to_canonical()),
     };
     let read = match allowed {
-        Ok(()) => body::read(body, &mut head.headers, BODY_BYTES_MAX, times).await,
+        Ok(()) => {
+            let mut body = body::PatientBody::new(body, times);
+            body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await
+        }
         Err(fault) => Err(fault),
     };
     let body = match read {

@@ -2,10 +2,10 @@
 
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, FaultClass, KeyId, MeterRecord, Operation, Outcome, ProjectId, Timeline,
-    TraceId, Usage, WorkspaceId,
+    AttemptRecord, Charge, Dialect, FaultClass, KeyId, MeterRecord, Operation, Outcome, Principal, ProjectId,
+    Timeline, TraceId, Usage, WorkspaceId,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::frame::RawEntry;
 use crate::price;
@@ -105,8 +105,9 @@ impl TabState {
         price::estimate(attempt.estimate_prompt_bytes, bytes_out, self.stream)
     }
 
-    /// The meter record of this tab, closed as `ending` says, its charges computed.
-    pub(crate) fn settle(mut self, ending: Ending) -> MeterRecord {
+    /// Ends the attempt under way as `ending` says and computes the charges: each attempt's, and the exchange's, which
+    /// is returned.
+    pub(crate) fn conclude(&mut self, ending: &Ending) -> Charge {
         if let Some(open) = self.open_attempt() {
             open.ended = true;
             let attempt = &mut open.record;
@@ -115,19 +116,29 @@ impl TabState {
             attempt.fault = ending.fault;
             attempt.status = attempt.status.or((ending.status < 400 && ending.status > 0).then_some(200));
         }
+        let last = self.attempts.last().map(|attempt| attempt.record.number);
+        for OpenAttempt { record, .. } in &mut self.attempts {
+            record.charge =
+                price::charge_of(ending.outcome, ending.status, record, last == Some(record.number));
+        }
+        price::sum(self.attempts.iter().map(|attempt| &attempt.record))
+    }
+
+    /// The meter record of this tab, closed as `ending` says, its charges computed.
+    pub(crate) fn settle(mut self, ending: Ending) -> MeterRecord {
+        let charge = self.conclude(&ending);
         let last = self.attempts.last().map(|attempt| &attempt.record);
         let (principal, provider) =
             last.map_or_else(|| (None, String::new()), |last| (Some(last.principal), last.provider.clone()));
-        let timeline = Timeline { settled_us: ending.finished_us, ..self.checkpoint.timeline };
-        let mut record = MeterRecord {
+        let (finished_unix_ms, timeline) = (self.finished_unix_ms(&ending), self.settled_timeline(&ending));
+        MeterRecord {
             trace: self.trace,
             workspace: self.workspace,
             project: self.project,
             key: self.key,
             environment: self.environment,
             started_unix_ms: self.started_unix_ms,
-            // Not the wall clock again: it may have been set back meanwhile.
-            finished_unix_ms: self.started_unix_ms.saturating_add(ending.finished_us / 1_000),
+            finished_unix_ms,
             operation: self.operation,
             dialect: self.dialect,
             stream: self.stream,
@@ -142,21 +153,100 @@ impl TabState {
             fallback_used: ending.fallback_used,
             tag: self.tag,
             usage: ending.usage,
-            charge: Charge::default(),
+            charge,
+            timeline,
             attempts: self.attempts.into_iter().map(|attempt| attempt.record).collect(),
             plan: self.plan,
-            timeline,
             bytes_out: ending.bytes_out,
-        };
-        price::book(&mut record);
-        record
+        }
     }
+
+    /// Not the wall clock again: it may have been set back meanwhile.
+    const fn finished_unix_ms(&self, ending: &Ending) -> u64 {
+        self.started_unix_ms.saturating_add(ending.finished_us / 1_000)
+    }
+
+    const fn settled_timeline(&self, ending: &Ending) -> Timeline {
+        Timeline { settled_us: ending.finished_us, ..self.checkpoint.timeline }
+    }
+}
+
+/// A meter record as it is written: the same fields in the same order, borrowed from the tab, so that a close copies
+/// nothing. A test holds the two together.
+#[derive(Serialize)]
+pub(crate) struct SettledView<'a> {
+    trace: TraceId,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    key: Option<KeyId>,
+    environment: &'a str,
+    started_unix_ms: u64,
+    finished_unix_ms: u64,
+    operation: Operation,
+    dialect: Dialect,
+    stream: bool,
+    requested_model: &'a str,
+    resolved_model: &'a str,
+    outcome: Outcome,
+    status: u16,
+    fault: Option<FaultClass>,
+    fault_code: Option<&'a str>,
+    principal: Option<Principal>,
+    provider: &'a str,
+    fallback_used: bool,
+    tag: Option<&'a str>,
+    usage: Usage,
+    charge: Charge,
+    #[serde(serialize_with = "records_only")]
+    attempts: &'a [OpenAttempt],
+    plan: &'a PlanRecord,
+    timeline: Timeline,
+    bytes_out: u64,
+}
+
+impl<'a> SettledView<'a> {
+    /// Of a tab that `ending` concluded, with the charge that this came to.
+    pub(crate) fn of(state: &'a TabState, ending: &'a Ending, charge: Charge) -> Self {
+        let last = state.attempts.last().map(|attempt| &attempt.record);
+        Self {
+            trace: state.trace,
+            workspace: state.workspace,
+            project: state.project,
+            key: state.key,
+            environment: &state.environment,
+            started_unix_ms: state.started_unix_ms,
+            finished_unix_ms: state.finished_unix_ms(ending),
+            operation: state.operation,
+            dialect: state.dialect,
+            stream: state.stream,
+            requested_model: &state.requested_model,
+            resolved_model: &state.resolved_model,
+            outcome: ending.outcome,
+            status: ending.status,
+            fault: ending.fault,
+            fault_code: ending.fault_code.as_deref(),
+            principal: last.map(|last| last.principal),
+            provider: last.map_or("", |last| &last.provider),
+            fallback_used: ending.fallback_used,
+            tag: state.tag.as_deref(),
+            usage: ending.usage,
+            charge,
+            attempts: &state.attempts,
+            plan: &state.plan,
+            timeline: state.settled_timeline(ending),
+            bytes_out: ending.bytes_out,
+        }
+    }
+}
+
+fn records_only<S: Serializer>(attempts: &&[OpenAttempt], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(attempts.iter().map(|attempt| &attempt.record))
 }
 
 #[cfg(test)]
 mod tests {
     use domain::record::Rejected;
-    use domain::{CredentialId, Price, Priced, Principal, Rates, UsageSource};
+    use domain::{CredentialId, Price, Priced, Rates, UsageSource};
 
     use super::*;
     use crate::frame::{FORMAT_VERSION, append_frame, parse_records, seal};
@@ -254,6 +344,36 @@ mod tests {
             let raw = parse_records(&bytes, 77).next().unwrap();
             assert_eq!((raw.end, Entry::decode(&raw)), (bytes.len(), Some(expected)));
             assert!(parse_records(&bytes, 78).next().is_none(), "another segment's seed");
+        }
+    }
+
+    #[test]
+    fn a_close_writes_what_the_whole_record_would_be() {
+        let mut again = state();
+        let mut second = again.attempts[0].clone();
+        again.attempts[0].ended = true;
+        second.record.number = 2;
+        again.attempts.push(second);
+        let never_tried = TabState { attempts: Vec::new(), tag: None, key: None, ..state() };
+        let completed = Ending {
+            outcome: Outcome::Completed,
+            status: 200,
+            fault: None,
+            fault_code: None,
+            usage: again.checkpoint.usage,
+            ..ending()
+        };
+        for state in [state(), again, never_tried] {
+            for ending in [ending(), completed.clone()] {
+                let record = state.clone().settle(ending.clone());
+                let mut booked = record.clone();
+                price::book(&mut booked);
+                assert_eq!(record, booked);
+                let whole = frame(KIND_SETTLED, &record);
+                let mut state = state.clone();
+                let charge = state.conclude(&ending);
+                assert_eq!(frame(KIND_SETTLED, &SettledView::of(&state, &ending, charge)), whole);
+            }
         }
     }
 

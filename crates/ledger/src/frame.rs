@@ -161,7 +161,7 @@ pub(crate) fn append_frame<T: serde::Serialize>(
     out.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
     out.push(kind);
     out.extend_from_slice(trace.as_bytes());
-    let written = postcard::to_extend(body, Tail(out)).is_ok();
+    let written = postcard::serialize_with_flavor(body, Tail(out)).is_ok();
     let length = out.len() - start - FRAME_HEAD_BYTES;
     if !written || length > JOURNAL_RECORD_BYTES_MAX {
         out.truncate(start);
@@ -194,8 +194,22 @@ fn trace_from(bytes: [u8; 16]) -> TraceId {
 
 struct Tail<'a>(&'a mut Vec<u8>);
 
-impl Extend<u8> for Tail<'_> {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        self.0.extend(bytes);
+impl postcard::ser_flavors::Flavor for Tail<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }

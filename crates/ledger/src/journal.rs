@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use domain::{Fault, FaultClass, MeterRecord, TraceId};
+use domain::{Fault, FaultClass, TraceId};
 use tokio::sync::Notify;
 use world::World;
 
-use crate::entry::{Checkpoint, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
+use crate::entry::{Checkpoint, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, SettledView, TabState};
 use crate::frame::{self, FORMAT_VERSION, HEADER_BYTES, SegmentHeader};
 use crate::settings::{Durability, JournalSettings};
 use crate::shared::{CoreShared, JournalShared, LiveSegment, Prepared};
@@ -31,6 +31,9 @@ const STORAGE_RETRY_AFTER_MS: u64 = 1_000;
 const NEXT_SEGMENTS_MAX: usize = 1_024;
 /// A buffer that grew past this in a storm is given back once it is written.
 const BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+
+/// A list of waiters that grew past this in a storm is given back.
+const WAITERS_KEPT: usize = 1_024;
 
 /// Where an entry went.
 #[derive(Debug, Clone, Copy)]
@@ -166,8 +169,7 @@ impl Journal {
             self.core.write_failing.store(result.is_err(), Ordering::Relaxed);
             (result, std::mem::take(&mut inner.waiters))
         };
-        // A waker may run anything: not under the borrow.
-        waiters.into_iter().for_each(Waker::wake);
+        self.wake(waiters);
         result
     }
 
@@ -272,11 +274,11 @@ impl Journal {
     }
 
     /// Appends a terminal record and gives back its tab's reserve.
-    pub(crate) fn append_settled(&self, record: &MeterRecord, reserved: u64) {
+    pub(crate) fn append_settled(&self, trace: TraceId, record: &SettledView<'_>, reserved: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.reserved = inner.reserved.saturating_sub(reserved);
         inner.open_tabs = inner.open_tabs.saturating_sub(1);
-        let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, record.trace, record) else { return };
+        let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, trace, record) else { return };
         let placed = inner.backlog.is_empty() && self.place(&mut inner, &mut frame).is_some();
         if placed {
             inner.scratch = frame;
@@ -316,7 +318,16 @@ impl Journal {
 
     fn wake_waiters(&self) {
         let waiters = std::mem::take(&mut self.inner.borrow_mut().waiters);
-        waiters.into_iter().for_each(Waker::wake);
+        self.wake(waiters);
+    }
+
+    /// Wakes them all and keeps their list's memory for the next turn. A waker may run anything: not under the borrow.
+    fn wake(&self, mut waiters: Vec<Waker>) {
+        waiters.drain(..).for_each(Waker::wake);
+        let mut inner = self.inner.borrow_mut();
+        if inner.waiters.capacity() == 0 && waiters.capacity() <= WAITERS_KEPT {
+            inner.waiters = waiters;
+        }
     }
 
     fn begin_first_segment(&self) -> io::Result<()> {

@@ -57,8 +57,13 @@ pub fn book(record: &mut MeterRecord) {
 /// The charge that an attempt of this record has by its usage, prices and outcome.
 #[must_use]
 pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool) -> Charge {
+    charge_of(record.outcome, record.status, attempt, last)
+}
+
+/// The charge of an attempt in an exchange that ended so.
+pub(crate) fn charge_of(outcome: Outcome, status: u16, attempt: &AttemptRecord, last: bool) -> Charge {
     let mut money = charge(attempt.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
-    if !(last && is_owed(record, attempt)) {
+    if !(last && is_owed(outcome, status, attempt)) {
         money.cost = Nanos::ZERO;
     }
     money
@@ -67,7 +72,11 @@ pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool)
 /// The sum over the attempts: one unknown price makes the exchange unpriced.
 #[must_use]
 pub fn exchange_charge(attempts: &[AttemptRecord]) -> Charge {
-    attempts.iter().fold(Charge::default(), |sum, attempt| Charge {
+    sum(attempts)
+}
+
+pub(crate) fn sum<'a>(attempts: impl IntoIterator<Item = &'a AttemptRecord>) -> Charge {
+    attempts.into_iter().fold(Charge::default(), |sum, attempt| Charge {
         cost: sum.cost.plus(attempt.charge.cost),
         provider_cost: sum.provider_cost.plus(attempt.charge.provider_cost),
         priced: match (sum.priced, attempt.charge.priced) {
@@ -79,13 +88,13 @@ pub fn exchange_charge(attempts: &[AttemptRecord]) -> Charge {
 }
 
 /// Whether the workspace owes for the last attempt of an exchange.
-fn is_owed(record: &MeterRecord, last: &AttemptRecord) -> bool {
-    match record.outcome {
+fn is_owed(outcome: Outcome, status: u16, last: &AttemptRecord) -> bool {
+    match outcome {
         Outcome::Completed => true,
         // Brief, rule 3: a deadline of ours under managed is not charged.
         Outcome::Deadline => false,
         // A stream that broke after content went out was sent under a good status; a refusal gave nothing.
-        Outcome::Failed => record.status < 400 && last.usage.completion_total() > 0,
+        Outcome::Failed => status < 400 && last.usage.completion_total() > 0,
         // Cancelled while it waited to try again: the last attempt had failed already.
         Outcome::ClientCancelled | Outcome::Interrupted => {
             matches!(last.fault, None | Some(FaultClass::Cancelled))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use domain::limits::JOURNAL_SYNC_EVERY;
 use tokio::sync::Notify;
-use world::{Disk, DiskFile, World};
+use world::{Clock, Disk, DiskFile, World};
 
 use crate::frame::{HEADER_BYTES, SegmentHeader};
 use crate::settings::{Durability, JournalSettings};
@@ -169,6 +169,7 @@ pub(crate) fn read_header(file: &dyn DiskFile) -> io::Result<Option<SegmentHeade
 
 struct Inner {
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     settings: JournalSettings,
     cores: Mutex<Vec<Arc<CoreShared>>>,
     stop: AtomicBool,
@@ -194,6 +195,7 @@ impl JournalShared {
     pub fn start(world: &World, settings: JournalSettings) -> io::Result<Arc<Self>> {
         let inner = Arc::new(Inner {
             disk: Arc::clone(&world.disk),
+            clock: Arc::clone(&world.clock),
             settings,
             cores: Mutex::new(Vec::new()),
             stop: AtomicBool::new(false),
@@ -368,20 +370,24 @@ impl Inner {
 
     /// Parks until something was written, collects for a moment unless somebody waits, syncs, and parks again.
     fn sync_until_stopped(&self) {
-        // Half the bound is left for the sync itself.
-        let collect = JOURNAL_SYNC_EVERY / 2;
-        let mut failing = false;
+        // What is left of the bound is for waking up and for the sync to begin.
+        let collect = JOURNAL_SYNC_EVERY * 4 / 5;
+        let (mut failing, mut began_us) = (false, 0);
         loop {
+            let mut waited_us = self.clock.monotonic_us().saturating_sub(began_us);
             while !self.sync_wanted.swap(false, Ordering::AcqRel) {
                 if self.stopped() {
                     return;
                 }
                 std::thread::park();
+                waited_us = 0;
             }
             if self.settings.durability == Durability::Written && !self.stopped() {
-                std::thread::sleep(collect);
+                // What was written while the last sync ran has waited since.
+                std::thread::sleep(collect.saturating_sub(Duration::from_micros(waited_us)));
                 self.sync_wanted.store(false, Ordering::Release);
             }
+            began_us = self.clock.monotonic_us();
             match self.sync_all() {
                 Ok(()) => failing = false,
                 Err(error) => {
@@ -407,7 +413,10 @@ impl Inner {
             if synced.is_err() {
                 core.sync_failures.fetch_add(1, Ordering::AcqRel);
             }
-            core.synced.notify_one();
+            if self.settings.durability == Durability::Synced {
+                // Nobody else waits for it, and waking a core for nothing costs it a turn.
+                core.synced.notify_one();
+            }
             result = result.and(synced);
         }
         result

@@ -9,7 +9,7 @@ use domain::{
     Rates, Timeline, TraceId, Usage, WorkspaceId,
 };
 
-use crate::entry::{Checkpoint, Ending, OpenAttempt, TabState};
+use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
 use crate::journal::{Appended, Journal};
 
 /// A terminal record without texts, plan and attempts is smaller than this.
@@ -170,7 +170,10 @@ impl Tab {
         attempt.duration_us = now.saturating_sub(attempt.started_us);
         attempt.status = end.status;
         attempt.fault = end.fault;
-        attempt.upstream_request_id = end.upstream_request_id.map(|id| clipped(&id));
+        attempt.upstream_request_id = end.upstream_request_id;
+        if let Some(id) = &mut attempt.upstream_request_id {
+            clip(id);
+        }
         attempt.usage = end.usage;
         let principal = attempt.principal;
         attempt.charge =
@@ -212,13 +215,15 @@ impl Tab {
             fallback_used: closing.fallback_used,
             finished_us: self.now_us(),
         };
-        self.settle(ending);
+        self.settle(&ending);
     }
 
-    fn settle(&mut self, ending: Ending) {
+    fn settle(&mut self, ending: &Ending) {
         let Some(mut state) = self.state.take() else { return };
         state.checkpoint.timeline = self.timeline;
-        self.journal.append_settled(&state.settle(ending), self.reserved_bytes);
+        let charge = state.conclude(ending);
+        let record = SettledView::of(&state, ending, charge);
+        self.journal.append_settled(state.trace, &record, self.reserved_bytes);
     }
 
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {
@@ -244,6 +249,8 @@ impl Tab {
             markup_bps: intent.markup_bps,
             charge: Charge::default(),
         };
+        // Nearly always there is one, and room for four is two kilobytes.
+        state.attempts.reserve_exact(1);
         state.attempts.push(OpenAttempt {
             record,
             ended: false,
@@ -308,7 +315,7 @@ impl Drop for Tab {
             fallback_used: false,
             finished_us: self.now_us(),
         };
-        self.settle(ending);
+        self.settle(&ending);
     }
 }
 

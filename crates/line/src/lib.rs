@@ -61,19 +61,27 @@ pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) ->
 
 /// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is
 /// in the books once.
-pub async fn serve(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Response<ReplyBody> {
+pub fn serve(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
     // On the heap: whoever serves connections moves this future about, and keeps its room as long as a connection lives.
-    let response = match Box::pin(sentence(core, inbound, caller)).await {
-        Ok(response) => response,
-        Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
-        Err(Stop::Late(delivery, code)) => {
-            core.counters.refused(code);
-            settle(*delivery)
-        }
-    };
-    core.counters.answered(response.status().as_u16());
-    response
+    // No `async fn`: that would keep its arguments beside it.
+    let sentence = Box::pin(sentence(core, inbound, caller));
+    async move {
+        let response = match sentence.await {
+            Ok(response) => response,
+            Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(Stop::Late(delivery, code)) => {
+                core.counters.refused(code);
+                settle(*delivery)
+            }
+        };
+        core.counters.answered(response.status().as_u16());
+        response
+    }
 }
 
 async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {

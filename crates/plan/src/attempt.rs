@@ -71,25 +71,26 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// A try on a customer's credential. The address is the credential's, else its provider's own; nobody passes
+    /// A try on a customer's credential. `known` is what the catalogue says of its provider. The address is the credential's, else its provider's own; nobody passes
     /// another one in.
     pub(crate) fn byok(
         workspace: &WorkspaceEntry,
         credential: &Arc<CredentialEntry>,
         catalogue: &Catalogue,
-        upstream_model: &str,
+        known: Option<&ProviderFacts>,
+        upstream_model: Arc<str>,
         offer_rates: Option<Rates>,
         full_name: &str,
     ) -> Result<Self, Refusal> {
         if credential.workspace != workspace.id {
             return Err(Refusal::OutOfScope);
         }
-        let facts = catalogue.facts(&credential.provider).ok_or(Refusal::NotInBuild)?;
+        let facts = known.or_else(|| catalogue.facts(&credential.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.byok)?;
-        let own = credential.pricing.iter().find(|(name, _)| name == full_name || name == upstream_model);
+        let own = credential.pricing.iter().find(|(name, _)| name == full_name || **name == *upstream_model);
         Ok(Self {
-            provider: slug(catalogue, &credential.provider),
-            upstream_model: upstream_model.into(),
+            provider: slug(known, &credential.provider),
+            upstream_model,
             base_url: address(credential.base_url.as_ref(), facts)?,
             region: credential.region.clone(),
             rates: own.map(|(_, rates)| *rates).or(offer_rates),
@@ -104,17 +105,18 @@ impl Attempt {
     pub(crate) fn managed(
         account: &Arc<AccountEntry>,
         catalogue: &Catalogue,
-        upstream_model: &str,
+        known: Option<&ProviderFacts>,
+        upstream_model: Arc<str>,
         offer_rates: Option<Rates>,
     ) -> Result<Self, Refusal> {
-        let facts = catalogue.facts(&account.provider).ok_or(Refusal::NotInBuild)?;
+        let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
         if offer_rates.is_none() && !account.allow_unpriced {
             return Err(Refusal::Unpriced);
         }
         Ok(Self {
-            provider: slug(catalogue, &account.provider),
-            upstream_model: upstream_model.into(),
+            provider: slug(known, &account.provider),
+            upstream_model,
             base_url: address(account.base_url.as_ref(), facts)?,
             region: account.region.clone(),
             rates: offer_rates,
@@ -177,6 +179,24 @@ impl Attempt {
         &self.provider
     }
 
+    /// The same as `provider`, to keep.
+    #[must_use]
+    pub const fn provider_shared(&self) -> &Arc<str> {
+        &self.provider
+    }
+
+    /// The same as `upstream_model`, to keep.
+    #[must_use]
+    pub const fn upstream_model_shared(&self) -> &Arc<str> {
+        &self.upstream_model
+    }
+
+    /// The same as `region`, to keep.
+    #[must_use]
+    pub const fn region_shared(&self) -> Option<&Arc<str>> {
+        self.region.as_ref()
+    }
+
     /// The model's name at that seller.
     #[must_use]
     pub fn upstream_model(&self) -> &str {
@@ -232,8 +252,8 @@ fn address(own: Option<&Arc<str>>, facts: &ProviderFacts) -> Result<Arc<str>, Re
 }
 
 /// The canonical slug, or a workspace's own.
-fn slug(catalogue: &Catalogue, provider: &Arc<str>) -> Arc<str> {
-    match catalogue.provider(provider) {
+fn slug(known: Option<&ProviderFacts>, provider: &Arc<str>) -> Arc<str> {
+    match known {
         Some(facts) if *facts.slug != **provider => facts.slug.as_str().into(),
         _ => Arc::clone(provider),
     }

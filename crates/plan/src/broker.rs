@@ -1,5 +1,7 @@
 //! The decision itself: resolve, find the route, gather, choose the profile, look at the board.
 
+use std::sync::LazyLock;
+
 use board::{Standing, Standings};
 use domain::{ByokFallback, FallbackClass, Fault, Profile, RouteSpec};
 use snapshot::RouteEntry;
@@ -11,6 +13,8 @@ use crate::reason::{Refusal, Rejection};
 use crate::resolve::{self, Meaning, Resolved};
 use crate::{faults, order, routing};
 
+/// What holds where no route matches.
+pub static UNROUTED: LazyLock<RouteSpec> = LazyLock::new(RouteSpec::default);
 /// The order where no route says another one.
 const OWN_ORDER: [Profile; 3] = [Profile::Byok, Profile::Byoc, Profile::ManagedProvider];
 /// A route that names credentials and no profile means those credentials.
@@ -44,8 +48,7 @@ pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
         }
     };
     decision.route = routing::winning(ask, &resolved);
-    let unrouted = RouteSpec::default();
-    let spec = decision.route.map_or(&unrouted, |route| &route.spec);
+    let spec = decision.route.map_or(&*UNROUTED, |route| &route.spec);
     let mut found = candidates::gather(ask, &resolved, spec);
     decision.fault = wrong_modality(ask, &resolved);
     if decision.fault.is_none() {
@@ -212,6 +215,13 @@ fn take(found: &mut Candidates, split: Split, decision: &mut Decision<'_>) {
 }
 
 fn split(ask: &Ask<'_>, board: &dyn Standings, attempts: Vec<Attempt>) -> Split {
+    let is_open = |attempt: &Attempt| {
+        let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);
+        matches!(standing, Standing::Open | Standing::HalfOpen)
+    };
+    if attempts.iter().all(is_open) {
+        return Split { open: attempts, closed: Vec::new() };
+    }
     let mut split = Split::default();
     for attempt in attempts {
         let standing = board.standing(attempt.principal(), attempt.upstream_model(), ask.now_us);

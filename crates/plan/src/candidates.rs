@@ -11,6 +11,9 @@ use crate::question::Ask;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{Meaning, Resolved};
 
+/// Room for so many is made at once.
+const BYOK_USUAL_MAX: usize = 4;
+
 /// Those that could serve, by profile and in the order they were made; and those that could not.
 #[derive(Debug, Default)]
 pub struct Candidates {
@@ -26,9 +29,17 @@ struct Sold<'a> {
     offer: Option<&'a Offer>,
 }
 
+impl Sold<'_> {
+    fn shared_model(&self) -> Arc<str> {
+        self.offer.map_or_else(|| self.upstream_model.into(), |offer| Arc::clone(&offer.upstream_model))
+    }
+}
+
 pub fn gather(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candidates {
-    let mut found = Candidates::default();
-    for credential in &ask.question.workspace.credentials {
+    let credentials = &ask.question.workspace.credentials;
+    let byok = Vec::with_capacity(credentials.len().min(BYOK_USUAL_MAX));
+    let mut found = Candidates { byok, ..Candidates::default() };
+    for credential in credentials {
         match credential_attempt(ask, resolved, spec, credential) {
             Ok(attempt) => found.byok.push(attempt),
             Err(refusal) => found.reject(Seat::Byok(Arc::clone(credential)), refusal),
@@ -68,7 +79,8 @@ fn credential_attempt(
     spec: &RouteSpec,
     credential: &Arc<CredentialEntry>,
 ) -> Result<Attempt, Refusal> {
-    let provider = ask.canonical(&credential.provider);
+    let facts = ask.catalogue.provider(&credential.provider);
+    let provider = facts.map_or(&*credential.provider, |facts| facts.slug.as_str());
     let sold = sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?;
     let other_project = credential.project.is_some_and(|project| project != ask.question.project.id);
     let other_environment =
@@ -95,7 +107,8 @@ fn credential_attempt(
         ask.question.workspace,
         credential,
         ask.catalogue,
-        sold.upstream_model,
+        facts,
+        sold.shared_model(),
         rates,
         &resolved.name,
     )
@@ -109,7 +122,7 @@ fn node_attempt(
 ) -> Result<Attempt, Refusal> {
     let wanted = match resolved.meaning {
         Meaning::OnNode { model } => Some(model),
-        Meaning::Model { model, seller: None } => Some(model.full.as_str()),
+        Meaning::Model { model, seller: None } => Some(&*model.full),
         Meaning::Model { seller: Some(_), .. } | Meaning::AtSeller { .. } => None,
     };
     let model =
@@ -131,7 +144,8 @@ fn account_attempt(
     spec: &RouteSpec,
     account: &Arc<AccountEntry>,
 ) -> Result<Attempt, Refusal> {
-    let provider = ask.canonical(&account.provider);
+    let facts = ask.catalogue.provider(&account.provider);
+    let provider = facts.map_or(&*account.provider, |facts| facts.slug.as_str());
     let sold = pooled_by(resolved, provider, account)?;
     if account.disabled {
         return Err(Refusal::Disabled);
@@ -139,7 +153,7 @@ fn account_attempt(
     check_provider(ask, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
     let rates = sold.offer.and_then(|offer| offer.rates);
-    Attempt::managed(account, ask.catalogue, sold.upstream_model, rates)
+    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), rates)
 }
 
 fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {

@@ -74,7 +74,7 @@ pub fn explain(
             .resolved
             .as_ref()
             .map_or(String::new(), |resolved| resolved.rule.as_str().to_owned()),
-        resolved_model: decision.resolved.as_ref().map(|resolved| resolved.name.clone()),
+        resolved_model: decision.resolved.as_ref().map(|resolved| (*resolved.name).to_owned()),
         route: decision.route.map(|route| WinningRoute {
             id: route.id,
             scope: route.spec.scope.clone(),

@@ -18,7 +18,7 @@ const TOLD_MAX: usize = 3;
 pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
     let wanted = ask.question.model;
     let own = ask.question.workspace.nodes.iter().flat_map(|node| node.models.iter().map(String::as_str));
-    let known = ask.catalogue.models().iter().map(|model| model.full.as_str());
+    let known = ask.catalogue.models().iter().map(|model| &*model.full);
     let near = nearest_of(wanted, known.chain(own), TOLD_MAX);
     let message = format!("There is no model \"{}\" here.", shown(wanted));
     let fix = match near.as_slice() {
@@ -33,7 +33,7 @@ pub fn unknown_model(ask: &Ask<'_>) -> Box<Fault> {
 }
 
 pub fn ambiguous_model(name: &str, models: &[&Model]) -> Box<Fault> {
-    let full: Vec<String> = models.iter().map(|model| model.full.clone()).collect();
+    let full: Vec<String> = models.iter().map(|model| (*model.full).to_owned()).collect();
     let message = format!("The name \"{}\" stands for {} models.", shown(name), full.len());
     let fix = format!("Write the full name: {}.", or_list(&full));
     Box::new(Fault::new(FaultClass::BadRequest, "model_ambiguous", message).fix(fix).param("model"))

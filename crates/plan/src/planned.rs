@@ -1,5 +1,6 @@
 //! The plan of an admitted call: what execute works through and what is kept with the record.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Admitted;
@@ -9,7 +10,7 @@ use domain::record::{PlanRecord, Rejected};
 use domain::{FallbackClass, Fault, Operation, RouteSpec, limits};
 
 use crate::attempt::Attempt;
-use crate::broker::{Decision, decide};
+use crate::broker::{Decision, UNROUTED, decide};
 use crate::question::{Ask, Question};
 use crate::reason::{Refusal, Rejection};
 
@@ -45,7 +46,7 @@ pub struct Planned {
 /// What a plan is taken apart into.
 pub struct PlannedParts {
     pub admitted: Admitted,
-    pub resolved_model: String,
+    pub resolved_model: Arc<str>,
     /// In the order they are to be made; never empty.
     pub attempts: Vec<Attempt>,
     /// Empty means every class that a fallback can help.
@@ -59,7 +60,7 @@ pub struct PlanFailed {
     pub fault: Box<Fault>,
     pub admitted: Admitted,
     /// Empty where the name meant nothing.
-    pub resolved_model: String,
+    pub resolved_model: Arc<str>,
     pub record: PlanRecord,
 }
 
@@ -96,11 +97,11 @@ pub fn plan(
     };
     let decision = decide(&ask, board);
     let record = record_of(&decision, snapshot.version());
-    let resolved_model = decision.resolved.as_ref().map(|resolved| resolved.name.clone()).unwrap_or_default();
     let spec = decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
-    let timeouts = spec.map_or_else(|| Timeouts::of(&RouteSpec::default()), Timeouts::of);
-    let Decision { attempts, fault, .. } = decision;
+    let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED));
+    let Decision { resolved, attempts, fault, .. } = decision;
+    let resolved_model = resolved.map_or_else(Arc::default, |resolved| resolved.name);
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));

@@ -1,5 +1,7 @@
 //! What a model's name means: six rules in order, the first that matches decides.
 
+use std::sync::Arc;
+
 use catalogue::Model;
 use domain::Fault;
 
@@ -44,7 +46,7 @@ pub enum Meaning<'a> {
 pub struct Resolved<'a> {
     pub rule: Rule,
     /// `publisher/model`, `seller/model`, or the node's own name.
-    pub name: String,
+    pub name: Arc<str>,
     pub meaning: Meaning<'a>,
 }
 
@@ -82,7 +84,7 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
     }
     if let Some(model) = node_model(ask, name) {
         let meaning = Meaning::OnNode { model };
-        return Ok(Resolved { rule: Rule::NodeModel, name: model.to_owned(), meaning });
+        return Ok(Resolved { rule: Rule::NodeModel, name: model.into(), meaning });
     }
     if let Some((seller, rest)) = split_seller(ask, name, '/') {
         return Ok(at_seller(ask, Rule::ProviderPrefix, seller, rest));
@@ -95,7 +97,7 @@ pub fn resolve<'a>(ask: &Ask<'a>) -> Result<Resolved<'a>, Box<Fault>> {
 }
 
 fn anywhere(rule: Rule, model: &Model) -> Resolved<'_> {
-    Resolved { rule, name: model.full.clone(), meaning: Meaning::Model { model, seller: None } }
+    Resolved { rule, name: Arc::clone(&model.full), meaning: Meaning::Model { model, seller: None } }
 }
 
 /// What a pinned seller is asked for: an offer of it by the model's full name or by the seller's own name of it,
@@ -106,16 +108,16 @@ fn at_seller<'a>(ask: &Ask<'a>, rule: Rule, seller: &'a str, rest: &'a str) -> R
         ask.catalogue
             .models()
             .iter()
-            .find(|model| model.offer(seller).is_some_and(|offer| offer.upstream_model == rest))
+            .find(|model| model.offer(seller).is_some_and(|offer| &*offer.upstream_model == rest))
     });
     match known {
         Some(model) => {
             let meaning = Meaning::Model { model, seller: Some(seller) };
-            Resolved { rule, name: model.full.clone(), meaning }
+            Resolved { rule, name: Arc::clone(&model.full), meaning }
         }
         None => {
             let meaning = Meaning::AtSeller { seller, upstream_model: rest };
-            Resolved { rule, name: format!("{seller}/{rest}"), meaning }
+            Resolved { rule, name: format!("{seller}/{rest}").into(), meaning }
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct ServedModel {
 pub fn served_models(question: &Question<'_>, snapshot: &Snapshot, now_unix_ms: u64) -> Vec<ServedModel> {
     let catalogue = snapshot.catalogue();
     let known = catalogue.models().iter().filter(|model| model.modality == question.modality);
-    let mut names: BTreeMap<String, ()> = known.map(|model| (model.full.clone(), ())).collect();
+    let mut names: BTreeMap<String, ()> = known.map(|model| ((*model.full).to_owned(), ())).collect();
     for node in &question.workspace.nodes {
         names.extend(node.models.iter().map(|model| (model.clone(), ())));
     }

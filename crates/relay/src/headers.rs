@@ -1,9 +1,7 @@
 //! The head's headers: who served, under which name, and the request's id.
 
-use std::fmt::Write;
-
 use bytes::BytesMut;
-use domain::{Principal, Profile, TraceId};
+use domain::{CredentialId, NodeId, Principal, Profile, TraceId};
 use execute::Served;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
@@ -30,7 +28,7 @@ pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
 
 pub(crate) fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
     let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
-    if let Some(id) = values.shown(trace) {
+    if let Some(id) = values.id(TraceId::PREFIX, trace.as_bytes()) {
         headers.insert(TRACE, id.clone());
         headers.insert(REQUEST_ID, id);
     }
@@ -39,15 +37,22 @@ pub(crate) fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Serve
     headers.insert(PROFILE, HeaderValue::from_static(served.profile.as_str()));
     headers.insert(MODE, HeaderValue::from_static("live"));
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
-    headers.insert(ATTEMPTS, HeaderValue::from(served.attempts));
+    // A number takes memory of its own, and most often it is this one.
+    let attempts = match served.attempts {
+        1 => HeaderValue::from_static("1"),
+        count => HeaderValue::from(count),
+    };
+    headers.insert(ATTEMPTS, attempts);
     let mut put = |name: HeaderName, value: Option<HeaderValue>| {
         if let Some(value) = value {
             headers.insert(name, value);
         }
     };
     match served.principal {
-        Principal::Credential(id) if served.profile == Profile::Byok => put(CREDENTIAL, values.shown(id)),
-        Principal::Node(id) => put(NODE, values.shown(id)),
+        Principal::Credential(id) if served.profile == Profile::Byok => {
+            put(CREDENTIAL, values.id(CredentialId::PREFIX, id.as_bytes()));
+        }
+        Principal::Node(id) => put(NODE, values.id(NodeId::PREFIX, id.as_bytes())),
         // Which of the operator's accounts served is the operator's own affair.
         Principal::Credential(_) | Principal::Account(_) => {}
     }
@@ -66,16 +71,36 @@ struct Values {
 
 impl Values {
     /// `None` where the text can't stand in a header, such as a node's model name with a line break.
-    fn shown(&mut self, value: impl std::fmt::Display) -> Option<HeaderValue> {
-        write!(self.buffer, "{value}").ok()?;
+    fn shown(&mut self, value: &str) -> Option<HeaderValue> {
+        self.buffer.extend_from_slice(value.as_bytes());
+        self.cut()
+    }
+
+    /// An id as it is shown everywhere, written without the machinery of formatting.
+    fn id(&mut self, prefix: &str, bytes: &[u8; 16]) -> Option<HeaderValue> {
+        self.buffer.extend_from_slice(prefix.as_bytes());
+        self.buffer.extend_from_slice(b"_");
+        let mut hex = [0; 32];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
+        }
+        self.buffer.extend_from_slice(&hex);
+        self.cut()
+    }
+
+    fn cut(&mut self) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.buffer.split().freeze()).ok()
     }
+}
+
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::{AccountId, CredentialId, NodeId};
+    use domain::AccountId;
 
     fn check(principal: Principal, expected: &[(&str, &str)], absent: &[&str]) {
         let served = Served {

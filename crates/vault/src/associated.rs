@@ -30,8 +30,40 @@ pub(crate) struct Binding<'a> {
     pub key_id: &'a str,
 }
 
+/// Room for a binding of our own ids, so that an opening asks for no memory.
+const BOUND_BYTES: usize = 256;
+
+/// A binding as bytes: on the stack, unless its names are longer than ours ever are.
+pub(crate) struct Bound {
+    bytes: [u8; BOUND_BYTES],
+    length: usize,
+    spilt: Vec<u8>,
+}
+
+impl Bound {
+    fn push(&mut self, part: &[u8]) {
+        let end = self.length + part.len();
+        match self.bytes.get_mut(self.length..end) {
+            Some(room) if self.spilt.is_empty() => {
+                room.copy_from_slice(part);
+                self.length = end;
+            }
+            _ => {
+                if self.spilt.is_empty() {
+                    self.spilt = self.as_slice().to_vec();
+                }
+                self.spilt.extend_from_slice(part);
+            }
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        if self.spilt.is_empty() { self.bytes.get(..self.length).unwrap_or_default() } else { &self.spilt }
+    }
+}
+
 impl Binding<'_> {
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Bound {
         let version = self.version.to_be_bytes();
         let parts: [&[u8]; 6] = [
             &[FORMAT],
@@ -41,12 +73,12 @@ impl Binding<'_> {
             &version,
             self.key_id.as_bytes(),
         ];
-        let mut bytes = Vec::with_capacity(128);
+        let mut bound = Bound { bytes: [0; BOUND_BYTES], length: 0, spilt: Vec::new() };
         for part in parts {
-            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            bytes.extend_from_slice(part);
+            bound.push(&(part.len() as u64).to_be_bytes());
+            bound.push(part);
         }
-        bytes
+        bound
     }
 }
 
@@ -58,4 +90,34 @@ pub(crate) fn workspace_key_context(workspace: WorkspaceId, key_id: &str) -> Vec
         bytes.extend_from_slice(part);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_is_the_same_bytes_on_the_stack_and_beyond_it() {
+        let workspace = WorkspaceId::new(1, [2; 10]);
+        for length in [1, 30, 100, 148, 149, 150, 200, 1_000] {
+            let (object, key_id) = ("o".repeat(length), "k".repeat(12));
+            let binding =
+                Binding { purpose: Purpose::Secret, workspace, object: &object, version: 3, key_id: &key_id };
+            let version = 3_u32.to_be_bytes();
+            let parts: [&[u8]; 6] = [
+                &[FORMAT],
+                b"tidegate/secret",
+                workspace.as_bytes(),
+                object.as_bytes(),
+                &version,
+                key_id.as_bytes(),
+            ];
+            let mut expected = Vec::new();
+            for part in parts {
+                expected.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                expected.extend_from_slice(part);
+            }
+            assert_eq!(binding.bytes().as_slice(), expected, "{length}");
+        }
+    }
 }

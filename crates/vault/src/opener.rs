@@ -1,5 +1,7 @@
 //! The reading face of the vault, for the attempt that uses a secret: synchronous, from memory, and audited.
 
+use std::borrow::Borrow;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use domain::limits::DEADLINE;
@@ -59,6 +61,47 @@ impl Floor {
     }
 }
 
+/// Whose floor it is.
+type FloorKey = (WorkspaceId, String);
+
+/// A key of the floors as it is looked up: borrowed, so that an opening copies no text.
+trait AsFloorKey {
+    fn parts(&self) -> (WorkspaceId, &str);
+}
+
+impl AsFloorKey for FloorKey {
+    fn parts(&self) -> (WorkspaceId, &str) {
+        (self.0, &self.1)
+    }
+}
+
+impl AsFloorKey for (WorkspaceId, &str) {
+    fn parts(&self) -> (WorkspaceId, &str) {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn AsFloorKey + 'a> for FloorKey {
+    fn borrow(&self) -> &(dyn AsFloorKey + 'a) {
+        self
+    }
+}
+
+/// As the pair itself hashes: a map finds one by the other.
+impl Hash for dyn AsFloorKey + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl PartialEq for dyn AsFloorKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn AsFloorKey + '_ {}
+
 enum FloorNews {
     Learned(u32),
     Broken,
@@ -68,7 +111,7 @@ enum FloorNews {
 pub struct Opener {
     wrap: Arc<dyn KeyWrap>,
     ring: Arc<Ring>,
-    floors: Shards<(WorkspaceId, String), Floor>,
+    floors: Shards<FloorKey, Floor>,
     clock: Arc<dyn Clock>,
     audit: Arc<dyn AuditSink>,
 }
@@ -114,7 +157,7 @@ impl Opener {
         });
         self.learn_floors(floors.collect(), &mut unlearned);
         let put_back = lesson.current.into_iter().filter(|(workspace, object, version)| {
-            self.floor(*workspace, object).is_some_and(|floor| *version < floor.lowest)
+            self.of_floor(*workspace, object, |floor| *version < floor.lowest) == Some(true)
         });
         let put_back = put_back.map(|(workspace, object, _)| (workspace, object, FloorNews::PutBack));
         self.learn_floors(put_back.collect(), &mut unlearned);
@@ -123,13 +166,17 @@ impl Opener {
 
     fn try_open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
         let key = self.ring.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
-        let floor = self.floor(workspace, object).ok_or(OpenError::FloorMissing)?;
-        if floor.broken {
-            return Err(OpenError::Refused);
-        }
-        if sealed.version < floor.lowest && !floor.still_opens(sealed.version, self.clock.monotonic_us()) {
-            return Err(OpenError::RolledBack);
-        }
+        let allow = |floor: &Floor| {
+            if floor.broken {
+                return Err(OpenError::Refused);
+            }
+            if sealed.version < floor.lowest && !floor.still_opens(sealed.version, self.clock.monotonic_us())
+            {
+                return Err(OpenError::RolledBack);
+            }
+            Ok(())
+        };
+        self.of_floor(workspace, object, allow).ok_or(OpenError::FloorMissing)??;
         let binding = Binding {
             purpose: Purpose::Secret,
             workspace,
@@ -137,11 +184,12 @@ impl Opener {
             version: sealed.version,
             key_id: &sealed.key_id,
         };
-        seal::open(&key, &binding.bytes(), &sealed.bytes).map_err(|_| OpenError::Refused)
+        seal::open(&key, binding.bytes().as_slice(), &sealed.bytes).map_err(|_| OpenError::Refused)
     }
 
-    fn floor(&self, workspace: WorkspaceId, object: &str) -> Option<Floor> {
-        self.floors.read(&(workspace, object.to_owned()), Clone::clone)
+    fn of_floor<R>(&self, workspace: WorkspaceId, object: &str, of: impl FnOnce(&Floor) -> R) -> Option<R> {
+        let key: &dyn AsFloorKey = &(workspace, object);
+        self.floors.read(key, of)
     }
 
     async fn learn_keys(&self, keys: Vec<(WorkspaceId, String, Vec<u8>)>) -> Vec<(WorkspaceId, String)> {
@@ -178,7 +226,7 @@ impl Opener {
             version: sealed.version,
             key_id: &sealed.key_id,
         };
-        let opened = seal::open(&key, &binding.bytes(), &sealed.bytes).ok()?;
+        let opened = seal::open(&key, binding.bytes().as_slice(), &sealed.bytes).ok()?;
         <[u8; 4]>::try_from(opened.expose()).ok().map(u32::from_be_bytes)
     }
 
@@ -218,7 +266,7 @@ impl Opener {
     }
 
     fn is_lower(&self, workspace: WorkspaceId, object: &str, lowest: u32) -> bool {
-        self.floor(workspace, object).is_some_and(|known| !known.broken && lowest < known.lowest)
+        self.of_floor(workspace, object, |known| !known.broken && lowest < known.lowest) == Some(true)
     }
 
     fn tell(&self, workspace: WorkspaceId, action: &'static str, object: &str, detail: String) {

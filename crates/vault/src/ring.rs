@@ -1,27 +1,26 @@
 //! The workspace keys that are ready in memory, and the floors: read without a lock, replaced by shard when one comes.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::LessSafeKey;
-use domain::WorkspaceId;
+use domain::{IdHasher, IdMap, WorkspaceId};
 
 const SHARDS: usize = 64;
 
-/// A map for many readers and rare writers: a write copies one shard.
+/// A map by ids of ours, for many readers and rare writers: a write copies one shard.
 pub(crate) struct Shards<K, V> {
-    shards: Vec<ArcSwap<HashMap<K, V>>>,
-    hasher: RandomState,
+    shards: Vec<ArcSwap<IdMap<K, V>>>,
     /// Serialises writers; readers never take it.
     writing: Mutex<()>,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Default for Shards<K, V> {
     fn default() -> Self {
-        let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(HashMap::new())).collect();
-        Self { shards, hasher: RandomState::new(), writing: Mutex::new(()) }
+        let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(IdMap::default())).collect();
+        Self { shards, writing: Mutex::new(()) }
     }
 }
 
@@ -37,11 +36,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     /// Applies one change to each entry that is named, which is `None` where it is new.
     pub(crate) fn change<T>(&self, changes: Vec<(K, T)>, apply: impl Fn(Option<V>, T) -> V) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut touched: HashMap<usize, HashMap<K, V>> = HashMap::new();
+        let mut touched: HashMap<usize, IdMap<K, V>> = HashMap::new();
         for (key, change) in changes {
             let number = self.number(&key);
             let Some(shard) = self.shards.get(number) else { continue };
-            let map = touched.entry(number).or_insert_with(|| HashMap::clone(&shard.load()));
+            let map = touched.entry(number).or_insert_with(|| IdMap::clone(&shard.load()));
             let old = map.remove(&key);
             map.insert(key, apply(old, change));
         }
@@ -52,12 +51,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
         }
     }
 
-    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> Option<&ArcSwap<HashMap<K, V>>> {
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> Option<&ArcSwap<IdMap<K, V>>> {
         self.shards.get(self.number(key))
     }
 
     fn number<Q: Hash + ?Sized>(&self, key: &Q) -> usize {
-        usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0)
+        // The map of a shard goes by the lowest and the highest bits.
+        let hash = BuildHasherDefault::<IdHasher>::default().hash_one(key) >> 32;
+        usize::try_from(hash % SHARDS as u64).unwrap_or(0)
     }
 }
 

@@ -89,8 +89,8 @@ impl Sealer {
         binding: &Binding<'_>,
         plaintext: &[u8],
     ) -> Result<Sealed, VaultError> {
-        let bytes =
-            seal::seal(key, &binding.bytes(), plaintext, &*self.random).map_err(|_| VaultError::Crypto)?;
+        let bytes = seal::seal(key, binding.bytes().as_slice(), plaintext, &*self.random)
+            .map_err(|_| VaultError::Crypto)?;
         Ok(Sealed { version: binding.version, key_id: binding.key_id.to_owned(), bytes })
     }
 }

@@ -102,6 +102,21 @@ fn names_that_clients_invent_do_not_grow_the_board_and_load_is_counted_down() {
     assert_eq!(cell.gauge(principal(1), MODEL).in_flight, 0);
 }
 
+#[test]
+fn a_seat_that_made_room_for_another_is_forgotten_however_lately_it_was_asked_for() {
+    let cell = Cell::new(Shared::new(), 1);
+    let first_byte_us = 70;
+    cell.claim(principal(1), MODEL, 1, true, 0).unwrap().tell(Verdict::Well { first_byte_us }, 0);
+    for number in 1..BOARD_MODELS_MAX {
+        drop(cell.claim(principal(1), &format!("m{number}"), 1, true, 0).unwrap());
+    }
+    assert_eq!(cell.gauge(principal(1), MODEL).first_byte_us, first_byte_us);
+    let held = cell.claim(principal(1), "one more", 1, true, 0).unwrap();
+    assert_eq!(cell.gauge(principal(1), MODEL).first_byte_us, 0);
+    assert_eq!(cell.gauge(principal(1), "one more").in_flight, 1);
+    drop(held);
+}
+
 proptest! {
     #[test]
     fn a_storm_of_refusals_sends_no_more_than_the_budget(pauses in proptest::collection::vec(0_u64..20_000, 1..500)) {

@@ -1,5 +1,7 @@
 //! The head of an answer: its status, its headers, and where its body ends.
 
+use std::cell::RefCell;
+
 use bytes::{Bytes, BytesMut};
 use domain::limits::HEADER_BYTES_MAX;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -8,8 +10,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::chunks::Chunks;
 
 const HEADERS_MAX: usize = 128;
+const ROOMS_MAX: usize = 4;
+const ROOM_HEADERS_MAX: usize = 64;
 /// More interim answers than this before the final one are no answer.
 pub(super) const INTERIM_MAX: u32 = 16;
+
+/// Maps of headers that were read, empty: the next answer's headers are put into their room.
+#[derive(Debug, Default)]
+pub(crate) struct Rooms(RefCell<Vec<HeaderMap>>);
 
 /// The head of a final answer.
 #[derive(Debug)]
@@ -49,11 +57,30 @@ pub(super) enum Reading {
     Final(Head),
 }
 
+impl Rooms {
+    fn take(&self, count: usize) -> HeaderMap {
+        self.0.borrow_mut().pop().unwrap_or_else(|| HeaderMap::with_capacity(count))
+    }
+
+    /// Keeps the room of headers that were read, unless they were many.
+    pub(crate) fn give(&self, mut headers: HeaderMap) {
+        let mut rooms = self.0.borrow_mut();
+        if rooms.len() < ROOMS_MAX && headers.capacity() <= ROOM_HEADERS_MAX {
+            headers.clear();
+            rooms.push(headers);
+        }
+    }
+}
+
 /// Takes a head out of `bytes`, once all of it is there.
 ///
 /// # Errors
 /// It is not a head; the text says why.
-pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading, &'static str> {
+pub(super) fn read_head(
+    bytes: &mut BytesMut,
+    method: &Method,
+    rooms: &Rooms,
+) -> Result<Reading, &'static str> {
     let Some(end) = end_of_head(bytes)? else { return Ok(Reading::More) };
     let head = bytes.split_to(end).freeze();
     let (first, mut at) = next_line(&head, 0).ok_or("it has no status line")?;
@@ -62,7 +89,7 @@ pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading
         return Err("it changes the protocol, which was not asked for");
     }
     let lines = memchr::memchr_iter(b'\n', &head).count();
-    let mut headers = HeaderMap::with_capacity(lines.saturating_sub(2).min(HEADERS_MAX));
+    let mut headers = rooms.take(lines.saturating_sub(2).min(HEADERS_MAX));
     while let Some((line, next)) = next_line(&head, at) {
         if line.is_empty() {
             break;
@@ -202,7 +229,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Reading, &'static str> {
-        read_head(&mut BytesMut::from(text), &Method::POST)
+        read_head(&mut BytesMut::from(text), &Method::POST, &Rooms::default())
     }
 
     fn check(text: &str, expected: &str) {
@@ -278,10 +305,27 @@ mod tests {
     #[test]
     fn a_head_leaves_the_body_where_it_is() {
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\nx:  y \r\ncontent-length: 2\r\n\r\nok");
-        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::GET) else { panic!("no head") };
+        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::GET, &Rooms::default()) else {
+            panic!("no head")
+        };
         assert_eq!((&head.headers["x"], &bytes[..]), (&HeaderValue::from_static("y"), &b"ok"[..]));
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n");
-        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::HEAD) else { panic!("no head") };
+        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::HEAD, &Rooms::default()) else {
+            panic!("no head")
+        };
         assert!(head.framing.is_over(), "an answer to HEAD has no body whatever its length");
+    }
+
+    #[test]
+    fn room_that_was_given_back_holds_nothing_of_the_answer_before() {
+        let rooms = Rooms::default();
+        let read = |text: &'static str| match read_head(&mut BytesMut::from(text), &Method::GET, &rooms) {
+            Ok(Reading::Final(head)) => head.headers,
+            found => panic!("no head: {found:?}"),
+        };
+        rooms.give(read("HTTP/1.1 200 OK\r\nx-request-id: one\r\ncontent-length: 3\r\n\r\n"));
+        let second = read("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!((second.len(), second.contains_key("x-request-id")), (1, false));
+        assert!(rooms.0.borrow().is_empty());
     }
 }

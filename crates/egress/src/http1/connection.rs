@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Wire;
-use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_head};
+use super::answer::{Framing, Head, INTERIM_MAX, Reading, Rooms, read_head};
 use super::chunks::Taken;
 use crate::body::OutBody;
 use crate::pool::Counted;
@@ -24,7 +24,11 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// With less room than this left, a read is not worth its call.
 const ROOM_BYTES_MIN: usize = 1024;
-const HEAD_BYTES_USUAL: usize = 512;
+const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
+const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
+const HEAD_END: &[u8] = b"\r\n\r\n";
+/// Of the largest number.
+const DIGITS_MAX: usize = 20;
 const SLICES_MAX: usize = 8;
 
 /// Why an exchange ended before its end.
@@ -70,13 +74,15 @@ impl Connection {
         uri: &Uri,
         host: &HeaderValue,
         headers: &HeaderMap,
-        body: OutBody,
+        body: &OutBody,
     ) {
-        let (segments, length) = body.into_parts();
-        let head = write_head(method, uri, host, headers, length);
+        let (segments, length) = body.parts();
         self.touched = false;
-        self.outgoing = segments;
-        self.outgoing.push_front(head);
+        self.outgoing.clear();
+        self.outgoing.reserve(1 + segments.len());
+        self.outgoing.push_back(write_head(method, uri, host, headers, length));
+        // Shared, not copied: an untouched request goes out again over another connection.
+        self.outgoing.extend(segments.iter().cloned());
     }
 
     /// Whether a byte of the request may have reached the peer.
@@ -106,13 +112,16 @@ impl Connection {
     }
 
     /// Writes the request and reads up to the end of the answer's head.
-    pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, Broke> {
+    pub(crate) async fn head(&mut self, method: &Method, rooms: &Rooms) -> Result<Head, Broke> {
         let mut interim = 0;
         std::future::poll_fn(|cx| {
             self.poll_send(cx);
             loop {
-                match if self.read.is_empty() { Ok(Reading::More) } else { read_head(&mut self.read, method) }
-                {
+                let reading = match self.read.is_empty() {
+                    true => Ok(Reading::More),
+                    false => read_head(&mut self.read, method, rooms),
+                };
+                match reading {
                     Ok(Reading::Final(head)) => return Poll::Ready(Ok(head)),
                     Ok(Reading::Interim) if interim < INTERIM_MAX => interim += 1,
                     Ok(Reading::Interim) => {
@@ -197,8 +206,10 @@ impl Connection {
             count -= segment.len();
             self.outgoing.pop_front();
         }
-        // Its room is not kept: the request is gone.
-        self.outgoing = VecDeque::new();
+        // Large room is not kept: the request is gone.
+        if self.outgoing.capacity() > SLICES_MAX {
+            self.outgoing = VecDeque::new();
+        }
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -230,7 +241,15 @@ fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, &'static st
 
 /// The request's head. Host, length and the connection's own headers are ours to say, whatever `headers` hold.
 fn write_head(method: &Method, uri: &Uri, host: &HeaderValue, headers: &HeaderMap, length: u64) -> Bytes {
-    let mut head = Vec::with_capacity(HEAD_BYTES_USUAL);
+    let says_length = length > 0 || matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    // Exactly as much room as is written: bytes that fill theirs are shared without a further allocation.
+    let mut digits = [0_u8; DIGITS_MAX];
+    let length = if says_length { decimal(length, &mut digits) } else { &[] };
+    let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
+    let fixed = method.as_str().len() + 1 + target + VERSION_AND_HOST.len() + host.len() + HEAD_END.len();
+    let lines = passed(headers).map(|(name, value)| 4 + name.as_str().len() + value.len()).sum::<usize>();
+    let said = if says_length { LENGTH_NAME.len() + length.len() } else { 0 };
+    let mut head = Vec::with_capacity(fixed + lines + said);
     head.extend_from_slice(method.as_str().as_bytes());
     head.push(b' ');
     head.extend_from_slice(uri.path().as_bytes());
@@ -238,22 +257,61 @@ fn write_head(method: &Method, uri: &Uri, host: &HeaderValue, headers: &HeaderMa
         head.push(b'?');
         head.extend_from_slice(query.as_bytes());
     }
-    head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    head.extend_from_slice(VERSION_AND_HOST);
     head.extend_from_slice(host.as_bytes());
-    for (name, value) in headers {
-        if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
-            continue;
-        }
+    for (name, value) in passed(headers) {
         head.extend_from_slice(b"\r\n");
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
     }
-    let says_length = length > 0 || matches!(*method, Method::POST | Method::PUT | Method::PATCH);
     if says_length {
-        // Writing to memory can't fail.
-        let _ = write!(head, "\r\ncontent-length: {length}");
+        head.extend_from_slice(LENGTH_NAME);
+        head.extend_from_slice(length);
     }
-    head.extend_from_slice(b"\r\n\r\n");
+    head.extend_from_slice(HEAD_END);
+    debug_assert_eq!(head.len(), head.capacity());
     Bytes::from(head)
+}
+
+/// The headers but those that are ours to say.
+fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let is_ours = |name: &HeaderName| [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name);
+    headers.iter().filter(move |(name, _)| !is_ours(name))
+}
+
+fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+        used += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.get(DIGITS_MAX - used..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_as_long_as_its_room_and_says_every_length() {
+        let host = HeaderValue::from_static("host:1");
+        let mut headers = HeaderMap::new();
+        headers.insert("a", HeaderValue::from_static("b"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+        for length in [0, 9, 10, 1_234_567_890, u64::MAX] {
+            let uri = Uri::from_static("http://host:1/v1/x?y=z");
+            let head = write_head(&Method::POST, &uri, &host, &headers, length);
+            let expected = format!(
+                "POST /v1/x?y=z HTTP/1.1\r\nhost: host:1\r\na: b\r\ncontent-length: {length}\r\n\r\n"
+            );
+            assert_eq!(head, expected);
+        }
+        let head = write_head(&Method::GET, &Uri::from_static("http://h/"), &host, &HeaderMap::new(), 0);
+        assert_eq!(head, "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
+    }
 }

@@ -1,13 +1,11 @@
 //! The audit sink of rooms that must not wait: entries are queued and written by one task.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::ports::{AuditEntry, AuditSink};
-use domain::{AuditId, CredentialId};
+use domain::{AuditId, CredentialId, IdMap};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use world::World;
@@ -21,14 +19,20 @@ const QUEUED_MAX: usize = 10_000;
 const BATCH_MAX: usize = 256;
 /// Counts of openings are written this often, and failed writes are tried again.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-const SHARDS: u64 = 16;
+const SHARDS: usize = 16;
 
-type Openings = Mutex<HashMap<CredentialId, u64>>;
+/// The next thread's place among the shards.
+static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static PLACE: usize = NEXT_PLACE.fetch_add(1, Ordering::Relaxed) % SHARDS;
+}
+
+type Openings = Mutex<IdMap<CredentialId, u64>>;
 
 struct Shared {
     /// Sharded by thread, so that cores don't meet.
     openings: Vec<Openings>,
-    hasher: RandomState,
     dropped: AtomicU64,
 }
 
@@ -49,7 +53,6 @@ impl AuditQueue {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let shared = Arc::new(Shared {
             openings: (0..SHARDS).map(|_| Openings::default()).collect(),
-            hasher: RandomState::new(),
             dropped: AtomicU64::new(0),
         });
         let writer = Writer { store, world: world.clone(), shared: Arc::clone(&shared), waiting: Vec::new() };
@@ -79,9 +82,9 @@ impl AuditSink for AuditQueue {
     }
 
     fn credential_opened(&self, credential: CredentialId) {
-        let shard = self.shared.hasher.hash_one(std::thread::current().id()) % SHARDS;
-        if let Some(openings) = usize::try_from(shard).ok().and_then(|shard| self.shared.openings.get(shard))
-        {
+        // A thread that ends has no place any more; the first is anybody's.
+        let place = PLACE.try_with(|place| *place).unwrap_or(0);
+        if let Some(openings) = self.shared.openings.get(place) {
             *openings.lock().unwrap_or_else(PoisonError::into_inner).entry(credential).or_default() += 1;
         }
     }

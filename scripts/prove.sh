@@ -40,7 +40,7 @@ case $which in
         ;;
     sim)
         export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000}
-        prove "$TIDEGATE_SIM_SEEDS seeds of the simulator" run_tests --workspace --cargo-profile make-run -E 'test(/sim(ulat|_|::|$)/)'
+        prove "$TIDEGATE_SIM_SEEDS seeds of the simulator" run_tests -p journeys --test sim --cargo-profile make-run
         ;;
     fuzz)
         seconds=${FUZZ_SECS:-60}

@@ -8,6 +8,8 @@ use domain::{Fault, FaultClass, TraceId, WorkspaceId};
 use http::HeaderMap;
 use line::Caller;
 use serde::de::DeserializeOwned;
+use store::Act;
+use world::World;
 
 use crate::reply::read_cursor;
 
@@ -45,8 +47,14 @@ impl Ask {
 
     /// Who acts, for the audit.
     #[must_use]
-    pub fn actor(&self) -> String {
+    fn actor(&self) -> String {
         self.caller.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string())
+    }
+
+    /// What is kept of a change that this request makes.
+    #[must_use]
+    pub fn act(&self, world: &World) -> Act {
+        Act::new(world, self.actor(), Some(self.trace))
     }
 
     /// The page that `limit` and `cursor` ask for.

@@ -8,7 +8,7 @@ use http::Method;
 use line::{Needs, Seat};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{AccountRow, Act, Verification};
+use store::{AccountRow, Verification};
 
 use super::secrets;
 use super::workspaces::checked_name;
@@ -197,7 +197,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let row = row_of(control, &input, blank)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
@@ -270,7 +270,7 @@ async fn write(
     if changed.base_url != address && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
-    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = ask.act(&control.world);
     let written =
         control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
@@ -279,7 +279,7 @@ async fn write(
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control
             .store
             .accounts()
@@ -304,7 +304,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = load(control, &ask).await?;
         let version = row.secret.sealed.version.saturating_add(1);
         let secret = secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &plain)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
             control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
@@ -327,7 +327,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             accepted,
             error,
         };
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version))

@@ -8,7 +8,7 @@ use line::Needs;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use snapshot::{IpNet, Scopes};
-use store::{Act, ApiKeyRow};
+use store::ApiKeyRow;
 
 use super::projects::checked_environment;
 use super::workspaces::checked_name;
@@ -205,7 +205,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
             ..row
         };
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.api_keys().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
@@ -286,7 +286,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
         ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
         ..row
     };
-    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = ask.act(&control.world);
     let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row, now))?.version(written.row.version))
@@ -294,7 +294,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
 
 fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let id = ask.id("API key")?;
         let written = control
             .store

@@ -10,7 +10,7 @@ use line::{Needs, Seat};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::{Act, CredentialFilter, CredentialRow, Verification};
+use store::{CredentialFilter, CredentialRow, Verification};
 
 use super::projects::checked_environment;
 use super::secrets;
@@ -301,7 +301,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let row = row_of(control, &ask, &input, blank).await?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
@@ -378,7 +378,7 @@ async fn write(
     if changed.base_url != address && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
-    let act = || Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = || ask.act(&control.world);
     let credentials = control.store.credentials();
     let mut written = credentials.replace(changed, secret, ask.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
@@ -412,7 +412,7 @@ fn wanted_state(
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let id = ask.id("credential")?;
         let written = control
             .store
@@ -438,7 +438,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row = load(control, &ask).await?;
         let version = row.secret.sealed.version.saturating_add(1);
         let secret = secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
             control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
@@ -463,7 +463,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             accepted,
             error,
         };
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control
             .store
             .credentials()

@@ -9,7 +9,7 @@ use line::Needs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use snapshot::NodeState;
-use store::{Act, NodeRow};
+use store::NodeRow;
 
 use super::secrets;
 use super::workspaces::checked_name;
@@ -137,7 +137,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let row = row_of(control, &input, blank)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         // Asked at once, so that what it serves can be called by whoever reads this answer.
@@ -205,7 +205,7 @@ async fn write(
     if changed.base_url != address && has_secret && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
-    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = ask.act(&control.world);
     let written =
         control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
@@ -214,7 +214,7 @@ async fn write(
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let id = ask.id("node")?;
         let written = control
             .store

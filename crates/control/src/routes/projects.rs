@@ -7,7 +7,7 @@ use http::Method;
 use line::Needs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Act, ProjectRow};
+use store::ProjectRow;
 
 use super::workspaces::checked_name;
 use crate::failure::{invalid, of_store};
@@ -97,7 +97,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             version: 0,
         };
         let row = row_of(ask.json()?, &blank)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         let location = format!("/v2/projects/{}", written.row.id);
@@ -146,7 +146,7 @@ async fn write(
     input: Input,
     row: &ProjectRow,
 ) -> Result<Reply, Box<Fault>> {
-    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = ask.act(&control.world);
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
@@ -155,7 +155,7 @@ async fn write(
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let id = ask.id("project")?;
         let written = control
             .store

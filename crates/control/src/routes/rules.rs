@@ -8,7 +8,7 @@ use domain::{
 use http::Method;
 use line::Needs;
 use serde::{Deserialize, Serialize};
-use store::{Act, RouteRow};
+use store::RouteRow;
 
 use super::projects::checked_environment;
 use crate::failure::{invalid, of_store};
@@ -268,7 +268,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let now = control.world.clock.unix_ms();
         let id = RouteId::new(now, control.world.id_bytes());
         let row = RouteRow { id, workspace: ask.workspace(), spec, created_unix_ms: now, version: 0 };
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.routes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
@@ -313,7 +313,7 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 async fn write(control: &Arc<Control>, ask: &Ask, wire: Wire, row: RouteRow) -> Result<Reply, Box<Fault>> {
     let changed = RouteRow { spec: spec_of(control, ask, wire).await?, ..row };
-    let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+    let act = ask.act(&control.world);
     let written = control.store.routes().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
@@ -321,7 +321,7 @@ async fn write(control: &Arc<Control>, ask: &Ask, wire: Wire, row: RouteRow) -> 
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let id = ask.id("route")?;
         let written = control
             .store

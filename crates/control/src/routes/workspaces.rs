@@ -6,7 +6,7 @@ use domain::{Fault, WorkspaceId};
 use http::Method;
 use line::Needs;
 use serde::{Deserialize, Serialize};
-use store::{Act, WorkspaceRow};
+use store::WorkspaceRow;
 
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::{NewWorkspace, found};
@@ -73,7 +73,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Input = ask.json()?;
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         let location = format!("/v2/workspaces/{}", shown.workspace_id);
@@ -117,7 +117,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         merge_patch(&mut document, &ask.document()?);
         let input: Input = parse(document.to_string().as_bytes())?;
         let name = checked_name(input.name, "name")?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let changed = WorkspaceRow { name, ..row };
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
@@ -129,7 +129,7 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let id = reachable(&ask)?;
-        let act = Act::new(&control.world, ask.actor(), Some(ask.trace));
+        let act = ask.act(&control.world);
         let written = control.store.workspaces().delete(id, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         Ok(Reply::no_content())

@@ -11,17 +11,13 @@ use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::Times;
-use crate::unpack;
+use crate::incoming::Incoming;
+use crate::{Times, unpack};
 
 /// No more is set aside on the word of a `Content-Length`; the rest grows as bytes come.
 const TRUSTED_BYTES_MAX: u64 = 1024 * 1024;
-
-/// Up to this size a body is copied out of the buffer that it was read into.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// Why a body ended before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,12 +146,7 @@ async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Re
         }
         rest.extend_from_slice(&bytes);
     }
-    Ok(match rest.is_empty() {
-        false => rest.freeze(),
-        // A small body would hold the connection's whole read buffer while an upstream thinks.
-        true if first.len() <= COPIED_BYTES_MAX => Bytes::copy_from_slice(&first),
-        true => first,
-    })
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
 pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {

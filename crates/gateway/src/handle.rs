@@ -10,15 +10,16 @@ use bytes::Bytes;
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use line::{Caller, Core, Inbound, Needs};
 
 use crate::body::{self, PatientBody};
 use crate::control::ControlHandle;
-use crate::heads::Refusal;
+use crate::http1::{Arrived, Refusal};
+use crate::incoming::Incoming;
 use crate::metrics::Cores;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
@@ -62,21 +63,46 @@ impl Desk {
     }
 }
 
-/// Answers one request, whatever it is. No `async fn`: that would keep its arguments twice.
+/// Answers one request, whatever it is.
 pub(crate) fn answer(
     desk: Rc<Desk>,
-    request: Request<Incoming>,
+    arrived: Arrived,
     peer: SocketAddr,
 ) -> impl Future<Output = Response<Reply>> {
     let arrival = desk.arrival(peer);
-    let dialect = routes::dialect_of(request.uri().path());
-    let routed = AssertUnwindSafe(route(Rc::clone(&desk), request, arrival)).catch_unwind();
-    routed.map(move |routed| {
-        routed.unwrap_or_else(|_| {
-            tracing::error!(request = %arrival.trace, "a panic ended a request");
-            refuse(&desk, dialect, &Fault::internal(), arrival.trace)
-        })
-    })
+    let dialect = match &arrived {
+        Arrived::Request(request) => routes::dialect_of(request.uri().path()),
+        Arrived::Refused(_) => Dialect::Chat,
+    };
+    let asked = std::panic::catch_unwind(AssertUnwindSafe(|| match arrived {
+        Arrived::Request(request) => sort(&desk, request, arrival),
+        Arrived::Refused(refusal) => Asked::Answered(refused_head(&desk, refusal, arrival.trace)),
+    }));
+    let apart = match asked {
+        Ok(Asked::Trip { headers, body, trip }) => {
+            let traveled = travel(Rc::clone(&desk), headers, body, trip, arrival);
+            return Either::Left(caught(traveled, desk, dialect, arrival.trace));
+        }
+        Ok(Asked::Answered(answer)) => Either::Left(std::future::ready(answer)),
+        Ok(Asked::Apart(answer)) => Either::Right(caught(answer, desk, dialect, arrival.trace)),
+        Err(_) => Either::Left(std::future::ready(panicked(&desk, dialect, arrival.trace))),
+    };
+    Either::Right(apart)
+}
+
+fn caught<F: Future<Output = Response<Reply>>>(
+    answering: F,
+    desk: Rc<Desk>,
+    dialect: Dialect,
+    trace: TraceId,
+) -> impl Future<Output = Response<Reply>> {
+    let caught = AssertUnwindSafe(answering).catch_unwind();
+    caught.map(move |caught| caught.unwrap_or_else(|_| panicked(&desk, dialect, trace)))
+}
+
+fn panicked(desk: &Desk, dialect: Dialect, trace: TraceId) -> Response<Reply> {
+    tracing::error!(request = %trace, "a panic ended a request");
+    refuse(desk, dialect, &Fault::internal(), trace)
 }
 
 fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
@@ -103,26 +129,30 @@ enum Asked {
     Apart(Pin<Box<dyn Future<Output = Response<Reply>>>>),
 }
 
-/// The future of every request is on the heap while it is answered, so what only some need is boxed in it.
-async fn route(desk: Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Response<Reply> {
-    let (mut headers, mut body, trip) = match sort(&desk, request, arrival) {
-        Asked::Answered(answer) => return answer,
-        Asked::Apart(answer) => return answer.await,
-        Asked::Trip { headers, body, trip } => (headers, body, trip),
-    };
-    let Trip { caller, dialect, operation } = trip;
-    let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
-    drop(body);
-    let body = match read {
-        Ok(body) => body,
-        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
-    };
-    if operation == Operation::Run {
-        let inbound = inbound(headers, body, dialect, operation, arrival);
-        return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
+/// What only some requests need is boxed in it: each connection has the room of this future.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
+fn travel(
+    desk: Rc<Desk>,
+    mut headers: HeaderMap,
+    mut body: PatientBody,
+    trip: Trip,
+    arrival: Arrival,
+) -> impl Future<Output = Response<Reply>> {
+    async move {
+        let Trip { caller, dialect, operation } = trip;
+        let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
+        drop(body);
+        let body = match read {
+            Ok(body) => body,
+            Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+        };
+        if operation == Operation::Run {
+            let inbound = inbound(headers, body, dialect, operation, arrival);
+            return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
+        }
+        let answer = line::serve(&desk.core, inbound(headers, body, dialect, operation, arrival), caller);
+        answer.await.map(Reply::from)
     }
-    let answer = line::serve(&desk.core, inbound(headers, body, dialect, operation, arrival), caller);
-    answer.await.map(Reply::from)
 }
 
 fn inbound(
@@ -184,11 +214,8 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     })
 }
 
-/// What the parser let through and we don't: stand-ins of refused heads, and HTTP/2's other names for the host.
+/// HTTP/2 has two names for the host.
 fn malformed(head: &Parts) -> Option<Refusal> {
-    if let Some(refusal) = Refusal::from_path(head.uri.path()) {
-        return Some(refusal);
-    }
     if head.version != Version::HTTP_2 {
         return None;
     }
@@ -203,15 +230,9 @@ fn malformed(head: &Parts) -> Option<Refusal> {
 }
 
 fn refused_head(desk: &Desk, refusal: Refusal, trace: TraceId) -> Response<Reply> {
-    let (class, status) = match refusal {
-        Refusal::TooLarge => (FaultClass::TooLarge, Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)),
-        Refusal::Slow => (FaultClass::ClientTimeout, None),
-        _ => (FaultClass::BadRequest, None),
-    };
-    let fault = Fault::new(class, refusal.code(), refusal.message()).fix(refusal.fix());
-    let mut answer = refuse_and_close(desk, Dialect::Chat, &fault, trace);
-    if let Some(status) = status {
-        *answer.status_mut() = status;
+    let mut answer = refuse_and_close(desk, Dialect::Chat, &refusal.fault(), trace);
+    if refusal == Refusal::TooLarge {
+        *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
     }
     answer
 }
@@ -327,7 +348,7 @@ mod tests {
         size_of::<R>()
     }
 
-    /// Above it the allocator's short ways end, and every request pays.
+    /// Each connection has this room.
     #[test]
     fn the_future_of_a_request_is_small() {
         let bytes = future_bytes(answer);

@@ -2,9 +2,11 @@
 
 mod body;
 mod control;
-mod front;
 mod handle;
-mod heads;
+mod http1;
+mod http2;
+mod incoming;
+mod linger;
 mod metrics;
 mod reply;
 pub mod routes;
@@ -27,11 +29,11 @@ use domain::limits::{
 use domain::{Dialect, TraceId};
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
-use hyper::body::Incoming;
 use line::Core;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::handle::Desk;
+use crate::http1::Arrived;
 use crate::metrics::{Cores, Question};
 use crate::reply::Reply;
 use crate::serve::Phase;
@@ -39,6 +41,8 @@ use crate::worker::{CoreFuture, Open};
 
 pub use body::PatientBody;
 pub use control::{ControlHandle, ControlService};
+pub use http1::Refusal;
+pub use http1::dissect::{Dissection, End, dissect};
 
 /// A silent connection between two requests is closed after this long.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
@@ -195,8 +199,7 @@ async fn serve_core(
         }
     });
     let times = desk.times;
-    let handler =
-        Rc::new(move |request: Request<Incoming>, peer| handle::answer(Rc::clone(&desk), request, peer));
+    let handler = Rc::new(move |arrived: Arrived, peer| handle::answer(Rc::clone(&desk), arrived, peer));
     worker::serve(listener, times, phase, open, handler).await;
     answering.abort();
 }
@@ -214,7 +217,7 @@ pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io:
         let (watched, times) = (watched.clone(), settings.times);
         running.threads.push(worker::spawn(number, move || -> CoreFuture {
             let handler =
-                Rc::new(move |request, peer| answer_node(Arc::clone(&service), times, request, peer));
+                Rc::new(move |arrived, peer| answer_node(Arc::clone(&service), times, arrived, peer));
             Box::pin(worker::serve(listener, times, watched, Open::default(), handler))
         })?);
     }
@@ -224,21 +227,16 @@ pub fn serve_node(service: Arc<node::Service>, settings: GatewaySettings) -> io:
 async fn answer_node(
     service: Arc<node::Service>,
     times: Times,
-    request: Request<Incoming>,
+    arrived: Arrived,
     peer: SocketAddr,
 ) -> Response<Reply> {
     let trace = service.mint();
-    let (mut head, body) = request.into_parts();
-    let refused = heads::Refusal::from_path(head.uri.path()).map(|refusal| {
-        Box::new(
-            domain::Fault::new(domain::FaultClass::BadRequest, refusal.code(), refusal.message())
-                .fix(refusal.fix()),
-        )
-    });
-    let allowed = match refused {
-        Some(fault) => Err(fault),
-        None => service.admit(&head, peer.ip().to_canonical()),
+    let request = match arrived {
+        Arrived::Request(request) => request,
+        Arrived::Refused(refusal) => return refuse_node(&refusal.fault(), trace),
     };
+    let (mut head, body) = request.into_parts();
+    let allowed = service.admit(&head, peer.ip().to_canonical());
     let read = match allowed {
         Ok(()) => {
             let mut body = body::PatientBody::new(body, times);

@@ -13,8 +13,6 @@ use line::ReplyBody;
 use node::NodeBody;
 use tokio::time::Instant;
 
-use crate::front::InFlight;
-
 /// The answer broke off: the connection (or HTTP/2 stream) is not ended cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut;
@@ -24,7 +22,6 @@ pub type HandedAt = Rc<Cell<Option<Instant>>>;
 
 pub struct Reply {
     kind: Kind,
-    in_flight: Option<InFlight>,
     handed: Option<HandedAt>,
 }
 
@@ -41,17 +38,14 @@ impl Reply {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, in_flight: None, handed: None }
+        Self { kind, handed: None }
     }
 
-    /// Ties the end of the request to the end of this body.
-    pub fn held_by(mut self, in_flight: Option<InFlight>, handed: Option<HandedAt>) -> Self {
-        self.in_flight = in_flight;
-        if let Some(handed) = &handed {
-            // Without a window for even the first byte, hyper does not ask for the first frame.
-            handed.set(Some(Instant::now()));
-        }
-        self.handed = handed;
+    /// Tells an HTTP/2 stream's clock what its client was handed.
+    pub fn clocked(mut self, handed: HandedAt) -> Self {
+        // Without a window for even the first byte, hyper does not ask for the first frame.
+        handed.set(Some(Instant::now()));
+        self.handed = Some(handed);
         self
     }
 

@@ -9,14 +9,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use domain::limits::DRAIN_STREAMS_MAX;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::Times;
+use crate::http1::Arrived;
 use crate::reply::Reply;
 use crate::serve::{self, Phase};
 
@@ -88,7 +88,7 @@ pub(crate) async fn serve<H, F>(
     open: Open,
     handler: Rc<H>,
 ) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+    H: Fn(Arrived, SocketAddr) -> F + 'static,
     F: Future<Output = Response<Reply>> + 'static,
 {
     let listener = match TcpListener::from_std(listener) {

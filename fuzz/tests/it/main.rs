@@ -11,4 +11,6 @@ mod json;
 #[cfg(test)]
 mod material;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod sse;

@@ -1,0 +1,85 @@
+//! Why a request's head is refused, in words for whoever sent it.
+
+use domain::{Fault, FaultClass};
+
+/// What a head that is not let in did wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    BareLineFeed,
+    RequestLine,
+    AbsoluteForm,
+    HeaderLine,
+    Folded,
+    LengthInvalid,
+    LengthTwice,
+    LengthAndEncoding,
+    Encoding,
+    Host,
+    TooLarge,
+    Slow,
+    Version,
+}
+
+impl Refusal {
+    /// As the client is told.
+    pub(crate) fn fault(self) -> Fault {
+        let class = match self {
+            Self::TooLarge => FaultClass::TooLarge,
+            Self::Slow => FaultClass::ClientTimeout,
+            _ => FaultClass::BadRequest,
+        };
+        Fault::new(class, self.code(), self.message()).fix(self.fix())
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => "bare_line_feed",
+            Self::RequestLine => "invalid_request_line",
+            Self::AbsoluteForm => "absolute_form",
+            Self::HeaderLine => "invalid_header",
+            Self::Folded => "folded_header",
+            Self::LengthInvalid => "invalid_content_length",
+            Self::LengthTwice => "duplicate_content_length",
+            Self::LengthAndEncoding => "length_and_transfer_encoding",
+            Self::Encoding => "invalid_transfer_encoding",
+            Self::Host => "invalid_host",
+            Self::TooLarge => "headers_too_large",
+            Self::Slow => "headers_too_slow",
+            Self::Version => "unknown_http_version",
+        }
+    }
+
+    /// What is wrong, in one sentence.
+    fn message(self) -> &'static str {
+        match self {
+            Self::BareLineFeed => "A line of the request's head ends with a bare line feed.",
+            Self::RequestLine => "The request line is malformed.",
+            Self::AbsoluteForm => "The request line names a whole URL or a host instead of a path.",
+            Self::HeaderLine => "A header line is malformed.",
+            Self::Folded => "A header is folded over several lines.",
+            Self::LengthInvalid => "Content-Length is not a number.",
+            Self::LengthTwice => "Content-Length is given more than once.",
+            Self::LengthAndEncoding => "Content-Length and Transfer-Encoding are both given.",
+            Self::Encoding => "Transfer-Encoding is not exactly \"chunked\" on HTTP/1.1.",
+            Self::Host => "The request does not name exactly one plain host.",
+            Self::TooLarge => "The request's headers are larger than this server takes.",
+            Self::Slow => "The request's headers came too slowly.",
+            Self::Version => "The HTTP version is none that is spoken here.",
+        }
+    }
+
+    /// What to do about it.
+    fn fix(self) -> &'static str {
+        match self {
+            Self::LengthAndEncoding | Self::LengthTwice | Self::LengthInvalid | Self::Encoding => {
+                "Give the body's length once: by Content-Length, or by Transfer-Encoding: chunked."
+            }
+            Self::AbsoluteForm => "Send the path alone, and the host in Host; this is no forward proxy.",
+            Self::Host => "Send one Host header that holds a name or address and a port.",
+            Self::TooLarge => "Send fewer or shorter headers.",
+            Self::Slow => "Send the whole head at once.",
+            Self::Version => "Use HTTP/1.1, or HTTP/2.",
+            _ => "Send a request as RFC 9112 writes it; every line ends with CRLF.",
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A client's socket with its buffers and clocks.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use domain::limits::HEADER_BYTES_MAX;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::Times;
+
+/// Most requests are read at once; an idle connection holds no more than this.
+pub(crate) const READ_BYTES: usize = 8 * 1024;
+/// For bodies that are larger than that.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// With less room than this left, a read is not worth its call.
+const ROOM_BYTES_MIN: usize = 1024;
+/// Of requests that a client sends before it has the answers of those before them.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// A larger piece of an answer is sent from where it lies.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+/// So much is sent before more is asked for.
+pub(super) const SEND_BYTES: usize = 16 * 1024;
+
+/// Nobody is there to answer: the client left, or stopped reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+pub(super) struct Wire {
+    pub(super) socket: TcpStream,
+    times: Times,
+    input: Vec<u8>,
+    /// So much of the input is done with.
+    used: usize,
+    output: Vec<u8>,
+    sent: usize,
+    /// Follows the output, and is followed by a line's end where it is a chunk.
+    large: Bytes,
+    line_end: bool,
+    write_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream, input: Vec<u8>, times: Times) -> Self {
+        Self {
+            socket,
+            times,
+            input,
+            used: 0,
+            output: Vec::new(),
+            sent: 0,
+            large: Bytes::new(),
+            line_end: false,
+            write_timer: None,
+        }
+    }
+
+    /// What was read and not used.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.input.get(self.used..).unwrap_or_default()
+    }
+
+    /// Lets go of so much of what was read, and wipes it: it may hold a key, and the buffer lives as long as the
+    /// connection.
+    pub(super) fn use_up(&mut self, count: usize) {
+        let until = self.input.len().min(self.used + count);
+        if let Some(used) = self.input.get_mut(self.used..until) {
+            used.fill(0);
+        }
+        self.used = until;
+        if self.used == self.input.len() {
+            self.input.clear();
+            self.used = 0;
+        }
+    }
+
+    /// Takes the next `count` bytes out of what was read.
+    pub(super) fn take(&mut self, skipped: usize, count: usize) -> Bytes {
+        if count < READ_BYTES / 2 {
+            let piece = self.unread().get(skipped..skipped + count).unwrap_or_default();
+            let piece = Bytes::copy_from_slice(piece);
+            self.use_up(skipped + count);
+            return piece;
+        }
+        let mut piece = Bytes::from(std::mem::take(&mut self.input)).split_off(self.used + skipped);
+        self.used = 0;
+        let rest = piece.split_off(count.min(piece.len()));
+        self.input.extend_from_slice(&rest);
+        piece
+    }
+
+    /// A stream may be open for long: it holds no buffer that it doesn't need.
+    pub(super) fn let_go_of_input(&mut self) {
+        if self.unread().is_empty() {
+            self.input = Vec::new();
+            self.used = 0;
+        }
+    }
+
+    /// Reads more, with room for what is known to follow. `Gone` at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<Result<(), Gone>> {
+        if self.input.capacity() - self.input.len() < ROOM_BYTES_MIN {
+            self.input.drain(..self.used);
+            self.used = 0;
+            let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(READ_BYTES_MAX);
+            self.input.reserve(expected.max(READ_BYTES));
+        }
+        let read = pin!(self.socket.read_buf(&mut self.input));
+        Poll::Ready(match ready!(read.poll(cx)) {
+            Ok(0) | Err(_) => Err(Gone),
+            Ok(_) => Ok(()),
+        })
+    }
+
+    /// Ready once the client is gone. What it sends meanwhile is kept, up to a bound.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        loop {
+            if self.unread().len() >= AHEAD_BYTES_MAX {
+                return Poll::Pending;
+            }
+            if self.input.capacity() == 0 && ready!(self.socket.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(Gone);
+            }
+            if ready!(self.poll_fill(cx, 0)).is_err() {
+                return Poll::Ready(Gone);
+            }
+        }
+    }
+
+    /// Where the head of an answer and the small pieces of its body are put together.
+    pub(super) fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Puts a piece of a body behind what is to be sent; framed as a chunk if it is to be.
+    pub(super) fn put(&mut self, piece: Bytes, chunked: bool) {
+        if chunked {
+            put_chunk_size(&mut self.output, piece.len());
+        }
+        if piece.len() <= COPIED_BYTES_MAX {
+            self.output.extend_from_slice(&piece);
+            if chunked {
+                self.output.extend_from_slice(b"\r\n");
+            }
+        } else {
+            self.large = piece;
+            self.line_end = chunked;
+        }
+    }
+
+    /// Whether what waits to be sent should go before more is put behind it.
+    pub(super) fn is_full(&self) -> bool {
+        !self.large.is_empty() || self.output.len() >= SEND_BYTES
+    }
+
+    /// Sends all that waits.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        loop {
+            let rest = self.output.get(self.sent..).unwrap_or_default();
+            let written = match (rest.is_empty(), self.large.is_empty()) {
+                (true, true) => break,
+                (false, true) => Pin::new(&mut self.socket).poll_write(cx, rest),
+                _ => {
+                    let slices = [IoSlice::new(rest), IoSlice::new(&self.large)];
+                    Pin::new(&mut self.socket).poll_write_vectored(cx, &slices)
+                }
+            };
+            match written {
+                Poll::Ready(Ok(count)) if count > 0 => self.sent(count),
+                Poll::Ready(_) => return Poll::Ready(Err(Gone)),
+                Poll::Pending => return self.poll_stall(cx).map(|()| Err(Gone)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.write_timer = None;
+        let of_output = count.min(self.output.len() - self.sent);
+        self.sent += of_output;
+        drop(self.large.split_to(count - of_output));
+        if self.sent == self.output.len() && self.large.is_empty() {
+            self.output.clear();
+            self.sent = 0;
+            if std::mem::take(&mut self.line_end) {
+                self.output.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Ready when the client took no byte for too long.
+    fn poll_stall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stall = self.times.write_stall;
+        self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall))).as_mut().poll(cx)
+    }
+
+    /// Closes in a way that lets the client read the answer.
+    pub(super) async fn linger(mut self) {
+        let _ = std::future::poll_fn(|cx| self.poll_send(cx)).await;
+        crate::linger::linger(&mut self.socket).await;
+    }
+}
+
+/// The wait for a head: how long it may last, and how much of the head was looked at in vain.
+pub(super) struct HeadWait {
+    times: Times,
+    since: Instant,
+    /// The connection's first head has not come yet, or the next has begun.
+    is_due: bool,
+    looked: usize,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadWait {
+    pub(super) fn new(times: Times) -> Self {
+        Self { times, since: Instant::now(), is_due: true, looked: 0, timer: None }
+    }
+
+    /// From now on the connection is idle.
+    pub(super) fn rest(&mut self) {
+        self.since = Instant::now();
+        self.is_due = false;
+        self.looked = 0;
+    }
+
+    /// Only a line's end can end a head: one that comes byte by byte isn't read over and over.
+    pub(super) fn is_worth_a_look(&mut self, unread: &[u8]) -> bool {
+        let fresh = unread.get(self.looked..).unwrap_or_default();
+        self.looked = unread.len();
+        memchr::memchr(b'\n', fresh).is_some() || unread.len() > HEADER_BYTES_MAX
+    }
+
+    pub(super) fn bytes_came(&mut self) {
+        if !self.is_due {
+            self.since = Instant::now();
+            self.is_due = true;
+        }
+    }
+
+    fn end(&self) -> Instant {
+        self.since + if self.is_due { self.times.head } else { self.times.idle }
+    }
+
+    /// Ready when it ended. The timer isn't moved with every request, but asks when it is due.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let end = self.end();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        if timer.deadline() > end {
+            timer.as_mut().reset(end);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+    }
+}
+
+/// The line before a chunk's bytes.
+fn put_chunk_size(output: &mut Vec<u8>, size: usize) {
+    use io::Write;
+    // Writing to memory doesn't fail.
+    let _ = write!(output, "{size:x}\r\n");
+}

@@ -1,0 +1,233 @@
+//! HTTP/2 without TLS, as a proxy in front speaks it: hyper frames it, with the clocks and bounds of this door.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use domain::limits::{HEADER_BYTES_MAX, STREAM_BUFFER_BYTES_MAX};
+use http::{Request, Response};
+use hyper::body::Incoming as Http2Body;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::Times;
+use crate::http1::Arrived;
+use crate::incoming::Incoming;
+use crate::linger::{LINGER_READ_BYTES, LINGER_TIME_MAX};
+use crate::reply::{HandedAt, Reply};
+
+/// HTTP/2: streams at once, and what one connection may reset before it is told to go (rapid reset, CVE-2023-44487).
+const H2_STREAMS_MAX: u32 = 256;
+const H2_RESETS_PENDING_MAX: usize = 20;
+const H2_RESETS_LOCAL_MAX: usize = 100;
+const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+const H2_PING_EVERY: Duration = Duration::from_secs(30);
+const H2_PING_WAIT: Duration = Duration::from_secs(20);
+
+/// How such a connection begins.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// What hyper polls. `first` is what was read of the connection.
+pub(crate) fn connection<H, F>(
+    socket: TcpStream,
+    first: Vec<u8>,
+    peer: SocketAddr,
+    times: Times,
+    handler: Rc<H>,
+) -> impl GracefulConnection
+where
+    H: Fn(Arrived, SocketAddr) -> F + 'static,
+    F: Future<Output = Response<Reply>> + 'static,
+{
+    let service = service_fn(move |request: Request<Http2Body>| {
+        let answering = handler(Arrived::Request(request.map(Incoming::Http2)), peer);
+        // The head's phase is large and short; the stream that outlives it is small.
+        Answering(Box::pin(answering))
+    });
+    let socket = Stalling { socket, first, given: 0, stall: times.write_stall, timer: None, linger: None };
+    http2(times).serve_connection(TokioIo::new(socket), service)
+}
+
+/// A request on its way to its answer.
+struct Answering<F>(Pin<Box<F>>);
+
+impl<F: Future<Output = Response<Reply>>> Future for Answering<F> {
+    type Output = Result<Response<Reply>, std::convert::Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.0.as_mut().poll(cx));
+        Poll::Ready(Ok(match STREAM.with_borrow(Clone::clone) {
+            Some(handed) => answer.map(|body| body.clocked(handed)),
+            None => answer,
+        }))
+    }
+}
+
+fn http2(times: Times) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor { stall: times.write_stall });
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(H2_PING_EVERY)
+        .keep_alive_timeout(H2_PING_WAIT)
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
+        .max_local_error_reset_streams(H2_RESETS_LOCAL_MAX)
+        .max_frame_size(H2_FRAME_BYTES_MAX)
+        .max_send_buf_size(STREAM_BUFFER_BYTES_MAX)
+        .max_header_list_size(u32::try_from(HEADER_BYTES_MAX).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Runs HTTP/2 streams on the connection's core, each with a clock for a client that takes no bytes: hyper waits for
+/// such a client's window without looking at the body, so the body's own clocks stand still.
+#[derive(Clone)]
+struct LocalExecutor {
+    stall: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        let stream =
+            Stream { future: Box::pin(future), handed: HandedAt::default(), stall: self.stall, timer: None };
+        tokio::task::spawn_local(stream);
+    }
+}
+
+struct Stream<F> {
+    future: Pin<Box<F>>,
+    handed: HandedAt,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+thread_local! {
+    /// The HTTP/2 stream that is being polled: how its answer finds its clock.
+    static STREAM: RefCell<Option<HandedAt>> = const { RefCell::new(None) };
+}
+
+impl<F: Future> Future for Stream<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        STREAM.set(Some(Rc::clone(&this.handed)));
+        let polled = this.future.as_mut().poll(cx);
+        STREAM.set(None);
+        if polled.is_ready() {
+            return Poll::Ready(());
+        }
+        while let Some(handed) = this.handed.get() {
+            let end = handed + this.stall;
+            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if end <= Instant::now() {
+                // Dropped, the stream is reset and its exchange settled.
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(end);
+        }
+        Poll::Pending
+    }
+}
+
+/// The socket below: what was read of it already, and a clock for a client that takes no bytes.
+struct Stalling {
+    socket: TcpStream,
+    first: Vec<u8>,
+    given: usize,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stalling {
+    fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.timer = None;
+            return written;
+        }
+        let stall = self.stall;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
+    }
+}
+
+impl AsyncRead for Stalling {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = self.first.get(self.given..).unwrap_or_default();
+        if left.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buffer);
+        }
+        let count = left.len().min(buffer.remaining());
+        buffer.put_slice(left.get(..count).unwrap_or_default());
+        self.given += count;
+        if self.given == self.first.len() {
+            (self.first, self.given) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stalling {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.written(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        }
+        let timer = this.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIME_MAX)));
+        let mut scratch = [0; LINGER_READ_BYTES];
+        loop {
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

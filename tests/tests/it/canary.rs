@@ -7,6 +7,8 @@ use std::path::Path;
 use harness::canary::{Canary, Hit};
 use harness::{Behaviour, KeyState};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming};
 use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
@@ -204,6 +206,32 @@ fn memory(pid: u32, mut look: impl FnMut(&str, &[u8])) -> Option<usize> {
     (read > 0).then_some(read)
 }
 
+/// Stores a credential over a connection that stays open, and over one whose body came behind its head.
+async fn hand_in_and_stay(gateway: &Gateway, secret: &str) -> [TcpStream; 2] {
+    let body = json!({"provider": "openai", "display_name": "kept", "secret": secret}).to_string();
+    let head = format!(
+        "POST /v2/provider-credentials HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        gateway.founded.admin_key,
+        body.len()
+    );
+    let mut open = Vec::new();
+    for apart in [false, true] {
+        let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+        socket.set_nodelay(true).unwrap();
+        let parts = if apart { vec![head.clone(), body.clone()] } else { vec![head.clone() + &body] };
+        for part in parts {
+            socket.write_all(part.as_bytes()).await.unwrap();
+            crate::wait::a_moment().await;
+        }
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 201");
+        open.push(socket);
+    }
+    open.try_into().unwrap()
+}
+
 #[tokio::test]
 async fn an_idle_process_remembers_no_secret_of_its_own() {
     let mut gateway = Gateway::start().await;
@@ -211,6 +239,8 @@ async fn an_idle_process_remembers_no_secret_of_its_own() {
     for _ in 0..50 {
         gateway.chat(&question(LLAMA)).await;
     }
+    // Held to the end of the test, as a client with a pool holds it.
+    let _open = hand_in_and_stay(&gateway, OWN_SECOND).await;
     let pid = gateway.process().pid();
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();

@@ -8,10 +8,9 @@ mod error;
 mod files;
 mod load;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::Rates;
+use domain::{IdMap, Rates};
 
 pub use distance::nearest_of;
 pub use error::CatalogueError;
@@ -127,12 +126,13 @@ pub struct Catalogue {
     revision: String,
     providers: Vec<ProviderFacts>,
     models: Vec<Model>,
-    /// Slugs and synonyms, to places in `providers`.
-    provider_index: HashMap<String, usize>,
+    /// Slugs and synonyms, to places in `providers`. Requests ask all three for names of their own choice, and what
+    /// is not in a map can't make it slower.
+    provider_index: IdMap<String, usize>,
     /// Full names, to places in `models`.
-    model_index: HashMap<String, usize>,
+    model_index: IdMap<String, usize>,
     /// Names without their publisher, to places in `models`.
-    bare_index: HashMap<String, Vec<usize>>,
+    bare_index: IdMap<String, Vec<usize>>,
 }
 
 impl Catalogue {

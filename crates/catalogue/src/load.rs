@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 
-use domain::{Price, Rates};
+use domain::{IdMap, Price, Rates};
 use serde::de::DeserializeOwned;
 
 use crate::error::CatalogueError;
@@ -41,9 +41,9 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         revision: String::new(),
         providers: Vec::new(),
         models: Vec::new(),
-        provider_index: HashMap::new(),
-        model_index: HashMap::new(),
-        bare_index: HashMap::new(),
+        provider_index: IdMap::default(),
+        model_index: IdMap::default(),
+        bare_index: IdMap::default(),
     };
     for row in provider_source.parse::<ProvidersFile>()?.provider {
         add_provider(&mut catalogue, provider_source, row)?;

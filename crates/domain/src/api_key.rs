@@ -22,18 +22,20 @@ pub fn encode(live: bool, random: &[u8; RANDOM_CHARS]) -> String {
     key
 }
 
+/// Whether a text begins like a key of ours and is as long as one.
+#[must_use]
+pub fn is_of_form(text: &str) -> bool {
+    let prefixed = text.starts_with(LIVE_PREFIX) || text.starts_with(TEST_PREFIX);
+    prefixed && text.len() == LIVE_PREFIX.len() + RANDOM_CHARS + CHECK_CHARS
+}
+
 /// Whether a text has the form of a key and its checksum is right: what a typing error or a scanner's find is told by.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(LIVE_PREFIX).or_else(|| text.strip_prefix(TEST_PREFIX)) else {
-        return false;
-    };
-    if rest.len() != RANDOM_CHARS + CHECK_CHARS || !rest.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return false;
-    }
     let bytes = text.as_bytes();
-    let (body, check) = bytes.split_at(bytes.len() - CHECK_CHARS);
-    checksum(body) == check
+    let (body, check) = bytes.split_at(bytes.len().saturating_sub(CHECK_CHARS));
+    let random = body.get(LIVE_PREFIX.len()..).unwrap_or_default();
+    is_of_form(text) && random.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == check
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECK_CHARS] {
@@ -49,28 +51,11 @@ fn letter(number: u32) -> u8 {
     ALPHABET.get(number as usize % ALPHABET.len()).copied().unwrap_or(b'0')
 }
 
-/// What each byte does to the checksum: every request's key is checked, so it isn't worked out bit by bit.
-const STEPS: [u32; 256] = {
-    let mut steps = [0; 256];
-    let mut byte = 0;
-    let mut rest: &mut [u32] = &mut steps;
-    while let [step, more @ ..] = rest {
-        *step = byte;
-        let mut bit = 0;
-        while bit < 8 {
-            *step = if *step & 1 == 1 { (*step >> 1) ^ 0xEDB8_8320 } else { *step >> 1 };
-            bit += 1;
-        }
-        rest = more;
-        byte += 1;
-    }
-    steps
-};
-
+/// Bit by bit: it is asked for keys that are made or not found.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| {
-        let at = usize::from(crc.to_le_bytes()[0] ^ byte);
-        STEPS.get(at).map_or(crc, |step| step ^ (crc >> 8))
+        let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+        (0..8).fold(crc ^ u32::from(*byte), step)
     })
 }
 

@@ -35,6 +35,46 @@ fn parse(text: &str, prefix: &'static str) -> Result<Uuid, IdError> {
     Uuid::try_parse(hex).map_err(|_| wrong)
 }
 
+/// The longest prefix, its line, and the digits.
+const TEXT_BYTES: usize = 40;
+
+/// An id as text that needs no memory of its own.
+#[derive(Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; TEXT_BYTES],
+    length: usize,
+}
+
+impl IdText {
+    fn new(prefix: &str, uuid: &Uuid) -> Self {
+        let mut text = Self { bytes: [0; TEXT_BYTES], length: 0 };
+        let mut digits = [0_u8; 32];
+        for part in [prefix, "_", uuid.simple().encode_lower(&mut digits)] {
+            let end = text.length + part.len();
+            if let Some(room) = text.bytes.get_mut(text.length..end) {
+                room.copy_from_slice(part.as_bytes());
+                text.length = end;
+            }
+        }
+        text
+    }
+}
+
+impl std::ops::Deref for IdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let bytes = self.bytes.get(..self.length).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 macro_rules! define_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -64,13 +104,16 @@ macro_rules! define_id {
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
+
+            #[must_use]
+            pub fn text(&self) -> IdText {
+                IdText::new($prefix, &self.0)
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut buffer = [0_u8; 32];
-                f.write_str(concat!($prefix, "_"))?;
-                f.write_str(self.0.simple().encode_lower(&mut buffer))
+                f.write_str(&self.text())
             }
         }
 
@@ -112,6 +155,8 @@ mod tests {
         let id = TraceId::new(1_700_000_000_000, [7; 10]);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id.to_string().starts_with("trc_018bcfe5"));
+        let node = NodeId::new(1_700_000_000_000, [7; 10]);
+        assert_eq!(node.text().parse(), Ok(node), "the longest prefix fits");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub mod usage;
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
-    AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId,
+    AccountId, AuditId, CredentialId, IdText, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};

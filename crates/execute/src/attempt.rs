@@ -1,6 +1,5 @@
 //! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
 
-use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,8 +20,6 @@ use crate::{Hands, read};
 
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
-/// Room for an id as text.
-const ID_BYTES: usize = 40;
 
 /// A try that is under way: in the journal, counted on the board.
 #[derive(Debug)]
@@ -175,11 +172,11 @@ pub(crate) fn sign(
 
 fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
     let (workspace, object, sealed) = match seat {
-        Seat::Byok(credential) => (credential.workspace, name(credential.id), &credential.sealed),
+        Seat::Byok(credential) => (credential.workspace, credential.id.text(), &credential.sealed),
         // Operator accounts belong to no workspace: they are sealed under the nil one.
-        Seat::Managed(account) => (vault::OPERATOR, name(account.id), &account.sealed),
+        Seat::Managed(account) => (vault::OPERATOR, account.id.text(), &account.sealed),
         Seat::Byoc(node) => match &node.sealed {
-            Some(sealed) => (node.workspace, name(node.id), sealed),
+            Some(sealed) => (node.workspace, node.id.text(), sealed),
             None => return Ok(None),
         },
     };
@@ -191,13 +188,6 @@ fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>>
                 .fix("Rotate it with a new secret; the audit log says why the old one was refused."),
         )
     })
-}
-
-fn name(id: impl std::fmt::Display) -> String {
-    let mut name = String::with_capacity(ID_BYTES);
-    // Writing to memory can't fail.
-    let _ = write!(name, "{id}");
-    name
 }
 
 pub(crate) fn request_of(

@@ -41,6 +41,7 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
+    #[inline]
     fn push(&mut self, part: &[u8]) {
         let end = self.length + part.len();
         match self.bytes.get_mut(self.length..end) {
@@ -63,6 +64,7 @@ impl Bound {
 }
 
 impl Binding<'_> {
+    #[inline]
     pub(crate) fn bytes(&self) -> Bound {
         let version = self.version.to_be_bytes();
         let parts: [&[u8]; 6] = [

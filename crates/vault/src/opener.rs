@@ -36,7 +36,7 @@ pub struct Unlearned {
 }
 
 /// What is known of one object's versions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Floor {
     lowest: u32,
     /// Requests that were planned before a rotation still hold the secret that was in force: each earlier version, and
@@ -44,6 +44,8 @@ struct Floor {
     earlier: Arc<[(u32, u64)]>,
     /// The floor record itself can't be trusted: nothing opens.
     broken: bool,
+    /// The credential that the object is, read once and not from its name at each opening.
+    credential: Option<CredentialId>,
 }
 
 impl Floor {
@@ -57,7 +59,7 @@ impl Floor {
         // Of an object that was shut no request holds an older secret.
         let last = (!self.broken).then_some((self.lowest, until_us));
         let earlier = self.earlier.iter().copied().filter(|(_, until_us)| now_us < *until_us).chain(last);
-        Self { lowest, earlier: earlier.collect(), broken: false }
+        Self { lowest, earlier: earlier.collect(), broken: false, credential: self.credential }
     }
 }
 
@@ -132,8 +134,8 @@ impl Opener {
     /// Where it was changed, moved, put back, or its key is unknown; each refusal is audited.
     pub fn open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
         match self.try_open(workspace, object, sealed) {
-            Ok(secret) => {
-                if let Ok(credential) = object.parse::<CredentialId>() {
+            Ok((secret, credential)) => {
+                if let Some(credential) = credential {
                     self.audit.credential_opened(credential);
                 }
                 Ok(secret)
@@ -164,7 +166,13 @@ impl Opener {
         unlearned
     }
 
-    fn try_open(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Result<Secret, OpenError> {
+    /// The secret, and the credential that it belongs to.
+    fn try_open(
+        &self,
+        workspace: WorkspaceId,
+        object: &str,
+        sealed: &Sealed,
+    ) -> Result<(Secret, Option<CredentialId>), OpenError> {
         let key = self.ring.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let allow = |floor: &Floor| {
             if floor.broken {
@@ -174,9 +182,9 @@ impl Opener {
             {
                 return Err(OpenError::RolledBack);
             }
-            Ok(())
+            Ok(floor.credential)
         };
-        self.of_floor(workspace, object, allow).ok_or(OpenError::FloorMissing)??;
+        let credential = self.of_floor(workspace, object, allow).ok_or(OpenError::FloorMissing)??;
         let binding = Binding {
             purpose: Purpose::Secret,
             workspace,
@@ -184,7 +192,8 @@ impl Opener {
             version: sealed.version,
             key_id: &sealed.key_id,
         };
-        seal::open(&key, binding.bytes().as_slice(), &sealed.bytes).map_err(|_| OpenError::Refused)
+        let secret = seal::open(&key, binding.bytes().as_slice(), &sealed.bytes);
+        secret.map(|secret| (secret, credential)).map_err(|_| OpenError::Refused)
     }
 
     fn of_floor<R>(&self, workspace: WorkspaceId, object: &str, of: impl FnOnce(&Floor) -> R) -> Option<R> {
@@ -250,17 +259,20 @@ impl Opener {
         }
         let now_us = self.clock.monotonic_us();
         let until_us = now_us.saturating_add(micros(DEADLINE));
-        let keyed = news.into_iter().map(|(workspace, object, what)| ((workspace, object), what)).collect();
-        self.floors.change(keyed, |old, what| match (old, what) {
+        let keyed = news.into_iter().map(|(workspace, object, what)| {
+            let credential = object.parse().ok();
+            ((workspace, object), (what, credential))
+        });
+        self.floors.change(keyed.collect(), |old, (what, credential)| match (old, what) {
             (Some(old), FloorNews::Learned(lowest)) if lowest > old.lowest => {
                 old.raised(lowest, now_us, until_us)
             }
             (Some(old), FloorNews::Learned(_)) => Floor { broken: false, ..old },
-            (None, FloorNews::Learned(lowest)) => Floor { lowest, earlier: Arc::default(), broken: false },
+            (None, FloorNews::Learned(lowest)) => Floor { lowest, credential, ..Floor::default() },
             (Some(old), FloorNews::PutBack) => Floor { earlier: Arc::default(), ..old },
             (Some(old), FloorNews::Broken) => Floor { broken: true, ..old },
             (None, FloorNews::Broken | FloorNews::PutBack) => {
-                Floor { lowest: 0, earlier: Arc::default(), broken: true }
+                Floor { broken: true, credential, ..Floor::default() }
             }
         });
     }

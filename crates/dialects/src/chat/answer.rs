@@ -27,6 +27,7 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     let text = skip_lead(body);
     match text.first() {
         None => return Err(StreamFault::Broken("empty")),
+        Some(b'{') => {}
         Some(b'<') => return Err(StreamFault::Broken("html")),
         Some(_) if begins_stream(text) == Some(true) => {
             return Err(StreamFault::Broken(STREAM_FOR_ANSWER));

@@ -1,8 +1,6 @@
 //! Reads the JSON of one answer or of one chunk of a stream: what the books need, and what must be edited.
 
-use bytes::Bytes;
 use domain::Usage;
-use domain::limits::MODEL_NAME_BYTES_MAX;
 
 use super::error::{class_of, read_error};
 use super::likeness::{Alike, Likeness, Seen};
@@ -20,7 +18,6 @@ pub(super) struct Reading {
     registers: Registers,
     /// Decoded text and tool bytes.
     pub content_bytes: u64,
-    pub model: Option<String>,
     /// Bit by choice: those that began, and those that have their finish reason.
     began: u128,
     ended: u128,
@@ -72,7 +69,7 @@ impl Reading {
 
     /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
     /// `edits` what SDKs need and the server left out.
-    pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit>) -> Result<Chunk, StreamFault> {
+    pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<Chunk, StreamFault> {
         let alike = self.likeness.as_ref().and_then(|likeness| likeness.read(json));
         if let Some(Alike { text_bytes, usage_member }) = alike {
             self.content_bytes += text_bytes;
@@ -110,7 +107,6 @@ impl Reading {
                 }
                 "error" => failed |= cursor.value()?.is_something(json),
                 "object" => failed |= matches!(cursor.value()?, Value::String(text) if text.is("error")),
-                "model" => self.read_model(cursor)?,
                 FILLING => {
                     if let Value::String(text) = cursor.value()? {
                         filling = Some(text.span);
@@ -143,24 +139,12 @@ impl Reading {
         Ok(chunk)
     }
 
-    fn read_model(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-        if let Value::String(text) = cursor.value()?
-            && self.model.is_none()
-            && !text.is_empty()
-        {
-            let mut model = text.decode().into_owned();
-            model.truncate(model.floor_char_boundary(MODEL_NAME_BYTES_MAX));
-            self.model = Some(model);
-        }
-        Ok(())
-    }
-
     fn read_choice(
         &mut self,
         cursor: &mut Cursor<'_>,
         place: usize,
         chunk: &mut Chunk,
-        edits: &mut Vec<Edit>,
+        edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return cursor.skip().map(|_| ());
@@ -169,7 +153,7 @@ impl Reading {
         let mut ended = false;
         cursor.object(|cursor, member| {
             match &*member.key.decode() {
-                "index" => index = cursor.value()?.as_count().unwrap_or(index),
+                "index" => index = cursor.count()?.unwrap_or(index),
                 "delta" | "message" if cursor.kind()? == Kind::Object => {
                     chunk.content |= self.read_delta(cursor, edits)?;
                 }
@@ -193,7 +177,11 @@ impl Reading {
     }
 
     /// Whether the delta holds any part of the answer. A member that we don't know is one.
-    fn read_delta(&mut self, cursor: &mut Cursor<'_>, edits: &mut Vec<Edit>) -> Result<bool, JsonError> {
+    fn read_delta(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        edits: &mut Vec<Edit<'static>>,
+    ) -> Result<bool, JsonError> {
         let bytes = cursor.bytes();
         let mut content = false;
         // Servers that say their reasoning under both names mean it once.
@@ -237,7 +225,7 @@ impl Reading {
         &mut self,
         cursor: &mut Cursor<'_>,
         place: usize,
-        edits: &mut Vec<Edit>,
+        edits: &mut Vec<Edit<'static>>,
     ) -> Result<(), JsonError> {
         if cursor.kind()? != Kind::Object {
             return cursor.skip().map(|_| ());
@@ -271,7 +259,7 @@ impl Reading {
         self.content_bytes += bytes;
         if !indexed {
             let index = self.tool_index(place, id);
-            edits.push(Edit::insert(open + 1, Bytes::from(format!("\"index\":{index},"))));
+            edits.push(Edit::insert(open + 1, format!("\"index\":{index},")));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Reads a request in one pass and edits its bytes for an upstream.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use domain::Fault;
 use domain::limits::{CHOICES_MAX, END_USER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
@@ -7,7 +9,7 @@ use domain::limits::{CHOICES_MAX, END_USER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
 use super::messages;
 use super::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
 use super::splice::{Edit, splice};
-use crate::json::{Cursor, Kind, Member, Span, Text, Value};
+use crate::json::{Cursor, Kind, Member, Span, Value, plain_end};
 
 /// What the rooms need of a request; everything else stays in the body's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,11 +22,11 @@ pub struct ChatRequest {
     pub max_output_tokens: Option<u64>,
     /// `n`, 1 where it is not said.
     pub choices: u32,
-    /// `safety_identifier`, else `user`.
-    pub end_user: Option<String>,
     /// Bytes of text in the prompt, for estimates.
     pub prompt_bytes: u64,
     model_value: Span,
+    /// `safety_identifier`, else `user`.
+    end_user: Option<Span>,
     /// What to put where, so that the upstream is asked for usage; `None` where the client asks already.
     usage_edit: Option<(Span, &'static str)>,
 }
@@ -50,8 +52,8 @@ struct Draft {
     request: ChatRequest,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
-    user: Option<String>,
-    safety_identifier: Option<String>,
+    user: Option<Span>,
+    safety_identifier: Option<Span>,
 }
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are
@@ -88,17 +90,35 @@ pub fn upstream_body(
     upstream_model: &str,
     ask_usage: bool,
 ) -> Vec<Bytes> {
-    let mut edits = Vec::with_capacity(2);
-    if upstream_model != request.model {
-        let name = serde_json::to_vec(upstream_model).unwrap_or_default();
-        edits.push(Edit { span: request.model_value, text: Bytes::from(name) });
+    let rename = (upstream_model != request.model).then(|| rename(request.model_value, upstream_model));
+    let usage = request.usage_edit.filter(|_| ask_usage && request.stream);
+    let usage = usage.map(|(span, text)| Edit { span, text: Cow::Borrowed(text) });
+    let mut out = Vec::with_capacity(1);
+    match (rename, usage) {
+        (None, None) => splice(body, &mut [], &mut out),
+        (Some(edit), None) | (None, Some(edit)) => splice(body, &mut [edit], &mut out),
+        (Some(rename), Some(usage)) => splice(body, &mut [rename, usage], &mut out),
     }
-    if let Some((span, text)) = request.usage_edit.filter(|_| ask_usage && request.stream) {
-        edits.push(Edit { span, text: Bytes::from_static(text.as_bytes()) });
-    }
-    let mut out = Vec::with_capacity(2 * edits.len() + 1);
-    splice(body, &mut edits, &mut out);
     out
+}
+
+/// Puts a name in the place of a string, whose quotation marks stay where nothing in the name must be escaped.
+fn rename(string: Span, name: &str) -> Edit<'_> {
+    if plain_end(name.as_bytes(), 0) == name.len() {
+        return Edit { span: Span::new(string.start + 1, string.end - 1), text: Cow::Borrowed(name) };
+    }
+    Edit { span: string, text: Cow::Owned(serde_json::to_string(name).unwrap_or_default()) }
+}
+
+impl ChatRequest {
+    /// Whom the client asks for, cut to what we keep; `body` is the one that was read.
+    #[must_use]
+    pub fn end_user(&self, body: &[u8]) -> Option<String> {
+        let Ok(Value::String(text)) = Cursor::new(self.end_user?.of(body)).ok()?.value() else { return None };
+        let mut text = text.decode().into_owned();
+        text.truncate(text.floor_char_boundary(END_USER_BYTES_MAX));
+        Some(text)
+    }
 }
 
 impl Draft {
@@ -141,10 +161,8 @@ impl Draft {
             Field::Choices => self.read_choices(cursor)?,
             Field::MaxTokens => self.max_tokens = optional_count(cursor, name)?,
             Field::MaxCompletionTokens => self.max_completion_tokens = optional_count(cursor, name)?,
-            Field::User => self.user = optional_text(cursor, name)?.map(|text| bounded(&text)),
-            Field::SafetyIdentifier => {
-                self.safety_identifier = optional_text(cursor, name)?.map(|text| bounded(&text));
-            }
+            Field::User => self.user = optional_text(cursor, name)?,
+            Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
         }
         Ok(())
     }
@@ -266,17 +284,11 @@ pub(super) fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Opti
 }
 
 /// A string, or `null` for its absence.
-fn optional_text<'a>(cursor: &mut Cursor<'a>, name: &str) -> Result<Option<Text<'a>>, Box<Fault>> {
+fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Span>, Box<Fault>> {
     let kind = cursor.kind()?;
     match cursor.value()? {
         Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text)),
+        Value::String(text) => Ok(Some(text.span)),
         _ => Err(wrong_type(name.to_owned(), "a string", kind)),
     }
-}
-
-fn bounded(text: &Text<'_>) -> String {
-    let mut text = text.decode().into_owned();
-    text.truncate(text.floor_char_boundary(END_USER_BYTES_MAX));
-    text
 }

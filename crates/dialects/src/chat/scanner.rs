@@ -26,7 +26,6 @@ pub struct StreamFacts {
     pub finished: bool,
     /// `[DONE]` was put out: nothing follows.
     pub done: bool,
-    pub response_model: Option<String>,
 }
 
 /// Why a stream, or a buffered answer, is no answer.
@@ -51,7 +50,7 @@ pub struct StreamScanner {
     reading: Reading,
     facts: StreamFacts,
     /// Kept for its room.
-    edits: Vec<Edit>,
+    edits: Vec<Edit<'static>>,
     /// The event before went out with its own line end, so the rest of that end does too.
     last_shown: bool,
 }
@@ -292,9 +291,6 @@ impl StreamScanner {
         self.facts.content_bytes = self.reading.content_bytes;
         self.facts.usage = self.reading.usage();
         self.facts.finished = self.reading.finished();
-        if self.facts.response_model.is_none() {
-            self.facts.response_model.clone_from(&self.reading.model);
-        }
     }
 
     /// An event of one line from an edited one of several.

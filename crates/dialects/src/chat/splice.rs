@@ -1,5 +1,7 @@
 //! Edits bytes in place: slices of the original around what is put in.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::json::Span;
@@ -9,30 +11,43 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 
 /// The bytes at `span` give way to `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Edit {
+pub(super) struct Edit<'a> {
     pub span: Span,
-    pub text: Bytes,
+    pub text: Cow<'a, str>,
 }
 
-impl Edit {
+impl Edit<'_> {
     pub(super) const fn cut(span: Span) -> Self {
-        Self { span, text: Bytes::new() }
+        Self { span, text: Cow::Borrowed("") }
     }
 
-    pub(super) const fn insert(at: usize, text: Bytes) -> Self {
-        Self { span: Span::new(at, at), text }
+    pub(super) const fn insert(at: usize, text: String) -> Self {
+        Self { span: Span::new(at, at), text: Cow::Owned(text) }
     }
 }
 
 /// Appends `body`, edited, to `out`. The edits don't overlap; their order doesn't matter.
-pub(super) fn splice(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes>) {
-    let first = out.len();
-    splice_apart(body, edits, out);
-    join_small(out, first);
+pub(super) fn splice(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
+    let added: usize = edits.iter().map(|edit| edit.text.len()).sum();
+    let cut: usize = edits.iter().map(|edit| edit.span.len()).sum();
+    let length = (body.len() + added).saturating_sub(cut);
+    if edits.is_empty() || length > COPY_BYTES_MAX {
+        return splice_apart(body, edits, out);
+    }
+    edits.sort_by_key(|edit| edit.span.start);
+    let mut whole = Vec::with_capacity(length);
+    let mut at = 0;
+    for edit in edits {
+        whole.extend_from_slice(Span::new(at, edit.span.start).of(body));
+        whole.extend_from_slice(edit.text.as_bytes());
+        at = edit.span.end;
+    }
+    whole.extend_from_slice(Span::new(at, body.len()).of(body));
+    out.push(Bytes::from(whole));
 }
 
-/// The same for who joins the pieces of several bodies at once.
-pub(super) fn splice_apart(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes>) {
+/// The same in pieces, for who joins those of several bodies at once.
+pub(super) fn splice_apart(body: &Bytes, edits: &mut [Edit<'_>], out: &mut Vec<Bytes>) {
     if edits.is_empty() {
         out.push(body.clone());
         return;
@@ -41,7 +56,7 @@ pub(super) fn splice_apart(body: &Bytes, edits: &mut [Edit], out: &mut Vec<Bytes
     let mut at = 0;
     for edit in edits {
         push(out, slice(body, at, edit.span.start));
-        push(out, edit.text.clone());
+        push(out, Bytes::from(std::mem::take(&mut edit.text).into_owned()));
         at = edit.span.end;
     }
     push(out, slice(body, at, body.len()));

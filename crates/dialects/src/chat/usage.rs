@@ -99,7 +99,7 @@ impl Registers {
 
 /// A counter that is no whole number says nothing.
 fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
-    if let Some(count) = cursor.value()?.as_count() {
+    if let Some(count) = cursor.count()? {
         *register = Some(count);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use domain::limits::{JSON_DEPTH_MAX, JSON_KEYS_MAX};
 
-use super::{JsonError, JsonFault, Span, Text};
+use super::{Expected, JsonError, JsonFault, Span, Text};
 
 /// The brackets that `skip` has open are the bits of one word, so the limit can't be more than its bits.
 const _: () = assert!(JSON_DEPTH_MAX <= 128);
@@ -18,6 +18,8 @@ pub struct Cursor<'a> {
     at: usize,
     depth: usize,
     keys: usize,
+    /// Something was escaped in the string that was read last.
+    escaped: bool,
 }
 
 /// What a value is, told by its first byte.
@@ -99,7 +101,7 @@ impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| JsonError { fault: JsonFault::Utf8, at: error.valid_up_to() })?;
-        Ok(Self { text, bytes, at: 0, depth: 0, keys: 0 })
+        Ok(Self { text, bytes, at: 0, depth: 0, keys: 0, escaped: false })
     }
 
     /// The index of the next byte to read.
@@ -126,7 +128,7 @@ impl<'a> Cursor<'a> {
             Some(b't' | b'f') => Ok(Kind::Boolean),
             Some(b'n') => Ok(Kind::Null),
             Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            _ => Err(self.expected("a value")),
+            _ => Err(self.expected(Expected::Value)),
         }
     }
 
@@ -135,45 +137,66 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// It is not valid.
     pub fn value(&mut self) -> Result<Value<'a>, JsonError> {
-        Ok(match self.kind()? {
-            Kind::Null => {
-                self.literal("null")?;
-                Value::Null
+        self.space();
+        let start = self.at;
+        Ok(match self.peek() {
+            Some(b'"') => Value::String(self.string()?),
+            Some(b'{') => Value::Object(self.skip()?),
+            Some(b'[') => Value::Array(self.skip()?),
+            first => {
+                self.scalar()?;
+                match first {
+                    Some(b'n') => Value::Null,
+                    Some(b't') => Value::Boolean(true),
+                    Some(b'f') => Value::Boolean(false),
+                    _ => Value::Number(self.text.get(start..self.at).unwrap_or_default()),
+                }
             }
-            Kind::Boolean => {
-                let truth = self.peek() == Some(b't');
-                self.literal(if truth { "true" } else { "false" })?;
-                Value::Boolean(truth)
-            }
-            Kind::Number => {
-                let start = self.at;
-                self.number()?;
-                Value::Number(self.text.get(start..self.at).unwrap_or_default())
-            }
-            Kind::String => Value::String(self.string()?),
-            Kind::Array => Value::Array(self.skip()?),
-            Kind::Object => Value::Object(self.skip()?),
         })
+    }
+
+    /// Reads the next value where it is a whole number from 0, and passes over any other.
+    ///
+    /// # Errors
+    /// It is not valid.
+    pub fn count(&mut self) -> Result<Option<u64>, JsonError> {
+        let span = self.skip()?;
+        let first = self.bytes.get(span.start).is_some_and(u8::is_ascii_digit);
+        Ok(if first { self.text.get(span.start..span.end).and_then(|text| text.parse().ok()) } else { None })
     }
 
     /// Checks the next value and passes over it.
     ///
     /// # Errors
     /// It is not valid.
+    #[inline]
     pub fn skip(&mut self) -> Result<Span, JsonError> {
         self.space();
         let start = self.at;
+        self.pass()?;
+        Ok(Span::new(start, self.at))
+    }
+
+    fn pass(&mut self) -> Result<(), JsonError> {
+        match self.peek() {
+            Some(b'"') => self.quoted(),
+            Some(b'{' | b'[') => self.pass_nested(),
+            _ => self.scalar(),
+        }
+    }
+
+    fn pass_nested(&mut self) -> Result<(), JsonError> {
         let outside = self.depth;
         // One bit for each bracket opened here: 1 is an object.
         let mut open: u128 = 0;
         loop {
+            self.space();
             match self.peek() {
                 Some(b'{') => {
                     self.enter()?;
                     if !self.take(b'}') {
                         open = open << 1 | 1;
-                        self.key()?;
-                        self.space();
+                        self.name()?;
                         continue;
                     }
                     self.depth -= 1;
@@ -186,10 +209,11 @@ impl<'a> Cursor<'a> {
                     }
                     self.depth -= 1;
                 }
+                Some(b'"') => self.quoted()?,
                 _ => self.scalar()?,
             }
             if self.close(outside, &mut open)? {
-                return Ok(Span::new(start, self.at));
+                return Ok(());
             }
         }
     }
@@ -202,10 +226,8 @@ impl<'a> Cursor<'a> {
             match (self.peek(), object) {
                 (Some(b','), _) => {
                     self.at += 1;
-                    self.space();
                     if object {
-                        self.key()?;
-                        self.space();
+                        self.name()?;
                     }
                     return Ok(false);
                 }
@@ -214,8 +236,8 @@ impl<'a> Cursor<'a> {
                     self.depth -= 1;
                     *open >>= 1;
                 }
-                (_, true) => return Err(self.expected("a comma or a closing brace")),
-                (_, false) => return Err(self.expected("a comma or a closing bracket")),
+                (_, true) => return Err(self.expected(Expected::CommaOrBrace)),
+                (_, false) => return Err(self.expected(Expected::CommaOrBracket)),
             }
         }
         Ok(true)
@@ -232,22 +254,21 @@ impl<'a> Cursor<'a> {
         self.space();
         let start = self.at;
         if self.peek() != Some(b'{') {
-            return Err(self.expected("an object").into());
+            return Err(self.expected(Expected::Object).into());
         }
         self.enter()?;
         let mut first = true;
         if !self.take(b'}') {
             loop {
-                let key = self.key()?;
+                let key = self.name()?;
                 member(self, Member { key, first })?;
                 first = false;
-                self.space();
-                if self.take(b'}') {
+                if !self.takes(b',') {
                     break;
                 }
-                if !self.take(b',') {
-                    return Err(self.expected("a comma or a closing brace").into());
-                }
+            }
+            if !self.take(b'}') {
+                return Err(self.expected(Expected::CommaOrBrace).into());
             }
         }
         self.depth -= 1;
@@ -265,7 +286,7 @@ impl<'a> Cursor<'a> {
         self.space();
         let start = self.at;
         if self.peek() != Some(b'[') {
-            return Err(self.expected("an array").into());
+            return Err(self.expected(Expected::Array).into());
         }
         self.enter()?;
         let mut index = 0;
@@ -273,13 +294,12 @@ impl<'a> Cursor<'a> {
             loop {
                 element(self, index)?;
                 index += 1;
-                self.space();
-                if self.take(b']') {
+                if !self.takes(b',') {
                     break;
                 }
-                if !self.take(b',') {
-                    return Err(self.expected("a comma or a closing bracket").into());
-                }
+            }
+            if !self.take(b']') {
+                return Err(self.expected(Expected::CommaOrBracket).into());
             }
         }
         self.depth -= 1;
@@ -293,7 +313,7 @@ impl<'a> Cursor<'a> {
     pub fn end(&mut self) -> Result<(), JsonError> {
         self.space();
         if self.at < self.bytes.len() {
-            return Err(self.expected("the end"));
+            return Err(self.expected(Expected::End));
         }
         Ok(())
     }
@@ -309,37 +329,38 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn key(&mut self) -> Result<Text<'a>, JsonError> {
-        self.space();
-        if self.peek() != Some(b'"') {
-            return Err(self.expected("a member's name"));
+    /// Reads a member's name and the colon behind it.
+    #[inline(always)]
+    fn name(&mut self) -> Result<Text<'a>, JsonError> {
+        if !self.finds(b'"') {
+            return Err(self.expected(Expected::Name));
         }
         self.keys += 1;
         if self.keys > JSON_KEYS_MAX {
             return Err(JsonError { fault: JsonFault::Keys, at: self.at });
         }
-        let key = self.string()?;
-        self.space();
-        if !self.take(b':') {
-            return Err(self.expected("a colon"));
+        let name = self.string()?;
+        if !self.takes(b':') {
+            return Err(self.expected(Expected::Colon));
         }
-        Ok(key)
+        Ok(name)
     }
 
+    /// A value without quotation marks or brackets.
     fn scalar(&mut self) -> Result<(), JsonError> {
         match self.peek() {
-            Some(b'"') => self.string().map(|_| ()),
-            Some(b't') => self.literal("true"),
-            Some(b'f') => self.literal("false"),
-            Some(b'n') => self.literal("null"),
+            Some(b't') => self.literal(Expected::True),
+            Some(b'f') => self.literal(Expected::False),
+            Some(b'n') => self.literal(Expected::Null),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => Err(self.expected("a value")),
+            _ => Err(self.expected(Expected::Value)),
         }
     }
 
-    fn literal(&mut self, word: &'static str) -> Result<(), JsonError> {
-        let end = self.at + word.len();
-        if self.bytes.get(self.at..end) == Some(word.as_bytes()) {
+    fn literal(&mut self, word: Expected) -> Result<(), JsonError> {
+        let text = word.as_str();
+        let end = self.at + text.len();
+        if self.bytes.get(self.at..end) == Some(text.as_bytes()) {
             self.at = end;
             return Ok(());
         }
@@ -351,6 +372,14 @@ impl<'a> Cursor<'a> {
         if !self.take(b'0') {
             self.digits()?;
         }
+        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
+            self.fraction()?;
+        }
+        Ok(())
+    }
+
+    /// What follows the whole part of a number.
+    fn fraction(&mut self) -> Result<(), JsonError> {
         if self.take(b'.') {
             self.digits()?;
         }
@@ -366,7 +395,7 @@ impl<'a> Cursor<'a> {
 
     fn digits(&mut self) -> Result<(), JsonError> {
         if !matches!(self.peek(), Some(b'0'..=b'9')) {
-            return Err(self.expected("a digit"));
+            return Err(self.expected(Expected::Digit));
         }
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
@@ -374,29 +403,52 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    #[inline]
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
         let start = self.at;
+        self.escaped = false;
+        self.quoted()?;
+        Ok(Text::new(self.text, Span::new(start, self.at), self.escaped))
+    }
+
+    /// Steps behind a string. Names and words end within the first steps, and nothing in them is special.
+    fn quoted(&mut self) -> Result<(), JsonError> {
         self.at += 1;
-        let mut escaped = false;
+        for _ in 0..3 {
+            let Some(word) = word_at(self.bytes, self.at) else { break };
+            let plain = plain_bits(word);
+            if plain < u64::BITS {
+                self.at += (plain / 8) as usize;
+                if self.take(b'"') {
+                    return Ok(());
+                }
+                break;
+            }
+            self.at += 8;
+        }
+        self.end_of_string()
+    }
+
+    /// Steps behind the rest of a string.
+    #[inline(never)]
+    fn end_of_string(&mut self) -> Result<(), JsonError> {
         loop {
             self.at = plain_end(self.bytes, self.at);
             match self.peek() {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
                 }
+                Some(b'\\') => self.escape()?,
                 Some(_) => return Err(JsonError { fault: JsonFault::Control, at: self.at }),
-                None => return Err(self.expected("a quotation mark")),
+                None => return Err(self.expected(Expected::QuotationMark)),
             }
         }
-        let raw = self.text.get(start + 1..self.at).unwrap_or_default();
-        self.at += 1;
-        Ok(Text::new(Span::new(start, self.at), raw, escaped))
     }
 
     fn escape(&mut self) -> Result<(), JsonError> {
         let start = self.at;
+        self.escaped = true;
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
@@ -416,7 +468,7 @@ impl<'a> Cursor<'a> {
                     _ => Ok(()),
                 }
             }
-            _ => Err(self.expected("an escape")),
+            _ => Err(self.expected(Expected::Escape)),
         }
     }
 
@@ -426,7 +478,7 @@ impl<'a> Cursor<'a> {
         let mut unit = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            unit = unit << 4 | digit.ok_or_else(|| self.expected("a hexadecimal digit"))?;
+            unit = unit << 4 | digit.ok_or_else(|| self.expected(Expected::HexadecimalDigit))?;
             self.at += 1;
         }
         Ok(unit)
@@ -453,7 +505,27 @@ impl<'a> Cursor<'a> {
         here
     }
 
-    fn expected(&self, what: &'static str) -> JsonError {
+    /// Whether `byte` comes next, perhaps behind space: most documents have none.
+    #[inline]
+    fn finds(&mut self, byte: u8) -> bool {
+        if self.peek() == Some(byte) {
+            return true;
+        }
+        self.space();
+        self.peek() == Some(byte)
+    }
+
+    /// The same, and steps behind it.
+    #[inline]
+    fn takes(&mut self, byte: u8) -> bool {
+        let found = self.finds(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expected(&self, what: Expected) -> JsonError {
         let fault = if self.at < self.bytes.len() { JsonFault::Syntax(what) } else { JsonFault::Truncated };
         JsonError { fault, at: self.at }
     }
@@ -464,21 +536,42 @@ const fn is_space(byte: u8) -> bool {
 }
 
 /// The first byte from `at` on that a string may not simply go over: a quotation mark, a backslash or a
-/// control character. Eight bytes a step: of the three tests each is exact for the lowest byte that it finds.
-#[inline]
+/// control character. By blocks that the compiler tests at once, then by words, then by bytes.
 pub(crate) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
-        let word = u64::from_le_bytes(eight);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        let hit = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5C)) | control;
-        if hit != 0 {
-            return at + (hit.trailing_zeros() / 8) as usize;
+    while let Some(words) = bytes.get(at..at + 32).map(|block| block.as_chunks().0)
+        && words.iter().fold(0, |any, word| any | special_bytes(u64::from_le_bytes(*word))) == 0
+    {
+        at += 32;
+    }
+    while let Some(word) = word_at(bytes, at) {
+        let plain = plain_bits(word);
+        at += (plain / 8) as usize;
+        if plain < u64::BITS {
+            return at;
         }
-        at += 8;
     }
     while bytes.get(at).is_some_and(|byte| *byte >= 0x20 && *byte != b'"' && *byte != b'\\') {
         at += 1;
     }
     at
+}
+
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk().map(|word| u64::from_le_bytes(*word))
+}
+
+/// How many bits of a word come before its first special byte.
+#[inline]
+const fn plain_bits(word: u64) -> u32 {
+    special_bytes(word).trailing_zeros() & !7
+}
+
+/// The highest bit of each byte that is special, exact for the lowest of them: subtracting borrows from the next higher
+/// byte. With the bit 2 turned around, the quotation mark lies next to the control characters and one test finds both.
+#[inline]
+const fn special_bytes(word: u64) -> u64 {
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * 0x5C)).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !word & HIGHS
 }

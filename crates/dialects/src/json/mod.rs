@@ -54,8 +54,8 @@ pub enum JsonFault {
     Utf8,
     /// The text ends inside a value.
     Truncated,
-    /// What stands here can't; the words say what should.
-    Syntax(&'static str),
+    /// What stands here can't; this should.
+    Syntax(Expected),
     /// A raw control character in a string, NUL among them.
     Control,
     /// An escape names half of a surrogate pair.
@@ -66,13 +66,56 @@ pub enum JsonFault {
     Keys,
 }
 
+/// What should stand where something else does. A byte and no text: every step of the scanner returns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    Value,
+    Null,
+    True,
+    False,
+    Object,
+    Array,
+    Name,
+    Colon,
+    CommaOrBrace,
+    CommaOrBracket,
+    Digit,
+    HexadecimalDigit,
+    Escape,
+    QuotationMark,
+    End,
+}
+
+impl Expected {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "a value",
+            Self::Null => "null",
+            Self::True => "true",
+            Self::False => "false",
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::Name => "a member's name",
+            Self::Colon => "a colon",
+            Self::CommaOrBrace => "a comma or a closing brace",
+            Self::CommaOrBracket => "a comma or a closing bracket",
+            Self::Digit => "a digit",
+            Self::HexadecimalDigit => "a hexadecimal digit",
+            Self::Escape => "an escape",
+            Self::QuotationMark => "a quotation mark",
+            Self::End => "the end",
+        }
+    }
+}
+
 impl std::fmt::Display for JsonError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let at = self.at;
         match self.fault {
             JsonFault::Utf8 => write!(f, "byte {at} is not UTF-8"),
             JsonFault::Truncated => write!(f, "it ends at byte {at}, inside a value"),
-            JsonFault::Syntax(expected) => write!(f, "{expected} expected at byte {at}"),
+            JsonFault::Syntax(expected) => write!(f, "{} expected at byte {at}", expected.as_str()),
             JsonFault::Control => write!(f, "a control character stands unescaped in a string at byte {at}"),
             JsonFault::Surrogate => write!(f, "the escape at byte {at} is half of a surrogate pair"),
             JsonFault::Depth => write!(f, "it is nested deeper than the limit at byte {at}"),

@@ -9,28 +9,34 @@ use super::Span;
 pub struct Text<'a> {
     /// With its quotes.
     pub span: Span,
-    /// Without them.
-    raw: &'a str,
+    document: &'a str,
     escaped: bool,
 }
 
 impl<'a> Text<'a> {
-    pub(super) const fn new(span: Span, raw: &'a str, escaped: bool) -> Self {
-        Self { span, raw, escaped }
+    #[inline]
+    pub(super) const fn new(document: &'a str, span: Span, escaped: bool) -> Self {
+        Self { span, document, escaped }
+    }
+
+    /// As it is written between its quotes.
+    #[inline]
+    fn raw(&self) -> &'a str {
+        self.document.get(self.span.start + 1..self.span.end - 1).unwrap_or_default()
     }
 
     /// The text it means; borrowed where nothing is escaped.
     #[must_use]
     #[inline]
     pub fn decode(&self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.raw) }
+        if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.raw()) }
     }
 
     /// Apart from `decode`, which runs for every name and rarely comes here.
     #[cold]
     fn decode_escapes(&self) -> String {
-        let mut text = String::with_capacity(self.raw.len());
-        let mut rest = self.raw;
+        let mut rest = self.raw();
+        let mut text = String::with_capacity(rest.len());
         while let Some((plain, escape)) = rest.split_once('\\') {
             text.push_str(plain);
             let (character, length) = read_escape(escape);
@@ -43,23 +49,27 @@ impl<'a> Text<'a> {
 
     /// Whether it means `other`.
     #[must_use]
+    #[inline]
     pub fn is(&self, other: &str) -> bool {
-        if self.escaped { self.decode() == other } else { self.raw == other }
+        if self.escaped {
+            return self.decode_escapes() == other;
+        }
+        self.document.as_bytes().get(self.span.start + 1..self.span.end - 1) == Some(other.as_bytes())
     }
 
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.raw.is_empty()
+        self.span.len() == 2
     }
 
     /// How many bytes of UTF-8 it means.
     #[must_use]
     pub fn decoded_len(&self) -> usize {
+        let mut rest = self.raw();
         if !self.escaped {
-            return self.raw.len();
+            return rest.len();
         }
         let mut length = 0;
-        let mut rest = self.raw;
         while let Some((plain, escape)) = rest.split_once('\\') {
             let (character, taken) = read_escape(escape);
             length += plain.len() + character.len_utf8();

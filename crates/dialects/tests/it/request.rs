@@ -31,29 +31,29 @@ fn sent(text: &str, model: &str) -> String {
 
 #[test]
 fn what_the_rooms_need_is_read() {
-    let request = decode(
-        r#" {"unknown":{"model":"x"},"model":"gpt-4o","messages":[
+    let text = r#" {"unknown":{"model":"x"},"model":"gpt-4o","messages":[
             {"role":"system","content":"Be kind."},
             {"role":"user","content":[{"type":"text","text":"h\u00e9"},{"type":"image_url","image_url":{"url":"u"}}]},
             {"role":"assistant","content":null,"tool_calls":[]},
             {"role":"new_role"}],
-            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"user":"u1"} "#,
-    );
+            "stream":true,"stream_options":{"include_usage":true},"n":2,"max_tokens":7,"user":"u1"} "#;
+    let request = decode(text);
     assert_eq!(request.model, "gpt-4o");
     assert!(request.stream && request.include_usage);
     assert_eq!((request.choices, request.max_output_tokens), (2, Some(7)));
-    assert_eq!(request.end_user.as_deref(), Some("u1"));
+    assert_eq!(request.end_user(text.as_bytes()).as_deref(), Some("u1"));
     assert_eq!(request.prompt_bytes, 8 + 3 + 2);
 }
 
 #[test]
 fn the_newer_name_of_a_field_wins_and_null_is_absence() {
-    let request = decode(&format!(
-        r#"{{"model":"m",{MESSAGES},"max_tokens":1,"max_completion_tokens":2,"user":"a","safety_identifier":"b",
+    let text = format!(
+        r#"{{"model":"m",{MESSAGES},"max_tokens":1,"max_completion_tokens":2,"user":"a","safety_identifier":"bé",
             "stream":null,"n":null}}"#
-    ));
+    );
+    let request = decode(&text);
     assert_eq!((request.max_output_tokens, request.choices, request.stream), (Some(2), 1, false));
-    assert_eq!(request.end_user.as_deref(), Some("b"));
+    assert_eq!(request.end_user(text.as_bytes()).as_deref(), Some("bé"));
 }
 
 #[test]

@@ -73,7 +73,6 @@ fn a_shown_stream_is_the_same_bytes() {
                 events: 4,
                 finished: true,
                 done: true,
-                response_model: Some("m-1".into()),
             }
         );
     }

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{H2_STREAMS_PER_CONNECTION, IDLE_CONNECTION_TIME_MAX, IDLE_CONNECTIONS_PER_HOST};
-use http::header::HOST;
 use http::uri::{Authority, InvalidUri};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use hyper::body::Incoming;
+use http::{HeaderValue, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::watch;
 use world::{Clock, World};
@@ -19,7 +17,8 @@ use crate::body::{InBody, OutBody};
 use crate::connect::{self, Opened};
 use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
-use crate::http1::{Connection, Rooms};
+use crate::http1::Connection;
+use crate::message::{Answer, Headers, Request};
 use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
@@ -41,7 +40,6 @@ pub(crate) struct Pool {
     latest: RefCell<Option<Rc<Host>>>,
     /// URLs as they were given, and as they are read.
     read_urls: RefCell<Vec<(String, Uri)>>,
-    rooms: Rooms,
     gauge: Rc<Gauge>,
     sweeping: Cell<bool>,
 }
@@ -96,9 +94,9 @@ enum Hold {
 }
 
 enum Sent {
-    Answer(Response<InBody>),
+    Answer(Answer),
     /// The connection was gone before it took the request: nothing was written.
-    Untouched(Request<OutBody>, EgressError),
+    Untouched(EgressError),
     Failed(EgressError),
 }
 
@@ -124,7 +122,6 @@ impl Pool {
             hosts: RefCell::new(HashMap::new()),
             latest: RefCell::default(),
             read_urls: RefCell::default(),
-            rooms: Rooms::default(),
             gauge: Rc::new(Gauge::default()),
             sweeping: Cell::new(false),
         }
@@ -154,11 +151,6 @@ impl Pool {
         }
         known.push((url, uri.clone()));
         Ok(uri)
-    }
-
-    /// Takes headers of an answer back, so that their room is used again.
-    pub(crate) fn recycle(&self, headers: HeaderMap) {
-        self.rooms.give(headers);
     }
 
     /// The host of a URI. It is read and checked once; later requests find it by its authority.
@@ -357,12 +349,8 @@ impl Drop for Lease {
     }
 }
 
-pub(crate) async fn send(
-    pool: &Rc<Pool>,
-    mut request: Request<OutBody>,
-    reach: Reach,
-) -> Result<Response<InBody>, EgressError> {
-    let host = pool.host(request.uri(), reach)?;
+pub(crate) async fn send(pool: &Rc<Pool>, request: &Request, reach: Reach) -> Result<Answer, EgressError> {
+    let host = pool.host(&request.url, reach)?;
     loop {
         let (lease, fresh) = match host.checkout() {
             Some(lease) => (lease, false),
@@ -374,12 +362,12 @@ pub(crate) async fn send(
         };
         let sent = match lease.hold {
             Some(Hold::Shared(_)) => Box::pin(exchange_shared(lease, request)).await,
-            _ => exchange_own(pool, lease, request).await,
+            _ => exchange_own(lease, request).await,
         };
         match sent {
             Sent::Answer(answer) => return Ok(answer),
-            Sent::Untouched(back, _) if !fresh => request = back,
-            Sent::Untouched(_, error) | Sent::Failed(error) => return Err(error),
+            Sent::Untouched(_) if !fresh => {}
+            Sent::Untouched(error) | Sent::Failed(error) => return Err(error),
         }
     }
 }
@@ -435,56 +423,40 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     receiver
 }
 
-fn no_connection<B>(request: Request<B>) -> (Request<B>, EgressError) {
-    (request, EgressError::new(EgressErrorKind::Closed, "No connection."))
+fn no_connection() -> Sent {
+    Sent::Untouched(EgressError::new(EgressErrorKind::Closed, "No connection."))
 }
 
-async fn exchange_own(pool: &Pool, mut lease: Lease, request: Request<OutBody>) -> Sent {
-    let host = Rc::clone(&lease.host);
-    let Some(connection) = lease.connection() else {
-        let (request, error) = no_connection(request);
-        return Sent::Untouched(request, error);
-    };
-    let (parts, body) = request.into_parts();
-    connection.begin(&parts.method, &parts.uri, &host.header, &parts.headers, &body);
-    match connection.head(&parts.method, &pool.rooms).await {
-        Ok(head) => {
-            let mut answer = Response::new(InBody::own(head.framing, head.keeps, lease));
-            *answer.status_mut() = head.status;
-            *answer.headers_mut() = head.headers;
-            Sent::Answer(answer)
-        }
+async fn exchange_own(mut lease: Lease, request: &Request) -> Sent {
+    let Some(Hold::Exclusive(connection)) = &mut lease.hold else { return no_connection() };
+    connection.begin(request, &lease.host.header);
+    match connection.head(&request.method).await {
+        Ok(head) => Sent::Answer(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: InBody::own(head.framing, head.keeps, lease),
+        }),
         Err(broke) => {
             let touched = connection.is_touched();
-            let error = from_broke(broke, &host.target.host);
-            if touched {
-                Sent::Failed(error.sent())
-            } else {
-                Sent::Untouched(Request::from_parts(parts, body), error)
-            }
+            let error = from_broke(broke, lease.host_name());
+            if touched { Sent::Failed(error.sent()) } else { Sent::Untouched(error) }
         }
     }
 }
 
-async fn exchange_shared(lease: Lease, mut request: Request<OutBody>) -> Sent {
-    let host = Rc::clone(&lease.host);
-    let mut sender = match &lease.hold {
-        Some(Hold::Shared(shared)) => shared.sender.clone(),
-        _ => {
-            let (request, error) = no_connection(request);
-            return Sent::Untouched(request, error);
+async fn exchange_shared(lease: Lease, request: &Request) -> Sent {
+    let Some(Hold::Shared(shared)) = &lease.hold else { return no_connection() };
+    let mut sender = shared.sender.clone();
+    match sender.try_send_request(request.to_shared()).await {
+        Ok(answer) => {
+            let (parts, body) = answer.into_parts();
+            let headers = Headers::from(&parts.headers);
+            Sent::Answer(Answer { status: parts.status, headers, body: InBody::shared(body, lease) })
         }
-    };
-    request.headers_mut().remove(HOST);
-    match sender.try_send_request(request).await {
-        Ok(answer) => Sent::Answer(answer.map(|body: Incoming| InBody::shared(body, lease))),
         Err(mut failed) => {
-            let untouched = failed.take_message();
-            let error = from_hyper(failed.error(), untouched.is_none(), &host.target.host);
-            match untouched {
-                Some(request) => Sent::Untouched(request, error),
-                None => Sent::Failed(error),
-            }
+            let is_untouched = failed.take_message().is_some();
+            let error = from_hyper(failed.error(), !is_untouched, lease.host_name());
+            if is_untouched { Sent::Untouched(error) } else { Sent::Failed(error) }
         }
     }
 }

@@ -10,15 +10,15 @@ use bytes::{Bytes, BytesMut};
 use dialects::chat::{StreamFacts, StreamScanner};
 use domain::limits::STREAM_PIECE_BYTES;
 use domain::{FaultClass, Usage, UsageSource};
-use egress::{InBody, OutBody};
-use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use egress::{InBody, Request};
+use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::answer::Exchange;
-use crate::attempt::{Judge, OpenAttempt, Opened, passed_on, stream_miss};
+use crate::attempt::{OpenAttempt, Opened, ask, passed_on, stream_miss};
 use crate::miss::Miss;
 
 /// A step of a stream.
@@ -62,9 +62,10 @@ impl Feed {
         exchange: &Rc<Exchange>,
         attempt: &Rc<Attempt>,
         open: OpenAttempt,
-        request: http::Request<OutBody>,
+        request: Request,
     ) -> Self {
-        let opening = Judge::new(exchange, attempt).open(request);
+        let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
+        let opening = async move { ask(&asking.hands, asked.provider(), asked.seat(), request).await };
         Self {
             source: Source::Opening(Box::pin(opening)),
             scanner: StreamScanner::new(!exchange.call.chat().include_usage),
@@ -237,14 +238,13 @@ impl Feed {
         if let Some(open) = &mut self.open {
             open.answered(&opened, self.exchange.hands.now_us());
         }
-        let is_encoded = opened.headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
+        let is_encoded = opened.headers.get("content-encoding").is_some_and(|value| value != b"identity");
         if is_encoded {
             let miss =
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
         self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
-        self.exchange.hands.egress.recycle(opened.headers);
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }

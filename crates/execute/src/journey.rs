@@ -14,7 +14,7 @@ use plan::{Attempt, Planned};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, Judge, OpenAttempt, Start, judge_whole, passed_on};
+use crate::attempt::{self, OpenAttempt, Start, ask, judge_whole, passed_on};
 use crate::feed::{Feed, known_usage, silent_usage};
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
@@ -226,10 +226,10 @@ impl Journey {
         &mut self,
         attempt: &Rc<Attempt>,
         mut open: OpenAttempt,
-        request: http::Request<egress::OutBody>,
+        request: egress::Request,
     ) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
-        let opening = Judge::new(&exchange, attempt).open(request);
+        let opening = ask(&exchange.hands, attempt.provider(), attempt.seat(), request);
         let left = exchange.time_left_at(open.sent_us());
         let limit = exchange.timeouts.first_byte.min(left);
         let opened = match timeout(limit, opening).await {
@@ -252,7 +252,6 @@ impl Journey {
         let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
         let served = self.served_by(attempt);
         let upstream_headers = passed_on(&opened.headers, attempt.seat());
-        exchange.hands.egress.recycle(opened.headers);
         TryEnd::Answered(Box::new(Reply {
             served,
             body: AnswerBody::Whole { bytes, usage, open },
@@ -387,7 +386,7 @@ async fn read_whole(
     exchange: &Exchange,
     attempt: &Attempt,
     left: Duration,
-    headers: &HeaderMap,
+    headers: &egress::Headers,
     body: egress::InBody,
 ) -> Result<(bytes::Bytes, dialects::chat::AnswerFacts), Miss> {
     let now = Instant::now();

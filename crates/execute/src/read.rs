@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX, REFUSAL_TIME_MAX};
-use egress::{EgressError, InBody};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use egress::{EgressError, Headers, InBody};
 use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
@@ -103,9 +101,9 @@ impl Gathered {
 ///
 /// # Errors
 /// Another encoding, broken bytes, or a bomb; the text says which.
-pub(crate) fn decoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, &'static str> {
-    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(bytes) };
-    match encoding.as_bytes().to_ascii_lowercase().as_slice() {
+pub(crate) fn decoded(headers: &Headers, bytes: Bytes) -> Result<Bytes, &'static str> {
+    let Some(encoding) = headers.get("content-encoding") else { return Ok(bytes) };
+    match encoding.to_ascii_lowercase().as_slice() {
         b"" | b"identity" => Ok(bytes),
         b"gzip" | b"x-gzip" => gunzip(&bytes),
         _ => Err("it is compressed in a way that was not asked for"),
@@ -128,13 +126,13 @@ fn gunzip(bytes: &Bytes) -> Result<Bytes, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
     use std::io::Write;
 
     fn check(encoding: &'static str, bytes: Vec<u8>) -> Result<Bytes, &'static str> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        decoded(&headers, bytes.into())
+        decoded(&Headers::from(&headers), bytes.into())
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -115,8 +115,12 @@ pub fn whole(text: &str) -> Answer {
     Response::new(body.map_err(|never| match never {}).boxed_unsync())
 }
 
-pub fn get(url: &str) -> Request<OutBody> {
-    Request::get(url).body(OutBody::empty()).unwrap()
+pub fn get(url: &str) -> egress::Request {
+    egress::Request::new(http::Method::GET, url.parse().unwrap())
+}
+
+pub fn post(url: &str, body: OutBody) -> egress::Request {
+    egress::Request { body, ..egress::Request::new(http::Method::POST, url.parse().unwrap()) }
 }
 
 /// Answers the given lists in turn; the last one again and again.

@@ -17,8 +17,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use world::World;
-
 pub use address::IpNet;
 pub use body::{InBody, OutBody};
 pub use document::{Document, DocumentLimits, fetch_document};
@@ -84,9 +82,9 @@ impl Client {
     ///
     /// # Errors
     /// `extra_roots_pem` holds no certificate that can be read.
-    pub fn new(settings: Arc<EgressSettings>, world: World) -> io::Result<Self> {
+    pub fn new(settings: Arc<EgressSettings>) -> io::Result<Self> {
         let tls = tls::client_config(settings.extra_roots_pem.as_deref())?;
-        Ok(Self { pool: Rc::new(pool::Pool::new(settings, world, tls)) })
+        Ok(Self { pool: Rc::new(pool::Pool::new(settings, tls)) })
     }
 
     /// Sends a request over a pooled or new connection and returns at the answer's head.

@@ -65,7 +65,12 @@ impl Headers {
     /// The first of this name, whatever its case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        let name = name.as_bytes();
+        let is_named = |line: &&[u8]| {
+            line.get(name.len()) == Some(&b':')
+                && line.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name))
+        };
+        self.lines().find(is_named).and_then(split_line).map(|(_, value)| value)
     }
 
     /// The first of this name, where it is visible ASCII.
@@ -78,12 +83,15 @@ impl Headers {
 
     /// Names, in whatever case they came, and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = &*self.lines;
-        std::iter::from_fn(move || {
-            let feed = memchr::memchr(b'\n', rest)?;
-            let (line, after) = rest.split_at_checked(feed + 1)?;
-            rest = after;
-            split_line(line.strip_suffix(b"\r\n")?)
+        self.lines().filter_map(split_line)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        memchr::memchr_iter(b'\n', &self.lines).filter_map(move |feed| {
+            let line = self.lines.get(from..feed)?.strip_suffix(b"\r");
+            from = feed + 1;
+            line
         })
     }
 
@@ -120,7 +128,7 @@ impl From<&HeaderMap> for Headers {
 
 /// Name and value of a line without its end.
 pub(crate) fn split_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+    let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
     let mut value = value.get(1..)?;
     // Only these two: a line feed without its return must not vanish here.
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {

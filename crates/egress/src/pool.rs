@@ -11,7 +11,6 @@ use http::uri::{Authority, InvalidUri};
 use http::{HeaderValue, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::watch;
-use world::{Clock, World};
 
 use crate::body::{InBody, OutBody};
 use crate::connect::{self, Opened};
@@ -23,6 +22,8 @@ use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// The look that finds a connection idle for as long as it may be, so that no request reads a clock for it.
+const SWEEPS_MAX: u32 = (IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs()) as u32;
 const READ_URLS_MAX: usize = 8;
 
 /// How many connections are open; they count themselves.
@@ -33,7 +34,6 @@ pub(crate) struct Counted(Rc<Gauge>);
 
 pub(crate) struct Pool {
     settings: Arc<EgressSettings>,
-    clock: Arc<dyn Clock>,
     tls: Arc<rustls::ClientConfig>,
     hosts: RefCell<HashMap<Authority, Vec<Rc<Host>>>>,
     /// The one that was asked last, which is most often asked next.
@@ -49,7 +49,6 @@ pub(crate) struct Host {
     target: Target,
     reach: Reach,
     header: HeaderValue,
-    clock: Arc<dyn Clock>,
     /// What ALPN chose last time; decides whether requests wait for one connection or open their own.
     protocol: Cell<Option<Protocol>>,
     idle: RefCell<VecDeque<Idle>>,
@@ -65,7 +64,7 @@ enum Protocol {
 
 struct Idle {
     connection: Box<Connection>,
-    since_us: u64,
+    sweeps: u32,
 }
 
 struct Shared {
@@ -73,7 +72,8 @@ struct Shared {
     /// What the peer allows, kept by the connection's task.
     streams_allowed: Rc<Cell<usize>>,
     streams: Cell<usize>,
-    idle_since_us: Cell<u64>,
+    /// Since it was used.
+    sweeps: Cell<u32>,
 }
 
 /// A connection on its way that requests have agreed to wait for.
@@ -114,10 +114,9 @@ impl Drop for Counted {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: Arc<EgressSettings>, world: World, tls: Arc<rustls::ClientConfig>) -> Self {
+    pub(crate) fn new(settings: Arc<EgressSettings>, tls: Arc<rustls::ClientConfig>) -> Self {
         Self {
             settings,
-            clock: world.clock,
             tls,
             hosts: RefCell::new(HashMap::new()),
             latest: RefCell::default(),
@@ -186,7 +185,6 @@ impl Pool {
             target,
             reach,
             header,
-            clock: Arc::clone(&self.clock),
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: RefCell::default(),
@@ -216,29 +214,28 @@ impl Pool {
 
     /// Drops what was idle too long and hosts without connections; `true` if none is left.
     fn sweep(&self) -> bool {
-        let now_us = self.clock.monotonic_us();
         *self.latest.borrow_mut() = None;
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|_, variants| {
-            variants.retain(|host| !host.sweep(now_us) || Rc::strong_count(host) > 1);
+            variants.retain(|host| !host.sweep() || Rc::strong_count(host) > 1);
             !variants.is_empty()
         });
         hosts.is_empty()
     }
 }
 
-fn is_stale(since_us: u64, now_us: u64) -> bool {
-    Duration::from_micros(now_us.saturating_sub(since_us)) > IDLE_CONNECTION_TIME_MAX
-}
-
 impl Host {
     /// `true` when nothing is left.
-    fn sweep(&self, now_us: u64) -> bool {
+    fn sweep(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !is_stale(idle.since_us, now_us) && idle.connection.is_quiet());
+        idle.retain_mut(|idle| {
+            idle.sweeps += 1;
+            idle.sweeps < SWEEPS_MAX && idle.connection.is_quiet()
+        });
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
-            let unused = shared.streams.get() == 0 && is_stale(shared.idle_since_us.get(), now_us);
+            shared.sweeps.set(shared.sweeps.get() + 1);
+            let unused = shared.streams.get() == 0 && shared.sweeps.get() >= SWEEPS_MAX;
             !unused && !shared.sender.is_closed()
         });
         idle.is_empty() && shared.is_empty() && self.opening.borrow().is_empty()
@@ -253,14 +250,8 @@ impl Host {
             let shared = all.iter().find(|shared| shared.has_room()).map(Rc::clone)?;
             return Some(self.lease_shared(shared));
         }
-        let now_us = self.clock.monotonic_us();
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop_back() {
-            if is_stale(last.since_us, now_us) {
-                // All the others are older still.
-                idle.clear();
-                return None;
-            }
             if last.connection.is_quiet() {
                 let hold = Some(Hold::Exclusive(last.connection));
                 return Some(Lease { host: Rc::clone(self), hold });
@@ -276,7 +267,6 @@ impl Host {
 
     /// Puts a new connection where `checkout` finds it.
     fn adopt(&self, opened: Opened) {
-        let now_us = self.clock.monotonic_us();
         match opened {
             Opened::Http1(connection) => {
                 self.protocol.set(Some(Protocol::Http1));
@@ -284,8 +274,8 @@ impl Host {
             }
             Opened::Http2(sender, streams_allowed) => {
                 self.protocol.set(Some(Protocol::Http2));
-                let (streams, idle_since_us) = (Cell::new(0), Cell::new(now_us));
-                let shared = Shared { sender, streams_allowed, streams, idle_since_us };
+                let (streams, sweeps) = (Cell::new(0), Cell::new(0));
+                let shared = Shared { sender, streams_allowed, streams, sweeps };
                 self.shared.borrow_mut().push(Rc::new(shared));
             }
         }
@@ -296,7 +286,7 @@ impl Host {
         if idle.len() >= IDLE_CONNECTIONS_PER_HOST {
             idle.pop_front();
         }
-        idle.push_back(Idle { connection, since_us: self.clock.monotonic_us() });
+        idle.push_back(Idle { connection, sweeps: 0 });
     }
 }
 
@@ -315,7 +305,7 @@ impl Lease {
                 connection.shrink();
                 self.host.put_idle(connection);
             }
-            Some(Hold::Shared(shared)) => shared.leave(&self.host),
+            Some(Hold::Shared(shared)) => shared.leave(),
             _ => {}
         }
     }
@@ -334,9 +324,9 @@ impl Lease {
 }
 
 impl Shared {
-    fn leave(&self, host: &Host) {
+    fn leave(&self) {
         self.streams.set(self.streams.get().saturating_sub(1));
-        self.idle_since_us.set(host.clock.monotonic_us());
+        self.sweeps.set(0);
     }
 }
 
@@ -344,7 +334,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // Dropped, a connection of one's own is closed; a shared one's stream is reset by the drop of its body.
         if let Some(Hold::Shared(shared)) = self.hold.take() {
-            shared.leave(&self.host);
+            shared.leave();
         }
     }
 }

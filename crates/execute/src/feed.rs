@@ -15,11 +15,12 @@ use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
 use crate::attempt::{OpenAttempt, Opened, ask, passed_on, stream_miss};
 use crate::miss::Miss;
+use crate::timer::{Alarm, Timer};
 
 /// A step of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl Feed {
             ended: None,
             open: Some(open),
             upstream_headers: Vec::new(),
-            timer: Timer::default(),
+            timer: Timer::new(&exchange.hands.timers),
             deadline: Instant::now() + exchange.time_left(),
             tries_on_seat: 0,
             tries: 0,
@@ -302,40 +303,4 @@ pub(crate) fn known_usage(
 pub(crate) fn silent_usage(miss: &Miss, prompt_bytes: u64) -> Usage {
     let may_bill = miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
     if may_bill { dialects::chat::estimate(prompt_bytes, 0) } else { Usage::default() }
-}
-
-enum Alarm {
-    Silence,
-    Deadline,
-}
-
-/// One timer for silence and deadline. It is armed when something is waited for and moved only when it rings, so that
-/// a chunk costs no timer.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    since: Option<Instant>,
-}
-
-impl Timer {
-    fn restart(&mut self) {
-        self.since = None;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration, deadline: Instant) -> Poll<Alarm> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let silent_at = since + limit;
-        let due = silent_at.min(deadline);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
-                return Poll::Ready(if due == silent_at { Alarm::Silence } else { Alarm::Deadline });
-            }
-            sleep.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
 }

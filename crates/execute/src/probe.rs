@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::attempt::{self, request_of, sign};
 use crate::miss::Miss;
+use crate::timer::Timer;
 use crate::{Hands, read};
 
 /// What is to be probed.
@@ -95,8 +96,8 @@ async fn ask(target: &ProbeTarget, hands: &Hands) -> Result<Option<Vec<String>>,
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
     let opened = attempt::ask(hands, &target.provider, &target.seat, request).await?;
-    let now = Instant::now();
-    let bytes = read::whole(opened.body, now, PROBE_TIME_MAX, now + PROBE_TIME_MAX, &target.provider).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + PROBE_TIME_MAX);
+    let bytes = read::whole(opened.body, &mut timer, PROBE_TIME_MAX, deadline, &target.provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
     Ok(provider.read_models(&bytes))
 }

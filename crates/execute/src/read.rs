@@ -1,7 +1,7 @@
 //! Reads bodies of upstreams: bounded in size and time, and undone of a compression that nobody asked for.
 
 use std::io::Read;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +11,7 @@ use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use crate::miss::Miss;
+use crate::timer::{Alarm, Timer};
 
 pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, EgressError>> {
     loop {
@@ -24,27 +25,24 @@ pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, Egress
     }
 }
 
-/// The whole of a buffered answer, read from `now` on. `idle` is the longest pause between two reads.
+/// The whole of a buffered answer. `idle` is the longest pause between two reads.
 pub(crate) async fn whole(
     mut body: InBody,
-    mut now: Instant,
+    timer: &mut Timer,
     idle: Duration,
     deadline: Instant,
     provider: &str,
 ) -> Result<Bytes, Miss> {
     let mut gathered = Gathered::default();
     loop {
-        let until = (now + idle).min(deadline);
-        let Ok(chunk) = timeout_at(until, next_chunk(&mut body)).await else {
-            return Err(match until == deadline {
-                true => Miss::deadline(),
-                false => Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()),
-            });
-        };
-        match chunk {
-            None => return Ok(gathered.finish()),
-            Some(Err(error)) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
-            Some(Ok(bytes)) => gathered.push(bytes),
+        match timer.within(idle, deadline, pin!(next_chunk(&mut body))).await {
+            Ok(None) => return Ok(gathered.finish()),
+            Ok(Some(Err(error))) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
+            Ok(Some(Ok(bytes))) => gathered.push(bytes),
+            Err(Alarm::Deadline) => return Err(Miss::deadline()),
+            Err(Alarm::Silence) => {
+                return Err(Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()));
+            }
         }
         if gathered.len > ANSWER_BYTES_MAX {
             return Err(Miss::broken(provider, "it is longer than an answer may be").not_again());
@@ -52,7 +50,6 @@ pub(crate) async fn whole(
         if body.is_end_stream() {
             return Ok(gathered.finish());
         }
-        now = Instant::now();
     }
 }
 

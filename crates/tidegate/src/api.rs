@@ -158,7 +158,7 @@ fn client() -> Result<Client, Failure> {
         None => None,
     };
     let settings = EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() };
-    Ok(Client::new(Arc::new(settings), World::system())?)
+    Ok(Client::new(Arc::new(settings))?)
 }
 
 fn read(body: &[u8]) -> Value {

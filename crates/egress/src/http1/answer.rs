@@ -200,25 +200,19 @@ impl<'a> Said<'a> {
     }
 }
 
+/// Which bytes a name may hold: a bit for each.
+const TOKEN: u128 = {
+    let mut bits = 0;
+    let mut rest: &[u8] = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    while let [byte, others @ ..] = rest {
+        bits |= 1 << *byte;
+        rest = others;
+    }
+    bits
+};
+
 const fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+    byte.is_ascii() && (TOKEN >> *byte) & 1 == 1
 }
 
 /// What a value may hold: no control but the tab.

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use domain::FaultClass;
 use egress::{Client, EgressErrorKind, EgressSettings, Reach, Request, check_base_url};
 use http::{Method, Uri};
-use world::World;
 
 use crate::support::{Scripted, Server, get, on_a_core, whole};
 
@@ -108,7 +107,7 @@ const BYPASSES: &[&str] = &[
 fn client_with(answers: Vec<Vec<IpAddr>>, settings: EgressSettings) -> (Client, Arc<Scripted>) {
     let resolver = Arc::new(Scripted::new(answers));
     let settings = EgressSettings { resolver: Arc::clone(&resolver) as _, ..settings };
-    (Client::new(Arc::new(settings), World::system()).unwrap(), resolver)
+    (Client::new(Arc::new(settings)).unwrap(), resolver)
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -127,7 +127,7 @@ fn an_unknown_root_is_refused_before_any_byte_of_the_request() {
             resolver: Arc::clone(&server.client().settings().resolver),
             ..egress::EgressSettings::default()
         };
-        let client = Client::new(Arc::new(settings), world::World::system()).unwrap();
+        let client = Client::new(Arc::new(settings)).unwrap();
         let error = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Tls, false));
     });

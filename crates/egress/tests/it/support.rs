@@ -15,7 +15,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use world::World;
 
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -105,7 +104,7 @@ impl Server {
             resolver: Arc::new(Scripted::new(vec![vec![self.address.ip()]])),
             ..EgressSettings::default()
         };
-        Client::new(Arc::new(settings), World::system()).unwrap()
+        Client::new(Arc::new(settings)).unwrap()
     }
 }
 

@@ -21,8 +21,8 @@ pub struct OutBody {
 
 impl OutBody {
     #[must_use]
-    pub fn empty() -> Self {
-        Self::default()
+    pub const fn empty() -> Self {
+        Self { segments: VecDeque::new(), left: 0 }
     }
 
     /// The segments and their length together.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_REDIRECTS_MAX, DOCUMENT_TIME_MAX};
 use domain::{Fault, FaultClass};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderValue, Method, StatusCode, Uri};
 use url::Url;
 
 use crate::error::{EgressError, EgressErrorKind};
-use crate::{Client, InBody, OutBody, Reach};
+use crate::{Answer, Client, Headers, Reach, Request};
 
 /// What a document may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,35 +59,35 @@ async fn follow(client: &Client, url: &str, limits: DocumentLimits) -> Result<Do
     let mut url = Url::parse(url).map_err(|_| refused("it is not a URL"))?;
     for _ in 0..=limits.redirects_max {
         let answer = get(client, &url).await?;
-        if !answer.status().is_redirection() {
+        if !answer.status.is_redirection() {
             return read(answer, limits).await;
         }
-        let next = answer.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let next = next.and_then(|to| url.join(to).ok());
+        let next = answer.headers.text("location").and_then(|to| url.join(to).ok());
         url = next.ok_or_else(|| failed("its server redirects without saying where"))?;
     }
     Err(failed(&format!("its server redirects more than {} times", limits.redirects_max)))
 }
 
-async fn get(client: &Client, url: &Url) -> Result<Response<InBody>, Box<Fault>> {
+async fn get(client: &Client, url: &Url) -> Result<Answer, Box<Fault>> {
     let mut target = url.clone();
     target.set_fragment(None);
-    let request = Request::get(target.as_str())
-        .header(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))))
-        .header(ACCEPT, HeaderValue::from_static("*/*"))
+    let target = Uri::try_from(target.as_str()).map_err(|_| refused("it is not a URL"))?;
+    let mut request = Request::new(Method::GET, target);
+    request.headers = vec![
+        (USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")))),
+        (ACCEPT, HeaderValue::from_static("*/*")),
         // Nothing is unpacked here, so there is no bomb to unpack.
-        .header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-        .body(OutBody::empty())
-        .map_err(|_| refused("it is not a URL"))?;
-    client.send(request, Reach::Document).await.map_err(|error| from_egress(&error))
+        (ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+    ];
+    client.send(&request, Reach::Document).await.map_err(|error| from_egress(&error))
 }
 
-async fn read(answer: Response<InBody>, limits: DocumentLimits) -> Result<Document, Box<Fault>> {
-    if answer.status() != StatusCode::OK {
-        return Err(failed(&format!("its server answered {}", answer.status())));
+async fn read(answer: Answer, limits: DocumentLimits) -> Result<Document, Box<Fault>> {
+    if answer.status != StatusCode::OK {
+        return Err(failed(&format!("its server answered {}", answer.status)));
     }
-    let encoded = answer.headers().get(CONTENT_ENCODING);
-    if encoded.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let encoded = answer.headers.get("content-encoding");
+    if encoded.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         return Err(failed("its server sent it compressed, though asked not to"));
     }
     let too_large = || {
@@ -98,19 +98,19 @@ async fn read(answer: Response<InBody>, limits: DocumentLimits) -> Result<Docume
                 .param("input.document"),
         )
     };
-    if http_body::Body::size_hint(answer.body()).lower() > limits.bytes_max as u64 {
+    if http_body::Body::size_hint(&answer.body).lower() > limits.bytes_max as u64 {
         return Err(too_large());
     }
-    let (mime, charset) = media_type(answer.headers());
-    match answer.into_body().read_to_end(limits.bytes_max).await {
+    let (mime, charset) = media_type(&answer.headers);
+    match answer.body.read_to_end(limits.bytes_max).await {
         Ok(bytes) => Ok(Document { mime, charset, bytes }),
         Err(error) if error.kind == EgressErrorKind::Protocol => Err(too_large()),
         Err(error) => Err(from_egress(&error)),
     }
 }
 
-fn media_type(headers: &HeaderMap) -> (String, Option<String>) {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn media_type(headers: &Headers) -> (String, Option<String>) {
+    let text = headers.text("content-type").unwrap_or_default();
     let mut parts = text.split(';').map(str::trim);
     let mime = parts.next().unwrap_or_default().to_ascii_lowercase();
     let charset = parts

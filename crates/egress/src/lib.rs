@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod guard;
 mod http1;
+mod message;
 mod pool;
 mod resolve;
 mod tls;
@@ -16,13 +17,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use world::World;
-
 pub use address::IpNet;
 pub use body::{InBody, OutBody};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
 pub use guard::check_base_url;
+pub use message::{Answer, Headers, Request};
 pub use resolve::{Resolver, SystemResolver};
 
 /// What the operator allows, and how names become addresses.
@@ -82,22 +82,18 @@ impl Client {
     ///
     /// # Errors
     /// `extra_roots_pem` holds no certificate that can be read.
-    pub fn new(settings: Arc<EgressSettings>, world: World) -> io::Result<Self> {
+    pub fn new(settings: Arc<EgressSettings>) -> io::Result<Self> {
         let tls = tls::client_config(settings.extra_roots_pem.as_deref())?;
-        Ok(Self { pool: Rc::new(pool::Pool::new(settings, world, tls)) })
+        Ok(Self { pool: Rc::new(pool::Pool::new(settings, tls)) })
     }
 
-    /// Sends to the absolute URI of `request` over a pooled or new connection and returns at the answer's head.
+    /// Sends a request over a pooled or new connection and returns at the answer's head.
     /// There is no timeout here but the connection's: the caller owns first byte, idle and deadline.
     /// Dropping the future cancels the exchange.
     ///
     /// # Errors
     /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
-    pub fn send(
-        &self,
-        request: http::Request<OutBody>,
-        reach: Reach,
-    ) -> impl Future<Output = Result<http::Response<InBody>, EgressError>> {
+    pub fn send(&self, request: &Request, reach: Reach) -> impl Future<Output = Result<Answer, EgressError>> {
         pool::send(&self.pool, request, reach)
     }
 
@@ -107,11 +103,6 @@ impl Client {
     /// It is not a URL.
     pub fn read_url(&self, url: String) -> Result<http::Uri, http::uri::InvalidUri> {
         self.pool.read_url(url)
-    }
-
-    /// Takes the headers of an answer that were read: the next answer's are put into their room.
-    pub fn recycle(&self, headers: http::HeaderMap) {
-        self.pool.recycle(headers);
     }
 
     /// Connections now open, idle ones among them.

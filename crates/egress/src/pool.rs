@@ -7,23 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{H2_STREAMS_PER_CONNECTION, IDLE_CONNECTION_TIME_MAX, IDLE_CONNECTIONS_PER_HOST};
-use http::header::HOST;
 use http::uri::{Authority, InvalidUri};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use hyper::body::Incoming;
+use http::{HeaderValue, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::watch;
-use world::{Clock, World};
 
 use crate::body::{InBody, OutBody};
 use crate::connect::{self, Opened};
 use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
-use crate::http1::{Connection, Rooms};
+use crate::http1::Connection;
+use crate::message::{Answer, Headers, Request};
 use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// The look that finds a connection idle for as long as it may be, so that no request reads a clock for it.
+const SWEEPS_MAX: u32 = (IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs()) as u32;
 const READ_URLS_MAX: usize = 8;
 
 /// How many connections are open; they count themselves.
@@ -34,14 +34,12 @@ pub(crate) struct Counted(Rc<Gauge>);
 
 pub(crate) struct Pool {
     settings: Arc<EgressSettings>,
-    clock: Arc<dyn Clock>,
     tls: Arc<rustls::ClientConfig>,
     hosts: RefCell<HashMap<Authority, Vec<Rc<Host>>>>,
     /// The one that was asked last, which is most often asked next.
     latest: RefCell<Option<Rc<Host>>>,
     /// URLs as they were given, and as they are read.
     read_urls: RefCell<Vec<(String, Uri)>>,
-    rooms: Rooms,
     gauge: Rc<Gauge>,
     sweeping: Cell<bool>,
 }
@@ -51,7 +49,6 @@ pub(crate) struct Host {
     target: Target,
     reach: Reach,
     header: HeaderValue,
-    clock: Arc<dyn Clock>,
     /// What ALPN chose last time; decides whether requests wait for one connection or open their own.
     protocol: Cell<Option<Protocol>>,
     idle: RefCell<VecDeque<Idle>>,
@@ -67,7 +64,7 @@ enum Protocol {
 
 struct Idle {
     connection: Box<Connection>,
-    since_us: u64,
+    sweeps: u32,
 }
 
 struct Shared {
@@ -75,7 +72,8 @@ struct Shared {
     /// What the peer allows, kept by the connection's task.
     streams_allowed: Rc<Cell<usize>>,
     streams: Cell<usize>,
-    idle_since_us: Cell<u64>,
+    /// Since it was used.
+    sweeps: Cell<u32>,
 }
 
 /// A connection on its way that requests have agreed to wait for.
@@ -96,9 +94,9 @@ enum Hold {
 }
 
 enum Sent {
-    Answer(Response<InBody>),
+    Answer(Answer),
     /// The connection was gone before it took the request: nothing was written.
-    Untouched(Request<OutBody>, EgressError),
+    Untouched(EgressError),
     Failed(EgressError),
 }
 
@@ -116,15 +114,13 @@ impl Drop for Counted {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: Arc<EgressSettings>, world: World, tls: Arc<rustls::ClientConfig>) -> Self {
+    pub(crate) fn new(settings: Arc<EgressSettings>, tls: Arc<rustls::ClientConfig>) -> Self {
         Self {
             settings,
-            clock: world.clock,
             tls,
             hosts: RefCell::new(HashMap::new()),
             latest: RefCell::default(),
             read_urls: RefCell::default(),
-            rooms: Rooms::default(),
             gauge: Rc::new(Gauge::default()),
             sweeping: Cell::new(false),
         }
@@ -154,11 +150,6 @@ impl Pool {
         }
         known.push((url, uri.clone()));
         Ok(uri)
-    }
-
-    /// Takes headers of an answer back, so that their room is used again.
-    pub(crate) fn recycle(&self, headers: HeaderMap) {
-        self.rooms.give(headers);
     }
 
     /// The host of a URI. It is read and checked once; later requests find it by its authority.
@@ -194,7 +185,6 @@ impl Pool {
             target,
             reach,
             header,
-            clock: Arc::clone(&self.clock),
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: RefCell::default(),
@@ -224,29 +214,28 @@ impl Pool {
 
     /// Drops what was idle too long and hosts without connections; `true` if none is left.
     fn sweep(&self) -> bool {
-        let now_us = self.clock.monotonic_us();
         *self.latest.borrow_mut() = None;
         let mut hosts = self.hosts.borrow_mut();
         hosts.retain(|_, variants| {
-            variants.retain(|host| !host.sweep(now_us) || Rc::strong_count(host) > 1);
+            variants.retain(|host| !host.sweep() || Rc::strong_count(host) > 1);
             !variants.is_empty()
         });
         hosts.is_empty()
     }
 }
 
-fn is_stale(since_us: u64, now_us: u64) -> bool {
-    Duration::from_micros(now_us.saturating_sub(since_us)) > IDLE_CONNECTION_TIME_MAX
-}
-
 impl Host {
     /// `true` when nothing is left.
-    fn sweep(&self, now_us: u64) -> bool {
+    fn sweep(&self) -> bool {
         let mut idle = self.idle.borrow_mut();
-        idle.retain_mut(|idle| !is_stale(idle.since_us, now_us) && idle.connection.is_quiet());
+        idle.retain_mut(|idle| {
+            idle.sweeps += 1;
+            idle.sweeps < SWEEPS_MAX && idle.connection.is_quiet()
+        });
         let mut shared = self.shared.borrow_mut();
         shared.retain(|shared| {
-            let unused = shared.streams.get() == 0 && is_stale(shared.idle_since_us.get(), now_us);
+            shared.sweeps.set(shared.sweeps.get() + 1);
+            let unused = shared.streams.get() == 0 && shared.sweeps.get() >= SWEEPS_MAX;
             !unused && !shared.sender.is_closed()
         });
         idle.is_empty() && shared.is_empty() && self.opening.borrow().is_empty()
@@ -261,14 +250,8 @@ impl Host {
             let shared = all.iter().find(|shared| shared.has_room()).map(Rc::clone)?;
             return Some(self.lease_shared(shared));
         }
-        let now_us = self.clock.monotonic_us();
         let mut idle = self.idle.borrow_mut();
         while let Some(mut last) = idle.pop_back() {
-            if is_stale(last.since_us, now_us) {
-                // All the others are older still.
-                idle.clear();
-                return None;
-            }
             if last.connection.is_quiet() {
                 let hold = Some(Hold::Exclusive(last.connection));
                 return Some(Lease { host: Rc::clone(self), hold });
@@ -284,7 +267,6 @@ impl Host {
 
     /// Puts a new connection where `checkout` finds it.
     fn adopt(&self, opened: Opened) {
-        let now_us = self.clock.monotonic_us();
         match opened {
             Opened::Http1(connection) => {
                 self.protocol.set(Some(Protocol::Http1));
@@ -292,8 +274,8 @@ impl Host {
             }
             Opened::Http2(sender, streams_allowed) => {
                 self.protocol.set(Some(Protocol::Http2));
-                let (streams, idle_since_us) = (Cell::new(0), Cell::new(now_us));
-                let shared = Shared { sender, streams_allowed, streams, idle_since_us };
+                let (streams, sweeps) = (Cell::new(0), Cell::new(0));
+                let shared = Shared { sender, streams_allowed, streams, sweeps };
                 self.shared.borrow_mut().push(Rc::new(shared));
             }
         }
@@ -304,7 +286,7 @@ impl Host {
         if idle.len() >= IDLE_CONNECTIONS_PER_HOST {
             idle.pop_front();
         }
-        idle.push_back(Idle { connection, since_us: self.clock.monotonic_us() });
+        idle.push_back(Idle { connection, sweeps: 0 });
     }
 }
 
@@ -323,7 +305,7 @@ impl Lease {
                 connection.shrink();
                 self.host.put_idle(connection);
             }
-            Some(Hold::Shared(shared)) => shared.leave(&self.host),
+            Some(Hold::Shared(shared)) => shared.leave(),
             _ => {}
         }
     }
@@ -342,9 +324,9 @@ impl Lease {
 }
 
 impl Shared {
-    fn leave(&self, host: &Host) {
+    fn leave(&self) {
         self.streams.set(self.streams.get().saturating_sub(1));
-        self.idle_since_us.set(host.clock.monotonic_us());
+        self.sweeps.set(0);
     }
 }
 
@@ -352,17 +334,13 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // Dropped, a connection of one's own is closed; a shared one's stream is reset by the drop of its body.
         if let Some(Hold::Shared(shared)) = self.hold.take() {
-            shared.leave(&self.host);
+            shared.leave();
         }
     }
 }
 
-pub(crate) async fn send(
-    pool: &Rc<Pool>,
-    mut request: Request<OutBody>,
-    reach: Reach,
-) -> Result<Response<InBody>, EgressError> {
-    let host = pool.host(request.uri(), reach)?;
+pub(crate) async fn send(pool: &Rc<Pool>, request: &Request, reach: Reach) -> Result<Answer, EgressError> {
+    let host = pool.host(&request.url, reach)?;
     loop {
         let (lease, fresh) = match host.checkout() {
             Some(lease) => (lease, false),
@@ -374,12 +352,12 @@ pub(crate) async fn send(
         };
         let sent = match lease.hold {
             Some(Hold::Shared(_)) => Box::pin(exchange_shared(lease, request)).await,
-            _ => exchange_own(pool, lease, request).await,
+            _ => exchange_own(lease, request).await,
         };
         match sent {
             Sent::Answer(answer) => return Ok(answer),
-            Sent::Untouched(back, _) if !fresh => request = back,
-            Sent::Untouched(_, error) | Sent::Failed(error) => return Err(error),
+            Sent::Untouched(_) if !fresh => {}
+            Sent::Untouched(error) | Sent::Failed(error) => return Err(error),
         }
     }
 }
@@ -435,56 +413,40 @@ fn join_opening(pool: &Rc<Pool>, host: &Rc<Host>) -> watch::Receiver<Option<Resu
     receiver
 }
 
-fn no_connection<B>(request: Request<B>) -> (Request<B>, EgressError) {
-    (request, EgressError::new(EgressErrorKind::Closed, "No connection."))
+fn no_connection() -> Sent {
+    Sent::Untouched(EgressError::new(EgressErrorKind::Closed, "No connection."))
 }
 
-async fn exchange_own(pool: &Pool, mut lease: Lease, request: Request<OutBody>) -> Sent {
-    let host = Rc::clone(&lease.host);
-    let Some(connection) = lease.connection() else {
-        let (request, error) = no_connection(request);
-        return Sent::Untouched(request, error);
-    };
-    let (parts, body) = request.into_parts();
-    connection.begin(&parts.method, &parts.uri, &host.header, &parts.headers, &body);
-    match connection.head(&parts.method, &pool.rooms).await {
-        Ok(head) => {
-            let mut answer = Response::new(InBody::own(head.framing, head.keeps, lease));
-            *answer.status_mut() = head.status;
-            *answer.headers_mut() = head.headers;
-            Sent::Answer(answer)
-        }
+async fn exchange_own(mut lease: Lease, request: &Request) -> Sent {
+    let Some(Hold::Exclusive(connection)) = &mut lease.hold else { return no_connection() };
+    connection.begin(request, &lease.host.header);
+    match connection.head(&request.method).await {
+        Ok(head) => Sent::Answer(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: InBody::own(head.framing, head.keeps, lease),
+        }),
         Err(broke) => {
             let touched = connection.is_touched();
-            let error = from_broke(broke, &host.target.host);
-            if touched {
-                Sent::Failed(error.sent())
-            } else {
-                Sent::Untouched(Request::from_parts(parts, body), error)
-            }
+            let error = from_broke(broke, lease.host_name());
+            if touched { Sent::Failed(error.sent()) } else { Sent::Untouched(error) }
         }
     }
 }
 
-async fn exchange_shared(lease: Lease, mut request: Request<OutBody>) -> Sent {
-    let host = Rc::clone(&lease.host);
-    let mut sender = match &lease.hold {
-        Some(Hold::Shared(shared)) => shared.sender.clone(),
-        _ => {
-            let (request, error) = no_connection(request);
-            return Sent::Untouched(request, error);
+async fn exchange_shared(lease: Lease, request: &Request) -> Sent {
+    let Some(Hold::Shared(shared)) = &lease.hold else { return no_connection() };
+    let mut sender = shared.sender.clone();
+    match sender.try_send_request(request.to_shared()).await {
+        Ok(answer) => {
+            let (parts, body) = answer.into_parts();
+            let headers = Headers::from(&parts.headers);
+            Sent::Answer(Answer { status: parts.status, headers, body: InBody::shared(body, lease) })
         }
-    };
-    request.headers_mut().remove(HOST);
-    match sender.try_send_request(request).await {
-        Ok(answer) => Sent::Answer(answer.map(|body: Incoming| InBody::shared(body, lease))),
         Err(mut failed) => {
-            let untouched = failed.take_message();
-            let error = from_hyper(failed.error(), untouched.is_none(), &host.target.host);
-            match untouched {
-                Some(request) => Sent::Untouched(request, error),
-                None => Sent::Failed(error),
-            }
+            let is_untouched = failed.take_message().is_some();
+            let error = from_hyper(failed.error(), !is_untouched, lease.host_name());
+            if is_untouched { Sent::Untouched(error) } else { Sent::Failed(error) }
         }
     }
 }

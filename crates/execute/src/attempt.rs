@@ -1,18 +1,14 @@
 //! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Secret, Usage};
-use egress::{InBody, OutBody, Reach};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
+use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::{Outgoing, Provider, Target};
-use world::World;
 
 use crate::answer::Exchange;
 use crate::miss::{Miss, refusal};
@@ -46,8 +42,8 @@ impl OpenAttempt {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         self.upstream_request_id = request_id(&opened.headers);
-        let said = opened.headers.get(USAGE_HEADER).filter(|_| self.is_node);
-        self.is_usage_estimated = said.is_some_and(|value| value.as_bytes() == b"estimated");
+        let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
+        self.is_usage_estimated = self.is_node && says_so();
     }
 
     /// Whether the upstream itself calls its counts estimates.
@@ -103,7 +99,7 @@ pub(crate) fn claim(
     reason = "it is taken apart where it is returned; a box would cost each try"
 )]
 pub(crate) enum Start {
-    Going(OpenAttempt, http::Request<OutBody>),
+    Going(OpenAttempt, Request),
     /// It is in the journal and failed before a byte was sent.
     Missed(OpenAttempt, Miss),
     /// It can't even be tried, here or elsewhere.
@@ -190,23 +186,18 @@ fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>>
     })
 }
 
-pub(crate) fn request_of(
-    client: &egress::Client,
-    outgoing: Outgoing,
-) -> Result<http::Request<OutBody>, Box<Fault>> {
-    let mut request = http::Request::new(OutBody::from(outgoing.body));
-    *request.method_mut() = outgoing.method;
-    *request.headers_mut() = outgoing.headers;
-    *request.uri_mut() = client.read_url(outgoing.url).map_err(|_| {
+pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<Request, Box<Fault>> {
+    let Outgoing { method, url, headers, body } = outgoing;
+    let url = client.read_url(url).map_err(|_| {
         let message = "The base URL of what was to be asked is not a URL.";
         Box::new(
             Fault::new(FaultClass::Upstream, "upstream_unreachable", message).fix("Correct its base URL."),
         )
     })?;
-    Ok(request)
+    Ok(Request { method, url, headers, body: OutBody::from(body) })
 }
 
-pub(crate) fn reach(seat: &Seat) -> Reach {
+const fn reach(seat: &Seat) -> Reach {
     match seat {
         Seat::Byok(_) | Seat::Managed(_) => Reach::Provider,
         Seat::Byoc(_) => Reach::Node,
@@ -217,65 +208,42 @@ pub(crate) fn reach(seat: &Seat) -> Reach {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub status: u16,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     pub body: InBody,
 }
 
-/// Sends, and tells an answer from a refusal. It owns all it needs, so that it can outlive the wait for it.
-pub(crate) struct Judge {
-    client: Rc<egress::Client>,
-    world: World,
-    provider: &'static dyn Provider,
-    slug: Arc<str>,
-    reach: Reach,
+/// Sends, and tells an answer from a refusal. The request, which holds a secret, is gone when its answer's head is there.
+pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: Request) -> Result<Opened, Miss> {
+    let answer = hands.egress.send(&request, reach(seat)).await;
+    drop(request);
+    let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    let status = answer.status.as_u16();
+    if answer.status.is_redirection() {
+        // Followed, it would carry the credential to an address that nobody checked.
+        let what = format!("it redirects (status {status}), which is never followed");
+        return Err(Miss { status: Some(status), ..Miss::broken(slug, &what).not_again() });
+    }
+    if !answer.status.is_success() {
+        return Err(Box::pin(refused(hands, slug, answer)).await);
+    }
+    Ok(Opened { status, headers: answer.headers, body: answer.body })
 }
 
-impl Judge {
-    pub(crate) fn new(exchange: &Exchange, attempt: &Attempt) -> Self {
-        Self::of(&exchange.hands, attempt.provider_shared(), attempt.seat())
+async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
+    let Answer { status, headers, body } = answer;
+    let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
+    let bytes = read::decoded(&headers, bytes).unwrap_or_default();
+    let (status, map) = (status.as_u16(), headers.to_map());
+    let mut classified = providers::provider(slug).classify(status, &map, &bytes, slug);
+    if classified.retry_after_ms.is_none() {
+        // A date can only be read by who knows the time.
+        let now = Some(hands.world.clock.unix_ms());
+        classified.retry_after_ms = providers::retry_after_ms(&map, now);
     }
-
-    pub(crate) fn of(hands: &Hands, slug: &Arc<str>, seat: &Seat) -> Self {
-        Self {
-            client: Rc::clone(&hands.egress),
-            world: hands.world.clone(),
-            provider: providers::provider(slug),
-            slug: Arc::clone(slug),
-            reach: reach(seat),
-        }
+    if classified.report.request_id.is_none() {
+        classified.report.request_id = request_id(&headers);
     }
-
-    pub(crate) async fn open(self, request: http::Request<OutBody>) -> Result<Opened, Miss> {
-        let response = self.client.send(request, self.reach).await;
-        let response = response.map_err(|error| Miss::egress(&error, &self.slug))?;
-        let (parts, body) = response.into_parts();
-        let status = parts.status.as_u16();
-        if parts.status.is_redirection() {
-            // Followed, it would carry the credential to an address that nobody checked.
-            let what = format!("it redirects (status {status}), which is never followed");
-            return Err(Miss { status: Some(status), ..Miss::broken(&self.slug, &what).not_again() });
-        }
-        let headers = parts.headers;
-        if !parts.status.is_success() {
-            return Err(self.refused(status, &headers, body).await);
-        }
-        Ok(Opened { status, headers, body })
-    }
-
-    async fn refused(&self, status: u16, headers: &HeaderMap, body: InBody) -> Miss {
-        let bytes = read::prefix(body, REFUSAL_BYTES_MAX).await;
-        let bytes = read::decoded(headers, bytes).unwrap_or_default();
-        let mut classified = self.provider.classify(status, headers, &bytes, &self.slug);
-        if classified.retry_after_ms.is_none() {
-            // A date can only be read by who knows the time.
-            let now = Some(self.world.clock.unix_ms());
-            classified.retry_after_ms = providers::retry_after_ms(headers, now);
-        }
-        if classified.report.request_id.is_none() {
-            classified.report.request_id = request_id(headers);
-        }
-        Miss::classified(classified, status)
-    }
+    Miss::classified(classified, status)
 }
 
 /// What the scanner found, as a miss.
@@ -289,22 +257,31 @@ pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) ->
     }
 }
 
-fn request_id(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("x-request-id").or_else(|| headers.get("request-id"));
+fn request_id(headers: &Headers) -> Option<String> {
     // What is text here is ASCII: it can be cut anywhere.
-    let text = value.and_then(|value| value.to_str().ok())?;
+    let text = headers.text("x-request-id").or_else(|| headers.text("request-id"))?;
     text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(str::to_owned)
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
 /// customer's own, what is left of its limits.
-pub(crate) fn passed_on(headers: &HeaderMap, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
+pub(crate) fn passed_on(headers: &Headers, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
-    let allowed =
-        |name: &str| name.ends_with("-processing-ms") || (is_own && name.starts_with("x-ratelimit-"));
-    // Of a header that is sent twice, only the first value is passed on.
-    let first = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
-    headers.keys().filter(|name| allowed(name.as_str())).filter_map(first).collect()
+    let has = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
+    let is_allowed = |name: &[u8]| {
+        has(name.last_chunk::<14>().map(<[u8; 14]>::as_slice), b"-processing-ms")
+            || (is_own && has(name.get(..12), b"x-ratelimit-"))
+    };
+    let mut passed: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_allowed(name)) {
+        let Ok(name) = HeaderName::from_bytes(name) else { continue };
+        // Of a header that is sent twice, only the first value is passed on.
+        let is_first = passed.iter().all(|(known, _)| *known != name);
+        if let Some(value) = headers.share(value).filter(|_| is_first) {
+            passed.push((name, value));
+        }
+    }
+    passed
 }
 
 /// Reads a whole answer; one that came as a stream is put together first.

@@ -10,16 +10,17 @@ use bytes::{Bytes, BytesMut};
 use dialects::chat::{StreamFacts, StreamScanner};
 use domain::limits::STREAM_PIECE_BYTES;
 use domain::{FaultClass, Usage, UsageSource};
-use egress::{InBody, OutBody};
-use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use egress::{InBody, Request};
+use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
-use crate::attempt::{Judge, OpenAttempt, Opened, passed_on, stream_miss};
+use crate::attempt::{OpenAttempt, Opened, ask, passed_on, stream_miss};
 use crate::miss::Miss;
+use crate::timer::{Alarm, Timer};
 
 /// A step of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +63,10 @@ impl Feed {
         exchange: &Rc<Exchange>,
         attempt: &Rc<Attempt>,
         open: OpenAttempt,
-        request: http::Request<OutBody>,
+        request: Request,
     ) -> Self {
-        let opening = Judge::new(exchange, attempt).open(request);
+        let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
+        let opening = async move { ask(&asking.hands, asked.provider(), asked.seat(), request).await };
         Self {
             source: Source::Opening(Box::pin(opening)),
             scanner: StreamScanner::new(!exchange.call.chat().include_usage),
@@ -72,7 +74,7 @@ impl Feed {
             ended: None,
             open: Some(open),
             upstream_headers: Vec::new(),
-            timer: Timer::default(),
+            timer: Timer::new(&exchange.hands.timers),
             deadline: Instant::now() + exchange.time_left(),
             tries_on_seat: 0,
             tries: 0,
@@ -237,14 +239,13 @@ impl Feed {
         if let Some(open) = &mut self.open {
             open.answered(&opened, self.exchange.hands.now_us());
         }
-        let is_encoded = opened.headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity");
+        let is_encoded = opened.headers.get("content-encoding").is_some_and(|value| value != b"identity");
         if is_encoded {
             let miss =
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
         self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
-        self.exchange.hands.egress.recycle(opened.headers);
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }
@@ -302,40 +303,4 @@ pub(crate) fn known_usage(
 pub(crate) fn silent_usage(miss: &Miss, prompt_bytes: u64) -> Usage {
     let may_bill = miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
     if may_bill { dialects::chat::estimate(prompt_bytes, 0) } else { Usage::default() }
-}
-
-enum Alarm {
-    Silence,
-    Deadline,
-}
-
-/// One timer for silence and deadline. It is armed when something is waited for and moved only when it rings, so that
-/// a chunk costs no timer.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    since: Option<Instant>,
-}
-
-impl Timer {
-    fn restart(&mut self) {
-        self.since = None;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>, limit: Duration, deadline: Instant) -> Poll<Alarm> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let silent_at = since + limit;
-        let due = silent_at.min(deadline);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
-                return Poll::Ready(if due == silent_at { Alarm::Silence } else { Alarm::Deadline });
-            }
-            sleep.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
 }

@@ -2,22 +2,26 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use dialects::chat::AnswerFacts;
 use domain::limits::BACKOFF_BASE;
 use domain::{Blame, FallbackClass, Fault, FaultClass, UpstreamReport};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::{Attempt, Planned};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, Judge, OpenAttempt, Start, judge_whole, passed_on};
+use crate::attempt::{self, OpenAttempt, Start, ask, judge_whole, passed_on};
 use crate::feed::{Feed, known_usage, silent_usage};
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
+use crate::timer::{Alarm, Timer};
 use crate::{Hands, read};
 use board::{Standing, Ticket};
 
@@ -44,7 +48,7 @@ struct Journey {
     tab: Tab,
     room: HeaderMap,
     /// Of the monotonic clock.
-    head_until_us: u64,
+    begun_us: u64,
     /// Tries that were in the journal.
     tries: u32,
     /// The failure that the client would be told now.
@@ -95,7 +99,7 @@ impl Journey {
             hands: hands.clone(),
         });
         Self {
-            head_until_us: now_us.saturating_add(micros(exchange.timeouts.head_wait)),
+            begun_us: now_us,
             attempts: parts.attempts.into_iter().map(Rc::new).collect(),
             fallback_on: parts.fallback_on,
             exchange,
@@ -109,20 +113,20 @@ impl Journey {
     }
 
     async fn walk(&mut self) -> Option<Box<Reply>> {
-        let mut index = 0;
+        let (mut index, mut now_us) = (0, self.begun_us);
         loop {
             let attempt = Rc::clone(self.attempts.get(index)?);
-            match self.ask_seat(index, &attempt).await {
+            match self.ask_seat(index, &attempt, now_us).await {
                 SeatEnd::Answered(reply) => return Some(reply),
                 SeatEnd::Stop => return None,
                 SeatEnd::Exhausted(class) => index = self.next_index(index, class)?,
             }
+            now_us = self.exchange.now_us();
         }
     }
 
-    async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>) -> SeatEnd {
+    async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
         let board = Rc::clone(&self.exchange.hands.board);
-        let mut now_us = self.exchange.now_us();
         board.first_try(attempt.base_url(), now_us);
         let mut tries_on_seat = 0;
         loop {
@@ -212,7 +216,8 @@ impl Journey {
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
-        let head_left = self.head_until_us.saturating_sub(self.exchange.now_us());
+        let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
+        let head_left = head_until_us.saturating_sub(self.exchange.now_us());
         if let Err(miss) = feed.wait_first(Instant::now() + Duration::from_micros(head_left)).await {
             feed.missed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);
@@ -226,25 +231,29 @@ impl Journey {
         &mut self,
         attempt: &Rc<Attempt>,
         mut open: OpenAttempt,
-        request: http::Request<egress::OutBody>,
+        request: egress::Request,
     ) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
-        let opening = Judge::new(&exchange, attempt).open(request);
-        let left = exchange.time_left_at(open.sent_us());
-        let limit = exchange.timeouts.first_byte.min(left);
-        let opened = match timeout(limit, opening).await {
+        let provider = attempt.provider();
+        let mut timer = Timer::new(&exchange.hands.timers);
+        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
+        let limit = exchange.timeouts.first_byte;
+        let opening = pin!(ask(&exchange.hands, provider, attempt.seat(), request));
+        let opened = match timer.within(limit, deadline, opening).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(miss)) => return self.missed(open, miss),
-            Err(_) if limit == left => return self.missed(open, Miss::deadline()),
-            Err(_) => {
-                let miss = Miss::timeout(attempt.provider(), "did not answer", limit.as_secs());
-                return self.missed(open, miss);
+            Err(Alarm::Deadline) => return self.missed(open, Miss::deadline()),
+            Err(Alarm::Silence) => {
+                return self.missed(open, Miss::timeout(provider, "did not answer", limit.as_secs()));
             }
         };
-        let now_us = exchange.hands.now_us();
-        open.answered(&opened, now_us);
-        let left = exchange.time_left_at(now_us);
-        let (bytes, facts) = match read_whole(&exchange, attempt, left, &opened.headers, opened.body).await {
+        open.answered(&opened, exchange.hands.now_us());
+        let idle = exchange.timeouts.idle;
+        let read = match read::whole(opened.body, &mut timer, idle, deadline, provider).await {
+            Ok(bytes) => judged(bytes, &opened.headers, provider),
+            Err(miss) => Err(miss),
+        };
+        let (bytes, facts) = match read {
             Ok(read) => read,
             Err(miss) => return self.missed(open, miss),
         };
@@ -252,7 +261,6 @@ impl Journey {
         let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
         let served = self.served_by(attempt);
         let upstream_headers = passed_on(&opened.headers, attempt.seat());
-        exchange.hands.egress.recycle(opened.headers);
         TryEnd::Answered(Box::new(Reply {
             served,
             body: AnswerBody::Whole { bytes, usage, open },
@@ -383,16 +391,7 @@ impl Journey {
     }
 }
 
-async fn read_whole(
-    exchange: &Exchange,
-    attempt: &Attempt,
-    left: Duration,
-    headers: &HeaderMap,
-    body: egress::InBody,
-) -> Result<(bytes::Bytes, dialects::chat::AnswerFacts), Miss> {
-    let now = Instant::now();
-    let provider = attempt.provider();
-    let bytes = read::whole(body, now, exchange.timeouts.idle, now + left, provider).await?;
+fn judged(bytes: Bytes, headers: &egress::Headers, provider: &str) -> Result<(Bytes, AnswerFacts), Miss> {
     let bytes = read::decoded(headers, bytes).map_err(|what| Miss::broken(provider, what))?;
     judge_whole(bytes, provider)
 }

@@ -9,6 +9,7 @@ mod miss;
 mod probe;
 mod read;
 pub mod schedule;
+mod timer;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use journey::execute;
 pub use ledger::Journal;
 pub use miss::Miss;
 pub use probe::{ProbeReport, ProbeTarget, probe};
+pub use timer::Timers;
 
 /// What a core reaches the outside with.
 #[derive(Clone)]
@@ -31,6 +33,7 @@ pub struct Hands {
     pub egress: Rc<egress::Client>,
     pub opener: Arc<vault::Opener>,
     pub board: Rc<board::Cell>,
+    pub timers: Rc<Timers>,
 }
 
 impl Hands {

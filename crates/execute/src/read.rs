@@ -1,18 +1,17 @@
 //! Reads bodies of upstreams: bounded in size and time, and undone of a compression that nobody asked for.
 
 use std::io::Read;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, BODY_RATIO_FREE_BYTES, BODY_RATIO_MAX, REFUSAL_TIME_MAX};
-use egress::{EgressError, InBody};
-use http::HeaderMap;
-use http::header::CONTENT_ENCODING;
+use egress::{EgressError, Headers, InBody};
 use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use crate::miss::Miss;
+use crate::timer::{Alarm, Timer};
 
 pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, EgressError>> {
     loop {
@@ -26,27 +25,24 @@ pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, Egress
     }
 }
 
-/// The whole of a buffered answer, read from `now` on. `idle` is the longest pause between two reads.
+/// The whole of a buffered answer. `idle` is the longest pause between two reads.
 pub(crate) async fn whole(
     mut body: InBody,
-    mut now: Instant,
+    timer: &mut Timer,
     idle: Duration,
     deadline: Instant,
     provider: &str,
 ) -> Result<Bytes, Miss> {
     let mut gathered = Gathered::default();
     loop {
-        let until = (now + idle).min(deadline);
-        let Ok(chunk) = timeout_at(until, next_chunk(&mut body)).await else {
-            return Err(match until == deadline {
-                true => Miss::deadline(),
-                false => Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()),
-            });
-        };
-        match chunk {
-            None => return Ok(gathered.finish()),
-            Some(Err(error)) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
-            Some(Ok(bytes)) => gathered.push(bytes),
+        match timer.within(idle, deadline, pin!(next_chunk(&mut body))).await {
+            Ok(None) => return Ok(gathered.finish()),
+            Ok(Some(Err(error))) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
+            Ok(Some(Ok(bytes))) => gathered.push(bytes),
+            Err(Alarm::Deadline) => return Err(Miss::deadline()),
+            Err(Alarm::Silence) => {
+                return Err(Miss::timeout(provider, "sent no further byte of its answer", idle.as_secs()));
+            }
         }
         if gathered.len > ANSWER_BYTES_MAX {
             return Err(Miss::broken(provider, "it is longer than an answer may be").not_again());
@@ -54,7 +50,6 @@ pub(crate) async fn whole(
         if body.is_end_stream() {
             return Ok(gathered.finish());
         }
-        now = Instant::now();
     }
 }
 
@@ -103,9 +98,9 @@ impl Gathered {
 ///
 /// # Errors
 /// Another encoding, broken bytes, or a bomb; the text says which.
-pub(crate) fn decoded(headers: &HeaderMap, bytes: Bytes) -> Result<Bytes, &'static str> {
-    let Some(encoding) = headers.get(CONTENT_ENCODING) else { return Ok(bytes) };
-    match encoding.as_bytes().to_ascii_lowercase().as_slice() {
+pub(crate) fn decoded(headers: &Headers, bytes: Bytes) -> Result<Bytes, &'static str> {
+    let Some(encoding) = headers.get("content-encoding") else { return Ok(bytes) };
+    match encoding.to_ascii_lowercase().as_slice() {
         b"" | b"identity" => Ok(bytes),
         b"gzip" | b"x-gzip" => gunzip(&bytes),
         _ => Err("it is compressed in a way that was not asked for"),
@@ -128,13 +123,13 @@ fn gunzip(bytes: &Bytes) -> Result<Bytes, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
     use std::io::Write;
 
     fn check(encoding: &'static str, bytes: Vec<u8>) -> Result<Bytes, &'static str> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
-        decoded(&headers, bytes.into())
+        decoded(&Headers::from(&headers), bytes.into())
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

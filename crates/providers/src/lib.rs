@@ -13,7 +13,7 @@ mod together_ai;
 use bytes::Bytes;
 use dialects::chat::ChatRequest;
 use domain::{Fault, FaultClass, Secret, UpstreamReport};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
@@ -31,7 +31,7 @@ pub struct Target<'a> {
 pub struct Outgoing {
     pub method: Method,
     pub url: String,
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Segments of one body: most are slices of what the client sent.
     pub body: Vec<Bytes>,
 }

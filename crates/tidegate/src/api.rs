@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use egress::{Client, EgressSettings, OutBody, Reach};
-use http::{Method, Request, header};
+use egress::{Client, EgressSettings, OutBody, Reach, Request};
+use http::{HeaderValue, Method, Uri, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::task::LocalSet;
@@ -78,10 +78,9 @@ impl Api {
         let request = self.request(method, path, body)?;
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
-                let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
-                let status = answer.status().as_u16();
-                let body =
-                    answer.into_body().read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
+                let answer = client()?.send(&request, Reach::System).await.map_err(|e| self.away(&e))?;
+                let status = answer.status.as_u16();
+                let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
                 if (200..300).contains(&status) { Ok(read(&body)) } else { Err(refused(status, &body)) }
             };
             tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
@@ -102,11 +101,11 @@ impl Api {
     ) -> Result<http::HeaderMap, Failure> {
         let request = self.request(Method::POST, path, Some(body))?;
         LocalSet::new().block_on(&self.runtime, async {
-            let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
-            let (head, mut body) = answer.into_parts();
-            if !head.status.is_success() {
+            let answer = client()?.send(&request, Reach::System).await.map_err(|e| self.away(&e))?;
+            let egress::Answer { status, headers, mut body } = answer;
+            if !status.is_success() {
                 let body = body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
-                return Err(refused(head.status.as_u16(), &body));
+                return Err(refused(status.as_u16(), &body));
             }
             let mut pending = Vec::new();
             while let Some(frame) = body.frame().await {
@@ -119,23 +118,26 @@ impl Api {
                     }
                 }
             }
-            Ok(head.headers)
+            Ok(headers.to_map())
         })
     }
 
-    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<OutBody>, Failure> {
-        let bytes = body.map(|body| Bytes::from(body.to_string()));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-            .header(header::USER_AGENT, concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
-        if bytes.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        request.body(bytes.map_or_else(OutBody::empty, |bytes| OutBody::from(vec![bytes]))).map_err(|error| {
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request, Failure> {
+        let wrong = |error: http::Error| {
             Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
-        })
+        };
+        let url = Uri::try_from(format!("{}{path}", self.base)).map_err(|error| wrong(error.into()))?;
+        let key =
+            HeaderValue::try_from(format!("Bearer {}", self.key)).map_err(|error| wrong(error.into()))?;
+        let agent = HeaderValue::from_static(concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
+        let mut request = Request::new(method, url);
+        request.headers.extend([(header::AUTHORIZATION, key), (header::USER_AGENT, agent)]);
+        if let Some(body) = body {
+            let json = HeaderValue::from_static("application/json");
+            request.headers.push((header::CONTENT_TYPE, json));
+            request.body = OutBody::from(Bytes::from(body.to_string()));
+        }
+        Ok(request)
     }
 
     fn away(&self, error: &egress::EgressError) -> Failure {
@@ -156,7 +158,7 @@ fn client() -> Result<Client, Failure> {
         None => None,
     };
     let settings = EgressSettings { allow_private: true, extra_roots_pem, ..EgressSettings::default() };
-    Ok(Client::new(Arc::new(settings), World::system())?)
+    Ok(Client::new(Arc::new(settings))?)
 }
 
 fn read(body: &[u8]) -> Value {

@@ -112,9 +112,10 @@ impl House {
         let cores = u32::try_from(self.workers).unwrap_or(u32::MAX);
         let hands = line::Hands {
             world: self.world.clone(),
-            egress: Rc::new(egress::Client::new(Arc::clone(&self.egress), self.world.clone())?),
+            egress: Rc::new(egress::Client::new(Arc::clone(&self.egress))?),
             opener: Arc::clone(&self.vault.opener),
             board: board::Cell::new(Arc::clone(&self.board), cores),
+            timers: Rc::default(),
         };
         let counters = Rc::new(line::Counters::default());
         Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters }))

@@ -1,29 +1,21 @@
 //! The head of an answer: its status, its headers, and where its body ends.
 
-use std::cell::RefCell;
-
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use domain::limits::HEADER_BYTES_MAX;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 
 use super::chunks::Chunks;
+use crate::message::{Headers, split_line};
 
 const HEADERS_MAX: usize = 128;
-const ROOMS_MAX: usize = 4;
-const ROOM_HEADERS_MAX: usize = 64;
 /// More interim answers than this before the final one are no answer.
 pub(super) const INTERIM_MAX: u32 = 16;
-
-/// Maps of headers that were read, empty: the next answer's headers are put into their room.
-#[derive(Debug, Default)]
-pub(crate) struct Rooms(RefCell<Vec<HeaderMap>>);
 
 /// The head of a final answer.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub status: StatusCode,
-    pub headers: HeaderMap,
+    pub headers: Headers,
     pub framing: Framing,
     /// Whether the peer lets the connection be used again after the body.
     pub keeps: bool,
@@ -57,56 +49,47 @@ pub(super) enum Reading {
     Final(Head),
 }
 
-impl Rooms {
-    fn take(&self, count: usize) -> HeaderMap {
-        self.0.borrow_mut().pop().unwrap_or_else(|| HeaderMap::with_capacity(count))
-    }
-
-    /// Keeps the room of headers that were read, unless they were many.
-    pub(crate) fn give(&self, mut headers: HeaderMap) {
-        let mut rooms = self.0.borrow_mut();
-        if rooms.len() < ROOMS_MAX && headers.capacity() <= ROOM_HEADERS_MAX {
-            headers.clear();
-            rooms.push(headers);
-        }
-    }
+/// What a head's lines say of the body and the connection.
+#[derive(Default)]
+struct Said<'a> {
+    length: Option<u64>,
+    encoding: Option<&'a [u8]>,
+    closes: bool,
+    keeps_alive: bool,
+    /// Found in the framing: told only of a final answer.
+    wrong: Option<&'static str>,
 }
 
 /// Takes a head out of `bytes`, once all of it is there.
 ///
 /// # Errors
 /// It is not a head; the text says why.
-pub(super) fn read_head(
-    bytes: &mut BytesMut,
-    method: &Method,
-    rooms: &Rooms,
-) -> Result<Reading, &'static str> {
+pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading, &'static str> {
     let Some(end) = end_of_head(bytes)? else { return Ok(Reading::More) };
-    let head = bytes.split_to(end).freeze();
-    let (first, mut at) = next_line(&head, 0).ok_or("it has no status line")?;
+    let (first, begin) = next_line(bytes, 0).ok_or("it has no status line")?;
     let (is_old, status) = status_line(first)?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
         return Err("it changes the protocol, which was not asked for");
     }
-    let lines = memchr::memchr_iter(b'\n', &head).count();
-    let mut headers = rooms.take(lines.saturating_sub(2).min(HEADERS_MAX));
-    while let Some((line, next)) = next_line(&head, at) {
-        if line.is_empty() {
-            break;
-        }
-        if headers.len() >= HEADERS_MAX {
+    let (mut said, mut at, mut count) = (Said::default(), begin, 0);
+    while let Some((line, next)) = next_line(bytes, at).filter(|(line, _)| !line.is_empty()) {
+        count += 1;
+        if count > HEADERS_MAX {
             return Err("it has too many headers");
         }
-        let (name, value) = header(&head, line, at)?;
-        headers.append(name, value);
+        said.read(line)?;
         at = next;
     }
     if status.is_informational() {
+        bytes.advance(end);
         return Ok(Reading::Interim);
     }
-    let (framing, is_certain) = framing(&headers, status, method, is_old)?;
-    let keeps = is_certain && keeps(&headers, is_old);
-    Ok(Reading::Final(Head { status, headers, framing, keeps }))
+    let (framing, is_certain) = said.framing(status, method, is_old)?;
+    let keeps = is_certain && !said.closes && (said.keeps_alive || !is_old);
+    let mut lines = bytes.split_to(end).freeze();
+    lines.truncate(at);
+    lines.advance(begin);
+    Ok(Reading::Final(Head { status, headers: Headers::of_lines(lines), framing, keeps }))
 }
 
 /// The index after the empty line.
@@ -116,13 +99,15 @@ fn end_of_head(bytes: &[u8]) -> Result<Option<usize>, &'static str> {
     if !bytes.iter().zip(begin).all(|(byte, expected)| byte == expected) {
         return Err("it does not begin with HTTP/1");
     }
-    let end = memchr::memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4);
-    match end {
-        None if bytes.len() > HEADER_BYTES_MAX => Err("its head is too large"),
-        None if memchr::memmem::find(bytes, b"\n\n").is_some() => Err("its lines end with a bare line feed"),
-        Some(end) if end > HEADER_BYTES_MAX => Err("its head is too large"),
-        end => Ok(end),
+    let within = bytes.get(..HEADER_BYTES_MAX).unwrap_or(bytes);
+    for feed in memchr::memchr_iter(b'\n', within) {
+        match within.get(feed + 1..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => return Ok(Some(feed + 3)),
+            [b'\n', ..] => return Err("its lines end with a bare line feed"),
+            _ => {}
+        }
     }
+    if bytes.len() > HEADER_BYTES_MAX { Err("its head is too large") } else { Ok(None) }
 }
 
 /// A line without its end, and where the next one begins.
@@ -152,76 +137,87 @@ fn status_line(line: &[u8]) -> Result<(bool, StatusCode), &'static str> {
     StatusCode::from_bytes(code).map(|status| (is_old, status)).map_err(|_| wrong)
 }
 
-fn header(head: &Bytes, line: &[u8], at: usize) -> Result<(HeaderName, HeaderValue), &'static str> {
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err("one of its headers is folded");
-    }
-    let colon = memchr::memchr(b':', line).ok_or("one of its header lines has no colon")?;
-    let wrong = "one of its headers is malformed";
-    let name = line.get(..colon).and_then(|name| HeaderName::from_bytes(name).ok()).ok_or(wrong)?;
-    let value = line.get(colon + 1..).unwrap_or_default();
-    // Only these two: a line feed without its return must not vanish here.
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let lead = value.iter().take_while(|byte| is_blank(byte)).count();
-    let tail = value.iter().rev().take_while(|byte| is_blank(byte)).count();
-    let from = at + colon + 1 + lead;
-    let shared = head.slice(from..from.max(at + line.len() - tail));
-    Ok((name, HeaderValue::from_maybe_shared(shared).map_err(|_| wrong)?))
-}
-
-/// Where the body ends, and whether that has one reading only.
-fn framing(
-    headers: &HeaderMap,
-    status: StatusCode,
-    method: &Method,
-    is_old: bool,
-) -> Result<(Framing, bool), &'static str> {
-    let length = content_length(headers)?;
-    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
-    let encoding = encodings.next();
-    if encodings.next().is_some() {
-        return Err("it has several transfer encodings");
-    }
-    if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
-        return Ok((Framing::Length(0), encoding.is_none() || length.is_none()));
-    }
-    match (encoding, length) {
-        (Some(_), _) if is_old => Err("it sends chunks on HTTP/1.0"),
-        (Some(encoding), length) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            // The chunks count, says the standard; who sends a length too is not trusted with a second request.
-            Ok((Framing::Chunked(Chunks::default()), length.is_none()))
+impl<'a> Said<'a> {
+    fn read(&mut self, line: &'a [u8]) -> Result<(), &'static str> {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            return Err("one of its headers is folded");
         }
-        (Some(_), _) => Err("its transfer encoding is unknown"),
-        (None, Some(length)) => Ok((Framing::Length(length), true)),
-        (None, None) => Ok((Framing::Close, false)),
+        let (name, value) = split_line(line).ok_or("one of its header lines has no colon")?;
+        // Without a way out in the middle, the machine looks at many bytes at once.
+        let is_value = value.iter().fold(true, |plain, byte| plain & is_plain(byte));
+        if name.is_empty() || !name.iter().all(is_token) || !is_value {
+            return Err("one of its headers is malformed");
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.read_length(value);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.encoding.replace(value).is_some() {
+                self.wrong.get_or_insert("it has several transfer encodings");
+            }
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            for token in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                self.closes |= token.eq_ignore_ascii_case(b"close");
+                self.keeps_alive |= token.eq_ignore_ascii_case(b"keep-alive");
+            }
+        }
+        Ok(())
     }
-}
 
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
-    let mut found = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
+    fn read_length(&mut self, digits: &[u8]) {
         if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-            return Err("its length is not a number");
+            self.wrong.get_or_insert("its length is not a number");
+            return;
         }
         let length = digits.iter().fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-        if found.is_some_and(|other| other != length) {
-            return Err("it has two lengths");
+        if self.length.replace(length).is_some_and(|other| other != length) {
+            self.wrong.get_or_insert("it has two lengths");
         }
-        found = Some(length);
     }
-    Ok(found)
+
+    /// Where the body ends, and whether that has one reading only.
+    fn framing(
+        &self,
+        status: StatusCode,
+        method: &Method,
+        is_old: bool,
+    ) -> Result<(Framing, bool), &'static str> {
+        if let Some(wrong) = self.wrong {
+            return Err(wrong);
+        }
+        if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+            return Ok((Framing::Length(0), self.encoding.is_none() || self.length.is_none()));
+        }
+        match (self.encoding, self.length) {
+            (Some(_), _) if is_old => Err("it sends chunks on HTTP/1.0"),
+            (Some(encoding), length) if encoding.eq_ignore_ascii_case(b"chunked") => {
+                // The chunks count, says the standard; who sends a length too is not trusted with a second request.
+                Ok((Framing::Chunked(Chunks::default()), length.is_none()))
+            }
+            (Some(_), _) => Err("its transfer encoding is unknown"),
+            (None, Some(length)) => Ok((Framing::Length(length), true)),
+            (None, None) => Ok((Framing::Close, false)),
+        }
+    }
 }
 
-fn keeps(headers: &HeaderMap, is_old: bool) -> bool {
-    let has = |word: &[u8]| {
-        let tokens = headers
-            .get_all(CONNECTION)
-            .into_iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(word))
-    };
-    if is_old { has(b"keep-alive") && !has(b"close") } else { !has(b"close") }
+/// Which bytes a name may hold: a bit for each.
+const TOKEN: u128 = {
+    let mut bits = 0;
+    let mut rest: &[u8] = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    while let [byte, others @ ..] = rest {
+        bits |= 1 << *byte;
+        rest = others;
+    }
+    bits
+};
+
+const fn is_token(byte: &u8) -> bool {
+    byte.is_ascii() && (TOKEN >> *byte) & 1 == 1
+}
+
+/// What a value may hold: no control but the tab.
+const fn is_plain(byte: &u8) -> bool {
+    (*byte >= b' ' && *byte != 0x7f) || *byte == b'\t'
 }
 
 #[cfg(test)]
@@ -229,7 +225,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Reading, &'static str> {
-        read_head(&mut BytesMut::from(text), &Method::POST, &Rooms::default())
+        read_head(&mut BytesMut::from(text), &Method::POST)
     }
 
     fn check(text: &str, expected: &str) {
@@ -305,27 +301,10 @@ mod tests {
     #[test]
     fn a_head_leaves_the_body_where_it_is() {
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\nx:  y \r\ncontent-length: 2\r\n\r\nok");
-        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::GET, &Rooms::default()) else {
-            panic!("no head")
-        };
-        assert_eq!((&head.headers["x"], &bytes[..]), (&HeaderValue::from_static("y"), &b"ok"[..]));
+        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::GET) else { panic!("no head") };
+        assert_eq!((head.headers.text("x"), &bytes[..]), (Some("y"), &b"ok"[..]));
         let mut bytes = BytesMut::from("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n");
-        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::HEAD, &Rooms::default()) else {
-            panic!("no head")
-        };
+        let Ok(Reading::Final(head)) = read_head(&mut bytes, &Method::HEAD) else { panic!("no head") };
         assert!(head.framing.is_over(), "an answer to HEAD has no body whatever its length");
-    }
-
-    #[test]
-    fn room_that_was_given_back_holds_nothing_of_the_answer_before() {
-        let rooms = Rooms::default();
-        let read = |text: &'static str| match read_head(&mut BytesMut::from(text), &Method::GET, &rooms) {
-            Ok(Reading::Final(head)) => head.headers,
-            found => panic!("no head: {found:?}"),
-        };
-        rooms.give(read("HTTP/1.1 200 OK\r\nx-request-id: one\r\ncontent-length: 3\r\n\r\n"));
-        let second = read("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-        assert_eq!((second.len(), second.contains_key("x-request-id")), (1, false));
-        assert!(rooms.0.borrow().is_empty());
     }
 }

@@ -8,14 +8,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Wire;
-use super::answer::{Framing, Head, INTERIM_MAX, Reading, Rooms, read_head};
+use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_head};
 use super::chunks::Taken;
-use crate::body::OutBody;
+use crate::message::Request;
 use crate::pool::Counted;
 
 /// A stream's chunk fits, and a thousand open streams weigh little.
@@ -24,6 +23,12 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// With less room than this left, a read is not worth its call.
 const ROOM_BYTES_MIN: usize = 1024;
+/// Up to this size a body is copied behind the head: cheaper than segments, which the kernel gathers one by one.
+const JOINED_BYTES_MAX: u64 = 8 * 1024;
+/// Most heads are shorter.
+const HEAD_BYTES: usize = 512;
+/// What is kept of the room that a request was written from.
+const KEPT_BYTES_MAX: usize = 4 * 1024;
 const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
 const HEAD_END: &[u8] = b"\r\n\r\n";
@@ -46,7 +51,11 @@ pub(crate) struct Connection {
     wire: Wire,
     read: BytesMut,
     read_bytes_next: usize,
-    outgoing: VecDeque<Bytes>,
+    /// The request's head, and its body where that is short. It holds a secret, so it is wiped once it is written.
+    head: Vec<u8>,
+    head_written: usize,
+    /// The rest of the body.
+    segments: VecDeque<Bytes>,
     /// Of the present request a byte is written.
     touched: bool,
     /// The peer takes no more of the request; it may still have answered.
@@ -60,7 +69,9 @@ impl Connection {
             wire,
             read: BytesMut::new(),
             read_bytes_next: READ_BYTES_MIN,
-            outgoing: VecDeque::new(),
+            head: Vec::new(),
+            head_written: 0,
+            segments: VecDeque::new(),
             touched: false,
             unwritable: false,
             _counted: counted,
@@ -68,21 +79,20 @@ impl Connection {
     }
 
     /// Sets a request up to be written.
-    pub(crate) fn begin(
-        &mut self,
-        method: &Method,
-        uri: &Uri,
-        host: &HeaderValue,
-        headers: &HeaderMap,
-        body: &OutBody,
-    ) {
-        let (segments, length) = body.parts();
+    pub(crate) fn begin(&mut self, request: &Request, host: &HeaderValue) {
+        let (segments, length) = request.body.parts();
+        let is_joined = length <= JOINED_BYTES_MAX;
+        let joined = if is_joined { usize::try_from(length).unwrap_or(0) } else { 0 };
         self.touched = false;
-        self.outgoing.clear();
-        self.outgoing.reserve(1 + segments.len());
-        self.outgoing.push_back(write_head(method, uri, host, headers, length));
-        // Shared, not copied: an untouched request goes out again over another connection.
-        self.outgoing.extend(segments.iter().cloned());
+        self.head_written = 0;
+        self.head.reserve(HEAD_BYTES + joined);
+        write_head(&mut self.head, request, host, length);
+        if is_joined {
+            segments.iter().for_each(|segment| self.head.extend_from_slice(segment));
+        } else {
+            // Shared, not copied.
+            self.segments.extend(segments.iter().cloned());
+        }
     }
 
     /// Whether a byte of the request may have reached the peer.
@@ -100,7 +110,7 @@ impl Connection {
 
     /// Whether nothing is left over of the last exchange.
     pub(crate) fn is_clean(&self) -> bool {
-        self.outgoing.is_empty() && self.read.is_empty() && !self.unwritable
+        !self.is_writing() && self.read.is_empty() && !self.unwritable
     }
 
     /// Lets go of the room that a large answer made: many connections are idle at once.
@@ -112,14 +122,14 @@ impl Connection {
     }
 
     /// Writes the request and reads up to the end of the answer's head.
-    pub(crate) async fn head(&mut self, method: &Method, rooms: &Rooms) -> Result<Head, Broke> {
+    pub(crate) async fn head(&mut self, method: &Method) -> Result<Head, Broke> {
         let mut interim = 0;
         std::future::poll_fn(|cx| {
             self.poll_send(cx);
             loop {
                 let reading = match self.read.is_empty() {
                     true => Ok(Reading::More),
-                    false => read_head(&mut self.read, method, rooms),
+                    false => read_head(&mut self.read, method),
                 };
                 match reading {
                     Ok(Reading::Final(head)) => return Poll::Ready(Ok(head)),
@@ -170,20 +180,17 @@ impl Connection {
         }
     }
 
+    fn is_writing(&self) -> bool {
+        !self.head.is_empty() || !self.segments.is_empty()
+    }
+
     /// Writes what can be written. That the peer takes no more is told by what it answers, or by its close.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
-        while !self.outgoing.is_empty() && !self.unwritable {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            for (slice, segment) in slices.iter_mut().zip(&self.outgoing) {
-                *slice = IoSlice::new(segment);
-                count += 1;
-            }
-            let slices = slices.get(..count).unwrap_or_default();
-            match Pin::new(&mut self.wire).poll_write_vectored(cx, slices) {
-                Poll::Ready(Ok(written)) if written > 0 => {
+        while self.is_writing() && !self.unwritable {
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(count)) if count > 0 => {
                     self.touched = true;
-                    self.written(written);
+                    self.written(count);
                 }
                 Poll::Ready(_) => self.unwritable = true,
                 Poll::Pending => return,
@@ -197,18 +204,49 @@ impl Connection {
         }
     }
 
-    fn written(&mut self, mut count: usize) {
-        while let Some(segment) = self.outgoing.front_mut() {
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let head = self.head.get(self.head_written..).unwrap_or_default();
+        if self.segments.is_empty() {
+            return Pin::new(&mut self.wire).poll_write(cx, head);
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let parts = std::iter::once(head).chain(self.segments.iter().map(|segment| &**segment));
+        let mut count = 0;
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            count += 1;
+        }
+        Pin::new(&mut self.wire).poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+    }
+
+    fn written(&mut self, count: usize) {
+        let of_head = count.min(self.head.len() - self.head_written);
+        self.head_written += of_head;
+        if self.head_written == self.head.len() {
+            self.wipe_head();
+        }
+        let mut count = count - of_head;
+        while let Some(segment) = self.segments.front_mut() {
             if count < segment.len() {
                 segment.advance(count);
                 return;
             }
             count -= segment.len();
-            self.outgoing.pop_front();
+            self.segments.pop_front();
         }
         // Large room is not kept: the request is gone.
-        if self.outgoing.capacity() > SLICES_MAX {
-            self.outgoing = VecDeque::new();
+        if self.segments.capacity() > SLICES_MAX {
+            self.segments = VecDeque::new();
+        }
+    }
+
+    /// The room is kept, unless it is large: the allocator wipes what is let go of.
+    fn wipe_head(&mut self) {
+        self.head.fill(0);
+        self.head.clear();
+        self.head_written = 0;
+        if self.head.capacity() > KEPT_BYTES_MAX {
+            self.head = Vec::new();
         }
     }
 
@@ -239,27 +277,19 @@ fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, &'static st
     }
 }
 
-/// The request's head. Host, length and the connection's own headers are ours to say, whatever `headers` hold.
-fn write_head(method: &Method, uri: &Uri, host: &HeaderValue, headers: &HeaderMap, length: u64) -> Bytes {
-    let says_length = length > 0 || matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    // Exactly as much room as is written: bytes that fill theirs are shared without a further allocation.
-    let mut digits = [0_u8; DIGITS_MAX];
-    let length = if says_length { decimal(length, &mut digits) } else { &[] };
-    let target = uri.path().len() + uri.query().map_or(0, |query| 1 + query.len());
-    let fixed = method.as_str().len() + 1 + target + VERSION_AND_HOST.len() + host.len() + HEAD_END.len();
-    let lines = passed(headers).map(|(name, value)| 4 + name.as_str().len() + value.len()).sum::<usize>();
-    let said = if says_length { LENGTH_NAME.len() + length.len() } else { 0 };
-    let mut head = Vec::with_capacity(fixed + lines + said);
-    head.extend_from_slice(method.as_str().as_bytes());
+/// Host, length and the connection's own headers are ours to say, whatever the request's hold.
+fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length: u64) {
+    let says_length = length > 0 || matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
+    head.extend_from_slice(request.method.as_str().as_bytes());
     head.push(b' ');
-    head.extend_from_slice(uri.path().as_bytes());
-    if let Some(query) = uri.query() {
+    head.extend_from_slice(request.url.path().as_bytes());
+    if let Some(query) = request.url.query() {
         head.push(b'?');
         head.extend_from_slice(query.as_bytes());
     }
     head.extend_from_slice(VERSION_AND_HOST);
     head.extend_from_slice(host.as_bytes());
-    for (name, value) in passed(headers) {
+    for (name, value) in request.own_headers() {
         head.extend_from_slice(b"\r\n");
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
@@ -267,17 +297,9 @@ fn write_head(method: &Method, uri: &Uri, host: &HeaderValue, headers: &HeaderMa
     }
     if says_length {
         head.extend_from_slice(LENGTH_NAME);
-        head.extend_from_slice(length);
+        head.extend_from_slice(decimal(length, &mut [0; DIGITS_MAX]));
     }
     head.extend_from_slice(HEAD_END);
-    debug_assert_eq!(head.len(), head.capacity());
-    Bytes::from(head)
-}
-
-/// The headers but those that are ours to say.
-fn passed(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-    let is_ours = |name: &HeaderName| [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name);
-    headers.iter().filter(move |(name, _)| !is_ours(name))
 }
 
 fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
@@ -297,21 +319,27 @@ fn decimal(mut number: u64, digits: &mut [u8; DIGITS_MAX]) -> &[u8] {
 mod tests {
     use super::*;
 
+    use http::Uri;
+    use http::header::CONTENT_LENGTH;
+
+    fn written(request: &Request, length: u64) -> String {
+        let mut head = Vec::new();
+        write_head(&mut head, request, &HeaderValue::from_static("host:1"), length);
+        String::from_utf8(head).unwrap()
+    }
+
     #[test]
-    fn a_head_is_as_long_as_its_room_and_says_every_length() {
-        let host = HeaderValue::from_static("host:1");
-        let mut headers = HeaderMap::new();
-        headers.insert("a", HeaderValue::from_static("b"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("7"));
+    fn a_head_says_what_is_ours_to_say() {
+        let mut request = Request::new(Method::POST, Uri::from_static("http://host:1/v1/x?y=z"));
+        request.headers.push(("a".parse().unwrap(), HeaderValue::from_static("b")));
+        request.headers.push((CONTENT_LENGTH, HeaderValue::from_static("7")));
         for length in [0, 9, 10, 1_234_567_890, u64::MAX] {
-            let uri = Uri::from_static("http://host:1/v1/x?y=z");
-            let head = write_head(&Method::POST, &uri, &host, &headers, length);
             let expected = format!(
                 "POST /v1/x?y=z HTTP/1.1\r\nhost: host:1\r\na: b\r\ncontent-length: {length}\r\n\r\n"
             );
-            assert_eq!(head, expected);
+            assert_eq!(written(&request, length), expected);
         }
-        let head = write_head(&Method::GET, &Uri::from_static("http://h/"), &host, &HeaderMap::new(), 0);
-        assert_eq!(head, "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
+        let request = Request::new(Method::GET, Uri::from_static("http://h/"));
+        assert_eq!(written(&request, 0), "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
     }
 }

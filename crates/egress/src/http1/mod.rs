@@ -8,6 +8,6 @@ mod chunks;
 mod connection;
 mod wire;
 
-pub(crate) use answer::{Framing, Rooms};
+pub(crate) use answer::Framing;
 pub(crate) use connection::{Broke, Connection};
 pub(crate) use wire::Wire;

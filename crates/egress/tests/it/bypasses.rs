@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use domain::FaultClass;
-use egress::{Client, EgressErrorKind, EgressSettings, OutBody, Reach, check_base_url};
-use http::Request;
-use world::World;
+use egress::{Client, EgressErrorKind, EgressSettings, Reach, Request, check_base_url};
+use http::{Method, Uri};
 
 use crate::support::{Scripted, Server, get, on_a_core, whole};
 
@@ -108,7 +107,7 @@ const BYPASSES: &[&str] = &[
 fn client_with(answers: Vec<Vec<IpAddr>>, settings: EgressSettings) -> (Client, Arc<Scripted>) {
     let resolver = Arc::new(Scripted::new(answers));
     let settings = EgressSettings { resolver: Arc::clone(&resolver) as _, ..settings };
-    (Client::new(Arc::new(settings), World::system()).unwrap(), resolver)
+    (Client::new(Arc::new(settings)).unwrap(), resolver)
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -125,11 +124,11 @@ fn no_bypass_reaches_the_listener() {
             for template in BYPASSES {
                 let url = template.replace("PORT", &server.address.port().to_string());
                 // What is not even a URI can't be sent at all.
-                let Ok(request) = Request::get(&url).body(OutBody::empty()) else { continue };
-                if request.uri().scheme().is_none() {
+                let Ok(uri) = url.parse::<Uri>() else { continue };
+                if uri.scheme().is_none() {
                     continue;
                 }
-                let error = client.send(request, reach).await.expect_err(&url);
+                let error = client.send(&Request::new(Method::GET, uri), reach).await.expect_err(&url);
                 assert_eq!(error.kind, EgressErrorKind::Guard, "{url}: {error}");
                 assert!(!error.request_sent, "{url}");
             }
@@ -202,7 +201,7 @@ fn one_bad_address_among_good_ones_refuses_the_name() {
         ] {
             let (client, _) = client_with(vec![answer.clone()], EgressSettings::default());
             let url = format!("https://mixed.example:{}/", server.address.port());
-            let error = client.send(get(&url), Reach::Provider).await.unwrap_err();
+            let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard, "{answer:?}");
         }
         assert_eq!(server.seen(), 0);
@@ -219,7 +218,7 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("127.0.0.1")]], EgressSettings::default());
         let url = format!("https://flip.example:{}/", server.address.port());
         for asked in 1..=4 {
-            let error = client.send(get(&url), Reach::Provider).await.unwrap_err();
+            let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
             assert_eq!(error.kind, EgressErrorKind::Guard);
             assert_eq!(resolver.asked.load(Ordering::SeqCst), asked, "one question for each connection");
         }
@@ -231,11 +230,11 @@ fn a_name_that_flips_is_resolved_once_and_the_connection_goes_where_the_check_lo
         let (client, resolver) =
             client_with(vec![vec![ip("127.0.0.1")], vec![ip("169.254.169.254")]], allowed);
         let url = format!("http://flip.example:{}/", server.address.port());
-        let first = client.send(get(&url), Reach::Provider).await.unwrap();
-        assert_eq!(&first.into_body().read_to_end(99).await.unwrap()[..], b"inside");
-        let second = client.send(get(&url), Reach::Provider).await.unwrap();
+        let first = client.send(&get(&url), Reach::Provider).await.unwrap();
+        assert_eq!(&first.body.read_to_end(99).await.unwrap()[..], b"inside");
+        let second = client.send(&get(&url), Reach::Provider).await.unwrap();
         assert_eq!(resolver.asked.load(Ordering::SeqCst), 1, "a pooled connection asks no resolver");
-        let error = client.send(get(&url), Reach::Provider).await.unwrap_err();
+        let error = client.send(&get(&url), Reach::Provider).await.unwrap_err();
         assert_eq!((error.kind, resolver.asked.load(Ordering::SeqCst)), (EgressErrorKind::Guard, 2));
         drop(second);
     });

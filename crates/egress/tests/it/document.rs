@@ -95,7 +95,7 @@ fn without_the_operators_permission_the_loopback_is_not_asked() {
     on_a_core(async {
         let server = server().await;
         let settings = Arc::new(egress::EgressSettings::default());
-        let client = egress::Client::new(settings, world::World::system()).unwrap();
+        let client = egress::Client::new(settings).unwrap();
         for url in [server.url("/text"), format!("https://0x7f.1:{}/", server.address.port())] {
             let fault = fetch_document(&client, &url, DocumentLimits::default()).await.unwrap_err();
             assert_eq!(fault.code, "document_refused", "{url}");

@@ -7,18 +7,18 @@ use bytes::Bytes;
 use egress::{Client, EgressErrorKind, OutBody, Reach};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use http::{Request, Response};
+use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, mpsc};
 
-use crate::support::{Answer, Server, get, on_a_core, whole};
+use crate::support::{Answer, Server, get, on_a_core, post, whole};
 
 async fn read(client: &Client, url: &str) -> Bytes {
-    let answer = client.send(get(url), Reach::Provider).await.unwrap();
-    answer.into_body().read_to_end(1 << 20).await.unwrap()
+    let answer = client.send(&get(url), Reach::Provider).await.unwrap();
+    answer.body.read_to_end(1 << 20).await.unwrap()
 }
 
 fn streamed(chunks: mpsc::Receiver<Bytes>) -> Answer {
@@ -73,10 +73,10 @@ fn the_request_arrives_as_it_was_sent() {
         .await;
         let client = server.client();
         let segments = vec![Bytes::from("ab"), Bytes::new(), Bytes::from("cde")];
-        let request = Request::post(server.url("/v1/x?y=1")).body(OutBody::from(segments)).unwrap();
-        let answer = client.send(request, Reach::Provider).await.unwrap();
+        let request = post(&server.url("/v1/x?y=1"), OutBody::from(segments));
+        let answer = client.send(&request, Reach::Provider).await.unwrap();
         let expected = format!("POST /v1/x?y=1 {} 5 b\"abcde\"", server.address);
-        assert_eq!(answer.into_body().read_to_end(999).await.unwrap(), expected);
+        assert_eq!(answer.body.read_to_end(999).await.unwrap(), expected);
     });
 }
 
@@ -127,18 +127,18 @@ fn an_unknown_root_is_refused_before_any_byte_of_the_request() {
             resolver: Arc::clone(&server.client().settings().resolver),
             ..egress::EgressSettings::default()
         };
-        let client = Client::new(Arc::new(settings), world::World::system()).unwrap();
-        let error = client.send(get(&server.url("/")), Reach::Provider).await.unwrap_err();
+        let client = Client::new(Arc::new(settings)).unwrap();
+        let error = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Tls, false));
     });
 }
 
 async fn cancelled_by(server: &Server, streams: &mut mpsc::Receiver<mpsc::Sender<Bytes>>) {
     let client = server.client();
-    let answer = client.send(get(&server.url("/")), Reach::Provider).await.unwrap();
+    let answer = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap();
     let stream = streams.recv().await.unwrap();
     stream.send(Bytes::from("first")).await.unwrap();
-    let mut body = answer.into_body();
+    let mut body = answer.body;
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
     drop(body);
     stream.closed().await;
@@ -188,7 +188,7 @@ fn a_request_dropped_before_its_head_cancels_too() {
             let client = server.client();
             let url = server.url("/");
             let sending = tokio::task::spawn_local(async move {
-                let _ = client.send(get(&url), Reach::Provider).await;
+                let _ = client.send(&get(&url), Reach::Provider).await;
             });
             let alive = arrivals.recv().await.unwrap();
             sending.abort();
@@ -236,11 +236,11 @@ fn a_cut_after_the_request_says_that_it_was_sent() {
             let _ = socket.read(&mut seen).await;
         });
         let server = Server::plain(|_| Box::pin(async { whole("") })).await;
-        let error = server.client().send(get(&url), Reach::Provider).await.unwrap_err();
+        let error = server.client().send(&get(&url), Reach::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Closed, true), "{error}");
         let nobody =
             format!("http://{}/", TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
-        let error = server.client().send(get(&nobody), Reach::Provider).await.unwrap_err();
+        let error = server.client().send(&get(&nobody), Reach::Provider).await.unwrap_err();
         assert_eq!((error.kind, error.request_sent), (EgressErrorKind::Connect, false), "{error}");
     });
 }
@@ -250,8 +250,8 @@ fn an_answer_over_the_bound_is_not_read_on() {
     on_a_core(async {
         let server = Server::plain(|_| Box::pin(async { whole(&"x".repeat(100_000)) })).await;
         let client = server.client();
-        let answer = client.send(get(&server.url("/")), Reach::Provider).await.unwrap();
-        let error = answer.into_body().read_to_end(50_000).await.unwrap_err();
+        let answer = client.send(&get(&server.url("/")), Reach::Provider).await.unwrap();
+        let error = answer.body.read_to_end(50_000).await.unwrap_err();
         assert_eq!(error.kind, EgressErrorKind::Protocol);
     });
 }

@@ -15,7 +15,6 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
-use world::World;
 
 pub type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -105,7 +104,7 @@ impl Server {
             resolver: Arc::new(Scripted::new(vec![vec![self.address.ip()]])),
             ..EgressSettings::default()
         };
-        Client::new(Arc::new(settings), World::system()).unwrap()
+        Client::new(Arc::new(settings)).unwrap()
     }
 }
 
@@ -115,8 +114,12 @@ pub fn whole(text: &str) -> Answer {
     Response::new(body.map_err(|never| match never {}).boxed_unsync())
 }
 
-pub fn get(url: &str) -> Request<OutBody> {
-    Request::get(url).body(OutBody::empty()).unwrap()
+pub fn get(url: &str) -> egress::Request {
+    egress::Request::new(http::Method::GET, url.parse().unwrap())
+}
+
+pub fn post(url: &str, body: OutBody) -> egress::Request {
+    egress::Request { body, ..egress::Request::new(http::Method::POST, url.parse().unwrap()) }
 }
 
 /// Answers the given lists in turn; the last one again and again.

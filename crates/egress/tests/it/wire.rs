@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use egress::{Client, EgressError, EgressErrorKind, OutBody, Reach};
-use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::support::{Server, get, on_a_core, whole};
+use crate::support::{Server, get, on_a_core, post, whole};
 
 /// Sends `answer` to each request, cut into pieces of `size`, and closes only where `closes` says so.
 async fn scripted(answer: &'static str, size: usize, closes: bool) -> (String, Arc<AtomicUsize>) {
@@ -45,9 +44,9 @@ async fn client() -> Client {
 }
 
 async fn ask(client: &Client, url: &str) -> Result<(u16, Bytes), EgressError> {
-    let answer = client.send(get(url), Reach::Provider).await?;
-    let status = answer.status().as_u16();
-    Ok((status, answer.into_body().read_to_end(1 << 20).await?))
+    let answer = client.send(&get(url), Reach::Provider).await?;
+    let status = answer.status.as_u16();
+    Ok((status, answer.body.read_to_end(1 << 20).await?))
 }
 
 /// Asks three times, with the answer cut at several sizes; how many connections that took.
@@ -142,10 +141,10 @@ fn an_answer_that_comes_before_the_request_is_written_is_read() {
         let client = client().await;
         for _ in 0..2 {
             let body = OutBody::from(Bytes::from(vec![b'x'; 32 << 20]));
-            let request = Request::post(&url).body(body).unwrap();
-            let answer = client.send(request, Reach::Provider).await.unwrap();
-            assert_eq!(answer.status(), 413);
-            assert_eq!(answer.into_body().read_to_end(99).await.unwrap(), "no");
+            let request = post(&url, body);
+            let answer = client.send(&request, Reach::Provider).await.unwrap();
+            assert_eq!(answer.status, 413);
+            assert_eq!(answer.body.read_to_end(99).await.unwrap(), "no");
         }
     });
 }

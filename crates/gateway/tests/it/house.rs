@@ -147,8 +147,9 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
         Box::pin(async move {
             let allowed = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
             let journal = Journal::open(&dir, number, world.clone(), settings, shared)?;
-            let egress = Rc::new(egress::Client::new(Arc::new(allowed), world.clone())?);
-            let hands = Hands { world, egress, opener, board: board::Cell::new(board, 2) };
+            let egress = Rc::new(egress::Client::new(Arc::new(allowed))?);
+            let hands =
+                Hands { world, egress, opener, board: board::Cell::new(board, 2), timers: Rc::default() };
             let counters = Rc::new(Counters::default());
             Ok(Rc::new(Core { number, snapshot: Reader::fixed(snapshot), hands, journal, counters }))
         })

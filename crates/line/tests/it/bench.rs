@@ -201,9 +201,10 @@ impl Bench {
         let journal = Journal::open(dir.path(), 0, world.clone(), settings, shared.clone()).unwrap();
         let egress = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
         let hands = Hands {
-            egress: Rc::new(egress::Client::new(Arc::new(egress), world.clone()).unwrap()),
+            egress: Rc::new(egress::Client::new(Arc::new(egress)).unwrap()),
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
+            timers: Rc::default(),
             world,
         };
         let core = Rc::new(Core {

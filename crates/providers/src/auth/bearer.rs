@@ -1,4 +1,4 @@
-//! `Authorization: Bearer`, from memory that is wiped when the header is dropped.
+//! `Authorization: Bearer`, in one piece of memory, which the allocator wipes when the header is dropped.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Secret};
@@ -6,28 +6,19 @@ use http::header::{AUTHORIZATION, HeaderValue};
 
 use crate::Outgoing;
 
-/// Lends a secret to a header value without a copy outside of wiped memory.
-struct Wiped(Secret);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
-    }
-}
-
 /// Signs. A server without a secret, such as a node on loopback, gets no header at all.
 pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
     let key = secret.expose().trim_ascii();
     if key.is_empty() {
         return Ok(());
     }
+    // Exactly as much room as is written: it becomes the header's own without a copy.
     let mut text = Vec::with_capacity(b"Bearer ".len() + key.len());
     text.extend_from_slice(b"Bearer ");
     text.extend_from_slice(key);
-    let value = Bytes::from_owner(Wiped(Secret::new(text)));
-    let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| unusable())?;
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| unusable())?;
     value.set_sensitive(true);
-    outgoing.headers.insert(AUTHORIZATION, value);
+    outgoing.headers.push((AUTHORIZATION, value));
     Ok(())
 }
 
@@ -43,11 +34,11 @@ fn unusable() -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderMap, Method};
+    use http::Method;
 
     fn signed(secret: &str) -> Result<Outgoing, Box<Fault>> {
         let mut outgoing =
-            Outgoing { method: Method::GET, url: String::new(), headers: HeaderMap::new(), body: Vec::new() };
+            Outgoing { method: Method::GET, url: String::new(), headers: Vec::new(), body: Vec::new() };
         sign(&mut outgoing, &Secret::from_text(secret.to_owned()))?;
         Ok(outgoing)
     }
@@ -55,7 +46,7 @@ mod tests {
     #[test]
     fn the_header_is_sensitive_and_whole() {
         let outgoing = signed(" sk-canary\n").expect("a usable key");
-        let value = outgoing.headers.get(AUTHORIZATION).expect("the header");
+        let [(AUTHORIZATION, value)] = &*outgoing.headers else { panic!("not the one header") };
         assert_eq!(value.as_bytes(), b"Bearer sk-canary");
         assert!(value.is_sensitive());
         assert!(!format!("{:?}", outgoing.headers).contains("canary"));

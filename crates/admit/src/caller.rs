@@ -75,7 +75,7 @@ impl Caller {
 
     /// The key's environment, else the project's.
     #[must_use]
-    pub fn environment(&self) -> &str {
+    pub fn environment(&self) -> &Arc<str> {
         self.key.as_ref().map_or(&self.project.environment, |key| &key.environment)
     }
 }

@@ -7,6 +7,7 @@ mod identify;
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use decode::Call;
 use domain::Fault;
@@ -56,7 +57,7 @@ fn opening(call: &Call, caller: &Caller) -> Opening {
         workspace: caller.workspace().id,
         project: caller.project().id,
         key: caller.key().map(|key| key.id),
-        environment: caller.environment().to_owned(),
+        environment: Arc::clone(caller.environment()),
         operation: call.operation(),
         dialect: call.dialect(),
         stream: call.chat().stream,

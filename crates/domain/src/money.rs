@@ -53,12 +53,18 @@ impl Rates {
     /// What `usage` costs at these prices: each line exact in pico-USD and rounded once to nano, half to even.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Nanos {
-        self.lines(usage).into_iter().map(|line| line.nanos).sum()
+        self.priced(usage).map(|(_, units, price)| line_nanos(units, price)).sum()
     }
 
     /// The receipt: one line for each token class that was used.
     #[must_use]
     pub fn lines(&self, usage: &Usage) -> Vec<LineItem> {
+        let line = |(class, units, price)| LineItem { class, units, price, nanos: line_nanos(units, price) };
+        self.priced(usage).map(line).collect()
+    }
+
+    /// The token classes that were used, each with its units and its price.
+    fn priced(&self, usage: &Usage) -> impl Iterator<Item = (&'static str, u64, Price)> {
         let write = self.cache_write.unwrap_or(self.input);
         let write_long = self.cache_write_long.unwrap_or(write);
         [
@@ -71,8 +77,6 @@ impl Rates {
         ]
         .into_iter()
         .filter(|(_, units, _)| *units > 0)
-        .map(|(class, units, price)| LineItem { class, units, price, nanos: line_nanos(units, price) })
-        .collect()
     }
 }
 

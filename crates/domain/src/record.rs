@@ -1,5 +1,7 @@
 //! The meter record: everything that is kept of one settled exchange, without a word of its content.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fault::FaultClass;
@@ -58,15 +60,15 @@ pub struct Charge {
     pub priced: Priced,
 }
 
-/// One upstream try.
+/// One upstream try. `Text` is how its names are held: while the exchange is open they are shared with its plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptRecord {
+pub struct AttemptRecord<Text = String> {
     pub number: u32,
     pub principal: Principal,
-    pub provider: String,
+    pub provider: Text,
     /// The model's name at that seller.
-    pub upstream_model: String,
-    pub region: Option<String>,
+    pub upstream_model: Text,
+    pub region: Option<Text>,
     /// After the exchange's first byte.
     pub started_us: u64,
     pub duration_us: u64,
@@ -80,7 +82,7 @@ pub struct AttemptRecord {
     pub charge: Charge,
 }
 
-impl AttemptRecord {
+impl<Text> AttemptRecord<Text> {
     #[must_use]
     pub const fn profile(&self) -> Profile {
         self.principal.profile()
@@ -100,7 +102,7 @@ pub struct Rejected {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PlanRecord {
     /// The rule of resolution that matched, such as `catalogue` or `node_model`.
-    pub resolution: String,
+    pub resolution: Cow<'static, str>,
     /// The winning route's id, or empty where the broker's own order decided.
     pub route: String,
     pub candidates: Vec<Principal>,

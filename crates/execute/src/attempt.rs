@@ -59,7 +59,7 @@ impl OpenAttempt {
             let head_us = self.sent_us.saturating_add(first_byte_us);
             tab.timeline_mut().upstream_head_us = head_us.saturating_sub(self.received_us);
         }
-        if let Some(id) = &self.upstream_request_id {
+        if let Some(id) = self.upstream_request_id.take() {
             tab.upstream_request_id(id);
         }
     }
@@ -117,15 +117,15 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
-    let number = match tab.attempt(intent(attempt, chat.prompt_bytes)).await {
-        Ok(number) => number,
+    let begun = match tab.attempt(intent(attempt, chat.prompt_bytes)).await {
+        Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
     let open = OpenAttempt {
-        number,
+        number: begun.number,
         ticket,
         received_us: exchange.call.received_us(),
-        sent_us: hands.now_us(),
+        sent_us: begun.at_us,
         first_byte_us: None,
         status: None,
         upstream_request_id: None,
@@ -144,9 +144,9 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
 fn intent(attempt: &Attempt, estimate_prompt_bytes: u64) -> Intent {
     Intent {
         principal: attempt.seat().principal(),
-        provider: attempt.provider().to_owned(),
-        upstream_model: attempt.upstream_model().to_owned(),
-        region: attempt.region().map(str::to_owned),
+        provider: Arc::clone(attempt.provider_shared()),
+        upstream_model: Arc::clone(attempt.upstream_model_shared()),
+        region: attempt.region_shared().cloned(),
         rates: attempt.rates(),
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,

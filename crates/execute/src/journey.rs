@@ -85,7 +85,7 @@ impl Journey {
         let (mut call, caller, mut tab) = parts.admitted.into_parts();
         let room = call.take_room();
         let body = RefCell::new(call.take_body());
-        tab.planned(&parts.resolved_model, parts.record);
+        tab.planned(Arc::clone(&parts.resolved_model), parts.record);
         let now_us = hands.now_us();
         tab.timeline_mut().planned_us = now_us.saturating_sub(call.received_us());
         let deadline_us = call.received_us().saturating_add(micros(parts.timeouts.deadline));

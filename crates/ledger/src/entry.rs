@@ -46,30 +46,31 @@ pub struct Checkpoint {
 
 /// An attempt of an open tab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenAttempt {
-    pub record: AttemptRecord,
+pub struct OpenAttempt<Text = String> {
+    pub record: AttemptRecord<Text>,
     /// It failed and its record is final.
     pub ended: bool,
     pub estimate_prompt_bytes: u64,
 }
 
-/// All that is known of an exchange that is not settled.
+/// All that is known of an exchange that is not settled. `Text` is how its names are held: shared with the snapshot
+/// while the exchange lives, its own where it was read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TabState {
+pub struct TabState<Text = String> {
     pub trace: TraceId,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub key: Option<KeyId>,
-    pub environment: String,
+    pub environment: Text,
     pub operation: Operation,
     pub dialect: Dialect,
     pub stream: bool,
     pub requested_model: String,
-    pub resolved_model: String,
+    pub resolved_model: Text,
     pub tag: Option<String>,
     pub started_unix_ms: u64,
     pub plan: PlanRecord,
-    pub attempts: Vec<OpenAttempt>,
+    pub attempts: Vec<OpenAttempt<Text>>,
     pub checkpoint: Checkpoint,
 }
 
@@ -87,9 +88,9 @@ pub(crate) struct Ending {
     pub finished_us: u64,
 }
 
-impl TabState {
+impl<Text> TabState<Text> {
     /// The attempt that is under way.
-    pub(crate) fn open_attempt(&mut self) -> Option<&mut OpenAttempt> {
+    pub(crate) fn open_attempt(&mut self) -> Option<&mut OpenAttempt<Text>> {
         self.attempts.last_mut().filter(|attempt| !attempt.ended)
     }
 
@@ -121,9 +122,20 @@ impl TabState {
             record.charge =
                 price::charge_of(ending.outcome, ending.status, record, last == Some(record.number));
         }
-        price::sum(self.attempts.iter().map(|attempt| &attempt.record))
+        price::sum(self.attempts.iter().map(|attempt| attempt.record.charge))
     }
 
+    /// Not the wall clock again: it may have been set back meanwhile.
+    const fn finished_unix_ms(&self, ending: &Ending) -> u64 {
+        self.started_unix_ms.saturating_add(ending.finished_us / 1_000)
+    }
+
+    const fn settled_timeline(&self, ending: &Ending) -> Timeline {
+        Timeline { settled_us: ending.finished_us, ..self.checkpoint.timeline }
+    }
+}
+
+impl TabState {
     /// The meter record of this tab, closed as `ending` says, its charges computed.
     pub(crate) fn settle(mut self, ending: Ending) -> MeterRecord {
         let charge = self.conclude(&ending);
@@ -160,21 +172,13 @@ impl TabState {
             bytes_out: ending.bytes_out,
         }
     }
-
-    /// Not the wall clock again: it may have been set back meanwhile.
-    const fn finished_unix_ms(&self, ending: &Ending) -> u64 {
-        self.started_unix_ms.saturating_add(ending.finished_us / 1_000)
-    }
-
-    const fn settled_timeline(&self, ending: &Ending) -> Timeline {
-        Timeline { settled_us: ending.finished_us, ..self.checkpoint.timeline }
-    }
 }
 
 /// A meter record as it is written: the same fields in the same order, borrowed from the tab, so that a close copies
 /// nothing. A test holds the two together.
 #[derive(Serialize)]
-pub(crate) struct SettledView<'a> {
+#[serde(bound = "Text: Serialize")]
+pub(crate) struct SettledView<'a, Text> {
     trace: TraceId,
     workspace: WorkspaceId,
     project: ProjectId,
@@ -198,35 +202,35 @@ pub(crate) struct SettledView<'a> {
     usage: Usage,
     charge: Charge,
     #[serde(serialize_with = "records_only")]
-    attempts: &'a [OpenAttempt],
+    attempts: &'a [OpenAttempt<Text>],
     plan: &'a PlanRecord,
     timeline: Timeline,
     bytes_out: u64,
 }
 
-impl<'a> SettledView<'a> {
+impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
     /// Of a tab that `ending` concluded, with the charge that this came to.
-    pub(crate) fn of(state: &'a TabState, ending: &'a Ending, charge: Charge) -> Self {
+    pub(crate) fn of(state: &'a TabState<Text>, ending: &'a Ending, charge: Charge) -> Self {
         let last = state.attempts.last().map(|attempt| &attempt.record);
         Self {
             trace: state.trace,
             workspace: state.workspace,
             project: state.project,
             key: state.key,
-            environment: &state.environment,
+            environment: state.environment.as_ref(),
             started_unix_ms: state.started_unix_ms,
             finished_unix_ms: state.finished_unix_ms(ending),
             operation: state.operation,
             dialect: state.dialect,
             stream: state.stream,
             requested_model: &state.requested_model,
-            resolved_model: &state.resolved_model,
+            resolved_model: state.resolved_model.as_ref(),
             outcome: ending.outcome,
             status: ending.status,
             fault: ending.fault,
             fault_code: ending.fault_code.as_deref(),
             principal: last.map(|last| last.principal),
-            provider: last.map_or("", |last| &last.provider),
+            provider: last.map_or("", |last| last.provider.as_ref()),
             fallback_used: ending.fallback_used,
             tag: state.tag.as_deref(),
             usage: ending.usage,
@@ -239,7 +243,10 @@ impl<'a> SettledView<'a> {
     }
 }
 
-fn records_only<S: Serializer>(attempts: &&[OpenAttempt], serializer: S) -> Result<S::Ok, S::Error> {
+fn records_only<Text: Serialize, S: Serializer>(
+    attempts: &&[OpenAttempt<Text>],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(attempts.iter().map(|attempt| &attempt.record))
 }
 

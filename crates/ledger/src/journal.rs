@@ -250,7 +250,7 @@ impl Journal {
     }
 
     /// Appends the state of an open tab.
-    pub(crate) fn append_state(&self, state: &TabState) -> Result<Appended, Box<Fault>> {
+    pub(crate) fn append_state(&self, state: &TabState<Arc<str>>) -> Result<Appended, Box<Fault>> {
         let mut inner = self.inner.borrow_mut();
         let frame = encoded(&mut inner, KIND_STATE, state.trace, state)?;
         self.append_refusable(inner, frame).ok_or_else(storage_full)
@@ -274,7 +274,7 @@ impl Journal {
     }
 
     /// Appends a terminal record and gives back its tab's reserve.
-    pub(crate) fn append_settled(&self, trace: TraceId, record: &SettledView<'_>, reserved: u64) {
+    pub(crate) fn append_settled(&self, trace: TraceId, record: &SettledView<'_, Arc<str>>, reserved: u64) {
         let mut inner = self.inner.borrow_mut();
         inner.reserved = inner.reserved.saturating_sub(reserved);
         inner.open_tabs = inner.open_tabs.saturating_sub(1);

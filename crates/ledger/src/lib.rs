@@ -23,4 +23,4 @@ pub use recover::{RecoveryError, RecoveryReport, recover};
 pub use settings::{Durability, JournalSettings};
 pub use shared::JournalShared;
 pub use sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
-pub use tab::{AttemptEnd, Closing, Intent, Opening, Tab};
+pub use tab::{AttemptEnd, Begun, Closing, Intent, Opening, Tab};

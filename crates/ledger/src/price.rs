@@ -61,7 +61,12 @@ pub fn attempt_charge(record: &MeterRecord, attempt: &AttemptRecord, last: bool)
 }
 
 /// The charge of an attempt in an exchange that ended so.
-pub(crate) fn charge_of(outcome: Outcome, status: u16, attempt: &AttemptRecord, last: bool) -> Charge {
+pub(crate) fn charge_of<Text>(
+    outcome: Outcome,
+    status: u16,
+    attempt: &AttemptRecord<Text>,
+    last: bool,
+) -> Charge {
     let mut money = charge(attempt.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
     if !(last && is_owed(outcome, status, attempt)) {
         money.cost = Nanos::ZERO;
@@ -72,14 +77,14 @@ pub(crate) fn charge_of(outcome: Outcome, status: u16, attempt: &AttemptRecord, 
 /// The sum over the attempts: one unknown price makes the exchange unpriced.
 #[must_use]
 pub fn exchange_charge(attempts: &[AttemptRecord]) -> Charge {
-    sum(attempts)
+    sum(attempts.iter().map(|attempt| attempt.charge))
 }
 
-pub(crate) fn sum<'a>(attempts: impl IntoIterator<Item = &'a AttemptRecord>) -> Charge {
-    attempts.into_iter().fold(Charge::default(), |sum, attempt| Charge {
-        cost: sum.cost.plus(attempt.charge.cost),
-        provider_cost: sum.provider_cost.plus(attempt.charge.provider_cost),
-        priced: match (sum.priced, attempt.charge.priced) {
+pub(crate) fn sum(charges: impl IntoIterator<Item = Charge>) -> Charge {
+    charges.into_iter().fold(Charge::default(), |sum, charge| Charge {
+        cost: sum.cost.plus(charge.cost),
+        provider_cost: sum.provider_cost.plus(charge.provider_cost),
+        priced: match (sum.priced, charge.priced) {
             (Priced::Unpriced, _) | (_, Priced::Unpriced) => Priced::Unpriced,
             (Priced::Priced, _) | (_, Priced::Priced) => Priced::Priced,
             (Priced::Free, Priced::Free) => Priced::Free,
@@ -88,7 +93,7 @@ pub(crate) fn sum<'a>(attempts: impl IntoIterator<Item = &'a AttemptRecord>) -> 
 }
 
 /// Whether the workspace owes for the last attempt of an exchange.
-fn is_owed(outcome: Outcome, status: u16, last: &AttemptRecord) -> bool {
+fn is_owed<Text>(outcome: Outcome, status: u16, last: &AttemptRecord<Text>) -> bool {
     match outcome {
         Outcome::Completed => true,
         // Brief, rule 3: a deadline of ours under managed is not charged.

@@ -1,6 +1,7 @@
 //! The tab of one exchange: opened at admission, closed exactly once, also by `Drop`, without waiting or failing.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::PlanRecord;
@@ -26,7 +27,7 @@ pub struct Opening {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub key: Option<KeyId>,
-    pub environment: String,
+    pub environment: Arc<str>,
     pub operation: Operation,
     pub dialect: Dialect,
     pub stream: bool,
@@ -41,13 +42,21 @@ pub struct Opening {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     pub principal: Principal,
-    pub provider: String,
-    pub upstream_model: String,
-    pub region: Option<String>,
+    pub provider: Arc<str>,
+    pub upstream_model: Arc<str>,
+    pub region: Option<Arc<str>>,
     pub rates: Option<Rates>,
     pub markup_bps: u32,
     /// Text bytes of the prompt, for estimates where nothing better will be known.
     pub estimate_prompt_bytes: u64,
+}
+
+/// An attempt whose intent is in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    pub number: u32,
+    /// On the monotonic clock.
+    pub at_us: u64,
 }
 
 /// How an attempt failed.
@@ -76,16 +85,14 @@ pub struct Closing<'a> {
 /// An open exchange. Dropped without `close`, it closes itself as cancelled by the client.
 pub struct Tab {
     journal: Rc<Journal>,
-    trace: TraceId,
-    /// `None` once closed.
-    state: Option<Box<TabState>>,
-    timeline: Timeline,
+    state: Box<TabState<Arc<str>>>,
     started_us: u64,
     reserved_bytes: u64,
     /// The segment with the last whole state; `None` before the first attempt.
     anchor_segment: Option<u64>,
     /// The intent of the attempt under way is on disk: it may have been sent.
     sent: bool,
+    closed: bool,
 }
 
 impl Tab {
@@ -100,27 +107,25 @@ impl Tab {
         journal.reserve(reserved_bytes)?;
         Ok(Self {
             journal: Rc::clone(journal),
-            trace: state.trace,
-            state: Some(state),
-            timeline: Timeline::default(),
+            state,
             started_us,
             reserved_bytes,
             anchor_segment: None,
             sent: false,
+            closed: false,
         })
     }
 
     #[must_use]
-    pub const fn trace(&self) -> TraceId {
-        self.trace
+    pub fn trace(&self) -> TraceId {
+        self.state.trace
     }
 
     /// Keeps what was planned, for the record.
-    pub fn planned(&mut self, resolved_model: &str, mut plan: PlanRecord) {
-        let Some(state) = &mut self.state else { return };
+    pub fn planned(&mut self, mut resolved_model: Arc<str>, mut plan: PlanRecord) {
         plan.candidates.truncate(RECORD_PLAN_ROWS_MAX);
         plan.rejected.truncate(RECORD_PLAN_ROWS_MAX);
-        clip(&mut plan.resolution);
+        clip_shared(&mut resolved_model);
         clip(&mut plan.route);
         let mut bytes = plan.resolution.len() + plan.route.len();
         for rejected in &mut plan.rejected {
@@ -130,21 +135,20 @@ impl Tab {
             bytes += rejected.provider.len() + rejected.reason.len() + rejected.detail.len();
         }
         let rows = (plan.candidates.len() + plan.rejected.len()) as u64;
-        state.resolved_model = clipped(resolved_model);
-        state.plan = plan;
+        self.state.resolved_model = resolved_model;
+        self.state.plan = plan;
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
-    pub const fn timeline_mut(&mut self) -> &mut Timeline {
-        &mut self.timeline
+    pub fn timeline_mut(&mut self) -> &mut Timeline {
+        &mut self.state.checkpoint.timeline
     }
 
-    /// Begins an attempt: resolves with its number once the intent is in the journal, and only then may the upstream
-    /// see a byte.
+    /// Begins an attempt: resolves once the intent is in the journal, and only then may the upstream see a byte.
     ///
     /// # Errors
     /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
-    pub async fn attempt(&mut self, intent: Intent) -> Result<u32, Box<Fault>> {
+    pub async fn attempt(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
         let (number, appended) = self.begin(intent)?;
         if let Err(fault) = self.journal.durable(appended.end).await {
             let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
@@ -152,17 +156,19 @@ impl Tab {
             return Err(fault);
         }
         self.sent = true;
-        if self.timeline.intent_us == 0 {
-            self.timeline.intent_us = self.now_us();
+        let at_us = self.journal.monotonic_us();
+        let timeline = &mut self.state.checkpoint.timeline;
+        if timeline.intent_us == 0 {
+            timeline.intent_us = at_us.saturating_sub(self.started_us);
         }
-        Ok(number)
+        Ok(Begun { number, at_us })
     }
 
     /// An attempt failed; its memo stays with the exchange.
     pub fn attempt_ended(&mut self, number: u32, end: AttemptEnd) {
         let now = self.now_us();
-        let Some(state) = &mut self.state else { return };
-        let Some(open) = state.attempts.iter_mut().find(|a| a.record.number == number && !a.ended) else {
+        let Some(open) = self.state.attempts.iter_mut().find(|a| a.record.number == number && !a.ended)
+        else {
             return;
         };
         open.ended = true;
@@ -179,14 +185,14 @@ impl Tab {
         attempt.charge =
             crate::price::charge(principal.profile(), attempt.rates, attempt.markup_bps, &attempt.usage);
         // The next attempt starts from nothing.
-        state.checkpoint.usage = Usage::default();
+        self.state.checkpoint.usage = Usage::default();
         self.append_state_if_room();
     }
 
     /// The best known use so far, for the case that the process dies; appended without waiting.
     pub fn checkpoint(&mut self, usage: Usage, bytes_out: u64) {
-        let Some(state) = &mut self.state else { return };
-        state.checkpoint = Checkpoint { usage, bytes_out, timeline: self.timeline };
+        let state = &mut self.state;
+        state.checkpoint = Checkpoint { usage, bytes_out, ..state.checkpoint };
         let Some(anchor) = self.anchor_segment else { return };
         if anchor == self.journal.current_segment() {
             self.journal.append_checkpoint(state.trace, &state.checkpoint);
@@ -197,9 +203,10 @@ impl Tab {
     }
 
     /// The upstream's id of the attempt under way, where it named one.
-    pub fn upstream_request_id(&mut self, id: &str) {
-        if let Some(open) = self.state.as_mut().and_then(|state| state.open_attempt()) {
-            open.record.upstream_request_id = Some(clipped(id));
+    pub fn upstream_request_id(&mut self, mut id: String) {
+        if let Some(open) = self.state.open_attempt() {
+            clip(&mut id);
+            open.record.upstream_request_id = Some(id);
         }
     }
 
@@ -219,20 +226,19 @@ impl Tab {
     }
 
     fn settle(&mut self, ending: &Ending) {
-        let Some(mut state) = self.state.take() else { return };
-        state.checkpoint.timeline = self.timeline;
-        let charge = state.conclude(ending);
-        let record = SettledView::of(&state, ending, charge);
-        self.journal.append_settled(state.trace, &record, self.reserved_bytes);
+        self.closed = true;
+        let charge = self.state.conclude(ending);
+        let record = SettledView::of(&self.state, ending, charge);
+        self.journal.append_settled(self.state.trace, &record, self.reserved_bytes);
     }
 
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {
         let now = self.now_us();
-        let Some(state) = &mut self.state else { return Err(Box::new(Fault::internal())) };
+        let state = &mut self.state;
         let number = state.attempts.last().map_or(1, |last| last.record.number + 1);
         let texts = intent.provider.len()
             + intent.upstream_model.len()
-            + intent.region.as_ref().map_or(0, String::len);
+            + intent.region.as_ref().map_or(0, |region| region.len());
         let record = AttemptRecord {
             number,
             principal: intent.principal,
@@ -261,18 +267,14 @@ impl Tab {
         match self.append_state() {
             Ok(appended) => Ok((number, appended)),
             Err(fault) => {
-                if let Some(state) = &mut self.state {
-                    state.attempts.pop();
-                }
+                self.state.attempts.pop();
                 Err(fault)
             }
         }
     }
 
     fn append_state(&mut self) -> Result<Appended, Box<Fault>> {
-        let Some(state) = &mut self.state else { return Err(Box::new(Fault::internal())) };
-        state.checkpoint.timeline = self.timeline;
-        let appended = self.journal.append_state(state)?;
+        let appended = self.journal.append_state(&self.state)?;
         self.anchor_segment = Some(appended.segment);
         Ok(appended)
     }
@@ -280,7 +282,7 @@ impl Tab {
     /// For entries that make a recovery more exact: where the room is kept for others, they are left out.
     fn append_state_if_room(&mut self) {
         if self.append_state().is_err() {
-            tracing::debug!(trace = %self.trace, "no room in the journal for the state of an open tab");
+            tracing::debug!(trace = %self.state.trace, "no room in the journal for the state of an open tab");
         }
     }
 
@@ -296,10 +298,12 @@ impl Tab {
 
 impl Drop for Tab {
     fn drop(&mut self) {
-        let Some(state) = &self.state else { return };
-        let bytes_out = state.checkpoint.bytes_out;
+        if self.closed {
+            return;
+        }
+        let bytes_out = self.state.checkpoint.bytes_out;
         // An intent that never reached the disk was never sent.
-        let usage = if self.sent { state.last_known_usage() } else { Usage::default() };
+        let usage = if self.sent { self.state.last_known_usage() } else { Usage::default() };
         let (outcome, status, fault) = if std::thread::panicking() {
             (Outcome::Failed, 500, FaultClass::Internal)
         } else {
@@ -325,8 +329,8 @@ impl std::fmt::Debug for Tab {
     }
 }
 
-fn state_of(mut opening: Opening) -> TabState {
-    clip(&mut opening.environment);
+fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
+    clip_shared(&mut opening.environment);
     clip(&mut opening.requested_model);
     if let Some(tag) = &mut opening.tag {
         clip(tag);
@@ -341,7 +345,7 @@ fn state_of(mut opening: Opening) -> TabState {
         dialect: opening.dialect,
         stream: opening.stream,
         requested_model: opening.requested_model,
-        resolved_model: String::new(),
+        resolved_model: Arc::default(),
         tag: opening.tag,
         started_unix_ms: opening.started_unix_ms,
         plan: PlanRecord::default(),
@@ -356,6 +360,8 @@ fn clip(text: &mut String) {
     }
 }
 
-fn clipped(text: &str) -> String {
-    text.get(..text.floor_char_boundary(RECORD_TEXT_BYTES_MAX)).unwrap_or_default().to_owned()
+fn clip_shared(text: &mut Arc<str>) {
+    if text.len() > RECORD_TEXT_BYTES_MAX {
+        *text = text.get(..text.floor_char_boundary(RECORD_TEXT_BYTES_MAX)).unwrap_or_default().into();
+    }
 }

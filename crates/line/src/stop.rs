@@ -29,7 +29,7 @@ impl From<Box<PlanFailed>> for Stop {
     fn from(failed: Box<PlanFailed>) -> Self {
         let PlanFailed { fault, admitted, resolved_model, record } = *failed;
         let (call, _caller, mut tab) = admitted.into_parts();
-        tab.planned(&resolved_model, record);
+        tab.planned(resolved_model, record);
         let code = fault.code;
         Self::Late(Box::new(deliver_fault(tab, fault, None, call.dialect(), call.trace())), code)
     }

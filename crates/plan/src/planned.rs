@@ -160,7 +160,7 @@ pub fn record_of(decision: &Decision<'_>, snapshot_version: u64) -> PlanRecord {
         resolution: decision
             .resolved
             .as_ref()
-            .map_or(String::new(), |resolved| resolved.rule.as_str().to_owned()),
+            .map_or_else(Default::default, |resolved| resolved.rule.as_str().into()),
         route: decision.route.map_or(String::new(), |route| route.id.to_string()),
         candidates: decision.attempts.iter().map(Attempt::principal).collect(),
         rejected: near.take(REJECTED_KEPT_MAX).map(rejected).collect(),

@@ -47,7 +47,7 @@ enum Body {
     /// With the tab, how it ends and how long it is, until these are taken.
     Whole {
         bytes: Option<Bytes>,
-        end: Option<Box<(Tab, Ending, u64)>>,
+        end: Option<(Tab, Ending, u64)>,
     },
     Stream(Box<Stream>),
 }
@@ -78,7 +78,7 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
             open.closes(&mut tab, now_us);
             let length = bytes.len() as u64;
             let ending = Ending { outcome: Outcome::Completed, fault: None, usage };
-            Body::Whole { bytes: Some(bytes), end: Some(Box::new((tab, ending, length))) }
+            Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }
         }
         AnswerBody::Stream(feed) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
@@ -114,7 +114,7 @@ pub fn deliver_fault(
     Delivery {
         status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         headers,
-        body: Body::Whole { bytes: Some(answer.body), end: Some(Box::new((tab, ending, length))) },
+        body: Body::Whole { bytes: Some(answer.body), end: Some((tab, ending, length)) },
         fallback_used: served.is_some_and(|served| served.fallback_used),
     }
 }
@@ -152,7 +152,7 @@ impl Delivery {
     /// the tab: dropped with this delivery, it closes itself as cancelled.
     pub fn conclude(&mut self) -> Option<Conclusion> {
         let (tab, ending, bytes_out) = match &mut self.body {
-            Body::Whole { end, .. } => *end.take()?,
+            Body::Whole { end, .. } => end.take()?,
             Body::Stream(stream) => stream.conclude()?,
         };
         Some(Conclusion {

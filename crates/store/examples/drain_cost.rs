@@ -130,7 +130,7 @@ async fn drained(dir: &std::path::Path, records: u64, sink: Arc<dyn RecordSink>,
     let drainer = Drainer::new(Arc::clone(&shared), sink);
     for number in 0..records {
         let mut tab = journal.open_tab(opening(number)).unwrap();
-        tab.planned("some-publisher/some-model", plan());
+        tab.planned("some-publisher/some-model".into(), plan());
         tab.attempt(intent()).await.unwrap();
         tab.close(closing());
         if number % 100 == 0 {

@@ -1,7 +1,8 @@
 //! Two clocks: the wall's, for what people read, and a monotonic one, for every duration and limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// Time as an argument.
 pub trait Clock: Send + Sync {
@@ -14,13 +15,13 @@ pub trait Clock: Send + Sync {
 /// The machine's clocks.
 #[derive(Debug)]
 pub struct SystemClock {
-    origin: Instant,
+    origin_us: u64,
 }
 
 impl SystemClock {
     #[must_use]
     pub fn new() -> Self {
-        Self { origin: Instant::now() }
+        Self { origin_us: micros(ClockId::Monotonic) }
     }
 }
 
@@ -32,13 +33,20 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn unix_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        micros(ClockId::Realtime) / 1_000
     }
 
     fn monotonic_us(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX)
+        micros(ClockId::Monotonic).saturating_sub(self.origin_us)
     }
+}
+
+/// A request asks a dozen times: the standard library's types, checked at each step, cost as much again as the reading.
+fn micros(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    // Before 1970 is no time that a machine of ours has.
+    let (seconds, nanos) = (now.tv_sec.max(0).cast_unsigned(), now.tv_nsec.cast_unsigned());
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
 /// A clock that moves only when told.

@@ -2,17 +2,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use board::Ticket;
 use domain::{FallbackClass, Fault, FaultClass, TraceId};
 use execute::schedule::may_fall_back;
-use ledger::{Intent, Tab};
+use ledger::{Begun, Intent, Tab};
 use plan::{Attempt, Timeouts};
 
 use crate::upstream::Reply;
 
 /// A tab whose intent is on its way to the journal; dropped, it drops the tab.
-pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<u32, Box<Fault>>)>>>;
+pub type Intending = Pin<Box<dyn Future<Output = (Tab, Result<Begun, Box<Fault>>)>>>;
 
 pub struct Exchange {
     pub number: u64,
@@ -70,9 +71,9 @@ impl Exchange {
         let attempt = self.attempt();
         Intent {
             principal: attempt.principal(),
-            provider: attempt.provider().to_owned(),
-            upstream_model: attempt.upstream_model().to_owned(),
-            region: attempt.region().map(str::to_owned),
+            provider: Arc::clone(attempt.provider_shared()),
+            upstream_model: Arc::clone(attempt.upstream_model_shared()),
+            region: attempt.region_shared().cloned(),
             rates: attempt.rates(),
             markup_bps: attempt.markup_bps(),
             estimate_prompt_bytes: 40,

@@ -241,12 +241,12 @@ impl Run {
             Err(failed) => {
                 self.report.not_planned += 1;
                 let (_, _, mut tab) = failed.admitted.into_parts();
-                tab.planned(&failed.resolved_model, failed.record);
+                tab.planned(failed.resolved_model, failed.record);
                 return self.close(tab, Outcome::Failed, Some(&failed.fault), Usage::default(), false);
             }
         };
         let (_, _, mut tab) = planned.admitted.into_parts();
-        tab.planned(&planned.resolved_model, planned.record);
+        tab.planned(planned.resolved_model, planned.record);
         let deadline_us = now_us + micros(planned.timeouts.deadline);
         let exchange = Exchange {
             number,
@@ -324,7 +324,7 @@ impl Run {
                 self.open.insert(exchange.number, exchange);
                 self.plan_turn();
             }
-            Some((tab, Ok(number))) => self.send(exchange, tab, number, ticket),
+            Some((tab, Ok(begun))) => self.send(exchange, tab, begun.number, ticket),
             Some((tab, Err(fault))) => {
                 assert_eq!(fault.code, "storage_full");
                 self.close(tab, Outcome::Failed, Some(&fault), Usage::default(), false);

@@ -94,7 +94,8 @@ pub fn journal(books: &SimulatedBooks) -> Rc<Journal> {
 /// An open tab that was planned.
 pub fn open(books: &SimulatedBooks, number: u64) -> Tab {
     let mut tab = journal(books).open_tab(opening(number)).expect("there is room");
-    tab.planned("openai/gpt-4o-mini", PlanRecord { resolution: "catalogue".into(), ..PlanRecord::default() });
+    let plan = PlanRecord { resolution: "catalogue".into(), ..PlanRecord::default() };
+    tab.planned("openai/gpt-4o-mini".into(), plan);
     tab
 }
 

@@ -2,7 +2,7 @@
 
 use domain::{Fault, FaultClass, Nanos, Outcome, Priced, Usage, UsageSource};
 use ledger::simulation::{SimulatedBooks, now};
-use ledger::{AttemptEnd, Closing, Intent};
+use ledger::{AttemptEnd, Begun, Closing, Intent};
 
 use crate::support::*;
 
@@ -54,7 +54,7 @@ fn an_attempt_waits_for_its_intent_to_be_written() {
     let mut future = Box::pin(tab.attempt(intent(byok())));
     assert!(now(future.as_mut()).is_none(), "nothing is written yet");
     books.turn().unwrap();
-    assert_eq!(now(future.as_mut()), Some(Ok(1)));
+    assert_eq!(now(future.as_mut()).unwrap().unwrap().number, 1);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_synced_intent_waits_for_the_sync() {
     journal(&books).flush_now().unwrap();
     assert!(now(future.as_mut()).is_none(), "written is not synced");
     books.sync().unwrap();
-    assert_eq!(now(future.as_mut()), Some(Ok(1)));
+    assert_eq!(now(future.as_mut()).unwrap().unwrap().number, 1);
 }
 
 #[test]
@@ -79,7 +79,9 @@ fn one_write_serves_all_intents_of_a_turn() {
     let before = books.disk.operations();
     books.turn().unwrap();
     assert_eq!(books.disk.operations() - before, 1);
-    assert!(futures.iter_mut().all(|future| matches!(now(future.as_mut()), Some(Ok(1)))));
+    assert!(
+        futures.iter_mut().all(|future| matches!(now(future.as_mut()), Some(Ok(Begun { number: 1, .. }))))
+    );
 }
 
 #[test]
@@ -159,11 +161,11 @@ fn long_texts_of_clients_are_cut_at_a_character() {
     long.requested_model = "é".repeat(5_000);
     long.tag = Some("x".repeat(5_000));
     let mut tab = journal(&books).open_tab(long).unwrap();
-    let wordy = Intent { upstream_model: "m".repeat(300), ..intent(byok()) };
+    let wordy = Intent { upstream_model: "m".repeat(300).into(), ..intent(byok()) };
     let mut future = Box::pin(tab.attempt(wordy));
     assert!(now(future.as_mut()).is_none());
     books.turn().unwrap();
-    assert!(matches!(now(future), Some(Ok(1))));
+    assert!(matches!(now(future), Some(Ok(Begun { number: 1, .. }))));
     tab.close(completed(usage(1, 1)));
     let record = record(&books, 1);
     assert_eq!(record.requested_model, "é".repeat(128));

@@ -141,7 +141,7 @@ fn opening(number: u64) -> Opening {
         workspace: like.workspace,
         project: like.project,
         key: like.key,
-        environment: like.environment,
+        environment: like.environment.into(),
         operation: like.operation,
         dialect: like.dialect,
         stream: like.stream,

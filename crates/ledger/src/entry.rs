@@ -244,14 +244,14 @@ fn records_only<S: Serializer>(attempts: &&[OpenAttempt], serializer: S) -> Resu
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::record::Rejected;
     use domain::{CredentialId, Price, Priced, Rates, UsageSource};
 
     use super::*;
     use crate::frame::{FORMAT_VERSION, append_frame, parse_records, seal};
 
-    fn state() -> TabState {
+    pub(crate) fn state() -> TabState {
         let principal = Principal::Credential(CredentialId::new(7, [8; 10]));
         let usage = Usage {
             input: 300,
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    fn ending() -> Ending {
+    pub(crate) fn ending() -> Ending {
         Ending {
             outcome: Outcome::Deadline,
             status: 504,

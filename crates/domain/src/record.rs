@@ -1,4 +1,6 @@
 //! The meter record: everything that is kept of one settled exchange, without a word of its content.
+//!
+//! `Text` is how its words are held: owned, or `&str`, borrowed from the bytes that the record is read from.
 
 use std::borrow::Cow;
 
@@ -74,7 +76,7 @@ pub struct AttemptRecord<Text = String> {
     pub duration_us: u64,
     pub status: Option<u16>,
     pub fault: Option<FaultClass>,
-    pub upstream_request_id: Option<String>,
+    pub upstream_request_id: Option<Text>,
     pub usage: Usage,
     /// The prices that were in force, kept so that every charge can be recomputed from the record alone.
     pub rates: Option<Rates>,
@@ -91,62 +93,62 @@ impl<Text> AttemptRecord<Text> {
 
 /// Why a candidate of the plan was not chosen; `reason` is a stable word, `detail` tells a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
+pub struct Rejected<Text = String> {
     pub principal: Principal,
-    pub provider: String,
-    pub reason: String,
-    pub detail: String,
+    pub provider: Text,
+    pub reason: Text,
+    pub detail: Text,
 }
 
 /// The part of a plan that is kept with the record.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PlanRecord {
+pub struct PlanRecord<Text = String> {
     /// The rule of resolution that matched, such as `catalogue` or `node_model`.
     pub resolution: Cow<'static, str>,
     /// The winning route's id, or empty where the broker's own order decided.
-    pub route: String,
+    pub route: Text,
     pub candidates: Vec<Principal>,
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<Rejected<Text>>,
     pub snapshot_version: u64,
 }
 
 /// One settled exchange.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeterRecord {
+pub struct MeterRecord<Text = String> {
     pub trace: TraceId,
     pub workspace: WorkspaceId,
     pub project: ProjectId,
     pub key: Option<KeyId>,
-    pub environment: String,
+    pub environment: Text,
     pub started_unix_ms: u64,
     pub finished_unix_ms: u64,
     pub operation: Operation,
     pub dialect: Dialect,
     pub stream: bool,
-    pub requested_model: String,
+    pub requested_model: Text,
     /// `publisher/model`, or the node's or custom server's own name.
-    pub resolved_model: String,
+    pub resolved_model: Text,
     pub outcome: Outcome,
     /// What the client was sent.
     pub status: u16,
     pub fault: Option<FaultClass>,
     /// The fault's stable code, such as `model_not_served`.
-    pub fault_code: Option<String>,
+    pub fault_code: Option<Text>,
     /// What answered, or the last that was tried; `None` where no attempt was made.
     pub principal: Option<Principal>,
-    pub provider: String,
+    pub provider: Text,
     pub fallback_used: bool,
-    pub tag: Option<String>,
+    pub tag: Option<Text>,
     pub usage: Usage,
     pub charge: Charge,
-    pub attempts: Vec<AttemptRecord>,
-    pub plan: PlanRecord,
+    pub attempts: Vec<AttemptRecord<Text>>,
+    pub plan: PlanRecord<Text>,
     pub timeline: Timeline,
     /// Bytes of the answer that went to the client.
     pub bytes_out: u64,
 }
 
-impl MeterRecord {
+impl<Text> MeterRecord<Text> {
     #[must_use]
     pub fn profile(&self) -> Option<Profile> {
         self.principal.map(Principal::profile)

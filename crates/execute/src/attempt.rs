@@ -1,5 +1,7 @@
 //! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
 
+use std::sync::Arc;
+
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
@@ -27,7 +29,7 @@ pub struct OpenAttempt {
     sent_us: u64,
     first_byte_us: Option<u64>,
     status: Option<u16>,
-    upstream_request_id: Option<String>,
+    upstream_request_id: Option<Arc<str>>,
     is_node: bool,
     is_usage_estimated: bool,
 }
@@ -69,7 +71,7 @@ impl OpenAttempt {
         if let Some(verdict) = miss.verdict(now_us) {
             self.ticket.tell(verdict, now_us);
         }
-        let upstream_request_id = self.upstream_request_id.or_else(|| miss.request_id().map(str::to_owned));
+        let upstream_request_id = self.upstream_request_id.or_else(|| miss.request_id().map(Arc::from));
         let status = self.status.or(miss.status);
         tab.attempt_ended(
             self.number,
@@ -241,7 +243,7 @@ async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
         classified.retry_after_ms = providers::retry_after_ms(&map, now);
     }
     if classified.report.request_id.is_none() {
-        classified.report.request_id = request_id(&headers);
+        classified.report.request_id = request_id(&headers).as_deref().map(str::to_owned);
     }
     Miss::classified(classified, status)
 }
@@ -257,10 +259,10 @@ pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) ->
     }
 }
 
-fn request_id(headers: &Headers) -> Option<String> {
+fn request_id(headers: &Headers) -> Option<Arc<str>> {
     // What is text here is ASCII: it can be cut anywhere.
     let text = headers.text("x-request-id").or_else(|| headers.text("request-id"))?;
-    text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(str::to_owned)
+    text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(Arc::from)
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the

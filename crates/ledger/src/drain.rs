@@ -1,19 +1,19 @@
 //! Follows the cores' journals and hands settled records to the store; recycles what nobody needs any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use domain::TraceId;
 use domain::limits::{DRAIN_EVERY, JOURNAL_RECORD_BYTES_MAX};
-use domain::{MeterRecord, TraceId};
 use tokio::sync::Mutex;
 
-use crate::entry::{Entry, KIND_SETTLED, KIND_STATE};
+use crate::entry::{KIND_SETTLED, KIND_STATE};
 use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
 use crate::shared::{CoreShared, JournalShared, LiveSegment};
-use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
 /// Read at once; also what bounds a batch.
 const READ_BYTES: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ struct Cursor {
     segment: u64,
     offset: u64,
     /// Tabs whose terminal was not met yet, and the segment with their last whole state.
-    open: HashMap<TraceId, u64>,
+    open: BTreeMap<TraceId, u64>,
     /// What was read last, kept so that no pass has to clear a fresh one.
     window: Vec<u8>,
 }
@@ -69,8 +69,8 @@ struct Cursor {
 /// One piece of a segment, parsed: nothing of it counts before the sink has taken it.
 #[derive(Default)]
 struct Piece {
-    records: Vec<MeterRecord>,
-    /// `Some`: the tab's state is there. `None`: it is settled.
+    records: SettledRecords,
+    /// Whether the tab's state is there; else it is settled.
     tabs: Vec<(TraceId, bool)>,
     bytes: u64,
     damaged_bytes: u64,
@@ -238,23 +238,20 @@ fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec
     let bytes = place.get(..count).unwrap_or_default();
     let mut piece = Piece::default();
     let mut frames = parse_records(bytes, seed(segment.epoch, segment.number));
-    while piece.records.len() < BATCH_RECORDS_MAX
+    let mut settled = Vec::new();
+    while settled.len() < BATCH_RECORDS_MAX
         && let Some(raw) = frames.next()
     {
         match raw.kind {
             KIND_STATE => piece.tabs.push((raw.trace, true)),
             KIND_SETTLED => {
                 piece.tabs.push((raw.trace, false));
-                match Entry::decode(&raw) {
-                    Some(Entry::Settled(record)) => piece.records.push(*record),
-                    _ => {
-                        tracing::error!(trace = %raw.trace, "a settled record of this run could not be decoded")
-                    }
-                }
+                settled.push(raw);
             }
             _ => {}
         }
     }
+    piece.records = SettledRecords::of_entries(&settled);
     piece.bytes = frames.position() as u64;
     if piece.bytes == 0 {
         tracing::error!(

@@ -251,14 +251,14 @@ fn records_only<Text: Serialize, S: Serializer>(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::record::Rejected;
     use domain::{CredentialId, Price, Priced, Rates, UsageSource};
 
     use super::*;
     use crate::frame::{FORMAT_VERSION, append_frame, parse_records, seal};
 
-    fn state() -> TabState {
+    pub(crate) fn state() -> TabState {
         let principal = Principal::Credential(CredentialId::new(7, [8; 10]));
         let usage = Usage {
             input: 300,
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    fn ending() -> Ending {
+    pub(crate) fn ending() -> Ending {
         Ending {
             outcome: Outcome::Deadline,
             status: 504,

@@ -22,5 +22,5 @@ pub use price::{charge, estimate};
 pub use recover::{RecoveryError, RecoveryReport, recover};
 pub use settings::{Durability, JournalSettings};
 pub use shared::JournalShared;
-pub use sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+pub use sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 pub use tab::{AttemptEnd, Begun, Closing, Intent, Opening, Tab};

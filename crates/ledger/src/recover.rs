@@ -11,7 +11,7 @@ use world::{Disk, DiskFile, World};
 use crate::entry::{Ending, Entry, KIND_CHECKPOINT, KIND_SETTLED, KIND_STATE, TabState};
 use crate::frame::{FORMAT_VERSION, Frames, HEADER_BYTES, RawEntry, SegmentHeader, parse_records};
 use crate::shared::{mark_free, read_header, segment_files};
-use crate::sink::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
 const BATCH_RECORDS_MAX: usize = 1_000;
 /// Recovered segments that each core keeps for reuse; their blocks are allocated already.
@@ -137,7 +137,8 @@ async fn recover_core(
     let segments = left_segments(disk, dir)?;
     let Some(last) = segments.last() else { return Ok(()) };
     let applied = sink.position(core).await.map_err(RecoveryError::Sink)?.unwrap_or_default();
-    let mut replay = Replay { core, sink, applied, open: HashMap::new(), records: Vec::new(), report };
+    let mut replay =
+        Replay { core, sink, applied, open: HashMap::new(), settled: SettledRecords::default(), report };
     for (index, segment) in segments.iter().enumerate() {
         replay.segment(index, segment).await?;
     }
@@ -155,7 +156,7 @@ struct Replay<'a> {
     sink: &'a dyn RecordSink,
     applied: JournalPosition,
     open: HashMap<TraceId, OpenTab>,
-    records: Vec<MeterRecord>,
+    settled: SettledRecords,
     report: &'a mut RecoveryReport,
 }
 
@@ -170,13 +171,11 @@ impl Replay<'_> {
             start = end;
             self.report.entries += 1;
             self.entry(&raw, place, segment.position(end));
-            if self.records.len() >= BATCH_RECORDS_MAX {
-                self.report.applied += self.records.len() as u64;
-                self.apply(segment.position(end)).await?;
+            if self.settled.len() >= BATCH_RECORDS_MAX {
+                self.apply_settled(segment.position(end)).await?;
             }
         }
-        self.report.applied += self.records.len() as u64;
-        self.apply(segment.position(start)).await
+        self.apply_settled(segment.position(start)).await
     }
 
     fn entry(&mut self, raw: &RawEntry<'_>, place: Place, end: JournalPosition) {
@@ -193,8 +192,8 @@ impl Replay<'_> {
                 self.open.remove(&raw.trace);
                 if self.applied.covers(end.epoch, end.segment, end.offset) {
                     self.report.skipped += 1;
-                } else if let Some(Entry::Settled(record)) = Entry::decode(raw) {
-                    self.records.push(*record);
+                } else if Entry::decode(raw).is_some() {
+                    self.settled.push(raw.trace, raw.body);
                 } else {
                     self.undecodable(raw.trace);
                 }
@@ -208,11 +207,16 @@ impl Replay<'_> {
         self.report.undecodable += 1;
     }
 
-    async fn apply(&mut self, upto: JournalPosition) -> Result<(), RecoveryError> {
-        if self.records.is_empty() {
+    async fn apply_settled(&mut self, upto: JournalPosition) -> Result<(), RecoveryError> {
+        let records = std::mem::take(&mut self.settled);
+        self.report.applied += records.len() as u64;
+        self.apply(upto, records).await
+    }
+
+    async fn apply(&self, upto: JournalPosition, records: SettledRecords) -> Result<(), RecoveryError> {
+        if records.is_empty() {
             return Ok(());
         }
-        let records = std::mem::take(&mut self.records);
         let batch = DrainBatch { core: self.core, upto, records };
         self.sink.apply(batch).await.map_err(RecoveryError::Sink)
     }
@@ -226,16 +230,18 @@ impl Replay<'_> {
         open.sort_by_key(|(trace, _)| *trace);
         // Before the last batch the position stays short of the end: the rest is closed again by whoever comes after.
         let before_end = JournalPosition { offset: ends.offset - 1, ..ends };
-        let mut left = open.len();
+        let (mut left, mut closed) = (open.len(), Vec::new());
         for (trace, tab) in open {
             left -= 1;
             match read_tab(segments, tab)? {
-                Some(record) => self.records.push(record),
+                Some(record) => closed.push(record),
                 None => self.undecodable(trace),
             }
-            if self.records.len() >= BATCH_RECORDS_MAX || left == 0 {
-                self.report.interrupted += self.records.len() as u64;
-                self.apply(if left == 0 { ends } else { before_end }).await?;
+            if closed.len() >= BATCH_RECORDS_MAX || left == 0 {
+                self.report.interrupted += closed.len() as u64;
+                let records = SettledRecords::of(&closed).map_err(RecoveryError::Sink)?;
+                self.apply(if left == 0 { ends } else { before_end }, records).await?;
+                closed.clear();
             }
         }
         Ok(())

@@ -77,14 +77,14 @@ impl MemorySink {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, batch: DrainBatch) -> Result<(), SinkError> {
+    fn take(&self, batch: &DrainBatch) -> Result<(), SinkError> {
         let mut kept = self.lock();
         if kept.fail_next > 0 {
             kept.fail_next -= 1;
             return Err(SinkError("planned".to_owned()));
         }
         let mut ignored = 0;
-        for record in batch.records {
+        for (_, record) in batch.records.decoded::<String>() {
             match kept.records.entry(record.trace) {
                 Entry::Occupied(_) => ignored += 1,
                 Entry::Vacant(place) => {
@@ -100,7 +100,7 @@ impl MemorySink {
 
 impl RecordSink for MemorySink {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
-        Box::pin(std::future::ready(self.take(batch)))
+        Box::pin(std::future::ready(self.take(&batch)))
     }
 
     fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {

@@ -1,7 +1,10 @@
 //! Where settled records go: the store, behind a trait, since the store is above the ledger.
 
-use domain::MeterRecord;
 use domain::ports::PortFuture;
+use domain::{MeterRecord, TraceId};
+use serde::Deserialize;
+
+use crate::frame::RawEntry;
 
 /// A place in one core's journal. Within an epoch (one run of the process) positions only grow; positions of different
 /// epochs can't be compared.
@@ -21,13 +24,92 @@ impl JournalPosition {
     }
 }
 
-/// Settled records in journal order, and how far the journal is applied with them.
+/// Settled records in journal order, each in the bytes that the journal has of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SettledRecords {
+    bodies: Vec<u8>,
+    /// Of each record, and where its body ends.
+    traces: Vec<(TraceId, usize)>,
+}
+
+impl SettledRecords {
+    /// Records that no journal holds in this form.
+    ///
+    /// # Errors
+    /// Where one can't be written.
+    pub fn of(records: &[MeterRecord]) -> Result<Self, SinkError> {
+        let mut settled = Self::default();
+        for record in records {
+            let body = postcard::to_allocvec(record)
+                .map_err(|error| SinkError(format!("a record can't be written: {error}")))?;
+            settled.push(record.trace, &body);
+        }
+        Ok(settled)
+    }
+
+    /// What is settled among some entries of a journal.
+    pub(crate) fn of_entries(entries: &[RawEntry<'_>]) -> Self {
+        let bytes = entries.iter().map(|entry| entry.body.len()).sum();
+        let mut settled =
+            Self { bodies: Vec::with_capacity(bytes), traces: Vec::with_capacity(entries.len()) };
+        for entry in entries {
+            settled.push(entry.trace, entry.body);
+        }
+        settled
+    }
+
+    pub(crate) fn push(&mut self, trace: TraceId, body: &[u8]) {
+        self.bodies.extend_from_slice(body);
+        self.traces.push((trace, self.bodies.len()));
+    }
+
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.traces.len()
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    /// The length of all bodies.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bodies.len()
+    }
+
+    pub fn traces(&self) -> impl Iterator<Item = TraceId> {
+        self.traces.iter().map(|(trace, _)| *trace)
+    }
+
+    /// Each body with what it says. One that can't be read is logged and left out: its checksum held, so that trying
+    /// again would help nobody.
+    pub fn decoded<'a, Text: Deserialize<'a>>(
+        &'a self,
+    ) -> impl Iterator<Item = (&'a [u8], MeterRecord<Text>)> {
+        let mut start = 0;
+        self.traces.iter().filter_map(move |(trace, end)| {
+            let body = self.bodies.get(start..*end)?;
+            start = *end;
+            match postcard::from_bytes(body) {
+                Ok(record) => Some((body, record)),
+                Err(error) => {
+                    tracing::error!(%trace, %error, "a settled record could not be decoded");
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// Settled records, and how far the journal is applied with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainBatch {
     pub core: u32,
     pub upto: JournalPosition,
     /// May be empty: then only the position moves.
-    pub records: Vec<MeterRecord>,
+    pub records: SettledRecords,
 }
 
 /// Why a batch was not applied; the drainer tries it again.
@@ -50,4 +132,38 @@ pub trait RecordSink: Send + Sync {
 
     /// The position of the last batch that was applied for a core.
     fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Outcome;
+
+    use super::*;
+    use crate::entry::{KIND_SETTLED, tests as entries};
+
+    #[test]
+    fn records_read_back_owned_and_borrowed_and_what_is_no_record_is_left_out() {
+        let records = [1, 2].map(|number| MeterRecord {
+            trace: TraceId::new(number, [1; 10]),
+            ..entries::state().settle(entries::ending())
+        });
+        let mut settled = SettledRecords::of(&records).unwrap();
+        let whole = settled.clone();
+        settled.push(TraceId::new(3, [1; 10]), b"no record");
+        settled.push(records[0].trace, &postcard::to_allocvec(&records[0]).unwrap());
+        let owned: Vec<MeterRecord> = settled.decoded().map(|(_, record)| record).collect();
+        assert_eq!(owned, [records[0].clone(), records[1].clone(), records[0].clone()]);
+        let borrowed =
+            settled.decoded::<&str>().map(|(_, record)| (record.trace, record.provider, record.outcome));
+        assert!(borrowed.eq(owned.iter().map(|record| (record.trace, "openai", Outcome::Deadline))));
+        assert_eq!((settled.len(), whole.len(), settled.is_empty()), (4, 2, false));
+        let bodies: Vec<_> = whole.decoded::<&str>().map(|(body, _)| body).collect();
+        let raw = bodies.iter().zip(&records).map(|(body, record)| RawEntry {
+            kind: KIND_SETTLED,
+            trace: record.trace,
+            body,
+            end: 0,
+        });
+        assert_eq!(SettledRecords::of_entries(&raw.collect::<Vec<_>>()), whole);
+    }
 }

@@ -64,7 +64,7 @@ pub struct Begun {
 pub struct AttemptEnd {
     pub status: Option<u16>,
     pub fault: Option<FaultClass>,
-    pub upstream_request_id: Option<String>,
+    pub upstream_request_id: Option<Arc<str>>,
     /// What it used all the same; the provider may bill it.
     pub usage: Usage,
 }
@@ -178,7 +178,7 @@ impl Tab {
         attempt.fault = end.fault;
         attempt.upstream_request_id = end.upstream_request_id;
         if let Some(id) = &mut attempt.upstream_request_id {
-            clip(id);
+            clip_shared(id);
         }
         attempt.usage = end.usage;
         let principal = attempt.principal;
@@ -203,9 +203,9 @@ impl Tab {
     }
 
     /// The upstream's id of the attempt under way, where it named one.
-    pub fn upstream_request_id(&mut self, mut id: String) {
+    pub fn upstream_request_id(&mut self, mut id: Arc<str>) {
         if let Some(open) = self.state.open_attempt() {
-            clip(&mut id);
+            clip_shared(&mut id);
             open.record.upstream_request_id = Some(id);
         }
     }

@@ -15,7 +15,7 @@ use domain::{
 use ledger::simulation::MemorySink;
 use ledger::{
     Closing, DrainBatch, Drainer, Intent, Journal, JournalPosition, JournalSettings, JournalShared, Opening,
-    RecordSink,
+    RecordSink, SettledRecords,
 };
 use snapshot::WrappedKey;
 use store::{Act, Foundation, Founding, ProjectRow, Store, WorkspaceRow};
@@ -151,7 +151,7 @@ async fn sunk(records: &[MeterRecord], per_batch: usize) {
     let batches = records.chunks(per_batch).zip(1..).map(|(records, offset)| DrainBatch {
         core: u32::try_from(offset % 2).unwrap(),
         upto: JournalPosition { epoch: 9, segment: 1, offset },
-        records: records.to_vec(),
+        records: SettledRecords::of(records).unwrap(),
     });
     let batches: Vec<_> = batches.collect();
     let begun = start();

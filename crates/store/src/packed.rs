@@ -1,15 +1,13 @@
 //! Meter records packed together, as a batch's row holds them: a format, then each record behind its length.
 
-use std::collections::BTreeSet;
-
-use domain::{MeterRecord, TraceId, WorkspaceId};
-use postcard::ser_flavors::Flavor;
+use domain::{MeterRecord, TraceId};
 use uuid::Uuid;
 
 use crate::StoreError;
 
 const TABLE: &str = "record_batches";
-/// Raised with every change of a type that is kept here; a test holds the two together.
+/// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record go in as they
+/// are; a test holds the two together.
 const FORMAT: u8 = 1;
 const ID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
@@ -28,50 +26,50 @@ pub(crate) struct Packed {
     pub body: Vec<u8>,
 }
 
-/// In their order, as many rows as their sizes need.
-pub(crate) fn pack(records: &[MeterRecord]) -> Result<Vec<Packed>, StoreError> {
-    let mut packed = Vec::new();
-    let mut rest = records;
-    while let Some(first) = rest.first() {
-        let (row, taken) = pack_row(first, rest)?;
-        packed.push(row);
-        rest = rest.get(taken..).unwrap_or_default();
-    }
-    Ok(packed)
+/// Rows that records are packed into in their order: as many as their sizes need.
+pub(crate) struct Packing {
+    rows: Vec<Packed>,
+    /// What a row is made for.
+    records: usize,
+    bytes: usize,
 }
 
-fn pack_row(first: &MeterRecord, records: &[MeterRecord]) -> Result<(Packed, usize), StoreError> {
-    let mut row = Packed::empty(first.trace, first.started_unix_ms);
-    let mut workspaces = BTreeSet::new();
-    let mut workspace_before = None;
-    let mut taken = 0;
-    for record in records.iter().take(RECORDS_MAX) {
-        if row.body.len() >= BODY_BYTES_MAX {
-            break;
-        }
-        taken += 1;
-        append(&mut row.body, record)?;
-        row.traces.extend_from_slice(record.trace.as_bytes());
-        row.cover(record.trace, record.trace, record.started_unix_ms, record.started_unix_ms);
-        if workspace_before != Some(record.workspace) {
-            workspace_before = Some(record.workspace);
-            workspaces.insert(record.workspace);
-        }
+impl Packing {
+    /// For so many records, of so many bytes together.
+    pub(crate) fn of(records: usize, bytes: usize) -> Self {
+        let bytes = bytes + records * LENGTH_BYTES;
+        Self { rows: Vec::new(), records: records.min(RECORDS_MAX), bytes: bytes.min(BODY_BYTES_MAX) }
     }
-    row.workspaces = workspaces.iter().flat_map(WorkspaceId::as_bytes).copied().collect();
-    Ok((row, taken))
+
+    /// A record, and its bytes.
+    pub(crate) fn add(&mut self, record: &MeterRecord<&str>, frame: &[u8]) -> Result<(), StoreError> {
+        if let Some(row) = self.rows.last_mut().filter(|row| row.has_room()) {
+            return row.append(record, frame);
+        }
+        let mut row = Packed::empty(record.trace, record.started_unix_ms, self.records, self.bytes);
+        row.append(record, frame)?;
+        self.rows.push(row);
+        Ok(())
+    }
+
+    pub(crate) fn into_rows(self) -> Vec<Packed> {
+        self.rows
+    }
 }
 
 impl Packed {
-    fn empty(trace: TraceId, started_unix_ms: u64) -> Self {
+    /// With room for so many records of so many bytes.
+    fn empty(trace: TraceId, started_unix_ms: u64, records: usize, bytes: usize) -> Self {
+        let mut body = Vec::with_capacity(1 + bytes);
+        body.push(FORMAT);
         Self {
             first_trace: trace,
             last_trace: trace,
             first_started_unix_ms: started_unix_ms,
             last_started_unix_ms: started_unix_ms,
             workspaces: Vec::new(),
-            traces: Vec::new(),
-            body: vec![FORMAT],
+            traces: Vec::with_capacity(records * ID_BYTES),
+            body,
         }
     }
 
@@ -82,6 +80,28 @@ impl Packed {
         self.last_started_unix_ms = self.last_started_unix_ms.max(last_unix_ms);
     }
 
+    fn has_room(&self) -> bool {
+        self.count() < RECORDS_MAX && self.body.len() < BODY_BYTES_MAX
+    }
+
+    fn append(&mut self, record: &MeterRecord<&str>, frame: &[u8]) -> Result<(), StoreError> {
+        let length = u32::try_from(frame.len()).map_err(|error| StoreError::corrupt(TABLE, error))?;
+        self.body.extend_from_slice(&length.to_le_bytes());
+        self.body.extend_from_slice(frame);
+        self.traces.extend_from_slice(record.trace.as_bytes());
+        self.name(record.workspace.as_bytes());
+        self.cover(record.trace, record.trace, record.started_unix_ms, record.started_unix_ms);
+        Ok(())
+    }
+
+    /// Workspaces are kept in their order, each once.
+    fn name(&mut self, workspace: &[u8; ID_BYTES]) {
+        if let Err(place) = self.workspaces.as_chunks::<ID_BYTES>().0.binary_search(workspace) {
+            let start = place * ID_BYTES;
+            self.workspaces.splice(start..start, *workspace);
+        }
+    }
+
     pub(crate) const fn count(&self) -> usize {
         self.traces.len() / ID_BYTES
     }
@@ -89,8 +109,9 @@ impl Packed {
     /// The rows as one, without reading their records. `None` where there is none.
     pub(crate) fn merge(rows: Vec<Self>) -> Result<Option<Self>, StoreError> {
         let Some(first) = rows.first() else { return Ok(None) };
-        let mut merged = Self::empty(first.first_trace, first.first_started_unix_ms);
-        let mut workspaces = BTreeSet::new();
+        let records = rows.iter().map(Self::count).sum();
+        let bytes = rows.iter().map(|row| row.body.len()).sum();
+        let mut merged = Self::empty(first.first_trace, first.first_started_unix_ms, records, bytes);
         for row in rows {
             merged.cover(
                 row.first_trace,
@@ -98,11 +119,10 @@ impl Packed {
                 row.first_started_unix_ms,
                 row.last_started_unix_ms,
             );
-            workspaces.extend(row.workspaces.as_chunks::<ID_BYTES>().0.iter().copied());
+            row.workspaces.as_chunks().0.iter().for_each(|workspace| merged.name(workspace));
             merged.traces.extend_from_slice(&row.traces);
             merged.body.extend_from_slice(framed(&row.body)?);
         }
-        merged.workspaces = workspaces.into_iter().flatten().collect();
         Ok(Some(merged))
     }
 }
@@ -140,47 +160,25 @@ fn framed(body: &[u8]) -> Result<&[u8], StoreError> {
     }
 }
 
-fn append(body: &mut Vec<u8>, record: &MeterRecord) -> Result<(), StoreError> {
-    let start = body.len();
-    body.extend_from_slice(&[0; LENGTH_BYTES]);
-    postcard::serialize_with_flavor(record, Tail(body)).map_err(|error| StoreError::corrupt(TABLE, error))?;
-    let length = u32::try_from(body.len() - start - LENGTH_BYTES);
-    let length = length.map_err(|error| StoreError::corrupt(TABLE, error))?.to_le_bytes();
-    if let Some(place) = body.get_mut(start..start + LENGTH_BYTES) {
-        place.copy_from_slice(&length);
-    }
-    Ok(())
-}
-
-struct Tail<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Tail<'_> {
-    type Output = ();
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use domain::record::{PlanRecord, Rejected};
     use domain::{
         AttemptRecord, Charge, CredentialId, Dialect, FaultClass, KeyId, Nanos, Operation, Outcome, Price,
-        Priced, Principal, ProjectId, Rates, Timeline, Usage, UsageSource,
+        Priced, Principal, ProjectId, Rates, Timeline, Usage, UsageSource, WorkspaceId,
     };
+    use ledger::SettledRecords;
 
     use super::*;
+
+    fn pack(records: &[MeterRecord]) -> Vec<Packed> {
+        let settled = SettledRecords::of(records).unwrap();
+        let mut packing = Packing::of(settled.len(), settled.bytes());
+        for (frame, record) in settled.decoded() {
+            packing.add(&record, frame).unwrap();
+        }
+        packing.into_rows()
+    }
 
     fn usage() -> Usage {
         Usage { input: 300, cached_read: 1, output: 20, source: UsageSource::Provider, ..Usage::default() }
@@ -265,7 +263,7 @@ mod tests {
     #[test]
     fn a_row_reads_back_what_was_packed_and_knows_its_ranges() {
         let records: Vec<_> = [5, 2, 9].map(record).into();
-        let packed = pack(&records).unwrap();
+        let packed = pack(&records);
         assert_eq!((packed.len(), packed[0].count()), (1, 3));
         assert_eq!(unpacked(&packed[0]), records);
         assert_eq!((packed[0].first_trace, packed[0].last_trace), (records[1].trace, records[2].trace));
@@ -276,23 +274,23 @@ mod tests {
     #[test]
     fn rows_merge_into_the_row_of_all_their_records() {
         let records: Vec<_> = (0..10).map(record).collect();
-        let rows = records.chunks(3).flat_map(|records| pack(records).unwrap()).collect();
-        assert_eq!(Packed::merge(rows).unwrap(), pack(&records).unwrap().pop());
+        let rows = records.chunks(3).flat_map(pack).collect();
+        assert_eq!(Packed::merge(rows).unwrap(), pack(&records).pop());
         assert_eq!(Packed::merge(Vec::new()).unwrap(), None);
     }
 
     #[test]
     fn what_is_too_much_for_a_row_becomes_several() {
         let many = vec![record(1); RECORDS_MAX + 1];
-        let counts: Vec<_> = pack(&many).unwrap().iter().map(Packed::count).collect();
+        let counts: Vec<_> = pack(&many).iter().map(Packed::count).collect();
         assert_eq!(counts, [RECORDS_MAX, 1]);
         let large = vec![MeterRecord { environment: "x".repeat(BODY_BYTES_MAX), ..record(1) }; 2];
-        assert_eq!(pack(&large).unwrap().len(), 2);
+        assert_eq!(pack(&large).len(), 2);
     }
 
     #[test]
     fn another_format_and_a_torn_body_are_refused() {
-        let body = pack(&[record(1)]).unwrap().remove(0).body;
+        let body = pack(&[record(1)]).remove(0).body;
         assert!(frames(&body[..body.len() - 1]).is_err());
         assert!(frames(&[&[FORMAT + 1], &body[1..]].concat()).is_err());
         assert!(frames(&[]).is_err());
@@ -303,7 +301,7 @@ mod tests {
     /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure.
     #[test]
     fn the_format_is_the_one_of_its_number() {
-        let body = pack(&[record(1)]).unwrap().remove(0).body;
+        let body = pack(&[record(1)]).remove(0).body;
         let sum = body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
         assert_eq!((FORMAT, body.len(), sum), (1, 330, 14_823_580_620_522_720_836));
     }

@@ -50,62 +50,72 @@ pub(crate) struct MinuteTally {
     pub tally: Tally,
 }
 
-pub(crate) fn tallies(records: &[MeterRecord]) -> Result<Vec<MinuteTally>, StoreError> {
-    let mut places = HashMap::new();
-    let mut found: Vec<((WorkspaceId, u64, Group<'_>), Tally)> = Vec::new();
-    // Neighbours are mostly of one group, and comparing is cheaper than hashing.
-    let mut before: Option<((WorkspaceId, u64, Group<'_>), usize)> = None;
-    for record in records {
+type Name<'a> = (WorkspaceId, u64, Group<'a>);
+
+/// Sums of records as they come.
+#[derive(Default)]
+pub(crate) struct Tallying<'a> {
+    places: HashMap<Name<'a>, usize>,
+    found: Vec<(Name<'a>, Tally)>,
+    /// Neighbours are mostly of one group, and comparing is cheaper than hashing.
+    before: Option<(Name<'a>, usize)>,
+}
+
+impl<'a> Tallying<'a> {
+    pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>) {
         let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
-        let place = match before {
+        let place = match self.before {
             Some((earlier, place)) if earlier == name => place,
-            _ => *places.entry(name).or_insert_with(|| {
-                found.push((name, Tally::default()));
-                found.len() - 1
+            _ => *self.places.entry(name).or_insert_with(|| {
+                self.found.push((name, Tally::default()));
+                self.found.len() - 1
             }),
         };
-        before = Some((name, place));
-        if let Some((_, tally)) = found.get_mut(place) {
+        self.before = Some((name, place));
+        if let Some((_, tally)) = self.found.get_mut(place) {
             tally.count(record);
         }
     }
-    let form = |((workspace, minute, group), tally): ((_, _, Group<'_>), _)| {
-        Ok(MinuteTally { workspace, minute, group: group.encode()?, tally })
-    };
-    found.into_iter().map(form).collect()
+
+    pub(crate) fn into_tallies(self) -> Result<Vec<MinuteTally>, StoreError> {
+        let form = |((workspace, minute, group), tally): (Name<'_>, _)| {
+            Ok(MinuteTally { workspace, minute, group: group.encode()?, tally })
+        };
+        self.found.into_iter().map(form).collect()
+    }
 }
 
 /// The region of the attempt that answered, or of the last one.
-pub(crate) fn region(record: &MeterRecord) -> Option<&str> {
+pub(crate) fn region<Text>(record: &MeterRecord<Text>) -> Option<&Text> {
     let answered = record.attempts.iter().rev().find(|attempt| Some(attempt.principal) == record.principal);
-    answered.and_then(|attempt| attempt.region.as_deref())
+    answered.and_then(|attempt| attempt.region.as_ref())
 }
 
-pub(crate) fn latency_us(record: &MeterRecord) -> u64 {
+pub(crate) fn latency_us<Text>(record: &MeterRecord<Text>) -> u64 {
     let by_wall = record.finished_unix_ms.saturating_sub(record.started_unix_ms).saturating_mul(1_000);
     if record.timeline.settled_us > 0 { record.timeline.settled_us } else { by_wall }
 }
 
-pub(crate) fn first_byte_us(record: &MeterRecord) -> Option<u64> {
+pub(crate) fn first_byte_us<Text>(record: &MeterRecord<Text>) -> Option<u64> {
     Some(record.timeline.first_byte_us).filter(|us| *us > 0)
 }
 
 impl<'a> Group<'a> {
-    fn of(record: &'a MeterRecord) -> Self {
+    fn of(record: &MeterRecord<&'a str>) -> Self {
         Self {
             project: *record.project.as_bytes(),
             key: record.key.map(|key| *key.as_bytes()),
-            model: &record.resolved_model,
+            model: record.resolved_model,
             // Every operation so far is one of chat; the others bring their own word with them.
             modality: "chat",
-            provider: &record.provider,
+            provider: record.provider,
             profile: record.profile().map_or("", Profile::as_str),
-            region: region(record),
-            environment: &record.environment,
+            region: region(record).copied(),
+            environment: record.environment,
             status: record.status,
             outcome: record.outcome.as_str(),
             operation: record.operation.as_str(),
-            tag: record.tag.as_deref(),
+            tag: record.tag,
         }
     }
 
@@ -174,7 +184,7 @@ impl Steps {
 }
 
 /// The sums of one exchange.
-pub(crate) fn sums_of(record: &MeterRecord) -> UsageSums {
+pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let attempted = !record.attempts.is_empty();
     let when = |is: bool| u64::from(attempted && is);
     let usage = &record.usage;
@@ -199,7 +209,7 @@ pub(crate) fn sums_of(record: &MeterRecord) -> UsageSums {
 }
 
 impl Tally {
-    fn count(&mut self, record: &MeterRecord) {
+    fn count<Text>(&mut self, record: &MeterRecord<Text>) {
         self.sums.plus(&sums_of(record));
         if record.attempts.is_empty() || record.outcome != Outcome::Completed {
             return;

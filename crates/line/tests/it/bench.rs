@@ -46,7 +46,7 @@ struct Books {
 
 impl RecordSink for Books {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
-        self.records.lock().unwrap().extend(batch.records);
+        self.records.lock().unwrap().extend(batch.records.decoded().map(|(_, record)| record));
         self.positions.lock().unwrap().insert(batch.core, batch.upto);
         Box::pin(async { Ok(()) })
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
+use ledger::SettledRecords;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
@@ -102,9 +103,9 @@ fn read_packed(row: &SqliteRow) -> Result<Packed, StoreError> {
 /// Which of these records are kept already. Only traces are read, and only of rows whose ranges meet.
 pub(super) async fn known(
     connection: &mut SqliteConnection,
-    records: &[MeterRecord],
+    records: &SettledRecords,
 ) -> Result<HashSet<TraceId>, StoreError> {
-    let wanted: HashSet<TraceId> = records.iter().map(|record| record.trace).collect();
+    let wanted: HashSet<TraceId> = records.traces().collect();
     let (Some(first), Some(last)) = (wanted.iter().min(), wanted.iter().max()) else {
         return Ok(HashSet::new());
     };

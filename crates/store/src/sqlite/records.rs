@@ -40,7 +40,7 @@ fn request_row(record: MeterRecord) -> RequestRow {
         status: record.status,
         profile: record.profile().map_or_else(String::new, |profile| profile.as_str().to_owned()),
         principal: record.principal,
-        region: region(&record).map(str::to_owned),
+        region: region(&record).cloned(),
         attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
         fallback_used: record.fallback_used,
         sums: sums_of(&record),

@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::MeterRecord;
+use domain::TraceId;
 use domain::ports::PortFuture;
-use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
+use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 use sqlx::SqliteConnection;
 
 use super::fields::Fields;
@@ -18,8 +18,8 @@ use super::usage::{Groups, NewGroups};
 use super::writing::database;
 use super::{SqliteStore, batches, usage};
 use crate::StoreError;
-use crate::packed::{Packed, pack};
-use crate::tally::{MinuteTally, tallies};
+use crate::packed::{Packed, Packing};
+use crate::tally::{MinuteTally, Tallying};
 
 const TABLE: &str = "journal_positions";
 
@@ -65,8 +65,15 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn of(records: &[MeterRecord]) -> Result<Self, StoreError> {
-        Ok(Self { packed: pack(records)?, tallies: tallies(records)? })
+    fn of(records: &SettledRecords, mut wanted: impl FnMut(TraceId) -> bool) -> Result<Self, StoreError> {
+        let (mut packing, mut tallying) = (Packing::of(records.len(), records.bytes()), Tallying::default());
+        for (frame, record) in records.decoded() {
+            if wanted(record.trace) {
+                packing.add(&record, frame)?;
+                tallying.add(&record);
+            }
+        }
+        Ok(Self { packed: packing.into_rows(), tallies: tallying.into_tallies()? })
     }
 }
 
@@ -85,7 +92,7 @@ impl RecordSink for SqliteStore {
 
 async fn take(store: &SqliteStore, batch: DrainBatch) -> Result<(), StoreError> {
     let core = batch.core;
-    let prepared = Prepared::of(&batch.records)?;
+    let prepared = Prepared::of(&batch.records, |_| true)?;
     let draining = Arc::clone(&store.draining);
     let written =
         store.write(move |writing| Box::pin(apply(writing.connection(), draining, batch, prepared))).await?;
@@ -105,9 +112,7 @@ async fn apply(
     let kept = position(connection, batch.core).await?;
     if !follows(connection, &draining, &batch, kept).await? {
         let mut known = batches::known(connection, &batch.records).await?;
-        let is_new = |record: &MeterRecord| known.insert(record.trace);
-        let new: Vec<_> = batch.records.into_iter().filter(is_new).collect();
-        prepared = Prepared::of(&new)?;
+        prepared = Prepared::of(&batch.records, |trace| known.insert(trace))?;
     }
     for row in prepared.packed {
         batches::add(connection, row).await?;

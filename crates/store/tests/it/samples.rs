@@ -1,6 +1,7 @@
 //! Rows to start from.
 
 use domain::*;
+use ledger::SettledRecords;
 use snapshot::{CredentialState, Scopes, WrappedKey};
 use store::*;
 use world::World;
@@ -179,6 +180,10 @@ pub fn route(workspace: WorkspaceId, number: u64, scope: RouteScope) -> RouteRow
         created_unix_ms: NOW,
         version: 0,
     }
+}
+
+pub fn settled(records: impl IntoIterator<Item = MeterRecord>) -> SettledRecords {
+    SettledRecords::of(&records.into_iter().collect::<Vec<_>>()).unwrap()
 }
 
 /// A completed managed exchange of one attempt.

@@ -18,7 +18,7 @@ use store::{Page, Store, StoreError};
 use world::World;
 
 use crate::cases::records::put_behind;
-use crate::samples::{foundation, project, record, workspace_id};
+use crate::samples::{foundation, project, record, settled, workspace_id};
 use crate::{Fresh, run};
 
 pub async fn fresh() -> Fresh {
@@ -118,7 +118,7 @@ fn a_killed_process_repeats_and_loses_nothing() {
         let batch = |offset, numbers: std::ops::Range<u64>| DrainBatch {
             core: 0,
             upto: JournalPosition { epoch: 7, segment: 1, offset },
-            records: numbers.map(|number| record(workspace, project, number)).collect(),
+            records: settled(numbers.map(|number| record(workspace, project, number))),
         };
         for fault in [CommitFault::Refused, CommitFault::AnswerLost] {
             let before = made.store.records().record_count().await.unwrap();

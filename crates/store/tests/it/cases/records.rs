@@ -7,7 +7,7 @@ use ledger::{DrainBatch, JournalPosition};
 use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
 
 use crate::Fresh;
-use crate::samples::{founding, record, workspace_id};
+use crate::samples::{founding, record, settled, workspace_id};
 
 fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
@@ -15,7 +15,7 @@ fn at(epoch: u64, offset: u64) -> JournalPosition {
 
 /// As a drainer does: each batch behind the one before.
 pub async fn put_behind(fresh: &Fresh, core: u32, offset: u64, records: Vec<MeterRecord>) {
-    let batch = DrainBatch { core, upto: at(1, offset), records };
+    let batch = DrainBatch { core, upto: at(1, offset), records: settled(records) };
     fresh.store.record_sink().apply(batch).await.unwrap();
 }
 
@@ -47,14 +47,14 @@ async fn every(fresh: &Fresh, limit: u32) -> Vec<MeterRecord> {
 
 pub async fn put(fresh: &Fresh, records: Vec<MeterRecord>) {
     let upto = JournalPosition { epoch: 1, segment: 1, offset: 1 };
-    fresh.store.record_sink().apply(DrainBatch { core: 0, upto, records }).await.unwrap();
+    fresh.store.record_sink().apply(DrainBatch { core: 0, upto, records: settled(records) }).await.unwrap();
 }
 
 pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     let sink = fresh.store.record_sink();
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     assert_eq!(sink.position(3).await.unwrap(), None);
-    let records: Vec<_> = (0..100).map(|number| record(workspace, project, number)).collect();
+    let records = settled((0..100).map(|number| record(workspace, project, number)));
     let upto = JournalPosition { epoch: u64::MAX - 1, segment: 7, offset: 99 };
     let batch = DrainBatch { core: 3, upto, records };
     sink.apply(batch.clone()).await.unwrap();
@@ -63,7 +63,7 @@ pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 100);
     fresh.store.commit_faults().script([store::fixtures::CommitFault::Refused]);
     let next = DrainBatch {
-        records: vec![record(workspace, project, 500)],
+        records: settled([record(workspace, project, 500)]),
         upto: JournalPosition { offset: 100, ..upto },
         core: 3,
     };
@@ -74,7 +74,7 @@ pub async fn a_batch_is_taken_once_with_its_position(fresh: &Fresh) {
     sink.apply(next.clone()).await.unwrap_err();
     sink.apply(next).await.unwrap();
     assert_eq!(fresh.store.records().record_count().await.unwrap(), 101);
-    sink.apply(DrainBatch { core: 4, upto, records: Vec::new() }).await.unwrap();
+    sink.apply(DrainBatch { core: 4, upto, records: settled([]) }).await.unwrap();
     assert_eq!(sink.position(4).await.unwrap(), Some(upto));
 }
 
@@ -216,7 +216,7 @@ pub async fn what_may_come_again_is_counted_once(fresh: &Fresh) {
     let batch = |epoch, offset, numbers: std::ops::Range<u64>| DrainBatch {
         core: 0,
         upto: at(epoch, offset),
-        records: numbers.map(|number| record(workspace, project, number)).collect(),
+        records: settled(numbers.map(|number| record(workspace, project, number))),
     };
     let count = async || {
         let count = fresh.store.records().record_count().await.unwrap();

@@ -125,8 +125,8 @@ pub const JOURNAL_RECORD_BYTES_MAX: usize = 256 * 1024;
 pub const RECORD_TEXT_BYTES_MAX: usize = 256;
 /// Candidates, and rejections, that a record keeps.
 pub const RECORD_PLAN_ROWS_MAX: usize = 32;
-/// The drainer looks for settled records this often.
-pub const DRAIN_EVERY: Duration = Duration::from_millis(100);
+/// The drainer looks for settled records this often. They are to be seen within a second, and each look is a commit.
+pub const DRAIN_EVERY: Duration = Duration::from_millis(200);
 
 /// A document that `/v1/run` fetches or decodes.
 pub const DOCUMENT_BYTES_MAX: usize = 20 * 1024 * 1024;

@@ -114,8 +114,7 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
     let chat = exchange.call.chat();
     let provider = providers::provider(attempt.provider());
     let target = Target { base_url: attempt.base_url(), upstream_model: attempt.upstream_model() };
-    let made = provider.chat(&target, chat, &exchange.body.borrow());
-    let mut outgoing = match made {
+    let mut outgoing = match provider.chat(&target, chat, &exchange.body.borrow()) {
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
@@ -214,10 +213,9 @@ pub(crate) struct Opened {
     pub body: InBody,
 }
 
-/// Sends, and tells an answer from a refusal. The request, which holds a secret, is gone when its answer's head is there.
-pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: Request) -> Result<Opened, Miss> {
-    let answer = hands.egress.send(&request, reach(seat)).await;
-    drop(request);
+/// Sends, and tells an answer from a refusal.
+pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: &Request) -> Result<Opened, Miss> {
+    let answer = hands.egress.send(request, reach(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {

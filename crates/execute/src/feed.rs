@@ -66,7 +66,7 @@ impl Feed {
         request: Request,
     ) -> Self {
         let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
-        let opening = async move { ask(&asking.hands, asked.provider(), asked.seat(), request).await };
+        let opening = async move { ask(&asking.hands, asked.provider(), asked.seat(), &request).await };
         Self {
             source: Source::Opening(Box::pin(opening)),
             scanner: StreamScanner::new(!exchange.call.chat().include_usage),

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use dialects::chat::AnswerFacts;
 use domain::limits::BACKOFF_BASE;
 use domain::{Blame, FallbackClass, Fault, FaultClass, UpstreamReport};
+use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::{Attempt, Planned};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, OpenAttempt, Start, ask, judge_whole, passed_on};
+use crate::attempt::{self, OpenAttempt, Opened, Start, ask, judge_whole, passed_on};
 use crate::feed::{Feed, known_usage, silent_usage};
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
@@ -199,7 +200,7 @@ impl Journey {
 
     async fn ask_once(&mut self, attempt: &Rc<Attempt>, ticket: Ticket, tries_on_seat: u32) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
-        let (open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
+        let (mut open, request) = match attempt::begin(&exchange, attempt, &mut self.tab, ticket).await {
             Start::Going(open, request) => (open, request),
             Start::Refused(fault) => return TryEnd::Refused(fault),
             Start::Missed(open, miss) => {
@@ -212,7 +213,19 @@ impl Journey {
             feed.tries = self.tries;
             return self.wait_for_stream(feed).await;
         }
-        self.wait_for_whole(attempt, open, request).await
+        let mut timer = Timer::new(&exchange.hands.timers);
+        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
+        let mut opened = match wait_for_head(&exchange, attempt, &request, &mut timer, deadline).await {
+            Ok(opened) => opened,
+            Err(miss) => return self.missed(open, miss),
+        };
+        // Its secret does not wait for the body.
+        drop(request);
+        open.answered(&opened, exchange.hands.now_us());
+        match wait_for_rest(&exchange, attempt, &mut opened, &mut timer, deadline).await {
+            Ok((bytes, facts)) => self.answered(attempt, &opened.headers, open, bytes, &facts),
+            Err(miss) => self.missed(open, miss),
+        }
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
@@ -227,44 +240,20 @@ impl Journey {
         TryEnd::Answered(Box::new(Reply { served, body: AnswerBody::Stream(feed), upstream_headers }))
     }
 
-    async fn wait_for_whole(
-        &mut self,
-        attempt: &Rc<Attempt>,
-        mut open: OpenAttempt,
-        request: egress::Request,
+    fn answered(
+        &self,
+        attempt: &Attempt,
+        headers: &Headers,
+        open: OpenAttempt,
+        bytes: Bytes,
+        facts: &AnswerFacts,
     ) -> TryEnd {
-        let exchange = Rc::clone(&self.exchange);
-        let provider = attempt.provider();
-        let mut timer = Timer::new(&exchange.hands.timers);
-        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
-        let limit = exchange.timeouts.first_byte;
-        let opening = pin!(ask(&exchange.hands, provider, attempt.seat(), request));
-        let opened = match timer.within(limit, deadline, opening).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(miss)) => return self.missed(open, miss),
-            Err(Alarm::Deadline) => return self.missed(open, Miss::deadline()),
-            Err(Alarm::Silence) => {
-                return self.missed(open, Miss::timeout(provider, "did not answer", limit.as_secs()));
-            }
-        };
-        open.answered(&opened, exchange.hands.now_us());
-        let idle = exchange.timeouts.idle;
-        let read = match read::whole(opened.body, &mut timer, idle, deadline, provider).await {
-            Ok(bytes) => judged(bytes, &opened.headers, provider),
-            Err(miss) => Err(miss),
-        };
-        let (bytes, facts) = match read {
-            Ok(read) => read,
-            Err(miss) => return self.missed(open, miss),
-        };
-        let prompt_bytes = exchange.call.chat().prompt_bytes;
+        let prompt_bytes = self.exchange.call.chat().prompt_bytes;
         let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
-        let served = self.served_by(attempt);
-        let upstream_headers = passed_on(&opened.headers, attempt.seat());
         TryEnd::Answered(Box::new(Reply {
-            served,
+            served: self.served_by(attempt),
             body: AnswerBody::Whole { bytes, usage, open },
-            upstream_headers,
+            upstream_headers: passed_on(headers, attempt.seat()),
         }))
     }
 
@@ -391,8 +380,32 @@ impl Journey {
     }
 }
 
-fn judged(bytes: Bytes, headers: &egress::Headers, provider: &str) -> Result<(Bytes, AnswerFacts), Miss> {
-    let bytes = read::decoded(headers, bytes).map_err(|what| Miss::broken(provider, what))?;
+async fn wait_for_head(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    request: &Request,
+    timer: &mut Timer,
+    deadline: Instant,
+) -> Result<Opened, Miss> {
+    let limit = exchange.timeouts.first_byte;
+    let asking = pin!(ask(&exchange.hands, attempt.provider(), attempt.seat(), request));
+    match timer.within(limit, deadline, asking).await {
+        Ok(answered) => answered,
+        Err(Alarm::Deadline) => Err(Miss::deadline()),
+        Err(Alarm::Silence) => Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs())),
+    }
+}
+
+async fn wait_for_rest(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    opened: &mut Opened,
+    timer: &mut Timer,
+    deadline: Instant,
+) -> Result<(Bytes, AnswerFacts), Miss> {
+    let provider = attempt.provider();
+    let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
+    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
     judge_whole(bytes, provider)
 }
 

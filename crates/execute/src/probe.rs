@@ -95,9 +95,9 @@ async fn ask(target: &ProbeTarget, hands: &Hands) -> Result<Option<Vec<String>>,
     let mut outgoing = provider.list_models(&target.base_url);
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
-    let opened = attempt::ask(hands, &target.provider, &target.seat, request).await?;
+    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + PROBE_TIME_MAX);
-    let bytes = read::whole(opened.body, &mut timer, PROBE_TIME_MAX, deadline, &target.provider).await?;
+    let bytes = read::whole(&mut opened.body, &mut timer, PROBE_TIME_MAX, deadline, &target.provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
     Ok(provider.read_models(&bytes))
 }

@@ -27,7 +27,7 @@ pub(crate) async fn next_chunk(body: &mut InBody) -> Option<Result<Bytes, Egress
 
 /// The whole of a buffered answer. `idle` is the longest pause between two reads.
 pub(crate) async fn whole(
-    mut body: InBody,
+    body: &mut InBody,
     timer: &mut Timer,
     idle: Duration,
     deadline: Instant,
@@ -35,7 +35,7 @@ pub(crate) async fn whole(
 ) -> Result<Bytes, Miss> {
     let mut gathered = Gathered::default();
     loop {
-        match timer.within(idle, deadline, pin!(next_chunk(&mut body))).await {
+        match timer.within(idle, deadline, pin!(next_chunk(body))).await {
             Ok(None) => return Ok(gathered.finish()),
             Ok(Some(Err(error))) => return Err(Miss::broken(provider, error.message.trim_end_matches('.'))),
             Ok(Some(Ok(bytes))) => gathered.push(bytes),

@@ -15,9 +15,8 @@ use crate::frame::{FRAME_HEAD_BYTES, HEADER_BYTES, parse_records, seed};
 use crate::shared::{CoreShared, JournalShared, LiveSegment};
 use crate::sink::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 
-/// Read at once; also what bounds a batch.
-const READ_BYTES: usize = 1024 * 1024;
-const BATCH_RECORDS_MAX: usize = 1_000;
+/// Read at once; also what bounds a batch: large, since each is a commit.
+const READ_BYTES: usize = 2 * 1024 * 1024;
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// What one pass did.
@@ -239,9 +238,7 @@ fn read_piece(segment: &LiveSegment, offset: u64, written: u64, window: &mut Vec
     let mut piece = Piece::default();
     let mut frames = parse_records(bytes, seed(segment.epoch, segment.number));
     let mut settled = Vec::new();
-    while settled.len() < BATCH_RECORDS_MAX
-        && let Some(raw) = frames.next()
-    {
+    for raw in frames.by_ref() {
         match raw.kind {
             KIND_STATE => piece.tabs.push((raw.trace, true)),
             KIND_SETTLED => {

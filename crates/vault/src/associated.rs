@@ -41,11 +41,13 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    #[inline]
+    /// Adds a part with its length before it.
     fn push(&mut self, part: &[u8]) {
-        let end = self.length + part.len();
-        match self.bytes.get_mut(self.length..end) {
-            Some(room) if self.spilt.is_empty() => {
+        let length = (part.len() as u64).to_be_bytes();
+        let end = self.length + length.len() + part.len();
+        match self.bytes.get_mut(self.length..end).map(<[u8]>::split_first_chunk_mut) {
+            Some(Some((head, room))) if self.spilt.is_empty() => {
+                *head = length;
                 room.copy_from_slice(part);
                 self.length = end;
             }
@@ -53,6 +55,7 @@ impl Bound {
                 if self.spilt.is_empty() {
                     self.spilt = self.as_slice().to_vec();
                 }
+                self.spilt.extend_from_slice(&length);
                 self.spilt.extend_from_slice(part);
             }
         }
@@ -64,7 +67,6 @@ impl Bound {
 }
 
 impl Binding<'_> {
-    #[inline]
     pub(crate) fn bytes(&self) -> Bound {
         let version = self.version.to_be_bytes();
         let parts: [&[u8]; 6] = [
@@ -77,7 +79,6 @@ impl Binding<'_> {
         ];
         let mut bound = Bound { bytes: [0; BOUND_BYTES], length: 0, spilt: Vec::new() };
         for part in parts {
-            bound.push(&(part.len() as u64).to_be_bytes());
             bound.push(part);
         }
         bound

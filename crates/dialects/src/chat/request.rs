@@ -105,7 +105,10 @@ pub fn upstream_body(
 /// Puts a name in the place of a string, whose quotation marks stay where nothing in the name must be escaped.
 fn rename(string: Span, name: &str) -> Edit<'_> {
     if plain_end(name.as_bytes(), 0) == name.len() {
-        return Edit { span: Span::new(string.start + 1, string.end - 1), text: Cow::Borrowed(name) };
+        return Edit {
+            span: Span::new(string.start + 1, string.end.saturating_sub(1)),
+            text: Cow::Borrowed(name),
+        };
     }
     Edit { span: string, text: Cow::Owned(serde_json::to_string(name).unwrap_or_default()) }
 }

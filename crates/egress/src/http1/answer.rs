@@ -200,19 +200,20 @@ impl<'a> Said<'a> {
     }
 }
 
-/// Which bytes a name may hold: a bit for each.
-const TOKEN: u128 = {
-    let mut bits = 0;
+/// Which bytes a name may hold.
+#[expect(clippy::indexing_slicing, reason = "the compiler itself would meet an index that is too large")]
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut rest: &[u8] = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     while let [byte, others @ ..] = rest {
-        bits |= 1 << *byte;
+        table[*byte as usize] = true;
         rest = others;
     }
-    bits
+    table
 };
 
-const fn is_token(byte: &u8) -> bool {
-    byte.is_ascii() && (TOKEN >> *byte) & 1 == 1
+fn is_token(byte: &u8) -> bool {
+    TOKEN.get(usize::from(*byte)).is_some_and(|is_token| *is_token)
 }
 
 /// What a value may hold: no control but the tab.

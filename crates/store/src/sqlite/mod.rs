@@ -34,6 +34,9 @@ use crate::{Backend, Foundation, StoreError};
 use writing::{Writing, unavailable};
 
 pub(crate) const READERS: u32 = 4;
+/// Of a database that is made; one that exists keeps its own. Rows of packed records are long: each page of them is two
+/// writes to the log and one to the database. Larger still, and a lone record would write too much.
+const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
 /// A fact that the first transaction writes with everything else: without it a database is half-made.
@@ -108,6 +111,7 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        .page_size(PAGE_BYTES)
         .busy_timeout(BUSY_TIME_MAX);
     let pool = || {
         SqlitePoolOptions::new()

@@ -58,6 +58,26 @@ fn a_database_is_private_and_opens_again_as_it_was() {
     });
 }
 
+/// Its pages are as large as those of the version that made it.
+#[test]
+fn an_older_database_keeps_its_pages_and_takes_records() {
+    run(async {
+        let mut made = fresh().await;
+        let path = made.dir.path().join("t.db");
+        made.store.close().await;
+        let mut connection = raw(&path).await;
+        for statement in ["PRAGMA journal_mode = DELETE", "PRAGMA page_size = 4096", "VACUUM"] {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        }
+        made.store = Store::open(&path).await.unwrap();
+        let (workspace, project) = (made.founding.workspace.id, made.founding.project.id);
+        put_behind(&made, 0, 1, (0..100).map(|number| record(workspace, project, number)).collect()).await;
+        assert_eq!(made.store.records().record_count().await.unwrap(), 100);
+        let row = sqlx::query("PRAGMA page_size").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), 4_096);
+    });
+}
+
 #[test]
 fn what_is_not_whole_not_there_or_too_new_is_refused_with_what_to_do() {
     run(async {

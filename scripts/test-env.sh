@@ -25,6 +25,12 @@ command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolcha
 command -v cc >/dev/null || packages build-essential
 command -v python3 >/dev/null || packages python3 python3-venv
 command -v npm >/dev/null || packages nodejs npm
+if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
+    # The tests make servers of their own; the package's would only take memory.
+    packages postgresql-common
+    echo 'create_main_cluster = false' | as_root tee -a /etc/postgresql-common/createcluster.conf >/dev/null
+    packages postgresql
+fi
 for component in rustfmt clippy; do
     cargo "${component/rustfmt/fmt}" --version >/dev/null 2>&1 || rustup component add "$component"
 done

@@ -4,6 +4,7 @@ pub mod canary;
 pub mod client;
 pub mod emulator;
 mod openai;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod sse;

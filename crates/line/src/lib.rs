@@ -67,9 +67,8 @@ pub fn serve(
     caller: Caller,
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    // On the heap: whoever serves connections moves this future about, and keeps its room as long as a connection lives.
     // No `async fn`: that would keep its arguments beside it.
-    let sentence = Box::pin(sentence(core, inbound, caller));
+    let sentence = sentence(core, inbound, caller);
     async move {
         let response = match sentence.await {
             Ok(response) => response,

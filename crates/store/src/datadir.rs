@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::StoreError;
+use crate::{ReplicaId, StoreError};
 
 /// The database's file name in a data directory.
 pub const DATABASE_FILE: &str = "tidegate.db";
@@ -13,6 +13,8 @@ pub const DATABASE_FILE: &str = "tidegate.db";
 pub const MASTER_KEY_FILE: &str = "master.key";
 /// The journal's directory in a data directory.
 pub const JOURNAL_DIR: &str = "journal";
+/// The name of a process whose database is elsewhere.
+const REPLICA_FILE: &str = "replica";
 const MARKER_FILE: &str = "INCOMPLETE";
 const HARMLESS: [&str; 4] = ["lost+found", ".DS_Store", ".gitkeep", ".lock"];
 
@@ -38,7 +40,7 @@ pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
     if dir.join(MARKER_FILE).exists() {
         return Err(StoreError::HalfMade { path: dir.into() });
     }
-    if dir.join(DATABASE_FILE).exists() {
+    if dir.join(DATABASE_FILE).exists() || dir.join(REPLICA_FILE).exists() {
         return Ok(DataDir::Ready);
     }
     // What a fresh file system, an editor or our own lock puts into a directory is nobody's data.
@@ -47,6 +49,20 @@ pub fn look(dir: &Path) -> Result<DataDir, StoreError> {
         !HARMLESS.iter().any(|harmless| name == *harmless)
     });
     if foreign { Err(StoreError::Foreign { path: dir.into() }) } else { Ok(DataDir::Empty) }
+}
+
+/// Whose journal lies in the directory, where its database is elsewhere.
+///
+/// # Errors
+/// Where the file can't be read.
+pub fn replica(dir: &Path) -> Result<Option<ReplicaId>, StoreError> {
+    let path = dir.join(REPLICA_FILE);
+    let refused = |source| StoreError::Disk { path: path.clone(), source };
+    match fs::read_to_string(&path) {
+        Ok(text) => text.parse().map(Some).map_err(|error| refused(io::Error::other(error))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(refused(source)),
+    }
 }
 
 /// A data directory in the making. Only `finish` makes it usable; whatever ends the process before leaves a directory
@@ -105,6 +121,16 @@ impl Making {
     #[must_use]
     pub fn master_key(&self) -> PathBuf {
         self.dir.join(MASTER_KEY_FILE)
+    }
+
+    /// Keeps whose journal will lie here.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn keep_replica(&self, replica: ReplicaId) -> Result<(), StoreError> {
+        let path = self.dir.join(REPLICA_FILE);
+        let kept = fs::write(&path, replica.to_string()).and_then(|()| fs::File::open(&path)?.sync_all());
+        kept.map_err(|source| StoreError::Disk { path, source })
     }
 
     /// Takes the marker away: from here on the directory is whole.

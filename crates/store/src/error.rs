@@ -34,10 +34,10 @@ pub enum StoreError {
     #[error("a row of {table} can't be read: {detail}")]
     Corrupt { table: &'static str, detail: String },
     #[error(
-        "the database {path} was written by a newer Tidegate (schema {found}, this one knows {known}); start that \
+        "the database {database} was written by a newer Tidegate (schema {found}, this one knows {known}); start that \
          version, or restore a backup that was made before the upgrade"
     )]
-    Newer { path: PathBuf, found: i64, known: i64 },
+    Newer { database: String, found: i64, known: i64 },
     #[error("{path} exists already; nothing was changed")]
     AlreadyMade { path: PathBuf },
     #[error("there is no database at {path}; `tidegate init` makes one")]
@@ -47,6 +47,14 @@ pub enum StoreError {
          yet: remove the directory and run `tidegate init` again"
     )]
     HalfMade { path: PathBuf },
+    #[error("the database {database} is Tidegate's already; nothing was changed")]
+    AlreadyFounded { database: String },
+    #[error(
+        "the database {database} holds nothing of Tidegate's yet; `tidegate init` or `tidegate serve` founds it"
+    )]
+    NotFounded { database: String },
+    #[error("it must be like postgres://user:password@host:5432/database")]
+    Address,
     #[error("{path} is not empty and holds no Tidegate data; choose an empty directory")]
     Foreign { path: PathBuf },
     #[error("{path}: the disk refused")]
@@ -72,5 +80,16 @@ impl StoreError {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Uncertain)
+    }
+
+    /// The whole chain of causes, for a caller who only keeps a text.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
     }
 }

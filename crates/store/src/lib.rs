@@ -1,4 +1,4 @@
-//! The only SQL: one trait and one row type per aggregate, a change feed, and the SQLite behind them.
+//! The only SQL: one trait and one row type per aggregate, a change feed, and the SQLite or PostgreSQL behind them.
 
 pub mod accounts;
 pub mod act;
@@ -15,9 +15,11 @@ pub mod meta;
 pub mod nodes;
 mod packed;
 mod page;
+mod postgres;
 pub mod projects;
 pub mod records;
 pub mod routes;
+mod sql;
 mod sqlite;
 mod stored;
 mod tally;
@@ -38,6 +40,7 @@ pub use founding::{Foundation, Founding};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
+pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use routes::{RouteRow, Routes};
@@ -46,38 +49,20 @@ pub use usage::{
 };
 pub use workspaces::{WorkspaceRow, Workspaces};
 
+use sql::Database;
+
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
 pub type Json = serde_json::Value;
 
-/// Everything a database must offer; each kind of database implements it whole.
-pub trait Backend:
-    Workspaces
-    + Projects
-    + ApiKeys
-    + Credentials
-    + Accounts
-    + Nodes
-    + Routes
-    + Records
-    + Audit
-    + Meta
-    + Feed
-    + founding::Founder
-    + snapshot::Source
-    + ledger::RecordSink
-{
-    /// Waits for running statements and closes the files.
-    fn close(&self) -> domain::ports::PortFuture<'_, ()>;
-
-    /// Makes commits to come fail.
-    #[cfg(feature = "fixtures")]
-    fn commit_faults(&self) -> Arc<fixtures::CommitFaults>;
-}
+/// What each kind of database keeps in its own way.
+pub(crate) trait Books: Records + ledger::RecordSink {}
+impl<B: Records + ledger::RecordSink> Books for B {}
 
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {
-    backend: Arc<dyn Backend>,
+    database: Database,
+    books: Arc<dyn Books>,
 }
 
 impl Store {
@@ -86,7 +71,7 @@ impl Store {
     /// # Errors
     /// Where a file is there already, or the disk refuses.
     pub async fn create(path: &Path, foundation: Foundation) -> Result<Self, StoreError> {
-        Ok(Self::over(Arc::new(sqlite::create(path, foundation).await?)))
+        sqlite::create(path, foundation).await
     }
 
     /// Opens the SQLite database at `path` and brings its schema up to date.
@@ -94,99 +79,117 @@ impl Store {
     /// # Errors
     /// Where there is none, it is half-made, it is of a newer version of this program, or the disk refuses.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self::over(Arc::new(sqlite::open(path).await?)))
+        sqlite::open(path).await
     }
 
-    /// A store over another database.
-    #[must_use]
-    pub fn over(backend: Arc<dyn Backend>) -> Self {
-        Self { backend }
+    /// Brings the schema of the PostgreSQL database up to date and lays `foundation`.
+    ///
+    /// # Errors
+    /// Where somebody laid one before, or the database can't be used.
+    pub async fn found(
+        address: &Address,
+        replica: ReplicaId,
+        foundation: Foundation,
+    ) -> Result<Self, StoreError> {
+        postgres::found(address, replica, foundation).await
+    }
+
+    /// Opens a PostgreSQL database that was founded, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Where it was not founded, it is of a newer version of this program, or can't be used.
+    pub async fn connect(address: &Address, replica: ReplicaId) -> Result<Self, StoreError> {
+        postgres::connect(address, replica).await
+    }
+
+    pub(crate) fn new(database: Database, books: Arc<dyn Books>) -> Self {
+        Self { database, books }
     }
 
     #[must_use]
     pub fn workspaces(&self) -> &dyn Workspaces {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn projects(&self) -> &dyn Projects {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn api_keys(&self) -> &dyn ApiKeys {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn credentials(&self) -> &dyn Credentials {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn accounts(&self) -> &dyn Accounts {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn nodes(&self) -> &dyn Nodes {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn routes(&self) -> &dyn Routes {
-        &*self.backend
+        &self.database
     }
 
     /// Meter records: requests, usage and billing.
     #[must_use]
     pub fn records(&self) -> &dyn Records {
-        &*self.backend
+        &*self.books
     }
 
     #[must_use]
     pub fn audit(&self) -> &dyn Audit {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn meta(&self) -> &dyn Meta {
-        &*self.backend
+        &self.database
     }
 
     #[must_use]
     pub fn feed(&self) -> &dyn Feed {
-        &*self.backend
+        &self.database
     }
 
     /// Workspaces with their first project and keys, made at once.
     #[must_use]
     pub fn founder(&self) -> &dyn founding::Founder {
-        &*self.backend
+        &self.database
     }
 
     /// What the keeper follows.
     #[must_use]
     pub fn source(&self) -> Arc<dyn snapshot::Source> {
-        Arc::clone(&self.backend) as Arc<dyn snapshot::Source>
+        Arc::new(self.database.clone())
     }
 
     /// Where the drainer puts settled records.
     #[must_use]
     pub fn record_sink(&self) -> Arc<dyn ledger::RecordSink> {
-        Arc::clone(&self.backend) as Arc<dyn ledger::RecordSink>
+        Arc::<dyn Books>::clone(&self.books)
     }
 
     /// Makes commits to come fail.
     #[cfg(feature = "fixtures")]
     #[must_use]
     pub fn commit_faults(&self) -> Arc<fixtures::CommitFaults> {
-        self.backend.commit_faults()
+        self.database.commit_faults()
     }
 
-    /// Waits for running statements and closes the files.
+    /// Waits for running statements and closes the files or connections.
     pub async fn close(&self) {
-        self.backend.close().await;
+        self.database.close().await;
     }
 }
 

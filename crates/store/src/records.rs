@@ -1,7 +1,8 @@
 //! Meter records as requests: lists with a stable cursor, and one request whole.
 
-use domain::{KeyId, MeterRecord, Outcome, Principal, ProjectId, TraceId, WorkspaceId};
+use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
 
+use crate::tally::{first_byte_us, latency_us, region, sums_of};
 use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, StoreFuture};
 
@@ -75,4 +76,51 @@ pub trait Records: Send + Sync {
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>>;
     fn record_count(&self) -> StoreFuture<'_, u64>;
+}
+
+/// Whether a record is what the filter asks for.
+pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
+    let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;
+    let is_model = |model: &String| *model == record.resolved_model || *model == record.requested_model;
+    filter.model.as_ref().is_none_or(is_model)
+        && is(&filter.provider, Some(&record.provider))
+        && is(&filter.profile, record.profile().map(Profile::as_str))
+        && (filter.key.is_none() || filter.key == record.key)
+        && filter.project.is_none_or(|project| project == record.project)
+        && is(&filter.environment, Some(&record.environment))
+        && filter.status.is_none_or(|status| status == record.status)
+        && filter.outcome.is_none_or(|outcome| outcome == record.outcome)
+        && is(&filter.tag, record.tag.as_deref())
+        && filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
+        && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
+}
+
+pub(crate) fn request_row(record: MeterRecord) -> RequestRow {
+    RequestRow {
+        trace: record.trace,
+        project: record.project,
+        key: record.key,
+        started_unix_ms: record.started_unix_ms,
+        finished_unix_ms: record.finished_unix_ms,
+        operation: record.operation.as_str().to_owned(),
+        dialect: record.dialect.as_str().to_owned(),
+        stream: record.stream,
+        outcome: record.outcome.as_str().to_owned(),
+        status: record.status,
+        profile: record.profile().map_or_else(String::new, |profile| profile.as_str().to_owned()),
+        principal: record.principal,
+        region: region(&record).cloned(),
+        attempts: u32::try_from(record.attempts.len()).unwrap_or(u32::MAX),
+        fallback_used: record.fallback_used,
+        sums: sums_of(&record),
+        latency_us: latency_us(&record),
+        first_byte_us: first_byte_us(&record),
+        bytes_out: record.bytes_out,
+        environment: record.environment,
+        requested_model: record.requested_model,
+        resolved_model: record.resolved_model,
+        fault_code: record.fault_code,
+        provider: record.provider,
+        tag: record.tag,
+    }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use store::datadir;
+use store::{Store, datadir};
+
+use crate::settings::Settings;
 
 const LOCK: &str = ".lock";
 
@@ -17,6 +19,26 @@ pub fn database(dir: &Path) -> PathBuf {
 #[must_use]
 pub fn journal(dir: &Path) -> PathBuf {
     dir.join(datadir::JOURNAL_DIR)
+}
+
+/// Opens the database that the directory's process works with.
+///
+/// # Errors
+/// The directory is of the other kind, or the database can't be used.
+pub async fn open_store(settings: &Settings) -> anyhow::Result<Store> {
+    let shown = settings.data_dir.display();
+    match (&settings.database, datadir::replica(&settings.data_dir)?) {
+        (None, None) => Ok(Store::open(&database(&settings.data_dir)).await?),
+        (Some(address), Some(replica)) => Ok(Store::connect(address, replica).await?),
+        (Some(address), None) => bail!(
+            "{shown} holds a database of its own, so it can't serve with {address}. Give this gateway another \
+             --data-dir, or leave TIDEGATE_DATABASE_URL out."
+        ),
+        (None, Some(_)) => bail!(
+            "{shown} belongs to a gateway on PostgreSQL. Set TIDEGATE_DATABASE_URL to its database, or choose another \
+             --data-dir."
+        ),
+    }
 }
 
 /// Takes the directory for this process; the lock ends with the process, however it ends.

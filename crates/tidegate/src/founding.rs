@@ -8,7 +8,7 @@ use domain::Secret;
 use domain::ports::{KeyWrap, NoAudit};
 use snapshot::WrappedKey;
 use store::datadir::Making;
-use store::{Act, Foundation, Store};
+use store::{Act, Foundation, ReplicaId, Store, StoreError};
 use vault::{LocalKeyWrap, MasterKey, Vault};
 use world::World;
 
@@ -16,11 +16,34 @@ use crate::settings::Settings;
 
 const FIRST_WORKSPACE: &str = "default";
 
+/// Makes an empty directory one to serve from: with a database that is made too, or one that others founded.
+///
+/// # Errors
+/// The directory is not empty, the database can't be used, or the directory joins others and their master key is missing.
+pub async fn found_or_join(settings: &Settings, world: &World) -> anyhow::Result<Option<Founded>> {
+    let Some(address) = &settings.database else { return found(settings, world).await.map(Some) };
+    let replica = new_replica(world);
+    match Store::connect(address, replica).await {
+        Err(StoreError::NotFounded { .. }) => found(settings, world).await.map(Some),
+        Err(error) => Err(error.into()),
+        Ok(store) => {
+            store.close().await;
+            master_key(settings, world).with_context(|| {
+                format!("{address} is in use already; this gateway needs the same master key as the others")
+            })?;
+            let making = Making::begin(&settings.data_dir)?;
+            making.keep_replica(replica)?;
+            finish(settings, making)?;
+            Ok(None)
+        }
+    }
+}
+
 /// Makes everything, and returns the keys that nobody is shown again.
 ///
 /// # Errors
-/// The directory is not empty, or the disk refuses; nothing usable is left then.
-pub async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded> {
+/// The directory is not empty, the database is somebody's already, or the disk refuses; nothing usable is left then.
+async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded> {
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;
@@ -35,11 +58,28 @@ pub async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded
         founding: first.founding,
         act: Act::system(world),
     };
-    let store = Store::create(&making.database(), foundation).await?;
+    let store = match &settings.database {
+        None => Store::create(&making.database(), foundation).await?,
+        Some(address) => {
+            let replica = new_replica(world);
+            making.keep_replica(replica)?;
+            Store::found(address, replica, foundation).await?
+        }
+    };
     store.close().await;
-    std::fs::create_dir_all(crate::data_dir::journal(&settings.data_dir))?;
-    making.finish()?;
+    finish(settings, making)?;
     Ok(first.shown)
+}
+
+fn new_replica(world: &World) -> ReplicaId {
+    let mut bytes = [0; 16];
+    world.random.fill(&mut bytes);
+    ReplicaId::from_bytes(bytes)
+}
+
+fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
+    std::fs::create_dir_all(crate::data_dir::journal(&settings.data_dir))?;
+    Ok(making.finish()?)
 }
 
 /// A fresh key in a file, unless the operator brings one.

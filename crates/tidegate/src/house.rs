@@ -55,7 +55,7 @@ impl House {
             anyhow::bail!("{} is empty: `tidegate init` makes it", settings.data_dir.display());
         }
         let lock = data_dir::lock(&settings.data_dir)?;
-        let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
+        let store = data_dir::open_store(settings).await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
         let vault = unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
         let journal_dir = data_dir::journal(&settings.data_dir);

@@ -38,6 +38,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "./data",
         "Directory of the database, the journal and the master key file.",
     ),
+    secret(
+        "database",
+        "TIDEGATE_DATABASE_URL",
+        "A PostgreSQL database that several gateways share, postgres://user:password@host/name; SQLite in the data \
+         directory where empty.",
+    ),
     plain("listen", "TIDEGATE_LISTEN", "127.0.0.1:8787", "Address and port that the gateway listens on."),
     plain("workers", "TIDEGATE_WORKERS", "0", "Serving threads, one core each; 0 takes one for every core."),
     plain(
@@ -179,6 +185,14 @@ impl Layers {
         })
     }
 
+    /// Told without the text, which may hold a password.
+    fn database(&self) -> Result<Option<store::Address>, SettingsError> {
+        let text = Some(self.text("database")).filter(|text| !text.is_empty());
+        text.map(str::parse).transpose().map_err(|error: store::StoreError| {
+            SettingsError(format!("database (from {}) can't be used: {error}.", self.origin("database")))
+        })
+    }
+
     fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
     }
@@ -229,6 +243,8 @@ fn flatten(prefix: &str, table: &toml::Table, found: &mut Vec<(String, String)>)
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub data_dir: PathBuf,
+    /// `None` is SQLite in the data directory.
+    pub database: Option<store::Address>,
     pub listen: SocketAddr,
     pub workers: usize,
     pub log: String,
@@ -254,6 +270,7 @@ impl Settings {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             data_dir: PathBuf::from(layers.text("data_dir")),
+            database: layers.database()?,
             listen: layers
                 .parsed("listen", "an address and port such as 127.0.0.1:8787", |t| t.parse().ok())?,
             workers: layers.parsed("workers", "a number from 0 to 256", |t| {
@@ -371,6 +388,16 @@ mod tests {
     fn an_unknown_name_and_a_secret_in_the_file_are_refused() {
         assert!(resolve("listne = \"x\"", &[], &[]).unwrap_err().0.contains("listne"));
         assert!(resolve("master_key = \"x\"", &[], &[]).unwrap_err().0.contains("TIDEGATE_MASTER_KEY"));
+    }
+
+    #[test]
+    fn a_database_is_told_without_its_password() {
+        let of = |url| Settings::check(&resolve("", &[("TIDEGATE_DATABASE_URL", url)], &[]).unwrap());
+        let settings = of("postgres://tide:hunter2@db/books").unwrap();
+        assert!(settings.database.is_some() && !format!("{settings:?}").contains("hunter2"));
+        let told = of("mysql://tide:hunter2@db/books").unwrap_err().0;
+        assert!(told.contains("TIDEGATE_DATABASE_URL") && !told.contains("hunter2"), "{told}");
+        assert!(resolve("database = \"postgres://a\"", &[], &[]).is_err(), "not in a file");
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Gateway {
         Self { emulator, founded, origin, process, environment, directory }
     }
 
+    /// A second process with the same settings and a directory of its own; returns where it serves.
+    pub async fn replica(&self) -> (Process, String) {
+        serve(&self.directory().join("replica"), &self.environment).await
+    }
+
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

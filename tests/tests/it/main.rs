@@ -23,6 +23,7 @@ mod keys;
 mod kill;
 mod managed;
 mod models;
+mod replicas;
 mod routing;
 mod run;
 mod sdk;

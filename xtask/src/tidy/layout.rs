@@ -54,7 +54,8 @@ fn clippy_files(paths: &[String]) -> Vec<Finding> {
 
 /// Each store has the same numbers, each once; the numbers start at one and leave no gap.
 fn migrations(paths: &[String]) -> Vec<Finding> {
-    let mut stores: BTreeMap<&str, BTreeMap<usize, &str>> = BTreeMap::from([("sqlite", BTreeMap::new())]);
+    let mut stores: BTreeMap<&str, BTreeMap<usize, &str>> =
+        BTreeMap::from([("sqlite", BTreeMap::new()), ("postgres", BTreeMap::new())]);
     let mut findings = Vec::new();
     for path in paths {
         let Some((store, file)) =
@@ -126,15 +127,17 @@ mod tests {
     #[test]
     fn migrations_are_numbered_without_gaps_in_every_store() {
         let at = |store: &str, file: &str| format!("crates/store/migrations/{store}/{file}");
-        assert!(migrations(&[at("sqlite", "0001_a.sql"), at("sqlite", "0002_b.sql")]).is_empty());
-        assert_eq!(whats(migrations(&[])), ["migration 1 is missing for sqlite"]);
-        assert_eq!(whats(migrations(&[at("sqlite", "0002_b.sql")])), ["migration 1 is missing for sqlite"]);
+        let both = |file: &str| [at("sqlite", file), at("postgres", file)];
+        assert!(migrations(&[both("0001_a.sql"), both("0002_b.sql")].concat()).is_empty());
+        let missing = |number: u8, store: &str| format!("migration {number} is missing for {store}");
+        assert_eq!(whats(migrations(&[])), [missing(1, "postgres"), missing(1, "sqlite")]);
+        assert_eq!(whats(migrations(&both("0002_b.sql"))), [missing(1, "postgres"), missing(1, "sqlite")]);
         let uneven = [at("sqlite", "0001_a.sql"), at("sqlite", "0002_b.sql"), at("postgres", "0001_a.sql")];
         assert_eq!(whats(migrations(&uneven)), ["migration 2 is missing for postgres"]);
-        let twice = [at("sqlite", "0001_a.sql"), at("sqlite", "0001_b.sql")];
+        let twice = [both("0001_a.sql").as_slice(), &[at("sqlite", "0001_b.sql")]].concat();
         assert_eq!(migrations(&twice).len(), 1);
         assert_eq!(
-            whats(migrations(&[at("sqlite", "0001_a.sql"), at("sqlite", "a.sql")])),
+            whats(migrations(&[both("0001_a.sql").as_slice(), &[at("sqlite", "a.sql")]].concat())),
             ["the migration has no number"]
         );
     }

@@ -7,10 +7,10 @@ use ledger::SettledRecords;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::fields::{ColumnId, Fields};
-use super::writing::{database, signed};
 use crate::StoreError;
 use crate::packed::{Packed, frames, traces, unpack};
+use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::writing::{database, signed};
 
 const TABLE: &str = "record_batches";
 /// So many rows of a level make one of the next.

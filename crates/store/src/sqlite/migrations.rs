@@ -5,8 +5,8 @@ use std::path::Path;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 
-use super::writing::unavailable;
 use crate::StoreError;
+use crate::sql::writing::unavailable;
 
 const FILES: [(i64, &str, &str); 1] = [(1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql"))];
 
@@ -14,7 +14,7 @@ pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreErr
     let known = FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0);
     let found = newest_applied(pool).await?;
     if found > known {
-        return Err(StoreError::Newer { path: path.into(), found, known });
+        return Err(StoreError::Newer { database: path.display().to_string(), found, known });
     }
     let migrations = FILES.iter().map(|(version, name, sql)| {
         Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)

@@ -1,24 +1,10 @@
 //! The store on SQLite: one writer, several readers, a write-ahead log that every commit syncs.
 
-mod accounts;
-mod api_keys;
-mod audit;
 mod batches;
-mod credentials;
-mod fields;
-mod founding;
-mod meta;
 mod migrations;
-mod nodes;
-mod projects;
 mod records;
-mod routes;
-mod seals;
 mod sink;
-mod source;
 mod usage;
-mod workspaces;
-mod writing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,11 +13,11 @@ use std::time::Duration;
 
 use domain::ports::PortFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, Sqlite};
-use tokio::sync::watch;
+use sqlx::{Pool, Sqlite, SqliteConnection};
 
-use crate::{Backend, Foundation, StoreError};
-use writing::{Writing, unavailable};
+use crate::sql::writing::unavailable;
+use crate::sql::{Connection, Database, Pools, founding, meta};
+use crate::{Foundation, Store, StoreError};
 
 pub(crate) const READERS: u32 = 4;
 /// Of a database that is made; one that exists keeps its own. Rows of packed records are long: each page of them is two
@@ -39,21 +25,17 @@ pub(crate) const READERS: u32 = 4;
 const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
-/// A fact that the first transaction writes with everything else: without it a database is half-made.
-const COMPLETE: &str = "store.complete";
 
-/// Cloning it shares the pools.
+/// The books: what is SQLite's own. Cloning it shares the pools.
 #[derive(Clone)]
 pub(crate) struct SqliteStore {
+    database: Database,
     writer: Pool<Sqlite>,
     readers: Pool<Sqlite>,
-    changed: watch::Sender<u64>,
     draining: Arc<sink::Draining>,
-    #[cfg(feature = "fixtures")]
-    commit_faults: Arc<crate::fixtures::CommitFaults>,
 }
 
-pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<SqliteStore, StoreError> {
+pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Store, StoreError> {
     make_file(path)?;
     let made = found(path, foundation).await;
     if made.is_err() {
@@ -65,23 +47,23 @@ pub(crate) async fn create(path: &Path, foundation: Foundation) -> Result<Sqlite
     made
 }
 
-pub(crate) async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
+pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
     if !path.exists() {
         return Err(StoreError::NotMade { path: path.into() });
     }
     let store = connect(path).await?;
     migrations::run(&store.writer, path).await?;
-    if meta::read(&store, COMPLETE.to_owned()).await?.is_none() {
+    if !meta::is_complete(&store.database).await? {
         return Err(StoreError::HalfMade { path: path.into() });
     }
-    Ok(store)
+    Ok(store.into_store())
 }
 
-async fn found(path: &Path, foundation: Foundation) -> Result<SqliteStore, StoreError> {
+async fn found(path: &Path, foundation: Foundation) -> Result<Store, StoreError> {
     let store = connect(path).await?;
     migrations::run(&store.writer, path).await?;
-    founding::lay(&store, foundation, COMPLETE).await?;
-    Ok(store)
+    founding::lay(&store.database, foundation, path.display().to_string()).await?;
+    Ok(store.into_store())
 }
 
 /// Created by us before SQLite sees it, so that it is private from its first byte; its companions inherit the mode.
@@ -123,71 +105,32 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
     // One connection writes: a second one could only wait for it, and a read that turns into a write would fail at once.
     let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(unavailable)?;
     let readers = pool().max_connections(READERS).connect_lazy_with(options.read_only(true));
-    let (changed, _) = watch::channel(0);
-    Ok(SqliteStore {
-        writer,
-        readers,
-        changed,
-        draining: Arc::default(),
-        #[cfg(feature = "fixtures")]
-        commit_faults: Arc::default(),
-    })
+    let database = Database::new(Pools::Sqlite { writer: writer.clone(), readers: readers.clone() });
+    Ok(SqliteStore { database, writer, readers, draining: Arc::default() })
 }
 
 impl SqliteStore {
+    fn into_store(self) -> Store {
+        Store::new(self.database.clone(), Arc::new(self))
+    }
+
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {
         &self.readers
     }
 
-    /// Runs one write transaction to its end, whether or not the caller still waits: a caller who hangs up must not
-    /// leave a commit that nobody was told of.
-    pub(crate) async fn write<T, F>(&self, work: F) -> Result<crate::Written<T>, StoreError>
+    /// As `Database::note`, for statements of SQLite alone.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
+        F: for<'w> FnOnce(&'w mut SqliteConnection) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
     {
         let store = self.clone();
-        let done = tokio::spawn(async move { store.transact(work).await }).await;
-        done.unwrap_or(Err(StoreError::Uncertain))
-    }
-
-    async fn transact<T, F>(&self, work: F) -> Result<crate::Written<T>, StoreError>
-    where
-        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>>,
-    {
-        let mut writing = Writing::begin(&self.writer).await?;
-        let row = work(&mut writing).await?;
-        self.commit(writing).await.map(|version| crate::Written { version, row })
-    }
-
-    async fn commit(&self, writing: Writing) -> Result<u64, StoreError> {
-        #[cfg(feature = "fixtures")]
-        self.commit_faults.before()?;
-        let (version, changed) = writing.commit().await?;
-        if changed {
-            self.changed.send_replace(version);
-        }
-        #[cfg(feature = "fixtures")]
-        self.commit_faults.after()?;
-        Ok(version)
-    }
-
-    #[cfg(feature = "fixtures")]
-    pub(crate) fn commit_faults(&self) -> Arc<crate::fixtures::CommitFaults> {
-        Arc::clone(&self.commit_faults)
-    }
-}
-
-impl Backend for SqliteStore {
-    fn close(&self) -> PortFuture<'_, ()> {
-        Box::pin(async move {
-            self.readers.close().await;
-            self.writer.close().await;
-        })
-    }
-
-    #[cfg(feature = "fixtures")]
-    fn commit_faults(&self) -> Arc<crate::fixtures::CommitFaults> {
-        Self::commit_faults(self)
+        let done = tokio::spawn(async move {
+            let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+            let done = work(&mut transaction).await?;
+            store.database.keep(Connection::SqliteTransaction(transaction), None).await?;
+            Ok(done)
+        });
+        done.await.unwrap_or(Err(StoreError::Uncertain))
     }
 }

@@ -13,12 +13,12 @@ use domain::ports::PortFuture;
 use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 use sqlx::SqliteConnection;
 
-use super::fields::Fields;
-use super::usage::{Groups, NewGroups};
-use super::writing::database;
 use super::{SqliteStore, batches, usage};
 use crate::StoreError;
 use crate::packed::{Packed, Packing};
+use crate::sql::fields::Fields;
+use crate::sql::usage::{Groups, NewGroups};
+use crate::sql::writing::database;
 use crate::tally::{MinuteTally, Tallying};
 
 const TABLE: &str = "journal_positions";
@@ -79,13 +79,14 @@ impl Prepared {
 
 impl RecordSink for SqliteStore {
     fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
-        Box::pin(async move { take(self, batch).await.map_err(|error| sink_error(&error)) })
+        Box::pin(async move { take(self, batch).await.map_err(|error| SinkError(error.with_causes())) })
     }
 
     fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {
         Box::pin(async move {
-            let mut reader = self.readers().acquire().await.map_err(|error| sink_error(&database(error)))?;
-            position(&mut reader, core).await.map_err(|error| sink_error(&error))
+            let mut reader =
+                self.readers().acquire().await.map_err(|error| SinkError(database(error).with_causes()))?;
+            position(&mut reader, core).await.map_err(|error| SinkError(error.with_causes()))
         })
     }
 }
@@ -94,9 +95,8 @@ async fn take(store: &SqliteStore, batch: DrainBatch) -> Result<(), StoreError> 
     let core = batch.core;
     let prepared = Prepared::of(&batch.records, |_| true)?;
     let draining = Arc::clone(&store.draining);
-    let written =
-        store.write(move |writing| Box::pin(apply(writing.connection(), draining, batch, prepared))).await?;
-    let (upto, new_groups) = written.row;
+    let written = store.write(move |connection| Box::pin(apply(connection, draining, batch, prepared)));
+    let (upto, new_groups) = written.await?;
     store.draining.applied(core, upto);
     store.draining.groups.remember(new_groups);
     Ok(())
@@ -182,15 +182,4 @@ async fn position(
         segment: fields.get::<i64>("segment")?.cast_unsigned(),
         offset: fields.get::<i64>("position")?.cast_unsigned(),
     }))
-}
-
-/// The whole chain of causes, since the drainer is where it is logged.
-fn sink_error(error: &StoreError) -> SinkError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    SinkError(text)
 }

@@ -1,4 +1,4 @@
-//! What every database must do: the same cases for each, and what is SQLite's own.
+//! What every database must do: the same cases for each, and what is each one's own.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,6 +8,7 @@
 )]
 
 mod cases;
+mod postgres;
 mod samples;
 mod sqlite;
 
@@ -20,6 +21,18 @@ pub struct Fresh {
     pub store: Store,
     pub founding: store::Founding,
     pub dir: tempfile::TempDir,
+    /// Of a PostgreSQL database.
+    pub url: Option<String>,
+}
+
+impl Fresh {
+    /// As if the feed had been cut long ago.
+    pub async fn forget_changes(&self) {
+        match &self.url {
+            Some(url) => postgres::run_on(url, "DELETE FROM changes").await,
+            None => sqlite::forget_changes(self).await,
+        }
+    }
 }
 
 pub fn run<T>(future: impl Future<Output = T>) -> T {
@@ -32,6 +45,12 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Runs every case against one kind of database: another kind joins with its constructor and one line.
+macro_rules! on_each {
+    ([$($database:ident: $fresh:path),* $(,)?], $cases:tt) => {
+        $(conformance!($database, $fresh, $cases);)*
+    };
+}
+
 macro_rules! conformance {
     ($database:ident, $fresh:path, [$($noun:ident :: $case:ident),* $(,)?]) => {
         mod $database {
@@ -48,9 +67,8 @@ macro_rules! conformance {
     };
 }
 
-conformance!(
-    on_sqlite,
-    crate::sqlite::fresh,
+on_each!(
+    [on_sqlite: crate::sqlite::fresh, on_postgres: crate::postgres::fresh],
     [
         projects::a_project_is_made_read_changed_and_deleted,
         projects::a_name_is_taken_once_in_a_workspace_and_free_in_another,

@@ -26,7 +26,7 @@ pub async fn fresh() -> Fresh {
     let foundation = foundation();
     let founding = foundation.founding.clone();
     let store = Store::create(&dir.path().join("t.db"), foundation).await.unwrap();
-    Fresh { store, founding, dir }
+    Fresh { store, founding, dir, url: None }
 }
 
 async fn raw(path: &std::path::Path) -> SqliteConnection {

@@ -15,14 +15,31 @@ pub struct Options {
     /// Where to make it.
     #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
+    /// A PostgreSQL database to found, instead of SQLite in the directory; prefer `TIDEGATE_DATABASE_URL`.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
-    let flags = SettingFlags { data_dir: Some(options.data_dir.clone()), ..SettingFlags::default() };
+    let flags = SettingFlags {
+        data_dir: Some(options.data_dir.clone()),
+        database: options.database.clone(),
+        ..SettingFlags::default()
+    };
     let settings =
         Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let founded = runtime.block_on(founding::found(&settings, &World::system()))?;
+    let founded = runtime.block_on(founding::found_or_join(&settings, &World::system()))?;
+    let Some(founded) = founded else {
+        // Of several gateways on one database, the first was shown the keys.
+        let database = settings.database.map(|address| address.to_string()).unwrap_or_default();
+        if shared.json {
+            println!("{}", serde_json::json!({"joined": database}));
+        } else {
+            println!("{} is ready. It joins {database}.", options.data_dir.display());
+        }
+        return Ok(());
+    };
     if shared.json {
         let line = serde_json::to_string(&founded).map_err(anyhow::Error::from)?;
         println!("{line}");

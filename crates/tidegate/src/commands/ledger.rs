@@ -1,29 +1,29 @@
 //! `tidegate ledger`: recomputes the books from their records, without the gateway.
 
-use std::path::{Path, PathBuf};
-
 use ledger::verify::{Mismatch, VerifyReport};
 use serde_json::{Value, json};
-use store::{Page, Store};
+use store::Page;
 
 use super::Shared;
+use super::serve::SettingFlags;
+use crate::data_dir;
 use crate::output::{self, Failure};
+use crate::settings::Settings;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Recomputes every charge from the tokens and prices in its record, and every sum from the records.
-    Verify {
-        #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "./data")]
-        data_dir: PathBuf,
-    },
+    Verify(SettingFlags),
 }
 
 const PAGE_RECORDS: u32 = 1_000;
 
 pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
-    let Command::Verify { data_dir } = command;
+    let Command::Verify(flags) = command;
+    let settings =
+        Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(verify(data_dir))?;
+    let report = runtime.block_on(verify(&settings))?;
     if shared.json {
         println!("{}", document(&report));
     } else {
@@ -94,8 +94,8 @@ fn tell(report: &VerifyReport) {
     );
 }
 
-async fn verify(data_dir: &Path) -> anyhow::Result<VerifyReport> {
-    let store = Store::open(&crate::data_dir::database(data_dir)).await?;
+async fn verify(settings: &Settings) -> anyhow::Result<VerifyReport> {
+    let store = data_dir::open_store(settings).await?;
     let mut report = ledger::verify::recompute([]);
     let mut after = None;
     loop {

@@ -32,6 +32,10 @@ pub struct SettingFlags {
     /// Directory of the database, the journal and the master key file.
     #[arg(long)]
     pub data_dir: Option<PathBuf>,
+    /// A PostgreSQL database that several gateways share. Other users of this machine can read a command line, so
+    /// prefer `TIDEGATE_DATABASE_URL`.
+    #[arg(long, value_name = "URL")]
+    pub database: Option<String>,
     /// Address and port to listen on.
     #[arg(long)]
     pub listen: Option<String>,
@@ -51,6 +55,7 @@ impl SettingFlags {
     pub fn layers(&self) -> Result<Layers, Failure> {
         let given = [
             ("data_dir", self.data_dir.as_ref().map(|path| path.display().to_string())),
+            ("database", self.database.clone()),
             ("listen", self.listen.clone()),
             ("workers", self.workers.map(|n| n.to_string())),
             ("log", self.log.clone()),
@@ -88,7 +93,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
     let founded = match store::datadir::look(&settings.data_dir)? {
-        DataDir::Empty => Some(founding::found(settings, &world).await?),
+        DataDir::Empty => founding::found_or_join(settings, &world).await?,
         DataDir::Ready => None,
     };
     let house = House::open(settings, world.clone()).await?;
@@ -167,6 +172,9 @@ fn greet(settings: &Settings, address: std::net::SocketAddr, founded: Option<&Fo
     println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
     println!("  API      http://{address}/v1");
     println!("  Data     {}", settings.data_dir.display());
+    if let Some(database) = &settings.database {
+        println!("  Database {database}");
+    }
     if let Some(founded) = founded {
         println!("  Admin    {}   (shown once; manages this installation)", founded.admin_key);
         println!("  API key  {}   (shown once)", founded.api_key);

@@ -57,7 +57,7 @@ pub async fn a_follower_too_far_behind_reads_everything(fresh: &Fresh) {
     let version = fresh.store.feed().version().await.unwrap();
     assert!(fresh.store.source().changes_since(version).await.unwrap().workspaces.is_empty());
     assert!(!fresh.store.source().changes_since(0).await.unwrap().whole);
-    crate::sqlite::forget_changes(fresh).await;
+    fresh.forget_changes().await;
     fresh.store.projects().create(project(fresh.founding.workspace.id, 7), act()).await.unwrap();
     assert_eq!(fresh.store.feed().changes_after(0).await.unwrap(), None);
     assert!(fresh.store.source().changes_since(0).await.unwrap().whole);

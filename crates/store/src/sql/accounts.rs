@@ -1,13 +1,10 @@
 //! The operator's accounts, sealed under the nil workspace.
 
 use domain::{AccountId, WorkspaceId};
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::seals;
-use super::writing::{Writing, database, expect_version, signed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, seals, sql};
 use crate::feed::Part;
 use crate::{
     AccountRow, Accounts, Act, Listed, NewSecret, Page, SealedSecret, StoreError, StoreFuture, Verification,
@@ -19,7 +16,7 @@ const WHAT: &str = "account";
 pub(super) const OPERATOR: WorkspaceId = WorkspaceId::from_uuid(uuid::Uuid::nil());
 
 /// Everything but the floor, which is a row of its own.
-pub(super) fn read(row: &SqliteRow) -> Result<AccountRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<AccountRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let no_floor = domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
     Ok(AccountRow {
@@ -49,20 +46,20 @@ pub(super) fn read(row: &SqliteRow) -> Result<AccountRow, StoreError> {
     })
 }
 
-async fn find(connection: &mut SqliteConnection, id: AccountId) -> Result<AccountRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM accounts WHERE id = ?1").bind(id.bytes());
-    let row = query.fetch_optional(&mut *connection).await.map_err(database)?;
+async fn find(connection: &mut Connection, id: AccountId) -> Result<AccountRow, StoreError> {
+    let query = sql("SELECT * FROM accounts WHERE id = $1").bind(id.bytes());
+    let row = query.row(connection).await?;
     let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
     row.secret.floor = seals::find(connection, OPERATOR, id).await?;
     Ok(row)
 }
 
 async fn insert(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreError> {
-    let query = sqlx::query(
+    let query = sql(
         "INSERT INTO accounts (id, provider, display_name, auth, secret_version, secret_key_id, secret_sealed,
              fingerprint, base_url, region, config, limits, metadata, models, weight, markup_bps, allow_unpriced,
              disabled, last_verified_unix_ms, last_error, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
     );
     query
         .bind(row.id.bytes())
@@ -87,16 +84,15 @@ async fn insert(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreErro
         .bind(&row.last_error)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Accounts, None, row.id);
     Ok(())
 }
 
 async fn overwrite(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreError> {
-    let query = sqlx::query("DELETE FROM accounts WHERE id = ?1").bind(row.id.bytes());
-    query.execute(writing.connection()).await.map_err(database)?;
+    let query = sql("DELETE FROM accounts WHERE id = $1").bind(row.id.bytes());
+    query.run(writing.connection()).await?;
     insert(writing, row).await
 }
 
@@ -172,26 +168,22 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), id).await?;
     expect_version(WHAT, expected, old.version)?;
-    let query = sqlx::query("DELETE FROM accounts WHERE id = ?1").bind(id.bytes());
-    query.execute(writing.connection()).await.map_err(database)?;
+    let query = sql("DELETE FROM accounts WHERE id = $1").bind(id.bytes());
+    query.run(writing.connection()).await?;
     seals::remove(writing, OPERATOR, id).await?;
     writing.changed(Part::Accounts, None, id);
     let detail = format!("provider {}, fingerprint {}", old.provider, old.secret.fingerprint);
     writing.audit(&act, None, "account.delete", id, detail).await
 }
 
-async fn list(
-    store: &SqliteStore,
-    page: Page<AccountId>,
-) -> Result<Listed<AccountRow, AccountId>, StoreError> {
+async fn list(store: &Database, page: Page<AccountId>) -> Result<Listed<AccountRow, AccountId>, StoreError> {
     let wanted = page.rows_wanted();
-    let mut connection = store.readers().acquire().await.map_err(database)?;
-    let rows = sqlx::query("SELECT * FROM accounts WHERE id > ?1 ORDER BY id LIMIT ?2")
+    let mut connection = store.read().await?;
+    let rows = sql("SELECT * FROM accounts WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(after(page.after))
         .bind(signed(wanted as u64 + 1))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(database)?;
+        .rows(&mut connection)
+        .await?;
     let mut rows: Vec<AccountRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
     for row in &mut rows {
         row.secret.floor = seals::find(&mut connection, OPERATOR, row.id).await?;
@@ -199,13 +191,13 @@ async fn list(
     Ok(Listed::cut(rows, wanted, |row: &AccountRow| row.id))
 }
 
-impl Accounts for SqliteStore {
+impl Accounts for Database {
     fn create(&self, row: AccountRow, act: Act) -> StoreFuture<'_, Written<AccountRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, id: AccountId) -> StoreFuture<'_, AccountRow> {
-        Box::pin(async move { find(&mut *self.readers().acquire().await.map_err(database)?, id).await })
+        Box::pin(async move { find(&mut self.read().await?, id).await })
     }
 
     fn list(&self, page: Page<AccountId>) -> StoreFuture<'_, Listed<AccountRow, AccountId>> {

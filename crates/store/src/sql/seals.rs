@@ -2,14 +2,13 @@
 
 use domain::{Sealed, WorkspaceId};
 use snapshot::SealFloor;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::fields::{ColumnId, Fields};
-use super::writing::{Writing, database};
+use super::writing::Writing;
+use super::{Connection, Row, sql};
 use crate::StoreError;
 
-pub(super) fn read(row: &SqliteRow) -> Result<SealFloor, StoreError> {
+pub(super) fn read(row: &Row) -> Result<SealFloor, StoreError> {
     let fields = Fields::new("seal_floors", row);
     let sealed = Sealed {
         version: fields.small("version")?,
@@ -21,17 +20,12 @@ pub(super) fn read(row: &SqliteRow) -> Result<SealFloor, StoreError> {
 
 /// An object whose floor is missing keeps an empty one, which opens nothing: the object can still be listed.
 pub(super) async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     object: impl ToString,
 ) -> Result<Sealed, StoreError> {
-    let query = sqlx::query("SELECT * FROM seal_floors WHERE workspace = ?1 AND object = ?2");
-    let row = query
-        .bind(workspace.bytes())
-        .bind(object.to_string())
-        .fetch_optional(connection)
-        .await
-        .map_err(database)?;
+    let query = sql("SELECT * FROM seal_floors WHERE workspace = $1 AND object = $2");
+    let row = query.bind(workspace.bytes()).bind(object.to_string()).row(connection).await?;
     let missing = || Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
     row.map_or_else(|| Ok(missing()), |row| read(&row).map(|floor| floor.sealed))
 }
@@ -42,9 +36,9 @@ pub(super) async fn put(
     object: impl ToString,
     floor: &Sealed,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query(
-        "INSERT INTO seal_floors (workspace, object, version, key_id, sealed) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (workspace, object) DO UPDATE SET version = ?3, key_id = ?4, sealed = ?5",
+    let query = sql(
+        "INSERT INTO seal_floors (workspace, object, version, key_id, sealed) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (workspace, object) DO UPDATE SET version = $3, key_id = $4, sealed = $5",
     );
     query
         .bind(workspace.bytes())
@@ -52,9 +46,8 @@ pub(super) async fn put(
         .bind(i64::from(floor.version))
         .bind(&floor.key_id)
         .bind(&floor.bytes)
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     Ok(())
 }
 
@@ -63,12 +56,11 @@ pub(super) async fn remove(
     workspace: WorkspaceId,
     object: impl ToString,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM seal_floors WHERE workspace = ?1 AND object = ?2")
+    sql("DELETE FROM seal_floors WHERE workspace = $1 AND object = $2")
         .bind(workspace.bytes())
         .bind(object.to_string())
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     Ok(())
 }
 

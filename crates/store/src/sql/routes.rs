@@ -1,20 +1,17 @@
 //! Routes.
 
 use domain::{RouteId, WorkspaceId};
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::projects;
-use super::writing::{Writing, database, expect_version, signed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, projects, sql};
 use crate::feed::Part;
 use crate::routes::scope_text;
 use crate::{Act, Listed, Page, RouteRow, Routes, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "route";
 
-pub(super) fn read(row: &SqliteRow) -> Result<RouteRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<RouteRow, StoreError> {
     let fields = Fields::new("routes", row);
     Ok(RouteRow {
         id: fields.id("id")?,
@@ -26,22 +23,21 @@ pub(super) fn read(row: &SqliteRow) -> Result<RouteRow, StoreError> {
 }
 
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     id: RouteId,
 ) -> Result<RouteRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM routes WHERE workspace = ?1 AND id = ?2");
-    let row =
-        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let query = sql("SELECT * FROM routes WHERE workspace = $1 AND id = $2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
 async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT id FROM routes WHERE workspace = ?1 AND scope = ?2 AND id <> ?3")
+    let query = sql("SELECT id FROM routes WHERE workspace = $1 AND scope = $2 AND id <> $3")
         .bind(row.workspace.bytes())
         .bind(scope_text(&row.spec.scope))
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+    let Some(other) = query.row(writing.connection()).await? else {
         return Ok(());
     };
     let other: RouteId = Fields::new("routes", &other).id("id")?;
@@ -53,15 +49,15 @@ async fn refuse_taken_scope(writing: &mut Writing, row: &RouteRow) -> Result<(),
 async fn require_own(writing: &mut Writing, row: &RouteRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, row.spec.scope.project_id).await?;
     if let Some(key) = row.spec.scope.key_id {
-        let query = sqlx::query("SELECT 1 FROM api_keys WHERE workspace = ?1 AND id = ?2");
+        let query = sql("SELECT 1 FROM api_keys WHERE workspace = $1 AND id = $2");
         let query = query.bind(row.workspace.bytes()).bind(key.bytes());
-        let found = query.fetch_optional(writing.connection()).await.map_err(database)?;
+        let found = query.row(writing.connection()).await?;
         found.ok_or(StoreError::NotFound { what: "API key" })?;
     }
     for credential in &row.spec.credential_ids {
-        let query = sqlx::query("SELECT 1 FROM credentials WHERE workspace = ?1 AND id = ?2");
+        let query = sql("SELECT 1 FROM credentials WHERE workspace = $1 AND id = $2");
         let query = query.bind(row.workspace.bytes()).bind(credential.bytes());
-        let found = query.fetch_optional(writing.connection()).await.map_err(database)?;
+        let found = query.row(writing.connection()).await?;
         found.ok_or(StoreError::NotFound { what: "credential" })?;
     }
     Ok(())
@@ -71,10 +67,8 @@ async fn create(writing: &mut Writing, mut row: RouteRow, act: Act) -> Result<Ro
     refuse_taken_scope(writing, &row).await?;
     require_own(writing, &row).await?;
     row.version = writing.version();
-    let query = sqlx::query(
-        "INSERT INTO routes (id, workspace, scope, project, spec, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    );
+    let query = sql("INSERT INTO routes (id, workspace, scope, project, spec, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)");
     query
         .bind(row.id.bytes())
         .bind(row.workspace.bytes())
@@ -83,9 +77,8 @@ async fn create(writing: &mut Writing, mut row: RouteRow, act: Act) -> Result<Ro
         .bind(stored::route_to_text(&row.spec)?)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     let detail = format!("scope {}", scope_text(&row.spec.scope));
     writing.audit(&act, Some(row.workspace), "route.create", row.id, detail).await?;
@@ -104,8 +97,8 @@ async fn replace(
     require_own(writing, &row).await?;
     row.version = writing.version();
     row.created_unix_ms = old.created_unix_ms;
-    let query = sqlx::query(
-        "UPDATE routes SET scope = ?3, project = ?4, spec = ?5, version = ?6 WHERE workspace = ?1 AND id = ?2",
+    let query = sql(
+        "UPDATE routes SET scope = $3, project = $4, spec = $5, version = $6 WHERE workspace = $1 AND id = $2",
     );
     query
         .bind(row.workspace.bytes())
@@ -114,9 +107,8 @@ async fn replace(
         .bind(row.spec.scope.project_id.map(|id| id.bytes()))
         .bind(stored::route_to_text(&row.spec)?)
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     let detail = format!("scope {}", scope_text(&row.spec.scope));
     writing.audit(&act, Some(row.workspace), "route.update", row.id, detail).await?;
@@ -132,26 +124,23 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    sqlx::query("DELETE FROM routes WHERE workspace = ?1 AND id = ?2")
+    sql("DELETE FROM routes WHERE workspace = $1 AND id = $2")
         .bind(workspace.bytes())
         .bind(id.bytes())
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(workspace), id);
     let detail = format!("scope {}", scope_text(&old.spec.scope));
     writing.audit(&act, Some(workspace), "route.delete", id, detail).await
 }
 
-impl Routes for SqliteStore {
+impl Routes for Database {
     fn create(&self, row: RouteRow, act: Act) -> StoreFuture<'_, Written<RouteRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: RouteId) -> StoreFuture<'_, RouteRow> {
-        Box::pin(
-            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
-        )
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(
@@ -161,14 +150,12 @@ impl Routes for SqliteStore {
     ) -> StoreFuture<'_, Listed<RouteRow, RouteId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let rows =
-                sqlx::query("SELECT * FROM routes WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
-                    .bind(workspace.bytes())
-                    .bind(after(page.after))
-                    .bind(signed(wanted as u64 + 1))
-                    .fetch_all(self.readers())
-                    .await
-                    .map_err(database)?;
+            let rows = sql("SELECT * FROM routes WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .rows(&mut self.read().await?)
+                .await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &RouteRow| row.id))
         })

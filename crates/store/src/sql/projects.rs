@@ -1,18 +1,16 @@
 //! Projects.
 
 use domain::{ProjectId, WorkspaceId};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, database, expect_version, signed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, sql};
 use crate::feed::Part;
 use crate::{Act, Listed, Page, ProjectRow, Projects, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "project";
 
-pub(super) fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<ProjectRow, StoreError> {
     let fields = Fields::new("projects", row);
     Ok(ProjectRow {
         id: fields.id("id")?,
@@ -26,13 +24,12 @@ pub(super) fn read(row: &SqliteRow) -> Result<ProjectRow, StoreError> {
 }
 
 pub(super) async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     id: ProjectId,
 ) -> Result<ProjectRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id = ?2");
-    let row =
-        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let query = sql("SELECT * FROM projects WHERE workspace = $1 AND id = $2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
@@ -49,11 +46,11 @@ pub(super) async fn require(
 }
 
 async fn refuse_taken_name(writing: &mut Writing, row: &ProjectRow) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT id FROM projects WHERE workspace = ?1 AND name = ?2 AND id <> ?3")
+    let query = sql("SELECT id FROM projects WHERE workspace = $1 AND name = $2 AND id <> $3")
         .bind(row.workspace.bytes())
         .bind(&row.name)
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+    let Some(other) = query.row(writing.connection()).await? else {
         return Ok(());
     };
     let other: ProjectId = Fields::new("projects", &other).id("id")?;
@@ -64,10 +61,9 @@ async fn refuse_taken_name(writing: &mut Writing, row: &ProjectRow) -> Result<()
 pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<(), StoreError> {
     refuse_taken_name(writing, row).await?;
     let version = signed(writing.version());
-    let query = sqlx::query(
-        "INSERT INTO projects (id, workspace, name, environment, metadata, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    );
+    let query =
+        sql("INSERT INTO projects (id, workspace, name, environment, metadata, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)");
     query
         .bind(row.id.bytes())
         .bind(row.workspace.bytes())
@@ -76,9 +72,8 @@ pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<()
         .bind(stored::to_text("projects", &row.metadata)?)
         .bind(signed(row.created_unix_ms))
         .bind(version)
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     Ok(())
 }
@@ -101,10 +96,8 @@ async fn replace(
     refuse_taken_name(writing, &row).await?;
     row.version = writing.version();
     row.created_unix_ms = old.created_unix_ms;
-    let query = sqlx::query(
-        "UPDATE projects SET name = ?3, environment = ?4, metadata = ?5, version = ?6
-         WHERE workspace = ?1 AND id = ?2",
-    );
+    let query = sql("UPDATE projects SET name = $3, environment = $4, metadata = $5, version = $6
+         WHERE workspace = $1 AND id = $2");
     query
         .bind(row.workspace.bytes())
         .bind(row.id.bytes())
@@ -112,9 +105,8 @@ async fn replace(
         .bind(&row.environment)
         .bind(stored::to_text("projects", &row.metadata)?)
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     writing.audit(&act, Some(row.workspace), "project.update", row.id, format!("name {}", row.name)).await?;
     Ok(row)
@@ -129,38 +121,34 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    let held = sqlx::query(
-        "SELECT (SELECT COUNT(*) FROM api_keys WHERE project = ?1 AND revoked_unix_ms IS NULL)
-              + (SELECT COUNT(*) FROM credentials WHERE project = ?1)
-              + (SELECT COUNT(*) FROM routes WHERE project = ?1)",
-    );
-    let row = held.bind(id.bytes()).fetch_one(writing.connection()).await.map_err(database)?;
-    let held: i64 = row.try_get(0).map_err(|error| StoreError::corrupt("projects", error))?;
+    let held = sql("SELECT (SELECT COUNT(*) FROM api_keys WHERE project = $1 AND revoked_unix_ms IS NULL)
+              + (SELECT COUNT(*) FROM credentials WHERE project = $1)
+              + (SELECT COUNT(*) FROM routes WHERE project = $1) AS held");
+    let row = held.bind(id.bytes()).one(writing.connection()).await?;
+    let held = Fields::new("projects", &row).number("held")?;
     if held > 0 {
         let detail = format!("{held} live keys, credentials or routes belong to the project; end them first");
         return Err(StoreError::conflict("project_not_empty", detail, None));
     }
-    let revoked = sqlx::query("SELECT id FROM api_keys WHERE project = ?1").bind(id.bytes());
-    for key in revoked.fetch_all(writing.connection()).await.map_err(database)? {
+    let revoked = sql("SELECT id FROM api_keys WHERE project = $1").bind(id.bytes());
+    for key in revoked.rows(writing.connection()).await? {
         let key: domain::KeyId = Fields::new("api_keys", &key).id("id")?;
         writing.changed(Part::Key, Some(workspace), key);
     }
-    for statement in ["DELETE FROM api_keys WHERE project = ?1", "DELETE FROM projects WHERE id = ?1"] {
-        sqlx::query(statement).bind(id.bytes()).execute(writing.connection()).await.map_err(database)?;
+    for statement in ["DELETE FROM api_keys WHERE project = $1", "DELETE FROM projects WHERE id = $1"] {
+        sql(statement).bind(id.bytes()).run(writing.connection()).await?;
     }
     writing.changed(Part::Workspace, Some(workspace), id);
     writing.audit(&act, Some(workspace), "project.delete", id, format!("name {}", old.name)).await
 }
 
-impl Projects for SqliteStore {
+impl Projects for Database {
     fn create(&self, row: ProjectRow, act: Act) -> StoreFuture<'_, Written<ProjectRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: ProjectId) -> StoreFuture<'_, ProjectRow> {
-        Box::pin(
-            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
-        )
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(
@@ -170,14 +158,12 @@ impl Projects for SqliteStore {
     ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let rows =
-                sqlx::query("SELECT * FROM projects WHERE workspace = ?1 AND id > ?2 ORDER BY id LIMIT ?3")
-                    .bind(workspace.bytes())
-                    .bind(after(page.after))
-                    .bind(signed(wanted as u64 + 1))
-                    .fetch_all(self.readers())
-                    .await
-                    .map_err(database)?;
+            let rows = sql("SELECT * FROM projects WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .rows(&mut self.read().await?)
+                .await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &ProjectRow| row.id))
         })

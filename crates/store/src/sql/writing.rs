@@ -3,29 +3,43 @@
 use std::fmt::Display;
 
 use domain::WorkspaceId;
-use sqlx::{Pool, Row, Sqlite, SqliteConnection, Transaction};
 
+use super::fields::Fields;
+use super::{Connection, sql};
 use crate::feed::{FEED_ROWS_KEPT, Part};
 use crate::{Act, StoreError};
 
+/// What nobody else may change meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    Configuration,
+    Nothing,
+}
+
+/// Replicas that listen are told the new version when the transaction commits.
+const NOTIFY: &str = "SELECT pg_notify('tidegate_changes', $1)";
+
 pub(crate) struct Writing {
-    transaction: Transaction<'static, Sqlite>,
+    connection: Connection,
     version: u64,
     changed: Vec<(Part, String, Option<WorkspaceId>)>,
 }
 
 impl Writing {
-    /// Takes the write lock at once: what is read in the transaction is still true when it writes.
-    pub(crate) async fn begin(pool: &Pool<Sqlite>) -> Result<Self, StoreError> {
-        let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let row =
-            sqlx::query("SELECT version FROM head").fetch_one(&mut *transaction).await.map_err(database)?;
-        let version: i64 = row.try_get(0).map_err(|error| StoreError::corrupt("head", error))?;
-        Ok(Self { transaction, version: unsigned(version), changed: Vec::new() })
+    /// Takes the lock at once: what is read in the transaction is still true when it writes.
+    pub(crate) async fn begin(mut connection: Connection, lock: Lock) -> Result<Self, StoreError> {
+        // SQLite has one writer; PostgreSQL has as many as don't lock the same row.
+        let head = match (&connection, lock) {
+            (Connection::Postgres(_), Lock::Configuration) => "SELECT version FROM head FOR UPDATE",
+            _ => "SELECT version FROM head",
+        };
+        let row = sql(head).one(&mut connection).await?;
+        let version = Fields::new("head", &row).number("version")?;
+        Ok(Self { connection, version, changed: Vec::new() })
     }
 
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.transaction
+    pub(crate) const fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
     /// The version that this transaction makes, if it changes anything.
@@ -49,10 +63,8 @@ impl Writing {
         object: impl Display,
         detail: String,
     ) -> Result<(), StoreError> {
-        let query = sqlx::query(
-            "INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        );
+        let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
         query
             .bind(act.id.as_bytes().as_slice())
             .bind(signed(act.unix_ms))
@@ -62,26 +74,24 @@ impl Writing {
             .bind(object.to_string())
             .bind(detail)
             .bind(act.trace.map(|id| id.as_bytes().to_vec()))
-            .execute(self.connection())
-            .await
-            .map_err(database)?;
+            .run(self.connection())
+            .await?;
         Ok(())
     }
 
-    /// The version that holds the write, and whether it is a new one.
-    pub(crate) async fn commit(mut self) -> Result<(u64, bool), StoreError> {
+    /// The transaction with its news, the version that holds the write, and whether that is a new one.
+    pub(crate) async fn finish(mut self) -> Result<(Connection, u64, bool), StoreError> {
         let changed = std::mem::take(&mut self.changed);
         let is_new = !changed.is_empty();
         if is_new {
             self.version += 1;
             self.write_feed(changed).await?;
         }
-        // Whether a commit that failed was kept can't be told from its error.
-        self.transaction.commit().await.map_err(|error| {
-            tracing::error!(%error, "a commit's answer was lost");
-            StoreError::Uncertain
-        })?;
-        Ok((self.version, is_new))
+        Ok((self.connection, self.version, is_new))
+    }
+
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
     }
 
     async fn write_feed(
@@ -89,26 +99,23 @@ impl Writing {
         changed: Vec<(Part, String, Option<WorkspaceId>)>,
     ) -> Result<(), StoreError> {
         let version = signed(self.version);
-        sqlx::query("UPDATE head SET version = ?1")
-            .bind(version)
-            .execute(self.connection())
-            .await
-            .map_err(database)?;
+        sql("UPDATE head SET version = $1").bind(version).run(self.connection()).await?;
         for (part, object, workspace) in changed {
-            sqlx::query("INSERT INTO changes (version, part, object, workspace) VALUES (?1, ?2, ?3, ?4)")
+            sql("INSERT INTO changes (version, part, object, workspace) VALUES ($1, $2, $3, $4)")
                 .bind(version)
                 .bind(part.as_str())
                 .bind(object)
                 .bind(workspace.map(|id| id.as_bytes().to_vec()))
-                .execute(self.connection())
-                .await
-                .map_err(database)?;
+                .run(self.connection())
+                .await?;
         }
-        sqlx::query("DELETE FROM changes WHERE version <= ?1")
+        if matches!(self.connection, Connection::Postgres(_)) {
+            sql(NOTIFY).bind(version.to_string()).run(self.connection()).await?;
+        }
+        sql("DELETE FROM changes WHERE version <= $1")
             .bind(signed(self.version.saturating_sub(FEED_ROWS_KEPT)))
-            .execute(self.connection())
-            .await
-            .map_err(database)?;
+            .run(self.connection())
+            .await?;
         Ok(())
     }
 }
@@ -125,7 +132,7 @@ pub(crate) fn expect_version(
     }
 }
 
-/// SQLite's integers are signed; what doesn't fit stays at the edge, visibly.
+/// A database's integers are signed; what doesn't fit stays at the edge, visibly.
 pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -138,6 +145,9 @@ pub(crate) fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error)
 }
 
+/// PostgreSQL's code for a text that it has no form for.
+const NUL_IN_TEXT: &str = "22021";
+
 /// An error of a statement: what the caller did, or the database's trouble.
 pub(crate) fn database(error: sqlx::Error) -> StoreError {
     match &error {
@@ -147,6 +157,11 @@ pub(crate) fn database(error: sqlx::Error) -> StoreError {
         sqlx::Error::Database(told) if told.is_foreign_key_violation() => StoreError::conflict(
             "referenced",
             "another object refers to this one, or what it refers to is gone",
+            None,
+        ),
+        sqlx::Error::Database(told) if told.code().as_deref() == Some(NUL_IN_TEXT) => StoreError::conflict(
+            "text_has_nul",
+            "a text holds the character U+0000, which can't be kept",
             None,
         ),
         _ => StoreError::Unavailable(error),

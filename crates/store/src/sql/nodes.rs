@@ -1,13 +1,10 @@
 //! BYOC nodes.
 
 use domain::{NodeId, WorkspaceId};
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::seals;
-use super::writing::{Writing, database, expect_version, signed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, seals, sql};
 use crate::feed::Part;
 use crate::{
     Act, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError, StoreFuture,
@@ -18,7 +15,7 @@ const TABLE: &str = "nodes";
 const WHAT: &str = "node";
 
 /// Everything but the floor, which is a row of its own.
-pub(super) fn read(row: &SqliteRow) -> Result<NodeRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let secret = match fields.maybe_number("secret_version")? {
         Some(_) => Some(SealedSecret {
@@ -48,7 +45,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<NodeRow, StoreError> {
     })
 }
 
-async fn with_floor(connection: &mut SqliteConnection, mut row: NodeRow) -> Result<NodeRow, StoreError> {
+async fn with_floor(connection: &mut Connection, mut row: NodeRow) -> Result<NodeRow, StoreError> {
     if let Some(secret) = &mut row.secret {
         secret.floor = seals::find(connection, row.workspace, row.id).await?;
     }
@@ -56,23 +53,23 @@ async fn with_floor(connection: &mut SqliteConnection, mut row: NodeRow) -> Resu
 }
 
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     id: NodeId,
 ) -> Result<NodeRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM nodes WHERE workspace = ?1 AND id = ?2");
+    let query = sql("SELECT * FROM nodes WHERE workspace = $1 AND id = $2");
     let query = query.bind(workspace.bytes()).bind(id.bytes());
-    let row = query.fetch_optional(&mut *connection).await.map_err(database)?;
+    let row = query.row(connection).await?;
     let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
     with_floor(connection, row).await
 }
 
 async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sqlx::query(
+    let query = sql(
         "INSERT INTO nodes (id, workspace, name, base_url, secret_version, secret_key_id, secret_sealed, fingerprint,
              secret_version_last, declared_models, learned_models, labels, draining, reachable, metadata,
              last_seen_unix_ms, last_error, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     );
     let sealed = row.secret.as_ref().map(|secret| &secret.sealed);
     query
@@ -95,26 +92,25 @@ async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> 
         .bind(&row.last_error)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     Ok(())
 }
 
 async fn overwrite(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sqlx::query("DELETE FROM nodes WHERE workspace = ?1 AND id = ?2");
+    let query = sql("DELETE FROM nodes WHERE workspace = $1 AND id = $2");
     let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
-    query.execute(writing.connection()).await.map_err(database)?;
+    query.run(writing.connection()).await?;
     insert(writing, row).await
 }
 
 async fn refuse_taken_name(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT id FROM nodes WHERE workspace = ?1 AND name = ?2 AND id <> ?3")
+    let query = sql("SELECT id FROM nodes WHERE workspace = $1 AND name = $2 AND id <> $3")
         .bind(row.workspace.bytes())
         .bind(&row.name)
         .bind(row.id.bytes());
-    let Some(other) = query.fetch_optional(writing.connection()).await.map_err(database)? else {
+    let Some(other) = query.row(writing.connection()).await? else {
         return Ok(());
     };
     let other: NodeId = Fields::new(TABLE, &other).id("id")?;
@@ -189,13 +185,12 @@ async fn observed(
         row.last_seen_unix_ms = Some(found.unix_ms);
     }
     if !is_news {
-        sqlx::query("UPDATE nodes SET last_seen_unix_ms = ?3 WHERE workspace = ?1 AND id = ?2")
+        sql("UPDATE nodes SET last_seen_unix_ms = $3 WHERE workspace = $1 AND id = $2")
             .bind(workspace.bytes())
             .bind(id.bytes())
             .bind(row.last_seen_unix_ms.map(signed))
-            .execute(writing.connection())
-            .await
-            .map_err(database)?;
+            .run(writing.connection())
+            .await?;
         return Ok(row);
     }
     row.reachable = found.reachable;
@@ -215,12 +210,11 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    sqlx::query("DELETE FROM nodes WHERE workspace = ?1 AND id = ?2")
+    sql("DELETE FROM nodes WHERE workspace = $1 AND id = $2")
         .bind(workspace.bytes())
         .bind(id.bytes())
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     seals::remove(writing, workspace, id).await?;
     writing.changed(Part::Workspace, Some(workspace), id);
     writing.audit(&act, Some(workspace), "node.delete", id, format!("name {}", old.name)).await
@@ -228,22 +222,22 @@ async fn delete(
 
 /// One workspace's, or everybody's.
 async fn list(
-    store: &SqliteStore,
+    store: &Database,
     workspace: Option<WorkspaceId>,
     page: Page<NodeId>,
 ) -> Result<Listed<NodeRow, NodeId>, StoreError> {
     let wanted = page.rows_wanted();
-    let mut connection = store.readers().acquire().await.map_err(database)?;
+    let mut connection = store.read().await?;
     let query = match workspace {
-        Some(id) => sqlx::query("SELECT * FROM nodes WHERE workspace = ?3 AND id > ?1 ORDER BY id LIMIT ?2")
+        Some(id) => sql("SELECT * FROM nodes WHERE workspace = $3 AND id > $1 ORDER BY id LIMIT $2")
             .bind(after(page.after))
             .bind(signed(wanted as u64 + 1))
             .bind(id.bytes()),
-        None => sqlx::query("SELECT * FROM nodes WHERE id > ?1 ORDER BY id LIMIT ?2")
+        None => sql("SELECT * FROM nodes WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after(page.after))
             .bind(signed(wanted as u64 + 1)),
     };
-    let found = query.fetch_all(&mut *connection).await.map_err(database)?;
+    let found = query.rows(&mut connection).await?;
     let mut rows = Vec::with_capacity(found.len());
     for row in &found {
         rows.push(with_floor(&mut connection, read(row)?).await?);
@@ -251,15 +245,13 @@ async fn list(
     Ok(Listed::cut(rows, wanted, |row: &NodeRow| row.id))
 }
 
-impl Nodes for SqliteStore {
+impl Nodes for Database {
     fn create(&self, row: NodeRow, act: Act) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: NodeId) -> StoreFuture<'_, NodeRow> {
-        Box::pin(
-            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
-        )
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(&self, workspace: WorkspaceId, page: Page<NodeId>) -> StoreFuture<'_, Listed<NodeRow, NodeId>> {

@@ -2,13 +2,10 @@
 
 use domain::{CredentialId, WorkspaceId};
 use snapshot::CredentialState;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::writing::{Writing, database, expect_version, signed};
-use super::{projects, seals};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, projects, seals, sql};
 use crate::feed::Part;
 use crate::{
     Act, CredentialFilter, CredentialRow, Credentials, Listed, NewSecret, Page, SealedSecret, StoreError,
@@ -19,7 +16,7 @@ const TABLE: &str = "credentials";
 const WHAT: &str = "credential";
 
 /// Everything but the floor, which is a row of its own.
-pub(super) fn read(row: &SqliteRow) -> Result<CredentialRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<CredentialRow, StoreError> {
     let fields = Fields::new(TABLE, row);
     let no_floor = domain::Sealed { version: 0, key_id: String::new(), bytes: Vec::new() };
     Ok(CredentialRow {
@@ -53,25 +50,25 @@ pub(super) fn read(row: &SqliteRow) -> Result<CredentialRow, StoreError> {
 }
 
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     id: CredentialId,
 ) -> Result<CredentialRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM credentials WHERE workspace = ?1 AND id = ?2");
+    let query = sql("SELECT * FROM credentials WHERE workspace = $1 AND id = $2");
     let query = query.bind(workspace.bytes()).bind(id.bytes());
-    let row = query.fetch_optional(&mut *connection).await.map_err(database)?;
+    let row = query.row(connection).await?;
     let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
     row.secret.floor = seals::find(connection, workspace, id).await?;
     Ok(row)
 }
 
 async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreError> {
-    let query = sqlx::query(
+    let query = sql(
         "INSERT INTO credentials (id, workspace, provider, display_name, auth, secret_version, secret_key_id,
              secret_sealed, fingerprint, base_url, region, config, pricing, limits, retention, commitment, metadata,
              project, environment, state, expires_unix_ms, last_verified_unix_ms, last_error, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-             ?23, ?24, ?25)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+             $23, $24, $25)",
     );
     query
         .bind(row.id.bytes())
@@ -99,17 +96,16 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
         .bind(&row.last_error)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     Ok(())
 }
 
 /// Writes the whole row over the old one; `find` has shown that it is of this workspace.
 async fn overwrite(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreError> {
-    let query = sqlx::query("DELETE FROM credentials WHERE workspace = ?1 AND id = ?2");
+    let query = sql("DELETE FROM credentials WHERE workspace = $1 AND id = $2");
     let query = query.bind(row.workspace.bytes()).bind(row.id.bytes());
-    query.execute(writing.connection()).await.map_err(database)?;
+    query.run(writing.connection()).await?;
     insert(writing, row).await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     Ok(())
@@ -237,12 +233,11 @@ async fn delete(
 ) -> Result<(), StoreError> {
     let old = find(writing.connection(), workspace, id).await?;
     expect_version(WHAT, expected, old.version)?;
-    sqlx::query("DELETE FROM credentials WHERE workspace = ?1 AND id = ?2")
+    sql("DELETE FROM credentials WHERE workspace = $1 AND id = $2")
         .bind(workspace.bytes())
         .bind(id.bytes())
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     seals::remove(writing, workspace, id).await?;
     writing.changed(Part::Workspace, Some(workspace), id);
     let detail = format!("provider {}, fingerprint {}", old.provider, old.secret.fingerprint);
@@ -250,19 +245,17 @@ async fn delete(
 }
 
 async fn list(
-    store: &SqliteStore,
+    store: &Database,
     workspace: WorkspaceId,
     filter: CredentialFilter,
     page: Page<CredentialId>,
 ) -> Result<Listed<CredentialRow, CredentialId>, StoreError> {
     let wanted = page.rows_wanted();
-    let query = sqlx::query(
-        "SELECT * FROM credentials
-         WHERE workspace = ?1 AND id > ?2 AND (?3 IS NULL OR provider = ?3) AND (?4 IS NULL OR state = ?4)
-             AND (?5 IS NULL OR project = ?5)
-         ORDER BY id LIMIT ?6",
-    );
-    let mut connection = store.readers().acquire().await.map_err(database)?;
+    let query = sql("SELECT * FROM credentials
+         WHERE workspace = $1 AND id > $2 AND ($3 IS NULL OR provider = $3) AND ($4 IS NULL OR state = $4)
+             AND ($5 IS NULL OR project = $5)
+         ORDER BY id LIMIT $6");
+    let mut connection = store.read().await?;
     let rows = query
         .bind(workspace.bytes())
         .bind(after(page.after))
@@ -270,9 +263,8 @@ async fn list(
         .bind(filter.state.map(stored::state_to_text))
         .bind(filter.project.map(|id| id.bytes()))
         .bind(signed(wanted as u64 + 1))
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(database)?;
+        .rows(&mut connection)
+        .await?;
     let mut rows: Vec<CredentialRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
     for row in &mut rows {
         row.secret.floor = seals::find(&mut connection, workspace, row.id).await?;
@@ -280,15 +272,13 @@ async fn list(
     Ok(Listed::cut(rows, wanted, |row: &CredentialRow| row.id))
 }
 
-impl Credentials for SqliteStore {
+impl Credentials for Database {
     fn create(&self, row: CredentialRow, act: Act) -> StoreFuture<'_, Written<CredentialRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: CredentialId) -> StoreFuture<'_, CredentialRow> {
-        Box::pin(
-            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
-        )
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(

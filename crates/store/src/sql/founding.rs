@@ -1,19 +1,19 @@
 //! Founding: a workspace whole, and a database with its first one.
 
 use super::writing::Writing;
-use super::{SqliteStore, api_keys, meta, projects, workspaces};
+use super::{COMPLETE, Database, api_keys, meta, projects, workspaces};
 use crate::founding::Founder;
 use crate::{Act, Foundation, Founding, StoreError, StoreFuture, Written};
 
-pub(super) async fn lay(
-    store: &SqliteStore,
-    foundation: Foundation,
-    complete: &'static str,
-) -> Result<(), StoreError> {
+/// Lays the foundation, unless somebody was faster.
+pub(crate) async fn lay(store: &Database, foundation: Foundation, name: String) -> Result<(), StoreError> {
     let work = store.write(move |writing| {
         Box::pin(async move {
+            if meta::find(writing.connection(), COMPLETE.to_owned()).await?.is_some() {
+                return Err(StoreError::AlreadyFounded { database: name });
+            }
             let mut facts = foundation.meta;
-            facts.push((complete.to_owned(), b"1".to_vec()));
+            facts.push((COMPLETE.to_owned(), b"1".to_vec()));
             meta::put(writing, facts).await?;
             workspaces::insert_key(writing, &foundation.operator_key).await?;
             found(writing, foundation.founding, foundation.act).await
@@ -34,7 +34,7 @@ async fn found(writing: &mut Writing, founding: Founding, act: Act) -> Result<()
     writing.audit(&act, Some(workspace), "workspace.create", workspace, detail).await
 }
 
-impl Founder for SqliteStore {
+impl Founder for Database {
     fn found(&self, founding: Founding, act: Act) -> StoreFuture<'_, Written<()>> {
         Box::pin(self.write(move |writing| Box::pin(found(writing, founding, act))))
     }

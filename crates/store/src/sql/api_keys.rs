@@ -2,19 +2,16 @@
 
 use domain::{KeyId, ProjectId, WorkspaceId};
 use snapshot::KeyDigest;
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
-use super::SqliteStore;
 use super::fields::{ColumnId, Fields, after};
-use super::projects;
-use super::writing::{Writing, database, expect_version, signed};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, projects, sql};
 use crate::feed::Part;
 use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
 
 const WHAT: &str = "API key";
 
-pub(super) fn read(row: &SqliteRow) -> Result<ApiKeyRow, StoreError> {
+pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
     let fields = Fields::new("api_keys", row);
     let digest: &[u8] = fields.get("digest")?;
     let digest = KeyDigest::try_from(digest).map_err(|error| StoreError::corrupt("api_keys", error))?;
@@ -36,23 +33,22 @@ pub(super) fn read(row: &SqliteRow) -> Result<ApiKeyRow, StoreError> {
 }
 
 async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     workspace: WorkspaceId,
     id: KeyId,
 ) -> Result<ApiKeyRow, StoreError> {
-    let query = sqlx::query("SELECT * FROM api_keys WHERE workspace = ?1 AND id = ?2");
-    let row =
-        query.bind(workspace.bytes()).bind(id.bytes()).fetch_optional(connection).await.map_err(database)?;
+    let query = sql("SELECT * FROM api_keys WHERE workspace = $1 AND id = $2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
     row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)
 }
 
 pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, Some(row.project)).await?;
     let version = signed(writing.version());
-    let query = sqlx::query(
+    let query = sql(
         "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
              ip_allowlist, revoked_unix_ms, created_unix_ms, version)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     );
     query
         .bind(row.id.bytes())
@@ -68,9 +64,8 @@ pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(),
         .bind(row.revoked_unix_ms.map(signed))
         .bind(signed(row.created_unix_ms))
         .bind(version)
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Key, Some(row.workspace), row.id);
     Ok(())
 }
@@ -99,9 +94,9 @@ async fn replace(
         version: writing.version(),
         ..old
     };
-    let query = sqlx::query(
-        "UPDATE api_keys SET name = ?3, scopes = ?4, expires_unix_ms = ?5, ip_allowlist = ?6, version = ?7
-         WHERE workspace = ?1 AND id = ?2",
+    let query = sql(
+        "UPDATE api_keys SET name = $3, scopes = $4, expires_unix_ms = $5, ip_allowlist = $6, version = $7
+         WHERE workspace = $1 AND id = $2",
     );
     query
         .bind(row.workspace.bytes())
@@ -111,9 +106,8 @@ async fn replace(
         .bind(row.expires_unix_ms.map(signed))
         .bind(stored::networks_to_text(&row.ip_allowlist))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Key, Some(row.workspace), row.id);
     let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
     writing.audit(&act, Some(row.workspace), "api_key.update", row.id, detail).await?;
@@ -134,28 +128,25 @@ async fn revoke(
     }
     row.revoked_unix_ms = Some(act.unix_ms);
     row.version = writing.version();
-    sqlx::query("UPDATE api_keys SET revoked_unix_ms = ?3, version = ?4 WHERE workspace = ?1 AND id = ?2")
+    sql("UPDATE api_keys SET revoked_unix_ms = $3, version = $4 WHERE workspace = $1 AND id = $2")
         .bind(workspace.bytes())
         .bind(id.bytes())
         .bind(signed(act.unix_ms))
         .bind(signed(row.version))
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        .run(writing.connection())
+        .await?;
     writing.changed(Part::Key, Some(workspace), id);
     writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
     Ok(row)
 }
 
-impl ApiKeys for SqliteStore {
+impl ApiKeys for Database {
     fn create(&self, row: ApiKeyRow, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {
-        Box::pin(
-            async move { find(&mut *self.readers().acquire().await.map_err(database)?, workspace, id).await },
-        )
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
     }
 
     fn list(
@@ -166,18 +157,17 @@ impl ApiKeys for SqliteStore {
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>> {
         Box::pin(async move {
             let wanted = page.rows_wanted();
-            let query = sqlx::query(
-                "SELECT * FROM api_keys WHERE workspace = ?1 AND id > ?2 AND (?3 IS NULL OR project = ?3)
-                 ORDER BY id LIMIT ?4",
+            let query = sql(
+                "SELECT * FROM api_keys WHERE workspace = $1 AND id > $2 AND ($3 IS NULL OR project = $3)
+                 ORDER BY id LIMIT $4",
             );
             let rows = query
                 .bind(workspace.bytes())
                 .bind(after(page.after))
                 .bind(project.map(|id| id.bytes()))
                 .bind(signed(wanted as u64 + 1))
-                .fetch_all(self.readers())
-                .await
-                .map_err(database)?;
+                .rows(&mut self.read().await?)
+                .await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &ApiKeyRow| row.id))
         })

@@ -4,10 +4,9 @@ use domain::{
     AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, Sealed, TraceId, WorkspaceId,
 };
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Decode, Row, Sqlite, Type};
 use uuid::Uuid;
 
+use super::statement::{Column, Columns, Row};
 use super::writing::unsigned;
 use crate::{StoreError, stored};
 
@@ -38,21 +37,18 @@ pub(crate) fn after<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
     cursor.map(|id| id.bytes()).unwrap_or_default()
 }
 
-pub(crate) struct Fields<'r> {
-    pub table: &'static str,
-    pub row: &'r SqliteRow,
+pub(crate) struct Fields<'r, R = Row> {
+    table: &'static str,
+    row: &'r R,
 }
 
-impl<'r> Fields<'r> {
-    pub(crate) const fn new(table: &'static str, row: &'r SqliteRow) -> Self {
+impl<'r, R: Columns> Fields<'r, R> {
+    pub(crate) const fn new(table: &'static str, row: &'r R) -> Self {
         Self { table, row }
     }
 
-    pub(crate) fn get<T: Decode<'r, Sqlite> + Type<Sqlite>>(
-        &self,
-        name: &'static str,
-    ) -> Result<T, StoreError> {
-        self.row.try_get(name).map_err(|error| StoreError::corrupt(self.table, error))
+    pub(crate) fn get<T: Column<'r>>(&self, name: &'static str) -> Result<T, StoreError> {
+        self.row.column(name).map_err(|error| StoreError::corrupt(self.table, error))
     }
 
     pub(crate) fn text(&self, name: &'static str) -> Result<String, StoreError> {

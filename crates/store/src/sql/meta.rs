@@ -1,50 +1,45 @@
 //! Facts by name, and the head of the change feed.
 
-use sqlx::Row;
-
-use super::SqliteStore;
 use super::fields::Fields;
-use super::writing::{Writing, database, signed, unsigned};
+use super::writing::{Writing, signed};
+use super::{COMPLETE, Connection, Database, sql};
 use crate::feed::{Feed, FeedRow};
 use crate::{Meta, StoreError, StoreFuture};
 
-pub(super) async fn read(store: &SqliteStore, name: String) -> Result<Option<Vec<u8>>, StoreError> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = ?1")
-        .bind(name)
-        .fetch_optional(store.readers())
-        .await
-        .map_err(database)?;
+pub(super) async fn find(connection: &mut Connection, name: String) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = sql("SELECT value FROM meta WHERE name = $1").bind(name).row(connection).await?;
     row.map(|row| Fields::new("meta", &row).get("value")).transpose()
+}
+
+/// Whether the database was founded whole.
+pub(crate) async fn is_complete(database: &Database) -> Result<bool, StoreError> {
+    let found = find(&mut database.read().await?, COMPLETE.to_owned()).await?;
+    Ok(found.is_some())
 }
 
 pub(super) async fn put(writing: &mut Writing, facts: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
     for (name, value) in facts {
-        sqlx::query(
-            "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-        )
-        .bind(name)
-        .bind(value)
-        .execute(writing.connection())
-        .await
-        .map_err(database)?;
+        sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2")
+            .bind(name)
+            .bind(value)
+            .run(writing.connection())
+            .await?;
     }
     Ok(())
 }
 
-impl Meta for SqliteStore {
+impl Meta for Database {
     fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>> {
-        Box::pin(read(self, name))
+        Box::pin(async move { find(&mut self.read().await?, name).await })
     }
 
     fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>> {
         Box::pin(async move {
-            let rows = sqlx::query(
-                "SELECT name, value FROM meta WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name",
-            )
-            .bind(prefix)
-            .fetch_all(self.readers())
-            .await
-            .map_err(database)?;
+            let rows =
+                sql("SELECT name, value FROM meta WHERE substr(name, 1, length($1)) = $1 ORDER BY name")
+                    .bind(prefix)
+                    .rows(&mut self.read().await?)
+                    .await?;
             let read = |row| {
                 let fields = Fields::new("meta", row);
                 Ok((fields.text("name")?, fields.get("value")?))
@@ -54,42 +49,39 @@ impl Meta for SqliteStore {
     }
 
     fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()> {
-        Box::pin(async move {
-            self.write(move |writing| Box::pin(put(writing, facts))).await.map(|written| written.row)
-        })
+        Box::pin(async move { self.note(move |writing| Box::pin(put(writing, facts))).await })
     }
 }
 
-impl Feed for SqliteStore {
+impl Feed for Database {
     fn version(&self) -> StoreFuture<'_, u64> {
         Box::pin(async move {
-            let query = sqlx::query("SELECT version FROM head");
-            let row = query.fetch_one(self.readers()).await.map_err(database)?;
-            row.try_get(0).map(unsigned).map_err(|error| StoreError::corrupt("head", error))
+            let query = sql("SELECT version FROM head");
+            let row = query.one(&mut self.read().await?).await?;
+            Fields::new("head", &row).number("version")
         })
     }
 
     fn changes_after(&self, version: u64) -> StoreFuture<'_, Option<Vec<FeedRow>>> {
         Box::pin(async move {
-            let mut connection = self.readers().acquire().await.map_err(database)?;
+            let mut connection = self.read().await?;
             read_feed(&mut connection, version).await
         })
     }
 
     fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.changed.subscribe()
+        Database::watch(self)
     }
 }
 
 /// `None` where the next change after `version` is no longer kept.
 pub(super) async fn read_feed(
-    connection: &mut sqlx::SqliteConnection,
+    connection: &mut Connection,
     version: u64,
 ) -> Result<Option<Vec<FeedRow>>, StoreError> {
-    let query = sqlx::query(
-        "SELECT version, part, object, workspace FROM changes WHERE version > ?1 ORDER BY version",
-    );
-    let rows = query.bind(signed(version)).fetch_all(connection).await.map_err(database)?;
+    let query =
+        sql("SELECT version, part, object, workspace FROM changes WHERE version > $1 ORDER BY version");
+    let rows = query.bind(signed(version)).rows(connection).await?;
     let read = |row| {
         let fields = Fields::new("changes", row);
         let part = fields.text("part")?;

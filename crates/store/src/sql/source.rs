@@ -9,12 +9,12 @@ use snapshot::{
     AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
     SourceError, WorkspaceEntry,
 };
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
 
 use super::fields::{ColumnId, Fields};
-use super::writing::database;
-use super::{SqliteStore, accounts, api_keys, credentials, meta, nodes, projects, routes, seals, workspaces};
+use super::{
+    Connection, Database, Row, accounts, api_keys, credentials, meta, nodes, projects, routes, seals, sql,
+    workspaces,
+};
 use crate::feed::Part;
 use crate::{ApiKeyRow, StoreError};
 
@@ -95,16 +95,16 @@ fn project_entry(row: crate::ProjectRow) -> ProjectEntry {
 }
 
 async fn rows(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     everybodys: &'static str,
     ones: &'static str,
     whose: Whose,
-) -> Result<Vec<SqliteRow>, StoreError> {
+) -> Result<Vec<Row>, StoreError> {
     let query = match whose {
-        Some(workspace) => sqlx::query(ones).bind(workspace.bytes()),
-        None => sqlx::query(everybodys),
+        Some(workspace) => sql(ones).bind(workspace.bytes()),
+        None => sql(everybodys),
     };
-    query.fetch_all(connection).await.map_err(database)
+    query.rows(connection).await
 }
 
 macro_rules! rows_of {
@@ -112,7 +112,7 @@ macro_rules! rows_of {
         rows(
             $connection,
             concat!("SELECT * FROM ", $table, " ORDER BY ", $order),
-            concat!("SELECT * FROM ", $table, " WHERE ", $column, " = ?1 ORDER BY ", $order),
+            concat!("SELECT * FROM ", $table, " WHERE ", $column, " = $1 ORDER BY ", $order),
             $whose,
         )
         .await?
@@ -120,7 +120,7 @@ macro_rules! rows_of {
 }
 
 async fn read_workspaces(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     whose: Whose,
     change: &mut Change,
 ) -> Result<(), StoreError> {
@@ -169,7 +169,7 @@ async fn read_workspaces(
 }
 
 async fn read_seals(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     whose: Whose,
     change: &mut Change,
 ) -> Result<(), StoreError> {
@@ -182,37 +182,33 @@ async fn read_seals(
     Ok(())
 }
 
-async fn read_accounts(connection: &mut SqliteConnection, change: &mut Change) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT * FROM accounts ORDER BY created_unix_ms, id");
-    let rows = query.fetch_all(connection).await.map_err(database)?;
+async fn read_accounts(connection: &mut Connection, change: &mut Change) -> Result<(), StoreError> {
+    let query = sql("SELECT * FROM accounts ORDER BY created_unix_ms, id");
+    let rows = query.rows(connection).await?;
     let entries = rows.iter().map(|row| accounts::read(row).map(|row| Arc::new(account_entry(row))));
     change.accounts = Some(entries.collect::<Result<_, _>>()?);
     Ok(())
 }
 
-async fn read_key(
-    connection: &mut SqliteConnection,
-    id: KeyId,
-    change: &mut Change,
-) -> Result<(), StoreError> {
-    let query = sqlx::query("SELECT * FROM api_keys WHERE id = ?1").bind(id.bytes());
-    let row = query.fetch_optional(connection).await.map_err(database)?;
+async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -> Result<(), StoreError> {
+    let query = sql("SELECT * FROM api_keys WHERE id = $1").bind(id.bytes());
+    let row = query.row(connection).await?;
     let read = row.as_ref().map(api_keys::read).transpose()?;
     change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
     Ok(())
 }
 
-async fn read_version(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
-    let row = sqlx::query("SELECT version FROM head").fetch_one(connection).await.map_err(database)?;
+async fn read_version(connection: &mut Connection) -> Result<u64, StoreError> {
+    let row = sql("SELECT version FROM head").one(connection).await?;
     Fields::new("head", &row).number("version")
 }
 
-async fn load(connection: &mut SqliteConnection) -> Result<Change, StoreError> {
+async fn load(connection: &mut Connection) -> Result<Change, StoreError> {
     let mut change = Change { version: read_version(connection).await?, whole: true, ..Change::default() };
     read_workspaces(connection, None, &mut change).await?;
     read_accounts(connection, &mut change).await?;
-    let query = sqlx::query("SELECT * FROM api_keys");
-    let keys = query.fetch_all(connection).await.map_err(database)?;
+    let query = sql("SELECT * FROM api_keys");
+    let keys = query.rows(connection).await?;
     for row in &keys {
         change.keys.push(key_change(api_keys::read(row)?));
     }
@@ -220,7 +216,7 @@ async fn load(connection: &mut SqliteConnection) -> Result<Change, StoreError> {
 }
 
 /// Reads what the feed names, each thing once. A key's change reads that key and nothing else.
-async fn changes_since(connection: &mut SqliteConnection, version: u64) -> Result<Change, StoreError> {
+async fn changes_since(connection: &mut Connection, version: u64) -> Result<Change, StoreError> {
     let mut change = Change { version: read_version(connection).await?, ..Change::default() };
     if change.version <= version {
         return Ok(change);
@@ -253,33 +249,27 @@ async fn changes_since(connection: &mut SqliteConnection, version: u64) -> Resul
     Ok(change)
 }
 
-impl Source for SqliteStore {
+impl Source for Database {
     fn load(&self) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.readers().begin().await.map_err(|error| told(&database(error)))?;
-            load(&mut reading).await.map_err(|error| told(&error))
+            let mut reading = self.moment().await.map_err(|error| SourceError(error.with_causes()))?;
+            let loaded = load(&mut reading).await.map_err(|error| SourceError(error.with_causes()))?;
+            reading.roll_back().await;
+            Ok(loaded)
         })
     }
 
     fn changes_since(&self, version: u64) -> PortFuture<'_, Result<Change, SourceError>> {
         Box::pin(async move {
-            let mut reading = self.readers().begin().await.map_err(|error| told(&database(error)))?;
-            changes_since(&mut reading, version).await.map_err(|error| told(&error))
+            let mut reading = self.moment().await.map_err(|error| SourceError(error.with_causes()))?;
+            let change = changes_since(&mut reading, version).await;
+            let change = change.map_err(|error| SourceError(error.with_causes()))?;
+            reading.roll_back().await;
+            Ok(change)
         })
     }
 
     fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.changed.subscribe()
+        Database::watch(self)
     }
-}
-
-/// With its causes, since the keeper is where it is logged.
-fn told(error: &StoreError) -> SourceError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    SourceError(text)
 }

@@ -1,0 +1,212 @@
+//! PostgreSQL servers for tests: found on this machine, made in a temporary directory, ended with whoever wanted them.
+
+mod relay;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+pub use relay::Relay;
+
+use crate::process::free_port;
+
+const USER: &str = "tidegate";
+/// `initdb` and `postgres` refuse root.
+const SYSTEM_USER: &str = "postgres";
+const BINARIES: &str = "/usr/lib/postgresql";
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+/// Durability is nothing to a test, and each costs time.
+const SETTINGS: [&str; 8] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "fsync=off",
+    "full_page_writes=off",
+    "max_connections=400",
+    "shared_buffers=64MB",
+    "autovacuum_naptime=10min",
+    "log_min_messages=fatal",
+];
+/// Runs the server until it ends or the process `$1` is gone, then ends it and removes its directory. Nothing that a
+/// test does, fails or is killed by leaves a server behind.
+const WATCH: &str = r#"
+watched=$1 data=$2
+shift 2
+"$@" &
+server=$!
+while kill -0 "$watched" 2>/dev/null && kill -0 "$server" 2>/dev/null; do sleep 0.2; done
+kill -QUIT "$(head -n 1 "$data/postmaster.pid")" 2>/dev/null
+wait "$server"
+kill -0 "$watched" 2>/dev/null || rm -rf "$(dirname "$data")"
+"#;
+
+/// A server that answers.
+#[derive(Debug, Clone)]
+pub struct Server {
+    data: PathBuf,
+    port: u16,
+    watched: u32,
+}
+
+impl Server {
+    /// The one server of this run of tests: whoever comes first makes it, and it ends with the runner.
+    pub async fn shared() -> io::Result<Self> {
+        let runner = std::os::unix::process::parent_id();
+        let root = std::env::temp_dir().join(format!("tidegate-postgres-{runner}"));
+        fs::create_dir_all(&root)?;
+        let lock = File::create(root.join("lock"))?;
+        let waited = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+        let _locked = waited.map_err(io::Error::other)??;
+        let server = Self { data: root.join("data"), port: 0, watched: runner };
+        if let Some(port) = fs::read_to_string(root.join("port")).ok().and_then(|text| text.parse().ok())
+            && TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
+        {
+            return Ok(Self { port, ..server });
+        }
+        let server = server.made().await?;
+        fs::write(root.join("port"), server.port.to_string())?;
+        Ok(server)
+    }
+
+    /// A server of a test's own, in a directory of its own, that may be stopped and started.
+    pub async fn own(directory: &Path) -> io::Result<Self> {
+        let root = directory.join("postgres");
+        fs::create_dir_all(&root)?;
+        Self { data: root.join("data"), port: 0, watched: std::process::id() }.made().await
+    }
+
+    async fn made(mut self) -> io::Result<Self> {
+        let parent = self.data.parent().unwrap_or(&self.data);
+        if self.data.exists() {
+            fs::remove_dir_all(&self.data)?;
+        }
+        if let Some((user, group)) = system_user()? {
+            chown(parent, Some(user), Some(group))?;
+        }
+        let mut initdb = program("initdb")?;
+        initdb.arg("-D").arg(&self.data).args([
+            "-U",
+            USER,
+            "-A",
+            "trust",
+            "--locale=C",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]);
+        let made = tokio::task::spawn_blocking(move || initdb.output()).await.map_err(io::Error::other)??;
+        if !made.status.success() {
+            return Err(io::Error::other(format!("initdb: {}", String::from_utf8_lossy(&made.stderr))));
+        }
+        self.port = free_port()?;
+        self.start().await?;
+        Ok(self)
+    }
+
+    /// Starts it, after `stop`, and waits until it answers.
+    pub async fn start(&self) -> io::Result<()> {
+        let server = program("postgres")?;
+        let mut watch = Command::new("sh");
+        watch.args(["-c", WATCH, "sh", &self.watched.to_string()]).arg(&self.data);
+        watch.arg(server.get_program()).args(server.get_args()).arg("-D").arg(&self.data);
+        watch.args(["-p", &self.port.to_string()]);
+        watch.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        watch.current_dir("/").process_group(0);
+        watch.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut watcher = watch.spawn()?;
+        let until = Instant::now() + READY_WITHIN;
+        while !self.answers().await {
+            if Instant::now() > until || watcher.try_wait()?.is_some() {
+                return Err(io::Error::other("the PostgreSQL server did not start"));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Stops it as a crash of its machine does: connections break, nothing is written.
+    pub async fn stop(&self) -> io::Result<()> {
+        let file = fs::read_to_string(self.data.join("postmaster.pid"))?;
+        let pid = file.lines().next().unwrap_or_default().to_owned();
+        Command::new("kill").args(["-QUIT", &pid]).status()?;
+        let until = Instant::now() + READY_WITHIN;
+        while Path::new("/proc").join(&pid).exists() || self.data.join("postmaster.pid").exists() {
+            if Instant::now() > until {
+                return Err(io::Error::other("the PostgreSQL server did not stop"));
+            }
+            // A server that ended at once leaves its file; the next start sees that nobody has it.
+            if !Path::new("/proc").join(&pid).exists() {
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// An empty database; its address.
+    pub async fn database(&self, name: &str) -> io::Result<String> {
+        self.run("postgres", &format!("CREATE DATABASE \"{name}\"")).await?;
+        Ok(format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port))
+    }
+
+    /// Runs a statement and gives back what it prints, columns apart by `|`.
+    pub async fn run(&self, database: &str, statement: &str) -> io::Result<String> {
+        let mut psql = program("psql")?;
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", USER]);
+        psql.args(["-p", &self.port.to_string(), "-d", database, "-c", statement]).current_dir("/");
+        let done = tokio::task::spawn_blocking(move || psql.output()).await.map_err(io::Error::other)??;
+        if !done.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()));
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    async fn answers(&self) -> bool {
+        self.run("postgres", "SELECT 1").await.is_ok()
+    }
+}
+
+/// A program of PostgreSQL's newest version on this machine, run as somebody who is not root.
+fn program(name: &str) -> io::Result<Command> {
+    let versions = fs::read_dir(BINARIES).into_iter().flatten().flatten();
+    let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let newest = versions.map(|entry| entry.path()).max_by_key(number);
+    let installed = newest.map(|version| version.join("bin").join(name)).filter(|path| path.is_file());
+    let path = installed.unwrap_or_else(|| PathBuf::from(name));
+    if system_user()?.is_none() {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", SYSTEM_USER, "--"]).arg(path);
+    Ok(command)
+}
+
+/// Whose name the server runs under where this process is root's.
+fn system_user() -> io::Result<Option<(u32, u32)>> {
+    if id(&["-u"])? != 0 {
+        return Ok(None);
+    }
+    Ok(Some((id(&["-u", SYSTEM_USER])?, id(&["-g", SYSTEM_USER])?)))
+}
+
+fn id(arguments: &[&str]) -> io::Result<u32> {
+    let mut child = Command::new("id").args(arguments).stdout(Stdio::piped()).spawn()?;
+    let mut text = String::new();
+    if let Some(stdout) = child.stdout.as_mut() {
+        stdout.read_to_string(&mut text)?;
+    }
+    child.wait()?;
+    text.trim().parse().map_err(|_| io::Error::other("PostgreSQL is not installed: `make setup` installs it"))
+}

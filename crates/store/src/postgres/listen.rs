@@ -1,0 +1,95 @@
+//! Hears of changes that other replicas commit. Only a shortcut: whoever follows the feed asks again by itself.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgListener;
+use sqlx::{Pool, Postgres};
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::StoreError;
+use crate::sql::Teller;
+use crate::sql::writing::{database, unavailable};
+
+const CHANNEL: &str = "tidegate_changes";
+/// After this long without a word the connection is tried: a server that went away without a goodbye says nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The task that listens; it ends with the store.
+#[derive(Default)]
+pub(super) struct Listener(Mutex<Option<AbortHandle>>);
+
+impl Listener {
+    pub(super) fn start(&self, pool: Pool<Postgres>, teller: Teller) {
+        let task = tokio::spawn(listen_on(pool, teller)).abort_handle();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    pub(super) fn stop(&self) {
+        if let Some(task) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn listen_on(pool: Pool<Postgres>, teller: Teller) {
+    let mut was_lost = false;
+    loop {
+        let lost = listen(&pool, &teller, was_lost).await;
+        if !was_lost {
+            tracing::warn!(
+                error = &lost as &dyn std::error::Error,
+                "changes of other replicas are not heard of at once; they are asked for instead"
+            );
+        }
+        was_lost = true;
+        sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Until the connection is lost; why it was.
+async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> StoreError {
+    let listening = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(listener)
+    };
+    let mut listener = match timeout(ANSWER_TIME_MAX, listening).await {
+        Ok(Ok(listener)) => listener,
+        Ok(Err(error)) => return unavailable(error),
+        Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
+    };
+    if was_lost {
+        tracing::info!("changes of other replicas are heard of again");
+    }
+    loop {
+        // What was missed while nobody listened is in this number; later it only tries the connection.
+        match timeout(ANSWER_TIME_MAX, version(&mut listener)).await {
+            Ok(Ok(version)) => teller.tell(version),
+            Ok(Err(error)) => return database(error),
+            Err(_) => return unavailable(sqlx::Error::PoolTimedOut),
+        }
+        while let Ok(heard) = timeout(SILENCE_MAX, listener.try_recv()).await {
+            match heard {
+                Ok(Some(told)) => teller.tell(told.payload().parse().unwrap_or(0)),
+                Ok(None) => return unavailable(sqlx::Error::WorkerCrashed),
+                Err(error) => return database(error),
+            }
+        }
+    }
+}
+
+async fn version(listener: &mut PgListener) -> Result<u64, sqlx::Error> {
+    let version: i64 = sqlx::query_scalar("SELECT version FROM head").fetch_one(listener).await?;
+    Ok(version.unsigned_abs())
+}

@@ -1,0 +1,44 @@
+//! The schema, forward only, brought up to date by whichever replica comes first.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Pool, Postgres, SqlSafeStr};
+
+use super::{Address, WAIT_FOR_CONNECTION_MAX};
+use crate::StoreError;
+use crate::sql::writing::{database, unavailable};
+
+const FILES: [(i64, &str, &str); 1] =
+    [(1, "spine", include_str!("../../migrations/postgres/0001_spine.sql"))];
+/// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
+/// leaves what they use as it is.
+const AHEAD_MAX: i64 = 1;
+
+pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
+    let one = PgPoolOptions::new().max_connections(1).acquire_timeout(WAIT_FOR_CONNECTION_MAX);
+    let pool = one.connect_with(address.for_migrations()).await.map_err(unavailable)?;
+    let known = FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0);
+    let found = newest_applied(&pool).await?;
+    if found > known + AHEAD_MAX {
+        return Err(StoreError::Newer { database: address.to_string(), found, known });
+    }
+    if found < known {
+        let migrations = FILES.iter().map(|(version, name, sql)| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+        });
+        let migrator = Migrator::with_migrations(migrations.collect());
+        // Holds a lock of the database: another replica waits, and finds it done.
+        migrator.run(&pool).await.map_err(StoreError::Migration)?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+async fn newest_applied(pool: &Pool<Postgres>) -> Result<i64, StoreError> {
+    let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+    if !table.fetch_one(pool).await.map_err(database)? {
+        return Ok(0);
+    }
+    let newest = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success");
+    newest.fetch_one(pool).await.map_err(database)
+}

@@ -1,0 +1,228 @@
+//! Takes settled records from the journals, each exactly once, whichever replica brings them and however often.
+//!
+//! Records go by COPY into a table of the session's own and from there into the partitions, where the trace is the key:
+//! what is there already is left out, and only what was new is summed. A few records go straight to the partitions. Sums and the journal's position go with them in
+//! one transaction. A commit whose answer was lost may still be under way when its batch comes again, so a batch first
+//! takes the lock on its replica's row and waits for that end.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use domain::TraceId;
+use domain::ports::PortFuture;
+use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
+use sqlx::{Executor, PgConnection, Row};
+
+use super::copy::Rows;
+use super::{PostgresStore, usage};
+use crate::StoreError;
+use crate::packed::Packing;
+use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::usage::{Groups, NewGroups};
+use crate::sql::writing::{database, signed};
+use crate::sql::{Connection, within};
+use crate::tally::{MinuteTally, Tallying};
+
+const TABLE: &str = "records";
+const WEEK_MS: u64 = 7 * 86_400_000;
+/// Weeks that are remembered to have a partition.
+const WEEKS_REMEMBERED_MAX: usize = 1_000;
+const STAGE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS record_staging \
+    (trace BYTEA, workspace BYTEA, started_unix_ms BIGINT, body BYTEA) ON COMMIT DELETE ROWS";
+const COPY: &str = "COPY record_staging (trace, workspace, started_unix_ms, body) FROM STDIN (FORMAT binary)";
+const KEEP_COPIED: &str = "INSERT INTO records (trace, workspace, started_unix_ms, body) \
+    SELECT trace, workspace, started_unix_ms, body FROM record_staging ON CONFLICT DO NOTHING RETURNING trace";
+const KEEP_FEW: &str = "INSERT INTO records (trace, workspace, started_unix_ms, body) \
+    SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
+/// From so many records on, a COPY is worth its statements. The driver leaves its sockets to gather small writes, so that
+/// the end of each COPY waits up to 40 ms for the server's acknowledgement.
+const COPIED_MIN: usize = 100;
+
+/// What this process knows of the database that only grows.
+#[derive(Default)]
+pub(super) struct Draining {
+    groups: Groups,
+    weeks: Mutex<HashSet<u64>>,
+}
+
+impl Draining {
+    fn weeks(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+        self.weeks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a batch becomes, made ready before a connection is taken: a row of its own for each record.
+#[derive(Default)]
+struct Prepared {
+    traces: Vec<Vec<u8>>,
+    workspaces: Vec<Vec<u8>>,
+    started_unix_ms: Vec<i64>,
+    bodies: Vec<Vec<u8>>,
+    tallies: Vec<MinuteTally>,
+    weeks: BTreeSet<u64>,
+}
+
+impl Prepared {
+    /// Of the records whose trace `takes` says yes to.
+    fn of(records: &SettledRecords, mut takes: impl FnMut(TraceId) -> bool) -> Result<Self, StoreError> {
+        let (mut prepared, mut tallying) = (Self::default(), Tallying::default());
+        for (frame, record) in records.decoded().filter(|(_, record)| takes(record.trace)) {
+            let mut packing = Packing::of(1, frame.len());
+            packing.add(&record, frame)?;
+            tallying.add(&record);
+            prepared.traces.push(record.trace.bytes());
+            prepared.workspaces.push(record.workspace.bytes());
+            prepared.started_unix_ms.push(signed(record.started_unix_ms));
+            prepared.bodies.extend(packing.into_rows().into_iter().map(|packed| packed.body));
+            prepared.weeks.insert(week_of(record.trace));
+        }
+        prepared.tallies = tallying.into_tallies()?;
+        Ok(prepared)
+    }
+
+    fn copied(&self) -> Result<Vec<u8>, StoreError> {
+        let mut rows = Rows::new();
+        let ids = self.traces.iter().zip(&self.workspaces);
+        for ((trace, workspace), (started, body)) in ids.zip(self.started_unix_ms.iter().zip(&self.bodies)) {
+            rows.add([trace, workspace, &started.to_be_bytes(), body])
+                .ok_or_else(|| StoreError::corrupt(TABLE, "a record is too large"))?;
+        }
+        Ok(rows.finish())
+    }
+}
+
+/// The week, since 1970, that a trace says it began in.
+fn week_of(trace: TraceId) -> u64 {
+    let [a, b, c, d, e, f, ..] = *trace.as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / WEEK_MS
+}
+
+impl RecordSink for PostgresStore {
+    fn apply<'a>(&'a self, batch: DrainBatch) -> PortFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move { take(self, batch).await.map_err(|error| SinkError(error.with_causes())) })
+    }
+
+    fn position<'a>(&'a self, core: u32) -> PortFuture<'a, Result<Option<JournalPosition>, SinkError>> {
+        Box::pin(async move { position(self, core).await.map_err(|error| SinkError(error.with_causes())) })
+    }
+}
+
+async fn take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError> {
+    let prepared = Prepared::of(&batch.records, |_| true)?;
+    make_partitions(store, &prepared.weeks).await?;
+    let mut held = store.pools.held().await?;
+    held.begin("BEGIN").await?;
+    let applied = within(apply(held.raw(), store, batch, prepared)).await;
+    let new_groups = held.settled(applied)?;
+    store.database.keep(Connection::Postgres(held), None).await?;
+    store.draining.groups.remember(new_groups);
+    Ok(())
+}
+
+async fn make_partitions(store: &PostgresStore, weeks: &BTreeSet<u64>) -> Result<(), StoreError> {
+    let missing: Vec<u64> = {
+        let known = store.draining.weeks();
+        weeks.iter().copied().filter(|week| !known.contains(week)).collect()
+    };
+    for week in missing {
+        let mut held = store.pools.held().await?;
+        let query = sqlx::query("SELECT make_record_partition($1)").bind(signed(week));
+        let made = within(async { query.execute(held.raw()).await.map_err(database) }).await;
+        held.settled(made)?;
+        let mut known = store.draining.weeks();
+        if known.len() >= WEEKS_REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(week);
+    }
+    Ok(())
+}
+
+/// The groups that the roll-up met first.
+async fn apply(
+    connection: &mut PgConnection,
+    store: &PostgresStore,
+    batch: DrainBatch,
+    prepared: Prepared,
+) -> Result<NewGroups, StoreError> {
+    let replica = store.replica;
+    let lock = sqlx::query("SELECT 1 FROM replicas WHERE number = $1 FOR UPDATE").bind(replica);
+    lock.execute(&mut *connection).await.map_err(database)?;
+    let mut sums = Vec::new();
+    if !batch.records.is_empty() {
+        let mut new = keep(connection, &prepared).await?;
+        sums = if new.len() < prepared.traces.len() {
+            Prepared::of(&batch.records, |trace| new.remove(&trace))?.tallies
+        } else {
+            prepared.tallies
+        };
+    }
+    let new_groups = usage::add(connection, &store.draining.groups, replica, sums).await?;
+    set_position(connection, replica, batch.core, batch.upto).await?;
+    Ok(new_groups)
+}
+
+/// The traces that were not there before.
+async fn keep(connection: &mut PgConnection, prepared: &Prepared) -> Result<HashSet<TraceId>, StoreError> {
+    let kept = if prepared.traces.len() < COPIED_MIN {
+        sqlx::query(KEEP_FEW)
+            .bind(&prepared.traces)
+            .bind(&prepared.workspaces)
+            .bind(&prepared.started_unix_ms)
+            .bind(&prepared.bodies)
+            .fetch_all(connection)
+            .await
+    } else {
+        connection.execute(STAGE).await.map_err(database)?;
+        let mut copy = connection.copy_in_raw(COPY).await.map_err(database)?;
+        copy.send(prepared.copied()?).await.map_err(database)?;
+        copy.finish().await.map_err(database)?;
+        sqlx::query(KEEP_COPIED).fetch_all(connection).await
+    };
+    kept.map_err(database)?.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
+}
+
+/// Positions of one epoch only grow.
+async fn set_position(
+    connection: &mut PgConnection,
+    replica: i64,
+    core: u32,
+    upto: JournalPosition,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO journal_positions AS kept (replica, core, epoch, segment, position) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (replica, core) DO UPDATE
+             SET epoch = excluded.epoch, segment = excluded.segment, position = excluded.position
+             WHERE kept.epoch <> excluded.epoch
+                 OR (kept.segment, kept.position) < (excluded.segment, excluded.position)",
+    );
+    query
+        .bind(replica)
+        .bind(i64::from(core))
+        .bind(upto.epoch.cast_signed())
+        .bind(upto.segment.cast_signed())
+        .bind(upto.offset.cast_signed())
+        .execute(connection)
+        .await
+        .map_err(database)?;
+    Ok(())
+}
+
+async fn position(store: &PostgresStore, core: u32) -> Result<Option<JournalPosition>, StoreError> {
+    let mut held = store.pools.held().await?;
+    let query = sqlx::query(
+        "SELECT epoch, segment, position FROM journal_positions WHERE replica = $1 AND core = $2",
+    );
+    let query = query.bind(store.replica).bind(i64::from(core));
+    let found = within(async { query.fetch_optional(held.raw()).await.map_err(database) }).await;
+    let Some(row) = held.settled(found)? else { return Ok(None) };
+    let number = |name: &str| row.try_get::<i64, _>(name).map(i64::cast_unsigned);
+    let read = || {
+        Ok(JournalPosition {
+            epoch: number("epoch")?,
+            segment: number("segment")?,
+            offset: number("position")?,
+        })
+    };
+    read().map(Some).map_err(|error: sqlx::Error| StoreError::corrupt("journal_positions", error))
+}

@@ -1,0 +1,109 @@
+//! A connection of either kind of database, alone or within a transaction.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor, PgConnection, Postgres, Sqlite, Transaction};
+use tokio::time::timeout;
+
+use super::writing::{database, unavailable};
+use crate::StoreError;
+
+/// A statement that takes longer has lost its server: the connection is given up, so that nobody waits for it again.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(20);
+/// PostgreSQL's code for a prepared statement that no longer fits its tables.
+const PLAN_IS_STALE: &str = "0A000";
+
+/// What statements run on.
+pub(crate) enum Connection {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteTransaction(Transaction<'static, Sqlite>),
+    Postgres(Held),
+}
+
+impl Connection {
+    /// Ends the transaction, keeping what it wrote. Whether a commit that failed was kept can't be told from its error.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        let done = match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::SqliteTransaction(transaction) => transaction.commit().await.map_err(unavailable),
+            Self::Postgres(mut held) => held.end("COMMIT").await,
+        };
+        done.map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "a commit's answer was lost");
+            StoreError::Uncertain
+        })
+    }
+
+    pub(crate) async fn roll_back(self) {
+        // A connection that can't even do this is given up when it is dropped.
+        let _ = match self {
+            Self::Sqlite(_) => Ok(()),
+            Self::SqliteTransaction(transaction) => transaction.rollback().await.map_err(unavailable),
+            Self::Postgres(mut held) => held.end("ROLLBACK").await,
+        };
+    }
+}
+
+/// A PostgreSQL connection. One that is dropped inside a transaction, or whose server went silent, is closed instead of
+/// being handed to somebody else.
+pub(crate) struct Held {
+    connection: PoolConnection<Postgres>,
+    in_transaction: bool,
+}
+
+impl Held {
+    pub(crate) const fn new(connection: PoolConnection<Postgres>) -> Self {
+        Self { connection, in_transaction: false }
+    }
+
+    pub(crate) async fn begin(&mut self, how: &'static str) -> Result<(), StoreError> {
+        self.in_transaction = true;
+        self.simple(how).await
+    }
+
+    async fn end(&mut self, how: &'static str) -> Result<(), StoreError> {
+        self.simple(how).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// A statement without parameters and without an answer.
+    async fn simple(&mut self, text: &'static str) -> Result<(), StoreError> {
+        let done = within(async { self.connection.execute(text).await.map_err(database) }).await;
+        self.settled(done).map(|_| ())
+    }
+
+    pub(crate) fn raw(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// What came of statements on it. Where they lost the connection, nobody else gets it.
+    pub(crate) fn settled<T>(&mut self, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Unavailable(error)) = &done
+            && !is_of_the_statement(error)
+        {
+            self.connection.close_on_drop();
+        }
+        done
+    }
+}
+
+/// A plan from before a change of the schema stays with its connection, which therefore ends too.
+fn is_of_the_statement(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(told) if told.code().as_deref() != Some(PLAN_IS_STALE))
+}
+
+/// Bounds the time of what is asked of a server.
+pub(crate) async fn within<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let silent = |_| Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+    timeout(STATEMENT_TIME_MAX, asked).await.unwrap_or_else(silent)
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.in_transaction {
+            self.connection.close_on_drop();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What both kinds of database say alike: every aggregate is written once, over connections of either.
+
+mod accounts;
+mod api_keys;
+mod audit;
+mod connection;
+mod credentials;
+pub(crate) mod fields;
+pub(crate) mod founding;
+pub(crate) mod meta;
+mod nodes;
+mod projects;
+mod routes;
+mod seals;
+mod source;
+mod statement;
+pub(crate) mod usage;
+mod workspaces;
+pub(crate) mod writing;
+
+use domain::ports::PortFuture;
+use sqlx::{Pool, Sqlite};
+use tokio::sync::watch;
+
+use crate::{StoreError, Written};
+pub(crate) use connection::{Connection, Held, within};
+pub(crate) use statement::{Row, sql};
+use writing::{Lock, Writing, unavailable};
+
+/// A fact that the first transaction writes with everything else: without it a database is half-made.
+pub(crate) const COMPLETE: &str = "store.complete";
+
+/// Where connections come from.
+#[derive(Clone)]
+pub(crate) enum Pools {
+    /// One connection writes, several read.
+    Sqlite {
+        writer: Pool<Sqlite>,
+        readers: Pool<Sqlite>,
+    },
+    Postgres(crate::postgres::Pools),
+}
+
+/// Tells whoever follows the configuration of its newest version.
+#[derive(Clone)]
+pub(crate) struct Teller(watch::Sender<u64>);
+
+impl Default for Teller {
+    fn default() -> Self {
+        Self(watch::channel(0).0)
+    }
+}
+
+impl Teller {
+    pub(crate) fn tell(&self, version: u64) {
+        self.0.send_if_modified(|told| {
+            let is_news = version > *told;
+            *told = version.max(*told);
+            is_news
+        });
+    }
+}
+
+/// The aggregates over one database; cloning it shares the pools.
+#[derive(Clone)]
+pub(crate) struct Database {
+    pools: Pools,
+    teller: Teller,
+    #[cfg(feature = "fixtures")]
+    commit_faults: std::sync::Arc<crate::fixtures::CommitFaults>,
+}
+
+impl Database {
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self {
+            pools,
+            teller: Teller::default(),
+            #[cfg(feature = "fixtures")]
+            commit_faults: std::sync::Arc::default(),
+        }
+    }
+
+    /// For single statements that read.
+    pub(crate) async fn read(&self) -> Result<Connection, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                readers.acquire().await.map(Connection::Sqlite).map_err(unavailable)
+            }
+            Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
+        }
+    }
+
+    /// A transaction whose statements all read the same moment; whoever is done rolls it back, so that its connection
+    /// serves on.
+    pub(crate) async fn moment(&self) -> Result<Connection, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { readers, .. } => {
+                readers.begin().await.map(Connection::SqliteTransaction).map_err(unavailable)
+            }
+            Pools::Postgres(pools) => {
+                let mut held = pools.held().await?;
+                held.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                Ok(Connection::Postgres(held))
+            }
+        }
+    }
+
+    /// A transaction that writes; of several at once on SQLite, one waits for the other.
+    pub(crate) async fn begin(&self) -> Result<Connection, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => {
+                let begun = writer.begin_with("BEGIN IMMEDIATE").await;
+                begun.map(Connection::SqliteTransaction).map_err(unavailable)
+            }
+            Pools::Postgres(pools) => {
+                let mut held = pools.held().await?;
+                held.begin("BEGIN").await?;
+                Ok(Connection::Postgres(held))
+            }
+        }
+    }
+
+    /// Runs one change of the configuration to its end, whether or not the caller still waits: a caller who hangs up
+    /// must not leave a commit that nobody was told of. Of changes at once, on whatever replica, one waits for the
+    /// other: what a change reads is still true when it writes.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<Written<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
+    {
+        self.run(Lock::Configuration, work).await
+    }
+
+    /// As `write`, for what is no part of the configuration and waits for nobody who changes that.
+    pub(crate) async fn note<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
+    {
+        self.run(Lock::Nothing, work).await.map(|written| written.row)
+    }
+
+    async fn run<T, F>(&self, lock: Lock, work: F) -> Result<Written<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
+    {
+        let database = self.clone();
+        let done = tokio::spawn(async move { database.transact(lock, work).await }).await;
+        done.unwrap_or(Err(StoreError::Uncertain))
+    }
+
+    async fn transact<T, F>(&self, lock: Lock, work: F) -> Result<Written<T>, StoreError>
+    where
+        F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>>,
+    {
+        let mut writing = Writing::begin(self.begin().await?, lock).await?;
+        match work(&mut writing).await {
+            Ok(row) => {
+                let (transaction, version, is_new) = writing.finish().await?;
+                self.keep(transaction, is_new.then_some(version)).await?;
+                Ok(Written { version, row })
+            }
+            Err(error) => {
+                writing.into_connection().roll_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Commits, and tells of the version that the transaction made.
+    pub(crate) async fn keep(&self, transaction: Connection, version: Option<u64>) -> Result<(), StoreError> {
+        #[cfg(feature = "fixtures")]
+        self.commit_faults.before()?;
+        transaction.commit().await?;
+        if let Some(version) = version {
+            self.teller.tell(version);
+        }
+        #[cfg(feature = "fixtures")]
+        self.commit_faults.after()?;
+        Ok(())
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.teller.0.subscribe()
+    }
+
+    pub(crate) fn teller(&self) -> Teller {
+        self.teller.clone()
+    }
+
+    pub(crate) async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pools) => pools.close().await,
+        }
+    }
+
+    #[cfg(feature = "fixtures")]
+    pub(crate) fn commit_faults(&self) -> std::sync::Arc<crate::fixtures::CommitFaults> {
+        std::sync::Arc::clone(&self.commit_faults)
+    }
+}

@@ -1,0 +1,164 @@
+//! A statement with its values, and the rows it gives, the same for either kind of database.
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+
+use super::connection::{Connection, within};
+use super::writing::database;
+use crate::StoreError;
+
+/// A statement whose places are `$1`, `$2` and so on, which both kinds of database read.
+pub(crate) const fn sql(text: &'static str) -> Statement {
+    Statement { text, values: Vec::new() }
+}
+
+pub(crate) struct Statement {
+    text: &'static str,
+    values: Vec<Value>,
+}
+
+/// What a place of a statement may hold; `None` is NULL.
+pub(crate) enum Value {
+    Number(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+macro_rules! values {
+    ($($from:ty as $kind:ident: $value:ident => $made:expr),* $(,)?) => {
+        $(impl From<$from> for Value {
+            fn from($value: $from) -> Self {
+                Self::$kind($made)
+            }
+        })*
+    };
+}
+
+values!(
+    i64 as Number: value => Some(value),
+    Option<i64> as Number: value => value,
+    String as Text: value => Some(value),
+    &String as Text: value => Some(value.clone()),
+    &str as Text: value => Some(value.to_owned()),
+    Option<String> as Text: value => value,
+    &Option<String> as Text: value => value.clone(),
+    Option<&String> as Text: value => value.cloned(),
+    Option<&str> as Text: value => value.map(str::to_owned),
+    Vec<u8> as Bytes: value => Some(value),
+    &Vec<u8> as Bytes: value => Some(value.clone()),
+    &[u8] as Bytes: value => Some(value.to_vec()),
+    Option<Vec<u8>> as Bytes: value => value,
+    Option<&Vec<u8>> as Bytes: value => value.cloned(),
+);
+
+impl Statement {
+    #[must_use]
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Runs it; the number of rows that it touched.
+    pub(crate) async fn run(self, connection: &mut Connection) -> Result<u64, StoreError> {
+        match connection {
+            Connection::Sqlite(held) => {
+                self.sqlite().execute(&mut **held).await.map(|done| done.rows_affected()).map_err(database)
+            }
+            Connection::SqliteTransaction(held) => {
+                self.sqlite().execute(&mut **held).await.map(|done| done.rows_affected()).map_err(database)
+            }
+            Connection::Postgres(held) => {
+                let query = self.postgres();
+                let done = within(async { query.execute(held.raw()).await.map_err(database) }).await;
+                held.settled(done).map(|done| done.rows_affected())
+            }
+        }
+    }
+
+    pub(crate) async fn rows(self, connection: &mut Connection) -> Result<Vec<Row>, StoreError> {
+        let of_sqlite = |rows: Vec<SqliteRow>| rows.into_iter().map(Row::Sqlite).collect();
+        match connection {
+            Connection::Sqlite(held) => {
+                self.sqlite().fetch_all(&mut **held).await.map(of_sqlite).map_err(database)
+            }
+            Connection::SqliteTransaction(held) => {
+                self.sqlite().fetch_all(&mut **held).await.map(of_sqlite).map_err(database)
+            }
+            Connection::Postgres(held) => {
+                let query = self.postgres();
+                let rows = within(async { query.fetch_all(held.raw()).await.map_err(database) }).await;
+                held.settled(rows).map(|rows| rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    /// The first row, where there is one.
+    pub(crate) async fn row(self, connection: &mut Connection) -> Result<Option<Row>, StoreError> {
+        self.rows(connection).await.map(|rows| rows.into_iter().next())
+    }
+
+    /// The row that is always there.
+    pub(crate) async fn one(self, connection: &mut Connection) -> Result<Row, StoreError> {
+        let row = self.row(connection).await?;
+        row.ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))
+    }
+
+    fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
+        self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
+            Value::Number(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+    }
+
+    fn postgres(self) -> Query<'static, Postgres, PgArguments> {
+        self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
+            Value::Number(number) => query.bind(number),
+            Value::Text(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+        })
+    }
+}
+
+/// A row of either.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What a column of either can be read as.
+pub(crate) trait Column<'r>:
+    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{
+}
+
+impl<'r, T> Column<'r> for T where T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>
+{}
+
+/// A row whose columns are found by their names.
+pub(crate) trait Columns {
+    fn column<'r, T: Column<'r>>(&'r self, name: &'static str) -> Result<T, sqlx::Error>;
+}
+
+impl Columns for SqliteRow {
+    fn column<'r, T: Column<'r>>(&'r self, name: &'static str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
+    }
+}
+
+impl Columns for PgRow {
+    fn column<'r, T: Column<'r>>(&'r self, name: &'static str) -> Result<T, sqlx::Error> {
+        self.try_get(name)
+    }
+}
+
+impl Columns for Row {
+    fn column<'r, T: Column<'r>>(&'r self, name: &'static str) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => row.try_get(name),
+            Self::Postgres(row) => row.try_get(name),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What is PostgreSQL's own: replicas, lost answers, a server that is away.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::MeterRecord;
+use harness::postgres::{Relay, Server};
+use ledger::{DrainBatch, JournalPosition};
+use store::{Address, Page, ReplicaId, Store, StoreError, Window};
+
+use crate::samples::{act, api_key, credential, foundation, project, record};
+use crate::{Fresh, run};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The address of an empty database of this test's own.
+async fn empty() -> (Server, String) {
+    let server = Server::shared().await.unwrap();
+    let name = format!("t_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let url = server.database(&name).await.unwrap();
+    (server, url)
+}
+
+fn replica(number: u8) -> ReplicaId {
+    ReplicaId::from_bytes([number; 16])
+}
+
+fn address(url: &str) -> Address {
+    url.parse().unwrap()
+}
+
+pub async fn fresh() -> Fresh {
+    let (_, url) = empty().await;
+    let foundation = foundation();
+    let founding = foundation.founding.clone();
+    let store = Store::found(&address(&url), replica(1), foundation).await.unwrap();
+    Fresh { store, founding, dir: tempfile::tempdir().unwrap(), url: Some(url) }
+}
+
+async fn joined(fresh: &Fresh, number: u8) -> Store {
+    Store::connect(&address(fresh.url.as_deref().unwrap()), replica(number)).await.unwrap()
+}
+
+/// Runs a statement beside the store.
+pub async fn run_on(url: &str, statement: &str) {
+    told_by(url, statement).await;
+}
+
+async fn told_by(url: &str, statement: &str) -> String {
+    let server = Server::shared().await.unwrap();
+    server.run(url.rsplit('/').next().unwrap(), statement).await.unwrap()
+}
+
+/// Its connections go through a relay.
+async fn relayed(fresh: &Fresh, number: u8) -> (Store, Relay) {
+    let relay = Relay::start(Server::shared().await.unwrap().address()).await.unwrap();
+    let url = relay.url(fresh.url.as_deref().unwrap());
+    (Store::connect(&address(&url), replica(number)).await.unwrap(), relay)
+}
+
+fn records(fresh: &Fresh, numbers: std::ops::Range<u64>) -> Vec<MeterRecord> {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    numbers.map(|number| record(workspace, project, number)).collect()
+}
+
+fn batch(core: u32, offset: u64, records: Vec<MeterRecord>) -> DrainBatch {
+    DrainBatch {
+        core,
+        upto: JournalPosition { epoch: 1, segment: 1, offset },
+        records: ledger::SettledRecords::of(&records).unwrap(),
+    }
+}
+
+/// Offers a batch as the drainer does, until it is taken; how often it failed.
+async fn until_taken(store: &Store, batch: &DrainBatch) -> u32 {
+    let until = Instant::now() + Duration::from_secs(30);
+    let mut failed = 0;
+    while let Err(error) = store.record_sink().apply(batch.clone()).await {
+        assert!(Instant::now() < until, "{error}");
+        failed += 1;
+    }
+    failed
+}
+
+/// Records and their sums, told by a store that did not write them.
+async fn counted(store: &Store, fresh: &Fresh) -> (u64, u64) {
+    let window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
+    let billed = store.records().billing(fresh.founding.workspace.id, window).await.unwrap();
+    (store.records().record_count().await.unwrap(), billed.iter().map(|row| row.sums.requests).sum())
+}
+
+async fn hears_of(store: &Store, version: u64, within: Duration) -> bool {
+    let mut watch = store.feed().watch();
+    let heard = watch.wait_for(|told| *told >= version);
+    tokio::time::timeout(within, heard).await.is_ok_and(|told| told.is_ok())
+}
+
+/// Each number is written as a COPY and as a single statement.
+#[test]
+fn a_commit_whose_answer_is_lost_on_the_way_counts_once() {
+    run(async {
+        let fresh = fresh().await;
+        let (store, relay) = relayed(&fresh, 2).await;
+        for (round, size) in [(0, 500), (1, 20), (2, 500), (3, 20)] {
+            let batch = batch(0, round + 1, records(&fresh, round * 1_000..round * 1_000 + size));
+            relay.lose_answers(2);
+            assert_eq!(until_taken(&store, &batch).await, 2, "two answers were lost");
+        }
+        assert_eq!(relay.answers_lost(), 8);
+        assert_eq!(counted(&fresh.store, &fresh).await, (1_040, 1_040));
+        // The same for a change of the configuration: whoever wrote is told that it may be there.
+        let workspace = fresh.founding.workspace.id;
+        relay.lose_answers(1);
+        let told = store.projects().create(project(workspace, 7), act()).await;
+        assert!(matches!(told, Err(StoreError::Uncertain)), "{told:?}");
+        fresh.store.projects().get(workspace, project(workspace, 7).id).await.unwrap();
+    });
+}
+
+/// Replicas drain side by side, with answers lost and connections cut under them, and one begins anew with what it had
+/// brought already.
+#[test]
+fn replicas_bring_records_side_by_side_and_each_counts_once() {
+    run(async {
+        let fresh = fresh().await;
+        let replicas = [relayed(&fresh, 2).await, relayed(&fresh, 3).await, relayed(&fresh, 4).await];
+        let drained = (0_u64..).zip(&replicas).map(async |(number, (store, relay))| {
+            for round in 0..20 {
+                let first = number * 10_000 + round * 150;
+                let size = if round % 2 == 0 { 150 } else { 30 };
+                match round % 5 {
+                    1 => relay.lose_answers(1),
+                    3 => relay.cut_once(),
+                    _ => {}
+                }
+                let core = u32::try_from(round % 2).unwrap();
+                until_taken(store, &batch(core, round + 1, records(&fresh, first..first + size))).await;
+            }
+        });
+        let [one, two, three]: [_; 3] = drained.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!());
+        tokio::join!(one, two, three);
+        let all = 3 * (10 * 150 + 10 * 30);
+        assert_eq!(counted(&fresh.store, &fresh).await, (all, all));
+        let again = joined(&fresh, 3).await;
+        assert_eq!(again.record_sink().position(1).await.unwrap().unwrap().offset, 20);
+        assert_eq!(
+            fresh.store.record_sink().position(1).await.unwrap(),
+            None,
+            "positions are each replica's own"
+        );
+        // Of these 700, 460 came before: two large batches and two small ones whole, and 100 of a third large one.
+        until_taken(&again, &batch(1, 20, records(&fresh, 10_000..10_700))).await;
+        assert_eq!(counted(&fresh.store, &fresh).await, (all + 240, all + 240));
+    });
+}
+
+/// A change of one replica wakes the other at once, and where the wire is cut, asking still finds it.
+#[test]
+fn a_change_is_heard_of_on_the_other_replica() {
+    run(async {
+        let fresh = fresh().await;
+        let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+        let (other, relay) = relayed(&fresh, 2).await;
+        let keys = fresh.store.api_keys();
+        let made = keys.create(api_key(workspace, project, 77), act()).await.unwrap();
+        assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "nobody told");
+        relay.cut();
+        let made = keys.create(api_key(workspace, project, 78), act()).await.unwrap();
+        assert!(!hears_of(&other, made.version, Duration::from_millis(300)).await, "the wire is cut");
+        other.source().changes_since(made.version - 1).await.unwrap_err();
+        relay.open();
+        let change = other.source().changes_since(made.version - 1).await.unwrap();
+        assert_eq!((change.version, change.keys.len()), (made.version, 1), "asking needs no listener");
+        assert!(
+            hears_of(&other, made.version, Duration::from_secs(10)).await,
+            "what was missed is told later"
+        );
+        let made = keys.create(api_key(workspace, project, 79), act()).await.unwrap();
+        assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "it listens again");
+    });
+}
+
+/// Versions are handed out one by one, so that nobody who follows the feed misses one.
+#[test]
+fn writers_on_several_replicas_leave_one_history() {
+    run(async {
+        let fresh = fresh().await;
+        let workspace = fresh.founding.workspace.id;
+        let replicas = [joined(&fresh, 2).await, joined(&fresh, 3).await, joined(&fresh, 4).await];
+        let before = fresh.store.feed().version().await.unwrap();
+        let mut writers = tokio::task::JoinSet::new();
+        for (place, store) in (0_u64..).zip(replicas.clone()) {
+            writers.spawn(async move {
+                for number in 0..30 {
+                    let row = credential(workspace, 100 * place + number);
+                    store.credentials().create(row, act()).await.unwrap();
+                }
+            });
+        }
+        let (mut followed, mut seen) = (before, 0);
+        while seen < 90 {
+            let change = replicas[0].source().changes_since(followed).await.unwrap();
+            let feed = fresh.store.feed().changes_after(followed).await.unwrap().unwrap();
+            let told: Vec<_> = feed.iter().map(|row| row.version).filter(|v| *v <= change.version).collect();
+            assert_eq!(told, (followed + 1..=change.version).collect::<Vec<_>>(), "no gap, no version twice");
+            if let Some((_, Some(entry))) = change.workspaces.first() {
+                assert_eq!(entry.credentials.len() as u64, change.version - before, "all of one moment");
+            }
+            seen += told.len();
+            followed = change.version;
+        }
+        while let Some(done) = writers.join_next().await {
+            done.unwrap();
+        }
+        let one = replicas[0].projects().create(project(workspace, 500), act());
+        let two = replicas[1].projects().create(project(workspace, 500), act());
+        let (one, two) = tokio::join!(one, two);
+        assert_eq!(u8::from(one.is_ok()) + u8::from(two.is_ok()), 1, "a name is taken once: {one:?} {two:?}");
+    });
+}
+
+#[test]
+fn a_foundation_is_laid_once_whoever_comes_first() {
+    run(async {
+        let (_, url) = empty().await;
+        let address = address(&url);
+        let told = Store::connect(&address, replica(1)).await.unwrap_err();
+        assert!(matches!(told, StoreError::NotFounded { .. }), "{told}");
+        let mut founders = tokio::task::JoinSet::new();
+        for number in 0..4 {
+            let address = address.clone();
+            founders
+                .spawn(async move { Store::found(&address, replica(number), foundation()).await.map(drop) });
+        }
+        let founded = founders.join_all().await;
+        let refused = |told: &Result<(), StoreError>| matches!(told, Err(StoreError::AlreadyFounded { .. }));
+        assert_eq!(founded.iter().filter(|told| told.is_ok()).count(), 1, "{founded:?}");
+        assert_eq!(founded.iter().filter(|told| refused(told)).count(), 3, "{founded:?}");
+        Store::connect(&address, replica(9)).await.unwrap();
+        // One version ahead is a rolling upgrade; more is a program from the past.
+        let newer = |version: i64| {
+            format!(
+                "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES ({version}, 'later', true, '\\x00', 0)"
+            )
+        };
+        run_on(&url, &newer(2)).await;
+        Store::connect(&address, replica(9)).await.unwrap();
+        run_on(&url, &newer(900)).await;
+        let newer = Store::connect(&address, replica(9)).await.unwrap_err();
+        assert!(newer.to_string().contains("newer Tidegate (schema 900"), "{newer}");
+    });
+}
+
+/// Weeks have partitions, which replicas make when they are needed.
+#[test]
+fn records_lie_in_partitions_by_their_time() {
+    run(async {
+        let fresh = fresh().await;
+        let week = 7 * 86_400_000;
+        let of_week = |number: u64| {
+            let like = records(&fresh, number..number + 1).remove(0);
+            let trace =
+                domain::TraceId::new(like.started_unix_ms + number * week, crate::samples::bytes(number));
+            MeterRecord { trace, ..like }
+        };
+        let others = [joined(&fresh, 2).await, joined(&fresh, 3).await];
+        let (one, two) = ((0..10).map(of_week).collect(), (5..15).map(of_week).collect());
+        let (one, two) = (batch(0, 1, one), batch(0, 1, two));
+        tokio::join!(until_taken(&others[0], &one), until_taken(&others[1], &two));
+        assert_eq!(fresh.store.records().record_count().await.unwrap(), 15);
+        let partitions = "SELECT COUNT(*) FROM pg_inherits WHERE inhparent = 'records'::regclass";
+        assert_eq!(told_by(fresh.url.as_deref().unwrap(), partitions).await, "15");
+        let listed = fresh.store.records().every_record(None, Page::default()).await.unwrap().rows;
+        assert!(listed.is_sorted_by_key(|record| record.trace) && listed.len() == 15);
+    });
+}
+
+#[test]
+fn a_text_that_the_database_has_no_form_for_is_the_callers_fault() {
+    run(async {
+        let fresh = fresh().await;
+        let row = store::ProjectRow { name: "a\0b".into(), ..project(fresh.founding.workspace.id, 7) };
+        let told = fresh.store.projects().create(row, act()).await;
+        assert!(matches!(told, Err(StoreError::Conflict { what: "text_has_nul", .. })), "{told:?}");
+    });
+}

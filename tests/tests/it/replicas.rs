@@ -1,0 +1,175 @@
+//! Several gateways on one PostgreSQL, and a PostgreSQL that goes away.
+
+use std::time::{Duration, Instant};
+
+use harness::client::Client;
+use harness::postgres::Server;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, question, streaming, trace_of};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, config, sums};
+use crate::wait::a_moment;
+
+/// Stands in the database's address, and must stand nowhere else.
+const PASSWORD: &str = "tide-password-4f1c9a";
+/// A change is live everywhere within this.
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A gateway on a database, which is told with its password; the directory holds the master key that replicas share.
+struct Shared {
+    gateway: Gateway,
+    url: String,
+    keys: TempDir,
+}
+
+async fn on(server: &Server) -> Shared {
+    let name = format!("j_{}", std::process::id());
+    let url = server.database(&name).await.unwrap().replace("tidegate@", &format!("tidegate:{PASSWORD}@"));
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    Shared { gateway: Gateway::with(config(), &environment).await, url, keys }
+}
+
+/// Asks until the answer has this status; how long that took.
+async fn until_answered(client: &Client, status: u16, within: Duration) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        if answer.status == status {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < within, "still {} after {within:?}: {}", answer.status, answer.text());
+        a_moment().await;
+    }
+}
+
+/// What the books hold, as one of the gateways tells it, once it is this many.
+async fn booked(admin: &Client, requests: u64, within: Duration) -> Value {
+    let begun = Instant::now();
+    loop {
+        let answer = admin.get("/v2/usage").await.unwrap();
+        if answer.status == 200 {
+            let sums = sums(&answer.json());
+            if sums["requests"].as_u64().unwrap_or(0) >= requests {
+                return sums;
+            }
+        }
+        assert!(begun.elapsed() < within, "{requests} requests are not in the books: {}", answer.text());
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn two_gateways_are_one() {
+    let shared = on(&Server::shared().await.unwrap()).await;
+    let gateway = &shared.gateway;
+    gateway.credential("openai", OWN).await;
+    let (mut other, origin) = gateway.replica().await;
+    let at_other = |key: &str| Client::new(&origin).bearer(key).within(WITHIN);
+    // A key that one made serves on the other, and stops there when it is revoked here.
+    let (key, id) = gateway.key(json!({"name": "roaming", "project_id": gateway.founded.project_id})).await;
+    let live = until_answered(&at_other(&key), 200, LIVE_WITHIN).await;
+    let revoked = at_other(&gateway.founded.admin_key).delete(&format!("/v2/api-keys/{id}")).await.unwrap();
+    assert!(revoked.status < 300, "{}", revoked.text());
+    let refused = until_answered(&gateway.with_key(&key), 401, LIVE_WITHIN).await;
+    println!("live on the other after {live:?}, refused after {refused:?}");
+    // What each served, either tells.
+    let before = gateway.emulator.journal().len() as u64;
+    let mut traces = Vec::new();
+    for number in 0..20 {
+        let client = if number % 2 == 0 { gateway.client() } else { at_other(&gateway.founded.api_key) };
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        traces.push(trace_of(&answer));
+    }
+    let admins = [gateway.admin(), at_other(&gateway.founded.admin_key)];
+    let mut told = Vec::new();
+    for admin in &admins {
+        told.push(booked(admin, before + 20, WITHIN).await);
+        for trace in &traces {
+            let request = admin.get(&format!("/v2/requests/{trace}")).await.unwrap();
+            assert_eq!(request.status, 200, "{}", request.text());
+        }
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0]["requests"], before + 20);
+    other.stop(WITHIN).await.unwrap();
+    let said = format!("{}{}", other.stdout(), other.stderr());
+    assert!(said.contains("Database postgres://tidegate@") && !said.contains(PASSWORD), "{said}");
+}
+
+#[tokio::test]
+async fn the_password_is_shown_to_nobody() {
+    let mut shared = on(&Server::shared().await.unwrap()).await;
+    let key_file = shared.keys.path().join("master.key").display().to_string();
+    let cli = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url).env("TIDEGATE_MASTER_KEY_FILE", &key_file);
+    let explained = cli.run(&["config", "explain"]).ok();
+    assert!(explained.contains("(set)") && !explained.contains(PASSWORD), "{explained}");
+    shared.gateway.credential("openai", OWN).await;
+    shared.gateway.chat_ok(&question(MINI)).await;
+    shared.gateway.booked(1).await;
+    shared.gateway.stop().await;
+    let data = shared.gateway.data().display().to_string();
+    let report = cli.run(&["ledger", "verify", "--data-dir", &data, "--json"]).json();
+    assert_eq!((&report["ok"], &report["records"]), (&json!(true), &json!(1)), "{report}");
+    // A directory and a database that don't belong together, a server that is not there, another master key.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let fresh = elsewhere.path().join("fresh").display().to_string();
+    let strange = Cli::new().env("TIDEGATE_DATABASE_URL", &shared.url);
+    let told = strange.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &fresh]).failed(1);
+    assert!(told.contains("master key"), "{told}");
+    let alone = Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
+    assert!(alone.contains("TIDEGATE_DATABASE_URL"), "{alone}");
+    let gone =
+        format!("postgres://tidegate:{PASSWORD}@127.0.0.1:{}/x", harness::process::free_port().unwrap());
+    let away = cli.env("TIDEGATE_DATABASE_URL", &gone).run(&["init", "--data-dir", &fresh]).failed(1);
+    assert!(away.contains("unavailable"), "{away}");
+    assert!(!elsewhere.path().join("fresh").exists(), "nothing was begun");
+    for said in [told, alone, away] {
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
+}
+
+/// `TIDEGATE_OUTAGE_SECS` makes it longer.
+#[tokio::test]
+async fn the_database_goes_away_and_nothing_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::own(directory.path()).await.unwrap();
+    let shared = on(&server).await;
+    let gateway = &shared.gateway;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    booked(&gateway.admin(), 1, WITHIN).await;
+    server.stop().await.unwrap();
+    let away = std::env::var("TIDEGATE_OUTAGE_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    let begun = Instant::now();
+    let mut served = 1_u64;
+    while begun.elapsed() < Duration::from_secs(away) || served < 50 {
+        let body = if served.is_multiple_of(2) { question(MINI) } else { streaming(MINI) };
+        gateway.chat_ok(&body).await;
+        served += 1;
+        a_moment().await;
+    }
+    // What needs the database says so; a load balancer goes on sending what doesn't.
+    let refused = gateway.admin().get("/v2/usage").await.unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(gateway.client().get("/health/ready").await.unwrap().status, 200);
+    server.start().await.unwrap();
+    let back = Instant::now();
+    let sums = booked(&gateway.admin(), served, WITHIN).await;
+    println!(
+        "{served} requests over {:?}; in the books {:?} after the return",
+        begun.elapsed(),
+        back.elapsed()
+    );
+    assert_eq!((&sums["requests"], &sums["failed_requests"]), (&json!(served), &json!(0)), "{sums}");
+    assert_eq!(gateway.requests(100).await.len() as u64, served);
+    // The configuration is followed again too.
+    let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
+    until_answered(&gateway.with_key(&key), 200, WITHIN).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}

@@ -118,6 +118,12 @@ impl Feed {
         }
     }
 
+    /// Whether the last piece was taken of a stream that came to its end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.pieces.is_empty() && matches!(self.ended, Some(Ok(())))
+    }
+
     fn wants_more(&self) -> bool {
         self.pieces.iter().map(Bytes::len).sum::<usize>() < STREAM_PIECE_BYTES
     }

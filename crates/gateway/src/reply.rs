@@ -49,6 +49,11 @@ impl Reply {
         self
     }
 
+    /// Whether the rest of it is held until the exchange's record is written.
+    pub fn waits_for_books(&self) -> bool {
+        matches!(&self.kind, Kind::Line(body) if body.waits_for_books())
+    }
+
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.kind {
             Kind::Line(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),

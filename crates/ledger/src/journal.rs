@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use domain::{Fault, FaultClass, TraceId};
@@ -54,6 +54,31 @@ pub struct Journal {
     appended: Rc<Notify>,
 }
 
+/// A terminal record on its way to the disk.
+pub struct Booked {
+    journal: Rc<Journal>,
+    flushes_before: u64,
+}
+
+impl Booked {
+    /// Ready once the turn that appended it has ended: then it survives us. Not waited for where the disk refuses it: the
+    /// journal tries again. An answer whose last byte waits for this is not taken for an interrupted one after a kill.
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.journal.inner.borrow_mut();
+        if inner.flushes > self.flushes_before || self.journal.core.write_failing.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        inner.waiters.push(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl std::fmt::Debug for Booked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Booked").finish_non_exhaustive()
+    }
+}
+
 /// Bytes of one segment that are not written yet.
 struct Chunk {
     segment: Arc<LiveSegment>,
@@ -81,6 +106,8 @@ struct Inner {
     backlog: VecDeque<Vec<u8>>,
     end: u64,
     written: u64,
+    /// Tries to write, good or bad.
+    flushes: u64,
     write_failures: u64,
     /// Bytes kept for the terminals of open tabs.
     reserved: u64,
@@ -117,6 +144,7 @@ impl Journal {
             backlog: VecDeque::new(),
             end: 0,
             written: 0,
+            flushes: 0,
             write_failures: 0,
             reserved: 0,
             reserve_largest: 0,
@@ -165,6 +193,7 @@ impl Journal {
             if result.is_ok() && !inner.backlog.is_empty() {
                 result = Err(io::ErrorKind::StorageFull.into());
             }
+            inner.flushes += 1;
             inner.write_failures += u64::from(result.is_err());
             self.core.write_failing.store(result.is_err(), Ordering::Relaxed);
             (result, std::mem::take(&mut inner.waiters))
@@ -274,11 +303,17 @@ impl Journal {
     }
 
     /// Appends a terminal record and gives back its tab's reserve.
-    pub(crate) fn append_settled(&self, trace: TraceId, record: &SettledView<'_, Arc<str>>, reserved: u64) {
+    pub(crate) fn append_settled(
+        self: &Rc<Self>,
+        trace: TraceId,
+        record: &SettledView<'_, Arc<str>>,
+        reserved: u64,
+    ) -> Booked {
         let mut inner = self.inner.borrow_mut();
         inner.reserved = inner.reserved.saturating_sub(reserved);
         inner.open_tabs = inner.open_tabs.saturating_sub(1);
-        let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, trace, record) else { return };
+        let booked = Booked { journal: Rc::clone(self), flushes_before: inner.flushes };
+        let Ok(mut frame) = encoded(&mut inner, KIND_SETTLED, trace, record) else { return booked };
         let placed = inner.backlog.is_empty() && self.place(&mut inner, &mut frame).is_some();
         if placed {
             inner.scratch = frame;
@@ -288,6 +323,7 @@ impl Journal {
         }
         drop(inner);
         self.appended.notify_one();
+        booked
     }
 
     /// Resolves once everything up to `end` is as durable as the settings ask.

@@ -17,7 +17,7 @@ pub mod verify;
 
 pub use billing::{BillingSnapshot, ModeTotals, UsageRow, billing_snapshot};
 pub use drain::{DrainError, DrainStep, Drainer};
-pub use journal::Journal;
+pub use journal::{Booked, Journal};
 pub use price::{charge, estimate};
 pub use recover::{RecoveryError, RecoveryReport, recover};
 pub use settings::{Durability, JournalSettings};

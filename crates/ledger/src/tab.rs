@@ -11,7 +11,7 @@ use domain::{
 };
 
 use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
-use crate::journal::{Appended, Journal};
+use crate::journal::{Appended, Booked, Journal};
 
 /// A terminal record without texts, plan and attempts is smaller than this.
 const RESERVE_BASE_BYTES: u64 = 384;
@@ -211,7 +211,7 @@ impl Tab {
     }
 
     /// Closes the tab: computes the charge and appends the terminal record. Never waits, never fails.
-    pub fn close(mut self, closing: Closing<'_>) {
+    pub fn close(mut self, closing: Closing<'_>) -> Booked {
         let ending = Ending {
             outcome: closing.outcome,
             status: closing.status,
@@ -222,14 +222,14 @@ impl Tab {
             fallback_used: closing.fallback_used,
             finished_us: self.now_us(),
         };
-        self.settle(&ending);
+        self.settle(&ending)
     }
 
-    fn settle(&mut self, ending: &Ending) {
+    fn settle(&mut self, ending: &Ending) -> Booked {
         self.closed = true;
         let charge = self.state.conclude(ending);
         let record = SettledView::of(&self.state, ending, charge);
-        self.journal.append_settled(self.state.trace, &record, self.reserved_bytes);
+        self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)
     }
 
     fn begin(&mut self, intent: Intent) -> Result<(u32, Appended), Box<Fault>> {

@@ -18,6 +18,8 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     Data(Bytes),
+    /// The last: the answer is whole with it.
+    Last(Bytes),
     /// The answer is whole.
     End,
     /// The answer broke off: the connection must not be ended cleanly.
@@ -142,7 +144,7 @@ impl Delivery {
     /// The next piece. The upstream is only read when this is called.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         match &mut self.body {
-            Body::Whole { bytes, .. } => Poll::Ready(bytes.take().map_or(Piece::End, Piece::Data)),
+            Body::Whole { bytes, .. } => Poll::Ready(bytes.take().map_or(Piece::End, Piece::Last)),
             Body::Stream(stream) => stream.poll_piece(cx),
         }
     }

@@ -109,9 +109,14 @@ impl Stream {
         let (State::Flowing(feed), Some(tab)) = (&self.state, &mut self.tab) else {
             return Piece::Data(bytes);
         };
+        let is_last = feed.is_over();
         if tab.timeline_mut().first_byte_us == 0 && feed.facts().content_started {
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
             self.exchange.forget_body();
+        }
+        if is_last {
+            self.complete();
+            return Piece::Last(bytes);
         }
         if is_due {
             tab.checkpoint(feed.usage(), self.bytes_out);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use domain::Usage;
 use http_body::{Body, Frame, SizeHint};
+use ledger::Booked;
 use relay::{Delivery, Piece};
 
 /// The answer broke off after its head: hyper closes the connection without the clean end that would make it look
@@ -26,6 +27,8 @@ impl std::error::Error for ReplyError {}
 pub struct ReplyBody {
     kind: Kind,
     usage: Option<Usage>,
+    /// What the last byte waits for.
+    booked: Option<Booked>,
 }
 
 #[derive(Debug)]
@@ -37,11 +40,11 @@ enum Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(bytes), usage: None }
+        Self { kind: Kind::Whole(bytes), usage: None, booked: None }
     }
 
     pub(crate) fn relayed(delivery: Delivery) -> Self {
-        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None }
+        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, booked: None }
     }
 
     /// What the exchange used, as it was booked. Known of answers that were settled whole.
@@ -50,15 +53,33 @@ impl ReplyBody {
         self.usage.as_ref()
     }
 
-    pub(crate) const fn used(mut self, usage: Option<Usage>) -> Self {
-        self.usage = usage;
-        self
+    /// Whether the rest is there and waits for the end of the event loop's turn, when its record is written: whoever has
+    /// not sent what was before it, such as the head, sends all of it at once then.
+    #[must_use]
+    pub const fn waits_for_books(&self) -> bool {
+        self.booked.is_some()
+    }
+
+    /// So no kill takes an answered exchange for an interrupted one.
+    fn poll_booked(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if let Some(booked) = &self.booked {
+            std::task::ready!(booked.poll(cx));
+            self.booked = None;
+        }
+        Poll::Ready(())
+    }
+
+    pub(crate) fn settle(&mut self, delivery: &mut Delivery) {
+        if let Some((usage, booked)) = crate::close(delivery) {
+            self.usage = Some(usage);
+            self.booked = Some(booked);
+        }
     }
 
     /// Settles where that is still to be done, and lets go of the upstream.
     fn end(&mut self) {
         if let Kind::Relayed(mut delivery) = std::mem::replace(&mut self.kind, Kind::Over) {
-            self.usage = crate::close(&mut delivery);
+            self.settle(&mut delivery);
         }
     }
 }
@@ -72,30 +93,31 @@ impl Body for ReplyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReplyError>>> {
         let this = self.get_mut();
-        match &mut this.kind {
-            Kind::Over => Poll::Ready(None),
-            Kind::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::Over;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
-            }
-            Kind::Relayed(delivery) => match std::task::ready!(delivery.poll_piece(cx)) {
-                Piece::Data(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Piece::End => {
+        if let Kind::Relayed(delivery) = &mut this.kind {
+            match std::task::ready!(delivery.poll_piece(cx)) {
+                Piece::Data(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Piece::Last(bytes) => {
                     this.end();
-                    Poll::Ready(None)
+                    this.kind = Kind::Whole(bytes);
                 }
+                Piece::End => this.end(),
                 Piece::Abort => {
                     this.end();
-                    Poll::Ready(Some(Err(ReplyError)))
+                    return Poll::Ready(Some(Err(ReplyError)));
                 }
-            },
+            }
         }
+        std::task::ready!(this.poll_booked(cx));
+        let rest = match std::mem::replace(&mut this.kind, Kind::Over) {
+            Kind::Whole(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
+            Kind::Relayed(_) | Kind::Over => None,
+        };
+        Poll::Ready(rest.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Over => true,
+            Kind::Over => self.booked.is_none(),
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Relayed(_) => false,
         }

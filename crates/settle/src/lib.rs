@@ -7,7 +7,7 @@ pub use body::{ReplyBody, ReplyError};
 use bytes::Bytes;
 use domain::Usage;
 use http::{HeaderMap, Response, StatusCode};
-use ledger::Closing;
+use ledger::{Booked, Closing};
 use relay::{Conclusion, Delivery};
 
 /// Makes the response of a delivery. What is whole is settled here and now: whether its client still reads changes
@@ -17,8 +17,9 @@ pub fn settle(mut delivery: Delivery) -> Response<ReplyBody> {
     let (status, headers) = (delivery.status(), delivery.take_headers());
     match delivery.take_whole() {
         Some(bytes) => {
-            let usage = close(&mut delivery);
-            response(status, headers, ReplyBody::whole(bytes).used(usage))
+            let mut body = ReplyBody::whole(bytes);
+            body.settle(&mut delivery);
+            response(status, headers, body)
         }
         None => response(status, headers, ReplyBody::relayed(delivery)),
     }
@@ -38,10 +39,10 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
 }
 
 /// Closes the delivery's tab and tells what was used; the second time there is none.
-fn close(delivery: &mut Delivery) -> Option<Usage> {
+fn close(delivery: &mut Delivery) -> Option<(Usage, Booked)> {
     let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = delivery.conclude()?;
-    tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used });
-    Some(usage)
+    let closing = Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used };
+    Some((usage, tab.close(closing)))
 }
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ mod tests {
     use http_body_util::BodyExt;
     use ledger::simulation::{SimulatedBooks, now};
     use ledger::{Durability, Opening, Tab};
+    use world::DiskFault;
 
     use super::*;
 
@@ -106,6 +108,33 @@ mod tests {
         let bytes = now(response.into_body().collect()).unwrap().unwrap().to_bytes();
         assert_eq!(bytes.len() as u64, record.bytes_out);
         assert_eq!(books.journal().unwrap().open_tabs(), 0);
+    }
+
+    #[test]
+    fn nothing_of_it_is_sent_before_it_would_outlive_us() {
+        let books = books();
+        let fault = refusal(FaultClass::NotFound);
+        let response = settle(relay::deliver_fault(open(&books), fault, None, Dialect::Chat, trace()));
+        let mut body = response.into_body();
+        assert!(now(body.frame()).is_none(), "its record is in memory alone");
+        books.turn().unwrap();
+        assert!(now(body.frame()).unwrap().is_some());
+        assert!(body.is_end_stream());
+    }
+
+    #[test]
+    fn a_disk_that_refuses_holds_no_answer_back() {
+        let books = books();
+        let deliver = |tab| {
+            let fault = refusal(FaultClass::NotFound);
+            settle(relay::deliver_fault(tab, fault, None, Dialect::Chat, trace())).into_body()
+        };
+        let (tab, other) = (open(&books), open(&books));
+        let mut body = deliver(tab);
+        books.disk.fail_writes(Some(DiskFault::Error));
+        books.turn().unwrap_err();
+        assert!(now(body.frame()).unwrap().is_some());
+        assert!(now(deliver(other).frame()).unwrap().is_some(), "it fails already");
     }
 
     #[test]

@@ -106,6 +106,8 @@ impl Sending {
                     }
                     Poll::Ready(Some(Err(_))) => Stage::Cut,
                     Poll::Ready(None) => Stage::Ended,
+                    // It goes with what is before it, when this turn of the event loop has ended.
+                    Poll::Pending if self.body.waits_for_books() => return Poll::Pending,
                     Poll::Pending => {
                         ready!(wire.poll_send(cx))?;
                         return wire.poll_gone(cx).map(Err);

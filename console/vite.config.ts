@@ -1,6 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vitest/config';
-import { compress } from './compress';
+import { compress } from './compress.ts';
 
 const target = process.env.TIDEGATE_URL ?? 'http://127.0.0.1:8787';
 const proxy = Object.fromEntries(['/v1', '/v2', '/health'].map((path) => [path, { target }]));

@@ -17,6 +17,8 @@ fn main() -> io::Result<()> {
     if app.is_dir() {
         collect(&app, &mut found)?;
     }
+    // The stamp of the build script is no file of the console.
+    found.retain(|path| path.file_name().is_some_and(|name| name != ".stamp"));
     found.sort();
     let mut table = String::from("&[\n");
     for path in found.iter().filter(|path| !is_packed(path)) {

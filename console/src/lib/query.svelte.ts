@@ -164,6 +164,14 @@ export function outdate(prefix: string): void {
   for (const reader of readers) if (reader.key?.startsWith(prefix)) reader.refresh();
 }
 
+const others: (() => void)[] = [];
+
+/** Whoever else remembers what a caller saw, forgets it with them. */
+export function onForget(act: () => void): void {
+  others.push(act);
+}
+
 export function forget(): void {
   memory.clear();
+  for (const act of others) act();
 }

@@ -1,6 +1,5 @@
 // The address bar is the state: which page, of what, filtered how.
 
-import { tick } from 'svelte';
 import { pathParameters } from './paths';
 
 class Place {
@@ -17,27 +16,46 @@ class Place {
 
 export const place = new Place();
 
-function arrive(): void {
+let wantsFocus = false;
+
+function arrive(scroll: number): void {
   const moved = place.path !== location.pathname;
   place.path = location.pathname;
   place.search = location.search;
-  if (moved) {
-    place.visit += 1;
-    void focusPage();
-  }
+  if (!moved) return;
+  place.visit += 1;
+  wantsFocus = true;
+  scrollBack(scroll, performance.now() + 1_000);
 }
 
-/** After a change of page the keyboard and the screen reader start at its heading. */
-async function focusPage(): Promise<void> {
-  await tick();
-  scrollTo(0, 0);
-  document.querySelector<HTMLElement>('[data-page-start]')?.focus({ preventScroll: true });
+/** After a change of page the keyboard and the screen reader start at its heading, once that is there. */
+export function pageStart(heading: HTMLElement): void {
+  if (!wantsFocus) return;
+  wantsFocus = false;
+  heading.focus({ preventScroll: true });
+}
+
+/** Back to where a page was left; a list may need a moment until it is long enough again. */
+function scrollBack(to: number, until: number): void {
+  scrollTo(0, to);
+  if (to > 0 && Math.abs(scrollY - to) > 2 && performance.now() < until) requestAnimationFrame(() => scrollBack(to, until));
+}
+
+function wentBack(event: PopStateEvent): void {
+  const state: unknown = event.state;
+  const left = typeof state === 'object' && state !== null && 'scroll' in state ? Number(state.scroll) : 0;
+  arrive(Number.isFinite(left) ? left : 0);
 }
 
 export function navigate(href: string, options: { replace?: boolean } = {}): void {
   if (href === place.href) return;
-  history[options.replace ? 'replaceState' : 'pushState'](null, '', href);
-  arrive();
+  if (options.replace) {
+    history.replaceState(history.state, '', href);
+  } else {
+    history.replaceState({ scroll: scrollY }, '');
+    history.pushState(null, '', href);
+  }
+  arrive(0);
 }
 
 export type Parameters = Record<string, string | undefined>;
@@ -84,10 +102,11 @@ export function listen(): () => void {
     event.preventDefault();
     navigate(href);
   };
-  addEventListener('popstate', arrive);
+  history.scrollRestoration = 'manual';
+  addEventListener('popstate', wentBack);
   document.addEventListener('click', clicked);
   return () => {
-    removeEventListener('popstate', arrive);
+    removeEventListener('popstate', wentBack);
     document.removeEventListener('click', clicked);
   };
 }

@@ -33,6 +33,7 @@ class Session {
   /** The key's text where a key is signed in; it stays in this tab. */
   key = $state<string | undefined>(undefined);
   keyName = $state<string | undefined>(undefined);
+  keyId = $state<string | undefined>(undefined);
   role = $state<string | undefined>(undefined);
   workspaces = $state.raw<Membership[]>([]);
   workspaceId = $state<string | undefined>(undefined);
@@ -61,6 +62,7 @@ class Session {
     sessionStorage.setItem(KEY, key);
     this.key = key;
     this.keyName = me.key?.name;
+    this.keyId = me.key?.id;
     this.member = undefined;
     this.role = undefined;
     this.workspaces = me.workspaces ?? data;

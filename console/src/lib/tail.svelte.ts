@@ -1,6 +1,8 @@
 // The newest requests, kept new: asked for once a second while somebody looks.
 
+import { untrack } from 'svelte';
 import { ApiError, get, type Page, type Query } from './api';
+import { onForget } from './query.svelte';
 import { session } from './session.svelte';
 import type { RequestRow } from './wire';
 
@@ -15,11 +17,24 @@ const SLOWED_MS = 5_000;
 const ROWS_MAX = 100;
 
 export interface Tailing {
+  /** What is looked at, whenever that was begun: who comes back to it sees at once what was there. */
+  key: string;
   query: Query;
   isLive: boolean;
   /** Fixed ends: nothing new can come. */
   isPast: boolean;
 }
+
+interface Kept {
+  key: string;
+  rows: RequestRow[];
+  cursor: string | null;
+  hasMore: boolean;
+  query: Query;
+}
+const KEPT_MAX = 4;
+const memory: Kept[] = [];
+onForget(() => (memory.length = 0));
 
 /** Newest first, each request once; a row that comes again replaces its older self. */
 export function merged(fresh: RequestRow[], known: RequestRow[]): RequestRow[] {
@@ -40,6 +55,7 @@ export class Tail {
   /** Ids that came by themselves, to be shown as new for a moment. */
   fresh = $state.raw<ReadonlySet<string>>(new Set());
 
+  #key = '';
   #cursor: string | null = null;
   #after: string | undefined;
   #query: Query = {};
@@ -54,32 +70,52 @@ export class Tail {
     this.#onfresh = onfresh;
     let before = '';
     $effect(() => {
-      const { query, isLive, isPast } = tailing();
-      const key = `${session.workspaceId} ${JSON.stringify(query)}`;
+      const { key: looked, query, isLive, isPast } = tailing();
+      const key = `${session.workspaceId} ${size} ${looked}`;
       this.#isLive = isLive && !isPast;
-      this.#query = query;
-      if (key !== before) {
-        before = key;
+      untrack(() => {
+        if (key === before) {
+          this.#plan(0);
+          return;
+        }
+        this.#keep();
+        before = this.#key = key;
+        this.#query = query;
         this.#begin();
-      } else {
-        this.#plan(0);
-      }
+      });
     });
     $effect(() => () => {
+      this.#keep();
       clearTimeout(this.#timer);
       this.#abort?.abort();
     });
   }
 
   #begin(): void {
-    this.isLoaded = false;
+    const kept = memory.find((one) => one.key === this.#key);
     this.error = undefined;
     this.#after = undefined;
-    this.#cursor = null;
+    this.isLoaded = kept !== undefined;
+    this.fresh = new Set();
+    if (kept) {
+      this.rows = kept.rows;
+      this.#cursor = kept.cursor;
+      this.hasMore = kept.hasMore;
+      this.#query = kept.query;
+    } else {
+      this.#cursor = null;
+    }
     void this.#look();
   }
 
+  #keep(): void {
+    if (!this.isLoaded || this.#key === '') return;
+    const others = memory.filter((one) => one.key !== this.#key).slice(0, KEPT_MAX - 1);
+    memory.splice(0, memory.length, { key: this.#key, rows: this.rows, cursor: this.#cursor, hasMore: this.hasMore, query: this.#query }, ...others);
+  }
+
   refresh(): void {
+    memory.length = 0;
     this.#begin();
   }
 

@@ -15,7 +15,13 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
-    rolldownOptions: { checks: { pluginTimings: false } },
+    rolldownOptions: {
+      checks: { pluginTimings: false },
+      output: {
+        // What pages share comes in one piece, not in thirty.
+        codeSplitting: { groups: [{ name: 'shared', test: /src\/(lib|parts)\/|node_modules/, minShareCount: 2 }] },
+      },
+    },
   },
   server: { proxy },
   preview: { proxy },

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the console into console/dist/app, from where it is embedded; does nothing when nothing changed.
+# Builds the console into console/dist/app, from where it is embedded; `console.sh test` checks its types and runs its unit
+# tests as well. Either does nothing when nothing changed since it last passed.
 set -eu
 cd "$(dirname "$0")/../console"
 
@@ -15,11 +16,16 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$packages" ]; then
     printf '%s\n' "$packages" > "$stamp"
 fi
 
-# What the result depends on; a built console without this stamp is built anew.
 sources=$({ printf '%s\n' "$packages"; find src public index.html package.json ./*.ts ./*.js tsconfig.json -type f | LC_ALL=C sort | xargs cksum; } | cksum)
-stamp=dist/app/.stamp
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$sources" ]; then
-    exit 0
+is_done() { [ -f "$1" ] && [ "$(cat "$1")" = "$sources" ]; }
+
+# The build empties its folder first: a stamp there says that it ended well.
+if ! is_done dist/app/.stamp; then
+    npm run --silent build -- --logLevel warn
+    printf '%s\n' "$sources" > dist/app/.stamp
 fi
-npm run --silent build -- --logLevel warn
-printf '%s\n' "$sources" > "$stamp"
+if [ "${1:-}" = test ] && ! is_done node_modules/.stamp-test; then
+    npm run --silent check
+    npm run --silent test
+    printf '%s\n' "$sources" > node_modules/.stamp-test
+fi

@@ -179,7 +179,7 @@ async function plotByKeyboard(page) {
 }
 
 async function signOut(page) {
-  await page.getByRole("button", { name: "You and this device" }).click();
+  await page.getByRole("button", { name: /you and this device/ }).click();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL(/\/sign-in/);
   assert.equal(await page.evaluate(() => sessionStorage.length), 0);

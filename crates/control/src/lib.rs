@@ -1,5 +1,6 @@
 //! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
 
+pub mod console;
 mod export;
 mod failure;
 mod founding;

@@ -16,6 +16,7 @@ mod byok;
 mod canary;
 mod cli;
 mod command;
+mod console;
 mod first_request;
 mod gateway;
 mod isolation;

@@ -130,10 +130,12 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
     let (group_by, grouped_interval) = groups(ask)?;
     let interval = match ask.query.get("interval").map(String::as_str) {
         None => grouped_interval,
+        Some("minute") => Some(Interval::Minute),
         Some("hour") => Some(Interval::Hour),
         Some("day") => Some(Interval::Day),
         Some(other) => {
-            return Err(invalid("interval", format!("\"{other}\" is no interval."), "Use hour or day."));
+            let message = format!("\"{other}\" is no interval.");
+            return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
     let query = UsageQuery {
@@ -147,7 +149,7 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
     Ok((query, rows))
 }
 
-/// `group_by=model,day`: dimensions, and the interval that `day` and `hour` stand for.
+/// `group_by=model,day`: dimensions, and the interval that `day`, `hour` and `minute` stand for.
 fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     let mut interval = None;
     let mut dimensions = Vec::new();
@@ -156,11 +158,12 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
         match name {
             "day" => interval = Some(Interval::Day),
             "hour" => interval = Some(Interval::Hour),
+            "minute" => interval = Some(Interval::Minute),
             _ => match Dimension::from_name(name) {
                 Some(dimension) => dimensions.push(dimension),
                 None => {
                     let known: Vec<_> =
-                        Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour"]).collect();
+                        Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour", "minute"]).collect();
                     return Err(invalid(
                         "group_by",
                         format!("\"{name}\" is nothing to group by."),
@@ -172,7 +175,7 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     }
     if dimensions.len() > store::usage::GROUPS_MAX {
         let fix =
-            format!("Group by at most {} of them at once, beside day or hour.", store::usage::GROUPS_MAX);
+            format!("Group by at most {} of them at once, beside an interval.", store::usage::GROUPS_MAX);
         return Err(invalid("group_by", "That is too many dimensions.", fix));
     }
     Ok((dimensions, interval))

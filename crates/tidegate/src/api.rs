@@ -10,7 +10,6 @@ use http::{HeaderValue, Method, Uri, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::task::LocalSet;
-use world::World;
 
 use crate::commands::Shared;
 use crate::output::{self, Failure};

@@ -28,7 +28,11 @@ fn main() -> io::Result<()> {
         let tag = hasher.finish();
         let packed = |extension: &str| {
             let beside = PathBuf::from(format!("{}.{extension}", path.display()));
-            if found.contains(&beside) { format!("Some(include_bytes!({beside:?}))") } else { "None".to_owned() }
+            if found.contains(&beside) {
+                format!("Some(include_bytes!({beside:?}))")
+            } else {
+                "None".to_owned()
+            }
         };
         let (br, gz) = (packed("br"), packed("gz"));
         let _ = writeln!(

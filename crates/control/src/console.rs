@@ -152,13 +152,8 @@ mod tests {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
-    const FILE: File = File {
-        path: "assets/a-1.js",
-        tag: "\"1\"",
-        plain: b"plain",
-        br: Some(b"br"),
-        gz: Some(b"gz"),
-    };
+    const FILE: File =
+        File { path: "assets/a-1.js", tag: "\"1\"", plain: b"plain", br: Some(b"br"), gz: Some(b"gz") };
 
     #[test]
     fn a_page_is_for_those_who_ask_for_one() {

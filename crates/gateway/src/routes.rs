@@ -111,7 +111,10 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/", Dialect::Native, Does::Welcome, Access::Open),
     ];
     let console = |paths: &[&'static str], does| {
-        paths.iter().map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open)).collect::<Vec<_>>()
+        paths
+            .iter()
+            .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
+            .collect::<Vec<_>>()
     };
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));

@@ -1,10 +1,9 @@
 //! The console in a real browser, against the built program: its main path by keyboard, and each of its pages.
 
-use std::path::PathBuf;
-
 use harness::process::Process;
 
 use crate::WITHIN;
+use crate::command::workspace;
 use crate::first_request::echo;
 use crate::gateway::{Gateway, OWN, OWN_SECOND};
 
@@ -20,7 +19,11 @@ async fn with_echo() -> (Gateway, Process) {
 }
 
 async fn walk(journey: &str, gateway: &Gateway, more: &[&str]) -> Vec<String> {
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("node/console").join(journey);
+    assert!(
+        workspace().join("tests/node/node_modules/playwright-core").exists(),
+        "run scripts/node-env.sh first"
+    );
+    let script = workspace().join("tests/node/console").join(journey);
     let mut command = tokio::process::Command::new("node");
     let keys = [gateway.founded.admin_key.as_str(), gateway.founded.api_key.as_str()];
     command.arg(script).arg(&gateway.origin).args(keys).args(more);

@@ -138,13 +138,12 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
             return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
-    let query = UsageQuery {
-        workspace: ask.workspace(),
-        window: window(ask, control.world.clock.unix_ms())?,
-        group_by,
-        interval,
-        filter: filter(ask)?,
-    };
+    let window = window(ask, control.world.clock.unix_ms())?;
+    if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
+        let message = "That is too long a window for minutes.";
+        return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
+    }
+    let query = UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask)? };
     let rows = control.store.records().usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
@@ -182,6 +181,8 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
 }
 
 const HOUR_MS: u64 = 3_600_000;
+/// A day, and the moment past now that a window ends at.
+const BY_MINUTE_MS_MAX: u64 = 25 * HOUR_MS;
 
 /// `start` and `end`, or `window`: hours, days, or the running month. A window ends a moment after now, so that what
 /// just ended is in it.

@@ -105,5 +105,6 @@ pub trait People: Send + Sync {
         workspace: WorkspaceId,
         act: Act,
     ) -> StoreFuture<'_, Written<()>>;
-    fn add_link(&self, link: LinkRow, act: Act) -> StoreFuture<'_, ()>;
+    /// `workspace` is where the audit tells it.
+    fn add_link(&self, link: LinkRow, workspace: WorkspaceId, act: Act) -> StoreFuture<'_, ()>;
 }

@@ -16,11 +16,11 @@ use crate::settings::Settings;
 
 const FIRST_WORKSPACE: &str = "default";
 
-/// Makes everything, and returns the keys that nobody is shown again.
+/// Makes everything, and returns the keys that nobody is shown again. The owner has no password: a link signs them in.
 ///
 /// # Errors
 /// The directory is not empty, or the disk refuses; nothing usable is left then.
-pub async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded> {
+pub async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow::Result<Founded> {
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;
@@ -36,6 +36,7 @@ pub async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded
         act: Act::system(world),
     };
     let store = Store::create(&making.database(), foundation).await?;
+    control::first_owner(&store, world, owner_email).await?;
     store.close().await;
     std::fs::create_dir_all(crate::data_dir::journal(&settings.data_dir))?;
     making.finish()?;

@@ -413,12 +413,12 @@ impl People for SqliteStore {
         Box::pin(self.write(move |writing| Box::pin(set_password(writing, hash, fresh, workspace, act))))
     }
 
-    fn add_link(&self, link: LinkRow, act: Act) -> StoreFuture<'_, ()> {
+    fn add_link(&self, link: LinkRow, workspace: WorkspaceId, act: Act) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let work = self.write(move |writing| {
                 Box::pin(async move {
                     sign_ins::insert_link(writing, &link, act.unix_ms).await?;
-                    writing.audit(&act, link.workspace, "sign_in.link", link.person, String::new()).await
+                    writing.audit(&act, Some(workspace), "sign_in.link", link.person, String::new()).await
                 })
             });
             work.await.map(|written| written.row)

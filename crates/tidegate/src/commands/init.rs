@@ -15,14 +15,19 @@ pub struct Options {
     /// Where to make it.
     #[arg(long, env = "TIDEGATE_DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
+    /// The email that the owner signs in with; it can be changed later.
+    #[arg(long, default_value = control::OWNER_EMAIL)]
+    email: String,
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let flags = SettingFlags { data_dir: Some(options.data_dir.clone()), ..SettingFlags::default() };
     let settings =
         Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let email = control::checked_email(&options.email)
+        .map_err(|fault| Failure::new(output::USAGE, format!("--email: {fault}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let founded = runtime.block_on(founding::found(&settings, &World::system()))?;
+    let founded = runtime.block_on(founding::found(&settings, &World::system(), &email))?;
     if shared.json {
         let line = serde_json::to_string(&founded).map_err(anyhow::Error::from)?;
         println!("{line}");

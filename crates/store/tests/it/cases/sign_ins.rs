@@ -65,7 +65,11 @@ pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
     member(fresh, 1, Role::Owner).await;
     let person = member(fresh, 2, Role::Viewer).await;
     store.sign_ins().start(session(person, 1), None, None, act()).await.unwrap();
-    store.people().add_link(link(person, Some(workspace), 7), act()).await.unwrap();
+    store
+        .people()
+        .add_link(link(person, Some(workspace), 7), fresh.founding.workspace.id, act())
+        .await
+        .unwrap();
     // An invitation elsewhere keeps the person, and nothing to be signed in for.
     invited_elsewhere(fresh, "person2@example.com", 8).await;
     store.people().remove(workspace, person, None, act()).await.unwrap();
@@ -81,7 +85,7 @@ pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
     for (who, number) in [(person, 1), (person, 2), (other, 3)] {
         store.sign_ins().start(session(who, number), None, None, act()).await.unwrap();
     }
-    store.people().add_link(link(person, None, 7), act()).await.unwrap();
+    store.people().add_link(link(person, None, 7), fresh.founding.workspace.id, act()).await.unwrap();
     store.people().set_password("a hash".into(), session(person, 4), workspace, act()).await.unwrap();
     let left = [is_in(fresh, 1).await, is_in(fresh, 2).await, is_in(fresh, 3).await, is_in(fresh, 4).await];
     assert_eq!(left, [false, false, true, true]);
@@ -94,9 +98,9 @@ pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
 pub async fn a_link_works_once_and_in_its_time(fresh: &Fresh) {
     let people = fresh.store.people();
     let person = member(fresh, 1, Role::Owner).await;
-    people.add_link(link(person, None, 7), act()).await.unwrap();
+    people.add_link(link(person, None, 7), fresh.founding.workspace.id, act()).await.unwrap();
     let old = LinkRow { expires_unix_ms: 5, ..link(person, None, 8) };
-    people.add_link(old, Act { unix_ms: 1, ..act() }).await.unwrap();
+    people.add_link(old, fresh.founding.workspace.id, Act { unix_ms: 1, ..act() }).await.unwrap();
     assert_eq!(redeem(fresh, 9, None, 1).await, Redeemed::Unknown);
     assert_eq!(redeem(fresh, 8, None, 1).await, Redeemed::Unknown);
     assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
@@ -123,9 +127,9 @@ pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &
     let of = store.people().memberships(person).await.unwrap();
     assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [mine, theirs]);
     // Nor does a link that the first one made before.
-    store.people().add_link(link(person, Some(mine), 8), act()).await.unwrap();
+    store.people().add_link(link(person, Some(mine), 8), fresh.founding.workspace.id, act()).await.unwrap();
     assert_eq!(redeem(fresh, 8, None, 4).await, Redeemed::SignInFirst);
-    store.people().add_link(link(person, None, 9), act()).await.unwrap();
+    store.people().add_link(link(person, None, 9), fresh.founding.workspace.id, act()).await.unwrap();
     assert_eq!(redeem(fresh, 9, None, 4).await, Redeemed::By(person), "the installation's own does");
 }
 

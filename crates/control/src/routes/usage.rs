@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use domain::{Fault, Mode};
 use http::Method;
-use line::Needs;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
+use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::reply::Page;
 use crate::request::Ask;
@@ -16,8 +16,8 @@ use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::GET, pattern: "/v2/usage", needs: Needs::Read, handler: usage },
-        Route { method: Method::GET, pattern: "/v2/analytics", needs: Needs::Read, handler: analytics },
+        Route::new(Method::GET, "/v2/usage", Access::LOOK, usage),
+        Route::new(Method::GET, "/v2/analytics", Access::LOOK, analytics),
     ]
 }
 

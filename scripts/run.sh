@@ -59,6 +59,11 @@ check_free "$listen" "the gateway"
 check_free "$node_listen" "the echo node"
 
 say "building (the first time takes some minutes)"
+if command -v npm >/dev/null; then
+    scripts/console.sh || say "The console could not be built: the gateway serves without it."
+else
+    say "There is no npm here: the gateway is built without its console (Node.js 20 builds it)."
+fi
 cargo build --locked --profile make-run -p tidegate
 
 api_key= admin_key=
@@ -91,7 +96,7 @@ if [ -n "$admin_key" ]; then
 fi
 
 say ""
-say "Tidegate     http://$listen   (data in $data)"
+say "Tidegate     http://$listen   (data in $data; a browser opens the console there)"
 say "Echo node    http://$node_listen   (repeats what it is sent; it is no model)"
 if [ -n "$api_key" ]; then
     say ""

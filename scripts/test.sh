@@ -19,6 +19,7 @@ step() { # step TITLE COMMAND...
 }
 
 step "environment" scripts/test-env.sh
+step "console" scripts/console.sh test
 step "format" cargo fmt --all --check
 step "spelling" .venv/bin/typos
 step "tidy" cargo xtask tidy

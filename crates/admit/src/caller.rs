@@ -9,6 +9,8 @@ use snapshot::{KeyEntry, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 /// What a path asks of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
+    /// Any live key: what concerns the key itself.
+    Known,
     Inference,
     /// Usage, requests, lists: nothing is changed. What may change things may read them too.
     Read,
@@ -20,6 +22,7 @@ pub enum Needs {
 impl Needs {
     pub(crate) const fn is_met_by(self, scopes: Scopes) -> bool {
         match self {
+            Self::Known => true,
             Self::Inference => scopes.inference,
             Self::Read => scopes.read || scopes.admin || scopes.operator,
             Self::Admin => scopes.admin,
@@ -29,6 +32,7 @@ impl Needs {
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Known => "none",
             Self::Inference => "inference",
             Self::Read => "read",
             Self::Admin => "admin",

@@ -1,15 +1,23 @@
 //! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
 
+mod access;
+mod attempts;
+mod caller;
+pub mod console;
 mod export;
 mod failure;
 mod founding;
 mod judgement;
 mod moment;
 mod nodes;
+mod owner;
+mod passwords;
 mod reply;
 mod request;
 mod router;
 mod routes;
+mod site;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,18 +25,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::limits::CONTROL_BODY_BYTES_MAX;
-use domain::ports::PortFuture;
-use domain::{Dialect, Fault, FaultClass, TraceId};
+use domain::ports::{KeyHash, PortFuture};
+use domain::{Dialect, Fault, FaultClass, Secret, TraceId, WorkspaceId};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, Limited};
-use line::{Needs, Seat, VerifyReport, VerifyTarget};
+use line::{Seat, VerifyReport, VerifyTarget};
 use world::World;
 
+pub use access::{Access, People};
+use attempts::Attempts;
+use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
+pub use owner::{OWNER_EMAIL, first_owner, owners_link};
+use passwords::Passwords;
 pub use reply::Reply;
 use request::Ask;
-use router::{Matched, Route};
+use router::{Matched, Route, Way};
+pub use routes::checked_email;
+pub use site::Site;
 
 /// How long a write waits until it is in force, before it says that it isn't yet.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -48,6 +63,11 @@ pub struct Control {
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
+    pub site: Site,
+    /// The workspace whose owners run this installation.
+    operator: WorkspaceId,
+    passwords: Passwords,
+    attempts: Attempts,
     table: Vec<Route>,
 }
 
@@ -60,13 +80,33 @@ pub struct Parts {
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
+    pub site: Site,
 }
 
 impl Control {
-    #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { store, keeper, vault, egress, board, trips, world } = parts;
-        Arc::new(Self { store, keeper, vault, egress, board, trips, world, table: routes::all() })
+    /// # Errors
+    /// The table of routes is unsound, or the store can't be read.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, String> {
+        let Parts { store, keeper, vault, egress, board, trips, world, site } = parts;
+        let table = routes::all();
+        access::check(&table)?;
+        let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
+        let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
+        let attempts = Attempts::default();
+        Ok(Arc::new(Self {
+            store,
+            keeper,
+            vault,
+            egress,
+            board,
+            trips,
+            world,
+            site,
+            operator,
+            passwords,
+            attempts,
+            table,
+        }))
     }
 
     /// Answers one request of `/v2`. It always answers: what goes wrong is a problem document.
@@ -97,28 +137,31 @@ impl Control {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let plain = |fault: Box<Fault>| (fault, None);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        name_host(&mut head);
         let path = head.uri.path();
-        // Identity comes before the path is told: what exists here is nobody's business without a key.
-        let needs = match router::find(&self.table, &head.method, path) {
-            Matched::Found(route, _) => route.needs,
-            Matched::OtherMethods(_) | Matched::Unknown => Needs::Read,
+        // Identity comes before the path is told: what exists here is nobody's business who isn't known.
+        let (way, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
+            Matched::Found(route, parameters) => (Some(route.way), parameters, None),
+            Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
+            Matched::Unknown => (None, Vec::new(), None),
         };
-        let now = self.world.clock.unix_ms();
-        let caller =
-            line::identify_in(self.keeper.current(), &head.headers, peer, needs, now).map_err(plain)?;
-        let (route, parameters) = match router::find(&self.table, &head.method, path) {
-            Matched::Found(route, parameters) => (route, parameters),
-            Matched::OtherMethods(allowed) => return Err(wrong_method(&head.method, &allowed)),
-            Matched::Unknown => return Err(plain(unknown_path(path))),
-        };
-        let query = request::read_query(head.uri.query().unwrap_or("")).map_err(plain)?;
-        let body = read_body(body).await.map_err(plain)?;
-        if !body.is_empty() && !is_json(&head.headers) {
-            return Err(plain(not_json()));
+        if let Some(Way::Open(handler)) = way {
+            let carries = caller::session_token(&head.headers).map_err(plain)?;
+            let carries = carries.map(|token| Secret::from_text(token.to_owned()));
+            let ask = read(head, body, peer, trace, parameters, Stranger { carries }).await.map_err(plain)?;
+            return handler(self, ask).await.map_err(plain);
         }
-        let ask = Ask { caller, trace, parameters, query, headers: head.headers, body };
-        (route.handler)(self, ask).await.map_err(plain)
+        let access = way.and_then(Way::access).unwrap_or(Access::LOOK);
+        let caller = caller::identify(self, &head, peer, access).await.map_err(plain)?;
+        let Some(Way::Known(_, handler)) = way else {
+            return Err(match other_methods {
+                Some(allowed) => wrong_method(&head.method, &allowed),
+                None => plain(unknown_path(path)),
+            });
+        };
+        let ask = read(head, body, peer, trace, parameters, caller).await.map_err(plain)?;
+        handler(self, ask).await.map_err(plain)
     }
 
     /// Makes the cheapest real call as a seat, and forgives it on the board where it is well again.
@@ -155,11 +198,43 @@ impl Control {
             )),
         }
     }
+}
 
-    /// Every route with the authorisation that it declares, for the documentation and for tests.
-    pub fn declared(&self) -> impl Iterator<Item = (&http::Method, &'static str, Needs)> {
-        self.table.iter().map(|route| (&route.method, route.pattern, route.needs))
+/// Every route with who may use it, for tests and documentation; `None` where everybody may.
+#[must_use]
+pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
+    routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()
+}
+
+/// HTTP/2 names the host in the target.
+fn name_host(head: &mut http::request::Parts) {
+    if head.headers.contains_key(header::HOST) {
+        return;
     }
+    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority {
+        head.headers.insert(header::HOST, authority);
+    }
+}
+
+async fn read<B, C>(
+    head: http::request::Parts,
+    body: B,
+    peer: IpAddr,
+    trace: TraceId,
+    parameters: Vec<String>,
+    caller: C,
+) -> Result<Ask<C>, Box<Fault>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let query = request::read_query(head.uri.query().unwrap_or(""))?;
+    let body = read_body(body).await?;
+    if !body.is_empty() && !is_json(&head.headers) {
+        return Err(not_json());
+    }
+    Ok(Ask { caller, trace, peer, parameters, query, headers: head.headers, body })
 }
 
 async fn read_body<B>(body: B) -> Result<Bytes, Box<Fault>>
@@ -238,6 +313,9 @@ fn succeed(reply: Reply, trace: TraceId) -> Response<Full<Bytes>> {
     if let Some(location) = reply.location {
         set(&mut response, header::LOCATION, &location);
     }
+    if let Some(cookie) = reply.set_cookie {
+        set(&mut response, header::SET_COOKIE, &cookie);
+    }
     finish(response, trace)
 }
 
@@ -257,7 +335,16 @@ fn fail(fault: &Fault, trace: TraceId, allow: Option<String>) -> Response<Full<B
 }
 
 fn finish(mut response: Response<Full<Bytes>>, trace: TraceId) -> Response<Full<Bytes>> {
-    set(&mut response, header::CACHE_CONTROL, "private, no-store");
+    // Nothing of this is a page: whatever is put into an object can't become one, and nobody frames it.
+    for (name, value) in [
+        (header::CACHE_CONTROL, "private, no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     set(&mut response, header::HeaderName::from_static("x-request-id"), &trace.to_string());
     response
 }

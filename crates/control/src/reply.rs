@@ -22,11 +22,20 @@ pub struct Reply {
     /// The object's version, which becomes its ETag.
     pub version: Option<u64>,
     pub location: Option<String>,
+    pub set_cookie: Option<String>,
 }
 
 impl Reply {
     fn of(status: StatusCode, body: Bytes, content_type: &'static str) -> Self {
-        Self { status, body, content_type, next_cursor: None, version: None, location: None }
+        Self {
+            status,
+            body,
+            content_type,
+            next_cursor: None,
+            version: None,
+            location: None,
+            set_cookie: None,
+        }
     }
 
     /// A list in the form that `format` asks for: JSON with its cursor, or JSON lines or CSV for a file, with the cursor in
@@ -72,6 +81,12 @@ impl Reply {
     pub fn created(mut self, location: String) -> Self {
         self.status = StatusCode::CREATED;
         self.location = Some(location);
+        self
+    }
+
+    #[must_use]
+    pub fn cookie(mut self, cookie: String) -> Self {
+        self.set_cookie = Some(cookie);
         self
     }
 

@@ -1,22 +1,24 @@
 //! What a handler is given: the caller, the path's parameters, the query, the headers and the body.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use domain::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use domain::{Fault, FaultClass, TraceId, WorkspaceId};
 use http::HeaderMap;
-use line::Caller;
 use serde::de::DeserializeOwned;
 use store::Act;
 use world::World;
 
-use crate::reply::read_cursor;
+use crate::caller::Caller;
+use crate::reply::{merge_patch, read_cursor};
 
 /// One request that passed its route's authorisation.
-pub struct Ask {
-    pub caller: Caller,
+pub struct Ask<C = Caller> {
+    pub caller: C,
     pub trace: TraceId,
+    pub peer: IpAddr,
     pub parameters: Vec<String>,
     pub query: BTreeMap<String, String>,
     pub headers: HeaderMap,
@@ -36,27 +38,23 @@ impl Ask {
     /// The workspace that everything of this request is looked up in.
     #[must_use]
     pub fn workspace(&self) -> WorkspaceId {
-        self.caller.workspace().id
+        self.caller.workspace()
     }
 
     /// Whether the caller runs this installation.
     #[must_use]
     pub fn is_operator(&self) -> bool {
-        self.caller.key().is_some_and(|key| key.scopes.operator)
-    }
-
-    /// Who acts, for the audit.
-    #[must_use]
-    fn actor(&self) -> String {
-        self.caller.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string())
+        self.caller.is_operator()
     }
 
     /// What is kept of a change that this request makes.
     #[must_use]
     pub fn act(&self, world: &World) -> Act {
-        Act::new(world, self.actor(), Some(self.trace))
+        Act::new(world, self.caller.actor(), Some(self.trace))
     }
+}
 
+impl<C> Ask<C> {
     /// The page that `limit` and `cursor` ask for.
     ///
     /// # Errors
@@ -97,12 +95,13 @@ impl Ask {
         parse(&self.body)
     }
 
-    /// The body as a JSON document, for a merge patch.
+    /// An object as it is written, with the body's merge patch applied.
     ///
     /// # Errors
     /// 400.
-    pub fn document(&self) -> Result<serde_json::Value, Box<Fault>> {
-        parse(&self.body)
+    pub fn patched<T: DeserializeOwned>(&self, mut document: serde_json::Value) -> Result<T, Box<Fault>> {
+        merge_patch(&mut document, &parse(&self.body)?);
+        parse(document.to_string().as_bytes())
     }
 
     /// The version that `If-Match` names, if it is sent.
@@ -161,10 +160,7 @@ impl Ask {
 }
 
 /// Parses JSON of the wanted shape, or says where it is wrong.
-///
-/// # Errors
-/// 400.
-pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Box<Fault>> {
     let mut reader = serde_json::Deserializer::from_slice(if body.is_empty() { b"{}" } else { body });
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

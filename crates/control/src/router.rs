@@ -6,24 +6,54 @@ use std::sync::Arc;
 
 use domain::Fault;
 use http::Method;
-use line::Needs;
 
+use crate::access::Access;
+use crate::caller::Stranger;
 use crate::request::Ask;
 use crate::{Control, Reply};
 
 /// What a handler returns.
 pub type Handled<'a> = Pin<Box<dyn Future<Output = Result<Reply, Box<Fault>>> + Send + 'a>>;
 
-/// A handler: it sees only callers that its route's `needs` let in.
+/// A handler: it sees only callers that its route's access let in.
 pub type Handler = for<'a> fn(&'a Arc<Control>, Ask) -> Handled<'a>;
 
-/// One route. There is no way to make one without saying what it needs.
+/// A handler of what strangers may ask for.
+pub type OpenHandler = for<'a> fn(&'a Arc<Control>, Ask<Stranger>) -> Handled<'a>;
+
+/// How a route is reached.
+#[derive(Clone, Copy)]
+pub enum Way {
+    Open(OpenHandler),
+    Known(Access, Handler),
+}
+
+/// One route. There is no way to make one without saying who may use it.
 pub struct Route {
     pub method: Method,
     /// Segments in braces are parameters: `/v2/routes/{id}`.
     pub pattern: &'static str,
-    pub needs: Needs,
-    pub handler: Handler,
+    pub way: Way,
+}
+
+impl Route {
+    pub fn new(method: Method, pattern: &'static str, access: Access, handler: Handler) -> Self {
+        Self { method, pattern, way: Way::Known(access, handler) }
+    }
+
+    pub fn open(method: Method, pattern: &'static str, handler: OpenHandler) -> Self {
+        Self { method, pattern, way: Way::Open(handler) }
+    }
+}
+
+impl Way {
+    /// `None` where everybody may.
+    pub const fn access(self) -> Option<Access> {
+        match self {
+            Self::Open(_) => None,
+            Self::Known(access, _) => Some(access),
+        }
+    }
 }
 
 /// The outcome of a look-up.

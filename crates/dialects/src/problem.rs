@@ -44,7 +44,7 @@ const fn title(class: FaultClass) -> &'static str {
         FaultClass::Unsupported => "The target can't do this",
         FaultClass::TooLarge => "The request is too large",
         FaultClass::ContextLength => "The prompt is longer than the model's context",
-        FaultClass::Unauthenticated => "The API key is missing or not valid",
+        FaultClass::Unauthenticated => "The caller is not known",
         FaultClass::Forbidden => "This is not allowed",
         FaultClass::NotFound => "Not found",
         FaultClass::MethodNotAllowed => "The method is not allowed here",

@@ -141,6 +141,7 @@ define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
 define_id!(/** A routing rule. */ RouteId, "rte");
 define_id!(/** One run of an app. */ TaskId, "tsk");
 define_id!(/** One audit entry. */ AuditId, "aud");
+define_id!(/** A person who may sign in. */ MemberId, "mem");
 define_id!(
     /** A request: its trace, its meter record and the id in every answer are this one id. */
     TraceId, "trc"

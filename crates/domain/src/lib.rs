@@ -10,6 +10,7 @@ pub mod operation;
 pub mod ports;
 pub mod profile;
 pub mod record;
+pub mod role;
 pub mod route;
 pub mod runtime;
 pub mod secret;
@@ -19,12 +20,14 @@ pub mod usage;
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
-    AccountId, AuditId, CredentialId, IdText, KeyId, NodeId, ProjectId, RouteId, TaskId, TraceId, WorkspaceId,
+    AccountId, AuditId, CredentialId, IdText, KeyId, MemberId, NodeId, ProjectId, RouteId, TaskId, TraceId,
+    WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};
 pub use profile::{Mode, Principal, Profile};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
+pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{Sealed, Secret};
 pub use timeline::Timeline;

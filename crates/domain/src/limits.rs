@@ -140,3 +140,22 @@ pub const PAGE_ROWS_MAX: u32 = 1000;
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
 /// How long a drain waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
+
+/// A signed-in session that nobody used for so long is over.
+pub const SESSION_IDLE_MAX: Duration = Duration::from_secs(12 * 3_600);
+/// A session ends after this, however much it is used.
+pub const SESSION_TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// A sign-in link works once, and so long.
+pub const LINK_TIME_MAX: Duration = Duration::from_secs(600);
+/// An invitation waits for its reader.
+pub const INVITATION_TIME_MAX: Duration = Duration::from_secs(7 * 86_400);
+/// A device waits so long for its person's yes, and asks no more often than this.
+pub const DEVICE_TIME_MAX: Duration = Duration::from_secs(600);
+pub const DEVICE_POLL_EVERY: Duration = Duration::from_secs(5);
+/// Devices that wait at once, of everybody.
+pub const DEVICES_WAITING_MAX: u32 = 1_000;
+/// A key that a device was given.
+pub const DEVICE_KEY_TIME_MAX: Duration = Duration::from_secs(90 * 86_400);
+/// A password's length: long enough that its hash is worth nothing, short enough that hashing it costs nothing.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+pub const PASSWORD_BYTES_MAX: usize = 1_024;

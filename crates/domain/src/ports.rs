@@ -13,7 +13,7 @@ pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
     pub workspace: Option<WorkspaceId>,
-    /// A key id, `system`, or `vault`.
+    /// A key's or a member's id, `system`, or `vault`.
     pub actor: String,
     /// Such as `credential.create` or `credential.open_refused`.
     pub action: &'static str,

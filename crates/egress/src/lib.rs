@@ -22,6 +22,8 @@ pub use body::{InBody, OutBody};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
 pub use guard::check_base_url;
+#[cfg(feature = "fixtures")]
+pub use http1::fixtures;
 pub use message::{Answer, Headers, Request};
 pub use resolve::{Resolver, SystemResolver};
 

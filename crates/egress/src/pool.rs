@@ -23,7 +23,7 @@ use crate::{EgressSettings, Reach};
 /// How often idle connections are looked over, while there are any.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// The look that finds a connection idle for as long as it may be, so that no request reads a clock for it.
-const SWEEPS_MAX: u32 = (IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs()) as u32;
+const SWEEPS_MAX: u64 = IDLE_CONNECTION_TIME_MAX.as_secs() / SWEEP_EVERY.as_secs();
 const READ_URLS_MAX: usize = 8;
 
 /// How many connections are open; they count themselves.
@@ -64,7 +64,7 @@ enum Protocol {
 
 struct Idle {
     connection: Box<Connection>,
-    sweeps: u32,
+    sweeps: u64,
 }
 
 struct Shared {
@@ -73,7 +73,7 @@ struct Shared {
     streams_allowed: Rc<Cell<usize>>,
     streams: Cell<usize>,
     /// Since it was used.
-    sweeps: Cell<u32>,
+    sweeps: Cell<u64>,
 }
 
 /// A connection on its way that requests have agreed to wait for.

@@ -96,10 +96,6 @@ pub(crate) fn claim(
 }
 
 /// How a try begins.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is returned; a box would cost each try"
-)]
 pub(crate) enum Start {
     Going(OpenAttempt, Request),
     /// It is in the journal and failed before a byte was sent.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use control::console;
 use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use futures_util::FutureExt;
@@ -30,7 +31,7 @@ const WELCOME: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     ": an AI gateway.\n\n",
     "Chat:   POST /v1/chat/completions\nModels: GET /v1/models\nRun:    POST /v1/run\n",
-    "Manage: /v2 (see docs/ in the source, or `tidegate --help`)\nHealth: GET /health/ready\n"
+    "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
 );
 
 /// What one core answers with.
@@ -194,7 +195,16 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         },
+        (Does::Welcome | Does::Page, _) if console::wants_page(&head.headers) => {
+            console::page(&head.headers).map(Reply::whole)
+        }
         (Does::Welcome, _) => text(StatusCode::OK, WELCOME),
+        (Does::Asset, _) => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
+            Some(file) => file.map(Reply::whole),
+            None => unknown(desk, &head, arrival),
+        },
+        // Only browsers are shown pages; to everything else there is nothing at their paths.
+        (Does::Page, _) => unknown(desk, &head, arrival),
         (Does::Metrics, _) => {
             let desk = Rc::clone(desk);
             return Asked::Apart(Box::pin(async move { metrics(&desk).await }));

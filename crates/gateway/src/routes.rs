@@ -1,5 +1,6 @@
 //! The table of everything that is reachable: method, path, grammar, what it does, and who may.
 
+use control::console;
 use domain::{Dialect, Operation};
 use http::Method;
 use line::Needs;
@@ -29,6 +30,10 @@ pub enum Does {
     Ready,
     Metrics,
     Welcome,
+    /// A page of the console, for a browser.
+    Page,
+    /// A file of the console.
+    Asset,
 }
 
 /// One row.
@@ -105,6 +110,14 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/metrics", Dialect::Native, Does::Metrics, Access::LoopbackOrKey(Needs::Admin)),
         row(Method::GET, "/", Dialect::Native, Does::Welcome, Access::Open),
     ];
+    let console = |paths: &[&'static str], does| {
+        paths
+            .iter()
+            .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
+            .collect::<Vec<_>>()
+    };
+    table.extend(console(console::PAGES, Does::Page));
+    table.extend(console(console::ASSETS, Does::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
         table.push(row(method, "/v2/{rest}", Dialect::Native, Does::Control, Access::Control));
     }
@@ -124,7 +137,9 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             return Err(format!("the route {shown} is declared twice"));
         }
         let fits = match route.access {
-            Access::Open => matches!(route.does, Does::Live | Does::Ready | Does::Welcome),
+            Access::Open => {
+                matches!(route.does, Does::Live | Does::Ready | Does::Welcome | Does::Page | Does::Asset)
+            }
             Access::LoopbackOrKey(_) => route.does == Does::Metrics,
             Access::Control => route.does == Does::Control,
             Access::Key(_) => matches!(route.does, Does::Trip(_) | Does::Models | Does::Model),
@@ -211,6 +226,11 @@ mod tests {
             ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, HEAD"),
             ("POST", "/", "allow GET, HEAD"),
             ("GET", "/health", "nothing"),
+            ("GET", "/requests", "Page "),
+            ("GET", "/requests/trc_1", "Page trc_1"),
+            ("POST", "/requests", "allow GET, HEAD"),
+            ("GET", "/assets/a.js", "Asset a.js"),
+            ("GET", "/assets", "nothing"),
         ];
         for (method, path, expected) in cases {
             assert_eq!(found(method, path), expected, "{method} {path}");

@@ -8,7 +8,7 @@ use world::World;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Act {
     pub id: AuditId,
-    /// A key id, or `system`.
+    /// A key's or a member's id, or `system`.
     pub actor: String,
     pub trace: Option<TraceId>,
     pub unix_ms: u64,

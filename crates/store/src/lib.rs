@@ -6,6 +6,7 @@ pub mod api_keys;
 pub mod audit;
 pub mod credentials;
 pub mod datadir;
+pub mod devices;
 mod error;
 pub mod feed;
 #[cfg(feature = "fixtures")]
@@ -15,10 +16,12 @@ pub mod meta;
 pub mod nodes;
 mod packed;
 mod page;
+pub mod people;
 mod postgres;
 pub mod projects;
 pub mod records;
 pub mod routes;
+pub mod sign_ins;
 mod sql;
 mod sqlite;
 mod stored;
@@ -34,16 +37,19 @@ pub use act::{Act, Written};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit::{Audit, AuditQueue, AuditRow};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
+pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
 pub use feed::Feed;
 pub use founding::{Foundation, Founding};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
+pub use people::{Invitation, MemberRow, Membership, People, PersonRow};
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use routes::{RouteRow, Routes};
+pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
 pub use usage::{
     BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
@@ -138,6 +144,21 @@ impl Store {
 
     #[must_use]
     pub fn routes(&self) -> &dyn Routes {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn people(&self) -> &dyn People {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn sign_ins(&self) -> &dyn SignIns {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn devices(&self) -> &dyn Devices {
         &self.database
     }
 

@@ -64,7 +64,7 @@ impl Dimension {
         }
     }
 
-    /// The dimension a query names, or `None`. `day` and `hour` are intervals.
+    /// The dimension a query names, or `None`. `day`, `hour` and `minute` are intervals.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)
@@ -73,6 +73,8 @@ impl Dimension {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
+    /// As finely as sums are kept.
+    Minute,
     Hour,
     Day,
 }
@@ -81,6 +83,7 @@ impl Interval {
     #[must_use]
     pub const fn ms(self) -> u64 {
         match self {
+            Self::Minute => 60_000,
             Self::Hour => 3_600_000,
             Self::Day => 86_400_000,
         }

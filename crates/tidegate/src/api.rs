@@ -17,27 +17,69 @@ use crate::output::{self, Failure};
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// A connection to the gateway that `--url` names.
+/// A connection to a gateway.
 pub struct Api {
     base: String,
-    key: String,
+    key: Option<String>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Api {
+    /// With the key of the environment, or of `tidegate login`.
+    ///
     /// # Errors
     /// No key is at hand.
     pub fn connect(shared: &Shared) -> Result<Self, Failure> {
-        let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
+        let (base, key) = shared.gateway()?;
         let key = key.ok_or_else(|| {
             Failure::new(
                 output::AUTHENTICATION,
-                "No API key: set TIDEGATE_API_KEY. `tidegate init` and the first `tidegate serve` print one; managing needs the \
-                 admin key.",
+                "No API key: run `tidegate login`, or set TIDEGATE_API_KEY. `tidegate init` and the first `tidegate serve` \
+                 print one; managing needs the admin key.",
             )
         })?;
+        Self::with_key(&base, &key)
+    }
+
+    /// # Errors
+    /// The system refuses.
+    pub fn with_key(base: &str, key: &str) -> Result<Self, Failure> {
+        Ok(Self { key: Some(key.to_owned()), ..Self::without_key(base)? })
+    }
+
+    /// # Errors
+    /// The system refuses.
+    pub fn without_key(base: &str) -> Result<Self, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { base: shared.url.trim_end_matches('/').to_owned(), key, runtime })
+        Ok(Self { base: base.to_owned(), key: None, runtime })
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.base
+    }
+
+    /// Lets time pass.
+    pub fn pause(&self, duration: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(duration).await });
+    }
+
+    /// Every row of a list, page after page.
+    ///
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn get_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let (mut rows, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut page = self.get(&format!("{path}?limit=1000{cursor}"))?;
+            if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
+                rows.extend(more);
+            }
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(rows),
+            }
+        }
     }
 
     /// # Errors
@@ -62,15 +104,6 @@ impl Api {
     /// The gateway is away, or refuses.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, None)
-    }
-
-    /// Says that something is done: nothing under `--json`, where the exit code says it.
-    pub fn done(&self, shared: &Shared, sentence: &str) {
-        if shared.json {
-            println!("{}", serde_json::json!({"ok": true}));
-        } else {
-            println!("{sentence}");
-        }
     }
 
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
@@ -126,11 +159,13 @@ impl Api {
             Failure::new(output::USAGE, format!("{}{path} is no address: {error}.", self.base))
         };
         let url = Uri::try_from(format!("{}{path}", self.base)).map_err(|error| wrong(error.into()))?;
-        let key =
-            HeaderValue::try_from(format!("Bearer {}", self.key)).map_err(|error| wrong(error.into()))?;
         let agent = HeaderValue::from_static(concat!("tidegate-cli/", env!("CARGO_PKG_VERSION")));
         let mut request = Request::new(method, url);
-        request.headers.extend([(header::AUTHORIZATION, key), (header::USER_AGENT, agent)]);
+        request.headers.push((header::USER_AGENT, agent));
+        if let Some(key) = &self.key {
+            let key = HeaderValue::try_from(format!("Bearer {key}")).map_err(|error| wrong(error.into()))?;
+            request.headers.push((header::AUTHORIZATION, key));
+        }
         if let Some(body) = body {
             let json = HeaderValue::from_static("application/json");
             request.headers.push((header::CONTENT_TYPE, json));
@@ -213,6 +248,12 @@ pub fn ask_secret(shared: &Shared, what: &str) -> Result<String, Failure> {
         ));
     }
     Ok(secret.to_owned())
+}
+
+/// A text member of a JSON object; empty where there is none.
+#[must_use]
+pub fn field(object: &Value, name: &str) -> String {
+    object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Text as a query's value.

@@ -20,11 +20,17 @@ const FIRST_WORKSPACE: &str = "default";
 ///
 /// # Errors
 /// The directory is not empty, the database can't be used, or the directory joins others and their master key is missing.
-pub async fn found_or_join(settings: &Settings, world: &World) -> anyhow::Result<Option<Founded>> {
-    let Some(address) = &settings.database else { return found(settings, world).await.map(Some) };
+pub async fn found_or_join(
+    settings: &Settings,
+    world: &World,
+    owner_email: &str,
+) -> anyhow::Result<Option<Founded>> {
+    let Some(address) = &settings.database else {
+        return found(settings, world, owner_email).await.map(Some);
+    };
     let replica = new_replica(world);
     match Store::connect(address, replica).await {
-        Err(StoreError::NotFounded { .. }) => found(settings, world).await.map(Some),
+        Err(StoreError::NotFounded { .. }) => found(settings, world, owner_email).await.map(Some),
         Err(error) => Err(error.into()),
         Ok(store) => {
             store.close().await;
@@ -39,11 +45,11 @@ pub async fn found_or_join(settings: &Settings, world: &World) -> anyhow::Result
     }
 }
 
-/// Makes everything, and returns the keys that nobody is shown again.
+/// Makes everything, and returns the keys that nobody is shown again. The owner has no password: a link signs them in.
 ///
 /// # Errors
 /// The directory is not empty, the database is somebody's already, or the disk refuses; nothing usable is left then.
-async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded> {
+async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow::Result<Founded> {
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;
@@ -66,6 +72,7 @@ async fn found(settings: &Settings, world: &World) -> anyhow::Result<Founded> {
             Store::found(address, replica, foundation).await?
         }
     };
+    control::first_owner(&store, world, owner_email).await?;
     store.close().await;
     finish(settings, making)?;
     Ok(first.shown)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AuditSink, KeyHash};
+use domain::ports::{AuditSink, KeyHash, NoAudit};
 use egress::EgressSettings;
 use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
@@ -154,6 +154,19 @@ async fn unseal(
     let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
     let records = VaultRecords::from_meta(&facts)?;
     Ok(Vault::open(wrap, &records, world, audit).await?)
+}
+
+/// A link that signs in the first owner, made beside whatever process serves this directory.
+///
+/// # Errors
+/// The directory is none, or the master key is another one.
+pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
+    let world = World::system();
+    let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
+    let vault = unseal(settings, &store, &world, Arc::new(NoAudit)).await?;
+    let path = control::owners_link(&store, &vault, &world, control::OWNER_EMAIL).await?;
+    store.close().await;
+    Ok(path)
 }
 
 /// The vault learns a change's keys, floors and versions before anyone is served with it.

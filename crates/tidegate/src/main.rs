@@ -3,6 +3,7 @@
 mod api;
 mod body;
 mod commands;
+mod contexts;
 mod data_dir;
 mod founding;
 mod hardening;

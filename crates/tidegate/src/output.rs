@@ -33,6 +33,12 @@ impl Failure {
         Self { code, message: message.into(), document: None, json: false }
     }
 
+    /// The code of the gateway's problem document, if it sent one.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.document.as_ref()?.get("code")?.as_str()
+    }
+
     /// Writes the failure where it belongs and gives the process its exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {

@@ -45,6 +45,12 @@ pub const DEFINITIONS: &[Definition] = &[
          directory where empty.",
     ),
     plain("listen", "TIDEGATE_LISTEN", "127.0.0.1:8787", "Address and port that the gateway listens on."),
+    plain(
+        "public_url",
+        "TIDEGATE_PUBLIC_URL",
+        "",
+        "The address that people use, such as https://gateway.example; sessions are taken under it, and links begin with it.",
+    ),
     plain("workers", "TIDEGATE_WORKERS", "0", "Serving threads, one core each; 0 takes one for every core."),
     plain(
         "log",
@@ -246,6 +252,7 @@ pub struct Settings {
     /// `None` is SQLite in the data directory.
     pub database: Option<store::Address>,
     pub listen: SocketAddr,
+    pub public_url: Option<String>,
     pub workers: usize,
     pub log: String,
     pub log_json: bool,
@@ -273,6 +280,11 @@ impl Settings {
             database: layers.database()?,
             listen: layers
                 .parsed("listen", "an address and port such as 127.0.0.1:8787", |t| t.parse().ok())?,
+            public_url: layers.parsed("public_url", "an address such as https://gateway.example", |t| {
+                let given = Some(t.to_owned()).filter(|url| !url.is_empty());
+                let any = SocketAddr::from(([127, 0, 0, 1], 0));
+                control::Site::new(any, given.as_deref()).ok().map(|_| given)
+            })?,
             workers: layers.parsed("workers", "a number from 0 to 256", |t| {
                 t.parse().ok().filter(|n| *n <= 256).map(|n: usize| if n == 0 { cores() } else { n })
             })?,
@@ -298,6 +310,16 @@ impl Settings {
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),
         })
+    }
+}
+
+impl Settings {
+    /// The names that people reach this gateway by.
+    ///
+    /// # Errors
+    /// The public URL is none; a checked one never is.
+    pub fn site(&self) -> anyhow::Result<control::Site> {
+        control::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
     }
 }
 

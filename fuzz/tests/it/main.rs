@@ -1,6 +1,8 @@
 //! Targets: whatever bytes come, a parser answers without a panic, and what it says keeps its promises.
 
 #[cfg(test)]
+mod answer;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod headers;

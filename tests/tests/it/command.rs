@@ -41,7 +41,8 @@ impl Cli {
         self.run_with(arguments, "")
     }
 
-    /// Runs it with this on standard input. It gets no environment but a path, a home and what was given.
+    /// Runs it with this on standard input. It gets no environment but a path, a home and what was given, and nobody is
+    /// signed in.
     pub fn run_with(&self, arguments: &[&str], stdin: &str) -> Done {
         let mut command = Command::new(harness::process::tidegate().unwrap());
         command.args(arguments).env_clear();
@@ -50,6 +51,7 @@ impl Cli {
                 command.env(name, value);
             }
         }
+        command.env("XDG_CONFIG_HOME", "/nonexistent");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -24,7 +24,7 @@ fn after<'a>(text: &'a str, label: &str) -> Option<&'a str> {
 }
 
 /// An echo node on a free port, and its base URL.
-async fn echo() -> (Process, String) {
+pub async fn echo() -> (Process, String) {
     let launch =
         Launch::new(tidegate().unwrap()).args(["node", "--model", "echo", "--listen", "127.0.0.1:0"]);
     let mut node = launch.start().unwrap();

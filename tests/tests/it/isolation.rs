@@ -48,6 +48,15 @@ fn class_of(document: &Value, id: &str) -> Value {
     serde_json::from_str(&document.to_string().replace(id, "ID")).unwrap()
 }
 
+/// An object without what the gateway itself counts of it: an opening of a credential shows up to a second late.
+async fn untouched(gateway: &Gateway, kind: &str, id: &str) -> Value {
+    let mut object = gateway.get(&format!("/v2/{kind}/{id}")).await;
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("openings");
+    }
+    object
+}
+
 #[tokio::test]
 async fn a_foreign_id_is_a_missing_id() {
     let gateway = Gateway::start().await;
@@ -56,7 +65,7 @@ async fn a_foreign_id_is_a_missing_id() {
     let stranger = gateway.with_key(&others.admin_key);
     let json = [("content-type", "application/json")];
     for (kind, id) in &objects {
-        let own = gateway.get(&format!("/v2/{kind}/{id}")).await;
+        let own = untouched(&gateway, kind, id).await;
         for method in METHODS.iter().filter(|method| *kind != "requests" || **method == Method::GET) {
             // Only the operator deletes workspaces at all.
             if *kind == "workspaces" && *method == Method::DELETE {
@@ -76,7 +85,7 @@ async fn a_foreign_id_is_a_missing_id() {
             }
             assert_eq!(told[0], told[1], "{method} {kind}");
         }
-        assert_eq!(gateway.get(&format!("/v2/{kind}/{id}")).await, own, "{kind} was touched");
+        assert_eq!(untouched(&gateway, kind, id).await, own, "{kind} was touched");
     }
     for (path, body) in [("verify", json!({})), ("rotate", json!({"secret": "sk-mine"}))] {
         let path = format!("/v2/provider-credentials/{}/{path}", objects[0].1);

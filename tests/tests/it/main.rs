@@ -10,12 +10,17 @@
 )]
 
 mod ask;
+mod authorisation;
 mod bad_input;
 mod books;
+mod browser;
 mod byok;
 mod canary;
 mod cli;
 mod command;
+mod console;
+mod devices;
+mod environments;
 mod first_request;
 mod gateway;
 mod isolation;
@@ -23,6 +28,8 @@ mod keys;
 mod kill;
 mod managed;
 mod models;
+mod people;
+mod person;
 mod replicas;
 mod routing;
 mod run;

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use domain::{AccountId, Fault};
 use egress::Reach;
 use http::Method;
-use line::{Needs, Seat};
+use line::Seat;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
 use super::secrets;
 use super::workspaces::checked_name;
+use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, not_found, parse};
+use crate::reply::Page;
+use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, judgement, moment};
 
@@ -25,16 +26,16 @@ const MARKUP_BPS_MAX: u32 = 100_000;
 const WEIGHT_MAX: u32 = 10_000;
 
 pub fn routes() -> Vec<Route> {
-    let needs = Needs::Operator;
+    let access = Access::OPERATE;
     vec![
-        Route { method: Method::POST, pattern: PATH, needs, handler: create },
-        Route { method: Method::GET, pattern: PATH, needs, handler: list },
-        Route { method: Method::GET, pattern: ONE, needs, handler: get },
-        Route { method: Method::PATCH, pattern: ONE, needs, handler: change },
-        Route { method: Method::PUT, pattern: ONE, needs, handler: replace },
-        Route { method: Method::DELETE, pattern: ONE, needs, handler: delete },
-        Route { method: Method::POST, pattern: "/v2/accounts/{id}/verify", needs, handler: verify },
-        Route { method: Method::POST, pattern: "/v2/accounts/{id}/rotate", needs, handler: rotate },
+        Route::new(Method::POST, PATH, access, create),
+        Route::new(Method::GET, PATH, access, list),
+        Route::new(Method::GET, ONE, access, get),
+        Route::new(Method::PATCH, ONE, access, change),
+        Route::new(Method::PUT, ONE, access, replace),
+        Route::new(Method::DELETE, ONE, access, delete),
+        Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify),
+        Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate),
     ]
 }
 
@@ -226,9 +227,8 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut document = writable(&row);
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        let changed = ask.patched(writable(&row))?;
+        write(control, &ask, changed, row).await
     })
 }
 

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, FaultClass, KeyId, ProjectId};
+use domain::{Fault, FaultClass, KeyId, ProjectId, Role};
 use http::Method;
-use line::Needs;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use snapshot::{IpNet, Scopes};
@@ -12,10 +11,12 @@ use store::ApiKeyRow;
 
 use super::projects::checked_environment;
 use super::workspaces::checked_name;
-use crate::failure::{invalid, of_store};
+use crate::access::{Access, insufficient_role};
+use crate::caller::rank_of;
+use crate::failure::{invalid, missing, of_store};
 use crate::founding::new_key;
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, parse};
+use crate::reply::Page;
+use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -26,12 +27,12 @@ const DAY_MS: u64 = 86_400_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
-        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
-        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: revoke },
+        Route::new(Method::POST, PATH, Access::DEVELOP, create),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::DEVELOP, change),
+        Route::new(Method::PUT, ONE, Access::DEVELOP, replace),
+        Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke),
     ]
 }
 
@@ -94,7 +95,7 @@ fn show(row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
     }
 }
 
-fn scope_names(scopes: Scopes) -> Vec<&'static str> {
+pub fn scope_names(scopes: Scopes) -> Vec<&'static str> {
     [
         ("inference", scopes.inference),
         ("read", scopes.read),
@@ -106,7 +107,6 @@ fn scope_names(scopes: Scopes) -> Vec<&'static str> {
     .collect()
 }
 
-/// A key can't give what its maker's key hasn't got.
 fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fault>> {
     let Some(names) = names else { return Ok(Scopes { inference: true, ..Scopes::default() }) };
     let mut scopes = Scopes::default();
@@ -121,7 +121,7 @@ fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fau
                     Fault::new(
                         FaultClass::Forbidden,
                         "insufficient_scope",
-                        "This key is not the operator's.",
+                        "Only the operator makes keys for the operator.",
                     )
                     .param("scopes")
                     .fix("Use a key with the operator scope to make another one."),
@@ -136,7 +136,35 @@ fn checked_scopes(names: Option<&[String]>, ask: &Ask) -> Result<Scopes, Box<Fau
             }
         }
     }
+    within_rank(scopes, ask)?;
     Ok(scopes)
+}
+
+fn home_project(ask: &Ask) -> Result<ProjectId, Box<Fault>> {
+    let home = ask.caller.project().map(|project| project.id);
+    home.ok_or_else(|| {
+        missing("project_id", "This workspace has no project yet: make one, and name it here.")
+    })
+}
+
+/// Nobody gives what they haven't got, nor changes a key that may do more than they.
+fn within_rank(scopes: Scopes, ask: &Ask) -> Result<(), Box<Fault>> {
+    let rank = ask.caller.rank();
+    let is_fine = match rank_of(scopes) {
+        // Whoever may make keys at all may make those that call models and look.
+        Role::Viewer => true,
+        needed => rank.covers(needed),
+    };
+    if is_fine {
+        return Ok(());
+    }
+    Err(match ask.caller.key() {
+        None => insufficient_role(rank_of(scopes).as_str(), rank),
+        Some(_) => Box::new(
+            Fault::new(FaultClass::Forbidden, "insufficient_scope", "The key may do more than yours.")
+                .fix("Use a key with the operator scope for keys that have it."),
+        ),
+    })
 }
 
 fn checked_allowlist(blocks: &[String]) -> Result<Vec<IpNet>, Box<Fault>> {
@@ -188,7 +216,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Input = ask.json()?;
         let now = control.world.clock.unix_ms();
         let project = match &input.project_id {
-            None => ask.caller.project().id,
+            None => home_project(&ask)?,
             Some(text) => text
                 .parse::<ProjectId>()
                 .map_err(|error| invalid("project_id", error.to_string(), "See GET /v2/projects."))?,
@@ -248,11 +276,10 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let row =
             control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
         let shown = show(&row, 0);
-        let mut document = json!({
+        let changed = ask.patched(json!({
             "name": shown.name, "scopes": shown.scopes, "ip_allowlist": shown.ip_allowlist, "expires_at": shown.expires_at,
-        });
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        }))?;
+        write(control, &ask, changed, row).await
     })
 }
 
@@ -265,6 +292,7 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 }
 
 async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) -> Result<Reply, Box<Fault>> {
+    within_rank(row.scopes, ask)?;
     let now = control.world.clock.unix_ms();
     let fixed = [
         ("project_id", &input.project_id, row.project.to_string()),
@@ -296,6 +324,8 @@ fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let act = ask.act(&control.world);
         let id = ask.id("API key")?;
+        let row = control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?;
+        within_rank(row.scopes, &ask)?;
         let written = control
             .store
             .api_keys()

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use http::Method;
-use line::Needs;
 use serde_json::json;
 
+use crate::access::Access;
 use crate::failure::of_store;
 use crate::reply::Page;
 use crate::request::Ask;
@@ -13,7 +13,7 @@ use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route { method: Method::GET, pattern: "/v2/audit", needs: Needs::Admin, handler: list }]
+    vec![Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)]
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -4,23 +4,18 @@ use std::sync::Arc;
 
 use domain::Nanos;
 use http::Method;
-use line::Needs;
 use serde_json::{Value, json};
 use store::{UsageSums, Window};
 
 use super::usage::columns;
+use crate::access::Access;
 use crate::failure::of_store;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route {
-        method: Method::GET,
-        pattern: "/v2/billing/snapshot",
-        needs: Needs::Read,
-        handler: snapshot,
-    }]
+    vec![Route::new(Method::GET, "/v2/billing/snapshot", Access::LOOK, snapshot)]
 }
 
 fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

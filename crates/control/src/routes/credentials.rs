@@ -6,7 +6,7 @@ use std::sync::Arc;
 use domain::{CredentialId, Fault, Price, ProjectId, Rates};
 use egress::Reach;
 use http::Method;
-use line::{Needs, Seat};
+use line::Seat;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
@@ -15,9 +15,10 @@ use store::{CredentialFilter, CredentialRow, Verification};
 use super::projects::checked_environment;
 use super::secrets;
 use super::workspaces::checked_name;
+use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, not_found, parse};
+use crate::reply::Page;
+use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, judgement, moment};
 
@@ -29,15 +30,15 @@ pub fn routes() -> Vec<Route> {
     let verify_one = "/v2/provider-credentials/{id}/verify";
     let rotate_one = "/v2/provider-credentials/{id}/rotate";
     vec![
-        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
-        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: kinds, needs: Needs::Read, handler: list_kinds },
-        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
-        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
-        Route { method: Method::POST, pattern: verify_one, needs: Needs::Admin, handler: verify },
-        Route { method: Method::POST, pattern: rotate_one, needs: Needs::Admin, handler: rotate },
+        Route::new(Method::POST, PATH, Access::MANAGE, create),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, kinds, Access::LOOK, list_kinds),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
+        Route::new(Method::POST, verify_one, Access::MANAGE, verify),
+        Route::new(Method::POST, rotate_one, Access::MANAGE, rotate),
     ]
 }
 
@@ -338,9 +339,8 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut document = writable(&row);
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        let changed = ask.patched(writable(&row))?;
+        write(control, &ask, changed, row).await
     })
 }
 

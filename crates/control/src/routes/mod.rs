@@ -5,14 +5,20 @@ mod api_keys;
 mod audit;
 mod billing;
 mod credentials;
+mod devices;
+mod me;
+mod members;
 mod nodes;
 mod plan;
 mod projects;
 mod requests;
 mod rules;
 mod secrets;
+mod sign_in;
 mod usage;
 mod workspaces;
+
+pub use me::checked_email;
 
 use crate::router::Route;
 
@@ -20,6 +26,10 @@ use crate::router::Route;
 #[must_use]
 pub fn all() -> Vec<Route> {
     [
+        sign_in::routes(),
+        me::routes(),
+        devices::routes(),
+        members::routes(),
         workspaces::routes(),
         projects::routes(),
         api_keys::routes(),

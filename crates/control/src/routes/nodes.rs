@@ -5,7 +5,6 @@ use std::sync::Arc;
 use domain::{Fault, NodeId};
 use egress::Reach;
 use http::Method;
-use line::Needs;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use snapshot::NodeState;
@@ -13,9 +12,10 @@ use store::NodeRow;
 
 use super::secrets;
 use super::workspaces::checked_name;
+use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, parse};
+use crate::reply::Page;
+use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -24,12 +24,12 @@ const ONE: &str = "/v2/byoc/nodes/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
-        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
-        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
+        Route::new(Method::POST, PATH, Access::MANAGE, create),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
     ]
 }
 
@@ -168,9 +168,8 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut document = writable(&row);
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        let changed = ask.patched(writable(&row))?;
+        write(control, &ask, changed, row).await
     })
 }
 

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use domain::record::Rejected;
 use domain::{Fault, Rates, RouteScope};
 use http::Method;
-use line::{ExplainedAttempt, Explanation, Needs, Question};
+use line::{ExplainedAttempt, Explanation, Question};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::projects::checked_environment;
+use crate::access::Access;
 use crate::failure::missing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route { method: Method::POST, pattern: "/v2/plan", needs: Needs::Read, handler: explain }]
+    vec![Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)]
 }
 
 /// Only what a plan depends on is read; a whole request body may be sent as it is.
@@ -39,7 +40,12 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let snapshot = control.keeper.current();
         let workspace = snapshot.workspace(ask.workspace()).ok_or_else(|| Box::new(Fault::internal()))?;
         let project = match &input.project_id {
-            None => Arc::clone(ask.caller.project()),
+            None => {
+                let home = ask.caller.project().ok_or_else(|| {
+                    missing("project_id", "This workspace has no project yet: make one, and name it here.")
+                })?;
+                Arc::clone(home)
+            }
             Some(text) => {
                 let found = workspace.projects.iter().find(|project| project.id.to_string() == *text);
                 Arc::clone(found.ok_or_else(|| not_found("project", text))?)

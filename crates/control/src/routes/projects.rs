@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use domain::{Fault, ProjectId};
 use http::Method;
-use line::Needs;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::ProjectRow;
 
 use super::workspaces::checked_name;
+use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, parse};
+use crate::reply::Page;
+use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::POST, pattern: "/v2/projects", needs: Needs::Admin, handler: create },
-        Route { method: Method::GET, pattern: "/v2/projects", needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: "/v2/projects/{id}", needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: replace },
-        Route { method: Method::DELETE, pattern: "/v2/projects/{id}", needs: Needs::Admin, handler: delete },
+        Route::new(Method::POST, "/v2/projects", Access::MANAGE, create),
+        Route::new(Method::GET, "/v2/projects", Access::LOOK, list),
+        Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get),
+        Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change),
+        Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace),
+        Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete),
     ]
 }
 
@@ -125,10 +125,9 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let mut document =
-            json!({"name": row.name, "environment": row.environment, "metadata": row.metadata});
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, &row).await
+        let changed =
+            ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata}))?;
+        write(control, &ask, changed, &row).await
     })
 }
 

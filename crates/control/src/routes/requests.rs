@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Usage};
 use http::Method;
-use line::Needs;
 use serde_json::{Map, Value, json};
 use store::{RequestFilter, RequestRow};
 
 use super::plan::rejected;
 use super::usage::{columns, parsed};
+use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::reply::Page;
 use crate::request::Ask;
@@ -18,8 +18,8 @@ use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::GET, pattern: "/v2/requests", needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: "/v2/requests/{id}", needs: Needs::Read, handler: get },
+        Route::new(Method::GET, "/v2/requests", Access::LOOK, list),
+        Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get),
     ]
 }
 

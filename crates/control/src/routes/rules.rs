@@ -6,14 +6,14 @@ use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec,
 };
 use http::Method;
-use line::Needs;
 use serde::{Deserialize, Serialize};
 use store::RouteRow;
 
 use super::projects::checked_environment;
+use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, not_found, parse};
+use crate::reply::Page;
+use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
@@ -22,12 +22,12 @@ const ONE: &str = "/v2/routes/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::POST, pattern: PATH, needs: Needs::Admin, handler: create },
-        Route { method: Method::GET, pattern: PATH, needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: ONE, needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: ONE, needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: ONE, needs: Needs::Admin, handler: replace },
-        Route { method: Method::DELETE, pattern: ONE, needs: Needs::Admin, handler: delete },
+        Route::new(Method::POST, PATH, Access::MANAGE, create),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
     ]
 }
 
@@ -297,10 +297,9 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut document =
-            serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
-        merge_patch(&mut document, &ask.document()?);
-        write(control, &ask, parse(document.to_string().as_bytes())?, row).await
+        let rule = serde_json::to_value(wire_of(&row.spec)).map_err(|_| Box::new(Fault::internal()))?;
+        let changed = ask.patched(rule)?;
+        write(control, &ask, changed, row).await
     })
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use domain::{Fault, Mode};
 use http::Method;
-use line::Needs;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
+use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::reply::Page;
 use crate::request::Ask;
@@ -16,8 +16,8 @@ use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::GET, pattern: "/v2/usage", needs: Needs::Read, handler: usage },
-        Route { method: Method::GET, pattern: "/v2/analytics", needs: Needs::Read, handler: analytics },
+        Route::new(Method::GET, "/v2/usage", Access::LOOK, usage),
+        Route::new(Method::GET, "/v2/analytics", Access::LOOK, analytics),
     ]
 }
 
@@ -130,24 +130,25 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
     let (group_by, grouped_interval) = groups(ask)?;
     let interval = match ask.query.get("interval").map(String::as_str) {
         None => grouped_interval,
+        Some("minute") => Some(Interval::Minute),
         Some("hour") => Some(Interval::Hour),
         Some("day") => Some(Interval::Day),
         Some(other) => {
-            return Err(invalid("interval", format!("\"{other}\" is no interval."), "Use hour or day."));
+            let message = format!("\"{other}\" is no interval.");
+            return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
-    let query = UsageQuery {
-        workspace: ask.workspace(),
-        window: window(ask, control.world.clock.unix_ms())?,
-        group_by,
-        interval,
-        filter: filter(ask)?,
-    };
+    let window = window(ask, control.world.clock.unix_ms())?;
+    if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
+        let message = "That is too long a window for minutes.";
+        return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
+    }
+    let query = UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask)? };
     let rows = control.store.records().usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
 
-/// `group_by=model,day`: dimensions, and the interval that `day` and `hour` stand for.
+/// `group_by=model,day`: dimensions, and the interval that `day`, `hour` and `minute` stand for.
 fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     let mut interval = None;
     let mut dimensions = Vec::new();
@@ -156,11 +157,12 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
         match name {
             "day" => interval = Some(Interval::Day),
             "hour" => interval = Some(Interval::Hour),
+            "minute" => interval = Some(Interval::Minute),
             _ => match Dimension::from_name(name) {
                 Some(dimension) => dimensions.push(dimension),
                 None => {
                     let known: Vec<_> =
-                        Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour"]).collect();
+                        Dimension::ALL.iter().map(|d| d.as_str()).chain(["day", "hour", "minute"]).collect();
                     return Err(invalid(
                         "group_by",
                         format!("\"{name}\" is nothing to group by."),
@@ -172,13 +174,15 @@ fn groups(ask: &Ask) -> Result<(Vec<Dimension>, Option<Interval>), Box<Fault>> {
     }
     if dimensions.len() > store::usage::GROUPS_MAX {
         let fix =
-            format!("Group by at most {} of them at once, beside day or hour.", store::usage::GROUPS_MAX);
+            format!("Group by at most {} of them at once, beside an interval.", store::usage::GROUPS_MAX);
         return Err(invalid("group_by", "That is too many dimensions.", fix));
     }
     Ok((dimensions, interval))
 }
 
 const HOUR_MS: u64 = 3_600_000;
+/// A day, and the moment past now that a window ends at.
+const BY_MINUTE_MS_MAX: u64 = 25 * HOUR_MS;
 
 /// `start` and `end`, or `window`: hours, days, or the running month. A window ends a moment after now, so that what
 /// just ended is in it.

@@ -2,32 +2,27 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, WorkspaceId};
+use domain::{Fault, Role, WorkspaceId};
 use http::Method;
-use line::Needs;
 use serde::{Deserialize, Serialize};
-use store::WorkspaceRow;
+use store::{Invitation, PersonRow, StoreError, WorkspaceRow};
 
+use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::{NewWorkspace, found};
-use crate::reply::{Page, merge_patch};
-use crate::request::{Ask, not_found, parse};
+use crate::reply::Page;
+use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route { method: Method::POST, pattern: "/v2/workspaces", needs: Needs::Operator, handler: create },
-        Route { method: Method::GET, pattern: "/v2/workspaces", needs: Needs::Read, handler: list },
-        Route { method: Method::GET, pattern: "/v2/workspaces/{id}", needs: Needs::Read, handler: get },
-        Route { method: Method::PATCH, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
-        Route { method: Method::PUT, pattern: "/v2/workspaces/{id}", needs: Needs::Admin, handler: change },
-        Route {
-            method: Method::DELETE,
-            pattern: "/v2/workspaces/{id}",
-            needs: Needs::Operator,
-            handler: delete,
-        },
+        Route::new(Method::POST, "/v2/workspaces", Access::OPERATE, create),
+        Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list),
+        Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get),
+        Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change),
+        Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change),
+        Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete),
     ]
 }
 
@@ -73,12 +68,33 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Input = ask.json()?;
         let name = checked_name(input.name, "name")?;
         let NewWorkspace { founding, shown } = found(&control.world, &control.vault, &name, false).await?;
-        let act = ask.act(&control.world);
+        let (founded, act) = (founding.workspace.id, ask.act(&control.world));
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.published(written.version).await?;
+        if let Some(person) = ask.caller.person() {
+            own(control, &ask, founded, &person.signed_in.person).await?;
+        }
         let location = format!("/v2/workspaces/{}", shown.workspace_id);
         Ok(Reply::json(&shown)?.created(location))
     })
+}
+
+/// Whoever makes a workspace is its first owner.
+async fn own(
+    control: &Arc<Control>,
+    ask: &Ask,
+    workspace: WorkspaceId,
+    person: &PersonRow,
+) -> Result<(), Box<Fault>> {
+    let invitation = Invitation {
+        workspace,
+        role: Role::Owner,
+        person: person.clone(),
+        accepted_unix_ms: Some(control.world.clock.unix_ms()),
+        link: None,
+    };
+    let act = ask.act(&control.world);
+    control.store.people().invite(invitation, act).await.map(|_| ()).map_err(of_store)
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -113,9 +129,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        let mut document = serde_json::json!({"name": row.name});
-        merge_patch(&mut document, &ask.document()?);
-        let input: Input = parse(document.to_string().as_bytes())?;
+        let input: Input = ask.patched(serde_json::json!({"name": row.name}))?;
         let name = checked_name(input.name, "name")?;
         let act = ask.act(&control.world);
         let changed = WorkspaceRow { name, ..row };
@@ -129,6 +143,11 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let id = reachable(&ask)?;
+        if id == control.operator {
+            let detail = "this workspace's owners run the installation".to_owned();
+            let what = "operators_workspace";
+            return Err(of_store(StoreError::Conflict { what, detail, existing: None }));
+        }
         let act = ask.act(&control.world);
         let written = control.store.workspaces().delete(id, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;

@@ -265,7 +265,7 @@ impl Connection {
     }
 }
 
-fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, &'static str> {
+pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, &'static str> {
     match framing {
         Framing::Chunked(chunks) => chunks.take(read),
         Framing::Close => Ok(Taken::Bytes(read.split().freeze())),

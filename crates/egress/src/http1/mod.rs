@@ -6,6 +6,8 @@
 mod answer;
 mod chunks;
 mod connection;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 mod wire;
 
 pub(crate) use answer::Framing;

@@ -1,7 +1,6 @@
 //! API keys.
 
 use domain::{KeyId, ProjectId, WorkspaceId};
-use snapshot::KeyDigest;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
@@ -13,14 +12,12 @@ const WHAT: &str = "API key";
 
 pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
     let fields = Fields::new("api_keys", row);
-    let digest: &[u8] = fields.get("digest")?;
-    let digest = KeyDigest::try_from(digest).map_err(|error| StoreError::corrupt("api_keys", error))?;
     Ok(ApiKeyRow {
         id: fields.id("id")?,
         workspace: fields.id("workspace")?,
         project: fields.id("project")?,
         name: fields.text("name")?,
-        digest,
+        digest: fields.digest("digest")?,
         last4: fields.text("last4")?,
         environment: fields.text("environment")?,
         scopes: stored::scopes_from_text(fields.get("scopes")?),
@@ -114,7 +111,7 @@ async fn replace(
     Ok(row)
 }
 
-async fn revoke(
+pub(super) async fn revoke(
     writing: &mut Writing,
     workspace: WorkspaceId,
     id: KeyId,

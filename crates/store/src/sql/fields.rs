@@ -1,7 +1,8 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, Sealed, TraceId, WorkspaceId,
+    AccountId, AuditId, CredentialId, KeyId, MemberId, NodeId, ProjectId, RouteId, Sealed, TraceId,
+    WorkspaceId,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -30,7 +31,18 @@ macro_rules! column_ids {
     };
 }
 
-column_ids!(AccountId, AuditId, CredentialId, KeyId, NodeId, ProjectId, RouteId, TraceId, WorkspaceId);
+column_ids!(
+    AccountId,
+    AuditId,
+    CredentialId,
+    KeyId,
+    MemberId,
+    NodeId,
+    ProjectId,
+    RouteId,
+    TraceId,
+    WorkspaceId
+);
 
 /// The cursor of a list, before the first id where there is none.
 pub(crate) fn after<I: ColumnId>(cursor: Option<I>) -> Vec<u8> {
@@ -85,6 +97,12 @@ impl<'r, R: Columns> Fields<'r, R> {
         let uuid = bytes.map(Uuid::from_slice).transpose();
         let uuid = uuid.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))?;
         Ok(uuid.map(I::from_uuid))
+    }
+
+    /// A keyed hash.
+    pub(crate) fn digest(&self, name: &'static str) -> Result<[u8; 32], StoreError> {
+        let bytes: &[u8] = self.get(name)?;
+        bytes.try_into().map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
     pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {

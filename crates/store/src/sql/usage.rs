@@ -57,9 +57,13 @@ impl Groups {
     }
 }
 
-/// The window in whole minutes as spans: whole hours where it has them, and minutes at its edges.
-fn spans(window: Window) -> [(u64, std::ops::Range<u64>); 3] {
+/// The window in whole minutes as spans: whole hours where it has them, and minutes at its edges; nothing but minutes
+/// where each of them is asked for.
+fn spans(window: Window, interval: Option<Interval>) -> [(u64, std::ops::Range<u64>); 3] {
     let (start, end) = (window.start_unix_ms / MINUTE_MS, window.end_unix_ms.div_ceil(MINUTE_MS));
+    if interval == Some(Interval::Minute) {
+        return [(MINUTE, start..end), (HOUR, end..end), (MINUTE, end..end)];
+    }
     let hours_start = start.next_multiple_of(HOUR).min(end);
     let hours_end = (end / HOUR * HOUR).max(hours_start);
     [(MINUTE, start..hours_start), (HOUR, hours_start..hours_end), (MINUTE, hours_end..end)]
@@ -86,7 +90,7 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
             found.pop_last();
         }
     };
-    sum(database, query.workspace, query.window, shown, add).await?;
+    sum(database, query.workspace, spans(query.window, query.interval), shown, add).await?;
     let row = |((bucket_unix_ms, values), tally): (RowName, Tally)| UsageRow {
         bucket_unix_ms,
         groups: grouped_by.iter().copied().zip(values).collect(),
@@ -119,22 +123,22 @@ pub(crate) async fn billing(
             row.sums.plus(&tally.sums);
         }
     };
-    sum(database, workspace, window, shown, add).await?;
+    sum(database, workspace, spans(window, None), shown, add).await?;
     Ok(rows)
 }
 
-/// Hands every row of the window to `add`, with what `shown` made of its group.
+/// Hands every row of the spans to `add`, with what `shown` made of its group.
 async fn sum(
     database: &Database,
     workspace: WorkspaceId,
-    window: Window,
+    spans: [(u64, std::ops::Range<u64>); 3],
     shown: impl Fn(Group<'_>) -> Shown + Send + Sync,
     mut add: impl FnMut(u64, &[Option<String>; GROUPS_MAX], Tally) + Send,
 ) -> Result<(), StoreError> {
     // One transaction, so that all rows are of the same moment.
     let mut reading = database.moment().await?;
     let mut groups: HashMap<i64, Shown> = HashMap::new();
-    for (span, minutes) in spans(window) {
+    for (span, minutes) in spans {
         // Before the first row of the first minute.
         let mut after = [signed(minutes.start), i64::MIN, i64::MIN];
         loop {
@@ -197,9 +201,12 @@ mod tests {
         ];
         for ((start, end), expected) in cases {
             let window = Window { start_unix_ms: start * MINUTE_MS, end_unix_ms: end * MINUTE_MS };
-            assert_eq!(spans(window).map(|(_, minutes)| minutes), expected, "{start}..{end}");
+            assert_eq!(spans(window, None).map(|(_, minutes)| minutes), expected, "{start}..{end}");
         }
-        let ever = spans(Window { start_unix_ms: 0, end_unix_ms: u64::MAX });
+        let window = Window { start_unix_ms: 61 * MINUTE_MS, end_unix_ms: 200 * MINUTE_MS };
+        let by_minute = spans(window, Some(Interval::Minute)).map(|(_, minutes)| minutes);
+        assert_eq!(by_minute, [61..200, 200..200, 200..200]);
+        let ever = spans(Window { start_unix_ms: 0, end_unix_ms: u64::MAX }, None);
         assert_eq!(ever[2].1.end, u64::MAX.div_ceil(MINUTE_MS));
     }
 }

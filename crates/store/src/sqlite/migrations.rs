@@ -8,7 +8,10 @@ use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 use crate::StoreError;
 use crate::sql::writing::unavailable;
 
-const FILES: [(i64, &str, &str); 1] = [(1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql"))];
+const FILES: [(i64, &str, &str); 2] = [
+    (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),
+    (2, "people", include_str!("../../migrations/sqlite/0002_people.sql")),
+];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {
     let known = FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0);

@@ -63,11 +63,11 @@ fn records(fresh: &Fresh, numbers: std::ops::Range<u64>) -> Vec<MeterRecord> {
     numbers.map(|number| record(workspace, project, number)).collect()
 }
 
-fn batch(core: u32, offset: u64, records: Vec<MeterRecord>) -> DrainBatch {
+fn batch(core: u32, offset: u64, records: impl AsRef<[MeterRecord]>) -> DrainBatch {
     DrainBatch {
         core,
         upto: JournalPosition { epoch: 1, segment: 1, offset },
-        records: ledger::SettledRecords::of(&records).unwrap(),
+        records: ledger::SettledRecords::of(records.as_ref()).unwrap(),
     }
 }
 
@@ -265,7 +265,7 @@ fn records_lie_in_partitions_by_their_time() {
             MeterRecord { trace, ..like }
         };
         let others = [joined(&fresh, 2).await, joined(&fresh, 3).await];
-        let (one, two) = ((0..10).map(of_week).collect(), (5..15).map(of_week).collect());
+        let (one, two): (Vec<_>, Vec<_>) = ((0..10).map(of_week).collect(), (5..15).map(of_week).collect());
         let (one, two) = (batch(0, 1, one), batch(0, 1, two));
         tokio::join!(until_taken(&others[0], &one), until_taken(&others[1], &two));
         assert_eq!(fresh.store.records().record_count().await.unwrap(), 15);

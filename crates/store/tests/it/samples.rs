@@ -97,6 +97,53 @@ pub fn foundation() -> Foundation {
     }
 }
 
+/// An invitation that was accepted at once, without a link.
+pub fn invitation(workspace: WorkspaceId, number: u64, role: Role) -> Invitation {
+    let person = PersonRow {
+        id: MemberId::new(NOW, bytes(number)),
+        email: format!("person{number}@example.com"),
+        name: format!("person {number}"),
+        password_hash: None,
+        created_unix_ms: NOW,
+        version: 0,
+    };
+    Invitation { workspace, role, person, accepted_unix_ms: Some(NOW), link: None }
+}
+
+pub fn digest(number: u8) -> TokenDigest {
+    [number; 32]
+}
+
+pub fn session(person: MemberId, number: u8) -> SignInRow {
+    SignInRow {
+        digest: digest(number),
+        person,
+        by_link: false,
+        address: "127.0.0.1".into(),
+        agent: "a test".into(),
+        created_unix_ms: NOW,
+        used_unix_ms: NOW,
+        expires_unix_ms: NOW + 1_000,
+    }
+}
+
+pub fn link(person: MemberId, workspace: Option<WorkspaceId>, number: u8) -> LinkRow {
+    LinkRow { digest: digest(number), person, workspace, expires_unix_ms: u64::MAX >> 1 }
+}
+
+pub fn device(number: u8) -> DeviceRow {
+    DeviceRow {
+        digest: digest(number),
+        user_code: digest(number + 100),
+        client_name: format!("device {number}"),
+        address: "127.0.0.1".into(),
+        answer: None,
+        polled_unix_ms: None,
+        created_unix_ms: NOW,
+        expires_unix_ms: u64::MAX >> 1,
+    }
+}
+
 pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
     CredentialRow {
         id: CredentialId::new(NOW, bytes(number)),

@@ -97,7 +97,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            api.done(shared, &format!("{id} is deleted, and its secret with it."));
+            shared.done(&format!("{id} is deleted, and its secret with it."));
         }
         Command::Kinds => output::list(
             shared.json,

@@ -155,7 +155,7 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
             return;
         }
     };
-    checks.push(Check::fine("gateway", format!("{} answers", shared.url)));
+    checks.push(Check::fine("gateway", format!("{} answers", api.address())));
     states(
         "node",
         &nodes,

@@ -18,6 +18,9 @@ pub struct Options {
     /// A PostgreSQL database to found, instead of SQLite in the directory; prefer `TIDEGATE_DATABASE_URL`.
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// The email that the owner signs in with; it can be changed later.
+    #[arg(long, default_value = control::OWNER_EMAIL)]
+    email: String,
 }
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
@@ -28,8 +31,10 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     };
     let settings =
         Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let email = control::checked_email(&options.email)
+        .map_err(|fault| Failure::new(output::USAGE, format!("--email: {fault}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let founded = runtime.block_on(founding::found_or_join(&settings, &World::system()))?;
+    let founded = runtime.block_on(founding::found_or_join(&settings, &World::system(), &email))?;
     let Some(founded) = founded else {
         // Of several gateways on one database, the first was shown the keys.
         let database = settings.database.map(|address| address.to_string()).unwrap_or_default();

@@ -53,7 +53,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         ),
         Command::Revoke { id } => {
             api.delete(&format!("/v2/api-keys/{id}"))?;
-            api.done(shared, &format!("{id} is revoked."));
+            shared.done(&format!("{id} is revoked."));
         }
     }
     Ok(())

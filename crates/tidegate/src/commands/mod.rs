@@ -10,6 +10,8 @@ mod doctor;
 mod init;
 mod key;
 mod ledger;
+mod login;
+mod member;
 mod node;
 mod nodes;
 mod plan;
@@ -21,6 +23,7 @@ mod workspace;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::contexts::Contexts;
 use crate::output::Failure;
 
 /// Tokens three ways behind one API: your provider keys, the operator's accounts, your own hardware.
@@ -39,12 +42,62 @@ pub struct Shared {
     /// Prints JSON: one object, or one object a line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Where the gateway listens.
-    #[arg(long, global = true, env = "TIDEGATE_URL", default_value = "http://127.0.0.1:8787")]
-    pub url: String,
+    /// Where the gateway listens; http://127.0.0.1:8787 where nothing says otherwise.
+    #[arg(long, global = true, env = "TIDEGATE_URL")]
+    pub url: Option<String>,
+    /// Which of the gateways that `tidegate login` knows.
+    #[arg(long, global = true, env = "TIDEGATE_CONTEXT")]
+    pub context: Option<String>,
     /// Never asks: what would be asked for must be given or is an error.
     #[arg(long, global = true, env = "TIDEGATE_NO_INPUT")]
     pub no_input: bool,
+}
+
+const USUAL_URL: &str = "http://127.0.0.1:8787";
+
+impl Shared {
+    /// Where the gateway listens, and the key to use there. A key goes nowhere but where it is from: the one of the
+    /// environment to the address that is given beside it, the one of a context to that context's gateway.
+    ///
+    /// # Errors
+    /// The contexts can't be read, or the named one isn't there.
+    pub fn gateway(&self) -> Result<(String, Option<String>), Failure> {
+        let given = self.url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+        let key = std::env::var("TIDEGATE_API_KEY").ok().filter(|key| !key.is_empty());
+        if let (Some(key), None) = (key, &self.context) {
+            return Ok((given.unwrap_or_else(|| USUAL_URL.to_owned()), Some(key)));
+        }
+        let contexts = Contexts::read()?;
+        let chosen = contexts.choose(self.context.as_deref())?.map(|(_, context)| context.clone());
+        Ok(match (given, chosen) {
+            (None, Some(context)) => (context.url, Some(context.api_key)),
+            (Some(given), Some(context)) if given == context.url => (given, Some(context.api_key)),
+            (Some(given), _) => (given, None),
+            (None, None) => (USUAL_URL.to_owned(), None),
+        })
+    }
+
+    /// Where the gateway listens that is to be signed in to: a context that isn't there is to be made.
+    ///
+    /// # Errors
+    /// The contexts can't be read.
+    pub fn address(&self) -> Result<String, Failure> {
+        if let Some(given) = &self.url {
+            return Ok(given.trim_end_matches('/').to_owned());
+        }
+        let contexts = Contexts::read()?;
+        let known = self.context.as_ref().and_then(|name| contexts.contexts.get(name));
+        Ok(known.map_or_else(|| USUAL_URL.to_owned(), |context| context.url.clone()))
+    }
+
+    /// Says that something is done: under `--json` as JSON, for whoever reads lines.
+    pub fn done(&self, sentence: &str) {
+        if self.json {
+            println!("{}", serde_json::json!({"ok": true}));
+        } else {
+            println!("{sentence}");
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +123,15 @@ enum Command {
     /// Manages routes: which profiles and credentials serve which requests.
     #[command(subcommand)]
     Route(route::Command),
+    /// Signs this machine in: a person confirms a code in their browser.
+    Login(login::Options),
+    /// Ends what `login` began.
+    Logout,
+    /// Shows whose key is used, and where.
+    Whoami,
+    /// Manages the people of a workspace.
+    #[command(subcommand)]
+    Member(member::Command),
     /// Manages workspaces.
     #[command(subcommand)]
     Workspace(workspace::Command),
@@ -111,6 +173,10 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Credential(command) => credential::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
+        Command::Login(options) => login::run(&shared, &options),
+        Command::Logout => login::out(&shared),
+        Command::Whoami => login::whoami(&shared),
+        Command::Member(command) => member::run(&shared, command),
         Command::Workspace(command) => workspace::run(&shared, command),
         Command::Plan(options) => plan::run(&shared, &options),
         Command::Usage(options) => usage::run(&shared, &options),

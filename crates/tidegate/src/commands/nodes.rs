@@ -65,7 +65,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            api.done(shared, &format!("{id} is removed."));
+            shared.done(&format!("{id} is removed."));
         }
     }
     Ok(())

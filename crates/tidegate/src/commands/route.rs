@@ -93,7 +93,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => output::object(shared.json, &api.get(&format!("{PATH}/{id}"))?),
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
-            api.done(shared, &format!("{id} is removed."));
+            shared.done(&format!("{id} is removed."));
         }
     }
     Ok(())

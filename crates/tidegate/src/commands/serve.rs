@@ -93,25 +93,31 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let world = World::system();
     let founded = match store::datadir::look(&settings.data_dir)? {
-        DataDir::Empty => founding::found_or_join(settings, &world).await?,
+        DataDir::Empty => founding::found_or_join(settings, &world, control::OWNER_EMAIL).await?,
         DataDir::Ready => None,
     };
     let house = House::open(settings, world.clone()).await?;
     report_recovery(&house);
     let system_number = u32::try_from(house.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
-    let control = Control::new(control::Parts {
+    let control = Control::start(control::Parts {
         store: house.store.clone(),
         keeper: Arc::clone(&house.keeper),
         vault: house.vault.clone(),
         egress: Arc::clone(&house.egress),
         board: Arc::clone(&house.board),
         trips: system,
-        world,
-    });
+        world: world.clone(),
+        site: settings.site()?,
+    })
+    .await
+    .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
     let running = open_door(settings, &house, control).await?;
-    greet(settings, running.address(), founded.as_ref(), started);
+    let site = settings.site()?.at(running.address());
+    let link = control::owners_link(&house.store, &house.vault, &world, control::OWNER_EMAIL).await?;
+    let link = format!("{}{link}", site.base_url(&http::HeaderMap::new()));
+    greet(settings, running.address(), &link, founded.as_ref(), started);
     stop.wanted().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
@@ -168,9 +174,16 @@ async fn open_door(
 }
 
 /// What a person who starts it wants to know: where it is, what to send, and keys that are shown once.
-fn greet(settings: &Settings, address: std::net::SocketAddr, founded: Option<&Founded>, started: Instant) {
+fn greet(
+    settings: &Settings,
+    address: std::net::SocketAddr,
+    link: &str,
+    founded: Option<&Founded>,
+    started: Instant,
+) {
     println!("Tidegate {} ready in {} ms", env!("CARGO_PKG_VERSION"), started.elapsed().as_millis());
     println!("  API      http://{address}/v1");
+    println!("  Console  {link}   (signs the owner in; once, within ten minutes)");
     println!("  Data     {}", settings.data_dir.display());
     if let Some(database) = &settings.database {
         println!("  Database {database}");

@@ -1,6 +1,6 @@
 //! Tenants never meet.
 
-use domain::RouteScope;
+use domain::{Role, RouteScope};
 use store::{StoreError, Verification};
 
 use crate::Fresh;
@@ -13,6 +13,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
     let credential = store.credentials().create(credential(mine, 5), act()).await.unwrap().row;
     let node = store.nodes().create(node(mine, 6), act()).await.unwrap().row;
     let route = store.routes().create(route(mine, 7, RouteScope::default()), act()).await.unwrap().row;
+    let member = store.people().invite(invitation(mine, 8, Role::Viewer), act()).await.unwrap().row;
     let key = &fresh.founding.keys[0];
     let theirs = other.workspace.id;
     let verification = Verification { secret_version: 1, unix_ms: 1, accepted: Some(false), error: None };
@@ -31,6 +32,9 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
             .err(),
         store.nodes().get(theirs, node.id).await.err(),
         store.nodes().delete(theirs, node.id, None, act()).await.err(),
+        store.people().get(theirs, member.person.id).await.err(),
+        store.people().set_role(theirs, member.person.id, Role::Owner, None, act()).await.err(),
+        store.people().remove(theirs, member.person.id, None, act()).await.err(),
         store.routes().get(theirs, route.id).await.err(),
         store.routes().delete(theirs, route.id, None, act()).await.err(),
     ];
@@ -48,6 +52,7 @@ pub async fn a_foreign_id_is_told_like_an_unknown_one(fresh: &Fresh) {
             .is_empty()
     );
     assert!(store.nodes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
+    assert!(store.people().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert!(store.routes().list(theirs, Default::default()).await.unwrap().rows.is_empty());
     assert_eq!(store.api_keys().list(theirs, None, Default::default()).await.unwrap().rows.len(), 2);
 }

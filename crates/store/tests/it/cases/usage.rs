@@ -103,6 +103,10 @@ pub async fn intervals_cut_the_window(fresh: &Fresh) {
     let buckets: Vec<_> =
         rows.iter().map(|row| (row.bucket_unix_ms.unwrap() - start, row.sums.requests)).collect();
     assert_eq!(buckets, [(0, 2), (hour, 2), (2 * hour, 1)], "the end is exclusive");
+    let fine = UsageQuery { window, interval: Some(Interval::Minute), ..query(fresh, &[]) };
+    let rows = fresh.store.records().usage(fine).await.unwrap();
+    let starts: Vec<_> = rows.iter().map(|row| (row.bucket_unix_ms.unwrap() - start) / 60_000).collect();
+    assert_eq!(starts, [0, 30, 60, 90, 120]);
 }
 
 pub async fn billing_has_three_rows_whatever_was_used(fresh: &Fresh) {

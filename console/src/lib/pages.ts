@@ -1,0 +1,37 @@
+// Every page: its path, its name, its place in the rail, and the file that shows it.
+
+import type { Component } from 'svelte';
+import type { IconName } from '../parts/Icon.svelte';
+
+export interface PageEntry {
+  path: string;
+  title: string;
+  icon: IconName;
+  group?: 'Observe' | 'Build' | 'Serve' | 'Pay' | 'Team';
+  /** The letter after `g`. */
+  letter?: string;
+  load: () => Promise<{ default: Component }>;
+}
+
+export const PAGES: PageEntry[] = [
+  { path: '/', title: 'Home', icon: 'home', group: 'Observe', letter: 'o', load: () => import('../pages/Home.svelte') },
+  { path: '/requests', title: 'Requests', icon: 'requests', group: 'Observe', letter: 'r', load: () => import('../pages/Requests.svelte') },
+  { path: '/requests/:id', title: 'Request', icon: 'requests', load: () => import('../pages/Request.svelte') },
+  { path: '/usage', title: 'Usage', icon: 'usage', group: 'Observe', letter: 'u', load: () => import('../pages/Usage.svelte') },
+  { path: '/playground', title: 'Playground', icon: 'play', group: 'Build', letter: 'p', load: () => import('../pages/Playground.svelte') },
+  { path: '/connect', title: 'Connect', icon: 'connect', group: 'Build', letter: 'c', load: () => import('../pages/Connect.svelte') },
+  { path: '/keys', title: 'Keys', icon: 'keys', group: 'Build', letter: 'k', load: () => import('../pages/Keys.svelte') },
+  { path: '/credentials', title: 'Credentials', icon: 'credentials', group: 'Serve', letter: 'e', load: () => import('../pages/Credentials.svelte') },
+  { path: '/credentials/:id', title: 'Credential', icon: 'credentials', load: () => import('../pages/Credential.svelte') },
+  { path: '/nodes', title: 'Nodes', icon: 'nodes', group: 'Serve', letter: 'n', load: () => import('../pages/Nodes.svelte') },
+  { path: '/nodes/:id', title: 'Nodes', icon: 'nodes', load: () => import('../pages/Nodes.svelte') },
+  { path: '/routes', title: 'Routes', icon: 'routes', group: 'Serve', letter: 't', load: () => import('../pages/Routes.svelte') },
+  { path: '/routes/:id', title: 'Routes', icon: 'routes', load: () => import('../pages/Routes.svelte') },
+  { path: '/budgets', title: 'Budgets', icon: 'budgets', group: 'Pay', letter: 'b', load: () => import('../pages/Budgets.svelte') },
+  { path: '/billing', title: 'Billing', icon: 'billing', group: 'Pay', letter: 'i', load: () => import('../pages/Billing.svelte') },
+  { path: '/members', title: 'Members', icon: 'members', group: 'Team', letter: 'm', load: () => import('../pages/Members.svelte') },
+  { path: '/audit', title: 'Audit', icon: 'audit', group: 'Team', letter: 'a', load: () => import('../pages/Audit.svelte') },
+  { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
+];
+
+export const GROUPS = ['Observe', 'Build', 'Serve', 'Pay', 'Team'] as const;

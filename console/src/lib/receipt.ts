@@ -1,0 +1,36 @@
+// The lines of a receipt in words, and the check that they add up.
+
+import type { Attempt, ReceiptLine } from './wire';
+
+const LABELS: Record<string, string> = {
+  input: 'Input',
+  cached_read: 'Input, from the provider’s cache',
+  cache_write: 'Written to the cache',
+  cache_write_long: 'Written to the cache for an hour',
+  output: 'Output',
+  reasoning: 'Output, reasoning',
+};
+
+export interface Line extends ReceiptLine {
+  label: string;
+}
+
+export function read(attempt: Attempt): Line[] {
+  return (attempt.receipt ?? []).filter((line) => line.tokens > 0).map((line) => ({ ...line, label: LABELS[line.class] ?? line.class }));
+}
+
+export function sumsUp(attempt: Attempt): boolean {
+  return (attempt.receipt ?? []).reduce((sum, line) => sum + line.nanos, 0) === attempt.provider_cost_nanos;
+}
+
+/** How many decimals the amounts need, so that their points stand below each other. */
+export function decimals(amountsNanos: number[]): number {
+  return Math.max(2, ...amountsNanos.map((nanos) => 9 - trailingZeros(nanos)));
+}
+
+function trailingZeros(amount: number): number {
+  if (amount === 0) return 9;
+  let zeros = 0;
+  for (let rest = amount; rest % 10 === 0; rest /= 10) zeros += 1;
+  return Math.min(9, zeros);
+}

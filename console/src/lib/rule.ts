@@ -1,0 +1,44 @@
+// A route in words, and its form.
+
+import { profileLabel } from './series';
+import type { RouteRule } from './wire';
+
+export const SCOPES = ['model', 'alias', 'tag', 'key_id', 'project_id', 'environment', 'provider', 'modality'] as const;
+export type Scope = (typeof SCOPES)[number];
+
+const ORDER: Scope[] = ['tag', 'key_id', 'project_id', 'alias', 'model', 'modality', 'provider', 'environment'];
+
+/** The most telling scope first, as the broker looks for them; rules of the same kind by their name. */
+export function ordered(rules: RouteRule[]): RouteRule[] {
+  const rank = (rule: RouteRule) => {
+    const at = ORDER.findIndex((scope) => rule.scope[scope] !== undefined);
+    return at < 0 ? ORDER.length : at;
+  };
+  return [...rules].sort((a, b) => rank(a) - rank(b) || (JSON.stringify(a.scope) < JSON.stringify(b.scope) ? -1 : 1));
+}
+
+export function scopeWords(rule: RouteRule, name: (id: string) => string | undefined): string {
+  const words: Record<Scope, string> = { model: 'models under', alias: 'the alias', tag: 'the tag', key_id: 'the key', project_id: 'the project', environment: 'the environment', provider: 'the provider', modality: 'the modality' };
+  const parts = ORDER.filter((scope) => rule.scope[scope] !== undefined).map((scope) => `${words[scope]} ${name(rule.scope[scope] ?? '') ?? rule.scope[scope]}`);
+  return parts.length === 0 ? 'everything' : parts.join(' and ');
+}
+
+export function effects(rule: RouteRule, name: (id: string) => string | undefined): string[] {
+  const said: string[] = [];
+  if (rule.profiles.length > 0) said.push(`served by ${rule.profiles.map(profileLabel).join(', then ')}`);
+  if (rule.providers.length > 0) said.push(`at ${rule.providers.join(', then ')}`);
+  if (rule.credential_ids.length > 0) said.push(`with ${rule.credential_ids.map((id) => name(id) ?? id).join(', then ')}`);
+  if (rule.node_labels.length > 0) said.push(`on nodes labelled ${rule.node_labels.join(', ')}`);
+  if (rule.regions.length > 0) said.push(`in ${rule.regions.join(', ')}`);
+  if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts`);
+  if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
+  if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
+  const times: [string, number | undefined][] = [
+    ['waits for a head', rule.head_wait_ms],
+    ['for a first byte', rule.first_byte_timeout_ms],
+    ['between bytes', rule.idle_timeout_ms],
+    ['in all', rule.deadline_ms],
+  ];
+  for (const [what, ms] of times) if (ms) said.push(`${what} at most ${ms} ms`);
+  return said.length === 0 ? ['the broker’s own order'] : said;
+}

@@ -1,0 +1,43 @@
+// What the usage page can show: measures, and what they are told apart by.
+
+import { exactMoney, count, money, short } from './format';
+import type { Field } from './filter';
+import type { Sums, UsageRow } from './wire';
+
+export interface Metric {
+  id: string;
+  name: string;
+  of: (row: UsageRow) => number;
+  format: (value: number) => string;
+  exact: (value: number) => string;
+}
+
+export const METRICS: Metric[] = [
+  { id: 'owed', name: 'Owed', of: (row) => row.cost_micros, format: money, exact: exactMoney },
+  { id: 'bills', name: 'Providers bill', of: (row) => row.provider_cost_micros, format: money, exact: exactMoney },
+  { id: 'tokens', name: 'Tokens', of: (row) => row.input_tokens + row.output_tokens, format: short, exact: count },
+  { id: 'input', name: 'Input tokens', of: (row) => row.input_tokens, format: short, exact: count },
+  { id: 'output', name: 'Output tokens', of: (row) => row.output_tokens, format: short, exact: count },
+  { id: 'cached', name: 'Cached tokens', of: (row) => row.cached_tokens, format: short, exact: count },
+  { id: 'requests', name: 'Requests', of: (row) => row.requests, format: short, exact: count },
+  { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
+];
+
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag'] as const;
+export type Group = (typeof GROUPS)[number];
+
+/** The groups that rows can be filtered by. */
+export function fieldOf(group: Group): Field | undefined {
+  const fields: Partial<Record<Group, Field>> = { model: 'model', key: 'key', project: 'project', provider: 'provider', profile: 'profile', environment: 'environment', outcome: 'outcome', status: 'status', tag: 'tag' };
+  return fields[group];
+}
+
+/** What a million tokens of a row cost, rounded half up, out of whole micros. */
+export function unitPrice(row: Sums, micros: number): string {
+  const tokens = row.input_tokens + row.output_tokens;
+  if (tokens === 0 || micros === 0) return '–';
+  const scaled = (BigInt(micros) * 1_000_000n * 2n + BigInt(tokens)) / (2n * BigInt(tokens));
+  return money(Number(scaled));
+}
+
+

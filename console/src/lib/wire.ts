@@ -1,0 +1,299 @@
+// What `/v2` answers, as far as the console reads it.
+
+export interface Sums {
+  requests: number;
+  input_tokens: number;
+  output_tokens: number;
+  cached_tokens: number;
+  cost_micros: number;
+  provider_cost_micros: number;
+}
+
+export interface UsageRow extends Sums {
+  start?: string;
+  reasoning_tokens: number;
+  cache_write_tokens: number;
+  realized_reused_tokens: number;
+  failed_requests: number;
+  unattempted_requests: number;
+  estimated_requests: number;
+  unpriced_requests: number;
+  attempts: number;
+  provider?: string | null;
+  model?: string | null;
+  profile?: string | null;
+  mode?: string | null;
+  key?: string | null;
+  project?: string | null;
+  region?: string | null;
+  environment?: string | null;
+  status?: string | null;
+  outcome?: string | null;
+  operation?: string | null;
+  tag?: string | null;
+}
+
+export interface Percentiles {
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface AnalyticsRow extends UsageRow {
+  success_rate: number | null;
+  latency_us: Percentiles | null;
+  time_to_first_byte_us: Percentiles | null;
+}
+
+export interface Usage<Row> {
+  start: string;
+  end: string;
+  data: Row[];
+}
+
+export interface RequestRow {
+  id: string;
+  started_at: string;
+  finished_at: string;
+  project_id: string;
+  key_id: string | null;
+  environment: string;
+  operation: string;
+  dialect: string;
+  stream: boolean;
+  requested_model: string;
+  resolved_model: string | null;
+  outcome: string;
+  status: number;
+  error_code: string | null;
+  profile: string | null;
+  principal: string | null;
+  provider: string | null;
+  region: string | null;
+  attempts: number;
+  fallback_used: boolean;
+  tag: string | null;
+  latency_us: number;
+  time_to_first_byte_us: number | null;
+  bytes_out: number;
+  input_tokens: number;
+  output_tokens: number;
+  cached_tokens: number;
+  cost_micros: number;
+  provider_cost_micros: number;
+  estimated: boolean;
+  unpriced: boolean;
+}
+
+export interface Metered {
+  input_tokens: number;
+  output_tokens: number;
+  cached_tokens: number;
+  cache_write_tokens: number;
+  reasoning_tokens: number;
+  estimated: boolean;
+  cost_micros: number;
+  cost_nanos: number;
+  provider_cost_micros: number;
+  provider_cost_nanos: number;
+  unpriced: boolean;
+}
+
+export interface ReceiptLine {
+  class: string;
+  tokens: number;
+  price_micros_per_million: number;
+  nanos: number;
+}
+
+export interface Attempt extends Metered {
+  number: number;
+  profile: string;
+  principal: string;
+  provider: string;
+  upstream_model: string;
+  region: string | null;
+  started_us: number;
+  duration_us: number;
+  status: number | null;
+  fault: string | null;
+  upstream_request_id: string | null;
+  markup_bps: number | null;
+  receipt: ReceiptLine[] | null;
+}
+
+export interface Rejected {
+  principal: string;
+  profile: string;
+  provider: string | null;
+  reason: string;
+  detail: string;
+}
+
+export interface Timeline {
+  decoded_us: number | null;
+  admitted_us: number | null;
+  planned_us: number | null;
+  intent_us: number | null;
+  upstream_head_us: number | null;
+  first_byte_us: number | null;
+  settled_us: number | null;
+}
+
+export interface Exchange extends Metered {
+  id: string;
+  started_at: string;
+  finished_at: string;
+  workspace_id: string;
+  project_id: string;
+  key_id: string | null;
+  environment: string;
+  operation: string;
+  dialect: string;
+  stream: boolean;
+  requested_model: string;
+  resolved_model: string | null;
+  outcome: string;
+  status: number;
+  error_class: string | null;
+  error_code: string | null;
+  profile: string | null;
+  mode: string | null;
+  principal: string | null;
+  provider: string | null;
+  fallback_used: boolean;
+  tag: string | null;
+  bytes_out: number;
+  timeline: Timeline;
+  plan: {
+    resolution: string | null;
+    route_id: string | null;
+    candidates: string[];
+    rejected: Rejected[];
+    snapshot_version: number;
+  };
+  attempts: Attempt[];
+}
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  project_id: string;
+  environment: string;
+  scopes: string[];
+  last4: string;
+  status: string;
+  ip_allowlist: string[];
+  expires_at: string | null;
+  revoked_at: string | null;
+  created_at: string;
+  key?: string;
+}
+
+export interface Project {
+  id: string;
+  name: string;
+  environment: string;
+  created_at: string;
+}
+
+export interface Credential {
+  id: string;
+  provider: string;
+  display_name: string;
+  auth: string;
+  status: string;
+  secret_fingerprint: string;
+  secret_version: number;
+  base_url: string | null;
+  region: string | null;
+  scope: { project_id: string | null; environment: string | null };
+  expires_at: string | null;
+  last_verified_at: string | null;
+  last_error: string | null;
+  created_at: string;
+  openings?: number;
+}
+
+export interface CredentialKind {
+  provider: string;
+  display_name: string;
+  auth: string;
+  available: boolean;
+  base_url: string | null;
+  environment_variable: string | null;
+  schema: { required?: string[]; properties?: Record<string, { type?: string; title?: string; description?: string; writeOnly?: boolean; enum?: string[] }> };
+}
+
+export interface ComputeNode {
+  id: string;
+  name: string;
+  base_url: string;
+  status: string;
+  models: string[];
+  models_declared: boolean;
+  labels: string[];
+  has_secret: boolean;
+  last_seen_at: string | null;
+  last_error: string | null;
+  created_at: string;
+}
+
+export interface RouteRule {
+  id: string;
+  scope: Record<string, string>;
+  profiles: string[];
+  providers: string[];
+  credential_ids: string[];
+  regions: string[];
+  node_labels: string[];
+  byok_fallback: string;
+  fallback_on: string[];
+  overflow?: string;
+  head_wait_ms?: number;
+  first_byte_timeout_ms?: number;
+  idle_timeout_ms?: number;
+  deadline_ms?: number;
+  created_at: string;
+}
+
+export interface Plan {
+  requested_model: string;
+  environment: string;
+  resolved_model: string | null;
+  resolution: string | null;
+  route: { id: string; scope: Record<string, string>; why: string } | null;
+  attempts: PlannedAttempt[];
+  rejected: Rejected[];
+  error: { code: string; detail: string } | null;
+}
+
+export interface PlannedAttempt {
+  profile: string;
+  principal: string;
+  display_name: string | null;
+  provider: string;
+  upstream_model: string;
+  region: string | null;
+  pricing: { input_micros_per_million: number; output_micros_per_million: number; cached_input_micros_per_million: number | null } | null;
+  markup_bps: number | null;
+  fallback: boolean;
+}
+
+export interface BillingSnapshot {
+  period_start: string;
+  period_end: string;
+  mtd: Sums & { by_mode: (Sums & { mode: string })[] };
+  unmetered_event_count: number;
+  unpriced_event_count: number;
+}
+
+export interface AuditEntry {
+  id: string;
+  at: string;
+  actor: string;
+  action: string;
+  target: string | null;
+  detail: string;
+  request_id: string | null;
+}

@@ -1,0 +1,145 @@
+//! Who may use a route: what each row of the table declares, and what keeps an unsound table from serving.
+
+use domain::{Fault, FaultClass, Role};
+use http::Method;
+use line::Needs;
+
+use crate::router::{Route, Way};
+
+/// What a route asks of a key, and of a person. `None` lets no such caller in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    pub key: Option<Needs>,
+    pub people: Option<People>,
+}
+
+/// What a route asks of a person in the workspace that they act in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum People {
+    /// This role, or one that covers it.
+    Least(Role),
+    /// An owner of the workspace that runs this installation.
+    Operator,
+}
+
+impl Access {
+    /// Looks, and changes nothing.
+    pub const LOOK: Self = Self::both(Needs::Read, Role::Viewer);
+    /// Keys that call models.
+    pub const DEVELOP: Self = Self::both(Needs::Admin, Role::Developer);
+    pub const MANAGE: Self = Self::both(Needs::Admin, Role::Admin);
+    /// The installation's own things.
+    pub const OPERATE: Self = Self { key: Some(Needs::Operator), people: Some(People::Operator) };
+    /// What concerns nobody but the caller.
+    pub const ONESELF: Self = Self::both(Needs::Known, Role::Viewer);
+    /// What only a person in front of a screen can mean.
+    pub const PERSON: Self = Self { key: None, people: Some(People::Least(Role::Viewer)) };
+
+    const fn both(key: Needs, role: Role) -> Self {
+        Self { key: Some(key), people: Some(People::Least(role)) }
+    }
+
+    /// Whether a caller who may only look is let in.
+    const fn lets_lookers_in(self) -> bool {
+        matches!(self.key, Some(Needs::Known | Needs::Read | Needs::Inference))
+            || matches!(self.people, Some(People::Least(Role::Viewer)))
+    }
+}
+
+/// What strangers may ask for: ways to become known.
+const OPEN: [&str; 4] = ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token"];
+/// Writing methods that change nothing but what is the caller's own.
+const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
+
+/// Refuses a table that could be read in two ways, or that opens what must be closed.
+///
+/// # Errors
+/// Names the row; the process does not start.
+pub fn check(table: &[Route]) -> Result<(), String> {
+    for (at, route) in table.iter().enumerate() {
+        let shown = format!("{} {}", route.method, route.pattern);
+        let same = |other: &&Route| other.method == route.method && other.pattern == route.pattern;
+        if table.iter().take(at).any(|other| same(&other)) {
+            return Err(format!("the route {shown} is declared twice"));
+        }
+        let is_sound = match route.way {
+            Way::Open(_) => OPEN.contains(&route.pattern) && route.method == Method::POST,
+            Way::Known(access, _) => is_sound(route, access),
+        };
+        if !is_sound {
+            return Err(format!(
+                "the route {shown} declares {:?}, which it must not have",
+                route.way.access()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn is_sound(route: &Route, access: Access) -> bool {
+    let reads = route.method == Method::GET || HARMLESS.contains(&route.pattern);
+    let of_operator = (access.key == Some(Needs::Operator), access.people == Some(People::Operator));
+    // A role without its scope, or a scope without its role, would let one kind of caller past the other's wall.
+    let agree = matches!(of_operator, (true, true) | (false, false));
+    let somebody = access.key.is_some() || access.people.is_some();
+    somebody && agree && (reads || !access.lets_lookers_in()) && !OPEN.contains(&route.pattern)
+}
+
+pub fn insufficient_role(needed: &str, has: Role) -> Box<Fault> {
+    let message = format!("This needs the role {needed}, and you are {has} in this workspace.");
+    let fix = "Ask an owner or admin of the workspace; `GET /v2/members` lists them.";
+    Box::new(Fault::new(FaultClass::Forbidden, "insufficient_role", message).fix(fix))
+}
+
+pub fn person_needed() -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::Forbidden, "person_needed", "Only a signed-in person may do this, not a key.")
+            .fix("Sign in at the console."),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes;
+
+    fn changed(pattern: &str, method: &Method, access: Access) -> Result<(), String> {
+        let mut table = routes::all();
+        let row = table.iter_mut().find(|row| row.pattern == pattern && row.method == *method).unwrap();
+        let Way::Known(_, handler) = row.way else { panic!("{pattern} is open") };
+        row.way = Way::Known(access, handler);
+        check(&table)
+    }
+
+    #[test]
+    fn the_table_is_sound_and_each_unsound_one_is_refused() {
+        assert_eq!(check(&routes::all()), Ok(()));
+        let nobody = Access { key: None, people: None };
+        let half = Access { key: Some(Needs::Admin), people: Some(People::Operator) };
+        for (pattern, method, access) in [
+            ("/v2/api-keys", Method::POST, Access::LOOK),
+            ("/v2/api-keys", Method::POST, Access::PERSON),
+            ("/v2/members/{id}", Method::DELETE, Access::ONESELF),
+            ("/v2/usage", Method::GET, nobody),
+            ("/v2/accounts", Method::GET, half),
+        ] {
+            let told = changed(pattern, &method, access).unwrap_err();
+            assert!(told.contains(pattern), "{told}");
+        }
+    }
+
+    #[test]
+    fn an_open_route_and_a_second_one_are_refused() {
+        let mut table = routes::all();
+        let Some(Way::Open(handler)) =
+            table.iter().find(|row| row.pattern == "/v2/device").map(|row| row.way)
+        else {
+            panic!("the device's way in is not open")
+        };
+        table.push(Route::open(Method::POST, "/v2/projects/all", handler));
+        assert!(check(&table).unwrap_err().contains("/v2/projects/all"));
+        let mut table = routes::all();
+        table.push(Route::new(Method::GET, "/v2/usage", Access::LOOK, |_, _| Box::pin(async { panic!() })));
+        assert!(check(&table).unwrap_err().contains("twice"));
+    }
+}

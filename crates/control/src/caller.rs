@@ -1,0 +1,269 @@
+//! Who calls: an API key or a signed-in person, found out in this one place.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::limits::SESSION_IDLE_MAX;
+use domain::{Fault, FaultClass, Role, Secret, WorkspaceId};
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
+use http::request::Parts;
+use line::Needs;
+use snapshot::{KeyEntry, ProjectEntry};
+use store::{Membership, SignedIn};
+use subtle::ConstantTimeEq;
+
+use crate::Control;
+use crate::access::{Access, People, insufficient_role, person_needed};
+use crate::failure::of_store;
+use crate::request::not_found;
+use crate::tokens::{self, Kind};
+
+pub const COOKIE_NAME: &str = "tidegate_session";
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const CSRF: HeaderName = HeaderName::from_static("x-tidegate-csrf");
+const WORKSPACE: HeaderName = HeaderName::from_static("tidegate-workspace");
+/// When a session was last used is kept to this.
+const TOUCH_EVERY_MS: u64 = 60_000;
+
+/// Whoever passed a route's authorisation.
+pub enum Caller {
+    Key(line::Caller),
+    Person(Box<Person>),
+}
+
+/// A signed-in person, and the workspace that they act in.
+pub struct Person {
+    pub signed_in: SignedIn,
+    pub acting: Membership,
+    pub csrf_token: String,
+    is_operator: bool,
+    /// Of the workspace that they act in, oldest first.
+    projects: Vec<Arc<ProjectEntry>>,
+}
+
+/// Whoever asks to become known.
+pub struct Stranger {
+    /// The session that they still carry, whether or not it lives.
+    pub carries: Option<Secret>,
+}
+
+impl Caller {
+    #[must_use]
+    pub fn workspace(&self) -> WorkspaceId {
+        match self {
+            Self::Key(key) => key.workspace().id,
+            Self::Person(person) => person.acting.workspace,
+        }
+    }
+
+    #[must_use]
+    pub fn key(&self) -> Option<&Arc<KeyEntry>> {
+        match self {
+            Self::Key(key) => key.key(),
+            Self::Person(_) => None,
+        }
+    }
+
+    #[must_use]
+    pub fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Key(_) => None,
+            Self::Person(person) => Some(person),
+        }
+    }
+
+    /// The project that is meant where none is named: the key's own, or the workspace's first.
+    #[must_use]
+    pub fn project(&self) -> Option<&Arc<ProjectEntry>> {
+        match self {
+            Self::Key(key) => Some(key.project()),
+            Self::Person(person) => person.projects.first(),
+        }
+    }
+
+    /// Whether the caller runs this installation.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        match self {
+            Self::Key(key) => key.key().is_some_and(|key| key.scopes.operator),
+            Self::Person(person) => person.is_operator,
+        }
+    }
+
+    /// The role that the caller's rights come to: nobody gives what they haven't got.
+    #[must_use]
+    pub fn rank(&self) -> Role {
+        match self {
+            Self::Key(key) => key.key().map_or(Role::Viewer, |key| rank_of(key.scopes)),
+            Self::Person(person) => person.acting.role,
+        }
+    }
+
+    /// Who acts, for the audit.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Key(key) => key.key().map_or_else(|| "system".to_owned(), |key| key.id.to_string()),
+            Self::Person(person) => person.signed_in.person.id.to_string(),
+        }
+    }
+}
+
+/// The least role that may give a key these scopes.
+#[must_use]
+pub const fn rank_of(scopes: snapshot::Scopes) -> Role {
+    match (scopes.operator, scopes.admin) {
+        (true, _) => Role::Owner,
+        (false, true) => Role::Admin,
+        (false, false) => Role::Viewer,
+    }
+}
+
+/// Finds out who asks and whether they may, before the body is read. A key is what a program sends on purpose, so it wins
+/// over a cookie that a browser adds by itself.
+///
+/// # Errors
+/// 401 where nobody is known, 403 where they may not do this, 404 for a workspace that isn't theirs.
+pub async fn identify(
+    control: &Control,
+    head: &Parts,
+    peer: IpAddr,
+    access: Access,
+) -> Result<Caller, Box<Fault>> {
+    let carries_key = head.headers.contains_key(AUTHORIZATION) || head.headers.contains_key(API_KEY);
+    let session = if carries_key { None } else { session_token(&head.headers)? };
+    let caller = match session {
+        Some(token) => Caller::Person(Box::new(person(control, head, token, access.people).await?)),
+        None => Caller::Key(key(control, head, peer, access.key)?),
+    };
+    match wanted_workspace(&head.headers) {
+        Some(wanted) if wanted != caller.workspace().to_string() => Err(not_found("workspace", &wanted)),
+        _ => Ok(caller),
+    }
+}
+
+fn key(
+    control: &Control,
+    head: &Parts,
+    peer: IpAddr,
+    needs: Option<Needs>,
+) -> Result<line::Caller, Box<Fault>> {
+    let (snapshot, now) = (control.keeper.current(), control.world.clock.unix_ms());
+    let known = needs.unwrap_or(Needs::Known);
+    let caller = line::identify_in(snapshot, &head.headers, peer, known, now)?;
+    if needs.is_some() { Ok(caller) } else { Err(person_needed()) }
+}
+
+async fn person(
+    control: &Control,
+    head: &Parts,
+    token: &str,
+    access: Option<People>,
+) -> Result<Person, Box<Fault>> {
+    let changes = !head.method.is_safe();
+    control.site.check(&head.headers, changes)?;
+    let signed_in = live(control, token).await?.ok_or_else(session_over)?;
+    let csrf_token = tokens::csrf(&*control.vault.hasher, token);
+    if changes && !carries(&head.headers, &csrf_token) {
+        return Err(csrf_refused());
+    }
+    let acting = acting(&head.headers, &signed_in.memberships)?;
+    let is_operator = acting.role == Role::Owner && acting.workspace == control.operator;
+    match access {
+        None => return Err(Box::new(Fault::internal())),
+        Some(People::Least(least)) if !acting.role.covers(least) => {
+            return Err(insufficient_role(&least.to_string(), acting.role));
+        }
+        Some(People::Operator) if !is_operator => {
+            return Err(insufficient_role("owner of the operator's workspace", acting.role));
+        }
+        Some(People::Least(_) | People::Operator) => {}
+    }
+    touch(control, &signed_in).await?;
+    let snapshot = control.keeper.current();
+    let projects = snapshot.workspace(acting.workspace).map(|entry| entry.projects.clone());
+    Ok(Person { signed_in, acting, csrf_token, is_operator, projects: projects.unwrap_or_default() })
+}
+
+/// The session behind a token, while it lives.
+///
+/// # Errors
+/// The store's.
+pub async fn live(control: &Control, token: &str) -> Result<Option<SignedIn>, Box<Fault>> {
+    let digest = tokens::digest(&*control.vault.hasher, Kind::Session, token);
+    let found = control.store.sign_ins().find(digest).await.map_err(of_store)?;
+    let now = control.world.clock.unix_ms();
+    let idle_ms = u64::try_from(SESSION_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
+    let lives = |signed_in: &SignedIn| {
+        let session = &signed_in.session;
+        now < session.expires_unix_ms && now < session.used_unix_ms.saturating_add(idle_ms)
+    };
+    // Whoever belongs nowhere has nothing to be signed in for.
+    Ok(found.filter(|found| lives(found) && !found.memberships.is_empty()))
+}
+
+async fn touch(control: &Control, signed_in: &SignedIn) -> Result<(), Box<Fault>> {
+    let (session, now) = (&signed_in.session, control.world.clock.unix_ms());
+    if now < session.used_unix_ms.saturating_add(TOUCH_EVERY_MS) {
+        return Ok(());
+    }
+    control.store.sign_ins().touch(session.digest, now).await.map_err(of_store)
+}
+
+/// A foreign workspace is told like one that never was.
+fn acting(headers: &HeaderMap, memberships: &[Membership]) -> Result<Membership, Box<Fault>> {
+    let found = match wanted_workspace(headers) {
+        None => memberships.first(),
+        Some(wanted) => {
+            let found = memberships.iter().find(|membership| membership.workspace.to_string() == wanted);
+            return found.cloned().ok_or_else(|| not_found("workspace", &wanted));
+        }
+    };
+    found.cloned().ok_or_else(session_over)
+}
+
+fn wanted_workspace(headers: &HeaderMap) -> Option<String> {
+    let wanted = String::from_utf8_lossy(headers.get(WORKSPACE)?.as_bytes()).trim().to_owned();
+    (!wanted.is_empty()).then(|| wanted.chars().take(64).collect())
+}
+
+/// The session cookie's value. Two of that name are a 401: another port of this host may have planted one of them.
+///
+/// # Errors
+/// 401.
+pub fn session_token(headers: &HeaderMap) -> Result<Option<&str>, Box<Fault>> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut tokens = pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, token)| token);
+    let first = tokens.next();
+    match tokens.next() {
+        None => Ok(first.filter(|token| !token.is_empty())),
+        Some(_) => Err(Box::new(
+            Fault::new(
+                FaultClass::Unauthenticated,
+                "ambiguous_session",
+                "The request carries two session cookies.",
+            )
+            .fix("Delete this site's cookies and sign in again."),
+        )),
+    }
+}
+
+fn carries(headers: &HeaderMap, csrf_token: &str) -> bool {
+    let given = headers.get(CSRF).map_or(&b""[..], |value| value.as_bytes());
+    bool::from(given.ct_eq(csrf_token.as_bytes()))
+}
+
+fn session_over() -> Box<Fault> {
+    let message = "This session is over, or is unknown here.";
+    Box::new(Fault::new(FaultClass::Unauthenticated, "session_over", message).fix("Sign in again."))
+}
+
+fn csrf_refused() -> Box<Fault> {
+    let message = "The request lacks its session's X-Tidegate-CSRF token, or carries another one.";
+    Box::new(
+        Fault::new(FaultClass::Forbidden, "csrf_refused", message)
+            .param("X-Tidegate-CSRF")
+            .fix("Send the csrf_token that GET /v2/me answers for this session."),
+    )
+}

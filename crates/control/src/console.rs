@@ -1,0 +1,195 @@
+//! The console: files built before this was compiled, each in three encodings, answered without work.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+/// One file of the built console.
+struct File {
+    path: &'static str,
+    /// Its entity tag, quotes included.
+    tag: &'static str,
+    plain: &'static [u8],
+    br: Option<&'static [u8]>,
+    gz: Option<&'static [u8]>,
+}
+
+const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
+
+/// The paths that are pages; the console itself decides what it shows there.
+pub const PAGES: &[&str] = &[
+    "/sign-in",
+    "/device",
+    "/requests",
+    "/requests/{rest}",
+    "/usage",
+    "/playground",
+    "/connect",
+    "/keys",
+    "/credentials",
+    "/credentials/{rest}",
+    "/nodes",
+    "/nodes/{rest}",
+    "/routes",
+    "/routes/{rest}",
+    "/budgets",
+    "/billing",
+    "/members",
+    "/audit",
+];
+
+/// The paths that are files, beside pages.
+pub const ASSETS: &[&str] = &["/assets/{rest}", "/favicon.svg", "/theme.js"];
+
+const PAGE: &str = "index.html";
+/// Files whose names hold a hash of what is in them.
+const HASHED: &str = "assets/";
+
+const UNBUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate</title><h1>Tidegate is running</h1>\
+    <p>This binary was compiled without its console. Run <code>scripts/console.sh</code>, which needs Node.js 20, and compile again. \
+    The command line does all that the console does: <code>tidegate --help</code>.</p></html>";
+
+/// Nothing from elsewhere, nothing inline, in nobody's frame.
+const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+    font-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// Whether the client is a browser that opens a page.
+#[must_use]
+pub fn wants_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    accepted.split(',').any(|kind| kind.split(';').next().is_some_and(|name| name.trim() == "text/html"))
+}
+
+/// The page that every path of the console opens.
+#[must_use]
+pub fn page(headers: &HeaderMap) -> Response<Bytes> {
+    match FILES.iter().find(|file| file.path == PAGE) {
+        Some(file) => answer(file, headers),
+        None => guarded(plain(Bytes::from_static(UNBUILT.as_bytes()), "text/html; charset=utf-8")),
+    }
+}
+
+/// A file of the console by its path, without the leading slash.
+#[must_use]
+pub fn asset(path: &str, headers: &HeaderMap) -> Option<Response<Bytes>> {
+    FILES.iter().find(|file| file.path == path && file.path != PAGE).map(|file| answer(file, headers))
+}
+
+fn answer(file: &File, headers: &HeaderMap) -> Response<Bytes> {
+    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == file.tag);
+    let (bytes, encoding) = encoded(file, headers);
+    let body = if is_known { Bytes::new() } else { Bytes::from_static(bytes) };
+    let mut response = plain(body, media_type(file.path));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else if let Some(encoding) = encoding {
+        set(&mut response, header::CONTENT_ENCODING, encoding);
+    }
+    set(&mut response, header::VARY, "accept-encoding");
+    set(&mut response, header::ETAG, file.tag);
+    let is_hashed = file.path.starts_with(HASHED);
+    let cache = if is_hashed { "public, max-age=31536000, immutable" } else { "no-cache" };
+    set(&mut response, header::CACHE_CONTROL, cache);
+    guarded(response)
+}
+
+/// The smallest form that the client reads.
+fn encoded(file: &File, headers: &HeaderMap) -> (&'static [u8], Option<&'static str>) {
+    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let takes = |wanted: &str| {
+        accepted.split(',').any(|one| {
+            let mut parts = one.split(';').map(str::trim);
+            parts.next() == Some(wanted) && !parts.any(|weight| weight == "q=0")
+        })
+    };
+    match (file.br, file.gz) {
+        (Some(br), _) if takes("br") => (br, Some("br")),
+        (_, Some(gz)) if takes("gzip") => (gz, Some("gzip")),
+        _ => (file.plain, None),
+    }
+}
+
+fn media_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or("") {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "woff2" => "font/woff2",
+        "json" => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+fn plain(body: Bytes, media_type: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    set(&mut response, header::CONTENT_TYPE, media_type);
+    response
+}
+
+fn guarded(mut response: Response<Bytes>) -> Response<Bytes> {
+    let guards: [(HeaderName, &'static str); 4] = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    for (name, value) in guards {
+        set(&mut response, name, value);
+    }
+    response
+}
+
+fn set(response: &mut Response<Bytes>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asking(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    const FILE: File =
+        File { path: "assets/a-1.js", tag: "\"1\"", plain: b"plain", br: Some(b"br"), gz: Some(b"gz") };
+
+    #[test]
+    fn a_page_is_for_those_who_ask_for_one() {
+        assert!(wants_page(&asking(header::ACCEPT, "application/xhtml+xml,text/html;q=0.9")));
+        assert!(!wants_page(&asking(header::ACCEPT, "*/*")));
+        assert!(!wants_page(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_file_comes_in_the_smallest_form_that_is_read() {
+        let cases = [("gzip, br", "br"), ("gzip", "gz"), ("br;q=0, gzip", "gz"), ("identity", "plain")];
+        for (accepted, expected) in cases {
+            let answer = answer(&FILE, &asking(header::ACCEPT_ENCODING, accepted));
+            assert_eq!(answer.body(), expected, "{accepted}");
+            assert_eq!(answer.headers()[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+        }
+    }
+
+    #[test]
+    fn a_known_file_is_not_sent_again() {
+        let answer = answer(&FILE, &asking(header::IF_NONE_MATCH, "\"1\""));
+        assert_eq!((answer.status(), answer.body().len()), (StatusCode::NOT_MODIFIED, 0));
+    }
+
+    #[test]
+    fn every_answer_forbids_what_is_inline_foreign_or_framed() {
+        let page = page(&HeaderMap::new());
+        assert_eq!(page.headers()[header::X_FRAME_OPTIONS], "DENY");
+        let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("default-src 'self'") && !policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn no_path_leads_out() {
+        for path in ["", "index.html", "../Cargo.toml", "assets/", "assets/../index.html"] {
+            assert!(asset(path, &HeaderMap::new()).is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The first owner of an installation, and the links by which people sign in without a password.
+
+use domain::limits::LINK_TIME_MAX;
+use domain::{MemberId, Role, WorkspaceId};
+use store::{Act, Invitation, LinkRow, Page, PersonRow, Store, StoreError, TokenDigest};
+use vault::Vault;
+use world::World;
+
+use crate::tokens::{self, Kind};
+
+/// Who runs an installation until they say who they are.
+pub const OWNER_EMAIL: &str = "owner@localhost";
+
+/// The oldest workspace: it is founded with the installation, and never deleted.
+///
+/// # Errors
+/// The store's.
+pub async fn operators_workspace(store: &Store) -> Result<WorkspaceId, StoreError> {
+    let first = store.workspaces().list(Page::first(1)).await?;
+    first.rows.first().map(|row| row.id).ok_or(StoreError::NotFound { what: "workspace" })
+}
+
+/// The owner who came first, of those that run this installation; made without a password where there is none.
+///
+/// # Errors
+/// The store's.
+pub async fn first_owner(store: &Store, world: &World, email: &str) -> Result<MemberId, StoreError> {
+    let workspace = operators_workspace(store).await?;
+    let mut page = Page::default();
+    loop {
+        let listed = store.people().list(workspace, page).await?;
+        let owners =
+            listed.rows.iter().filter(|row| row.role == Role::Owner && row.accepted_unix_ms.is_some());
+        if let Some(owner) = owners.map(|row| row.person.id).next() {
+            return Ok(owner);
+        }
+        match listed.next {
+            Some(after) => page = Page { after: Some(after), ..Page::default() },
+            None => break,
+        }
+    }
+    let now = world.clock.unix_ms();
+    let person = PersonRow {
+        id: MemberId::new(now, world.id_bytes()),
+        email: email.to_owned(),
+        name: "Owner".to_owned(),
+        password_hash: None,
+        created_unix_ms: now,
+        version: 0,
+    };
+    let invitation =
+        Invitation { workspace, role: Role::Owner, person, accepted_unix_ms: Some(now), link: None };
+    store.people().invite(invitation, Act::system(world)).await.map(|made| made.row.person.id)
+}
+
+/// A link that signs in the first owner, once and soon: what follows the gateway's address.
+///
+/// # Errors
+/// The store's.
+pub async fn owners_link(
+    store: &Store,
+    vault: &Vault,
+    world: &World,
+    email: &str,
+) -> Result<String, StoreError> {
+    let person = first_owner(store, world, email).await?;
+    let workspace = operators_workspace(store).await?;
+    let (path, digest) = mint_link(vault, world);
+    let act = Act::system(world);
+    let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));
+    let link = LinkRow { digest, person, workspace: None, expires_unix_ms };
+    store.people().add_link(link, workspace, act).await.map(|()| path)
+}
+
+/// A fresh link: what follows the gateway's address, and what is kept of it.
+pub fn mint_link(vault: &Vault, world: &World) -> (String, TokenDigest) {
+    let token = tokens::mint(&*world.random);
+    let text = token.expose_text().unwrap_or_default();
+    // Behind a `#`, so that no server and no log is ever sent the token.
+    (format!("/sign-in#token={text}"), tokens::digest(&*vault.hasher, Kind::Link, text))
+}
+
+pub fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

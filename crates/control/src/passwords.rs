@@ -1,0 +1,135 @@
+//! Passwords: argon2id, off the threads that answer, a few at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use domain::limits::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+use domain::ports::KeyHash;
+use domain::{Fault, FaultClass, Secret};
+use tokio::sync::Semaphore;
+use world::Random;
+
+use crate::failure::invalid;
+use crate::tokens::{self, Kind};
+
+/// Each takes 19 MiB and a core for some 20 ms: more at once would starve what else runs here.
+const AT_ONCE_MAX: usize = 2;
+const WAIT_MAX: Duration = Duration::from_secs(5);
+const SALT_BYTES: usize = 16;
+
+/// A hash of the usual cost that no password has: whoever has none is checked against it, so that the time of the answer
+/// doesn't tell who is known here.
+const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$\
+                       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Hashes and compares.
+pub struct Passwords {
+    hasher: Arc<dyn KeyHash>,
+    slots: Semaphore,
+}
+
+impl Passwords {
+    pub fn new(hasher: Arc<dyn KeyHash>) -> Self {
+        Self { hasher, slots: Semaphore::new(AT_ONCE_MAX) }
+    }
+
+    /// Whether this is the password behind a hash. It takes as long where there is none.
+    ///
+    /// # Errors
+    /// 503 where too many wait.
+    pub async fn matches(&self, password: &Secret, hash: Option<String>) -> Result<bool, Box<Fault>> {
+        let peppered = self.peppered(password);
+        let is_somebodys = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
+        let matched =
+            self.apart(move || Argon2::default().verify_password(&peppered, hash.as_str()).is_ok()).await?;
+        Ok(matched && is_somebodys)
+    }
+
+    /// # Errors
+    /// 400 for one that is too short or too long, 503 where too many wait.
+    pub async fn hash(&self, password: &Secret, random: &dyn Random) -> Result<String, Box<Fault>> {
+        let text = password.expose_text().unwrap_or_default();
+        if text.chars().count() < PASSWORD_CHARS_MIN || text.len() > PASSWORD_BYTES_MAX {
+            return Err(invalid(
+                "password",
+                "The password is too short or too long.",
+                format!("Use {PASSWORD_CHARS_MIN} characters or more; a sentence is easy to remember."),
+            ));
+        }
+        let peppered = self.peppered(password);
+        let mut salt = [0_u8; SALT_BYTES];
+        random.fill(&mut salt);
+        let hashed = self.apart(move || {
+            Argon2::default().hash_password_with_salt(&peppered, &salt).map(|hash| hash.to_string())
+        });
+        hashed.await?.map_err(|error| {
+            tracing::error!(%error, "a password could not be hashed");
+            Box::new(Fault::internal())
+        })
+    }
+
+    /// Keyed first: without the pepper, a copy of the database can't even be guessed at.
+    fn peppered(&self, password: &Secret) -> [u8; 32] {
+        tokens::digest(&*self.hasher, Kind::Password, password.expose_text().unwrap_or_default())
+    }
+
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Box<Fault>> {
+        let Ok(Ok(_slot)) = tokio::time::timeout(WAIT_MAX, self.slots.acquire()).await else {
+            return Err(Box::new(
+                Fault::new(FaultClass::Unavailable, "sign_in_busy", "Too many people sign in right now.")
+                    .fix("Try again in a moment.")
+                    .retry_after_ms(2_000),
+            ));
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Box::new(Fault::internal()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Short;
+    impl KeyHash for Short {
+        fn digest(&self, presented: &str) -> [u8; 32] {
+            let mut digest = [0; 32];
+            for (to, from) in digest.iter_mut().zip(presented.bytes().rev()) {
+                *to = from;
+            }
+            digest
+        }
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::from_text(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_password_matches_its_hash_and_nobodys_matches_none() {
+        let passwords = Passwords::new(Arc::new(Short));
+        let hash = passwords.hash(&secret("correct horse battery"), &world::SystemRandom).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.matches(&secret("correct horse battery"), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.matches(&secret("correct horse batterz"), Some(hash)).await.unwrap());
+        assert!(!passwords.matches(&secret(""), None).await.unwrap());
+        let short = passwords.hash(&secret("short"), &world::SystemRandom).await.unwrap_err();
+        assert_eq!(short.param.as_deref(), Some("password"));
+    }
+
+    /// If it could not be read, checking it would take no time, which is what it is there for.
+    #[test]
+    fn nobodys_hash_is_a_hash_of_todays_cost() {
+        let read = argon2::PasswordHash::new(NOBODYS).unwrap();
+        let todays = Argon2::default().hash_password_with_salt(&[0; 32], &[0; SALT_BYTES]).unwrap();
+        assert_eq!(
+            (read.params, read.algorithm, read.version),
+            (todays.params, todays.algorithm, todays.version)
+        );
+        assert_eq!(read.hash.unwrap().len(), todays.hash.unwrap().len());
+    }
+}

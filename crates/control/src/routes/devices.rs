@@ -1,0 +1,248 @@
+//! `/v2/device`: how a command line without a browser is given a key by the person in front of it.
+
+use std::sync::Arc;
+
+use domain::limits::{DEVICE_KEY_TIME_MAX, DEVICE_POLL_EVERY, DEVICE_TIME_MAX, DEVICES_WAITING_MAX};
+use domain::{Fault, FaultClass, MemberId, Role, Secret, WorkspaceId};
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+use snapshot::Scopes;
+use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreError};
+
+use super::workspaces::checked_name;
+use crate::access::{Access, person_needed};
+use crate::attempts::Trier;
+use crate::caller::Stranger;
+use crate::failure::{missing, of_store};
+use crate::founding::new_key;
+use crate::owner::milliseconds;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::tokens::{self, Kind};
+use crate::{Control, Reply, moment};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::open(Method::POST, "/v2/device", ask_for_code),
+        Route::open(Method::POST, "/v2/device/token", ask_for_key),
+        Route::new(Method::POST, "/v2/device/approve", Access::PERSON, answer),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Client {
+    client_name: Option<String>,
+}
+
+fn ask_for_code(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Client = ask.json()?;
+        let client_name = checked_name(input.client_name, "client_name")?;
+        let now = control.world.clock.unix_ms();
+        control.attempts.count(Trier::address(ask.peer), now)?;
+        let device_code = tokens::mint(&*control.world.random);
+        let user_code = tokens::mint_user_code(&*control.world.random);
+        let device = DeviceRow {
+            digest: digest(control, Kind::Device, device_code.expose_text().unwrap_or_default()),
+            user_code: digest(control, Kind::UserCode, &tokens::read_user_code(&user_code)),
+            client_name,
+            address: ask.peer.to_string(),
+            answer: None,
+            polled_unix_ms: None,
+            created_unix_ms: now,
+            expires_unix_ms: now.saturating_add(milliseconds(DEVICE_TIME_MAX)),
+        };
+        control.store.devices().ask(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
+        let base = control.site.base_url(&ask.headers);
+        Reply::json(&json!({
+            "object": "device",
+            "device_code": device_code.expose_text(),
+            "user_code": user_code,
+            "verification_url": format!("{base}/device"),
+            "verification_url_complete": format!("{base}/device#code={user_code}"),
+            "interval_s": DEVICE_POLL_EVERY.as_secs(),
+            "expires_in_s": DEVICE_TIME_MAX.as_secs(),
+        }))
+    })
+}
+
+fn digest(control: &Control, kind: Kind, text: &str) -> store::TokenDigest {
+    tokens::digest(&*control.vault.hasher, kind, text)
+}
+
+fn busy(error: StoreError) -> Box<Fault> {
+    match error {
+        StoreError::Conflict { what: "too_many_devices", .. } => Box::new(
+            Fault::new(FaultClass::RateLimit, "too_many_attempts", "Too many devices wait to be let in.")
+                .fix("Try again in some minutes.")
+                .retry_after_ms(60_000),
+        ),
+        other => of_store(other),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Poll {
+    device_code: Option<String>,
+}
+
+/// What the device's program branches on, as RFC 8628 names it.
+fn not_yet(code: &'static str, message: &'static str, fix: &'static str) -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::BadRequest, code, message).fix(fix))
+}
+
+fn expired() -> Box<Fault> {
+    not_yet("expired_token", "This device code is unknown, used or too old.", "Begin again.")
+}
+
+fn denied() -> Box<Fault> {
+    not_yet("access_denied", "The person in front of it said no.", "Begin again, if that was a mistake.")
+}
+
+fn ask_for_key(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Poll = ask.json()?;
+        let code =
+            input.device_code.ok_or_else(|| missing("device_code", "Send what /v2/device answered."))?;
+        let code = Secret::from_text(code);
+        let digest = digest(control, Kind::Device, code.expose_text().unwrap_or_default());
+        let now = control.world.clock.unix_ms();
+        let device = control.store.devices().poll(digest, now).await.map_err(of_store)?;
+        let device = device.ok_or_else(expired)?;
+        match device.answer {
+            Some(DeviceAnswer::Denied) => Err(denied()),
+            Some(DeviceAnswer::Approved { person, workspace }) => {
+                give_key(control, &ask, &device, person, workspace).await
+            }
+            None if is_too_soon(&device, now) => {
+                Err(not_yet("slow_down", "That was too soon.", "Wait interval_s between two questions."))
+            }
+            None => Err(not_yet(
+                "authorization_pending",
+                "Nobody has said yes to this device so far.",
+                "Ask again after interval_s.",
+            )),
+        }
+    })
+}
+
+/// A little early is not too soon: clocks and schedulers differ.
+fn is_too_soon(device: &DeviceRow, now: u64) -> bool {
+    let wait_ms = milliseconds(DEVICE_POLL_EVERY) * 9 / 10;
+    device.polled_unix_ms.is_some_and(|polled| now < polled.saturating_add(wait_ms))
+}
+
+async fn give_key(
+    control: &Arc<Control>,
+    ask: &Ask<Stranger>,
+    device: &DeviceRow,
+    person: MemberId,
+    workspace: WorkspaceId,
+) -> Result<Reply, Box<Fault>> {
+    let memberships = control.store.people().memberships(person).await.map_err(of_store)?;
+    let Some(membership) = memberships.into_iter().find(|one| one.workspace == workspace) else {
+        return Err(denied());
+    };
+    let (text, key) = key_of(control, device, &membership).await?;
+    let act = Act::new(&control.world, person.to_string(), Some(ask.trace));
+    let granted = control.store.devices().grant(device.digest, membership.role, key, act).await;
+    let written = match granted {
+        // Their role was changed, or another question was quicker.
+        Err(StoreError::NotFound { .. }) => return Err(denied()),
+        granted => granted.map_err(of_store)?,
+    };
+    control.published(written.version).await?;
+    Reply::json(&json!({
+        "object": "device_key",
+        "api_key": text.expose_text(),
+        "key_id": written.row.id.to_string(),
+        "workspace_id": workspace.to_string(),
+        "expires_at": written.row.expires_unix_ms.map(moment::write),
+    }))
+}
+
+/// A key that may do what its person may.
+async fn key_of(
+    control: &Control,
+    device: &DeviceRow,
+    membership: &Membership,
+) -> Result<(Secret, ApiKeyRow), Box<Fault>> {
+    let workspace = membership.workspace;
+    let projects = control.store.projects().list(workspace, Page::first(1)).await.map_err(of_store)?;
+    let Some(project) = projects.rows.first() else {
+        return Err(not_yet(
+            "no_project",
+            "The workspace has no project that the key could belong to.",
+            "Make one, then begin again.",
+        ));
+    };
+    let role = membership.role;
+    let scopes = Scopes {
+        inference: role.covers(Role::Developer),
+        read: true,
+        admin: role.covers(Role::Admin),
+        operator: role == Role::Owner && workspace == control.operator,
+    };
+    let name = format!("{} (signed in)", device.client_name);
+    let (world, vault) = (&control.world, &control.vault);
+    let (text, row) = new_key(world, vault, (workspace, project.id), &name, &project.environment, scopes);
+    let expires_unix_ms = world.clock.unix_ms().saturating_add(milliseconds(DEVICE_KEY_TIME_MAX));
+    Ok((Secret::from_text(text), ApiKeyRow { expires_unix_ms: Some(expires_unix_ms), ..row }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    user_code: Option<String>,
+    /// Left out, the device is only shown.
+    approve: Option<bool>,
+}
+
+fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Answer = ask.json()?;
+        let typed =
+            input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
+        let person = ask.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
+        let now = control.world.clock.unix_ms();
+        control.attempts.count(Trier::Person(person), now)?;
+        let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
+        let device = match input.approve {
+            None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
+            Some(approve) => {
+                let workspace = ask.workspace();
+                let said =
+                    if approve { DeviceAnswer::Approved { person, workspace } } else { DeviceAnswer::Denied };
+                let act = ask.act(&control.world);
+                match control.store.devices().answer(code, said, workspace, act).await {
+                    Err(StoreError::NotFound { .. }) => None,
+                    answered => Some(answered.map_err(of_store)?),
+                }
+            }
+        };
+        let device = device.ok_or_else(unknown_code)?;
+        control.attempts.forget(&Trier::Person(person));
+        Reply::json(&json!({
+            "object": "device",
+            "client_name": device.client_name,
+            "address": device.address,
+            "requested_at": moment::write(device.created_unix_ms),
+            "status": match device.answer {
+                None => "pending",
+                Some(DeviceAnswer::Denied) => "denied",
+                Some(DeviceAnswer::Approved { .. }) => "approved",
+            },
+        }))
+    })
+}
+
+fn unknown_code() -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::NotFound, "not_found", "No device waits with this code.")
+            .param("user_code")
+            .fix("Type the code as the device shows it; it is good for ten minutes."),
+    )
+}

@@ -1,0 +1,179 @@
+//! `/v2/me`: who calls, and what they may change of themselves.
+
+use std::sync::Arc;
+
+use domain::limits::LINK_TIME_MAX;
+use domain::{Fault, FaultClass, Secret};
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Membership, PersonRow, SignedIn};
+
+use super::api_keys::scope_names;
+use super::sign_in::{Fresh, in_one_form, welcome};
+use super::workspaces::checked_name;
+use crate::access::{Access, person_needed};
+use crate::attempts::Trier;
+use crate::caller::{Caller, Person};
+use crate::failure::{invalid, of_store};
+use crate::owner::milliseconds;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+const EMAIL_BYTES_MAX: usize = 254;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/me", Access::ONESELF, get),
+        Route::new(Method::PATCH, "/v2/me", Access::PERSON, change),
+    ]
+}
+
+/// A signed-in person as they see themselves.
+pub fn shown(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Value {
+    let workspaces: Vec<_> = signed_in
+        .memberships
+        .iter()
+        .map(|membership| {
+            json!({
+                "id": membership.workspace.to_string(),
+                "name": membership.name,
+                "role": membership.role.as_str(),
+            })
+        })
+        .collect();
+    json!({
+        "object": "me",
+        "member": {
+            "id": signed_in.person.id.to_string(),
+            "email": signed_in.person.email,
+            "name": signed_in.person.name,
+            "has_password": signed_in.person.password_hash.is_some(),
+        },
+        "workspace_id": acting.workspace.to_string(),
+        "role": acting.role.as_str(),
+        "workspaces": workspaces,
+        "csrf_token": csrf_token,
+    })
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&[])?;
+        let key = match &ask.caller {
+            Caller::Person(person) => {
+                return Reply::json(&shown(&person.signed_in, &person.acting, &person.csrf_token));
+            }
+            Caller::Key(key) => key,
+        };
+        let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
+        let row = control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?;
+        let (workspace, project) = (key.workspace(), key.project());
+        Reply::json(&json!({
+            "object": "me",
+            "key": {
+                "id": row.id.to_string(),
+                "name": row.name,
+                "last4": row.last4,
+                "scopes": scope_names(row.scopes),
+                "project_id": project.id.to_string(),
+                "environment": row.environment,
+            },
+            "workspace_id": workspace.id.to_string(),
+            "workspaces": [{"id": workspace.id.to_string(), "name": &*workspace.name}],
+        }))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    name: Option<String>,
+    email: Option<String>,
+    password: Option<String>,
+    current_password: Option<String>,
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let person = ask.caller.person().ok_or_else(person_needed)?;
+        let email = input.email.as_deref().map(checked_email).transpose()?;
+        let email = email.filter(|email| *email != person.signed_in.person.email);
+        let name = input.name.map(|name| checked_name(Some(name), "name")).transpose()?;
+        if email.is_some() || input.password.is_some() {
+            prove(control, person, input.current_password.map(Secret::from_text)).await?;
+        }
+        let hash = match input.password.map(Secret::from_text) {
+            Some(password) => Some(control.passwords.hash(&password, &*control.world.random).await?),
+            None => None,
+        };
+        let before = &person.signed_in.person;
+        if name.is_some() || email.is_some() {
+            let changed = PersonRow {
+                name: name.unwrap_or_else(|| before.name.clone()),
+                email: email.unwrap_or_else(|| before.email.clone()),
+                ..before.clone()
+            };
+            let act = ask.act(&control.world);
+            control.store.people().rename(changed, ask.workspace(), act).await.map_err(of_store)?;
+        }
+        if let Some(hash) = hash {
+            // Whoever knew the old password is out everywhere; here a new session goes on.
+            let fresh = Fresh::of(control, &ask, before.id, false);
+            let act = ask.act(&control.world);
+            let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
+            set.await.map_err(of_store)?;
+            return welcome(control, &ask.headers, &fresh.token).await;
+        }
+        let digest = person.signed_in.session.digest;
+        let now = control.store.sign_ins().find(digest).await.map_err(of_store)?;
+        let now = now.ok_or_else(|| Box::new(Fault::internal()))?;
+        Reply::json(&shown(&now, &person.acting, &person.csrf_token))
+    })
+}
+
+/// What a stolen session alone must not do takes the password; whoever has none, or came by a link a moment ago, has
+/// shown enough.
+async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> Result<(), Box<Fault>> {
+    let (row, session) = (&person.signed_in.person, &person.signed_in.session);
+    let now = control.world.clock.unix_ms();
+    let trier = Trier::Person(row.id);
+    control.attempts.count(trier.clone(), now)?;
+    let by_fresh_link =
+        session.by_link && now < session.created_unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));
+    if by_fresh_link || row.password_hash.is_none() {
+        return Ok(());
+    }
+    let Some(password) = password else { return Err(current_password("The present password is missing.")) };
+    if control.passwords.matches(&password, row.password_hash.clone()).await? {
+        control.attempts.forget(&trier);
+        return Ok(());
+    }
+    Err(current_password("The present password is wrong."))
+}
+
+fn current_password(message: &'static str) -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::Forbidden, "wrong_password", message)
+            .param("current_password")
+            .fix("Give the present password, or sign in by a link, which stands in for it for ten minutes."),
+    )
+}
+
+/// An email in its one form. Whether it reaches anybody is not ours to know.
+///
+/// # Errors
+/// 400 for what can't be one.
+pub fn checked_email(email: &str) -> Result<String, Box<Fault>> {
+    let email = in_one_form(email);
+    let parts = email.split_once('@');
+    let plain =
+        |part: &str| !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c.is_control());
+    let fine = parts.is_some_and(|(local, host)| plain(local) && plain(host) && !host.contains('@'));
+    if fine && email.len() <= EMAIL_BYTES_MAX {
+        return Ok(email);
+    }
+    Err(invalid("email", "This is no email address.", "Write it as name@example.com."))
+}

@@ -1,0 +1,200 @@
+//! `/v2/members`: the people of a workspace and their roles.
+
+use std::sync::Arc;
+
+use domain::limits::{INVITATION_TIME_MAX, LINK_TIME_MAX};
+use domain::{Fault, MemberId, Role};
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{Act, Invitation, LinkRow, MemberRow, Page as StorePage, PersonRow};
+
+use super::me::checked_email;
+use super::workspaces::checked_name;
+use crate::access::{Access, insufficient_role};
+use crate::failure::{invalid, missing, of_store};
+use crate::owner::{milliseconds, mint_link};
+use crate::reply::Page;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+const PATH: &str = "/v2/members";
+const ONE: &str = "/v2/members/{id}";
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::MANAGE, invite),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, remove),
+        Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    email: Option<String>,
+    name: Option<String>,
+    role: Option<String>,
+}
+
+fn show(row: &MemberRow) -> Value {
+    json!({
+        "id": row.person.id.to_string(),
+        "object": "member",
+        "workspace_id": row.workspace.to_string(),
+        "email": row.person.email,
+        "name": row.person.name,
+        "role": row.role.as_str(),
+        "status": if row.accepted_unix_ms.is_some() { "active" } else { "invited" },
+        "joined_at": row.accepted_unix_ms.map(moment::write),
+        "created_at": moment::write(row.created_unix_ms),
+    })
+}
+
+fn checked_role(role: Option<&str>) -> Result<Role, Box<Fault>> {
+    let name = role.ok_or_else(|| missing("role", "Give owner, admin, developer, billing or viewer."))?;
+    name.parse().map_err(|()| {
+        invalid("role", format!("\"{name}\" is no role."), "Use owner, admin, developer, billing or viewer.")
+    })
+}
+
+/// Nobody makes, changes or signs in somebody who may do more than they.
+fn within_rank(ask: &Ask, role: Role) -> Result<(), Box<Fault>> {
+    let rank = ask.caller.rank();
+    if rank.covers(role) { Ok(()) } else { Err(insufficient_role(role.as_str(), rank)) }
+}
+
+fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let email = input.email.ok_or_else(|| missing("email", "Give the email that they sign in with."))?;
+        let email = checked_email(&email)?;
+        let role = checked_role(input.role.as_deref())?;
+        let first = role == Role::Owner && ask.caller.key().is_some() && !has_owner(control, &ask).await?;
+        // A workspace that nobody owns is its key's to give away.
+        if !first {
+            within_rank(&ask, role)?;
+        }
+        let name = match input.name {
+            Some(name) => checked_name(Some(name), "name")?,
+            None => email.split('@').next().unwrap_or_default().to_owned(),
+        };
+        let act = ask.act(&control.world);
+        let (path, digest) = mint_link(&control.vault, &control.world);
+        let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(INVITATION_TIME_MAX));
+        let invitation = Invitation {
+            workspace: ask.workspace(),
+            role,
+            person: PersonRow {
+                id: MemberId::new(act.unix_ms, control.world.id_bytes()),
+                email,
+                name,
+                password_hash: None,
+                created_unix_ms: act.unix_ms,
+                version: 0,
+            },
+            accepted_unix_ms: None,
+            link: Some((digest, expires_unix_ms)),
+        };
+        let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
+        let mut shown = show(&written.row);
+        if let Some(fields) = shown.as_object_mut() {
+            let link = format!("{}{path}", control.site.base_url(&ask.headers));
+            fields.insert("invite_link".into(), link.into());
+            fields.insert("invite_expires_at".into(), moment::write(expires_unix_ms).into());
+        }
+        let location = format!("{PATH}/{}", written.row.person.id);
+        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+    })
+}
+
+async fn has_owner(control: &Control, ask: &Ask) -> Result<bool, Box<Fault>> {
+    let mut page = StorePage::default();
+    loop {
+        let listed = control.store.people().list(ask.workspace(), page).await.map_err(of_store)?;
+        if listed.rows.iter().any(|row| row.role == Role::Owner) {
+            return Ok(true);
+        }
+        let Some(after) = listed.next else { return Ok(false) };
+        page = StorePage { after: Some(after), ..StorePage::default() };
+    }
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.people().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<MemberRow, Box<Fault>> {
+    control.store.people().get(ask.workspace(), ask.id("member")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    role: Option<String>,
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let changed: Change = ask.patched(json!({"role": row.role.as_str()}))?;
+        let role = checked_role(changed.role.as_deref())?;
+        within_rank(&ask, row.role)?;
+        within_rank(&ask, role)?;
+        let act = ask.act(&control.world);
+        let set = control.store.people().set_role(ask.workspace(), row.person.id, role, ask.if_match()?, act);
+        let written = set.await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    })
+}
+
+fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        within_rank(&ask, row.role)?;
+        let act = ask.act(&control.world);
+        let removed = control.store.people().remove(ask.workspace(), row.person.id, ask.if_match()?, act);
+        control.published(removed.await.map_err(of_store)?.version).await?;
+        Ok(Reply::no_content())
+    })
+}
+
+/// Signs somebody in who has no password, or lost it, or their invitation.
+fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        within_rank(&ask, row.role)?;
+        let (path, digest) = mint_link(&control.vault, &control.world);
+        let act: Act = ask.act(&control.world);
+        let time_max = if row.accepted_unix_ms.is_some() { LINK_TIME_MAX } else { INVITATION_TIME_MAX };
+        let expires_unix_ms = act.unix_ms.saturating_add(milliseconds(time_max));
+        // Who runs the installation may sign in anybody there; others nobody whom another workspace knows too.
+        let of_installation = ask.is_operator() && row.accepted_unix_ms.is_some();
+        let workspace = (!of_installation).then(|| ask.workspace());
+        let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
+        control.store.people().add_link(link, ask.workspace(), act).await.map_err(of_store)?;
+        let shown = json!({
+            "object": "sign_in_link",
+            "member_id": row.person.id.to_string(),
+            "sign_in_link": format!("{}{path}", control.site.base_url(&ask.headers)),
+            "expires_at": moment::write(expires_unix_ms),
+        });
+        Ok(Reply::json(&shown)?.created(format!("{PATH}/{}", row.person.id)))
+    })
+}

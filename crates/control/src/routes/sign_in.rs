@@ -1,0 +1,238 @@
+//! `/v2/sign-in`, `/v2/sign-in/link`, `/v2/sign-out`: how a person's session begins and ends.
+
+use std::sync::Arc;
+
+use domain::limits::SESSION_TIME_MAX;
+use domain::ports::AuditEntry;
+use domain::{AuditId, Fault, FaultClass, MemberId, Secret, TraceId, WorkspaceId};
+use http::Method;
+use http::header::{HeaderMap, USER_AGENT};
+use serde::Deserialize;
+use store::{Act, AuditRow, PersonRow, Redeemed, SignInRow};
+
+use super::me;
+use crate::access::Access;
+use crate::attempts::Trier;
+use crate::caller::{COOKIE_NAME, Caller, Stranger, live};
+use crate::failure::{missing, of_store};
+use crate::owner::milliseconds;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::tokens::{self, Kind};
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::open(Method::POST, "/v2/sign-in", by_password),
+        Route::open(Method::POST, "/v2/sign-in/link", by_link),
+        Route::new(Method::POST, "/v2/sign-out", Access::ONESELF, out),
+    ]
+}
+
+/// What is kept of a browser's own words about itself.
+const AGENT_CHARS_MAX: usize = 200;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Password {
+    email: Option<String>,
+    password: Option<String>,
+}
+
+fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+    Box::pin(async move {
+        control.site.check(&ask.headers, false)?;
+        let input: Password = ask.json()?;
+        let email = input.email.ok_or_else(|| missing("email", "Give the email that you sign in with."))?;
+        let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
+        let (email, password) = (in_one_form(&email), Secret::from_text(password));
+        let now = control.world.clock.unix_ms();
+        let trier = Trier::Email(email.clone());
+        control.attempts.count(Trier::address(ask.peer), now)?;
+        control.attempts.count(trier.clone(), now)?;
+        let person = control.store.people().by_email(email).await.map_err(of_store)?;
+        let hash = person.as_ref().and_then(|person| person.password_hash.clone());
+        let is_right = control.passwords.matches(&password, hash).await?;
+        let Some(person) = person.as_ref().filter(|_| is_right) else {
+            tell_failure(control, ask.trace, person);
+            return Err(failed());
+        };
+        let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
+        let Some(first) = memberships.first() else { return Err(failed()) };
+        control.attempts.forget(&trier);
+        let fresh = Fresh::of(control, &ask, person.id, false);
+        let act = Act::new(&control.world, person.id.to_string(), Some(ask.trace));
+        let start =
+            control.store.sign_ins().start(fresh.row, carried(control, &ask), Some(first.workspace), act);
+        start.await.map_err(of_store)?;
+        welcome(control, &ask.headers, &fresh.token).await
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    token: Option<String>,
+}
+
+fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
+    Box::pin(async move {
+        control.site.check(&ask.headers, false)?;
+        let input: Link = ask.json()?;
+        let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
+        control.attempts.count(Trier::address(ask.peer), control.world.clock.unix_ms())?;
+        let signed_in = match &ask.caller.carries {
+            Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
+            None => None,
+        };
+        let signed_in = signed_in.map(|signed_in| signed_in.person.id);
+        // The store fills in whose the link is.
+        let nobody = MemberId::from_uuid(*vault::OPERATOR.as_uuid());
+        let fresh = Fresh::of(control, &ask, nobody, true);
+        let digest =
+            tokens::digest(&*control.vault.hasher, Kind::Link, token.expose_text().unwrap_or_default());
+        let act = Act::new(&control.world, "link", Some(ask.trace));
+        let redeem =
+            control.store.sign_ins().redeem(digest, signed_in, fresh.row, carried(control, &ask), act);
+        match redeem.await.map_err(of_store)? {
+            Redeemed::By(_) => welcome(control, &ask.headers, &fresh.token).await,
+            Redeemed::SignInFirst => Err(Box::new(
+                Fault::new(
+                    FaultClass::Unauthenticated,
+                    "sign_in_first",
+                    "This link is for somebody who signs in here already.",
+                )
+                .fix("Sign in first, then open the link again."),
+            )),
+            Redeemed::Unknown => Err(Box::new(
+                Fault::new(
+                    FaultClass::Unauthenticated,
+                    "link_over",
+                    "This link was used already, or is too old.",
+                )
+                .fix("Get another one: `tidegate login --link`, or ask whoever sent it."),
+            )),
+        }
+    })
+}
+
+fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = ask.act(&control.world);
+        match &ask.caller {
+            Caller::Person(person) => {
+                let (digest, workspace) = (person.signed_in.session.digest, person.acting.workspace);
+                control.store.sign_ins().end(digest, Some(workspace), act).await.map_err(of_store)?;
+                Ok(Reply::no_content().cookie(cookie(control, &ask.headers, "", 0)))
+            }
+            Caller::Key(key) => {
+                let key = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
+                let given_back =
+                    control.store.devices().give_back(ask.workspace(), key, act).await.map_err(of_store)?;
+                if !given_back.row {
+                    return Err(Box::new(
+                        Fault::new(
+                            FaultClass::Conflict,
+                            "not_a_sign_in",
+                            "This key was not made by signing in.",
+                        )
+                        .fix("Revoke it with `tidegate key revoke` where it is no longer needed."),
+                    ));
+                }
+                control.published(given_back.version).await?;
+                Ok(Reply::no_content())
+            }
+        }
+    })
+}
+
+/// A session that begins: what its holder gets, and what is kept.
+pub struct Fresh {
+    pub token: Secret,
+    pub row: SignInRow,
+}
+
+impl Fresh {
+    /// Always a new token: what a browser carried before is never one that somebody else could know.
+    pub fn of<C>(control: &Control, ask: &Ask<C>, person: MemberId, by_link: bool) -> Self {
+        let token = tokens::mint(&*control.world.random);
+        let now = control.world.clock.unix_ms();
+        let agent = ask.headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
+        let agent = String::from_utf8_lossy(agent).chars().take(AGENT_CHARS_MAX).collect();
+        let text = token.expose_text().unwrap_or_default();
+        let row = SignInRow {
+            digest: tokens::digest(&*control.vault.hasher, Kind::Session, text),
+            person,
+            by_link,
+            address: ask.peer.to_string(),
+            agent,
+            created_unix_ms: now,
+            used_unix_ms: now,
+            expires_unix_ms: now.saturating_add(milliseconds(SESSION_TIME_MAX)),
+        };
+        Self { token, row }
+    }
+}
+
+/// The answer of a sign-in: who one is, and the cookie.
+///
+/// # Errors
+/// The store's.
+pub async fn welcome(control: &Control, headers: &HeaderMap, token: &Secret) -> Result<Reply, Box<Fault>> {
+    let text = token.expose_text().unwrap_or_default();
+    let signed_in = live(control, text).await?.ok_or_else(failed)?;
+    let acting = signed_in.memberships.first().ok_or_else(failed)?;
+    let csrf_token = tokens::csrf(&*control.vault.hasher, text);
+    let shown = me::shown(&signed_in, acting, &csrf_token);
+    Ok(Reply::json(&shown)?.cookie(cookie(control, headers, text, SESSION_TIME_MAX.as_secs())))
+}
+
+fn cookie(control: &Control, headers: &HeaderMap, token: &str, seconds: u64) -> String {
+    let secure = if control.site.is_https(headers) { "; Secure" } else { "" };
+    format!("{COOKIE_NAME}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}
+
+fn carried(control: &Control, ask: &Ask<Stranger>) -> Option<store::TokenDigest> {
+    let carried = ask.caller.carries.as_ref()?.expose_text()?;
+    Some(tokens::digest(&*control.vault.hasher, Kind::Session, carried))
+}
+
+/// An email as it is kept and compared.
+pub fn in_one_form(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+fn failed() -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::Unauthenticated, "sign_in_failed", "The email or the password is wrong.").fix(
+            "Try again, or sign in by a link: `tidegate login --link` on the machine that runs the gateway.",
+        ),
+    )
+}
+
+/// Told behind the answer, which otherwise took longer where somebody is known.
+fn tell_failure(control: &Arc<Control>, trace: TraceId, person: Option<PersonRow>) {
+    let control = Arc::clone(control);
+    tokio::spawn(async move {
+        let mut workspace: Option<WorkspaceId> = None;
+        if let Some(person) = &person {
+            let memberships = control.store.people().memberships(person.id).await.unwrap_or_default();
+            workspace = memberships.first().map(|membership| membership.workspace);
+        }
+        let now = control.world.clock.unix_ms();
+        // Who typed what is not kept where nobody is known by it: it may be a password in the wrong field.
+        let object = person.map_or_else(|| "-".to_owned(), |person| person.id.to_string());
+        let entry = AuditEntry {
+            workspace,
+            actor: "system".to_owned(),
+            action: "sign_in.fail",
+            object,
+            detail: "wrong email or password".to_owned(),
+            trace: Some(trace),
+        };
+        let row = AuditRow::new(AuditId::new(now, control.world.id_bytes()), now, entry);
+        if let Err(error) = control.store.audit().append(vec![row]).await {
+            tracing::warn!(%error, "a failed sign-in could not be kept in the audit");
+        }
+    });
+}

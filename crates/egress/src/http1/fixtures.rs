@@ -1,0 +1,54 @@
+//! Answers without a wire, for the fuzz targets: the pieces are what its reads brought.
+
+use bytes::{Buf, BytesMut};
+use http::{Method, StatusCode};
+
+use super::answer::{Framing, INTERIM_MAX, Reading, read_head};
+use super::chunks::Taken;
+use super::connection::take;
+use crate::message::Headers;
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct WholeAnswer {
+    pub status: StatusCode,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    /// The peer lets the connection be used again.
+    pub keeps: bool,
+    /// Bytes behind its end.
+    pub left: usize,
+}
+
+/// Reads an answer that comes in these pieces and ends with a close; `None` where it is none, or only the begin of one.
+pub fn read_answer<'a>(method: &Method, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<WholeAnswer> {
+    let (mut bytes, mut interim, mut head) = (BytesMut::new(), 0, None);
+    let mut body = Vec::new();
+    for piece in pieces {
+        bytes.extend_from_slice(piece);
+        while head.is_none() && !bytes.is_empty() {
+            match read_head(&mut bytes, method).ok()? {
+                Reading::More => break,
+                Reading::Interim if interim < INTERIM_MAX => interim += 1,
+                Reading::Interim => return None,
+                Reading::Final(found) => head = Some(found),
+            }
+        }
+        let Some(head) = &mut head else { continue };
+        while !bytes.is_empty() && !head.framing.is_over() {
+            match take(&mut bytes, &mut head.framing).ok()? {
+                Taken::Bytes(data) => body.extend_from_slice(data.chunk()),
+                Taken::More | Taken::Over => break,
+            }
+        }
+    }
+    let head = head?;
+    let is_whole = head.framing.is_over() || matches!(head.framing, Framing::Close);
+    is_whole.then_some(WholeAnswer {
+        status: head.status,
+        headers: head.headers,
+        body,
+        keeps: head.keeps,
+        left: bytes.len(),
+    })
+}

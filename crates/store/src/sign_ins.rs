@@ -1,0 +1,86 @@
+//! Sessions of signed-in people, and links that sign in once.
+
+use domain::{MemberId, WorkspaceId};
+
+use crate::people::{Membership, PersonRow};
+use crate::{Act, StoreFuture};
+
+/// The keyed hash of a token that only its holder has.
+pub type TokenDigest = [u8; 32];
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignInRow {
+    pub digest: TokenDigest,
+    pub person: MemberId,
+    /// By a one-time link, which stands in for a password for a while.
+    pub by_link: bool,
+    pub address: String,
+    pub agent: String,
+    pub created_unix_ms: u64,
+    pub used_unix_ms: u64,
+    pub expires_unix_ms: u64,
+}
+
+impl std::fmt::Debug for SignInRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignInRow").field("person", &self.person).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct LinkRow {
+    pub digest: TokenDigest,
+    pub person: MemberId,
+    /// The workspace that made it. Such a link does not sign in somebody whom another workspace knows too: they sign
+    /// in first, and then it makes them a member.
+    pub workspace: Option<WorkspaceId>,
+    pub expires_unix_ms: u64,
+}
+
+impl std::fmt::Debug for LinkRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkRow").field("person", &self.person).finish_non_exhaustive()
+    }
+}
+
+/// Who a session is: read anew for each request, so that what ends ends at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedIn {
+    pub session: SignInRow,
+    pub person: PersonRow,
+    /// Accepted ones, oldest first.
+    pub memberships: Vec<Membership>,
+}
+
+/// What became of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redeemed {
+    By(MemberId),
+    /// It is good, for this person once they are signed in.
+    SignInFirst,
+    /// Never was, was used, or is too old.
+    Unknown,
+}
+
+pub trait SignIns: Send + Sync {
+    /// Begins a session; `replaces`, where it is one, ends. `workspace` is where the audit tells it.
+    fn start(
+        &self,
+        session: SignInRow,
+        replaces: Option<TokenDigest>,
+        workspace: Option<WorkspaceId>,
+        act: Act,
+    ) -> StoreFuture<'_, ()>;
+    fn find(&self, digest: TokenDigest) -> StoreFuture<'_, Option<SignedIn>>;
+    fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()>;
+    fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()>;
+    /// Uses a link up and begins the session `fresh`, whose person is the link's. `signed_in` is who asks, if anybody.
+    fn redeem(
+        &self,
+        link: TokenDigest,
+        signed_in: Option<MemberId>,
+        fresh: SignInRow,
+        replaces: Option<TokenDigest>,
+        act: Act,
+    ) -> StoreFuture<'_, Redeemed>;
+}

@@ -1,0 +1,415 @@
+//! People and their memberships.
+
+use domain::{MemberId, Role, WorkspaceId};
+
+use super::fields::{ColumnId, Fields, after};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, devices, sign_ins, sql};
+use crate::feed::Part;
+use crate::{
+    Act, Invitation, LinkRow, Listed, MemberRow, Membership, Page, People, PersonRow, SignInRow, StoreError,
+    StoreFuture, Written,
+};
+
+const WHAT: &str = "member";
+/// A member's row with its person's; the rest of the statement follows.
+macro_rules! members {
+    ($rest:literal) => {
+        concat!(
+            "SELECT people.*, workspace, role, accepted_unix_ms, memberships.created_unix_ms AS member_unix_ms,
+             memberships.version AS member_version FROM memberships JOIN people ON people.id = memberships.person ",
+            $rest
+        )
+    };
+}
+
+pub(super) fn read(row: &Row) -> Result<PersonRow, StoreError> {
+    let fields = Fields::new("people", row);
+    Ok(PersonRow {
+        id: fields.id("id")?,
+        email: fields.text("email")?,
+        name: fields.text("name")?,
+        password_hash: fields.maybe_text("password_hash")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+fn role(fields: &Fields<'_>) -> Result<Role, StoreError> {
+    let text: &str = fields.get("role")?;
+    text.parse().map_err(|()| StoreError::corrupt("memberships", format!("{text} is no role")))
+}
+
+fn read_member(row: &Row) -> Result<MemberRow, StoreError> {
+    let fields = Fields::new("memberships", row);
+    let person = read(row)?;
+    Ok(MemberRow {
+        workspace: fields.id("workspace")?,
+        role: role(&fields)?,
+        accepted_unix_ms: fields.maybe_number("accepted_unix_ms")?,
+        created_unix_ms: fields.number("member_unix_ms")?,
+        version: fields.number("member_version")?.max(person.version),
+        person,
+    })
+}
+
+pub(super) async fn person(
+    connection: &mut Connection,
+    id: MemberId,
+) -> Result<Option<PersonRow>, StoreError> {
+    let query = sql("SELECT * FROM people WHERE id = $1").bind(id.bytes());
+    query.row(connection).await?.as_ref().map(read).transpose()
+}
+
+async fn by_email(connection: &mut Connection, email: &str) -> Result<Option<PersonRow>, StoreError> {
+    let query = sql("SELECT * FROM people WHERE email = $1").bind(email.to_owned());
+    query.row(connection).await?.as_ref().map(read).transpose()
+}
+
+pub(super) async fn memberships(
+    connection: &mut Connection,
+    person: MemberId,
+) -> Result<Vec<Membership>, StoreError> {
+    let query = sql(
+        "SELECT memberships.workspace, workspaces.name, memberships.role FROM memberships
+         JOIN workspaces ON workspaces.id = memberships.workspace
+         WHERE person = $1 AND accepted_unix_ms IS NOT NULL ORDER BY accepted_unix_ms, memberships.workspace",
+    );
+    let rows = query.bind(person.bytes()).rows(connection).await?;
+    let read = |row| {
+        let fields = Fields::new("memberships", row);
+        Ok(Membership {
+            workspace: fields.id("workspace")?,
+            name: fields.text("name")?,
+            role: role(&fields)?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn find(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: MemberId,
+) -> Result<MemberRow, StoreError> {
+    let text = members!("WHERE workspace = $1 AND person = $2");
+    let query = sql(text).bind(workspace.bytes()).bind(id.bytes());
+    let row = query.row(connection).await?;
+    row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read_member)
+}
+
+async fn insert_person(writing: &mut Writing, row: &PersonRow) -> Result<(), StoreError> {
+    let version = signed(writing.version());
+    let query = sql("INSERT INTO people (id, email, name, password_hash, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6)");
+    query
+        .bind(row.id.bytes())
+        .bind(&row.email)
+        .bind(&row.name)
+        .bind(&row.password_hash)
+        .bind(signed(row.created_unix_ms))
+        .bind(version)
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+async fn invite(writing: &mut Writing, invitation: Invitation, act: Act) -> Result<MemberRow, StoreError> {
+    let Invitation { workspace, role, person, accepted_unix_ms, link } = invitation;
+    let id = match by_email(writing.connection(), &person.email).await? {
+        Some(known) => known.id,
+        None => {
+            insert_person(writing, &person).await?;
+            person.id
+        }
+    };
+    match find(writing.connection(), workspace, id).await {
+        Err(StoreError::NotFound { .. }) => {}
+        Ok(_) => {
+            let detail = "a member of this workspace, or one who is invited, has this email already";
+            return Err(StoreError::conflict("already_member", detail, Some(id.to_string())));
+        }
+        Err(error) => return Err(error),
+    }
+    let version = signed(writing.version());
+    let query =
+        sql("INSERT INTO memberships (workspace, person, role, accepted_unix_ms, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6)");
+    query
+        .bind(workspace.bytes())
+        .bind(id.bytes())
+        .bind(role.as_str())
+        .bind(accepted_unix_ms.map(signed))
+        .bind(signed(act.unix_ms))
+        .bind(version)
+        .run(writing.connection())
+        .await?;
+    writing.changed(Part::Other, Some(workspace), id);
+    if let Some((digest, expires_unix_ms)) = link {
+        let link = LinkRow { digest, person: id, workspace: Some(workspace), expires_unix_ms };
+        sign_ins::insert_link(writing, &link, act.unix_ms).await?;
+    }
+    writing.audit(&act, Some(workspace), "member.invite", id, format!("as {role}")).await?;
+    find(writing.connection(), workspace, id).await
+}
+
+/// A workspace without an owner could be managed by nobody.
+async fn refuse_last_owner(writing: &mut Writing, member: &MemberRow) -> Result<(), StoreError> {
+    if member.role != Role::Owner || member.accepted_unix_ms.is_none() {
+        return Ok(());
+    }
+    let query = sql(
+        "SELECT COUNT(*) AS held FROM memberships WHERE workspace = $1 AND role = 'owner' AND accepted_unix_ms IS NOT NULL",
+    );
+    let query = query.bind(member.workspace.bytes());
+    let row = query.one(writing.connection()).await?;
+    let owners = Fields::new("memberships", &row).number("held")?;
+    if owners > 1 {
+        return Ok(());
+    }
+    let detail = "this is the workspace's last owner; make another member an owner first";
+    Err(StoreError::conflict("last_owner", detail, None))
+}
+
+async fn set_role(
+    writing: &mut Writing,
+    old: MemberRow,
+    role: Role,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<MemberRow, StoreError> {
+    expect_version(WHAT, expected, old.version)?;
+    if old.role == role {
+        return Ok(old);
+    }
+    refuse_last_owner(writing, &old).await?;
+    let (workspace, id) = (old.workspace, old.person.id);
+    let version = signed(writing.version());
+    sql("UPDATE memberships SET role = $3, version = $4 WHERE workspace = $1 AND person = $2")
+        .bind(workspace.bytes())
+        .bind(id.bytes())
+        .bind(role.as_str())
+        .bind(version)
+        .run(writing.connection())
+        .await?;
+    writing.changed(Part::Other, Some(workspace), id);
+    let keys = devices::end_keys(writing, workspace, id, act.unix_ms).await?;
+    let detail = format!("from {} to {role}, {keys} keys of devices revoked", old.role);
+    writing.audit(&act, Some(workspace), "member.update", id, detail).await?;
+    find(writing.connection(), workspace, id).await
+}
+
+async fn remove(
+    writing: &mut Writing,
+    old: MemberRow,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    expect_version(WHAT, expected, old.version)?;
+    refuse_last_owner(writing, &old).await?;
+    let (workspace, id) = (old.workspace, old.person.id);
+    let keys = devices::end_keys(writing, workspace, id, act.unix_ms).await?;
+    for statement in [
+        "DELETE FROM memberships WHERE workspace = $1 AND person = $2",
+        "DELETE FROM sign_in_links WHERE workspace = $1 AND person = $2",
+        "DELETE FROM devices WHERE workspace = $1 AND person = $2",
+    ] {
+        let query = sql(statement).bind(workspace.bytes()).bind(id.bytes());
+        query.run(writing.connection()).await?;
+    }
+    // Their sessions and links go with them. Who is left with invitations only has nothing to be signed in for.
+    for statement in [
+        "DELETE FROM people WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM memberships WHERE person = $1)",
+        "DELETE FROM sign_ins WHERE person = $1
+             AND NOT EXISTS (SELECT 1 FROM memberships WHERE person = $1 AND accepted_unix_ms IS NOT NULL)",
+    ] {
+        let query = sql(statement).bind(id.bytes());
+        query.run(writing.connection()).await?;
+    }
+    writing.changed(Part::Other, Some(workspace), id);
+    let detail = format!("was {}, {keys} keys of devices revoked", old.role);
+    writing.audit(&act, Some(workspace), "member.remove", id, detail).await
+}
+
+async fn rename(
+    writing: &mut Writing,
+    wanted: PersonRow,
+    workspace: WorkspaceId,
+    act: Act,
+) -> Result<PersonRow, StoreError> {
+    let Some(old) = person(writing.connection(), wanted.id).await? else {
+        return Err(StoreError::NotFound { what: WHAT });
+    };
+    let other = by_email(writing.connection(), &wanted.email).await?;
+    if other.is_some_and(|other| other.id != old.id) {
+        return Err(StoreError::conflict("email_taken", "another person signs in with this email", None));
+    }
+    let version = writing.version();
+    sql("UPDATE people SET email = $2, name = $3, version = $4 WHERE id = $1")
+        .bind(old.id.bytes())
+        .bind(&wanted.email)
+        .bind(&wanted.name)
+        .bind(signed(version))
+        .run(writing.connection())
+        .await?;
+    writing.changed(Part::Other, None, old.id);
+    writing.audit(&act, Some(workspace), "member.rename", old.id, String::new()).await?;
+    Ok(PersonRow { email: wanted.email, name: wanted.name, version, ..old })
+}
+
+async fn set_password(
+    writing: &mut Writing,
+    hash: String,
+    fresh: SignInRow,
+    workspace: WorkspaceId,
+    act: Act,
+) -> Result<(), StoreError> {
+    let version = writing.version();
+    let updated = sql("UPDATE people SET password_hash = $2, version = $3 WHERE id = $1")
+        .bind(fresh.person.bytes())
+        .bind(hash)
+        .bind(signed(version))
+        .run(writing.connection())
+        .await?;
+    if updated == 0 {
+        return Err(StoreError::NotFound { what: WHAT });
+    }
+    for statement in ["DELETE FROM sign_ins WHERE person = $1", "DELETE FROM sign_in_links WHERE person = $1"]
+    {
+        let query = sql(statement).bind(fresh.person.bytes());
+        query.run(writing.connection()).await?;
+    }
+    sign_ins::insert(writing, &fresh).await?;
+    writing.changed(Part::Other, None, fresh.person);
+    let detail = "every other session has ended".to_owned();
+    writing.audit(&act, Some(workspace), "member.set_password", fresh.person, detail).await
+}
+
+/// How many memberships of other workspaces stand in the way of a link that `workspace` made: accepted ones, and
+/// older invitations, whose workspace made this person and may have signed in as them.
+pub(super) async fn known_elsewhere(
+    writing: &mut Writing,
+    person: MemberId,
+    workspace: WorkspaceId,
+) -> Result<u64, StoreError> {
+    let query = sql(
+        "SELECT COUNT(*) AS held FROM memberships WHERE person = $1 AND workspace <> $2 AND (accepted_unix_ms IS NOT NULL
+         OR created_unix_ms <= (SELECT created_unix_ms FROM memberships WHERE person = $1 AND workspace = $2))",
+    );
+    let query = query.bind(person.bytes()).bind(workspace.bytes());
+    let row = query.one(writing.connection()).await?;
+    Fields::new("memberships", &row).number("held")
+}
+
+/// Returns whether there was an invitation to accept.
+pub(super) async fn accept(
+    writing: &mut Writing,
+    person: MemberId,
+    workspace: WorkspaceId,
+    unix_ms: u64,
+) -> Result<bool, StoreError> {
+    let query = sql("UPDATE memberships SET accepted_unix_ms = $3
+         WHERE person = $1 AND workspace = $2 AND accepted_unix_ms IS NULL");
+    let query = query.bind(person.bytes()).bind(workspace.bytes()).bind(signed(unix_ms));
+    let updated = query.run(writing.connection()).await?;
+    Ok(updated > 0)
+}
+
+impl People for Database {
+    fn by_email(&self, email: String) -> StoreFuture<'_, Option<PersonRow>> {
+        Box::pin(async move { by_email(&mut self.read().await?, &email).await })
+    }
+
+    fn memberships(&self, person: MemberId) -> StoreFuture<'_, Vec<Membership>> {
+        Box::pin(async move { memberships(&mut self.read().await?, person).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<MemberId>,
+    ) -> StoreFuture<'_, Listed<MemberRow, MemberId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let text = members!("WHERE workspace = $1 AND person > $2 ORDER BY person LIMIT $3");
+            let rows = sql(text)
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .rows(&mut self.read().await?)
+                .await?;
+            let rows = rows.iter().map(read_member).collect::<Result<_, _>>()?;
+            Ok(Listed::cut(rows, wanted, |row: &MemberRow| row.person.id))
+        })
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: MemberId) -> StoreFuture<'_, MemberRow> {
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
+    }
+
+    fn invite(&self, invitation: Invitation, act: Act) -> StoreFuture<'_, Written<MemberRow>> {
+        Box::pin(self.write(move |writing| Box::pin(invite(writing, invitation, act))))
+    }
+
+    fn set_role(
+        &self,
+        workspace: WorkspaceId,
+        id: MemberId,
+        role: Role,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<MemberRow>> {
+        Box::pin(self.write(move |writing| {
+            Box::pin(async move {
+                let old = find(writing.connection(), workspace, id).await?;
+                set_role(writing, old, role, expected, act).await
+            })
+        }))
+    }
+
+    fn remove(
+        &self,
+        workspace: WorkspaceId,
+        id: MemberId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| {
+            Box::pin(async move {
+                let old = find(writing.connection(), workspace, id).await?;
+                remove(writing, old, expected, act).await
+            })
+        }))
+    }
+
+    fn rename(
+        &self,
+        person: PersonRow,
+        workspace: WorkspaceId,
+        act: Act,
+    ) -> StoreFuture<'_, Written<PersonRow>> {
+        Box::pin(self.write(move |writing| Box::pin(rename(writing, person, workspace, act))))
+    }
+
+    fn set_password(
+        &self,
+        hash: String,
+        fresh: SignInRow,
+        workspace: WorkspaceId,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(set_password(writing, hash, fresh, workspace, act))))
+    }
+
+    fn add_link(&self, link: LinkRow, workspace: WorkspaceId, act: Act) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let work = self.write(move |writing| {
+                Box::pin(async move {
+                    sign_ins::insert_link(writing, &link, act.unix_ms).await?;
+                    writing.audit(&act, Some(workspace), "sign_in.link", link.person, String::new()).await
+                })
+            });
+            work.await.map(|written| written.row)
+        })
+    }
+}

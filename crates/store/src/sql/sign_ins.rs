@@ -1,0 +1,200 @@
+//! Sessions and links.
+
+use domain::{MemberId, WorkspaceId};
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, signed};
+use super::{Connection, Database, Row, people, sql};
+use crate::{Act, LinkRow, Redeemed, SignInRow, SignIns, SignedIn, StoreError, StoreFuture, TokenDigest};
+
+fn read(row: &Row) -> Result<SignInRow, StoreError> {
+    let fields = Fields::new("sign_ins", row);
+    Ok(SignInRow {
+        digest: fields.digest("digest")?,
+        person: fields.id("person")?,
+        by_link: fields.flag("by_link")?,
+        address: fields.text("address")?,
+        agent: fields.text("agent")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+        used_unix_ms: fields.number("used_unix_ms")?,
+        expires_unix_ms: fields.number("expires_unix_ms")?,
+    })
+}
+
+async fn find(connection: &mut Connection, digest: TokenDigest) -> Result<Option<SignedIn>, StoreError> {
+    let query = sql("SELECT * FROM sign_ins WHERE digest = $1").bind(digest.to_vec());
+    let Some(row) = query.row(&mut *connection).await? else { return Ok(None) };
+    let session = read(&row)?;
+    let Some(person) = people::person(connection, session.person).await? else { return Ok(None) };
+    let memberships = people::memberships(connection, session.person).await?;
+    Ok(Some(SignedIn { session, person, memberships }))
+}
+
+pub(super) async fn insert(writing: &mut Writing, row: &SignInRow) -> Result<(), StoreError> {
+    // Where somebody signs in again and again, what is over is not kept.
+    sql("DELETE FROM sign_ins WHERE person = $1 AND expires_unix_ms <= $2")
+        .bind(row.person.bytes())
+        .bind(signed(row.created_unix_ms))
+        .run(writing.connection())
+        .await?;
+    let query = sql(
+        "INSERT INTO sign_ins (digest, person, by_link, address, agent, created_unix_ms, used_unix_ms, expires_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    );
+    query
+        .bind(row.digest.to_vec())
+        .bind(row.person.bytes())
+        .bind(i64::from(row.by_link))
+        .bind(&row.address)
+        .bind(&row.agent)
+        .bind(signed(row.created_unix_ms))
+        .bind(signed(row.used_unix_ms))
+        .bind(signed(row.expires_unix_ms))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+async fn delete(writing: &mut Writing, digest: Option<TokenDigest>) -> Result<(), StoreError> {
+    let Some(digest) = digest else { return Ok(()) };
+    let query = sql("DELETE FROM sign_ins WHERE digest = $1").bind(digest.to_vec());
+    query.run(writing.connection()).await?;
+    Ok(())
+}
+
+pub(super) async fn insert_link(
+    writing: &mut Writing,
+    link: &LinkRow,
+    unix_ms: u64,
+) -> Result<(), StoreError> {
+    sql("DELETE FROM sign_in_links WHERE expires_unix_ms <= $1")
+        .bind(signed(unix_ms))
+        .run(writing.connection())
+        .await?;
+    sql("INSERT INTO sign_in_links (digest, person, workspace, expires_unix_ms) VALUES ($1, $2, $3, $4)")
+        .bind(link.digest.to_vec())
+        .bind(link.person.bytes())
+        .bind(link.workspace.map(|id| id.bytes()))
+        .bind(signed(link.expires_unix_ms))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+async fn find_link(writing: &mut Writing, digest: TokenDigest) -> Result<Option<LinkRow>, StoreError> {
+    let query = sql("SELECT * FROM sign_in_links WHERE digest = $1").bind(digest.to_vec());
+    let row = query.row(writing.connection()).await?;
+    let read = |row: Row| {
+        let fields = Fields::new("sign_in_links", &row);
+        Ok(LinkRow {
+            digest: fields.digest("digest")?,
+            person: fields.id("person")?,
+            workspace: fields.maybe_id("workspace")?,
+            expires_unix_ms: fields.number("expires_unix_ms")?,
+        })
+    };
+    row.map(read).transpose()
+}
+
+async fn redeem(
+    writing: &mut Writing,
+    digest: TokenDigest,
+    signed_in: Option<MemberId>,
+    fresh: SignInRow,
+    replaces: Option<TokenDigest>,
+    act: Act,
+) -> Result<Redeemed, StoreError> {
+    let Some(link) = find_link(writing, digest).await?.filter(|link| link.expires_unix_ms > act.unix_ms)
+    else {
+        return Ok(Redeemed::Unknown);
+    };
+    let mut joined = false;
+    if let Some(workspace) = link.workspace {
+        let known_elsewhere = people::known_elsewhere(writing, link.person, workspace).await? > 0;
+        if known_elsewhere && signed_in != Some(link.person) {
+            return Ok(Redeemed::SignInFirst);
+        }
+        let accepted = people::accept(writing, link.person, workspace, act.unix_ms).await?;
+        joined = accepted && known_elsewhere;
+    }
+    let query = sql("DELETE FROM sign_in_links WHERE digest = $1").bind(digest.to_vec());
+    query.run(writing.connection()).await?;
+    delete(writing, replaces).await?;
+    if joined {
+        // A session that the other workspace's people may have begun must not see into this one.
+        let query = sql("DELETE FROM sign_ins WHERE person = $1").bind(link.person.bytes());
+        query.run(writing.connection()).await?;
+    }
+    insert(writing, &SignInRow { person: link.person, ..fresh }).await?;
+    let detail = if joined { "by a link, and joined" } else { "by a link" };
+    let first = people::memberships(writing.connection(), link.person).await?.first().map(|m| m.workspace);
+    writing.audit(&act, link.workspace.or(first), "sign_in.start", link.person, detail.to_owned()).await?;
+    Ok(Redeemed::By(link.person))
+}
+
+impl SignIns for Database {
+    fn start(
+        &self,
+        session: SignInRow,
+        replaces: Option<TokenDigest>,
+        workspace: Option<WorkspaceId>,
+        act: Act,
+    ) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let work = self.write(move |writing| {
+                Box::pin(async move {
+                    delete(writing, replaces).await?;
+                    insert(writing, &session).await?;
+                    let detail = "by password".to_owned();
+                    writing.audit(&act, workspace, "sign_in.start", session.person, detail).await
+                })
+            });
+            work.await.map(|written| written.row)
+        })
+    }
+
+    fn find(&self, digest: TokenDigest) -> StoreFuture<'_, Option<SignedIn>> {
+        Box::pin(async move { find(&mut self.read().await?, digest).await })
+    }
+
+    fn touch(&self, digest: TokenDigest, unix_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let work = self.write(move |writing| {
+                Box::pin(async move {
+                    let query = sql("UPDATE sign_ins SET used_unix_ms = $2 WHERE digest = $1");
+                    let query = query.bind(digest.to_vec()).bind(signed(unix_ms));
+                    query.run(writing.connection()).await?;
+                    Ok(())
+                })
+            });
+            work.await.map(|written| written.row)
+        })
+    }
+
+    fn end(&self, digest: TokenDigest, workspace: Option<WorkspaceId>, act: Act) -> StoreFuture<'_, ()> {
+        Box::pin(async move {
+            let work = self.write(move |writing| {
+                Box::pin(async move {
+                    delete(writing, Some(digest)).await?;
+                    writing.audit(&act, workspace, "sign_in.end", &act.actor, String::new()).await
+                })
+            });
+            work.await.map(|written| written.row)
+        })
+    }
+
+    fn redeem(
+        &self,
+        link: TokenDigest,
+        signed_in: Option<MemberId>,
+        fresh: SignInRow,
+        replaces: Option<TokenDigest>,
+        act: Act,
+    ) -> StoreFuture<'_, Redeemed> {
+        Box::pin(async move {
+            let work =
+                self.write(move |writing| Box::pin(redeem(writing, link, signed_in, fresh, replaces, act)));
+            work.await.map(|written| written.row)
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Devices and their keys.
+
+use domain::{MemberId, Role};
+use store::{ApiKeyRow, DeviceAnswer, DeviceRow, StoreError};
+
+use crate::Fresh;
+use crate::samples::{NOW, act, api_key, device, digest, invitation};
+
+const LATER: u64 = NOW + 5;
+
+async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
+    let invitation = invitation(fresh.founding.workspace.id, number, role);
+    fresh.store.people().invite(invitation, act()).await.unwrap().row.person.id
+}
+
+fn key(fresh: &Fresh, number: u64) -> ApiKeyRow {
+    api_key(fresh.founding.workspace.id, fresh.founding.project.id, number)
+}
+
+async fn approved(fresh: &Fresh, number: u8, person: MemberId) {
+    let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
+    devices.ask(device(number), 10).await.unwrap();
+    let answer = DeviceAnswer::Approved { person, workspace };
+    devices.answer(digest(number + 100), answer, workspace, act()).await.unwrap();
+}
+
+pub async fn a_device_is_given_one_key(fresh: &Fresh) {
+    let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
+    let person = member(fresh, 1, Role::Owner).await;
+    devices.ask(device(1), 10).await.unwrap();
+    assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), Some(device(1)));
+    assert_eq!(devices.poll(digest(1), LATER).await.unwrap(), Some(device(1)));
+    assert_eq!(devices.poll(digest(1), LATER).await.unwrap().unwrap().polled_unix_ms, Some(LATER));
+    let early = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
+    assert!(matches!(early, Err(StoreError::NotFound { .. })), "{early:?}");
+    let answer = DeviceAnswer::Approved { person, workspace };
+    let said = devices.answer(digest(101), answer, workspace, act()).await.unwrap();
+    assert_eq!((said.client_name.as_str(), said.answer), ("device 1", Some(answer)));
+    assert_eq!(devices.waiting(digest(101), LATER).await.unwrap(), None, "it is answered");
+    assert!(devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.is_err());
+    let given = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await.unwrap();
+    assert_eq!(fresh.store.api_keys().get(workspace, given.row.id).await.unwrap(), given.row);
+    let again = devices.grant(digest(1), Role::Owner, key(fresh, 51), act()).await;
+    assert!(matches!(again, Err(StoreError::NotFound { .. })), "{again:?}");
+    // Only what a device was given can be given back.
+    let founders = fresh.founding.keys[0].id;
+    assert!(!devices.give_back(workspace, founders, act()).await.unwrap().row);
+    assert!(devices.give_back(workspace, given.row.id, act()).await.unwrap().row);
+    let read = fresh.store.api_keys().get(workspace, given.row.id).await.unwrap();
+    assert!(read.revoked_unix_ms.is_some());
+}
+
+pub async fn what_is_denied_too_old_or_too_many_is_given_none(fresh: &Fresh) {
+    let (devices, workspace) = (fresh.store.devices(), fresh.founding.workspace.id);
+    devices.ask(device(1), 2).await.unwrap();
+    devices.answer(digest(101), DeviceAnswer::Denied, workspace, act()).await.unwrap();
+    let denied = devices.poll(digest(1), LATER).await.unwrap().unwrap();
+    assert_eq!(denied.answer, Some(DeviceAnswer::Denied));
+    let told = devices.grant(digest(1), Role::Owner, key(fresh, 50), act()).await;
+    assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+    devices.ask(DeviceRow { expires_unix_ms: LATER, ..device(2) }, 2).await.unwrap();
+    assert_eq!(devices.poll(digest(2), LATER).await.unwrap(), None);
+    assert_eq!(devices.waiting(digest(102), LATER).await.unwrap(), None);
+    let told = devices.ask(device(3), 2).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "too_many_devices", .. })), "{told:?}");
+    devices.ask(DeviceRow { created_unix_ms: LATER, ..device(3) }, 2).await.unwrap();
+}
+
+pub async fn a_devices_key_ends_with_its_persons_membership_or_role(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    member(fresh, 1, Role::Owner).await;
+    let person = member(fresh, 2, Role::Admin).await;
+    approved(fresh, 1, person).await;
+    approved(fresh, 2, person).await;
+    let given = store.devices().grant(digest(1), Role::Admin, key(fresh, 50), act()).await.unwrap().row;
+    let lowered = store.people().set_role(workspace, person, Role::Viewer, None, act()).await.unwrap();
+    let revoked = store.api_keys().get(workspace, given.id).await.unwrap();
+    assert_eq!((revoked.revoked_unix_ms.is_some(), revoked.version), (true, lowered.version));
+    // What was approved as an admin is not given to a viewer.
+    let told = store.devices().grant(digest(2), Role::Admin, key(fresh, 51), act()).await;
+    assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+    let given = store.devices().grant(digest(2), Role::Viewer, key(fresh, 51), act()).await.unwrap().row;
+    approved(fresh, 3, person).await;
+    store.people().remove(workspace, person, None, act()).await.unwrap();
+    assert!(store.api_keys().get(workspace, given.id).await.unwrap().revoked_unix_ms.is_some());
+    assert_eq!(store.devices().poll(digest(3), LATER).await.unwrap(), None);
+}

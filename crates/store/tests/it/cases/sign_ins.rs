@@ -1,0 +1,144 @@
+//! Sessions and links.
+
+use domain::{MemberId, Role, WorkspaceId};
+use store::{Act, Invitation, LinkRow, PersonRow, Redeemed, SignInRow};
+
+use crate::Fresh;
+use crate::samples::{NOW, act, digest, founding, invitation, link, session};
+
+async fn member(fresh: &Fresh, number: u64, role: Role) -> MemberId {
+    let invitation = invitation(fresh.founding.workspace.id, number, role);
+    fresh.store.people().invite(invitation, act()).await.unwrap().row.person.id
+}
+
+/// Another workspace, which invites somebody with this email and hands out a link.
+async fn invited_elsewhere(fresh: &Fresh, email: &str, number: u8) -> (WorkspaceId, MemberId) {
+    let other = founding(u64::from(number));
+    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    let blank = invitation(other.workspace.id, u64::from(number), Role::Viewer);
+    let person = PersonRow { email: email.into(), ..blank.person };
+    let link = Some((digest(number), u64::MAX >> 1));
+    let waiting = Invitation { accepted_unix_ms: None, person, link, ..blank };
+    let made = fresh
+        .store
+        .people()
+        .invite(waiting, Act { unix_ms: NOW + u64::from(number), ..act() })
+        .await
+        .unwrap()
+        .row;
+    (other.workspace.id, made.person.id)
+}
+
+async fn redeem(fresh: &Fresh, link: u8, signed_in: Option<MemberId>, fresh_number: u8) -> Redeemed {
+    let nobody = MemberId::new(NOW, [0; 10]);
+    let begun = SignInRow { by_link: true, ..session(nobody, fresh_number) };
+    fresh.store.sign_ins().redeem(digest(link), signed_in, begun, None, act()).await.unwrap()
+}
+
+async fn is_in(fresh: &Fresh, number: u8) -> bool {
+    fresh.store.sign_ins().find(digest(number)).await.unwrap().is_some()
+}
+
+pub async fn a_session_is_found_until_it_ends(fresh: &Fresh) {
+    let (sign_ins, workspace) = (fresh.store.sign_ins(), fresh.founding.workspace.id);
+    let person = member(fresh, 1, Role::Developer).await;
+    sign_ins.start(session(person, 1), None, Some(workspace), act()).await.unwrap();
+    let found = sign_ins.find(digest(1)).await.unwrap().unwrap();
+    assert_eq!((&found.session, found.person.id), (&session(person, 1), person));
+    assert_eq!((found.memberships[0].workspace, found.memberships[0].role), (workspace, Role::Developer));
+    sign_ins.touch(digest(1), NOW + 5).await.unwrap();
+    assert_eq!(sign_ins.find(digest(1)).await.unwrap().unwrap().session.used_unix_ms, NOW + 5);
+    // Whoever signs in over an old session leaves none behind.
+    sign_ins.start(session(person, 2), Some(digest(1)), Some(workspace), act()).await.unwrap();
+    assert!(!is_in(fresh, 1).await && is_in(fresh, 2).await);
+    // What is over is swept away by the next one.
+    let later =
+        SignInRow { created_unix_ms: NOW + 1_000, expires_unix_ms: NOW + 9_000, ..session(person, 3) };
+    sign_ins.start(later, None, Some(workspace), act()).await.unwrap();
+    assert!(!is_in(fresh, 2).await);
+    sign_ins.end(digest(3), Some(workspace), act()).await.unwrap();
+    assert!(!is_in(fresh, 3).await && !is_in(fresh, 99).await);
+}
+
+pub async fn a_removed_members_session_ends_with_the_membership(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    member(fresh, 1, Role::Owner).await;
+    let person = member(fresh, 2, Role::Viewer).await;
+    store.sign_ins().start(session(person, 1), None, None, act()).await.unwrap();
+    store
+        .people()
+        .add_link(link(person, Some(workspace), 7), fresh.founding.workspace.id, act())
+        .await
+        .unwrap();
+    // An invitation elsewhere keeps the person, and nothing to be signed in for.
+    invited_elsewhere(fresh, "person2@example.com", 8).await;
+    store.people().remove(workspace, person, None, act()).await.unwrap();
+    assert!(!is_in(fresh, 1).await);
+    assert_eq!(redeem(fresh, 7, None, 9).await, Redeemed::Unknown);
+    assert!(store.people().by_email("person2@example.com".into()).await.unwrap().is_some());
+}
+
+pub async fn a_password_ends_every_other_session_and_link(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let person = member(fresh, 1, Role::Owner).await;
+    let other = member(fresh, 2, Role::Viewer).await;
+    for (who, number) in [(person, 1), (person, 2), (other, 3)] {
+        store.sign_ins().start(session(who, number), None, None, act()).await.unwrap();
+    }
+    store.people().add_link(link(person, None, 7), fresh.founding.workspace.id, act()).await.unwrap();
+    store.people().set_password("a hash".into(), session(person, 4), workspace, act()).await.unwrap();
+    let left = [is_in(fresh, 1).await, is_in(fresh, 2).await, is_in(fresh, 3).await, is_in(fresh, 4).await];
+    assert_eq!(left, [false, false, true, true]);
+    assert_eq!(redeem(fresh, 7, None, 9).await, Redeemed::Unknown);
+    let read = store.people().get(workspace, person).await.unwrap().person;
+    assert_eq!(read.password_hash.as_deref(), Some("a hash"));
+    assert!(!format!("{read:?}").contains("a hash"));
+}
+
+pub async fn a_link_works_once_and_in_its_time(fresh: &Fresh) {
+    let people = fresh.store.people();
+    let person = member(fresh, 1, Role::Owner).await;
+    people.add_link(link(person, None, 7), fresh.founding.workspace.id, act()).await.unwrap();
+    let old = LinkRow { expires_unix_ms: 5, ..link(person, None, 8) };
+    people.add_link(old, fresh.founding.workspace.id, Act { unix_ms: 1, ..act() }).await.unwrap();
+    assert_eq!(redeem(fresh, 9, None, 1).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 8, None, 1).await, Redeemed::Unknown);
+    assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
+    assert_eq!(redeem(fresh, 7, None, 2).await, Redeemed::Unknown);
+    let found = fresh.store.sign_ins().find(digest(1)).await.unwrap().unwrap();
+    assert!(found.session.by_link && found.session.person == person);
+    assert!(!is_in(fresh, 2).await);
+}
+
+/// Who administers one workspace must not become somebody who is known to another.
+pub async fn a_link_of_one_workspace_signs_in_nobody_whom_another_knows(fresh: &Fresh) {
+    let (store, mine) = (&fresh.store, fresh.founding.workspace.id);
+    let person = member(fresh, 1, Role::Owner).await;
+    store.sign_ins().start(session(person, 1), None, None, act()).await.unwrap();
+    let (theirs, known) = invited_elsewhere(fresh, "person1@example.com", 7).await;
+    assert_eq!(known, person);
+    let stranger = member(fresh, 2, Role::Viewer).await;
+    for asking in [None, Some(stranger)] {
+        assert_eq!(redeem(fresh, 7, asking, 2).await, Redeemed::SignInFirst);
+    }
+    assert!(!is_in(fresh, 2).await);
+    assert_eq!(redeem(fresh, 7, Some(person), 3).await, Redeemed::By(person));
+    assert!(!is_in(fresh, 1).await, "sessions from before see nothing of the new workspace");
+    let of = store.people().memberships(person).await.unwrap();
+    assert_eq!(of.iter().map(|one| one.workspace).collect::<Vec<_>>(), [mine, theirs]);
+    // Nor does a link that the first one made before.
+    store.people().add_link(link(person, Some(mine), 8), fresh.founding.workspace.id, act()).await.unwrap();
+    assert_eq!(redeem(fresh, 8, None, 4).await, Redeemed::SignInFirst);
+    store.people().add_link(link(person, None, 9), fresh.founding.workspace.id, act()).await.unwrap();
+    assert_eq!(redeem(fresh, 9, None, 4).await, Redeemed::By(person), "the installation's own does");
+}
+
+/// A workspace may have made a person up before another one invites them.
+pub async fn whoever_invited_first_signs_in_first(fresh: &Fresh) {
+    let (_, person) = invited_elsewhere(fresh, "bob@example.com", 7).await;
+    invited_elsewhere(fresh, "bob@example.com", 8).await;
+    assert_eq!(redeem(fresh, 8, None, 1).await, Redeemed::SignInFirst);
+    assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
+    assert_eq!(redeem(fresh, 8, Some(person), 2).await, Redeemed::By(person));
+    assert_eq!(fresh.store.people().memberships(person).await.unwrap().len(), 2);
+}

@@ -1,0 +1,178 @@
+//! `tidegate login`, `logout`, `whoami`: a key for this machine, approved by a person in their browser.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::member::find;
+use super::serve::SettingFlags;
+use crate::api::{Api, field};
+use crate::contexts::{Context, Contexts, DEFAULT};
+use crate::house;
+use crate::output::{self, Failure};
+use crate::settings::Settings;
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Prints a link that signs a person in to the console, once and within ten minutes.
+    #[arg(long)]
+    link: bool,
+    /// Whom the link is for; the first owner where left out.
+    #[arg(long, requires = "link")]
+    email: Option<String>,
+    /// Makes the link in this data directory, on the machine that runs the gateway; no key is needed.
+    #[arg(long, requires = "link", conflicts_with = "email")]
+    data_dir: Option<PathBuf>,
+}
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    match (options.link, &options.data_dir) {
+        (false, _) => sign_in(shared),
+        (true, Some(data_dir)) => link_by_directory(shared, data_dir),
+        (true, None) => link_by_key(shared, options.email.as_deref()),
+    }
+}
+
+fn sign_in(shared: &Shared) -> Result<(), Failure> {
+    let url = shared.address()?;
+    let api = Api::without_key(&url)?;
+    let device = api.post("/v2/device", &json!({"client_name": format!("tidegate on {}", machine())}))?;
+    eprintln!(
+        "Open {} and confirm the code {}",
+        field(&device, "verification_url"),
+        field(&device, "user_code")
+    );
+    let granted = wait(&api, &device)?;
+    let name = shared.context.clone().unwrap_or_else(|| DEFAULT.to_owned());
+    let context =
+        Context { url, workspace_id: field(&granted, "workspace_id"), api_key: field(&granted, "api_key") };
+    let shown = json!({
+        "context": name,
+        "url": context.url,
+        "workspace_id": context.workspace_id,
+        "expires_at": granted.get("expires_at"),
+    });
+    let mut contexts = Contexts::read()?;
+    contexts.contexts.insert(name.clone(), context);
+    contexts.current = Some(name);
+    contexts.write()?;
+    output::object(shared.json, &shown);
+    Ok(())
+}
+
+/// Asks as often as the gateway wants until a person has answered or the code is too old.
+fn wait(api: &Api, device: &Value) -> Result<Value, Failure> {
+    let seconds = |name| device.get(name).and_then(Value::as_u64).unwrap_or(5);
+    let mut interval = Duration::from_secs(seconds("interval_s"));
+    let deadline = Instant::now() + Duration::from_secs(seconds("expires_in_s"));
+    let question = json!({"device_code": device.get("device_code")});
+    while Instant::now() < deadline {
+        api.pause(interval);
+        let refused = match api.post("/v2/device/token", &question) {
+            Ok(granted) => return Ok(granted),
+            Err(refused) => refused,
+        };
+        match refused.problem() {
+            Some("authorization_pending") => {}
+            Some("slow_down") => interval += Duration::from_secs(1),
+            Some("access_denied") => return Err(Failure { code: output::FORBIDDEN, ..refused }),
+            // What passes by itself is waited for, as long as the code is good.
+            None if refused.code == output::UNAVAILABLE => {}
+            _ => return Err(refused),
+        }
+    }
+    Err(Failure::new(
+        output::AUTHENTICATION,
+        "Nobody confirmed the code in time. Run `tidegate login` again.",
+    ))
+}
+
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).take(64).collect();
+    if name.is_empty() { "a machine".to_owned() } else { name }
+}
+
+fn link_by_key(shared: &Shared, email: Option<&str>) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let member = match email {
+        Some(email) => find(&api, email)?,
+        None => first_owner(&api)?,
+    };
+    let made = api.post(&format!("/v2/members/{member}/link"), &json!({}))?;
+    show_link(shared, &made);
+    Ok(())
+}
+
+fn first_owner(api: &Api) -> Result<String, Failure> {
+    let members = api.get_all("/v2/members")?;
+    let is_owner = |row: &&Value| field(row, "role") == "owner" && field(row, "status") == "active";
+    members.iter().find(is_owner).map(|row| field(row, "id")).ok_or_else(|| {
+        Failure::new(
+            output::NOT_FOUND,
+            "This workspace has no owner yet: `tidegate member invite EMAIL --role owner`.",
+        )
+    })
+}
+
+fn link_by_directory(shared: &Shared, data_dir: &std::path::Path) -> Result<(), Failure> {
+    let flags = SettingFlags { data_dir: Some(data_dir.to_owned()), ..SettingFlags::default() };
+    let settings =
+        Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let path = runtime.block_on(house::owners_link(&settings))?;
+    // Where it listens is what its own settings say, unless another address is given.
+    let base = match &shared.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => settings.site()?.base_url(&http::HeaderMap::new()),
+    };
+    show_link(shared, &json!({"sign_in_link": format!("{base}{path}")}));
+    Ok(())
+}
+
+fn show_link(shared: &Shared, made: &Value) {
+    if shared.json { println!("{made}") } else { println!("{}", field(made, "sign_in_link")) }
+}
+
+/// Ends this machine's key and forgets it.
+pub fn out(shared: &Shared) -> Result<(), Failure> {
+    let mut contexts = Contexts::read()?;
+    let chosen = contexts.choose(shared.context.as_deref())?;
+    let (name, context) = chosen
+        .map(|(name, context)| (name.to_owned(), context.clone()))
+        .ok_or_else(|| Failure::new(output::AUTHENTICATION, "Nobody is signed in on this machine."))?;
+    match Api::with_key(&context.url, &context.api_key)?.post("/v2/sign-out", &json!({})) {
+        Ok(_) => {}
+        // It is no more, or was never one of ours: there is nothing to end.
+        Err(refused) if matches!(refused.code, output::AUTHENTICATION | output::CONFLICT) => {}
+        Err(refused) => return Err(refused),
+    }
+    contexts.contexts.remove(&name);
+    contexts.current = contexts.current.filter(|current| *current != name);
+    contexts.write()?;
+    shared.done(&format!("Signed out of {}.", context.url));
+    Ok(())
+}
+
+pub fn whoami(shared: &Shared) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let me = api.get("/v2/me")?;
+    if shared.json {
+        println!("{me}");
+        return Ok(());
+    }
+    let key = me.get("key").unwrap_or(&Value::Null);
+    output::object(
+        false,
+        &json!({
+            "gateway": api.address(),
+            "workspace": me.get("workspace_id"),
+            "key": key.get("id"),
+            "name": key.get("name"),
+            "scopes": output::cell(key, "scopes"),
+        }),
+    );
+    Ok(())
+}

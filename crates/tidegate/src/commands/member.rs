@@ -1,0 +1,75 @@
+//! `tidegate member`: the people of a workspace and their roles.
+
+use serde_json::json;
+
+use super::Shared;
+use crate::api::{Api, field};
+use crate::body::Body;
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Lists members and open invitations.
+    List,
+    /// Invites somebody and prints the link that lets them in; it is not shown again.
+    Invite {
+        email: String,
+        /// owner, admin, developer, billing or viewer.
+        #[arg(long, default_value = "developer")]
+        role: String,
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Gives a member another role; the keys of their devices end.
+    SetRole {
+        /// An id or an email.
+        member: String,
+        role: String,
+    },
+    /// Removes a member: their sessions and the keys of their devices end at once.
+    Remove {
+        /// An id or an email.
+        member: String,
+    },
+}
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    match command {
+        Command::List => output::list(
+            shared.json,
+            &json!({"data": api.get_all("/v2/members")?}),
+            &["id", "email", "name", "role", "status", "joined_at"],
+            "No members. `tidegate member invite EMAIL` asks somebody in.",
+        ),
+        Command::Invite { email, role, name } => {
+            let body = Body::new().with("email", email).with("role", role).with_some("name", name).done();
+            output::object(shared.json, &api.post("/v2/members", &body)?);
+        }
+        Command::SetRole { member, role } => {
+            let path = format!("/v2/members/{}", find(&api, &member)?);
+            output::object(shared.json, &api.patch(&path, &json!({"role": role}))?);
+        }
+        Command::Remove { member } => {
+            api.delete(&format!("/v2/members/{}", find(&api, &member)?))?;
+            shared.done(&format!("{member} is removed."));
+        }
+    }
+    Ok(())
+}
+
+/// The id of a member, who may be named by their email.
+///
+/// # Errors
+/// Nobody here has it.
+pub fn find(api: &Api, named: &str) -> Result<String, Failure> {
+    if !named.contains('@') {
+        return Ok(named.to_owned());
+    }
+    let wanted = named.trim().to_lowercase();
+    let members = api.get_all("/v2/members")?;
+    let found = members.iter().find(|row| field(row, "email") == wanted);
+    found.map(|row| field(row, "id")).ok_or_else(|| {
+        Failure::new(output::NOT_FOUND, format!("There is no member {named} in this workspace."))
+    })
+}

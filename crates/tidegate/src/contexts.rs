@@ -1,0 +1,135 @@
+//! Where this person is signed in: one file in their configuration directory, which only they may read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::output::{self, Failure};
+
+pub const DEFAULT: &str = "default";
+
+/// A gateway and the key that `tidegate login` was given there.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    pub url: String,
+    pub workspace_id: String,
+    pub api_key: String,
+}
+
+/// The whole file.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contexts {
+    /// The one that is meant where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<String>,
+    #[serde(default)]
+    pub contexts: BTreeMap<String, Context>,
+}
+
+impl Contexts {
+    /// The file as it is; empty where there is none.
+    ///
+    /// # Errors
+    /// It is there and can't be read.
+    pub fn read() -> Result<Self, Failure> {
+        path().map_or_else(|| Ok(Self::default()), |path| read_from(&path))
+    }
+
+    /// The context that is meant, with its name.
+    ///
+    /// # Errors
+    /// One is named that isn't there.
+    pub fn choose(&self, named: Option<&str>) -> Result<Option<(&str, &Context)>, Failure> {
+        let name = named.or(self.current.as_deref()).unwrap_or(DEFAULT);
+        match self.contexts.get_key_value(name) {
+            Some((name, context)) => Ok(Some((name.as_str(), context))),
+            None if named.is_some() => Err(Failure::new(
+                output::USAGE,
+                format!("There is no context {name}: `tidegate login --context {name}` makes it."),
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// Replaces the file at once, so that no reader sees half of it.
+    ///
+    /// # Errors
+    /// The disk refuses, or there is no home to keep it in.
+    pub fn write(&self) -> Result<(), Failure> {
+        let path = path().ok_or_else(|| {
+            Failure::new(
+                output::FAILED,
+                "Neither HOME nor XDG_CONFIG_HOME is set: there is no place for the key.",
+            )
+        })?;
+        write_to(self, &path)
+    }
+}
+
+fn path() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let directory = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
+    directory.map(|directory| directory.join("tidegate").join("contexts.toml"))
+}
+
+fn read_from(path: &Path) -> Result<Contexts, Failure> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
+        Err(error) => {
+            return Err(Failure::new(output::FAILED, format!("{} can't be read: {error}.", path.display())));
+        }
+    };
+    // The parser's own message would show the line, and with it a key.
+    toml::from_str(&text).map_err(|_| {
+        Failure::new(
+            output::FAILED,
+            format!("{} is not in its form: correct or remove it, then `tidegate login`.", path.display()),
+        )
+    })
+}
+
+fn write_to(contexts: &Contexts, path: &Path) -> Result<(), Failure> {
+    let text = toml::to_string(contexts).map_err(anyhow::Error::from)?;
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let fresh = path.with_extension(format!("toml.{}", std::process::id()));
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back_and_is_private() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("config").join("contexts.toml");
+        assert!(read_from(&path).unwrap().contexts.is_empty());
+        let context =
+            Context { url: "http://a".into(), workspace_id: "ws_1".into(), api_key: "tg_live_x".into() };
+        let mut contexts = Contexts::default();
+        contexts.contexts.insert("work".into(), context.clone());
+        write_to(&contexts, &path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let read = read_from(&path).unwrap();
+        assert!(read.choose(Some("work")).unwrap() == Some(("work", &context)));
+        assert!(read.choose(None).unwrap().is_none());
+        assert!(read.choose(Some("home")).is_err());
+        fs::write(&path, "api_key = tg_live_secret").unwrap();
+        assert!(!read_from(&path).err().unwrap().message.contains("tg_live_secret"));
+    }
+}

@@ -1,0 +1,87 @@
+// A real browser on the console, with what every journey checks: nothing foreign is asked for, nothing is refused by
+// the content policy, nothing throws.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+export function ok(name) {
+  console.log("ok", name);
+}
+
+/** Runs a journey in a browser of its own, and looks at what the page complained of. */
+export async function inBrowser(origin, journey) {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  });
+  const foreign = [];
+  const complaints = [];
+  async function open(options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+    context.setDefaultTimeout(15_000);
+    const page = await context.newPage();
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      if (url.origin !== origin && !["blob:", "data:"].includes(url.protocol)) foreign.push(request.url());
+    });
+    page.on("pageerror", (error) => complaints.push(`${page.url()}: ${error.message}`));
+    page.on("console", (message) => {
+      if (/Content Security Policy|Trusted Type/i.test(message.text())) complaints.push(message.text());
+    });
+    return page;
+  }
+  try {
+    await journey(open);
+    assert.deepEqual(foreign, [], "everything comes from the server itself");
+    assert.deepEqual(complaints, []);
+  } finally {
+    await browser.close();
+  }
+}
+
+/** Signs in with a key, as a person does. */
+export async function signIn(page, origin, key) {
+  await page.goto(`${origin}/sign-in?with=key`);
+  await page.getByLabel("API key").fill(key);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
+}
+
+/** Goes to a page, and waits until it shows its heading and reads nothing for the first time any more. */
+export async function visit(page, href) {
+  await page.goto(href);
+  await page.locator("h1[data-page-start]").waitFor();
+  await page.waitForFunction(() => document.querySelector('[aria-busy="true"]') === null);
+}
+
+/** Every violation that axe finds, as a readable list. */
+export async function violations(page) {
+  // Evaluated by the debugger: the content policy does not let a page load scripts from elsewhere, and need not.
+  await page.evaluate(`${axe}\n;0`);
+  const found = await page.evaluate(() =>
+    axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
+  );
+  return found.violations.flatMap(({ id, help, nodes }) =>
+    nodes.map((node) => `${id}: ${help}: ${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`),
+  );
+}
+
+export async function v2(origin, key, path) {
+  const answer = await fetch(`${origin}/v2/${path}`, { headers: { authorization: `Bearer ${key}` } });
+  assert.equal(answer.status, 200, `${path}: ${answer.status}`);
+  return answer.json();
+}
+
+export async function chat(origin, key, body) {
+  const answer = await fetch(`${origin}/v1/chat/completions`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    body: JSON.stringify({ messages: [{ role: "user", content: "Hello, tide." }], ...body }),
+  });
+  await answer.text();
+  return { status: answer.status, id: answer.headers.get("x-request-id") };
+}

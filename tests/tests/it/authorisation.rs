@@ -1,0 +1,309 @@
+//! The matrix of who may do what, made from the table of routes itself: every route, tried by another tenant, by every
+//! role and scope that is too low, and by everybody whose way in has ended. A new route is in it by being declared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use control::{Access, People, declared};
+use domain::Role;
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, MINI, problem, question, trace_of};
+use crate::gateway::{Founded, Gateway, NODE, OWN, id_of};
+use crate::person::Person;
+
+/// A route that asks who calls.
+#[derive(Debug, Clone)]
+struct Row {
+    method: Method,
+    pattern: &'static str,
+    access: Access,
+}
+
+fn rows() -> Vec<Row> {
+    declared()
+        .into_iter()
+        .filter_map(|(method, pattern, access)| access.map(|access| Row { method, pattern, access }))
+        .collect()
+}
+
+impl Row {
+    fn takes_id(&self) -> bool {
+        self.pattern.contains("{id}")
+    }
+
+    fn at(&self, id: &str) -> String {
+        self.pattern.replace("{id}", id)
+    }
+
+    /// A body that this route would take, where it would change something.
+    fn body(&self) -> String {
+        let body = match (self.method.as_str(), self.pattern) {
+            ("GET" | "DELETE", _) => return String::new(),
+            ("PATCH", "/v2/members/{id}") => json!({"role": "viewer"}),
+            (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
+            (_, pattern) if pattern.ends_with("/verify") || pattern.ends_with("/link") => json!({}),
+            _ => json!({"name": "mine now"}),
+        };
+        body.to_string()
+    }
+}
+
+/// Counts what the matrix tries.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    async fn call(&self, client: &Client, row: &Row, id: &str) -> Answer {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let body = row.body();
+        let json = [("content-type", "application/json")];
+        let headers = if body.is_empty() { &json[..0] } else { &json[..] };
+        client.call(row.method.clone(), &row.at(id), headers, body).await.unwrap()
+    }
+}
+
+/// A workspace with one object of each kind, and its people.
+struct Tenant {
+    founded: Founded,
+    /// By the prefix of its id.
+    objects: BTreeMap<String, String>,
+    people: Vec<(Role, Person)>,
+}
+
+async fn make(client: &Client, path: &str, body: Value) -> String {
+    let made = client.post(path, &body).await.unwrap();
+    assert_eq!(made.status, 201, "POST {path}: {}", made.text());
+    id_of(&made.json())
+}
+
+async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
+    let founded = gateway.make("/v2/workspaces", json!({"name": name})).await;
+    let founded: Founded = serde_json::from_value(founded).unwrap();
+    let admin = gateway.with_key(&founded.admin_key);
+    let base_url = gateway.emulator.base_url();
+    let credential = json!({"provider": "openai", "secret": OWN, "base_url": base_url});
+    let node = json!({"name": "rack", "base_url": base_url, "secret": NODE, "models": ["tide-1"]});
+    let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
+    let mut objects = vec![
+        founded.workspace_id.clone(),
+        make(&admin, "/v2/provider-credentials", credential).await,
+        make(&admin, "/v2/byoc/nodes", node).await,
+        make(&admin, "/v2/routes", route).await,
+        make(&admin, "/v2/api-keys", json!({"name": "a key"})).await,
+        make(&admin, "/v2/projects", json!({"name": "a project"})).await,
+    ];
+    let asked = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(asked.status, 200, "{}", asked.text());
+    objects.push(trace_of(&asked));
+    let mut people = Vec::new();
+    for role in Role::ALL {
+        let email = format!("{role}@{name}.example");
+        // The first is the owner, who asks the others in.
+        let inviting =
+            people.first().map_or_else(|| admin.clone(), |(_, owner): &(Role, Person)| owner.client());
+        people.push((role, gateway.member(&inviting, &email, role.as_str()).await));
+    }
+    objects.push(people[4].1.id.clone());
+    let by_kind = |id: String| (id.split('_').next().unwrap().to_owned(), id);
+    let objects = objects.into_iter().map(by_kind).collect();
+    Tenant { founded, objects, people }
+}
+
+/// The same kind of id, of nothing.
+fn missing(id: &str) -> String {
+    format!("{}_01900000000070008000000000000000", id.split_once('_').unwrap().0)
+}
+
+/// All of an answer but what names the one request.
+fn class_of(answer: &Answer, id: &str) -> (u16, Vec<String>, String) {
+    let request = answer.header("x-request-id").unwrap_or_default();
+    let steady = |text: &str| text.replace(request, "REQUEST").replace(id, "ID");
+    let mut headers: Vec<_> = answer
+        .headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", steady(value.to_str().unwrap())))
+        .collect();
+    headers.retain(|header| !header.starts_with("date:"));
+    headers.sort();
+    (answer.status, headers, steady(&answer.text()))
+}
+
+/// Whose way in has ended: nothing is told to them, not even what there is.
+async fn try_the_dead(gateway: &Gateway, mine: &Tenant, count: &Count) {
+    let admin = gateway.with_key(&mine.founded.admin_key);
+    let revoked =
+        admin.post("/v2/api-keys", &json!({"name": "r", "scopes": ["admin", "read"]})).await.unwrap().json();
+    let path = format!("/v2/api-keys/{}", id_of(&revoked));
+    assert_eq!(admin.delete(&path).await.unwrap().status, 204);
+    let old = json!({"name": "e", "scopes": ["admin"], "expires_at": "2021-03-04T05:06:07Z"});
+    let expired = admin.post("/v2/api-keys", &old).await.unwrap().json();
+    let owner = mine.people[0].1.client();
+    let signed_out = gateway.member(&owner, "out@mine.example", "owner").await;
+    assert_eq!(signed_out.post("/v2/sign-out", json!({})).await.status, 204);
+    let removed = gateway.member(&owner, "removed@mine.example", "owner").await;
+    let path = format!("/v2/members/{}", removed.id);
+    assert_eq!(owner.delete(&path).await.unwrap().status, 204);
+    let key = |made: &Value| gateway.with_key(made["key"].as_str().unwrap());
+    let dead = [
+        (key(&revoked), "revoked_api_key"),
+        (key(&expired), "expired_api_key"),
+        (signed_out.client(), "session_over"),
+        (removed.client(), "session_over"),
+        (Client::new(&gateway.origin), "missing_api_key"),
+    ];
+    for (client, code) in &dead {
+        for row in rows() {
+            for id in
+                mine.objects.values().filter(|_| row.takes_id()).take(3).map(String::as_str).chain(["x_y"])
+            {
+                let told = count.call(client, &row, id).await;
+                problem(&told, 401, code);
+            }
+        }
+    }
+}
+
+/// Another tenant: what is mine is what never was, byte for byte.
+async fn try_another_tenant(mine: Arc<Tenant>, client: Client, count: Count) {
+    for row in rows() {
+        if !row.takes_id() {
+            if row.method == Method::GET {
+                let told = count.call(&client, &row, "").await;
+                for id in mine.objects.values() {
+                    assert!(!told.text().contains(id.as_str()), "{row:?} shows {id}: {}", told.text());
+                }
+            }
+            continue;
+        }
+        for id in mine.objects.values() {
+            let foreign = count.call(&client, &row, id).await;
+            let nothing = count.call(&client, &row, &missing(id)).await;
+            let expected = if row.access.people == Some(People::Operator) { 403 } else { 404 };
+            assert_eq!(foreign.status, expected, "{row:?} {id}: {}", foreign.text());
+            assert_eq!(class_of(&foreign, id), class_of(&nothing, &missing(id)), "{row:?} {id}");
+        }
+    }
+}
+
+/// My own people, each of whom may do what their role may and no more.
+async fn try_a_role(mine: Arc<Tenant>, role: Role, client: Client, count: Count) {
+    for row in rows() {
+        let may = match row.access.people {
+            Some(People::Least(least)) => role.covers(least),
+            Some(People::Operator) => false,
+            None => panic!("{row:?} is for no person, which this matrix doesn't know"),
+        };
+        let ids: Vec<String> =
+            if row.takes_id() { mine.objects.values().cloned().collect() } else { vec![String::new()] };
+        for id in ids {
+            if !may {
+                let told = problem(&count.call(&client, &row, &id).await, 403, "insufficient_role");
+                assert!(told["detail"].as_str().unwrap().contains(role.as_str()), "{told}");
+                continue;
+            }
+            // What is allowed is tried where it changes nothing.
+            let harmless = match (row.takes_id(), row.method == Method::GET) {
+                (true, true) | (false, true) => id,
+                (true, false) => missing(&id),
+                (false, false) => continue,
+            };
+            let told = count.call(&client, &row, &harmless).await;
+            assert!(![401, 403].contains(&told.status), "{row:?} as {role}: {}", told.text());
+            assert!(told.status == 200 || row.takes_id(), "{row:?} as {role}: {}", told.text());
+        }
+    }
+}
+
+/// Keys of mine whose scopes are too few.
+async fn try_scopes(gateway: &Gateway, mine: &Tenant, count: &Count) {
+    let admin = gateway.with_key(&mine.founded.admin_key);
+    for scopes in [json!(["inference"]), json!(["read"]), json!(["admin"]), json!([])] {
+        let made = admin.post("/v2/api-keys", &json!({"name": "s", "scopes": scopes})).await.unwrap().json();
+        let client = gateway.with_key(made["key"].as_str().unwrap());
+        let (reads, manages) =
+            (scopes != json!(["inference"]) && scopes != json!([]), scopes == json!(["admin"]));
+        for row in rows() {
+            let reading = row.method == Method::GET || row.pattern == "/v2/plan";
+            let code = match (row.access.people, row.access.key) {
+                (_, None) => "person_needed",
+                (Some(People::Operator), _) => "insufficient_scope",
+                _ if row.pattern == "/v2/me" || row.pattern == "/v2/sign-out" => continue,
+                _ if manages || (reads && reading && row.pattern != "/v2/audit") => continue,
+                _ => "insufficient_scope",
+            };
+            for id in mine.objects.values().take(if row.takes_id() { 3 } else { 1 }) {
+                problem(&count.call(&client, &row, id).await, 403, code);
+            }
+        }
+    }
+}
+
+/// Each object as its owner sees it.
+async fn seen(mine: &Tenant) -> Vec<String> {
+    let owner = &mine.people[0].1;
+    let mut seen = Vec::new();
+    for row in rows().into_iter().filter(|row| row.takes_id() && row.method == Method::GET) {
+        for id in mine.objects.values() {
+            let answer = owner.get(&row.at(id)).await;
+            if answer.status == 200 {
+                let mut shown = answer.json();
+                // Counted a moment after the call that it counts.
+                shown.as_object_mut().unwrap().remove("openings");
+                seen.push(shown.to_string());
+            }
+        }
+    }
+    assert_eq!(seen.len(), mine.objects.len(), "each kind has one route that shows it");
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_by_everybody_who_may_not() {
+    let gateway = Gateway::start().await;
+    let (mine, theirs) = (tenant(&gateway, "mine").await, tenant(&gateway, "theirs").await);
+    let mine = Arc::new(mine);
+    settle(&gateway, &mine).await;
+    let (before, count) = (seen(&mine).await, Count::default());
+    let mut tries = Vec::new();
+    let stranger = gateway.with_key(&theirs.founded.admin_key);
+    for client in [stranger, theirs.people[0].1.client()] {
+        tries.push(tokio::spawn(try_another_tenant(Arc::clone(&mine), client, count.clone())));
+    }
+    for (role, person) in &mine.people {
+        tries.push(tokio::spawn(try_a_role(Arc::clone(&mine), *role, person.client(), count.clone())));
+    }
+    for tried in tries {
+        tried.await.unwrap();
+    }
+    try_scopes(&gateway, &mine, &count).await;
+    try_the_dead(&gateway, &mine, &count).await;
+    assert_eq!(seen(&mine).await, before, "something of mine was touched");
+    let tried = count.0.load(Ordering::Relaxed);
+    println!("{tried} calls over {} routes", rows().len());
+    assert!(tried >= 2_000, "{tried} calls");
+}
+
+/// The request is in the books.
+async fn settle(gateway: &Gateway, mine: &Tenant) {
+    let client = gateway.with_key(&mine.founded.admin_key);
+    let deadline = std::time::Instant::now() + crate::WITHIN;
+    while client.get(&format!("/v2/requests/{}", mine.objects["trc"])).await.unwrap().status != 200 {
+        assert!(std::time::Instant::now() < deadline, "the request is not in the books");
+        crate::wait::a_moment().await;
+    }
+}
+
+/// Strangers may ask for what makes them known, and for nothing else.
+#[test]
+fn few_routes_are_open() {
+    let open: Vec<_> = declared()
+        .into_iter()
+        .filter(|(_, _, access)| access.is_none())
+        .map(|(_, pattern, _)| pattern)
+        .collect();
+    assert_eq!(open, ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token"]);
+}

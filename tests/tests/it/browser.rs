@@ -1,0 +1,197 @@
+//! What a browser can be made to do: sessions that somebody else planted, pages of other origins, names that were turned
+//! to this address, frames.
+
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::json;
+
+use crate::WITHIN;
+use crate::ask::problem;
+use crate::gateway::{Gateway, config};
+use crate::person::{Person, cookie_of, token_of};
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn link(gateway: &Gateway) -> String {
+    gateway.cli().run(&["login", "--link"]).ok().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_sign_in_begins_a_session_that_nobody_knew_before() {
+    let gateway = Gateway::start().await;
+    let planted = "tidegate_session=cGxhbnRlZC1ieS1zb21lYm9keS1lbHNlLXRoaXMtb25lLQ";
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)});
+    let answer = gateway.browser().header("cookie", planted).post("/v2/sign-in/link", &body).await.unwrap();
+    let first = Person::of(&gateway.origin, &answer);
+    assert_ne!(first.cookie, planted);
+    let with_planted = Client::new(&gateway.origin).header("cookie", planted);
+    problem(&with_planted.get("/v2/me").await.unwrap(), 401, "session_over");
+    // Whoever signs in over a session ends it: an attacker's own, too.
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)});
+    let second = Person::of(&gateway.origin, &first.client().post("/v2/sign-in/link", &body).await.unwrap());
+    assert_ne!(second.cookie, first.cookie);
+    problem(&first.get("/v2/me").await, 401, "session_over");
+    // Two cookies of the name: one of them is somebody else's, and who knows which.
+    let both = Client::new(&gateway.origin).header("cookie", format!("{}; {planted}", second.cookie));
+    problem(&both.get("/v2/me").await.unwrap(), 401, "ambiguous_session");
+    // Signed out is out, wherever the cookie went.
+    let out = second.post("/v2/sign-out", json!({})).await;
+    assert_eq!(out.status, 204, "{}", out.text());
+    assert_eq!(cookie_of(&out), "tidegate_session=");
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"), "{out:?}");
+    problem(&second.get("/v2/me").await, 401, "session_over");
+}
+
+#[tokio::test]
+async fn a_cookie_is_the_browsers_alone() {
+    let gateway = Gateway::start().await;
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)});
+    let plain = gateway.browser().post("/v2/sign-in/link", &body).await.unwrap();
+    let cookie = plain.header("set-cookie").unwrap();
+    for attribute in ["; Path=/", "; HttpOnly", "; SameSite=Strict", "; Max-Age=2592000"] {
+        assert!(cookie.contains(attribute), "{attribute} is missing: {cookie}");
+    }
+    assert!(!cookie.contains("Secure") && !cookie.contains("Domain"), "{cookie}");
+    assert_eq!(cookie.split(';').next().unwrap().len(), "tidegate_session=".len() + 43, "256 bits");
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)});
+    let proxied = gateway.browser().header("x-forwarded-proto", "https");
+    let proxied = proxied.post("/v2/sign-in/link", &body).await.unwrap();
+    assert!(proxied.header("set-cookie").unwrap().ends_with("; Secure"), "{proxied:?}");
+    // A key beside the cookie is what counts; a cookie is no key for what people may not call.
+    let person = Person::of(&gateway.origin, &proxied);
+    let both = person.client().bearer(&gateway.founded.api_key);
+    assert!(both.get("/v2/me").await.unwrap().json()["key"].is_object());
+    let chat = person.post("/v1/chat/completions", json!({"model": "x", "messages": []})).await;
+    assert_eq!(chat.status, 401, "{}", chat.text());
+}
+
+async fn forged(gateway: &Gateway, headers: &[(&str, &str)], method: Method, path: &str) -> Answer {
+    let headers: Vec<_> = headers.iter().copied().chain([JSON]).collect();
+    let client = Client::new(&gateway.origin).within(WITHIN);
+    client.call(method, path, &headers, json!({"name": "forged"}).to_string()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_changes_nothing() {
+    let gateway = Gateway::start().await;
+    let (owner, other) = (gateway.owner().await, gateway.owner().await);
+    let (origin, cookie, csrf) = (gateway.origin.as_str(), owner.cookie.as_str(), owner.csrf.as_str());
+    let evil = "http://127.0.0.1:9";
+    for (code, headers) in [
+        // The cookie alone, which is all that another page's form can make a browser send.
+        ("csrf_refused", vec![("cookie", cookie), ("origin", origin)]),
+        ("csrf_refused", vec![("cookie", cookie), ("origin", origin), ("x-tidegate-csrf", "")]),
+        ("csrf_refused", vec![("cookie", cookie), ("origin", origin), ("x-tidegate-csrf", "guessed")]),
+        ("csrf_refused", vec![("cookie", cookie), ("origin", origin), ("x-tidegate-csrf", &other.csrf)]),
+        // Another origin, whatever else it knows.
+        ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf), ("origin", evil)]),
+        ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf), ("origin", "null")]),
+        ("cross_origin", vec![("cookie", cookie), ("x-tidegate-csrf", csrf)]),
+        (
+            "cross_origin",
+            vec![
+                ("cookie", cookie),
+                ("x-tidegate-csrf", csrf),
+                ("origin", origin),
+                ("sec-fetch-site", "same-site"),
+            ],
+        ),
+    ] {
+        for (method, path) in [
+            (Method::POST, "/v2/projects"),
+            (Method::PATCH, "/v2/me"),
+            (Method::POST, "/v2/sign-out"),
+            (Method::DELETE, "/v2/members/mem_01900000000070008000000000000000"),
+        ] {
+            problem(&forged(&gateway, &headers, method, path).await, 403, code);
+        }
+    }
+    let projects = gateway.get("/v2/projects").await;
+    assert_eq!(projects["data"].as_array().unwrap().len(), 1, "{projects}");
+    // Nor does one read, where the browser says whose page it is.
+    let read = [("cookie", cookie), ("sec-fetch-site", "cross-site")];
+    let client = Client::new(&gateway.origin);
+    problem(&client.call(Method::GET, "/v2/me", &read, "").await.unwrap(), 403, "cross_origin");
+    // Nor does one sign its visitor in as somebody else.
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)});
+    let told = Client::new(origin).header("origin", evil).post("/v2/sign-in/link", &body).await.unwrap();
+    problem(&told, 403, "cross_origin");
+    assert!(told.header("set-cookie").is_none());
+    // No answer lets another origin read it.
+    let told =
+        Client::new(origin).header("origin", evil).header("cookie", cookie).get("/v2/me").await.unwrap();
+    assert!(told.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{told:?}");
+    let flight = client.call(Method::OPTIONS, "/v2/projects", &[("origin", evil)], "").await.unwrap();
+    assert_eq!(flight.status, 405, "{}", flight.text());
+    let form =
+        [("cookie", cookie), ("origin", origin), ("x-tidegate-csrf", csrf), ("content-type", "text/plain")];
+    let told = client.call(Method::POST, "/v2/projects", &form, "{\"name\":\"x\"}").await.unwrap();
+    problem(&told, 415, "unsupported_media_type");
+}
+
+/// A name that was turned to this address: the page and this gateway are then of one origin to a browser.
+#[tokio::test]
+async fn a_name_that_is_not_ours_gets_nowhere() {
+    let gateway = Gateway::with(config(), &[("TIDEGATE_PUBLIC_URL", "https://gate.example")]).await;
+    let owner = gateway.owner().await;
+    let port = gateway.address().port();
+    let as_host = async |host: String, origin: String, path: &str, method: Method, body: String| {
+        let headers = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nSec-Fetch-Site: same-origin\r\nCookie: {}\r\n\
+             X-Tidegate-CSRF: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            owner.cookie,
+            owner.csrf,
+            body.len()
+        );
+        let bytes = harness::raw::exchange(gateway.address(), headers, WITHIN).await.unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let evil = format!("rebound.example:{port}");
+    let page = format!("http://{evil}");
+    for (method, path) in
+        [(Method::GET, "/v2/me"), (Method::GET, "/v2/api-keys"), (Method::POST, "/v2/projects")]
+    {
+        let told = as_host(evil.clone(), page.clone(), path, method, "{\"name\":\"x\"}".into()).await;
+        assert!(told.starts_with("HTTP/1.1 403") && told.contains("untrusted_host"), "{told}");
+    }
+    let token = link(&gateway).await;
+    let body = json!({"token": token_of(&token)}).to_string();
+    let told = as_host(evil, page, "/v2/sign-in/link", Method::POST, body.clone()).await;
+    assert!(told.contains("untrusted_host") && !told.to_lowercase().contains("set-cookie"), "{told}");
+    // The names that are ours do, and the public one keeps its cookie to https.
+    let local = format!("localhost:{port}");
+    let told = as_host(local.clone(), format!("http://{local}"), "/v2/me", Method::GET, String::new()).await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    let public = "https://gate.example".to_owned();
+    let fine = as_host("gate.example".into(), public, "/v2/sign-in/link", Method::POST, body).await;
+    assert!(fine.starts_with("HTTP/1.1 200") && fine.contains("; Secure"), "{fine}");
+    // A key is no browser's, so that no name matters to it; and links begin with the public address.
+    assert!(link(&gateway).await.starts_with("https://gate.example/sign-in#token="));
+}
+
+#[tokio::test]
+async fn nothing_is_framed_sniffed_or_kept() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    for answer in [
+        owner.get("/v2/me").await,
+        owner.get("/v2/nothing").await,
+        gateway.browser().get("/v2/me").await.unwrap(),
+        owner.post("/v2/sign-out", json!({})).await,
+    ] {
+        for (name, value) in [
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("x-frame-options", "DENY"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "private, no-store"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{name}: {answer:?}");
+        }
+    }
+}

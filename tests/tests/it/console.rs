@@ -1,0 +1,80 @@
+//! The console in a real browser, against the built program: its main path by keyboard, what can be done
+//! on its pages, and how each of them is to everyone.
+
+use harness::process::Process;
+
+use crate::WITHIN;
+use crate::command::workspace;
+use crate::first_request::echo;
+use crate::gateway::{Gateway, OWN, OWN_SECOND};
+
+/// A browser on a busy machine: far longer than it takes.
+const JOURNEYS: u32 = 12;
+
+/// A gateway with an echo node, which lives as long as what is returned.
+async fn with_echo() -> (Gateway, Process) {
+    let gateway = Gateway::start().await;
+    let (node, base_url) = echo().await;
+    gateway.cli().run(&["nodes", "add", "echo", "--base-url", &base_url, "--json"]).json();
+    (gateway, node)
+}
+
+async fn walk(journey: &str, gateway: &Gateway, more: &[&str]) -> Vec<String> {
+    assert!(
+        workspace().join("tests/node/node_modules/playwright-core").exists(),
+        "run scripts/node-env.sh first"
+    );
+    let script = workspace().join("tests/node/console").join(journey);
+    let mut command = tokio::process::Command::new("node");
+    let keys = [gateway.founded.admin_key.as_str(), gateway.founded.api_key.as_str()];
+    command.arg(script).arg(&gateway.origin).args(keys).args(more);
+    command.env("NO_PROXY", "*").kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * JOURNEYS, command.output()).await.unwrap().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    stdout.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_path_is_walked_by_keyboard() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("main-path.mjs", &gateway, &[]).await;
+    let expected = [
+        "served",
+        "sign_in_by_keyboard",
+        "first_page_is_small",
+        "first_request_arrives",
+        "why_by_keyboard",
+        "tail_is_live",
+        "sums_are_the_servers",
+        "palette_finds",
+        "plot_by_keyboard",
+        "sign_out",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_done_is_done() {
+    let (gateway, _node) = with_echo().await;
+    let emulator = gateway.emulator.origin();
+    let held = walk("actions.mjs", &gateway, &[&emulator, OWN, OWN_SECOND]).await;
+    let expected = [
+        "key_is_made_and_revoked",
+        "credential_is_sealed_verified_rotated",
+        "route_is_made_and_explained",
+        "connect_sees_the_first_request",
+        "playground_streams_text",
+        "billing_is_the_servers",
+        "nothing_harmed",
+        "states_are_told",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_page_is_for_everyone() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("pages.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["every_page_is_accessible", "every_page_fits"]);
+}

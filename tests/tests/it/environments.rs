@@ -1,0 +1,47 @@
+//! Environments: the same request with two keys is served under two credentials.
+
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, refused};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, id_of};
+
+async fn credential(gateway: &Gateway, environment: &str, secret: &str) -> String {
+    let body = json!({
+        "provider": "openai",
+        "display_name": environment,
+        "secret": secret,
+        "base_url": gateway.emulator.base_url(),
+        "scope": {"environment": environment},
+    });
+    id_of(&gateway.make("/v2/provider-credentials", body).await)
+}
+
+#[tokio::test]
+async fn two_keys_the_same_body_two_credentials() {
+    let gateway = Gateway::start().await;
+    let production = credential(&gateway, "production", OWN).await;
+    let staging = credential(&gateway, "staging", OWN_SECOND).await;
+    let (live, _) = gateway.key(json!({"name": "live"})).await;
+    let (test, _) = gateway.key(json!({"name": "test", "environment": "staging"})).await;
+    assert!(live.starts_with("tg_live_") && test.starts_with("tg_test_"));
+    let body = question(MINI);
+    for (key, credential, secret) in [(&live, &production, OWN), (&test, &staging, OWN_SECOND)] {
+        let before = gateway.calls(secret).len();
+        let answer = gateway.with_key(key).post(crate::ask::CHAT, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(credential.as_str()));
+        assert_eq!(gateway.calls(secret).len(), before + 1);
+    }
+    gateway.booked(2).await;
+    let usage = gateway.get("/v2/usage?group_by=environment").await;
+    let mut seen: Vec<(&Value, &Value)> = Vec::new();
+    for row in usage["data"].as_array().unwrap() {
+        seen.push((&row["environment"], &row["requests"]));
+    }
+    seen.sort_by_key(|(environment, _)| environment.to_string());
+    assert_eq!(seen, [(&json!("production"), &json!(1)), (&json!("staging"), &json!(1))], "{usage}");
+    // An environment without a credential has none of another's.
+    let (bare, _) = gateway.key(json!({"name": "bare", "environment": "development"})).await;
+    let answer = gateway.with_key(&bare).post(crate::ask::CHAT, &body).await.unwrap();
+    refused(&answer, 404, "model_not_served");
+}

@@ -1,0 +1,276 @@
+//! People: how they sign in, who they are then, what their roles let them do, and how it all ends.
+
+use std::time::Instant;
+
+use harness::canary::Canary;
+use harness::client::Client;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::problem;
+use crate::gateway::Gateway;
+use crate::person::{Person, token_of};
+
+const PASSWORD: &str = "a sentence that nobody guesses";
+
+async fn sign_in(gateway: &Gateway, email: &str, password: &str) -> harness::client::Answer {
+    gateway.browser().post("/v2/sign-in", &json!({"email": email, "password": password})).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_link_of_a_start_signs_the_owner_in_once() {
+    let mut gateway = Gateway::start().await;
+    let line = gateway.process().stdout();
+    let line = line.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap().to_owned();
+    let link = line.split_whitespace().next().unwrap();
+    assert!(link.starts_with(&format!("{}/sign-in#token=", gateway.origin)), "{link}");
+    let owner = Person::of(&gateway.origin, &gateway.open_link(link).await);
+    assert_eq!(owner.me["role"], "owner");
+    assert_eq!(owner.me["member"]["email"], "owner@localhost");
+    assert_eq!(owner.me["workspace_id"], gateway.founded.workspace_id.as_str());
+    let me = owner.get("/v2/me").await;
+    assert_eq!(me.json(), owner.me);
+    problem(&gateway.open_link(link).await, 401, "link_over");
+    problem(&gateway.open_link("/sign-in#token=nonsense").await, 401, "link_over");
+    // The token is nowhere: not in the database, not in the log.
+    let canary = Canary::new().plant("token", token_of(link)).plant("cookie", &owner.cookie);
+    assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
+    // Each start has another one, and the data directory makes more while the gateway runs.
+    gateway.crash().await;
+    let data = gateway.data().display().to_string();
+    let cli = crate::command::Cli::new();
+    let made = cli.run(&["login", "--link", "--data-dir", &data, "--url", &gateway.origin]).ok();
+    let again = Person::of(&gateway.origin, &gateway.open_link(made.trim()).await);
+    assert_eq!(again.id, owner.id);
+    let kept = Client::new(&gateway.origin).header("cookie", &owner.cookie).get("/v2/me").await.unwrap();
+    assert_eq!(kept.status, 200, "a session outlives the process");
+    let me = gateway.get("/v2/me").await;
+    assert_eq!(me["key"]["scopes"], json!(["inference", "read", "admin", "operator"]), "{me}");
+    assert_eq!(me["workspace_id"], gateway.founded.workspace_id.as_str());
+    assert!(me.get("csrf_token").is_none(), "{me}");
+}
+
+#[tokio::test]
+async fn a_password_is_set_used_and_changed() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let short = owner.patch("/v2/me", json!({"password": "short"})).await;
+    assert_eq!(problem(&short, 400, "invalid_value")["param"], "password");
+    let other = gateway.owner().await;
+    let wanted = json!({"name": "Ada", "email": " Ada@Example.com ", "password": PASSWORD});
+    let set = Person::of(&gateway.origin, &owner.patch("/v2/me", wanted).await);
+    assert_eq!(set.me["member"]["email"], "ada@example.com");
+    assert_eq!(set.me["member"]["name"], "Ada");
+    assert_ne!((&set.cookie, &set.csrf), (&owner.cookie, &owner.csrf), "a new session goes on");
+    for over in [&owner, &other] {
+        problem(&over.get("/v2/me").await, 401, "session_over");
+    }
+    let signed_in = Person::of(&gateway.origin, &sign_in(&gateway, "ADA@example.com", PASSWORD).await);
+    assert_eq!(signed_in.id, owner.id);
+    let mut answers = Vec::new();
+    for (email, password) in [("ada@example.com", "wrong password!!"), ("nobody@example.com", PASSWORD)] {
+        let answer = sign_in(&gateway, email, password).await;
+        let mut document = problem(&answer, 401, "sign_in_failed");
+        document["request_id"] = Value::Null;
+        answers.push(document);
+    }
+    assert_eq!(answers[0], answers[1], "who is known here is nobody's business");
+    // What a stolen session could do takes the password.
+    let change = json!({"password": "another sentence of mine"});
+    problem(&signed_in.patch("/v2/me", change.clone()).await, 403, "wrong_password");
+    let wrong = json!({"password": "another sentence of mine", "current_password": "no"});
+    problem(&signed_in.patch("/v2/me", wrong).await, 403, "wrong_password");
+    problem(&signed_in.patch("/v2/me", json!({"email": "x@example.com"})).await, 403, "wrong_password");
+    let right = json!({"password": "another sentence of mine", "current_password": PASSWORD});
+    Person::of(&gateway.origin, &signed_in.patch("/v2/me", right).await);
+    problem(&sign_in(&gateway, "ada@example.com", PASSWORD).await, 401, "sign_in_failed");
+    // A link stands in for a password that is forgotten.
+    let back = gateway.owner().await;
+    Person::of(&gateway.origin, &back.patch("/v2/me", change).await);
+    let canary = Canary::new().plant("password", PASSWORD);
+    assert_eq!(canary.scan_path(&gateway.data()).unwrap(), []);
+    let audit = gateway.get("/v2/audit?limit=1000").await;
+    let actions: Vec<&str> =
+        audit["data"].as_array().unwrap().iter().map(|row| row["action"].as_str().unwrap()).collect();
+    for action in ["sign_in.start", "sign_in.fail", "sign_in.link", "member.set_password", "member.rename"] {
+        assert!(actions.contains(&action), "{action} is missing: {actions:?}");
+    }
+}
+
+/// Whether somebody is known here must not show in how long it takes; and nobody tries for ever.
+#[tokio::test]
+async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);
+    let mut shortest = [u128::MAX; 2];
+    for _ in 0..5 {
+        for (place, email) in ["owner@localhost", "nobody@localhost"].into_iter().enumerate() {
+            let began = Instant::now();
+            problem(&sign_in(&gateway, email, "not the password").await, 401, "sign_in_failed");
+            shortest[place] = shortest[place].min(began.elapsed().as_micros());
+        }
+    }
+    let [known, unknown] = shortest;
+    assert!(known < unknown * 3 && unknown < known * 3, "known {known} us, unknown {unknown} us");
+    for _ in 0..5 {
+        problem(&sign_in(&gateway, "owner@localhost", "not the password").await, 401, "sign_in_failed");
+    }
+    let over = sign_in(&gateway, "owner@localhost", PASSWORD).await;
+    problem(&over, 429, "too_many_attempts");
+    assert!(over.header("retry-after").is_some(), "{over:?}");
+    // Others, and the link, still get in.
+    problem(&sign_in(&gateway, "third@localhost", "not the password").await, 401, "sign_in_failed");
+    gateway.owner().await;
+}
+
+#[tokio::test]
+async fn members_are_invited_changed_and_removed() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let invited = owner.post("/v2/members", json!({"email": "Dev@Example.com", "role": "developer"})).await;
+    assert_eq!(invited.status, 201, "{}", invited.text());
+    let shown = invited.json();
+    let path = format!("/v2/members/{}", shown["id"].as_str().unwrap());
+    assert_eq!(invited.header("location"), Some(path.as_str()));
+    assert_eq!((&shown["status"], &shown["email"]), (&json!("invited"), &json!("dev@example.com")));
+    let again = owner.post("/v2/members", json!({"email": "dev@example.com", "role": "viewer"})).await;
+    problem(&again, 409, "already_member");
+    let link = shown["invite_link"].as_str().unwrap();
+    let developer = Person::of(&gateway.origin, &gateway.open_link(link).await);
+    assert_eq!(developer.me["role"], "developer");
+    let listed = developer.get("/v2/members").await.json();
+    let one = listed["data"].as_array().unwrap().iter().find(|row| row["id"] == shown["id"]).unwrap();
+    assert_eq!(one["status"], "active");
+    assert!(one.get("invite_link").is_none(), "the link is shown once: {one}");
+    // A role counts at once, in the session that is there.
+    problem(&developer.post("/v2/projects", json!({"name": "x"})).await, 403, "insufficient_role");
+    let etag = owner.get(&path).await.header("etag").unwrap().to_owned();
+    let json = [("content-type", "application/json"), ("if-match", etag.as_str())];
+    let body = json!({"role": "admin"}).to_string();
+    let raised = owner.client().call(Method::PATCH, &path, &json, body.clone()).await.unwrap();
+    assert_eq!(raised.json()["role"], "admin", "{}", raised.text());
+    problem(&owner.client().call(Method::PATCH, &path, &json, body).await.unwrap(), 412, "version_mismatch");
+    assert_eq!(developer.post("/v2/projects", json!({"name": "x"})).await.status, 201);
+    // An admin neither makes nor touches an owner.
+    for told in [
+        developer.post("/v2/members", json!({"email": "me2@example.com", "role": "owner"})).await,
+        developer.patch(&path, json!({"role": "owner"})).await,
+        developer.patch(&format!("/v2/members/{}", owner.id), json!({"role": "viewer"})).await,
+        developer.post(&format!("/v2/members/{}/link", owner.id), json!({})).await,
+        developer.client().delete(&format!("/v2/members/{}", owner.id)).await.unwrap(),
+    ] {
+        problem(&told, 403, "insufficient_role");
+    }
+    for told in [
+        owner.patch(&format!("/v2/members/{}", owner.id), json!({"role": "admin"})).await,
+        owner.client().delete(&format!("/v2/members/{}", owner.id)).await.unwrap(),
+    ] {
+        problem(&told, 409, "last_owner");
+    }
+    for (body, param) in [
+        (json!({"role": "viewer"}), "email"),
+        (json!({"email": "nobody", "role": "viewer"}), "email"),
+        (json!({"email": "a@b"}), "role"),
+        (json!({"email": "a@b", "role": "root"}), "role"),
+    ] {
+        assert_eq!(owner.post("/v2/members", body).await.json()["param"], param);
+    }
+    // A session ends with the membership, not with the next sign-in.
+    assert_eq!(owner.client().delete(&path).await.unwrap().status, 204);
+    problem(&developer.get("/v2/me").await, 401, "session_over");
+    problem(&owner.get(&path).await, 404, "not_found");
+}
+
+#[tokio::test]
+async fn the_command_line_manages_members() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    let invited = cli.run(&["member", "invite", "ops@example.com", "--role", "billing", "--json"]).json();
+    let link = invited["invite_link"].as_str().unwrap();
+    let person = Person::of(&gateway.origin, &gateway.open_link(link).await);
+    assert_eq!(person.me["role"], "billing");
+    let table = cli.run(&["member", "list"]).ok();
+    assert!(table.contains("ops@example.com") && table.contains("owner@localhost"), "{table}");
+    let changed = cli.run(&["member", "set-role", "ops@example.com", "viewer", "--json"]).json();
+    assert_eq!(changed["role"], "viewer");
+    let link = cli.run(&["login", "--link", "--email", "ops@example.com"]).ok();
+    Person::of(&gateway.origin, &gateway.open_link(link.trim()).await);
+    cli.run(&["member", "set-role", "ops@example.com", "root"]).failed(1);
+    cli.run(&["member", "remove", "nobody@example.com"]).failed(3);
+    cli.run(&["member", "remove", "ops@example.com"]).ok();
+    problem(&person.get("/v2/me").await, 401, "session_over");
+    let shown = cli.run(&["whoami"]).ok();
+    assert!(shown.contains(&gateway.founded.workspace_id) && shown.contains("operator"), "{shown}");
+}
+
+/// Two workspaces, one person; and nobody becomes somebody whom another workspace knows.
+#[tokio::test]
+async fn one_person_in_two_workspaces() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let others = owner.post("/v2/workspaces", json!({"name": "the others"})).await;
+    assert_eq!(others.status, 201, "{}", others.text());
+    let others = others.json();
+    let other_id = others["workspace_id"].as_str().unwrap();
+    let me = owner.get("/v2/me").await.json();
+    assert_eq!(me["workspaces"].as_array().unwrap().len(), 2, "who makes a workspace owns it: {me}");
+    let there = owner.client().header("tidegate-workspace", other_id);
+    assert_eq!(there.get("/v2/me").await.unwrap().json()["workspace_id"], other_id);
+    assert_eq!(there.get("/v2/projects").await.unwrap().json()["data"][0]["id"], others["project_id"]);
+    // The pool and the installation are the operator's, not an owner's of some workspace.
+    problem(&there.get("/v2/accounts").await.unwrap(), 403, "insufficient_role");
+    assert_eq!(owner.get("/v2/accounts").await.status, 200);
+    let missing = "ws_01900000000070008000000000000000";
+    for foreign in [missing, "nonsense"] {
+        let told = owner.client().header("tidegate-workspace", foreign).get("/v2/me").await.unwrap();
+        problem(&told, 404, "not_found");
+    }
+    // The others' admin asks the first workspace's member in.
+    let member = gateway.member(&owner.client(), "ada@example.com", "viewer").await;
+    let admin = gateway.with_key(others["admin_key"].as_str().unwrap());
+    let told =
+        admin.post("/v2/members", &json!({"email": "ada@example.com", "role": "viewer"})).await.unwrap();
+    let link = told.json()["invite_link"].as_str().unwrap().to_owned();
+    problem(&gateway.open_link(&link).await, 401, "sign_in_first");
+    assert_eq!(member.get("/v2/me").await.json()["workspaces"].as_array().unwrap().len(), 1);
+    let joined = member.client().post("/v2/sign-in/link", &json!({"token": token_of(&link)})).await.unwrap();
+    let joined = Person::of(&gateway.origin, &joined);
+    assert_eq!(joined.me["workspaces"].as_array().unwrap().len(), 2);
+    problem(&member.get("/v2/me").await, 401, "session_over");
+    let told = admin.post(&format!("/v2/members/{}/link", member.id), &json!({})).await.unwrap();
+    let link = told.json()["sign_in_link"].as_str().unwrap().to_owned();
+    problem(&gateway.open_link(&link).await, 401, "sign_in_first");
+    // A workspace of its own that nobody owns is its admin key's to give away, once.
+    let third = gateway.make("/v2/workspaces", json!({"name": "third"})).await;
+    let third = gateway.with_key(third["admin_key"].as_str().unwrap());
+    gateway.member(&third, "boss@example.com", "owner").await;
+    let told = third.post("/v2/members", &json!({"email": "x@example.com", "role": "owner"})).await.unwrap();
+    problem(&told, 403, "insufficient_role");
+    let told =
+        owner.client().delete(&format!("/v2/workspaces/{}", gateway.founded.workspace_id)).await.unwrap();
+    problem(&told, 409, "operators_workspace");
+}
+
+#[tokio::test]
+async fn a_developer_makes_keys_that_may_no_more_than_call_and_look() {
+    let gateway = Gateway::start().await;
+    let owner = gateway.owner().await;
+    let developer = gateway.member(&owner.client(), "dev@example.com", "developer").await;
+    let made = developer.post("/v2/api-keys", json!({"name": "mine", "scopes": ["inference", "read"]})).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let key = made.json();
+    assert_eq!(gateway.with_key(key["key"].as_str().unwrap()).get("/v2/usage").await.unwrap().status, 200);
+    let more = developer.post("/v2/api-keys", json!({"name": "more", "scopes": ["admin"]})).await;
+    problem(&more, 403, "insufficient_role");
+    let keys = gateway.get("/v2/api-keys").await;
+    let admin = keys["data"].as_array().unwrap().iter().find(|row| row["name"] == "admin").unwrap();
+    let path = format!("/v2/api-keys/{}", admin["id"].as_str().unwrap());
+    problem(&developer.client().delete(&path).await.unwrap(), 403, "insufficient_role");
+    problem(&developer.patch(&path, json!({"name": "mine now"})).await, 403, "insufficient_role");
+    let own = format!("/v2/api-keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(developer.client().delete(&own).await.unwrap().status, 204);
+    // Nor does an admin's key touch the operator's.
+    let (admin_key, _) = gateway.key(json!({"name": "a", "scopes": ["admin"]})).await;
+    problem(&gateway.with_key(&admin_key).delete(&path).await.unwrap(), 403, "insufficient_scope");
+}

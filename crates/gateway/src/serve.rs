@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Response;
@@ -12,6 +13,7 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use crate::http1::{self, Arrived, FIRST_READ_BYTES};
 use crate::reply::Reply;
@@ -86,11 +88,23 @@ async fn drive<C: Future>(
             told = true;
             wind_down(connection.as_mut());
         }
-        tokio::select! {
-            biased;
+        let news = phase.clone();
+        let mut changed = pin!(unconstrained(phase.changed()));
+        let mut asked = false;
+        let goes_on = std::future::poll_fn(|cx| {
             // What a client does wrong is answered or cut; there is nobody to tell it to here.
-            _ = connection.as_mut() => return,
-            changed = phase.changed() => if changed.is_err() { return },
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            // Asked once, a change wakes this task; a connection is polled too often to ask each time.
+            if asked && matches!(news.has_changed(), Ok(false)) {
+                return Poll::Pending;
+            }
+            asked = true;
+            changed.as_mut().poll(cx).map(|changed| changed.is_ok())
+        });
+        if !goes_on.await {
+            return;
         }
     }
 }

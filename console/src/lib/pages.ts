@@ -31,6 +31,7 @@ export const PAGES: PageEntry[] = [
   { path: '/billing', title: 'Billing', icon: 'billing', group: 'Pay', letter: 'i', load: () => import('../pages/Billing.svelte') },
   { path: '/members', title: 'Members', icon: 'members', group: 'Team', letter: 'm', load: () => import('../pages/Members.svelte') },
   { path: '/audit', title: 'Audit', icon: 'audit', group: 'Team', letter: 'a', load: () => import('../pages/Audit.svelte') },
+  { path: '/account', title: 'Your account', icon: 'person', load: () => import('../pages/Account.svelte') },
   { path: '/device', title: 'Sign in a device', icon: 'person', load: () => import('../pages/Device.svelte') },
 ];
 

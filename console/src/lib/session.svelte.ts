@@ -1,6 +1,6 @@
 // Who is signed in: a person by a cookie, or an API key that this tab holds.
 
-import { ApiError, actAs, post, send, type Caller } from './api';
+import { ApiError, actAs, patch, post, send, type Caller } from './api';
 import { forget } from './query.svelte';
 
 const KEY = 'tidegate.api_key';
@@ -16,6 +16,7 @@ export interface Member {
   id: string;
   email: string;
   name?: string | null;
+  has_password?: boolean;
 }
 
 interface Me {
@@ -77,6 +78,10 @@ class Session {
       if (chosen && error instanceof ApiError && [403, 404].includes(error.status)) return fetchAs<Me>('/v2/me', {});
       throw error;
     });
+    this.#take(me);
+  }
+
+  #take(me: Me): void {
     if (!me.member) throw new ApiError(401, 'unauthenticated', 'Nobody is signed in.');
     this.member = me.member;
     this.key = undefined;
@@ -95,6 +100,11 @@ class Session {
   async withLink(token: string): Promise<void> {
     await post('/v2/sign-in/link', { token }, { as: {} });
     await this.#asMember();
+  }
+
+  /** Changes oneself; a new password begins a new session, with a token of its own. */
+  async change(wanted: Record<string, string | undefined>): Promise<void> {
+    this.#take(await patch<Me>('/v2/me', wanted));
   }
 
   async turnTo(workspace: string): Promise<void> {

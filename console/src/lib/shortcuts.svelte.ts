@@ -10,7 +10,8 @@ class Overlay {
 
 export const overlay = new Overlay();
 
-let wentAt = 0;
+/** When `g` was pressed; long ago where it was not. */
+let wentAt = -Infinity;
 
 export function keydown(event: KeyboardEvent): void {
   if ((event.metaKey || event.ctrlKey) && !event.altKey && event.key.toLowerCase() === 'k') {
@@ -20,7 +21,7 @@ export function keydown(event: KeyboardEvent): void {
   }
   if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey || !preferences.letters || overlay.open || isTyping(event.target)) return;
   const go = performance.now() - wentAt < 1_200;
-  wentAt = 0;
+  wentAt = -Infinity;
   if (go) {
     const page = PAGES.find((one) => one.letter === event.key);
     if (page) {

@@ -19,6 +19,7 @@ const FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 /// The paths that are pages; the console itself decides what it shows there.
 pub const PAGES: &[&str] = &[
     "/sign-in",
+    "/account",
     "/device",
     "/requests",
     "/requests/{rest}",

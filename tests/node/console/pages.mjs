@@ -11,7 +11,7 @@ import { populate } from "./traffic.mjs";
 
 const [origin, adminKey, , screenshots] = process.argv.slice(2);
 
-const PAGES = ["/", "/requests", "/usage", "/playground", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/nodes", "/nodes?new=1", "/routes?model=echo", "/routes?edit=new", "/budgets", "/billing", "/members", "/audit", "/device", "/requests/no/such/page"];
+const PAGES = ["/", "/requests", "/usage", "/playground", "/connect", "/keys", "/keys?new=1", "/credentials", "/credentials?new=openai", "/nodes", "/nodes?new=1", "/routes?model=echo", "/routes?edit=new", "/budgets", "/billing", "/members", "/audit", "/account", "/device", "/requests/no/such/page"];
 
 async function everyPageIsAccessible(open) {
   const { data } = await v2(origin, adminKey, "requests?limit=50");

@@ -78,3 +78,14 @@ async fn each_page_is_for_everyone() {
     let held = walk("pages.mjs", &gateway, &[]).await;
     assert_eq!(held, ["every_page_is_accessible", "every_page_fits"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_signs_in_and_lets_others_in() {
+    let mut gateway = Gateway::start().await;
+    let printed = gateway.process().stdout();
+    let line = printed.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap();
+    let link = line.split_whitespace().next().unwrap().to_owned();
+    let held = walk("people.mjs", &gateway, &[&link]).await;
+    let expected = ["in_by_link", "sets_a_password", "out_and_in_again", "invites", "lets_a_command_line_in"];
+    assert_eq!(held, expected);
+}

@@ -1,0 +1,90 @@
+// A person in the console: in by the link that the server printed, a password of their own, somebody invited, a command
+// line let in, and out again.
+//
+// usage: node people.mjs ORIGIN ADMIN_KEY API_KEY LINK
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { inBrowser, ok, violations, visit } from "./browser.mjs";
+
+const [origin, , , link] = process.argv.slice(2);
+const EMAIL = "ada@example.com";
+const PASSWORD = "the tide waits for nobody";
+
+async function inByLink(page) {
+  await page.goto(link);
+  await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
+  assert.ok(!page.url().includes("token"), "the link's secret leaves the address bar");
+  const kept = await page.evaluate(() => JSON.stringify(localStorage) + JSON.stringify(sessionStorage) + document.cookie);
+  assert.ok(!/token|tidegate_session/.test(kept), "no script reads the session");
+  ok("in_by_link");
+}
+
+async function setsAPassword(page) {
+  await page.getByRole("button", { name: /you and this device/ }).click();
+  await page.getByRole("link", { name: "Name, email, password" }).click();
+  await page.getByRole("heading", { level: 1, name: "Your account" }).waitFor();
+  assert.deepEqual(await violations(page), []);
+  await page.getByLabel("Name").fill("Ada");
+  await page.getByLabel("Email").fill(EMAIL);
+  await page.getByLabel("Password", { exact: false }).first().fill(PASSWORD);
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("status").filter({ hasText: "Saved." }).waitFor({ state: "attached" });
+  ok("sets_a_password");
+}
+
+async function outAndInAgain(page) {
+  await page.getByRole("button", { name: /you and this device/ }).click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL(/\/sign-in/);
+  await page.getByLabel("Email").fill(EMAIL);
+  await page.getByLabel("Password").fill("not this one");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").waitFor();
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Your account" }).waitFor();
+  ok("out_and_in_again");
+}
+
+async function invites(page, open) {
+  await visit(page, `${origin}/members?new=1`);
+  await page.getByRole("dialog").getByLabel("Email").fill("grace@example.com");
+  await page.getByRole("dialog").getByLabel("Role").selectOption("viewer");
+  await page.getByRole("dialog").getByRole("button", { name: "Invite" }).click();
+  const invitation = await page.getByLabel("the invitation", { exact: true }).textContent();
+  assert.ok(invitation?.startsWith(`${origin}/sign-in#token=`), invitation);
+  await page.getByRole("button", { name: "Done" }).click();
+  await page.getByRole("row").filter({ hasText: "grace@example.com" }).waitFor();
+  assert.deepEqual(await violations(page), []);
+  const guest = await open();
+  await guest.goto(invitation);
+  await guest.getByRole("heading", { level: 1, name: "Home" }).waitFor();
+  await visit(guest, `${origin}/keys?new=1`);
+  await guest.getByRole("dialog").getByLabel("Name").fill("not theirs to make");
+  await guest.getByRole("button", { name: "Create", exact: true }).click();
+  await guest.getByText(/You may not/).waitFor();
+  await guest.context().close();
+  ok("invites");
+}
+
+async function letsACommandLineIn(page) {
+  const asked = await (await fetch(`${origin}/v2/device`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ client_name: "laptop" }) })).json();
+  await page.goto(asked.verification_url_complete);
+  await page.getByRole("heading", { level: 1, name: "Sign in a device" }).waitFor();
+  assert.equal(await page.getByLabel("Code").inputValue(), asked.user_code);
+  await page.getByRole("button", { name: "Approve" }).click();
+  await page.getByText("Done: the command line is signed in.").waitFor();
+  const answer = await fetch(`${origin}/v2/device/token`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ device_code: asked.device_code }) });
+  assert.match((await answer.json()).api_key, /^tg_live_/);
+  ok("lets_a_command_line_in");
+}
+
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await inByLink(page);
+  await setsAPassword(page);
+  await outAndInAgain(page);
+  await invites(page, open);
+  await letsACommandLineIn(page);
+});

@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     wire: Wire,
     read: BytesMut,
     read_bytes_next: usize,
+    /// The last answer was a refusal.
+    may_hold_secret: bool,
     /// The request's head, and its body where that is short. It holds a secret, so it is wiped once it is written.
     head: Vec<u8>,
     head_written: usize,
@@ -69,6 +71,7 @@ impl Connection {
             wire,
             read: BytesMut::new(),
             read_bytes_next: READ_BYTES_MIN,
+            may_hold_secret: false,
             head: Vec::new(),
             head_written: 0,
             segments: VecDeque::new(),
@@ -113,9 +116,10 @@ impl Connection {
         !self.is_writing() && self.read.is_empty() && !self.unwritable
     }
 
-    /// Lets go of the room that a large answer made: many connections are idle at once.
+    /// Lets go of the room that a large answer made: many connections are idle at once. And of a refusal, in which some
+    /// providers repeat the key: what is freed is wiped.
     pub(crate) fn shrink(&mut self) {
-        if self.read.capacity() > READ_BYTES_MIN {
+        if self.read.capacity() > READ_BYTES_MIN || std::mem::take(&mut self.may_hold_secret) {
             self.read = BytesMut::new();
         }
         self.read_bytes_next = READ_BYTES_MIN;
@@ -132,7 +136,10 @@ impl Connection {
                     false => read_head(&mut self.read, method),
                 };
                 match reading {
-                    Ok(Reading::Final(head)) => return Poll::Ready(Ok(head)),
+                    Ok(Reading::Final(head)) => {
+                        self.may_hold_secret = !head.status.is_success();
+                        return Poll::Ready(Ok(head));
+                    }
                     Ok(Reading::Interim) if interim < INTERIM_MAX => interim += 1,
                     Ok(Reading::Interim) => {
                         return Poll::Ready(Err(Broke::Protocol("it does not come to its answer")));

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt bench prove-kill prove-sim fuzz
+.PHONY: help setup run test lint fmt release bench prove-kill prove-sim fuzz
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -22,7 +22,10 @@ lint: ## the gates without the tests
 fmt: ## format the sources
 	@cargo fmt --all
 
-bench: ## measure beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
+release: ## build what is shipped: target/tidegate, laid out by a profile of real requests (half an hour)
+	@scripts/release.sh
+
+bench: ## measure the release beside nginx and a thin pass-through (ARGS="--rounds 5 --secs 5 --only us,nginx")
 	@scripts/bench.sh $(ARGS)
 
 prove-kill: ## 500 kills at random moments; the books must stay exact

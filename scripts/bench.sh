@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the gateway and the benchmark at release speed, installs nginx where it is missing, and measures.
+# Builds the gateway as it is shipped and the benchmark, installs nginx where it is missing, and measures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,10 +19,10 @@ if [ "$(ulimit -n)" != unlimited ] && [ "$(ulimit -n)" -lt 8192 ]; then
     exit 1
 fi
 
-build() { cargo build --locked --profile make-run "$@"; }
+cargo build --locked --profile make-run -p bench
 case " $* " in
-    *" --only "*) case "$*" in *us*) build -p tidegate ;; esac ;;
-    *) build -p tidegate ;;
+    *" --binary "*) ;; # a build of the caller's choice, such as target/make-run/tidegate
+    *" --only "*) case "$*" in *us*) scripts/release.sh ;; esac ;;
+    *) scripts/release.sh ;;
 esac
-build -p bench
 exec target/make-run/bench "$@"

@@ -14,7 +14,7 @@ pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flag
   --only A,B        parties: us, nginx, thin-hyper (all three)
   --streams N       streams held open for the memory figure (1000)
   --seed N          chooses the order of the parties in each round (1)
-  --binary PATH     the gateway to measure (target/make-run/tidegate)
+  --binary PATH     the gateway to measure (target/tidegate, as `make release` builds it)
   --save FOLDER     where bench.json and bench.svg go (docs/proofs)
   --no-save         print only";
 
@@ -39,7 +39,7 @@ impl Default for Options {
             only: Party::ALL.to_vec(),
             streams: 1000,
             seed: 1,
-            binary: PathBuf::from("target/make-run/tidegate"),
+            binary: PathBuf::from("target/tidegate"),
             save: Some(PathBuf::from("docs/proofs")),
         }
     }

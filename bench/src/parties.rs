@@ -68,10 +68,9 @@ impl Party {
     /// Why this party can't take part on this machine.
     pub fn missing(self, binary: &Path) -> Option<String> {
         match self {
-            Self::Us if !binary.exists() => Some(format!(
-                "{} is not built: `cargo build --profile make-run -p tidegate`",
-                binary.display()
-            )),
+            Self::Us if !binary.exists() => {
+                Some(format!("{} is not built: `make release`", binary.display()))
+            }
             Self::Nginx if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() => Some(
                 "nginx is not installed: `apt-get install --no-install-recommends nginx-light`".to_owned(),
             ),

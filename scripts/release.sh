@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds the binary that a release ships: optimised across all crates, its code laid out by a profile of real
+# requests (docs/decisions/0012). Two builds of everything: allow half an hour on two cores the first time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+profile=$PWD/target/profile # the instrumented build, and what it counted
+release=target/release-profiled
+
+find_profdata() {
+    local tools
+    tools=$(rustc --print sysroot)/lib/rustlib/$host/bin
+    [ -x "$tools/llvm-profdata" ] || rustup component add llvm-tools >&2
+    echo "$tools/llvm-profdata"
+}
+profdata=$(find_profdata)
+
+echo "1 of 3: building with counters"
+rm -rf "$profile/counts"
+RUSTFLAGS="-Cprofile-generate=$profile/counts" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none \
+    cargo build --locked --release --target "$host" --target-dir "$profile" -p tidegate
+
+echo "2 of 3: counting under the benchmark's load"
+cargo build --locked --profile make-run -p bench
+ulimit -n "$(ulimit -Hn)"
+target/make-run/bench --binary "$profile/$host/release/tidegate" --only us --rounds 1 --secs 4 --streams 100 --no-save
+"$profdata" merge -o "$profile/tidegate.profdata" "$profile/counts"
+
+echo "3 of 3: building with what was counted"
+RUSTFLAGS="-Cprofile-use=$profile/tidegate.profdata" \
+    cargo build --locked --release --target "$host" --target-dir "$release" -p tidegate
+install -m 755 "$release/$host/release/tidegate" target/tidegate
+ls -l target/tidegate

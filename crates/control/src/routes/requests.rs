@@ -11,6 +11,7 @@ use super::plan::rejected;
 use super::usage::{columns, parsed};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
+use crate::filter::{self, Of};
 use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -37,20 +38,22 @@ const QUERY: &[&str] = &[
     "tag",
     "since",
     "until",
+    "filter",
     "format",
 ];
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(QUERY)?;
-        let filter = filter(&ask)?;
+        let filter = filter(control, &ask).await?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
         Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, row))
     })
 }
 
-fn filter(ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
+async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
+    let asked = filter::read(control, ask, Of::Requests).await?;
     let text = |name: &str| ask.query.get(name).cloned();
     let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
     let outcomes = [
@@ -79,8 +82,9 @@ fn filter(ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
         status: parsed(ask, "status")?,
         outcome,
         tag: text("tag"),
-        since_unix_ms: moment_of("since")?,
-        until_unix_ms: moment_of("until")?,
+        since_unix_ms: filter::later(moment_of("since")?, asked.since_unix_ms),
+        until_unix_ms: filter::earlier(moment_of("until")?, asked.until_unix_ms),
+        terms: asked.terms,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `/v2/requests`: every settled exchange, newest first, and one whole: timeline, plan, attempts, cost.
+//! `/v2/requests`: every settled exchange, newest first, and one whole: timeline, plan, attempts, cost; `/v2/records`: all of them whole.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/requests", Access::LOOK, list),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get),
+        Route::new(Method::GET, "/v2/records", Access::LOOK, records),
     ]
 }
 
@@ -128,6 +129,17 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let record =
             control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
         Reply::json(&whole(&record))
+    })
+}
+
+/// Every exchange whole, oldest first, for whoever takes their books elsewhere.
+fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor", "format"])?;
+        let page = ask.page()?;
+        let listed =
+            control.store.records().every_record(Some(ask.workspace()), page).await.map_err(of_store)?;
+        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, whole))
     })
 }
 

@@ -1,38 +1,44 @@
 import { expect, test } from 'vitest';
-import { completions, filterQuery, readFilter, withTerm, withoutTerm, writeFilter } from './filter';
+import { completions, ofSums, readFilter, term, withTerm, withoutTerm } from './filter';
 
-test('a filter reads and writes the same', () => {
-  const text = 'model:openai/gpt-4o key:"my laptop" status:429';
+test('a filter is taken apart and put together the same', () => {
+  const text = 'model:openai/gpt-4o* -key:"my \\"new\\" laptop" status>=400 cost:>0.01 tag:"a*"*';
   const { terms, problem } = readFilter(text);
   expect(problem).toBeUndefined();
-  expect(terms).toEqual([
-    { field: 'model', value: 'openai/gpt-4o' },
-    { field: 'key', value: 'my laptop' },
-    { field: 'status', value: '429' },
+  expect(terms.map(({ field, value }) => [field, value])).toEqual([
+    ['model', 'openai/gpt-4o*'],
+    ['key', 'not my "new" laptop'],
+    ['status', '>=400'],
+    ['cost', '>0.01'],
+    ['tag', 'a**'],
   ]);
-  expect(writeFilter(terms)).toBe(text);
+  expect(terms.map((one) => one.text).join(' ')).toBe(text);
 });
 
-test('what can not be read is said, not ignored', () => {
-  for (const text of ['gpt', 'cost:>5', 'model:a model:b', 'model:', 'status:>=500', 'model:claude-*', ':x']) {
-    expect(readFilter(text).problem, text).toBeTruthy();
+test('what can not be taken apart is said, not ignored', () => {
+  for (const text of ['gpt', 'cots:>5', 'model:', ':x', '-', 'model:a gpt']) expect(readFilter(text).problem, text).toBeTruthy();
+});
+
+test('a value is written so that it is read as it is', () => {
+  expect(term('model', 'openai/gpt-4o')).toBe('model:openai/gpt-4o');
+  for (const value of ['', 'a b', 'a*', '>5', 'say "hi"', 'back\\slash', '<img src=x onerror=alert(1)>']) {
+    const [read] = readFilter(term('tag', value)).terms;
+    expect(read?.value ?? '', value).toBe(value);
   }
 });
 
 test('terms are replaced and taken away', () => {
-  expect(withTerm('model:a tag:b', 'model', 'c')).toBe('tag:b model:c');
-  expect(withoutTerm('model:a tag:b', 'tag')).toBe('model:a');
-});
-
-test('names become ids where the server wants ids', () => {
-  const terms = readFilter('key:ci model:echo').terms;
-  expect(filterQuery(terms, (_, name) => (name === 'ci' ? 'key_1' : name))).toEqual({ key_id: 'key_1', model: 'echo' });
+  expect(withTerm('model:a -tag:b', 'model', 'c')).toBe('-tag:b model:c');
+  expect(withoutTerm('model:a tag:b cost>1', 1)).toBe('model:a cost>1');
+  expect(ofSums('model:a cost>1 -status:ok latency:>2s')).toBe('model:a -status:ok');
 });
 
 test('a half-typed filter is completed', () => {
   const known = () => ['my laptop', 'ci'];
-  expect(completions('mo', known)).toEqual(['model:']);
+  expect(completions('mod', known)).toEqual(['model:', 'mode:']);
+  expect(completions('-mode', known)).toEqual(['-model:', '-mode:']);
   expect(completions('profile:byo', known)).toEqual(['profile:byok ', 'profile:byoc ']);
   expect(completions('model:a key:lap', known)).toEqual(['model:a key:"my laptop" ']);
-  expect(completions('model:a mo', known)).toEqual([]);
+  expect(completions('model:a model', known)).toEqual([]);
+  expect(completions('cost:', known)).toEqual(['cost:>0.01 ']);
 });

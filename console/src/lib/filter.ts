@@ -1,42 +1,51 @@
-// One grammar for filters, in the address bar, in the filter field and on the command line: `model:echo status:429`.
+// Filters as text: the server reads them (docs/api.md has the grammar); here they are taken apart into terms, completed and
+// put together again. What they mean, and what is wrong with one, is the server's to say.
 
-export const FIELDS = ['model', 'provider', 'profile', 'key', 'project', 'environment', 'status', 'outcome', 'tag'] as const;
+export const FIELDS = [
+  'model', 'provider', 'profile', 'mode', 'key', 'project', 'environment', 'region', 'operation', 'outcome', 'error', 'tag', 'status',
+  'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft', 'since', 'until',
+] as const;
 export type Field = (typeof FIELDS)[number];
+
+/** What only single requests have, and sums over them don't. */
+const OF_REQUESTS: readonly Field[] = ['error', 'cost', 'provider_cost', 'input', 'output', 'cached', 'attempts', 'latency', 'ttft'];
 
 export const VALUES: Partial<Record<Field, string[]>> = {
   profile: ['byok', 'managed_provider', 'byoc'],
+  mode: ['mi', 'byok', 'byoc'],
   outcome: ['completed', 'failed', 'client_cancelled', 'interrupted', 'deadline'],
+  status: ['error', 'ok', '4xx', '5xx', '429'],
+  cost: ['>0.01'],
+  latency: ['>1s'],
+  ttft: ['>500ms'],
+  since: ['1h', '24h', '7d'],
 };
 
 export interface Term {
   field: Field;
+  /** As it is shown, without quotes. */
   value: string;
+  /** As it stands in the filter. */
+  text: string;
 }
 
 export interface Filter {
   terms: Term[];
-  /** What can't be read, as a sentence. */
+  /** What can't be taken apart, as a sentence. */
   problem?: string;
 }
 
+const WORD = /-?[A-Za-z0-9_]+(?::(?:[<>]=?|=)?|[<>]=?|=)(?:"(?:[^"\\]|\\.)*"?\*?|\S*)|\S+/g;
+const TERM = /^(-?)([A-Za-z0-9_]+)(:(?:[<>]=?|=)?|[<>]=?|=)([^]*)$/;
+
 export function readFilter(text: string): Filter {
   const terms: Term[] = [];
-  for (const word of words(text)) {
-    const colon = word.indexOf(':');
-    if (colon < 1) {
-      return { terms, problem: `“${word}” is no filter. Write field:value, such as model:echo or outcome:failed.` };
-    }
-    const field = word.slice(0, colon);
-    const value = unquoted(word.slice(colon + 1));
-    if (!isField(field)) {
-      return { terms, problem: `${field} can't be filtered by. These can: ${FIELDS.join(', ')}.` };
-    }
+  for (const word of text.match(WORD) ?? []) {
+    const [, not, field = '', sign = '', value = ''] = TERM.exec(word) ?? [];
+    if (field === '') return { terms, problem: `“${word}” is no filter. Write field:value, such as model:echo or status:error.` };
+    if (!isField(field)) return { terms, problem: `${field} can't be filtered by. These can: ${FIELDS.join(', ')}.` };
     if (value === '') return { terms, problem: `${field} needs a value.` };
-    if (/^[<>]/.test(value) || value.includes('*')) {
-      return { terms, problem: `This version compares whole values: write ${field}:VALUE without <, > or *.` };
-    }
-    if (terms.some((term) => term.field === field)) return { terms, problem: `${field} is given twice.` };
-    terms.push({ field, value });
+    terms.push({ field, value: `${not ? 'not ' : ''}${sign.replace(/^:=?|^=$/, '')}${unquoted(value)}`, text: word });
   }
   return { terms };
 }
@@ -45,49 +54,47 @@ export function isField(name: string): name is Field {
   return (FIELDS as readonly string[]).includes(name);
 }
 
-function words(text: string): string[] {
-  return text.match(/[^\s"]*"[^"]*"|\S+/g) ?? [];
-}
-
 function unquoted(text: string): string {
-  return text.startsWith('"') && text.endsWith('"') && text.length > 1 ? text.slice(1, -1) : text;
+  const inner = /^"([^]*)"(\*?)$/.exec(text);
+  return inner ? (inner[1] ?? '').replace(/\\(.)/gs, '$1') + (inner[2] ?? '') : text;
 }
 
-export function writeFilter(terms: Term[]): string {
-  return terms.map(({ field, value }) => `${field}:${/\s/.test(value) ? `"${value}"` : value}`).join(' ');
+/** One term that is exactly this value. */
+export function term(field: Field, value: string): string {
+  const isPlain = value !== '' && !/[\s"\\*]|^[<>=]/.test(value);
+  return `${field}:${isPlain ? value : `"${value.replace(/["\\]/g, '\\$&')}"`}`;
 }
 
 export function withTerm(text: string, field: Field, value: string): string {
-  const others = readFilter(text).terms.filter((term) => term.field !== field);
-  return writeFilter([...others, { field, value }]);
+  const others = readFilter(text).terms.filter((one) => one.field !== field);
+  return [...others.map((one) => one.text), term(field, value)].join(' ');
 }
 
-export function withoutTerm(text: string, field: Field): string {
-  return writeFilter(readFilter(text).terms.filter((term) => term.field !== field));
+/** The filter without the term that stands there. */
+export function withoutTerm(text: string, place: number): string {
+  return readFilter(text).terms.filter((_, at) => at !== place).map((one) => one.text).join(' ');
 }
 
-const PARAMETERS: Partial<Record<Field, string>> = { key: 'key_id', project: 'project_id' };
-
-/** The filter as the server's query. A key or project may be given by its name. */
-export function filterQuery(terms: Term[], idOf: (field: Field, name: string) => string): Record<string, string> {
-  return Object.fromEntries(terms.map(({ field, value }) => [PARAMETERS[field] ?? field, field in PARAMETERS ? idOf(field, value) : value]));
+/** The part of a filter that sums can be told by. */
+export function ofSums(text: string): string {
+  return readFilter(text).terms.filter(({ field }) => !OF_REQUESTS.includes(field)).map((one) => one.text).join(' ');
 }
 
 /** What a half-typed filter could go on as. */
 export function completions(text: string, known: (field: Field) => string[]): string[] {
   const start = text.search(/\S*$/);
   const [done, word] = [text.slice(0, start), text.slice(start)];
-  const colon = word.indexOf(':');
-  if (colon < 0) {
-    const given = new Set(readFilter(done).terms.map((term) => term.field));
-    return FIELDS.filter((field) => field.startsWith(word) && !given.has(field)).map((field) => `${done}${field}:`);
+  const [, not = '', name = '', rest] = /^(-?)([A-Za-z0-9_]*)(?::([^]*))?$/.exec(word) ?? [];
+  if (rest === undefined) {
+    const given = new Set(readFilter(done).terms.map((one) => one.field));
+    return FIELDS.filter((field) => field.startsWith(name) && !given.has(field)).map((field) => `${done}${not}${field}:`);
   }
-  const field = word.slice(0, colon);
-  if (!isField(field)) return [];
-  const begun = word.slice(colon + 1).toLowerCase();
-  const values = VALUES[field] ?? known(field);
+  if (!isField(name)) return [];
+  const begun = rest.toLowerCase();
+  const offers = VALUES[name];
+  const values = offers ?? known(name);
   return values
     .filter((value) => value.toLowerCase().includes(begun) && value !== begun)
     .slice(0, 8)
-    .map((value) => `${done}${writeFilter([{ field, value }])} `);
+    .map((value) => `${done}${not}${offers ? `${name}:${value}` : term(name, value)} `);
 }

@@ -6,6 +6,7 @@ mod caller;
 pub mod console;
 mod export;
 mod failure;
+mod filter;
 mod founding;
 mod judgement;
 mod moment;

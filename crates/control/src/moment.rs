@@ -37,6 +37,17 @@ pub fn read(text: &str, field: &'static str) -> Result<u64, Box<Fault>> {
         })
 }
 
+/// `90s`, `30m`, `24h`, `7d`, `2w` before now.
+#[must_use]
+pub fn ago(text: &str, now_unix_ms: u64) -> Option<u64> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 7 * 86_400)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds)
+    })?;
+    Some(now_unix_ms.saturating_sub(seconds.checked_mul(1_000)?))
+}
+
 /// The first moment of the month, in UTC, that holds `unix_ms`.
 #[must_use]
 pub fn month_start(unix_ms: u64) -> u64 {
@@ -58,6 +69,15 @@ mod tests {
         assert_eq!(read(&text, "since").unwrap(), 1_763_625_600_123);
         assert_eq!(read("2025-11-20", "since").unwrap(), 1_763_596_800_000);
         assert_eq!(read("yesterday", "since").unwrap_err().param.as_deref(), Some("since"));
+    }
+
+    #[test]
+    fn a_time_ago_is_counted_from_now() {
+        assert_eq!(
+            (ago("24h", 90_000_000), ago("90s", 90_000), ago("1w", 5)),
+            (Some(3_600_000), Some(0), Some(0))
+        );
+        assert_eq!((ago("24", 0), ago("-1h", 0), ago("99999999999999999999d", 0)), (None, None, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod fault;
+pub mod filter;
 pub mod hash;
 pub mod ids;
 pub mod limits;
@@ -18,6 +19,7 @@ pub mod timeline;
 pub mod usage;
 
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
+pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
     AccountId, AuditId, CredentialId, IdText, KeyId, MemberId, NodeId, ProjectId, RouteId, TaskId, TraceId,

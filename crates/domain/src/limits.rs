@@ -138,6 +138,11 @@ pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
 /// Rows of one `/v2` page.
 pub const PAGE_ROWS_MAX: u32 = 1000;
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
+/// A filter, as text and in terms.
+pub const FILTER_BYTES_MAX: usize = 2_000;
+pub const FILTER_TERMS_MAX: usize = 32;
+/// Keys or projects that one name in a filter may stand for.
+pub const FILTER_NAMED_MAX: u32 = 1_000;
 /// How long a drain waits for streams before it cuts them.
 pub const DRAIN_STREAMS_MAX: Duration = Duration::from_secs(600);
 

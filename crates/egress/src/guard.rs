@@ -175,8 +175,12 @@ pub(crate) fn check_address(
     settings: &EgressSettings,
     reach: Reach,
 ) -> Result<(), Refusal> {
-    let shown =
-        if target.address.is_some() { address.to_string() } else { format!("{} ({address})", target.host) };
+    let shown = match target.address {
+        Some(_) => address.to_string(),
+        // Whoever sends a document's URL learns nothing of what names stand for inside.
+        None if reach == Reach::Document => target.host.clone(),
+        None => format!("{} ({address})", target.host),
+    };
     let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
         AddressKind::Public if target.https || listed => Ok(()),
@@ -243,4 +247,25 @@ pub(crate) async fn resolve(
         check_address(*address, target, settings, reach)?;
     }
     Ok(found.into_iter().map(|address| SocketAddr::new(address, target.port)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sends_a_url_is_not_told_what_its_name_stands_for() {
+        let target = Target { https: true, host: "inside.example".into(), address: None, port: 443 };
+        let settings = EgressSettings::default();
+        for inside in ["10.1.2.3", "127.0.0.1", "169.254.169.254", "fd00::7"] {
+            let address: IpAddr = inside.parse().unwrap();
+            let told = |reach| {
+                EgressError::from(check_address(address, &target, &settings, reach).unwrap_err()).message
+            };
+            assert!(
+                !told(Reach::Document).contains(inside) && told(Reach::Document).contains("inside.example")
+            );
+            assert!(told(Reach::Provider).contains(inside), "an operator's own base URL is explained");
+        }
+    }
 }

@@ -220,7 +220,7 @@ pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: &Reques
         return Err(Miss { status: Some(status), ..Miss::broken(slug, &what).not_again() });
     }
     if !answer.status.is_success() {
-        return Err(Box::pin(refused(hands, slug, answer)).await);
+        return Err(Box::pin(refused(hands, slug, answer)).await.of(seat));
     }
     Ok(Opened { status, headers: answer.headers, body: answer.body })
 }

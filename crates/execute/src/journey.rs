@@ -328,7 +328,7 @@ impl Journey {
         if class == FaultClass::RateLimit || class == FaultClass::Overloaded {
             fault.retry_after_ms = Some(wait_ms);
         }
-        Miss::new(fault).unsent()
+        Miss::new(fault).of(attempt.seat()).unsent()
     }
 
     fn served_by(&self, attempt: &Attempt) -> Served {

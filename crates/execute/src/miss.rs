@@ -3,6 +3,7 @@
 use board::Verdict;
 use domain::{Fault, FaultClass, UpstreamReport};
 use egress::{EgressError, EgressErrorKind};
+use plan::Seat;
 use providers::Classified;
 
 /// One failed try.
@@ -30,6 +31,28 @@ impl Miss {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.fault.upstream.as_ref().and_then(|report| report.request_id.as_deref())
+    }
+
+    /// Whose secret was refused decides what mends it.
+    pub(crate) fn of(mut self, seat: &Seat) -> Self {
+        if self.class() != FaultClass::UpstreamAuth {
+            return self;
+        }
+        let fix = match seat {
+            Seat::Byok(_) => return self,
+            Seat::Managed(_) => "The operator rotates the account's secret, then verifies it.".to_owned(),
+            Seat::Byoc(node) if node.sealed.is_none() => {
+                format!(
+                    "The node asks for a key and none is stored: `tidegate nodes rotate {}` gives it one.",
+                    node.id
+                )
+            }
+            Seat::Byoc(node) => {
+                format!("Give it a key that the node accepts: `tidegate nodes rotate {}`.", node.id)
+            }
+        };
+        self.fault = Box::new(self.fault.fix(fix));
+        self
     }
 
     pub(crate) fn unsent(mut self) -> Self {
@@ -141,7 +164,9 @@ pub(crate) fn refusal(class: FaultClass, report: &UpstreamReport) -> Fault {
     let said = report.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
     let (code, what, fix) = words(class);
     let message = match said {
-        Some(said) => format!("{provider} {what}: {said}"),
+        // The fix follows it in one line of text.
+        Some(said) if said.ends_with(['.', '!', '?']) => format!("{provider} {what}: {said}"),
+        Some(said) => format!("{provider} {what}: {said}."),
         None => format!("{provider} {what}."),
     };
     let fault = Fault::new(class, code, message).fix(fix);
@@ -214,5 +239,24 @@ const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) 
             "failed",
             "Send the request again; if it keeps failing, look at the provider's status page.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_provider_says_ends_like_a_sentence() {
+        for (said, ends) in [
+            ("No such key", "No such key."),
+            ("No such key.", "No such key."),
+            ("Why?", "Why?"),
+            (" ", "the credential."),
+        ] {
+            let report = UpstreamReport { message: Some(said.into()), ..said_by("openai") };
+            let message = refusal(FaultClass::UpstreamAuth, &report).message;
+            assert!(message.ends_with(ends), "{message}");
+        }
     }
 }

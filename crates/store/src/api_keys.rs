@@ -44,6 +44,8 @@ pub trait ApiKeys: Send + Sync {
         project: Option<ProjectId>,
         page: Page<KeyId>,
     ) -> StoreFuture<'_, Listed<ApiKeyRow, KeyId>>;
+    /// Those of this name, revoked ones too; or those whose names begin so.
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>>;
     /// Writes name, scopes, expiry and allowlist; the key itself, its project and its environment stay.
     fn replace(&self, row: ApiKeyRow, expected: Option<u64>, act: Act)
     -> StoreFuture<'_, Written<ApiKeyRow>>;

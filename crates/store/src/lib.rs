@@ -60,6 +60,14 @@ use sql::Database;
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
 pub type Json = serde_json::Value;
 
+/// Copies one moment of the SQLite database at `from` to a file that is made, while others use it.
+///
+/// # Errors
+/// Where there is no database, something is at `to`, or the disk refuses.
+pub async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    sqlite::copy(from, to).await
+}
+
 /// What each kind of database keeps in its own way.
 pub(crate) trait Books: Records + ledger::RecordSink {}
 impl<B: Records + ledger::RecordSink> Books for B {}

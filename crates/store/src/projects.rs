@@ -25,6 +25,8 @@ pub trait Projects: Send + Sync {
         workspace: WorkspaceId,
         page: Page<ProjectId>,
     ) -> StoreFuture<'_, Listed<ProjectRow, ProjectId>>;
+    /// Those of this name; or those whose names begin so.
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>>;
     fn replace(
         &self,
         row: ProjectRow,

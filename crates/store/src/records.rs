@@ -1,5 +1,6 @@
 //! Meter records as requests: lists with a stable cursor, and one request whole.
 
+use domain::filter::{Field, Subject, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
 
 use crate::tally::{first_byte_us, latency_us, region, sums_of};
@@ -23,6 +24,7 @@ pub struct RequestFilter {
     pub since_unix_ms: Option<u64>,
     /// Exclusive.
     pub until_unix_ms: Option<u64>,
+    pub terms: Vec<Term>,
 }
 
 /// One request in a list.
@@ -93,6 +95,49 @@ pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
         && is(&filter.tag, record.tag.as_deref())
         && filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
         && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
+        && filter.terms.iter().all(|term| term.holds(&Recorded(record)))
+}
+
+/// A record as a filter looks at it.
+struct Recorded<'r>(&'r MeterRecord);
+
+impl Subject for Recorded<'_> {
+    fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+        let record = self.0;
+        let is = |text: &str| !text.is_empty() && is_wanted(text);
+        match field {
+            Field::Model => is(&record.resolved_model) || is(&record.requested_model),
+            Field::Provider => is(&record.provider),
+            Field::Profile => record.profile().is_some_and(|profile| is(profile.as_str())),
+            Field::Mode => record.profile().is_some_and(|profile| is(profile.mode().as_str())),
+            Field::Key => record.key.is_some_and(|key| is(&key.to_string())),
+            Field::Project => is(&record.project.to_string()),
+            Field::Environment => is(&record.environment),
+            Field::Region => region(record).is_some_and(|region| is(region)),
+            Field::Operation => is(record.operation.as_str()),
+            Field::Outcome => is(record.outcome.as_str()),
+            Field::Error => record.fault_code.as_deref().is_some_and(is),
+            Field::Tag => record.tag.as_deref().is_some_and(is),
+            _ => false,
+        }
+    }
+
+    fn number(&self, field: Field) -> Option<i64> {
+        let record = self.0;
+        let count = match field {
+            Field::Status => u64::from(record.status),
+            Field::Cost => return Some(record.charge.cost.0),
+            Field::ProviderCost => return Some(record.charge.provider_cost.0),
+            Field::Input => record.usage.prompt_total(),
+            Field::Output => record.usage.completion_total(),
+            Field::Cached => record.usage.cached_read,
+            Field::Attempts => record.attempts.len() as u64,
+            Field::Latency => latency_us(record),
+            Field::FirstByte => first_byte_us(record)?,
+            _ => return None,
+        };
+        i64::try_from(count).ok()
+    }
 }
 
 pub(crate) fn request_row(record: MeterRecord) -> RequestRow {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use domain::filter::{Field, Subject};
 use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,7 @@ impl<'a> Group<'a> {
             && filter.mode.is_none_or(|mode| self.mode() == Some(mode.as_str()))
             && is(&filter.environment, self.environment)
             && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
+            && filter.terms.iter().all(|term| term.holds(self))
     }
 
     /// What a row of an answer says of this dimension.
@@ -163,6 +165,17 @@ impl<'a> Group<'a> {
             Dimension::Operation => text(self.operation),
             Dimension::Tag => self.tag.map(str::to_owned),
         }
+    }
+}
+
+impl Subject for Group<'_> {
+    fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+        let named = Dimension::from_name(field.as_str()).and_then(|dimension| self.value(dimension));
+        named.is_some_and(|text| is_wanted(&text))
+    }
+
+    fn number(&self, field: Field) -> Option<i64> {
+        (field == Field::Status).then(|| i64::from(self.status))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sums over meter records: what `/v2/usage`, `/v2/analytics` and the billing snapshot ask.
 
+use domain::filter::Term;
 use domain::{KeyId, Mode, Nanos, ProjectId, WorkspaceId};
 
 /// A span of time by the exchanges' start; the end is exclusive. Sums are kept by the minute, so that a window covers
@@ -100,6 +101,8 @@ pub struct UsageFilter {
     pub mode: Option<Mode>,
     pub environment: Option<String>,
     pub tag: Option<String>,
+    /// Of fields that sums know.
+    pub terms: Vec<Term>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

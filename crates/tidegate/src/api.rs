@@ -17,6 +17,12 @@ use crate::output::{self, Failure};
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// One answer that is no refusal.
+struct Whole {
+    body: Bytes,
+    etag: Option<String>,
+}
+
 /// A connection to a gateway.
 pub struct Api {
     base: String,
@@ -70,8 +76,9 @@ impl Api {
     /// The gateway is away, or refuses.
     pub fn get_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
+        let join = if path.contains('?') { '&' } else { '?' };
         loop {
-            let mut page = self.get(&format!("{path}?limit=1000{cursor}"))?;
+            let mut page = self.get(&format!("{path}{join}limit=1000{cursor}"))?;
             if let Some(Value::Array(more)) = page.get_mut("data").map(Value::take) {
                 rows.extend(more);
             }
@@ -106,14 +113,52 @@ impl Api {
         self.call(Method::DELETE, path, None)
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let request = self.request(method, path, body)?;
+        self.answer(&request).map(|answer| read(&answer.body))
+    }
+
+    /// An object with its ETag, for a write that must not undo somebody else's.
+    ///
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn get_versioned(&self, path: &str) -> Result<(Value, Option<String>), Failure> {
+        let answer = self.answer(&self.request(Method::GET, path, None)?)?;
+        Ok((read(&answer.body), answer.etag))
+    }
+
+    /// Writes what is still at this version.
+    ///
+    /// # Errors
+    /// The gateway is away, or refuses; a conflict where somebody was faster.
+    pub fn call_if(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        etag: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let mut request = self.request(method, path, body)?;
+        if let Some(tag) = etag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
+            request.headers.push((header::IF_MATCH, tag));
+        }
+        self.answer(&request).map(|answer| read(&answer.body))
+    }
+
+    fn answer(&self, request: &Request) -> Result<Whole, Failure> {
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
-                let answer = client()?.send(&request, Reach::System).await.map_err(|e| self.away(&e))?;
+                let answer = client()?.send(request, Reach::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
+                let etag = answer.headers.text("etag").map(str::to_owned);
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
-                if (200..300).contains(&status) { Ok(read(&body)) } else { Err(refused(status, &body)) }
+                if (200..300).contains(&status) {
+                    Ok(Whole { body, etag })
+                } else {
+                    Err(refused(status, &body))
+                }
             };
             tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
                 Failure::new(output::UNAVAILABLE, format!("{} has not answered for a minute.", self.base))

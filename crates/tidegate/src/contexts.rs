@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,10 @@ fn path() -> Option<PathBuf> {
 
 fn read_from(path: &Path) -> Result<Contexts, Failure> {
     let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+        Ok(text) => {
+            keep_private(path)?;
+            text
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Contexts::default()),
         Err(error) => {
             return Err(Failure::new(output::FAILED, format!("{} can't be read: {error}.", path.display())));
@@ -93,6 +96,19 @@ fn read_from(path: &Path) -> Result<Contexts, Failure> {
             format!("{} is not in its form: correct or remove it, then `tidegate login`.", path.display()),
         )
     })
+}
+
+/// A key that others of this machine can read is no secret: nothing is sent with it until that is mended.
+fn keep_private(path: &Path) -> Result<(), Failure> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(Failure::new(
+        output::FAILED,
+        format!("{shown} holds keys and others can read it (mode {mode:o}): chmod 600 {shown}"),
+    ))
 }
 
 fn write_to(contexts: &Contexts, path: &Path) -> Result<(), Failure> {
@@ -110,8 +126,6 @@ fn write_to(contexts: &Contexts, path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -129,6 +143,9 @@ mod tests {
         assert!(read.choose(Some("work")).unwrap() == Some(("work", &context)));
         assert!(read.choose(None).unwrap().is_none());
         assert!(read.choose(Some("home")).is_err());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(read_from(&path).err().unwrap().message.contains("chmod 600"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "api_key = tg_live_secret").unwrap();
         assert!(!read_from(&path).err().unwrap().message.contains("tg_live_secret"));
     }

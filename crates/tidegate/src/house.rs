@@ -156,6 +156,18 @@ async fn unseal(
     Ok(Vault::open(wrap, &records, world, audit).await?)
 }
 
+/// Whether the master key at hand is the one that sealed this directory's secrets.
+///
+/// # Errors
+/// It is another one, or the directory is none.
+pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
+    let world = World::system();
+    let store = data_dir::open_store(settings).await?;
+    let opened = unseal(settings, &store, &world, Arc::new(NoAudit)).await;
+    store.close().await;
+    opened.map(|_| ())
+}
+
 /// A link that signs in the first owner, made beside whatever process serves this directory.
 ///
 /// # Errors

@@ -1,15 +1,21 @@
 //! The `tidegate` binary: the command line, and the one place that names concrete choices.
 
 mod api;
+mod archive;
 mod body;
 mod commands;
 mod contexts;
 mod data_dir;
+mod declared;
 mod founding;
 mod hardening;
 mod house;
 mod logging;
 mod output;
+mod paint;
+mod parts;
+mod plot;
+mod postgres;
 mod settings;
 mod signals;
 mod trips;

@@ -1,9 +1,23 @@
-//! What a command prints: a table or sentence for people, JSON for programs, and failures with an exit code.
+//! What a command prints: a table, CSV or sentence for people, JSON for programs, and failures with an exit code.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use serde_json::Value;
+
+use crate::commands::Shared;
+use crate::paint::{Style, paint, paint_error};
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Form {
+    /// For people.
+    Table,
+    /// One object a line.
+    Json,
+    /// For spreadsheets.
+    Csv,
+}
 
 /// Why a command failed; the code is what scripts branch on.
 #[derive(Debug)]
@@ -39,13 +53,25 @@ impl Failure {
         self.document.as_ref()?.get("code")?.as_str()
     }
 
+    /// What went wrong, how to mend it, and the id that the server's operator finds it by.
+    fn tell(&self) {
+        eprintln!("{} {}", paint_error(Style::Bad, "error:"), printable(&self.message));
+        let said = |name: &str| self.document.as_ref().and_then(|document| document.get(name)?.as_str());
+        if let Some(fix) = said("fix").filter(|fix| !self.message.contains(fix)) {
+            eprintln!("  fix: {}", printable(fix));
+        }
+        if let Some(id) = said("request_id").filter(|id| !self.message.contains(id)) {
+            eprintln!("  request: {}", printable(id));
+        }
+    }
+
     /// Writes the failure where it belongs and gives the process its exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
         match &self.document {
             Some(document) if self.json => println!("{document}"),
             _ if self.json => println!("{}", serde_json::json!({"error": {"message": self.message}})),
-            _ => eprintln!("error: {}", printable(&self.message)),
+            _ => self.tell(),
         }
         ExitCode::from(self.code)
     }
@@ -107,13 +133,33 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let padded: Vec<_> =
             cells.enumerate().map(|(i, cell)| format!("{cell:<width$}", width = width(i))).collect();
-        println!("{}", padded.join("  ").trim_end());
+        padded.join("  ").trim_end().to_owned()
     };
-    line(&mut head.iter().copied());
+    println!("{}", paint(Style::Head, &line(&mut head.iter().copied())));
     for row in rows {
         let cells: Vec<_> = row.iter().map(|cell| printable(cell)).collect();
-        line(&mut cells.iter().map(String::as_str));
+        println!("{}", line(&mut cells.iter().map(String::as_str)));
     }
+}
+
+/// A line of CSV. A cell that begins like a formula is marked as text, so that no spreadsheet runs it.
+#[must_use]
+pub fn csv_line(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let cell = |text: &str| {
+        let defused = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err() {
+            format!("'{text}")
+        } else {
+            text.to_owned()
+        };
+        if defused.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", defused.replace('"', "\"\""))
+        } else {
+            defused
+        }
+    };
+    let mut line = cells.into_iter().map(|text| cell(text.as_ref())).collect::<Vec<_>>().join(",");
+    line.push_str("\r\n");
+    line
 }
 
 /// A field of a JSON object as a person reads it.
@@ -139,25 +185,28 @@ pub fn dollars(micros: i64) -> String {
     format!("{sign}${}.{:06}", size / 1_000_000, size % 1_000_000)
 }
 
-/// Prints a list: NDJSON for programs, a table for people.
-pub fn list(json: bool, page: &Value, columns: &[&str], empty: &str) {
-    let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if json {
-        for row in rows {
-            println!("{row}");
+/// Prints a list: NDJSON for programs, CSV, or a table for people.
+pub fn list(shared: &Shared, page: &Value, columns: &[&str], empty: &str) {
+    rows(shared, page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice), columns, empty);
+}
+
+/// As `list`, of rows that are at hand.
+pub fn rows(shared: &Shared, rows: &[Value], columns: &[&str], empty: &str) {
+    let cells = || rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect::<Vec<_>>());
+    match shared.form() {
+        Form::Json => rows.iter().for_each(|row| println!("{row}")),
+        Form::Csv => {
+            print!("{}", csv_line(columns));
+            cells().for_each(|cells| print!("{}", csv_line(cells)));
         }
-    } else if rows.is_empty() {
-        println!("{empty}");
-    } else {
-        let cells: Vec<Vec<String>> =
-            rows.iter().map(|row| columns.iter().map(|c| cell(row, c)).collect()).collect();
-        table(&columns.iter().map(|c| c.to_owned()).collect::<Vec<_>>(), &cells);
+        Form::Table if rows.is_empty() => println!("{empty}"),
+        Form::Table => table(columns, &cells().collect::<Vec<_>>()),
     }
 }
 
 /// Prints one object: JSON for programs, one line a field for people.
-pub fn object(json: bool, value: &Value) {
-    if json {
+pub fn object(shared: &Shared, value: &Value) {
+    if shared.json {
         println!("{value}");
         return;
     }
@@ -165,6 +214,10 @@ pub fn object(json: bool, value: &Value) {
         println!("{value}");
         return;
     };
+    if shared.form() == Form::Csv {
+        print!("{}{}", csv_line(fields.keys()), csv_line(fields.keys().map(|name| cell(value, name))));
+        return;
+    }
     let width = fields.keys().map(String::len).max().unwrap_or(0);
     for (name, field) in fields {
         let shown = match field {
@@ -183,6 +236,14 @@ mod tests {
     #[test]
     fn an_escape_sequence_is_shown_and_not_obeyed() {
         assert_eq!(printable("a\u{1b}[31mb\r"), "a␛[31mb\u{fffd}");
+    }
+
+    #[test]
+    fn cells_are_quoted_and_formulas_defused() {
+        assert_eq!(
+            csv_line(["a,b", "say \"hi\"", "=1+1", "-5", ""]),
+            "\"a,b\",\"say \"\"hi\"\"\",'=1+1,-5,\r\n"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod answer;
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod filter;
+#[cfg(test)]
 mod headers;
 #[cfg(test)]
 mod journal;

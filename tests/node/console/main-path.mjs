@@ -14,7 +14,8 @@ const FIRST_PAGE_BYTES_MAX = 150 * 1024;
 async function served() {
   const page = await fetch(`${origin}/`, { headers: { accept: "text/html", "accept-encoding": "gzip" } });
   const policy = page.headers.get("content-security-policy") ?? "";
-  assert.match(policy, /default-src 'self'/);
+  assert.match(policy, /^default-src 'none';/);
+  assert.match(policy, /require-trusted-types-for 'script'/);
   assert.match(policy, /frame-ancestors 'none'/);
   assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval/);
   assert.equal(page.headers.get("x-frame-options"), "DENY");

@@ -337,6 +337,15 @@ fn help_completions_and_settings() {
         "logout",
         "whoami",
         "member",
+        "project",
+        "apply",
+        "export",
+        "context",
+        "audit",
+        "open",
+        "api",
+        "backup",
+        "restore",
     ] {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
@@ -402,4 +411,127 @@ async fn doctor_finds_what_is_wrong() {
     }
     let away = Cli::new().run(&["doctor", "--data-dir", &data]);
     assert!(away.stdout.contains("chmod 600"), "{away:?}");
+}
+
+#[tokio::test]
+async fn commands_that_declare() {
+    let gateway = Gateway::start().await;
+    let mut session = Session { gateway: &gateway, transcript: String::new() };
+    let file = gateway.data().join("wanted.toml");
+    let wanted = file.display().to_string();
+    let first = "[[project]]\nname = \"web\"\nenvironment = \"staging\"\n\n[[node]]\nname = \"rack\"\nbase_url = \"http://127.0.0.1:9/v1\"\nmodels = [\"tide-1\"]\n\n\
+                 [[route]]\nscope = { project = \"web\" }\nprofiles = [\"byoc\"]\n";
+    std::fs::write(&file, first).unwrap();
+    session.run(&["project", "create", "api", "--json"], "").ok();
+    session.run(&["project", "set", "api", "--environment", "staging", "--json"], "").ok();
+    session.run(&["project", "list"], "").ok();
+    session.run(&["project", "list", "--output", "csv"], "").ok();
+    session.run(&["project", "remove", "api"], "").ok();
+    session.run(&["project", "show", "nothing"], "").failed(3);
+    session.run(&["apply", "-f", &wanted, "--dry-run"], "").ok();
+    session.run(&["apply", "-f", &wanted], "").ok();
+    session.run(&["apply", "-f", &wanted], "").ok();
+    std::fs::write(&file, first.replace("\"byoc\"", "\"byoc\", \"byok\"")).unwrap();
+    session.run(&["apply", "-f", &wanted, "--json"], "").ok();
+    std::fs::write(&file, "owns = [\"route\"]\n").unwrap();
+    session.run(&["apply", "-f", &wanted], "").ok();
+    session.run(&["apply", "-f", &wanted, "--prune", "--yes"], "").ok();
+    std::fs::write(&file, "[[project]]\nname = \"x\"\nenviron = \"y\"\n").unwrap();
+    session.run(&["apply", "-f", &wanted], "").failed(2);
+    session.run(&["request", "--filter", "status:erorr"], "").failed(2);
+    session.run(&["request", "--filter", "key:nobody"], "").failed(1);
+    session.run(&["open", "usage", "--print"], "").ok();
+    session.run(&["open", "nowhere"], "").failed(2);
+    session.run(&["api", "get", "/v2/workspaces", "--json"], "").ok();
+    golden("cli-declare.txt", &session.transcript);
+}
+
+#[tokio::test]
+async fn contexts_are_chosen_and_never_tell_their_keys() {
+    let gateway = Gateway::start().await;
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("tidegate");
+    std::fs::create_dir(&directory).unwrap();
+    let file = directory.join("contexts.toml");
+    let key = gateway.founded.admin_key.as_str();
+    let context = |name: &str, url: &str, key: &str| {
+        format!("[contexts.{name}]\nurl = \"{url}\"\nworkspace_id = \"ws_1\"\napi_key = \"{key}\"\n")
+    };
+    let text = format!(
+        "current = \"gone\"\n{}{}",
+        context("here", &gateway.origin, key),
+        context("gone", "http://127.0.0.1:9", "tg_live_gone")
+    );
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let cli = Cli::new().env("XDG_CONFIG_HOME", &home.path().display().to_string());
+    let mut told = cli.run(&["context", "list"]).ok();
+    cli.run(&["whoami"]).failed(10);
+    assert_eq!(
+        cli.run(&["whoami", "--context", "here", "--json"]).json()["workspace_id"],
+        gateway.founded.workspace_id.as_str()
+    );
+    // A flag beats the environment, which beats the context.
+    cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami"]).ok();
+    cli.clone().env("TIDEGATE_CONTEXT", "here").run(&["whoami", "--context", "gone"]).failed(10);
+    cli.clone().env("TIDEGATE_API_KEY", key).env("TIDEGATE_URL", &gateway.origin).run(&["whoami"]).ok();
+    told += &cli.run(&["context", "use", "here"]).ok();
+    told += &cli.run(&["context", "show"]).ok();
+    told += &cli.run(&["context", "show", "gone", "--json"]).ok();
+    cli.run(&["whoami"]).ok();
+    told += &cli.run(&["context", "remove", "gone"]).ok();
+    cli.run(&["context", "use", "gone"]).failed(3);
+    assert_eq!(cli.run(&["context", "list", "--json"]).lines().len(), 1);
+    assert!(!told.contains("tg_"), "{told}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // A file that others can read is not used.
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(cli.run(&["whoami"]).failed(1).contains("chmod 600"));
+}
+
+#[tokio::test]
+async fn rows_come_live_and_in_each_form() {
+    use std::io::BufRead;
+
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.booked(1).await;
+    let mut child = std::process::Command::new(harness::process::tidegate().unwrap())
+        .args(["requests", "--follow", "--filter", "status:ok", "--json"])
+        .env("TIDEGATE_URL", &gateway.origin)
+        .env("TIDEGATE_API_KEY", &gateway.founded.admin_key)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let first = next();
+    gateway.chat(&crate::ask::with(question(MINI), json!({"model": "no-such-model"}))).await;
+    let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
+    let second = next();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((&second["id"], &second["status"]), (&json!(trace), &json!(200)), "after {first}");
+
+    let csv = gateway.cli().run(&["requests", "--output", "csv"]).ok();
+    assert!(csv.starts_with("id,started_at,status,") && csv.lines().count() == 4, "{csv}");
+    let plot = gateway.cli().run(&["usage", "--by", "model", "--window", "24h", "--plot"]).ok();
+    assert!(
+        plot.contains("openai/gpt-4o-mini") && plot.contains('█') && plot.contains("requests by hour"),
+        "{plot}"
+    );
+    gateway.cli().run(&["usage", "--plot", "nothing"]).failed(2);
+    let latency = gateway.cli().run(&["usage", "--by", "model", "--latency"]).ok();
+    assert!(latency.contains("success_rate") && latency.contains("p95"), "{latency}");
+    let audit = gateway.cli().run(&["audit", "--limit", "5"]).ok();
+    assert!(audit.contains("credential.create"), "{audit}");
+    let plain = gateway.cli().run(&["audit"]).ok();
+    let painted = gateway.cli().env("FORCE_COLOR", "1").run(&["audit"]).ok();
+    let refused = gateway.cli().env("FORCE_COLOR", "1").env("NO_COLOR", "1").run(&["audit"]).ok();
+    assert!(painted.contains('\u{1b}') && !plain.contains('\u{1b}') && !refused.contains('\u{1b}'));
+    // What went wrong, what mends it, and what to ask the operator for.
+    let told = gateway.cli().run(&["request", "trc_01900000000070008000000000000000"]).failed(3);
+    assert!(told.contains("\n  fix: ") && told.contains("\n  request: trc_"), "{told}");
 }

@@ -73,6 +73,21 @@ async fn what_can_be_done_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_is_text_wherever_it_is_shown() {
+    let gateway = Gateway::start().await;
+    let held = walk("xss.mjs", &gateway, &[]).await;
+    let expected = [
+        "names_of_keys",
+        "every_list_and_object",
+        "requests_and_what_providers_say",
+        "what_an_address_says",
+        "answers_and_errors_of_models",
+        "nothing_ran",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
     let held = walk("pages.mjs", &gateway, &[]).await;

@@ -11,6 +11,7 @@
 
 mod ask;
 mod authorisation;
+mod backups;
 mod bad_input;
 mod books;
 mod browser;
@@ -19,8 +20,11 @@ mod canary;
 mod cli;
 mod command;
 mod console;
+mod declared;
 mod devices;
 mod environments;
+mod exports;
+mod filters;
 mod first_request;
 mod gateway;
 mod isolation;

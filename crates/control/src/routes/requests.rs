@@ -1,4 +1,4 @@
-//! `/v2/requests`: every settled exchange, newest first, and one whole: timeline, plan, attempts, cost.
+//! `/v2/requests`: every settled exchange, newest first, and one whole: timeline, plan, attempts, cost; `/v2/records`: all of them whole.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::plan::rejected;
 use super::usage::{columns, parsed};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
+use crate::filter::{self, Of};
 use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -20,6 +21,7 @@ pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::GET, "/v2/requests", Access::LOOK, list),
         Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get),
+        Route::new(Method::GET, "/v2/records", Access::LOOK, records),
     ]
 }
 
@@ -37,20 +39,22 @@ const QUERY: &[&str] = &[
     "tag",
     "since",
     "until",
+    "filter",
     "format",
 ];
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(QUERY)?;
-        let filter = filter(&ask)?;
+        let filter = filter(control, &ask).await?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
         Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, row))
     })
 }
 
-fn filter(ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
+async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
+    let asked = filter::read(control, ask, Of::Requests).await?;
     let text = |name: &str| ask.query.get(name).cloned();
     let moment_of = |name: &'static str| ask.query.get(name).map(|text| moment::read(text, name)).transpose();
     let outcomes = [
@@ -79,8 +83,9 @@ fn filter(ask: &Ask) -> Result<RequestFilter, Box<domain::Fault>> {
         status: parsed(ask, "status")?,
         outcome,
         tag: text("tag"),
-        since_unix_ms: moment_of("since")?,
-        until_unix_ms: moment_of("until")?,
+        since_unix_ms: filter::later(moment_of("since")?, asked.since_unix_ms),
+        until_unix_ms: filter::earlier(moment_of("until")?, asked.until_unix_ms),
+        terms: asked.terms,
     })
 }
 
@@ -124,6 +129,17 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let record =
             control.store.records().request(ask.workspace(), ask.id("request")?).await.map_err(of_store)?;
         Reply::json(&whole(&record))
+    })
+}
+
+/// Every exchange whole, oldest first, for whoever takes their books elsewhere.
+fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor", "format"])?;
+        let page = ask.page()?;
+        let listed =
+            control.store.records().every_record(Some(ask.workspace()), page).await.map_err(of_store)?;
+        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, whole))
     })
 }
 

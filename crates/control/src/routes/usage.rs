@@ -9,6 +9,7 @@ use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow,
 
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
+use crate::filter::{self, Asked, Of};
 use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -35,6 +36,7 @@ const QUERY: &[&str] = &[
     "mode",
     "environment",
     "tag",
+    "filter",
     "format",
 ];
 
@@ -138,12 +140,14 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
             return Err(invalid("interval", message, "Use minute, hour or day."));
         }
     };
-    let window = window(ask, control.world.clock.unix_ms())?;
+    let asked = filter::read(control, ask, Of::Sums).await?;
+    let window = within(ask, window(ask, control.world.clock.unix_ms())?, &asked);
     if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
-    let query = UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask)? };
+    let query =
+        UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask, asked)? };
     let rows = control.store.records().usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
@@ -205,6 +209,19 @@ fn window(ask: &Ask, now_unix_ms: u64) -> Result<Window, Box<Fault>> {
     Ok(Window { start_unix_ms, end_unix_ms })
 }
 
+/// The part of a window that the filter's own span leaves, empty where they don't meet; where no window is named, the
+/// filter says when it begins.
+fn within(ask: &Ask, window: Window, asked: &Asked) -> Window {
+    let is_named = ["window", "start"].iter().any(|name| ask.query.contains_key(*name));
+    let end_unix_ms = filter::earlier(Some(window.end_unix_ms), asked.until_unix_ms).unwrap_or(0);
+    let start_unix_ms = match asked.since_unix_ms {
+        Some(since) if is_named => since.max(window.start_unix_ms),
+        Some(since) => since,
+        None => window.start_unix_ms,
+    };
+    Window { start_unix_ms: start_unix_ms.min(end_unix_ms), end_unix_ms }
+}
+
 fn length(window: &str) -> Result<u64, Box<Fault>> {
     let hours = window.strip_suffix('h').map(|n| (n, HOUR_MS));
     let days = window.strip_suffix('d').map(|n| (n, 24 * HOUR_MS));
@@ -216,7 +233,7 @@ fn length(window: &str) -> Result<u64, Box<Fault>> {
         .ok_or_else(|| invalid("window", format!("\"{window}\" is no window."), "Use 24h, 7d, 30d or month."))
 }
 
-fn filter(ask: &Ask) -> Result<UsageFilter, Box<Fault>> {
+fn filter(ask: &Ask, asked: Asked) -> Result<UsageFilter, Box<Fault>> {
     let text = |name: &str| ask.query.get(name).cloned();
     let mode = match ask.query.get("mode") {
         None => None,
@@ -236,6 +253,7 @@ fn filter(ask: &Ask) -> Result<UsageFilter, Box<Fault>> {
         mode,
         environment: text("environment"),
         tag: text("tag"),
+        terms: asked.terms,
     })
 }
 

@@ -1,5 +1,6 @@
 //! API keys.
 
+use domain::limits::FILTER_NAMED_MAX;
 use domain::{KeyId, ProjectId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
@@ -167,6 +168,25 @@ impl ApiKeys for Database {
                 .await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &ApiKeyRow| row.id))
+        })
+    }
+
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>> {
+        Box::pin(async move {
+            let characters =
+                if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
+            let query = sql(
+                "SELECT id FROM api_keys WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
+                 ORDER BY id LIMIT $4",
+            );
+            let rows = query
+                .bind(workspace.bytes())
+                .bind(signed(characters))
+                .bind(name)
+                .bind(signed(FILTER_NAMED_MAX.into()))
+                .rows(&mut self.read().await?)
+                .await?;
+            rows.iter().map(|row| Fields::new("api_keys", row).id("id")).collect()
         })
     }
 

@@ -1,5 +1,6 @@
 //! Projects.
 
+use domain::limits::FILTER_NAMED_MAX;
 use domain::{ProjectId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
@@ -166,6 +167,25 @@ impl Projects for Database {
                 .await?;
             let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
             Ok(Listed::cut(rows, wanted, |row: &ProjectRow| row.id))
+        })
+    }
+
+    fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>> {
+        Box::pin(async move {
+            let characters =
+                if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
+            let query = sql(
+                "SELECT id FROM projects WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
+                 ORDER BY id LIMIT $4",
+            );
+            let rows = query
+                .bind(workspace.bytes())
+                .bind(signed(characters))
+                .bind(name)
+                .bind(signed(FILTER_NAMED_MAX.into()))
+                .rows(&mut self.read().await?)
+                .await?;
+            rows.iter().map(|row| Fields::new("projects", row).id("id")).collect()
         })
     }
 

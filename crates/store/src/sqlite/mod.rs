@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use domain::ports::PortFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Pool, Sqlite, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
 
 use crate::sql::writing::unavailable;
 use crate::sql::{Connection, Database, Pools, founding, meta};
@@ -57,6 +57,19 @@ pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
         return Err(StoreError::HalfMade { path: path.into() });
     }
     Ok(store.into_store())
+}
+
+/// A copy of one moment of the database, while others write to it; its schema stays as it is.
+pub(crate) async fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if !from.exists() {
+        return Err(StoreError::NotMade { path: from.into() });
+    }
+    let options = SqliteConnectOptions::new().filename(from).read_only(true).busy_timeout(BUSY_TIME_MAX);
+    let mut connection = options.connect().await.map_err(unavailable)?;
+    let name = to.to_str().ok_or_else(|| StoreError::Foreign { path: to.into() })?;
+    let copied = sqlx::query("VACUUM INTO ?1").bind(name).execute(&mut connection).await.map_err(unavailable);
+    connection.close().await.map_err(unavailable)?;
+    copied.map(|_| ())
 }
 
 async fn found(path: &Path, foundation: Foundation) -> Result<Store, StoreError> {

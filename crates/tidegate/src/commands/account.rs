@@ -34,6 +34,23 @@ pub enum Command {
     },
     /// Lists accounts.
     List,
+    /// Shows one account; secrets are never shown.
+    Show { id: String },
+    /// Changes an account; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only these models.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        #[arg(long)]
+        weight: Option<u32>,
+        #[arg(long)]
+        markup_bps: Option<u32>,
+    },
     /// Makes the provider's cheapest call with it.
     Verify { id: String },
     /// Replaces its secret.
@@ -64,23 +81,31 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("markup_bps", markup_bps)
                 .with_list("models", &models)
                 .done();
-            output::object(shared.json, &api.post(PATH, &body)?);
+            output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
-            shared.json,
+            shared,
             &api.get(PATH)?,
             &["id", "provider", "display_name", "status", "models", "weight", "markup_bps", "last_error"],
             "No accounts. `tidegate account add openai` seals one.",
         ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, region, models, weight, markup_bps } => {
+            let body = Body::new()
+                .with_some("display_name", name)
+                .with_some("region", region)
+                .with_some("weight", weight)
+                .with_some("markup_bps", markup_bps)
+                .with_list("models", &models)
+                .done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
         Command::Verify { id } => {
-            output::object(shared.json, &api.post(&format!("{PATH}/{id}/verify"), &json!({}))?);
+            output::object(shared, &api.post(&format!("{PATH}/{id}/verify"), &json!({}))?);
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(
-                shared.json,
-                &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?,
-            );
+            output::object(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -93,6 +118,6 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
     Ok(())
 }

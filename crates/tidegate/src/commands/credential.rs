@@ -15,6 +15,20 @@ pub enum Command {
     List,
     /// Shows one credential.
     Show { id: String },
+    /// Changes a credential; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        region: Option<String>,
+        /// Serves only this project.
+        #[arg(long)]
+        project: Option<String>,
+        /// Serves only this environment.
+        #[arg(long)]
+        environment: Option<String>,
+    },
     /// Makes the provider's cheapest call with it, and keeps the result.
     Verify { id: String },
     /// Replaces its secret; requests that run finish with the old one.
@@ -60,9 +74,9 @@ const PATH: &str = "/v2/provider-credentials";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(adding) => output::object(shared.json, &add(shared, &api, adding)?),
+        Command::Add(adding) => output::object(shared, &add(shared, &api, adding)?),
         Command::List => output::list(
-            shared.json,
+            shared,
             &api.get(PATH)?,
             &[
                 "id",
@@ -75,10 +89,18 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             ],
             "No credentials. `tidegate credential add openai` seals one.",
         ),
-        Command::Show { id } => output::object(shared.json, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, region, project, environment } => {
+            let body = Body::new()
+                .with_some("display_name", name)
+                .with_some("region", region)
+                .with_some("scope", scope_of(project, environment))
+                .done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
         Command::Verify { id } => {
             let report = api.post(&format!("{PATH}/{id}/verify"), &json!({}))?;
-            output::object(shared.json, &report);
+            output::object(shared, &report);
             if report.get("status").and_then(Value::as_str) != Some("active") {
                 return Err(Failure::new(
                     output::UPSTREAM,
@@ -88,10 +110,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         }
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(
-                shared.json,
-                &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?,
-            );
+            output::object(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -100,7 +119,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             shared.done(&format!("{id} is deleted, and its secret with it."));
         }
         Command::Kinds => output::list(
-            shared.json,
+            shared,
             &api.get("/v2/provider-credentials/kinds")?,
             &["provider", "display_name", "auth", "environment_variable", "available"],
             "No kinds.",
@@ -134,7 +153,7 @@ fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Valu
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
     Ok(())
 }
 

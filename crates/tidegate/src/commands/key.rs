@@ -27,9 +27,27 @@ pub enum Command {
     },
     /// Lists keys.
     List,
+    /// Shows one key; its text is not kept.
+    Show { id: String },
+    /// Changes a key; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// What it may do: inference, read, admin.
+        #[arg(long = "scope", value_delimiter = ',')]
+        scopes: Vec<String>,
+        #[arg(long)]
+        expires_in_days: Option<u32>,
+        /// Addresses or blocks that may use it.
+        #[arg(long = "ip", value_delimiter = ',')]
+        ip_allowlist: Vec<String>,
+    },
     /// Revokes a key: it is refused within a second.
     Revoke { id: String },
 }
+
+const PATH: &str = "/v2/api-keys";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -43,16 +61,29 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)
                 .done();
-            output::object(shared.json, &api.post("/v2/api-keys", &body)?);
+            output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
-            shared.json,
-            &api.get("/v2/api-keys")?,
+            shared,
+            &api.get(PATH)?,
             &["id", "name", "last4", "environment", "scopes", "status", "expires_at"],
             "No keys. `tidegate key create NAME` makes one.",
         ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, scopes, expires_in_days, ip_allowlist } => {
+            // Two expiries would be two truths: the new one takes the old one's place.
+            let no_moment = expires_in_days.map(|_| serde_json::Value::Null);
+            let body = Body::new()
+                .with_some("name", name)
+                .with_some("expires_at", no_moment)
+                .with_some("expires_in_days", expires_in_days)
+                .with_list("scopes", &scopes)
+                .with_list("ip_allowlist", &ip_allowlist)
+                .done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
         Command::Revoke { id } => {
-            api.delete(&format!("/v2/api-keys/{id}"))?;
+            api.delete(&format!("{PATH}/{id}"))?;
             shared.done(&format!("{id} is revoked."));
         }
     }

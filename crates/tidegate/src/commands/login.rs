@@ -58,7 +58,7 @@ fn sign_in(shared: &Shared) -> Result<(), Failure> {
     contexts.contexts.insert(name.clone(), context);
     contexts.current = Some(name);
     contexts.write()?;
-    output::object(shared.json, &shown);
+    output::object(shared, &shown);
     Ok(())
 }
 
@@ -165,7 +165,7 @@ pub fn whoami(shared: &Shared) -> Result<(), Failure> {
     }
     let key = me.get("key").unwrap_or(&Value::Null);
     output::object(
-        false,
+        shared,
         &json!({
             "gateway": api.address(),
             "workspace": me.get("workspace_id"),

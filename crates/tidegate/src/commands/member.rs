@@ -20,6 +20,16 @@ pub enum Command {
         #[arg(long)]
         name: Option<String>,
     },
+    /// Shows one member.
+    Show {
+        /// An id or an email.
+        member: String,
+    },
+    /// Makes a link that signs a member in, once and within ten minutes.
+    Link {
+        /// An id or an email.
+        member: String,
+    },
     /// Gives a member another role; the keys of their devices end.
     SetRole {
         /// An id or an email.
@@ -37,18 +47,25 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::List => output::list(
-            shared.json,
+            shared,
             &json!({"data": api.get_all("/v2/members")?}),
             &["id", "email", "name", "role", "status", "joined_at"],
             "No members. `tidegate member invite EMAIL` asks somebody in.",
         ),
         Command::Invite { email, role, name } => {
             let body = Body::new().with("email", email).with("role", role).with_some("name", name).done();
-            output::object(shared.json, &api.post("/v2/members", &body)?);
+            output::object(shared, &api.post("/v2/members", &body)?);
+        }
+        Command::Show { member } => {
+            output::object(shared, &api.get(&format!("/v2/members/{}", find(&api, &member)?))?);
+        }
+        Command::Link { member } => {
+            let path = format!("/v2/members/{}/link", find(&api, &member)?);
+            output::object(shared, &api.post(&path, &json!({}))?);
         }
         Command::SetRole { member, role } => {
             let path = format!("/v2/members/{}", find(&api, &member)?);
-            output::object(shared.json, &api.patch(&path, &json!({"role": role}))?);
+            output::object(shared, &api.patch(&path, &json!({"role": role}))?);
         }
         Command::Remove { member } => {
             api.delete(&format!("/v2/members/{}", find(&api, &member)?))?;

@@ -1,12 +1,18 @@
 //! The command list: one file a command, each taking its arguments and the shared options.
 
 mod account;
+mod apply;
+mod audit;
+mod backup;
 mod billing;
+mod call;
 mod chat;
 mod completions;
 mod config;
+mod context;
 mod credential;
 mod doctor;
+mod export;
 mod init;
 mod key;
 mod ledger;
@@ -14,7 +20,11 @@ mod login;
 mod member;
 mod node;
 mod nodes;
+mod open;
 mod plan;
+mod project;
+#[cfg(test)]
+mod reference;
 mod request;
 mod route;
 mod serve;
@@ -24,7 +34,7 @@ mod workspace;
 use clap::{Args, Parser, Subcommand};
 
 use crate::contexts::Contexts;
-use crate::output::Failure;
+use crate::output::{Failure, Form};
 
 /// Tokens three ways behind one API: your provider keys, the operator's accounts, your own hardware.
 #[derive(Debug, Parser)]
@@ -42,6 +52,9 @@ pub struct Shared {
     /// Prints JSON: one object, or one object a line for lists and streams.
     #[arg(long, global = true)]
     pub json: bool,
+    /// How rows are printed: table, json, csv.
+    #[arg(long, global = true, value_enum, conflicts_with = "json")]
+    pub output: Option<Form>,
     /// Where the gateway listens; http://127.0.0.1:8787 where nothing says otherwise.
     #[arg(long, global = true, env = "TIDEGATE_URL")]
     pub url: Option<String>,
@@ -56,6 +69,12 @@ pub struct Shared {
 const USUAL_URL: &str = "http://127.0.0.1:8787";
 
 impl Shared {
+    /// How rows are printed.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        if self.json { Form::Json } else { self.output.unwrap_or(Form::Table) }
+    }
+
     /// Where the gateway listens, and the key to use there. A key goes nowhere but where it is from: the one of the
     /// environment to the address that is given beside it, the one of a context to that context's gateway.
     ///
@@ -123,12 +142,22 @@ enum Command {
     /// Manages routes: which profiles and credentials serve which requests.
     #[command(subcommand)]
     Route(route::Command),
+    /// Manages projects.
+    #[command(subcommand)]
+    Project(project::Command),
+    /// Makes the workspace what a document says, and shows what that changes.
+    Apply(apply::Options),
+    /// Writes the workspace's configuration and data to files.
+    Export(export::Options),
     /// Signs this machine in: a person confirms a code in their browser.
     Login(login::Options),
     /// Ends what `login` began.
     Logout,
     /// Shows whose key is used, and where.
     Whoami,
+    /// Manages the gateways that this machine is signed in to.
+    #[command(subcommand)]
+    Context(context::Command),
     /// Manages the people of a workspace.
     #[command(subcommand)]
     Member(member::Command),
@@ -142,10 +171,17 @@ enum Command {
     /// Shows what it costs, by mode.
     Billing(billing::Options),
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
+    #[command(visible_alias = "requests")]
     Request(request::Options),
+    /// Shows who did what.
+    Audit(audit::Options),
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Copies an installation into a directory, while it serves.
+    Backup(backup::Backup),
+    /// Makes an empty data directory what a backup says.
+    Restore(backup::Restore),
     /// Explains the settings.
     #[command(subcommand)]
     Config(config::Command),
@@ -153,6 +189,10 @@ enum Command {
     Doctor(doctor::Options),
     /// Talks to a model.
     Chat(chat::Options),
+    /// Opens a page of the console.
+    Open(open::Options),
+    /// Calls any path of the API.
+    Api(call::Options),
     /// Prints a shell's completion script.
     Completions(completions::Options),
 }
@@ -162,7 +202,8 @@ enum Command {
 /// # Errors
 /// Says what failed, with the exit code for it.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    let Arguments { shared, command } = arguments;
+    let Arguments { mut shared, command } = arguments;
+    shared.json |= shared.output == Some(Form::Json);
     let json = shared.json;
     let result = match command {
         Command::Init(options) => init::run(&shared, &options),
@@ -173,6 +214,13 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Credential(command) => credential::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
+        Command::Project(command) => project::run(&shared, command),
+        Command::Apply(options) => apply::run(&shared, &options),
+        Command::Export(options) => export::run(&shared, &options),
+        Command::Context(command) => context::run(&shared, command),
+        Command::Audit(options) => audit::run(&shared, &options),
+        Command::Open(options) => open::run(&shared, &options),
+        Command::Api(options) => call::run(&shared, &options),
         Command::Login(options) => login::run(&shared, &options),
         Command::Logout => login::out(&shared),
         Command::Whoami => login::whoami(&shared),
@@ -183,6 +231,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Billing(options) => billing::run(&shared, &options),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
+        Command::Backup(options) => backup::backup(&shared, &options),
+        Command::Restore(options) => backup::restore(&shared, &options),
         Command::Config(command) => config::run(&shared, &command),
         Command::Doctor(options) => doctor::run(&shared, &options),
         Command::Chat(options) => chat::run(&shared, &options),

@@ -27,6 +27,22 @@ pub enum Command {
     },
     /// Lists nodes.
     List,
+    /// Shows one node.
+    Show { id: String },
+    /// Changes a node; what is left out stays.
+    Set {
+        id: String,
+        #[arg(long)]
+        name: Option<String>,
+        /// What it serves.
+        #[arg(long = "model", value_delimiter = ',')]
+        models: Vec<String>,
+        /// Labels that routes choose by.
+        #[arg(long = "label", value_delimiter = ',')]
+        labels: Vec<String>,
+    },
+    /// Gives it the key that it asks for, typed or from standard input.
+    Rotate { id: String },
     /// Sends it nothing new; what runs on it finishes.
     Drain { id: String },
     /// Takes a drained node back.
@@ -49,19 +65,32 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .done();
-            output::object(shared.json, &api.post(PATH, &body)?);
+            output::object(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
-            shared.json,
+            shared,
             &api.get(PATH)?,
             &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
             "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
         ),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, models, labels } => {
+            let body = Body::new()
+                .with_some("name", name)
+                .with_list("models", &models)
+                .with_list("labels", &labels)
+                .done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Rotate { id } => {
+            let secret = api::ask_secret(shared, &id)?;
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
+        }
         Command::Drain { id } => {
-            output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
         }
         Command::Resume { id } => {
-            output::object(shared.json, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;

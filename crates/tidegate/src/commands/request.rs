@@ -1,49 +1,175 @@
-//! `tidegate request`: one request's timeline, plan, attempts and cost, by the id that SDKs show.
+//! `tidegate request`: one request's timeline, plan, attempts and cost, or the latest, filtered and live.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::Filter;
 use serde_json::Value;
 
 use super::Shared;
-use crate::api::Api;
-use crate::output::{self, Failure};
+use crate::api::{Api, escape, field};
+use crate::output::{self, Failure, Form};
+use crate::paint::{Style, paint};
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The request id (`trc_…`); lists the latest requests where left out.
     id: Option<String>,
+    /// Which ones, in the console's words: 'status:error model:gpt-4o* cost:>0.01 since:24h'.
+    #[arg(long, conflicts_with = "id", allow_hyphen_values = true)]
+    filter: Option<String>,
     /// How many to list.
     #[arg(long, default_value_t = 20)]
     limit: u32,
+    /// Goes on with those that settle from now on, until it is interrupted.
+    #[arg(long, short, conflicts_with = "id")]
+    follow: bool,
 }
 
+const COLUMNS: [&str; 10] = [
+    "id",
+    "started_at",
+    "status",
+    "outcome",
+    "resolved_model",
+    "profile",
+    "provider",
+    "input_tokens",
+    "output_tokens",
+    "cost_micros",
+];
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The most that one look takes in; what is beyond it comes with the next.
+const PAGES_MAX: usize = 10;
+/// Requests that settle this much later than they began are still seen.
+const LOOK_BACK: &str = "15m";
+const SEEN_MAX: usize = 100_000;
+
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    let query = options.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
     let api = Api::connect(shared)?;
-    let Some(id) = &options.id else {
-        output::list(
-            shared.json,
-            &api.get(&format!("/v2/requests?limit={}", options.limit))?,
-            &[
-                "id",
-                "started_at",
-                "status",
-                "outcome",
-                "resolved_model",
-                "profile",
-                "provider",
-                "input_tokens",
-                "output_tokens",
-                "cost_micros",
-            ],
-            "No requests yet.",
-        );
+    if let Some(id) = &options.id {
+        let request = api.get(&format!("/v2/requests/{id}"))?;
+        match shared.form() {
+            Form::Table => explain(&request),
+            _ => output::object(shared, &request),
+        }
         return Ok(());
-    };
-    let request = api.get(&format!("/v2/requests/{id}"))?;
-    if shared.json {
-        println!("{request}");
-    } else {
-        explain(&request);
     }
+    if options.follow {
+        return follow(shared, &api, options, &query);
+    }
+    let page = api.get(&format!("/v2/requests?limit={}{query}", options.limit))?;
+    let empty = if query.is_empty() { "No requests yet." } else { "No request matches." };
+    output::list(shared, &page, &COLUMNS, empty);
     Ok(())
+}
+
+/// A filter as a query's part. A mistake is shown where it stands.
+///
+/// # Errors
+/// The filter can't be read.
+pub fn checked(filter: &str) -> Result<String, Failure> {
+    match Filter::parse(filter) {
+        Ok(_) => Ok(format!("&filter={}", escape(filter))),
+        Err(error) => {
+            let message =
+                format!("{}\n  {}\n{}", error.message, error.fix, indented(&error.shown_in(filter)));
+            Err(Failure::new(output::USAGE, message))
+        }
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Prints the latest, then each that settles, oldest first.
+fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<(), Failure> {
+    let mut seen = HashSet::new();
+    let first = api.get(&format!("/v2/requests?limit={}{query}", options.limit))?;
+    tell(shared, fresh(&first, &mut seen));
+    // What a long exchange adds later began before what is shown already.
+    let since = if query.contains("since%3A") {
+        query.to_owned()
+    } else {
+        with_since(query, options.filter.as_deref())?
+    };
+    // Those that were there and don't fit the first page are not new.
+    look(api, &since, &mut seen)?;
+    loop {
+        api.pause(LOOK_EVERY);
+        match look(api, &since, &mut seen) {
+            Ok(rows) => tell(shared, rows),
+            // A gateway that starts again is waited for.
+            Err(away) if away.code == output::UNAVAILABLE => eprintln!("{}", away.message),
+            Err(refused) => return Err(refused),
+        }
+    }
+}
+
+fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
+    if filter.is_none() {
+        return Ok(format!("&filter={}", escape(&format!("since:{LOOK_BACK}"))));
+    }
+    let text = format!("{} since:{LOOK_BACK}", filter.unwrap_or_default());
+    checked(&text).or(Ok(query.to_owned()))
+}
+
+fn look(api: &Api, query: &str, seen: &mut HashSet<String>) -> Result<Vec<Value>, Failure> {
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    if seen.len() > SEEN_MAX {
+        seen.clear();
+    }
+    for _ in 0..PAGES_MAX {
+        let page = api.get(&format!("/v2/requests?limit=200{query}{cursor}"))?;
+        let rows = fresh(&page, seen);
+        let is_over = rows.is_empty();
+        // Each page is older than the one before it.
+        found.splice(0..0, rows);
+        match page.get("next_cursor").and_then(Value::as_str) {
+            Some(next) if !is_over => cursor = format!("&cursor={next}"),
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Those of a page that were not seen yet, oldest first.
+fn fresh(page: &Value, seen: &mut HashSet<String>) -> Vec<Value> {
+    let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut rows: Vec<_> = rows.iter().filter(|row| seen.insert(field(row, "id"))).cloned().collect();
+    rows.reverse();
+    rows
+}
+
+fn tell(shared: &Shared, rows: Vec<Value>) {
+    for row in rows {
+        match shared.form() {
+            Form::Json => println!("{row}"),
+            Form::Csv => print!("{}", output::csv_line(COLUMNS.map(|column| output::cell(&row, column)))),
+            Form::Table => println!("{}", line(&row)),
+        }
+    }
+}
+
+fn line(row: &Value) -> String {
+    let part = |name: &str| output::printable(&output::cell(row, name));
+    let status = row.get("status").and_then(Value::as_u64).unwrap_or(0);
+    let micros = |name: &str| row.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let shown = if status >= 400 { paint(Style::Bad, &part("status")) } else { part("status") };
+    let took_ms = row.get("latency_us").and_then(Value::as_u64).unwrap_or(0) / 1_000;
+    format!(
+        "{} {shown} {} {} {} in {} out {} {} {took_ms} ms {}",
+        part("started_at"),
+        part("resolved_model"),
+        part("profile"),
+        part("provider"),
+        part("input_tokens"),
+        part("output_tokens"),
+        output::dollars(micros("cost_micros")),
+        part("id"),
+    )
 }
 
 fn explain(request: &Value) {

@@ -15,6 +15,12 @@ pub enum Command {
     List,
     /// Shows one rule.
     Show { id: String },
+    /// Changes a rule; what is left out stays.
+    Set {
+        id: String,
+        #[command(flatten)]
+        rule: Box<Rule>,
+    },
     /// Removes a rule.
     Remove { id: String },
 }
@@ -65,8 +71,9 @@ impl Rule {
             .with_some("key_id", self.key.as_ref())
             .with_some("tag", self.tag.as_ref())
             .done();
+        let has_scope = scope.as_object().is_some_and(|scope| !scope.is_empty());
         Body::new()
-            .with("scope", scope)
+            .with_some("scope", has_scope.then_some(scope))
             .with_list("profiles", &self.profiles)
             .with_list("providers", &self.providers)
             .with_list("credential_ids", &self.credential_ids)
@@ -83,14 +90,17 @@ const PATH: &str = "/v2/routes";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(rule) => output::object(shared.json, &api.post(PATH, &rule.body())?),
+        Command::Add(rule) => output::object(shared, &api.post(PATH, &rule.body())?),
         Command::List => output::list(
-            shared.json,
+            shared,
             &api.get(PATH)?,
             &["id", "scope", "profiles", "providers", "credential_ids", "byok_fallback"],
             "No routes: own credentials serve first, then nodes, then managed accounts.",
         ),
-        Command::Show { id } => output::object(shared.json, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, rule } => {
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &rule.body())?);
+        }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;
             shared.done(&format!("{id} is removed."));

@@ -12,21 +12,32 @@ pub enum Command {
     Create { name: String },
     /// Lists workspaces.
     List,
+    /// Shows one workspace.
+    Show { id: String },
+    /// Gives it another name.
+    Rename { id: String, name: String },
+    /// Removes it, once its projects, credentials and nodes are gone.
+    Remove { id: String },
 }
+
+const PATH: &str = "/v2/workspaces";
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
         Command::Create { name } => {
-            output::object(shared.json, &api.post("/v2/workspaces", &json!({"name": name}))?);
+            output::object(shared, &api.post(PATH, &json!({"name": name}))?);
+        }
+        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Rename { id, name } => {
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
+        }
+        Command::Remove { id } => {
+            api.delete(&format!("{PATH}/{id}"))?;
+            shared.done(&format!("{id} is removed."));
         }
         Command::List => {
-            output::list(
-                shared.json,
-                &api.get("/v2/workspaces")?,
-                &["id", "name", "created_at"],
-                "No workspaces.",
-            );
+            output::list(shared, &api.get(PATH)?, &["id", "name", "created_at"], "No workspaces.");
         }
     }
     Ok(())

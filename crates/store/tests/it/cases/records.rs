@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{MeterRecord, Outcome, TraceId};
+use domain::{Filter, MeterRecord, Outcome, TraceId};
 use ledger::{DrainBatch, JournalPosition};
 use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
 
@@ -125,6 +125,23 @@ pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
         all
     );
     assert_eq!(count(RequestFilter { profile: Some("byok".into()), ..Default::default() }).await, 0);
+    let by = async |text: &str| {
+        let terms = Filter::parse(text).unwrap().terms;
+        count(RequestFilter { terms, ..Default::default() }).await
+    };
+    let key = records[0].key.unwrap();
+    for (text, expected) in [
+        ("status:error", 1),
+        ("-status:error", all - 1),
+        ("model:meta-llama/*", 1),
+        ("mode:mi region:eu cost:0.0000015", all),
+        ("cost:>0.0000015", 0),
+        ("input:120 output:>=35 cached:<=20 attempts:1", all),
+        (&format!("key:{key} project:{project}"), all),
+        ("latency:>1us -tag:x", all),
+    ] {
+        assert_eq!(by(text).await, expected, "{text}");
+    }
     let since = Some(records[20].started_unix_ms);
     let until = Some(records[22].started_unix_ms);
     assert_eq!(

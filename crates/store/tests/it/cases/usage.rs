@@ -86,6 +86,18 @@ pub async fn sums_follow_every_dimension(fresh: &Fresh) {
     assert_eq!(two.iter().filter(|row| row.groups[0].1.as_deref() == Some("byok")).count(), 2);
     let filter = UsageFilter { tag: Some("batch".into()), ..UsageFilter::default() };
     assert_eq!(usage(UsageQuery { filter, ..query(fresh, &[]) }).await[0].sums.requests, 2);
+    for (text, expected) in [
+        ("tag:bat*", 2),
+        ("mode:byok", 2),
+        ("-mode:mi provider:*", 3),
+        (&format!("key:{key}"), 7),
+        ("key:x", 0),
+    ] {
+        let filter =
+            UsageFilter { terms: domain::Filter::parse(text).unwrap().terms, ..UsageFilter::default() };
+        let rows = usage(UsageQuery { filter, ..query(fresh, &[]) }).await;
+        assert_eq!(rows.iter().map(|row| row.sums.requests).sum::<u64>(), expected, "{text}");
+    }
 }
 
 pub async fn intervals_cut_the_window(fresh: &Fresh) {

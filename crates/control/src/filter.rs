@@ -1,0 +1,139 @@
+//! `filter=`: the one grammar as `/v2` reads it, with names looked up and moments counted from now.
+
+use domain::filter::{Field, Term, Test};
+use domain::{Fault, FaultClass, Filter, FilterError, KeyId, ProjectId};
+
+use crate::failure::of_store;
+use crate::request::Ask;
+use crate::{Control, moment};
+
+/// What a request's filter asks for.
+#[derive(Debug, Default)]
+pub struct Asked {
+    pub terms: Vec<Term>,
+    pub since_unix_ms: Option<u64>,
+    /// Exclusive.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// Whose filter it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    Requests,
+    Sums,
+}
+
+/// The filter that a request carries; nothing where it carries none.
+///
+/// # Errors
+/// 400 with the place of what can't be read.
+pub async fn read(control: &Control, ask: &Ask, of: Of) -> Result<Asked, Box<Fault>> {
+    let mut asked = Asked::default();
+    let Some(text) = ask.query.get("filter") else { return Ok(asked) };
+    let filter = Filter::parse(text).map_err(|error| refused(&error))?;
+    for term in filter.terms {
+        if of == Of::Sums && !term.field.is_of_sums() {
+            return Err(no_sum(&term));
+        }
+        match (&term.test, term.field) {
+            (Test::Moment(text), Field::Since) => {
+                asked.since_unix_ms = Some(moment_of(control, &term, text)?)
+            }
+            (Test::Moment(text), _) => asked.until_unix_ms = Some(moment_of(control, &term, text)?),
+            (_, Field::Key | Field::Project) => asked.terms.push(looked_up(control, ask, term).await?),
+            _ => asked.terms.push(term),
+        }
+    }
+    Ok(asked)
+}
+
+/// A key or project may be written by its name: it stands for every one that has it.
+async fn looked_up(control: &Control, ask: &Ask, term: Term) -> Result<Term, Box<Fault>> {
+    let (name, begins) = match &term.test {
+        Test::Begins(name) => (name.clone(), true),
+        Test::Is(name) => (name.clone(), false),
+        _ => return Ok(term),
+    };
+    let is_id = match term.field {
+        Field::Key => name.parse::<KeyId>().is_ok(),
+        _ => name.parse::<ProjectId>().is_ok(),
+    };
+    if is_id && !begins {
+        return Ok(term);
+    }
+    let ids: Vec<String> = if term.field == Field::Key {
+        let named = control.store.api_keys().named(ask.workspace(), name.clone(), begins).await;
+        named.map_err(of_store)?.iter().map(ToString::to_string).collect()
+    } else {
+        let named = control.store.projects().named(ask.workspace(), name.clone(), begins).await;
+        named.map_err(of_store)?.iter().map(ToString::to_string).collect()
+    };
+    if ids.is_empty() {
+        let what = term.field.as_str();
+        let message = format!("No {what} of this workspace is called {name}.");
+        let fix = format!("Write the name of a {what}, its beginning with *, or its id.");
+        return Err(refused(&FilterError { at: term.at, message, fix }));
+    }
+    Ok(Term { test: Test::OneOf(ids), ..term })
+}
+
+fn moment_of(control: &Control, term: &Term, text: &str) -> Result<u64, Box<Fault>> {
+    let now = control.world.clock.unix_ms();
+    moment::ago(text, now).or_else(|| moment::read(text, "filter").ok()).ok_or_else(|| {
+        let name = term.field.as_str();
+        refused(&FilterError {
+            at: term.at,
+            message: format!("\"{text}\" is neither a time ago nor a moment."),
+            fix: format!(
+                "Write {name}:30m, {name}:24h, {name}:7d, {name}:2026-11-20 or {name}:2026-11-20T08:00:00Z."
+            ),
+        })
+    })
+}
+
+fn no_sum(term: &Term) -> Box<Fault> {
+    let known: Vec<_> =
+        Field::ALL.iter().filter(|(field, ..)| field.is_of_sums()).map(|(_, name, ..)| *name).collect();
+    refused(&FilterError {
+        at: term.at,
+        message: format!("Sums don't know the {} of each request.", term.field.as_str()),
+        fix: format!("Ask /v2/requests, or filter sums by {}.", known.join(", ")),
+    })
+}
+
+fn refused(error: &FilterError) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_filter", error.to_string());
+    Box::new(fault.param("filter").fix(error.fix.clone()))
+}
+
+/// The later of two beginnings.
+#[must_use]
+pub fn later(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.max(other)
+}
+
+/// The earlier of two ends.
+#[must_use]
+pub fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_spans_the_common_one_counts() {
+        assert_eq!(
+            (later(Some(1), Some(2)), later(None, Some(2)), later(None, None)),
+            (Some(2), Some(2), None)
+        );
+        assert_eq!(
+            (earlier(Some(1), Some(2)), earlier(None, Some(2)), earlier(None, None)),
+            (Some(1), Some(2), None)
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! A backup as a directory: files, and a manifest that says what they must be; it has its name once it is whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, bail};
+use aws_lc_rs::digest::{self, SHA256};
+use serde::{Deserialize, Serialize};
+
+pub const FORMAT: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: u32,
+    /// The version that made it.
+    pub tidegate: String,
+    pub made_unix_ms: u64,
+    /// `sqlite` or `postgres`.
+    pub database: String,
+    pub files: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Below the backup's directory, with `/` between its parts.
+    pub name: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+impl Manifest {
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|entry| entry.name == name)
+    }
+}
+
+/// A backup in the making: nobody takes it for a whole one, since its directory has another name and no manifest.
+#[derive(Debug)]
+pub struct Making {
+    to: PathBuf,
+    part: PathBuf,
+}
+
+impl Making {
+    /// # Errors
+    /// Something is at `to` already, or the disk refuses.
+    pub fn begin(to: &Path) -> anyhow::Result<Self> {
+        if to.symlink_metadata().is_ok() {
+            bail!(
+                "{} exists already: a backup never writes over anything. Name another place.",
+                to.display()
+            );
+        }
+        let mut name = to.file_name().map(ToOwned::to_owned).context("this names no directory")?;
+        name.push(format!(".part-{}", std::process::id()));
+        let part = to.with_file_name(name);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
+        made.with_context(|| format!("can't make {}", part.display()))?;
+        Ok(Self { to: to.to_owned(), part })
+    }
+
+    /// Where a file of this name is to be written.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.part.join(name)
+    }
+
+    /// Copies a file; `false` where it went away meanwhile.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn copy(&self, from: &Path, name: &str) -> anyhow::Result<bool> {
+        let mut source = match File::open(from) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).with_context(|| format!("can't read {}", from.display())),
+        };
+        put(&mut source, &self.path(name))?;
+        Ok(true)
+    }
+
+    /// Reads every file once more for the manifest, and gives the backup its name.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn finish(self, database: &str, made_unix_ms: u64) -> anyhow::Result<Manifest> {
+        let mut names = Vec::new();
+        list(&self.part, Path::new(""), &mut names)?;
+        names.sort();
+        let files = names.into_iter().map(|name| entry(&self.part, name)).collect::<anyhow::Result<_>>()?;
+        let tidegate = env!("CARGO_PKG_VERSION").to_owned();
+        let manifest =
+            Manifest { format: FORMAT, tidegate, made_unix_ms, database: database.to_owned(), files };
+        let mut file = private(&self.path(MANIFEST))?;
+        file.write_all(serde_json::to_string_pretty(&manifest)?.as_bytes())?;
+        file.sync_all()?;
+        sync_directory(&self.part)?;
+        fs::rename(&self.part, &self.to)?;
+        sync_directory(
+            self.to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        )?;
+        Ok(manifest)
+    }
+}
+
+/// Reads a backup's manifest and checks every file against it.
+///
+/// # Errors
+/// It is no backup, it is not whole, or a file is not what it was.
+pub fn check(from: &Path) -> anyhow::Result<Manifest> {
+    let shown = from.display();
+    let text = fs::read(from.join(MANIFEST)).with_context(|| {
+        format!("{shown} holds no {MANIFEST}, so it is no backup, or one that was never finished")
+    })?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).with_context(|| format!("the {MANIFEST} of {shown} can't be read"))?;
+    if manifest.format != FORMAT {
+        bail!("{shown} has format {}, and this program reads format {FORMAT}.", manifest.format);
+    }
+    for wanted in &manifest.files {
+        let is_below = Path::new(&wanted.name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !is_below {
+            bail!("{shown} names a file outside of itself.");
+        }
+        let found =
+            entry(from, wanted.name.clone()).with_context(|| format!("{shown} lacks {}", wanted.name))?;
+        if found != *wanted {
+            bail!("{} of {shown} is not what was backed up: its bytes or their SHA-256 differ.", wanted.name);
+        }
+    }
+    Ok(manifest)
+}
+
+/// Copies what was checked into a directory that is being made.
+///
+/// # Errors
+/// The disk refuses.
+pub fn copy_out(from: &Path, name: &str, to: &Path) -> anyhow::Result<()> {
+    let path = from.join(name);
+    let mut source = File::open(&path).with_context(|| format!("can't read {}", path.display()))?;
+    put(&mut source, to)
+}
+
+fn put(source: &mut File, to: &Path) -> anyhow::Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    let mut file = private(to)?;
+    std::io::copy(source, &mut file).with_context(|| format!("can't write {}", to.display()))?;
+    Ok(file.sync_all()?)
+}
+
+fn private(path: &Path) -> anyhow::Result<File> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    opened.with_context(|| format!("can't make {}", path.display()))
+}
+
+fn list(root: &Path, below: &Path, names: &mut Vec<String>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            list(root, &name, names)?;
+        } else {
+            names.push(name.to_str().context("a file's name is no text")?.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn entry(root: &Path, name: String) -> anyhow::Result<Entry> {
+    let mut file = File::open(root.join(&name))?;
+    let mut context = digest::Context::new(&SHA256);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut bytes = 0_u64;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        context.update(buffer.get(..count).unwrap_or_default());
+        bytes += count as u64;
+    }
+    let sha256 = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Entry { name, bytes, sha256 })
+}
+
+fn sync_directory(path: &Path) -> anyhow::Result<()> {
+    Ok(File::open(path)?.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(root: &Path) -> PathBuf {
+        let source = root.join("source");
+        fs::write(&source, "hello").unwrap();
+        let to = root.join("backup");
+        let making = Making::begin(&to).unwrap();
+        assert!(making.copy(&source, "journal/core-0/1").unwrap());
+        assert!(!making.copy(&root.join("gone"), "gone").unwrap());
+        assert!(check(&making.part).is_err(), "without its manifest it is none");
+        assert_eq!(making.finish("sqlite", 7).unwrap().files.len(), 1);
+        to
+    }
+
+    #[test]
+    fn a_whole_one_is_taken_and_a_touched_one_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let to = made(root.path());
+        let manifest = check(&to).unwrap();
+        assert!(manifest.has("journal/core-0/1") && !manifest.has("gone"));
+        assert!(Making::begin(&to).is_err(), "nothing is written over");
+        fs::write(to.join("journal/core-0/1"), "hellp").unwrap();
+        assert!(check(&to).unwrap_err().to_string().contains("SHA-256"));
+        fs::remove_file(to.join("journal/core-0/1")).unwrap();
+        assert!(check(&to).unwrap_err().to_string().contains("lacks"));
+        let text = fs::read_to_string(to.join(MANIFEST)).unwrap();
+        fs::write(to.join(MANIFEST), text.replace("journal/core-0/1", "../source")).unwrap();
+        assert!(check(&to).unwrap_err().to_string().contains("outside"));
+        fs::remove_file(to.join(MANIFEST)).unwrap();
+        assert!(check(&to).unwrap_err().to_string().contains("never finished"));
+    }
+}

@@ -1,0 +1,219 @@
+//! `tidegate backup` and `tidegate restore`: an installation as a directory, while it serves, and back again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use store::datadir::{self, DATABASE_FILE, DataDir, JOURNAL_DIR, MASTER_KEY_FILE};
+use world::World;
+
+use super::Shared;
+use super::serve::SettingFlags;
+use crate::archive::{self, Manifest};
+use crate::output::{self, Failure};
+use crate::postgres::Tools;
+use crate::settings::Settings;
+use crate::{data_dir, house};
+
+#[derive(Debug, clap::Args)]
+pub struct Backup {
+    /// The directory to make; nothing may be there yet.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Also copies the master key, which opens every secret in the backup: keep it as safe as the secrets themselves.
+    #[arg(long)]
+    with_master_key: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Restore {
+    /// A directory that `tidegate backup` made.
+    from: PathBuf,
+    /// The master key's file, where the backup was made without it.
+    #[arg(long, value_name = "FILE")]
+    master_key: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+const DUMP: &str = "database.dump";
+const REPLICA: &str = "replica";
+const SETTINGS: &str = "tidegate.toml";
+
+pub fn backup(shared: &Shared, options: &Backup) -> Result<(), Failure> {
+    let (settings, url) = settings_of(&options.settings)?;
+    match datadir::look(&settings.data_dir).map_err(anyhow::Error::from)? {
+        DataDir::Ready => {}
+        DataDir::Empty => {
+            let message = format!("{} is empty: there is nothing to back up.", settings.data_dir.display());
+            return Err(Failure::new(output::NOT_FOUND, message));
+        }
+    }
+    if options.to.symlink_metadata().is_ok() {
+        let message = format!(
+            "{} exists already: a backup never writes over anything. Name another place.",
+            options.to.display()
+        );
+        return Err(Failure::new(output::CONFLICT, message));
+    }
+    let manifest = make(options, &settings, url.as_deref())?;
+    let has_key = manifest.has(MASTER_KEY_FILE);
+    if shared.json {
+        println!(
+            "{}",
+            json!({"backup": options.to, "database": manifest.database, "files": manifest.files.len(),
+                "bytes": manifest.files.iter().map(|file| file.bytes).sum::<u64>(), "master_key": has_key})
+        );
+    } else {
+        println!("{} is whole: {} files.", options.to.display(), manifest.files.len());
+    }
+    if has_key {
+        eprintln!("It holds the master key: whoever has it can open every secret in it.");
+    } else {
+        eprintln!(
+            "The master key is not in it. Keep that elsewhere: without it the secrets can't be opened again."
+        );
+    }
+    Ok(())
+}
+
+fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Result<Manifest> {
+    let making = archive::Making::begin(&options.to)?;
+    // The journal first. What is drained and freed meanwhile is in the database, which is copied after it; what is in
+    // both is booked once, by its trace.
+    let journal = data_dir::journal(&settings.data_dir);
+    for core in directories(&journal)? {
+        for segment in files(&journal.join(&core))? {
+            making.copy(&journal.join(&core).join(&segment), &format!("{JOURNAL_DIR}/{core}/{segment}"))?;
+        }
+    }
+    let database = match url {
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let copy = making.path(DATABASE_FILE);
+            runtime.block_on(store::copy_database(&data_dir::database(&settings.data_dir), &copy))?;
+            restrict(&copy)?;
+            "sqlite"
+        }
+        Some(url) => {
+            making.copy(&settings.data_dir.join(REPLICA), REPLICA)?;
+            let dump = making.path(DUMP);
+            Tools::of(url)?.dump(&dump)?;
+            restrict(&dump)?;
+            "postgres"
+        }
+    };
+    making.copy(&settings.data_dir.join(SETTINGS), SETTINGS)?;
+    if options.with_master_key {
+        let file =
+            settings.master_key_file.clone().unwrap_or_else(|| settings.data_dir.join(MASTER_KEY_FILE));
+        if !making.copy(&file, MASTER_KEY_FILE)? {
+            bail!("there is no master key at {}: it comes from the environment or a command", file.display());
+        }
+    }
+    making.finish(database, World::system().clock.unix_ms())
+}
+
+pub fn restore(shared: &Shared, options: &Restore) -> Result<(), Failure> {
+    let (settings, url) = settings_of(&options.settings)?;
+    let manifest = archive::check(&options.from)
+        .map_err(|error| Failure::new(output::NOT_FOUND, format!("{error:#}")))?;
+    let making = datadir::Making::begin(&settings.data_dir)
+        .map_err(|error| Failure::new(output::CONFLICT, error.to_string()))?;
+    bring_back(options, &settings, url.as_deref(), &manifest, making)?;
+    let shown = settings.data_dir.display();
+    if shared.json {
+        println!(
+            "{}",
+            json!({"restored": settings.data_dir, "database": manifest.database, "made_unix_ms": manifest.made_unix_ms})
+        );
+    } else {
+        println!("{shown} is restored.");
+    }
+    let has_key = settings.data_dir.join(MASTER_KEY_FILE).exists();
+    if !has_key {
+        eprintln!(
+            "No master key came with it: put the installation's own at {shown}/{MASTER_KEY_FILE}, or name it with TIDEGATE_MASTER_KEY_FILE."
+        );
+    }
+    eprintln!("Next: tidegate ledger verify --data-dir {shown}, then tidegate serve --data-dir {shown}");
+    Ok(())
+}
+
+fn bring_back(
+    options: &Restore,
+    settings: &Settings,
+    url: Option<&str>,
+    manifest: &Manifest,
+    making: datadir::Making,
+) -> anyhow::Result<()> {
+    let directory = making.dir().to_owned();
+    match (manifest.database.as_str(), url) {
+        ("sqlite", None) => {}
+        ("postgres", Some(url)) => Tools::of(url)?.restore(&options.from.join(DUMP))?,
+        ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),
+        _ => bail!("this backup is of PostgreSQL: set TIDEGATE_DATABASE_URL to an empty database"),
+    }
+    fs::create_dir_all(data_dir::journal(&directory))?;
+    for entry in manifest.files.iter().filter(|entry| entry.name != DUMP) {
+        archive::copy_out(&options.from, &entry.name, &directory.join(&entry.name))?;
+    }
+    if let Some(file) = &options.master_key {
+        if manifest.has(MASTER_KEY_FILE) {
+            bail!("the backup has its master key: leave --master-key out");
+        }
+        let name = file.file_name().and_then(|name| name.to_str()).context("--master-key names no file")?;
+        let beside = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        archive::copy_out(beside, name, &directory.join(MASTER_KEY_FILE))?;
+    }
+    // Before the directory counts as whole: a key that opens nothing is found now, not by the first request.
+    if directory.join(MASTER_KEY_FILE).exists() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime
+            .block_on(house::unseals(settings))
+            .context("the master key does not open this backup's secrets")?;
+    }
+    Ok(making.finish()?)
+}
+
+/// With the database's address as it was given, since what is parsed shows no password.
+fn settings_of(flags: &SettingFlags) -> Result<(Settings, Option<String>), Failure> {
+    let layers = flags.layers()?;
+    let settings =
+        Settings::check(&layers).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let url = Some(layers.text("database").to_owned()).filter(|url| !url.is_empty());
+    Ok((settings, url))
+}
+
+fn directories(path: &Path) -> anyhow::Result<Vec<String>> {
+    named(path, true)
+}
+
+fn files(path: &Path) -> anyhow::Result<Vec<String>> {
+    named(path, false)
+}
+
+fn named(path: &Path, wants_directories: bool) -> anyhow::Result<Vec<String>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("can't read {}", path.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir() == wants_directories) {
+            names.extend(entry.file_name().to_str().map(str::to_owned));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn restrict(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(fs::File::open(path)?.sync_all()?)
+}

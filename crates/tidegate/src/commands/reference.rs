@@ -1,0 +1,265 @@
+//! The reference page of the command line, made from the same definitions as its help; and that no route is out of its reach.
+
+use std::fmt::Write;
+
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use domain::filter::{Field, Measure};
+
+use super::Arguments;
+use crate::declared::kinds::{Change, Form, KINDS, SecretNeed};
+
+const HEAD: &str = "# The command line
+
+Made from the program's own definitions; `tidegate COMMAND --help` says the same.
+
+What a command prints for programs goes to standard output: with `--json` one object, or one object a line for lists. Messages go to standard error.
+Colour is for terminals; `NO_COLOR` takes it away, `FORCE_COLOR` brings it. A secret is never an argument: it is asked for, or read from
+standard input.
+
+Where a gateway is, and the key for it, come from, in falling order: `--url` and `--context`; `TIDEGATE_URL` with `TIDEGATE_API_KEY`; the context that
+`tidegate login` made or `tidegate context use` chose. A key is sent to the gateway that it is from and to no other.
+
+| exit code | what |
+|---|---|
+| 0 | done |
+| 1 | failed |
+| 2 | the command, a file or a setting is wrong |
+| 3 | not found |
+| 4 | nobody is signed in, or the key is not known |
+| 5 | not allowed |
+| 6 | a conflict: it is there already, or somebody changed it meanwhile |
+| 7 | a rate limit |
+| 8 | a budget is used up |
+| 9 | the provider failed |
+| 10 | the gateway can't be reached, or has no room |
+| 11 | `doctor` or `ledger verify` found something |
+| 130 | interrupted |
+";
+
+fn reference() -> String {
+    let mut page = HEAD.to_owned();
+    filters(&mut page);
+    documents(&mut page);
+    let mut command = Arguments::command();
+    command.build();
+    page.push_str("\n## Every command\n\nEach also takes:\n\n");
+    for argument in command.get_arguments().filter(|argument| argument.is_global_set()) {
+        let _ = writeln!(page, "- {}", told(argument));
+    }
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        describe(&mut page, &format!("tidegate {}", sub.get_name()), sub);
+    }
+    page
+}
+
+fn filters(page: &mut String) {
+    page.push_str(
+        "\n## Filters\n\nOne grammar for `--filter`, the console's search box and `filter=` of `/v2/requests`, `/v2/usage` and `/v2/analytics`:\n\
+         terms with spaces between them, all of which must hold, such as `status:error model:gpt-4o* cost:>0.01 since:24h`. A `-` before a term turns it\n\
+         round. A value with spaces stands in quotes (`key:\"my laptop\"`), in which `\\\"` and `\\\\` are a quote and a backslash. `*` at the end of a text stands for\n\
+         whatever follows. Numbers compare with `>`, `>=`, `<`, `<=`; the colon before them may be left out. Keys and projects are named or given by id.\n\n\
+         | field | value | of sums |\n|---|---|---|\n",
+    );
+    for (_, name, measure, of_sums) in Field::ALL {
+        let value = match measure {
+            Measure::Text => "text".to_owned(),
+            Measure::Word(words) => {
+                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            }
+            Measure::Status => "`429`, `>=500`, `4xx`, `error`, `ok`".to_owned(),
+            Measure::Count => "a number, also as `10k` or `2M`".to_owned(),
+            Measure::Money => "dollars".to_owned(),
+            Measure::Time => "`250ms`, `1.5s`, `2m`".to_owned(),
+            Measure::Moment => "`30m`, `24h`, `7d`, `2w` ago, or a moment".to_owned(),
+        };
+        let _ = writeln!(page, "| `{name}` | {value} | {} |", if of_sums { "yes" } else { "" });
+    }
+}
+
+fn documents(page: &mut String) {
+    page.push_str(
+        "\n## Documents\n\n`tidegate apply -f` takes TOML or JSON, or a directory of both; `tidegate export` writes one. Each object is a table under its kind\n\
+         (`[[project]]`; in JSON, a list under `\"project\"`), told from others by the fields in bold, and names others by their names: a key is `PROJECT/NAME`.\n\
+         What a document doesn't mention stays as it is. A secret is never in it: `secret = { env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ stdin = true }` says where\n\
+         it is, and it is sent when the object is made, when its `base_url` changes, and with `--with-secrets`.\n\n\
+         `--prune` removes what `apply` manages and the document no longer declares: objects with `metadata.managed_by` = `tidegate apply`, and every object of\n\
+         the kinds that the document lists in `owns = [\"route\"]`. The key that applies it is never among them.\n\n\
+         | kind | fields | secret |\n|---|---|---|\n",
+    );
+    for kind in KINDS {
+        let fields = kind.fields.iter().map(|field| {
+            let name = if kind.identity.contains(&field.name) {
+                format!("**{}**", field.name)
+            } else {
+                field.name.to_owned()
+            };
+            let note = match (field.change, field.form) {
+                (Change::AtFirst, _) => " (when it is made)",
+                (Change::Fixed, _) if !kind.identity.contains(&field.name) => " (fixed)",
+                (_, Form::Scope) => {
+                    " (`tag`, `key`, `project`, `model`, `modality`, `provider`, `environment`)"
+                }
+                _ => "",
+            };
+            format!("{name}{note}")
+        });
+        let fields = fields.collect::<Vec<_>>().join(", ");
+        let secret = match kind.secret {
+            SecretNeed::None => "",
+            SecretNeed::Optional => "may have one",
+            SecretNeed::Needed => "yes",
+        };
+        let _ = writeln!(page, "| `{}` | {fields} | {secret} |", kind.noun);
+    }
+}
+
+fn describe(page: &mut String, name: &str, command: &Command) {
+    let aliases: Vec<_> = command.get_visible_aliases().map(|alias| format!("`{alias}`")).collect();
+    let also = if aliases.is_empty() { String::new() } else { format!(" Also: {}.", aliases.join(", ")) };
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = if about.ends_with('.') { about } else { format!("{about}.") };
+    let level = if name.split(' ').count() > 2 { "###" } else { "##" };
+    let _ = writeln!(page, "\n{level} `{name}`\n\n{about}{also}");
+    let own = |argument: &&Arg| {
+        !argument.is_global_set()
+            && !argument.is_hide_set()
+            && !matches!(argument.get_id().as_str(), "help" | "version")
+    };
+    let arguments: Vec<_> = command.get_arguments().filter(own).map(told).collect();
+    if !arguments.is_empty() {
+        page.push('\n');
+    }
+    for argument in arguments {
+        let _ = writeln!(page, "- {argument}");
+    }
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        describe(page, &format!("{name} {}", sub.get_name()), sub);
+    }
+}
+
+fn told(argument: &Arg) -> String {
+    let id = argument.get_id().as_str().to_uppercase();
+    let names = argument
+        .get_value_names()
+        .map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+    let value = names.unwrap_or(id);
+    let takes = !matches!(argument.get_action(), ArgAction::SetTrue | ArgAction::Help | ArgAction::Version);
+    let form = match argument.get_long() {
+        None => format!("`{value}`"),
+        Some(long) if takes => format!("`--{long} {value}`"),
+        Some(long) => format!("`--{long}`"),
+    };
+    let short = argument.get_short().map(|short| format!(" (`-{short}`)")).unwrap_or_default();
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let help = if help.is_empty() { help } else { format!(": {help}") };
+    let variable =
+        argument.get_env().map(|name| format!(" `{}`.", name.to_string_lossy())).unwrap_or_default();
+    let usual: Vec<_> =
+        argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
+    let usual =
+        if usual.is_empty() || !takes { String::new() } else { format!(" Default: {}.", usual.join(", ")) };
+    format!("{form}{short}{help}{variable}{usual}")
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, reference()).unwrap();
+    }
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(page, reference(), "run the tests of this crate with UPDATE_DOCS=1");
+}
+
+/// What the console completes is what the grammar has.
+#[test]
+fn the_console_knows_every_field_of_a_filter() {
+    let source = include_str!("../../../../console/src/lib/filter.ts");
+    for (_, name, _, of_sums) in Field::ALL {
+        let (fields, rest) = source.split_once("] as const;").unwrap();
+        assert!(fields.contains(&format!("'{name}'")), "{name} is missing in console/src/lib/filter.ts");
+        let of_requests = rest.split_once("OF_REQUESTS").unwrap().1.split_once("];").unwrap().0;
+        assert_eq!(!of_sums, of_requests.contains(&format!("'{name}'")), "{name}");
+    }
+}
+
+/// Each route of `/v2` with the command that reaches it. `api` reaches all; what stands here with it has no words of its own yet.
+const ROUTES: &[(&str, &str)] = &[
+    ("POST /v2/sign-in", "login"),
+    ("POST /v2/sign-in/link", "login"),
+    ("POST /v2/sign-out", "logout"),
+    ("GET /v2/me", "whoami"),
+    ("PATCH /v2/me", "open"),
+    ("POST /v2/device", "login"),
+    ("POST /v2/device/token", "login"),
+    ("POST /v2/device/approve", "open"),
+    ("POST /v2/members", "member invite"),
+    ("GET /v2/members", "member list"),
+    ("GET /v2/members/{id}", "member show"),
+    ("PATCH /v2/members/{id}", "member set-role"),
+    ("DELETE /v2/members/{id}", "member remove"),
+    ("POST /v2/members/{id}/link", "member link"),
+    ("POST /v2/workspaces", "workspace create"),
+    ("GET /v2/workspaces", "workspace list"),
+    ("GET /v2/workspaces/{id}", "workspace show"),
+    ("PATCH /v2/workspaces/{id}", "workspace rename"),
+    ("DELETE /v2/workspaces/{id}", "workspace remove"),
+    ("POST /v2/projects", "project create"),
+    ("GET /v2/projects", "project list"),
+    ("GET /v2/projects/{id}", "project show"),
+    ("PATCH /v2/projects/{id}", "project set"),
+    ("DELETE /v2/projects/{id}", "project remove"),
+    ("POST /v2/api-keys", "key create"),
+    ("GET /v2/api-keys", "key list"),
+    ("GET /v2/api-keys/{id}", "key show"),
+    ("PATCH /v2/api-keys/{id}", "key set"),
+    ("DELETE /v2/api-keys/{id}", "key revoke"),
+    ("POST /v2/provider-credentials", "credential add"),
+    ("GET /v2/provider-credentials", "credential list"),
+    ("GET /v2/provider-credentials/kinds", "credential kinds"),
+    ("GET /v2/provider-credentials/{id}", "credential show"),
+    ("PATCH /v2/provider-credentials/{id}", "credential set"),
+    ("DELETE /v2/provider-credentials/{id}", "credential remove"),
+    ("POST /v2/provider-credentials/{id}/verify", "credential verify"),
+    ("POST /v2/provider-credentials/{id}/rotate", "credential rotate"),
+    ("POST /v2/accounts", "account add"),
+    ("GET /v2/accounts", "account list"),
+    ("GET /v2/accounts/{id}", "account show"),
+    ("PATCH /v2/accounts/{id}", "account set"),
+    ("DELETE /v2/accounts/{id}", "account remove"),
+    ("POST /v2/accounts/{id}/verify", "account verify"),
+    ("POST /v2/accounts/{id}/rotate", "account rotate"),
+    ("POST /v2/byoc/nodes", "nodes add"),
+    ("GET /v2/byoc/nodes", "nodes list"),
+    ("GET /v2/byoc/nodes/{id}", "nodes show"),
+    ("PATCH /v2/byoc/nodes/{id}", "nodes set"),
+    ("DELETE /v2/byoc/nodes/{id}", "nodes remove"),
+    ("POST /v2/routes", "route add"),
+    ("GET /v2/routes", "route list"),
+    ("GET /v2/routes/{id}", "route show"),
+    ("PATCH /v2/routes/{id}", "route set"),
+    ("DELETE /v2/routes/{id}", "route remove"),
+    ("POST /v2/plan", "plan"),
+    ("GET /v2/usage", "usage"),
+    ("GET /v2/analytics", "usage"),
+    ("GET /v2/requests", "request"),
+    ("GET /v2/requests/{id}", "request"),
+    ("GET /v2/records", "export"),
+    ("GET /v2/billing/snapshot", "billing"),
+    ("GET /v2/audit", "audit"),
+];
+
+#[test]
+fn every_route_has_its_command() {
+    let command = Arguments::command();
+    for (route, words) in ROUTES {
+        let found = words.split(' ').try_fold(&command, |at, word| at.find_subcommand(word));
+        assert!(found.is_some(), "{route} names tidegate {words}, which is no command");
+    }
+    for (method, pattern, _) in control::declared() {
+        let route = format!("{method} {pattern}");
+        // A replacement is the change of every field, and has no words of its own.
+        let known = method == http::Method::PUT || ROUTES.iter().any(|(known, _)| *known == route);
+        assert!(known, "{route} has no command: give it one, or name `api` here");
+    }
+}

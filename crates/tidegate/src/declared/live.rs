@@ -1,0 +1,275 @@
+//! What a workspace holds, in the words of a document: ids as names, and nothing that goes without saying.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::kinds::{Field, Form, KINDS, Kind};
+use crate::api::{Api, field as text_of};
+use crate::output::{self, Failure};
+
+/// The member of `metadata` that says who looks after an object.
+pub const MANAGED_BY: &str = "managed_by";
+pub const APPLY: &str = "tidegate apply";
+
+/// One object that is there.
+#[derive(Debug, Clone)]
+pub struct Live {
+    pub kind: &'static Kind,
+    pub id: String,
+    pub label: String,
+    /// As a document says it.
+    pub fields: Map<String, Value>,
+    /// Whether `apply` made it or took it over.
+    pub is_applied: bool,
+}
+
+/// Names for ids, and ids for names.
+#[derive(Debug, Default)]
+pub struct Names {
+    labels: HashMap<String, String>,
+    ids: HashMap<(&'static str, String), Vec<String>>,
+    providers: HashMap<String, String>,
+}
+
+impl Names {
+    pub fn learn(&mut self, kind: &'static Kind, label: &str, id: &str) {
+        self.labels.insert(id.to_owned(), label.to_owned());
+        self.ids.entry((kind.noun, label.to_owned())).or_default().push(id.to_owned());
+    }
+
+    /// The ids of objects that are called so.
+    #[must_use]
+    pub fn ids(&self, noun: &'static str, label: &str) -> &[String] {
+        self.ids.get(&(noun, label.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    fn label(&self, id: &Value) -> Value {
+        let known = id.as_str().and_then(|id| self.labels.get(id));
+        known.map_or_else(|| id.clone(), |label| Value::from(label.as_str()))
+    }
+
+    fn provider(&self, name: &str) -> String {
+        self.providers.get(name).cloned().unwrap_or_else(|| name.to_owned())
+    }
+
+    /// A value in the one form that all that mean the same have.
+    #[must_use]
+    pub fn settled(&self, form: Form, value: &Value) -> Value {
+        let each = |change: &dyn Fn(&str) -> String| {
+            let items = value.as_array().map_or(&[][..], Vec::as_slice);
+            let mut texts: Vec<_> =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), change)).collect();
+            texts.sort();
+            Value::from(texts)
+        };
+        let text = |change: &dyn Fn(&str) -> String| {
+            value.as_str().map_or_else(|| value.clone(), |text| Value::from(change(text)))
+        };
+        match form {
+            Form::Set if value.is_array() => each(&str::to_owned),
+            Form::Blocks if value.is_array() => each(&whole_block),
+            Form::Address => text(&|text| text.trim_end_matches('/').to_owned()),
+            Form::Moment => text(&|text| unix_ms(text).map_or_else(|| text.to_owned(), |ms| ms.to_string())),
+            Form::Provider => text(&|text| self.provider(text)),
+            Form::Scope => self.settled_scope(value),
+            Form::Status(one, other) => {
+                text(&|text| if text == other { one.to_owned() } else { text.to_owned() })
+            }
+            _ => value.clone(),
+        }
+    }
+
+    fn settled_scope(&self, value: &Value) -> Value {
+        let Some(members) = value.as_object() else { return value.clone() };
+        let mut sorted: Vec<_> = members.iter().filter(|(_, value)| !value.is_null()).collect();
+        sorted.sort_by_key(|(name, _)| *name);
+        let settle = |(name, value): (&String, &Value)| {
+            let settled = match (name.as_str(), value.as_str()) {
+                ("model", Some(model)) => Value::from(model.trim_end_matches('*')),
+                ("provider", Some(provider)) => Value::from(self.provider(provider)),
+                _ => value.clone(),
+            };
+            (name.clone(), settled)
+        };
+        Value::Object(sorted.into_iter().map(settle).collect())
+    }
+
+    /// What an object is called among its kind.
+    #[must_use]
+    pub fn label_of(&self, kind: &Kind, fields: &Map<String, Value>) -> String {
+        let parts = kind.identity.iter().filter_map(|name| {
+            let form = kind.field(name)?.form;
+            let value = self.settled(form, fields.get(*name)?);
+            Some(match (form, &value) {
+                (Form::Scope, Value::Object(members)) if members.is_empty() => "default".to_owned(),
+                (Form::Scope, Value::Object(members)) => {
+                    let texts: Vec<_> = members
+                        .iter()
+                        .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+                        .collect();
+                    texts.join(" ")
+                }
+                (_, Value::String(text)) => text.clone(),
+                (_, other) => other.to_string(),
+            })
+        });
+        parts.collect::<Vec<_>>().join("/")
+    }
+}
+
+fn whole_block(block: &str) -> String {
+    match block.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_ipv4() => format!("{block}/32"),
+        Ok(_) => format!("{block}/128"),
+        Err(_) => block.to_owned(),
+    }
+}
+
+fn unix_ms(text: &str) -> Option<i128> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    OffsetDateTime::parse(&whole, &Rfc3339).ok().map(|moment| moment.unix_timestamp_nanos() / 1_000_000)
+}
+
+/// A workspace's objects.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub objects: Vec<Live>,
+    pub names: Names,
+    /// Kinds that this key may not see.
+    pub unseen: Vec<&'static str>,
+}
+
+/// Reads every kind, those of the operator too where this key may.
+///
+/// # Errors
+/// The gateway is away, or refuses.
+pub fn read(api: &Api) -> Result<Workspace, Failure> {
+    let mut workspace = Workspace::default();
+    let kinds = api.get("/v2/provider-credentials/kinds")?;
+    for kind in kinds.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice) {
+        let slug = text_of(kind, "provider");
+        let synonyms = kind.get("synonyms").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for synonym in synonyms.iter().filter_map(Value::as_str) {
+            workspace.names.providers.insert(synonym.to_owned(), slug.clone());
+        }
+    }
+    for kind in KINDS {
+        let rows = match api.get_all(kind.path) {
+            Err(refused) if kind.of_operator && refused.code == output::FORBIDDEN => {
+                workspace.unseen.push(kind.noun);
+                continue;
+            }
+            rows => rows?,
+        };
+        for row in rows.iter().filter(|row| !is_over(kind, row)) {
+            let live = live(kind, row, &workspace.names);
+            workspace.names.learn(kind, &live.label, &live.id);
+            workspace.objects.push(live);
+        }
+    }
+    Ok(workspace)
+}
+
+fn is_over(kind: &Kind, row: &Value) -> bool {
+    kind.over.iter().any(|(field, value)| row.get(field).and_then(Value::as_str) == Some(value))
+}
+
+/// An object of `/v2` in a document's words.
+#[must_use]
+pub fn live(kind: &'static Kind, row: &Value, names: &Names) -> Live {
+    let mut fields = Map::new();
+    for field in kind.fields {
+        let value = told(field, row, names);
+        if kind.identity.contains(&field.name) || (!value.is_null() && value != field.usual_value()) {
+            fields.insert(field.name.to_owned(), value);
+        }
+    }
+    let mark = row.pointer(&format!("/metadata/{MANAGED_BY}"));
+    Live {
+        kind,
+        id: text_of(row, "id"),
+        label: names.label_of(kind, &fields),
+        is_applied: mark.and_then(Value::as_str) == Some(APPLY),
+        fields,
+    }
+}
+
+fn told(field: &Field, row: &Value, names: &Names) -> Value {
+    let found = field.place.iter().try_fold(row, |value, name| value.get(name));
+    let value = found.cloned().unwrap_or_default();
+    match (field.form, value) {
+        (Form::Name(_), id) => names.label(&id),
+        (Form::Names(_), Value::Array(ids)) => ids.iter().map(|id| names.label(id)).collect(),
+        (Form::Scope, Value::Object(members)) => Value::Object(
+            members
+                .iter()
+                .map(|(name, value)| match name.as_str() {
+                    "project_id" => ("project".to_owned(), names.label(value)),
+                    "key_id" => ("key".to_owned(), names.label(value)),
+                    _ => (name.clone(), value.clone()),
+                })
+                .collect(),
+        ),
+        (Form::Status(..), value) => names.settled(field.form, &value),
+        (Form::DeclaredModels, _) if row.get("models_declared") != Some(&Value::Bool(true)) => Value::Null,
+        (_, Value::Object(mut members)) if field.name == "metadata" => {
+            members.remove(MANAGED_BY);
+            if members.is_empty() { Value::Null } else { Value::Object(members) }
+        }
+        (_, value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_told_as_names_and_the_usual_is_not_told() {
+        let mut names = Names::default();
+        names.learn(Kind::named("project").unwrap(), "web", "prj_1");
+        names.learn(Kind::named("credential").unwrap(), "ours", "pcr_1");
+        let row = json!({"id": "rte_1", "scope": {"project_id": "prj_1", "model": "openai/"}, "profiles": ["byok"], "credential_ids": ["pcr_1"],
+            "byok_fallback": "never", "fallback_on": [], "regions": []});
+        let route = live(Kind::named("route").unwrap(), &row, &names);
+        assert_eq!(
+            Value::from(route.fields),
+            json!({"scope": {"project": "web", "model": "openai/"}, "profiles": ["byok"], "credentials": ["ours"]})
+        );
+        assert_eq!(route.label, "model=openai/ project=web");
+        let row = json!({"id": "node_1", "name": "rack", "base_url": "http://x/v1", "models": ["a"], "models_declared": false, "status": "unreachable",
+            "labels": [], "metadata": {"managed_by": "tidegate apply"}});
+        let node = live(Kind::named("node").unwrap(), &row, &names);
+        assert!(node.is_applied);
+        assert_eq!(Value::from(node.fields), json!({"name": "rack", "base_url": "http://x/v1"}));
+    }
+
+    #[test]
+    fn what_means_the_same_is_the_same() {
+        let mut names = Names::default();
+        names.providers.insert("google".into(), "gemini".into());
+        for (form, one, other) in [
+            (Form::Set, json!(["b", "a"]), json!(["a", "b"])),
+            (Form::Address, json!("http://x/v1/"), json!("http://x/v1")),
+            (Form::Blocks, json!(["10.0.0.1", "::1"]), json!(["::1/128", "10.0.0.1/32"])),
+            (Form::Moment, json!("2026-11-20"), json!("2026-11-20T00:00:00.000Z")),
+            (Form::Provider, json!("google"), json!("gemini")),
+            (
+                Form::Scope,
+                json!({"model": "x/*", "provider": "google"}),
+                json!({"provider": "gemini", "model": "x/", "tag": null}),
+            ),
+        ] {
+            assert_eq!(names.settled(form, &one), names.settled(form, &other), "{one}");
+        }
+        assert_ne!(
+            names.settled(Form::Plain, &json!(["b", "a"])),
+            names.settled(Form::Plain, &json!(["a", "b"]))
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! The filter grammar: what people type into the console, an address or a command line.
+
+use bolero::check;
+use domain::Filter;
+
+use crate::material::{Bends, ITERATIONS, bent};
+
+const FILTERS: &[&str] = &[
+    "status:error model:gpt-4o* cost>0.01 since:24h",
+    "-key:\"my \\\"laptop\\\"\" latency:>=1.5s input<10k",
+    "outcome:completed profile:byok project:prj_1 until:2026-11-20T08:00:00Z ttft:250ms",
+    "tag:\"é*\"* status:4xx -status=404 provider_cost:$0.000000001",
+];
+
+#[test]
+fn fuzz_filter() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let text = String::from_utf8_lossy(&bent(FILTERS, *which, bends)).into_owned();
+        match Filter::parse(&text) {
+            Ok(filter) => {
+                assert_eq!(Filter::parse(&filter.to_string()).expect("what we write is read"), filter)
+            }
+            Err(told) => {
+                assert!(told.at <= text.chars().count() && !told.fix.is_empty(), "{told:?}");
+                assert_eq!(told.shown_in(&text).lines().count(), 2);
+            }
+        }
+    });
+}

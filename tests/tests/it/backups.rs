@@ -1,0 +1,229 @@
+//! Backups: made while the gateway serves, killed in the middle, touched, and brought back with their books.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use harness::postgres::Server;
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, trace_of};
+use crate::command::Cli;
+use crate::gateway::{Gateway, OWN, config, serve};
+use crate::wait::{a_moment, until_a_random_moment};
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// What the books of a directory add up to, recomputed.
+fn books(cli: &Cli, data: &Path) -> Value {
+    let report = cli.run(&["ledger", "verify", "--data-dir", &shown(data), "--json"]).json();
+    assert_eq!(report["ok"], true, "{report}");
+    report
+}
+
+/// Everything but the process: what a restored directory needs to serve.
+fn environment() -> Vec<(String, String)> {
+    [("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1"), ("TIDEGATE_WORKERS", "1")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_made_under_load_and_what_was_answered_before_is_in_it() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let mut before = Vec::new();
+    for _ in 0..30 {
+        before.push(trace_of(&gateway.chat_ok(&question(MINI)).await));
+    }
+    let (data, backup) = (gateway.data(), gateway.directory().join("backup"));
+    let client = gateway.client();
+    let load = tokio::spawn(async move {
+        loop {
+            let answer = client.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            a_moment().await;
+        }
+    });
+    let arguments = [
+        "backup".to_owned(),
+        "--to".into(),
+        shown(&backup),
+        "--data-dir".into(),
+        shown(&data),
+        "--json".into(),
+    ];
+    let made = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Cli::new().run(&arguments)
+    });
+    let made = made.await.unwrap();
+    assert!(!load.is_finished(), "nothing that served was disturbed");
+    load.abort();
+    assert!(made.stderr.contains("The master key is not in it"), "{}", made.stderr);
+    assert_eq!(made.json()["master_key"], false);
+    assert!(!backup.join("master.key").exists());
+    let canary = harness::canary::Canary::new()
+        .prefix_chars(16)
+        .plant("own", OWN)
+        .plant("admin", &gateway.founded.admin_key);
+    assert_eq!(canary.scan_path(&backup).unwrap(), []);
+
+    let restored = gateway.directory().join("restored");
+    let key = shown(&data.join("master.key"));
+    let restore = ["restore", &shown(&backup), "--data-dir", &shown(&restored), "--master-key", &key];
+    Cli::new().run(&restore).ok();
+    Cli::new().run(&restore).failed(6);
+    let (mut process, origin) = serve(&restored, &environment()).await;
+    let admin =
+        harness::client::Client::new(&origin).bearer(&gateway.founded.admin_key).within(crate::WITHIN);
+    for trace in &before {
+        let answer = admin.get(&format!("/v2/requests/{trace}")).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["outcome"]), (200, &json!("completed")), "{trace}");
+    }
+    // The secrets are opened by the key that was given.
+    let answer = admin.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    process.stop(crate::WITHIN).await.unwrap();
+    let report = books(&Cli::new(), &restored);
+    assert!(report["records"].as_u64().unwrap() > 30, "{report}");
+}
+
+#[tokio::test]
+async fn a_killed_one_is_never_taken_for_whole_and_a_touched_one_is_refused() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for _ in 0..20 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.booked(20).await;
+    gateway.stop().await;
+    let (data, root) = (gateway.data(), gateway.directory().to_owned());
+    let wanted = books(&Cli::new(), &data);
+    let restore =
+        |from: &Path, to: &Path| Cli::new().run(&["restore", &shown(from), "--data-dir", &shown(to)]);
+    let mut whole = 0;
+    for attempt in 0..16_u64 {
+        let backup = root.join(format!("killed-{attempt}"));
+        let mut child = Command::new(harness::process::tidegate().unwrap())
+            .args(["backup", "--with-master-key", "--to", &shown(&backup), "--data-dir", &shown(&data)])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until_a_random_moment(Duration::from_millis(attempt * 12)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let to = root.join(format!("restored-{attempt}"));
+        if backup.exists() {
+            whole += 1;
+            restore(&backup, &to).ok();
+            assert_eq!(books(&Cli::new(), &to), wanted, "{attempt}");
+        } else {
+            restore(&backup, &to).failed(3);
+            assert!(!to.exists(), "nothing was begun");
+        }
+        for part in parts(&root) {
+            restore(&part, &root.join("never")).failed(3);
+            std::fs::remove_dir_all(part).unwrap();
+        }
+    }
+    println!("{whole} of 16 were whole when they were killed");
+
+    let backup = root.join("backup");
+    let made = Cli::new().run(&[
+        "backup",
+        "--with-master-key",
+        "--to",
+        &shown(&backup),
+        "--data-dir",
+        &shown(&data),
+    ]);
+    assert!(made.stderr.contains("whoever has it can open every secret"), "{}", made.stderr);
+    made.ok();
+    Cli::new().run(&["backup", "--to", &shown(&backup), "--data-dir", &shown(&data)]).failed(6);
+    // Into a directory that holds something, nothing goes.
+    let full = root.join("full");
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("theirs"), "x").unwrap();
+    assert!(restore(&backup, &full).failed(6).contains("not empty"));
+    restore(&backup, &data).failed(6);
+    assert_eq!(books(&Cli::new(), &data), wanted, "what was there stays");
+    // A byte that differs, wherever, is found before anything is written.
+    let database = backup.join("tidegate.db");
+    let mut bytes = std::fs::read(&database).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&database, bytes).unwrap();
+    let to = root.join("from-touched");
+    assert!(restore(&backup, &to).failed(3).contains("SHA-256"));
+    assert!(!to.exists());
+}
+
+fn parts(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| shown(path).contains(".part-")).collect()
+}
+
+#[tokio::test]
+async fn a_wrong_master_key_is_found_at_once() {
+    let gateway = Gateway::start().await;
+    let (data, root) = (gateway.data(), gateway.directory());
+    let backup = root.join("backup");
+    Cli::new().run(&["backup", "--to", &shown(&backup), "--data-dir", &shown(&data)]).ok();
+    let other = root.join("other");
+    Cli::new().run(&["init", "--data-dir", &shown(&other), "--json"]).ok();
+    let restored = root.join("restored");
+    let key = shown(&other.join("master.key"));
+    let told = Cli::new()
+        .run(&["restore", &shown(&backup), "--data-dir", &shown(&restored), "--master-key", &key])
+        .failed(1);
+    assert!(told.contains("master key does not open"), "{told}");
+    let refused =
+        Cli::new().run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &shown(&restored)]).failed(1);
+    assert!(refused.contains("not complete"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_of_its_own_is_dumped_and_brought_back() {
+    let server = Server::shared().await.unwrap();
+    let name = format!("b_{}", std::process::id());
+    let password = "tide-password-77aa";
+    let address = async |name: &str| {
+        server.database(name).await.unwrap().replace("tidegate@", &format!("tidegate:{password}@"))
+    };
+    let (url, fresh) = (address(&name).await, address(&format!("{name}_back")).await);
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_DATABASE_URL", &url)]).await;
+    gateway.credential("openai", OWN).await;
+    for _ in 0..5 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.booked(5).await;
+    let (data, root) = (gateway.data(), gateway.directory().to_owned());
+    let backup = root.join("backup");
+    let cli = |url: &str| Cli::new().env("TIDEGATE_DATABASE_URL", url);
+    let made =
+        cli(&url).run(&["backup", "--with-master-key", "--to", &shown(&backup), "--data-dir", &shown(&data)]);
+    assert!(!format!("{made:?}").contains(password), "{made:?}");
+    made.ok();
+    gateway.stop().await;
+    let wanted = books(&cli(&url), &data);
+    let restored = root.join("restored");
+    let restore = ["restore", &shown(&backup), "--data-dir", &shown(&restored)];
+    // Over a database that holds something: not at all.
+    assert!(cli(&url).run(&restore).failed(1).contains("not empty"));
+    std::fs::remove_dir_all(&restored).unwrap();
+    assert!(Cli::new().run(&restore).failed(1).contains("TIDEGATE_DATABASE_URL"));
+    std::fs::remove_dir_all(&restored).unwrap();
+    cli(&fresh).run(&restore).ok();
+    assert_eq!(books(&cli(&fresh), &restored), wanted);
+    let mut environment = environment();
+    environment.push(("TIDEGATE_DATABASE_URL".into(), fresh));
+    let (mut process, origin) = serve(&restored, &environment).await;
+    let client = harness::client::Client::new(&origin).bearer(&gateway.founded.api_key).within(crate::WITHIN);
+    let answer = client.post(crate::ask::CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    process.stop(crate::WITHIN).await.unwrap();
+}

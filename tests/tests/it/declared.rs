@@ -1,0 +1,283 @@
+//! A workspace as a document: applied, applied again, pruned, taken elsewhere, and refused where it is wrong.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::command::{Cli, Done};
+use crate::gateway::{Gateway, OWN, id_of};
+
+const DOCUMENT: &str = r#"
+[[route]]
+scope = { project = "web", model = "openai/*" }
+profiles = ["byok"]
+credentials = ["ours"]
+fallback_on = ["timeout", "auth"]
+
+[[project]]
+name = "web"
+environment = "staging"
+
+[[credential]]
+name = "ours"
+provider = "openai"
+project = "web"
+base_url = "BASE/"
+secret = { env = "OUR_SECRET" }
+metadata = { team = "tide" }
+
+[[node]]
+name = "rack"
+base_url = "BASE"
+models = ["tide-1"]
+labels = ["gpu", "eu"]
+status = "draining"
+secret = { file = "node.key" }
+
+[[key]]
+project = "web"
+name = "ci"
+scopes = ["read", "inference"]
+ip_allowlist = ["127.0.0.1", "10.0.0.0/8"]
+expires_at = "2030-01-01"
+
+[[member]]
+email = "dev@example.com"
+role = "developer"
+"#;
+
+struct Desk {
+    gateway: Gateway,
+    directory: TempDir,
+    admin_key: String,
+}
+
+impl Desk {
+    /// A workspace of its own, which runs nothing, and a directory with the document.
+    async fn new() -> Self {
+        let gateway = Gateway::start().await;
+        let made = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+        let desk = Self {
+            admin_key: made["admin_key"].as_str().unwrap().to_owned(),
+            directory: tempfile::tempdir().unwrap(),
+            gateway,
+        };
+        desk.write("all.toml", &DOCUMENT.replace("BASE", &desk.gateway.emulator.base_url()));
+        desk.write("node.key", crate::gateway::NODE);
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn cli(&self) -> Cli {
+        let cli =
+            Cli::new().env("TIDEGATE_URL", &self.gateway.origin).env("TIDEGATE_API_KEY", &self.admin_key);
+        cli.env("OUR_SECRET", OWN)
+    }
+
+    fn apply(&self, more: &[&str]) -> Done {
+        let file = self.path("all.toml").display().to_string();
+        let arguments: Vec<&str> = ["apply", "-f", &file].into_iter().chain(more.iter().copied()).collect();
+        self.cli().run(&arguments)
+    }
+
+    async fn all(&self, path: &str) -> Vec<Value> {
+        let answer = self.gateway.with_key(&self.admin_key).get(path).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["data"].as_array().unwrap().clone()
+    }
+}
+
+fn actions(lines: &[Value]) -> Vec<(String, String)> {
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let changes = lines.iter().filter(|line| line["object"] == "change" && line["action"] != "keep");
+    changes
+        .map(|line| (text(line, "action"), format!("{} {}", text(line, "kind"), text(line, "name"))))
+        .collect()
+}
+
+#[tokio::test]
+async fn it_is_applied_once_and_then_there_is_no_change() {
+    let desk = Desk::new().await;
+    let dry = desk.apply(&["--dry-run"]).ok();
+    assert!(dry.contains("+ project    web") && dry.contains("Would make 6"), "{dry}");
+    assert!(!dry.contains(OWN) && desk.all("/v2/provider-credentials").await.is_empty(), "{dry}");
+    let made = desk.apply(&["--json"]).lines();
+    let wanted = [
+        "project web",
+        "credential ours",
+        "node rack",
+        "key web/ci",
+        "route model=openai/ project=web",
+        "member dev@example.com",
+    ];
+    let expected: Vec<_> = wanted.iter().map(|name| ("create".to_owned(), (*name).to_owned())).collect();
+    assert_eq!(actions(&made), expected);
+    let key = made.iter().find(|line| line["kind"] == "key").unwrap()["key"].as_str().unwrap().to_owned();
+    assert_eq!(desk.gateway.with_key(&key).get("/v2/usage").await.unwrap().status, 200);
+    let node = desk.all("/v2/byoc/nodes").await.remove(0);
+    assert_eq!((&node["status"], &node["has_secret"]), (&json!("draining"), &json!(true)), "{node}");
+    let credential = desk.all("/v2/provider-credentials").await.remove(0);
+    assert_eq!(credential["metadata"], json!({"team": "tide", "managed_by": "tidegate apply"}));
+
+    // The secret isn't even looked for.
+    let file = desk.path("all.toml").display().to_string();
+    let bare = Cli::new().env("TIDEGATE_URL", &desk.gateway.origin).env("TIDEGATE_API_KEY", &desk.admin_key);
+    let again = bare.run(&["apply", "-f", &file]).ok();
+    assert_eq!(again, "No change: 6 objects are as declared.\n");
+    assert_eq!(desk.all("/v2/provider-credentials").await, [credential.clone()]);
+
+    // What differs is changed, and nothing else; what isn't mentioned stays.
+    let text = std::fs::read_to_string(desk.path("all.toml")).unwrap();
+    desk.write(
+        "all.toml",
+        &text
+            .replace("team = \"tide\"", "tier = 2")
+            .replace("\"gpu\", \"eu\"", "\"eu\"")
+            .replace("status = \"draining\"\n", ""),
+    );
+    let changed = desk.apply(&[]).ok();
+    let shown = "    metadata: {\"team\":\"tide\"} -> {\"tier\":2}\n";
+    assert!(changed.contains(shown) && changed.contains("labels: [\"gpu\",\"eu\"] -> [\"eu\"]"), "{changed}");
+    let node = desk.all("/v2/byoc/nodes").await.remove(0);
+    assert_eq!((&node["status"], &node["labels"]), (&json!("draining"), &json!(["eu"])), "{node}");
+    let metadata = desk.all("/v2/provider-credentials").await.remove(0)["metadata"].clone();
+    assert_eq!(metadata, json!({"tier": 2, "managed_by": "tidegate apply"}));
+    assert!(desk.apply(&[]).ok().starts_with("No change"));
+}
+
+#[tokio::test]
+async fn only_what_it_manages_is_pruned_and_only_when_asked() {
+    let desk = Desk::new().await;
+    desk.apply(&["--keys-to", &desk.path("keys").display().to_string()]).ok();
+    let keys = std::fs::read_to_string(desk.path("keys")).unwrap();
+    assert!(keys.contains("tg_test_") && keys.contains("sign-in#token="), "{keys}");
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(desk.path("keys")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Made by hand: nobody's but its maker's.
+    desk.cli()
+        .run_with(
+            &["credential", "add", "acme", "--no-verify", "--base-url", &desk.gateway.emulator.base_url()],
+            "sk-x",
+        )
+        .ok();
+    let route = desk.cli().run(&["route", "add", "--model", "meta/", "--json"]).json();
+    desk.write("all.toml", "[[project]]\nname = \"web\"\nenvironment = \"staging\"\n");
+    let kept = desk.apply(&[]).ok();
+    assert!(kept.contains("removed with --prune: credential ours, node rack"), "{kept}");
+    assert!(desk.apply(&["--prune"]).failed(2).contains("--yes"));
+    let pruned = desk.apply(&["--prune", "--yes", "--json"]).lines();
+    let names = |lines: &[Value]| -> Vec<String> {
+        actions(lines).into_iter().map(|(action, name)| format!("{action} {name}")).collect()
+    };
+    assert_eq!(names(&pruned), ["delete node rack", "delete credential ours"]);
+    assert_eq!(
+        desk.all("/v2/routes").await.len(),
+        2,
+        "routes bear no mark: only a document that owns them prunes them"
+    );
+    desk.write("all.toml", "owns = [\"route\"]\n[[project]]\nname = \"web\"\nenvironment = \"staging\"\n");
+    let pruned = desk.apply(&["--prune", "--yes", "--json"]).lines();
+    assert_eq!(names(&pruned), ["delete route model=meta/", "delete route model=openai/ project=web"]);
+    assert_eq!(desk.all("/v2/provider-credentials").await.len(), 1);
+    assert!(desk.all("/v2/byoc/nodes").await.is_empty() && desk.all("/v2/routes").await.is_empty());
+    assert!(
+        desk.all("/v2/members").await.iter().any(|row| row["email"] == "dev@example.com"),
+        "no member is pruned unasked"
+    );
+    assert_eq!(
+        desk.gateway
+            .with_key(&desk.admin_key)
+            .get(&format!("/v2/routes/{}", id_of(&route)))
+            .await
+            .unwrap()
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn a_workspace_is_taken_elsewhere_whole() {
+    let desk = Desk::new().await;
+    desk.apply(&[]).ok();
+    let exported = desk.cli().run(&["export"]).ok();
+    for secret in [OWN, crate::gateway::NODE, "tg_live_", "tg_test_"] {
+        assert!(!exported.contains(secret), "{exported}");
+    }
+    let fresh = desk.gateway.make("/v2/workspaces", json!({"name": "elsewhere"})).await;
+    let there = Cli::new()
+        .env("TIDEGATE_URL", &desk.gateway.origin)
+        .env("TIDEGATE_API_KEY", fresh["admin_key"].as_str().unwrap());
+    let there = there.env("TIDEGATE_SECRET_OURS", OWN);
+    desk.write("exported.toml", &exported);
+    let file = desk.path("exported.toml").display().to_string();
+    there.run(&["apply", "-f", &file]).ok();
+    assert_eq!(there.run(&["export"]).ok(), exported);
+    assert!(there.run(&["apply", "-f", &file]).ok().starts_with("No change"));
+    // As JSON it says the same.
+    desk.write("exported.json", &desk.cli().run(&["export", "--json"]).ok());
+    let json = desk.path("exported.json").display().to_string();
+    assert!(there.run(&["apply", "-f", &json]).ok().starts_with("No change"));
+}
+
+fn told(desk: &Desk, text: &str) -> String {
+    desk.write("wrong.toml", &text.replace("BASE", &desk.gateway.emulator.base_url()));
+    let done = desk.cli().run(&["apply", "-f", &desk.path("wrong.toml").display().to_string()]);
+    assert_ne!(done.code, 0, "{done:?}");
+    assert!(!format!("{done:?}").contains("sk-canary"), "{done:?}");
+    done.stderr
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
+    let desk = Desk::new().await;
+    let good = "[[project]]\nname = \"first\"\n\n";
+    for (text, part) in [
+        ("[[key]]\nname = \"x\"\nproject = \"nowhere\"\n", "wrong.toml:4: there is no project nowhere"),
+        ("[[project]]\nname = \"first\"\n", "wrong.toml:4: the project first is declared at"),
+        (
+            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\n",
+            "wrong.toml:4: a new credential needs its secret",
+        ),
+        (
+            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\nsecret = { env = \"UNSET\" }\n",
+            "wrong.toml:4: UNSET is not set",
+        ),
+        (
+            "[[credential]]\nname = \"x\"\nprovider = \"openai\"\nsecret = \"sk-canary\"\n",
+            "wrong.toml:4: a secret does not belong",
+        ),
+        (
+            "[[account]]\nname = \"x\"\nprovider = \"openai\"\nsecret = { env = \"OUR_SECRET\" }\n",
+            "wrong.toml:4: this key may not manage accounts",
+        ),
+    ] {
+        let told = told(&desk, &format!("{good}{text}"));
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!desk.all("/v2/projects").await.iter().any(|row| row["name"] == "first"), "nothing was begun");
+    // What only the server knows is told with the place too.
+    let refused = told(&desk, "[[node]]\nname = \"n\"\nbase_url = \"ftp://x\"\n");
+    assert!(refused.contains("wrong.toml:1: node n: ") && refused.contains("fix:"), "{refused}");
+    // What can't be changed is refused before the rest is.
+    desk.apply(&[]).ok();
+    let refused = told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"nebius\"\n");
+    assert!(
+        refused.contains("provider of the credential ours is \"openai\" and can't be changed"),
+        "{refused}"
+    );
+    // Without a secret, its address can't be turned elsewhere.
+    let refused =
+        told(&desk, "[[credential]]\nname = \"ours\"\nprovider = \"openai\"\nbase_url = \"BASE/other\"\n");
+    assert!(refused.contains("wrong.toml:1: credential ours") && refused.contains("secret"), "{refused}");
+    let other = Path::new("/nonexistent/document.toml").display().to_string();
+    desk.cli().run(&["apply", "-f", &other]).failed(2);
+}

@@ -1,0 +1,100 @@
+//! Leaving: what a workspace used, whole and in files, as the server's own sums have it; and going on where it was interrupted.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, question, with};
+use crate::gateway::{Gateway, OWN, sums};
+
+fn rows(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn total(rows: &[Value], field: &str) -> i64 {
+    rows.iter().filter_map(|row| row[field].as_i64()).sum()
+}
+
+#[tokio::test]
+async fn every_row_is_there_and_adds_up() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for _ in 0..6 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    let formula = with(question("=1+1"), json!({}));
+    gateway.chat(&formula).await;
+    gateway.booked(6).await;
+    let to = gateway.directory().join("leaving");
+    let there = to.display().to_string();
+    let told = gateway.cli().run(&["export", "--to", &there, "--format", "jsonl", "--json"]).lines();
+    let files: Vec<_> = told.iter().map(|line| line["file"].as_str().unwrap()).collect();
+    assert_eq!(files, ["configuration.json", "requests.jsonl", "ledger.jsonl", "usage.jsonl", "audit.jsonl"]);
+    let requests = rows(&to.join("requests.jsonl"));
+    assert_eq!(requests.len(), 7);
+    assert!(requests.is_sorted_by_key(|row| row["id"].as_str().unwrap().to_owned()), "oldest first");
+    let usage = sums(&gateway.get("/v2/usage?window=24h").await);
+    let ledger = rows(&to.join("ledger.jsonl"));
+    assert_eq!(ledger.len(), 6, "one line for each attempt");
+    for (file, rows) in [("requests", &requests), ("ledger", &ledger)] {
+        for field in ["input_tokens", "output_tokens", "cached_tokens"] {
+            assert_eq!(json!(total(rows, field)), usage[field], "{file} {field}");
+        }
+        let micros = (total(rows, "provider_cost_nanos") + 500) / 1_000;
+        assert_eq!(json!(micros), usage["provider_cost_micros"], "{file}");
+    }
+    let by_day = rows(&to.join("usage.jsonl"));
+    assert_eq!(json!(total(&by_day, "requests")), usage["requests"]);
+    assert!(rows(&to.join("audit.jsonl")).iter().any(|row| row["action"] == "credential.create"));
+    let canary = harness::canary::Canary::new()
+        .prefix_chars(16)
+        .plant("own", OWN)
+        .plant("admin", &gateway.founded.admin_key);
+    assert_eq!(canary.scan_path(&to).unwrap(), []);
+
+    gateway.cli().run(&["export", "--to", &there, "--only", "requests,ledger"]).ok();
+    let csv = std::fs::read_to_string(to.join("requests.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 8);
+    assert!(csv.lines().any(|line| line.contains(",'=1+1,")), "no spreadsheet runs it: {csv}");
+    let names: Vec<_> = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().contains("part") && !name.to_string_lossy().contains("state")), "{names:?}");
+    gateway.cli().run(&["export", "--only", "requests"]).failed(2);
+}
+
+#[tokio::test]
+async fn an_interrupted_one_goes_on() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    for _ in 0..5 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.booked(5).await;
+    let to = gateway.directory().join("leaving");
+    std::fs::create_dir(&to).unwrap();
+    // As a run leaves it that was killed behind its first page, in the middle of a write.
+    let page = gateway.get("/v2/records?limit=2").await;
+    let first: String = page["data"].as_array().unwrap().iter().map(|row| format!("{row}\n")).collect();
+    std::fs::write(to.join("requests.jsonl.part"), format!("{first}{{\"torn")).unwrap();
+    let state = json!({"names": ["requests.jsonl"], "bytes": [first.len()], "rows": 2, "cursor": page["next_cursor"]});
+    std::fs::write(to.join(".records.state"), state.to_string()).unwrap();
+    let there = to.display().to_string();
+    let done = gateway.cli().run(&["export", "--to", &there, "--only", "requests", "--format", "jsonl"]);
+    assert!(done.stderr.contains("Going on after 2"), "{}", done.stderr);
+    done.ok();
+    let whole: Vec<_> = rows(&to.join("requests.jsonl")).iter().map(|row| row["id"].clone()).collect();
+    let all = gateway.get("/v2/records?limit=100").await;
+    let wanted: Vec<_> = all["data"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(whole, wanted);
+}
+
+#[tokio::test]
+async fn records_are_of_ones_own_workspace() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.booked(1).await;
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let client = gateway.with_key(other["admin_key"].as_str().unwrap());
+    assert_eq!(client.get("/v2/records").await.unwrap().json()["data"], json!([]));
+    assert_eq!(gateway.get("/v2/records").await["data"].as_array().unwrap().len(), 1);
+}

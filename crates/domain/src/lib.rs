@@ -20,8 +20,8 @@ pub mod usage;
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
-    AccountId, AuditId, CredentialId, IdText, KeyId, MemberId, NodeId, ProjectId, RouteId, TaskId, TraceId,
-    WorkspaceId,
+    AccountId, AuditId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
+    RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};

@@ -2,11 +2,13 @@
 
 mod access;
 mod attempts;
+mod background;
 mod caller;
 pub mod console;
 mod export;
 mod failure;
 mod founding;
+pub mod invoicing;
 mod judgement;
 mod moment;
 mod nodes;
@@ -18,6 +20,7 @@ mod router;
 mod routes;
 mod site;
 mod tokens;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +38,7 @@ use world::World;
 
 pub use access::{Access, People};
 use attempts::Attempts;
+pub use background::{handlers, schedule};
 use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
@@ -44,6 +48,7 @@ use request::Ask;
 use router::{Matched, Route, Way};
 pub use routes::checked_email;
 pub use site::Site;
+pub use webhooks::{PostError, Posted, Posting};
 
 /// How long a write waits until it is in force, before it says that it isn't yet.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -52,6 +57,9 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 pub trait Trips: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
+    /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without
+    /// following where its answer points.
+    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
 }
 
 /// Everything that `/v2` works on.

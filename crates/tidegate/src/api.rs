@@ -106,14 +106,33 @@ impl Api {
         self.call(Method::DELETE, path, None)
     }
 
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// An answer that is no JSON.
+    ///
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn text(&self, path: &str) -> Result<String, Failure> {
+        let bytes = self.answer(Method::GET, path, None)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.answer(method, path, body).map(|body| read(&body))
+    }
+
+    fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Failure> {
         let request = self.request(method, path, body)?;
         LocalSet::new().block_on(&self.runtime, async {
             let whole = async {
                 let answer = client()?.send(&request, Reach::System).await.map_err(|e| self.away(&e))?;
                 let status = answer.status.as_u16();
                 let body = answer.body.read_to_end(ANSWER_BYTES_MAX).await.map_err(|e| self.away(&e))?;
-                if (200..300).contains(&status) { Ok(read(&body)) } else { Err(refused(status, &body)) }
+                if (200..300).contains(&status) { Ok(body) } else { Err(refused(status, &body)) }
             };
             tokio::time::timeout(ANSWER_TIME_MAX, whole).await.map_err(|_| {
                 Failure::new(output::UNAVAILABLE, format!("{} has not answered for a minute.", self.base))

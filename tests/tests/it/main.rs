@@ -23,6 +23,7 @@ mod devices;
 mod environments;
 mod first_request;
 mod gateway;
+mod invoices;
 mod isolation;
 mod keys;
 mod kill;
@@ -39,6 +40,7 @@ mod streams;
 mod three_modes;
 mod vault;
 mod wait;
+mod webhooks;
 
 use std::time::Duration;
 

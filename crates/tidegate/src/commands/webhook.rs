@@ -12,7 +12,9 @@ pub enum Command {
     /// Adds a webhook and prints the secret that its receiver checks signatures with; it is not shown again.
     Add {
         /// An https address on port 443 or 8443.
-        url: String,
+        // Not `url`: that is the gateway's, which every command takes.
+        #[arg(value_name = "URL")]
+        receiver: String,
         /// Events to be told of, such as credential.invalid; every one where left out.
         #[arg(long = "event", value_delimiter = ',')]
         events: Vec<String>,
@@ -41,9 +43,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     let at = |id: &str| format!("{PATH}/{id}");
     match command {
-        Command::Add { url, events, description } => {
+        Command::Add { receiver, events, description } => {
             let body = Body::new()
-                .with("url", url)
+                .with("url", receiver)
                 .with_list("events", &events)
                 .with_some("description", description)
                 .done();

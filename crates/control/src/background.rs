@@ -162,7 +162,7 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
             "id": credential.to_string(),
             "provider": row.provider,
             "display_name": row.display_name,
-            "expires_unix_ms": expires,
+            "expires_at_unix_ms": expires,
         }),
         created_unix_ms: ours.control.world.clock.unix_ms(),
     };

@@ -203,7 +203,8 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     let by_records = Invoice::draw(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
     let without_record = requests(&by_sums).saturating_sub(requests(&by_records));
     let now = if without_record == 0 { by_records } else { by_sums };
-    let all = finalised(store, period.workspace, INVOICE_ADJUSTED_MONTHS).await?;
+    // All there are: years of them are few.
+    let all = finalised(store, period.workspace, usize::MAX).await?;
     let adjusted: Nanos = all.iter().map(|other| other.invoice.adjustment_for(period.start_unix_ms)).sum();
     Ok(Some(Checked {
         unsound: check(&invoice),

@@ -242,6 +242,30 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
     assert!(receiver.is_quiet(Duration::from_millis(800)).await);
 }
 
+/// Of a credential that ends in less than the week before which it is told.
+#[tokio::test]
+async fn a_credentials_end_is_told_once_before_it_comes() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    webhook(&gateway, &mut receiver, json!({"events": ["credential.expiring"]})).await;
+    let soon = |days: u64| {
+        let mut date = std::process::Command::new("date");
+        let output = date.args(["-u", "-d", &format!("{days} days"), "+%FT%TZ"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let credential = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    // What is announced for another end than the one that it has in the meantime is not told.
+    gateway.patch(&path, json!({"expires_at": soon(30)})).await;
+    assert!(receiver.is_quiet(Duration::from_millis(600)).await);
+    gateway.patch(&path, json!({"expires_at": soon(3)})).await;
+    let told = event(&receiver.received().await);
+    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.expiring"), &json!(credential)));
+    let shown = gateway.get(&path).await;
+    assert_eq!(told["data"]["expires_at"], shown["expires_at"], "{told}");
+    gateway.patch(&path, json!({"display_name": "another name"})).await;
+    assert!(receiver.is_quiet(Duration::from_millis(600)).await, "told once");
+}
+
 /// Without the operator's permission nothing inside can be named, and what is saved is checked again when it is used.
 #[tokio::test]
 async fn a_webhook_reaches_public_web_servers_alone() {

@@ -284,8 +284,61 @@ export interface BillingSnapshot {
   period_start: string;
   period_end: string;
   mtd: Sums & { by_mode: (Sums & { mode: string })[] };
+  /** What older servers don't tell: everything owed, with base and acts. */
+  monthly_base_micros?: number;
+  acts_micros?: number;
+  owed_micros?: number;
   unmetered_event_count: number;
   unpriced_event_count: number;
+}
+
+export interface Invoice {
+  id: string;
+  status: string;
+  period_start: string;
+  period_end: string;
+  adjustment_micros: number;
+  credit_micros: number;
+  total_micros: number;
+  finalised_at: string | null;
+}
+
+export interface InvoiceLine {
+  kind: string;
+  description: string;
+  profile: string | null;
+  model: string | null;
+  quantity: number;
+  included: number;
+  price_micros: number | null;
+  amount_micros: number;
+  requests: number;
+  provider_cost_micros: number;
+  unpriced_requests: number;
+}
+
+export interface Webhook {
+  id: string;
+  url: string;
+  description: string;
+  events: string[];
+  status: string;
+  disabled_reason: string | null;
+  secrets: { fingerprint: string; expires_at: string | null }[];
+  created_at: string;
+  /** Shown once. */
+  secret?: string;
+}
+
+export interface Delivery {
+  event_id: string;
+  type: string;
+  status: string;
+  attempts: number;
+  last_status: number | null;
+  last_error: string | null;
+  attempted_at: string | null;
+  created_at: string;
 }
 
 export interface AuditEntry {

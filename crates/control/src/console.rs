@@ -35,6 +35,9 @@ pub const PAGES: &[&str] = &[
     "/routes/{rest}",
     "/budgets",
     "/billing",
+    "/billing/{rest}",
+    "/webhooks",
+    "/webhooks/{rest}",
     "/members",
     "/audit",
 ];

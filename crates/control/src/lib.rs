@@ -2,12 +2,14 @@
 
 mod access;
 mod attempts;
+mod background;
 mod caller;
 pub mod console;
 mod export;
 mod failure;
 mod filter;
 mod founding;
+pub mod invoicing;
 mod judgement;
 mod moment;
 mod nodes;
@@ -19,6 +21,7 @@ mod router;
 mod routes;
 mod site;
 mod tokens;
+mod webhooks;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +39,7 @@ use world::World;
 
 pub use access::{Access, People};
 use attempts::Attempts;
+pub use background::{handlers, schedule};
 use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
@@ -45,6 +49,7 @@ use request::Ask;
 use router::{Matched, Route, Way};
 pub use routes::checked_email;
 pub use site::Site;
+pub use webhooks::{PostError, Posted, Posting};
 
 /// How long a write waits until it is in force, before it says that it isn't yet.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -53,6 +58,9 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 pub trait Trips: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
+    /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without
+    /// following where its answer points.
+    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
 }
 
 /// Everything that `/v2` works on.

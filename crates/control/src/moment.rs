@@ -58,6 +58,13 @@ pub fn month_start(unix_ms: u64) -> u64 {
     u64::try_from(first.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
+/// The first moment of the month after the one that begins then.
+#[must_use]
+pub fn next_month(month_start_unix_ms: u64) -> u64 {
+    // Into the next month by less than a month.
+    month_start(month_start_unix_ms.saturating_add(32 * 86_400_000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,8 +22,8 @@ pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
-    AccountId, AuditId, CredentialId, IdText, KeyId, MemberId, NodeId, ProjectId, RouteId, TaskId, TraceId,
-    WorkspaceId,
+    AccountId, AuditId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
+    RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};

@@ -164,3 +164,32 @@ pub const DEVICE_KEY_TIME_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// A password's length: long enough that its hash is worth nothing, short enough that hashing it costs nothing.
 pub const PASSWORD_CHARS_MIN: usize = 12;
 pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// How long a job's worker is believed to live without a sign of life; it gives one three times as often.
+pub const JOB_LEASE: Duration = Duration::from_secs(30);
+/// How often a process looks for jobs whose time has come.
+pub const JOB_POLL_EVERY: Duration = Duration::from_millis(250);
+/// Jobs that a process runs at once, and of them those of one workspace.
+pub const JOBS_AT_ONCE: usize = 32;
+pub const JOBS_AT_ONCE_OF_WORKSPACE: usize = 8;
+/// What a stopping process gives its jobs to end by themselves.
+pub const JOB_GOODBYE_MAX: Duration = Duration::from_secs(5);
+/// Of a job's trouble, what is kept.
+pub const JOB_ERROR_BYTES_MAX: usize = 512;
+/// Jobs that were given up, and events that were told, are kept so long.
+pub const EVENTS_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// One call of a webhook.
+pub const WEBHOOK_TIME_MAX: Duration = Duration::from_secs(15);
+/// An event is offered so long to a receiver that does not take it.
+pub const WEBHOOK_OFFERED_MAX: Duration = Duration::from_secs(3 * 86_400);
+/// After a rotation the secret before still signs for so long.
+pub const WEBHOOK_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
+/// So long before a credential expires its workspace is told.
+pub const CREDENTIAL_EXPIRY_NOTICE: Duration = Duration::from_secs(7 * 86_400);
+
+/// Finalised months that a new invoice is checked against for what came late.
+pub const INVOICE_ADJUSTED_MONTHS: usize = 12;
+/// Models that an invoice has a line for; the others share one.
+pub const INVOICE_MODEL_LINES_MAX: usize = 200;

@@ -24,6 +24,21 @@ impl Nanos {
     }
 }
 
+impl From<Price> for Nanos {
+    /// A price for the thing itself, such as a month.
+    fn from(price: Price) -> Self {
+        Self(i64::try_from(i128::from(price.0) * 1_000).unwrap_or(i64::MAX))
+    }
+}
+
+impl std::ops::Neg for Nanos {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        Self(self.0.saturating_neg())
+    }
+}
+
 impl std::iter::Sum for Nanos {
     fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
         iter.fold(Self::ZERO, Self::plus)
@@ -33,6 +48,14 @@ impl std::iter::Sum for Nanos {
 /// Micro-USD for a million units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Price(pub u64);
+
+impl Price {
+    /// What so many units cost: exact in pico-USD, rounded once to nano, half to even.
+    #[must_use]
+    pub fn of(self, units: u64) -> Nanos {
+        line_nanos(units, self)
+    }
+}
 
 /// The prices of one offer. A class without a price of its own falls back as its field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -18,6 +18,8 @@ pub enum Profile {
 }
 
 impl Profile {
+    pub const ALL: [Self; 4] = [Self::ManagedProvider, Self::Byok, Self::Subscription, Self::Byoc];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

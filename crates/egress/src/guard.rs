@@ -12,6 +12,8 @@ use crate::{EgressSettings, Reach};
 const URL_BYTES_MAX: usize = 2048;
 /// Of a name's answer, how many addresses are looked at; a longer answer is refused, not cut.
 const ADDRESSES_MAX: usize = 64;
+/// Where webhooks may be sent: a tenant's URL must not knock at other services.
+const WEBHOOK_PORTS: [u16; 2] = [443, 8443];
 
 /// Where a request goes, read from its URI and checked as far as text allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,17 @@ pub fn check_base_url(url: &str, settings: &EgressSettings, reach: Reach) -> Res
     })
 }
 
+/// Whether events may be sent to a URL. As for base URLs, and only to the ports of web servers.
+///
+/// # Errors
+/// A 400 that says which rule refuses it and which setting would allow it.
+pub fn check_webhook_url(url: &str, settings: &EgressSettings) -> Result<(), Box<Fault>> {
+    check_text(url, settings, Reach::Webhook).map_err(|refusal| {
+        let fault = Fault::new(FaultClass::BadRequest, "webhook_url_refused", refusal.message);
+        Box::new(fault.fix(refusal.fix).param("url"))
+    })
+}
+
 fn check_text(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
     let fix = "Write it as https://host/path, with nothing after the path.";
     if url.len() > URL_BYTES_MAX {
@@ -69,6 +82,7 @@ fn check_text(url: &str, settings: &EgressSettings, reach: Reach) -> Result<(), 
     }
     let uri: Uri = url.parse().map_err(|_| Refusal::new("This is not a URL.", fix))?;
     let target = read_target(&uri)?;
+    check_port(&target, settings, reach)?;
     match target.address {
         Some(address) => check_address(address, &target, settings, reach),
         None => check_name(&target, settings, reach),
@@ -144,6 +158,14 @@ fn read_host(text: &str) -> Result<(String, Option<IpAddr>), Refusal> {
         return refuse("is an address in an unusual form");
     }
     Ok((text.to_ascii_lowercase(), None))
+}
+
+fn check_port(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
+    if reach != Reach::Webhook || settings.allow_private || WEBHOOK_PORTS.contains(&target.port) {
+        return Ok(());
+    }
+    let fix = "Use https on port 443 or 8443, or let the operator set TIDEGATE_ALLOW_PRIVATE_UPSTREAMS=1.";
+    Err(Refusal::new(format!("Events are not sent to port {}.", target.port), fix))
 }
 
 /// A name whose addresses are not known yet: what can be said already is said when it is saved.
@@ -230,6 +252,7 @@ pub(crate) async fn resolve(
     settings: &EgressSettings,
     reach: Reach,
 ) -> Result<Vec<SocketAddr>, EgressError> {
+    check_port(target, settings, reach)?;
     let found = match target.address {
         Some(address) => vec![address],
         None => {

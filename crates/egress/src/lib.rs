@@ -21,7 +21,7 @@ pub use address::IpNet;
 pub use body::{InBody, OutBody};
 pub use document::{Document, DocumentLimits, fetch_document};
 pub use error::{EgressError, EgressErrorKind};
-pub use guard::check_base_url;
+pub use guard::{check_base_url, check_webhook_url};
 #[cfg(feature = "fixtures")]
 pub use http1::fixtures;
 pub use message::{Answer, Headers, Request};
@@ -69,6 +69,8 @@ pub enum Reach {
     Node,
     /// A document that a request names.
     Document,
+    /// Where a workspace wants its events: only the ports of web servers.
+    Webhook,
     /// An address that the operator configured.
     System,
 }

@@ -8,10 +8,13 @@ pub mod credentials;
 pub mod datadir;
 pub mod devices;
 mod error;
+pub mod events;
 pub mod feed;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod founding;
+pub mod invoices;
+pub mod jobs;
 pub mod meta;
 pub mod nodes;
 mod packed;
@@ -26,7 +29,9 @@ mod sql;
 mod sqlite;
 mod stored;
 mod tally;
+pub mod tariffs;
 pub mod usage;
+pub mod webhooks;
 pub mod workspaces;
 
 use std::path::Path;
@@ -39,8 +44,11 @@ pub use audit::{Audit, AuditQueue, AuditRow};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
 pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
+pub use events::{EventKind, EventRow, Events};
 pub use feed::Feed;
 pub use founding::{Foundation, Founding};
+pub use invoices::{InvoiceRow, Invoices};
+pub use jobs::{JobRow, Jobs, NewJob};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
@@ -50,9 +58,11 @@ pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
+pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use usage::{
     BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
+pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};
 
 use sql::Database;
@@ -167,6 +177,31 @@ impl Store {
 
     #[must_use]
     pub fn devices(&self) -> &dyn Devices {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn jobs(&self) -> &dyn Jobs {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn events(&self) -> &dyn Events {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn webhooks(&self) -> &dyn Webhooks {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn tariffs(&self) -> &dyn Tariffs {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn invoices(&self) -> &dyn Invoices {
         &self.database
     }
 

@@ -115,6 +115,19 @@ impl Api {
 
     /// # Errors
     /// The gateway is away, or refuses.
+    pub fn text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.answer(&self.request(Method::GET, path, None)?)?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PUT, path, Some(body))
+    }
+
+    /// # Errors
+    /// The gateway is away, or refuses.
     pub fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let request = self.request(method, path, body)?;
         self.answer(&request).map(|answer| read(&answer.body))

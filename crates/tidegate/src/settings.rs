@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// One setting. The table below is the only list: flags, environment names, help and `config explain` follow it.
 #[derive(Debug)]
@@ -82,6 +83,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_CA_FILE",
         "",
         "PEM file with further roots for every outbound TLS connection.",
+    ),
+    plain(
+        "invoice_grace_hours",
+        "TIDEGATE_INVOICE_GRACE_HOURS",
+        "24",
+        "How long after its month an invoice waits for records on their way before it is finalised.",
     ),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
     plain(
@@ -260,6 +267,7 @@ pub struct Settings {
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
+    pub invoice_grace: Duration,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
@@ -306,6 +314,12 @@ impl Settings {
                 parse_networks,
             )?,
             ca_file: layers.path("ca_file"),
+            invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {
+                t.parse()
+                    .ok()
+                    .filter(|hours| *hours <= 672)
+                    .map(|hours: u64| Duration::from_secs(hours * 3_600))
+            })?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),

@@ -1,18 +1,25 @@
-//! A core of our own for trips that no client asked for: verifying credentials, asking nodes.
+//! A core of our own for trips that no client asked for: verifying credentials, asking nodes, sending events.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use control::Trips;
+use control::{PostError, Posted, Posting, Trips};
+use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::{Fault, FaultClass};
+use egress::{Client, EgressErrorKind, OutBody, Reach, Request};
+use http::{HeaderName, HeaderValue, Method};
 use line::{VerifyReport, VerifyTarget};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::house::House;
 
-type Job = (VerifyTarget, oneshot::Sender<VerifyReport>);
+/// What is asked of the core, and where the answer goes.
+enum Job {
+    Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
+    Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
+}
 
 /// The sending side of the system core. The core ends when the last of these is dropped.
 pub struct SystemCore {
@@ -42,12 +49,20 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let core = house.core(number)?;
-        while let Some((target, answer)) = jobs.recv().await {
+        while let Some(job) = jobs.recv().await {
             let core = std::rc::Rc::clone(&core);
             tokio::task::spawn_local(async move {
-                let report = line::verify(&core, target).await;
-                // Whoever asked may have gone away; the report is then nobody's.
-                let _ = answer.send(report);
+                // Whoever asked may have gone away; the answer is then nobody's.
+                match job {
+                    Job::Verify(target, answer) => {
+                        let _ = answer.send(line::verify(&core, target).await);
+                    }
+                    Job::Post(posting, answer) => {
+                        let posted =
+                            tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.hands.egress, posting));
+                        let _ = answer.send(posted.await.unwrap_or(Err(PostError::Timeout)));
+                    }
+                }
             });
         }
         core.journal.close()?;
@@ -55,12 +70,44 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
     })
 }
 
+/// The answer's body is dropped unread: nobody is shown what stands behind an address.
+async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
+    let url = posting.url.parse().map_err(|_| PostError::Refused)?;
+    let mut request = Request::new(Method::POST, url);
+    for (name, value) in posting.headers {
+        let value = HeaderValue::try_from(value).map_err(|_| PostError::Refused)?;
+        request.headers.push((HeaderName::from_static(name), value));
+    }
+    request.body = OutBody::from(posting.body);
+    match client.send(&request, Reach::Webhook).await {
+        Ok(answer) => Ok(Posted::new(answer.status.as_u16(), answer.headers.text("retry-after"))),
+        Err(error) => Err(match error.kind {
+            EgressErrorKind::Guard => PostError::Refused,
+            EgressErrorKind::Dns => PostError::NoAddress,
+            EgressErrorKind::Connect => PostError::NoConnection,
+            EgressErrorKind::Tls => PostError::NoTls,
+            EgressErrorKind::Timeout => PostError::Timeout,
+            EgressErrorKind::Reset | EgressErrorKind::Protocol | EgressErrorKind::Closed => PostError::Broken,
+        }),
+    }
+}
+
 impl Trips for SystemCore {
+    fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>> {
+        Box::pin(async move {
+            let (answer, posted) = oneshot::channel();
+            if self.jobs.send(Job::Post(posting, answer)).await.is_err() {
+                return Err(PostError::Broken);
+            }
+            posted.await.unwrap_or(Err(PostError::Broken))
+        })
+    }
+
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {
         Box::pin(async move {
             let (answer, report) = oneshot::channel();
             let not_made = not_made(&target);
-            if self.jobs.send((target, answer)).await.is_err() {
+            if self.jobs.send(Job::Verify(target, answer)).await.is_err() {
                 return not_made;
             }
             report.await.unwrap_or(not_made)

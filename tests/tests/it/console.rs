@@ -88,6 +88,13 @@ async fn what_others_write_is_text_wherever_it_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_owed_and_who_is_told_is_shown() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("money.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["invoice_is_the_servers", "webhook_is_added_tested_rotated"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_for_everyone() {
     let (gateway, _node) = with_echo().await;
     let held = walk("pages.mjs", &gateway, &[]).await;

@@ -27,6 +27,7 @@ mod exports;
 mod filters;
 mod first_request;
 mod gateway;
+mod invoices;
 mod isolation;
 mod keys;
 mod kill;
@@ -43,6 +44,7 @@ mod streams;
 mod three_modes;
 mod vault;
 mod wait;
+mod webhooks;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ mod audit;
 mod billing;
 mod credentials;
 mod devices;
+mod jobs;
 mod me;
 mod members;
 mod nodes;
@@ -15,7 +16,9 @@ mod requests;
 mod rules;
 mod secrets;
 mod sign_in;
+mod tariff;
 mod usage;
+mod webhooks;
 mod workspaces;
 
 pub use me::checked_email;
@@ -41,6 +44,9 @@ pub fn all() -> Vec<Route> {
         usage::routes(),
         requests::routes(),
         billing::routes(),
+        tariff::routes(),
+        webhooks::routes(),
+        jobs::routes(),
         audit::routes(),
     ]
     .into_iter()

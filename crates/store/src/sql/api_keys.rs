@@ -5,7 +5,8 @@ use domain::{KeyId, ProjectId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, projects, sql};
+use super::{Connection, Database, Row, events, projects, sql};
+use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
 
@@ -73,6 +74,7 @@ async fn create(writing: &mut Writing, mut row: ApiKeyRow, act: Act) -> Result<A
     row.version = writing.version();
     let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
     writing.audit(&act, Some(row.workspace), "api_key.create", row.id, detail).await?;
+    events::of_act(writing, &act, row.workspace, EventKind::KeyCreated, payload(&row)).await?;
     Ok(row)
 }
 
@@ -112,6 +114,26 @@ async fn replace(
     Ok(row)
 }
 
+/// Tells whoever wants to know of a key's end.
+pub(super) async fn tell_revoked(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: KeyId,
+    act: &Act,
+) -> Result<(), StoreError> {
+    let row = find(writing.connection(), workspace, id).await?;
+    events::of_act(writing, act, workspace, EventKind::KeyRevoked, payload(&row)).await
+}
+
+fn payload(row: &ApiKeyRow) -> crate::Json {
+    serde_json::json!({
+        "id": row.id.to_string(),
+        "name": row.name,
+        "last4": row.last4,
+        "project_id": row.project.to_string(),
+    })
+}
+
 pub(super) async fn revoke(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -135,6 +157,7 @@ pub(super) async fn revoke(
         .await?;
     writing.changed(Part::Key, Some(workspace), id);
     writing.audit(&act, Some(workspace), "api_key.revoke", id, format!("name {}", row.name)).await?;
+    tell_revoked(writing, workspace, id, &act).await?;
     Ok(row)
 }
 

@@ -5,7 +5,8 @@ use snapshot::CredentialState;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, projects, seals, sql};
+use super::{Connection, Database, Row, events, projects, seals, sql};
+use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{
     Act, CredentialFilter, CredentialRow, Credentials, Listed, NewSecret, Page, SealedSecret, StoreError,
@@ -123,6 +124,7 @@ async fn create(
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     let detail = format!("provider {}, fingerprint {}", row.provider, row.secret.fingerprint);
     writing.audit(&act, Some(row.workspace), "credential.create", row.id, detail).await?;
+    events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
     Ok(row)
 }
 
@@ -138,6 +140,7 @@ async fn replace(
     refuse_revoked(&old)?;
     projects::require(writing, row.workspace, row.project).await?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
+    let old_state = old.state;
     let mut row = CredentialRow {
         id: old.id,
         workspace: old.workspace,
@@ -163,10 +166,31 @@ async fn replace(
         }
     }
     overwrite(writing, &row).await?;
+    if old_state != row.state {
+        tell(writing, &act, &row).await?;
+    }
+    events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
     let detail =
         format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
     writing.audit(&act, Some(row.workspace), action, row.id, detail).await?;
     Ok(row)
+}
+
+/// Tells whoever wants to know that a credential is in another state.
+async fn tell(writing: &mut Writing, act: &Act, row: &CredentialRow) -> Result<(), StoreError> {
+    let kind = match row.state {
+        CredentialState::Active => EventKind::CredentialActive,
+        CredentialState::Invalid => EventKind::CredentialInvalid,
+        CredentialState::Disabled => EventKind::CredentialDisabled,
+        CredentialState::Revoked => EventKind::CredentialRevoked,
+    };
+    let payload = serde_json::json!({
+        "id": row.id.to_string(),
+        "provider": row.provider,
+        "display_name": row.display_name,
+        "status": stored::state_to_text(row.state),
+    });
+    events::of_act(writing, act, row.workspace, kind, payload).await
 }
 
 fn refuse_revoked(row: &CredentialRow) -> Result<(), StoreError> {
@@ -196,6 +220,7 @@ async fn set_state(
     overwrite(writing, &row).await?;
     let detail = format!("state {}", stored::state_to_text(state));
     writing.audit(&act, Some(workspace), "credential.state", id, detail).await?;
+    tell(writing, &act, &row).await?;
     Ok(row)
 }
 
@@ -210,6 +235,7 @@ async fn verified(
     if row.secret.sealed.version != found.secret_version {
         return Ok(row);
     }
+    let old_state = row.state;
     row.state = match (row.state, found.accepted) {
         (CredentialState::Active | CredentialState::Invalid, Some(true)) => CredentialState::Active,
         (CredentialState::Active | CredentialState::Invalid, Some(false)) => CredentialState::Invalid,
@@ -221,6 +247,9 @@ async fn verified(
     overwrite(writing, &row).await?;
     let detail = format!("state {}", stored::state_to_text(row.state));
     writing.audit(&act, Some(workspace), "credential.verify", id, detail).await?;
+    if old_state != row.state {
+        tell(writing, &act, &row).await?;
+    }
     Ok(row)
 }
 

@@ -168,7 +168,7 @@ pub(super) async fn end_keys(
     writing: &mut Writing,
     workspace: WorkspaceId,
     person: MemberId,
-    unix_ms: u64,
+    act: &Act,
 ) -> Result<usize, StoreError> {
     let query = sql("SELECT api_keys.id FROM device_keys JOIN api_keys ON api_keys.id = device_keys.id
          WHERE device_keys.workspace = $1 AND person = $2 AND revoked_unix_ms IS NULL");
@@ -179,11 +179,12 @@ pub(super) async fn end_keys(
         let key: KeyId = Fields::new("device_keys", row).id("id")?;
         sql("UPDATE api_keys SET revoked_unix_ms = $2, version = $3 WHERE id = $1")
             .bind(key.bytes())
-            .bind(signed(unix_ms))
+            .bind(signed(act.unix_ms))
             .bind(version)
             .run(writing.connection())
             .await?;
         writing.changed(Part::Key, Some(workspace), key);
+        api_keys::tell_revoked(writing, workspace, key, act).await?;
     }
     Ok(rows.len())
 }

@@ -1,8 +1,8 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, CredentialId, KeyId, MemberId, NodeId, ProjectId, RouteId, Sealed, TraceId,
-    WorkspaceId,
+    AccountId, AuditId, CredentialId, EventId, InvoiceId, KeyId, MemberId, NodeId, ProjectId, RouteId,
+    Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -35,12 +35,15 @@ column_ids!(
     AccountId,
     AuditId,
     CredentialId,
+    EventId,
+    InvoiceId,
     KeyId,
     MemberId,
     NodeId,
     ProjectId,
     RouteId,
     TraceId,
+    WebhookId,
     WorkspaceId
 );
 

@@ -1,10 +1,11 @@
 //! BYOC nodes.
 
-use domain::{NodeId, WorkspaceId};
+use domain::{EventId, NodeId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, seals, sql};
+use super::{Connection, Database, Row, events, seals, sql};
+use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
     Act, Listed, NewSecret, NodeObservation, NodeRow, Nodes, Page, SealedSecret, StoreError, StoreFuture,
@@ -193,12 +194,30 @@ async fn observed(
             .await?;
         return Ok(row);
     }
-    row.reachable = found.reachable;
+    let was_reachable = std::mem::replace(&mut row.reachable, found.reachable);
     row.learned_models = learned;
     row.last_error = found.error;
     row.version = writing.version();
     overwrite(writing, &row).await?;
+    if was_reachable != row.reachable {
+        tell(writing, &row, found.unix_ms).await?;
+    }
     Ok(row)
+}
+
+/// Nobody's act, so that the event's id is the node's own at that moment.
+async fn tell(writing: &mut Writing, row: &NodeRow, unix_ms: u64) -> Result<(), StoreError> {
+    let random = row.id.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
+    let kind = if row.reachable { EventKind::NodeReachable } else { EventKind::NodeUnreachable };
+    let payload = serde_json::json!({"id": row.id.to_string(), "name": row.name});
+    let event = EventRow {
+        id: EventId::new(unix_ms, random),
+        workspace: row.workspace,
+        kind,
+        payload,
+        created_unix_ms: unix_ms,
+    };
+    events::emit(writing, event).await
 }
 
 async fn delete(

@@ -193,7 +193,7 @@ async fn set_role(
         .run(writing.connection())
         .await?;
     writing.changed(Part::Other, Some(workspace), id);
-    let keys = devices::end_keys(writing, workspace, id, act.unix_ms).await?;
+    let keys = devices::end_keys(writing, workspace, id, &act).await?;
     let detail = format!("from {} to {role}, {keys} keys of devices revoked", old.role);
     writing.audit(&act, Some(workspace), "member.update", id, detail).await?;
     find(writing.connection(), workspace, id).await
@@ -208,7 +208,7 @@ async fn remove(
     expect_version(WHAT, expected, old.version)?;
     refuse_last_owner(writing, &old).await?;
     let (workspace, id) = (old.workspace, old.person.id);
-    let keys = devices::end_keys(writing, workspace, id, act.unix_ms).await?;
+    let keys = devices::end_keys(writing, workspace, id, &act).await?;
     for statement in [
         "DELETE FROM memberships WHERE workspace = $1 AND person = $2",
         "DELETE FROM sign_in_links WHERE workspace = $1 AND person = $2",

@@ -99,6 +99,7 @@ async fn delete(
     }
     for statement in [
         "DELETE FROM routes WHERE workspace = $1",
+        "DELETE FROM webhooks WHERE workspace = $1",
         "DELETE FROM workspace_keys WHERE workspace = $1",
         "DELETE FROM workspaces WHERE id = $1",
     ] {

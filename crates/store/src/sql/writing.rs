@@ -23,6 +23,7 @@ pub(crate) struct Writing {
     connection: Connection,
     version: u64,
     changed: Vec<(Part, String, Option<WorkspaceId>)>,
+    events: u16,
 }
 
 impl Writing {
@@ -35,7 +36,7 @@ impl Writing {
         };
         let row = sql(head).one(&mut connection).await?;
         let version = Fields::new("head", &row).number("version")?;
-        Ok(Self { connection, version, changed: Vec::new() })
+        Ok(Self { connection, version, changed: Vec::new(), events: 0 })
     }
 
     pub(crate) const fn connection(&mut self) -> &mut Connection {
@@ -45,6 +46,13 @@ impl Writing {
     /// The version that this transaction makes, if it changes anything.
     pub(crate) const fn version(&self) -> u64 {
         self.version + 1
+    }
+
+    /// Numbers the events of this transaction.
+    pub(crate) const fn next_event(&mut self) -> u16 {
+        let number = self.events;
+        self.events = number.wrapping_add(1);
+        number
     }
 
     pub(crate) fn changed(&mut self, part: Part, workspace: Option<WorkspaceId>, object: impl Display) {

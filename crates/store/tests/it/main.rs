@@ -132,5 +132,17 @@ on_each!(
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::the_queue_writes_what_it_was_told,
         meta::facts_are_written_together,
+        jobs::a_job_is_one_workers_until_its_lease_ends,
+        jobs::a_job_waits_fails_comes_again_and_is_given_up,
+        jobs::a_name_is_one_job,
+        jobs::workspaces_take_turns,
+        jobs::a_dead_workers_jobs_are_let_go,
+        jobs::no_job_is_taken_twice_at_once,
+        webhooks::a_webhook_is_made_changed_rotated_and_deleted,
+        webhooks::an_act_is_told_to_whoever_wants_its_kind,
+        webhooks::an_event_is_kept_once_and_its_delivery_told,
+        invoices::the_tariff_in_force_is_the_newest_that_began,
+        invoices::an_invoice_is_finalised_once,
+        invoices::acts_are_those_of_keys_and_people,
     ]
 );

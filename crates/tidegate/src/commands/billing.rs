@@ -1,15 +1,85 @@
-//! `tidegate billing`: this month by mode.
+//! `tidegate billing`: this month by mode, and the invoices.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Shared;
 use crate::api::Api;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
-pub struct Options {}
+pub struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-pub fn run(shared: &Shared, _options: &Options) -> Result<(), Failure> {
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Lists the invoices, newest first; those of months that are not over are drafts.
+    Invoices,
+    /// Shows one invoice with its lines.
+    Invoice {
+        id: String,
+        /// Prints its lines as CSV.
+        #[arg(long)]
+        csv: bool,
+    },
+}
+
+const INVOICES: &str = "/v2/billing/invoices";
+
+pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
+    match &options.command {
+        None => snapshot(shared),
+        Some(Command::Invoices) => invoices(shared),
+        Some(Command::Invoice { id, csv: true }) => {
+            print!("{}", Api::connect(shared)?.text(&format!("{INVOICES}/{id}.csv"))?);
+            Ok(())
+        }
+        Some(Command::Invoice { id, csv: false }) => invoice(shared, id),
+    }
+}
+
+fn money(row: &Value, field: &str) -> String {
+    output::dollars(row.get(field).and_then(Value::as_i64).unwrap_or(0))
+}
+
+fn invoices(shared: &Shared) -> Result<(), Failure> {
+    let mut rows = Api::connect(shared)?.get_all(INVOICES)?;
+    for row in rows.iter_mut().filter(|_| !shared.json) {
+        let total = money(row, "total_micros");
+        if let Some(fields) = row.as_object_mut() {
+            fields.insert("total".into(), total.into());
+        }
+    }
+    let columns = ["id", "period_start", "status", "total"];
+    output::list(shared, &json!({"data": rows}), &columns, "No invoices.");
+    Ok(())
+}
+
+fn invoice(shared: &Shared, id: &str) -> Result<(), Failure> {
+    let invoice = Api::connect(shared)?.get(&format!("{INVOICES}/{id}"))?;
+    if shared.json {
+        println!("{invoice}");
+        return Ok(());
+    }
+    let [id, status, start, end] =
+        ["id", "status", "period_start", "period_end"].map(|field| output::cell(&invoice, field));
+    println!("{id}  {status}  {start} to {end}");
+    let lines = invoice.get("lines").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let cells: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let counted = ["description", "quantity", "included"].map(|field| output::cell(line, field));
+            let amounts = [money(line, "amount_micros"), money(line, "provider_cost_micros")];
+            counted.into_iter().chain(amounts).collect()
+        })
+        .collect();
+    output::table(&["line", "quantity", "included", "amount", "provider bills"], &cells);
+    println!("total {}", money(&invoice, "total_micros"));
+    Ok(())
+}
+
+fn snapshot(shared: &Shared) -> Result<(), Failure> {
     let snapshot = Api::connect(shared)?.get("/v2/billing/snapshot")?;
     if shared.json {
         println!("{snapshot}");
@@ -17,8 +87,6 @@ pub fn run(shared: &Shared, _options: &Options) -> Result<(), Failure> {
     }
     println!("{} to {}", output::cell(&snapshot, "period_start"), output::cell(&snapshot, "period_end"));
     let rows = snapshot.pointer("/mtd/by_mode").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let money =
-        |row: &Value, field: &str| output::dollars(row.get(field).and_then(Value::as_i64).unwrap_or(0));
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -31,6 +99,12 @@ pub fn run(shared: &Shared, _options: &Options) -> Result<(), Failure> {
         })
         .collect();
     output::table(&["mode", "requests", "input", "output", "cached", "owed", "provider bills"], &cells);
+    println!(
+        "base {}   acts {}   owed so far {}",
+        money(&snapshot, "monthly_base_micros"),
+        money(&snapshot, "acts_micros"),
+        money(&snapshot, "owed_micros")
+    );
     println!(
         "unmetered events: {}   unpriced events: {}",
         output::cell(&snapshot, "unmetered_event_count"),

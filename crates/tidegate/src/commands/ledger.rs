@@ -13,16 +13,28 @@ use crate::settings::Settings;
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Recomputes every charge from the tokens and prices in its record, and every sum from the records.
-    Verify(SettingFlags),
+    Verify(Options),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Recomputes this finalised invoice from the records of its month instead.
+    #[arg(long, value_name = "ID")]
+    invoice: Option<String>,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 const PAGE_RECORDS: u32 = 1_000;
 
 pub fn run(shared: &Shared, command: &Command) -> Result<(), Failure> {
-    let Command::Verify(flags) = command;
-    let settings =
-        Settings::check(&flags.layers()?).map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
+    let Command::Verify(options) = command;
+    let settings = Settings::check(&options.settings.layers()?)
+        .map_err(|error| Failure::new(output::USAGE, error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(id) = &options.invoice {
+        return super::invoice_check::run(shared, &runtime, &settings, id);
+    }
     let report = runtime.block_on(verify(&settings))?;
     if shared.json {
         println!("{}", document(&report));

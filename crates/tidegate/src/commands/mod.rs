@@ -14,6 +14,7 @@ mod credential;
 mod doctor;
 mod export;
 mod init;
+mod invoice_check;
 mod key;
 mod ledger;
 mod login;
@@ -28,7 +29,9 @@ mod reference;
 mod request;
 mod route;
 mod serve;
+mod tariff;
 mod usage;
+mod webhook;
 mod workspace;
 
 use clap::{Args, Parser, Subcommand};
@@ -168,8 +171,14 @@ enum Command {
     Plan(plan::Options),
     /// Shows what was used.
     Usage(usage::Options),
-    /// Shows what it costs, by mode.
+    /// Shows what it costs, by mode, and the invoices.
     Billing(billing::Options),
+    /// Shows or sets what the operator asks for beside tokens.
+    #[command(subcommand)]
+    Tariff(tariff::Command),
+    /// Manages where this workspace is told of its events.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
@@ -229,6 +238,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Plan(options) => plan::run(&shared, &options),
         Command::Usage(options) => usage::run(&shared, &options),
         Command::Billing(options) => billing::run(&shared, &options),
+        Command::Tariff(command) => tariff::run(&shared, command),
+        Command::Webhook(command) => webhook::run(&shared, command),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Backup(options) => backup::backup(&shared, &options),

@@ -113,6 +113,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     .await
     .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
+    let worker = start_worker(settings, &house, &control).await?;
     let running = open_door(settings, &house, control).await?;
     let site = settings.site()?.at(running.address());
     let link = control::owners_link(&house.store, &house.vault, &world, control::OWNER_EMAIL).await?;
@@ -126,6 +127,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         () = stop.wanted() => running.stop(),
     }
     tokio::task::spawn_blocking(move || running.join()).await?;
+    worker.stop().await;
     watcher.abort();
     // The system core ends with the last handle on it, which the watcher's task holds.
     let _ = watcher.await;
@@ -134,6 +136,19 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     }
     house.close().await;
     Ok(())
+}
+
+/// What does jobs in this process. A directory has one process at a time, so that its name is the dead one's before it.
+async fn start_worker(
+    settings: &Settings,
+    house: &House,
+    control: &Arc<Control>,
+) -> anyhow::Result<jobs::Running> {
+    control::schedule(control).await?;
+    let replica = store::datadir::replica(&settings.data_dir)?;
+    let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
+    let handlers = control::handlers(control, settings.invoice_grace);
+    Ok(jobs::Runner::new(house.store.clone(), house.world.clone(), name, handlers).start())
 }
 
 fn report_recovery(house: &House) {

@@ -1,0 +1,181 @@
+//! What is done without anybody asking: events sent, months finalised, expiry told, the old forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::limits::{CREDENTIAL_EXPIRY_NOTICE, EVENTS_KEPT, PAGE_ROWS_MAX};
+use domain::ports::PortFuture;
+use domain::{CredentialId, EventId, WorkspaceId};
+use jobs::{Handler, Handlers, Outcome, Policy};
+use serde_json::{Value, json};
+use snapshot::CredentialState;
+use store::jobs::OURS;
+use store::webhooks::ANNOUNCE_EXPIRY;
+use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
+
+use crate::owner::milliseconds;
+use crate::webhooks::Deliver;
+use crate::{Control, invoicing};
+
+const CLOSE_MONTHS: &str = "invoices.close_months";
+const FINALISE: &str = "invoices.finalise";
+const FORGET: &str = "events.forget";
+const HOUR_MS: u64 = 3_600_000;
+
+/// Everything that this process's worker can do. An invoice waits for `grace` after its month for records on their way.
+#[must_use]
+pub fn handlers(control: &Arc<Control>, grace: Duration) -> Handlers {
+    let ours = |kind, work: Work| {
+        Arc::new(Ours { kind, work, control: Arc::clone(control), grace_ms: milliseconds(grace) })
+            as Arc<dyn Handler>
+    };
+    vec![
+        Arc::new(Deliver(Arc::clone(control))),
+        ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
+        ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
+        ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
+        ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
+    ]
+}
+
+/// Asks for what comes again and again; whoever asks second changes nothing.
+///
+/// # Errors
+/// The store's.
+pub async fn schedule(control: &Control) -> Result<(), StoreError> {
+    let now = control.world.clock.unix_ms();
+    for (kind, every_ms) in [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS)] {
+        let job = NewJob {
+            kind,
+            workspace: OURS,
+            name: Some(format!("schedule:{kind}")),
+            payload: Value::Null,
+            run_unix_ms: now,
+            every_ms: Some(every_ms),
+            unix_ms: now,
+        };
+        control.store.jobs().enqueue(job).await?;
+    }
+    Ok(())
+}
+
+type Work = for<'a> fn(&'a Ours, &'a JobRow) -> PortFuture<'a, Result<(), StoreError>>;
+
+/// A job of our own that only a fault of ours keeps from being done.
+struct Ours {
+    kind: &'static str,
+    work: Work,
+    control: Arc<Control>,
+    grace_ms: u64,
+}
+
+impl Handler for Ours {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::OURS
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            match (self.work)(self, job).await {
+                Ok(()) => Outcome::Done,
+                Err(error) => {
+                    tracing::warn!(kind = self.kind, %error, "a job of ours failed");
+                    Outcome::failed(error)
+                }
+            }
+        })
+    }
+}
+
+/// Looks which workspaces have months that are over, and asks for each one's turn.
+async fn close_months(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+    let (store, now) = (&ours.control.store, ours.control.world.clock.unix_ms());
+    let mut after = None;
+    loop {
+        let listed = store.workspaces().list(Page { limit: PAGE_ROWS_MAX, after }).await?;
+        for workspace in &listed.rows {
+            let open = invoicing::open_months(store, workspace.id, now).await?;
+            if open.iter().any(|month| month.end_unix_ms.saturating_add(ours.grace_ms) <= now) {
+                let job = NewJob {
+                    kind: FINALISE,
+                    workspace: workspace.id,
+                    name: Some(format!("{FINALISE}:{}", workspace.id)),
+                    payload: json!({"workspace": workspace.id.to_string()}),
+                    run_unix_ms: now,
+                    every_ms: None,
+                    unix_ms: now,
+                };
+                store.jobs().enqueue(job).await?;
+            }
+        }
+        after = listed.next;
+        if after.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Finalises a workspace's months that are over, oldest first: each looks at those before it.
+async fn finalise(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
+    let Some(workspace) = id_of::<WorkspaceId>(job, "workspace") else { return Ok(()) };
+    let (store, world) = (&ours.control.store, &ours.control.world);
+    let now = world.clock.unix_ms();
+    let open = match invoicing::open_months(store, workspace, now).await {
+        Err(StoreError::NotFound { .. }) => return Ok(()),
+        open => open?,
+    };
+    for month in open.into_iter().rev() {
+        if month.end_unix_ms.saturating_add(ours.grace_ms) > now {
+            break;
+        }
+        invoicing::finalise(store, month, Act::system(world)).await?;
+    }
+    Ok(())
+}
+
+/// Tells of a credential's end, if that is still its end.
+async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
+    let ids = (id_of::<WorkspaceId>(job, "workspace"), id_of::<CredentialId>(job, "credential"));
+    let (Some(workspace), Some(credential)) = ids else { return Ok(()) };
+    let row = match ours.control.store.credentials().get(workspace, credential).await {
+        Err(StoreError::NotFound { .. }) => return Ok(()),
+        row => row?,
+    };
+    let announced = job.payload.get("expires_unix_ms").and_then(Value::as_u64);
+    let Some(expires) = row.expires_unix_ms.filter(|expires| Some(*expires) == announced) else {
+        return Ok(());
+    };
+    if row.state == CredentialState::Revoked {
+        return Ok(());
+    }
+    let random = credential.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
+    let event = EventRow {
+        // The same however often this runs: one end is told once.
+        id: EventId::new(expires.saturating_sub(milliseconds(CREDENTIAL_EXPIRY_NOTICE)), random),
+        workspace,
+        kind: EventKind::CredentialExpiring,
+        payload: json!({
+            "id": credential.to_string(),
+            "provider": row.provider,
+            "display_name": row.display_name,
+            "expires_at_unix_ms": expires,
+        }),
+        created_unix_ms: ours.control.world.clock.unix_ms(),
+    };
+    ours.control.store.events().emit(event).await
+}
+
+async fn forget(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+    let before = ours.control.world.clock.unix_ms().saturating_sub(milliseconds(EVENTS_KEPT));
+    ours.control.store.events().forget(before).await?;
+    ours.control.store.jobs().forget_dead(before).await?;
+    Ok(())
+}
+
+fn id_of<T: std::str::FromStr>(job: &JobRow, name: &str) -> Option<T> {
+    job.payload.get(name)?.as_str()?.parse().ok()
+}

@@ -1,0 +1,277 @@
+//! Drawing invoices from the books, finalising what is over, and checking what was finalised.
+
+use std::collections::BTreeMap;
+
+use domain::limits::{INVOICE_ADJUSTED_MONTHS, INVOICE_MODEL_LINES_MAX, PAGE_ROWS_MAX};
+use domain::{InvoiceId, MeterRecord, Nanos, Profile, TraceId, WorkspaceId};
+use ledger::invoice::{Counted, Difference, Late, Month, Period, ProfileMonth, check, compare_months};
+use ledger::verify::VerifyReport;
+use ledger::{Invoice, Tariff};
+use store::{
+    Act, Dimension, InvoiceRow, Page, Store, StoreError, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
+};
+
+use crate::moment::{month_start, next_month};
+
+/// The month of a workspace that holds a moment.
+#[must_use]
+pub fn month_of(workspace: WorkspaceId, unix_ms: u64) -> Period {
+    let start_unix_ms = month_start(unix_ms);
+    Period { workspace, start_unix_ms, end_unix_ms: next_month(start_unix_ms) }
+}
+
+/// What a month came to so far.
+///
+/// # Errors
+/// The store's.
+pub async fn month(store: &Store, period: Period) -> Result<Month, StoreError> {
+    let wholes = sums(store, period, vec![Dimension::Profile]).await?;
+    let models = sums(store, period, vec![Dimension::Profile, Dimension::Model]).await?;
+    let mut profiles = Vec::new();
+    for profile in Profile::ALL {
+        let of_profile = |row: &&UsageRow| value(row, 0) == Some(profile.as_str());
+        let Some(whole) = wholes.iter().find(of_profile) else { continue };
+        let of_models = models.iter().filter(of_profile);
+        let of_models =
+            of_models.filter_map(|row| value(row, 1).map(|model| (model.to_owned(), counted(&row.sums))));
+        profiles.push(profile_month(profile, counted(&whole.sums), of_models.collect()));
+    }
+    Ok(Month { profiles, acts: store.invoices().acts(period).await? })
+}
+
+/// The dearest models have lines of their own, whoever bills them.
+fn profile_month(profile: Profile, whole: Counted, mut models: Vec<(String, Counted)>) -> ProfileMonth {
+    models.sort_by_key(|(name, sums)| {
+        (std::cmp::Reverse((sums.cost, sums.provider_cost, sums.requests)), name.clone())
+    });
+    models.truncate(INVOICE_MODEL_LINES_MAX);
+    ProfileMonth { profile, whole, models }
+}
+
+async fn sums(store: &Store, period: Period, group_by: Vec<Dimension>) -> Result<Vec<UsageRow>, StoreError> {
+    let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
+    let filter = UsageFilter::default();
+    let query = UsageQuery { workspace: period.workspace, window, group_by, interval: None, filter };
+    store.records().usage(query).await
+}
+
+fn value(row: &UsageRow, place: usize) -> Option<&str> {
+    row.groups.get(place).and_then(|(_, value)| value.as_deref())
+}
+
+const fn counted(sums: &UsageSums) -> Counted {
+    Counted {
+        requests: sums.requests,
+        input_tokens: sums.input_tokens,
+        output_tokens: sums.output_tokens,
+        cached_tokens: sums.cached_tokens,
+        cost: sums.cost,
+        provider_cost: sums.provider_cost,
+        unpriced: sums.unpriced,
+    }
+}
+
+/// The invoice of a month as it would be now, with what came late for earlier ones.
+///
+/// # Errors
+/// The store's.
+pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> {
+    let tariff = store.tariffs().in_force(period.workspace, period.start_unix_ms).await?;
+    let late = late(store, period).await?;
+    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &late, Nanos::ZERO))
+}
+
+/// A month drawn again by the tariff that its invoice was drawn by, without what is for other months.
+async fn again(store: &Store, period: Period, tariff: Tariff) -> Result<Invoice, StoreError> {
+    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &[], Nanos::ZERO))
+}
+
+/// Earlier months that came to something else than was invoiced for them so far.
+async fn late(store: &Store, period: Period) -> Result<Vec<Late>, StoreError> {
+    let earlier: Vec<InvoiceRow> = finalised(store, period.workspace, INVOICE_ADJUSTED_MONTHS)
+        .await?
+        .into_iter()
+        .filter(|row| row.invoice.period.start_unix_ms < period.start_unix_ms)
+        .collect();
+    let mut found = Vec::new();
+    for row in earlier.iter().rev() {
+        let of_row = row.invoice.period;
+        let now = again(store, of_row, row.invoice.tariff.clone()).await?;
+        let invoiced = invoiced(&row.invoice, earlier.iter().map(|row| &row.invoice));
+        let amount = now.of_month().plus(-invoiced);
+        if amount != Nanos::ZERO {
+            let requests = requests(&now).saturating_sub(requests(&row.invoice));
+            found.push(Late { period_start_unix_ms: of_row.start_unix_ms, amount, requests });
+        }
+    }
+    Ok(found)
+}
+
+fn requests(invoice: &Invoice) -> u64 {
+    invoice.lines.iter().map(|line| line.counted.requests).sum()
+}
+
+/// What a month was invoiced at, with what other invoices added to it.
+fn invoiced<'a>(invoice: &Invoice, others: impl Iterator<Item = &'a Invoice>) -> Nanos {
+    let added: Nanos = others.map(|other| other.adjustment_for(invoice.period.start_unix_ms)).sum();
+    invoice.of_month().plus(added)
+}
+
+/// The newest finalised invoices, newest first.
+async fn finalised(
+    store: &Store,
+    workspace: WorkspaceId,
+    count: usize,
+) -> Result<Vec<InvoiceRow>, StoreError> {
+    let limit = u32::try_from(count).unwrap_or(PAGE_ROWS_MAX);
+    Ok(store.invoices().list(workspace, Page::first(limit)).await?.rows)
+}
+
+/// Months that are not finalised, newest first: the running one, and those that are over and still wait.
+///
+/// # Errors
+/// The store's.
+pub async fn open_months(
+    store: &Store,
+    workspace: WorkspaceId,
+    now_unix_ms: u64,
+) -> Result<Vec<Period>, StoreError> {
+    let first = match finalised(store, workspace, 1).await?.first() {
+        Some(newest) => newest.invoice.period.end_unix_ms,
+        None => month_start(store.workspaces().get(workspace).await?.created_unix_ms),
+    };
+    let mut months = Vec::new();
+    let mut start = first;
+    while start <= now_unix_ms {
+        let month = month_of(workspace, start);
+        start = month.end_unix_ms;
+        months.push(month);
+    }
+    months.reverse();
+    Ok(months)
+}
+
+/// Finalises one month, once; says whether this did it.
+///
+/// # Errors
+/// The store's.
+pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, StoreError> {
+    let invoice = draw(store, period).await?;
+    let row = InvoiceRow { id: period.invoice_id(), invoice, finalised_unix_ms: act.unix_ms };
+    store.invoices().finalise(row, act).await
+}
+
+/// What checking a finalised invoice found.
+#[derive(Debug)]
+pub struct Checked {
+    pub invoice: Invoice,
+    /// Lines that don't follow from their own figures, or the total from its lines.
+    pub unsound: Vec<Difference>,
+    /// Lines that the books don't come to.
+    pub differing: Vec<Difference>,
+    /// What later invoices added for this month.
+    pub adjusted: Nanos,
+    /// What the books come to over everything invoiced: late records that the next invoice takes, or an altered row.
+    pub unexplained: Nanos,
+    /// The month's records, each recomputed.
+    pub records: VerifyReport,
+    /// Exchanges that only the hourly sums still know: where there are any, the month was recomputed from the sums.
+    pub without_record: u64,
+}
+
+impl Checked {
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let explained = self.differing.is_empty() || self.adjusted != Nanos::ZERO;
+        let follows = self.unsound.is_empty() && self.records.mismatch_count == 0;
+        follows && explained && self.unexplained == Nanos::ZERO
+    }
+}
+
+/// Recomputes a finalised invoice from the records of its month. `None` where there is none.
+///
+/// # Errors
+/// The store's.
+pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, StoreError> {
+    let Some(row) = store.invoices().find(id).await? else { return Ok(None) };
+    let invoice = row.invoice;
+    let period = invoice.period;
+    let by_sums = again(store, period, invoice.tariff.clone()).await?;
+    let mut recorded = Recorded::default();
+    recorded.read(store, period).await?;
+    let acts = store.invoices().acts(period).await?;
+    let by_records = Invoice::draw(period, invoice.tariff.clone(), &recorded.month(acts), &[], Nanos::ZERO);
+    let without_record = requests(&by_sums).saturating_sub(requests(&by_records));
+    let now = if without_record == 0 { by_records } else { by_sums };
+    // All there are: years of them are few.
+    let all = finalised(store, period.workspace, usize::MAX).await?;
+    let adjusted: Nanos = all.iter().map(|other| other.invoice.adjustment_for(period.start_unix_ms)).sum();
+    Ok(Some(Checked {
+        unsound: check(&invoice),
+        differing: compare_months(&invoice, &now),
+        adjusted,
+        unexplained: now.of_month().plus(-invoice.of_month()).plus(-adjusted),
+        records: recorded.report,
+        without_record,
+        invoice,
+    }))
+}
+
+/// A month as its records tell it.
+#[derive(Default)]
+struct Recorded {
+    report: VerifyReport,
+    profiles: BTreeMap<Profile, BTreeMap<String, Counted>>,
+}
+
+/// A trace begins with its time; a clock that was put right meanwhile may part the two by so much.
+const TRACE_SLACK_MS: u64 = 86_400_000;
+
+impl Recorded {
+    async fn read(&mut self, store: &Store, period: Period) -> Result<(), StoreError> {
+        let first = TraceId::new(period.start_unix_ms.saturating_sub(TRACE_SLACK_MS), [0; 10]);
+        let end = TraceId::new(period.end_unix_ms.saturating_add(TRACE_SLACK_MS), [0; 10]);
+        let mut after = Some(first);
+        while after.is_some_and(|trace| trace < end) {
+            let page = Page { limit: PAGE_ROWS_MAX, after };
+            let listed = store.records().every_record(Some(period.workspace), page).await?;
+            for record in &listed.rows {
+                if (period.start_unix_ms..period.end_unix_ms).contains(&record.started_unix_ms) {
+                    self.add(record);
+                }
+            }
+            after = listed.next;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, record: &MeterRecord) {
+        self.report.check(record);
+        let Some(profile) = record.profile().filter(|_| !record.attempts.is_empty()) else { return };
+        let row = ledger::UsageRow::from(record);
+        let counted = Counted {
+            requests: row.requests,
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            cached_tokens: row.cached_tokens,
+            cost: row.cost,
+            provider_cost: row.provider_cost,
+            unpriced: row.unpriced,
+        };
+        let sums =
+            self.profiles.entry(profile).or_default().entry(record.resolved_model.clone()).or_default();
+        *sums = sums.plus(counted);
+    }
+
+    fn month(&self, acts: u64) -> Month {
+        let of = |profile: Profile| {
+            let models = self.profiles.get(&profile)?;
+            let whole = models.values().fold(Counted::default(), |sum, counted| sum.plus(*counted));
+            // As the sums have it: a model without a name is none.
+            let named = models.iter().filter(|(name, _)| !name.is_empty());
+            let named = named.map(|(name, counted)| (name.clone(), *counted)).collect();
+            Some(profile_month(profile, whole, named))
+        };
+        Month { profiles: Profile::ALL.into_iter().filter_map(of).collect(), acts }
+    }
+}

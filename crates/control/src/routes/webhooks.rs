@@ -1,0 +1,290 @@
+//! `/v2/webhooks`: where a workspace is told of its events.
+
+use std::sync::Arc;
+
+use domain::limits::WEBHOOK_OVERLAP;
+use domain::{EventId, Fault, WebhookId};
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::webhooks::sealed_object;
+use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, WebhookRow};
+
+use super::secrets;
+use crate::access::Access;
+use crate::failure::{invalid, missing, of_store};
+use crate::owner::milliseconds;
+use crate::reply::Page;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::webhooks::{mint_secret, readable, secret_text};
+use crate::{Control, Reply, moment};
+
+const PATH: &str = "/v2/webhooks";
+const ONE: &str = "/v2/webhooks/{id}";
+const DESCRIPTION_CHARS_MAX: usize = 200;
+/// Every version of a secret is an object of its own, sealed once.
+const FIRST_VERSION: u32 = 1;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::MANAGE, create),
+        Route::new(Method::GET, PATH, Access::LOOK, list),
+        Route::new(Method::GET, ONE, Access::LOOK, get),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
+        Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test),
+        Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate),
+        Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    url: Option<String>,
+    #[serde(default)]
+    description: String,
+    /// Every kind where empty.
+    #[serde(default)]
+    events: Vec<String>,
+    status: Option<String>,
+}
+
+fn show(row: &WebhookRow) -> Value {
+    let secrets = row.secrets.iter().map(|secret| {
+        json!({
+            "fingerprint": secret.secret.fingerprint,
+            "expires_at": secret.expires_unix_ms.map(moment::write),
+        })
+    });
+    json!({
+        "id": row.id.to_string(),
+        "object": "webhook",
+        "workspace_id": row.workspace.to_string(),
+        "url": row.url,
+        "description": row.description,
+        "events": row.events.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "status": if row.disabled_reason.is_some() { "disabled" } else { "active" },
+        "disabled_reason": row.disabled_reason,
+        "secrets": secrets.collect::<Vec<_>>(),
+        "created_at": moment::write(row.created_unix_ms),
+    })
+}
+
+fn writable(row: &WebhookRow) -> Value {
+    json!({
+        "url": row.url,
+        "description": row.description,
+        "events": row.events.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
+        "status": if row.disabled_reason.is_some() { "disabled" } else { "active" },
+    })
+}
+
+/// What can be asked for: a test is sent to whoever asks for one.
+fn subscribable() -> impl Iterator<Item = EventKind> {
+    EventKind::ALL.into_iter().filter(|kind| *kind != EventKind::WebhookTest)
+}
+
+fn checked_events(names: &[String]) -> Result<Vec<EventKind>, Box<Fault>> {
+    let mut events = Vec::new();
+    for name in names {
+        let kind = subscribable().find(|kind| kind.as_str() == name).ok_or_else(|| {
+            let known: Vec<_> = subscribable().map(EventKind::as_str).collect();
+            invalid("events", format!("\"{name}\" is no event."), format!("Use {}.", known.join(", ")))
+        })?;
+        if !events.contains(&kind) {
+            events.push(kind);
+        }
+    }
+    Ok(events)
+}
+
+fn row_of(control: &Control, input: Input, base: WebhookRow) -> Result<WebhookRow, Box<Fault>> {
+    let url = input.url.ok_or_else(|| missing("url", "Give the https address that takes the events."))?;
+    let url = url.trim().to_owned();
+    egress::check_webhook_url(&url, &control.egress)?;
+    if input.description.chars().count() > DESCRIPTION_CHARS_MAX {
+        let message = format!("description is longer than {DESCRIPTION_CHARS_MAX} characters.");
+        return Err(invalid("description", message, "Shorten it."));
+    }
+    let disabled_reason = match input.status.as_deref() {
+        None => base.disabled_reason,
+        Some("active") => None,
+        Some("disabled") => base.disabled_reason.or_else(|| Some("somebody disabled it".to_owned())),
+        Some(other) => {
+            let message = format!("\"{other}\" is no status.");
+            return Err(invalid("status", message, "Use active or disabled."));
+        }
+    };
+    let events = checked_events(&input.events)?;
+    Ok(WebhookRow { url, description: input.description, events, disabled_reason, ..base })
+}
+
+/// A fresh secret as it is kept, and as its receiver is shown it.
+fn new_secret(
+    control: &Control,
+    ask: &Ask,
+    id: WebhookId,
+    generation: u32,
+) -> Result<(SigningSecret, String), Box<Fault>> {
+    let secret = mint_secret(&*control.world.random);
+    let object = sealed_object(id, generation);
+    let sealed = secrets::seal(control, ask.workspace(), &object, FIRST_VERSION, &secret)?;
+    Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
+}
+
+fn with_secret(row: &WebhookRow, text: String) -> Value {
+    let mut shown = show(row);
+    if let Some(fields) = shown.as_object_mut() {
+        fields.insert("secret".into(), text.into());
+    }
+    shown
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let now = control.world.clock.unix_ms();
+        let id = WebhookId::new(now, control.world.id_bytes());
+        let blank = WebhookRow {
+            id,
+            workspace: ask.workspace(),
+            url: String::new(),
+            description: String::new(),
+            events: Vec::new(),
+            disabled_reason: None,
+            secrets: Vec::new(),
+            created_unix_ms: now,
+            version: 0,
+        };
+        let mut row = row_of(control, input, blank)?;
+        let (secret, text) = new_secret(control, &ask, id, 1)?;
+        row.secrets.push(secret);
+        let act = ask.act(&control.world);
+        let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        let shown = with_secret(&written.row, text);
+        Ok(Reply::json(&shown)?.version(written.row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let listed = control.store.webhooks().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&Page::of(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<WebhookRow, Box<Fault>> {
+    control.store.webhooks().get(ask.workspace(), ask.id("webhook")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let changed = ask.patched(writable(&row))?;
+        write(control, &ask, changed, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    input: Input,
+    row: WebhookRow,
+) -> Result<Reply, Box<Fault>> {
+    let changed = row_of(control, input, row)?;
+    let act = ask.act(&control.world);
+    let written = control.store.webhooks().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = ask.act(&control.world);
+        let id = ask.id("webhook")?;
+        let deleted = control.store.webhooks().delete(ask.workspace(), id, ask.if_match()?, act);
+        control.published(deleted.await.map_err(of_store)?.version).await?;
+        Ok(Reply::no_content())
+    })
+}
+
+/// Sends a test at once and says how it went; it is not kept and not repeated.
+fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let now = control.world.clock.unix_ms();
+        let event = EventRow {
+            id: EventId::new(now, control.world.id_bytes()),
+            workspace: row.workspace,
+            kind: EventKind::WebhookTest,
+            payload: json!({"webhook_id": row.id.to_string()}),
+            created_unix_ms: now,
+        };
+        let attempt = control.test_webhook(&row, &event).await;
+        Reply::json(&json!({
+            "object": "webhook_test",
+            "event_id": event.id.to_string(),
+            "delivered": attempt.state == DeliveryState::Delivered,
+            "status": attempt.status,
+            "error": attempt.error,
+        }))
+    })
+}
+
+/// Makes a secret; the one before signs beside it for a day.
+fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let newest = row.secrets.first().map_or(0, |secret| secret.generation);
+        let (secret, text) = new_secret(control, &ask, row.id, newest.saturating_add(1))?;
+        let act = ask.act(&control.world);
+        let until = act.unix_ms.saturating_add(milliseconds(WEBHOOK_OVERLAP));
+        let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
+        let written = rotated.await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&with_secret(&written.row, text))?.version(written.row.version))
+    })
+}
+
+fn show_delivery(row: &DeliveryRow) -> Value {
+    json!({
+        "object": "webhook_delivery",
+        "event_id": row.event.id.to_string(),
+        "type": row.event.kind.as_str(),
+        "data": readable(&row.event.payload),
+        "status": row.state.as_str(),
+        "attempts": row.attempts,
+        "last_status": row.last_status,
+        "last_error": row.last_error,
+        "attempted_at": row.attempted_unix_ms.map(moment::write),
+        "created_at": moment::write(row.event.created_unix_ms),
+    })
+}
+
+fn deliveries(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&["limit", "cursor"])?;
+        let id = ask.id("webhook")?;
+        let listed = control.store.webhooks().deliveries(ask.workspace(), id, ask.page()?);
+        Reply::json(&Page::of(listed.await.map_err(of_store)?, show_delivery))
+    })
+}

@@ -1,0 +1,303 @@
+//! Sending events: one signed request (Standard Webhooks 1.0), under the address guard, whose answer is only a status.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::limits::WEBHOOK_OFFERED_MAX;
+use domain::ports::PortFuture;
+use domain::{EventId, Secret, WebhookId};
+use jobs::{Handler, Outcome, Policy};
+use serde_json::{Map, Value, json};
+use store::webhooks::{DELIVER, sealed_object};
+use store::{Act, DeliveryAttempt, DeliveryState, EventRow, JobRow, WebhookRow};
+use world::Random;
+
+use crate::{Control, moment};
+
+/// What leaves the machine.
+#[derive(Debug, Clone)]
+pub struct Posting {
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+/// All that is looked at of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posted {
+    pub status: u16,
+    /// What `Retry-After` asks for, in seconds.
+    pub retry_after_s: Option<u64>,
+}
+
+/// Why there was no answer: a word and what it means, without what only we may know, such as where a name leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostError {
+    Refused,
+    NoAddress,
+    NoConnection,
+    NoTls,
+    Timeout,
+    Broken,
+}
+
+impl PostError {
+    const fn told(self) -> &'static str {
+        match self {
+            Self::Refused => "events may not be sent to this address",
+            Self::NoAddress => "the name has no address",
+            Self::NoConnection => "no connection could be opened",
+            Self::NoTls => "the TLS handshake failed",
+            Self::Timeout => "no answer within 15 seconds",
+            Self::Broken => "the connection ended before an answer came",
+        }
+    }
+}
+
+const SECRET_PREFIX: &str = "whsec_";
+const SECRET_BYTES: usize = 32;
+/// A receiver that asks for more patience than this is asked again sooner.
+const RETRY_AFTER_S_MAX: u64 = 3_600;
+
+/// A fresh signing key.
+pub fn mint_secret(random: &dyn Random) -> Secret {
+    let mut bytes = vec![0_u8; SECRET_BYTES];
+    random.fill(&mut bytes);
+    Secret::new(bytes)
+}
+
+/// A signing key as its receiver keeps it; shown once.
+pub fn secret_text(secret: &Secret) -> String {
+    format!("{SECRET_PREFIX}{}", STANDARD.encode(secret.expose()))
+}
+
+/// The body of an event: the same bytes however often it is sent.
+pub fn body(event: &EventRow) -> Bytes {
+    let body = json!({
+        "id": event.id.to_string(),
+        "type": event.kind.as_str(),
+        "timestamp": moment::write(event.created_unix_ms),
+        "workspace_id": event.workspace.to_string(),
+        "data": readable(&event.payload),
+    });
+    Bytes::from(body.to_string())
+}
+
+/// What is kept in milliseconds is told as the rest of the API tells moments.
+pub fn readable(payload: &Value) -> Value {
+    let Some(fields) = payload.as_object() else { return payload.clone() };
+    let told = fields.iter().map(|(name, value)| match (name.strip_suffix("_unix_ms"), value.as_u64()) {
+        (Some(name), Some(unix_ms)) => (name.to_owned(), Value::from(moment::write(unix_ms))),
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(told.collect::<Map<_, _>>())
+}
+
+/// `v1,…` for each key, parted by spaces: a receiver takes whichever it has.
+fn signatures(keys: &[Secret], id: &str, unix_s: u64, body: &[u8]) -> String {
+    let message = [format!("{id}.{unix_s}.").as_bytes(), body].concat();
+    let mut text = String::new();
+    for key in keys {
+        let space = if text.is_empty() { "" } else { " " };
+        let _ = write!(text, "{space}v1,{}", STANDARD.encode(vault::sign_message(key, &message)));
+    }
+    text
+}
+
+impl Control {
+    /// One attempt: signs with every key in force and sends. Also says what patience the receiver asks for.
+    async fn send_event(&self, webhook: &WebhookRow, event: &EventRow) -> (DeliveryAttempt, Option<u64>) {
+        let now = self.world.clock.unix_ms();
+        let attempt = |state, status, error| (DeliveryAttempt { state, status, error, unix_ms: now }, None);
+        let Some(keys) = self.keys_of(webhook, now) else {
+            let error = Some("its signing secret can't be opened here right now".to_owned());
+            return attempt(DeliveryState::Pending, None, error);
+        };
+        let (id, unix_s, body) = (event.id.to_string(), now / 1_000, body(event));
+        let headers = vec![
+            ("content-type", "application/json".to_owned()),
+            ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
+            ("webhook-id", id.clone()),
+            ("webhook-timestamp", unix_s.to_string()),
+            ("webhook-signature", signatures(&keys, &id, unix_s, &body)),
+        ];
+        match self.trips.post(Posting { url: webhook.url.clone(), headers, body }).await {
+            Ok(posted) if (200..300).contains(&posted.status) => {
+                attempt(DeliveryState::Delivered, Some(posted.status), None)
+            }
+            Ok(posted) => {
+                let told = match posted.status {
+                    300..400 => "it answered with a redirect, which is not followed".to_owned(),
+                    status => format!("it answered {status}"),
+                };
+                let (attempt, _) = attempt(DeliveryState::Pending, Some(posted.status), Some(told));
+                (attempt, posted.retry_after_s.map(|seconds| seconds * 1_000))
+            }
+            Err(error) => attempt(DeliveryState::Pending, None, Some(error.told().to_owned())),
+        }
+    }
+
+    /// The newest first. Nothing where the newest doesn't open: what it should sign goes out when it does.
+    fn keys_of(&self, webhook: &WebhookRow, now: u64) -> Option<Vec<Secret>> {
+        let mut keys = Vec::new();
+        let in_force = |expires: Option<u64>| expires.is_none_or(|expires| now < expires);
+        for secret in webhook.secrets.iter().filter(|secret| in_force(secret.expires_unix_ms)) {
+            let object = sealed_object(webhook.id, secret.generation);
+            match self.vault.opener.open(webhook.workspace, &object, &secret.secret.sealed) {
+                Ok(key) => keys.push(key),
+                Err(error) => {
+                    tracing::warn!(webhook = %webhook.id, ?error, "a signing secret does not open");
+                    if keys.is_empty() {
+                        return None;
+                    }
+                }
+            }
+        }
+        (!keys.is_empty()).then_some(keys)
+    }
+
+    /// Sends an event that nobody keeps, and says how it went: what somebody asks for who wants to see it work.
+    pub(crate) async fn test_webhook(&self, webhook: &WebhookRow, event: &EventRow) -> DeliveryAttempt {
+        self.send_event(webhook, event).await.0
+    }
+
+    async fn offer(&self, job: &JobRow) -> Outcome {
+        let id = |name: &str| job.payload.get(name).and_then(Value::as_str).unwrap_or_default();
+        let ids = (id("webhook").parse::<WebhookId>(), id("event").parse::<EventId>());
+        let (Ok(webhook_id), Ok(event_id)) = ids else {
+            return Outcome::Hopeless { error: "it names no webhook and event".to_owned() };
+        };
+        let found = match self.store.webhooks().delivery(webhook_id, event_id).await {
+            Ok(found) => found,
+            Err(error) => return Outcome::failed(error),
+        };
+        // Removed meanwhile, or sent by a worker that died before it could say so.
+        let Some((webhook, delivery)) = found.filter(|(_, found)| found.state == DeliveryState::Pending)
+        else {
+            return Outcome::Done;
+        };
+        if let Some(reason) = &webhook.disabled_reason {
+            let attempt = DeliveryAttempt {
+                state: DeliveryState::Failed,
+                status: None,
+                error: Some(format!("the webhook is disabled: {reason}")),
+                unix_ms: self.world.clock.unix_ms(),
+            };
+            return self.keep_attempt(webhook_id, event_id, attempt, Outcome::Done).await;
+        }
+        let (mut attempt, wait_ms) = self.send_event(&webhook, &delivery.event).await;
+        let outcome = match (attempt.state, attempt.status) {
+            (DeliveryState::Delivered, _) => Outcome::Done,
+            (_, Some(410)) => {
+                attempt.state = DeliveryState::Failed;
+                self.disable(webhook).await;
+                Outcome::Done
+            }
+            _ => {
+                if self.is_last_try(job) {
+                    attempt.state = DeliveryState::Failed;
+                }
+                Outcome::Failed { error: attempt.error.clone().unwrap_or_default(), wait_ms }
+            }
+        };
+        self.keep_attempt(webhook_id, event_id, attempt, outcome).await
+    }
+
+    fn is_last_try(&self, job: &JobRow) -> bool {
+        let given_up = job.created_unix_ms.saturating_add(POLICY.offered_ms);
+        self.world.clock.unix_ms() >= given_up
+    }
+
+    async fn keep_attempt(
+        &self,
+        webhook: WebhookId,
+        event: EventId,
+        attempt: DeliveryAttempt,
+        outcome: Outcome,
+    ) -> Outcome {
+        match self.store.webhooks().attempted(webhook, event, attempt).await {
+            Ok(()) => outcome,
+            // Offered again: the receiver knows it by its id.
+            Err(error) => Outcome::failed(error),
+        }
+    }
+
+    /// A receiver that answers 410 wants nothing more.
+    async fn disable(&self, webhook: WebhookRow) {
+        let id = webhook.id;
+        let row =
+            WebhookRow { disabled_reason: Some("its receiver answered 410 Gone".to_owned()), ..webhook };
+        let written = self.store.webhooks().replace(row, None, Act::system(&self.world)).await;
+        if let Err(error) = written {
+            tracing::warn!(webhook = %id, %error, "a webhook that is gone could not be disabled");
+        }
+    }
+}
+
+/// For three days: first within seconds, at last every six hours.
+const POLICY: Policy = Policy {
+    first_wait_ms: 5_000,
+    wait_max_ms: 6 * 3_600_000,
+    offered_ms: WEBHOOK_OFFERED_MAX.as_secs() * 1_000,
+};
+
+/// Does the jobs that deliveries are.
+pub struct Deliver(pub Arc<Control>);
+
+impl Handler for Deliver {
+    fn kind(&self) -> &'static str {
+        DELIVER
+    }
+
+    fn policy(&self) -> Policy {
+        POLICY
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(self.0.offer(job))
+    }
+}
+
+impl Posted {
+    /// What an answer says, bounded.
+    #[must_use]
+    pub fn new(status: u16, retry_after: Option<&str>) -> Self {
+        let asked = retry_after.and_then(|text| text.trim().parse::<u64>().ok());
+        Self { status, retry_after_s: asked.map(|seconds| seconds.min(RETRY_AFTER_S_MAX)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the specification's own libraries.
+    #[test]
+    fn a_signature_is_the_published_one() {
+        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
+        let signed = signatures(&[Secret::new(key)], id, 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+
+    #[test]
+    fn two_keys_sign_side_by_side() {
+        let keys = [Secret::new(vec![1; 32]), Secret::new(vec![2; 32])];
+        let both = signatures(&keys, "evt_1", 5, b"{}");
+        let each: Vec<_> =
+            keys.iter().map(|key| signatures(std::slice::from_ref(key), "evt_1", 5, b"{}")).collect();
+        assert_eq!(both, each.join(" "));
+    }
+
+    #[test]
+    fn moments_are_told_as_moments() {
+        let told = readable(&json!({"period_start_unix_ms": 0, "total_micros": 5, "id": "inv_1"}));
+        assert_eq!(
+            told,
+            json!({"period_start": "1970-01-01T00:00:00.000Z", "total_micros": 5, "id": "inv_1"})
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! Months drawn, finalised, adjusted and checked.
+
+use control::invoicing::{Checked, draw, finalise, month_of, open_months, verify};
+use domain::{Mode, Nanos, Price, Profile};
+use ledger::invoice::Period;
+use ledger::tariff::ProfileFees;
+use ledger::{Fee, LineKind, Tariff};
+use store::{Page, TariffVersion, Window};
+
+use crate::books::{Books, DAY, NOVEMBER, OCTOBER, SEPTEMBER, act};
+
+const MODEL: &str = "openai/gpt-5";
+
+async fn set_tariff(books: &Books, effective_unix_ms: u64) {
+    let fee = |price, included| Fee { price: Price(price), included };
+    let tariff = Tariff {
+        name: "default".into(),
+        monthly_base: Price(1_000_000),
+        byok: ProfileFees { requests: fee(500_000_000, 2), tokens: fee(1_000, 0) },
+        managed_provider: ProfileFees { requests: fee(100_000_000, 0), ..ProfileFees::default() },
+        ..Tariff::default()
+    };
+    let version = TariffVersion { tariff, effective_unix_ms, created_unix_ms: 1 };
+    books.store.tariffs().put(version, act(SEPTEMBER)).await.unwrap();
+}
+
+fn month(books: &Books, unix_ms: u64) -> Period {
+    month_of(books.workspace, unix_ms)
+}
+
+async fn close(books: &Books, unix_ms: u64, at: u64) -> bool {
+    finalise(&books.store, month(books, unix_ms), act(at)).await.unwrap()
+}
+
+async fn checked(books: &Books, unix_ms: u64) -> Checked {
+    verify(&books.store, month(books, unix_ms).invoice_id()).await.unwrap().unwrap()
+}
+
+/// Some traffic of each kind in October, and at its edges.
+async fn october(books: &Books) {
+    for at in [OCTOBER, OCTOBER + 5 * DAY, NOVEMBER - 1] {
+        books.book(at, Profile::ManagedProvider, MODEL).await;
+        books.book(at, Profile::Byok, MODEL).await;
+    }
+    books.book(OCTOBER + DAY, Profile::Byok, "mistral/large").await;
+    books.book(OCTOBER + DAY, Profile::Byoc, "tide-1").await;
+    books.book(OCTOBER - 1, Profile::ManagedProvider, MODEL).await;
+    books.book(NOVEMBER, Profile::ManagedProvider, MODEL).await;
+}
+
+#[tokio::test]
+async fn a_month_is_its_own_records_and_equals_the_snapshot() {
+    let books = Books::open().await;
+    set_tariff(&books, OCTOBER).await;
+    october(&books).await;
+    let invoice = draw(&books.store, month(&books, OCTOBER + 9 * DAY)).await.unwrap();
+    let window = Window { start_unix_ms: OCTOBER, end_unix_ms: NOVEMBER };
+    let booked = books.store.records().billing(books.workspace, window).await.unwrap();
+    assert_eq!(invoice.amount_of(LineKind::ManagedTokens), booked[0].sums.cost);
+    assert_eq!(booked[0].sums.requests, 3);
+    assert_eq!(invoice.of_mode(Mode::Mi), booked[0].sums.cost.plus(Nanos(3 * 100_000)));
+    // Four requests, two of them included, and 440 tokens.
+    assert_eq!(invoice.of_mode(Mode::Byok), Nanos(2 * 500_000 + 440));
+    assert_eq!(invoice.of_mode(Mode::Byoc), Nanos::ZERO);
+    assert_eq!(invoice.amount_of(LineKind::Base), Nanos(1_000_000_000));
+    let memo: Nanos = invoice
+        .lines
+        .iter()
+        .filter(|line| line.kind == LineKind::ByokTokens)
+        .map(|line| line.counted.provider_cost)
+        .sum();
+    assert_eq!((memo, booked[1].sums.cost), (booked[1].sums.provider_cost, Nanos::ZERO));
+    let september = draw(&books.store, month(&books, SEPTEMBER)).await.unwrap();
+    assert_eq!(september.amount_of(LineKind::Base), Nanos::ZERO, "before the tariff");
+    assert_eq!(september.lines.len(), 1);
+}
+
+#[tokio::test]
+async fn months_are_finalised_once_and_in_their_order() {
+    let books = Books::open().await;
+    october(&books).await;
+    let now = NOVEMBER + 2 * DAY;
+    let open = async || -> Vec<u64> {
+        let open = open_months(&books.store, books.workspace, now).await.unwrap();
+        open.into_iter().map(|month| month.start_unix_ms).collect()
+    };
+    assert_eq!(open().await, [NOVEMBER, OCTOBER, SEPTEMBER]);
+    assert!(close(&books, SEPTEMBER, now).await);
+    assert_eq!(open().await, [NOVEMBER, OCTOBER]);
+    assert!(close(&books, OCTOBER, now).await);
+    assert!(!close(&books, OCTOBER, now + 1).await, "once");
+    assert_eq!(open().await, [NOVEMBER]);
+    let listed = books.store.invoices().list(books.workspace, Page::default()).await.unwrap().rows;
+    let finalised: Vec<_> = listed.iter().map(|row| (row.id, row.finalised_unix_ms)).collect();
+    let id = |at| month(&books, at).invoice_id();
+    assert_eq!(finalised, [(id(OCTOBER), now), (id(SEPTEMBER), now)]);
+    assert!(checked(&books, OCTOBER).await.is_sound());
+}
+
+#[tokio::test]
+async fn what_comes_late_is_a_line_of_the_next_and_changes_nothing_before() {
+    let books = Books::open().await;
+    set_tariff(&books, SEPTEMBER).await;
+    october(&books).await;
+    close(&books, SEPTEMBER, OCTOBER + DAY).await;
+    close(&books, OCTOBER, NOVEMBER + DAY).await;
+    let before = books.store.invoices().find(month(&books, OCTOBER).invoice_id()).await.unwrap().unwrap();
+    // One more request of one's own and one of the operator's, from a gateway that was away.
+    books.book(OCTOBER + 20 * DAY, Profile::Byok, MODEL).await;
+    books.book(OCTOBER + 20 * DAY, Profile::ManagedProvider, MODEL).await;
+    let after = books.store.invoices().find(before.id).await.unwrap().unwrap();
+    assert_eq!(after, before);
+    let pending = checked(&books, OCTOBER).await;
+    assert!(
+        !pending.is_sound() && pending.unsound.is_empty() && pending.unexplained > Nanos::ZERO,
+        "{pending:?}"
+    );
+
+    let next = draw(&books.store, month(&books, NOVEMBER)).await.unwrap();
+    let line = next.lines.iter().find(|line| line.kind == LineKind::Adjustment).unwrap();
+    assert_eq!((line.period_start_unix_ms, line.quantity), (Some(OCTOBER), 2));
+    assert_eq!(line.amount, pending.unexplained);
+    let december = month(&books, NOVEMBER).end_unix_ms;
+    close(&books, NOVEMBER, december + DAY).await;
+    let explained = checked(&books, OCTOBER).await;
+    assert!(explained.is_sound(), "{explained:?}");
+    assert_eq!(explained.adjusted, line.amount);
+    assert!(checked(&books, NOVEMBER).await.is_sound());
+    let following = draw(&books.store, month(&books, december)).await.unwrap();
+    assert_eq!(following.amount_of(LineKind::Adjustment), Nanos::ZERO, "once");
+    // Whatever came when, all invoices together are what the books come to.
+    let mut invoiced = Nanos::ZERO;
+    let mut owed = Nanos::ZERO;
+    for at in [SEPTEMBER, OCTOBER, NOVEMBER] {
+        let row = books.store.invoices().find(month(&books, at).invoice_id()).await.unwrap().unwrap();
+        invoiced = invoiced.plus(row.invoice.total);
+        let again = draw(&books.store, month(&books, at)).await.unwrap();
+        owed = owed.plus(again.of_month());
+    }
+    assert_eq!(invoiced, owed);
+}
+
+#[tokio::test]
+async fn an_altered_row_is_found() {
+    let alterations = [
+        // The total alone, and a line with its total: what the books come to says otherwise.
+        "UPDATE invoices SET body = json_set(body, '$.total', 1)",
+        "UPDATE invoices SET body = json_set(body, '$.lines[0].amount', 5)",
+        "UPDATE invoices SET body = json_set(body, '$.lines[4].amount', json_extract(body, '$.lines[4].amount') - 10,
+             '$.lines[4].counted.cost', json_extract(body, '$.lines[4].counted.cost') - 10,
+             '$.total', json_extract(body, '$.total') - 10)",
+        "UPDATE invoices SET body = json_set(body, '$.lines[1].quantity', 1)",
+        "UPDATE invoices SET body = json_set(body, '$.tariff.byok.requests.price', 1)",
+        "UPDATE invoices SET body = json_remove(body, '$.lines[1]')",
+    ];
+    for alteration in alterations {
+        let books = Books::open().await;
+        set_tariff(&books, SEPTEMBER).await;
+        october(&books).await;
+        close(&books, OCTOBER, NOVEMBER + DAY).await;
+        let sound = checked(&books, OCTOBER).await;
+        assert!(sound.is_sound(), "{sound:?}");
+        assert_eq!((sound.records.records, sound.without_record), (8, 0));
+        books.alter(alteration).await;
+        let found = checked(&books, OCTOBER).await;
+        assert!(!found.is_sound(), "{alteration}");
+        assert!(!found.unsound.is_empty() || !found.differing.is_empty(), "{alteration}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_month_whose_records_are_gone_is_recomputed_from_its_sums_and_says_so() {
+    let books = Books::open().await;
+    set_tariff(&books, SEPTEMBER).await;
+    october(&books).await;
+    close(&books, OCTOBER, NOVEMBER + DAY).await;
+    books.alter("DELETE FROM record_batches").await;
+    let found = checked(&books, OCTOBER).await;
+    assert_eq!((found.records.records, found.without_record), (0, 8));
+    assert!(found.is_sound(), "{found:?}");
+}

@@ -1,0 +1,210 @@
+//! One process's worker: takes jobs, keeps their leases alive, and says what became of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::WorkspaceId;
+use domain::limits::{
+    DEADLINE, JOB_GOODBYE_MAX, JOB_LEASE, JOB_POLL_EVERY, JOBS_AT_ONCE, JOBS_AT_ONCE_OF_WORKSPACE,
+};
+use store::jobs::{Claim, Hold, OURS};
+use store::{JobRow, Store};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinHandle, JoinSet};
+use world::World;
+
+use crate::machine::{Outcome, Policy, ending};
+use crate::{Handler, Handlers};
+
+/// A worker before it starts.
+pub struct Runner {
+    store: Store,
+    world: World,
+    /// Told apart from every other process that lives; the same for one that follows a dead one in its place.
+    worker: String,
+    handlers: Handlers,
+}
+
+/// A worker at work.
+pub struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes nothing more, gives what runs a moment to end, and hands the rest back.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        if self.task.await.is_err() {
+            tracing::error!("the worker of jobs ended by a panic");
+        }
+    }
+}
+
+impl Runner {
+    #[must_use]
+    pub fn new(store: Store, world: World, worker: String, handlers: Handlers) -> Self {
+        Self { store, world, worker, handlers }
+    }
+
+    /// Starts on the runtime of whoever calls.
+    #[must_use]
+    pub fn start(self) -> Running {
+        let (stop, stopped) = watch::channel(false);
+        Running { stop, task: tokio::spawn(Arc::new(self).run(stopped)) }
+    }
+
+    async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        // Nobody else has this name: what it held, it held before it died.
+        self.release().await;
+        let mut at_work = AtWork::default();
+        while !*stopped.borrow() {
+            let taken = self.claim(&at_work).await;
+            let found = !taken.is_empty();
+            for job in taken {
+                at_work.last = job.workspace;
+                at_work.start(Arc::clone(&self), job);
+            }
+            tokio::select! {
+                _ = stopped.changed() => {}
+                () = at_work.one_ended() => {}
+                () = tokio::time::sleep(JOB_POLL_EVERY), if !found => {}
+                () = std::future::ready(()), if found => {}
+            }
+        }
+        // The rest is abandoned after a while, and taken again by whoever comes.
+        let _ = tokio::time::timeout(JOB_GOODBYE_MAX, at_work.all_ended()).await;
+        at_work.tasks.shutdown().await;
+        self.release().await;
+    }
+
+    async fn release(&self) {
+        match self.store.jobs().release(self.worker.clone()).await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "jobs of the last run are taken again"),
+            Err(error) => tracing::warn!(%error, "the last run's jobs wait for their leases to end"),
+        }
+    }
+
+    async fn claim(&self, at_work: &AtWork) -> Vec<JobRow> {
+        let limit = JOBS_AT_ONCE.saturating_sub(at_work.tasks.len());
+        if limit == 0 {
+            return Vec::new();
+        }
+        let claim = Claim {
+            worker: self.worker.clone(),
+            unix_ms: self.world.clock.unix_ms(),
+            lease_ms: milliseconds(JOB_LEASE),
+            limit,
+            running: at_work.by_workspace(),
+            of_workspace_max: JOBS_AT_ONCE_OF_WORKSPACE,
+            after: at_work.last,
+        };
+        match self.store.jobs().claim(claim).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(%error, "no jobs could be taken");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn work(&self, job: JobRow) {
+        let hold = Hold { job: job.id, worker: self.worker.clone(), attempt: job.attempts };
+        let handler = self.handlers.iter().find(|handler| handler.kind() == job.kind);
+        let policy = handler.map_or(Policy::OURS, |handler| handler.policy());
+        let outcome = match handler {
+            Some(handler) => match self.hold_on(&hold, &**handler, &job).await {
+                Some(outcome) => outcome,
+                None => return,
+            },
+            // In a rolling upgrade a newer process asks for what this one doesn't know.
+            None => Outcome::failed(format!("this process knows no job of kind {}", job.kind)),
+        };
+        if let Outcome::Failed { error, .. } | Outcome::Hopeless { error } = &outcome {
+            tracing::debug!(job = job.id, kind = job.kind, attempt = job.attempts, error, "a job failed");
+        }
+        let (now, chance) = (self.world.clock.unix_ms(), self.world.random.next_u64());
+        match self.store.jobs().settle(hold, ending(&job, &policy, outcome, now, chance)).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(job = job.id, "a job was taken by somebody else meanwhile"),
+            Err(error) => tracing::warn!(job = job.id, %error, "how a job ended could not be kept"),
+        }
+    }
+
+    /// Runs a job and keeps its lease alive; nothing where the job has become somebody else's.
+    async fn hold_on(&self, hold: &Hold, handler: &dyn Handler, job: &JobRow) -> Option<Outcome> {
+        let mut running = handler.run(job);
+        let deadline = tokio::time::sleep(DEADLINE);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                outcome = &mut running => return Some(outcome),
+                () = &mut deadline => return Some(Outcome::failed("it took too long")),
+                () = tokio::time::sleep(JOB_LEASE / 3) => {
+                    let until = self.world.clock.unix_ms().saturating_add(milliseconds(JOB_LEASE));
+                    // A store that is away leaves the lease as it is: it may come back in time.
+                    if let Ok(false) = self.store.jobs().extend(hold.clone(), until).await {
+                        tracing::warn!(job = job.id, "a job's lease ran out while it was worked on");
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What runs.
+struct AtWork {
+    tasks: JoinSet<()>,
+    workspaces: HashMap<Id, WorkspaceId>,
+    /// Whose turn was last.
+    last: WorkspaceId,
+}
+
+impl Default for AtWork {
+    fn default() -> Self {
+        Self { tasks: JoinSet::new(), workspaces: HashMap::new(), last: OURS }
+    }
+}
+
+impl AtWork {
+    fn start(&mut self, runner: Arc<Runner>, job: JobRow) {
+        let workspace = job.workspace;
+        let task = self.tasks.spawn(async move { runner.work(job).await });
+        self.workspaces.insert(task.id(), workspace);
+    }
+
+    /// Never, while nothing runs.
+    async fn one_ended(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            None => return std::future::pending().await,
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => {
+                // Its lease runs out, and it is tried again.
+                tracing::error!(%error, "a job ended by a panic");
+                error.id()
+            }
+        };
+        self.workspaces.remove(&id);
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.tasks.is_empty() {
+            self.one_ended().await;
+        }
+    }
+
+    fn by_workspace(&self) -> Vec<(WorkspaceId, usize)> {
+        let mut counts: HashMap<WorkspaceId, usize> = HashMap::new();
+        for workspace in self.workspaces.values() {
+            *counts.entry(*workspace).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

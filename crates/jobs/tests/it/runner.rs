@@ -1,0 +1,152 @@
+//! The worker of a process: what it does at once, what it leaves, and what it takes up again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use domain::WorkspaceId;
+use domain::limits::JOBS_AT_ONCE_OF_WORKSPACE;
+use domain::ports::PortFuture;
+use jobs::{Handler, Outcome, Policy, Runner};
+use store::jobs::{Claim, OURS};
+use store::{JobRow, Store};
+use tokio::sync::Semaphore;
+use world::World;
+
+use crate::house::{job, store, workspace};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Does what it is told, and remembers.
+struct Told {
+    gate: Semaphore,
+    seen: Mutex<BTreeMap<u64, u32>>,
+    most_at_once: Mutex<BTreeMap<WorkspaceId, (usize, usize)>>,
+    failures: AtomicUsize,
+}
+
+impl Told {
+    fn new(open: usize) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Semaphore::new(open),
+            seen: Mutex::default(),
+            most_at_once: Mutex::default(),
+            failures: AtomicUsize::new(0),
+        })
+    }
+
+    fn seen(&self) -> BTreeMap<u64, u32> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn at_once(&self, workspace: WorkspaceId, more: bool) {
+        let mut all = self.most_at_once.lock().unwrap();
+        let (now, most) = all.entry(workspace).or_default();
+        *now = if more { *now + 1 } else { *now - 1 };
+        *most = (*most).max(*now);
+    }
+}
+
+struct Doing(Arc<Told>);
+
+impl Handler for Doing {
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { first_wait_ms: 1, wait_max_ms: 2, offered_ms: 60_000 }
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            let number = job.payload.as_u64().unwrap();
+            *self.0.seen.lock().unwrap().entry(number).or_default() += 1;
+            self.0.at_once(job.workspace, true);
+            let open = self.0.gate.acquire().await;
+            drop(open);
+            self.0.at_once(job.workspace, false);
+            let fails = |left: usize| left.checked_sub(1);
+            match self.0.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fails) {
+                Ok(_) => Outcome::failed("told to"),
+                Err(_) => Outcome::Done,
+            }
+        })
+    }
+}
+
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !is().await {
+        assert!(Instant::now() < deadline, "not {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn runner(store: &Store, told: &Arc<Told>) -> Runner {
+    Runner::new(store.clone(), World::system(), "one".into(), vec![Arc::new(Doing(Arc::clone(told)))])
+}
+
+async fn is_empty(store: &Store) -> bool {
+    store.jobs().counts().await.unwrap() == Default::default()
+}
+
+fn now() -> u64 {
+    World::system().clock.unix_ms()
+}
+
+#[tokio::test]
+async fn what_fails_is_tried_until_it_is_done() {
+    let (store, _dir) = store().await;
+    let told = Told::new(100);
+    told.failures.store(3, Ordering::Relaxed);
+    store.jobs().enqueue(job(OURS, 7, now())).await.unwrap();
+    let running = runner(&store, &told).start();
+    until("done", async || is_empty(&store).await).await;
+    assert_eq!(told.seen(), BTreeMap::from([(7, 4)]));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn one_workspace_does_not_take_every_place() {
+    let (store, _dir) = store().await;
+    let told = Told::new(0);
+    for number in 0..40 {
+        store.jobs().enqueue(job(workspace(2), number, now())).await.unwrap();
+    }
+    let running = runner(&store, &told).start();
+    until("busy", async || told.seen().len() == JOBS_AT_ONCE_OF_WORKSPACE).await;
+    // Whoever comes later is served beside it, while all of its jobs hang.
+    store.jobs().enqueue(job(workspace(3), 100, now())).await.unwrap();
+    until("served beside it", async || told.seen().contains_key(&100)).await;
+    assert_eq!(told.seen().len(), JOBS_AT_ONCE_OF_WORKSPACE + 1);
+    told.gate.add_permits(100);
+    until("all done", async || is_empty(&store).await).await;
+    let most = told.most_at_once.lock().unwrap().get(&workspace(2)).unwrap().1;
+    assert_eq!(most, JOBS_AT_ONCE_OF_WORKSPACE);
+    assert!(told.seen().values().all(|times| *times == 1));
+    running.stop().await;
+}
+
+/// The process before this one died with a job in its hands; its lease would last for long.
+#[tokio::test]
+async fn what_the_dead_one_before_held_is_taken_at_once() {
+    let (store, _dir) = store().await;
+    store.jobs().enqueue(job(OURS, 5, now())).await.unwrap();
+    let claim = Claim {
+        worker: "one".into(),
+        unix_ms: now(),
+        lease_ms: 3_600_000,
+        limit: 1,
+        running: Vec::new(),
+        of_workspace_max: 1,
+        after: OURS,
+    };
+    assert_eq!(store.jobs().claim(claim).await.unwrap().len(), 1);
+    let told = Told::new(100);
+    let running = runner(&store, &told).start();
+    until("done", async || is_empty(&store).await).await;
+    assert_eq!(told.seen(), BTreeMap::from([(5, 1)]));
+    running.stop().await;
+}

@@ -1,0 +1,405 @@
+//! The invoice of one workspace and month: drawn from integer totals by the tariff in force, line by line.
+//!
+//! Everything that a line states follows from its own figures, and the whole from the month's totals: drawn again from the
+//! same totals it is the same invoice. A finalised one is never drawn again; what comes late is a line of the next.
+
+use domain::{InvoiceId, Mode, Nanos, Price, Profile, WorkspaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::tariff::{Fee, Tariff};
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKind {
+    Base,
+    /// The platform fee on requests of a profile.
+    RequestFee,
+    /// The platform fee on tokens of a profile.
+    TokenFee,
+    /// Tokens of the operator's accounts, as each exchange was booked.
+    ManagedTokens,
+    /// Tokens on the customer's own credentials: the provider bills them, we don't.
+    ByokTokens,
+    /// Tokens of the customer's own nodes.
+    ByocTokens,
+    Acts,
+    /// What was booked for an earlier month after its invoice was finalised.
+    Adjustment,
+    /// Credit that pays for a part.
+    Credit,
+}
+
+impl LineKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::RequestFee => "request_fee",
+            Self::TokenFee => "token_fee",
+            Self::ManagedTokens => "managed_tokens",
+            Self::ByokTokens => "byok_tokens",
+            Self::ByocTokens => "byoc_tokens",
+            Self::Acts => "acts",
+            Self::Adjustment => "adjustment",
+            Self::Credit => "credit",
+        }
+    }
+
+    const fn of_tokens(profile: Profile) -> Self {
+        match profile.mode() {
+            Mode::Mi => Self::ManagedTokens,
+            Mode::Byok => Self::ByokTokens,
+            Mode::Byoc => Self::ByocTokens,
+        }
+    }
+}
+
+/// Counts and money of a month, for one profile, model or both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    pub requests: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cached_tokens: u64,
+    pub cost: Nanos,
+    pub provider_cost: Nanos,
+    pub unpriced: u64,
+}
+
+impl Counted {
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.input_tokens.saturating_add(self.output_tokens)
+    }
+
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_add(other.requests),
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cached_tokens: self.cached_tokens.saturating_add(other.cached_tokens),
+            cost: self.cost.plus(other.cost),
+            provider_cost: self.provider_cost.plus(other.provider_cost),
+            unpriced: self.unpriced.saturating_add(other.unpriced),
+        }
+    }
+
+    /// What a whole has beside the parts that are told one by one.
+    #[must_use]
+    fn without(self, parts: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(parts.requests),
+            input_tokens: self.input_tokens.saturating_sub(parts.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(parts.output_tokens),
+            cached_tokens: self.cached_tokens.saturating_sub(parts.cached_tokens),
+            cost: self.cost.plus(-parts.cost),
+            provider_cost: self.provider_cost.plus(-parts.provider_cost),
+            unpriced: self.unpriced.saturating_sub(parts.unpriced),
+        }
+    }
+}
+
+/// One profile's month: the whole, and the models that get lines of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileMonth {
+    pub profile: Profile,
+    pub whole: Counted,
+    pub models: Vec<(String, Counted)>,
+}
+
+/// What a month of a workspace came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Month {
+    pub profiles: Vec<ProfileMonth>,
+    pub acts: u64,
+}
+
+/// An earlier month that came to something else than its invoice says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    pub period_start_unix_ms: u64,
+    /// What it comes to now, over what was invoiced for it so far.
+    pub amount: Nanos,
+    /// Exchanges that came late.
+    pub requests: u64,
+}
+
+/// Whose month it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Period {
+    pub workspace: WorkspaceId,
+    pub start_unix_ms: u64,
+    /// Exclusive.
+    pub end_unix_ms: u64,
+}
+
+impl Period {
+    /// One id for one workspace and month, before and after it is finalised.
+    #[must_use]
+    pub fn invoice_id(&self) -> InvoiceId {
+        let random = self.workspace.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
+        InvoiceId::new(self.start_unix_ms, random)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InvoiceLine {
+    pub kind: LineKind,
+    pub profile: Option<Profile>,
+    /// `None` on a token line: the models that have no line of their own.
+    pub model: Option<String>,
+    /// Of an adjustment: the month that it is for.
+    pub period_start_unix_ms: Option<u64>,
+    /// What is counted: months, requests, tokens or acts.
+    pub quantity: u64,
+    pub included: u64,
+    /// Micro-USD for a million of them; of the base, for one. Tokens have the prices of their exchanges.
+    pub price: Option<Price>,
+    pub amount: Nanos,
+    /// What tokens were used for, and what the provider bills for them.
+    pub counted: Counted,
+}
+
+impl InvoiceLine {
+    fn new(kind: LineKind, amount: Nanos) -> Self {
+        Self {
+            kind,
+            profile: None,
+            model: None,
+            period_start_unix_ms: None,
+            quantity: 0,
+            included: 0,
+            price: None,
+            amount,
+            counted: Counted::default(),
+        }
+    }
+
+    fn of_fee(kind: LineKind, profile: Option<Profile>, fee: &Fee, quantity: u64) -> Self {
+        Self {
+            profile,
+            quantity,
+            included: fee.included,
+            price: Some(fee.price),
+            ..Self::new(kind, fee.of(quantity))
+        }
+    }
+
+    fn of_tokens(profile: Profile, model: Option<String>, counted: Counted) -> Self {
+        Self {
+            profile: Some(profile),
+            model,
+            quantity: counted.tokens(),
+            counted,
+            ..Self::new(LineKind::of_tokens(profile), counted.cost)
+        }
+    }
+
+    /// What this line's own figures come to; tokens were priced exchange by exchange.
+    #[must_use]
+    pub fn recomputed(&self) -> Nanos {
+        let fee = Fee { price: self.price.unwrap_or_default(), included: self.included };
+        match self.kind {
+            LineKind::Base => Nanos::from(fee.price),
+            LineKind::RequestFee | LineKind::TokenFee | LineKind::Acts => fee.of(self.quantity),
+            LineKind::ManagedTokens | LineKind::ByokTokens | LineKind::ByocTokens => self.counted.cost,
+            LineKind::Adjustment | LineKind::Credit => self.amount,
+        }
+    }
+
+    /// Whether the line is part of what the month itself came to.
+    const fn is_of_month(&self) -> bool {
+        !matches!(self.kind, LineKind::Adjustment | LineKind::Credit)
+    }
+}
+
+/// What a workspace owes for a month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invoice {
+    pub period: Period,
+    pub tariff: Tariff,
+    pub lines: Vec<InvoiceLine>,
+    pub total: Nanos,
+}
+
+impl Invoice {
+    /// Draws it. `credit` is what may pay for it; more than is owed is not taken.
+    #[must_use]
+    pub fn draw(period: Period, tariff: Tariff, month: &Month, late: &[Late], credit: Nanos) -> Self {
+        let mut lines = Vec::new();
+        if tariff.monthly_base.0 > 0 {
+            let base = InvoiceLine::new(LineKind::Base, Nanos::from(tariff.monthly_base));
+            lines.push(InvoiceLine { quantity: 1, price: Some(tariff.monthly_base), ..base });
+        }
+        for used in &month.profiles {
+            lines.extend(fee_lines(&tariff, used));
+        }
+        for used in &month.profiles {
+            lines.extend(token_lines(used));
+        }
+        if !tariff.acts.is_free() {
+            lines.push(InvoiceLine::of_fee(LineKind::Acts, None, &tariff.acts, month.acts));
+        }
+        lines.extend(late.iter().map(|late| InvoiceLine {
+            period_start_unix_ms: Some(late.period_start_unix_ms),
+            quantity: late.requests,
+            ..InvoiceLine::new(LineKind::Adjustment, late.amount)
+        }));
+        let owed = sum(&lines);
+        let paid = Nanos(credit.0.min(owed.0).max(0));
+        if paid > Nanos::ZERO {
+            lines.push(InvoiceLine::new(LineKind::Credit, -paid));
+        }
+        Self { period, tariff, total: sum(&lines), lines }
+    }
+
+    /// What the month itself came to, without what is for other months and before any credit.
+    #[must_use]
+    pub fn of_month(&self) -> Nanos {
+        self.lines.iter().filter(|line| line.is_of_month()).map(|line| line.amount).sum()
+    }
+
+    /// What this invoice adds to another month's.
+    #[must_use]
+    pub fn adjustment_for(&self, period_start_unix_ms: u64) -> Nanos {
+        let of_period = |line: &&InvoiceLine| {
+            line.kind == LineKind::Adjustment && line.period_start_unix_ms == Some(period_start_unix_ms)
+        };
+        self.lines.iter().filter(of_period).map(|line| line.amount).sum()
+    }
+
+    /// What it owes for use under a mode: fees and tokens, as the billing snapshot has them.
+    #[must_use]
+    pub fn of_mode(&self, mode: Mode) -> Nanos {
+        let is_of_mode = |line: &&InvoiceLine| line.profile.is_some_and(|profile| profile.mode() == mode);
+        self.lines.iter().filter(is_of_mode).map(|line| line.amount).sum()
+    }
+
+    #[must_use]
+    pub fn amount_of(&self, kind: LineKind) -> Nanos {
+        self.lines.iter().filter(|line| line.kind == kind).map(|line| line.amount).sum()
+    }
+}
+
+fn sum(lines: &[InvoiceLine]) -> Nanos {
+    lines.iter().map(|line| line.amount).sum()
+}
+
+fn fee_lines(tariff: &Tariff, used: &ProfileMonth) -> impl Iterator<Item = InvoiceLine> {
+    let fees = tariff.fees(used.profile);
+    let (profile, whole) = (Some(used.profile), used.whole);
+    [(LineKind::RequestFee, fees.requests, whole.requests), (LineKind::TokenFee, fees.tokens, whole.tokens())]
+        .into_iter()
+        .filter(|(_, fee, _)| !fee.is_free())
+        .map(move |(kind, fee, quantity)| InvoiceLine::of_fee(kind, profile, &fee, quantity))
+}
+
+/// A line for each model, and one for the rest of the profile's whole: together they are the whole.
+fn token_lines(used: &ProfileMonth) -> Vec<InvoiceLine> {
+    let told = used.models.iter().fold(Counted::default(), |sum, (_, counted)| sum.plus(*counted));
+    let mut lines: Vec<_> = used
+        .models
+        .iter()
+        .map(|(model, counted)| InvoiceLine::of_tokens(used.profile, Some(model.clone()), *counted))
+        .collect();
+    let rest = used.whole.without(told);
+    if rest != Counted::default() {
+        lines.push(InvoiceLine::of_tokens(used.profile, None, rest));
+    }
+    lines
+}
+
+/// Something that an invoice states and that does not follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The line as a person finds it.
+    pub line: String,
+    pub what: &'static str,
+    pub recorded: i128,
+    pub recomputed: i128,
+}
+
+/// Compares an invoice with itself: each line with its own figures, the total with its lines.
+#[must_use]
+pub fn check(invoice: &Invoice) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for line in &invoice.lines {
+        compare(&mut found, &name(line), "amount_nanos", line.amount.0, line.recomputed().0);
+        if let Some(fee) = fee_of(&invoice.tariff, line) {
+            let (stated, tariffs) = (line.price.unwrap_or_default().0, fee.price.0);
+            compare(&mut found, &name(line), "price", stated, tariffs);
+            compare(&mut found, &name(line), "included", line.included, fee.included);
+        }
+    }
+    compare(&mut found, "total", "amount_nanos", invoice.total.0, sum(&invoice.lines).0);
+    found
+}
+
+fn fee_of(tariff: &Tariff, line: &InvoiceLine) -> Option<Fee> {
+    match (line.kind, line.profile) {
+        (LineKind::Base, _) => Some(Fee { price: tariff.monthly_base, included: 0 }),
+        (LineKind::Acts, _) => Some(tariff.acts),
+        (LineKind::RequestFee, Some(profile)) => Some(tariff.fees(profile).requests),
+        (LineKind::TokenFee, Some(profile)) => Some(tariff.fees(profile).tokens),
+        _ => None,
+    }
+}
+
+/// Compares an invoice's month with the same month drawn again. What came late is told like what was changed; the
+/// adjustments made so far say which it is.
+#[must_use]
+pub fn compare_months(recorded: &Invoice, again: &Invoice) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let absent = InvoiceLine::new(LineKind::Base, Nanos::ZERO);
+    let of_month = |invoice: &Invoice| -> Vec<InvoiceLine> {
+        invoice.lines.iter().filter(|line| line.is_of_month()).cloned().collect()
+    };
+    let (stated, drawn) = (of_month(recorded), of_month(again));
+    for line in &stated {
+        let other = drawn.iter().find(|other| name(other) == name(line)).unwrap_or(&absent);
+        compare_lines(&mut found, &name(line), line, other);
+    }
+    for line in drawn.iter().filter(|line| !stated.iter().any(|known| name(known) == name(line))) {
+        compare_lines(&mut found, &name(line), &absent, line);
+    }
+    found
+}
+
+fn compare_lines(found: &mut Vec<Difference>, name: &str, recorded: &InvoiceLine, again: &InvoiceLine) {
+    for (what, recorded, again) in [
+        ("quantity", i128::from(recorded.quantity), i128::from(again.quantity)),
+        ("requests", i128::from(recorded.counted.requests), i128::from(again.counted.requests)),
+        ("amount_nanos", i128::from(recorded.amount.0), i128::from(again.amount.0)),
+        (
+            "provider_cost_nanos",
+            i128::from(recorded.counted.provider_cost.0),
+            i128::from(again.counted.provider_cost.0),
+        ),
+    ] {
+        compare(found, name, what, recorded, again);
+    }
+}
+
+fn compare(
+    found: &mut Vec<Difference>,
+    line: &str,
+    what: &'static str,
+    recorded: impl Into<i128>,
+    again: impl Into<i128>,
+) {
+    let (recorded, recomputed) = (recorded.into(), again.into());
+    if recorded != recomputed {
+        found.push(Difference { line: line.to_owned(), what, recorded, recomputed });
+    }
+}
+
+fn name(line: &InvoiceLine) -> String {
+    let parts = [line.profile.map(|profile| profile.as_str().to_owned()), line.model.clone()];
+    parts.into_iter().flatten().fold(line.kind.as_str().to_owned(), |name, part| format!("{name} {part}"))
+}
+
+#[cfg(test)]
+#[path = "invoice_tests.rs"]
+mod tests;

@@ -1,0 +1,83 @@
+//! Events: what happens to a workspace's things that its own systems want to hear of.
+
+use domain::{EventId, WorkspaceId};
+
+use crate::{Json, StoreFuture};
+
+/// What happened. A new kind is a line here and one in `docs/webhooks.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    CredentialActive,
+    CredentialExpiring,
+    CredentialInvalid,
+    CredentialDisabled,
+    CredentialRevoked,
+    /// A budget has reached 50, 80 or 100 %.
+    BudgetAlert,
+    InvoiceFinalised,
+    KeyCreated,
+    KeyRevoked,
+    NodeReachable,
+    NodeUnreachable,
+    /// Sent when somebody asks for it, to nobody else.
+    WebhookTest,
+}
+
+impl EventKind {
+    pub const ALL: [Self; 12] = [
+        Self::CredentialActive,
+        Self::CredentialExpiring,
+        Self::CredentialInvalid,
+        Self::CredentialDisabled,
+        Self::CredentialRevoked,
+        Self::BudgetAlert,
+        Self::InvoiceFinalised,
+        Self::KeyCreated,
+        Self::KeyRevoked,
+        Self::NodeReachable,
+        Self::NodeUnreachable,
+        Self::WebhookTest,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialActive => "credential.active",
+            Self::CredentialExpiring => "credential.expiring",
+            Self::CredentialInvalid => "credential.invalid",
+            Self::CredentialDisabled => "credential.disabled",
+            Self::CredentialRevoked => "credential.revoked",
+            Self::BudgetAlert => "budget.alert",
+            Self::InvoiceFinalised => "invoice.finalised",
+            Self::KeyCreated => "key.created",
+            Self::KeyRevoked => "key.revoked",
+            Self::NodeReachable => "node.reachable",
+            Self::NodeUnreachable => "node.unreachable",
+            Self::WebhookTest => "webhook.test",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// An event as it is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    pub id: EventId,
+    pub workspace: WorkspaceId,
+    pub kind: EventKind,
+    /// Ids and states: never a secret and never content.
+    pub payload: Json,
+    pub created_unix_ms: u64,
+}
+
+pub trait Events: Send + Sync {
+    /// Keeps the event for every webhook that wants its kind, and asks for its deliveries. The same event again changes
+    /// nothing. Acts of the store do this in their own transaction.
+    fn emit(&self, event: EventRow) -> StoreFuture<'_, ()>;
+    /// Forgets events, with their deliveries, that are older.
+    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
+}

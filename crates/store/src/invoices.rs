@@ -1,0 +1,31 @@
+//! Finalised invoices: written once, never changed.
+
+use domain::{InvoiceId, WorkspaceId};
+use ledger::Invoice;
+use ledger::invoice::Period;
+
+use crate::{Act, Listed, Page, StoreFuture};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvoiceRow {
+    pub id: InvoiceId,
+    pub invoice: Invoice,
+    pub finalised_unix_ms: u64,
+}
+
+pub trait Invoices: Send + Sync {
+    /// Keeps an invoice, tells of it, and says whether it was the first for its workspace and month: a second one
+    /// changes nothing.
+    fn finalise(&self, row: InvoiceRow, act: Act) -> StoreFuture<'_, bool>;
+    fn get(&self, workspace: WorkspaceId, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>>;
+    /// Whoever's it is: for the books' own check.
+    fn find(&self, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>>;
+    /// Newest first.
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<InvoiceId>,
+    ) -> StoreFuture<'_, Listed<InvoiceRow, InvoiceId>>;
+    /// What a workspace did through `/v2` in a month.
+    fn acts(&self, period: Period) -> StoreFuture<'_, u64>;
+}

@@ -1,0 +1,130 @@
+//! Events, and the deliveries that they cause.
+
+use domain::{CredentialId, EventId, WorkspaceId};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, signed};
+use super::{Database, Row, sql, webhooks};
+use crate::events::{EventKind, EventRow};
+use crate::jobs::{NewJob, OURS};
+use crate::{Act, Events, Json, StoreError, StoreFuture, stored};
+
+const TABLE: &str = "events";
+/// The kind of the job that offers one event to one webhook.
+pub(super) const DELIVER: &str = crate::webhooks::DELIVER;
+
+pub(super) fn read(row: &Row) -> Result<EventRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let name: &str = fields.get("kind")?;
+    let kind = EventKind::from_name(name);
+    Ok(EventRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        kind: kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("{name} is no kind")))?,
+        payload: fields.json("payload")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+    })
+}
+
+/// Keeps what an act did for whoever wants to hear of it, in the act's own transaction.
+pub(super) async fn of_act(
+    writing: &mut Writing,
+    act: &Act,
+    workspace: WorkspaceId,
+    kind: EventKind,
+    payload: Json,
+) -> Result<(), StoreError> {
+    let id = EventId::from_uuid(nth(act.id.as_uuid(), writing.next_event()));
+    emit(writing, EventRow { id, workspace, kind, payload, created_unix_ms: act.unix_ms }).await
+}
+
+/// An act's own id, or that of its further events.
+fn nth(id: &Uuid, number: u16) -> Uuid {
+    let mut bytes = *id.as_bytes();
+    if let Some(last) = bytes.last_chunk_mut::<2>() {
+        *last = (u16::from_be_bytes(*last) ^ number).to_be_bytes();
+    }
+    Uuid::from_bytes(bytes)
+}
+
+pub(super) async fn emit(writing: &mut Writing, event: EventRow) -> Result<(), StoreError> {
+    let wanted = webhooks::that_want(writing.connection(), event.workspace, event.kind).await?;
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let query = sql("INSERT INTO events (id, workspace, kind, payload, created_unix_ms)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING");
+    let kept = query
+        .bind(event.id.bytes())
+        .bind(event.workspace.bytes())
+        .bind(event.kind.as_str())
+        .bind(stored::to_text(TABLE, &event.payload)?)
+        .bind(signed(event.created_unix_ms))
+        .run(writing.connection())
+        .await?;
+    if kept == 0 {
+        return Ok(());
+    }
+    for webhook in wanted {
+        sql("INSERT INTO webhook_deliveries (webhook, event, state, attempts) VALUES ($1, $2, 'pending', 0)")
+            .bind(webhook.bytes())
+            .bind(event.id.bytes())
+            .run(writing.connection())
+            .await?;
+        let job = NewJob {
+            kind: DELIVER,
+            workspace: event.workspace,
+            name: None,
+            payload: json!({"webhook": webhook.to_string(), "event": event.id.to_string()}),
+            run_unix_ms: event.created_unix_ms,
+            every_ms: None,
+            unix_ms: event.created_unix_ms,
+        };
+        super::jobs::enqueue(writing, job).await?;
+    }
+    Ok(())
+}
+
+/// Asks for the notice before a credential's end, under the end that it has now: a notice of another end finds that it
+/// no longer holds.
+pub(super) async fn announce_expiry(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    credential: CredentialId,
+    expires_unix_ms: Option<u64>,
+    unix_ms: u64,
+) -> Result<(), StoreError> {
+    let Some(expires) = expires_unix_ms.filter(|expires| *expires > unix_ms) else { return Ok(()) };
+    let notice_ms = u64::try_from(domain::limits::CREDENTIAL_EXPIRY_NOTICE.as_millis()).unwrap_or(u64::MAX);
+    let job = NewJob {
+        kind: crate::webhooks::ANNOUNCE_EXPIRY,
+        workspace: OURS,
+        name: Some(format!("{}:{credential}:{expires}", crate::webhooks::ANNOUNCE_EXPIRY)),
+        payload: json!({
+            "workspace": workspace.to_string(),
+            "credential": credential.to_string(),
+            "expires_unix_ms": expires,
+        }),
+        run_unix_ms: expires.saturating_sub(notice_ms),
+        every_ms: None,
+        unix_ms,
+    };
+    super::jobs::enqueue(writing, job).await
+}
+
+impl Events for Database {
+    fn emit(&self, event: EventRow) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(emit(writing, event))))
+    }
+
+    fn forget(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM events WHERE created_unix_ms < $1");
+                query.bind(signed(before_unix_ms)).run(writing.connection()).await
+            })
+        }))
+    }
+}

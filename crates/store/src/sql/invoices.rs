@@ -1,0 +1,106 @@
+//! Finalised invoices.
+
+use domain::{InvoiceId, KeyId, MemberId, WorkspaceId};
+use ledger::invoice::Period;
+use serde_json::json;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, signed};
+use super::{Connection, Database, Row, events, sql};
+use crate::events::EventKind;
+use crate::invoices::{InvoiceRow, Invoices};
+use crate::{Act, Listed, Page, StoreError, StoreFuture, stored};
+
+const TABLE: &str = "invoices";
+
+fn read(row: &Row) -> Result<InvoiceRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    Ok(InvoiceRow {
+        id: fields.id("id")?,
+        invoice: fields.json("body")?,
+        finalised_unix_ms: fields.number("finalised_unix_ms")?,
+    })
+}
+
+async fn finalise(writing: &mut Writing, row: InvoiceRow, act: Act) -> Result<bool, StoreError> {
+    let period = row.invoice.period;
+    let query = sql("INSERT INTO invoices (id, workspace, period_start_unix_ms, body, finalised_unix_ms)
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING");
+    let kept = query
+        .bind(row.id.bytes())
+        .bind(period.workspace.bytes())
+        .bind(signed(period.start_unix_ms))
+        .bind(stored::to_text(TABLE, &row.invoice)?)
+        .bind(signed(row.finalised_unix_ms))
+        .run(writing.connection())
+        .await?;
+    if kept == 0 {
+        return Ok(false);
+    }
+    let detail = format!("total {} nano-USD", row.invoice.total.0);
+    writing.audit(&act, Some(period.workspace), "invoice.finalise", row.id, detail).await?;
+    let payload = json!({
+        "id": row.id.to_string(),
+        "period_start_unix_ms": period.start_unix_ms,
+        "period_end_unix_ms": period.end_unix_ms,
+        "total_micros": row.invoice.total.micros(),
+    });
+    events::of_act(writing, &act, period.workspace, EventKind::InvoiceFinalised, payload).await?;
+    Ok(true)
+}
+
+async fn one(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+    id: InvoiceId,
+) -> Result<Option<InvoiceRow>, StoreError> {
+    let row = sql("SELECT * FROM invoices WHERE id = $1").bind(id.bytes()).row(connection).await?;
+    let found = row.as_ref().map(read).transpose()?;
+    Ok(found.filter(|row| workspace.is_none_or(|workspace| row.invoice.period.workspace == workspace)))
+}
+
+impl Invoices for Database {
+    fn finalise(&self, row: InvoiceRow, act: Act) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| Box::pin(finalise(writing, row, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>> {
+        Box::pin(async move { one(&mut self.read().await?, Some(workspace), id).await })
+    }
+
+    fn find(&self, id: InvoiceId) -> StoreFuture<'_, Option<InvoiceRow>> {
+        Box::pin(async move { one(&mut self.read().await?, None, id).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<InvoiceId>,
+    ) -> StoreFuture<'_, Listed<InvoiceRow, InvoiceId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let before = page.after.map_or_else(|| vec![0xFF; 17], |id| id.bytes());
+            let query =
+                sql("SELECT * FROM invoices WHERE workspace = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+            let query = query.bind(workspace.bytes()).bind(before).bind(signed(wanted as u64 + 1));
+            let rows = query.rows(&mut self.read().await?).await?;
+            let rows = rows.iter().map(read).collect::<Result<_, _>>()?;
+            Ok(Listed::cut(rows, wanted, |row: &InvoiceRow| row.id))
+        })
+    }
+
+    fn acts(&self, period: Period) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let query = sql("SELECT COUNT(*) AS held FROM audit
+                 WHERE workspace = $1 AND unix_ms >= $2 AND unix_ms < $3 AND (actor LIKE $4 OR actor LIKE $5)");
+            let query = query
+                .bind(period.workspace.bytes())
+                .bind(signed(period.start_unix_ms))
+                .bind(signed(period.end_unix_ms))
+                .bind(format!("{}%", KeyId::PREFIX))
+                .bind(format!("{}%", MemberId::PREFIX));
+            let row = query.one(&mut self.read().await?).await?;
+            Fields::new("audit", &row).number("held")
+        })
+    }
+}

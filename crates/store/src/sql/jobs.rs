@@ -1,0 +1,229 @@
+//! The durable queue.
+
+use domain::WorkspaceId;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, signed};
+use super::{Connection, Database, Row, sql};
+use crate::jobs::{Claim, Ending, Hold, JobCounts, JobRow, NewJob};
+use crate::{Jobs, StoreError, StoreFuture, stored};
+
+const TABLE: &str = "jobs";
+/// Jobs that become ready, or lose their worker, in one transaction.
+const MOVED_AT_ONCE: i64 = 500;
+
+const DUE: &str = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM jobs WHERE state = 'ready')
+     OR EXISTS (SELECT 1 FROM jobs WHERE state = 'waiting' AND run_unix_ms <= $1)
+     OR EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND lease_unix_ms <= $1) THEN 1 ELSE 0 END AS BIGINT) AS due";
+const READY: &str =
+    "SELECT * FROM jobs WHERE state = 'ready' AND workspace > $1 ORDER BY workspace, id LIMIT 1";
+const MAKE_READY: &str = "UPDATE jobs SET state = 'ready' WHERE id IN (
+     SELECT id FROM jobs WHERE state = 'waiting' AND run_unix_ms <= $1 ORDER BY run_unix_ms LIMIT $2)";
+const TAKE_BACK: &str = "UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL,
+         last_error = 'its worker died' WHERE id IN (
+     SELECT id FROM jobs WHERE state = 'running' AND lease_unix_ms <= $1 ORDER BY lease_unix_ms LIMIT $2)";
+/// As above; replicas that look at once pass each other by.
+const READY_OF_MANY: &str = "SELECT * FROM jobs WHERE state = 'ready' AND workspace > $1
+     ORDER BY workspace, id LIMIT 1 FOR UPDATE SKIP LOCKED";
+const MAKE_READY_OF_MANY: &str = "UPDATE jobs SET state = 'ready' WHERE id IN (
+     SELECT id FROM jobs WHERE state = 'waiting' AND run_unix_ms <= $1 ORDER BY run_unix_ms LIMIT $2
+     FOR UPDATE SKIP LOCKED)";
+const TAKE_BACK_OF_MANY: &str = "UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL,
+         last_error = 'its worker died' WHERE id IN (
+     SELECT id FROM jobs WHERE state = 'running' AND lease_unix_ms <= $1 ORDER BY lease_unix_ms LIMIT $2
+     FOR UPDATE SKIP LOCKED)";
+
+fn read(row: &Row) -> Result<JobRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    Ok(JobRow {
+        id: fields.get("id")?,
+        kind: fields.text("kind")?,
+        workspace: fields.id("workspace")?,
+        name: fields.maybe_text("name")?,
+        payload: fields.json("payload")?,
+        run_unix_ms: fields.number("run_unix_ms")?,
+        every_ms: fields.maybe_number("every_ms")?,
+        attempts: fields.small("attempts")?,
+        last_error: fields.maybe_text("last_error")?,
+        created_unix_ms: fields.number("created_unix_ms")?,
+    })
+}
+
+/// Asks for a job in the transaction of the act that wants it.
+pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<(), StoreError> {
+    let query =
+        sql("INSERT INTO jobs (workspace, kind, name, payload, state, run_unix_ms, every_ms, attempts,
+             created_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8)
+         ON CONFLICT (name) DO UPDATE SET state = 'waiting', run_unix_ms = $6, every_ms = $7, payload = $4,
+             attempts = CASE WHEN jobs.state = 'dead' THEN 0 ELSE jobs.attempts END
+         WHERE jobs.state <> 'running'");
+    query
+        .bind(job.workspace.bytes())
+        .bind(job.kind)
+        .bind(&job.name)
+        .bind(stored::to_text(TABLE, &job.payload)?)
+        .bind(if job.run_unix_ms <= job.unix_ms { "ready" } else { "waiting" })
+        .bind(signed(job.run_unix_ms))
+        .bind(job.every_ms.map(signed))
+        .bind(signed(job.unix_ms))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+async fn is_due(connection: &mut Connection, unix_ms: u64) -> Result<bool, StoreError> {
+    let row = sql(DUE).bind(signed(unix_ms)).one(connection).await?;
+    Fields::new(TABLE, &row).flag("due")
+}
+
+async fn claim(writing: &mut Writing, claim: Claim) -> Result<Vec<JobRow>, StoreError> {
+    let of_many = matches!(writing.connection(), Connection::Postgres(_));
+    let statements = if of_many { [MAKE_READY_OF_MANY, TAKE_BACK_OF_MANY] } else { [MAKE_READY, TAKE_BACK] };
+    for statement in statements {
+        let query = sql(statement).bind(signed(claim.unix_ms)).bind(MOVED_AT_ONCE);
+        query.run(writing.connection()).await?;
+    }
+    let ready = if of_many { READY_OF_MANY } else { READY };
+    let (mut taken, mut after, mut of_round) = (Vec::new(), claim.after.bytes(), 0);
+    let mut is_first_round = true;
+    while taken.len() < claim.limit {
+        let found = sql(ready).bind(&after).row(writing.connection()).await?;
+        let Some(row) = found else {
+            // Past the last workspace the turn is the first one's, as long as a round finds anything.
+            if !is_first_round && of_round == 0 {
+                break;
+            }
+            (after, of_round, is_first_round) = (Vec::new(), 0, false);
+            continue;
+        };
+        let job = read(&row)?;
+        after = job.workspace.bytes();
+        if running(&claim, &taken, job.workspace) >= claim.of_workspace_max {
+            continue;
+        }
+        of_round += 1;
+        taken.push(lease(writing, &claim, job).await?);
+    }
+    Ok(taken)
+}
+
+/// What the worker has of a workspace, with what it has just been given.
+fn running(claim: &Claim, taken: &[JobRow], workspace: WorkspaceId) -> usize {
+    let before = claim.running.iter().filter(|(id, _)| *id == workspace).map(|(_, count)| count);
+    before.sum::<usize>() + taken.iter().filter(|job| job.workspace == workspace).count()
+}
+
+async fn lease(writing: &mut Writing, claim: &Claim, mut job: JobRow) -> Result<JobRow, StoreError> {
+    sql("UPDATE jobs SET state = 'running', worker = $2, lease_unix_ms = $3, attempts = attempts + 1 WHERE id = $1")
+        .bind(job.id)
+        .bind(&claim.worker)
+        .bind(signed(claim.unix_ms.saturating_add(claim.lease_ms)))
+        .run(writing.connection())
+        .await?;
+    job.attempts = job.attempts.saturating_add(1);
+    Ok(job)
+}
+
+async fn extend(writing: &mut Writing, hold: Hold, until_unix_ms: u64) -> Result<bool, StoreError> {
+    let query = sql("UPDATE jobs SET lease_unix_ms = $4
+         WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'");
+    let query = query.bind(hold.job).bind(hold.worker).bind(i64::from(hold.attempt));
+    Ok(query.bind(signed(until_unix_ms)).run(writing.connection()).await? > 0)
+}
+
+async fn settle(writing: &mut Writing, hold: Hold, ending: Ending) -> Result<bool, StoreError> {
+    let query = match &ending {
+        Ending::Gone => {
+            sql("DELETE FROM jobs WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'")
+        }
+        Ending::Due { .. } => sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
+                 run_unix_ms = $4, attempts = 0, last_error = NULL
+             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
+        Ending::Again { .. } => sql("UPDATE jobs SET state = 'waiting', worker = NULL, lease_unix_ms = NULL,
+                 run_unix_ms = $4, last_error = $5
+             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
+        Ending::Dead { .. } => sql("UPDATE jobs SET state = 'dead', worker = NULL, lease_unix_ms = NULL,
+                 last_error = $4
+             WHERE id = $1 AND worker = $2 AND attempts = $3 AND state = 'running'"),
+    };
+    let query = query.bind(hold.job).bind(hold.worker).bind(i64::from(hold.attempt));
+    let query = match ending {
+        Ending::Gone => query,
+        Ending::Due { unix_ms } => query.bind(signed(unix_ms)),
+        Ending::Again { unix_ms, error } => query.bind(signed(unix_ms)).bind(error),
+        Ending::Dead { error } => query.bind(error),
+    };
+    Ok(query.run(writing.connection()).await? > 0)
+}
+
+async fn counts(connection: &mut Connection) -> Result<JobCounts, StoreError> {
+    let mut counts = JobCounts::default();
+    let rows = sql("SELECT state, COUNT(*) AS held FROM jobs GROUP BY state").rows(connection).await?;
+    for row in &rows {
+        let fields = Fields::new(TABLE, row);
+        let held = fields.number("held")?;
+        match fields.text("state")?.as_str() {
+            "waiting" => counts.waiting = held,
+            "ready" => counts.ready = held,
+            "running" => counts.running = held,
+            _ => counts.dead = held,
+        }
+    }
+    Ok(counts)
+}
+
+impl Jobs for Database {
+    fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(enqueue(writing, job))))
+    }
+
+    fn claim(&self, wanted: Claim) -> StoreFuture<'_, Vec<JobRow>> {
+        Box::pin(async move {
+            // Most looks find nothing, and must not wait for whoever writes.
+            if !is_due(&mut self.read().await?, wanted.unix_ms).await? {
+                return Ok(Vec::new());
+            }
+            self.note(move |writing| Box::pin(claim(writing, wanted))).await
+        })
+    }
+
+    fn extend(&self, hold: Hold, until_unix_ms: u64) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| Box::pin(extend(writing, hold, until_unix_ms))))
+    }
+
+    fn settle(&self, hold: Hold, ending: Ending) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| Box::pin(settle(writing, hold, ending))))
+    }
+
+    fn release(&self, worker: String) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE jobs SET state = 'ready', worker = NULL, lease_unix_ms = NULL
+                     WHERE state = 'running' AND worker = $1");
+                query.bind(worker).run(writing.connection()).await
+            })
+        }))
+    }
+
+    fn dead(&self, limit: u32) -> StoreFuture<'_, Vec<JobRow>> {
+        Box::pin(async move {
+            let query = sql("SELECT * FROM jobs WHERE state = 'dead' ORDER BY id LIMIT $1");
+            let rows = query.bind(i64::from(limit)).rows(&mut self.read().await?).await?;
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn counts(&self) -> StoreFuture<'_, JobCounts> {
+        Box::pin(async move { counts(&mut self.read().await?).await })
+    }
+
+    fn forget_dead(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM jobs WHERE state = 'dead' AND run_unix_ms < $1");
+                query.bind(signed(before_unix_ms)).run(writing.connection()).await
+            })
+        }))
+    }
+}

@@ -1,0 +1,385 @@
+//! Webhooks, their secrets and their deliveries.
+
+use domain::limits::WEBHOOKS_OF_WORKSPACE_MAX;
+use domain::{EventId, WebhookId, WorkspaceId};
+
+use super::fields::{ColumnId, Fields, after};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, events, seals, sql};
+use crate::events::EventKind;
+use crate::feed::Part;
+use crate::webhooks::{
+    DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks, sealed_object,
+};
+use crate::{Act, Listed, Page, SealedSecret, StoreError, StoreFuture, Written};
+
+const TABLE: &str = "webhooks";
+const SECRETS: &str = "webhook_secrets";
+const DELIVERIES: &str = "webhook_deliveries";
+const WHAT: &str = "webhook";
+
+/// Everything but the secrets, which are rows of their own.
+fn read(row: &Row) -> Result<WebhookRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    Ok(WebhookRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        url: fields.text("url")?,
+        description: fields.text("description")?,
+        events: kinds(fields.get("events")?),
+        disabled_reason: fields.maybe_text("disabled_reason")?,
+        secrets: Vec::new(),
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+fn kinds(text: &str) -> Vec<EventKind> {
+    text.split(',').filter_map(EventKind::from_name).collect()
+}
+
+fn kinds_text(kinds: &[EventKind]) -> String {
+    kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(",")
+}
+
+async fn with_secrets(connection: &mut Connection, mut row: WebhookRow) -> Result<WebhookRow, StoreError> {
+    let query = sql("SELECT * FROM webhook_secrets WHERE webhook = $1 ORDER BY generation DESC");
+    for found in &query.bind(row.id.bytes()).rows(connection).await? {
+        let fields = Fields::new(SECRETS, found);
+        let generation = fields.small("generation")?;
+        let floor = seals::find(connection, row.workspace, sealed_object(row.id, generation)).await?;
+        row.secrets.push(SigningSecret {
+            generation,
+            secret: SealedSecret {
+                sealed: fields.sealed()?,
+                floor,
+                fingerprint: fields.text("fingerprint")?,
+            },
+            expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
+        });
+    }
+    Ok(row)
+}
+
+async fn find(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: WebhookId,
+) -> Result<WebhookRow, StoreError> {
+    let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND id = $2");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
+    let row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
+    with_secrets(connection, row).await
+}
+
+/// The webhooks of a workspace that are to be told of such an event.
+pub(super) async fn that_want(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    kind: EventKind,
+) -> Result<Vec<WebhookId>, StoreError> {
+    let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND disabled_reason IS NULL ORDER BY id");
+    let rows = query.bind(workspace.bytes()).rows(connection).await?;
+    let rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let wants = |row: &WebhookRow| row.events.is_empty() || row.events.contains(&kind);
+    Ok(rows.into_iter().filter(wants).map(|row| row.id).collect())
+}
+
+async fn insert_secret(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    secret: &SigningSecret,
+) -> Result<(), StoreError> {
+    let object = sealed_object(id, secret.generation);
+    seals::put(writing, workspace, object, &secret.secret.floor).await?;
+    let query =
+        sql("INSERT INTO webhook_secrets (webhook, generation, secret_version, secret_key_id, secret_sealed,
+             fingerprint, expires_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)");
+    query
+        .bind(id.bytes())
+        .bind(i64::from(secret.generation))
+        .bind(i64::from(secret.secret.sealed.version))
+        .bind(&secret.secret.sealed.key_id)
+        .bind(&secret.secret.sealed.bytes)
+        .bind(&secret.secret.fingerprint)
+        .bind(secret.expires_unix_ms.map(signed))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+async fn create(writing: &mut Writing, mut row: WebhookRow, act: Act) -> Result<WebhookRow, StoreError> {
+    let query = sql("SELECT COUNT(*) AS held FROM webhooks WHERE workspace = $1");
+    let held = query.bind(row.workspace.bytes()).one(writing.connection()).await?;
+    if Fields::new(TABLE, &held).number("held")? >= u64::from(WEBHOOKS_OF_WORKSPACE_MAX) {
+        let detail = format!("a workspace has at most {WEBHOOKS_OF_WORKSPACE_MAX} webhooks");
+        return Err(StoreError::conflict("too_many_webhooks", detail, None));
+    }
+    row.version = writing.version();
+    let query = sql(
+        "INSERT INTO webhooks (id, workspace, url, description, events, disabled_reason, created_unix_ms,
+             version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    );
+    query
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(&row.url)
+        .bind(&row.description)
+        .bind(kinds_text(&row.events))
+        .bind(&row.disabled_reason)
+        .bind(signed(row.created_unix_ms))
+        .bind(signed(row.version))
+        .run(writing.connection())
+        .await?;
+    for secret in &row.secrets {
+        insert_secret(writing, row.workspace, row.id, secret).await?;
+    }
+    // Every vault learns the floors of a workspace that changed.
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    writing.audit(&act, Some(row.workspace), "webhook.create", row.id, format!("url {}", row.url)).await?;
+    Ok(row)
+}
+
+async fn replace(
+    writing: &mut Writing,
+    row: WebhookRow,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<WebhookRow, StoreError> {
+    let old = find(writing.connection(), row.workspace, row.id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    let row = WebhookRow {
+        secrets: old.secrets,
+        created_unix_ms: old.created_unix_ms,
+        version: writing.version(),
+        ..row
+    };
+    sql("UPDATE webhooks SET url = $3, description = $4, events = $5, disabled_reason = $6, version = $7
+         WHERE workspace = $1 AND id = $2")
+    .bind(row.workspace.bytes())
+    .bind(row.id.bytes())
+    .bind(&row.url)
+    .bind(&row.description)
+    .bind(kinds_text(&row.events))
+    .bind(&row.disabled_reason)
+    .bind(signed(row.version))
+    .run(writing.connection())
+    .await?;
+    writing.changed(Part::Other, Some(row.workspace), row.id);
+    let state = row.disabled_reason.as_deref().unwrap_or("active");
+    let detail = format!("url {}, {state}", row.url);
+    writing.audit(&act, Some(row.workspace), "webhook.update", row.id, detail).await?;
+    Ok(row)
+}
+
+async fn rotate(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    secret: SigningSecret,
+    overlap_until_unix_ms: u64,
+    act: Act,
+) -> Result<WebhookRow, StoreError> {
+    let old = find(writing.connection(), workspace, id).await?;
+    let newest = old.secrets.first().map_or(0, |newest| newest.generation);
+    if newest.checked_add(1) != Some(secret.generation) {
+        let detail = "another rotation came first; read the webhook again";
+        return Err(StoreError::conflict("secret_version", detail, None));
+    }
+    // The one before the last is done with, whatever is left of its time: two sign at once, never three.
+    for spent in old.secrets.iter().skip(1) {
+        seals::remove(writing, workspace, sealed_object(id, spent.generation)).await?;
+    }
+    let query = sql("DELETE FROM webhook_secrets WHERE webhook = $1 AND generation < $2");
+    query.bind(id.bytes()).bind(i64::from(newest)).run(writing.connection()).await?;
+    sql("UPDATE webhook_secrets SET expires_unix_ms = $2 WHERE webhook = $1")
+        .bind(id.bytes())
+        .bind(signed(overlap_until_unix_ms))
+        .run(writing.connection())
+        .await?;
+    insert_secret(writing, workspace, id, &secret).await?;
+    sql("UPDATE webhooks SET version = $2 WHERE id = $1")
+        .bind(id.bytes())
+        .bind(signed(writing.version()))
+        .run(writing.connection())
+        .await?;
+    writing.changed(Part::Workspace, Some(workspace), id);
+    let detail = format!("generation {}, fingerprint {}", secret.generation, secret.secret.fingerprint);
+    writing.audit(&act, Some(workspace), "webhook.rotate", id, detail).await?;
+    find(writing.connection(), workspace, id).await
+}
+
+async fn delete(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find(writing.connection(), workspace, id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    for secret in &old.secrets {
+        seals::remove(writing, workspace, sealed_object(id, secret.generation)).await?;
+    }
+    let query = sql("DELETE FROM webhooks WHERE workspace = $1 AND id = $2");
+    query.bind(workspace.bytes()).bind(id.bytes()).run(writing.connection()).await?;
+    writing.changed(Part::Other, Some(workspace), id);
+    writing.audit(&act, Some(workspace), "webhook.delete", id, format!("url {}", old.url)).await
+}
+
+fn read_delivery(row: &Row) -> Result<DeliveryRow, StoreError> {
+    let fields = Fields::new(DELIVERIES, row);
+    let state = match fields.get::<&str>("state")? {
+        "pending" => DeliveryState::Pending,
+        "delivered" => DeliveryState::Delivered,
+        _ => DeliveryState::Failed,
+    };
+    let status = fields.maybe_number("last_status")?;
+    Ok(DeliveryRow {
+        event: events::read(row)?,
+        state,
+        attempts: fields.small("attempts")?,
+        last_status: status.and_then(|status| u16::try_from(status).ok()),
+        last_error: fields.maybe_text("last_error")?,
+        attempted_unix_ms: fields.maybe_number("attempted_unix_ms")?,
+    })
+}
+
+async fn deliveries(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    page: Page<EventId>,
+) -> Result<Listed<DeliveryRow, EventId>, StoreError> {
+    find(connection, workspace, id).await?;
+    let wanted = page.rows_wanted();
+    let before = page.after.map_or_else(|| vec![0xFF; 17], |event| event.bytes());
+    let query = sql("SELECT events.*, webhook_deliveries.* FROM webhook_deliveries
+             JOIN events ON events.id = webhook_deliveries.event
+         WHERE webhook = $1 AND event < $2 ORDER BY event DESC LIMIT $3");
+    let query = query.bind(id.bytes()).bind(before).bind(signed(wanted as u64 + 1));
+    let rows = query.rows(connection).await?;
+    let rows = rows.iter().map(read_delivery).collect::<Result<Vec<_>, _>>()?;
+    Ok(Listed::cut(rows, wanted, |row: &DeliveryRow| row.event.id))
+}
+
+async fn delivery(
+    connection: &mut Connection,
+    webhook: WebhookId,
+    event: EventId,
+) -> Result<Option<(WebhookRow, DeliveryRow)>, StoreError> {
+    let query = sql("SELECT events.*, webhook_deliveries.* FROM webhook_deliveries
+             JOIN events ON events.id = webhook_deliveries.event
+         WHERE webhook = $1 AND event = $2");
+    let Some(row) = query.bind(webhook.bytes()).bind(event.bytes()).row(connection).await? else {
+        return Ok(None);
+    };
+    let found = read_delivery(&row)?;
+    match find(connection, found.event.workspace, webhook).await {
+        Ok(row) => Ok(Some((row, found))),
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Webhooks for Database {
+    fn create(&self, row: WebhookRow, act: Act) -> StoreFuture<'_, Written<WebhookRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: WebhookId) -> StoreFuture<'_, WebhookRow> {
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<WebhookId>,
+    ) -> StoreFuture<'_, Listed<WebhookRow, WebhookId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let mut connection = self.read().await?;
+            let query = sql("SELECT * FROM webhooks WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3");
+            let query = query.bind(workspace.bytes()).bind(after(page.after)).bind(signed(wanted as u64 + 1));
+            let found = query.rows(&mut connection).await?;
+            let mut rows = Vec::with_capacity(found.len());
+            for row in &found {
+                rows.push(with_secrets(&mut connection, read(row)?).await?);
+            }
+            Ok(Listed::cut(rows, wanted, |row: &WebhookRow| row.id))
+        })
+    }
+
+    fn replace(
+        &self,
+        row: WebhookRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<WebhookRow>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+    }
+
+    fn rotate(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        secret: SigningSecret,
+        overlap_until_unix_ms: u64,
+        act: Act,
+    ) -> StoreFuture<'_, Written<WebhookRow>> {
+        Box::pin(self.write(move |writing| {
+            Box::pin(rotate(writing, workspace, id, secret, overlap_until_unix_ms, act))
+        }))
+    }
+
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+
+    fn deliveries(
+        &self,
+        workspace: WorkspaceId,
+        id: WebhookId,
+        page: Page<EventId>,
+    ) -> StoreFuture<'_, Listed<DeliveryRow, EventId>> {
+        Box::pin(async move { deliveries(&mut self.read().await?, workspace, id, page).await })
+    }
+
+    fn delivery(
+        &self,
+        webhook: WebhookId,
+        event: EventId,
+    ) -> StoreFuture<'_, Option<(WebhookRow, DeliveryRow)>> {
+        Box::pin(async move { delivery(&mut self.read().await?, webhook, event).await })
+    }
+
+    fn attempted(&self, webhook: WebhookId, event: EventId, attempt: DeliveryAttempt) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql(
+                    "UPDATE webhook_deliveries SET state = $3, attempts = attempts + 1, last_status = $4,
+                         last_error = $5, attempted_unix_ms = $6 WHERE webhook = $1 AND event = $2",
+                );
+                query
+                    .bind(webhook.bytes())
+                    .bind(event.bytes())
+                    .bind(attempt.state.as_str())
+                    .bind(attempt.status.map(i64::from))
+                    .bind(attempt.error)
+                    .bind(signed(attempt.unix_ms))
+                    .run(writing.connection())
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+}

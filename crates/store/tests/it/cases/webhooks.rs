@@ -1,0 +1,152 @@
+//! Webhooks, events and deliveries.
+
+use domain::{EventId, WebhookId};
+use serde_json::json;
+use snapshot::CredentialState;
+use store::jobs::{Claim, OURS};
+use store::webhooks::DELIVER;
+use store::{
+    CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
+    StoreError, Verification, WebhookRow,
+};
+
+use crate::Fresh;
+use crate::samples::{NOW, act, bytes, credential, founding, secret};
+
+const LATER: u64 = 1 << 45;
+
+fn signing(generation: u32) -> SigningSecret {
+    SigningSecret { generation, secret: secret(1), expires_unix_ms: None }
+}
+
+fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> WebhookRow {
+    WebhookRow {
+        id: WebhookId::new(NOW, bytes(number)),
+        workspace: fresh.founding.workspace.id,
+        url: "https://example.com/hook".into(),
+        description: "ours".into(),
+        events: events.to_vec(),
+        disabled_reason: None,
+        secrets: vec![signing(1)],
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+async fn asked_for(fresh: &Fresh) -> Vec<JobRow> {
+    let claim = Claim {
+        worker: "one".into(),
+        unix_ms: LATER,
+        lease_ms: 1,
+        limit: 100,
+        running: Vec::new(),
+        of_workspace_max: 100,
+        after: OURS,
+    };
+    let jobs = fresh.store.jobs().claim(claim).await.unwrap();
+    jobs.into_iter().filter(|job| job.kind == DELIVER).collect()
+}
+
+async fn kinds(fresh: &Fresh, id: WebhookId) -> Vec<EventKind> {
+    let workspace = fresh.founding.workspace.id;
+    let listed = fresh.store.webhooks().deliveries(workspace, id, Page::default()).await.unwrap();
+    listed.rows.iter().rev().map(|row| row.event.kind).collect()
+}
+
+pub async fn a_webhook_is_made_changed_rotated_and_deleted(fresh: &Fresh) {
+    let (webhooks, workspace) = (fresh.store.webhooks(), fresh.founding.workspace.id);
+    let made = webhooks.create(webhook(fresh, 1, &[EventKind::KeyRevoked]), act()).await.unwrap().row;
+    assert_eq!(webhooks.get(workspace, made.id).await.unwrap(), made);
+    let foreign = webhooks.get(founding(2).workspace.id, made.id).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    let changed = WebhookRow { url: "https://example.com/b".into(), ..made.clone() };
+    let changed = webhooks.replace(changed, Some(made.version), act()).await.unwrap().row;
+    assert!(matches!(
+        webhooks.replace(made.clone(), Some(made.version), act()).await,
+        Err(StoreError::Precondition { .. })
+    ));
+    let rotated = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await.unwrap().row;
+    let generations: Vec<_> = rotated.secrets.iter().map(|s| (s.generation, s.expires_unix_ms)).collect();
+    assert_eq!(generations, [(2, None), (1, Some(NOW + 5))]);
+    let told = webhooks.rotate(workspace, made.id, signing(2), NOW + 5, act()).await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "secret_version", .. })), "{told:?}");
+    let again = webhooks.rotate(workspace, made.id, signing(3), NOW + 9, act()).await.unwrap().row;
+    assert_eq!(again.secrets.iter().map(|s| s.generation).collect::<Vec<_>>(), [3, 2], "never three");
+    assert_eq!(again.url, changed.url);
+    webhooks.delete(workspace, made.id, None, act()).await.unwrap();
+    assert_eq!(webhooks.list(workspace, Page::default()).await.unwrap().rows, []);
+}
+
+pub async fn an_act_is_told_to_whoever_wants_its_kind(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    store.credentials().create(credential(workspace, 4), act()).await.unwrap();
+    assert_eq!(asked_for(fresh).await, [], "nobody listens");
+    let all = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
+    let wanted = [EventKind::CredentialInvalid];
+    let some = store.webhooks().create(webhook(fresh, 2, &wanted), act()).await.unwrap().row.id;
+    let silent = WebhookRow { disabled_reason: Some("off".into()), ..webhook(fresh, 3, &[]) };
+    let silent = store.webhooks().create(silent, act()).await.unwrap().row.id;
+    let made = store.credentials().create(credential(workspace, 5), act()).await.unwrap().row;
+    let refused = Verification { secret_version: 1, accepted: Some(false), ..verification() };
+    let credentials = store.credentials();
+    credentials.verified(workspace, made.id, refused.clone(), act()).await.unwrap();
+    credentials.verified(workspace, made.id, refused, act()).await.unwrap();
+    let next = Some(secret(2));
+    let rotated = credentials.replace(CredentialRow { ..made.clone() }, next, None, act()).await.unwrap().row;
+    assert_eq!(rotated.state, CredentialState::Active);
+    for state in [CredentialState::Disabled, CredentialState::Revoked] {
+        credentials.set_state(workspace, made.id, state, None, act()).await.unwrap();
+    }
+    store.api_keys().revoke(workspace, fresh.founding.keys[0].id, None, act()).await.unwrap();
+    assert_eq!(
+        kinds(fresh, all).await,
+        [
+            EventKind::CredentialInvalid,
+            EventKind::CredentialActive,
+            EventKind::CredentialDisabled,
+            EventKind::CredentialRevoked,
+            EventKind::KeyRevoked,
+        ],
+        "each change once"
+    );
+    assert_eq!(kinds(fresh, some).await, [EventKind::CredentialInvalid]);
+    assert_eq!(kinds(fresh, silent).await, []);
+    assert_eq!(asked_for(fresh).await.len(), 6, "a job for each delivery");
+}
+
+fn verification() -> Verification {
+    Verification { secret_version: 1, unix_ms: NOW, accepted: None, error: None }
+}
+
+pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let id = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
+    let event = EventRow {
+        id: EventId::new(NOW, bytes(9)),
+        workspace,
+        kind: EventKind::BudgetAlert,
+        payload: json!({"percent": 80}),
+        created_unix_ms: NOW,
+    };
+    store.events().emit(event.clone()).await.unwrap();
+    store.events().emit(event.clone()).await.unwrap();
+    assert_eq!(asked_for(fresh).await.len(), 1);
+    let (row, pending) = store.webhooks().delivery(id, event.id).await.unwrap().unwrap();
+    assert_eq!((row.id, &pending.event, pending.state), (id, &event, DeliveryState::Pending));
+    let failed = DeliveryAttempt {
+        state: DeliveryState::Pending,
+        status: Some(500),
+        error: Some("it answered 500".into()),
+        unix_ms: NOW + 3,
+    };
+    store.webhooks().attempted(id, event.id, failed.clone()).await.unwrap();
+    let done = DeliveryAttempt { state: DeliveryState::Delivered, status: Some(204), error: None, ..failed };
+    store.webhooks().attempted(id, event.id, done).await.unwrap();
+    let listed = store.webhooks().deliveries(workspace, id, Page::default()).await.unwrap().rows;
+    assert_eq!((listed.len(), listed[0].attempts, listed[0].last_status), (1, 2, Some(204)));
+    assert_eq!(listed[0].state, DeliveryState::Delivered);
+    let foreign = store.webhooks().deliveries(founding(2).workspace.id, id, Page::default()).await;
+    assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
+    assert_eq!(store.events().forget(NOW + 1).await.unwrap(), 1);
+    assert_eq!(store.webhooks().delivery(id, event.id).await.unwrap(), None);
+}

@@ -1,0 +1,98 @@
+//! `tidegate ledger verify --invoice`: a finalised invoice recomputed from the records of its month.
+
+use control::invoicing::{self, Checked};
+use domain::InvoiceId;
+use ledger::invoice::Difference;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::Shared;
+use crate::data_dir;
+use crate::output::{self, Failure};
+use crate::settings::Settings;
+
+pub fn run(shared: &Shared, runtime: &Runtime, settings: &Settings, id: &str) -> Result<(), Failure> {
+    let wanted: InvoiceId = id.parse().map_err(|error: domain::ids::IdError| {
+        Failure::new(output::USAGE, format!("\"{id}\" is no invoice: {error}."))
+    })?;
+    let checked = runtime.block_on(check(settings, wanted))?.ok_or_else(|| {
+        let message =
+            format!("There is no finalised invoice {id}; a draft is drawn anew each time it is shown.");
+        Failure::new(output::NOT_FOUND, message)
+    })?;
+    if shared.json {
+        println!("{}", document(id, &checked));
+    } else {
+        tell(id, &checked);
+    }
+    if checked.is_sound() {
+        return Ok(());
+    }
+    Err(Failure::new(output::FINDINGS, format!("The invoice {id} does not follow from the books.")))
+}
+
+async fn check(settings: &Settings, id: InvoiceId) -> anyhow::Result<Option<Checked>> {
+    let store = data_dir::open_store(settings).await?;
+    let checked = invoicing::verify(&store, id).await;
+    store.close().await;
+    Ok(checked?)
+}
+
+fn document(id: &str, checked: &Checked) -> Value {
+    let told = |found: &[Difference]| found.iter().map(difference).collect::<Vec<_>>();
+    json!({
+        "ok": checked.is_sound(),
+        "invoice_id": id,
+        "total_nanos": checked.invoice.total.0,
+        "records": checked.records.records,
+        "without_record": checked.without_record,
+        "mismatch_count": checked.records.mismatch_count,
+        "unsound": told(&checked.unsound),
+        "differing": told(&checked.differing),
+        "adjusted_nanos": checked.adjusted.0,
+        "unexplained_nanos": checked.unexplained.0,
+    })
+}
+
+fn difference(found: &Difference) -> Value {
+    json!({
+        "line": found.line,
+        "what": found.what,
+        "recorded": found.recorded.to_string(),
+        "recomputed": found.recomputed.to_string(),
+    })
+}
+
+fn tell(id: &str, checked: &Checked) {
+    println!(
+        "{id}: {} lines, total {}, {} records recomputed",
+        checked.invoice.lines.len(),
+        output::dollars(checked.invoice.total.micros()),
+        checked.records.records
+    );
+    if checked.without_record > 0 {
+        println!(
+            "  {} requests of this month have no record any more: it was recomputed from the hourly sums",
+            checked.without_record
+        );
+    }
+    for (what, found) in [("NOT FOLLOWING", &checked.unsound), ("DIFFERS", &checked.differing)] {
+        for found in found {
+            let Difference { line, what: field, recorded, recomputed } = found;
+            println!("  {what}  {line}: {field} is {recorded}, the books come to {recomputed}");
+        }
+    }
+    if checked.records.mismatch_count > 0 {
+        println!("  {} charges don't agree with their records", checked.records.mismatch_count);
+    }
+    if checked.adjusted.0 != 0 {
+        println!("  later invoices added {} nano-USD for this month", checked.adjusted.0);
+    }
+    if checked.unexplained.0 != 0 {
+        println!(
+            "  {} nano-USD are not invoiced: records that came late, which the next invoice takes, or a changed row",
+            checked.unexplained.0
+        );
+    }
+    println!("  {}", if checked.is_sound() { "it follows from the books" } else { "it does not follow" });
+}

@@ -1,0 +1,90 @@
+//! `tidegate webhook`: where a workspace is told of its events.
+
+use serde_json::{Value, json};
+
+use super::Shared;
+use crate::api::Api;
+use crate::body::Body;
+use crate::output::{self, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Adds a webhook and prints the secret that its receiver checks signatures with; it is not shown again.
+    Add {
+        /// An https address on port 443 or 8443.
+        // Not `url`: that is the gateway's, which every command takes.
+        #[arg(value_name = "URL")]
+        receiver: String,
+        /// Events to be told of, such as credential.invalid; every one where left out.
+        #[arg(long = "event", value_delimiter = ',')]
+        events: Vec<String>,
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Lists webhooks.
+    List,
+    /// Sends a test at once and says how it went.
+    Test { id: String },
+    /// Makes a new secret; the one before signs beside it for a day.
+    Rotate { id: String },
+    /// Takes a disabled webhook back.
+    Enable { id: String },
+    /// Sends nothing more to it.
+    Disable { id: String },
+    /// Removes it; what was to be sent to it is not sent.
+    Remove { id: String },
+    /// Lists what was sent to it and how that went, newest first.
+    Deliveries { id: String },
+}
+
+const PATH: &str = "/v2/webhooks";
+
+pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let at = |id: &str| format!("{PATH}/{id}");
+    match command {
+        Command::Add { receiver, events, description } => {
+            let body = Body::new()
+                .with("url", receiver)
+                .with_list("events", &events)
+                .with_some("description", description)
+                .done();
+            output::object(shared, &api.post(PATH, &body)?);
+        }
+        Command::List => output::list(
+            shared,
+            &json!({"data": api.get_all(PATH)?}),
+            &["id", "url", "events", "status", "description"],
+            "No webhooks. `tidegate webhook add URL` adds one.",
+        ),
+        Command::Test { id } => test(shared, &api.post(&format!("{}/test", at(&id)), &json!({}))?)?,
+        Command::Rotate { id } => {
+            output::object(shared, &api.post(&format!("{}/rotate", at(&id)), &json!({}))?);
+        }
+        Command::Enable { id } => {
+            output::object(shared, &api.patch(&at(&id), &json!({"status": "active"}))?);
+        }
+        Command::Disable { id } => {
+            output::object(shared, &api.patch(&at(&id), &json!({"status": "disabled"}))?);
+        }
+        Command::Remove { id } => {
+            api.delete(&at(&id))?;
+            shared.done(&format!("{id} is removed."));
+        }
+        Command::Deliveries { id } => output::list(
+            shared,
+            &api.get(&format!("{}/deliveries", at(&id)))?,
+            &["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"],
+            "Nothing was sent yet. `tidegate webhook test ID` sends a test.",
+        ),
+    }
+    Ok(())
+}
+
+fn test(shared: &Shared, report: &Value) -> Result<(), Failure> {
+    output::object(shared, report);
+    if report.get("delivered").and_then(Value::as_bool) == Some(true) {
+        return Ok(());
+    }
+    Err(Failure::new(output::UPSTREAM, "The receiver did not take the test."))
+}

@@ -1,0 +1,77 @@
+// What is owed, and who is told of it: the pages of billing, an invoice and the webhooks, against the server's own numbers and a
+// receiver of our own.
+//
+// usage: node money.mjs ORIGIN ADMIN_KEY API_KEY
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { populate, send } from "./traffic.mjs";
+
+const [origin, adminKey] = process.argv.slice(2);
+const dollars = (micros) => `$${Math.floor(micros / 1e6)}.${String(micros % 1e6).padStart(6, "0")}`;
+
+async function put(path, body) {
+  const headers = { authorization: `Bearer ${adminKey}`, "content-type": "application/json" };
+  const answer = await fetch(`${origin}/v2/${path}`, { method: "PUT", headers, body: JSON.stringify(body) });
+  assert.equal(answer.status, 200, await answer.text());
+}
+
+async function invoiceIsTheServers(page) {
+  await put("tariff", { monthly_base_micros: 12_000_000, profiles: { byoc: { per_million_requests_micros: 1_000_000_000 } } });
+  const snapshot = await v2(origin, adminKey, "billing/snapshot");
+  await visit(page, `${origin}/billing`);
+  await page.getByText("Owed so far").waitFor();
+  assert.ok((await page.locator("tfoot").innerText()).includes(dollars(snapshot.owed_micros)));
+  const [draft] = (await v2(origin, adminKey, "billing/invoices")).data;
+  await page.locator(`a[href="/billing/${draft.id}"]`).click();
+  await page.getByRole("heading", { level: 1, name: "Invoice" }).waitFor();
+  await page.getByText("Monthly base").waitFor();
+  const whole = await v2(origin, adminKey, `billing/invoices/${draft.id}`);
+  const rows = await page.locator("tbody tr").allInnerTexts();
+  assert.equal(rows.length, whole.lines.length);
+  whole.lines.forEach((line, at) => {
+    assert.ok(rows[at].includes(line.description) && rows[at].includes(dollars(line.amount_micros)), rows[at]);
+  });
+  assert.equal(await page.locator("[data-total]").innerText(), dollars(whole.total_micros));
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "CSV" }).click()]);
+  assert.equal(file.suggestedFilename(), `${draft.id}.csv`);
+  ok("invoice_is_the_servers");
+}
+
+async function webhookIsAddedTestedRotated(page, receiver) {
+  await visit(page, `${origin}/webhooks`);
+  await page.getByRole("link", { name: "Add a webhook" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Address").fill(receiver);
+  await form.getByLabel("Events").fill("key.revoked");
+  await form.getByLabel("Description").fill("<img src=x onerror='window.harmed=1'>");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  const secret = await form.getByLabel("the signing secret", { exact: true }).textContent();
+  assert.match(secret ?? "", /^whsec_/);
+  await form.getByRole("link", { name: "Done" }).click();
+  await page.getByRole("button", { name: "Send a test" }).click();
+  await page.getByText("The receiver took the test (204).").waitFor();
+  assert.ok(!(await page.content()).includes(secret), "a secret is not kept on the page");
+  await page.getByRole("button", { name: "Rotate the secret" }).click();
+  assert.notEqual(await page.getByRole("dialog").getByLabel("the signing secret", { exact: true }).textContent(), secret);
+  await page.getByRole("button", { name: "Done" }).click();
+  await page.getByText(/Two secrets sign until/).waitFor();
+  const { id } = await send("POST", "api-keys", { name: "short-lived" });
+  await fetch(`${origin}/v2/api-keys/${id}`, { method: "DELETE", headers: { authorization: `Bearer ${adminKey}` } });
+  await page.getByRole("row").filter({ hasText: "key.revoked" }).getByText("delivered").waitFor();
+  assert.equal(await page.evaluate(() => window.harmed), undefined);
+  ok("webhook_is_added_tested_rotated");
+}
+
+await populate();
+const server = createServer((request, response) => request.resume().on("end", () => response.writeHead(204).end()));
+await new Promise((done) => server.listen(0, "127.0.0.1", done));
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await signIn(page, origin, adminKey);
+  await invoiceIsTheServers(page);
+  await webhookIsAddedTestedRotated(page, `http://127.0.0.1:${server.address().port}/hook`);
+});
+server.close();

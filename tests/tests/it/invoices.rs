@@ -1,0 +1,203 @@
+//! Tariffs, the billing snapshot and invoices over real traffic, and a changed row that is found.
+
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{MINI, problem, question};
+use crate::command::workspace;
+use crate::gateway::{Gateway, LOCAL_MODEL, OWN, POOL, config, row};
+use crate::wait::a_moment;
+
+/// Dear enough that every part is seen: per million requests, tokens and acts.
+fn tariff() -> Value {
+    json!({
+        "monthly_base_micros": 5_000_000,
+        "profiles": {
+            "byok": {"per_million_requests_micros": 2_000_000_000_u64, "included_requests": 1},
+            "managed_provider": {"per_million_tokens_micros": 3_000_000},
+        },
+    })
+}
+
+/// Three of the workspace's own, two of the operator's, one on a node.
+async fn traffic(gateway: &Gateway) {
+    let account = gateway.account("openai", POOL).await;
+    gateway.node("rack", &[LOCAL_MODEL]).await;
+    for _ in 0..2 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.remove(&format!("/v2/accounts/{account}")).await;
+    gateway.credential("openai", OWN).await;
+    for _ in 0..3 {
+        gateway.chat_ok(&question(MINI)).await;
+    }
+    gateway.chat_ok(&question(LOCAL_MODEL)).await;
+    gateway.booked(6).await;
+}
+
+fn lines<'a>(invoice: &'a Value, kind: &str) -> Vec<&'a Value> {
+    invoice["lines"].as_array().unwrap().iter().filter(|line| line["kind"] == kind).collect()
+}
+
+async fn draft(gateway: &Gateway) -> Value {
+    let listed = gateway.get("/v2/billing/invoices").await;
+    let first = &listed["data"][0];
+    assert_eq!(first["status"], "draft", "{listed}");
+    gateway.get(&format!("/v2/billing/invoices/{}", first["id"].as_str().unwrap())).await
+}
+
+#[tokio::test]
+async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
+    let gateway = Gateway::start().await;
+    traffic(&gateway).await;
+    let before = gateway.get("/v2/billing/snapshot").await;
+    assert_eq!(row(&before["mtd"]["by_mode"], "mode", "byok")["cost_micros"], 0);
+    assert_eq!(before["owed_micros"], before["mtd"]["cost_micros"]);
+    let told = gateway.get("/v2/tariff").await;
+    assert_eq!((&told["in_force"]["monthly_base_micros"], &told["versions"]), (&json!(0), &json!([])));
+
+    let (admin, json_body) = (gateway.admin(), [("content-type", "application/json")]);
+    let put = admin.call(http::Method::PUT, "/v2/tariff", &json_body, tariff().to_string()).await.unwrap();
+    assert_eq!(put.status, 200, "{}", put.text());
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    let invoice = draft(&gateway).await;
+    let of = |mode: &str, field: &str| row(&snapshot["mtd"]["by_mode"], "mode", mode)[field].clone();
+
+    // Three requests of one's own, of which one is included, at 2,000 dollars the million.
+    assert_eq!(of("byok", "cost_micros"), 4_000);
+    let fee = lines(&invoice, "request_fee")[0];
+    assert_eq!(
+        (&fee["quantity"], &fee["included"], &fee["amount_micros"]),
+        (&json!(3), &json!(1), &json!(4_000))
+    );
+    let own = lines(&invoice, "byok_tokens")[0];
+    assert_eq!(
+        (&own["amount_micros"], &own["model"], &own["requests"]),
+        (&json!(0), &json!(MINI), &json!(3))
+    );
+    assert!(own["provider_cost_micros"].as_i64().unwrap() > 0, "the provider's bill is told: {own}");
+    assert_eq!(lines(&invoice, "byoc_tokens")[0]["amount_micros"], 0);
+    assert_eq!(of("byoc", "cost_micros"), 0);
+
+    let tokens = of("mi", "input_tokens").as_i64().unwrap() + of("mi", "output_tokens").as_i64().unwrap();
+    assert_eq!(
+        lines(&invoice, "token_fee")[0]["amount_nanos"],
+        tokens * 3_000,
+        "3 dollars the million tokens"
+    );
+    let booked = row(&before["mtd"]["by_mode"], "mode", "mi")["cost_micros"].clone();
+    assert_eq!(lines(&invoice, "managed_tokens")[0]["amount_micros"], booked, "tokens as they were booked");
+
+    for mode in ["mi", "byok", "byoc"] {
+        assert_eq!(row(&invoice["by_mode"], "mode", mode)["cost_micros"], of(mode, "cost_micros"), "{mode}");
+    }
+    assert_eq!(invoice["total_micros"], snapshot["owed_micros"]);
+    assert_eq!(invoice["monthly_base_micros"], 5_000_000);
+    let sum: i64 =
+        invoice["lines"].as_array().unwrap().iter().map(|l| l["amount_nanos"].as_i64().unwrap()).sum();
+    assert_eq!(invoice["total_nanos"], sum);
+
+    exports(&gateway, &invoice).await;
+    refusals(&gateway, &invoice).await;
+}
+
+async fn exports(gateway: &Gateway, invoice: &Value) {
+    let id = invoice["id"].as_str().unwrap();
+    let csv = gateway.admin().get(&format!("/v2/billing/invoices/{id}.csv")).await.unwrap();
+    assert_eq!((csv.status, csv.header("content-type")), (200, Some("text/csv; charset=utf-8")));
+    let text = csv.text();
+    assert_eq!(text.lines().count(), 1 + invoice["lines"].as_array().unwrap().len());
+    assert!(text.starts_with("kind,description,profile,model,"), "{text}");
+    let printed = gateway.cli().run(&["billing", "invoice", id, "--csv"]).ok();
+    assert_eq!(printed.replace("\r\n", "\n").lines().count(), text.lines().count());
+    let shown = gateway.cli().run(&["billing", "invoice", id]).ok();
+    assert!(shown.contains("Platform fee, requests, byok") && shown.contains("$0.004000"), "{shown}");
+    assert!(gateway.cli().run(&["billing", "invoices"]).ok().contains(id));
+    let file = gateway.directory().join("tariff.toml");
+    std::fs::write(&file, "name = \"team\"\nmonthly_base_micros = 7\n").unwrap();
+    let set = gateway.cli().run(&["tariff", "set", &file.display().to_string(), "--json"]).json();
+    assert_eq!((&set["name"], &set["monthly_base_micros"]), (&json!("team"), &json!(7)));
+    let workspace = gateway.founded.workspace_id.as_str();
+    gateway.cli().run(&["tariff", "assign", workspace, "team"]).ok();
+    let shown = gateway.cli().run(&["tariff", "show"]).ok();
+    assert!(shown.contains("default") && shown.contains("team") && shown.contains(workspace), "{shown}");
+    assert_eq!(draft(gateway).await["tariff"]["name"], "team", "in force at once, for the running month");
+}
+
+async fn refusals(gateway: &Gateway, invoice: &Value) {
+    let theirs = gateway.make("/v2/workspaces", json!({"name": "theirs"})).await;
+    let stranger = gateway.with_key(theirs["admin_key"].as_str().unwrap());
+    let id = invoice["id"].as_str().unwrap();
+    for path in [format!("/v2/billing/invoices/{id}"), format!("/v2/billing/invoices/{id}.csv")] {
+        problem(&stranger.get(&path).await.unwrap(), 404, "not_found");
+    }
+    problem(&stranger.get("/v2/tariff").await.unwrap(), 403, "insufficient_scope");
+    let json = [("content-type", "application/json")];
+    let wrong = json!({"effective_from": "2026-12-02"}).to_string();
+    let told = gateway.admin().call(http::Method::PUT, "/v2/tariff", &json, wrong).await.unwrap();
+    assert_eq!(problem(&told, 400, "invalid_value")["param"], "effective_from");
+    let assign = format!("/v2/tariff/assignments/{}", theirs["workspace_id"].as_str().unwrap());
+    let body = json!({"tariff": "none such"}).to_string();
+    let told = gateway.admin().call(http::Method::PUT, &assign, &json, body).await.unwrap();
+    problem(&told, 409, "no_such_tariff");
+    // A draft is no evidence.
+    let verified = gateway.cli().run(&[
+        "ledger",
+        "verify",
+        "--invoice",
+        id,
+        "--data-dir",
+        &gateway.data().display().to_string(),
+    ]);
+    verified.failed(3);
+}
+
+/// Changes rows behind the gateway's back.
+fn alter(gateway: &Gateway, statement: &str) {
+    let script = "import sqlite3, sys\nbase = sqlite3.connect(sys.argv[1], timeout=20)\n\
+                  done = base.execute(sys.argv[2])\nbase.commit()\nassert done.rowcount > 0";
+    let mut command = Command::new(workspace().join(".venv/bin/python"));
+    let database = gateway.data().join("tidegate.db");
+    let output = command.args(["-c", script]).arg(database).arg(statement).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A month can't be waited for, so that the workspace is made older than it is.
+#[tokio::test]
+async fn a_month_that_is_over_is_finalised_once_and_an_altered_row_is_found() {
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_INVOICE_GRACE_HOURS", "0")]).await;
+    assert_eq!(gateway.get("/v2/billing/invoices").await["data"].as_array().unwrap().len(), 1);
+    gateway.stop().await;
+    alter(&gateway, "UPDATE workspaces SET created_unix_ms = created_unix_ms - 62 * 86400000");
+    gateway.start_again().await;
+    let deadline = Instant::now() + WITHIN;
+    let listed = loop {
+        let listed = gateway.get("/v2/billing/invoices").await;
+        let rows = listed["data"].as_array().unwrap().clone();
+        if rows.len() >= 3 && rows[1..].iter().all(|row| row["status"] == "final") {
+            break rows;
+        }
+        assert!(Instant::now() < deadline, "{listed}");
+        a_moment().await;
+    };
+    assert_eq!(listed[0]["status"], "draft", "the running month");
+    let paged = gateway.get("/v2/billing/invoices?limit=1").await;
+    assert_eq!((&paged["data"][0]["id"], &paged["has_more"]), (&listed[0]["id"], &json!(true)));
+    let cursor = paged["next_cursor"].as_str().unwrap();
+    let second = gateway.get(&format!("/v2/billing/invoices?limit=1&cursor={cursor}")).await;
+    assert_eq!(second["data"][0]["id"], listed[1]["id"]);
+
+    let id = listed[1]["id"].as_str().unwrap();
+    let data = gateway.data().display().to_string();
+    let verify = ["ledger", "verify", "--invoice", id, "--data-dir", &data];
+    let sound = gateway.cli().run(&verify).ok();
+    assert!(sound.contains("it follows from the books"), "{sound}");
+    alter(&gateway, "UPDATE invoices SET body = json_set(body, '$.total', 123456789)");
+    let found = gateway.cli().run(&verify).failed(11);
+    assert!(found.contains("total") && found.contains("123456789"), "{found}");
+    let told = gateway.cli().run(&[&verify[..], &["--json"]].concat()).failed(11);
+    assert!(told.contains("\"ok\":false"), "{told}");
+}

@@ -1,0 +1,324 @@
+//! Webhooks end to end: signed, repeated, never lost, and checked by the official library in a receiver of its own.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use harness::client::Client;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::WITHIN;
+use crate::ask::problem;
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, id_of};
+use crate::wait::a_moment;
+
+/// A customer's server, in Node.
+struct Receiver {
+    _child: Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+    origin: String,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let script = workspace().join("tests/node/receiver.mjs");
+        let installed = workspace().join("tests/node/node_modules/standardwebhooks");
+        assert!(installed.exists(), "run scripts/node-env.sh first");
+        let mut command = Command::new("node");
+        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut receiver = Self { _child: child, stdin, lines, origin: String::new() };
+        let port = receiver.line().await["port"].clone();
+        receiver.origin = format!("http://127.0.0.1:{port}");
+        receiver
+    }
+
+    async fn line(&mut self) -> Value {
+        let line =
+            tokio::time::timeout(WITHIN, self.lines.next_line()).await.expect("the receiver is silent");
+        serde_json::from_str(&line.unwrap().expect("the receiver ended")).unwrap()
+    }
+
+    async fn tell(&mut self, what: Value) {
+        self.stdin.write_all(format!("{what}\n").as_bytes()).await.unwrap();
+        let answer = self.line().await;
+        assert!(answer["told"].is_string(), "{answer}");
+    }
+
+    /// What it was sent next.
+    async fn received(&mut self) -> Value {
+        let received = self.line().await;
+        assert!(received["path"].is_string(), "{received}");
+        received
+    }
+
+    async fn is_quiet(&mut self, time: Duration) -> bool {
+        tokio::time::timeout(time, self.lines.next_line()).await.is_err()
+    }
+
+    fn url(&self) -> String {
+        format!("{}/hook", self.origin)
+    }
+}
+
+/// A webhook for everything, whose secret the receiver has.
+async fn webhook(gateway: &Gateway, receiver: &mut Receiver, more: Value) -> Value {
+    let body = crate::ask::with(json!({"url": receiver.url()}), more);
+    let made = gateway.make("/v2/webhooks", body).await;
+    receiver.tell(json!({"secret": made["secret"]})).await;
+    made
+}
+
+fn event(received: &Value) -> Value {
+    assert_eq!(received["error"], Value::Null, "{received}");
+    serde_json::from_str(received["body"].as_str().unwrap()).unwrap()
+}
+
+async fn delivery(gateway: &Gateway, webhook: &Value, status: &str) -> Value {
+    let path = format!("/v2/webhooks/{}/deliveries", webhook["id"].as_str().unwrap());
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let listed = gateway.get(&path).await;
+        let tried = |row: &&Value| row["status"] == status && row["attempts"] != 0;
+        if let Some(found) = listed["data"].as_array().unwrap().iter().find(tried) {
+            return found.clone();
+        }
+        assert!(Instant::now() < deadline, "no delivery is {status}: {listed}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_signed_for_the_official_library_and_a_replay_is_known() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let made = webhook(&gateway, &mut receiver, json!({"description": "ops"})).await;
+    let secret = made["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_") && secret.len() >= 6 + 32, "{secret}");
+    let shown = gateway.get(&format!("/v2/webhooks/{}", made["id"].as_str().unwrap())).await;
+    assert!(!shown.to_string().contains(secret), "a secret is shown once");
+    let tested =
+        gateway.admin().post(&format!("/v2/webhooks/{}/test", id_of(&made)), &json!({})).await.unwrap();
+    assert_eq!((tested.status, &tested.json()["delivered"]), (200, &json!(true)), "{}", tested.text());
+    assert_eq!(event(&receiver.received().await)["type"], "webhook.test");
+
+    let credential = gateway.credential("openai", OWN).await;
+    gateway.patch(&format!("/v2/provider-credentials/{credential}"), json!({"status": "disabled"})).await;
+    let received = receiver.received().await;
+    let told = event(&received);
+    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.disabled"), &json!(credential)));
+    assert_eq!(
+        (&told["id"], &told["workspace_id"]),
+        (&received["headers"]["webhook-id"], &made["workspace_id"])
+    );
+    assert!(!received["body"].as_str().unwrap().contains(OWN));
+    let found = delivery(&gateway, &made, "delivered").await;
+    assert_eq!(
+        (&found["event_id"], &found["attempts"], &found["last_status"]),
+        (&told["id"], &json!(1), &json!(204))
+    );
+
+    replays_are_refused(&mut receiver, &received).await;
+}
+
+/// The same bytes are known by their id; other bytes, or another time, are not signed.
+async fn replays_are_refused(receiver: &mut Receiver, received: &Value) {
+    let body = received["body"].as_str().unwrap().to_owned();
+    let header = |name: &str| received["headers"][name].as_str().unwrap().to_owned();
+    let old = header("webhook-timestamp").parse::<u64>().unwrap() - 301;
+    let cases = [
+        (body.clone(), header("webhook-timestamp"), Value::Null, true),
+        (
+            body.replace("disabled", "active"),
+            header("webhook-timestamp"),
+            json!("No matching signature found"),
+            true,
+        ),
+        (body, old.to_string(), json!("Message timestamp too old"), true),
+    ];
+    for (body, timestamp, error, duplicate) in cases {
+        let client = Client::new(&receiver.origin)
+            .header("webhook-id", header("webhook-id"))
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", header("webhook-signature"))
+            .within(WITHIN);
+        client.call(http::Method::POST, "/hook", &[], body).await.unwrap();
+        let told = receiver.received().await;
+        assert_eq!((&told["error"], &told["duplicate"]), (&error, &json!(duplicate)), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_offered_the_same_event_again() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let made = webhook(&gateway, &mut receiver, json!({"events": ["key.revoked"]})).await;
+    receiver.tell(json!({"answers": [302]})).await;
+    let (_, key) = gateway.key(json!({"name": "short-lived"})).await;
+    gateway.remove(&format!("/v2/api-keys/{key}")).await;
+    let first = receiver.received().await;
+    assert_eq!(event(&first)["data"]["id"], json!(key), "key.created was not asked for");
+    let failed = delivery(&gateway, &made, "pending").await;
+    assert_eq!((&failed["last_status"], &failed["attempts"]), (&json!(302), &json!(1)));
+    assert!(failed["last_error"].as_str().unwrap().contains("redirect"), "{failed}");
+    assert!(!failed.to_string().contains("what stands behind"), "an answer's body is nobody's");
+    let second = receiver.received().await;
+    assert_eq!(
+        (event(&second), &second["path"]),
+        (event(&first), &json!("/hook")),
+        "the redirect is not followed"
+    );
+    assert_eq!(second["headers"]["webhook-id"], first["headers"]["webhook-id"]);
+    let done = delivery(&gateway, &made, "delivered").await;
+    assert_eq!(done["attempts"], 2);
+}
+
+#[tokio::test]
+async fn an_event_outlives_the_gateway_that_was_to_send_it() {
+    let (mut gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let made = webhook(&gateway, &mut receiver, json!({"events": ["key.revoked"]})).await;
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        let (_, key) = gateway.key(json!({"name": format!("key {round}")})).await;
+        // The answer is not waited for any longer than it takes: the process dies before, while or after it sends.
+        gateway.remove(&format!("/v2/api-keys/{key}")).await;
+        expected.push(key);
+        gateway.crash().await;
+    }
+    let mut ids = std::collections::BTreeMap::<String, std::collections::BTreeSet<String>>::new();
+    while ids.len() < expected.len() {
+        let received = receiver.received().await;
+        let told = event(&received);
+        let key = told["data"]["id"].as_str().unwrap().to_owned();
+        ids.entry(key).or_default().insert(received["headers"]["webhook-id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.keys().cloned().collect::<Vec<_>>(), {
+        let mut expected = expected.clone();
+        expected.sort();
+        expected
+    });
+    assert!(ids.values().all(|ids| ids.len() == 1), "an event has one id however often it is sent: {ids:?}");
+    let path = format!("/v2/webhooks/{}/deliveries", id_of(&made));
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let listed = gateway.get(&path).await;
+        let rows = listed["data"].as_array().unwrap();
+        if rows.len() == expected.len() && rows.iter().all(|row| row["status"] == "delivered") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{listed}");
+        a_moment().await;
+    }
+}
+
+#[tokio::test]
+async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let made = webhook(&gateway, &mut receiver, json!({})).await;
+    let id = id_of(&made);
+    let rotated =
+        gateway.admin().post(&format!("/v2/webhooks/{id}/rotate"), &json!({})).await.unwrap().json();
+    assert_ne!(rotated["secret"], made["secret"]);
+    assert_eq!(rotated["secrets"].as_array().unwrap().len(), 2);
+    let test = format!("/v2/webhooks/{id}/test");
+    for secret in [&made["secret"], &rotated["secret"]] {
+        receiver.tell(json!({"secret": secret})).await;
+        gateway.admin().post(&test, &json!({})).await.unwrap();
+        let received = receiver.received().await;
+        assert_eq!(event(&received)["type"], "webhook.test");
+        assert_eq!(received["headers"]["webhook-signature"].as_str().unwrap().split(' ').count(), 2);
+    }
+    receiver.tell(json!({"answers": [410]})).await;
+    gateway.key(json!({"name": "unheard of"})).await;
+    event(&receiver.received().await);
+    let failed = delivery(&gateway, &made, "failed").await;
+    assert_eq!((&failed["last_status"], &failed["attempts"]), (&json!(410), &json!(1)));
+    let shown = gateway.get(&format!("/v2/webhooks/{id}")).await;
+    assert_eq!(shown["status"], "disabled", "{shown}");
+    gateway.key(json!({"name": "nobody hears"})).await;
+    assert!(receiver.is_quiet(Duration::from_millis(800)).await);
+}
+
+/// Of a credential that ends in less than the week before which it is told.
+#[tokio::test]
+async fn a_credentials_end_is_told_once_before_it_comes() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    webhook(&gateway, &mut receiver, json!({"events": ["credential.expiring"]})).await;
+    let soon = |days: u64| {
+        let mut date = std::process::Command::new("date");
+        let output = date.args(["-u", "-d", &format!("{days} days"), "+%FT%TZ"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let credential = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{credential}");
+    // What is announced for another end than the one that it has in the meantime is not told.
+    gateway.patch(&path, json!({"expires_at": soon(30)})).await;
+    assert!(receiver.is_quiet(Duration::from_millis(600)).await);
+    gateway.patch(&path, json!({"expires_at": soon(3)})).await;
+    let told = event(&receiver.received().await);
+    assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.expiring"), &json!(credential)));
+    let shown = gateway.get(&path).await;
+    assert_eq!(told["data"]["expires_at"], shown["expires_at"], "{told}");
+    gateway.patch(&path, json!({"display_name": "another name"})).await;
+    assert!(receiver.is_quiet(Duration::from_millis(600)).await, "told once");
+}
+
+/// Without the operator's permission nothing inside can be named, and what is saved is checked again when it is used.
+#[tokio::test]
+async fn a_webhook_reaches_public_web_servers_alone() {
+    let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "0")]).await;
+    for url in [
+        "http://example.com/hook",
+        "https://example.com:22/hook",
+        "https://127.0.0.1/hook",
+        "https://10.0.0.1:8443/hook",
+        "https://169.254.169.254/latest",
+        "https://user:pass@example.com/hook",
+        "https://example.com/hook?token=secret",
+        "https://localhost/hook",
+        "ftp://example.com/",
+    ] {
+        let told = gateway.admin().post("/v2/webhooks", &json!({"url": url})).await.unwrap();
+        let told = problem(&told, 400, "webhook_url_refused");
+        assert_eq!(told["param"], "url", "{url}: {told}");
+    }
+    for url in ["https://example.com/hook", "https://example.com:8443/hook", "https://example.com:443/hook"] {
+        gateway.make("/v2/webhooks", json!({"url": url})).await;
+    }
+    let told =
+        gateway.admin().post("/v2/webhooks", &json!({"url": "https://example.com/", "events": ["x"]})).await;
+    problem(&told.unwrap(), 400, "invalid_value");
+}
+
+#[tokio::test]
+async fn the_command_line_does_all_of_it() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let cli = gateway.cli();
+    assert!(cli.run(&["webhook", "list"]).ok().contains("tidegate webhook add"));
+    let added = cli.run(&["webhook", "add", &receiver.url(), "--event", "key.revoked", "--json"]).json();
+    let id = id_of(&added);
+    receiver.tell(json!({"secret": added["secret"]})).await;
+    assert!(cli.run(&["webhook", "test", &id]).ok().contains("204"));
+    event(&receiver.received().await);
+    receiver.tell(json!({"answers": [500]})).await;
+    let refused = cli.run(&["webhook", "test", &id]).failed(9);
+    assert!(refused.contains("it answered 500"), "{refused}");
+    event(&receiver.received().await);
+    let rotated = cli.run(&["webhook", "rotate", &id, "--json"]).json();
+    assert!(rotated["secret"].as_str().unwrap().starts_with("whsec_"));
+    let (_, key) = gateway.key(json!({"name": "k"})).await;
+    gateway.remove(&format!("/v2/api-keys/{key}")).await;
+    receiver.received().await;
+    delivery(&gateway, &added, "delivered").await;
+    let listed = cli.run(&["webhook", "deliveries", &id]).ok();
+    assert!(listed.contains("key.revoked") && listed.contains("delivered"), "{listed}");
+    assert_eq!(cli.run(&["webhook", "disable", &id, "--json"]).json()["status"], "disabled");
+    assert_eq!(cli.run(&["webhook", "enable", &id, "--json"]).json()["disabled_reason"], Value::Null);
+    cli.run(&["webhook", "remove", &id]).ok();
+    cli.run(&["webhook", "deliveries", &id]).failed(3);
+    let jobs = gateway.get("/v2/jobs").await;
+    assert_eq!((&jobs["dead"], &jobs["ready"]), (&json!(0), &json!(0)), "{jobs}");
+}

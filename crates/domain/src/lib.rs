@@ -5,6 +5,7 @@ pub mod fault;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod master_key;
 pub mod money;
 pub mod operation;
 pub mod ports;

@@ -12,6 +12,7 @@ pub mod feed;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod founding;
+pub mod kept_answers;
 pub mod meta;
 pub mod nodes;
 mod packed;
@@ -41,6 +42,7 @@ pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
 pub use feed::Feed;
 pub use founding::{Foundation, Founding};
+pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
@@ -159,6 +161,12 @@ impl Store {
 
     #[must_use]
     pub fn devices(&self) -> &dyn Devices {
+        &self.database
+    }
+
+    /// Answers under idempotency keys, and the claims of those that are under way.
+    #[must_use]
+    pub fn kept_answers(&self) -> &dyn KeptAnswers {
         &self.database
     }
 

@@ -23,6 +23,7 @@ mod devices;
 mod environments;
 mod first_request;
 mod gateway;
+mod idempotency;
 mod isolation;
 mod keys;
 mod kill;

@@ -132,5 +132,11 @@ on_each!(
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::the_queue_writes_what_it_was_told,
         meta::facts_are_written_together,
+        kept_answers::a_key_is_answered_once_and_read_back,
+        kept_answers::a_claim_is_given_back_taken_over_or_extended,
+        kept_answers::what_a_dead_process_claimed_is_free,
+        kept_answers::a_claim_whose_commit_was_lost_is_claimed_again,
+        kept_answers::of_many_at_once_one_claims,
+        kept_answers::what_is_over_is_removed_and_a_purge_leaves_nothing,
     ]
 );

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod credentials;
 pub mod devices;
 pub mod feed;
+pub mod kept_answers;
 pub mod meta;
 pub mod nodes;
 pub mod people;

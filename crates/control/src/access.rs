@@ -28,6 +28,8 @@ impl Access {
     /// Keys that call models.
     pub const DEVELOP: Self = Self::both(Needs::Admin, Role::Developer);
     pub const MANAGE: Self = Self::both(Needs::Admin, Role::Admin);
+    /// What the workspace stands on.
+    pub const OWN: Self = Self::both(Needs::Admin, Role::Owner);
     /// The installation's own things.
     pub const OPERATE: Self = Self { key: Some(Needs::Operator), people: Some(People::Operator) };
     /// What concerns nobody but the caller.

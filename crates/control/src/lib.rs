@@ -8,6 +8,7 @@ mod export;
 mod failure;
 mod founding;
 mod judgement;
+mod keys;
 mod moment;
 mod nodes;
 mod owner;
@@ -59,11 +60,14 @@ pub struct Control {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
+    pub masters: Arc<vault::Masters>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
     pub site: Site,
+    /// This process's name among the gateways of one database.
+    pub replica: String,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
@@ -76,18 +80,21 @@ pub struct Parts {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
+    pub masters: Arc<vault::Masters>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
     pub site: Site,
+    /// Its name among the gateways of one database.
+    pub replica: String,
 }
 
 impl Control {
     /// # Errors
     /// The table of routes is unsound, or the store can't be read.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { store, keeper, vault, egress, board, trips, world, site } = parts;
+        let Parts { store, keeper, vault, masters, egress, board, trips, world, site, replica } = parts;
         let table = routes::all();
         access::check(&table)?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
@@ -97,11 +104,13 @@ impl Control {
             store,
             keeper,
             vault,
+            masters,
             egress,
             board,
             trips,
             world,
             site,
+            replica,
             operator,
             passwords,
             attempts,

@@ -21,6 +21,7 @@ pub mod people;
 mod postgres;
 pub mod projects;
 pub mod records;
+pub mod rotations;
 pub mod routes;
 pub mod sign_ins;
 mod sql;
@@ -50,6 +51,7 @@ pub use people::{Invitation, MemberRow, Membership, People, PersonRow};
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
+pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
 pub use usage::{
@@ -167,6 +169,12 @@ impl Store {
     /// Answers under idempotency keys, and the claims of those that are under way.
     #[must_use]
     pub fn kept_answers(&self) -> &dyn KeptAnswers {
+        &self.database
+    }
+
+    /// The change of keys.
+    #[must_use]
+    pub fn rotations(&self) -> &dyn Rotations {
         &self.database
     }
 

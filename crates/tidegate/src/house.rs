@@ -29,6 +29,9 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 pub struct House {
     pub store: Store,
     pub vault: Vault,
+    pub masters: Arc<Masters>,
+    /// This process's name among those of one database.
+    pub replica: ReplicaId,
     pub keeper: Arc<Keeper>,
     pub board: Arc<board::Shared>,
     pub egress: Arc<EgressSettings>,
@@ -59,7 +62,7 @@ impl House {
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
-        let (vault, _) =
+        let (vault, masters) =
             unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
         let journal_dir = data_dir::journal(&settings.data_dir);
         let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
@@ -86,6 +89,8 @@ impl House {
         Ok(Arc::new(Self {
             store,
             vault,
+            masters,
+            replica,
             keeper,
             board: board::Shared::new(),
             egress: Arc::new(outbound(settings)?),

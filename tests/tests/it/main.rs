@@ -32,6 +32,7 @@ mod models;
 mod people;
 mod person;
 mod replicas;
+mod rotation;
 mod routing;
 mod run;
 mod sdk;

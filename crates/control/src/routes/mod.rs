@@ -16,6 +16,7 @@ mod rules;
 mod secrets;
 mod sign_in;
 mod usage;
+mod vault;
 mod workspaces;
 
 pub use me::checked_email;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Route> {
         requests::routes(),
         billing::routes(),
         audit::routes(),
+        vault::routes(),
     ]
     .into_iter()
     .flatten()

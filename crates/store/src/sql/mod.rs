@@ -13,6 +13,7 @@ pub(crate) mod meta;
 mod nodes;
 mod people;
 mod projects;
+mod rotations;
 mod routes;
 mod seals;
 mod sign_ins;

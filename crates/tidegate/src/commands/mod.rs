@@ -19,6 +19,7 @@ mod request;
 mod route;
 mod serve;
 mod usage;
+mod vault;
 mod workspace;
 
 use clap::{Args, Parser, Subcommand};
@@ -135,6 +136,9 @@ enum Command {
     /// Manages workspaces.
     #[command(subcommand)]
     Workspace(workspace::Command),
+    /// Shows and changes the keys that seal everything.
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Explains what would serve a model, and why, without sending anything.
     Plan(plan::Options),
     /// Shows what was used.
@@ -178,6 +182,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Whoami => login::whoami(&shared),
         Command::Member(command) => member::run(&shared, command),
         Command::Workspace(command) => workspace::run(&shared, command),
+        Command::Vault(command) => vault::run(&shared, command),
         Command::Plan(options) => plan::run(&shared, &options),
         Command::Usage(options) => usage::run(&shared, &options),
         Command::Billing(options) => billing::run(&shared, &options),

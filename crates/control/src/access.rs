@@ -51,7 +51,7 @@ impl Access {
 /// What strangers may ask for: ways to become known.
 const OPEN: [&str; 4] = ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token"];
 /// Writing methods that change nothing but what is the caller's own.
-const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
+pub const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
 
 /// Refuses a table that could be read in two ways, or that opens what must be closed.
 ///

@@ -1,5 +1,6 @@
 //! What a low room asks of a higher one, as traits: audit, key wrapping, kept answers and their purge.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -81,7 +82,7 @@ pub trait KeyHash: Send + Sync {
 pub struct KeyedRequest {
     pub workspace: WorkspaceId,
     pub project: ProjectId,
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
     /// The client's own word for this request.
     pub key: String,
     pub body: Bytes,

@@ -27,7 +27,7 @@ pub use decode::Inbound;
 pub use dialects::{ErrorAnswer, render_error};
 pub use execute::Hands;
 pub use models::models;
-pub use once::{Keyed, OnceBody, idempotency_key, once};
+pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
 pub use refuse::refuse;
 pub use settle::{ReplyBody, ReplyError, whole};

@@ -74,27 +74,47 @@ where
     let asked = KeyedRequest {
         workspace: caller.workspace().id,
         project: caller.project().id,
-        path,
+        path: path.into(),
         key: key.to_owned(),
         body,
         request: trace,
     };
-    let fault = match core.answers.claim(asked).await {
-        Claimed::Yours(claim) => {
-            let held = Held { keeper: Arc::clone(&core.answers), claim: Some(claim) };
-            return watched(held, trip().await, trace);
-        }
-        Claimed::Answered(answer) => {
+    match claim(&core.answers, asked).await {
+        Ok(Once::First(held)) => watched(held, trip().await, trace),
+        Ok(Once::Again(answer)) => {
             core.counters.answered(answer.status);
             core.counters.replayed();
-            return replay(answer).map(OnceBody::plain);
+            let (status, headers, body) = replay(answer);
+            whole(status, headers, body).map(OnceBody::plain)
         }
+        Err(fault) => refuse(core, dialect, &fault, trace).map(OnceBody::plain),
+    }
+}
+
+/// What a keyed request may do.
+pub enum Once {
+    /// Be answered, and have its answer kept.
+    First(Held),
+    /// Be given the answer that was kept.
+    Again(KeptAnswer),
+}
+
+/// Asks for the right to answer a keyed request.
+///
+/// # Errors
+/// 409 while it is being answered or for another body, 503 where nobody knows.
+pub async fn claim(keeper: &Arc<dyn AnswerKeeper>, asked: KeyedRequest) -> Result<Once, Box<Fault>> {
+    Err(Box::new(match keeper.claim(asked).await {
+        Claimed::Yours(claim) => {
+            let held = Held { keeper: Arc::clone(keeper), claim: Some(claim) };
+            return Ok(Once::First(held));
+        }
+        Claimed::Answered(answer) => return Ok(Once::Again(answer)),
         Claimed::Unreadable => unreadable(),
         Claimed::InFlight => in_flight(),
         Claimed::OtherBody => other_body(),
         Claimed::Away => away(),
-    };
-    refuse(core, dialect, &fault, trace).map(OnceBody::plain)
+    }))
 }
 
 fn in_flight() -> Fault {
@@ -139,7 +159,9 @@ fn away() -> Fault {
     .retry_after_ms(1_000)
 }
 
-fn replay(answer: KeptAnswer) -> Response<ReplyBody> {
+/// The parts of an answer that is given again.
+#[must_use]
+pub fn replay(answer: KeptAnswer) -> (StatusCode, HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(answer.headers.len() + 1);
     for (name, value) in answer.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
@@ -147,8 +169,7 @@ fn replay(answer: KeptAnswer) -> Response<ReplyBody> {
         }
     }
     headers.insert(REPLAY, HeaderValue::from_static("true"));
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    whole(status, headers, answer.body)
+    (StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK), headers, answer.body)
 }
 
 /// Only an answer that is well is kept; every other one frees its key.
@@ -156,20 +177,19 @@ fn watched(held: Held, mut answer: Response<ReplyBody>, trace: TraceId) -> Respo
     if !answer.status().is_success() {
         return answer.map(OnceBody::plain);
     }
-    answer.headers_mut().insert(REPLAY, HeaderValue::from_static("false"));
+    let headers = first_headers(answer.headers_mut());
     let body_bytes_max = held.keeper.body_bytes_max();
     let too_long = answer.body().size_hint().lower() > u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
     if too_long {
         // Of a stream this is known only when its head is gone.
-        answer.headers_mut().insert(KEPT, HeaderValue::from_static("false"));
+        not_kept(answer.headers_mut());
         tell_too_long(trace, body_bytes_max);
         return answer.map(OnceBody::plain);
     }
-    let headers = answer.headers().iter().filter(|(name, _)| **name != CONNECTION && **name != DATE);
     let watch = Watch {
         held,
         status: answer.status().as_u16(),
-        headers: headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+        headers,
         body: Collected::Nothing,
         body_bytes_max,
         trace,
@@ -177,18 +197,31 @@ fn watched(held: Held, mut answer: Response<ReplyBody>, trace: TraceId) -> Respo
     answer.map(|inner| OnceBody { inner, state: State::Watching(Box::new(watch)) })
 }
 
+/// Says of an answer that it is the first under its key; what is kept of its head.
+pub fn first_headers(headers: &mut HeaderMap) -> Vec<(String, Vec<u8>)> {
+    headers.insert(REPLAY, HeaderValue::from_static("false"));
+    let kept = headers.iter().filter(|(name, _)| **name != CONNECTION && **name != DATE);
+    kept.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+}
+
+/// Says of an answer that it is not kept under its key.
+pub fn not_kept(headers: &mut HeaderMap) {
+    headers.insert(KEPT, HeaderValue::from_static("false"));
+}
+
 fn tell_too_long(trace: TraceId, body_bytes_max: usize) {
     tracing::warn!(request = %trace, body_bytes_max, "an answer under an idempotency key is too long to be kept");
 }
 
 /// A claim that is given back unless its answer is kept.
-struct Held {
+pub struct Held {
     keeper: Arc<dyn AnswerKeeper>,
     claim: Option<Claim>,
 }
 
 impl Held {
-    fn keep(mut self, answer: KeptAnswer) -> Option<PortFuture<'static, ()>> {
+    /// Keeps the answer; the future ends when it is kept.
+    pub fn keep(mut self, answer: KeptAnswer) -> Option<PortFuture<'static, ()>> {
         self.claim.take().map(|claim| self.keeper.keep(claim, answer))
     }
 }

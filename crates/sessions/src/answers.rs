@@ -184,7 +184,7 @@ impl Inner {
             list.push((*digest, claim.request));
         }
         if !open.is_empty() {
-            self.store.kept_answers().extend(open, self.from_now(CLAIM_TIME_MAX)).await?;
+            self.store.kept_answers().extend(open, self.after(CLAIM_TIME_MAX)).await?;
         }
         for (digest, request) in released {
             self.store.kept_answers().release(digest, request).await?;
@@ -215,12 +215,12 @@ impl Inner {
         Some(if claim.body_digest == *body_digest { Claimed::InFlight } else { Claimed::OtherBody })
     }
 
-    fn from_now(&self, time: Duration) -> u64 {
+    fn after(&self, time: Duration) -> u64 {
         self.world.clock.unix_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn claim(&self, asked: KeyedRequest) -> Claimed {
-        let digest = self.vault.requests.of_key(asked.project, asked.path, &asked.key);
+        let digest = self.vault.requests.of_key(asked.project, &asked.path, &asked.key);
         let body_digest = self.vault.requests.of_body(&digest, &asked.body);
         loop {
             if let Some(known) = self.known(&digest, &body_digest) {
@@ -243,7 +243,6 @@ impl Inner {
     }
 
     /// The right to ask the store, or where to hear what the one who has it learns, and for which body.
-    #[expect(clippy::type_complexity, reason = "an entry of the looks")]
     fn look(
         &self,
         digest: [u8; 32],
@@ -267,7 +266,7 @@ impl Inner {
             body_digest,
             holder: self.settings.holder,
             now_unix_ms: self.world.clock.unix_ms(),
-            until_unix_ms: self.from_now(CLAIM_TIME_MAX),
+            until_unix_ms: self.after(CLAIM_TIME_MAX),
         };
         let mut claimed = self.store.kept_answers().claim(row.clone()).await;
         if matches!(claimed, Err(StoreError::Uncertain)) {
@@ -309,7 +308,7 @@ impl Inner {
     }
 
     fn is_fresh(&self, until_unix_ms: u64) -> bool {
-        until_unix_ms.saturating_add(10_000) > self.from_now(ANSWER_KEPT)
+        until_unix_ms.saturating_add(10_000) > self.after(ANSWER_KEPT)
     }
 
     async fn keep(&self, claim: Claim, answer: KeptAnswer) {
@@ -321,7 +320,7 @@ impl Inner {
             return self.release(request, digest).await;
         };
         for _ in 0..KEEP_TRIES {
-            let until = self.from_now(ANSWER_KEPT);
+            let until = self.after(ANSWER_KEPT);
             match self.store.kept_answers().keep(digest, request, sealed.clone(), until).await {
                 Ok(kept) => {
                     if !kept {

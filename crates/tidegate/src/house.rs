@@ -39,7 +39,7 @@ pub struct House {
     pub world: World,
     pub workers: usize,
     audit: Arc<AuditQueue>,
-    answers: Arc<Answers>,
+    pub answers: Arc<Answers>,
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
@@ -168,10 +168,11 @@ async fn unseal(
     let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
     let records = VaultRecords::from_meta(&facts)?;
     let state = MasterState::from_meta(&facts);
+    let given = masters.held_ids();
     masters.follow(state.clone());
     let held = masters.held_ids();
     if !held.contains(&state.current) {
-        let (given, wanted) = (held.join(", "), state.current);
+        let (given, wanted) = (given.join(", "), state.current);
         return Err(vault::VaultError::WrongMasterKey { given, wanted }.into());
     }
     if !state.is_served_by(&held) {

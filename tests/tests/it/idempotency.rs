@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::WITHIN;
-use crate::ask::{CHAT, MINI, question, refused, scripted, streaming, trace_of, with};
+use crate::ask::{CHAT, MINI, problem, question, refused, scripted, streaming, trace_of, with};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, config};
-use crate::wait::a_moment;
+use crate::wait::{a_moment, a_pause};
 
 const REPLAY: &str = "agent-idempotent-replay";
 
@@ -191,7 +191,7 @@ async fn storm(
                     409 => refusals += 1,
                     _ => panic!("{}", answer.text()),
                 }
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                a_pause(Duration::from_millis(200)).await;
             }
         })
     });
@@ -373,4 +373,35 @@ async fn a_kept_answer_that_was_touched_is_refused() {
         assert!(Instant::now() < deadline, "it is not in the audit: {audit}");
         a_moment().await;
     }
+}
+
+/// What is made by `/v2` is made once; what shows a secret is never kept.
+#[tokio::test]
+async fn a_write_of_v2_is_made_once() {
+    let gateway = gateway().await;
+    let admin = gateway.admin().header("idempotency-key", "make");
+    let first = admin.post("/v2/projects", &json!({"name": "one"})).await.unwrap();
+    assert_eq!((first.status, first.header(REPLAY)), (201, Some("false")), "{}", first.text());
+    let again = admin.post("/v2/projects", &json!({"name": "one"})).await.unwrap();
+    assert_eq!(again.header(REPLAY), Some("true"), "{}", again.text());
+    assert_eq!(whole(&again), whole(&first));
+    let told = admin.post("/v2/projects", &json!({"name": "two"})).await.unwrap();
+    problem(&told, 409, "idempotency_conflict");
+    // The same key at another path, and by somebody else's key of another project.
+    let route = json!({"scope": {"environment": "staging"}, "profiles": ["byok"]});
+    assert_eq!(admin.post("/v2/routes", &route).await.unwrap().status, 201);
+    // What failed is tried anew.
+    let wrong = gateway.admin().header("idempotency-key", "fails");
+    for _ in 0..2 {
+        let told = wrong.post("/v2/projects", &json!({"name": ""})).await.unwrap();
+        assert!(told.status == 400 || told.status == 409, "{}", told.text());
+    }
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let made = admin.post("/v2/api-keys", &json!({"name": "shown"})).await.unwrap();
+        assert_eq!((made.status, made.header(REPLAY)), (201, None), "{}", made.text());
+        shown.push(made.json()["key"].clone());
+    }
+    assert_ne!(shown[0], shown[1], "a key is shown once");
+    assert_eq!(gateway.get("/v2/projects").await["data"].as_array().unwrap().len(), 2);
 }

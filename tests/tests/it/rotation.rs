@@ -19,7 +19,7 @@ use world::World;
 use crate::ask::{CHAT, MINI, problem, question, refused, streaming};
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
-use crate::wait::{a_moment, until_a_random_moment};
+use crate::wait::{a_moment, a_pause, until_a_random_moment};
 
 /// A key is dropped ten seconds after its successor is in force; more than that is a failure.
 const LONG: Duration = Duration::from_secs(60);
@@ -125,7 +125,7 @@ async fn keep_asking(client: Client, over: Arc<AtomicBool>, next: Arc<AtomicU64>
         let answer = client.post(CHAT, &body).await.unwrap();
         assert_eq!(answer.status, 200, "request {number} failed: {}", answer.text());
         served += 1;
-        tokio::time::sleep(pause.saturating_sub(begun.elapsed())).await;
+        a_pause(pause.saturating_sub(begun.elapsed())).await;
     }
     served
 }
@@ -251,7 +251,7 @@ async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
     let begun = post(&house.gateway, ROTATE_MASTER).await;
     assert_eq!(begun["status"], "waiting_for_gateways", "{begun}");
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        a_pause(Duration::from_millis(600)).await;
         let told = house.gateway.get(STATUS).await;
         assert_eq!(
             (&told["status"], &told["keys_left"]),

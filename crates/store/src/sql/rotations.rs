@@ -340,7 +340,7 @@ async fn end_workspace(
 }
 
 /// `None` where a change could not be made yet.
-fn made(written: Written<bool>) -> Option<Written<()>> {
+fn made(written: &Written<bool>) -> Option<Written<()>> {
     written.row.then_some(Written { version: written.version, row: () })
 }
 
@@ -382,14 +382,14 @@ impl Rotations for Database {
         Box::pin(async move {
             let work =
                 self.write(move |writing| Box::pin(switch_master(writing, next, records, broken, act)));
-            work.await.map(made)
+            work.await.map(|written| made(&written))
         })
     }
 
     fn retire_master(&self, broken: Vec<KeyPlace>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(retire_master(writing, broken, act)));
-            work.await.map(made)
+            work.await.map(|written| made(&written))
         })
     }
 
@@ -425,7 +425,7 @@ impl Rotations for Database {
     ) -> StoreFuture<'_, Option<Written<()>>> {
         Box::pin(async move {
             let work = self.write(move |writing| Box::pin(end_workspace(writing, workspace, key_id, act)));
-            work.await.map(made)
+            work.await.map(|written| made(&written))
         })
     }
 }

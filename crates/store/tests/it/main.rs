@@ -132,6 +132,8 @@ on_each!(
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::the_queue_writes_what_it_was_told,
         meta::facts_are_written_together,
+        rotations::a_master_key_is_in_force_once_everything_is_under_it,
+        rotations::a_workspaces_old_key_ends_when_nothing_is_sealed_by_it,
         kept_answers::a_key_is_answered_once_and_read_back,
         kept_answers::a_claim_is_given_back_taken_over_or_extended,
         kept_answers::what_a_dead_process_claimed_is_free,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use control::{Control, Founded};
+use domain::ports::AnswerKeeper;
 use gateway::{ControlHandle, GatewaySettings, MakeCore, Readiness, Running, Times};
 use store::datadir::DataDir;
 use world::World;
@@ -110,6 +111,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         trips: system,
         world: world.clone(),
         site: settings.site()?,
+        answers: Arc::clone(&house.answers) as Arc<dyn AnswerKeeper>,
         replica: house.replica.to_string(),
     })
     .await

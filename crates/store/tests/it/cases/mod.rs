@@ -12,6 +12,7 @@ pub mod nodes;
 pub mod people;
 pub mod projects;
 pub mod records;
+pub mod rotations;
 pub mod routes;
 pub mod sign_ins;
 pub mod source;

@@ -106,6 +106,26 @@ const cases = {
     const stream = await client.chat.completions.create({ model, messages, stream: true, user });
     await assert.rejects(collect(stream), (error) => error.code === "upstream_answer_broken");
   },
+  // Sent four times at once, it is answered once: the SDK waits for the others by itself. Of itself it sends no key.
+  async idempotent(client) {
+    const patient = client.withOptions({ maxRetries: 8 });
+    const ask = (key, more = {}) =>
+      patient.chat.completions
+        .create({ model, messages, ...more }, key ? { headers: { "Idempotency-Key": key } } : {})
+        .withResponse();
+    const answers = await Promise.all([1, 2, 3, 4].map(() => ask("node", { user: "emu:latency=500" })));
+    assert.equal(new Set(answers.map((answer) => answer.request_id)).size, 1);
+    assert.equal(new Set(answers.map((answer) => JSON.stringify(answer.data))).size, 1);
+    const replays = answers.map((answer) => answer.response.headers.get("agent-idempotent-replay")).sort();
+    assert.deepEqual(replays, ["false", "true", "true", "true"]);
+    await failsWith("conflict", OpenAI.ConflictError, "idempotency_conflict", () => ask("node"));
+    const streams = [];
+    for (let turn = 0; turn < 2; turn++) {
+      streams.push(await collect((await ask("node-stream", { stream: true })).data));
+    }
+    assert.deepEqual(streams[0], streams[1]);
+    assert.equal((await ask(null)).response.headers.get("agent-idempotent-replay"), null);
+  },
 };
 
 const client = new OpenAI({ baseURL, apiKey, timeout: 20_000 });

@@ -5,6 +5,7 @@ Prints `ok CASE` for each case that held, and `request_id CASE ID` for ids that 
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 from openai import OpenAI
@@ -135,7 +136,26 @@ def broken_stream(client):
     raise AssertionError(f"the stream ended silently after {read} chunks")
 
 
-CASES = [buffered, streamed, include_usage, tools, tools_streamed, models, errors, retries, broken_stream]
+def idempotent(client):
+    """Sent four times at once, it is answered once: the SDK waits for the others by itself. Of itself it sends no key."""
+    def ask(key, **more):
+        headers = {"Idempotency-Key": key} if key else {}
+        create = client.with_options(max_retries=8).chat.completions.with_raw_response.create
+        return create(**({"model": MODEL, "messages": ASK, "extra_headers": headers} | more))
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: ask("python", user="emu:latency=500"), range(4)))
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 1
+    assert len({answer.text for answer in answers}) == 1
+    replays = sorted(answer.headers["agent-idempotent-replay"] for answer in answers)
+    assert replays == ["false", "true", "true", "true"], replays
+    fails_with("conflict", openai.ConflictError, "idempotency_conflict", lambda: ask("python"))
+    streams = [list(ask("python-stream", stream=True).parse()) for _ in range(2)]
+    assert streams[0] == streams[1]
+    assert "agent-idempotent-replay" not in ask(None).headers
+
+
+CASES = [buffered, streamed, include_usage, tools, tools_streamed, models, errors, retries, broken_stream, idempotent]
 
 
 def main():

@@ -30,6 +30,8 @@ impl Access {
     pub const MANAGE: Self = Self::both(Needs::Admin, Role::Admin);
     /// Money is shown to whoever keeps the accounts.
     pub const BILL: Self = Self::both(Needs::Admin, Role::Billing);
+    /// What the workspace stands on.
+    pub const OWN: Self = Self::both(Needs::Admin, Role::Owner);
     /// The installation's own things.
     pub const OPERATE: Self = Self { key: Some(Needs::Operator), people: Some(People::Operator) };
     /// What concerns nobody but the caller.
@@ -51,7 +53,7 @@ impl Access {
 /// What strangers may ask for: ways to become known.
 const OPEN: [&str; 4] = ["/v2/sign-in", "/v2/sign-in/link", "/v2/device", "/v2/device/token"];
 /// Writing methods that change nothing but what is the caller's own.
-const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
+pub const HARMLESS: [&str; 4] = ["/v2/plan", "/v2/me", "/v2/sign-out", "/v2/device/approve"];
 
 /// Refuses a table that could be read in two ways, or that opens what must be closed.
 ///

@@ -11,8 +11,10 @@ mod filter;
 mod founding;
 pub mod invoicing;
 mod judgement;
+mod keys;
 mod moment;
 mod nodes;
+mod once;
 mod owner;
 mod passwords;
 mod reply;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::limits::CONTROL_BODY_BYTES_MAX;
-use domain::ports::{KeyHash, PortFuture};
+use domain::ports::{AnswerKeeper, KeptAnswer, KeyHash, PortFuture};
 use domain::{Dialect, Fault, FaultClass, Secret, TraceId, WorkspaceId};
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Body;
@@ -68,11 +70,16 @@ pub struct Control {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
+    pub masters: Arc<vault::Masters>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
     pub site: Site,
+    /// Of requests that their callers may repeat.
+    pub answers: Arc<dyn AnswerKeeper>,
+    /// This process's name among the gateways of one database.
+    pub replica: String,
     /// The workspace whose owners run this installation.
     operator: WorkspaceId,
     passwords: Passwords,
@@ -85,18 +92,31 @@ pub struct Parts {
     pub store: store::Store,
     pub keeper: Arc<snapshot::Keeper>,
     pub vault: vault::Vault,
+    pub masters: Arc<vault::Masters>,
     pub egress: Arc<egress::EgressSettings>,
     pub board: Arc<board::Shared>,
     pub trips: Arc<dyn Trips>,
     pub world: World,
     pub site: Site,
+    pub answers: Arc<dyn AnswerKeeper>,
+    /// Its name among the gateways of one database.
+    pub replica: String,
+}
+
+/// What a request came to.
+enum Answered {
+    Once(Reply),
+    /// The first under its idempotency key.
+    First(Reply, line::Held),
+    Again(KeptAnswer),
 }
 
 impl Control {
     /// # Errors
     /// The table of routes is unsound, or the store can't be read.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, String> {
-        let Parts { store, keeper, vault, egress, board, trips, world, site } = parts;
+        let Parts { store, keeper, vault, masters, egress, board, trips, world, site, answers, replica } =
+            parts;
         let table = routes::all();
         access::check(&table)?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
@@ -106,11 +126,14 @@ impl Control {
             store,
             keeper,
             vault,
+            masters,
             egress,
             board,
             trips,
             world,
             site,
+            answers,
+            replica,
             operator,
             passwords,
             attempts,
@@ -130,7 +153,9 @@ impl Control {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         match self.answer(request, peer, trace).await {
-            Ok(reply) => succeed(reply, trace),
+            Ok(Answered::Once(reply)) => succeed(reply, trace),
+            Ok(Answered::First(reply, held)) => once::keep(succeed(reply, trace), held).await,
+            Ok(Answered::Again(answer)) => once::again(answer),
             Err((fault, allow)) => fail(&fault, trace, allow),
         }
     }
@@ -140,7 +165,7 @@ impl Control {
         request: http::Request<B>,
         peer: IpAddr,
         trace: TraceId,
-    ) -> Result<Reply, (Box<Fault>, Option<String>)>
+    ) -> Result<Answered, (Box<Fault>, Option<String>)>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -150,27 +175,35 @@ impl Control {
         name_host(&mut head);
         let path = head.uri.path();
         // Identity comes before the path is told: what exists here is nobody's business who isn't known.
-        let (way, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
-            Matched::Found(route, parameters) => (Some(route.way), parameters, None),
+        let (route, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
+            Matched::Found(route, parameters) => (Some(route), parameters, None),
             Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
             Matched::Unknown => (None, Vec::new(), None),
         };
+        let way = route.map(|route| route.way);
         if let Some(Way::Open(handler)) = way {
             let carries = caller::session_token(&head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
             let ask = read(head, body, peer, trace, parameters, Stranger { carries }).await.map_err(plain)?;
-            return handler(self, ask).await.map_err(plain);
+            return handler(self, ask).await.map(Answered::Once).map_err(plain);
         }
         let access = way.and_then(Way::access).unwrap_or(Access::LOOK);
         let caller = caller::identify(self, &head, peer, access).await.map_err(plain)?;
-        let Some(Way::Known(_, handler)) = way else {
+        let (Some(route), Some(Way::Known(_, handler))) = (route, way) else {
             return Err(match other_methods {
                 Some(allowed) => wrong_method(&head.method, &allowed),
                 None => plain(unknown_path(path)),
             });
         };
+        let path = path.to_owned();
         let ask = read(head, body, peer, trace, parameters, caller).await.map_err(plain)?;
-        handler(self, ask).await.map_err(plain)
+        let held = match once::claim(self, route, &path, &ask).await.map_err(plain)? {
+            None => return handler(self, ask).await.map(Answered::Once).map_err(plain),
+            Some(line::Once::Again(answer)) => return Ok(Answered::Again(answer)),
+            Some(line::Once::First(held)) => held,
+        };
+        // Where it fails, what is held is given back.
+        handler(self, ask).await.map(|reply| Answered::First(reply, held)).map_err(plain)
     }
 
     /// Makes the cheapest real call as a seat, and forgives it on the board where it is well again.

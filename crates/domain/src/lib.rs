@@ -6,6 +6,7 @@ pub mod filter;
 pub mod hash;
 pub mod ids;
 pub mod limits;
+pub mod master_key;
 pub mod money;
 pub mod operation;
 pub mod ports;

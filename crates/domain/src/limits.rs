@@ -193,3 +193,15 @@ pub const CREDENTIAL_EXPIRY_NOTICE: Duration = Duration::from_secs(7 * 86_400);
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;
 /// Models that an invoice has a line for; the others share one.
 pub const INVOICE_MODEL_LINES_MAX: usize = 200;
+/// An idempotency key, in characters.
+pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
+/// A kept answer is given again for so long.
+pub const ANSWER_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// A keyed request that nobody speaks for any longer than this is free: its process died.
+pub const CLAIM_TIME_MAX: Duration = Duration::from_secs(60);
+/// A process speaks this often for the keyed requests that it is answering.
+pub const CLAIM_EXTENDED_EVERY: Duration = Duration::from_secs(15);
+/// A keyed request waits so long for the store before it is refused.
+pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(3);
+/// The end of an answer waits so long until it is kept.
+pub const KEEP_WAIT_MAX: Duration = Duration::from_secs(1);

@@ -1,9 +1,13 @@
-//! What a low room asks of a higher one, as traits: audit and key wrapping.
+//! What a low room asks of a higher one, as traits: audit, key wrapping, kept answers and their purge.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::ids::{CredentialId, TraceId, WorkspaceId};
+use bytes::Bytes;
+
+use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
 use crate::secret::Secret;
 
 /// A future that may run on any thread.
@@ -71,4 +75,131 @@ pub trait KeyWrap: Send + Sync {
 /// The keyed hash that API keys are found by: without its key, a copy of the database finds none.
 pub trait KeyHash: Send + Sync {
     fn digest(&self, presented: &str) -> [u8; 32];
+}
+
+/// A request that its client may repeat: who sent it, where to, and under which key.
+#[derive(Clone)]
+pub struct KeyedRequest {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub path: Cow<'static, str>,
+    /// The client's own word for this request.
+    pub key: String,
+    pub body: Bytes,
+    pub request: TraceId,
+}
+
+impl fmt::Debug for KeyedRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedRequest").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// The right to answer a keyed request. Whoever has it keeps the answer, or gives the right back.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The keyed hash of project, path and key.
+    pub digest: [u8; 32],
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    /// The request that has it: nobody else keeps or gives it back.
+    pub request: TraceId,
+}
+
+/// An answer as it was sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Bytes,
+}
+
+impl fmt::Debug for KeptAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptAnswer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a keyed request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody has answered it yet.
+    Yours(Claim),
+    /// It was answered before.
+    Answered(KeptAnswer),
+    /// It was answered before, and the kept answer does not open.
+    Unreadable,
+    /// It is being answered.
+    InFlight,
+    /// The key was used for something else.
+    OtherBody,
+    /// Nobody knows: the store does not answer.
+    Away,
+}
+
+/// The answers that are given again to whoever repeats a request under its key.
+pub trait AnswerKeeper: Send + Sync {
+    /// An answer with a longer body is not kept.
+    fn body_bytes_max(&self) -> usize;
+    /// Answers within a few seconds. A claim that nobody waits for any more is given back.
+    fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed>;
+    /// Ends when the answer is kept, or when that takes too long to hold the client up; keeping goes on then.
+    fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()>;
+    fn release(&self, claim: Claim);
+}
+
+/// For places without a store: a keyed request is told that nobody knows.
+#[derive(Debug, Default)]
+pub struct NoAnswers;
+
+impl AnswerKeeper for NoAnswers {
+    fn body_bytes_max(&self) -> usize {
+        0
+    }
+
+    fn claim(&self, _asked: KeyedRequest) -> PortFuture<'static, Claimed> {
+        Box::pin(async { Claimed::Away })
+    }
+
+    fn keep(&self, _claim: Claim, _answer: KeptAnswer) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn release(&self, _claim: Claim) {}
+}
+
+/// Whose content goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeScope {
+    pub workspace: WorkspaceId,
+    pub what: Purged,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purged {
+    Everything,
+    Project(ProjectId),
+    Requests(Vec<TraceId>),
+}
+
+/// Why content could not be removed or counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PurgeError(pub String);
+
+impl fmt::Display for PurgeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PurgeError {}
+
+/// A place that keeps content of a workspace's.
+pub trait Purgeable: Send + Sync {
+    /// What a receipt calls the place.
+    fn place(&self) -> &'static str;
+    /// Removes the content; how many pieces there were.
+    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
+    /// How many pieces are there now.
+    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>>;
 }

@@ -15,7 +15,7 @@ use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use line::{Caller, Core, Inbound, Needs};
+use line::{Caller, Core, Inbound, Keyed, Needs, OnceBody};
 
 use crate::body::{self, PatientBody};
 use crate::control::ControlHandle;
@@ -140,13 +140,22 @@ fn travel(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
-        let Trip { caller, dialect, operation } = trip;
+        let Trip { caller, path, dialect, operation } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
         drop(body);
         let body = match read {
             Ok(body) => body,
             Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
         };
+        match line::idempotency_key(&headers) {
+            Ok(None) => {}
+            Ok(Some(key)) => {
+                let key = key.to_owned();
+                let inbound = inbound(headers, body, dialect, operation, arrival);
+                return Box::pin(keyed(&desk.core, inbound, caller, key, path)).await.map(Reply::from);
+            }
+            Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+        }
         if operation == Operation::Run {
             let inbound = inbound(headers, body, dialect, operation, arrival);
             return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
@@ -154,6 +163,26 @@ fn travel(
         let answer = line::serve(&desk.core, inbound(headers, body, dialect, operation, arrival), caller);
         answer.await.map(Reply::from)
     }
+}
+
+/// A request that its client may repeat.
+async fn keyed(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    key: String,
+    path: &'static str,
+) -> Response<OnceBody> {
+    let (dialect, trace, body) = (inbound.dialect, inbound.trace, inbound.body.clone());
+    let keyed = Keyed { key: &key, path, dialect, trace, body };
+    let asking = caller.clone();
+    line::once(core, &asking, keyed, || async {
+        match inbound.operation {
+            Operation::Run => run::run(core, inbound, caller).await,
+            _ => line::serve(core, inbound, caller).await,
+        }
+    })
+    .await
 }
 
 fn inbound(
@@ -214,7 +243,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         }
         (Does::Model, Some(caller)) => model(desk, &caller, rest, arrival.trace),
         (Does::Trip(operation), Some(caller)) => {
-            let trip = Trip { caller, dialect: route.dialect, operation };
+            let trip = Trip { caller, path: route.path, dialect: route.dialect, operation };
             // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
             // while an upstream thinks.
             return Asked::Trip { headers: head.headers, body: PatientBody::new(body, desk.times), trip };
@@ -309,6 +338,7 @@ fn allow(desk: &Desk, route: &Route, head: &Parts, arrival: Arrival) -> Result<O
 
 struct Trip {
     caller: Caller,
+    path: &'static str,
     dialect: Dialect,
     operation: Operation,
 }

@@ -74,6 +74,12 @@ fn describe(family: &str) -> (&'static str, &'static str, &'static str, &'static
     match family {
         "answers" => ("tidegate_answers_total", "class", "counter", "Answers by class of status."),
         "refusals" => ("tidegate_refusals_total", "code", "counter", "Refused or failed requests by code."),
+        "idempotent_replays" => (
+            "tidegate_idempotent_replays_total",
+            "",
+            "counter",
+            "Answers given again under their idempotency key.",
+        ),
         "connections" => ("tidegate_connections", "", "gauge", "Open connections of clients."),
         "upstream_connections" => {
             ("tidegate_upstream_connections", "", "gauge", "Open connections to providers and nodes.")

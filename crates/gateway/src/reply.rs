@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use line::ReplyBody;
+use line::{OnceBody, ReplyBody};
 use node::NodeBody;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ pub struct Reply {
 
 enum Kind {
     Line(ReplyBody),
+    /// Boxed: few answers are under a key, and each connection has room for the others.
+    Once(Box<OnceBody>),
     Node(NodeBody),
     Whole(Bytes),
     Over,
@@ -51,12 +53,17 @@ impl Reply {
 
     /// Whether the rest of it is held until the exchange's record is written.
     pub fn waits_for_books(&self) -> bool {
-        matches!(&self.kind, Kind::Line(body) if body.waits_for_books())
+        match &self.kind {
+            Kind::Line(body) => body.waits_for_books(),
+            Kind::Once(body) => body.waits_for_books(),
+            Kind::Node(_) | Kind::Whole(_) | Kind::Over => false,
+        }
     }
 
     fn poll_kind(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.kind {
             Kind::Line(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
+            Kind::Once(body) => Pin::new(&mut **body).poll_frame(cx).map_err(|_| Cut),
             Kind::Node(body) => Pin::new(body).poll_frame(cx).map_err(|_| Cut),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -71,6 +78,12 @@ impl Reply {
 impl From<ReplyBody> for Reply {
     fn from(body: ReplyBody) -> Self {
         Self::of(Kind::Line(body))
+    }
+}
+
+impl From<OnceBody> for Reply {
+    fn from(body: OnceBody) -> Self {
+        Self::of(Kind::Once(Box::new(body)))
     }
 }
 
@@ -103,6 +116,7 @@ impl Body for Reply {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Line(body) => body.is_end_stream(),
+            Kind::Once(body) => body.is_end_stream(),
             Kind::Node(body) => body.is_end_stream(),
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Over => true,
@@ -112,6 +126,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Line(body) => body.size_hint(),
+            Kind::Once(body) => body.size_hint(),
             Kind::Node(body) => body.size_hint(),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Over => SizeHint::with_exact(0),

@@ -11,6 +11,7 @@ pub struct Counters {
     answers: [Cell<u64>; CLASSES.len()],
     /// Codes are the program's own words: there is no unbounded number of them.
     refusals: RefCell<BTreeMap<&'static str, u64>>,
+    replays: Cell<u64>,
 }
 
 impl Counters {
@@ -30,6 +31,11 @@ impl Counters {
         *count = count.saturating_add(1);
     }
 
+    /// An answer was given again under its idempotency key.
+    pub fn replayed(&self) {
+        self.replays.set(self.replays.get().saturating_add(1));
+    }
+
     /// Everything counted so far: name, label, count.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, &'static str, u64)> {
@@ -37,7 +43,8 @@ impl Counters {
             CLASSES.iter().zip(&self.answers).map(|(class, count)| ("answers", *class, count.get()));
         let refusals = self.refusals.borrow();
         let refusals = refusals.iter().map(|(code, count)| ("refusals", *code, *count));
-        answers.filter(|(_, _, count)| *count > 0).chain(refusals).collect()
+        let replays = std::iter::once(("idempotent_replays", "", self.replays.get()));
+        answers.chain(replays).filter(|(_, _, count)| *count > 0).chain(refusals).collect()
     }
 }
 

@@ -2,16 +2,19 @@
 
 mod counters;
 mod models;
+mod once;
 mod refuse;
 mod stop;
 mod verify;
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use admit::admit;
 use decode::decode;
 use domain::Fault;
+use domain::ports::AnswerKeeper;
 use execute::{Journal, execute};
 use http::{HeaderMap, Response};
 use plan::plan;
@@ -24,6 +27,7 @@ pub use decode::Inbound;
 pub use dialects::{ErrorAnswer, render_error};
 pub use execute::Hands;
 pub use models::models;
+pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
 pub use refuse::refuse;
 pub use settle::{ReplyBody, ReplyError, whole};
@@ -39,6 +43,8 @@ pub struct Core {
     pub hands: Hands,
     pub journal: Rc<Journal>,
     pub counters: Rc<Counters>,
+    /// Of requests that their clients may repeat; all cores share it.
+    pub answers: Arc<dyn AnswerKeeper>,
 }
 
 impl Core {

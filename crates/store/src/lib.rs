@@ -15,6 +15,7 @@ pub mod fixtures;
 pub mod founding;
 pub mod invoices;
 pub mod jobs;
+pub mod kept_answers;
 pub mod meta;
 pub mod nodes;
 mod packed;
@@ -23,6 +24,7 @@ pub mod people;
 mod postgres;
 pub mod projects;
 pub mod records;
+pub mod rotations;
 pub mod routes;
 pub mod sign_ins;
 mod sql;
@@ -49,6 +51,7 @@ pub use feed::Feed;
 pub use founding::{Foundation, Founding};
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
+pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
@@ -56,6 +59,7 @@ pub use people::{Invitation, MemberRow, Membership, People, PersonRow};
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
+pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
@@ -202,6 +206,18 @@ impl Store {
 
     #[must_use]
     pub fn invoices(&self) -> &dyn Invoices {
+        &self.database
+    }
+
+    /// Answers under idempotency keys, and the claims of those that are under way.
+    #[must_use]
+    pub fn kept_answers(&self) -> &dyn KeptAnswers {
+        &self.database
+    }
+
+    /// The change of keys.
+    #[must_use]
+    pub fn rotations(&self) -> &dyn Rotations {
         &self.database
     }
 

@@ -8,4 +8,5 @@ pub trait Meta: Send + Sync {
     fn starting_with(&self, prefix: String) -> StoreFuture<'_, Vec<(String, Vec<u8>)>>;
     /// Writes all of them at once, over what was there.
     fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()>;
+    fn remove(&self, name: String) -> StoreFuture<'_, ()>;
 }

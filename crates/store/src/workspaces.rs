@@ -28,6 +28,4 @@ pub trait Workspaces: Send + Sync {
     fn delete(&self, id: WorkspaceId, expected: Option<u64>, act: Act) -> StoreFuture<'_, Written<()>>;
     /// The sealing keys of one workspace, oldest first; of the operator under the nil id.
     fn wrapped_keys(&self, id: WorkspaceId) -> StoreFuture<'_, Vec<WrappedKey>>;
-    /// A further sealing key, such as the next one of a rotation.
-    fn add_wrapped_key(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
 }

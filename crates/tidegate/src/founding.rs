@@ -5,11 +5,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use control::Founded;
 use domain::Secret;
-use domain::ports::{KeyWrap, NoAudit};
+use domain::ports::NoAudit;
 use snapshot::WrappedKey;
 use store::datadir::Making;
 use store::{Act, Foundation, ReplicaId, Store, StoreError};
-use vault::{LocalKeyWrap, MasterKey, Vault};
+use vault::{MasterKey, Masters, Vault};
 use world::World;
 
 use crate::settings::Settings;
@@ -34,7 +34,7 @@ pub async fn found_or_join(
         Err(error) => Err(error.into()),
         Ok(store) => {
             store.close().await;
-            master_key(settings, world).with_context(|| {
+            master_keys(settings, world).with_context(|| {
                 format!("{address} is in use already; this gateway needs the same master key as the others")
             })?;
             let making = Making::begin(&settings.data_dir)?;
@@ -53,7 +53,7 @@ async fn found(settings: &Settings, world: &World, owner_email: &str) -> anyhow:
     let making = Making::begin(&settings.data_dir)?;
     let wrap = new_master_key(settings, world)?;
     let records = Vault::create(&*wrap, &*world.random).await?;
-    let vault = Vault::open(Arc::clone(&wrap), &records, world, Arc::new(NoAudit)).await?;
+    let vault = Vault::open(Arc::<Masters>::clone(&wrap), &records, world, Arc::new(NoAudit)).await?;
     let (key_id, wrapped) = vault.sealer.new_workspace_key(vault::OPERATOR).await?;
     let first = control::found(world, &vault, FIRST_WORKSPACE, true)
         .await
@@ -90,43 +90,36 @@ fn finish(settings: &Settings, making: Making) -> anyhow::Result<()> {
 }
 
 /// A fresh key in a file, unless the operator brings one.
-fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<dyn KeyWrap>> {
-    if let Some(key) = given_master_key(settings)? {
-        return Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?));
-    }
+fn new_master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
     let path = master_key_file(settings);
-    let key = if path.exists() {
-        MasterKey::from_file(&path)?
-    } else {
-        MasterKey::create_file(&path, &*world.random)?
-    };
-    Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?))
+    if brought_key().is_none() && settings.master_key_command.is_none() && !path.exists() {
+        MasterKey::create_file(&path, &*world.random)?;
+    }
+    master_keys(settings, world)
 }
 
-/// The key that sealed this installation.
+/// The keys that seal this installation: one, or two while one replaces the other.
 ///
 /// # Errors
-/// It is missing, readable by others, or no key.
-pub fn master_key(settings: &Settings, world: &World) -> anyhow::Result<Arc<dyn KeyWrap>> {
-    let key = match given_master_key(settings)? {
-        Some(key) => key,
-        None => MasterKey::from_file(&master_key_file(settings))
-            .context("there is no master key to unseal with")?,
+/// They are missing, readable by others, or no keys.
+pub fn master_keys(settings: &Settings, world: &World) -> anyhow::Result<Arc<Masters>> {
+    let (path, command) = (master_key_file(settings), settings.master_key_command.clone());
+    let read = move || match (brought_key(), &command) {
+        (Some(text), _) => MasterKey::all_from_base64(&text),
+        (None, Some(command)) => MasterKey::all_from_command(command),
+        (None, None) => MasterKey::all_from_file(&path),
     };
-    Ok(Arc::new(LocalKeyWrap::new(&key, Arc::clone(&world.random))?))
+    let masters = Masters::new(Box::new(read), Arc::clone(&world.random));
+    Ok(Arc::new(masters.context("there is no master key to unseal with")?))
 }
 
-fn given_master_key(settings: &Settings) -> anyhow::Result<Option<MasterKey>> {
-    if let Some(text) = std::env::var("TIDEGATE_MASTER_KEY").ok().filter(|text| !text.is_empty()) {
-        return Ok(Some(MasterKey::from_base64(&Secret::from_text(text))?));
-    }
-    match &settings.master_key_command {
-        Some(command) => Ok(Some(MasterKey::from_command(command)?)),
-        None => Ok(None),
-    }
+fn brought_key() -> Option<Secret> {
+    std::env::var("TIDEGATE_MASTER_KEY").ok().filter(|text| !text.is_empty()).map(Secret::from_text)
 }
 
-fn master_key_file(settings: &Settings) -> std::path::PathBuf {
+/// The file of master keys, where no other place is named for them.
+#[must_use]
+pub fn master_key_file(settings: &Settings) -> std::path::PathBuf {
     settings
         .master_key_file
         .clone()

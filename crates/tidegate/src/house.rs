@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AuditSink, KeyHash, NoAudit};
+use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit};
 use egress::EgressSettings;
 use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
+use sessions::{Answers, AnswersSettings};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
-use store::{AuditQueue, Store};
-use vault::{Lesson, Opener, Vault, VaultRecords};
+use store::{AuditQueue, ReplicaId, Store};
+use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
 use world::World;
 
 use crate::settings::Settings;
@@ -28,6 +29,9 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 pub struct House {
     pub store: Store,
     pub vault: Vault,
+    pub masters: Arc<Masters>,
+    /// This process's name among those of one database.
+    pub replica: ReplicaId,
     pub keeper: Arc<Keeper>,
     pub board: Arc<board::Shared>,
     pub egress: Arc<EgressSettings>,
@@ -35,6 +39,7 @@ pub struct House {
     pub world: World,
     pub workers: usize,
     audit: Arc<AuditQueue>,
+    pub answers: Arc<Answers>,
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
@@ -57,9 +62,13 @@ impl House {
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
-        let vault = unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
+        let (vault, masters) =
+            unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
         let journal_dir = data_dir::journal(&settings.data_dir);
         let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
+        let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
+        let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
+        let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
         let catalogue = Arc::new(read_catalogue(settings)?);
         let keeper = Keeper::start(
             store.source(),
@@ -80,6 +89,8 @@ impl House {
         Ok(Arc::new(Self {
             store,
             vault,
+            masters,
+            replica,
             keeper,
             board: board::Shared::new(),
             egress: Arc::new(outbound(settings)?),
@@ -87,6 +98,7 @@ impl House {
             world,
             workers: settings.workers,
             audit,
+            answers,
             journal,
             journal_dir,
             journal_settings,
@@ -118,7 +130,8 @@ impl House {
             timers: Rc::default(),
         };
         let counters = Rc::new(line::Counters::default());
-        Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters }))
+        let answers = Arc::clone(&self.answers) as Arc<dyn AnswerKeeper>;
+        Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters, answers }))
     }
 
     /// Whether the books can be written: the readiness of the process.
@@ -138,6 +151,7 @@ impl House {
         }
         self.drain_task.abort();
         self.journal.stop();
+        self.answers.stop();
         self.keeper.stop();
         self.audit.stop().await;
         self.store.close().await;
@@ -149,11 +163,27 @@ async fn unseal(
     store: &Store,
     world: &World,
     audit: Arc<dyn AuditSink>,
-) -> anyhow::Result<Vault> {
-    let wrap = founding::master_key(settings, world)?;
+) -> anyhow::Result<(Vault, Arc<Masters>)> {
+    let masters = founding::master_keys(settings, world)?;
     let facts = store.meta().starting_with(vault::META_PREFIX.to_owned()).await?;
     let records = VaultRecords::from_meta(&facts)?;
-    Ok(Vault::open(wrap, &records, world, audit).await?)
+    let state = MasterState::from_meta(&facts);
+    let given = masters.held_ids();
+    masters.follow(state.clone());
+    let held = masters.held_ids();
+    if !held.contains(&state.current) {
+        let (given, wanted) = (given.join(", "), state.current);
+        return Err(vault::VaultError::WrongMasterKey { given, wanted }.into());
+    }
+    if !state.is_served_by(&held) {
+        let next = state.next.unwrap_or_default();
+        anyhow::bail!(
+            "the master key is being replaced by {next}, which this gateway does not have: give it both keys, until \
+             `tidegate vault status` says that the change is over"
+        );
+    }
+    let vault = Vault::open(Arc::<Masters>::clone(&masters), &records, world, audit).await?;
+    Ok((vault, masters))
 }
 
 /// Whether the master key at hand is the one that sealed this directory's secrets.
@@ -175,7 +205,7 @@ pub async fn unseals(settings: &Settings) -> anyhow::Result<()> {
 pub async fn owners_link(settings: &Settings) -> anyhow::Result<String> {
     let world = World::system();
     let store = Store::open(&data_dir::database(&settings.data_dir)).await?;
-    let vault = unseal(settings, &store, &world, Arc::new(NoAudit)).await?;
+    let (vault, _) = unseal(settings, &store, &world, Arc::new(NoAudit)).await?;
     let path = control::owners_link(&store, &vault, &world, control::OWNER_EMAIL).await?;
     store.close().await;
     Ok(path)

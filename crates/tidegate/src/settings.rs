@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::limits::ANSWER_BYTES_MAX;
+
 /// One setting. The table below is the only list: flags, environment names, help and `config explain` follow it.
 #[derive(Debug)]
 pub struct Definition {
@@ -67,6 +69,12 @@ pub const DEFINITIONS: &[Definition] = &[
         "written: an intent survives kill -9 before its call leaves; synced: it survives a power loss too.",
     ),
     plain(
+        "idempotency.answer_bytes_max",
+        "TIDEGATE_IDEMPOTENCY_ANSWER_BYTES_MAX",
+        "4194304",
+        "An answer under an idempotency key whose body is longer is not kept: its key is free again.",
+    ),
+    plain(
         "allow_private_upstreams",
         "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS",
         "0",
@@ -95,18 +103,18 @@ pub const DEFINITIONS: &[Definition] = &[
         "master_key_file",
         "TIDEGATE_MASTER_KEY_FILE",
         "",
-        "The master key's file; master.key in the data directory where empty.",
+        "The master key's file, one key a line; master.key in the data directory where empty.",
     ),
     secret(
         "master_key",
         "TIDEGATE_MASTER_KEY",
-        "The master key itself, base64 of 32 bytes; used instead of a file.",
+        "The master key itself, base64 of 32 bytes; used instead of a file. While it is replaced: both, with a space between.",
     ),
     plain(
         "master_key_command",
         "TIDEGATE_MASTER_KEY_COMMAND",
         "",
-        "A command that prints the master key; used instead of a file.",
+        "A command that prints the master key, or both while it is replaced; used instead of a file.",
     ),
 ];
 
@@ -264,6 +272,7 @@ pub struct Settings {
     pub log: String,
     pub log_json: bool,
     pub durability_synced: bool,
+    pub answer_bytes_max: usize,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
@@ -307,6 +316,11 @@ impl Settings {
                 "synced" => Some(true),
                 _ => None,
             })?,
+            answer_bytes_max: layers.parsed(
+                "idempotency.answer_bytes_max",
+                "a number of bytes from 0 to 67108864",
+                |t| t.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX),
+            )?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed(
                 "node_networks",

@@ -9,6 +9,7 @@ pub(crate) const FORMAT: u8 = 1;
 pub(crate) enum Purpose {
     Secret,
     Floor,
+    Answer,
 }
 
 impl Purpose {
@@ -16,6 +17,7 @@ impl Purpose {
         match self {
             Self::Secret => "tidegate/secret",
             Self::Floor => "tidegate/floor",
+            Self::Answer => "tidegate/answer",
         }
     }
 }

@@ -49,4 +49,6 @@ pub enum VaultError {
     Crypto,
     #[error("the key service did not answer")]
     KeyService(#[from] KeyWrapError),
+    #[error("the master keys can't be read")]
+    MasterKeys(#[from] crate::MasterKeyError),
 }

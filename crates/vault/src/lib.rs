@@ -5,13 +5,16 @@
 //! for each workspace; that key seals the workspace's credentials. Each seal is bound to its purpose, workspace,
 //! object, version and key, so that a row that was changed, moved or put back opens no more.
 
+mod answers;
 mod associated;
 mod error;
 mod fingerprint;
 mod hasher;
 mod master;
+mod masters;
 mod message;
 mod opener;
+mod reseal;
 mod ring;
 mod seal;
 mod sealer;
@@ -20,13 +23,15 @@ mod wrap;
 use std::sync::Arc;
 
 use domain::ports::{AuditSink, KeyWrap};
-use domain::{Secret, WorkspaceId};
+use domain::{Secret, WorkspaceId, master_key};
 use world::{Random, World};
 
+pub use answers::{AnswerPlace, RequestHasher};
 pub use error::{OpenError, VaultError};
 pub use fingerprint::Fingerprinter;
 pub use hasher::{KeyHasher, MintedKey, mint_api_key};
 pub use master::{MasterKey, MasterKeyError};
+pub use masters::{MasterState, Masters, ReadMasterKeys};
 pub use message::sign_message;
 pub use opener::{Lesson, Opener, Unlearned};
 pub use sealer::{Resealed, Sealer};
@@ -51,7 +56,7 @@ impl VaultRecords {
     #[must_use]
     pub fn to_meta(&self) -> Vec<(String, Vec<u8>)> {
         vec![
-            (META_KEY_ID.to_owned(), self.master_key_id.clone().into_bytes()),
+            (master_key::CURRENT.to_owned(), self.master_key_id.clone().into_bytes()),
             (META_SEAL_CHECK.to_owned(), self.seal_check.clone()),
             (META_PEPPER.to_owned(), self.pepper.clone()),
         ]
@@ -66,15 +71,14 @@ impl VaultRecords {
             let found = facts.iter().find(|(known, _)| known == name);
             found.map(|(_, value)| value.clone()).ok_or(VaultError::RecordMissing(name))
         };
-        let master_key_id =
-            String::from_utf8(find(META_KEY_ID)?).map_err(|_| VaultError::RecordMissing(META_KEY_ID))?;
+        let master_key_id = String::from_utf8(find(master_key::CURRENT)?)
+            .map_err(|_| VaultError::RecordMissing(master_key::CURRENT))?;
         Ok(Self { master_key_id, seal_check: find(META_SEAL_CHECK)?, pepper: find(META_PEPPER)? })
     }
 }
 
 /// The prefix of the vault's names in the store's meta.
 pub const META_PREFIX: &str = "vault.";
-const META_KEY_ID: &str = "vault.master_key_id";
 const META_SEAL_CHECK: &str = "vault.seal_check";
 const META_PEPPER: &str = "vault.pepper";
 
@@ -88,6 +92,7 @@ pub struct Vault {
     pub sealer: Arc<Sealer>,
     pub opener: Arc<Opener>,
     pub hasher: Arc<KeyHasher>,
+    pub requests: Arc<RequestHasher>,
 }
 
 impl Vault {
@@ -131,8 +136,9 @@ impl Vault {
         let ring = Arc::new(ring::Ring::default());
         let fingerprinter = Fingerprinter::new(&pepper)?;
         let hasher = Arc::new(KeyHasher::new(&pepper)?);
+        let requests = Arc::new(RequestHasher::new(&pepper)?);
         let random = Arc::clone(&world.random);
         let sealer = Arc::new(Sealer::new(Arc::clone(&wrap), Arc::clone(&ring), random, fingerprinter));
-        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher })
+        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher, requests })
     }
 }

@@ -1,4 +1,4 @@
-//! The master key: 32 bytes from a file that only its owner reads, from the environment, or from a command.
+//! Master keys: 32 bytes each, from a file that only its owner reads, from the environment, or from a command.
 
 use std::fs;
 use std::io::{self, Write};
@@ -60,11 +60,12 @@ impl MasterKey {
         Ok(key)
     }
 
-    /// Reads a file of 32 raw bytes or their base64. A file that others can read is refused.
+    /// Reads a file of 32 raw bytes, or of one key in base64 a line: while a master key is replaced, the old and the new
+    /// one. A file that others can read is refused.
     ///
     /// # Errors
     /// As said, and as the disk says.
-    pub fn from_file(path: &Path) -> Result<Self, MasterKeyError> {
+    pub fn all_from_file(path: &Path) -> Result<Vec<Self>, MasterKeyError> {
         let failed = |source| MasterKeyError::File { path: path.into(), source };
         let mode = mode_of(&fs::metadata(path).map_err(failed)?);
         if mode & 0o077 != 0 {
@@ -74,19 +75,19 @@ impl MasterKey {
         Self::decode(&bytes, "the master key file")
     }
 
-    /// The value of `TIDEGATE_MASTER_KEY`.
+    /// The value of `TIDEGATE_MASTER_KEY`: one key, or several with spaces between.
     ///
     /// # Errors
-    /// Where it isn't 32 bytes in base64.
-    pub fn from_base64(text: &Secret) -> Result<Self, MasterKeyError> {
+    /// Where one isn't 32 bytes in base64.
+    pub fn all_from_base64(text: &Secret) -> Result<Vec<Self>, MasterKeyError> {
         Self::decode_text(text.expose(), "TIDEGATE_MASTER_KEY")
     }
 
-    /// Runs the value of `TIDEGATE_MASTER_KEY_COMMAND` in a shell and takes what it prints.
+    /// Runs the value of `TIDEGATE_MASTER_KEY_COMMAND` in a shell and takes what it prints, one key a line.
     ///
     /// # Errors
     /// Where it can't be run, fails, or prints something else.
-    pub fn from_command(command: &str) -> Result<Self, MasterKeyError> {
+    pub fn all_from_command(command: &str) -> Result<Vec<Self>, MasterKeyError> {
         let output = Command::new("/bin/sh")
             .args(["-c", command])
             .stdin(Stdio::null())
@@ -100,26 +101,54 @@ impl MasterKey {
         Self::decode(&printed, "TIDEGATE_MASTER_KEY_COMMAND")
     }
 
+    /// Writes a file anew, with these keys and no others, whole or not at all.
+    ///
+    /// # Errors
+    /// As the disk says.
+    pub fn write_all(path: &Path, keys: &[&Self]) -> Result<(), MasterKeyError> {
+        let failed = |source| MasterKeyError::File { path: path.into(), source };
+        let mut text = Zeroizing::new(String::new());
+        for key in keys {
+            text.push_str(&Zeroizing::new(STANDARD.encode(*key.0)));
+            text.push('\n');
+        }
+        let beside = path.with_extension("new");
+        // What a killed writer left is nobody's.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        write_private(&beside, text.as_bytes()).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)?;
+        sync_parent(path).map_err(failed)
+    }
+
     pub(crate) fn expose(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 
-    fn decode(bytes: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
+    fn decode(bytes: &[u8], origin: &'static str) -> Result<Vec<Self>, MasterKeyError> {
         match <[u8; KEY_LEN]>::try_from(bytes) {
             Ok(mut raw) => {
                 let key = Self(Zeroizing::new(raw));
                 raw.zeroize();
-                Ok(key)
+                Ok(vec![key])
             }
             Err(_) => Self::decode_text(bytes, origin),
         }
     }
 
-    fn decode_text(text: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
+    fn decode_text(text: &[u8], origin: &'static str) -> Result<Vec<Self>, MasterKeyError> {
+        let words = text.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        let keys = words.map(|word| Self::decode_word(word, origin)).collect::<Result<Vec<_>, _>>()?;
+        if keys.is_empty() { Err(MasterKeyError::Malformed { origin }) } else { Ok(keys) }
+    }
+
+    fn decode_word(word: &[u8], origin: &'static str) -> Result<Self, MasterKeyError> {
         let malformed = MasterKeyError::Malformed { origin };
         // One byte of slack, so that a longer key is refused and not cut.
         let mut bytes = Zeroizing::new([0_u8; KEY_LEN + 4]);
-        let Ok(length) = STANDARD.decode_slice(text.trim_ascii(), &mut *bytes) else { return Err(malformed) };
+        let Ok(length) = STANDARD.decode_slice(word, &mut *bytes) else { return Err(malformed) };
         match bytes.get(..length).and_then(|b| <[u8; KEY_LEN]>::try_from(b).ok()) {
             Some(mut raw) => {
                 let key = Self(Zeroizing::new(raw));
@@ -156,6 +185,10 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = options.open(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => fs::File::open(parent)?.sync_all(),
         None => Ok(()),

@@ -1,6 +1,7 @@
 //! The reading face of the vault, for the attempt that uses a secret: synchronous, from memory, and audited.
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use world::{Clock, World};
 
 use crate::associated::{Binding, Purpose, workspace_key_context};
 use crate::error::OpenError;
-use crate::ring::{Ring, Shards};
+use crate::ring::{Ring, Shards, WorkspaceKey};
 use crate::seal;
 
 /// What the store tells the opener before a version of the configuration is published.
 #[derive(Debug, Clone, Default)]
 pub struct Lesson {
-    /// Workspace, key id and wrapped key, oldest first.
+    /// Workspace, key id and wrapped key, oldest first. Of a workspace that is named all of them: what it has no more
+    /// is let go.
     pub keys: Vec<(WorkspaceId, String, Vec<u8>)>,
     /// Workspace, object and its sealed floor record.
     pub floors: Vec<(WorkspaceId, String, Sealed)>,
@@ -151,7 +153,13 @@ impl Opener {
 
     /// Learns keys, floors and what is in force. Keys that are known already cost nothing.
     pub async fn learn(&self, lesson: Lesson) -> Unlearned {
+        let mut listed: HashMap<WorkspaceId, Vec<String>> = HashMap::new();
+        for (workspace, key_id, _) in &lesson.keys {
+            listed.entry(*workspace).or_default().push(key_id.clone());
+        }
         let mut unlearned = Unlearned { keys: self.learn_keys(lesson.keys).await, objects: Vec::new() };
+        let now_us = self.clock.monotonic_us();
+        self.ring.keep_only(listed, now_us, now_us.saturating_add(micros(DEADLINE)));
         let floors = lesson.floors.into_iter().map(|(workspace, object, sealed)| {
             let news =
                 self.read_floor(workspace, &object, &sealed).map_or(FloorNews::Broken, FloorNews::Learned);
@@ -173,7 +181,7 @@ impl Opener {
         object: &str,
         sealed: &Sealed,
     ) -> Result<(Secret, Option<CredentialId>), OpenError> {
-        let key = self.ring.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
+        let key = self.key(workspace, &sealed.key_id).ok_or(OpenError::KeyUnknown)?;
         let allow = |floor: &Floor| {
             if floor.broken {
                 return Err(OpenError::Refused);
@@ -192,8 +200,12 @@ impl Opener {
             version: sealed.version,
             key_id: &sealed.key_id,
         };
-        let secret = seal::open(&key, binding.bytes().as_slice(), &sealed.bytes);
+        let secret = seal::open(&key.secrets, binding.bytes().as_slice(), &sealed.bytes);
         secret.map(|secret| (secret, credential)).map_err(|_| OpenError::Refused)
+    }
+
+    pub(crate) fn key(&self, workspace: WorkspaceId, key_id: &str) -> Option<Arc<WorkspaceKey>> {
+        self.ring.key(workspace, key_id, || self.clock.monotonic_us())
     }
 
     fn of_floor<R>(&self, workspace: WorkspaceId, object: &str, of: impl FnOnce(&Floor) -> R) -> Option<R> {
@@ -204,14 +216,13 @@ impl Opener {
     async fn learn_keys(&self, keys: Vec<(WorkspaceId, String, Vec<u8>)>) -> Vec<(WorkspaceId, String)> {
         let (mut ready, mut failed) = (Vec::new(), Vec::new());
         for (workspace, key_id, wrapped) in keys {
-            if self.ring.key(workspace, &key_id).is_some() {
+            if self.key(workspace, &key_id).is_some() {
                 continue;
             }
             let opened = self.wrap.unwrap(&wrapped, &workspace_key_context(workspace, &key_id)).await;
-            match opened
-                .map_err(|error| error.0)
-                .and_then(|key| seal::key(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned()))
-            {
+            match opened.map_err(|error| error.0).and_then(|key| {
+                WorkspaceKey::new(key.expose()).map_err(|_| "it is no key of 32 bytes".to_owned())
+            }) {
                 Ok(key) => ready.push((workspace, (key_id, key))),
                 Err(why) => {
                     self.tell(workspace, "workspace_key.unwrap_failed", &key_id, why);
@@ -226,8 +237,8 @@ impl Opener {
     }
 
     /// The floor that a record states, if the record is what the sealer wrote for this object.
-    fn read_floor(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Option<u32> {
-        let key = self.ring.key(workspace, &sealed.key_id)?;
+    pub(crate) fn read_floor(&self, workspace: WorkspaceId, object: &str, sealed: &Sealed) -> Option<u32> {
+        let key = self.key(workspace, &sealed.key_id)?;
         let binding = Binding {
             purpose: Purpose::Floor,
             workspace,
@@ -235,7 +246,7 @@ impl Opener {
             version: sealed.version,
             key_id: &sealed.key_id,
         };
-        let opened = seal::open(&key, binding.bytes().as_slice(), &sealed.bytes).ok()?;
+        let opened = seal::open(&key.secrets, binding.bytes().as_slice(), &sealed.bytes).ok()?;
         <[u8; 4]>::try_from(opened.expose()).ok().map(u32::from_be_bytes)
     }
 
@@ -281,7 +292,7 @@ impl Opener {
         self.of_floor(workspace, object, |known| !known.broken && lowest < known.lowest) == Some(true)
     }
 
-    fn tell(&self, workspace: WorkspaceId, action: &'static str, object: &str, detail: String) {
+    pub(crate) fn tell(&self, workspace: WorkspaceId, action: &'static str, object: &str, detail: String) {
         tracing::warn!(%workspace, action, object, detail, "the vault refused");
         self.audit.record(AuditEntry {
             workspace: Some(workspace),

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::LessSafeKey;
+use aws_lc_rs::hkdf;
 use domain::{IdHasher, IdMap, WorkspaceId};
+
+use crate::seal;
 
 const SHARDS: usize = 64;
 
@@ -62,8 +65,30 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
     }
 }
 
+/// A workspace's key, ready for what it seals.
+pub(crate) struct WorkspaceKey {
+    pub secrets: LessSafeKey,
+    /// Kept answers are many, and large: each has a key of its own, which is derived from this.
+    pub answers: hkdf::Prk,
+}
+
+impl WorkspaceKey {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self, seal::Refused> {
+        let answers = hkdf::Salt::new(hkdf::HKDF_SHA256, b"tidegate/answers/1").extract(bytes);
+        Ok(Self { secrets: seal::key(bytes)?, answers })
+    }
+}
+
+#[derive(Clone)]
+struct Held {
+    id: String,
+    key: Arc<WorkspaceKey>,
+    /// It was dropped from the store, and opens until then for the requests that were planned before.
+    until_us: Option<u64>,
+}
+
 /// The keys of one workspace in the order in which they were made; the last is the one that seals.
-type WorkspaceKeys = Arc<Vec<(String, Arc<LessSafeKey>)>>;
+type WorkspaceKeys = Arc<Vec<Held>>;
 
 #[derive(Default)]
 pub(crate) struct Ring {
@@ -71,26 +96,55 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    pub(crate) fn key(&self, workspace: WorkspaceId, key_id: &str) -> Option<Arc<LessSafeKey>> {
+    pub(crate) fn key(
+        &self,
+        workspace: WorkspaceId,
+        key_id: &str,
+        now_us: impl Fn() -> u64,
+    ) -> Option<Arc<WorkspaceKey>> {
         let find = |keys: &WorkspaceKeys| {
-            keys.iter().find(|(known, _)| known == key_id).map(|(_, key)| Arc::clone(key))
+            let held = keys.iter().find(|held| held.id == key_id)?;
+            held.until_us.is_none_or(|until_us| now_us() < until_us).then(|| Arc::clone(&held.key))
         };
         self.keys.read(&workspace, find).flatten()
     }
 
     /// The key that seals what is new.
-    pub(crate) fn current(&self, workspace: WorkspaceId) -> Option<(String, Arc<LessSafeKey>)> {
-        self.keys.read(&workspace, |keys| keys.last().cloned()).flatten()
+    pub(crate) fn current(&self, workspace: WorkspaceId) -> Option<(String, Arc<WorkspaceKey>)> {
+        let find = |keys: &WorkspaceKeys| {
+            let last = keys.iter().rfind(|held| held.until_us.is_none())?;
+            Some((last.id.clone(), Arc::clone(&last.key)))
+        };
+        self.keys.read(&workspace, find).flatten()
     }
 
     /// Adds keys that are not known yet.
-    pub(crate) fn add(&self, added: Vec<(WorkspaceId, (String, LessSafeKey))>) {
-        self.keys.change(added, |known, (key_id, key)| {
+    pub(crate) fn add(&self, added: Vec<(WorkspaceId, (String, WorkspaceKey))>) {
+        self.keys.change(added, |known, (id, key)| {
             let mut keys = known.unwrap_or_default();
-            if keys.iter().all(|(id, _)| *id != key_id) {
-                Arc::make_mut(&mut keys).push((key_id, Arc::new(key)));
+            if keys.iter().all(|held| held.id != id) {
+                Arc::make_mut(&mut keys).push(Held { id, key: Arc::new(key), until_us: None });
             }
             keys
+        });
+    }
+
+    /// What the store has no more is let go after `until_us`; what was let go so before is forgotten.
+    pub(crate) fn keep_only(&self, listed: HashMap<WorkspaceId, Vec<String>>, now_us: u64, until_us: u64) {
+        let is_news = |workspace: &WorkspaceId, ids: &[String]| {
+            let differs = |keys: &WorkspaceKeys| {
+                keys.iter().any(|held| held.until_us.is_some() || !ids.contains(&held.id))
+            };
+            self.keys.read(workspace, differs) == Some(true)
+        };
+        let changes = listed.into_iter().filter(|(workspace, ids)| is_news(workspace, ids)).collect();
+        self.keys.change(changes, |known, ids: Vec<String>| {
+            let mut keys = Vec::clone(&known.unwrap_or_default());
+            keys.retain(|held| held.until_us.is_none_or(|until_us| now_us < until_us));
+            for held in keys.iter_mut().filter(|held| !ids.contains(&held.id)) {
+                held.until_us = held.until_us.or(Some(until_us));
+            }
+            Arc::new(keys)
         });
     }
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::associated::{Binding, Purpose, workspace_key_context};
 use crate::error::VaultError;
 use crate::fingerprint::Fingerprinter;
-use crate::ring::Ring;
+use crate::ring::{Ring, WorkspaceKey};
 use crate::seal;
 
 /// What sealing a secret gives: all three are kept together, the floor in a record of its own.
@@ -39,22 +39,42 @@ impl Sealer {
         Self { wrap, ring, random, fingerprinter }
     }
 
-    /// A fresh key for a workspace: `(key id, wrapped key)`, to be kept by the store. It can seal at once; the other
-    /// replicas learn it from the store.
+    /// A fresh key for a fresh workspace: `(key id, wrapped key)`, to be kept by the store. It can seal at once; the
+    /// other replicas learn it from the store.
     ///
     /// # Errors
     /// Where the key service does not answer.
     pub async fn new_workspace_key(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>), VaultError> {
+        let (key_id, wrapped, ready) = self.mint(workspace).await?;
+        self.ring.add(vec![(workspace, (key_id.clone(), ready))]);
+        Ok((key_id, wrapped))
+    }
+
+    /// A further key for a workspace that has one. It seals only once it was learned from the store: before that
+    /// nobody could open what it sealed.
+    ///
+    /// # Errors
+    /// Where the key service does not answer.
+    pub async fn next_workspace_key(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>), VaultError> {
+        self.mint(workspace).await.map(|(key_id, wrapped, _)| (key_id, wrapped))
+    }
+
+    /// Names the key that seals what is new.
+    #[must_use]
+    pub fn current_key_id(&self, workspace: WorkspaceId) -> Option<String> {
+        self.ring.current(workspace).map(|(key_id, _)| key_id)
+    }
+
+    async fn mint(&self, workspace: WorkspaceId) -> Result<(String, Vec<u8>, WorkspaceKey), VaultError> {
         let mut bytes = Zeroizing::new([0_u8; 32]);
         self.random.fill(&mut *bytes);
         let mut name = [0_u8; 8];
         self.random.fill(&mut name);
         let key_id = format!("wk_{}", crate::wrap::hex(&name));
-        let ready = seal::key(&*bytes).map_err(|_| VaultError::Crypto)?;
+        let ready = WorkspaceKey::new(&*bytes).map_err(|_| VaultError::Crypto)?;
         let key = Secret::new(bytes.to_vec());
         let wrapped = self.wrap.wrap(&key, &workspace_key_context(workspace, &key_id)).await?;
-        self.ring.add(vec![(workspace, (key_id.clone(), ready))]);
-        Ok((key_id, wrapped))
+        Ok((key_id, wrapped, ready))
     }
 
     /// Seals a secret as the given version of an object, under the workspace's current key. The first version of an
@@ -69,11 +89,11 @@ impl Sealer {
         version: u32,
         secret: &Secret,
     ) -> Result<Resealed, VaultError> {
-        let (key_id, key) = self.ring.current(workspace).ok_or(VaultError::NoWorkspaceKey)?;
+        let (key_id, key) = self.current(workspace)?;
         let binding = Binding { purpose: Purpose::Secret, workspace, object, version, key_id: &key_id };
-        let sealed = self.under(&key, &binding, secret.expose())?;
+        let sealed = self.under(&key.secrets, &binding, secret.expose())?;
         let binding = Binding { purpose: Purpose::Floor, ..binding };
-        let floor = self.under(&key, &binding, &version.to_be_bytes())?;
+        let floor = self.under(&key.secrets, &binding, &version.to_be_bytes())?;
         Ok(Resealed { sealed, floor, fingerprint: self.fingerprint(workspace, secret) })
     }
 
@@ -83,7 +103,11 @@ impl Sealer {
         self.fingerprinter.of(workspace, secret)
     }
 
-    fn under(
+    pub(crate) fn current(&self, workspace: WorkspaceId) -> Result<(String, Arc<WorkspaceKey>), VaultError> {
+        self.ring.current(workspace).ok_or(VaultError::NoWorkspaceKey)
+    }
+
+    pub(crate) fn under(
         &self,
         key: &LessSafeKey,
         binding: &Binding<'_>,

@@ -17,6 +17,8 @@ use crate::seal;
 pub struct LocalKeyWrap {
     key: LessSafeKey,
     key_id: String,
+    /// Stands before everything that it wraps.
+    prefix: Vec<u8>,
     random: Arc<dyn Random>,
 }
 
@@ -28,7 +30,21 @@ impl LocalKeyWrap {
         // The name is derived like a key of its own: it tells two master keys apart and nothing about either.
         let name = derive(master.expose(), b"tidegate/master-key-id/1")?;
         let key_id = format!("local:{}", hex(name.get(..8).unwrap_or_default()));
-        Ok(Self { key: seal::key(&*wrapping).map_err(|_| VaultError::Crypto)?, key_id, random })
+        let prefix = domain::master_key::wrapped_prefix(&key_id);
+        Ok(Self { key: seal::key(&*wrapping).map_err(|_| VaultError::Crypto)?, key_id, prefix, random })
+    }
+
+    pub(crate) fn wrapped(&self, key: &Secret, context: &[u8]) -> Result<Vec<u8>, KeyWrapError> {
+        let sealed = seal::seal(&self.key, context, key.expose(), &*self.random);
+        let sealed = sealed.map_err(|_| KeyWrapError("the key could not be wrapped".into()))?;
+        Ok([self.prefix.as_slice(), &sealed].concat())
+    }
+
+    /// What was wrapped before master keys could be changed has no name before it.
+    pub(crate) fn unwrapped(&self, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
+        let sealed = wrapped.strip_prefix(self.prefix.as_slice()).unwrap_or(wrapped);
+        seal::open(&self.key, context, sealed)
+            .map_err(|_| KeyWrapError("the wrapped key does not open".into()))
     }
 }
 
@@ -42,8 +58,8 @@ impl KeyWrap for LocalKeyWrap {
         key: &'a Secret,
         context: &'a [u8],
     ) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>> {
-        let wrapped = seal::seal(&self.key, context, key.expose(), &*self.random);
-        Box::pin(async move { wrapped.map_err(|_| KeyWrapError("the key could not be wrapped".into())) })
+        let wrapped = self.wrapped(key, context);
+        Box::pin(async move { wrapped })
     }
 
     fn unwrap<'a>(
@@ -51,8 +67,8 @@ impl KeyWrap for LocalKeyWrap {
         wrapped: &'a [u8],
         context: &'a [u8],
     ) -> PortFuture<'a, Result<Secret, KeyWrapError>> {
-        let opened = seal::open(&self.key, context, wrapped);
-        Box::pin(async move { opened.map_err(|_| KeyWrapError("the wrapped key does not open".into())) })
+        let opened = self.unwrapped(wrapped, context);
+        Box::pin(async move { opened })
     }
 }
 

@@ -10,8 +10,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming};
+use crate::ask::{CHAT, LLAMA, MINI, question, scripted, streaming, with};
 use crate::gateway::{CUSTOM, Gateway, LOCAL_MODEL, NODE, OWN, OWN_SECOND, POOL};
+
+/// A key that a client repeats a request under, and what it is answered.
+const KEYED: &str = "idem-5c0e9f7b31d84a62bb1f";
+const ANSWERED: &str = "kept-answer-e7d20a94c5f8";
 
 /// The secrets of providers, accounts and nodes.
 fn upstream_secrets() -> Canary {
@@ -29,6 +33,18 @@ async fn live_a_little(gateway: &Gateway) -> Vec<u8> {
     gateway.account("together_ai", POOL).await;
     let node = gateway.node("rack", &[LOCAL_MODEL]).await;
     let path = format!("/v2/provider-credentials/{credential}");
+    // Before anything that makes the provider refuse.
+    for body in [
+        scripted(MINI, &format!("text={ANSWERED}")),
+        with(scripted(MINI, &format!("text={ANSWERED}")), json!({"stream": true})),
+    ] {
+        let key = format!("{KEYED}-{}", body["stream"].is_boolean());
+        for replay in ["false", "true"] {
+            let client = gateway.client().header("idempotency-key", &key);
+            let answer = client.post(CHAT, &body).await.unwrap();
+            assert_eq!((answer.status, answer.header("agent-idempotent-replay")), (200, Some(replay)));
+        }
+    }
     for body in [
         question(MINI),
         streaming(MINI),
@@ -180,7 +196,8 @@ async fn planted_secrets_are_nowhere() {
     let text = String::from_utf8_lossy(&logged).into_owned();
     assert!(text.contains("TRACE") || text.contains("DEBUG"), "nothing was logged: {text}");
     files.extend(written_files(&gateway.data()));
-    for canary in [&upstream, &ours, &unsealing] {
+    let kept = Canary::new().plant("idempotency key", KEYED).plant("kept answer", ANSWERED);
+    for canary in [&upstream, &ours, &unsealing, &kept] {
         none(canary.scan("the log", &logged));
         for (name, bytes) in &files {
             none(canary.scan(name, bytes));

@@ -46,7 +46,7 @@ async fn gateway() -> Gateway {
 /// An id that an SDK shows works with `tidegate request`, where the exchange was admitted.
 async fn ids_work(gateway: &Gateway, driven: &Driven) {
     for (case, id) in &driven.ids {
-        let admitted = !["authentication", "permission", "bad_request"].contains(&case.as_str());
+        let admitted = !["authentication", "permission", "bad_request", "conflict"].contains(&case.as_str());
         if !admitted {
             gateway.cli().run(&["request", id]).failed(3);
             continue;
@@ -64,7 +64,7 @@ async fn python() {
     assert!(interpreter.exists(), "run scripts/python-env.sh first");
     let gateway = gateway().await;
     let driven = drive(interpreter, workspace().join("tests/sdk/chat.py"), &gateway).await;
-    assert_eq!((driven.held, driven.ids.len()), (9, 8));
+    assert_eq!((driven.held, driven.ids.len()), (10, 9));
     ids_work(&gateway, &driven).await;
     // One client call to the broken server; the gateway's three tries, and none of the SDK's own.
     assert_eq!(gateway.calls(OWN_SECOND).len(), 3);
@@ -76,7 +76,7 @@ async fn node() {
     assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");
     let gateway = gateway().await;
     let driven = drive("node".into(), workspace().join("tests/node/chat.mjs"), &gateway).await;
-    assert_eq!((driven.held, driven.ids.len()), (10, 7));
+    assert_eq!((driven.held, driven.ids.len()), (11, 8));
     ids_work(&gateway, &driven).await;
     assert_eq!(gateway.calls(OWN_SECOND).len(), 3);
     assert_eq!(gateway.emulator.violations(), []);

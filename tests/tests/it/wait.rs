@@ -10,6 +10,11 @@ pub async fn a_moment() {
     tokio::time::sleep(POLL).await;
 }
 
+/// Between two tries or requests of somebody who keeps a pace.
+pub async fn a_pause(pause: Duration) {
+    tokio::time::sleep(pause).await;
+}
+
 /// Until a moment that chance has chosen: the moment is what such a test varies, so there is nothing to wait for.
 pub async fn until_a_random_moment(after: Duration) {
     tokio::time::sleep(after).await;

@@ -18,6 +18,7 @@ mod secrets;
 mod sign_in;
 mod tariff;
 mod usage;
+mod vault;
 mod webhooks;
 mod workspaces;
 
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Route> {
         webhooks::routes(),
         jobs::routes(),
         audit::routes(),
+        vault::routes(),
     ]
     .into_iter()
     .flatten()

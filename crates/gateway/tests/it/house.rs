@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::ports::NoAudit;
+use domain::ports::{NoAnswers, NoAudit};
 use domain::{KeyId, NodeId, ProjectId, RouteId, RouteSpec, TraceId, WorkspaceId};
 use execute::Hands;
 use gateway::{
@@ -151,7 +151,14 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
             let hands =
                 Hands { world, egress, opener, board: board::Cell::new(board, 2), timers: Rc::default() };
             let counters = Rc::new(Counters::default());
-            Ok(Rc::new(Core { number, snapshot: Reader::fixed(snapshot), hands, journal, counters }))
+            Ok(Rc::new(Core {
+                number,
+                snapshot: Reader::fixed(snapshot),
+                hands,
+                journal,
+                counters,
+                answers: Arc::new(NoAnswers),
+            }))
         })
     });
     (make, key)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use admit::Needs;
 use decode::Inbound;
-use domain::ports::{NoAudit, PortFuture};
+use domain::ports::{NoAnswers, NoAudit, PortFuture};
 use domain::{
     AccountId, CredentialId, Dialect, KeyId, MeterRecord, NodeId, Operation, ProjectId, RouteId, RouteSpec,
     Secret, TraceId, WorkspaceId,
@@ -213,6 +213,7 @@ impl Bench {
             hands,
             journal,
             counters: Rc::new(Counters::default()),
+            answers: Arc::new(NoAnswers),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());

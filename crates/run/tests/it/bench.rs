@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::ports::{NoAudit, PortFuture};
+use domain::ports::{NoAnswers, NoAudit, PortFuture};
 use domain::{
     AccountId, CredentialId, Dialect, KeyId, MeterRecord, NodeId, Operation, ProjectId, Sealed, Secret,
     TraceId, WorkspaceId,
@@ -121,7 +121,8 @@ impl Bench {
         };
         let snapshot = Reader::fixed(Arc::new(snapshot));
         let counters = Rc::new(Counters::default());
-        let core = Rc::new(Core { number: 0, snapshot, hands, journal, counters });
+        let core =
+            Rc::new(Core { number: 0, snapshot, hands, journal, counters, answers: Arc::new(NoAnswers) });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
         let client = Client::new(listen(core.clone()).await).bearer(minted.text.expose_text().unwrap());

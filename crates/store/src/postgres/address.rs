@@ -70,7 +70,10 @@ impl ReplicaId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    pub(super) fn bytes(self) -> Vec<u8> {
+    /// Of a directory whose database is its own.
+    pub const ALONE: Self = Self(Uuid::nil());
+
+    pub(crate) fn bytes(self) -> Vec<u8> {
         self.0.as_bytes().to_vec()
     }
 }

@@ -28,6 +28,11 @@ pub(super) async fn put(writing: &mut Writing, facts: Vec<(String, Vec<u8>)>) ->
     Ok(())
 }
 
+pub(super) async fn remove(writing: &mut Writing, name: impl ToString) -> Result<(), StoreError> {
+    let query = sql("DELETE FROM meta WHERE name = $1").bind(name.to_string());
+    query.run(writing.connection()).await.map(|_| ())
+}
+
 impl Meta for Database {
     fn get(&self, name: String) -> StoreFuture<'_, Option<Vec<u8>>> {
         Box::pin(async move { find(&mut self.read().await?, name).await })
@@ -50,6 +55,10 @@ impl Meta for Database {
 
     fn put(&self, facts: Vec<(String, Vec<u8>)>) -> StoreFuture<'_, ()> {
         Box::pin(async move { self.note(move |writing| Box::pin(put(writing, facts))).await })
+    }
+
+    fn remove(&self, name: String) -> StoreFuture<'_, ()> {
+        Box::pin(async move { self.note(move |writing| Box::pin(remove(writing, name))).await })
     }
 }
 

@@ -11,10 +11,12 @@ pub(crate) mod fields;
 pub(crate) mod founding;
 mod invoices;
 mod jobs;
+mod kept_answers;
 pub(crate) mod meta;
 mod nodes;
 mod people;
 mod projects;
+mod rotations;
 mod routes;
 mod seals;
 mod sign_ins;
@@ -96,6 +98,22 @@ impl Database {
             }
             Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres),
         }
+    }
+
+    /// A connection whose statements each are a transaction: where there are many writers, the shortest way for what is
+    /// one statement. `None` where writers take turns.
+    pub(crate) async fn alone(&self) -> Result<Option<Connection>, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { .. } => Ok(None),
+            Pools::Postgres(pools) => pools.held().await.map(Connection::Postgres).map(Some),
+        }
+    }
+
+    /// What a statement alone wrote is kept; tests make even that fail.
+    pub(crate) fn kept_alone(&self) -> Result<(), StoreError> {
+        #[cfg(feature = "fixtures")]
+        self.commit_faults.after()?;
+        Ok(())
     }
 
     /// A transaction whose statements all read the same moment; whoever is done rolls it back, so that its connection

@@ -36,6 +36,7 @@ pub(super) async fn put(
     object: impl ToString,
     floor: &Sealed,
 ) -> Result<(), StoreError> {
+    require_key(writing, workspace, &floor.key_id).await?;
     let query = sql(
         "INSERT INTO seal_floors (workspace, object, version, key_id, sealed) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (workspace, object) DO UPDATE SET version = $3, key_id = $4, sealed = $5",
@@ -49,6 +50,16 @@ pub(super) async fn put(
         .run(writing.connection())
         .await?;
     Ok(())
+}
+
+/// A replica that was slow to learn of a workspace's next key seals with one that is dropped; nobody could open that.
+async fn require_key(writing: &mut Writing, workspace: WorkspaceId, key_id: &str) -> Result<(), StoreError> {
+    let query = sql("SELECT 1 AS one FROM workspace_keys WHERE workspace = $1 AND key_id = $2");
+    let known = query.bind(workspace.bytes()).bind(key_id).row(writing.connection()).await?;
+    known.map(drop).ok_or_else(|| {
+        let detail = "the workspace's key was replaced meanwhile; send the request again";
+        StoreError::conflict("sealing_key_replaced", detail, None)
+    })
 }
 
 pub(super) async fn remove(

@@ -1,11 +1,12 @@
 //! Workspaces and their wrapped keys.
 
 use domain::WorkspaceId;
+use domain::master_key::{self, wrapped_prefix};
 use snapshot::WrappedKey;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, sql};
+use super::{Connection, Database, Row, meta, sql};
 use crate::feed::Part;
 use crate::{Act, Listed, Page, StoreError, StoreFuture, WorkspaceRow, Workspaces, Written};
 
@@ -50,11 +51,23 @@ pub(super) async fn insert(writing: &mut Writing, row: &WorkspaceRow) -> Result<
 }
 
 pub(super) async fn insert_key(writing: &mut Writing, key: &WrappedKey) -> Result<(), StoreError> {
+    refuse_retired(writing, key).await?;
     let query = sql("INSERT INTO workspace_keys (workspace, ordinal, key_id, wrapped)
          SELECT $1, COALESCE(MAX(ordinal), 0) + 1, $2, $3 FROM workspace_keys WHERE workspace = $1");
     query.bind(key.workspace.bytes()).bind(&key.key_id).bind(&key.wrapped).run(writing.connection()).await?;
     let part = if key.workspace.as_uuid().is_nil() { Part::Accounts } else { Part::Workspace };
     writing.changed(part, Some(key.workspace), key.workspace);
+    Ok(())
+}
+
+/// A replica that was slow to learn of the end of a master key wraps under it still; nobody could unwrap that.
+async fn refuse_retired(writing: &mut Writing, key: &WrappedKey) -> Result<(), StoreError> {
+    let retired = meta::find(writing.connection(), master_key::RETIRED.to_owned()).await?.unwrap_or_default();
+    let retired = String::from_utf8_lossy(&retired);
+    if retired.lines().any(|id| key.wrapped.starts_with(&wrapped_prefix(id))) {
+        let detail = "the master key was replaced meanwhile; send the request again";
+        return Err(StoreError::conflict("master_key_retired", detail, None));
+    }
     Ok(())
 }
 
@@ -146,15 +159,5 @@ impl Workspaces for Database {
             let rows = query.bind(id.bytes()).rows(&mut self.read().await?).await?;
             rows.iter().map(read_key).collect()
         })
-    }
-
-    fn add_wrapped_key(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>> {
-        Box::pin(self.write(move |writing| {
-            Box::pin(async move {
-                insert_key(writing, &key).await?;
-                let workspace = Some(key.workspace).filter(|id| !id.as_uuid().is_nil());
-                writing.audit(&act, workspace, "workspace_key.create", &key.key_id, String::new()).await
-            })
-        }))
     }
 }

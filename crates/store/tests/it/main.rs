@@ -144,5 +144,13 @@ on_each!(
         invoices::the_tariff_in_force_is_the_newest_that_began,
         invoices::an_invoice_is_finalised_once,
         invoices::acts_are_those_of_keys_and_people,
+        rotations::a_master_key_is_in_force_once_everything_is_under_it,
+        rotations::a_workspaces_old_key_ends_when_nothing_is_sealed_by_it,
+        kept_answers::a_key_is_answered_once_and_read_back,
+        kept_answers::a_claim_is_given_back_taken_over_or_extended,
+        kept_answers::what_a_dead_process_claimed_is_free,
+        kept_answers::a_claim_whose_commit_was_lost_is_claimed_again,
+        kept_answers::of_many_at_once_one_claims,
+        kept_answers::what_is_over_is_removed_and_a_purge_leaves_nothing,
     ]
 );

@@ -81,7 +81,7 @@ pub fn founding(number: u64) -> Founding {
             created_unix_ms: NOW,
             version: 0,
         },
-        wrapped_key: WrappedKey { workspace, key_id: format!("wk_{number}"), wrapped: vec![1, 2, 3] },
+        wrapped_key: WrappedKey { workspace, key_id: "wk_1".into(), wrapped: vec![1, 2, 3] },
         project,
         keys,
     }
@@ -91,7 +91,7 @@ pub fn foundation() -> Foundation {
     let operator = WorkspaceId::from_uuid(Default::default());
     Foundation {
         meta: vec![("vault.seal_check".into(), vec![9])],
-        operator_key: WrappedKey { workspace: operator, key_id: "wk_operator".into(), wrapped: vec![4] },
+        operator_key: WrappedKey { workspace: operator, key_id: "wk_1".into(), wrapped: vec![4] },
         founding: founding(1),
         act: act(),
     }

@@ -31,6 +31,7 @@ mod route;
 mod serve;
 mod tariff;
 mod usage;
+mod vault;
 mod webhook;
 mod workspace;
 
@@ -167,6 +168,9 @@ enum Command {
     /// Manages workspaces.
     #[command(subcommand)]
     Workspace(workspace::Command),
+    /// Shows and changes the keys that seal everything.
+    #[command(subcommand)]
+    Vault(vault::Command),
     /// Explains what would serve a model, and why, without sending anything.
     Plan(plan::Options),
     /// Shows what was used.
@@ -235,6 +239,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Whoami => login::whoami(&shared),
         Command::Member(command) => member::run(&shared, command),
         Command::Workspace(command) => workspace::run(&shared, command),
+        Command::Vault(command) => vault::run(&shared, command),
         Command::Plan(options) => plan::run(&shared, &options),
         Command::Usage(options) => usage::run(&shared, &options),
         Command::Billing(options) => billing::run(&shared, &options),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use control::{Control, Founded};
+use domain::ports::AnswerKeeper;
 use gateway::{ControlHandle, GatewaySettings, MakeCore, Readiness, Running, Times};
 use store::datadir::DataDir;
 use world::World;
@@ -104,17 +105,21 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
         store: house.store.clone(),
         keeper: Arc::clone(&house.keeper),
         vault: house.vault.clone(),
+        masters: Arc::clone(&house.masters),
         egress: Arc::clone(&house.egress),
         board: Arc::clone(&house.board),
         trips: system,
         world: world.clone(),
         site: settings.site()?,
+        answers: Arc::clone(&house.answers) as Arc<dyn AnswerKeeper>,
+        replica: house.replica.to_string(),
     })
     .await
     .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
     let worker = start_worker(settings, &house, &control).await?;
-    let running = open_door(settings, &house, control).await?;
+    let keys = tokio::spawn(Arc::clone(&control).keep_keys());
+    let running = open_door(settings, &house, Arc::clone(&control)).await?;
     let site = settings.site()?.at(running.address());
     let link = control::owners_link(&house.store, &house.vault, &world, control::OWNER_EMAIL).await?;
     let link = format!("{}{link}", site.base_url(&http::HeaderMap::new()));
@@ -128,9 +133,12 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     }
     tokio::task::spawn_blocking(move || running.join()).await?;
     worker.stop().await;
+    keys.abort();
+    control.leave().await;
+    drop(control);
     watcher.abort();
     // The system core ends with the last handle on it, which the watcher's task holds.
-    let _ = watcher.await;
+    let (_, _) = (watcher.await, keys.await);
     if tokio::task::spawn_blocking(move || system_thread.join()).await?.is_err() {
         tracing::error!("the system core ended by a panic");
     }

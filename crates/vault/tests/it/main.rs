@@ -9,5 +9,6 @@
 
 mod keys;
 mod master;
+mod rotation;
 mod seals;
 mod support;

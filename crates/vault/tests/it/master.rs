@@ -21,7 +21,7 @@ fn a_file_is_made_private_and_reads_back_as_the_same_key() {
     let path = dir.path().join("master.key");
     let made = MasterKey::create_file(&path, &SystemRandom).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(wrap_of(&made).key_id(), wrap_of(&MasterKey::from_file(&path).unwrap()).key_id());
+    assert_eq!(wrap_of(&made).key_id(), wrap_of(&MasterKey::all_from_file(&path).unwrap()[0]).key_id());
     assert!(
         matches!(MasterKey::create_file(&path, &SystemRandom), Err(MasterKeyError::File { .. })),
         "never over one"
@@ -35,7 +35,7 @@ fn a_file_that_others_can_read_is_refused() {
     MasterKey::create_file(&path, &SystemRandom).unwrap();
     for mode in [0o640, 0o604, 0o660, 0o777] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let told = MasterKey::from_file(&path).unwrap_err();
+        let told = MasterKey::all_from_file(&path).unwrap_err();
         assert!(told.to_string().contains("chmod 600"), "{told}");
     }
 }
@@ -48,9 +48,9 @@ fn raw_bytes_base64_and_a_command_give_the_same_key() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let text = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
     let ids = [
-        wrap_of(&MasterKey::from_file(&path).unwrap()).key_id(),
-        wrap_of(&MasterKey::from_base64(&Secret::from_text(format!("{text}\n"))).unwrap()).key_id(),
-        wrap_of(&MasterKey::from_command(&format!("echo {text}")).unwrap()).key_id(),
+        wrap_of(&MasterKey::all_from_file(&path).unwrap()[0]).key_id(),
+        wrap_of(&MasterKey::all_from_base64(&Secret::from_text(format!("{text}\n"))).unwrap()[0]).key_id(),
+        wrap_of(&MasterKey::all_from_command(&format!("echo {text}")).unwrap()[0]).key_id(),
     ];
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     assert!(ids[0].starts_with("local:") && !ids[0].contains("07070707"), "{}", ids[0]);
@@ -59,11 +59,11 @@ fn raw_bytes_base64_and_a_command_give_the_same_key() {
 #[test]
 fn what_is_no_key_is_refused_without_being_shown() {
     for text in ["", "sk-canary", "QUJD", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH"] {
-        let told = MasterKey::from_base64(&Secret::from_text(text.into())).unwrap_err().to_string();
+        let told = MasterKey::all_from_base64(&Secret::from_text(text.into())).unwrap_err().to_string();
         assert!(told.contains("32 bytes") && (text.is_empty() || !told.contains(text)), "{told}");
     }
-    assert!(matches!(MasterKey::from_command("exit 3"), Err(MasterKeyError::CommandFailed(_))));
-    assert!(matches!(MasterKey::from_command("true"), Err(MasterKeyError::Malformed { .. })));
+    assert!(matches!(MasterKey::all_from_command("exit 3"), Err(MasterKeyError::CommandFailed(_))));
+    assert!(matches!(MasterKey::all_from_command("true"), Err(MasterKeyError::Malformed { .. })));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn nothing_of_the_vault_shows_its_keys() {
     let b = bench();
     b.add_workspace(crate::support::workspace(1));
     let master =
-        MasterKey::from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into()))
+        MasterKey::all_from_base64(&Secret::from_text("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=".into()))
             .unwrap();
     let shown = format!("{:?} {:?} {:?} {:?}", b.vault, b.wrap, master, b.vault.hasher);
     assert!(!shown.contains("7, 7") && !shown.contains("BwcH") && !shown.contains("0707"), "{shown}");

@@ -19,7 +19,7 @@ fn signing(generation: u32) -> SigningSecret {
     SigningSecret { generation, secret: secret(1), expires_unix_ms: None }
 }
 
-fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> WebhookRow {
+pub(super) fn webhook(fresh: &Fresh, number: u64, events: &[EventKind]) -> WebhookRow {
     WebhookRow {
         id: WebhookId::new(NOW, bytes(number)),
         workspace: fresh.founding.workspace.id,

@@ -28,10 +28,10 @@ pub async fn founding_is_whole_or_not_at_all(fresh: &Fresh) {
         workspaces.list(Default::default()).await.unwrap().rows.into_iter().map(|r| r.name).collect();
     assert_eq!(names, ["workspace 1", "renamed"]);
     let next = snapshot::WrappedKey { key_id: "wk_next".into(), ..good.wrapped_key };
-    workspaces.add_wrapped_key(next, act()).await.unwrap();
+    fresh.store.rotations().begin_workspace(next, act()).await.unwrap();
     let ids: Vec<_> =
         workspaces.wrapped_keys(good.workspace.id).await.unwrap().into_iter().map(|k| k.key_id).collect();
-    assert_eq!(ids, ["wk_2", "wk_next"], "oldest first");
+    assert_eq!(ids, ["wk_1", "wk_next"], "oldest first");
 }
 
 pub async fn a_workspace_with_something_in_it_is_not_deleted(fresh: &Fresh) {

@@ -1,0 +1,352 @@
+//! The change of keys, behind the requests: each gateway follows which master key is in force, and one of them at a time
+//! wraps and seals anew what the old keys hold. What is left to do is read from the store, so that a kill costs nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::master_key::wrapped_prefix;
+use domain::{Sealed, WorkspaceId};
+use store::rotations::{KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing};
+use store::webhooks::sealed_object;
+use store::{Act, StoreError};
+use vault::{AnswerPlace, MasterState, Masters, OpenError, VaultRecords};
+
+use crate::Control;
+
+/// At least so often a gateway looks at what the store says of keys; a write of any gateway wakes it at once.
+const TURN_EVERY: Duration = Duration::from_millis(500);
+/// How often it says which master keys it holds, and how old such word may be.
+const TELL_EVERY_US: u64 = 10_000_000;
+const WORD_AGE_MAX_MS: u64 = 30_000;
+/// A key that is lacking is looked for so often.
+const LOOK_EVERY_US: u64 = 2_000_000;
+/// A key is dropped no sooner after its successor is in force: until then no gateway seals with it any more.
+const DROP_AFTER_US: u64 = 10_000_000;
+const WRAPPED_ROWS: u32 = 500;
+const SEALED_ROWS: usize = 100;
+/// Kept answers may be long.
+const ANSWER_ROWS: u32 = 8;
+const HOLDER_PREFIX: &str = "holder.";
+
+/// Which master keys a gateway said that it holds.
+pub struct Holder {
+    pub replica: String,
+    pub seen_unix_ms: u64,
+    pub key_ids: Vec<String>,
+}
+
+/// What one gateway remembers between its turns. Nothing of it is needed after a kill.
+#[derive(Default)]
+struct Turns {
+    told: Option<(u64, Vec<String>)>,
+    looked_us: Option<u64>,
+    after: Option<KeyPlace>,
+    broken: Vec<KeyPlace>,
+    /// Since when a workspace's newest key is in force here.
+    since_us: HashMap<(WorkspaceId, String), u64>,
+    /// What does not open is told once, and left as it is.
+    shut: HashSet<(WorkspaceId, String, String)>,
+    failing: bool,
+}
+
+impl Control {
+    /// Follows and changes keys as long as the process lives.
+    pub async fn keep_keys(self: Arc<Self>) {
+        let mut versions = self.keeper.subscribe();
+        let mut turns = Turns::default();
+        loop {
+            let turn = self.turn(&mut turns).await;
+            let more = turn.as_ref().is_ok_and(|more| *more);
+            match &turn {
+                Err(error) if !turns.failing => {
+                    tracing::warn!(%error, "the change of keys could not be followed");
+                }
+                Ok(_) if turns.failing => tracing::info!("the change of keys is followed again"),
+                _ => {}
+            }
+            turns.failing = turn.is_err();
+            if more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if let Ok(Err(_)) = tokio::time::timeout(TURN_EVERY, versions.changed()).await {
+                return;
+            }
+        }
+    }
+
+    /// One look, and a bounded piece of work; whether there is more of it.
+    async fn turn(&self, turns: &mut Turns) -> Result<bool, StoreError> {
+        let facts = self.vault_facts().await?;
+        let state = MasterState::from_meta(&facts);
+        self.follow_masters(&state, turns).await;
+        self.tell_held(turns).await?;
+        let rekeyed = self.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await?;
+        if state.next.is_none() && rekeyed.is_empty() {
+            return Ok(false);
+        }
+        let holders = self.holders().await?;
+        // Two that work at once do no harm; one is enough.
+        if holders.iter().map(|holder| holder.replica.as_str()).min() != Some(self.replica.as_str()) {
+            return Ok(false);
+        }
+        let mut more = false;
+        if let Some(next) = &state.next
+            && holders.iter().all(|holder| holder.key_ids.contains(next))
+        {
+            more |= self.rewrap_some(turns, &facts, next).await?;
+        }
+        for (name, key_id) in rekeyed {
+            let workspace = name.strip_prefix(REKEYED_PREFIX).and_then(|id| id.parse().ok());
+            if let (Some(workspace), Ok(key_id)) = (workspace, String::from_utf8(key_id)) {
+                more |= self.reseal_some(turns, workspace, key_id).await?;
+            }
+        }
+        Ok(more)
+    }
+
+    /// The vault's records, and what is known of master keys.
+    pub async fn vault_facts(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.store.meta().starting_with(vault::META_PREFIX.to_owned()).await
+    }
+
+    /// Takes up what the store says, and looks for a key that is lacking here.
+    async fn follow_masters(&self, state: &MasterState, turns: &mut Turns) {
+        let is_news = *state != self.masters.state();
+        let now_us = self.world.clock.monotonic_us();
+        let is_due = turns.looked_us.is_none_or(|looked| now_us.saturating_sub(looked) >= LOOK_EVERY_US);
+        if !state.is_served_by(&self.masters.held_ids()) && (is_news || is_due) {
+            turns.looked_us = Some(now_us);
+            if is_news {
+                let next = state.next.as_deref().unwrap_or(&state.current);
+                tracing::warn!(next, "this gateway lacks a master key; it is looked for until it is there");
+            }
+            self.reread_masters().await;
+        }
+        if is_news {
+            self.masters.follow(state.clone());
+        }
+    }
+
+    /// Reads the master keys again, where the operator keeps them.
+    pub async fn reread_masters(&self) {
+        let masters = Arc::clone(&self.masters);
+        // A file, or a command that takes its time.
+        let read = tokio::task::spawn_blocking(move || masters.reread()).await;
+        if let Ok(Err(error)) = read {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the master keys could not be read again; those that are held stay");
+        }
+    }
+
+    async fn tell_held(&self, turns: &mut Turns) -> Result<(), StoreError> {
+        let (now_us, held) = (self.world.clock.monotonic_us(), self.masters.held_ids());
+        let is_told = turns
+            .told
+            .as_ref()
+            .is_some_and(|(told_us, told)| *told == held && now_us.saturating_sub(*told_us) < TELL_EVERY_US);
+        if is_told {
+            return Ok(());
+        }
+        let word = format!("{}\n{}", self.world.clock.unix_ms(), held.join("\n"));
+        let name = format!("{HOLDER_PREFIX}{}", self.replica);
+        self.store.meta().put(vec![(name, word.into_bytes())]).await?;
+        turns.told = Some((now_us, held));
+        Ok(())
+    }
+
+    /// The gateways that live, as far as is known, and which master keys each holds.
+    pub async fn holders(&self) -> Result<Vec<Holder>, StoreError> {
+        let facts = self.store.meta().starting_with(HOLDER_PREFIX.to_owned()).await?;
+        let oldest = self.world.clock.unix_ms().saturating_sub(WORD_AGE_MAX_MS);
+        let read = |(name, word): (String, Vec<u8>)| {
+            let word = String::from_utf8(word).ok()?;
+            let mut lines = word.lines();
+            let seen_unix_ms: u64 = lines.next()?.parse().ok()?;
+            let replica = name.strip_prefix(HOLDER_PREFIX)?.to_owned();
+            Some(Holder { replica, seen_unix_ms, key_ids: lines.map(str::to_owned).collect() })
+        };
+        let holders = facts.into_iter().filter_map(read);
+        Ok(holders.filter(|holder| holder.seen_unix_ms >= oldest || holder.replica == self.replica).collect())
+    }
+
+    /// Says that this gateway is no more, so that nobody waits for it.
+    pub async fn leave(&self) {
+        // Whoever is not told waits half a minute.
+        let _ = self.store.meta().remove(format!("{HOLDER_PREFIX}{}", self.replica)).await;
+    }
+
+    /// Wraps a batch anew; with nothing left, puts the next key in force.
+    async fn rewrap_some(
+        &self,
+        turns: &mut Turns,
+        facts: &[(String, Vec<u8>)],
+        next: &str,
+    ) -> Result<bool, StoreError> {
+        let after = turns.after.take();
+        if let Some(after) = self.rewrap_batch(next, after, &mut turns.broken).await? {
+            turns.after = Some(after);
+            return Ok(true);
+        }
+        let records = VaultRecords::from_meta(facts).ok();
+        let Some(records) = records.and_then(|records| self.masters.rewrap_records(&records, next).ok())
+        else {
+            tracing::error!(next, "the vault's records can't be wrapped under the next master key");
+            return Ok(false);
+        };
+        let act = Act::system(&self.world);
+        let broken = std::mem::take(&mut turns.broken);
+        let switched =
+            self.store.rotations().switch_master(next.to_owned(), records.to_meta(), broken, act).await?;
+        match switched {
+            Some(_) => tracing::info!(key = next, "the next master key is in force"),
+            None => tracing::info!("another key was wrapped under the old master key meanwhile"),
+        }
+        Ok(true)
+    }
+
+    /// Wraps the keys after a place anew; the place to go on from, `None` at the end.
+    async fn rewrap_batch(
+        &self,
+        under: &str,
+        after: Option<KeyPlace>,
+        broken: &mut Vec<KeyPlace>,
+    ) -> Result<Option<KeyPlace>, StoreError> {
+        let keys =
+            self.store.rotations().wrapped_otherwise(wrapped_prefix(under), after, WRAPPED_ROWS).await?;
+        let last = keys.last().map(|key| (key.workspace, key.key_id.clone()));
+        let mut rewrapped = Vec::new();
+        for old in keys {
+            match self.masters.rewrap_workspace_key(old.workspace, &old.key_id, &old.wrapped, under) {
+                Ok(new) => rewrapped.push(Rewrapping { old, new }),
+                Err(error) => {
+                    let (workspace, key_id) = (old.workspace, old.key_id);
+                    tracing::error!(%workspace, key_id, %error, "a sealing key does not unwrap and is left as it is");
+                    broken.push((workspace, key_id));
+                }
+            }
+        }
+        self.store.rotations().rewrap(rewrapped).await?;
+        Ok(last)
+    }
+
+    /// Wraps everything that is left under a key anew; what does not unwrap at all.
+    pub async fn rewrap_rest(&self, under: &str) -> Result<Vec<KeyPlace>, StoreError> {
+        let (mut after, mut broken) = (None, Vec::new());
+        loop {
+            after = self.rewrap_batch(under, after, &mut broken).await?;
+            if after.is_none() {
+                return Ok(broken);
+            }
+        }
+    }
+
+    /// Seals a batch of a workspace's things anew; with nothing left, drops its older keys.
+    async fn reseal_some(
+        &self,
+        turns: &mut Turns,
+        workspace: WorkspaceId,
+        key_id: String,
+    ) -> Result<bool, StoreError> {
+        let is_gone = self.store.workspaces().wrapped_keys(workspace).await?.is_empty();
+        if !is_gone && self.vault.sealer.current_key_id(workspace).as_ref() != Some(&key_id) {
+            // Not learned here yet.
+            return Ok(false);
+        }
+        let rotations = self.store.rotations();
+        let things = rotations.sealed_otherwise(workspace, key_id.clone()).await?;
+        let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
+        let mut after = None;
+        while resealed.is_empty() {
+            let answers = rotations.answers_otherwise(workspace, key_id.clone(), after, ANSWER_ROWS).await?;
+            let Some(SealedThing::Answer(last)) = answers.last().map(|row| &row.thing) else { break };
+            after = Some(last.digest);
+            resealed = self.reseal(turns, workspace, answers, SEALED_ROWS);
+        }
+        if !resealed.is_empty() {
+            let written = rotations.reseal(workspace, resealed).await?;
+            // What was written meanwhile by somebody else was sealed by them.
+            return Ok(written.row > 0);
+        }
+        let now_us = self.world.clock.monotonic_us();
+        let since_us = *turns.since_us.entry((workspace, key_id.clone())).or_insert(now_us);
+        if now_us.saturating_sub(since_us) < DROP_AFTER_US && !is_gone {
+            return Ok(false);
+        }
+        let act = Act::system(&self.world);
+        if rotations.end_workspace(workspace, key_id.clone(), act).await?.is_some() {
+            tracing::info!(%workspace, key = key_id, "a workspace's older keys are dropped");
+            turns.since_us.retain(|(id, _), _| *id != workspace);
+            turns.shut.retain(|(id, _, _)| *id != workspace);
+        }
+        Ok(false)
+    }
+
+    /// The rows with their seals under the current key. What does not open is told, once.
+    fn reseal(
+        &self,
+        turns: &mut Turns,
+        workspace: WorkspaceId,
+        rows: Vec<SealedRow>,
+        rows_max: usize,
+    ) -> Vec<Resealing> {
+        let mut resealed = Vec::new();
+        for old in rows {
+            let shut = (workspace, name_of(&old.thing), old.sealed.key_id.clone());
+            // Each try is an opening, and each refusal an entry of the audit.
+            if turns.shut.contains(&shut) {
+                continue;
+            }
+            match self.reseal_one(workspace, &old) {
+                Ok(new) => resealed.push(Resealing { old, new }),
+                Err(error) => {
+                    let name = &shut.1;
+                    tracing::error!(%workspace, name, %error, "what does not open is not sealed anew");
+                    turns.shut.insert(shut);
+                }
+            }
+            if resealed.len() == rows_max {
+                break;
+            }
+        }
+        resealed
+    }
+
+    fn reseal_one(&self, workspace: WorkspaceId, row: &SealedRow) -> Result<Sealed, OpenError> {
+        let sealed = &row.sealed;
+        match &row.thing {
+            SealedThing::Credential(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
+            SealedThing::Node(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
+            SealedThing::Account(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
+            SealedThing::Webhook(id, generation) => {
+                self.vault.reseal_secret(workspace, &sealed_object(*id, *generation), sealed)
+            }
+            SealedThing::Floor(object) => self.vault.reseal_floor(workspace, object, sealed),
+            SealedThing::Answer(place) => {
+                let (digest, project, request) = (place.digest, place.project, place.request);
+                let place = AnswerPlace { workspace, project, digest, request };
+                self.vault.reseal_answer(&place, sealed)
+            }
+        }
+    }
+}
+
+fn name_of(thing: &SealedThing) -> String {
+    match thing {
+        SealedThing::Credential(id) => id.to_string(),
+        SealedThing::Node(id) => id.to_string(),
+        SealedThing::Account(id) => id.to_string(),
+        SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
+        SealedThing::Floor(object) => format!("floor of {object}"),
+        SealedThing::Answer(place) => format!("answer {}", place.request),
+    }
+}
+
+/// The keys that could be the next: held here, and never in force.
+pub fn candidates(masters: &Masters, state: &MasterState) -> Vec<String> {
+    let used = |id: &String| {
+        *id == state.current || state.previous.as_ref() == Some(id) || state.retired.contains(id)
+    };
+    masters.held_ids().into_iter().filter(|id| !used(id)).collect()
+}

@@ -1,0 +1,74 @@
+//! Writes of `/v2` under an idempotency key: made once, and answered alike for a day.
+
+use bytes::Bytes;
+use domain::Fault;
+use domain::ports::{KeptAnswer, KeyedRequest};
+use http::{Method, Response};
+use http_body_util::{BodyExt, Full};
+use line::{Held, Once};
+
+use crate::Control;
+use crate::access::HARMLESS;
+use crate::request::Ask;
+use crate::router::Route;
+
+/// These answer with a secret that is shown once: such an answer is kept nowhere, and a key changes nothing.
+const SHOWN_ONCE: [&str; 4] = ["/v2/api-keys", "/v2/workspaces", "/v2/members", "/v2/members/{id}/link"];
+
+/// Whether an answer of this route is kept where a key is sent.
+fn is_kept(route: &Route) -> bool {
+    let pattern = &route.pattern;
+    route.method == Method::POST && !SHOWN_ONCE.contains(pattern) && !HARMLESS.contains(pattern)
+}
+
+/// What a request with a key may do; `None` for one without.
+///
+/// # Errors
+/// 400 for a key that is none, 409 while it is being answered or for another body, 503 while the store is away.
+pub async fn claim(
+    control: &Control,
+    route: &Route,
+    path: &str,
+    ask: &Ask,
+) -> Result<Option<Once>, Box<Fault>> {
+    if !is_kept(route) {
+        return Ok(None);
+    }
+    let (Some(key), Some(project)) = (line::idempotency_key(&ask.headers)?, ask.caller.project()) else {
+        return Ok(None);
+    };
+    // People share a workspace's first project, and not their keys.
+    let path = match ask.caller.person() {
+        Some(_) => format!("{path} {}", ask.caller.actor()),
+        None => path.to_owned(),
+    };
+    let asked = KeyedRequest {
+        workspace: ask.workspace(),
+        project: project.id,
+        path: path.into(),
+        key: key.to_owned(),
+        body: ask.body.clone(),
+        request: ask.trace,
+    };
+    line::claim(&control.answers, asked).await.map(Some)
+}
+
+/// Keeps the first answer, and says that it is the first.
+pub async fn keep(mut response: Response<Full<Bytes>>, held: Held) -> Response<Full<Bytes>> {
+    let headers = line::first_headers(response.headers_mut());
+    // The body is there whole.
+    let body = response.body().clone().collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    let answer = KeptAnswer { status: response.status().as_u16(), headers, body };
+    if let Some(kept) = held.keep(answer) {
+        kept.await;
+    }
+    response
+}
+
+pub fn again(answer: KeptAnswer) -> Response<Full<Bytes>> {
+    let (status, headers, body) = line::replay(answer);
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

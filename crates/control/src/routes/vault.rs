@@ -1,0 +1,205 @@
+//! `/v2/vault`: which keys seal what, and their change. The work itself is done behind the requests, in `keys`.
+
+use std::sync::Arc;
+
+use domain::master_key::wrapped_prefix;
+use domain::{Fault, FaultClass, WorkspaceId};
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use snapshot::WrappedKey;
+use store::StoreError;
+use store::rotations::REKEYED_PREFIX;
+use vault::MasterState;
+
+use crate::access::Access;
+use crate::failure::of_store;
+use crate::keys::candidates;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply, moment};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault),
+        Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master),
+        Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master),
+        Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts),
+        Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace),
+        Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace),
+    ]
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotateMaster {
+    /// Which of the keys that this gateway holds; needed where it holds more than one new one.
+    key_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Gateway {
+    id: String,
+    seen_at: String,
+    master_keys: Vec<String>,
+    /// Whether it could open everything when the change is over.
+    ready: bool,
+}
+
+async fn state(control: &Control) -> Result<MasterState, Box<Fault>> {
+    control.vault_facts().await.map(|facts| MasterState::from_meta(&facts)).map_err(of_store)
+}
+
+async fn vault_as_shown(control: &Control) -> Result<Reply, Box<Fault>> {
+    let state = state(control).await?;
+    let target = state.next.as_ref().unwrap_or(&state.current);
+    let holders = control.holders().await.map_err(of_store)?;
+    let gateways: Vec<Gateway> = holders
+        .into_iter()
+        .map(|holder| Gateway {
+            ready: holder.key_ids.contains(target),
+            id: holder.replica,
+            seen_at: moment::write(holder.seen_unix_ms),
+            master_keys: holder.key_ids,
+        })
+        .collect();
+    let left = control.store.rotations().count_wrapped_otherwise(wrapped_prefix(target)).await;
+    let rekeyed = control.store.meta().starting_with(REKEYED_PREFIX.to_owned()).await.map_err(of_store)?;
+    let status = match (&state.next, &state.previous) {
+        (Some(_), _) if gateways.iter().all(|gateway| gateway.ready) => "rotating",
+        (Some(_), _) => "waiting_for_gateways",
+        (None, Some(_)) => "to_be_finalized",
+        (None, None) => "steady",
+    };
+    Reply::json(&json!({
+        "object": "vault",
+        "status": status,
+        "master_key": {
+            "id": state.current,
+            "next_id": state.next,
+            "previous_id": state.previous,
+            "retired_ids": state.retired,
+        },
+        "keys_left": left.map_err(of_store)?,
+        "workspace_keys_rotating": rekeyed.len(),
+        "gateways": gateways,
+    }))
+}
+
+fn show_vault(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&[])?;
+        vault_as_shown(control).await
+    })
+}
+
+fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: RotateMaster = ask.json()?;
+        control.reread_masters().await;
+        let found = candidates(&control.masters, &state(control).await?);
+        let next = match (input.key_id, found.as_slice()) {
+            (Some(wanted), found) if found.contains(&wanted) => wanted,
+            (None, [only]) => only.clone(),
+            (_, found) => return Err(no_next_key(found)),
+        };
+        let written = control.store.rotations().begin_master(next, ask.act(&control.world)).await;
+        control.published(written.map_err(of_store)?.version).await?;
+        vault_as_shown(control).await
+    })
+}
+
+fn no_next_key(found: &[String]) -> Box<Fault> {
+    let (message, fix) = if found.is_empty() {
+        (
+            "This gateway holds no master key but those that are or were in force.".to_owned(),
+            "Add the new key to every gateway's master key file (`tidegate vault new-key`), environment or command, and \
+             ask again.",
+        )
+    } else {
+        (format!("It is not said which key is meant: {}.", found.join(", ")), "Name one as key_id.")
+    };
+    let fault = Fault::new(FaultClass::Conflict, "no_next_master_key", message);
+    Box::new(fault.param("key_id").fix(fix))
+}
+
+fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let _: Nothing = ask.json()?;
+        let current = state(control).await?.current;
+        let holders = control.holders().await.map_err(of_store)?;
+        if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
+            let message = format!("The gateway {} does not hold the master key {current}.", lacking.replica);
+            let fault = Fault::new(FaultClass::Conflict, "gateway_lacks_master_key", message);
+            return Err(Box::new(fault.fix("Give it the key, or stop it, and ask again.")));
+        }
+        loop {
+            // A gateway that was slow wrapped something under the old key meanwhile.
+            let broken = control.rewrap_rest(&current).await.map_err(of_store)?;
+            let act = ask.act(&control.world);
+            let retired = control.store.rotations().retire_master(broken, act).await.map_err(of_store)?;
+            if let Some(written) = retired {
+                control.published(written.version).await?;
+                return vault_as_shown(control).await;
+            }
+        }
+    })
+}
+
+/// A workspace gets its next key; everything is sealed anew behind the requests.
+async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
+    let _: Nothing = ask.json()?;
+    let (key_id, wrapped) = control.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {
+        tracing::error!(%error, "a workspace key could not be made");
+        Box::new(Fault::internal())
+    })?;
+    let key = WrappedKey { workspace, key_id, wrapped };
+    let written = control.store.rotations().begin_workspace(key, ask.act(&control.world)).await;
+    control.published(written.map_err(of_store)?.version).await
+}
+
+async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply, Box<Fault>> {
+    let keys = control.store.workspaces().wrapped_keys(workspace).await.map_err(of_store)?;
+    let mut ids = keys.into_iter().rev().map(|key| key.key_id);
+    let id = ids.next().ok_or_else(|| of_store(StoreError::NotFound { what: "workspace" }))?;
+    let older: Vec<String> = ids.collect();
+    let rotations = control.store.rotations();
+    let left = if older.is_empty() {
+        0
+    } else {
+        rotations.sealed_otherwise(workspace, id.clone()).await.map_err(of_store)?.len()
+    };
+    let status = if older.is_empty() { "steady" } else { "rotating" };
+    Reply::json(&json!({
+        "object": "workspace_key",
+        "id": id,
+        "status": status,
+        "older_ids": older,
+        "secrets_left": left,
+    }))
+}
+
+fn show_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        ask.only_query(&[])?;
+        key_as_shown(control, ask.workspace()).await
+    })
+}
+
+fn rotate_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        begin(control, &ask, ask.workspace()).await?;
+        key_as_shown(control, ask.workspace()).await
+    })
+}
+
+fn rotate_accounts(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        begin(control, &ask, vault::OPERATOR).await?;
+        key_as_shown(control, vault::OPERATOR).await
+    })
+}

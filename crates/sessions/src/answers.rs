@@ -1,0 +1,428 @@
+//! Answers under idempotency keys: claimed in the store before anything is sent, sealed when they are whole, given again
+//! for a day.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use domain::TraceId;
+use domain::limits::{ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX};
+use domain::ports::{
+    AnswerKeeper, Claim, Claimed, KeptAnswer, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable,
+};
+use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use vault::{AnswerPlace, OpenError, Vault};
+use world::World;
+
+use crate::packing::{pack, unpack};
+
+/// Keeping is tried so often while the store is away; the claim is held on to meanwhile.
+const KEEP_TRIES: u32 = 30;
+const KEEP_PAUSE: Duration = Duration::from_secs(2);
+/// What is over is removed so many rows at a time.
+const EXPIRED_ROWS: u32 = 500;
+/// So many of the attendant's rounds lie between two removals.
+const EXPIRE_EVERY_ROUNDS: u32 = 4;
+
+/// How answers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswersSettings {
+    /// An answer with a longer body is not kept.
+    pub body_bytes_max: usize,
+    /// Whose claims are given back at the start: a process that had them is no more.
+    pub holder: ReplicaId,
+}
+
+/// The keeper of answers.
+pub struct Answers {
+    inner: Arc<Inner>,
+    attendant: JoinHandle<()>,
+}
+
+struct Inner {
+    store: Store,
+    vault: Vault,
+    world: World,
+    settings: AnswersSettings,
+    /// Where the store is used: serving cores wait for it, and never do its work.
+    runtime: Handle,
+    claims: Mutex<Claims>,
+    looks: Mutex<Looks>,
+}
+
+/// By the digest of the key: a request whose key is being answered here needs no store to learn that.
+type Claims = HashMap<[u8; 32], Open>;
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    request: TraceId,
+    body_digest: [u8; 32],
+    stage: Stage,
+}
+
+/// Of requests that come at once under one key, one asks the store, and the others wait for what it learns.
+type Looks = HashMap<[u8; 32], ([u8; 32], watch::Receiver<Option<Learned>>)>;
+
+/// What whoever asked the store learned, for those who waited.
+#[derive(Debug, Clone)]
+enum Learned {
+    Taken,
+    Answered(KeptAnswer),
+    Unreadable,
+    OtherBody,
+    Away,
+}
+
+impl Learned {
+    fn of(claimed: &Claimed) -> Self {
+        match claimed {
+            Claimed::Yours(_) | Claimed::InFlight => Self::Taken,
+            Claimed::Answered(answer) => Self::Answered(answer.clone()),
+            Claimed::Unreadable => Self::Unreadable,
+            Claimed::OtherBody => Self::OtherBody,
+            Claimed::Away => Self::Away,
+        }
+    }
+
+    /// What it means for a request with the same body, or with another; `None` where only the store can tell.
+    fn means(self, same_body: bool) -> Option<Claimed> {
+        Some(match self {
+            Self::Away => Claimed::Away,
+            Self::OtherBody if same_body => Claimed::OtherBody,
+            Self::OtherBody => return None,
+            _ if !same_body => Claimed::OtherBody,
+            Self::Taken => Claimed::InFlight,
+            Self::Answered(answer) => Claimed::Answered(answer),
+            Self::Unreadable => Claimed::Unreadable,
+        })
+    }
+}
+
+/// The right to ask the store for a key; it ends with its holder, however that ends.
+struct Look<'a> {
+    inner: &'a Inner,
+    digest: [u8; 32],
+    tell: watch::Sender<Option<Learned>>,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.inner.looks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// It was given back, and the store was not there to hear it.
+    Released,
+}
+
+impl Answers {
+    /// Gives back what an earlier process of this replica had claimed, and looks after claims from then on. Called on the
+    /// runtime that is to use the store.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn start(
+        store: Store,
+        vault: Vault,
+        world: World,
+        settings: AnswersSettings,
+    ) -> Result<Arc<Self>, StoreError> {
+        let freed = store.kept_answers().abandon(settings.holder).await?;
+        if freed > 0 {
+            tracing::info!(freed, "keyed requests of the last run may be sent again");
+        }
+        let runtime = Handle::current();
+        let inner = Arc::new(Inner {
+            store,
+            vault,
+            world,
+            settings,
+            runtime,
+            claims: Mutex::default(),
+            looks: Mutex::default(),
+        });
+        let attendant = tokio::spawn(attend(Arc::downgrade(&inner)));
+        Ok(Arc::new(Self { inner, attendant }))
+    }
+
+    /// Ends the looking after; claims that are open are given back by the next start, or when their time is over.
+    pub fn stop(&self) {
+        self.attendant.abort();
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.attendant.abort();
+    }
+}
+
+/// Speaks for the claims that are open, repeats what the store has not heard, and removes what is over.
+async fn attend(inner: Weak<Inner>) {
+    for round in 0_u32.. {
+        tokio::time::sleep(CLAIM_EXTENDED_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.attend(round.is_multiple_of(EXPIRE_EVERY_ROUNDS)).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "claims of keyed requests could not be looked after");
+        }
+    }
+}
+
+impl Inner {
+    async fn attend(&self, expires: bool) -> Result<(), StoreError> {
+        let (mut open, mut released) = (Vec::new(), Vec::new());
+        for (digest, claim) in &*self.claims() {
+            let list = if claim.stage == Stage::Open { &mut open } else { &mut released };
+            list.push((*digest, claim.request));
+        }
+        if !open.is_empty() {
+            self.store.kept_answers().extend(open, self.after(CLAIM_TIME_MAX)).await?;
+        }
+        for (digest, request) in released {
+            self.store.kept_answers().release(digest, request).await?;
+            self.forget(digest, request);
+        }
+        let mut more = expires;
+        while more {
+            let now = self.world.clock.unix_ms();
+            more = self.store.kept_answers().expire(now, EXPIRED_ROWS).await? == u64::from(EXPIRED_ROWS);
+        }
+        Ok(())
+    }
+
+    fn claims(&self) -> std::sync::MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, digest: [u8; 32], request: TraceId) {
+        let mut claims = self.claims();
+        if claims.get(&digest).is_some_and(|claim| claim.request == request) {
+            claims.remove(&digest);
+        }
+    }
+
+    /// What is known here without the store.
+    fn known(&self, digest: &[u8; 32], body_digest: &[u8; 32]) -> Option<Claimed> {
+        let claim = *self.claims().get(digest).filter(|claim| claim.stage == Stage::Open)?;
+        Some(if claim.body_digest == *body_digest { Claimed::InFlight } else { Claimed::OtherBody })
+    }
+
+    fn after(&self, time: Duration) -> u64 {
+        self.world.clock.unix_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn claim(&self, asked: KeyedRequest) -> Claimed {
+        let digest = self.vault.requests.of_key(asked.project, &asked.path, &asked.key);
+        let body_digest = self.vault.requests.of_body(&digest, &asked.body);
+        loop {
+            if let Some(known) = self.known(&digest, &body_digest) {
+                return known;
+            }
+            match self.look(digest, body_digest) {
+                Ok(look) => {
+                    let claimed = self.ask_store(&asked, digest, body_digest).await;
+                    look.tell.send_replace(Some(Learned::of(&claimed)));
+                    return claimed;
+                }
+                Err((looking_for, mut told)) => {
+                    let learned = told.wait_for(Option::is_some).await.ok().and_then(|told| told.clone());
+                    if let Some(claimed) = learned.and_then(|told| told.means(looking_for == body_digest)) {
+                        return claimed;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The right to ask the store, or where to hear what the one who has it learns, and for which body.
+    fn look(
+        &self,
+        digest: [u8; 32],
+        body_digest: [u8; 32],
+    ) -> Result<Look<'_>, ([u8; 32], watch::Receiver<Option<Learned>>)> {
+        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = looks.get(&digest) {
+            return Err(under_way.clone());
+        }
+        let (tell, told) = watch::channel(None);
+        looks.insert(digest, (body_digest, told));
+        Ok(Look { inner: self, digest, tell })
+    }
+
+    async fn ask_store(&self, asked: &KeyedRequest, digest: [u8; 32], body_digest: [u8; 32]) -> Claimed {
+        let row = AnswerClaim {
+            digest,
+            workspace: asked.workspace,
+            project: asked.project,
+            request: asked.request,
+            body_digest,
+            holder: self.settings.holder,
+            now_unix_ms: self.world.clock.unix_ms(),
+            until_unix_ms: self.after(CLAIM_TIME_MAX),
+        };
+        let mut claimed = self.store.kept_answers().claim(row.clone()).await;
+        if matches!(claimed, Err(StoreError::Uncertain)) {
+            // It may be there, for nobody; the same claim once more is the same claim.
+            claimed = self.store.kept_answers().claim(row).await;
+        }
+        let place =
+            |request| AnswerPlace { workspace: asked.workspace, project: asked.project, digest, request };
+        match claimed {
+            Ok(Claiming::Yours) => {
+                let open = Open { request: asked.request, body_digest, stage: Stage::Open };
+                self.claims().insert(digest, open);
+                let (workspace, project) = (asked.workspace, asked.project);
+                Claimed::Yours(Claim { digest, workspace, project, request: asked.request })
+            }
+            Ok(Claiming::OtherBody) => Claimed::OtherBody,
+            Ok(Claiming::InFlight) => Claimed::InFlight,
+            Ok(Claiming::Answered { request, sealed, until_unix_ms }) => {
+                self.read(&place(request), &sealed, until_unix_ms)
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(request = %asked.request, error, "a keyed request could not be claimed");
+                // Should the claim be there all the same, nobody speaks for it.
+                let lost = Open { request: asked.request, body_digest, stage: Stage::Released };
+                self.claims().entry(digest).or_insert(lost);
+                Claimed::Away
+            }
+        }
+    }
+
+    fn read(&self, place: &AnswerPlace, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
+        match self.vault.opener.open_answer(place, sealed) {
+            Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
+            // Another replica sealed it under a key that this one learns within a second.
+            Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
+            Err(_) => Claimed::Unreadable,
+        }
+    }
+
+    fn is_fresh(&self, until_unix_ms: u64) -> bool {
+        until_unix_ms.saturating_add(10_000) > self.after(ANSWER_KEPT)
+    }
+
+    async fn keep(&self, claim: Claim, answer: KeptAnswer) {
+        let Claim { digest, workspace, project, request } = claim;
+        let place = AnswerPlace { workspace, project, digest, request };
+        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_answer(&place, &packed).ok());
+        let Some(sealed) = sealed else {
+            tracing::error!(%request, "an answer under an idempotency key could not be sealed");
+            return self.release(request, digest).await;
+        };
+        for _ in 0..KEEP_TRIES {
+            let until = self.after(ANSWER_KEPT);
+            match self.store.kept_answers().keep(digest, request, sealed.clone(), until).await {
+                Ok(kept) => {
+                    if !kept {
+                        tracing::warn!(%request, "an answer came after its claim had ended; it is not kept");
+                    }
+                    return self.forget(digest, request);
+                }
+                Err(error) if error.is_transient() => tokio::time::sleep(KEEP_PAUSE).await,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(%request, error, "an answer under an idempotency key was not kept");
+                    break;
+                }
+            }
+        }
+        self.release(request, digest).await;
+    }
+
+    async fn release(&self, request: TraceId, digest: [u8; 32]) {
+        match self.store.kept_answers().release(digest, request).await {
+            Ok(()) => self.forget(digest, request),
+            Err(_) => {
+                if let Some(claim) = self.claims().get_mut(&digest).filter(|claim| claim.request == request) {
+                    claim.stage = Stage::Released;
+                }
+            }
+        }
+    }
+}
+
+/// Runs work where the store is, and waits for it a while.
+async fn within<T: Send + 'static>(
+    inner: &Arc<Inner>,
+    wait_max: Duration,
+    work: impl FnOnce(Arc<Inner>, oneshot::Sender<T>) -> PortFuture<'static, ()>,
+) -> Option<T> {
+    let (tell, told) = oneshot::channel();
+    inner.runtime.spawn(work(Arc::clone(inner), tell));
+    tokio::time::timeout(wait_max, told).await.ok().and_then(Result::ok)
+}
+
+impl AnswerKeeper for Answers {
+    fn body_bytes_max(&self) -> usize {
+        self.inner.settings.body_bytes_max
+    }
+
+    fn claim(&self, asked: KeyedRequest) -> PortFuture<'static, Claimed> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let claimed = within(&inner, CLAIM_WAIT_MAX, |inner, tell| {
+                Box::pin(async move {
+                    let claimed = inner.claim(asked).await;
+                    if let Err(Claimed::Yours(claim)) = tell.send(claimed) {
+                        inner.release(claim.request, claim.digest).await;
+                    }
+                })
+            });
+            claimed.await.unwrap_or(Claimed::Away)
+        })
+    }
+
+    fn keep(&self, claim: Claim, answer: KeptAnswer) -> PortFuture<'static, ()> {
+        let inner = Arc::clone(&self.inner);
+        let (tell, told) = oneshot::channel();
+        // At once, and not when the future is asked: whoever waits for it may go away.
+        self.inner.runtime.spawn(async move {
+            inner.keep(claim, answer).await;
+            let _ = tell.send(());
+        });
+        Box::pin(async move {
+            let _ = tokio::time::timeout(KEEP_WAIT_MAX, told).await;
+        })
+    }
+
+    fn release(&self, claim: Claim) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.runtime.spawn(async move { inner.release(claim.request, claim.digest).await });
+    }
+}
+
+impl Purgeable for Answers {
+    fn place(&self) -> &'static str {
+        "idempotent_answers"
+    }
+
+    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        counted(self.inner.store.kept_answers().purge(scope))
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        counted(self.inner.store.kept_answers().remaining(scope))
+    }
+}
+
+fn counted<'a>(
+    asked: impl Future<Output = Result<u64, StoreError>> + Send + 'a,
+) -> PortFuture<'a, Result<u64, PurgeError>> {
+    Box::pin(async move { asked.await.map_err(|error| PurgeError(error.to_string())) })
+}
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answers").field("settings", &self.inner.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+//! Kept answers and claims.
+
+use domain::ports::{PurgeScope, Purged};
+use domain::{Sealed, TraceId, WorkspaceId};
+
+use super::fields::{ColumnId, Fields};
+use super::statement::Statement;
+use super::writing::{Writing, signed};
+use super::{Connection, Database, sql};
+use crate::kept_answers::AnswerDigest;
+use crate::{AnswerClaim, Claiming, KeptAnswers, ReplicaId, StoreError, StoreFuture};
+
+const TABLE: &str = "kept_answers";
+
+/// What is over counts as absent. A claim that is there under the same request is this one: the answer of an earlier
+/// try was lost.
+async fn take(connection: &mut Connection, claim: &AnswerClaim) -> Result<bool, StoreError> {
+    let query = sql(
+        "INSERT INTO kept_answers (digest, workspace, project, request, body_digest, holder, until_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (digest) DO UPDATE SET workspace = $2, project = $3, request = $4, body_digest = $5, holder = $6,
+             until_unix_ms = $7, sealed_version = NULL, sealed_key_id = NULL, sealed = NULL
+         WHERE kept_answers.until_unix_ms <= $8
+             OR (kept_answers.request = $4 AND kept_answers.sealed IS NULL)",
+    );
+    let taken = query
+        .bind(claim.digest.to_vec())
+        .bind(claim.workspace.bytes())
+        .bind(claim.project.bytes())
+        .bind(claim.request.bytes())
+        .bind(claim.body_digest.to_vec())
+        .bind(claim.holder.bytes())
+        .bind(signed(claim.until_unix_ms))
+        .bind(signed(claim.now_unix_ms))
+        .run(connection)
+        .await?;
+    Ok(taken > 0)
+}
+
+/// `None` where the row went between two looks.
+async fn look(connection: &mut Connection, claim: &AnswerClaim) -> Result<Option<Claiming>, StoreError> {
+    let query = sql("SELECT * FROM kept_answers WHERE digest = $1").bind(claim.digest.to_vec());
+    let Some(row) = query.row(connection).await? else { return Ok(None) };
+    let fields = Fields::new(TABLE, &row);
+    if fields.digest("body_digest")? != claim.body_digest {
+        return Ok(Some(Claiming::OtherBody));
+    }
+    let sealed: Option<Vec<u8>> = fields.get("sealed")?;
+    Ok(Some(match sealed {
+        None => Claiming::InFlight,
+        Some(bytes) => Claiming::Answered {
+            request: fields.id("request")?,
+            sealed: Sealed {
+                version: fields.small("sealed_version")?,
+                key_id: fields.text("sealed_key_id")?,
+                bytes,
+            },
+            until_unix_ms: fields.number("until_unix_ms")?,
+        },
+    }))
+}
+
+async fn claim(connection: &mut Connection, claim: &AnswerClaim) -> Result<Claiming, StoreError> {
+    // Between the two statements the row may go; then it is free, and the second round takes it.
+    for _ in 0..3 {
+        if take(connection, claim).await? {
+            return Ok(Claiming::Yours);
+        }
+        if let Some(found) = look(connection, claim).await? {
+            return Ok(found);
+        }
+    }
+    Ok(Claiming::InFlight)
+}
+
+async fn keep(
+    writing: &mut Writing,
+    digest: AnswerDigest,
+    request: TraceId,
+    answer: Sealed,
+    until_unix_ms: u64,
+) -> Result<bool, StoreError> {
+    let query = sql(
+        "UPDATE kept_answers SET sealed_version = $3, sealed_key_id = $4, sealed = $5, until_unix_ms = $6
+         WHERE digest = $1 AND request = $2",
+    );
+    let kept = query
+        .bind(digest.to_vec())
+        .bind(request.bytes())
+        .bind(i64::from(answer.version))
+        .bind(answer.key_id)
+        .bind(answer.bytes)
+        .bind(signed(until_unix_ms))
+        .run(writing.connection())
+        .await?;
+    Ok(kept > 0)
+}
+
+async fn extend(
+    writing: &mut Writing,
+    claims: Vec<(AnswerDigest, TraceId)>,
+    until_unix_ms: u64,
+) -> Result<(), StoreError> {
+    for (digest, request) in claims {
+        sql("UPDATE kept_answers SET until_unix_ms = $3
+             WHERE digest = $1 AND request = $2 AND sealed IS NULL AND until_unix_ms < $3")
+        .bind(digest.to_vec())
+        .bind(request.bytes())
+        .bind(signed(until_unix_ms))
+        .run(writing.connection())
+        .await?;
+    }
+    Ok(())
+}
+
+/// The statements that together reach everything of a scope.
+fn scoped(
+    workspace: WorkspaceId,
+    what: Purged,
+    [all, of_project, of_request]: [&'static str; 3],
+) -> Vec<Statement> {
+    match what {
+        Purged::Everything => vec![sql(all).bind(workspace.bytes())],
+        Purged::Project(project) => vec![sql(of_project).bind(workspace.bytes()).bind(project.bytes())],
+        Purged::Requests(requests) => requests
+            .into_iter()
+            .map(|request| sql(of_request).bind(workspace.bytes()).bind(request.bytes()))
+            .collect(),
+    }
+}
+
+async fn purge(writing: &mut Writing, scope: PurgeScope) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    let statements = [
+        "DELETE FROM kept_answers WHERE workspace = $1",
+        "DELETE FROM kept_answers WHERE workspace = $1 AND project = $2",
+        "DELETE FROM kept_answers WHERE workspace = $1 AND request = $2",
+    ];
+    for statement in scoped(scope.workspace, scope.what, statements) {
+        gone += statement.run(writing.connection()).await?;
+    }
+    Ok(gone)
+}
+
+async fn remaining(connection: &mut Connection, scope: PurgeScope) -> Result<u64, StoreError> {
+    let mut left = 0;
+    let statements = [
+        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1",
+        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND project = $2",
+        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND request = $2",
+    ];
+    for statement in scoped(scope.workspace, scope.what, statements) {
+        let row = statement.one(connection).await?;
+        left += Fields::new(TABLE, &row).number("found")?;
+    }
+    Ok(left)
+}
+
+impl KeptAnswers for Database {
+    fn claim(&self, asked: AnswerClaim) -> StoreFuture<'_, Claiming> {
+        Box::pin(async move {
+            if let Some(mut alone) = self.alone().await? {
+                let claimed = claim(&mut alone, &asked).await?;
+                return self.kept_alone().map(|()| claimed);
+            }
+            let work =
+                self.note(move |writing| Box::pin(async move { claim(writing.connection(), &asked).await }));
+            work.await
+        })
+    }
+
+    fn keep(
+        &self,
+        digest: AnswerDigest,
+        request: TraceId,
+        answer: Sealed,
+        until_unix_ms: u64,
+    ) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| Box::pin(keep(writing, digest, request, answer, until_unix_ms))))
+    }
+
+    fn release(&self, digest: AnswerDigest, request: TraceId) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM kept_answers WHERE digest = $1 AND request = $2 AND sealed IS NULL")
+                    .bind(digest.to_vec())
+                    .bind(request.bytes())
+                    .run(writing.connection())
+                    .await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn extend(&self, claims: Vec<(AnswerDigest, TraceId)>, until_unix_ms: u64) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(extend(writing, claims, until_unix_ms))))
+    }
+
+    fn abandon(&self, holder: ReplicaId) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM kept_answers WHERE holder = $1 AND sealed IS NULL");
+                query.bind(holder.bytes()).run(writing.connection()).await
+            })
+        }))
+    }
+
+    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM kept_answers WHERE digest IN
+                     (SELECT digest FROM kept_answers WHERE until_unix_ms <= $1 LIMIT $2)")
+                .bind(signed(now_unix_ms))
+                .bind(i64::from(rows_max))
+                .run(writing.connection())
+                .await
+            })
+        }))
+    }
+
+    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| Box::pin(purge(writing, scope))))
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
+        Box::pin(async move { remaining(&mut self.read().await?, scope).await })
+    }
+}

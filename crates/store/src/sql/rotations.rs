@@ -1,0 +1,443 @@
+//! The change of keys.
+
+use domain::master_key::{self, wrapped_prefix};
+use domain::{Sealed, WorkspaceId};
+use snapshot::WrappedKey;
+
+use super::fields::{ColumnId, Fields};
+use super::statement::Statement;
+use super::writing::{Writing, signed};
+use super::{Connection, Database, Row, accounts, meta, sql, workspaces};
+use crate::feed::Part;
+use crate::kept_answers::AnswerDigest;
+use crate::rotations::{
+    AnswerPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
+};
+use crate::{Act, StoreError, StoreFuture, Written};
+
+const MASTER: &str = "master key";
+
+fn conflict<T>(what: &'static str, detail: impl Into<String>) -> Result<T, StoreError> {
+    Err(StoreError::conflict(what, detail, None))
+}
+
+async fn fact(writing: &mut Writing, name: &'static str) -> Result<Option<String>, StoreError> {
+    let found = meta::find(writing.connection(), name.to_owned()).await?;
+    found
+        .map(|value| String::from_utf8(value).map_err(|error| StoreError::corrupt("meta", error)))
+        .transpose()
+}
+
+fn set(name: &str, value: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
+    (name.to_owned(), value.into())
+}
+
+async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(), StoreError> {
+    if let Some(under_way) = fact(writing, master_key::NEXT).await? {
+        return conflict("rotation_under_way", format!("the master key is being replaced by {under_way}"));
+    }
+    if let Some(previous) = fact(writing, master_key::PREVIOUS).await? {
+        let detail = format!("the last change is not finalized: {previous} still opens; finalize it first");
+        return conflict("rotation_not_finalized", detail);
+    }
+    let current = fact(writing, master_key::CURRENT).await?.unwrap_or_default();
+    let retired = fact(writing, master_key::RETIRED).await?.unwrap_or_default();
+    if current == next || retired.lines().any(|id| id == next) {
+        return conflict("master_key_used", format!("the master key {next} is or was in force"));
+    }
+    meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
+    writing.changed(Part::Other, None, MASTER);
+    writing.audit(&act, None, "master_key.rotate", next, format!("in the place of {current}")).await
+}
+
+fn read_keys(rows: &[Row]) -> Result<Vec<WrappedKey>, StoreError> {
+    rows.iter().map(workspaces::read_key).collect()
+}
+
+async fn wrapped_otherwise(
+    connection: &mut Connection,
+    prefix: Vec<u8>,
+    after: Option<KeyPlace>,
+    rows_max: u32,
+) -> Result<Vec<WrappedKey>, StoreError> {
+    let (workspace, key_id) = after.map_or((Vec::new(), String::new()), |(id, key)| (id.bytes(), key));
+    let query = sql("SELECT workspace, key_id, wrapped FROM workspace_keys
+         WHERE (workspace, key_id) > ($2, $3) AND substr(wrapped, 1, length($1)) <> $1
+         ORDER BY workspace, key_id LIMIT $4");
+    let query = query.bind(prefix).bind(workspace).bind(key_id).bind(i64::from(rows_max));
+    read_keys(&query.rows(connection).await?)
+}
+
+/// Whether nothing is wrapped otherwise but what nobody can open.
+async fn is_wrapped(
+    writing: &mut Writing,
+    master_key: &str,
+    broken: &[KeyPlace],
+) -> Result<bool, StoreError> {
+    let rows_max = u32::try_from(broken.len() + 1).unwrap_or(u32::MAX);
+    let prefix = wrapped_prefix(master_key);
+    let left = wrapped_otherwise(writing.connection(), prefix, None, rows_max).await?;
+    Ok(left.iter().all(|key| broken.iter().any(|(id, name)| *id == key.workspace && *name == key.key_id)))
+}
+
+async fn rewrap(writing: &mut Writing, keys: Vec<Rewrapping>) -> Result<u64, StoreError> {
+    let mut written = 0;
+    for Rewrapping { old, new } in keys {
+        let query = sql("UPDATE workspace_keys SET wrapped = $4
+             WHERE workspace = $1 AND key_id = $2 AND wrapped = $3");
+        let query = query.bind(old.workspace.bytes()).bind(old.key_id).bind(old.wrapped).bind(new);
+        written += query.run(writing.connection()).await?;
+    }
+    Ok(written)
+}
+
+async fn switch_master(
+    writing: &mut Writing,
+    next: String,
+    mut records: Vec<(String, Vec<u8>)>,
+    broken: Vec<KeyPlace>,
+    act: Act,
+) -> Result<bool, StoreError> {
+    if fact(writing, master_key::NEXT).await?.as_ref() != Some(&next)
+        || !is_wrapped(writing, &next, &broken).await?
+    {
+        return Ok(false);
+    }
+    let current = fact(writing, master_key::CURRENT).await?.unwrap_or_default();
+    records.push(set(master_key::PREVIOUS, current.clone()));
+    meta::put(writing, records).await?;
+    meta::remove(writing, master_key::NEXT).await?;
+    writing.changed(Part::Other, None, MASTER);
+    let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
+    writing.audit(&act, None, "master_key.switch", next, detail).await?;
+    Ok(true)
+}
+
+async fn retire_master(writing: &mut Writing, broken: Vec<KeyPlace>, act: Act) -> Result<bool, StoreError> {
+    let Some(previous) = fact(writing, master_key::PREVIOUS).await? else {
+        return conflict("nothing_to_finalize", "no master key waits for being retired");
+    };
+    let current = fact(writing, master_key::CURRENT).await?.unwrap_or_default();
+    if !is_wrapped(writing, &current, &broken).await? {
+        return Ok(false);
+    }
+    let mut retired = fact(writing, master_key::RETIRED).await?.unwrap_or_default();
+    retired.push_str(&previous);
+    retired.push('\n');
+    meta::put(writing, vec![set(master_key::RETIRED, retired)]).await?;
+    meta::remove(writing, master_key::PREVIOUS).await?;
+    writing.changed(Part::Other, None, MASTER);
+    let detail = format!("{current} is in force alone");
+    writing.audit(&act, None, "master_key.finalize", previous, detail).await?;
+    Ok(true)
+}
+
+fn rekeyed(workspace: WorkspaceId) -> String {
+    format!("{REKEYED_PREFIX}{workspace}")
+}
+
+/// Where the audit tells it: of the accounts' key to the operator.
+fn told_in(workspace: WorkspaceId) -> Option<WorkspaceId> {
+    Some(workspace).filter(|id| *id != accounts::OPERATOR)
+}
+
+fn changed(writing: &mut Writing, workspace: WorkspaceId) {
+    let part = if workspace == accounts::OPERATOR { Part::Accounts } else { Part::Workspace };
+    writing.changed(part, Some(workspace), workspace);
+}
+
+async fn begin_workspace(writing: &mut Writing, key: WrappedKey, act: Act) -> Result<(), StoreError> {
+    let name = rekeyed(key.workspace);
+    if meta::find(writing.connection(), name.clone()).await?.is_some() {
+        return conflict("rotation_under_way", "the workspace's key is being replaced already");
+    }
+    workspaces::insert_key(writing, &key).await?;
+    meta::put(writing, vec![(name, key.key_id.clone().into_bytes())]).await?;
+    writing.audit(&act, told_in(key.workspace), "workspace_key.rotate", &key.key_id, String::new()).await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Credential,
+    Node,
+    Account,
+    Webhook,
+    Floor,
+}
+
+/// Finds what another key seals of a kind.
+fn otherwise(kind: Kind, workspace: WorkspaceId, key_id: &str) -> Statement {
+    let of_workspace = |text| sql(text).bind(workspace.bytes()).bind(key_id);
+    match kind {
+        Kind::Credential => of_workspace(
+            "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM credentials
+             WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY id",
+        ),
+        Kind::Node => of_workspace(
+            "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM nodes
+             WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY id",
+        ),
+        Kind::Webhook => of_workspace(
+            "SELECT webhook, generation, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed
+             FROM webhook_secrets JOIN webhooks ON webhooks.id = webhook
+             WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY webhook, generation",
+        ),
+        Kind::Floor => {
+            of_workspace("SELECT * FROM seal_floors WHERE workspace = $1 AND key_id <> $2 ORDER BY object")
+        }
+        // All of them are the operator's.
+        Kind::Account => sql(
+            "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM accounts
+             WHERE secret_key_id <> $1 ORDER BY id",
+        )
+        .bind(key_id),
+    }
+}
+
+fn read_sealed(kind: Kind, row: &Row) -> Result<SealedRow, StoreError> {
+    let fields = Fields::new("sealed things", row);
+    let thing = match kind {
+        Kind::Credential => SealedThing::Credential(fields.id("id")?),
+        Kind::Node => SealedThing::Node(fields.id("id")?),
+        Kind::Account => SealedThing::Account(fields.id("id")?),
+        Kind::Webhook => SealedThing::Webhook(fields.id("webhook")?, fields.small("generation")?),
+        Kind::Floor => SealedThing::Floor(fields.text("object")?),
+    };
+    let sealed = Sealed {
+        version: fields.small("version")?,
+        key_id: fields.text("key_id")?,
+        bytes: fields.get("sealed")?,
+    };
+    Ok(SealedRow { thing, sealed })
+}
+
+async fn sealed_otherwise(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    key_id: &str,
+) -> Result<Vec<SealedRow>, StoreError> {
+    let kinds = if workspace == accounts::OPERATOR {
+        [Kind::Account, Kind::Floor].as_slice()
+    } else {
+        &[Kind::Credential, Kind::Node, Kind::Webhook, Kind::Floor]
+    };
+    let mut found = Vec::new();
+    for kind in kinds {
+        for row in &otherwise(*kind, workspace, key_id).rows(connection).await? {
+            found.push(read_sealed(*kind, row)?);
+        }
+    }
+    Ok(found)
+}
+
+async fn answers_otherwise(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    key_id: &str,
+    after: Option<AnswerDigest>,
+    rows_max: u32,
+) -> Result<Vec<SealedRow>, StoreError> {
+    let query =
+        sql("SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_answers
+         WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4");
+    let after = after.map(|digest| digest.to_vec()).unwrap_or_default();
+    let query = query.bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
+    let read = |row: &Row| {
+        let fields = Fields::new("kept_answers", row);
+        let place = AnswerPlaceRow {
+            digest: fields.digest("digest")?,
+            project: fields.id("project")?,
+            request: fields.id("request")?,
+        };
+        let sealed = Sealed {
+            version: fields.small("sealed_version")?,
+            key_id: fields.text("sealed_key_id")?,
+            bytes: fields.get("sealed")?,
+        };
+        Ok(SealedRow { thing: SealedThing::Answer(place), sealed })
+    };
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+/// One row, where it is still as it was read.
+async fn reseal_one(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    Resealing { old, new }: Resealing,
+) -> Result<u64, StoreError> {
+    let statement = match &old.thing {
+        SealedThing::Credential(_) => {
+            "UPDATE credentials SET secret_key_id = $1, secret_sealed = $2
+             WHERE secret_version = $3 AND secret_key_id = $4 AND id = $5"
+        }
+        SealedThing::Node(_) => {
+            "UPDATE nodes SET secret_key_id = $1, secret_sealed = $2
+             WHERE secret_version = $3 AND secret_key_id = $4 AND id = $5"
+        }
+        SealedThing::Account(_) => {
+            "UPDATE accounts SET secret_key_id = $1, secret_sealed = $2
+             WHERE secret_version = $3 AND secret_key_id = $4 AND id = $5"
+        }
+        SealedThing::Webhook(..) => {
+            "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
+             WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
+        }
+        SealedThing::Answer(_) => {
+            "UPDATE kept_answers SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
+        }
+        SealedThing::Floor(_) => {
+            "UPDATE seal_floors SET key_id = $1, sealed = $2
+             WHERE version = $3 AND key_id = $4 AND object = $5 AND workspace = $6"
+        }
+    };
+    let query = sql(statement).bind(new.key_id).bind(new.bytes);
+    let query = query.bind(i64::from(old.sealed.version)).bind(old.sealed.key_id);
+    let query = match old.thing {
+        SealedThing::Credential(id) => query.bind(id.bytes()),
+        SealedThing::Node(id) => query.bind(id.bytes()),
+        SealedThing::Account(id) => query.bind(id.bytes()),
+        SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
+        SealedThing::Answer(place) => query.bind(place.digest.to_vec()).bind(place.request.bytes()),
+        SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),
+    };
+    query.run(writing.connection()).await
+}
+
+async fn reseal(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    rows: Vec<Resealing>,
+) -> Result<u64, StoreError> {
+    let (mut written, mut in_snapshot) = (0, false);
+    for row in rows {
+        let is_answer = matches!(row.old.thing, SealedThing::Answer(_));
+        let touched = reseal_one(writing, workspace, row).await?;
+        in_snapshot |= touched > 0 && !is_answer;
+        written += touched;
+    }
+    if in_snapshot {
+        changed(writing, workspace);
+    }
+    Ok(written)
+}
+
+async fn end_workspace(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    key_id: String,
+    act: Act,
+) -> Result<bool, StoreError> {
+    let keys = sql("SELECT key_id FROM workspace_keys WHERE workspace = $1 ORDER BY ordinal DESC");
+    let keys = keys.bind(workspace.bytes()).rows(writing.connection()).await?;
+    let newest = keys.first().map(|row| Fields::new("workspace_keys", row).text("key_id")).transpose()?;
+    if newest.is_none() {
+        // The workspace is gone, and what its key was to seal with it.
+        meta::remove(writing, rekeyed(workspace)).await?;
+        return Ok(true);
+    }
+    let is_used = !sealed_otherwise(writing.connection(), workspace, &key_id).await?.is_empty()
+        || !answers_otherwise(writing.connection(), workspace, &key_id, None, 1).await?.is_empty();
+    if newest.as_ref() != Some(&key_id) || is_used {
+        return Ok(false);
+    }
+    let query = sql("DELETE FROM workspace_keys WHERE workspace = $1 AND key_id <> $2");
+    query.bind(workspace.bytes()).bind(&key_id).run(writing.connection()).await?;
+    meta::remove(writing, rekeyed(workspace)).await?;
+    changed(writing, workspace);
+    let dropped = signed(keys.len() as u64).saturating_sub(1);
+    let detail = format!("{dropped} older keys were dropped");
+    writing.audit(&act, told_in(workspace), "workspace_key.rotated", key_id, detail).await?;
+    Ok(true)
+}
+
+/// `None` where a change could not be made yet.
+fn made(written: &Written<bool>) -> Option<Written<()>> {
+    written.row.then_some(Written { version: written.version, row: () })
+}
+
+impl Rotations for Database {
+    fn begin_master(&self, next: String, act: Act) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(begin_master(writing, next, act))))
+    }
+
+    fn wrapped_otherwise(
+        &self,
+        prefix: Vec<u8>,
+        after: Option<KeyPlace>,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<WrappedKey>> {
+        Box::pin(async move { wrapped_otherwise(&mut self.read().await?, prefix, after, rows_max).await })
+    }
+
+    fn count_wrapped_otherwise(&self, prefix: Vec<u8>) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let query = sql(
+                "SELECT COUNT(*) AS found FROM workspace_keys WHERE substr(wrapped, 1, length($1)) <> $1",
+            );
+            let row = query.bind(prefix).one(&mut self.read().await?).await?;
+            Fields::new("workspace_keys", &row).number("found")
+        })
+    }
+
+    fn rewrap(&self, keys: Vec<Rewrapping>) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| Box::pin(rewrap(writing, keys))))
+    }
+
+    fn switch_master(
+        &self,
+        next: String,
+        records: Vec<(String, Vec<u8>)>,
+        broken: Vec<KeyPlace>,
+        act: Act,
+    ) -> StoreFuture<'_, Option<Written<()>>> {
+        Box::pin(async move {
+            let work =
+                self.write(move |writing| Box::pin(switch_master(writing, next, records, broken, act)));
+            work.await.map(|written| made(&written))
+        })
+    }
+
+    fn retire_master(&self, broken: Vec<KeyPlace>, act: Act) -> StoreFuture<'_, Option<Written<()>>> {
+        Box::pin(async move {
+            let work = self.write(move |writing| Box::pin(retire_master(writing, broken, act)));
+            work.await.map(|written| made(&written))
+        })
+    }
+
+    fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(begin_workspace(writing, key, act))))
+    }
+
+    fn sealed_otherwise(&self, workspace: WorkspaceId, key_id: String) -> StoreFuture<'_, Vec<SealedRow>> {
+        Box::pin(async move { sealed_otherwise(&mut self.read().await?, workspace, &key_id).await })
+    }
+
+    fn answers_otherwise(
+        &self,
+        workspace: WorkspaceId,
+        key_id: String,
+        after: Option<AnswerDigest>,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<SealedRow>> {
+        Box::pin(async move {
+            answers_otherwise(&mut self.read().await?, workspace, &key_id, after, rows_max).await
+        })
+    }
+
+    fn reseal(&self, workspace: WorkspaceId, rows: Vec<Resealing>) -> StoreFuture<'_, Written<u64>> {
+        Box::pin(self.write(move |writing| Box::pin(reseal(writing, workspace, rows))))
+    }
+
+    fn end_workspace(
+        &self,
+        workspace: WorkspaceId,
+        key_id: String,
+        act: Act,
+    ) -> StoreFuture<'_, Option<Written<()>>> {
+        Box::pin(async move {
+            let work = self.write(move |writing| Box::pin(end_workspace(writing, workspace, key_id, act)));
+            work.await.map(|written| made(&written))
+        })
+    }
+}

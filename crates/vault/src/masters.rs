@@ -1,0 +1,184 @@
+//! The master keys of one process: one that wraps what is new, and those beside it while one replaces the other.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use domain::ports::{KeyWrap, KeyWrapError, PortFuture};
+use domain::{Secret, master_key};
+use world::Random;
+
+use crate::VaultRecords;
+use crate::error::VaultError;
+use crate::master::{MasterKey, MasterKeyError};
+use crate::wrap::LocalKeyWrap;
+
+/// Reads the master keys from where the operator keeps them.
+pub type ReadMasterKeys = Box<dyn Fn() -> Result<Vec<MasterKey>, MasterKeyError> + Send + Sync>;
+
+/// Which master key is what, by name: kept in the store, and the same for every replica.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MasterState {
+    pub current: String,
+    pub next: Option<String>,
+    pub previous: Option<String>,
+    pub retired: Vec<String>,
+}
+
+impl MasterState {
+    /// What the facts of an installation say.
+    #[must_use]
+    pub fn from_meta(facts: &[(String, Vec<u8>)]) -> Self {
+        let find = |name: &str| {
+            let found = facts.iter().find(|(known, _)| known == name);
+            found.and_then(|(_, value)| String::from_utf8(value.clone()).ok())
+        };
+        let retired = find(master_key::RETIRED).unwrap_or_default();
+        Self {
+            current: find(master_key::CURRENT).unwrap_or_default(),
+            next: find(master_key::NEXT),
+            previous: find(master_key::PREVIOUS),
+            retired: retired.lines().map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether a process with these keys opens everything that is wrapped.
+    #[must_use]
+    pub fn is_served_by(&self, held: &[String]) -> bool {
+        let needed = [Some(&self.current), self.next.as_ref()];
+        needed.into_iter().flatten().all(|id| held.contains(id))
+    }
+}
+
+#[derive(Default)]
+struct Held {
+    keys: Vec<Arc<LocalKeyWrap>>,
+    state: MasterState,
+}
+
+impl Held {
+    fn named(&self, id: &str) -> Option<&Arc<LocalKeyWrap>> {
+        self.keys.iter().find(|key| key.key_id() == id)
+    }
+}
+
+/// The holder of the master keys. It follows what the store says of them.
+pub struct Masters {
+    read: ReadMasterKeys,
+    random: Arc<dyn Random>,
+    held: ArcSwap<Held>,
+    /// Serialises whoever replaces what is held.
+    changing: Mutex<()>,
+}
+
+impl Masters {
+    /// Reads the keys; the first one wraps until `follow` says which.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn new(read: ReadMasterKeys, random: Arc<dyn Random>) -> Result<Self, VaultError> {
+        let masters =
+            Self { read, random, held: ArcSwap::from_pointee(Held::default()), changing: Mutex::new(()) };
+        masters.reread()?;
+        let first = masters.held.load().keys.first().map(|key| key.key_id()).unwrap_or_default();
+        masters.follow(MasterState { current: first, ..MasterState::default() });
+        Ok(masters)
+    }
+
+    /// Reads the keys again: a file may hold one more. What is retired stays shut.
+    ///
+    /// # Errors
+    /// They can't be read; what was held before is held on.
+    pub fn reread(&self) -> Result<(), VaultError> {
+        let keys = (self.read)()?;
+        let wraps = keys.iter().map(|key| LocalKeyWrap::new(key, Arc::clone(&self.random)).map(Arc::new));
+        let keys = wraps.collect::<Result<Vec<_>, _>>()?;
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.held.load().state.clone();
+        self.hold(keys, state);
+        Ok(())
+    }
+
+    /// Takes up what the store says: which key wraps, and which open nothing any more.
+    pub fn follow(&self, state: MasterState) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.held.load().keys.clone();
+        self.hold(keys, state);
+    }
+
+    fn hold(&self, mut keys: Vec<Arc<LocalKeyWrap>>, state: MasterState) {
+        keys.retain(|key| !state.retired.contains(&key.key_id()));
+        self.held.store(Arc::new(Held { keys, state }));
+    }
+
+    /// Names the keys that open something here.
+    #[must_use]
+    pub fn held_ids(&self) -> Vec<String> {
+        self.held.load().keys.iter().map(|key| key.key_id()).collect()
+    }
+
+    #[must_use]
+    pub fn state(&self) -> MasterState {
+        self.held.load().state.clone()
+    }
+
+    /// Wraps anew, under the key of this name, what any of the keys wrapped.
+    ///
+    /// # Errors
+    /// It does not open, or that key is not held here.
+    pub fn rewrap(&self, wrapped: &[u8], context: &[u8], under: &str) -> Result<Vec<u8>, KeyWrapError> {
+        let held = self.held.load();
+        let key = held.named(under).ok_or_else(|| KeyWrapError("the new key is not held here".into()))?;
+        key.wrapped(&open(&held, wrapped, context)?, context)
+    }
+
+    /// The installation's records under the key of this name.
+    ///
+    /// # Errors
+    /// As `rewrap`.
+    pub fn rewrap_records(&self, records: &VaultRecords, under: &str) -> Result<VaultRecords, KeyWrapError> {
+        Ok(VaultRecords {
+            master_key_id: under.to_owned(),
+            seal_check: self.rewrap(&records.seal_check, crate::SEAL_CHECK_CONTEXT, under)?,
+            pepper: self.rewrap(&records.pepper, crate::PEPPER_CONTEXT, under)?,
+        })
+    }
+}
+
+/// There are two at most but for an instant, and a wrong one says so at once.
+fn open(held: &Held, wrapped: &[u8], context: &[u8]) -> Result<Secret, KeyWrapError> {
+    let mut opened = held.keys.iter().filter_map(|key| key.unwrapped(wrapped, context).ok());
+    opened.next().ok_or_else(|| KeyWrapError("the wrapped key does not open".into()))
+}
+
+impl KeyWrap for Masters {
+    fn key_id(&self) -> String {
+        self.held.load().state.current.clone()
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        key: &'a Secret,
+        context: &'a [u8],
+    ) -> PortFuture<'a, Result<Vec<u8>, KeyWrapError>> {
+        let held = self.held.load();
+        let current = held.named(&held.state.current);
+        let wrapped = current.ok_or_else(|| KeyWrapError("the master key in force is not held here".into()));
+        let wrapped = wrapped.and_then(|current| current.wrapped(key, context));
+        Box::pin(async move { wrapped })
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a [u8],
+    ) -> PortFuture<'a, Result<Secret, KeyWrapError>> {
+        let opened = open(&self.held.load(), wrapped, context);
+        Box::pin(async move { opened })
+    }
+}
+
+impl std::fmt::Debug for Masters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masters").field("held", &self.held_ids()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! Sealing anew under a workspace's current key what an earlier one sealed. What does not open stays as it is: nothing
+//! that was tampered with comes out of it as genuine.
+
+use domain::{Sealed, WorkspaceId};
+
+use crate::answers::AnswerPlace;
+use crate::associated::{Binding, Purpose};
+use crate::error::OpenError;
+use crate::{Masters, Vault, associated};
+
+impl Vault {
+    /// A secret, at the version that it has.
+    ///
+    /// # Errors
+    /// It was changed, moved or put back; the refusal is audited.
+    pub fn reseal_secret(
+        &self,
+        workspace: WorkspaceId,
+        object: &str,
+        sealed: &Sealed,
+    ) -> Result<Sealed, OpenError> {
+        let secret = self.opener.open(workspace, object, sealed)?;
+        self.resealed(Purpose::Secret, workspace, object, sealed.version, secret.expose())
+    }
+
+    /// A floor record, which goes on saying what it says.
+    ///
+    /// # Errors
+    /// It was changed or moved.
+    pub fn reseal_floor(
+        &self,
+        workspace: WorkspaceId,
+        object: &str,
+        sealed: &Sealed,
+    ) -> Result<Sealed, OpenError> {
+        let lowest = self.opener.read_floor(workspace, object, sealed).ok_or(OpenError::Refused)?;
+        self.resealed(Purpose::Floor, workspace, object, sealed.version, &lowest.to_be_bytes())
+    }
+
+    /// A kept answer.
+    ///
+    /// # Errors
+    /// It was changed or moved; the refusal is audited.
+    pub fn reseal_answer(&self, place: &AnswerPlace, sealed: &Sealed) -> Result<Sealed, OpenError> {
+        let answer = self.opener.open_answer(place, sealed)?;
+        self.sealer.seal_answer(place, answer.expose()).map_err(|_| OpenError::KeyUnknown)
+    }
+
+    fn resealed(
+        &self,
+        purpose: Purpose,
+        workspace: WorkspaceId,
+        object: &str,
+        version: u32,
+        plaintext: &[u8],
+    ) -> Result<Sealed, OpenError> {
+        let (key_id, key) = self.sealer.current(workspace).map_err(|_| OpenError::KeyUnknown)?;
+        let binding = Binding { purpose, workspace, object, version, key_id: &key_id };
+        self.sealer.under(&key.secrets, &binding, plaintext).map_err(|_| OpenError::Refused)
+    }
+}
+
+impl Masters {
+    /// Wraps a workspace's key anew under the master key of this name.
+    ///
+    /// # Errors
+    /// It does not open, or that key is not held here.
+    pub fn rewrap_workspace_key(
+        &self,
+        workspace: WorkspaceId,
+        key_id: &str,
+        wrapped: &[u8],
+        under: &str,
+    ) -> Result<Vec<u8>, domain::ports::KeyWrapError> {
+        self.rewrap(wrapped, &associated::workspace_key_context(workspace, key_id), under)
+    }
+}

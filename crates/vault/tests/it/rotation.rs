@@ -1,0 +1,171 @@
+//! Keys that replace one another, and answers that are kept.
+
+use std::sync::{Arc, Mutex};
+
+use domain::master_key::wrapped_prefix;
+use domain::ports::{KeyWrap, NoAudit};
+use domain::{ProjectId, Secret, TraceId};
+use vault::{AnswerPlace, Lesson, MasterKey, MasterState, Masters, OpenError, Vault};
+use world::{SeededRandom, World};
+
+use crate::support::{bench, credential, run, workspace};
+
+const FIRST: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+const SECOND: &str = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+
+/// Masters whose file is this text.
+fn masters(text: &Arc<Mutex<String>>) -> Masters {
+    let text = Arc::clone(text);
+    let read = move || MasterKey::all_from_base64(&Secret::from_text(text.lock().unwrap().clone()));
+    Masters::new(Box::new(read), Arc::new(SeededRandom::new(3))).unwrap()
+}
+
+#[test]
+fn a_master_key_is_replaced_by_another_and_then_opens_nothing() {
+    let text = Arc::new(Mutex::new(format!("{FIRST}\n")));
+    let masters = masters(&text);
+    let first = masters.key_id();
+    let key = Secret::new(vec![5; 32]);
+    let wrapped = run(masters.wrap(&key, b"place")).unwrap();
+    assert!(wrapped.starts_with(&wrapped_prefix(&first)));
+    *text.lock().unwrap() = format!("{FIRST}\n{SECOND}\n");
+    masters.reread().unwrap();
+    let second = masters.held_ids()[1].clone();
+    assert_eq!(masters.key_id(), first, "the store says which is in force");
+    let again = masters.rewrap(&wrapped, b"place", &second).unwrap();
+    assert!(again.starts_with(&wrapped_prefix(&second)));
+    for (bytes, context) in [(&wrapped, b"place"), (&again, b"place")] {
+        assert_eq!(run(masters.unwrap(bytes, context)).unwrap().expose(), key.expose());
+    }
+    assert!(masters.rewrap(&wrapped, b"other", &second).is_err(), "bound to its place");
+    assert!(masters.rewrap(&wrapped, b"place", "local:none").is_err());
+    let state =
+        MasterState { current: second.clone(), retired: vec![first.clone()], ..MasterState::default() };
+    masters.follow(state.clone());
+    assert_eq!((masters.key_id(), masters.held_ids()), (second.clone(), vec![second.clone()]));
+    assert!(run(masters.unwrap(&wrapped, b"place")).is_err());
+    assert!(run(masters.unwrap(&again, b"place")).is_ok());
+    // Reading the file again does not bring it back, and one that can't be read changes nothing.
+    masters.reread().unwrap();
+    assert_eq!(masters.held_ids(), [second.clone()]);
+    *text.lock().unwrap() = "nothing".into();
+    assert!(masters.reread().is_err());
+    assert_eq!(masters.held_ids(), [second]);
+    assert_eq!(MasterState::from_meta(&[]).retired, Vec::<String>::new());
+    assert!(state.is_served_by(&[state.current.clone()]));
+    assert!(!MasterState { next: Some("x".into()), ..state.clone() }.is_served_by(&[state.current.clone()]));
+}
+
+#[test]
+fn what_was_wrapped_before_keys_had_names_opens_and_gets_one() {
+    let text = Arc::new(Mutex::new(format!("{FIRST} {SECOND}")));
+    let masters = masters(&text);
+    let (first, second) = (masters.held_ids()[0].clone(), masters.held_ids()[1].clone());
+    let wrapped = run(masters.wrap(&Secret::new(vec![5; 32]), b"place")).unwrap();
+    let nameless = wrapped[wrapped_prefix(&first).len()..].to_vec();
+    assert!(masters.rewrap(&nameless, b"place", &second).unwrap().starts_with(&wrapped_prefix(&second)));
+}
+
+#[test]
+fn the_records_of_an_installation_move_to_the_next_key() {
+    let text = Arc::new(Mutex::new(format!("{FIRST} {SECOND}")));
+    let masters = Arc::new(masters(&text));
+    let world = World::system();
+    let records = run(Vault::create(&*masters, &*world.random)).unwrap();
+    let second = masters.held_ids()[1].clone();
+    let moved = masters.rewrap_records(&records, &second).unwrap();
+    masters.follow(MasterState {
+        current: second,
+        retired: vec![records.master_key_id.clone()],
+        ..MasterState::default()
+    });
+    let opened = run(Vault::open(masters.clone(), &moved, &world, Arc::new(NoAudit))).unwrap();
+    let digest = |vault: &Vault| vault.requests.of_key(ProjectId::new(1, [1; 10]), "/p", "k");
+    assert_eq!(digest(&opened), digest(&opened));
+    assert!(
+        run(Vault::open(masters, &records, &world, Arc::new(NoAudit))).is_err(),
+        "the old records are shut"
+    );
+}
+
+fn place(number: u8) -> AnswerPlace {
+    AnswerPlace {
+        workspace: workspace(1),
+        project: ProjectId::new(1, [number; 10]),
+        digest: [number; 32],
+        request: TraceId::new(1, [number; 10]),
+    }
+}
+
+#[test]
+fn a_kept_answer_opens_in_its_place_alone() {
+    let b = bench();
+    b.add_workspace(workspace(1));
+    b.add_workspace(workspace(2));
+    let sealed = b.vault.sealer.seal_answer(&place(1), b"an answer").unwrap();
+    assert_eq!(b.vault.opener.open_answer(&place(1), &sealed).unwrap().expose(), b"an answer");
+    let elsewhere = [
+        AnswerPlace { workspace: workspace(2), ..place(1) },
+        AnswerPlace { project: place(2).project, ..place(1) },
+        AnswerPlace { digest: place(2).digest, ..place(1) },
+        AnswerPlace { request: place(2).request, ..place(1) },
+    ];
+    for (number, place) in elsewhere.iter().enumerate() {
+        let told = b.vault.opener.open_answer(place, &sealed).err().unwrap();
+        let expected = if number == 0 { OpenError::KeyUnknown } else { OpenError::Refused };
+        assert_eq!(told, expected, "{place:?}");
+    }
+    for at in 0..sealed.bytes.len() {
+        let mut changed = sealed.clone();
+        changed.bytes[at] ^= 1;
+        assert!(b.vault.opener.open_answer(&place(1), &changed).is_err(), "byte {at}");
+    }
+    assert_eq!(b.heard.actions().len(), 3 + sealed.bytes.len());
+    assert!(b.heard.actions().iter().all(|action| *action == "answer.open_refused"));
+    // Neither a key nor a body tells another, in whatever way their parts are cut.
+    let requests = &b.vault.requests;
+    let project = place(1).project;
+    assert_ne!(requests.of_key(project, "/a", "bc"), requests.of_key(project, "/ab", "c"));
+    assert_ne!(requests.of_key(project, "/a", "b"), requests.of_key(place(2).project, "/a", "b"));
+    assert_ne!(requests.of_body(&[1; 32], b"x"), requests.of_body(&[2; 32], b"x"));
+}
+
+#[test]
+fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
+    let b = bench();
+    let (id, object, other) = (workspace(1), credential(1), credential(2));
+    let old = b.add_workspace(id);
+    let first = b.seal(id, &object, 1, "sk-first");
+    let second = b.seal(id, &object, 2, "sk-second");
+    let broken = b.seal(id, &other, 1, "sk-broken");
+    b.publish(id, &object, &second);
+    b.publish(id, &other, &broken);
+    let answer = b.vault.sealer.seal_answer(&place(1), b"an answer").unwrap();
+    let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();
+    assert_eq!(b.vault.sealer.current_key_id(id), Some(old.0.clone()), "it seals once it was learned");
+    let keys = |keys: &[&(String, Vec<u8>)]| Lesson {
+        keys: keys.iter().map(|(name, wrapped)| (id, name.clone(), wrapped.clone())).collect(),
+        ..Lesson::default()
+    };
+    run(b.vault.opener.learn(keys(&[&old, &next])));
+    assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0.clone()));
+    let resealed = b.vault.reseal_secret(id, &object, &second.sealed).unwrap();
+    assert_eq!((resealed.version, &resealed.key_id), (2, &next.0));
+    let floor = b.vault.reseal_floor(id, &object, &second.floor).unwrap();
+    assert_eq!((floor.version, &floor.key_id), (2, &next.0));
+    let answer = b.vault.reseal_answer(&place(1), &answer).unwrap();
+    // An old secret, a changed one, and a floor in another's place do not come out of it.
+    assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
+    let mut changed = broken.sealed.clone();
+    changed.bytes[20] ^= 1;
+    assert_eq!(b.vault.reseal_secret(id, &other, &changed), Err(OpenError::Refused));
+    assert_eq!(b.vault.reseal_floor(id, &other, &second.floor), Err(OpenError::Refused));
+    // Dropped, the old key opens for as long as requests live that were planned before.
+    run(b.vault.opener.learn(keys(&[&next])));
+    assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0.clone()));
+    assert_eq!(b.vault.opener.open(id, &object, &second.sealed).unwrap().expose(), b"sk-second");
+    b.clock.advance_us(u64::try_from(domain::limits::DEADLINE.as_micros()).unwrap());
+    assert_eq!(b.vault.opener.open(id, &object, &second.sealed).err(), Some(OpenError::KeyUnknown));
+    assert_eq!(b.vault.opener.open(id, &object, &resealed).unwrap().expose(), b"sk-second");
+    assert_eq!(b.vault.opener.open_answer(&place(1), &answer).unwrap().expose(), b"an answer");
+}

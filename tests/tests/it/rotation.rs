@@ -1,0 +1,464 @@
+//! Keys are changed under load, on either database, with kills: no request fails, nothing is lost, and what was tampered
+//! with stays shut.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ::vault::{MasterKey, MasterState, Masters, Vault, VaultRecords};
+use domain::WorkspaceId;
+use domain::ports::NoAudit;
+use harness::client::Client;
+use harness::postgres::Server;
+use serde_json::{Value, json};
+use store::Store;
+use tempfile::TempDir;
+use world::World;
+
+use crate::ask::{CHAT, MINI, problem, question, refused, streaming};
+use crate::command::workspace;
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::wait::{a_moment, a_pause, until_a_random_moment};
+
+/// A key is dropped ten seconds after its successor is in force; more than that is a failure.
+const LONG: Duration = Duration::from_secs(60);
+/// Each is opened by another secret.
+const MODELS: [&str; 3] = [MINI, "acme/acme-large", "tide-1"];
+const STATUS: &str = "/v2/vault";
+const ROTATE_MASTER: &str = "/v2/vault/master-key/rotate";
+const FINALIZE: &str = "/v2/vault/master-key/finalize";
+const OWN_KEY: &str = "/v2/vault/workspace-key";
+
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// A gateway with one of each kind of secret.
+struct House {
+    gateway: Gateway,
+    key_file: String,
+    _keys: TempDir,
+}
+
+async fn house(url: Option<&str>) -> House {
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let mut environment = vec![("TIDEGATE_MASTER_KEY_FILE", key_file.as_str())];
+    environment.extend(url.map(|url| ("TIDEGATE_DATABASE_URL", url)));
+    let gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    gateway.credential("acme", OWN_SECOND).await;
+    gateway.account("together_ai", POOL).await;
+    gateway.node("rack", &["tide-1"]).await;
+    House { gateway, key_file, _keys: keys }
+}
+
+impl House {
+    fn vault(&self, arguments: &[&str]) -> crate::command::Done {
+        let cli = self.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &self.key_file);
+        cli.run(&[&["vault"], arguments, &["--json"]].concat())
+    }
+
+    /// Adds a key to the file, and its name.
+    fn new_key(&self) -> String {
+        self.vault(&["new-key"]).json()["key_id"].as_str().unwrap().to_owned()
+    }
+
+    async fn until_status(&self, status: &str) -> Value {
+        until(&self.gateway.admin(), STATUS, status).await
+    }
+}
+
+async fn until(admin: &Client, path: &str, status: &str) -> Value {
+    let deadline = Instant::now() + LONG;
+    loop {
+        let answer = admin.get(path).await.unwrap();
+        if answer.status == 200 && answer.json()["status"] == status {
+            return answer.json();
+        }
+        assert!(Instant::now() < deadline, "{path} is not {status}: {}", answer.text());
+        a_moment().await;
+    }
+}
+
+/// What asks all the time, at so many requests a second together.
+struct Load {
+    over: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<u64>>,
+}
+
+impl Load {
+    fn start(clients: Vec<Client>) -> Self {
+        let (over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let rate = setting("TIDEGATE_ROTATION_RATE", 60);
+        let tasks = setting("TIDEGATE_ROTATION_CLIENTS", 6);
+        let pause = Duration::from_micros(1_000_000 * tasks / rate.max(1));
+        let tasks = (0..tasks).map(|number| {
+            let client = clients[usize::try_from(number).unwrap() % clients.len()].clone();
+            tokio::spawn(keep_asking(client, Arc::clone(&over), Arc::clone(&next), pause))
+        });
+        let tasks = tasks.collect();
+        Self { over, tasks }
+    }
+
+    async fn stop(self) -> u64 {
+        self.over.store(true, Ordering::Relaxed);
+        let mut served = 0;
+        for task in self.tasks {
+            served += task.await.unwrap();
+        }
+        served
+    }
+}
+
+async fn keep_asking(client: Client, over: Arc<AtomicBool>, next: Arc<AtomicU64>, pause: Duration) -> u64 {
+    let mut served = 0;
+    while !over.load(Ordering::Relaxed) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let (model, begun) = (MODELS[usize::try_from(number).unwrap() % 3], Instant::now());
+        let body = if number.is_multiple_of(2) { question(model) } else { streaming(model) };
+        let client = match number % 10 {
+            0 => client.clone().header("idempotency-key", format!("load {number}")),
+            _ => client.clone(),
+        };
+        let answer = client.post(CHAT, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "request {number} failed: {}", answer.text());
+        served += 1;
+        a_pause(pause.saturating_sub(begun.elapsed())).await;
+    }
+    served
+}
+
+async fn post(gateway: &Gateway, path: &str) -> Value {
+    let answer = gateway.admin().post(path, &json!({})).await.unwrap();
+    assert_eq!(answer.status, 200, "POST {path}: {}", answer.text());
+    answer.json()
+}
+
+/// Everything once, while clients ask at `clients`.
+async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
+    let gateway = &house.gateway;
+    let before = house.until_status("steady").await;
+    let kept =
+        gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
+    let load = Load::start(clients);
+    problem(&gateway.admin().post(ROTATE_MASTER, &json!({})).await.unwrap(), 409, "no_next_master_key");
+    problem(&gateway.admin().post(FINALIZE, &json!({})).await.unwrap(), 409, "nothing_to_finalize");
+    let next = house.new_key();
+    house.vault(&["rotate-master"]).ok();
+    let done = house.until_status("to_be_finalized").await;
+    assert_eq!((&done["master_key"]["id"], &done["keys_left"]), (&json!(next), &json!(0)), "{done}");
+    assert_eq!(done["master_key"]["previous_id"], before["master_key"]["id"]);
+    house.vault(&["finalize"]).ok();
+    let done = house.until_status("steady").await;
+    assert_eq!(done["master_key"]["retired_ids"], json!([before["master_key"]["id"]]));
+    assert_eq!(house.vault(&["forget-old"]).json()["forgotten"], 1);
+    let changing = house.vault(&["rotate-workspace"]).json();
+    assert_eq!(changing["status"], "rotating", "{changing}");
+    let twice = gateway.admin().post(&format!("{OWN_KEY}/rotate"), &json!({})).await.unwrap();
+    problem(&twice, 409, "rotation_under_way");
+    house.vault(&["rotate-accounts"]).ok();
+    let deadline = Instant::now() + LONG;
+    while gateway.get(STATUS).await["workspace_keys_rotating"] != 0 {
+        assert!(Instant::now() < deadline, "it does not end: {}", gateway.get(STATUS).await);
+        a_moment().await;
+    }
+    let own = gateway.get(OWN_KEY).await;
+    assert_eq!((&own["id"], &own["older_ids"]), (&changing["id"], &json!([])), "{own}");
+    let again =
+        gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(again.header("agent-idempotent-replay"), Some("true"), "{}", again.text());
+    assert_eq!(again.body, kept.body, "what was kept is kept");
+    load.stop().await
+}
+
+/// Everything opens after a start with the new key alone, and nothing with the old one.
+async fn starts_with_the_new_key_alone(house: &mut House, old: &str) {
+    house.gateway.stop().await;
+    let key = std::fs::read_to_string(&house.key_file).unwrap();
+    assert_eq!(key.lines().count(), 1);
+    std::fs::write(&house.key_file, old).unwrap();
+    let data = house.gateway.data().display().to_string();
+    let cli = house.gateway.cli().env("TIDEGATE_MASTER_KEY_FILE", &house.key_file);
+    let told = cli.run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", &data]).failed(1);
+    assert!(told.contains("did not seal this data"), "{told}");
+    std::fs::write(&house.key_file, key).unwrap();
+    house.gateway.start_again().await;
+    for model in MODELS {
+        house.gateway.chat_ok(&question(model)).await;
+    }
+}
+
+async fn audited(gateway: &Gateway, actions: &[&str]) {
+    let audit = gateway.get("/v2/audit?limit=200").await;
+    for action in actions {
+        let told = audit["data"].as_array().unwrap().iter().any(|entry| entry["action"] == *action);
+        assert!(told, "{action} is not in the audit: {audit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_keys_change_under_load() {
+    let mut house = house(None).await;
+    let old = std::fs::read_to_string(&house.key_file).unwrap();
+    let served = change_everything(&house, vec![house.gateway.client()]).await;
+    println!("{served} requests, none failed");
+    assert_eq!(house.gateway.booked(served + 1).await["failed_requests"], 0);
+    audited(&house.gateway, &["workspace_key.rotate", "workspace_key.rotated"]).await;
+    starts_with_the_new_key_alone(&mut house, &old).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_keys_change_under_load_on_two_gateways() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("rot_{}", std::process::id())).await.unwrap();
+    let house = house(Some(&url)).await;
+    let (mut other, origin) = house.gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&house.gateway.founded.api_key).within(crate::WITHIN);
+    let deadline = Instant::now() + LONG;
+    while house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
+        assert!(Instant::now() < deadline, "the other is not known");
+        a_moment().await;
+    }
+    let served = change_everything(&house, vec![house.gateway.client(), at_other]).await;
+    println!("{served} requests, none failed");
+    other.stop(crate::WITHIN).await.unwrap();
+    assert_eq!(house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
+}
+
+/// A gateway that lacks the new key holds the change up, and takes it up as soon as it has it.
+#[tokio::test]
+async fn nothing_is_wrapped_before_every_gateway_can_open_it() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("lack_{}", std::process::id())).await.unwrap();
+    let house = house(Some(&url)).await;
+    let theirs = house.gateway.directory().join("their.key");
+    std::fs::copy(&house.key_file, &theirs).unwrap();
+    let environment = [
+        ("TIDEGATE_DATABASE_URL".to_owned(), url.clone()),
+        ("TIDEGATE_MASTER_KEY_FILE".to_owned(), theirs.display().to_string()),
+        ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
+    ];
+    let directory = house.gateway.directory().join("lacking");
+    let (mut other, origin) = crate::gateway::serve(&directory, &environment).await;
+    let deadline = Instant::now() + LONG;
+    while house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len() < 2 {
+        assert!(Instant::now() < deadline, "the other is not known");
+        a_moment().await;
+    }
+    house.new_key();
+    let begun = post(&house.gateway, ROTATE_MASTER).await;
+    assert_eq!(begun["status"], "waiting_for_gateways", "{begun}");
+    for _ in 0..3 {
+        a_pause(Duration::from_millis(600)).await;
+        let told = house.gateway.get(STATUS).await;
+        assert_eq!(
+            (&told["status"], &told["keys_left"]),
+            (&json!("waiting_for_gateways"), &json!(2)),
+            "{told}"
+        );
+    }
+    let at_other = Client::new(&origin).bearer(&house.gateway.founded.api_key).within(crate::WITHIN);
+    assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
+    std::fs::copy(&house.key_file, &theirs).unwrap();
+    house.until_status("to_be_finalized").await;
+    assert_eq!(at_other.post(CHAT, &question(MINI)).await.unwrap().status, 200);
+    other.stop(crate::WITHIN).await.unwrap();
+}
+
+/// `TIDEGATE_ROTATION_KILLS` has it killed more often.
+async fn killed_at_random(mut house: House) {
+    let kills = setting("TIDEGATE_ROTATION_KILLS", 8);
+    // More than one of everything, so that work is cut in the middle of it.
+    for number in 0..12 {
+        house.gateway.make("/v2/workspaces", json!({"name": format!("w{number}")})).await;
+    }
+    for number in 0..kills {
+        let status = house.gateway.get(STATUS).await["status"].as_str().unwrap().to_owned();
+        let (path, body) = match status.as_str() {
+            "steady" if number % 2 == 0 => (ROTATE_MASTER, json!({"key_id": house.new_key()})),
+            "to_be_finalized" => (FINALIZE, json!({})),
+            _ => ("/v2/vault/workspace-key/rotate", json!({})),
+        };
+        let admin = house.gateway.admin();
+        // It may be under way already, or be cut off.
+        let act = tokio::spawn(async move { admin.post(path, &body).await.map(drop) });
+        until_a_random_moment(Duration::from_millis(number * 373 % 1_300)).await;
+        house.gateway.process().kill9().unwrap();
+        let _ = act.await.unwrap();
+        house.gateway.start_again().await;
+        for model in MODELS {
+            house.gateway.chat_ok(&question(model)).await;
+        }
+    }
+    // It ends by itself, and is finalized.
+    let deadline = Instant::now() + LONG;
+    loop {
+        let told = house.gateway.get(STATUS).await;
+        match (told["status"].as_str().unwrap(), told["workspace_keys_rotating"].as_u64().unwrap()) {
+            ("steady", 0) => break,
+            ("to_be_finalized", _) => drop(post(&house.gateway, FINALIZE).await),
+            _ => {}
+        }
+        assert!(Instant::now() < deadline, "the change does not end: {told}");
+        a_moment().await;
+    }
+    let retired = house.gateway.get(STATUS).await["master_key"]["retired_ids"].as_array().unwrap().len();
+    assert!(retired > 0, "no master key was changed");
+    house.vault(&["forget-old"]).ok();
+    house.gateway.crash().await;
+    for model in MODELS {
+        house.gateway.chat_ok(&question(model)).await;
+    }
+    println!("{kills} kills, {retired} master keys retired");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random_it_goes_on() {
+    killed_at_random(house(None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random_it_goes_on_on_postgresql() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("rotk_{}", std::process::id())).await.unwrap();
+    killed_at_random(house(Some(&url)).await).await;
+}
+
+fn edit(gateway: &Gateway, script: &str) {
+    let database = gateway.data().join("tidegate.db").display().to_string();
+    let program = format!("import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n{script}\ndb.commit()\n");
+    let python = workspace().join(".venv/bin/python");
+    assert!(Command::new(python).args(["-c", &program, &database]).status().unwrap().success());
+}
+
+#[tokio::test]
+async fn what_was_tampered_with_does_not_come_out_as_genuine() {
+    let mut house = house(None).await;
+    let rows = house.gateway.get("/v2/provider-credentials").await;
+    let of = |provider: &str| {
+        let found = rows["data"].as_array().unwrap().iter().find(|row| row["provider"] == provider);
+        id_of(found.unwrap())
+    };
+    let (changed, put_back) = (of("openai"), of("acme"));
+    house.gateway.stop().await;
+    edit(
+        &house.gateway,
+        "db.execute('CREATE TABLE old AS SELECT * FROM credentials WHERE provider = \"acme\"')",
+    );
+    house.gateway.start_again().await;
+    let path = format!("/v2/provider-credentials/{put_back}/rotate");
+    assert_eq!(house.gateway.admin().post(&path, &json!({"secret": OWN_SECOND})).await.unwrap().status, 200);
+    house.gateway.stop().await;
+    edit(
+        &house.gateway,
+        "row = db.execute('SELECT secret_sealed FROM credentials WHERE provider = \"openai\"').fetchone()[0]\n\
+         row = row[:20] + bytes([row[20] ^ 1]) + row[21:]\n\
+         db.execute('UPDATE credentials SET secret_sealed = ? WHERE provider = \"openai\"', (row,))\n\
+         db.execute('DELETE FROM credentials WHERE provider = \"acme\"')\n\
+         db.execute('INSERT INTO credentials SELECT * FROM old')\ndb.execute('DROP TABLE old')",
+    );
+    house.gateway.start_again().await;
+    post(&house.gateway, "/v2/vault/workspace-key/rotate").await;
+    // All but these two is sealed anew; the old key stays for as long as they are there.
+    let deadline = Instant::now() + LONG;
+    while house.gateway.get(OWN_KEY).await["secrets_left"] != 2 {
+        assert!(Instant::now() < deadline, "{}", house.gateway.get(OWN_KEY).await);
+        a_moment().await;
+    }
+    for model in [MINI, "acme/acme-large"] {
+        refused(&house.gateway.chat(&question(model)).await, 502, "credential_unreadable");
+    }
+    house.gateway.chat_ok(&question("tide-1")).await;
+    audited(&house.gateway, &["credential.open_refused", "credential.rollback_noticed"]).await;
+    for id in [changed, put_back] {
+        house.gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+    }
+    until(&house.gateway.admin(), OWN_KEY, "steady").await;
+    assert_eq!(house.gateway.calls(NODE).len(), 1);
+}
+
+/// `TIDEGATE_WRAPPED_KEYS` makes them more; a hundred thousand have a minute.
+async fn many_keys(
+    mut house: House,
+    insert: impl AsyncFn(&House, Vec<(WorkspaceId, String, Vec<u8>)>),
+    store: Store,
+) {
+    let count = setting("TIDEGATE_WRAPPED_KEYS", 2_000);
+    house.gateway.stop().await;
+    let world = World::system();
+    let path = house.key_file.clone();
+    let read = Box::new(move || MasterKey::all_from_file(path.as_ref()));
+    let masters = Arc::new(Masters::new(read, Arc::clone(&world.random)).unwrap());
+    let facts = store.meta().starting_with(::vault::META_PREFIX.to_owned()).await.unwrap();
+    masters.follow(MasterState::from_meta(&facts));
+    let records = VaultRecords::from_meta(&facts).unwrap();
+    let vault = Vault::open(masters, &records, &world, Arc::new(NoAudit)).await.unwrap();
+    let mut rows = Vec::new();
+    for _ in 0..count {
+        let workspace = WorkspaceId::new(world.clock.unix_ms(), world.id_bytes());
+        let (key_id, wrapped) = vault.sealer.next_workspace_key(workspace).await.unwrap();
+        rows.push((workspace, key_id, wrapped));
+    }
+    store.close().await;
+    insert(&house, rows).await;
+    house.new_key();
+    let started = house.gateway.start_again().await;
+    let begun = Instant::now();
+    let told = post(&house.gateway, ROTATE_MASTER).await;
+    assert!(told["keys_left"].as_u64().unwrap() > 0, "{told}");
+    house.until_status("to_be_finalized").await;
+    let took = begun.elapsed();
+    println!("{count} keys were wrapped anew in {took:?}; with them the gateway starts in {started:?}");
+    assert!(took < LONG, "{took:?}");
+    let begun = Instant::now();
+    post(&house.gateway, FINALIZE).await;
+    println!("finalized in {:?}", begun.elapsed());
+    house.gateway.chat_ok(&question(MINI)).await;
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_keys_are_wrapped_anew_in_little_time() {
+    let house = house(None).await;
+    let store = Store::open(&house.gateway.data().join("tidegate.db")).await.unwrap();
+    let insert = async |house: &House, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
+        let file = house.gateway.directory().join("rows");
+        let lines =
+            rows.iter().map(|(id, key, wrapped)| format!("{} {key} {}\n", hex(id.as_bytes()), hex(wrapped)));
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        let script = format!(
+            "rows = [line.split() for line in open('{}')]\n\
+             db.executemany('INSERT INTO workspace_keys (workspace, ordinal, key_id, wrapped) VALUES (?, 1, ?, ?)', \
+             [(bytes.fromhex(a), b, bytes.fromhex(c)) for a, b, c in rows])",
+            file.display()
+        );
+        edit(&house.gateway, &script);
+    };
+    many_keys(house, insert, store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_keys_are_wrapped_anew_in_little_time_on_postgresql() {
+    let server = Server::shared().await.unwrap();
+    let name = format!("rotm_{}", std::process::id());
+    let url = server.database(&name).await.unwrap();
+    let house = house(Some(&url)).await;
+    let store = Store::connect(&url.parse().unwrap(), store::ReplicaId::from_bytes([9; 16])).await.unwrap();
+    let insert = async |_: &House, rows: Vec<(WorkspaceId, String, Vec<u8>)>| {
+        for rows in rows.chunks(500) {
+            let values = rows.iter().map(|(id, key, wrapped)| {
+                format!("('\\x{}', 1, '{key}', '\\x{}')", hex(id.as_bytes()), hex(wrapped))
+            });
+            let values = values.collect::<Vec<_>>().join(",");
+            let statement =
+                format!("INSERT INTO workspace_keys (workspace, ordinal, key_id, wrapped) VALUES {values}");
+            server.run(&name, &statement).await.unwrap();
+        }
+    };
+    many_keys(house, insert, store).await;
+}

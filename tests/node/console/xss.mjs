@@ -31,9 +31,10 @@ function answer(request, response, body) {
     return;
   }
   const { model, messages, stream } = JSON.parse(body);
-  const payload = PAYLOADS[Number(/\d+/.exec(messages[0].content)?.[0] ?? 0)];
-  const text = messages[0].content === "all" ? PAYLOADS.join("\n") : payload;
-  const refused = /^refuse (\d+) (\d+)/.exec(messages[0].content);
+  const asked = messages.at(-1).content;
+  const payload = PAYLOADS[Number(/\d+/.exec(asked)?.[0] ?? 0)];
+  const text = asked === "all" ? PAYLOADS.join("\n") : payload;
+  const refused = /^refuse (\d+) (\d+)/.exec(asked);
   if (refused) {
     response.writeHead(Number(refused[2]), head(payload));
     response.end(JSON.stringify({ error: { message: payload, type: payload, param: payload, code: payload } }));
@@ -133,6 +134,16 @@ async function foreignParts(page) {
   }, origin);
 }
 
+/** A watch that sees nothing proves nothing: it is shown one of each. */
+async function tried({ page, seen }) {
+  await page.evaluate(() => globalThis.harm(0));
+  const frame = await page.evaluateHandle(() => document.body.appendChild(document.createElement("iframe")));
+  const link = await page.evaluateHandle(() => Object.assign(document.body.appendChild(document.createElement("a")), { href: "javascript:harm(1)" }));
+  assert.deepEqual(seen.splice(0), [`ran: ${PAYLOADS[0]}`]);
+  assert.deepEqual(await foreignParts(page), ["iframe", "a href=javascript:harm(1)"]);
+  for (const part of [frame, link]) await part.evaluate((element) => element.remove());
+}
+
 async function look({ page, seen }, path) {
   await visit(page, origin + path);
   // Whoever waits to be focused, hovered or scrolled to gets their chance.
@@ -153,6 +164,7 @@ try {
   const { project, credentials, nodes, routes, requests } = await plant(provider);
   await inBrowser(origin, async (open) => {
     const on = await watched(open);
+    await tried(on);
 
     const keys = await look(on, "/keys");
     // What is invisible or turns the reading order is shown as what it is, and white space as one space.
@@ -162,15 +174,15 @@ try {
     ok("names_of_keys");
 
     for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/billing", "/account", "/budgets", "/connect", "/playground"]) await look(on, path);
-    for (const id of [credentials[0], credentials[60], credentials.at(-1)]) await look(on, `/credentials/${id}`);
-    for (const id of nodes) await look(on, `/nodes/${id}`);
+    for (const id of [credentials[0], credentials.at(-1)]) await look(on, `/credentials/${id}`);
+    for (const id of [nodes[0], nodes[5], nodes.at(-1)]) await look(on, `/nodes/${id}`);
     for (const id of [routes[0], routes.at(-1)]) await look(on, `/routes/${id}`);
     ok("every_list_and_object");
 
     const listed = await look(on, "/requests");
     assert.ok(listed.includes("harm("), "what was asked for is shown");
     for (const by of ["model", "key", "project", "provider", "tag", "region"]) await look(on, `/usage?group=${by}`);
-    const sample = requests.filter((_, at) => at % 25 === 0);
+    const sample = requests.filter((_, at) => at % 41 === 0);
     for (const id of sample) {
       await look(on, `/requests/${id}`);
       const whole = await v2(origin, adminKey, `requests/${id}`);
@@ -180,9 +192,10 @@ try {
     ok("requests_and_what_providers_say");
 
     // What an address says: filters, models, groups, where to go next.
-    for (const payload of PAYLOADS.filter((_, at) => at % 30 === 0)) {
-      const text = encodeURIComponent(payload);
-      for (const path of [`/requests?filter=${text}`, `/requests?filter=${encodeURIComponent(`model:"${payload.replaceAll(/["\\]/g, "\\$&")}"`)}`, `/connect?model=${text}`, `/playground?model=${text}`, `/routes?model=${text}`, `/usage?group=${text}`, `/audit?find=${text}`, `/requests/${text}`]) await look(on, path);
+    const quoted = (payload) => encodeURIComponent(`model:"${payload.replaceAll(/["\\]/g, "\\$&")}"`);
+    const places = [(text) => `/requests?filter=${text}`, (_, payload) => `/requests?filter=${quoted(payload)}`, (text) => `/connect?model=${text}`, (text) => `/playground?model=${text}`, (text) => `/routes?model=${text}`, (text) => `/usage?group=${text}`, (text) => `/audit?find=${text}`, (text) => `/requests/${text}`];
+    for (const [at, place] of places.entries()) {
+      for (const payload of [PAYLOADS[at * 13 + 1], PAYLOADS.at(-1 - at * 9)]) await look(on, place(encodeURIComponent(payload), payload));
     }
     ok("what_an_address_says");
 

@@ -9,7 +9,7 @@ use crate::first_request::echo;
 use crate::gateway::{Gateway, OWN, OWN_SECOND};
 
 /// A browser on a busy machine: far longer than it takes.
-const JOURNEYS: u32 = 12;
+const JOURNEYS: u32 = 17;
 
 /// A gateway with an echo node, which lives as long as what is returned.
 async fn with_echo() -> (Gateway, Process) {

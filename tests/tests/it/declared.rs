@@ -132,7 +132,7 @@ async fn it_is_applied_once_and_then_there_is_no_change() {
     let bare = Cli::new().env("TIDEGATE_URL", &desk.gateway.origin).env("TIDEGATE_API_KEY", &desk.admin_key);
     let again = bare.run(&["apply", "-f", &file]).ok();
     assert_eq!(again, "No change: 6 objects are as declared.\n");
-    assert_eq!(desk.all("/v2/provider-credentials").await, [credential.clone()]);
+    assert_eq!(desk.all("/v2/provider-credentials").await, std::slice::from_ref(&credential));
 
     // What differs is changed, and nothing else; what isn't mentioned stays.
     let text = std::fs::read_to_string(desk.path("all.toml")).unwrap();
@@ -216,7 +216,7 @@ async fn a_workspace_is_taken_elsewhere_whole() {
     let there = Cli::new()
         .env("TIDEGATE_URL", &desk.gateway.origin)
         .env("TIDEGATE_API_KEY", fresh["admin_key"].as_str().unwrap());
-    let there = there.env("TIDEGATE_SECRET_OURS", OWN);
+    let there = there.env("TIDEGATE_SECRET_CREDENTIAL_OURS", OWN);
     desk.write("exported.toml", &exported);
     let file = desk.path("exported.toml").display().to_string();
     there.run(&["apply", "-f", &file]).ok();
@@ -280,4 +280,48 @@ async fn what_is_wrong_is_told_by_file_and_line_before_anything_is_done() {
     assert!(refused.contains("wrong.toml:1: credential ours") && refused.contains("secret"), "{refused}");
     let other = Path::new("/nonexistent/document.toml").display().to_string();
     desk.cli().run(&["apply", "-f", &other]).failed(2);
+}
+
+#[tokio::test]
+async fn whoever_was_faster_is_not_overwritten() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    let desk = Desk::new().await;
+    desk.apply(&[]).ok();
+    let node = desk.all("/v2/byoc/nodes").await.remove(0);
+    let path = format!("/v2/byoc/nodes/{}", id_of(&node));
+    // In two files of one directory, in either form; the secret is waited for after the changes were worked out and shown.
+    let parts = desk.path("parts");
+    std::fs::create_dir(&parts).unwrap();
+    let other = format!("{}/other", desk.gateway.emulator.base_url());
+    std::fs::write(parts.join("a.json"), json!({"project": [{"name": "more"}]}).to_string()).unwrap();
+    let text = format!("[[node]]\nname = \"rack\"\nbase_url = \"{other}\"\nsecret = {{ stdin = true }}\n");
+    std::fs::write(parts.join("b.toml"), text).unwrap();
+    let mut child = std::process::Command::new(harness::process::tidegate().unwrap())
+        .args(["apply", "-f", &parts.display().to_string()])
+        .env("TIDEGATE_URL", &desk.gateway.origin)
+        .env("TIDEGATE_API_KEY", &desk.admin_key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut shown = BufReader::new(child.stdout.take().unwrap()).lines();
+    while !shown.next().unwrap().unwrap().contains("secret sent") {}
+    let client = desk.gateway.with_key(&desk.admin_key);
+    let faster = json!({"labels": ["theirs"]}).to_string();
+    let json = [("content-type", "application/json")];
+    assert_eq!(client.call(http::Method::PATCH, &path, &json, faster).await.unwrap().status, 200);
+    child.stdin.take().unwrap().write_all(b"sk-new").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(6), "{told}");
+    assert!(told.contains("b.toml:1: node rack: ") && told.contains("changed meanwhile"), "{told}");
+    let node = desk.all("/v2/byoc/nodes").await.remove(0);
+    assert_eq!(
+        (&node["labels"], &node["base_url"]),
+        (&json!(["theirs"]), &json!(desk.gateway.emulator.base_url())),
+        "{node}"
+    );
 }

@@ -1,5 +1,6 @@
 //! `tidegate apply`: makes a workspace what a document says, and shows what that changes.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Shared;
-use crate::api::{Api, field};
+use crate::api::Api;
 use crate::declared::changes::{self, Action, Changed, Plan, Step, Wishes};
+use crate::declared::kinds::SecretNeed;
 use crate::declared::{document, live};
 use crate::output::{self, Failure};
 use crate::paint::{Style, paint};
@@ -195,7 +197,7 @@ pub fn write_toml(
         for (name, value) in &live.fields {
             text.push_str(&format!("{name} = {}\n", toml_of(value)?));
         }
-        if live.kind.secret == crate::declared::kinds::SecretNeed::Needed {
+        if live.kind.secret == SecretNeed::Needed {
             text.push_str(&format!("secret = {{ env = \"{}\" }}\n", variable(live)));
         }
     }
@@ -222,7 +224,7 @@ pub fn write_json(workspace: &live::Workspace, variable: &dyn Fn(&live::Live) ->
     let mut kinds = serde_json::Map::new();
     for live in &workspace.objects {
         let mut fields = live.fields.clone();
-        if live.kind.secret == crate::declared::kinds::SecretNeed::Needed {
+        if live.kind.secret == SecretNeed::Needed {
             fields.insert("secret".to_owned(), json!({"env": variable(live)}));
         }
         let list = kinds.entry(live.kind.noun).or_insert_with(|| json!([]));
@@ -242,11 +244,56 @@ pub fn is_personal(live: &live::Live) -> bool {
         && (scopes.iter().any(|scope| scope == "operator") || name.ends_with(" (signed in)"))
 }
 
-/// The variable that a secret is read from, named after its object.
+/// The variables that secrets are read from, each named after its object alone.
 #[must_use]
-pub fn variable_of(live: &live::Live) -> String {
-    let named = field(&Value::Object(live.fields.clone()), "name");
-    let word: String =
-        named.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-    format!("TIDEGATE_SECRET_{word}")
+pub fn variables(workspace: &live::Workspace) -> HashMap<(&'static str, String), String> {
+    let mut found: HashMap<(&'static str, String), String> = HashMap::new();
+    for live in workspace.objects.iter().filter(|live| live.kind.secret == SecretNeed::Needed) {
+        let word = |text: &str| -> String {
+            text.chars()
+                .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+                .collect()
+        };
+        let name = format!("TIDEGATE_SECRET_{}_{}", word(live.kind.noun), word(&live.label));
+        // Names that differ only in what a variable can't spell get a number.
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let free = std::iter::once(name.clone())
+            .chain(numbered)
+            .find(|name| !found.values().any(|taken| taken == name));
+        found.insert((live.kind.noun, live.label.clone()), free.unwrap_or(name));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Map;
+
+    use super::*;
+    use crate::declared::kinds::Kind;
+
+    #[test]
+    fn each_secret_has_a_variable_of_its_own() {
+        let object = |noun: &str, label: &str| live::Live {
+            kind: Kind::named(noun).unwrap(),
+            id: String::new(),
+            label: label.to_owned(),
+            fields: Map::new(),
+            is_applied: false,
+        };
+        let objects = vec![
+            object("account", "ours"),
+            object("credential", "ours"),
+            object("credential", "a b"),
+            object("credential", "a-b"),
+        ];
+        let found = variables(&live::Workspace { objects, ..live::Workspace::default() });
+        let of = |noun, label: &str| found[&(noun, label.to_owned())].as_str();
+        assert_eq!(of("account", "ours"), "TIDEGATE_SECRET_ACCOUNT_OURS");
+        assert_eq!(of("credential", "ours"), "TIDEGATE_SECRET_CREDENTIAL_OURS");
+        assert_eq!(
+            (of("credential", "a b"), of("credential", "a-b")),
+            ("TIDEGATE_SECRET_CREDENTIAL_A_B", "TIDEGATE_SECRET_CREDENTIAL_A_B_2")
+        );
+    }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Shared, apply};
 use crate::api::{Api, escape, field};
-use crate::declared::{kinds::SecretNeed, live};
+use crate::declared::kinds::{KINDS, SecretNeed};
+use crate::declared::live;
 use crate::output::{self, Failure};
 use crate::parts::{Part, Parts};
 
@@ -174,6 +175,9 @@ fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
         eprintln!("{noun}s are the operator's and are left out: this key may not see them.");
     }
     workspace.objects.retain(|live| !apply::is_personal(live));
+    // By name: the same workspace is the same text, in whatever order its objects were made.
+    let order = |noun: &str| KINDS.iter().position(|kind| kind.noun == noun);
+    workspace.objects.sort_by_key(|live| (order(live.kind.noun), live.label.clone()));
     let mut seen = std::collections::HashSet::new();
     for live in &workspace.objects {
         if !seen.insert((live.kind.noun, live.label.clone())) {
@@ -183,8 +187,11 @@ fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
             );
         }
     }
+    let variables = apply::variables(&workspace);
+    let variable =
+        |live: &live::Live| variables.get(&(live.kind.noun, live.label.clone())).cloned().unwrap_or_default();
     if as_json {
-        let document = apply::write_json(&workspace, &apply::variable_of);
+        let document = apply::write_json(&workspace, &variable);
         return Ok(format!("{}\n", serde_json::to_string_pretty(&document).map_err(anyhow::Error::from)?));
     }
     let needs: Vec<_> =
@@ -196,7 +203,7 @@ fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
     } else {
         ":\n# a new credential or account takes its own from the variable that it names.\n"
     });
-    Ok(head + &apply::write_toml(&workspace, &apply::variable_of)?)
+    Ok(head + &apply::write_toml(&workspace, &variable)?)
 }
 
 /// Whole, or not at all.

@@ -36,10 +36,23 @@ Where a gateway is, and the key for it, come from, in falling order: `--url` and
 | 130 | interrupted |
 ";
 
+const BACKUPS: &str = "
+## Backups
+
+`tidegate backup --to DIR` copies the journal, then one moment of the database (SQLite itself, or `pg_dump`), and the settings file; every request that was
+answered before it began is in it. DIR has its name once every file is written, synced and listed with its SHA-256: whatever ends it before leaves
+`DIR.part-…`, which nothing takes for a backup. `tidegate restore` checks every file first, and writes into an empty data directory (and an empty database)
+only. What was open at that moment is closed as interrupted by the first `serve`.
+
+The master key is left out unless `--with-master-key` is given: a backup without it is of no use to whoever finds it, nor to you without the key. Of several
+gateways on one PostgreSQL each has a journal of its own: back up the directory of each, or drain it first.
+";
+
 fn reference() -> String {
     let mut page = HEAD.to_owned();
     filters(&mut page);
     documents(&mut page);
+    page.push_str(BACKUPS);
     let mut command = Arguments::command();
     command.build();
     page.push_str("\n## Every command\n\nEach also takes:\n\n");

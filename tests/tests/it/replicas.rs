@@ -1,5 +1,6 @@
 //! Several gateways on one PostgreSQL, and a PostgreSQL that goes away.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use harness::client::Client;
@@ -12,6 +13,7 @@ use crate::ask::{CHAT, MINI, question, streaming, trace_of};
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config, sums};
 use crate::wait::a_moment;
+use crate::webhooks::{Receiver, event, webhook};
 
 /// Stands in the database's address, and must stand nowhere else.
 const PASSWORD: &str = "tide-password-4f1c9a";
@@ -100,6 +102,33 @@ async fn two_gateways_are_one() {
     other.stop(WITHIN).await.unwrap();
     let said = format!("{}{}", other.stdout(), other.stderr());
     assert!(said.contains("Database postgres://tidegate@") && !said.contains(PASSWORD), "{said}");
+}
+
+/// Whichever of them an act is made at, and whichever sends it.
+#[tokio::test]
+async fn each_event_is_sent_by_one_of_two_gateways() {
+    const EVENTS: usize = 20;
+    let shared = on(&Server::shared().await.unwrap()).await;
+    let gateway = &shared.gateway;
+    let (mut other, origin) = gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
+    let mut receiver = Receiver::start().await;
+    webhook(gateway, &mut receiver, json!({"events": ["key.revoked"]})).await;
+    let mut keys = BTreeSet::new();
+    for number in 0..EVENTS {
+        let (_, key) = gateway.key(json!({"name": format!("key {number}")})).await;
+        let admin = if number % 2 == 0 { gateway.admin() } else { at_other.clone() };
+        assert_eq!(admin.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
+        keys.insert(key);
+    }
+    let mut told = BTreeSet::new();
+    for _ in 0..EVENTS {
+        let told_of = event(&receiver.received().await)["data"]["id"].as_str().unwrap().to_owned();
+        assert!(told.insert(told_of.clone()), "{told_of} was sent twice");
+    }
+    assert_eq!(told, keys);
+    assert!(receiver.is_quiet(Duration::from_millis(600)).await);
+    other.stop(WITHIN).await.unwrap();
 }
 
 #[tokio::test]

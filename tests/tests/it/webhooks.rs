@@ -15,7 +15,7 @@ use crate::gateway::{Gateway, OWN, id_of};
 use crate::wait::a_moment;
 
 /// A customer's server, in Node.
-struct Receiver {
+pub struct Receiver {
     _child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
@@ -23,7 +23,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let script = workspace().join("tests/node/receiver.mjs");
         let installed = workspace().join("tests/node/node_modules/standardwebhooks");
         assert!(installed.exists(), "run scripts/node-env.sh first");
@@ -51,13 +51,13 @@ impl Receiver {
     }
 
     /// What it was sent next.
-    async fn received(&mut self) -> Value {
+    pub async fn received(&mut self) -> Value {
         let received = self.line().await;
         assert!(received["path"].is_string(), "{received}");
         received
     }
 
-    async fn is_quiet(&mut self, time: Duration) -> bool {
+    pub async fn is_quiet(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, self.lines.next_line()).await.is_err()
     }
 
@@ -67,14 +67,14 @@ impl Receiver {
 }
 
 /// A webhook for everything, whose secret the receiver has.
-async fn webhook(gateway: &Gateway, receiver: &mut Receiver, more: Value) -> Value {
+pub async fn webhook(gateway: &Gateway, receiver: &mut Receiver, more: Value) -> Value {
     let body = crate::ask::with(json!({"url": receiver.url()}), more);
     let made = gateway.make("/v2/webhooks", body).await;
     receiver.tell(json!({"secret": made["secret"]})).await;
     made
 }
 
-fn event(received: &Value) -> Value {
+pub fn event(received: &Value) -> Value {
     assert_eq!(received["error"], Value::Null, "{received}");
     serde_json::from_str(received["body"].as_str().unwrap()).unwrap()
 }

@@ -4,14 +4,18 @@ pub mod accounts;
 pub mod act;
 pub mod api_keys;
 pub mod audit;
+mod batch;
 pub mod credentials;
 pub mod datadir;
+mod delta;
 pub mod devices;
 mod error;
 pub mod feed;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod founding;
+mod groups;
+pub mod inspect;
 pub mod meta;
 pub mod nodes;
 mod packed;
@@ -26,6 +30,7 @@ mod sql;
 mod sqlite;
 mod stored;
 mod tally;
+pub mod upkeep;
 pub mod usage;
 pub mod workspaces;
 
@@ -50,6 +55,7 @@ pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
+pub use upkeep::{Forgotten, Upkeep};
 pub use usage::{
     BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
@@ -57,12 +63,20 @@ pub use workspaces::{WorkspaceRow, Workspaces};
 
 use sql::Database;
 
+/// Asks a PostgreSQL database how it is, without changing it.
+///
+/// # Errors
+/// It can't be reached, or doesn't answer in time.
+pub async fn inspect(address: &Address) -> Result<inspect::Inspection, StoreError> {
+    postgres::inspect(address).await
+}
+
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
 pub type Json = serde_json::Value;
 
 /// What each kind of database keeps in its own way.
-pub(crate) trait Books: Records + ledger::RecordSink {}
-impl<B: Records + ledger::RecordSink> Books for B {}
+pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
+impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
@@ -165,6 +179,12 @@ impl Store {
     /// Meter records: requests, usage and billing.
     #[must_use]
     pub fn records(&self) -> &dyn Records {
+        &*self.books
+    }
+
+    /// What is done to them from time to time.
+    #[must_use]
+    pub fn upkeep(&self) -> &dyn Upkeep {
         &*self.books
     }
 

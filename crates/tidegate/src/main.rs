@@ -13,6 +13,7 @@ mod output;
 mod settings;
 mod signals;
 mod trips;
+mod upkeep;
 
 use std::process::ExitCode;
 

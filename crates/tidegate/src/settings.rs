@@ -66,6 +66,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "written: an intent survives kill -9 before its call leaves; synced: it survives a power loss too.",
     ),
     plain(
+        "records.keep_days",
+        "TIDEGATE_RECORDS_KEEP_DAYS",
+        "0",
+        "Days that a request's record is kept; 0 keeps it for ever. Sums, and with them usage and billing, stay. On PostgreSQL \
+         records go by whole weeks.",
+    ),
+    plain(
         "allow_private_upstreams",
         "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS",
         "0",
@@ -257,6 +264,8 @@ pub struct Settings {
     pub log: String,
     pub log_json: bool,
     pub durability_synced: bool,
+    /// `None` is for ever.
+    pub records_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
@@ -298,6 +307,9 @@ impl Settings {
                 "written" => Some(false),
                 "synced" => Some(true),
                 _ => None,
+            })?,
+            records_keep_days: layers.parsed("records.keep_days", "a number of days, or 0", |t| {
+                t.parse().ok().map(|days: u64| Some(days).filter(|days| *days > 0))
             })?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed(

@@ -15,5 +15,6 @@ pub mod routes;
 pub mod sign_ins;
 pub mod source;
 pub mod tenants;
+pub mod upkeep;
 pub mod usage;
 pub mod workspaces;

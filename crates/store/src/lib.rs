@@ -4,8 +4,10 @@ pub mod accounts;
 pub mod act;
 pub mod api_keys;
 pub mod audit;
+mod batch;
 pub mod credentials;
 pub mod datadir;
+mod delta;
 pub mod devices;
 mod error;
 pub mod events;
@@ -13,6 +15,8 @@ pub mod feed;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod founding;
+mod groups;
+pub mod inspect;
 pub mod invoices;
 pub mod jobs;
 pub mod kept_answers;
@@ -32,6 +36,7 @@ mod sqlite;
 mod stored;
 mod tally;
 pub mod tariffs;
+pub mod upkeep;
 pub mod usage;
 pub mod webhooks;
 pub mod workspaces;
@@ -63,6 +68,7 @@ pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
+pub use upkeep::{Forgotten, Upkeep};
 pub use usage::{
     BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
@@ -70,6 +76,14 @@ pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, W
 pub use workspaces::{WorkspaceRow, Workspaces};
 
 use sql::Database;
+
+/// Asks a PostgreSQL database how it is, without changing it.
+///
+/// # Errors
+/// It can't be reached, or doesn't answer in time.
+pub async fn inspect(address: &Address) -> Result<inspect::Inspection, StoreError> {
+    postgres::inspect(address).await
+}
 
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
 pub type Json = serde_json::Value;
@@ -83,8 +97,8 @@ pub async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// What each kind of database keeps in its own way.
-pub(crate) trait Books: Records + ledger::RecordSink {}
-impl<B: Records + ledger::RecordSink> Books for B {}
+pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
+impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
@@ -224,6 +238,12 @@ impl Store {
     /// Meter records: requests, usage and billing.
     #[must_use]
     pub fn records(&self) -> &dyn Records {
+        &*self.books
+    }
+
+    /// What is done to them from time to time.
+    #[must_use]
+    pub fn upkeep(&self) -> &dyn Upkeep {
         &*self.books
     }
 

@@ -19,7 +19,7 @@ use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
 use world::World;
 
 use crate::settings::Settings;
-use crate::{data_dir, founding};
+use crate::{data_dir, founding, upkeep};
 
 /// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
 /// within a second.
@@ -45,6 +45,7 @@ pub struct House {
     journal_settings: JournalSettings,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
+    upkeep_task: tokio::task::JoinHandle<()>,
     /// Held while the process lives.
     _lock: File,
 }
@@ -86,6 +87,7 @@ impl House {
         let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
         let draining = Arc::clone(&drainer);
         let drain_task = tokio::spawn(async move { draining.run().await });
+        let upkeep_task = upkeep::start(store.clone(), world.clone(), settings.records_keep_days);
         Ok(Arc::new(Self {
             store,
             vault,
@@ -104,6 +106,7 @@ impl House {
             journal_settings,
             drainer,
             drain_task,
+            upkeep_task,
             _lock: lock,
         }))
     }
@@ -142,6 +145,7 @@ impl House {
 
     /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
     pub async fn close(&self) {
+        self.upkeep_task.abort();
         self.drainer.stop();
         if let Err(error) = self.drainer.drain_all().await {
             tracing::warn!(

@@ -2,10 +2,12 @@
 
 mod address;
 mod copy;
+mod inspect;
 mod listen;
 mod migrations;
 mod records;
 mod sink;
+mod upkeep;
 mod usage;
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Pool, Postgres};
 
 pub use address::{Address, ReplicaId};
+pub(crate) use inspect::inspect;
+pub(crate) use usage::set_day;
 
 use crate::sql::writing::{database, unavailable};
 use crate::sql::{Database, Held, founding, meta};

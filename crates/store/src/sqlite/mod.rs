@@ -4,6 +4,7 @@ mod batches;
 mod migrations;
 mod records;
 mod sink;
+mod upkeep;
 mod usage;
 
 use std::fs;
@@ -18,6 +19,7 @@ use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
 use crate::sql::writing::unavailable;
 use crate::sql::{Connection, Database, Pools, founding, meta};
 use crate::{Foundation, Store, StoreError};
+pub(crate) use usage::set_day;
 
 pub(crate) const READERS: u32 = 4;
 /// Of a database that is made; one that exists keeps its own. Rows of packed records are long: each page of them is two

@@ -11,6 +11,7 @@ mod cases;
 mod postgres;
 mod samples;
 mod sqlite;
+mod upgrade;
 
 use std::future::Future;
 
@@ -122,6 +123,10 @@ on_each!(
         records::pages_stay_whole_whatever_comes_in_between,
         records::what_may_come_again_is_counted_once,
         records::a_batch_of_many_workspaces_shows_each_its_own,
+        records::what_is_rare_is_found_wherever_it_lies,
+        upkeep::days_say_what_their_hours_say,
+        upkeep::days_are_summed_beside_batches,
+        upkeep::what_is_too_old_is_forgotten_and_its_sums_stay,
         usage::sums_follow_every_dimension,
         usage::intervals_cut_the_window,
         usage::a_window_covers_whole_minutes,

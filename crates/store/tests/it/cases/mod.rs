@@ -19,6 +19,7 @@ pub mod routes;
 pub mod sign_ins;
 pub mod source;
 pub mod tenants;
+pub mod upkeep;
 pub mod usage;
 pub mod webhooks;
 pub mod workspaces;

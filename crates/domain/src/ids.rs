@@ -142,6 +142,7 @@ define_id!(/** A routing rule. */ RouteId, "rte");
 define_id!(/** One run of an app. */ TaskId, "tsk");
 define_id!(/** One audit entry. */ AuditId, "aud");
 define_id!(/** A person who may sign in. */ MemberId, "mem");
+define_id!(/** A bound on money over a period, or a workspace's credit. */ BudgetId, "bdg");
 define_id!(
     /** A request: its trace, its meter record and the id in every answer are this one id. */
     TraceId, "trc"

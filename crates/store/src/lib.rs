@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod act;
 pub mod api_keys;
 pub mod audit;
+pub mod budgets;
 pub mod credentials;
 pub mod datadir;
 pub mod devices;
@@ -36,6 +37,7 @@ pub use accounts::{AccountRow, Accounts};
 pub use act::{Act, Written};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit::{Audit, AuditQueue, AuditRow};
+pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
 pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
@@ -69,6 +71,8 @@ impl<B: Records + ledger::RecordSink> Books for B {}
 pub struct Store {
     database: Database,
     books: Arc<dyn Books>,
+    /// This process's number among those that share the database.
+    replica: i64,
 }
 
 impl Store {
@@ -108,8 +112,8 @@ impl Store {
         postgres::connect(address, replica).await
     }
 
-    pub(crate) fn new(database: Database, books: Arc<dyn Books>) -> Self {
-        Self { database, books }
+    pub(crate) fn new(database: Database, books: Arc<dyn Books>, replica: i64) -> Self {
+        Self { database, books, replica }
     }
 
     #[must_use]
@@ -160,6 +164,18 @@ impl Store {
     #[must_use]
     pub fn devices(&self) -> &dyn Devices {
         &self.database
+    }
+
+    /// Budgets, credit, and rates.
+    #[must_use]
+    pub fn budgets(&self) -> &dyn Budgets {
+        &self.database
+    }
+
+    /// Where this replica leases parts of budgets.
+    #[must_use]
+    pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
+        Arc::new(sql::Leases { database: self.database.clone(), replica: self.replica })
     }
 
     /// Meter records: requests, usage and billing.

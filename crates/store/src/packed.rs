@@ -8,7 +8,9 @@ use crate::StoreError;
 const TABLE: &str = "record_batches";
 /// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record go in as they
 /// are; a test holds the two together.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Records ended before the budgets that they draw on.
+const FORMAT_WITHOUT_DRAWN: u8 = 1;
 const ID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
 const RECORDS_MAX: usize = 2_000;
@@ -149,12 +151,14 @@ pub(crate) fn frames(body: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
 }
 
 pub(crate) fn unpack(frame: &[u8]) -> Result<MeterRecord, StoreError> {
-    postcard::from_bytes(frame).map_err(|error| StoreError::corrupt(TABLE, error))
+    // A record of the earlier format ends before its list of budgets, which is then empty.
+    let earlier = |_| postcard::from_bytes(&[frame, &[0]].concat());
+    postcard::from_bytes(frame).or_else(earlier).map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 fn framed(body: &[u8]) -> Result<&[u8], StoreError> {
     match body.split_first() {
-        Some((&FORMAT, rest)) => Ok(rest),
+        Some((&(FORMAT | FORMAT_WITHOUT_DRAWN), rest)) => Ok(rest),
         Some((other, _)) => Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
         None => Err(StoreError::corrupt(TABLE, "a body is empty")),
     }
@@ -249,6 +253,7 @@ mod tests {
             },
             timeline: Timeline { decoded_us: 1, settled_us: 15_016, ..Timeline::default() },
             bytes_out: 14,
+            drawn: Vec::new(),
         }
     }
 
@@ -297,12 +302,26 @@ mod tests {
         assert!(unpack(&[]).is_err());
     }
 
+    #[test]
+    fn a_record_of_the_earlier_format_draws_on_nothing() {
+        let body = pack(&[record(1), record(2)]).remove(0).body;
+        let mut earlier = vec![FORMAT_WITHOUT_DRAWN];
+        for frame in frames(&body).unwrap() {
+            let frame = &frame[..frame.len() - 1];
+            earlier.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
+            earlier.extend_from_slice(frame);
+        }
+        let read: Vec<_> =
+            frames(&earlier).unwrap().into_iter().map(|frame| unpack(frame).unwrap()).collect();
+        assert_eq!(read, [record(1), record(2)]);
+    }
+
     /// What is on disks must not change under the same format: whoever changes a type that is kept here sees this,
     /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure.
     #[test]
     fn the_format_is_the_one_of_its_number() {
         let body = pack(&[record(1)]).remove(0).body;
         let sum = body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-        assert_eq!((FORMAT, body.len(), sum), (1, 330, 14_823_580_620_522_720_836));
+        assert_eq!((FORMAT, body.len(), sum), (2, 331, 9_300_690_180_457_750_044));
     }
 }

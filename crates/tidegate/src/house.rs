@@ -10,7 +10,10 @@ use anyhow::Context;
 use catalogue::Catalogue;
 use domain::ports::{AuditSink, KeyHash, NoAudit};
 use egress::EgressSettings;
-use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
+use ledger::{
+    Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
+    RecoveryReport,
+};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
 use store::{AuditQueue, Store};
@@ -38,6 +41,10 @@ pub struct House {
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
+    /// Limits and budgets, and who leases parts of these.
+    pub allowances: Arc<Allowances>,
+    clerk: Arc<Clerk>,
+    clerk_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
     /// Held while the process lives.
@@ -60,6 +67,10 @@ impl House {
         let vault = unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
         let journal_dir = data_dir::journal(&settings.data_dir);
         let recovered = ledger::recover(&journal_dir, &world, &*store.record_sink()).await?;
+        let allowances: Arc<Allowances> = Arc::default();
+        let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
+        // The journal of the last run is in the books: nothing that it leased is needed.
+        clerk.begin().await?;
         let catalogue = Arc::new(read_catalogue(settings)?);
         let keeper = Keeper::start(
             store.source(),
@@ -77,7 +88,12 @@ impl House {
         let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
         let draining = Arc::clone(&drainer);
         let drain_task = tokio::spawn(async move { draining.run().await });
+        let keeping = Arc::clone(&clerk);
+        let clerk_task = tokio::spawn(async move { keeping.run().await });
         Ok(Arc::new(Self {
+            allowances,
+            clerk,
+            clerk_task,
             store,
             vault,
             keeper,
@@ -118,7 +134,9 @@ impl House {
             timers: Rc::default(),
         };
         let counters = Rc::new(line::Counters::default());
-        Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters }))
+        let allowances = CoreAllowances::new(Arc::clone(&self.allowances));
+        let snapshot = self.keeper.reader();
+        Ok(Rc::new(line::Core { number, snapshot, hands, journal, allowances, counters }))
     }
 
     /// Whether the books can be written: the readiness of the process.
@@ -130,11 +148,14 @@ impl House {
     /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
     pub async fn close(&self) {
         self.drainer.stop();
-        if let Err(error) = self.drainer.drain_all().await {
-            tracing::warn!(
+        let drained = self.drainer.drain_all().await;
+        self.clerk_task.abort();
+        match drained {
+            Ok(_) => self.clerk.close().await,
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the journal was not drained; the next start does it"
-            );
+                "the journal was not drained; the next start does it, and gives the leases back"
+            ),
         }
         self.drain_task.abort();
         self.journal.stop();

@@ -95,6 +95,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/routes", route).await,
         make(&admin, "/v2/api-keys", json!({"name": "a key"})).await,
         make(&admin, "/v2/projects", json!({"name": "a project"})).await,
+        make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
     let asked = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(asked.status, 200, "{}", asked.text());

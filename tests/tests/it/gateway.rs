@@ -103,7 +103,12 @@ impl Gateway {
 
     /// A second process with the same settings and a directory of its own; returns where it serves.
     pub async fn replica(&self) -> (Process, String) {
-        serve(&self.directory().join("replica"), &self.environment).await
+        self.replica_in("replica").await
+    }
+
+    /// As `replica`, in a directory of this name.
+    pub async fn replica_in(&self, name: &str) -> (Process, String) {
+        serve(&self.directory().join(name), &self.environment).await
     }
 
     pub fn data(&self) -> PathBuf {

@@ -14,6 +14,7 @@ mod authorisation;
 mod bad_input;
 mod books;
 mod browser;
+mod budgets;
 mod byok;
 mod canary;
 mod cli;

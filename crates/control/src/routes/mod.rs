@@ -4,8 +4,10 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod billing;
+mod budgets;
 mod credentials;
 mod devices;
+mod limits;
 mod me;
 mod members;
 mod nodes;
@@ -41,6 +43,7 @@ pub fn all() -> Vec<Route> {
         usage::routes(),
         requests::routes(),
         billing::routes(),
+        budgets::routes(),
         audit::routes(),
     ]
     .into_iter()

@@ -151,7 +151,14 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
             let hands =
                 Hands { world, egress, opener, board: board::Cell::new(board, 2), timers: Rc::default() };
             let counters = Rc::new(Counters::default());
-            Ok(Rc::new(Core { number, snapshot: Reader::fixed(snapshot), hands, journal, counters }))
+            Ok(Rc::new(Core {
+                number,
+                snapshot: Reader::fixed(snapshot),
+                hands,
+                journal,
+                allowances: Default::default(),
+                counters,
+            }))
         })
     });
     (make, key)
@@ -184,6 +191,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         credentials: Vec::new(),
         nodes: vec![Arc::new(node)],
         routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
+        terms: None,
     }
 }
 

@@ -213,6 +213,7 @@ impl Bench {
             hands,
             journal,
             counters: Rc::new(Counters::default()),
+            allowances: Rc::default(),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
@@ -346,6 +347,7 @@ impl Maker<'_> {
             credentials,
             nodes,
             routes: vec![Arc::new(route)],
+            terms: None,
         })
     }
 

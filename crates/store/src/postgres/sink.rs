@@ -18,6 +18,7 @@ use super::{PostgresStore, usage};
 use crate::StoreError;
 use crate::packed::Packing;
 use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::leases::Draws;
 use crate::sql::usage::{Groups, NewGroups};
 use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, within};
@@ -34,6 +35,25 @@ const KEEP_COPIED: &str = "INSERT INTO records (trace, workspace, started_unix_m
     SELECT trace, workspace, started_unix_ms, body FROM record_staging ON CONFLICT DO NOTHING RETURNING trace";
 const KEEP_FEW: &str = "INSERT INTO records (trace, workspace, started_unix_ms, body) \
     SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
+const SPEND: &str = "INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms) \
+    SELECT drawn.budget, drawn.period, drawn.amount, 0 \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budgets ON budgets.id = drawn.budget ORDER BY drawn.budget, drawn.period \
+    ON CONFLICT (budget, period_unix_ms) DO UPDATE \
+        SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos";
+const UNHOLD: &str = "UPDATE budget_leases AS held SET held_nanos = held.held_nanos - drawn.amount \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    WHERE held.budget = drawn.budget AND held.period_unix_ms = drawn.period AND held.replica = $4";
+const ALERT: &str = "INSERT INTO budget_alerts \
+        (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos) \
+    SELECT spent.budget, spent.period_unix_ms, threshold.percent, budgets.workspace, \
+        CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), spent.spent_nanos, budgets.limit_nanos \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budget_periods AS spent ON spent.budget = drawn.budget AND spent.period_unix_ms = drawn.period \
+    JOIN budgets ON budgets.id = spent.budget \
+    JOIN budget_thresholds AS threshold ON threshold.budget = spent.budget \
+    WHERE spent.spent_nanos * 100 >= budgets.limit_nanos * threshold.percent \
+    ON CONFLICT DO NOTHING";
 /// From so many records on, a COPY is worth its statements. The driver leaves its sockets to gather small writes, so that
 /// the end of each COPY waits up to 40 ms for the server's acknowledgement.
 const COPIED_MIN: usize = 100;
@@ -59,6 +79,7 @@ struct Prepared {
     started_unix_ms: Vec<i64>,
     bodies: Vec<Vec<u8>>,
     tallies: Vec<MinuteTally>,
+    draws: Draws,
     weeks: BTreeSet<u64>,
 }
 
@@ -70,6 +91,7 @@ impl Prepared {
             let mut packing = Packing::of(1, frame.len());
             packing.add(&record, frame)?;
             tallying.add(&record);
+            prepared.draws.add(&record.drawn);
             prepared.traces.push(record.trace.bytes());
             prepared.workspaces.push(record.workspace.bytes());
             prepared.started_unix_ms.push(signed(record.started_unix_ms));
@@ -148,18 +170,39 @@ async fn apply(
     let replica = store.replica;
     let lock = sqlx::query("SELECT 1 FROM replicas WHERE number = $1 FOR UPDATE").bind(replica);
     lock.execute(&mut *connection).await.map_err(database)?;
-    let mut sums = Vec::new();
+    let (mut sums, mut draws) = (Vec::new(), Draws::default());
     if !batch.records.is_empty() {
         let mut new = keep(connection, &prepared).await?;
-        sums = if new.len() < prepared.traces.len() {
-            Prepared::of(&batch.records, |trace| new.remove(&trace))?.tallies
+        let counted = if new.len() < prepared.traces.len() {
+            Prepared::of(&batch.records, |trace| new.remove(&trace))?
         } else {
-            prepared.tallies
+            prepared
         };
+        (sums, draws) = (counted.tallies, counted.draws);
     }
     let new_groups = usage::add(connection, &store.draining.groups, replica, sums).await?;
+    spend(connection, replica, &draws).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
+}
+
+/// What was drawn on budgets goes from this replica's leases to the books, in three statements whatever it is. Replicas
+/// that draw on the same budgets lock them in one order.
+async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let (mut budgets, mut periods, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
+    for (budget, period, amount) in draws.iter() {
+        budgets.push(budget);
+        periods.push(period);
+        amounts.push(amount);
+    }
+    let drawn = |statement| sqlx::query(statement).bind(&budgets).bind(&periods).bind(&amounts);
+    drawn(SPEND).execute(&mut *connection).await.map_err(database)?;
+    drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+    drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
+    Ok(())
 }
 
 /// The traces that were not there before.

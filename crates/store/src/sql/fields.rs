@@ -1,7 +1,7 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, CredentialId, KeyId, MemberId, NodeId, ProjectId, RouteId, Sealed, TraceId,
+    AccountId, AuditId, BudgetId, CredentialId, KeyId, MemberId, NodeId, ProjectId, RouteId, Sealed, TraceId,
     WorkspaceId,
 };
 use serde::de::DeserializeOwned;
@@ -34,6 +34,7 @@ macro_rules! column_ids {
 column_ids!(
     AccountId,
     AuditId,
+    BudgetId,
     CredentialId,
     KeyId,
     MemberId,

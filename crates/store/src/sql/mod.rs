@@ -3,11 +3,13 @@
 mod accounts;
 mod api_keys;
 mod audit;
+mod budgets;
 mod connection;
 mod credentials;
 mod devices;
 pub(crate) mod fields;
 pub(crate) mod founding;
+pub(crate) mod leases;
 pub(crate) mod meta;
 mod nodes;
 mod people;
@@ -21,12 +23,15 @@ pub(crate) mod usage;
 mod workspaces;
 pub(crate) mod writing;
 
+use std::sync::Arc;
+
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{StoreError, Written};
 pub(crate) use connection::{Connection, Held, within};
+pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
 use writing::{Lock, Writing, unavailable};
 
@@ -44,23 +49,31 @@ pub(crate) enum Pools {
     Postgres(crate::postgres::Pools),
 }
 
-/// Tells whoever follows the configuration of its newest version.
+/// Tells whoever follows the configuration of its newest version, and whoever holds leases that they are wanted.
 #[derive(Clone)]
-pub(crate) struct Teller(watch::Sender<u64>);
+pub(crate) struct Teller {
+    versions: watch::Sender<u64>,
+    /// Some replica waits for money that others hold.
+    recalls: Arc<Notify>,
+}
 
 impl Default for Teller {
     fn default() -> Self {
-        Self(watch::channel(0).0)
+        Self { versions: watch::channel(0).0, recalls: Arc::default() }
     }
 }
 
 impl Teller {
     pub(crate) fn tell(&self, version: u64) {
-        self.0.send_if_modified(|told| {
+        self.versions.send_if_modified(|told| {
             let is_news = version > *told;
             *told = version.max(*told);
             is_news
         });
+    }
+
+    pub(crate) const fn recalls(&self) -> &Arc<Notify> {
+        &self.recalls
     }
 }
 
@@ -185,7 +198,7 @@ impl Database {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.teller.0.subscribe()
+        self.teller.versions.subscribe()
     }
 
     pub(crate) fn teller(&self) -> Teller {

@@ -13,10 +13,11 @@ use domain::ports::PortFuture;
 use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, batches, usage};
+use super::{REPLICA, SqliteStore, batches, usage};
 use crate::StoreError;
 use crate::packed::{Packed, Packing};
 use crate::sql::fields::Fields;
+use crate::sql::leases::{ALERT, Draws, SPEND, UNHOLD};
 use crate::sql::usage::{Groups, NewGroups};
 use crate::sql::writing::database;
 use crate::tally::{MinuteTally, Tallying};
@@ -62,18 +63,21 @@ impl Draining {
 struct Prepared {
     packed: Vec<Packed>,
     tallies: Vec<MinuteTally>,
+    draws: Draws,
 }
 
 impl Prepared {
     fn of(records: &SettledRecords, mut wanted: impl FnMut(TraceId) -> bool) -> Result<Self, StoreError> {
         let (mut packing, mut tallying) = (Packing::of(records.len(), records.bytes()), Tallying::default());
+        let mut draws = Draws::default();
         for (frame, record) in records.decoded() {
             if wanted(record.trace) {
                 packing.add(&record, frame)?;
                 tallying.add(&record);
+                draws.add(&record.drawn);
             }
         }
-        Ok(Self { packed: packing.into_rows(), tallies: tallying.into_tallies()? })
+        Ok(Self { packed: packing.into_rows(), tallies: tallying.into_tallies()?, draws })
     }
 }
 
@@ -118,9 +122,29 @@ async fn apply(
         batches::add(connection, row).await?;
     }
     let new_groups = usage::add(connection, &draining.groups, prepared.tallies).await?;
+    spend(connection, &prepared.draws).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
+}
+
+/// What was drawn on budgets goes from this process's leases to the books.
+async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let now =
+        sqlx::query_scalar::<_, i64>("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)");
+    let now = now.fetch_one(&mut *connection).await.map_err(database)?;
+    for (budget, period, amount) in draws.iter() {
+        let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
+        query.execute(&mut *connection).await.map_err(database)?;
+    }
+    Ok(())
 }
 
 /// Whether nothing of this batch can have been applied before.

@@ -131,6 +131,13 @@ on_each!(
         usage::percentiles_are_of_completed_requests,
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::the_queue_writes_what_it_was_told,
+        budgets::a_budget_is_made_read_changed_and_deleted,
+        budgets::a_budget_is_of_its_own_workspaces_things,
+        budgets::a_lease_is_granted_returned_and_released,
+        budgets::what_records_draw_moves_from_leases_to_the_books_once,
+        budgets::a_refusal_reaches_a_budget_before_its_last_nano,
+        budgets::credit_is_a_budget_that_never_begins_anew,
+        budgets::rates_are_set_read_and_taken_away,
         meta::facts_are_written_together,
     ]
 );

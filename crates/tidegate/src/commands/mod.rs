@@ -2,6 +2,7 @@
 
 mod account;
 mod billing;
+mod budget;
 mod chat;
 mod completions;
 mod config;
@@ -141,6 +142,9 @@ enum Command {
     Usage(usage::Options),
     /// Shows what it costs, by mode.
     Billing(billing::Options),
+    /// Manages budgets.
+    #[command(subcommand)]
+    Budget(budget::Command),
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     Request(request::Options),
     /// Checks the books.
@@ -181,6 +185,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Plan(options) => plan::run(&shared, &options),
         Command::Usage(options) => usage::run(&shared, &options),
         Command::Billing(options) => billing::run(&shared, &options),
+        Command::Budget(command) => budget::run(&shared, command),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Config(command) => config::run(&shared, &command),

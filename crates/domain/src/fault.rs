@@ -71,6 +71,12 @@ pub enum FaultClass {
     Unavailable,
     /// A defect of ours: 500.
     Internal,
+    /// A rate limit of ours: 429.
+    Limited,
+    /// A budget of ours is used up: 429.
+    BudgetReached,
+    /// The workspace's credit is used up: 402.
+    CreditsRequired,
 }
 
 impl FaultClass {
@@ -98,6 +104,7 @@ impl FaultClass {
             | Self::Timeout
             | Self::Upstream
             | Self::StreamBroken => Blame::Upstream,
+            Self::Limited | Self::BudgetReached | Self::CreditsRequired => Blame::Budget,
             Self::Deadline | Self::Unavailable | Self::Internal => Blame::Us,
         }
     }
@@ -132,6 +139,9 @@ impl FaultClass {
             Self::Cancelled => "cancelled",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
+            Self::Limited => "limited",
+            Self::BudgetReached => "budget_reached",
+            Self::CreditsRequired => "credits_required",
         }
     }
 }

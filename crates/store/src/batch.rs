@@ -5,6 +5,7 @@ use ledger::SettledRecords;
 
 use crate::StoreError;
 use crate::packed::{Named, tail_of};
+use crate::sql::leases::Draws;
 use crate::tally::{MinuteTally, Tallying};
 
 /// One record of a batch.
@@ -22,6 +23,8 @@ pub(crate) struct Prepared {
     rows: Vec<Row>,
     tails: Vec<u8>,
     pub tallies: Vec<MinuteTally>,
+    /// What they draw on budgets.
+    pub draws: Draws,
 }
 
 impl Prepared {
@@ -30,7 +33,7 @@ impl Prepared {
         records: &SettledRecords,
         mut takes: impl FnMut(TraceId) -> bool,
     ) -> Result<Self, StoreError> {
-        let mut tallying = Tallying::default();
+        let (mut tallying, mut draws) = (Tallying::default(), Draws::default());
         let mut rows = Vec::with_capacity(records.len());
         let mut tails = Vec::with_capacity(records.bytes());
         for (frame, record) in records.decoded() {
@@ -38,6 +41,7 @@ impl Prepared {
                 continue;
             }
             let tail = tail_of(record.trace, frame)?;
+            draws.add(&record.drawn);
             tails.extend_from_slice(tail);
             rows.push(Row {
                 named: Named {
@@ -49,7 +53,7 @@ impl Prepared {
                 tail_end: tails.len(),
             });
         }
-        Ok(Self { rows, tails, tallies: tallying.into_tallies()? })
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws })
     }
 
     pub(crate) const fn len(&self) -> usize {

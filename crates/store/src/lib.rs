@@ -5,6 +5,7 @@ pub mod act;
 pub mod api_keys;
 pub mod audit;
 mod batch;
+pub mod budgets;
 pub mod credentials;
 pub mod datadir;
 mod delta;
@@ -48,6 +49,7 @@ pub use accounts::{AccountRow, Accounts};
 pub use act::{Act, Written};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit::{Audit, AuditQueue, AuditRow};
+pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
 pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
@@ -105,6 +107,8 @@ impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 pub struct Store {
     database: Database,
     books: Arc<dyn Books>,
+    /// This process's number among those that share the database.
+    replica: i64,
 }
 
 impl Store {
@@ -144,8 +148,8 @@ impl Store {
         postgres::connect(address, replica).await
     }
 
-    pub(crate) fn new(database: Database, books: Arc<dyn Books>) -> Self {
-        Self { database, books }
+    pub(crate) fn new(database: Database, books: Arc<dyn Books>, replica: i64) -> Self {
+        Self { database, books, replica }
     }
 
     #[must_use]
@@ -233,6 +237,18 @@ impl Store {
     #[must_use]
     pub fn rotations(&self) -> &dyn Rotations {
         &self.database
+    }
+
+    /// Budgets, credit, and rates.
+    #[must_use]
+    pub fn budgets(&self) -> &dyn Budgets {
+        &self.database
+    }
+
+    /// Where this replica leases parts of budgets.
+    #[must_use]
+    pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
+        Arc::new(sql::Leases { database: self.database.clone(), replica: self.replica })
     }
 
     /// Meter records: requests, usage and billing.

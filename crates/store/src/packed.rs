@@ -13,6 +13,7 @@ const TABLE: &str = "record_batches";
 /// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record are what
 /// is told; a test holds the two together.
 const FORMAT: u8 = 2;
+/// Of records that also ended before the budgets that they draw on.
 const FORMAT_OF_WHOLE_RECORDS: u8 = 1;
 /// Of a record that is not told against a template.
 const NO_GROUP: usize = 0;
@@ -223,7 +224,9 @@ pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreEr
     // An id is its length and its bytes.
     let length: [u8; 1] = [ID_BYTES.to_le_bytes()[0]];
     let frame = [&length, trace.as_bytes().as_slice(), tail].concat();
-    postcard::from_bytes(&frame).map_err(|error| StoreError::corrupt(TABLE, error))
+    // A record of the earlier format ends before its list of budgets, which is then empty.
+    let earlier = |_| postcard::from_bytes(&[frame.as_slice(), &[0]].concat());
+    postcard::from_bytes(&frame).or_else(earlier).map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 #[cfg(test)]
@@ -263,7 +266,8 @@ mod tests {
     /// As the version before packed them.
     fn whole_body(records: &[MeterRecord]) -> Vec<u8> {
         let mut body = vec![FORMAT_OF_WHOLE_RECORDS];
-        for frame in records.iter().map(frame) {
+        for mut frame in records.iter().map(frame) {
+            assert_eq!(frame.pop(), Some(0), "no budgets");
             body.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
             body.extend_from_slice(&frame);
         }
@@ -339,6 +343,7 @@ mod tests {
             },
             timeline: Timeline { decoded_us: 1, settled_us: 15_016, ..Timeline::default() },
             bytes_out: 14,
+            drawn: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod backups;
 mod bad_input;
 mod books;
 mod browser;
+mod budgets;
 mod byok;
 mod canary;
 mod cli;

@@ -4,9 +4,11 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod billing;
+mod budgets;
 mod credentials;
 mod devices;
 mod jobs;
+mod limits;
 mod me;
 mod members;
 mod nodes;
@@ -48,6 +50,7 @@ pub fn all() -> Vec<Route> {
         tariff::routes(),
         webhooks::routes(),
         jobs::routes(),
+        budgets::routes(),
         audit::routes(),
         vault::routes(),
     ]

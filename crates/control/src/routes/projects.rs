@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, ProjectId};
+use domain::{Fault, ProjectId, Subject};
 use http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::ProjectRow;
+use store::{LimitsOf, ProjectRow};
 
+use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
@@ -34,6 +35,7 @@ struct Input {
     environment: Option<String>,
     #[serde(default)]
     metadata: Value,
+    limits: Option<LimitsForm>,
 }
 
 #[derive(Serialize)]
@@ -44,10 +46,15 @@ struct Shown {
     name: String,
     environment: String,
     metadata: Value,
+    limits: LimitsForm,
     created_at: String,
 }
 
-fn show(row: &ProjectRow) -> Shown {
+const fn of(row: &ProjectRow) -> LimitsOf {
+    LimitsOf::Subject(Subject::Project(row.id))
+}
+
+fn show(control: &Control, row: &ProjectRow) -> Shown {
     Shown {
         id: row.id.to_string(),
         object: "project",
@@ -55,6 +62,7 @@ fn show(row: &ProjectRow) -> Shown {
         name: row.name.clone(),
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
+        limits: limits::shown(control, row.workspace, &of(row)),
         created_at: moment::write(row.created_unix_ms),
     }
 }
@@ -96,12 +104,16 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let row = row_of(ask.json()?, &blank)?;
+        let input: Input = ask.json()?;
+        let rates = input.limits;
+        limits::check(rates, "limits")?;
+        let row = row_of(input, &blank)?;
         let act = ask.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
+        limits::write(control, &ask, written.row.workspace, of(&written.row), rates).await?;
         let location = format!("/v2/projects/{}", written.row.id);
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(location))
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version).created(location))
     })
 }
 
@@ -109,7 +121,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&Page::of(listed, |row| show(control, row)))
     })
 }
 
@@ -117,7 +129,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
@@ -125,8 +137,9 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let changed =
-            ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata}))?;
+        let changed = ask
+            .patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
+                "limits": limits::shown(control, row.workspace, &of(&row))}))?;
         write(control, &ask, changed, &row).await
     })
 }
@@ -146,10 +159,13 @@ async fn write(
     row: &ProjectRow,
 ) -> Result<Reply, Box<Fault>> {
     let act = ask.act(&control.world);
+    let rates = input.limits;
+    limits::check(rates, "limits")?;
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    limits::write(control, ask, written.row.workspace, of(&written.row), rates).await?;
+    Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

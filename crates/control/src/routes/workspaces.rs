@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, Role, WorkspaceId};
+use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
 use serde::{Deserialize, Serialize};
-use store::{Invitation, PersonRow, StoreError, WorkspaceRow};
+use store::{Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
+use super::limits::{self, LimitsForm};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::{NewWorkspace, found};
@@ -30,6 +31,8 @@ pub fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 struct Input {
     name: Option<String>,
+    limits: Option<LimitsForm>,
+    end_user_limits: Option<LimitsForm>,
 }
 
 #[derive(Serialize)]
@@ -37,14 +40,21 @@ struct Shown {
     id: String,
     object: &'static str,
     name: String,
+    limits: LimitsForm,
+    /// Of each end user by itself.
+    end_user_limits: LimitsForm,
     created_at: String,
 }
 
-fn show(row: &WorkspaceRow) -> Shown {
+const OWN: LimitsOf = LimitsOf::Subject(Subject::Workspace);
+
+fn show(control: &Control, row: &WorkspaceRow) -> Shown {
     Shown {
         id: row.id.to_string(),
         object: "workspace",
         name: row.name.clone(),
+        limits: limits::shown(control, row.id, &OWN),
+        end_user_limits: limits::shown(control, row.id, &LimitsOf::EveryEndUser),
         created_at: moment::write(row.created_unix_ms),
     }
 }
@@ -102,10 +112,10 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         ask.only_query(&["limit", "cursor"])?;
         if !ask.is_operator() {
             let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
-            return Reply::json(&Page::whole(vec![show(&own)]));
+            return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
         let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&Page::of(listed, |row| show(control, row)))
     })
 }
 
@@ -122,21 +132,29 @@ fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        let input: Input = ask.patched(serde_json::json!({"name": row.name}))?;
+        let input: Input = ask.patched(serde_json::json!({
+            "name": row.name, "limits": limits::shown(control, row.id, &OWN),
+            "end_user_limits": limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+        }))?;
+        limits::check(input.limits, "limits")?;
+        limits::check(input.end_user_limits, "end_user_limits")?;
         let name = checked_name(input.name, "name")?;
         let act = ask.act(&control.world);
         let changed = WorkspaceRow { name, ..row };
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        let id = written.row.id;
+        limits::write(control, &ask, id, OWN, input.limits).await?;
+        limits::write(control, &ask, id, LimitsOf::EveryEndUser, input.end_user_limits).await?;
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }
 

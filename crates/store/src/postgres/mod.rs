@@ -94,7 +94,7 @@ async fn enter(database: Database, pools: Pools, replica: ReplicaId) -> Result<S
     let replica = number_of(&pools, replica).await?;
     let books =
         PostgresStore { database: database.clone(), pools, replica, draining: sink::Draining::default() };
-    Ok(Store::new(database, Arc::new(books)))
+    Ok(Store::new(database, Arc::new(books), replica))
 }
 
 /// The number that a replica got when it was first seen.

@@ -19,6 +19,7 @@ use crate::StoreError;
 use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::leases::Draws;
 use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, within};
 
@@ -35,6 +36,25 @@ const KEEP_FEW: &str = "INSERT INTO meter_records (usage_group, workspace, trace
     SELECT * FROM UNNEST($1::INTEGER[], $2::BYTEA[], $3::BYTEA[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
 /// What the version before has kept.
 const KEPT_BEFORE: &str = "SELECT trace FROM records WHERE trace = ANY($1)";
+const SPEND: &str = "INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms) \
+    SELECT drawn.budget, drawn.period, drawn.amount, 0 \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budgets ON budgets.id = drawn.budget ORDER BY drawn.budget, drawn.period \
+    ON CONFLICT (budget, period_unix_ms) DO UPDATE \
+        SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos";
+const UNHOLD: &str = "UPDATE budget_leases AS held SET held_nanos = held.held_nanos - drawn.amount \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    WHERE held.budget = drawn.budget AND held.period_unix_ms = drawn.period AND held.replica = $4";
+const ALERT: &str = "INSERT INTO budget_alerts \
+        (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos) \
+    SELECT spent.budget, spent.period_unix_ms, threshold.percent, budgets.workspace, \
+        CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), spent.spent_nanos, budgets.limit_nanos \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budget_periods AS spent ON spent.budget = drawn.budget AND spent.period_unix_ms = drawn.period \
+    JOIN budgets ON budgets.id = spent.budget \
+    JOIN budget_thresholds AS threshold ON threshold.budget = spent.budget \
+    WHERE spent.spent_nanos * 100 >= budgets.limit_nanos * threshold.percent \
+    ON CONFLICT DO NOTHING";
 /// From so many records on, a COPY is worth its statements. The driver leaves its sockets to gather small writes, so that
 /// the end of each COPY waits up to 40 ms for the server's acknowledgement.
 const COPIED_MIN: usize = 100;
@@ -172,6 +192,7 @@ async fn apply(
         }
     }
     usage::add(connection, &groups, replica, &prepared.tallies).await?;
+    spend(connection, replica, &prepared.draws).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }
@@ -183,6 +204,25 @@ async fn kept_before(
     let traces: Vec<_> = prepared.rows().map(|(row, _)| row.named.trace.bytes()).collect();
     let rows = sqlx::query(KEPT_BEFORE).bind(traces).fetch_all(connection).await.map_err(database)?;
     rows.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
+}
+
+/// What was drawn on budgets goes from this replica's leases to the books, in three statements whatever it is. Replicas
+/// that draw on the same budgets lock them in one order.
+async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let (mut budgets, mut periods, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
+    for (budget, period, amount) in draws.iter() {
+        budgets.push(budget);
+        periods.push(period);
+        amounts.push(amount);
+    }
+    let drawn = |statement| sqlx::query(statement).bind(&budgets).bind(&periods).bind(&amounts);
+    drawn(SPEND).execute(&mut *connection).await.map_err(database)?;
+    drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+    drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
+    Ok(())
 }
 
 /// The traces that were not there before.

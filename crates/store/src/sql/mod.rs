@@ -3,6 +3,7 @@
 mod accounts;
 pub(crate) mod api_keys;
 mod audit;
+mod budgets;
 mod connection;
 mod credentials;
 mod devices;
@@ -13,6 +14,7 @@ pub(crate) mod hours;
 mod invoices;
 mod jobs;
 mod kept_answers;
+pub(crate) mod leases;
 pub(crate) mod meta;
 mod nodes;
 mod people;
@@ -30,12 +32,15 @@ mod webhooks;
 mod workspaces;
 pub(crate) mod writing;
 
+use std::sync::Arc;
+
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{StoreError, Written};
 pub(crate) use connection::{Connection, Held, within};
+pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
 use writing::{Lock, Writing, unavailable};
 
@@ -57,23 +62,31 @@ pub(crate) enum Pools {
     Postgres(crate::postgres::Pools),
 }
 
-/// Tells whoever follows the configuration of its newest version.
+/// Tells whoever follows the configuration of its newest version, and whoever holds leases that they are wanted.
 #[derive(Clone)]
-pub(crate) struct Teller(watch::Sender<u64>);
+pub(crate) struct Teller {
+    versions: watch::Sender<u64>,
+    /// Some replica waits for money that others hold.
+    recalls: Arc<Notify>,
+}
 
 impl Default for Teller {
     fn default() -> Self {
-        Self(watch::channel(0).0)
+        Self { versions: watch::channel(0).0, recalls: Arc::default() }
     }
 }
 
 impl Teller {
     pub(crate) fn tell(&self, version: u64) {
-        self.0.send_if_modified(|told| {
+        self.versions.send_if_modified(|told| {
             let is_news = version > *told;
             *told = version.max(*told);
             is_news
         });
+    }
+
+    pub(crate) const fn recalls(&self) -> &Arc<Notify> {
+        &self.recalls
     }
 }
 
@@ -227,7 +240,7 @@ impl Database {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.teller.0.subscribe()
+        self.teller.versions.subscribe()
     }
 
     pub(crate) fn teller(&self) -> Teller {

@@ -28,6 +28,9 @@ const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
 
+/// Alone with its file.
+const REPLICA: i64 = 0;
+
 /// The books: what is SQLite's own. Cloning it shares the pools.
 #[derive(Clone)]
 pub(crate) struct SqliteStore {
@@ -126,7 +129,7 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
 
 impl SqliteStore {
     fn into_store(self) -> Store {
-        Store::new(self.database.clone(), Arc::new(self))
+        Store::new(self.database.clone(), Arc::new(self), REPLICA)
     }
 
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {

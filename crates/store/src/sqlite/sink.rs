@@ -12,12 +12,13 @@ use domain::ports::PortFuture;
 use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, batches, usage};
+use super::{REPLICA, SqliteStore, batches, usage};
 use crate::StoreError;
 use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
 use crate::sql::fields::Fields;
+use crate::sql::leases::{ALERT, Draws, SPEND, UNHOLD};
 use crate::sql::writing::database;
 
 const TABLE: &str = "journal_positions";
@@ -99,6 +100,7 @@ async fn apply(
         batches::add(connection, row).await?;
     }
     usage::add(connection, &groups, &prepared.tallies).await?;
+    spend(connection, &prepared.draws).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
@@ -112,6 +114,25 @@ fn packed(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, Sto
         packing.add(row.named, group.number, &group.template.difference(tail))?;
     }
     Ok(packing.into_rows())
+}
+
+/// What was drawn on budgets goes from this process's leases to the books.
+async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let now =
+        sqlx::query_scalar::<_, i64>("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)");
+    let now = now.fetch_one(&mut *connection).await.map_err(database)?;
+    for (budget, period, amount) in draws.iter() {
+        let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
+        query.execute(&mut *connection).await.map_err(database)?;
+    }
+    Ok(())
 }
 
 /// Whether nothing of this batch can have been applied before.

@@ -183,6 +183,7 @@ async fn attempted(journal: &Rc<Journal>, number: u64) -> ledger::Tab {
         rates: None,
         markup_bps: 0,
         estimate_prompt_bytes: 4,
+        ceiling: None,
     };
     tab.attempt(intent).await.unwrap();
     tab

@@ -171,6 +171,7 @@ impl Filler {
                 settled_us,
             },
             bytes_out: 300 + chance.skewed(30_000),
+            drawn: Vec::new(),
         }
     }
 }

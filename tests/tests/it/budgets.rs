@@ -318,7 +318,7 @@ async fn three_gateways_share_a_budget_and_one_is_killed() {
         }
     }
     assert!(begun.elapsed() < Duration::from_secs(1));
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    crate::wait::until_a_random_moment(Duration::from_millis(600)).await;
     let body = with(priced(), json!({"user": "emu:chunks=20,interval=10"}));
     let early = tokio::spawn({
         let (everywhere, body) = (everywhere.clone(), body.clone());

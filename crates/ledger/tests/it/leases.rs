@@ -20,7 +20,7 @@ fn replicas_share_a_budget_without_overspending_it() {
 fn a_lasting_budget_costs_its_centre_next_to_nothing() {
     let report = LeaseRun::long(1, 16, 20_000, 2_500).go().unwrap();
     println!("{report:#?}");
-    assert!(report.calls_before_end * 1_000 <= report.requests_before_end * 12, "{report:#?}");
+    assert!(report.calls_before_end * 1_000 <= report.requests_before_end * 15, "{report:#?}");
     assert!(report.refused_falsely * 1_000 <= report.requests, "{report:#?}");
 }
 

@@ -10,6 +10,7 @@ mod founding;
 mod judgement;
 mod moment;
 mod nodes;
+mod openapi;
 mod owner;
 mod passwords;
 mod reply;
@@ -37,6 +38,7 @@ pub use access::{Access, People};
 use attempts::Attempts;
 use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
+pub use line::Needs;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
 pub use reply::Reply;
@@ -69,6 +71,8 @@ pub struct Control {
     passwords: Passwords,
     attempts: Attempts,
     table: Vec<Route>,
+    /// What `/v2/openapi.json` answers.
+    document: Bytes,
 }
 
 /// What a `Control` is made of.
@@ -90,6 +94,8 @@ impl Control {
         let Parts { store, keeper, vault, egress, board, trips, world, site } = parts;
         let table = routes::all();
         access::check(&table)?;
+        openapi::describe::check(&table)?;
+        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
         let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
         let attempts = Attempts::default();
@@ -106,6 +112,7 @@ impl Control {
             passwords,
             attempts,
             table,
+            document: document.into(),
         }))
     }
 
@@ -141,26 +148,28 @@ impl Control {
         name_host(&mut head);
         let path = head.uri.path();
         // Identity comes before the path is told: what exists here is nobody's business who isn't known.
-        let (way, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
-            Matched::Found(route, parameters) => (Some(route.way), parameters, None),
+        let (route, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
+            Matched::Found(route, parameters) => (Some(route), parameters, None),
             Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
             Matched::Unknown => (None, Vec::new(), None),
         };
-        if let Some(Way::Open(handler)) = way {
+        if let Some(route @ Route { way: Way::Open(handler), .. }) = route {
             let carries = caller::session_token(&head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
-            let ask = read(head, body, peer, trace, parameters, Stranger { carries }).await.map_err(plain)?;
+            let ask = read(route, head, body, peer, trace, parameters, Stranger { carries })
+                .await
+                .map_err(plain)?;
             return handler(self, ask).await.map_err(plain);
         }
-        let access = way.and_then(Way::access).unwrap_or(Access::LOOK);
+        let access = route.and_then(|route| route.way.access()).unwrap_or(Access::LOOK);
         let caller = caller::identify(self, &head, peer, access).await.map_err(plain)?;
-        let Some(Way::Known(_, handler)) = way else {
+        let Some(route @ Route { way: Way::Known(_, handler), .. }) = route else {
             return Err(match other_methods {
                 Some(allowed) => wrong_method(&head.method, &allowed),
                 None => plain(unknown_path(path)),
             });
         };
-        let ask = read(head, body, peer, trace, parameters, caller).await.map_err(plain)?;
+        let ask = read(route, head, body, peer, trace, parameters, caller).await.map_err(plain)?;
         handler(self, ask).await.map_err(plain)
     }
 
@@ -206,6 +215,14 @@ pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()
 }
 
+/// Whether the document that `/v2/openapi.json` answers describes this method of this path.
+#[must_use]
+pub fn describes(method: &http::Method, path: &str) -> bool {
+    let document = openapi::document(&routes::all()).unwrap_or_default();
+    let operations = document.get("paths").and_then(|paths| paths.get(path));
+    operations.is_some_and(|of| of.get(method.as_str().to_ascii_lowercase()).is_some())
+}
+
 /// HTTP/2 names the host in the target.
 fn name_host(head: &mut http::request::Parts) {
     if head.headers.contains_key(header::HOST) {
@@ -218,6 +235,7 @@ fn name_host(head: &mut http::request::Parts) {
 }
 
 async fn read<B, C>(
+    route: &Route,
     head: http::request::Parts,
     body: B,
     peer: IpAddr,
@@ -230,6 +248,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let query = request::read_query(head.uri.query().unwrap_or(""))?;
+    route.check_query(&query)?;
     let body = read_body(body).await?;
     if !body.is_empty() && !is_json(&head.headers) {
         return Err(not_json());

@@ -5,8 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::Fault;
 use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::json;
 
 use crate::export;
 use crate::failure::invalid;
@@ -43,11 +44,12 @@ impl Reply {
     ///
     /// # Errors
     /// 400 for another form.
-    pub fn list(format: Option<&str>, page: &Page<Value>) -> Result<Self, Box<Fault>> {
+    pub fn list<T: Serialize>(format: Option<&str>, page: &Page<T>) -> Result<Self, Box<Fault>> {
+        let rows = || page.data.iter().map(|row| json!(row)).collect::<Vec<_>>();
         let (body, content_type) = match format {
             None | Some("json") => return Self::json(page),
-            Some("jsonl") => (export::json_lines(&page.data), "application/x-ndjson"),
-            Some("csv") => (export::csv(&page.data), "text/csv; charset=utf-8"),
+            Some("jsonl") => (export::json_lines(&rows()), "application/x-ndjson"),
+            Some("csv") => (export::csv(&rows()), "text/csv; charset=utf-8"),
             Some(other) => {
                 return Err(invalid(
                     "format",
@@ -69,6 +71,12 @@ impl Reply {
             Box::new(Fault::internal())
         })?;
         Ok(Self::of(StatusCode::OK, body.into(), "application/json"))
+    }
+
+    /// JSON that is written already.
+    #[must_use]
+    pub fn written(body: Bytes) -> Self {
+        Self::of(StatusCode::OK, body, "application/json")
     }
 
     #[must_use]
@@ -97,7 +105,8 @@ impl Reply {
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct Page<T> {
     pub data: Vec<T>,
     pub next_cursor: Option<String>,
@@ -155,7 +164,6 @@ pub fn merge_patch(target: &mut serde_json::Value, patch: &serde_json::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_merge_patch_replaces_removes_and_descends() {

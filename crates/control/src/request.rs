@@ -138,25 +138,18 @@ impl<C> Ask<C> {
             )
         })
     }
+}
 
-    /// Refuses query parameters that the route doesn't know, so that a misspelt filter isn't silently ignored.
-    ///
-    /// # Errors
-    /// 400.
-    pub fn only_query(&self, known: &[&str]) -> Result<(), Box<Fault>> {
-        match self.query.keys().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(unknown) => Err(Box::new(
-                Fault::new(
-                    FaultClass::BadRequest,
-                    "unknown_parameter",
-                    format!("{unknown} is no parameter of this path."),
-                )
-                .param(unknown.clone())
-                .fix(format!("It takes: {}.", known.join(", "))),
-            )),
-        }
-    }
+/// A 400 for a query parameter that the route doesn't name.
+pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
+    let shown: String = unknown.chars().take(100).collect();
+    let fix = if known.is_empty() {
+        "It takes none.".to_owned()
+    } else {
+        format!("It takes: {}.", known.join(", "))
+    };
+    let message = format!("{shown} is no parameter of this path.");
+    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(shown).fix(fix))
 }
 
 /// Parses JSON of the wanted shape, or says where it is wrong.

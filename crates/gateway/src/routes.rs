@@ -249,6 +249,15 @@ mod tests {
     }
 
     #[test]
+    fn every_client_route_is_in_the_document() {
+        let pages = [Does::Welcome, Does::Page, Does::Asset, Does::Control];
+        for route in table().into_iter().filter(|route| !pages.contains(&route.does)) {
+            let path = route.path.replace(REST, "{model}");
+            assert!(control::describes(&route.method, &path), "{} {path}", route.method);
+        }
+    }
+
+    #[test]
     fn later_paths_are_known_by_whole_segments() {
         assert!(comes_later("/v1/embeddings") && comes_later("/v1beta/models/x:generateContent"));
         assert!(!comes_later("/v1/embedding") && !comes_later("/v1/embeddingsx") && !comes_later("/v1/chat"));

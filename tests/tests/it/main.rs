@@ -19,6 +19,7 @@ mod canary;
 mod cli;
 mod command;
 mod console;
+mod contract;
 mod devices;
 mod environments;
 mod first_request;

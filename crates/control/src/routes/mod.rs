@@ -4,6 +4,7 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod billing;
+mod contract;
 mod credentials;
 mod devices;
 mod me;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Route> {
         requests::routes(),
         billing::routes(),
         audit::routes(),
+        contract::routes(),
     ]
     .into_iter()
     .flatten()

@@ -56,6 +56,7 @@ impl House {
         }
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
+        store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
         let vault = unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;
         let journal_dir = data_dir::journal(&settings.data_dir);

@@ -76,6 +76,7 @@ const META_KEY_ID: &str = "vault.master_key_id";
 const META_SEAL_CHECK: &str = "vault.seal_check";
 const META_PEPPER: &str = "vault.pepper";
 
+const SIGNING_PURPOSE: &[u8] = b"tidegate/signing/1";
 const SEAL_CHECK_TEXT: &[u8] = b"tidegate seal check 1";
 const SEAL_CHECK_CONTEXT: &[u8] = b"tidegate/seal-check/1";
 const PEPPER_CONTEXT: &[u8] = b"tidegate/pepper/1";
@@ -86,6 +87,9 @@ pub struct Vault {
     pub sealer: Arc<Sealer>,
     pub opener: Arc<Opener>,
     pub hasher: Arc<KeyHasher>,
+    /// What the installation's signing key is made of. It is derived from the same sealed secret as the hash of keys, so
+    /// that every replica has it and no rotation changes it.
+    pub signing_seed: Arc<Secret>,
 }
 
 impl Vault {
@@ -129,8 +133,9 @@ impl Vault {
         let ring = Arc::new(ring::Ring::default());
         let fingerprinter = Fingerprinter::new(&pepper)?;
         let hasher = Arc::new(KeyHasher::new(&pepper)?);
+        let signing_seed = Arc::new(Secret::new(wrap::derive(pepper.expose(), SIGNING_PURPOSE)?.to_vec()));
         let random = Arc::clone(&world.random);
         let sealer = Arc::new(Sealer::new(Arc::clone(&wrap), Arc::clone(&ring), random, fingerprinter));
-        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher })
+        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher, signing_seed })
     }
 }

@@ -8,9 +8,10 @@ use super::{Address, WAIT_FOR_CONNECTION_MAX};
 use crate::StoreError;
 use crate::sql::writing::{database, unavailable};
 
-const FILES: [(i64, &str, &str); 2] = [
+const FILES: [(i64, &str, &str); 3] = [
     (1, "spine", include_str!("../../migrations/postgres/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/postgres/0002_people.sql")),
+    (7, "audit", include_str!("../../migrations/postgres/0007_audit.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is.

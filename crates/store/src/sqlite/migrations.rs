@@ -8,9 +8,10 @@ use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 use crate::StoreError;
 use crate::sql::writing::unavailable;
 
-const FILES: [(i64, &str, &str); 2] = [
+const FILES: [(i64, &str, &str); 3] = [
     (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/sqlite/0002_people.sql")),
+    (7, "audit", include_str!("../../migrations/sqlite/0007_audit.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ pub mod nodes;
 pub mod people;
 pub mod projects;
 pub mod records;
+pub mod rehearsal;
 pub mod routes;
 pub mod sign_ins;
 pub mod source;

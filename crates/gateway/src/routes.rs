@@ -118,7 +118,7 @@ pub fn table() -> Vec<Route> {
     };
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
-    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
         table.push(row(method, "/v2/{rest}", Dialect::Native, Does::Control, Access::Control));
     }
     table
@@ -223,7 +223,7 @@ mod tests {
             ("POST", "/apps/run", "Trip(Run) "),
             ("GET", "/v2/usage", "Control usage"),
             ("GET", "/v2/", "nothing"),
-            ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, HEAD"),
+            ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),
             ("POST", "/", "allow GET, HEAD"),
             ("GET", "/health", "nothing"),
             ("GET", "/requests", "Page "),

@@ -72,7 +72,9 @@ fn check_headers(answer: &Answer) -> Result<(), String> {
 
 impl Contract {
     fn check(&self, method: &Method, path: &str, sent: &[u8], answer: &Answer) -> Result<(), String> {
-        if *method == Method::HEAD {
+        // These are of every path alike: what is given without its body, and what a path takes.
+        let says_what_it_takes = *method == Method::OPTIONS && answer.header("allow").is_some();
+        if *method == Method::HEAD || (says_what_it_takes && answer.status == 204) {
             return Ok(());
         }
         let kind = answer.header("content-type").and_then(|kind| kind.split(';').next()).unwrap_or_default();

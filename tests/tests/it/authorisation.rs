@@ -251,8 +251,10 @@ async fn seen(mine: &Tenant) -> Vec<String> {
             let answer = owner.get(&row.at(id)).await;
             if answer.status == 200 {
                 let mut shown = answer.json();
-                // Counted a moment after the call that it counts.
-                shown.as_object_mut().unwrap().remove("openings");
+                // Counted a moment after the call that it counts, and seen whenever the node is asked.
+                for own_pace in ["openings", "last_seen_at"] {
+                    shown.as_object_mut().unwrap().remove(own_pace);
+                }
                 seen.push(shown.to_string());
             }
         }

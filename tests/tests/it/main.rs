@@ -10,6 +10,7 @@
 )]
 
 mod ask;
+mod audit;
 mod authorisation;
 mod bad_input;
 mod books;
@@ -24,6 +25,7 @@ mod devices;
 mod environments;
 mod first_request;
 mod gateway;
+mod injection;
 mod isolation;
 mod keys;
 mod kill;
@@ -40,6 +42,7 @@ mod streams;
 mod three_modes;
 mod vault;
 mod wait;
+mod writes;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use domain::Fault;
 use http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::failure::invalid;
 use crate::reply::Page;
 use crate::request::unknown_parameter;
 use crate::router::Route;
@@ -44,6 +45,8 @@ pub struct Description {
     pub query: Vec<(&'static str, &'static str)>,
     pub body: Body,
     pub given: Vec<Given>,
+    /// Why its writes can't be tried without being done.
+    pub no_rehearsal: Option<&'static str>,
     /// Refusals beyond those that every route of its kind has: status and code.
     pub refusals: Vec<(u16, &'static str)>,
 }
@@ -51,6 +54,8 @@ pub struct Description {
 fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
+
+pub const DRY_RUN: &str = "dry_run";
 
 const PAGING: [(&str, &str); 2] = [
     ("limit", "How many rows at most: 1 to 1000, 50 where it is left out."),
@@ -133,6 +138,40 @@ impl Route {
     pub fn refuses(mut self, status: u16, code: &'static str) -> Self {
         self.description.refusals.push((status, code));
         self
+    }
+
+    /// Its writes can't be tried without being done.
+    #[must_use]
+    pub fn no_rehearsal(mut self, why: &'static str) -> Self {
+        self.description.no_rehearsal = Some(why);
+        self
+    }
+
+    /// Whether its list can be taken as a file.
+    #[must_use]
+    pub fn gives_files(&self) -> bool {
+        self.description.query.iter().any(|(name, _)| *name == "format")
+    }
+
+    /// Whether `dry_run` is a parameter of it.
+    #[must_use]
+    pub fn can_be_rehearsed(&self) -> bool {
+        self.method != Method::GET && self.description.no_rehearsal.is_none()
+    }
+
+    /// Whether a request asks for a rehearsal.
+    ///
+    /// # Errors
+    /// 400 where it says neither yes nor no, or the route has none.
+    pub fn is_rehearsal(&self, query: &mut BTreeMap<String, String>) -> Result<bool, Box<Fault>> {
+        let Some(asked) = query.remove(DRY_RUN) else { return Ok(false) };
+        match (self.description.no_rehearsal, asked.as_str()) {
+            (Some(why), _) => Err(invalid(DRY_RUN, why, "Leave dry_run out.")),
+            (None, _) if self.method == Method::GET => Err(unknown_parameter(DRY_RUN, &[])),
+            (None, "true") => Ok(true),
+            (None, "false") => Ok(false),
+            (None, other) => Err(invalid(DRY_RUN, format!("dry_run is \"{other}\"."), "Use true or false.")),
+        }
     }
 
     /// Refuses parameters that the route doesn't name, so that a misspelt filter isn't silently ignored.

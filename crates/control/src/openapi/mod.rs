@@ -37,6 +37,19 @@ struct Problem {
     request_id: String,
     /// Whether the same request may succeed later.
     retryable: bool,
+    /// Where in the body it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<Place>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "ProblemPlace")]
+#[allow(dead_code, reason = "written as JSON beside the problem; here it is only described")]
+struct Place {
+    /// A JSON pointer into what was sent, such as `#/scope/project_id`.
+    pointer: String,
+    detail: String,
+    code: String,
 }
 
 /// The whole document.
@@ -112,6 +125,10 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     }
     let mut responses: Vec<(StatusCode, Value)> =
         told.given.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
+    if route.method == Method::GET && told.given.iter().any(|given| given.is_object) {
+        let same = json!({"description": "It is still the same.", "headers": {"ETag": reference("headers", "etag")}});
+        responses.push((StatusCode::NOT_MODIFIED, same));
+    }
     responses.extend(refusals(route, has_body));
     responses.sort_by_key(|(status, _)| *status);
     let responses: Map<_, _> =
@@ -168,8 +185,14 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
         let schema = if *name == "limit" { json!({"type": "integer"}) } else { json!({"type": "string"}) };
         parameters.push(json!({"name": name, "in": "query", "description": says, "schema": schema}));
     }
+    if route.can_be_rehearsed() {
+        parameters.push(reference("parameters", "dry_run"));
+    }
     if route.way.access().is_some() {
         parameters.push(reference("parameters", "workspace"));
+    }
+    if route.method == Method::GET && route.description.given.iter().any(|given| given.is_object) {
+        parameters.push(reference("parameters", "if_none_match"));
     }
     if is_one && matches!(route.method, Method::PATCH | Method::PUT | Method::DELETE) {
         parameters.push(reference("parameters", "if_match"));
@@ -181,6 +204,10 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     let mut headers = Map::new();
     let mut show = |name: &str, of: &str| headers.insert(name.to_owned(), reference("headers", of));
     show("x-request-id", "request_id");
+    show("Agent-Trace-Id", "request_id");
+    if route.can_be_rehearsed() {
+        show("Tidegate-Dry-Run", "dry_run");
+    }
     if given.is_object {
         show("ETag", "etag");
     }
@@ -191,7 +218,7 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     if let Some(shape) = given.shape {
         content.insert("application/json".into(), json!({"schema": schemas.answered(shape)}));
     }
-    if route.description.query.iter().any(|(name, _)| *name == "format") {
+    if route.gives_files() {
         show("x-next-cursor", "next_cursor");
         for kind in ["text/csv", "application/x-ndjson"] {
             content.insert(kind.into(), json!({"schema": {"type": "string"}}));
@@ -219,6 +246,7 @@ fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
         (401, true),
         (403, true),
         (404, is_known),
+        (406, true),
         (408, has_body),
         (409, writes),
         (412, writes && is_one),
@@ -250,7 +278,7 @@ fn refused(description: &str) -> Value {
     let schema = reference("schemas", "Problem");
     json!({
         "description": description,
-        "headers": {"x-request-id": reference("headers", "request_id")},
+        "headers": {"x-request-id": reference("headers", "request_id"), "Agent-Trace-Id": reference("headers", "request_id")},
         "content": {"application/problem+json": {"schema": schema}},
     })
 }
@@ -264,6 +292,8 @@ fn parameters() -> Value {
     json!({
         "id": {"name": "id", "in": "path", "required": true, "description": "An id of this kind.", "schema": text},
         "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, where they have several.", "schema": text},
+        "dry_run": {"name": "dry_run", "in": "query", "description": "`true`: everything is checked and the answer says what would be, under the header Tidegate-Dry-Run; nothing is kept, audited or sent anywhere.", "schema": {"type": "boolean"}},
+        "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The ETag that is known: an object that is still the same is a 304.", "schema": text},
         "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: another writer's change in between is a 412.", "schema": text},
     })
 }
@@ -272,6 +302,7 @@ fn headers() -> Value {
     let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
     json!({
         "request_id": header("The request's id, which errors and logs name too."),
+        "dry_run": header("`true` where nothing was kept."),
         "etag": header("The object's version, for If-Match."),
         "location": header("Where the new object is."),
         "next_cursor": header("Where the next page begins, for forms that have no place for it in their body."),

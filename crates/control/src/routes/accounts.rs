@@ -17,7 +17,6 @@ use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
-use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, judgement};
@@ -257,7 +256,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.accounts().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -359,6 +358,9 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
+        if ask.is_rehearsal {
+            return Reply::json(&show(&row));
+        }
         let snapshot = control.keeper.current();
         let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
         let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;

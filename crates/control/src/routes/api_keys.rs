@@ -17,7 +17,6 @@ use crate::caller::rank_of;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::new_key;
 use crate::moment::Moment;
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
@@ -276,7 +275,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let listed =
             control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&Page::of(listed, |row| show(row, now)))
+        Reply::json(&ask.paged(listed, |row| show(row, now)))
     })
 }
 

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::{CredentialFilter, CredentialRow, Verification};
+use store::{CredentialFilter, CredentialRow, Verification, Written};
 
 use super::projects::checked_environment;
 use super::secrets::{self, Rotation};
@@ -394,7 +394,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
         let listed =
             control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -456,7 +456,10 @@ async fn write(
     let credentials = control.store.credentials();
     let mut written = credentials.replace(changed, secret, ask.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
-        written = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+        let set = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+        // Of a rehearsal the second write has not seen the first.
+        let row = if ask.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
+        written = Written { version: set.version, row };
     }
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
@@ -519,6 +522,9 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
+        if ask.is_rehearsal {
+            return Reply::json(&show(&row));
+        }
         let snapshot = control.keeper.current();
         let entry = snapshot
             .workspace(row.workspace)

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use snapshot::Scopes;
 use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreError};
 
+use super::sign_in::NO_REHEARSAL;
 use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
 use crate::attempts::Trier;
@@ -28,10 +29,12 @@ pub fn routes() -> Vec<Route> {
         Route::open(Method::POST, "/v2/device", ask_for_code)
             .says("Begins to sign a command line in.")
             .takes::<Client>()
+            .no_rehearsal(NO_REHEARSAL)
             .tells::<WaitingDevice<'_>>(),
         Route::open(Method::POST, "/v2/device/token", ask_for_key)
             .says("Asks whether somebody said yes to the device, and takes its key.")
             .takes::<Poll>()
+            .no_rehearsal(NO_REHEARSAL)
             .tells::<DeviceKey<'_>>()
             .refuses(400, "authorization_pending")
             .refuses(400, "slow_down")

@@ -164,14 +164,16 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             None => None,
         };
         let before = &person.signed_in.person;
+        let mut changed = person.signed_in.clone();
         if name.is_some() || email.is_some() {
-            let changed = PersonRow {
+            let wanted = PersonRow {
                 name: name.unwrap_or_else(|| before.name.clone()),
                 email: email.unwrap_or_else(|| before.email.clone()),
                 ..before.clone()
             };
             let act = ask.act(&control.world);
-            control.store.people().rename(changed, ask.workspace(), act).await.map_err(of_store)?;
+            let renamed = control.store.people().rename(wanted, ask.workspace(), act);
+            changed.person = renamed.await.map_err(of_store)?.row;
         }
         if let Some(hash) = hash {
             // Whoever knew the old password is out everywhere; here a new session goes on.
@@ -179,12 +181,12 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let act = ask.act(&control.world);
             let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
             set.await.map_err(of_store)?;
+            if ask.is_rehearsal {
+                return Reply::json(&shown(&changed, &person.acting, &person.csrf_token));
+            }
             return welcome(control, &ask.headers, &fresh.token).await;
         }
-        let digest = person.signed_in.session.digest;
-        let now = control.store.sign_ins().find(digest).await.map_err(of_store)?;
-        let now = now.ok_or_else(|| Box::new(Fault::internal()))?;
-        Reply::json(&shown(&now, &person.acting, &person.csrf_token))
+        Reply::json(&shown(&changed, &person.acting, &person.csrf_token))
     })
 }
 

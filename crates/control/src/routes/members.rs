@@ -17,7 +17,6 @@ use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::owner::{milliseconds, mint_link};
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -181,7 +180,7 @@ async fn has_owner(control: &Control, ask: &Ask) -> Result<bool, Box<Fault>> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.people().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

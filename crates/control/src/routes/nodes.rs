@@ -16,7 +16,6 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -181,7 +180,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         // Asked at once, so that what it serves can be called by whoever reads this answer.
-        let row = control.ask_node(written.row).await?;
+        let row = if ask.is_rehearsal { written.row } else { control.ask_node(written.row).await? };
         Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
@@ -189,7 +188,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.nodes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

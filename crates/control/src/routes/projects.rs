@@ -13,7 +13,6 @@ use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -129,7 +128,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

@@ -13,7 +13,6 @@ use super::usage::{FORMAT, Spent, columns, parsed};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
@@ -52,7 +51,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let filter = filter(&ask)?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, row))
+        Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, row))
     })
 }
 

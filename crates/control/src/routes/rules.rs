@@ -14,7 +14,6 @@ use super::projects::checked_environment;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::moment::Moment;
-use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply};
@@ -295,7 +294,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.routes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

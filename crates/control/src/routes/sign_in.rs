@@ -28,11 +28,13 @@ pub fn routes() -> Vec<Route> {
         Route::open(Method::POST, "/v2/sign-in", by_password)
             .says("Signs a person in by their password; the answer sets the session's cookie.")
             .takes::<Password>()
+            .no_rehearsal(NO_REHEARSAL)
             .tells::<Me>()
             .refuses(401, "sign_in_failed"),
         Route::open(Method::POST, "/v2/sign-in/link", by_link)
             .says("Signs a person in by a link's token, once.")
             .takes::<Link>()
+            .no_rehearsal(NO_REHEARSAL)
             .tells::<Me>()
             .refuses(401, "link_over")
             .refuses(401, "sign_in_first"),
@@ -43,6 +45,9 @@ pub fn routes() -> Vec<Route> {
             .refuses(409, "not_a_sign_in"),
     ]
 }
+
+/// Why nobody becomes known as a trial.
+pub const NO_REHEARSAL: &str = "Whoever becomes known does so for good: that can't be tried.";
 
 /// What is kept of a browser's own words about itself.
 const AGENT_CHARS_MAX: usize = 200;

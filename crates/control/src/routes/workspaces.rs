@@ -92,7 +92,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (founded, act) = (founding.workspace.id, ask.act(&control.world));
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        if let Some(person) = ask.caller.person() {
+        if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
             own(control, &ask, founded, &person.signed_in.person).await?;
         }
         let location = format!("/v2/workspaces/{}", shown.workspace_id);
@@ -125,7 +125,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             return Reply::json(&Page::whole(vec![show(&own)]));
         }
         let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

@@ -1,6 +1,7 @@
 //! The command list: one file a command, each taking its arguments and the shared options.
 
 mod account;
+mod audit;
 mod billing;
 mod chat;
 mod completions;
@@ -137,6 +138,9 @@ enum Command {
     Workspace(workspace::Command),
     /// Explains what would serve a model, and why, without sending anything.
     Plan(plan::Options),
+    /// Shows who did what, and checks proofs of it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Shows what was used.
     Usage(usage::Options),
     /// Shows what it costs, by mode.
@@ -179,6 +183,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Member(command) => member::run(&shared, command),
         Command::Workspace(command) => workspace::run(&shared, command),
         Command::Plan(options) => plan::run(&shared, &options),
+        Command::Audit(command) => audit::run(&shared, command),
         Command::Usage(options) => usage::run(&shared, &options),
         Command::Billing(options) => billing::run(&shared, &options),
         Command::Request(options) => request::run(&shared, &options),

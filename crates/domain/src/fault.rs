@@ -71,6 +71,8 @@ pub enum FaultClass {
     Unavailable,
     /// A defect of ours: 500.
     Internal,
+    /// The client takes none of the forms that the answer has: 406. Records number the classes: new ones come last.
+    NotAcceptable,
 }
 
 impl FaultClass {
@@ -85,6 +87,7 @@ impl FaultClass {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::MediaType
+            | Self::NotAcceptable
             | Self::ClientTimeout
             | Self::Conflict
             | Self::Precondition
@@ -115,6 +118,7 @@ impl FaultClass {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MediaType => "media_type",
+            Self::NotAcceptable => "not_acceptable",
             Self::ClientTimeout => "client_timeout",
             Self::Conflict => "conflict",
             Self::Precondition => "precondition",

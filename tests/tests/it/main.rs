@@ -10,6 +10,7 @@
 )]
 
 mod ask;
+mod audit;
 mod authorisation;
 mod backups;
 mod bad_input;
@@ -20,6 +21,7 @@ mod canary;
 mod cli;
 mod command;
 mod console;
+mod contract;
 mod declared;
 mod devices;
 mod environments;
@@ -28,6 +30,7 @@ mod filters;
 mod first_request;
 mod gateway;
 mod idempotency;
+mod injection;
 mod invoices;
 mod isolation;
 mod keys;
@@ -47,6 +50,7 @@ mod three_modes;
 mod vault;
 mod wait;
 mod webhooks;
+mod writes;
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod billing;
+mod contract;
 mod credentials;
 mod devices;
 mod jobs;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Route> {
         jobs::routes(),
         audit::routes(),
         vault::routes(),
+        contract::routes(),
     ]
     .into_iter()
     .flatten()

@@ -244,7 +244,7 @@ fn a_foundation_is_laid_once_whoever_comes_first() {
                  VALUES ({version}, 'later', true, '\\x00', 0)"
             )
         };
-        run_on(&url, &newer(3)).await;
+        run_on(&url, &newer(8)).await;
         Store::connect(&address, replica(9)).await.unwrap();
         run_on(&url, &newer(900)).await;
         let newer = Store::connect(&address, replica(9)).await.unwrap_err();

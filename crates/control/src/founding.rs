@@ -1,6 +1,7 @@
 //! A workspace made whole: its sealing key, a first project, an admin key and an API key, all in one transaction.
 
 use domain::{Fault, KeyId, ProjectId, WorkspaceId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use snapshot::{Scopes, WrappedKey};
 use store::{ApiKeyRow, Founding, ProjectRow, WorkspaceRow};
@@ -8,7 +9,8 @@ use vault::Vault;
 use world::World;
 
 /// What `init --json` and `POST /v2/workspaces` print, once.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FoundedWorkspace")]
 pub struct Founded {
     pub workspace_id: String,
     pub project_id: String,

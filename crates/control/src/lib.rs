@@ -1,20 +1,24 @@
 //! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
 
 mod access;
+mod answering;
 mod attempts;
 mod background;
 mod caller;
 pub mod console;
+mod cursor;
 mod export;
 mod failure;
 mod filter;
 mod founding;
+mod incoming;
 pub mod invoicing;
 mod judgement;
 mod keys;
 mod moment;
 mod nodes;
 mod once;
+mod openapi;
 mod owner;
 mod passwords;
 mod reply;
@@ -30,25 +34,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::limits::CONTROL_BODY_BYTES_MAX;
 use domain::ports::{AnswerKeeper, KeptAnswer, KeyHash, PortFuture};
-use domain::{Dialect, Fault, FaultClass, Secret, TraceId, WorkspaceId};
-use http::{HeaderValue, Response, StatusCode, header};
+use domain::{Fault, FaultClass, Secret, TraceId, WorkspaceId};
+use evidence::Auditor;
+use http::{Method, Response};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use line::{Seat, VerifyReport, VerifyTarget};
 use world::World;
 
 pub use access::{Access, People};
+use answering::Answering;
 use attempts::Attempts;
 pub use background::{handlers, schedule};
 use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
+use incoming::Incoming;
+pub use line::Needs;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
 pub use reply::Reply;
-use request::Ask;
-use router::{Matched, Route, Way};
+use router::{Handled, Matched, Route, Way};
 pub use routes::checked_email;
 pub use site::Site;
 pub use webhooks::{PostError, Posted, Posting};
@@ -84,7 +90,10 @@ pub struct Control {
     operator: WorkspaceId,
     passwords: Passwords,
     attempts: Attempts,
+    auditor: Auditor,
     table: Vec<Route>,
+    /// What `/v2/openapi.json` answers.
+    document: Bytes,
 }
 
 /// What a `Control` is made of.
@@ -119,9 +128,13 @@ impl Control {
             parts;
         let table = routes::all();
         access::check(&table)?;
+        openapi::describe::check(&table)?;
+        let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
         let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
         let attempts = Attempts::default();
+        let auditor =
+            Auditor::new(store.clone(), &vault, world.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {
             store,
             keeper,
@@ -137,7 +150,9 @@ impl Control {
             operator,
             passwords,
             attempts,
+            auditor,
             table,
+            document: document.into(),
         }))
     }
 
@@ -152,58 +167,70 @@ impl Control {
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        match self.answer(request, peer, trace).await {
-            Ok(Answered::Once(reply)) => succeed(reply, trace),
-            Ok(Answered::First(reply, held)) => once::keep(succeed(reply, trace), held).await,
+        let answering = Answering::of(&request, trace);
+        let (mut head, body) = request.into_parts();
+        incoming::name_host(&mut head);
+        match self.answer(Incoming { head, body, peer, trace }).await {
+            Ok(Answered::Once(reply)) => answering.succeed(reply),
+            Ok(Answered::First(reply, held)) => once::keep(answering.succeed(reply), held).await,
             Ok(Answered::Again(answer)) => once::again(answer),
-            Err((fault, allow)) => fail(&fault, trace, allow),
+            Err((fault, allow)) => answering.fail(&fault, allow),
         }
     }
 
     async fn answer<B>(
         self: &Arc<Self>,
-        request: http::Request<B>,
-        peer: IpAddr,
-        trace: TraceId,
+        incoming: Incoming<B>,
     ) -> Result<Answered, (Box<Fault>, Option<String>)>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let plain = |fault: Box<Fault>| (fault, None);
-        let (mut head, body) = request.into_parts();
-        name_host(&mut head);
-        let path = head.uri.path();
+        let head = &incoming.head;
         // Identity comes before the path is told: what exists here is nobody's business who isn't known.
-        let (route, parameters, other_methods) = match router::find(&self.table, &head.method, path) {
-            Matched::Found(route, parameters) => (Some(route), parameters, None),
-            Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
-            Matched::Unknown => (None, Vec::new(), None),
-        };
-        let way = route.map(|route| route.way);
-        if let Some(Way::Open(handler)) = way {
+        let (route, parameters, other_methods) =
+            match router::find(&self.table, &head.method, head.uri.path()) {
+                Matched::Found(route, parameters) => (Some(route), parameters, None),
+                Matched::OtherMethods(allowed) => (None, Vec::new(), Some(allowed)),
+                Matched::Unknown => (None, Vec::new(), None),
+            };
+        if let Some(route @ Route { way: Way::Open(handler), .. }) = route {
             let carries = caller::session_token(&head.headers).map_err(plain)?;
             let carries = carries.map(|token| Secret::from_text(token.to_owned()));
-            let ask = read(head, body, peer, trace, parameters, Stranger { carries }).await.map_err(plain)?;
-            return handler(self, ask).await.map(Answered::Once).map_err(plain);
+            let stranger = Stranger { carries };
+            let ask = incoming.read(self, route, parameters, stranger, None).await.map_err(plain)?;
+            return self.play(ask.is_rehearsal, handler(self, ask)).await.map(Answered::Once).map_err(plain);
         }
-        let access = way.and_then(Way::access).unwrap_or(Access::LOOK);
-        let caller = caller::identify(self, &head, peer, access).await.map_err(plain)?;
-        let (Some(route), Some(Way::Known(_, handler))) = (route, way) else {
-            return Err(match other_methods {
-                Some(allowed) => wrong_method(&head.method, &allowed),
-                None => plain(unknown_path(path)),
-            });
+        let unmatched = if head.method == Method::OPTIONS { Access::ONESELF } else { Access::LOOK };
+        let access = route.and_then(|route| route.way.access()).unwrap_or(unmatched);
+        let caller = caller::identify(self, head, incoming.peer, access).await.map_err(plain)?;
+        let Some(route @ Route { way: Way::Known(_, handler), .. }) = route else {
+            return match other_methods {
+                Some(allowed) if head.method == Method::OPTIONS => Ok(Answered::Once(Reply::allows(allowed))),
+                Some(allowed) => Err(incoming::wrong_method(&head.method, allowed)),
+                None => Err(plain(incoming::unknown_path(head.uri.path()))),
+            };
         };
-        let path = path.to_owned();
-        let ask = read(head, body, peer, trace, parameters, caller).await.map_err(plain)?;
+        let workspace = Some(caller.workspace());
+        let path = head.uri.path().to_owned();
+        let ask = incoming.read(self, route, parameters, caller, workspace).await.map_err(plain)?;
         let held = match once::claim(self, route, &path, &ask).await.map_err(plain)? {
-            None => return handler(self, ask).await.map(Answered::Once).map_err(plain),
             Some(line::Once::Again(answer)) => return Ok(Answered::Again(answer)),
-            Some(line::Once::First(held)) => held,
+            Some(line::Once::First(held)) => Some(held),
+            None => None,
         };
         // Where it fails, what is held is given back.
-        handler(self, ask).await.map(|reply| Answered::First(reply, held)).map_err(plain)
+        let reply = self.play(ask.is_rehearsal, handler(self, ask)).await.map_err(plain)?;
+        Ok(match held {
+            Some(held) => Answered::First(reply, held),
+            None => Answered::Once(reply),
+        })
+    }
+
+    /// Does what a handler does; of a rehearsal only the answer is left.
+    async fn play(&self, is_rehearsal: bool, handled: Handled<'_>) -> Result<Reply, Box<Fault>> {
+        if is_rehearsal { store::rehearse(handled).await.map(Reply::rehearsed) } else { handled.await }
     }
 
     /// Makes the cheapest real call as a seat, and forgives it on the board where it is well again.
@@ -248,151 +275,10 @@ pub fn declared() -> Vec<(http::Method, &'static str, Option<Access>)> {
     routes::all().into_iter().map(|route| (route.method, route.pattern, route.way.access())).collect()
 }
 
-/// HTTP/2 names the host in the target.
-fn name_host(head: &mut http::request::Parts) {
-    if head.headers.contains_key(header::HOST) {
-        return;
-    }
-    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    if let Some(authority) = authority {
-        head.headers.insert(header::HOST, authority);
-    }
-}
-
-async fn read<B, C>(
-    head: http::request::Parts,
-    body: B,
-    peer: IpAddr,
-    trace: TraceId,
-    parameters: Vec<String>,
-    caller: C,
-) -> Result<Ask<C>, Box<Fault>>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let query = request::read_query(head.uri.query().unwrap_or(""))?;
-    let body = read_body(body).await?;
-    if !body.is_empty() && !is_json(&head.headers) {
-        return Err(not_json());
-    }
-    Ok(Ask { caller, trace, peer, parameters, query, headers: head.headers, body })
-}
-
-async fn read_body<B>(body: B) -> Result<Bytes, Box<Fault>>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    match Limited::new(body, CONTROL_BODY_BYTES_MAX).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Box::new(
-            Fault::new(
-                FaultClass::TooLarge,
-                "body_too_large",
-                format!("The body is over {CONTROL_BODY_BYTES_MAX} bytes."),
-            )
-            .fix("Configuration is never that large; send less."),
-        )),
-        Err(_) => Err(Box::new(
-            Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")
-                .fix("Send it again."),
-        )),
-    }
-}
-
-fn is_json(headers: &http::HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    let kind = kind.split(';').next().unwrap_or("").trim();
-    kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/merge-patch+json")
-}
-
-fn not_json() -> Box<Fault> {
-    Box::new(
-        Fault::new(FaultClass::MediaType, "unsupported_media_type", "The body is not declared as JSON.")
-            .param("Content-Type")
-            .fix("Send Content-Type: application/json."),
-    )
-}
-
-fn unknown_path(path: &str) -> Box<Fault> {
-    let shown: String = path.chars().take(200).collect();
-    Box::new(
-        Fault::new(
-            FaultClass::NotFound,
-            "not_found",
-            format!("There is nothing at {shown} in this version of Tidegate."),
-        )
-        .fix("docs/api.md lists what this version serves under /v2."),
-    )
-}
-
-fn wrong_method(method: &http::Method, allowed: &[http::Method]) -> (Box<Fault>, Option<String>) {
-    let list = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
-    let fault = Fault::new(
-        FaultClass::MethodNotAllowed,
-        "method_not_allowed",
-        format!("This path doesn't take {method}."),
-    )
-    .fix(format!("It takes {list}."));
-    (Box::new(fault), Some(list))
-}
-
-fn succeed(reply: Reply, trace: TraceId) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(reply.body));
-    *response.status_mut() = reply.status;
-    if reply.status != StatusCode::NO_CONTENT {
-        set(&mut response, header::CONTENT_TYPE, reply.content_type);
-    }
-    if let Some(cursor) = reply.next_cursor {
-        set(&mut response, header::HeaderName::from_static("x-next-cursor"), &cursor);
-    }
-    if let Some(version) = reply.version {
-        set(&mut response, header::ETAG, &format!("\"v{version}\""));
-    }
-    if let Some(location) = reply.location {
-        set(&mut response, header::LOCATION, &location);
-    }
-    if let Some(cookie) = reply.set_cookie {
-        set(&mut response, header::SET_COOKIE, &cookie);
-    }
-    finish(response, trace)
-}
-
-fn fail(fault: &Fault, trace: TraceId, allow: Option<String>) -> Response<Full<Bytes>> {
-    let rendered = line::render_error(fault, Dialect::Native, trace);
-    let mut response = Response::new(Full::new(rendered.body));
-    *response.status_mut() =
-        StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    set(&mut response, header::CONTENT_TYPE, rendered.content_type);
-    for (name, value) in rendered.headers {
-        response.headers_mut().insert(name, value);
-    }
-    if let Some(allow) = allow {
-        set(&mut response, header::ALLOW, &allow);
-    }
-    finish(response, trace)
-}
-
-fn finish(mut response: Response<Full<Bytes>>, trace: TraceId) -> Response<Full<Bytes>> {
-    // Nothing of this is a page: whatever is put into an object can't become one, and nobody frames it.
-    for (name, value) in [
-        (header::CACHE_CONTROL, "private, no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ] {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
-    }
-    set(&mut response, header::HeaderName::from_static("x-request-id"), &trace.to_string());
-    response
-}
-
-fn set(response: &mut Response<Full<Bytes>>, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
+/// Whether the document that `/v2/openapi.json` answers describes this method of this path.
+#[must_use]
+pub fn describes(method: &http::Method, path: &str) -> bool {
+    let document = openapi::document(&routes::all()).unwrap_or_default();
+    let operations = document.get("paths").and_then(|paths| paths.get(path));
+    operations.is_some_and(|of| of.get(method.as_str().to_ascii_lowercase()).is_some())
 }

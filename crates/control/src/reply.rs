@@ -1,15 +1,15 @@
-//! Answers of `/v2`: JSON objects with an ETag, lists with a cursor, and nothing for a delete.
+//! Answers of `/v2`: JSON objects with an ETag, lists, and nothing for a delete.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::Fault;
-use http::StatusCode;
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::json;
 
 use crate::export;
 use crate::failure::invalid;
+use crate::incoming::allow_list;
 
 /// One answer, before its headers.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub struct Reply {
     pub version: Option<u64>,
     pub location: Option<String>,
     pub set_cookie: Option<String>,
+    /// The methods that a path takes.
+    pub allow: Option<String>,
+    /// Nothing of what it says was kept.
+    pub is_rehearsed: bool,
 }
 
 impl Reply {
@@ -35,6 +39,8 @@ impl Reply {
             version: None,
             location: None,
             set_cookie: None,
+            allow: None,
+            is_rehearsed: false,
         }
     }
 
@@ -43,11 +49,12 @@ impl Reply {
     ///
     /// # Errors
     /// 400 for another form.
-    pub fn list(format: Option<&str>, page: &Page<Value>) -> Result<Self, Box<Fault>> {
+    pub fn list<T: Serialize>(format: Option<&str>, page: &Page<T>) -> Result<Self, Box<Fault>> {
+        let rows = || page.data.iter().map(|row| json!(row)).collect::<Vec<_>>();
         let (body, content_type) = match format {
             None | Some("json") => return Self::json(page),
-            Some("jsonl") => (export::json_lines(&page.data), "application/x-ndjson"),
-            Some("csv") => (export::csv(&page.data), "text/csv; charset=utf-8"),
+            Some("jsonl") => (export::json_lines(&rows()), "application/x-ndjson"),
+            Some("csv") => (export::csv(&rows()), "text/csv; charset=utf-8"),
             Some(other) => {
                 return Err(invalid(
                     "format",
@@ -71,6 +78,12 @@ impl Reply {
         Ok(Self::of(StatusCode::OK, body.into(), "application/json"))
     }
 
+    /// JSON that is written already.
+    #[must_use]
+    pub fn written(body: Bytes) -> Self {
+        Self::of(StatusCode::OK, body, "application/json")
+    }
+
     #[must_use]
     pub fn version(mut self, version: u64) -> Self {
         self.version = Some(version);
@@ -90,6 +103,18 @@ impl Reply {
         self
     }
 
+    /// What a path takes.
+    #[must_use]
+    pub fn allows(methods: Vec<Method>) -> Self {
+        Self { allow: Some(allow_list(methods)), ..Self::no_content() }
+    }
+
+    /// Where nothing was kept there is nothing to go to, no version and no session.
+    #[must_use]
+    pub fn rehearsed(self) -> Self {
+        Self { is_rehearsed: true, version: None, location: None, set_cookie: None, ..self }
+    }
+
     #[must_use]
     pub fn no_content() -> Self {
         Self::of(StatusCode::NO_CONTENT, Bytes::new(), "application/json")
@@ -97,7 +122,8 @@ impl Reply {
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct Page<T> {
     pub data: Vec<T>,
     pub next_cursor: Option<String>,
@@ -110,27 +136,6 @@ impl<T> Page<T> {
     pub fn whole(data: Vec<T>) -> Self {
         Self { data, next_cursor: None, has_more: false }
     }
-
-    /// A page of the store, each row as it is shown; the cursor is opaque to the client.
-    #[must_use]
-    pub fn of<Row, Id: std::fmt::Display>(listed: store::Listed<Row, Id>, show: impl Fn(&Row) -> T) -> Self {
-        Self {
-            data: listed.rows.iter().map(show).collect(),
-            has_more: listed.next.is_some(),
-            next_cursor: listed.next.map(|id| write_cursor(&id.to_string())),
-        }
-    }
-}
-
-fn write_cursor(place: &str) -> String {
-    URL_SAFE_NO_PAD.encode(place)
-}
-
-/// The place that a cursor of ours names.
-#[must_use]
-pub fn read_cursor<Id: std::str::FromStr>(cursor: &str) -> Option<Id> {
-    let place = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    std::str::from_utf8(&place).ok()?.parse().ok()
 }
 
 /// RFC 7396: a merge patch applied to a document.
@@ -155,18 +160,11 @@ pub fn merge_patch(target: &mut serde_json::Value, patch: &serde_json::Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_merge_patch_replaces_removes_and_descends() {
         let mut target = json!({"a": "b", "c": {"d": 1, "e": 2}, "f": [1]});
         merge_patch(&mut target, &json!({"a": null, "c": {"d": 3}, "f": [2, 3], "g": true}));
         assert_eq!(target, json!({"c": {"d": 3, "e": 2}, "f": [2, 3], "g": true}));
-    }
-
-    #[test]
-    fn a_cursor_reads_back_and_another_text_is_none() {
-        assert_eq!(read_cursor::<u64>(&write_cursor("42")), Some(42));
-        assert_eq!(read_cursor::<u64>("!"), None);
     }
 }

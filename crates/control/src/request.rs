@@ -12,7 +12,8 @@ use store::Act;
 use world::World;
 
 use crate::caller::Caller;
-use crate::reply::{merge_patch, read_cursor};
+use crate::cursor::CursorSeal;
+use crate::reply::{Page, merge_patch};
 
 /// One request that passed its route's authorisation.
 pub struct Ask<C = Caller> {
@@ -21,6 +22,10 @@ pub struct Ask<C = Caller> {
     pub peer: IpAddr,
     pub parameters: Vec<String>,
     pub query: BTreeMap<String, String>,
+    /// Nothing that this request writes is kept, and nothing that it would do elsewhere is done.
+    pub is_rehearsal: bool,
+    /// Seals the cursors of the list that is asked for.
+    pub cursor_seal: CursorSeal,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -63,7 +68,7 @@ impl<C> Ask<C> {
         let limit = self.number("limit", PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX)?;
         let after = match self.query.get("cursor") {
             None => None,
-            Some(cursor) => Some(read_cursor(cursor).ok_or_else(|| {
+            Some(cursor) => Some(self.cursor_seal.read(cursor).ok_or_else(|| {
                 Box::new(
                     Fault::new(
                         FaultClass::BadRequest,
@@ -76,6 +81,17 @@ impl<C> Ask<C> {
             })?),
         };
         Ok(store::Page { limit, after })
+    }
+
+    /// A page of the store, each row as it is shown, with the cursor of the next.
+    #[must_use]
+    pub fn paged<T, Row, Id: std::fmt::Display>(
+        &self,
+        listed: store::Listed<Row, Id>,
+        show: impl Fn(&Row) -> T,
+    ) -> Page<T> {
+        let next_cursor = listed.next.map(|id| self.cursor_seal.write(&id.to_string()));
+        Page { data: listed.rows.iter().map(show).collect(), has_more: next_cursor.is_some(), next_cursor }
     }
 
     /// The path's only parameter as an id of the wanted kind; a malformed one is simply not found.
@@ -138,25 +154,18 @@ impl<C> Ask<C> {
             )
         })
     }
+}
 
-    /// Refuses query parameters that the route doesn't know, so that a misspelt filter isn't silently ignored.
-    ///
-    /// # Errors
-    /// 400.
-    pub fn only_query(&self, known: &[&str]) -> Result<(), Box<Fault>> {
-        match self.query.keys().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(()),
-            Some(unknown) => Err(Box::new(
-                Fault::new(
-                    FaultClass::BadRequest,
-                    "unknown_parameter",
-                    format!("{unknown} is no parameter of this path."),
-                )
-                .param(unknown.clone())
-                .fix(format!("It takes: {}.", known.join(", "))),
-            )),
-        }
-    }
+/// A 400 for a query parameter that the route doesn't name.
+pub fn unknown_parameter(unknown: &str, known: &[&str]) -> Box<Fault> {
+    let shown: String = unknown.chars().take(100).collect();
+    let fix = if known.is_empty() {
+        "It takes none.".to_owned()
+    } else {
+        format!("It takes: {}.", known.join(", "))
+    };
+    let message = format!("{shown} is no parameter of this path.");
+    Box::new(Fault::new(FaultClass::BadRequest, "unknown_parameter", message).param(shown).fix(fix))
 }
 
 /// Parses JSON of the wanted shape, or says where it is wrong.

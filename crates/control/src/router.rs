@@ -1,4 +1,5 @@
-//! The table of `/v2`: every route declares its method, its path, and who may call it; nothing else is reachable.
+//! The table of `/v2`: every route declares its method, its path, who may call it and what it says of itself; nothing else
+//! is reachable.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,6 +10,7 @@ use http::Method;
 
 use crate::access::Access;
 use crate::caller::Stranger;
+use crate::openapi::describe::Description;
 use crate::request::Ask;
 use crate::{Control, Reply};
 
@@ -28,21 +30,25 @@ pub enum Way {
     Known(Access, Handler),
 }
 
-/// One route. There is no way to make one without saying who may use it.
+/// One route. There is no way to make one without saying who may use it, and no process starts with one that doesn't
+/// describe itself.
 pub struct Route {
     pub method: Method,
     /// Segments in braces are parameters: `/v2/routes/{id}`.
     pub pattern: &'static str,
     pub way: Way,
+    pub description: Description,
 }
 
 impl Route {
     pub fn new(method: Method, pattern: &'static str, access: Access, handler: Handler) -> Self {
-        Self { method, pattern, way: Way::Known(access, handler) }
+        let description = Description::default();
+        Self { method, pattern, way: Way::Known(access, handler), description }
     }
 
     pub fn open(method: Method, pattern: &'static str, handler: OpenHandler) -> Self {
-        Self { method, pattern, way: Way::Open(handler) }
+        let description = Description::default();
+        Self { method, pattern, way: Way::Open(handler), description }
     }
 }
 
@@ -68,6 +74,8 @@ pub enum Matched<'a> {
 #[must_use]
 pub fn find<'a>(routes: &'a [Route], method: &Method, path: &str) -> Matched<'a> {
     let mut others = Vec::new();
+    // A head is asked for like the whole; the front door leaves the body out.
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
     for route in routes {
         if let Some(parameters) = parameters(route.pattern, path) {
             if route.method == *method {

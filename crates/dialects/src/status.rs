@@ -21,6 +21,7 @@ pub fn status(fault: &Fault, _dialect: Dialect) -> u16 {
         FaultClass::Forbidden | FaultClass::UpstreamPermission => 403,
         FaultClass::NotFound | FaultClass::UpstreamNotFound => 404,
         FaultClass::MethodNotAllowed => 405,
+        FaultClass::NotAcceptable => 406,
         FaultClass::ClientTimeout => 408,
         FaultClass::Conflict => 409,
         FaultClass::Precondition => 412,

@@ -77,6 +77,8 @@ pub enum FaultClass {
     BudgetReached,
     /// The workspace's credit is used up: 402.
     CreditsRequired,
+    /// The client takes none of the forms that the answer has: 406. Records number the classes: new ones come last.
+    NotAcceptable,
 }
 
 impl FaultClass {
@@ -91,6 +93,7 @@ impl FaultClass {
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::MediaType
+            | Self::NotAcceptable
             | Self::ClientTimeout
             | Self::Conflict
             | Self::Precondition
@@ -122,6 +125,7 @@ impl FaultClass {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MediaType => "media_type",
+            Self::NotAcceptable => "not_acceptable",
             Self::ClientTimeout => "client_timeout",
             Self::Conflict => "conflict",
             Self::Precondition => "precondition",

@@ -137,6 +137,8 @@ pub const DOCUMENT_REDIRECTS_MAX: u32 = 3;
 pub const NODE_POLL_EVERY: Duration = Duration::from_secs(30);
 /// Rows of one `/v2` page.
 pub const PAGE_ROWS_MAX: u32 = 1000;
+/// Entries of one proof of the audit.
+pub const AUDIT_PROOF_ROWS_MAX: u32 = 10_000;
 pub const PAGE_ROWS_DEFAULT: u32 = 50;
 /// A filter, as text and in terms.
 pub const FILTER_BYTES_MAX: usize = 2_000;

@@ -69,6 +69,7 @@ pub const fn remedy(class: FaultClass) -> Remedy {
         | FaultClass::NotFound
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
+        | FaultClass::NotAcceptable
         | FaultClass::ClientTimeout
         | FaultClass::Precondition
         | FaultClass::ContentPolicy

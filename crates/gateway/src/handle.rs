@@ -12,7 +12,7 @@ use domain::limits::BODY_BYTES_MAX;
 use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use line::{Caller, Core, Inbound, Keyed, Needs, OnceBody};
@@ -218,7 +218,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         Ok(caller) => caller,
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
     };
-    Asked::Answered(match (route.does, caller) {
+    let answered = match (route.does, caller) {
         (Does::Live, _) => text(StatusCode::OK, "live\n"),
         (Does::Ready, _) => match (desk.ready)() {
             Ok(()) => text(StatusCode::OK, "ready\n"),
@@ -236,7 +236,8 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         (Does::Page, _) => unknown(desk, &head, arrival),
         (Does::Metrics, _) => {
             let desk = Rc::clone(desk);
-            return Asked::Apart(Box::pin(async move { metrics(&desk).await }));
+            let counted = async move { named(metrics(&desk).await, arrival.trace) };
+            return Asked::Apart(Box::pin(counted));
         }
         (Does::Models, Some(caller)) => {
             line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from)
@@ -250,7 +251,18 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         }
         // The table's check at start leaves no such row.
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
-    })
+    };
+    Asked::Answered(named(answered, arrival.trace))
+}
+
+/// Every answer says which request it is of.
+fn named(mut answer: Response<Reply>, trace: TraceId) -> Response<Reply> {
+    if let Ok(id) = HeaderValue::try_from(trace.to_string()) {
+        for name in ["x-request-id", "agent-trace-id"] {
+            answer.headers_mut().entry(HeaderName::from_static(name)).or_insert_with(|| id.clone());
+        }
+    }
+    answer
 }
 
 /// HTTP/2 has two names for the host.

@@ -118,7 +118,7 @@ pub fn table() -> Vec<Route> {
     };
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
-    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+    for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
         table.push(row(method, "/v2/{rest}", Dialect::Native, Does::Control, Access::Control));
     }
     table
@@ -223,7 +223,7 @@ mod tests {
             ("POST", "/apps/run", "Trip(Run) "),
             ("GET", "/v2/usage", "Control usage"),
             ("GET", "/v2/", "nothing"),
-            ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, HEAD"),
+            ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),
             ("POST", "/", "allow GET, HEAD"),
             ("GET", "/health", "nothing"),
             ("GET", "/requests", "Page "),
@@ -246,6 +246,15 @@ mod tests {
         let mut twice = table();
         twice.push(twice[0].clone());
         assert!(check(&twice).is_err());
+    }
+
+    #[test]
+    fn every_client_route_is_in_the_document() {
+        let pages = [Does::Welcome, Does::Page, Does::Asset, Does::Control];
+        for route in table().into_iter().filter(|route| !pages.contains(&route.does)) {
+            let path = route.path.replace(REST, "{model}");
+            assert!(control::describes(&route.method, &path), "{} {path}", route.method);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use crate::sse;
+use crate::{contract, sse};
 
 /// Makes calls below one origin with the same headers.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Client {
         self.call(Method::PUT, path, &[JSON], Bytes::from(body.to_string())).await
     }
 
-    /// Any method, further headers, and any bytes; waits for the whole answer.
+    /// Any method, further headers, and any bytes; waits for the whole answer, and holds it to its contract.
     pub async fn call(
         &self,
         method: Method,
@@ -121,9 +121,13 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> io::Result<Answer> {
-        let mut streaming = self.open(method, path, headers, body.into()).await?;
+        let sent = body.into();
+        let mut streaming = self.open(method.clone(), path, headers, sent.clone()).await?;
         let body = streaming.rest().await?;
-        Ok(Answer { status: streaming.status, headers: std::mem::take(&mut streaming.headers), body })
+        let answer =
+            Answer { status: streaming.status, headers: std::mem::take(&mut streaming.headers), body };
+        contract::check(&method, path, &sent, &answer).map_err(io::Error::other)?;
+        Ok(answer)
     }
 
     /// Posts JSON and returns as soon as the head is there.

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod client;
+mod contract;
 pub mod emulator;
 mod openai;
 pub mod postgres;

@@ -69,6 +69,7 @@ impl House {
         }
         let lock = data_dir::lock(&settings.data_dir)?;
         let store = data_dir::open_store(settings).await?;
+        store.audit().link_all().await?;
         let audit = AuditQueue::start(store.clone(), world.clone());
         let (vault, masters) =
             unseal(settings, &store, &world, Arc::clone(&audit) as Arc<dyn AuditSink>).await?;

@@ -82,6 +82,7 @@ pub const META_PREFIX: &str = "vault.";
 const META_SEAL_CHECK: &str = "vault.seal_check";
 const META_PEPPER: &str = "vault.pepper";
 
+const SIGNING_PURPOSE: &[u8] = b"tidegate/signing/1";
 const SEAL_CHECK_TEXT: &[u8] = b"tidegate seal check 1";
 const SEAL_CHECK_CONTEXT: &[u8] = b"tidegate/seal-check/1";
 const PEPPER_CONTEXT: &[u8] = b"tidegate/pepper/1";
@@ -93,6 +94,9 @@ pub struct Vault {
     pub opener: Arc<Opener>,
     pub hasher: Arc<KeyHasher>,
     pub requests: Arc<RequestHasher>,
+    /// What the installation's signing key is made of. It is derived from the same sealed secret as the hash of keys, so
+    /// that every replica has it and no rotation changes it.
+    pub signing_seed: Arc<Secret>,
 }
 
 impl Vault {
@@ -137,8 +141,10 @@ impl Vault {
         let fingerprinter = Fingerprinter::new(&pepper)?;
         let hasher = Arc::new(KeyHasher::new(&pepper)?);
         let requests = Arc::new(RequestHasher::new(&pepper)?);
+        let signing_seed = Arc::new(Secret::new(wrap::derive(pepper.expose(), SIGNING_PURPOSE)?.to_vec()));
         let random = Arc::clone(&world.random);
         let sealer = Arc::new(Sealer::new(Arc::clone(&wrap), Arc::clone(&ring), random, fingerprinter));
-        Ok(Self { sealer, opener: Arc::new(Opener::new(wrap, ring, world, audit)), hasher, requests })
+        let opener = Arc::new(Opener::new(wrap, ring, world, audit));
+        Ok(Self { sealer, opener, hasher, requests, signing_seed })
     }
 }

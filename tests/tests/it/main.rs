@@ -10,6 +10,7 @@
 )]
 
 mod ask;
+mod audit;
 mod authorisation;
 mod backups;
 mod bad_input;
@@ -21,6 +22,7 @@ mod canary;
 mod cli;
 mod command;
 mod console;
+mod contract;
 mod declared;
 mod devices;
 mod environments;
@@ -30,6 +32,7 @@ mod first_request;
 mod fleet;
 mod gateway;
 mod idempotency;
+mod injection;
 mod invoices;
 mod isolation;
 mod keys;
@@ -51,6 +54,7 @@ mod upgrade;
 mod vault;
 mod wait;
 mod webhooks;
+mod writes;
 
 use std::time::Duration;
 

@@ -6,18 +6,20 @@ use domain::{AccountId, Fault};
 use egress::Reach;
 use http::Method;
 use line::Seat;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
-use super::secrets;
+use super::secrets::{self, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::reply::Page;
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, judgement, moment};
+use crate::{Control, Reply, judgement};
 
 const PATH: &str = "/v2/accounts";
 const ONE: &str = "/v2/accounts/{id}";
@@ -28,23 +30,43 @@ const WEIGHT_MAX: u32 = 10_000;
 pub fn routes() -> Vec<Route> {
     let access = Access::OPERATE;
     vec![
-        Route::new(Method::POST, PATH, access, create),
-        Route::new(Method::GET, PATH, access, list),
-        Route::new(Method::GET, ONE, access, get),
-        Route::new(Method::PATCH, ONE, access, change),
-        Route::new(Method::PUT, ONE, access, replace),
-        Route::new(Method::DELETE, ONE, access, delete),
-        Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify),
-        Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate),
+        Route::new(Method::POST, PATH, access, create)
+            .says("Adds an account of the operator's, which serves managed requests.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, access, list).says("Lists the operator's accounts.").lists::<Shown>(),
+        Route::new(Method::GET, ONE, access, get).says("Shows an account.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, access, change)
+            .says("Changes fields of an account.")
+            .patches::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::PUT, ONE, access, replace)
+            .says("Replaces an account.")
+            .takes::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::DELETE, ONE, access, delete).says("Removes an account.").gives_nothing(),
+        Route::new(Method::POST, "/v2/accounts/{id}/verify", access, verify)
+            .says("Makes the cheapest real call with an account.")
+            .takes_nothing()
+            .gives::<Shown>(),
+        Route::new(Method::POST, "/v2/accounts/{id}/rotate", access, rotate)
+            .says("Gives an account another secret.")
+            .takes::<Rotation>()
+            .gives::<Shown>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Account")]
 struct Input {
+    #[schemars(required)]
     provider: Option<String>,
     display_name: Option<String>,
     auth: Option<String>,
+    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
     base_url: Option<String>,
     region: Option<String>,
@@ -62,33 +84,59 @@ struct Input {
     status: Option<String>,
 }
 
-fn show(row: &AccountRow) -> Value {
-    json!({
-        "id": row.id.to_string(),
-        "object": "account",
-        "provider": row.provider,
-        "display_name": row.display_name,
-        "auth": row.auth,
-        "status": if row.disabled { "disabled" } else { "active" },
-        "secret_fingerprint": row.secret.fingerprint,
-        "secret_version": row.secret.sealed.version,
-        "base_url": row.base_url,
-        "region": row.region,
-        "config": row.config,
-        "limits": row.limits,
-        "metadata": row.metadata,
-        "models": row.models,
-        "weight": row.weight,
-        "markup_bps": row.markup_bps,
-        "allow_unpriced": row.allow_unpriced,
-        "last_verified_at": row.last_verified_unix_ms.map(moment::write),
-        "last_error": row.last_error,
-        "created_at": moment::write(row.created_unix_ms),
-    })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    provider: String,
+    display_name: String,
+    auth: String,
+    #[schemars(extend("enum" = ["active", "disabled"]))]
+    status: &'static str,
+    secret_fingerprint: String,
+    secret_version: u32,
+    base_url: Option<String>,
+    region: Option<String>,
+    config: Value,
+    limits: Value,
+    metadata: Value,
+    models: Option<Vec<String>>,
+    weight: u32,
+    markup_bps: u32,
+    allow_unpriced: bool,
+    last_verified_at: Option<Moment>,
+    last_error: Option<String>,
+    created_at: Moment,
+}
+
+fn show(row: &AccountRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "account",
+        provider: row.provider.clone(),
+        display_name: row.display_name.clone(),
+        auth: row.auth.clone(),
+        status: if row.disabled { "disabled" } else { "active" },
+        secret_fingerprint: row.secret.fingerprint.clone(),
+        secret_version: row.secret.sealed.version,
+        base_url: row.base_url.clone(),
+        region: row.region.clone(),
+        config: row.config.clone(),
+        limits: row.limits.clone(),
+        metadata: row.metadata.clone(),
+        models: row.models.clone(),
+        weight: row.weight,
+        markup_bps: row.markup_bps,
+        allow_unpriced: row.allow_unpriced,
+        last_verified_at: row.last_verified_unix_ms.map(Moment),
+        last_error: row.last_error.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 fn writable(row: &AccountRow) -> Value {
-    let mut document = show(row);
+    let mut document = json!(show(row));
     if let Some(fields) = document.as_object_mut() {
         let derived = [
             "id",
@@ -207,9 +255,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.accounts().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -291,12 +338,6 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rotation {
-    secret: Option<Value>,
-}
-
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
@@ -315,7 +356,11 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
+        if ask.is_rehearsal {
+            return Reply::json(&show(&row));
+        }
         let snapshot = control.keeper.current();
         let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
         let entry = entry.ok_or_else(|| not_found("account", &row.id.to_string()))?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Subject};
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use snapshot::{IpNet, Scopes};
@@ -16,7 +17,7 @@ use crate::access::{Access, insufficient_role};
 use crate::caller::rank_of;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::new_key;
-use crate::reply::Page;
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
@@ -28,18 +29,36 @@ const DAY_MS: u64 = 86_400_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::DEVELOP, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::DEVELOP, change),
-        Route::new(Method::PUT, ONE, Access::DEVELOP, replace),
-        Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke),
+        Route::new(Method::POST, PATH, Access::DEVELOP, create)
+            .says("Makes an API key; its text is in this answer and never again.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's API keys.")
+            .lists::<Shown>()
+            .query("project_id", "Only those of this project."),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows an API key, without its text.")
+            .gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::DEVELOP, change)
+            .says("Changes fields of an API key.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::DEVELOP, replace)
+            .says("Replaces what can be written of an API key.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::DEVELOP, revoke)
+            .says("Revokes an API key, at once and for good.")
+            .gives_nothing(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ApiKey")]
 struct Input {
+    #[schemars(required)]
     name: Option<String>,
     project_id: Option<String>,
     environment: Option<String>,
@@ -51,7 +70,8 @@ struct Input {
     limits: Option<LimitsForm>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey")]
 struct Shown {
     id: String,
     object: &'static str,
@@ -60,12 +80,13 @@ struct Shown {
     environment: String,
     scopes: Vec<&'static str>,
     last4: String,
+    #[schemars(extend("enum" = ["active", "expired", "revoked"]))]
     status: &'static str,
     ip_allowlist: Vec<String>,
     limits: LimitsForm,
-    expires_at: Option<String>,
-    revoked_at: Option<String>,
-    created_at: String,
+    expires_at: Option<Moment>,
+    revoked_at: Option<Moment>,
+    created_at: Moment,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -96,9 +117,9 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
             .map(|net| format!("{}/{}", net.address, net.prefix_bits))
             .collect(),
         limits: limits::shown(control, row.workspace, &of(row)),
-        expires_at: row.expires_unix_ms.map(moment::write),
-        revoked_at: row.revoked_unix_ms.map(moment::write),
-        created_at: moment::write(row.created_unix_ms),
+        expires_at: row.expires_unix_ms.map(Moment),
+        revoked_at: row.revoked_unix_ms.map(Moment),
+        created_at: Moment(row.created_unix_ms),
         key: None,
     }
 }
@@ -254,7 +275,6 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor", "project_id"])?;
         let project =
             match ask.query.get("project_id") {
                 None => None,
@@ -265,7 +285,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let listed =
             control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&Page::of(listed, |row| show(control, row, now)))
+        Reply::json(&ask.paged(listed, |row| show(control, row, now)))
     })
 }
 

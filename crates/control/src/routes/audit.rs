@@ -1,37 +1,217 @@
-//! `/v2/audit`: who did what, newest first.
+//! `/v2/audit`: who did what, newest first, and proofs of it that are checked elsewhere.
 
 use std::sync::Arc;
 
+use domain::{Fault, FaultClass, WorkspaceId};
+use evidence::NoProof;
 use http::Method;
-use serde_json::json;
+use proof::audit::Proof;
+use schemars::JsonSchema;
+use serde::Serialize;
+use store::AuditRow;
 
 use crate::access::Access;
-use crate::failure::of_store;
-use crate::reply::Page;
+use crate::failure::{invalid, of_store};
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)]
+    let chain = "`installation`, for the operator: what concerns no workspace.";
+    vec![
+        Route::new(Method::GET, "/v2/audit", Access::MANAGE, list)
+            .says("Lists who did what, newest first.")
+            .lists::<Shown>()
+            .query("chain", chain),
+        Route::new(Method::GET, "/v2/audit/proof", Access::MANAGE, prove)
+            .says("Gives a stretch of the workspace's audit with its hashes and a signed head, for `tidegate audit verify`.")
+            .query("from", "The first entry's place; 1 where it is left out.")
+            .query("to", "The last entry's place; as far as one proof goes where it is left out.")
+            .query("chain", chain)
+            .tells::<ProofShown>(),
+        Route::new(Method::GET, "/v2/audit/key", Access::ONESELF, key)
+            .says("Gives the public key that this installation signs with.")
+            .tells::<KeyShown>(),
+    ]
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    at: Moment,
+    /// A key, a person, or `system`.
+    actor: String,
+    action: String,
+    target: String,
+    detail: String,
+    request_id: Option<String>,
+    /// A hash of the object as the last act left it.
+    before: Option<String>,
+    /// A hash of the object as this act left it.
+    after: Option<String>,
+    /// Its place in the chain.
+    sequence: Option<u64>,
+    /// The chain's hash there.
+    hash: Option<String>,
+}
+
+fn show(row: &AuditRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "audit_entry",
+        at: Moment(row.unix_ms),
+        actor: row.actor.clone(),
+        action: row.action.clone(),
+        target: row.object.clone(),
+        detail: row.detail.clone(),
+        request_id: row.trace.map(|id| id.to_string()),
+        before: row.before.map(|digest| digest.to_string()),
+        after: row.after.map(|digest| digest.to_string()),
+        sequence: row.link.map(|link| link.sequence),
+        hash: row.link.map(|link| link.hash.to_string()),
+    }
+}
+
+/// The workspace's own chain, or the installation's for whoever runs it.
+fn chain(ask: &Ask) -> Result<Option<WorkspaceId>, Box<Fault>> {
+    match ask.query.get("chain").map(String::as_str) {
+        None => Ok(Some(ask.workspace())),
+        Some("installation") if ask.is_operator() => Ok(None),
+        Some("installation") => Err(Box::new(
+            Fault::new(
+                FaultClass::Forbidden,
+                "insufficient_scope",
+                "Only the operator reads the installation's audit.",
+            )
+            .fix("Leave `chain` out for the audit of your workspace."),
+        )),
+        Some(other) => {
+            Err(invalid("chain", format!("\"{other}\" is no chain."), "Use installation, or leave it out."))
+        }
+    }
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
-        let listed =
-            control.store.audit().list(Some(ask.workspace()), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, |row| {
-            json!({
-                "id": row.id.to_string(),
-                "object": "audit_entry",
-                "at": moment::write(row.unix_ms),
-                "actor": row.actor,
-                "action": row.action,
-                "target": row.object,
-                "detail": row.detail,
-                "request_id": row.trace.map(|id| id.to_string()),
-            })
-        }))
+        let listed = control.store.audit().list(chain(&ask)?, ask.page()?).await.map_err(of_store)?;
+        Reply::json(&ask.paged(listed, show))
+    })
+}
+
+/// What an offline verifier reads.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditProof")]
+struct ProofShown {
+    object: String,
+    chain: String,
+    /// The hash before the first entry: zeros where the chain begins.
+    anchor: String,
+    entries: Vec<LinkedShown>,
+    head: HeadShown,
+}
+
+/// `hash` is SHA-256 over the 32 bytes of the hash before it and the JSON array `["tidegate audit 1", chain, sequence, id,
+/// unix_ms, actor, action, target, detail, request_id, before, after]` without spaces.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditLink")]
+struct LinkedShown {
+    sequence: u64,
+    id: String,
+    unix_ms: u64,
+    actor: String,
+    action: String,
+    target: String,
+    detail: String,
+    request_id: Option<String>,
+    before: Option<String>,
+    after: Option<String>,
+    hash: String,
+}
+
+/// `signature` is Ed25519 over the lines `tidegate audit head 1`, chain, length, hash and `signed_unix_ms`, each with its
+/// line feed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditHead")]
+struct HeadShown {
+    chain: String,
+    length: u64,
+    hash: String,
+    signed_unix_ms: u64,
+    public_key: String,
+    signature: String,
+}
+
+fn proof_shown(proof: Proof) -> ProofShown {
+    let entries = proof.entries.into_iter().map(|linked| {
+        let entry = linked.entry;
+        LinkedShown {
+            sequence: entry.sequence,
+            id: entry.id,
+            unix_ms: entry.unix_ms,
+            actor: entry.actor,
+            action: entry.action,
+            target: entry.target,
+            detail: entry.detail,
+            request_id: entry.request_id,
+            before: entry.before.map(|digest| digest.to_string()),
+            after: entry.after.map(|digest| digest.to_string()),
+            hash: linked.hash.to_string(),
+        }
+    });
+    ProofShown {
+        object: proof.object,
+        chain: proof.chain,
+        anchor: proof.anchor.to_string(),
+        entries: entries.collect(),
+        head: HeadShown {
+            chain: proof.head.chain,
+            length: proof.head.length,
+            hash: proof.head.hash.to_string(),
+            signed_unix_ms: proof.head.signed_unix_ms,
+            public_key: proof.head.public_key.to_string(),
+            signature: proof.head.signature.to_string(),
+        },
+    }
+}
+
+fn place(ask: &Ask, name: &'static str) -> Result<Option<u64>, Box<Fault>> {
+    let Some(text) = ask.query.get(name) else { return Ok(None) };
+    let place = text.parse().ok().filter(|place| *place > 0);
+    place.map(Some).ok_or_else(|| invalid(name, format!("{name} is \"{text}\"."), "Give a number from 1."))
+}
+
+fn prove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let (from, to) = (place(&ask, "from")?.unwrap_or(1), place(&ask, "to")?);
+        if to.is_some_and(|to| to < from) {
+            return Err(invalid("to", "It ends before it begins.", "Give `to` a place after `from`."));
+        }
+        match control.auditor.proof(chain(&ask)?, from, to).await {
+            Ok(proof) => Reply::json(&proof_shown(proof)),
+            Err(NoProof::Store(error)) => Err(of_store(error)),
+            Err(beyond @ NoProof::Beyond { .. }) => {
+                Err(invalid("from", format!("{beyond}."), "Begin at one of them."))
+            }
+        }
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditKey")]
+struct KeyShown {
+    object: &'static str,
+    /// Ed25519, 64 hexadecimal digits.
+    public_key: String,
+    fingerprint: String,
+}
+
+fn key(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let key = control.auditor.public_key();
+        let (public_key, fingerprint) = (key.to_string(), key.fingerprint());
+        Reply::json(&KeyShown { object: "audit_key", public_key, fingerprint })
     })
 }

@@ -6,15 +6,16 @@ use domain::limits::BUDGET_MICROS_MAX;
 use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, WorkspaceId};
 use http::Method;
 use ledger::{Invoice, InvoiceLine, LineKind};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
 
-use super::tariff;
-use super::usage::columns;
+use super::tariff::{self, TariffShown};
+use super::usage::{Columns, columns};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::invoicing::{self, month_of};
+use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
@@ -25,18 +26,63 @@ const NOTE_BYTES_MAX: usize = 500;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/billing/snapshot", Access::LOOK, snapshot),
-        Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list),
+        Route::new(Method::GET, "/v2/billing/snapshot", Access::LOOK, snapshot)
+            .says("Shows this month so far, by mode.")
+            .tells::<Snapshot>(),
+        Route::new(Method::GET, "/v2/billing/invoices", Access::BILL, list)
+            .says("Lists invoices, newest first; a month that isn't finalised is a draft.")
+            .lists::<InvoiceShown>(),
         // `…/{id}.csv` too: a parameter is a whole segment.
-        Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get),
-        Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account),
-        Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit),
+        Route::new(Method::GET, "/v2/billing/invoices/{id}", Access::BILL, get)
+            .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
+            .tells::<WholeInvoice>()
+            .or_csv(),
+        Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
+            .says("Shows what was paid ahead and what is left of it.")
+            .tells::<Account>(),
+        Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
+            .says("Adds credit to a workspace, or takes some away.")
+            .takes::<CreditInput>()
+            .makes::<Account>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BillingSnapshot")]
+struct Snapshot {
+    object: &'static str,
+    period_start: Moment,
+    period_end: Moment,
+    mtd: MonthToDate,
+    monthly_base_micros: i64,
+    acts_micros: i64,
+    /// All of it: what is charged for use, with base and acts.
+    owed_micros: i64,
+    unmetered_event_count: u64,
+    unpriced_event_count: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MonthToDate {
+    #[serde(flatten)]
+    columns: Columns,
+    /// Always three rows.
+    by_mode: Vec<ModeSums>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ModeSums {
+    #[serde(flatten)]
+    columns: Columns,
+    #[schemars(extend("enum" = ["mi", "byok", "byoc"]))]
+    mode: &'static str,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Credit")]
 struct CreditInput {
+    #[schemars(required)]
     amount_micros: Option<i64>,
     #[serde(default)]
     note: String,
@@ -44,7 +90,34 @@ struct CreditInput {
     workspace_id: Option<String>,
 }
 
-async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Value, Box<Fault>> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BillingAccount")]
+struct Account {
+    object: &'static str,
+    workspace_id: String,
+    /// Whoever never paid ahead pays afterwards, and is not stopped.
+    #[schemars(extend("enum" = ["prepaid", "postpaid"]))]
+    mode: &'static str,
+    /// What is left; nothing where nobody paid ahead.
+    credit_micros: Option<i64>,
+    credited_micros: i64,
+    spent_micros: i64,
+    reserved_micros: i64,
+    /// The latest.
+    credits: Vec<CreditShown>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GivenCredit")]
+struct CreditShown {
+    id: String,
+    amount_micros: i64,
+    note: String,
+    actor: String,
+    created_at: Moment,
+}
+
+async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Account, Box<Fault>> {
     let budgets = control.store.budgets();
     let credit = budgets.credit(workspace).await.map_err(of_store)?;
     let standing = match &credit {
@@ -53,33 +126,27 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Value
     };
     let left = |granted: Nanos| Nanos(granted.0 - standing.spent.0).micros();
     let credits = budgets.credits(workspace, CREDITS_SHOWN_MAX).await.map_err(of_store)?;
-    let shown = |row: &CreditRow| {
-        json!({
-            "id": row.id.to_string(),
-            "amount_micros": row.amount.micros(),
-            "note": row.note,
-            "actor": row.actor,
-            "created_at": moment::write(row.created_unix_ms),
-        })
+    let shown = |row: &CreditRow| CreditShown {
+        id: row.id.to_string(),
+        amount_micros: row.amount.micros(),
+        note: row.note.clone(),
+        actor: row.actor.clone(),
+        created_at: Moment(row.created_unix_ms),
     };
-    Ok(json!({
-        "object": "billing_account",
-        "workspace_id": workspace.to_string(),
-        // Whoever never paid ahead pays afterwards, and is not stopped.
-        "mode": if credit.is_some() { "prepaid" } else { "postpaid" },
-        "credit_micros": credit.as_ref().map(|credit| left(credit.limit)),
-        "credited_micros": credit.as_ref().map_or(0, |credit| credit.limit.micros()),
-        "spent_micros": standing.spent.micros(),
-        "reserved_micros": standing.reserved.micros(),
-        "credits": credits.iter().map(shown).collect::<Vec<_>>(),
-    }))
+    Ok(Account {
+        object: "billing_account",
+        workspace_id: workspace.to_string(),
+        mode: if credit.is_some() { "prepaid" } else { "postpaid" },
+        credit_micros: credit.as_ref().map(|credit| left(credit.limit)),
+        credited_micros: credit.as_ref().map_or(0, |credit| credit.limit.micros()),
+        spent_micros: standing.spent.micros(),
+        reserved_micros: standing.reserved.micros(),
+        credits: credits.iter().map(shown).collect(),
+    })
 }
 
 fn account(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move {
-        ask.only_query(&[])?;
-        Reply::json(&show_account(control, ask.workspace()).await?)
-    })
+    Box::pin(async move { Reply::json(&show_account(control, ask.workspace()).await?) })
 }
 
 fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -111,7 +178,6 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// The invoice as it would be drawn now, by mode: what its lines say is what this says.
 fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let period = month_of(ask.workspace(), control.world.clock.unix_ms());
         let window = Window { start_unix_ms: period.start_unix_ms, end_unix_ms: period.end_unix_ms };
         let query = UsageQuery {
@@ -139,24 +205,19 @@ fn snapshot(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         }
         let total = by_mode.iter().fold(UsageSums::default(), |sum, (_, sums)| add(sum, sums));
         let (base, acts) = (Nanos::from(tariff.monthly_base), tariff.acts.of(acts));
-        let shown = by_mode.iter().map(|(mode, sums)| {
-            let mut fields = columns(sums);
-            fields.insert("mode".into(), json!(mode.as_str()));
-            Value::Object(fields)
-        });
-        let mut mtd = columns(&total);
-        mtd.insert("by_mode".into(), Value::Array(shown.collect()));
-        Reply::json(&json!({
-            "object": "billing_snapshot",
-            "period_start": moment::write(period.start_unix_ms),
-            "period_end": moment::write(period.end_unix_ms),
-            "mtd": mtd,
-            "monthly_base_micros": base.micros(),
-            "acts_micros": acts.micros(),
-            "owed_micros": total.cost.plus(base).plus(acts).micros(),
-            "unmetered_event_count": total.unmetered,
-            "unpriced_event_count": total.unpriced,
-        }))
+        let by_mode =
+            by_mode.iter().map(|(mode, sums)| ModeSums { columns: columns(sums), mode: mode.as_str() });
+        Reply::json(&Snapshot {
+            object: "billing_snapshot",
+            period_start: Moment(period.start_unix_ms),
+            period_end: Moment(period.end_unix_ms),
+            mtd: MonthToDate { columns: columns(&total), by_mode: by_mode.collect() },
+            monthly_base_micros: base.micros(),
+            acts_micros: acts.micros(),
+            owed_micros: total.cost.plus(base).plus(acts).micros(),
+            unmetered_event_count: total.unmetered,
+            unpriced_event_count: total.unpriced,
+        })
     })
 }
 
@@ -180,62 +241,123 @@ const fn add(sum: UsageSums, row: &UsageSums) -> UsageSums {
 }
 
 /// An invoice, and when it was finalised: a draft is drawn anew each time.
-struct Shown {
+struct Drawn {
     id: InvoiceId,
     invoice: Invoice,
     finalised_unix_ms: Option<u64>,
 }
 
-impl From<InvoiceRow> for Shown {
+impl From<InvoiceRow> for Drawn {
     fn from(row: InvoiceRow) -> Self {
         Self { id: row.id, invoice: row.invoice, finalised_unix_ms: Some(row.finalised_unix_ms) }
     }
 }
 
-fn head(shown: &Shown) -> Map<String, Value> {
-    let (invoice, period) = (&shown.invoice, shown.invoice.period);
-    let modes =
-        Mode::ALL.map(|mode| json!({"mode": mode.as_str(), "cost_micros": invoice.of_mode(mode).micros()}));
-    let head = json!({
-        "id": shown.id.to_string(),
-        "object": "invoice",
-        "workspace_id": period.workspace.to_string(),
-        "status": if shown.finalised_unix_ms.is_some() { "final" } else { "draft" },
-        "period_start": moment::write(period.start_unix_ms),
-        "period_end": moment::write(period.end_unix_ms),
-        "currency": "USD",
-        "by_mode": modes,
-        "monthly_base_micros": invoice.amount_of(LineKind::Base).micros(),
-        "acts_micros": invoice.amount_of(LineKind::Acts).micros(),
-        "adjustment_micros": invoice.amount_of(LineKind::Adjustment).micros(),
-        "credit_micros": invoice.amount_of(LineKind::Credit).micros(),
-        "total_micros": invoice.total.micros(),
-        "total_nanos": invoice.total.0,
-        "finalised_at": shown.finalised_unix_ms.map(moment::write),
-    });
-    head.as_object().cloned().unwrap_or_default()
+/// An invoice without its lines.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Invoice")]
+struct InvoiceShown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    #[schemars(extend("enum" = ["draft", "final"]))]
+    status: &'static str,
+    period_start: Moment,
+    period_end: Moment,
+    currency: &'static str,
+    by_mode: Vec<ModeCost>,
+    monthly_base_micros: i64,
+    acts_micros: i64,
+    adjustment_micros: i64,
+    credit_micros: i64,
+    total_micros: i64,
+    total_nanos: i64,
+    finalised_at: Option<Moment>,
 }
 
-fn line(line: &InvoiceLine) -> Value {
+#[derive(Serialize, JsonSchema)]
+struct ModeCost {
+    #[schemars(extend("enum" = ["mi", "byok", "byoc"]))]
+    mode: &'static str,
+    cost_micros: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InvoiceLine")]
+struct LineShown {
+    #[schemars(extend("enum" = ["base", "request_fee", "token_fee", "managed_tokens", "byok_tokens", "byoc_tokens", "acts", "adjustment", "credit"]))]
+    kind: &'static str,
+    description: String,
+    profile: Option<&'static str>,
+    model: Option<String>,
+    /// The earlier month that an adjustment is of.
+    for_month: Option<Moment>,
+    quantity: u64,
+    included: u64,
+    /// For a million.
+    price_micros: Option<u64>,
+    amount_micros: i64,
+    amount_nanos: i64,
+    requests: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    provider_cost_micros: i64,
+    unpriced_requests: u64,
+}
+
+/// An invoice, the tariff that it was drawn by, and its lines.
+#[derive(Serialize, JsonSchema)]
+struct WholeInvoice {
+    #[serde(flatten)]
+    invoice: InvoiceShown,
+    tariff: TariffShown,
+    lines: Vec<LineShown>,
+}
+
+fn shown(drawn: &Drawn) -> InvoiceShown {
+    let (invoice, period) = (&drawn.invoice, drawn.invoice.period);
+    let modes =
+        Mode::ALL.map(|mode| ModeCost { mode: mode.as_str(), cost_micros: invoice.of_mode(mode).micros() });
+    InvoiceShown {
+        id: drawn.id.to_string(),
+        object: "invoice",
+        workspace_id: period.workspace.to_string(),
+        status: if drawn.finalised_unix_ms.is_some() { "final" } else { "draft" },
+        period_start: Moment(period.start_unix_ms),
+        period_end: Moment(period.end_unix_ms),
+        currency: "USD",
+        by_mode: modes.into(),
+        monthly_base_micros: invoice.amount_of(LineKind::Base).micros(),
+        acts_micros: invoice.amount_of(LineKind::Acts).micros(),
+        adjustment_micros: invoice.amount_of(LineKind::Adjustment).micros(),
+        credit_micros: invoice.amount_of(LineKind::Credit).micros(),
+        total_micros: invoice.total.micros(),
+        total_nanos: invoice.total.0,
+        finalised_at: drawn.finalised_unix_ms.map(Moment),
+    }
+}
+
+fn line(line: &InvoiceLine) -> LineShown {
     let counted = &line.counted;
-    json!({
-        "kind": line.kind.as_str(),
-        "description": description(line),
-        "profile": line.profile.map(domain::Profile::as_str),
-        "model": line.model,
-        "for_month": line.period_start_unix_ms.map(moment::write),
-        "quantity": line.quantity,
-        "included": line.included,
-        "price_micros": line.price.map(|price| price.0),
-        "amount_micros": line.amount.micros(),
-        "amount_nanos": line.amount.0,
-        "requests": counted.requests,
-        "input_tokens": counted.input_tokens,
-        "output_tokens": counted.output_tokens,
-        "cached_tokens": counted.cached_tokens,
-        "provider_cost_micros": counted.provider_cost.micros(),
-        "unpriced_requests": counted.unpriced,
-    })
+    LineShown {
+        kind: line.kind.as_str(),
+        description: description(line),
+        profile: line.profile.map(domain::Profile::as_str),
+        model: line.model.clone(),
+        for_month: line.period_start_unix_ms.map(Moment),
+        quantity: line.quantity,
+        included: line.included,
+        price_micros: line.price.map(|price| price.0),
+        amount_micros: line.amount.micros(),
+        amount_nanos: line.amount.0,
+        requests: counted.requests,
+        input_tokens: counted.input_tokens,
+        output_tokens: counted.output_tokens,
+        cached_tokens: counted.cached_tokens,
+        provider_cost_micros: counted.provider_cost.micros(),
+        unpriced_requests: counted.unpriced,
+    }
 }
 
 fn description(line: &InvoiceLine) -> String {
@@ -256,17 +378,9 @@ fn description(line: &InvoiceLine) -> String {
     }
 }
 
-fn whole(shown: &Shown) -> Value {
-    let mut fields = head(shown);
-    fields.insert("tariff".into(), tariff::shown(&shown.invoice.tariff));
-    fields.insert("lines".into(), shown.invoice.lines.iter().map(line).collect());
-    Value::Object(fields)
-}
-
 /// The drafts first, since they are of the newest months, then what is finalised.
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let page: store::Page<InvoiceId> = ask.page()?;
         let (store, limit) = (&control.store, page.limit as usize);
         let now = control.world.clock.unix_ms();
@@ -275,37 +389,37 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let id = month.invoice_id();
             if rows.len() <= limit && page.after.is_none_or(|after| id < after) {
                 let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
-                rows.push(Shown { id, invoice, finalised_unix_ms: None });
+                rows.push(Drawn { id, invoice, finalised_unix_ms: None });
             }
         }
         let listed = store.invoices().list(ask.workspace(), page).await.map_err(of_store)?;
         let more = listed.next.is_some();
-        rows.extend(listed.rows.into_iter().map(Shown::from));
+        rows.extend(listed.rows.into_iter().map(Drawn::from));
         let has_more = more || rows.len() > limit;
         rows.truncate(limit);
         let next = if has_more { rows.last().map(|row| row.id) } else { None };
         let listed = store::Listed { rows, next };
-        Reply::json(&Page::of(listed, |row| Value::Object(head(row))))
+        Reply::json(&ask.paged(listed, shown))
     })
 }
 
 /// One invoice, or with `.csv` behind its id its lines as a file.
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let named = ask.parameters.first().map_or("", String::as_str);
         let (id, as_csv) = named.strip_suffix(".csv").map_or((named, false), |id| (id, true));
         let id: InvoiceId = id.parse().map_err(|_| not_found("invoice", named))?;
-        let shown = find(control, &ask, id).await?.ok_or_else(|| not_found("invoice", named))?;
+        let drawn = find(control, &ask, id).await?.ok_or_else(|| not_found("invoice", named))?;
+        let lines: Vec<_> = drawn.invoice.lines.iter().map(line).collect();
         if as_csv {
-            let lines = Page::whole(shown.invoice.lines.iter().map(line).collect());
-            return Reply::list(Some("csv"), &lines);
+            return Reply::list(Some("csv"), &Page::whole(lines));
         }
-        Reply::json(&whole(&shown))
+        let tariff = tariff::shown(&drawn.invoice.tariff);
+        Reply::json(&WholeInvoice { invoice: shown(&drawn), tariff, lines })
     })
 }
 
-async fn find(control: &Control, ask: &Ask, id: InvoiceId) -> Result<Option<Shown>, Box<Fault>> {
+async fn find(control: &Control, ask: &Ask, id: InvoiceId) -> Result<Option<Drawn>, Box<Fault>> {
     let (store, now) = (&control.store, control.world.clock.unix_ms());
     if let Some(row) = store.invoices().get(ask.workspace(), id).await.map_err(of_store)? {
         return Ok(Some(row.into()));
@@ -313,5 +427,5 @@ async fn find(control: &Control, ask: &Ask, id: InvoiceId) -> Result<Option<Show
     let open = invoicing::open_months(store, ask.workspace(), now).await.map_err(of_store)?;
     let Some(month) = open.into_iter().find(|month| month.invoice_id() == id) else { return Ok(None) };
     let invoice = invoicing::draw(store, month).await.map_err(of_store)?;
-    Ok(Some(Shown { id, invoice, finalised_unix_ms: None }))
+    Ok(Some(Drawn { id, invoice, finalised_unix_ms: None }))
 }

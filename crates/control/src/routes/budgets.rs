@@ -5,6 +5,7 @@ use std::sync::Arc;
 use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
 use domain::{Budget, BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{BudgetAlert, BudgetRow, UsageFilter, UsageQuery, Window};
@@ -12,10 +13,11 @@ use store::{BudgetAlert, BudgetRow, UsageFilter, UsageQuery, Window};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/budgets";
 const ONE: &str = "/v2/budgets/{id}";
@@ -25,17 +27,31 @@ const NANOS_PER_MICRO: i64 = 1_000;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Bounds what a workspace, project, key or end user may spend in a period.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's budgets and how they stand.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows a budget and how it stands.")
+            .gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a budget; whose it is, its period and what it counts stay.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a budget; whose it is, its period and what it counts stay.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a budget.").gives_nothing(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Budget")]
 struct Input {
     name: Option<String>,
     project_id: Option<String>,
@@ -43,6 +59,7 @@ struct Input {
     #[serde(default)]
     workspace: bool,
     end_user: Option<String>,
+    #[schemars(required)]
     limit_micros: Option<u64>,
     period: Option<String>,
     on_reached: Option<String>,
@@ -50,14 +67,16 @@ struct Input {
     alerts: Option<Vec<u32>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CrossedAlert")]
 struct Crossed {
     percent: u32,
-    at: String,
+    at: Moment,
     spent_micros: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Budget")]
 struct Shown {
     id: String,
     object: &'static str,
@@ -71,15 +90,15 @@ struct Shown {
     reserved_micros: i64,
     free_micros: i64,
     period: &'static str,
-    period_start: String,
-    period_end: Option<String>,
+    period_start: Moment,
+    period_end: Option<Moment>,
     on_reached: &'static str,
     counts: &'static str,
     alerts: Vec<u32>,
     alerts_crossed: Vec<Crossed>,
     /// `ok`, `warning` once a threshold is crossed, `reached`.
     status: &'static str,
-    created_at: String,
+    created_at: Moment,
 }
 
 async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
@@ -109,8 +128,8 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
         reserved_micros: standing.reserved.micros(),
         free_micros: Nanos(free).micros(),
         period: row.period.as_str(),
-        period_start: moment::write(start),
-        period_end: row.period.end(start).map(moment::write),
+        period_start: Moment(start),
+        period_end: row.period.end(start).map(Moment),
         on_reached: row.on_reached.as_str(),
         counts: row.counts.as_str(),
         alerts: row.alerts.clone(),
@@ -120,16 +139,12 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
             (false, true) => "ok",
         },
         alerts_crossed: crossed.iter().map(show_crossed).collect(),
-        created_at: moment::write(row.created_unix_ms),
+        created_at: Moment(row.created_unix_ms),
     })
 }
 
 fn show_crossed(alert: &BudgetAlert) -> Crossed {
-    Crossed {
-        percent: alert.percent,
-        at: moment::write(alert.crossed_unix_ms),
-        spent_micros: alert.spent.micros(),
-    }
+    Crossed { percent: alert.percent, at: Moment(alert.crossed_unix_ms), spent_micros: alert.spent.micros() }
 }
 
 fn subject_of(input: &Input) -> Result<Subject, Box<Fault>> {
@@ -262,13 +277,12 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.budgets().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
         let mut shown = Vec::new();
         for row in &listed.rows {
-            shown.push(serde_json::to_value(show(control, row).await?).unwrap_or_default());
+            shown.push(show(control, row).await?);
         }
-        let Page { next_cursor, has_more, .. } = Page::of(listed, |_: &BudgetRow| ());
+        let Page { next_cursor, has_more, .. } = ask.paged(listed, |_: &BudgetRow| ());
         Reply::json(&Page { data: shown, next_cursor, has_more })
     })
 }

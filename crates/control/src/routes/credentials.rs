@@ -7,16 +7,19 @@ use domain::{CredentialId, Fault, Price, ProjectId, Rates};
 use egress::Reach;
 use http::Method;
 use line::Seat;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::{CredentialFilter, CredentialRow, Verification};
+use store::{CredentialFilter, CredentialRow, Verification, Written};
 
 use super::projects::checked_environment;
-use super::secrets;
+use super::secrets::{self, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
@@ -30,24 +33,53 @@ pub fn routes() -> Vec<Route> {
     let verify_one = "/v2/provider-credentials/{id}/verify";
     let rotate_one = "/v2/provider-credentials/{id}/rotate";
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, kinds, Access::LOOK, list_kinds),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
-        Route::new(Method::POST, verify_one, Access::MANAGE, verify),
-        Route::new(Method::POST, rotate_one, Access::MANAGE, rotate),
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Adds a provider credential of the workspace's own, sealed on arrival.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's credentials.")
+            .lists::<Shown>()
+            .query("provider", "Only those of this provider."),
+        Route::new(Method::GET, kinds, Access::LOOK, list_kinds)
+            .says("Lists the providers that a credential can be for, with what each takes.")
+            .tells::<Page<Kind>>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows a credential, and how often it was opened.")
+            .gives::<Opened>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a credential.")
+            .patches::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a credential.")
+            .takes::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
+            .says("Deletes a credential; its secret can't be opened again.")
+            .gives_nothing(),
+        Route::new(Method::POST, verify_one, Access::MANAGE, verify)
+            .says("Makes the cheapest real call with a credential.")
+            .takes_nothing()
+            .gives::<Shown>(),
+        Route::new(Method::POST, rotate_one, Access::MANAGE, rotate)
+            .says("Gives a credential another secret, without a failed request.")
+            .takes::<Rotation>()
+            .gives::<Shown>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "ProviderCredential")]
 struct Input {
+    #[schemars(required)]
     provider: Option<String>,
     display_name: Option<String>,
     auth: Option<String>,
+    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
     #[serde(default)]
     config: Value,
@@ -68,16 +100,18 @@ struct Input {
     status: Option<String>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "CredentialScope")]
 struct ScopeInput {
     project_id: Option<String>,
     environment: Option<String>,
 }
 
 /// Prices in micro-USD for a million tokens.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Rates")]
 struct RatesWire {
     input: u64,
     output: u64,
@@ -117,33 +151,78 @@ impl RatesWire {
 }
 
 /// What a reader sees: everything but the secret.
-fn show(row: &CredentialRow) -> Value {
-    let pricing: BTreeMap<_, _> =
-        row.pricing.iter().map(|(model, rates)| (model, RatesWire::show(rates))).collect();
-    json!({
-        "id": row.id.to_string(),
-        "object": "provider_credential",
-        "workspace_id": row.workspace.to_string(),
-        "provider": row.provider,
-        "display_name": row.display_name,
-        "auth": row.auth,
-        "status": status_name(row.state),
-        "secret_fingerprint": row.secret.fingerprint,
-        "secret_version": row.secret.sealed.version,
-        "base_url": row.base_url,
-        "region": row.region,
-        "scope": {"project_id": row.project.map(|id| id.to_string()), "environment": row.environment},
-        "config": row.config,
-        "expires_at": row.expires_unix_ms.map(moment::write),
-        "retention": row.retention,
-        "limits": row.limits,
-        "pricing": pricing,
-        "commitment": row.commitment,
-        "metadata": row.metadata,
-        "last_verified_at": row.last_verified_unix_ms.map(moment::write),
-        "last_error": row.last_error,
-        "created_at": moment::write(row.created_unix_ms),
-    })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ProviderCredential")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    provider: String,
+    display_name: String,
+    auth: String,
+    #[schemars(extend("enum" = ["active", "invalid", "disabled", "revoked"]))]
+    status: &'static str,
+    secret_fingerprint: String,
+    secret_version: u32,
+    base_url: Option<String>,
+    region: Option<String>,
+    scope: ScopeShown,
+    config: Value,
+    expires_at: Option<Moment>,
+    retention: Value,
+    limits: Value,
+    pricing: BTreeMap<String, RatesWire>,
+    commitment: Value,
+    metadata: Value,
+    last_verified_at: Option<Moment>,
+    last_error: Option<String>,
+    created_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CredentialScope")]
+struct ScopeShown {
+    project_id: Option<String>,
+    environment: Option<String>,
+}
+
+/// A credential, and how often it was opened.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OpenedProviderCredential")]
+struct Opened {
+    #[serde(flatten)]
+    shown: Shown,
+    openings: u64,
+}
+
+fn show(row: &CredentialRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "provider_credential",
+        workspace_id: row.workspace.to_string(),
+        provider: row.provider.clone(),
+        display_name: row.display_name.clone(),
+        auth: row.auth.clone(),
+        status: status_name(row.state),
+        secret_fingerprint: row.secret.fingerprint.clone(),
+        secret_version: row.secret.sealed.version,
+        base_url: row.base_url.clone(),
+        region: row.region.clone(),
+        scope: ScopeShown {
+            project_id: row.project.map(|id| id.to_string()),
+            environment: row.environment.clone(),
+        },
+        config: row.config.clone(),
+        expires_at: row.expires_unix_ms.map(Moment),
+        retention: row.retention.clone(),
+        limits: row.limits.clone(),
+        pricing: row.pricing.iter().map(|(model, rates)| (model.clone(), RatesWire::show(rates))).collect(),
+        commitment: row.commitment.clone(),
+        metadata: row.metadata.clone(),
+        last_verified_at: row.last_verified_unix_ms.map(Moment),
+        last_error: row.last_error.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 const fn status_name(state: CredentialState) -> &'static str {
@@ -157,7 +236,7 @@ const fn status_name(state: CredentialState) -> &'static str {
 
 /// The part of a row that its owner writes, as a document that a merge patch applies to.
 fn writable(row: &CredentialRow) -> Value {
-    let mut document = show(row);
+    let mut document = json!(show(row));
     if let Some(fields) = document.as_object_mut() {
         let derived = [
             "id",
@@ -311,12 +390,11 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor", "provider"])?;
         let filter =
             CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
         let listed =
             control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -327,12 +405,8 @@ async fn load(control: &Control, ask: &Ask) -> Result<CredentialRow, Box<Fault>>
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let mut shown = show(&row);
-        if let Some(fields) = shown.as_object_mut() {
-            let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
-            fields.insert("openings".into(), openings.into());
-        }
-        Ok(Reply::json(&shown)?.version(row.version))
+        let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
+        Ok(Reply::json(&Opened { shown: show(&row), openings })?.version(row.version))
     })
 }
 
@@ -382,7 +456,10 @@ async fn write(
     let credentials = control.store.credentials();
     let mut written = credentials.replace(changed, secret, ask.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
-        written = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+        let set = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
+        // Of a rehearsal the second write has not seen the first.
+        let row = if ask.is_rehearsal { CredentialRow { state, ..written.row } } else { set.row };
+        written = Written { version: set.version, row };
     }
     control.published(written.version).await?;
     Ok(Reply::json(&show(&written.row))?.version(written.row.version))
@@ -425,12 +502,6 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rotation {
-    secret: Option<Value>,
-}
-
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
@@ -449,7 +520,11 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
+        if ask.is_rehearsal {
+            return Reply::json(&show(&row));
+        }
         let snapshot = control.keeper.current();
         let entry = snapshot
             .workspace(row.workspace)
@@ -475,22 +550,35 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
+/// What a provider is called, and how it is authorised.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CredentialKind")]
+struct Kind {
+    provider: String,
+    display_name: String,
+    synonyms: Vec<String>,
+    auth: &'static str,
+    /// Whether this version can call it.
+    available: bool,
+    base_url: Option<String>,
+    environment_variable: Option<String>,
+    /// The JSON Schema of what it takes.
+    schema: Value,
+}
+
 /// The kinds of credentials, out of the catalogue: what each provider is called, and how it is authorised.
-fn list_kinds(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let snapshot = control.keeper.current();
-        let kinds = snapshot.catalogue().providers().iter().filter(|facts| facts.byok).map(|facts| {
-            json!({
-                "provider": facts.slug,
-                "display_name": facts.display_name,
-                "synonyms": facts.synonyms,
-                "auth": "api_key",
-                "available": facts.available,
-                "base_url": facts.base_url,
-                "environment_variable": facts.secret_env,
-                "schema": {"type": "object", "required": ["secret"], "properties": {"secret": {"type": "string", "writeOnly": true}}},
-            })
+        let kinds = snapshot.catalogue().providers().iter().filter(|facts| facts.byok).map(|facts| Kind {
+            provider: facts.slug.clone(),
+            display_name: facts.display_name.clone(),
+            synonyms: facts.synonyms.clone(),
+            auth: "api_key",
+            available: facts.available,
+            base_url: facts.base_url.clone(),
+            environment_variable: facts.secret_env.clone(),
+            schema: json!({"type": "object", "required": ["secret"], "properties": {"secret": {"type": "string", "writeOnly": true}}}),
         });
         Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
     })

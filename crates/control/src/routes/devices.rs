@@ -5,35 +5,87 @@ use std::sync::Arc;
 use domain::limits::{DEVICE_KEY_TIME_MAX, DEVICE_POLL_EVERY, DEVICE_TIME_MAX, DEVICES_WAITING_MAX};
 use domain::{Fault, FaultClass, MemberId, Role, Secret, WorkspaceId};
 use http::Method;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use snapshot::Scopes;
 use store::{Act, ApiKeyRow, DeviceAnswer, DeviceRow, Membership, Page, StoreError};
 
+use super::sign_in::NO_REHEARSAL;
 use super::workspaces::checked_name;
 use crate::access::{Access, person_needed};
 use crate::attempts::Trier;
 use crate::caller::Stranger;
 use crate::failure::{missing, of_store};
 use crate::founding::new_key;
+use crate::moment::Moment;
 use crate::owner::milliseconds;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::tokens::{self, Kind};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::open(Method::POST, "/v2/device", ask_for_code),
-        Route::open(Method::POST, "/v2/device/token", ask_for_key),
-        Route::new(Method::POST, "/v2/device/approve", Access::PERSON, answer),
+        Route::open(Method::POST, "/v2/device", ask_for_code)
+            .says("Begins to sign a command line in.")
+            .takes::<Client>()
+            .no_rehearsal(NO_REHEARSAL)
+            .tells::<WaitingDevice<'_>>(),
+        Route::open(Method::POST, "/v2/device/token", ask_for_key)
+            .says("Asks whether somebody said yes to the device, and takes its key.")
+            .takes::<Poll>()
+            .no_rehearsal(NO_REHEARSAL)
+            .tells::<DeviceKey<'_>>()
+            .refuses(400, "authorization_pending")
+            .refuses(400, "slow_down")
+            .refuses(400, "expired_token")
+            .refuses(400, "access_denied")
+            .refuses(400, "no_project"),
+        Route::new(Method::POST, "/v2/device/approve", Access::PERSON, answer)
+            .says("Shows a device that waits and, with `approve`, says yes or no to it.")
+            .takes::<Answer>()
+            .tells::<AnsweredDevice>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Device")]
 struct Client {
+    #[schemars(required)]
     client_name: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct WaitingDevice<'a> {
+    object: &'static str,
+    /// For the program that asks.
+    device_code: &'a str,
+    /// For the person in front of it.
+    user_code: &'a str,
+    verification_url: String,
+    verification_url_complete: String,
+    interval_s: u64,
+    expires_in_s: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct DeviceKey<'a> {
+    object: &'static str,
+    api_key: &'a str,
+    key_id: String,
+    workspace_id: String,
+    expires_at: Option<Moment>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AnsweredDevice {
+    object: &'static str,
+    client_name: String,
+    address: String,
+    requested_at: Moment,
+    #[schemars(extend("enum" = ["pending", "denied", "approved"]))]
+    status: &'static str,
 }
 
 fn ask_for_code(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
@@ -56,15 +108,15 @@ fn ask_for_code(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         };
         control.store.devices().ask(device, DEVICES_WAITING_MAX).await.map_err(busy)?;
         let base = control.site.base_url(&ask.headers);
-        Reply::json(&json!({
-            "object": "device",
-            "device_code": device_code.expose_text(),
-            "user_code": user_code,
-            "verification_url": format!("{base}/device"),
-            "verification_url_complete": format!("{base}/device#code={user_code}"),
-            "interval_s": DEVICE_POLL_EVERY.as_secs(),
-            "expires_in_s": DEVICE_TIME_MAX.as_secs(),
-        }))
+        Reply::json(&WaitingDevice {
+            object: "device",
+            device_code: device_code.expose_text().unwrap_or_default(),
+            verification_url: format!("{base}/device"),
+            verification_url_complete: format!("{base}/device#code={user_code}"),
+            user_code: &user_code,
+            interval_s: DEVICE_POLL_EVERY.as_secs(),
+            expires_in_s: DEVICE_TIME_MAX.as_secs(),
+        })
     })
 }
 
@@ -83,9 +135,11 @@ fn busy(error: StoreError) -> Box<Fault> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DevicePoll")]
 struct Poll {
+    #[schemars(required)]
     device_code: Option<String>,
 }
 
@@ -155,13 +209,13 @@ async fn give_key(
         granted => granted.map_err(of_store)?,
     };
     control.published(written.version).await?;
-    Reply::json(&json!({
-        "object": "device_key",
-        "api_key": text.expose_text(),
-        "key_id": written.row.id.to_string(),
-        "workspace_id": workspace.to_string(),
-        "expires_at": written.row.expires_unix_ms.map(moment::write),
-    }))
+    Reply::json(&DeviceKey {
+        object: "device_key",
+        api_key: text.expose_text().unwrap_or_default(),
+        key_id: written.row.id.to_string(),
+        workspace_id: workspace.to_string(),
+        expires_at: written.row.expires_unix_ms.map(Moment),
+    })
 }
 
 /// A key that may do what its person may.
@@ -193,9 +247,11 @@ async fn key_of(
     Ok((Secret::from_text(text), ApiKeyRow { expires_unix_ms: Some(expires_unix_ms), ..row }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DeviceAnswer")]
 struct Answer {
+    #[schemars(required)]
     user_code: Option<String>,
     /// Left out, the device is only shown.
     approve: Option<bool>,
@@ -225,17 +281,17 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         let device = device.ok_or_else(unknown_code)?;
         control.attempts.forget(&Trier::Person(person));
-        Reply::json(&json!({
-            "object": "device",
-            "client_name": device.client_name,
-            "address": device.address,
-            "requested_at": moment::write(device.created_unix_ms),
-            "status": match device.answer {
+        Reply::json(&AnsweredDevice {
+            object: "device",
+            requested_at: Moment(device.created_unix_ms),
+            status: match device.answer {
                 None => "pending",
                 Some(DeviceAnswer::Denied) => "denied",
                 Some(DeviceAnswer::Approved { .. }) => "approved",
             },
-        }))
+            client_name: device.client_name,
+            address: device.address,
+        })
     })
 }
 

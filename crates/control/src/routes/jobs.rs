@@ -4,44 +4,73 @@ use std::sync::Arc;
 
 use domain::limits::PAGE_ROWS_DEFAULT;
 use http::Method;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 use store::JobRow;
 use store::jobs::OURS;
 
 use crate::access::Access;
 use crate::failure::of_store;
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route::new(Method::GET, "/v2/jobs", Access::OPERATE, get)]
+    vec![
+        Route::new(Method::GET, "/v2/jobs", Access::OPERATE, get)
+            .says("Shows how the queue of work stands, and what was given up.")
+            .tells::<Jobs>(),
+    ]
 }
 
-fn show(job: &JobRow) -> Value {
-    json!({
-        "id": job.id,
-        "kind": job.kind,
-        "workspace_id": (job.workspace != OURS).then(|| job.workspace.to_string()),
-        "payload": job.payload,
-        "attempts": job.attempts,
-        "last_error": job.last_error,
-        "created_at": moment::write(job.created_unix_ms),
-    })
+#[derive(Serialize, JsonSchema)]
+struct Jobs {
+    object: &'static str,
+    waiting: u64,
+    ready: u64,
+    running: u64,
+    dead: u64,
+    /// What was given up last.
+    dead_jobs: Vec<Job>,
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+#[derive(Serialize, JsonSchema)]
+struct Job {
+    id: i64,
+    kind: String,
+    /// Whose it is; the installation's own has none.
+    workspace_id: Option<String>,
+    payload: Value,
+    attempts: u32,
+    last_error: Option<String>,
+    created_at: Moment,
+}
+
+fn show(job: &JobRow) -> Job {
+    Job {
+        id: job.id,
+        kind: job.kind.clone(),
+        workspace_id: (job.workspace != OURS).then(|| job.workspace.to_string()),
+        payload: job.payload.clone(),
+        attempts: job.attempts,
+        last_error: job.last_error.clone(),
+        created_at: Moment(job.created_unix_ms),
+    }
+}
+
+fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let counts = control.store.jobs().counts().await.map_err(of_store)?;
         let dead = control.store.jobs().dead(PAGE_ROWS_DEFAULT).await.map_err(of_store)?;
-        Reply::json(&json!({
-            "object": "jobs",
-            "waiting": counts.waiting,
-            "ready": counts.ready,
-            "running": counts.running,
-            "dead": counts.dead,
-            "dead_jobs": dead.iter().map(show).collect::<Vec<_>>(),
-        }))
+        Reply::json(&Jobs {
+            object: "jobs",
+            waiting: counts.waiting,
+            ready: counts.ready,
+            running: counts.running,
+            dead: counts.dead,
+            dead_jobs: dead.iter().map(show).collect(),
+        })
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::{Fault, Limits, WorkspaceId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::LimitsOf;
 
@@ -14,8 +15,9 @@ use crate::request::Ask;
 const RATE_MAX: u64 = 10_000_000_000;
 
 /// As they are sent and shown; what is absent is not bounded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Limits")]
 pub struct LimitsForm {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     requests_per_minute: Option<u64>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use domain::limits::LINK_TIME_MAX;
 use domain::{Fault, FaultClass, Secret};
 use http::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use store::{Membership, PersonRow, SignedIn};
 
 use super::api_keys::scope_names;
@@ -25,42 +25,91 @@ const EMAIL_BYTES_MAX: usize = 254;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/me", Access::ONESELF, get),
-        Route::new(Method::PATCH, "/v2/me", Access::PERSON, change),
+        Route::new(Method::GET, "/v2/me", Access::ONESELF, get)
+            .says("Says who calls: a signed-in person or a key.")
+            .tells::<Me>(),
+        Route::new(Method::PATCH, "/v2/me", Access::PERSON, change)
+            .says(
+                "Changes the caller's own name, email or password; a new password ends every other session.",
+            )
+            .patches::<Input>()
+            .tells::<Me>()
+            .refuses(403, "wrong_password")
+            .refuses(409, "email_taken"),
     ]
 }
 
+/// Whoever calls.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Me {
+    Person {
+        object: &'static str,
+        member: OwnMember,
+        workspace_id: String,
+        role: &'static str,
+        workspaces: Vec<OwnWorkspace>,
+        /// For the header `X-Tidegate-CSRF` of every request that changes something.
+        csrf_token: String,
+    },
+    Key {
+        object: &'static str,
+        key: OwnKey,
+        workspace_id: String,
+        workspaces: Vec<OwnWorkspace>,
+    },
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct OwnMember {
+    id: String,
+    email: String,
+    name: String,
+    has_password: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct OwnWorkspace {
+    id: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct OwnKey {
+    id: String,
+    name: String,
+    last4: String,
+    scopes: Vec<&'static str>,
+    project_id: String,
+    environment: String,
+}
+
 /// A signed-in person as they see themselves.
-pub fn shown(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Value {
-    let workspaces: Vec<_> = signed_in
-        .memberships
-        .iter()
-        .map(|membership| {
-            json!({
-                "id": membership.workspace.to_string(),
-                "name": membership.name,
-                "role": membership.role.as_str(),
-            })
-        })
-        .collect();
-    json!({
-        "object": "me",
-        "member": {
-            "id": signed_in.person.id.to_string(),
-            "email": signed_in.person.email,
-            "name": signed_in.person.name,
-            "has_password": signed_in.person.password_hash.is_some(),
+pub fn shown(signed_in: &SignedIn, acting: &Membership, csrf_token: &str) -> Me {
+    let workspaces = signed_in.memberships.iter().map(|membership| OwnWorkspace {
+        id: membership.workspace.to_string(),
+        name: membership.name.clone(),
+        role: Some(membership.role.as_str()),
+    });
+    Me::Person {
+        object: "me",
+        member: OwnMember {
+            id: signed_in.person.id.to_string(),
+            email: signed_in.person.email.clone(),
+            name: signed_in.person.name.clone(),
+            has_password: signed_in.person.password_hash.is_some(),
         },
-        "workspace_id": acting.workspace.to_string(),
-        "role": acting.role.as_str(),
-        "workspaces": workspaces,
-        "csrf_token": csrf_token,
-    })
+        workspace_id: acting.workspace.to_string(),
+        role: acting.role.as_str(),
+        workspaces: workspaces.collect(),
+        csrf_token: csrf_token.to_owned(),
+    }
 }
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let key = match &ask.caller {
             Caller::Person(person) => {
                 return Reply::json(&shown(&person.signed_in, &person.acting, &person.csrf_token));
@@ -70,24 +119,29 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = key.key().map(|key| key.id).ok_or_else(|| Box::new(Fault::internal()))?;
         let row = control.store.api_keys().get(ask.workspace(), id).await.map_err(of_store)?;
         let (workspace, project) = (key.workspace(), key.project());
-        Reply::json(&json!({
-            "object": "me",
-            "key": {
-                "id": row.id.to_string(),
-                "name": row.name,
-                "last4": row.last4,
-                "scopes": scope_names(row.scopes),
-                "project_id": project.id.to_string(),
-                "environment": row.environment,
+        Reply::json(&Me::Key {
+            object: "me",
+            key: OwnKey {
+                id: row.id.to_string(),
+                name: row.name,
+                last4: row.last4,
+                scopes: scope_names(row.scopes),
+                project_id: project.id.to_string(),
+                environment: row.environment,
             },
-            "workspace_id": workspace.id.to_string(),
-            "workspaces": [{"id": workspace.id.to_string(), "name": &*workspace.name}],
-        }))
+            workspace_id: workspace.id.to_string(),
+            workspaces: vec![OwnWorkspace {
+                id: workspace.id.to_string(),
+                name: workspace.name.to_string(),
+                role: None,
+            }],
+        })
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Me")]
 struct Input {
     name: Option<String>,
     email: Option<String>,
@@ -110,14 +164,16 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             None => None,
         };
         let before = &person.signed_in.person;
+        let mut changed = person.signed_in.clone();
         if name.is_some() || email.is_some() {
-            let changed = PersonRow {
+            let wanted = PersonRow {
                 name: name.unwrap_or_else(|| before.name.clone()),
                 email: email.unwrap_or_else(|| before.email.clone()),
                 ..before.clone()
             };
             let act = ask.act(&control.world);
-            control.store.people().rename(changed, ask.workspace(), act).await.map_err(of_store)?;
+            let renamed = control.store.people().rename(wanted, ask.workspace(), act);
+            changed.person = renamed.await.map_err(of_store)?.row;
         }
         if let Some(hash) = hash {
             // Whoever knew the old password is out everywhere; here a new session goes on.
@@ -125,12 +181,12 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             let act = ask.act(&control.world);
             let set = control.store.people().set_password(hash, fresh.row, ask.workspace(), act);
             set.await.map_err(of_store)?;
+            if ask.is_rehearsal {
+                return Reply::json(&shown(&changed, &person.acting, &person.csrf_token));
+            }
             return welcome(control, &ask.headers, &fresh.token).await;
         }
-        let digest = person.signed_in.session.digest;
-        let now = control.store.sign_ins().find(digest).await.map_err(of_store)?;
-        let now = now.ok_or_else(|| Box::new(Fault::internal()))?;
-        Reply::json(&shown(&now, &person.acting, &person.csrf_token))
+        Reply::json(&shown(&changed, &person.acting, &person.csrf_token))
     })
 }
 

@@ -5,54 +5,108 @@ use std::sync::Arc;
 use domain::limits::{INVITATION_TIME_MAX, LINK_TIME_MAX};
 use domain::{Fault, MemberId, Role};
 use http::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use store::{Act, Invitation, LinkRow, MemberRow, Page as StorePage, PersonRow};
 
 use super::me::checked_email;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
 use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
 use crate::owner::{milliseconds, mint_link};
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/members";
 const ONE: &str = "/v2/members/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, invite),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, remove),
-        Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link),
+        Route::new(Method::POST, PATH, Access::MANAGE, invite)
+            .says("Invites somebody; the link is in this answer and never again.")
+            .takes::<Input>()
+            .makes::<Invited>()
+            .refuses(409, "already_member"),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's people.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a member.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Gives a member another role.")
+            .patches::<Change>()
+            .gives::<Shown>()
+            .refuses(409, "last_owner"),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, remove)
+            .says("Removes a member; their sessions and the keys of their devices end at once.")
+            .gives_nothing()
+            .refuses(409, "last_owner"),
+        Route::new(Method::POST, "/v2/members/{id}/link", Access::MANAGE, link)
+            .says("Makes a link that signs a member in.")
+            .takes_nothing()
+            .makes::<SignInLink>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Member")]
 struct Input {
+    #[schemars(required)]
     email: Option<String>,
     name: Option<String>,
+    #[schemars(required)]
     role: Option<String>,
 }
 
-fn show(row: &MemberRow) -> Value {
-    json!({
-        "id": row.person.id.to_string(),
-        "object": "member",
-        "workspace_id": row.workspace.to_string(),
-        "email": row.person.email,
-        "name": row.person.name,
-        "role": row.role.as_str(),
-        "status": if row.accepted_unix_ms.is_some() { "active" } else { "invited" },
-        "joined_at": row.accepted_unix_ms.map(moment::write),
-        "created_at": moment::write(row.created_unix_ms),
-    })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Member")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    email: String,
+    name: String,
+    role: &'static str,
+    #[schemars(extend("enum" = ["active", "invited"]))]
+    status: &'static str,
+    joined_at: Option<Moment>,
+    created_at: Moment,
+}
+
+/// A member who was asked in, with the link that lets them in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "InvitedMember")]
+struct Invited {
+    #[serde(flatten)]
+    member: Shown,
+    invite_link: String,
+    invite_expires_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct SignInLink {
+    object: &'static str,
+    member_id: String,
+    sign_in_link: String,
+    expires_at: Moment,
+}
+
+fn show(row: &MemberRow) -> Shown {
+    Shown {
+        id: row.person.id.to_string(),
+        object: "member",
+        workspace_id: row.workspace.to_string(),
+        email: row.person.email.clone(),
+        name: row.person.name.clone(),
+        role: row.role.as_str(),
+        status: if row.accepted_unix_ms.is_some() { "active" } else { "invited" },
+        joined_at: row.accepted_unix_ms.map(Moment),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 fn checked_role(role: Option<&str>) -> Result<Role, Box<Fault>> {
@@ -101,12 +155,11 @@ fn invite(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             link: Some((digest, expires_unix_ms)),
         };
         let written = control.store.people().invite(invitation, act).await.map_err(of_store)?;
-        let mut shown = show(&written.row);
-        if let Some(fields) = shown.as_object_mut() {
-            let link = format!("{}{path}", control.site.base_url(&ask.headers));
-            fields.insert("invite_link".into(), link.into());
-            fields.insert("invite_expires_at".into(), moment::write(expires_unix_ms).into());
-        }
+        let shown = Invited {
+            member: show(&written.row),
+            invite_link: format!("{}{path}", control.site.base_url(&ask.headers)),
+            invite_expires_at: Moment(expires_unix_ms),
+        };
         let location = format!("{PATH}/{}", written.row.person.id);
         Ok(Reply::json(&shown)?.version(written.row.version).created(location))
     })
@@ -126,9 +179,8 @@ async fn has_owner(control: &Control, ask: &Ask) -> Result<bool, Box<Fault>> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.people().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -143,8 +195,9 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Role")]
 struct Change {
     role: Option<String>,
 }
@@ -178,6 +231,7 @@ fn remove(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// Signs somebody in who has no password, or lost it, or their invitation.
 fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
         within_rank(&ask, row.role)?;
         let (path, digest) = mint_link(&control.vault, &control.world);
@@ -189,12 +243,12 @@ fn link(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let workspace = (!of_installation).then(|| ask.workspace());
         let link = LinkRow { digest, person: row.person.id, workspace, expires_unix_ms };
         control.store.people().add_link(link, ask.workspace(), act).await.map_err(of_store)?;
-        let shown = json!({
-            "object": "sign_in_link",
-            "member_id": row.person.id.to_string(),
-            "sign_in_link": format!("{}{path}", control.site.base_url(&ask.headers)),
-            "expires_at": moment::write(expires_unix_ms),
-        });
+        let shown = SignInLink {
+            object: "sign_in_link",
+            member_id: row.person.id.to_string(),
+            sign_in_link: format!("{}{path}", control.site.base_url(&ask.headers)),
+            expires_at: Moment(expires_unix_ms),
+        };
         Ok(Reply::json(&shown)?.created(format!("{PATH}/{}", row.person.id)))
     })
 }

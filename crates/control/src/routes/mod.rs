@@ -5,6 +5,7 @@ mod api_keys;
 mod audit;
 mod billing;
 mod budgets;
+mod contract;
 mod credentials;
 mod devices;
 mod jobs;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Route> {
         budgets::routes(),
         audit::routes(),
         vault::routes(),
+        contract::routes(),
     ]
     .into_iter()
     .flatten()

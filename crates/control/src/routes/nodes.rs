@@ -5,7 +5,8 @@ use std::sync::Arc;
 use domain::{Fault, NodeId};
 use egress::Reach;
 use http::Method;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::NodeState;
 use store::NodeRow;
@@ -14,30 +15,47 @@ use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::reply::Page;
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/byoc/nodes";
 const ONE: &str = "/v2/byoc/nodes/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Adds a node, and asks it at once what it serves.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's nodes.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a node.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a node; `draining` as its status sends it nothing new.")
+            .patches::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a node.")
+            .takes::<Input>()
+            .gives::<Shown>()
+            .refuses(409, "base_url_needs_secret"),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").gives_nothing(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Node")]
 struct Input {
+    #[schemars(required)]
     name: Option<String>,
+    #[schemars(required)]
     base_url: Option<String>,
+    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
     secret: Option<Value>,
     models: Option<Vec<String>>,
     #[serde(default)]
@@ -47,27 +65,48 @@ struct Input {
     status: Option<String>,
 }
 
-fn show(row: &NodeRow) -> Value {
-    json!({
-        "id": row.id.to_string(),
-        "object": "node",
-        "workspace_id": row.workspace.to_string(),
-        "name": row.name,
-        "base_url": row.base_url,
-        "status": match row.state() {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Node")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    name: String,
+    base_url: String,
+    #[schemars(extend("enum" = ["ready", "draining", "unreachable"]))]
+    status: &'static str,
+    models: Vec<String>,
+    /// Whether the models were named by hand; otherwise the node is asked for them.
+    models_declared: bool,
+    labels: Vec<String>,
+    has_secret: bool,
+    metadata: Value,
+    last_seen_at: Option<Moment>,
+    last_error: Option<String>,
+    created_at: Moment,
+}
+
+fn show(row: &NodeRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "node",
+        workspace_id: row.workspace.to_string(),
+        name: row.name.clone(),
+        base_url: row.base_url.clone(),
+        status: match row.state() {
             NodeState::Ready => "ready",
             NodeState::Draining => "draining",
             NodeState::Unreachable => "unreachable",
         },
-        "models": row.models(),
-        "models_declared": row.declared_models.is_some(),
-        "labels": row.labels,
-        "has_secret": row.secret.is_some(),
-        "metadata": row.metadata,
-        "last_seen_at": row.last_seen_unix_ms.map(moment::write),
-        "last_error": row.last_error,
-        "created_at": moment::write(row.created_unix_ms),
-    })
+        models: row.models().to_vec(),
+        models_declared: row.declared_models.is_some(),
+        labels: row.labels.clone(),
+        has_secret: row.secret.is_some(),
+        metadata: row.metadata.clone(),
+        last_seen_at: row.last_seen_unix_ms.map(Moment),
+        last_error: row.last_error.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 fn writable(row: &NodeRow) -> Value {
@@ -141,16 +180,15 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         // Asked at once, so that what it serves can be called by whoever reads this answer.
-        let row = control.ask_node(written.row).await?;
+        let row = if ask.is_rehearsal { written.row } else { control.ask_node(written.row).await? };
         Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.nodes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

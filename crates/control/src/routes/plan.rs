@@ -6,7 +6,8 @@ use domain::record::Rejected;
 use domain::{Fault, Rates, RouteScope};
 use http::Method;
 use line::{ExplainedAttempt, Explanation, Question};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::projects::checked_environment;
@@ -17,12 +18,19 @@ use crate::router::{Handled, Route};
 use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
-    vec![Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)]
+    vec![
+        Route::new(Method::POST, "/v2/plan", Access::LOOK, explain)
+            .says("Says what would serve a model and why, without sending anything.")
+            .takes::<Input>()
+            .tells::<Plan>(),
+    ]
 }
 
 /// Only what a plan depends on is read; a whole request body may be sent as it is.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Plan")]
 struct Input {
+    #[schemars(required)]
     model: Option<String>,
     project_id: Option<String>,
     environment: Option<String>,
@@ -91,61 +99,127 @@ fn explain(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             clock.monotonic_us(),
             clock.unix_ms(),
         );
-        Reply::json(&shown(model, &environment, plan))
+        Reply::json(&Plan::shown(model, &environment, plan))
     })
 }
 
-fn shown(model: &str, environment: &str, plan: Explanation) -> Value {
-    let attempts: Vec<_> = plan.attempts.iter().map(attempt).collect();
-    json!({
-        "object": "plan",
-        "requested_model": model,
-        "environment": environment,
-        "resolved_model": plan.resolved_model,
-        "resolution": plan.resolution,
-        "route": plan.route.map(|route| json!({"id": route.id.to_string(), "scope": scope(&route.scope), "why": route.why})),
-        "chosen": attempts.first(),
-        "attempts": attempts,
-        "rejected": plan.rejected.iter().map(rejected).collect::<Vec<_>>(),
-        "error": plan.fault.map(|fault| json!({"code": fault.code, "detail": fault.to_string()})),
-        "snapshot_version": plan.snapshot_version,
-    })
+/// What would happen.
+#[derive(Serialize, JsonSchema)]
+struct Plan {
+    object: &'static str,
+    requested_model: String,
+    environment: String,
+    resolved_model: Option<String>,
+    /// The rule by which the model's name was understood.
+    resolution: String,
+    route: Option<WinningRoute>,
+    chosen: Option<PlannedAttempt>,
+    attempts: Vec<PlannedAttempt>,
+    rejected: Vec<RejectedCandidate>,
+    error: Option<PlanError>,
+    snapshot_version: u64,
 }
 
-fn attempt(attempt: &ExplainedAttempt) -> Value {
-    json!({
-        "profile": attempt.profile.as_str(),
-        "principal": attempt.principal.to_string(),
-        "display_name": attempt.display_name,
-        "provider": attempt.provider,
-        "upstream_model": attempt.upstream_model,
-        "region": attempt.region,
-        "pricing": attempt.rates.map(rates),
-        "markup_bps": attempt.markup_bps,
-        "fallback": attempt.is_fallback,
-    })
+#[derive(Serialize, JsonSchema)]
+struct WinningRoute {
+    id: String,
+    scope: Map<String, Value>,
+    why: &'static str,
 }
 
-fn rates(rates: Rates) -> Value {
-    json!({
-        "input_micros_per_million": rates.input.0,
-        "output_micros_per_million": rates.output.0,
-        "cached_input_micros_per_million": rates.cached_read.map(|price| price.0),
-    })
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedAttempt {
+    profile: &'static str,
+    principal: String,
+    display_name: Option<String>,
+    provider: String,
+    upstream_model: String,
+    region: Option<String>,
+    pricing: Option<PlannedPricing>,
+    markup_bps: u32,
+    fallback: bool,
+}
+
+#[derive(Clone, Serialize, JsonSchema)]
+struct PlannedPricing {
+    input_micros_per_million: u64,
+    output_micros_per_million: u64,
+    cached_input_micros_per_million: Option<u64>,
 }
 
 /// A rejected candidate, as plans and requests show it.
-pub fn rejected(rejected: &Rejected) -> Value {
-    json!({
-        "principal": rejected.principal.to_string(),
-        "profile": rejected.principal.profile().as_str(),
-        "provider": rejected.provider,
-        "reason": rejected.reason,
-        "detail": rejected.detail,
-    })
+#[derive(Serialize, JsonSchema)]
+pub struct RejectedCandidate {
+    principal: String,
+    profile: &'static str,
+    provider: String,
+    /// A stable word.
+    reason: String,
+    detail: String,
 }
 
-fn scope(scope: &RouteScope) -> Value {
+#[derive(Serialize, JsonSchema)]
+struct PlanError {
+    code: &'static str,
+    detail: String,
+}
+
+impl Plan {
+    fn shown(model: &str, environment: &str, plan: Explanation) -> Self {
+        let attempts: Vec<_> = plan.attempts.iter().map(attempt).collect();
+        Self {
+            object: "plan",
+            requested_model: model.to_owned(),
+            environment: environment.to_owned(),
+            resolved_model: plan.resolved_model,
+            resolution: plan.resolution,
+            route: plan.route.map(|route| WinningRoute {
+                id: route.id.to_string(),
+                scope: scope(&route.scope),
+                why: route.why,
+            }),
+            chosen: attempts.first().cloned(),
+            attempts,
+            rejected: plan.rejected.iter().map(rejected).collect(),
+            error: plan.fault.map(|fault| PlanError { code: fault.code, detail: fault.to_string() }),
+            snapshot_version: plan.snapshot_version,
+        }
+    }
+}
+
+fn attempt(attempt: &ExplainedAttempt) -> PlannedAttempt {
+    PlannedAttempt {
+        profile: attempt.profile.as_str(),
+        principal: attempt.principal.to_string(),
+        display_name: attempt.display_name.clone(),
+        provider: attempt.provider.to_string(),
+        upstream_model: attempt.upstream_model.to_string(),
+        region: attempt.region.as_ref().map(ToString::to_string),
+        pricing: attempt.rates.map(pricing),
+        markup_bps: attempt.markup_bps,
+        fallback: attempt.is_fallback,
+    }
+}
+
+fn pricing(rates: Rates) -> PlannedPricing {
+    PlannedPricing {
+        input_micros_per_million: rates.input.0,
+        output_micros_per_million: rates.output.0,
+        cached_input_micros_per_million: rates.cached_read.map(|price| price.0),
+    }
+}
+
+pub fn rejected(rejected: &Rejected) -> RejectedCandidate {
+    RejectedCandidate {
+        principal: rejected.principal.to_string(),
+        profile: rejected.principal.profile().as_str(),
+        provider: rejected.provider.clone(),
+        reason: rejected.reason.clone(),
+        detail: rejected.detail.clone(),
+    }
+}
+
+fn scope(scope: &RouteScope) -> Map<String, Value> {
     let key = scope.key_id.map(|id| id.to_string());
     let project = scope.project_id.map(|id| id.to_string());
     let fields = [
@@ -161,5 +235,5 @@ fn scope(scope: &RouteScope) -> Value {
     let set = fields
         .into_iter()
         .filter_map(|(name, value)| value.as_ref().map(|value| (name.to_owned(), json!(value))));
-    Value::Object(set.collect::<Map<_, _>>())
+    set.collect()
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use domain::{Fault, ProjectId, Subject};
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{LimitsOf, ProjectRow};
@@ -12,25 +13,43 @@ use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::reply::Page;
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, "/v2/projects", Access::MANAGE, create),
-        Route::new(Method::GET, "/v2/projects", Access::LOOK, list),
-        Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get),
-        Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change),
-        Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace),
-        Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete),
+        Route::new(Method::POST, "/v2/projects", Access::MANAGE, create)
+            .says("Makes a project.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, "/v2/projects", Access::LOOK, list)
+            .says("Lists the workspace's projects.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, "/v2/projects/{id}", Access::LOOK, get)
+            .says("Shows a project.")
+            .gives::<Shown>(),
+        Route::new(Method::PATCH, "/v2/projects/{id}", Access::MANAGE, change)
+            .says("Changes fields of a project.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, "/v2/projects/{id}", Access::MANAGE, replace)
+            .says("Replaces a project.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, "/v2/projects/{id}", Access::MANAGE, delete)
+            .says("Deletes a project that no key belongs to.")
+            .gives_nothing()
+            .refuses(409, "referenced"),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Project")]
 struct Input {
+    #[schemars(required)]
     name: Option<String>,
     environment: Option<String>,
     #[serde(default)]
@@ -38,7 +57,8 @@ struct Input {
     limits: Option<LimitsForm>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Project")]
 struct Shown {
     id: String,
     object: &'static str,
@@ -47,7 +67,7 @@ struct Shown {
     environment: String,
     metadata: Value,
     limits: LimitsForm,
-    created_at: String,
+    created_at: Moment,
 }
 
 const fn of(row: &ProjectRow) -> LimitsOf {
@@ -63,7 +83,7 @@ fn show(control: &Control, row: &ProjectRow) -> Shown {
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
         limits: limits::shown(control, row.workspace, &of(row)),
-        created_at: moment::write(row.created_unix_ms),
+        created_at: Moment(row.created_unix_ms),
     }
 }
 
@@ -119,9 +139,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, |row| show(control, row)))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 

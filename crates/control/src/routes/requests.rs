@@ -4,52 +4,60 @@ use std::sync::Arc;
 
 use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Usage};
 use http::Method;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
-use super::plan::rejected;
-use super::usage::{columns, parsed};
+use super::plan::{RejectedCandidate, rejected};
+use super::usage::{FILTER, FORMAT, Spent, columns, parsed};
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::filter::{self, Of};
-use crate::reply::Page;
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/requests", Access::LOOK, list),
-        Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get),
-        Route::new(Method::GET, "/v2/records", Access::LOOK, records),
+        filtered(Route::new(Method::GET, "/v2/requests", Access::LOOK, list))
+            .says("Lists settled exchanges, newest first.")
+            .lists::<RequestShown>(),
+        Route::new(Method::GET, "/v2/requests/{id}", Access::LOOK, get)
+            .says("Shows one exchange whole: timeline, plan, attempts and cost.")
+            .tells::<Exchange>(),
+        Route::new(Method::GET, "/v2/records", Access::LOOK, records)
+            .says("Lists settled exchanges whole, oldest first.")
+            .lists::<Exchange>()
+            .query(FORMAT.0, FORMAT.1),
     ]
 }
 
-const QUERY: &[&str] = &[
-    "limit",
-    "cursor",
-    "model",
-    "provider",
-    "profile",
-    "key_id",
-    "project_id",
-    "environment",
-    "status",
-    "outcome",
-    "tag",
-    "since",
-    "until",
-    "filter",
-    "format",
-];
+fn filtered(route: Route) -> Route {
+    let parameters = [
+        ("model", "Only this model's."),
+        ("provider", "Only this provider's."),
+        ("profile", "Only this profile's."),
+        ("key_id", "Only this key's."),
+        ("project_id", "Only this project's."),
+        ("environment", "Only this environment's."),
+        ("status", "Only those answered with this HTTP status."),
+        ("outcome", "`completed`, `failed`, `client_cancelled`, `interrupted` or `deadline`."),
+        ("tag", "Only those with this tag."),
+        ("since", "Only those that began at this moment or later."),
+        ("until", "Only those that began before this moment."),
+        FILTER,
+        FORMAT,
+    ];
+    parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says))
+}
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(QUERY)?;
         let filter = filter(control, &ask).await?;
         let listed =
             control.store.records().requests(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, row))
+        Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, row))
     })
 }
 
@@ -89,39 +97,76 @@ async fn filter(control: &Control, ask: &Ask) -> Result<RequestFilter, Box<domai
     })
 }
 
-fn row(row: &RequestRow) -> Value {
-    let head = json!({
-        "id": row.trace.to_string(),
-        "object": "request",
-        "started_at": moment::write(row.started_unix_ms),
-        "finished_at": moment::write(row.finished_unix_ms),
-        "project_id": row.project.to_string(),
-        "key_id": row.key.map(|id| id.to_string()),
-        "environment": row.environment,
-        "operation": row.operation,
-        "dialect": row.dialect,
-        "stream": row.stream,
-        "requested_model": row.requested_model,
-        "resolved_model": row.resolved_model,
-        "outcome": row.outcome,
-        "status": row.status,
-        "error_code": row.fault_code,
-        "profile": Some(&row.profile).filter(|profile| !profile.is_empty()),
-        "principal": row.principal.map(|principal| principal.to_string()),
-        "provider": Some(&row.provider).filter(|provider| !provider.is_empty()),
-        "region": row.region,
-        "attempts": row.attempts,
-        "fallback_used": row.fallback_used,
-        "tag": row.tag,
-        "latency_us": row.latency_us,
-        "time_to_first_byte_us": row.first_byte_us,
-        "bytes_out": row.bytes_out,
-    });
-    let mut fields = head.as_object().cloned().unwrap_or_default();
-    fields.extend(columns(&row.sums).into_iter().filter(|(name, _)| name != "requests"));
-    fields.insert("estimated".into(), json!(row.sums.estimated > 0));
-    fields.insert("unpriced".into(), json!(row.sums.unpriced > 0));
-    Value::Object(fields)
+/// An exchange in a list.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Request")]
+struct RequestShown {
+    id: String,
+    object: &'static str,
+    started_at: Moment,
+    finished_at: Moment,
+    project_id: String,
+    key_id: Option<String>,
+    environment: String,
+    operation: String,
+    dialect: String,
+    stream: bool,
+    requested_model: String,
+    resolved_model: String,
+    outcome: String,
+    status: u16,
+    error_code: Option<String>,
+    profile: Option<String>,
+    principal: Option<String>,
+    provider: Option<String>,
+    region: Option<String>,
+    attempts: u32,
+    fallback_used: bool,
+    tag: Option<String>,
+    latency_us: u64,
+    time_to_first_byte_us: Option<u64>,
+    bytes_out: u64,
+    #[serde(flatten)]
+    spent: Spent,
+    estimated: bool,
+    unpriced: bool,
+}
+
+fn filled(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn row(row: &RequestRow) -> RequestShown {
+    RequestShown {
+        id: row.trace.to_string(),
+        object: "request",
+        started_at: Moment(row.started_unix_ms),
+        finished_at: Moment(row.finished_unix_ms),
+        project_id: row.project.to_string(),
+        key_id: row.key.map(|id| id.to_string()),
+        environment: row.environment.clone(),
+        operation: row.operation.clone(),
+        dialect: row.dialect.clone(),
+        stream: row.stream,
+        requested_model: row.requested_model.clone(),
+        resolved_model: row.resolved_model.clone(),
+        outcome: row.outcome.clone(),
+        status: row.status,
+        error_code: row.fault_code.clone(),
+        profile: filled(&row.profile),
+        principal: row.principal.map(|principal| principal.to_string()),
+        provider: filled(&row.provider),
+        region: row.region.clone(),
+        attempts: row.attempts,
+        fallback_used: row.fallback_used,
+        tag: row.tag.clone(),
+        latency_us: row.latency_us,
+        time_to_first_byte_us: row.first_byte_us,
+        bytes_out: row.bytes_out,
+        spent: columns(&row.sums).spent,
+        estimated: row.sums.estimated > 0,
+        unpriced: row.sums.unpriced > 0,
+    }
 }
 
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -135,105 +180,202 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// Every exchange whole, oldest first, for whoever takes their books elsewhere.
 fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor", "format"])?;
         let page = ask.page()?;
         let listed = control.store.records().every_record(ask.workspace(), page).await.map_err(of_store)?;
-        Reply::list(ask.query.get("format").map(String::as_str), &Page::of(listed, whole))
+        Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, whole))
     })
 }
 
-fn whole(record: &MeterRecord) -> Value {
+/// An exchange whole.
+#[derive(Serialize, JsonSchema)]
+struct Exchange {
+    id: String,
+    object: &'static str,
+    started_at: Moment,
+    finished_at: Moment,
+    workspace_id: String,
+    project_id: String,
+    key_id: Option<String>,
+    environment: String,
+    operation: &'static str,
+    dialect: &'static str,
+    stream: bool,
+    requested_model: String,
+    resolved_model: Option<String>,
+    outcome: &'static str,
+    status: u16,
+    error_class: Option<&'static str>,
+    error_code: Option<String>,
+    profile: Option<&'static str>,
+    mode: Option<&'static str>,
+    principal: Option<String>,
+    provider: Option<String>,
+    fallback_used: bool,
+    tag: Option<String>,
+    bytes_out: u64,
+    timeline: TimelineShown,
+    plan: PlanShown,
+    attempts: Vec<AttemptShown>,
+    #[serde(flatten)]
+    metered: Metered,
+}
+
+/// When each step was done, after the exchange's first byte.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Timeline")]
+struct TimelineShown {
+    decoded_us: u64,
+    admitted_us: u64,
+    planned_us: u64,
+    intent_us: u64,
+    upstream_head_us: u64,
+    first_byte_us: u64,
+    settled_us: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptPlan")]
+struct PlanShown {
+    resolution: String,
+    route_id: Option<String>,
+    candidates: Vec<String>,
+    rejected: Vec<RejectedCandidate>,
+    snapshot_version: u64,
+}
+
+/// One upstream try.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+struct AttemptShown {
+    number: u32,
+    profile: &'static str,
+    principal: String,
+    provider: String,
+    upstream_model: String,
+    region: Option<String>,
+    started_us: u64,
+    duration_us: u64,
+    status: Option<u16>,
+    fault: Option<&'static str>,
+    upstream_request_id: Option<String>,
+    markup_bps: u32,
+    receipt: Option<Vec<ReceiptLine>>,
+    #[serde(flatten)]
+    metered: Metered,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ReceiptLine {
+    class: &'static str,
+    tokens: u64,
+    price_micros_per_million: u64,
+    nanos: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Metered {
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+    reasoning_tokens: u64,
+    estimated: bool,
+    cost_micros: i64,
+    cost_nanos: i64,
+    provider_cost_micros: i64,
+    provider_cost_nanos: i64,
+    unpriced: bool,
+}
+
+fn whole(record: &MeterRecord) -> Exchange {
     let timeline = &record.timeline;
-    let head = json!({
-        "id": record.trace.to_string(),
-        "object": "request",
-        "started_at": moment::write(record.started_unix_ms),
-        "finished_at": moment::write(record.finished_unix_ms),
-        "workspace_id": record.workspace.to_string(),
-        "project_id": record.project.to_string(),
-        "key_id": record.key.map(|id| id.to_string()),
-        "environment": record.environment,
-        "operation": record.operation.as_str(),
-        "dialect": record.dialect.as_str(),
-        "stream": record.stream,
-        "requested_model": record.requested_model,
-        "resolved_model": Some(&record.resolved_model).filter(|model| !model.is_empty()),
-        "outcome": record.outcome.as_str(),
-        "status": record.status,
-        "error_class": record.fault.map(domain::FaultClass::as_str),
-        "error_code": record.fault_code,
-        "profile": record.profile().map(domain::Profile::as_str),
-        "mode": record.profile().map(|profile| profile.mode().as_str()),
-        "principal": record.principal.map(|principal| principal.to_string()),
-        "provider": Some(&record.provider).filter(|provider| !provider.is_empty()),
-        "fallback_used": record.fallback_used,
-        "tag": record.tag,
-        "bytes_out": record.bytes_out,
-        "timeline": {
-            "decoded_us": timeline.decoded_us,
-            "admitted_us": timeline.admitted_us,
-            "planned_us": timeline.planned_us,
-            "intent_us": timeline.intent_us,
-            "upstream_head_us": timeline.upstream_head_us,
-            "first_byte_us": timeline.first_byte_us,
-            "settled_us": timeline.settled_us,
+    Exchange {
+        id: record.trace.to_string(),
+        object: "request",
+        started_at: Moment(record.started_unix_ms),
+        finished_at: Moment(record.finished_unix_ms),
+        workspace_id: record.workspace.to_string(),
+        project_id: record.project.to_string(),
+        key_id: record.key.map(|id| id.to_string()),
+        environment: record.environment.clone(),
+        operation: record.operation.as_str(),
+        dialect: record.dialect.as_str(),
+        stream: record.stream,
+        requested_model: record.requested_model.clone(),
+        resolved_model: filled(&record.resolved_model),
+        outcome: record.outcome.as_str(),
+        status: record.status,
+        error_class: record.fault.map(domain::FaultClass::as_str),
+        error_code: record.fault_code.clone(),
+        profile: record.profile().map(domain::Profile::as_str),
+        mode: record.profile().map(|profile| profile.mode().as_str()),
+        principal: record.principal.map(|principal| principal.to_string()),
+        provider: filled(&record.provider),
+        fallback_used: record.fallback_used,
+        tag: record.tag.clone(),
+        bytes_out: record.bytes_out,
+        timeline: TimelineShown {
+            decoded_us: timeline.decoded_us,
+            admitted_us: timeline.admitted_us,
+            planned_us: timeline.planned_us,
+            intent_us: timeline.intent_us,
+            upstream_head_us: timeline.upstream_head_us,
+            first_byte_us: timeline.first_byte_us,
+            settled_us: timeline.settled_us,
         },
-        "plan": {
-            "resolution": record.plan.resolution,
-            "route_id": Some(&record.plan.route).filter(|route| !route.is_empty()),
-            "candidates": record.plan.candidates.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "rejected": record.plan.rejected.iter().map(rejected).collect::<Vec<_>>(),
-            "snapshot_version": record.plan.snapshot_version,
+        plan: PlanShown {
+            resolution: record.plan.resolution.to_string(),
+            route_id: filled(&record.plan.route),
+            candidates: record.plan.candidates.iter().map(ToString::to_string).collect(),
+            rejected: record.plan.rejected.iter().map(rejected).collect(),
+            snapshot_version: record.plan.snapshot_version,
         },
-        "attempts": record.attempts.iter().map(attempt).collect::<Vec<_>>(),
-    });
-    let mut fields = head.as_object().cloned().unwrap_or_default();
-    fields.extend(metered(&record.usage, &record.charge));
-    Value::Object(fields)
+        attempts: record.attempts.iter().map(attempt).collect(),
+        metered: metered(&record.usage, &record.charge),
+    }
 }
 
-fn attempt(attempt: &AttemptRecord) -> Value {
-    let head = json!({
-        "number": attempt.number,
-        "profile": attempt.profile().as_str(),
-        "principal": attempt.principal.to_string(),
-        "provider": attempt.provider,
-        "upstream_model": attempt.upstream_model,
-        "region": attempt.region,
-        "started_us": attempt.started_us,
-        "duration_us": attempt.duration_us,
-        "status": attempt.status,
-        "fault": attempt.fault.map(domain::FaultClass::as_str),
-        "upstream_request_id": attempt.upstream_request_id,
-        "markup_bps": attempt.markup_bps,
-        "receipt": attempt.rates.map(|rates| {
-            let lines = rates.lines(&attempt.usage);
-            lines.iter().map(|line| json!({
-                "class": line.class,
-                "tokens": line.units,
-                "price_micros_per_million": line.price.0,
-                "nanos": line.nanos.0,
-            })).collect::<Vec<_>>()
-        }),
+fn attempt(attempt: &AttemptRecord) -> AttemptShown {
+    let receipt = attempt.rates.map(|rates| {
+        let lines = rates.lines(&attempt.usage);
+        let shown = lines.iter().map(|line| ReceiptLine {
+            class: line.class,
+            tokens: line.units,
+            price_micros_per_million: line.price.0,
+            nanos: line.nanos.0,
+        });
+        shown.collect()
     });
-    let mut fields = head.as_object().cloned().unwrap_or_default();
-    fields.extend(metered(&attempt.usage, &attempt.charge));
-    Value::Object(fields)
+    AttemptShown {
+        number: attempt.number,
+        profile: attempt.profile().as_str(),
+        principal: attempt.principal.to_string(),
+        provider: attempt.provider.clone(),
+        upstream_model: attempt.upstream_model.clone(),
+        region: attempt.region.clone(),
+        started_us: attempt.started_us,
+        duration_us: attempt.duration_us,
+        status: attempt.status,
+        fault: attempt.fault.map(domain::FaultClass::as_str),
+        upstream_request_id: attempt.upstream_request_id.clone(),
+        markup_bps: attempt.markup_bps,
+        receipt,
+        metered: metered(&attempt.usage, &attempt.charge),
+    }
 }
 
-fn metered(usage: &Usage, charge: &Charge) -> Map<String, Value> {
-    let fields = json!({
-        "input_tokens": usage.prompt_total(),
-        "output_tokens": usage.completion_total(),
-        "cached_tokens": usage.cached_read,
-        "cache_write_tokens": usage.cache_write + usage.cache_write_long,
-        "reasoning_tokens": usage.reasoning,
-        "estimated": usage.is_estimated(),
-        "cost_micros": charge.cost.micros(),
-        "cost_nanos": charge.cost.0,
-        "provider_cost_micros": charge.provider_cost.micros(),
-        "provider_cost_nanos": charge.provider_cost.0,
-        "unpriced": charge.priced == Priced::Unpriced,
-    });
-    fields.as_object().cloned().unwrap_or_default()
+fn metered(usage: &Usage, charge: &Charge) -> Metered {
+    Metered {
+        input_tokens: usage.prompt_total(),
+        output_tokens: usage.completion_total(),
+        cached_tokens: usage.cached_read,
+        cache_write_tokens: usage.cache_write + usage.cache_write_long,
+        reasoning_tokens: usage.reasoning,
+        estimated: usage.is_estimated(),
+        cost_micros: charge.cost.micros(),
+        cost_nanos: charge.cost.0,
+        provider_cost_micros: charge.provider_cost.micros(),
+        provider_cost_nanos: charge.provider_cost.0,
+        unpriced: charge.priced == Priced::Unpriced,
+    }
 }

@@ -6,33 +6,46 @@ use domain::{
     ByokFallback, CredentialId, FallbackClass, Fault, FaultClass, Profile, RouteId, RouteScope, RouteSpec,
 };
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::RouteRow;
 
 use super::projects::checked_environment;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
-use crate::reply::Page;
+use crate::moment::Moment;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/routes";
 const ONE: &str = "/v2/routes/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Makes a route: a rule for what serves which requests.")
+            .takes::<Wire>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's routes.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a route.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a route.")
+            .patches::<Wire>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a route.")
+            .takes::<Wire>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Deletes a route.").gives_nothing(),
     ]
 }
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "RouteScope")]
 struct ScopeWire {
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<String>,
@@ -52,8 +65,9 @@ struct ScopeWire {
     environment: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Route")]
 struct Wire {
     #[serde(default)]
     scope: ScopeWire,
@@ -70,6 +84,7 @@ struct Wire {
     #[serde(default = "never")]
     byok_fallback: String,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     fallback_on: Vec<FallbackClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
@@ -87,13 +102,14 @@ fn never() -> String {
     ByokFallback::Never.as_str().into()
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptRoute")]
 struct Shown {
     id: String,
     object: &'static str,
     #[serde(flatten)]
     rule: Wire,
-    created_at: String,
+    created_at: Moment,
 }
 
 fn show(row: &RouteRow) -> Shown {
@@ -101,7 +117,7 @@ fn show(row: &RouteRow) -> Shown {
         id: row.id.to_string(),
         object: "route",
         rule: wire_of(&row.spec),
-        created_at: moment::write(row.created_unix_ms),
+        created_at: Moment(row.created_unix_ms),
     }
 }
 
@@ -277,9 +293,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.routes().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 

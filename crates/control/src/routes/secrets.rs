@@ -2,11 +2,21 @@
 
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::Reach;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::Value;
 use store::SealedSecret;
 
 use crate::Control;
 use crate::failure::{invalid, missing};
+
+/// Another secret for an object that has one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    #[schemars(with = "String", extend("writeOnly" = true))]
+    pub secret: Option<Value>,
+}
 
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 

@@ -7,14 +7,16 @@ use domain::ports::AuditEntry;
 use domain::{AuditId, Fault, FaultClass, MemberId, Secret, TraceId, WorkspaceId};
 use http::Method;
 use http::header::{HeaderMap, USER_AGENT};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use store::{Act, AuditRow, PersonRow, Redeemed, SignInRow};
 
-use super::me;
+use super::me::{self, Me};
 use crate::access::Access;
 use crate::attempts::Trier;
 use crate::caller::{COOKIE_NAME, Caller, Stranger, live};
 use crate::failure::{missing, of_store};
+use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
@@ -23,19 +25,40 @@ use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::open(Method::POST, "/v2/sign-in", by_password),
-        Route::open(Method::POST, "/v2/sign-in/link", by_link),
-        Route::new(Method::POST, "/v2/sign-out", Access::ONESELF, out),
+        Route::open(Method::POST, "/v2/sign-in", by_password)
+            .says("Signs a person in by their password; the answer sets the session's cookie.")
+            .takes::<Password>()
+            .no_rehearsal(NO_REHEARSAL)
+            .tells::<Me>()
+            .refuses(401, "sign_in_failed"),
+        Route::open(Method::POST, "/v2/sign-in/link", by_link)
+            .says("Signs a person in by a link's token, once.")
+            .takes::<Link>()
+            .no_rehearsal(NO_REHEARSAL)
+            .tells::<Me>()
+            .refuses(401, "link_over")
+            .refuses(401, "sign_in_first"),
+        Route::new(Method::POST, "/v2/sign-out", Access::ONESELF, out)
+            .says("Ends the session, or revokes the key that a command line was given.")
+            .takes_nothing()
+            .gives_nothing()
+            .refuses(409, "not_a_sign_in"),
     ]
 }
+
+/// Why nobody becomes known as a trial.
+pub const NO_REHEARSAL: &str = "Whoever becomes known does so for good: that can't be tried.";
 
 /// What is kept of a browser's own words about itself.
 const AGENT_CHARS_MAX: usize = 200;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "PasswordSignIn")]
 struct Password {
+    #[schemars(required)]
     email: Option<String>,
+    #[schemars(required, extend("writeOnly" = true))]
     password: Option<String>,
 }
 
@@ -69,9 +92,11 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "LinkSignIn")]
 struct Link {
+    #[schemars(required, extend("writeOnly" = true))]
     token: Option<String>,
 }
 
@@ -118,6 +143,7 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
 
 fn out(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let act = ask.act(&control.world);
         match &ask.caller {
             Caller::Person(person) => {

@@ -6,14 +6,15 @@ use domain::{Fault, Price, WorkspaceId};
 use http::Method;
 use ledger::tariff::ProfileFees;
 use ledger::{Fee, Tariff};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use store::tariffs::USUAL;
 use store::{Assignment, TariffVersion};
 
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
@@ -23,15 +24,25 @@ const ASSIGNMENT: &str = "/v2/tariff/assignments/{id}";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, PATH, Access::OPERATE, get),
-        Route::new(Method::PUT, PATH, Access::OPERATE, put),
-        Route::new(Method::PUT, ASSIGNMENT, Access::OPERATE, assign),
+        Route::new(Method::GET, PATH, Access::OPERATE, get)
+            .says("Shows the tariff in force, every version, and which workspace has which.")
+            .tells::<TariffsShown>(),
+        Route::new(Method::PUT, PATH, Access::OPERATE, put)
+            .says("Sets the version of a tariff from a month on.")
+            .takes::<Input>()
+            .tells::<VersionShown>(),
+        Route::new(Method::PUT, ASSIGNMENT, Access::OPERATE, assign)
+            .says("Gives a workspace a tariff of its own from a month on.")
+            .takes::<AssignInput>()
+            .tells::<AssignmentShown>()
+            .refuses(409, "no_such_tariff"),
     ]
 }
 
 /// A fee as it is written: micro-USD for a million.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "TariffFees")]
 struct FeesInput {
     per_million_requests_micros: u64,
     included_requests: u64,
@@ -39,15 +50,17 @@ struct FeesInput {
     included_tokens: u64,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "TariffActs")]
 struct ActsInput {
     per_million_acts_micros: u64,
     included_acts: u64,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "TariffProfiles")]
 struct ProfilesInput {
     managed_provider: FeesInput,
     byok: FeesInput,
@@ -55,10 +68,13 @@ struct ProfilesInput {
     byoc: FeesInput,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Tariff")]
 struct Input {
+    /// `default` where it is left out.
     name: Option<String>,
+    /// A month's first day, such as `2026-12-01`; the running month where it is left out.
     effective_from: Option<String>,
     #[serde(default)]
     monthly_base_micros: u64,
@@ -90,40 +106,82 @@ impl FeesInput {
 }
 
 /// A tariff as the API tells it.
-pub fn shown(tariff: &Tariff) -> Value {
-    let profiles = ProfilesInput {
-        managed_provider: FeesInput::of(&tariff.managed_provider),
-        byok: FeesInput::of(&tariff.byok),
-        subscription: FeesInput::of(&tariff.subscription),
-        byoc: FeesInput::of(&tariff.byoc),
-    };
-    let acts =
-        ActsInput { per_million_acts_micros: tariff.acts.price.0, included_acts: tariff.acts.included };
-    json!({
-        "name": tariff.name,
-        "monthly_base_micros": tariff.monthly_base.0,
-        "profiles": profiles,
-        "acts": acts,
-    })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tariff")]
+pub struct TariffShown {
+    name: String,
+    monthly_base_micros: u64,
+    profiles: ProfilesInput,
+    acts: ActsInput,
 }
 
-fn show(version: &TariffVersion) -> Value {
-    let mut fields = shown(&version.tariff);
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("object".into(), "tariff".into());
-        fields.insert("effective_from".into(), moment::write(version.effective_unix_ms).into());
-        fields.insert("created_at".into(), moment::write(version.created_unix_ms).into());
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TariffVersion")]
+struct VersionShown {
+    object: &'static str,
+    #[serde(flatten)]
+    tariff: TariffShown,
+    effective_from: Moment,
+    created_at: Moment,
+}
+
+/// Where none was ever set, nothing is charged beside tokens.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TariffInForce")]
+#[serde(untagged)]
+enum InForce {
+    Set(VersionShown),
+    Unset(TariffShown),
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TariffAssignment")]
+struct AssignmentShown {
+    object: &'static str,
+    workspace_id: String,
+    tariff: String,
+    effective_from: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tariffs")]
+struct TariffsShown {
+    object: &'static str,
+    in_force: InForce,
+    versions: Vec<VersionShown>,
+    assignments: Vec<AssignmentShown>,
+}
+
+pub fn shown(tariff: &Tariff) -> TariffShown {
+    TariffShown {
+        name: tariff.name.clone(),
+        monthly_base_micros: tariff.monthly_base.0,
+        profiles: ProfilesInput {
+            managed_provider: FeesInput::of(&tariff.managed_provider),
+            byok: FeesInput::of(&tariff.byok),
+            subscription: FeesInput::of(&tariff.subscription),
+            byoc: FeesInput::of(&tariff.byoc),
+        },
+        acts: ActsInput { per_million_acts_micros: tariff.acts.price.0, included_acts: tariff.acts.included },
     }
-    fields
 }
 
-fn show_assignment(assignment: &Assignment) -> Value {
-    json!({
-        "object": "tariff_assignment",
-        "workspace_id": assignment.workspace.to_string(),
-        "tariff": assignment.tariff,
-        "effective_from": moment::write(assignment.effective_unix_ms),
-    })
+fn show(version: &TariffVersion) -> VersionShown {
+    VersionShown {
+        object: "tariff",
+        tariff: shown(&version.tariff),
+        effective_from: Moment(version.effective_unix_ms),
+        created_at: Moment(version.created_unix_ms),
+    }
+}
+
+fn show_assignment(assignment: &Assignment) -> AssignmentShown {
+    AssignmentShown {
+        object: "tariff_assignment",
+        workspace_id: assignment.workspace.to_string(),
+        tariff: assignment.tariff.clone(),
+        effective_from: Moment(assignment.effective_unix_ms),
+    }
 }
 
 /// A month is charged by one tariff, so that each begins with one; the running month where nothing is said.
@@ -137,21 +195,20 @@ fn checked_month(control: &Control, text: Option<&str>) -> Result<u64, Box<Fault
     Err(invalid("effective_from", message, "Write it as 2026-12-01: a month is charged by one tariff."))
 }
 
-fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+fn get(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&[])?;
         let versions = control.store.tariffs().list().await.map_err(of_store)?;
         let assignments = control.store.tariffs().assignments().await.map_err(of_store)?;
         let now = moment::month_start(control.world.clock.unix_ms());
         let usual =
             versions.iter().rfind(|version| version.tariff.name == USUAL && version.effective_unix_ms <= now);
         let none = Tariff { name: USUAL.to_owned(), ..Tariff::default() };
-        Reply::json(&json!({
-            "object": "tariffs",
-            "in_force": usual.map_or_else(|| shown(&none), show),
-            "versions": versions.iter().map(show).collect::<Vec<_>>(),
-            "assignments": assignments.iter().map(show_assignment).collect::<Vec<_>>(),
-        }))
+        Reply::json(&TariffsShown {
+            object: "tariffs",
+            in_force: usual.map_or_else(|| InForce::Unset(shown(&none)), |usual| InForce::Set(show(usual))),
+            versions: versions.iter().map(show).collect(),
+            assignments: assignments.iter().map(show_assignment).collect(),
+        })
     })
 }
 
@@ -179,9 +236,11 @@ fn put(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TariffAssignment")]
 struct AssignInput {
+    #[schemars(required)]
     tariff: Option<String>,
     effective_from: Option<String>,
 }

@@ -1,134 +1,231 @@
 //! `/v2/usage` and `/v2/analytics`: sums over a window, grouped; the same columns as the billing snapshot.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{Fault, Mode};
 use http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
 use crate::filter::{self, Asked, Of};
+use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::Ask;
-use crate::router::{Handled, Route};
+use crate::router::{Handled, Handler, Route};
 use crate::{Control, Reply, moment};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/usage", Access::LOOK, usage),
-        Route::new(Method::GET, "/v2/analytics", Access::LOOK, analytics),
+        sums("/v2/usage", usage)
+            .says("Sums of requests, tokens and money over a window, grouped.")
+            .tells::<Usage<Sums>>(),
+        sums("/v2/analytics", analytics)
+            .says("Usage, and how fast and how reliably it was served.")
+            .tells::<Usage<Analysis>>(),
     ]
 }
 
-const QUERY: &[&str] = &[
-    "window",
-    "start",
-    "end",
-    "group_by",
-    "interval",
-    "project_id",
-    "key_id",
-    "model",
-    "provider",
-    "profile",
-    "mode",
-    "environment",
-    "tag",
-    "filter",
-    "format",
-];
-
-/// The columns that every sum has, wherever it is shown.
-pub fn columns(sums: &UsageSums) -> Map<String, Value> {
-    let columns = json!({
-        "requests": sums.requests,
-        "input_tokens": sums.input_tokens,
-        "output_tokens": sums.output_tokens,
-        "cached_tokens": sums.cached_tokens,
-        "cost_micros": sums.cost.micros(),
-        "provider_cost_micros": sums.provider_cost.micros(),
-    });
-    columns.as_object().cloned().unwrap_or_default()
+fn sums(pattern: &'static str, handler: Handler) -> Route {
+    let parameters = [
+        ("window", "`24h`, `7d`, `30d` (where it is left out) or `month`."),
+        ("start", "The window's start, in place of `window`."),
+        ("end", "The window's end; now, where it is left out."),
+        ("group_by", "Up to three dimensions, and an interval, with commas between them."),
+        ("interval", "`minute`, `hour` or `day`: one row for each."),
+        ("project_id", "Only this project's."),
+        ("key_id", "Only this key's."),
+        ("model", "Only this model's."),
+        ("provider", "Only this provider's."),
+        ("profile", "Only this profile's."),
+        ("mode", "`mi`, `byok` or `byoc`."),
+        ("environment", "Only this environment's."),
+        ("tag", "Only those with this tag."),
+        FILTER,
+        FORMAT,
+    ];
+    let route = Route::new(Method::GET, pattern, Access::LOOK, handler);
+    parameters.into_iter().fold(route, |route, (name, says)| route.query(name, says))
 }
 
-fn whole_row(row: &UsageRow) -> Map<String, Value> {
-    let mut fields = Map::new();
-    if let Some(bucket) = row.bucket_unix_ms {
-        fields.insert("start".into(), json!(moment::write(bucket)));
+/// The one grammar, as the command line and the console write it.
+pub const FILTER: (&str, &str) =
+    ("filter", "Terms such as `status:error model:gpt-4o* since:24h`, all of which hold.");
+
+/// Lists that can be taken as files.
+pub const FORMAT: (&str, &str) = ("format", "`json`, `jsonl` or `csv`.");
+
+/// The columns that every sum has, wherever it is shown.
+#[derive(Serialize, JsonSchema)]
+pub struct Columns {
+    requests: u64,
+    #[serde(flatten)]
+    pub spent: Spent,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub struct Spent {
+    input_tokens: u64,
+    output_tokens: u64,
+    cached_tokens: u64,
+    /// What the workspace owes the operator.
+    cost_micros: i64,
+    /// What the provider will bill.
+    provider_cost_micros: i64,
+}
+
+pub fn columns(sums: &UsageSums) -> Columns {
+    Columns {
+        requests: sums.requests,
+        spent: Spent {
+            input_tokens: sums.input_tokens,
+            output_tokens: sums.output_tokens,
+            cached_tokens: sums.cached_tokens,
+            cost_micros: sums.cost.micros(),
+            provider_cost_micros: sums.provider_cost.micros(),
+        },
     }
-    for (dimension, value) in &row.groups {
-        fields.insert(dimension.as_str().into(), json!(value));
+}
+
+/// The dimensions that a row is grouped by, under their names.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Groups(Map<String, Value>);
+
+impl JsonSchema for Groups {
+    fn schema_name() -> Cow<'static, str> {
+        "Groups".into()
     }
-    fields.extend(columns(&row.sums));
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names = Dimension::ALL.iter().map(|dimension| dimension.as_str().to_owned());
+        let properties: Map<_, _> = names.map(|name| (name, json!({"type": ["string", "null"]}))).collect();
+        json_schema!({"type": "object", "properties": properties})
+    }
+}
+
+/// One row of usage.
+#[derive(Serialize, JsonSchema)]
+struct Sums {
+    /// The interval's, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Moment>,
+    #[serde(flatten)]
+    groups: Groups,
+    #[serde(flatten)]
+    columns: Columns,
+    reasoning_tokens: u64,
+    cache_write_tokens: u64,
+    realized_reused_tokens: u64,
+    failed_requests: u64,
+    unattempted_requests: u64,
+    estimated_requests: u64,
+    unpriced_requests: u64,
+    attempts: u64,
+}
+
+/// One row of analytics.
+#[derive(Serialize, JsonSchema)]
+struct Analysis {
+    #[serde(flatten)]
+    sums: Sums,
+    success_rate: Option<f64>,
+    latency_us: Option<PercentilesShown>,
+    time_to_first_byte_us: Option<PercentilesShown>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Percentiles")]
+struct PercentilesShown {
+    p50: u64,
+    p95: u64,
+    p99: u64,
+}
+
+/// Rows, and the window that they are of.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Usage{T}")]
+struct Usage<T> {
+    object: &'static str,
+    start: Moment,
+    end: Moment,
+    data: Vec<T>,
+    next_cursor: Option<String>,
+    has_more: bool,
+}
+
+fn sums_of(row: &UsageRow) -> Sums {
+    let groups = row.groups.iter().map(|(dimension, value)| (dimension.as_str().to_owned(), json!(value)));
     let sums = &row.sums;
-    for (name, count) in [
-        ("reasoning_tokens", sums.reasoning_tokens),
-        ("cache_write_tokens", sums.cache_write_tokens),
-        ("realized_reused_tokens", sums.realized_reused_tokens),
-        ("failed_requests", sums.failed),
-        ("unattempted_requests", sums.unattempted),
-        ("estimated_requests", sums.estimated),
-        ("unpriced_requests", sums.unpriced),
-        ("attempts", sums.attempts),
-    ] {
-        fields.insert(name.into(), json!(count));
+    Sums {
+        start: row.bucket_unix_ms.map(Moment),
+        groups: Groups(groups.collect()),
+        columns: columns(sums),
+        reasoning_tokens: sums.reasoning_tokens,
+        cache_write_tokens: sums.cache_write_tokens,
+        realized_reused_tokens: sums.realized_reused_tokens,
+        failed_requests: sums.failed,
+        unattempted_requests: sums.unattempted,
+        estimated_requests: sums.estimated,
+        unpriced_requests: sums.unpriced,
+        attempts: sums.attempts,
     }
-    fields
+}
+
+fn analysis_of(row: &UsageRow) -> Analysis {
+    let (requests, failed) = (row.sums.requests, row.sums.failed);
+    let completed = requests.saturating_sub(failed);
+    Analysis {
+        sums: sums_of(row),
+        success_rate: (requests > 0).then(|| completed as f64 / requests as f64),
+        latency_us: row.latency.map(percentiles),
+        time_to_first_byte_us: row.first_byte.map(percentiles),
+    }
+}
+
+const fn percentiles(found: Percentiles) -> PercentilesShown {
+    PercentilesShown { p50: found.p50_us, p95: found.p95_us, p99: found.p99_us }
 }
 
 fn usage(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &ask).await?;
-        let data: Vec<_> = rows.iter().map(|row| Value::Object(whole_row(row))).collect();
-        answer(&ask, &query, data)
+        answer(&ask, &query, rows.iter().map(sums_of).collect())
     })
 }
 
-/// Usage, and how fast and how reliably it was served.
 fn analytics(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let (query, rows) = read(control, &ask).await?;
-        let data = rows.iter().map(|row| {
-            let mut fields = whole_row(row);
-            let completed = row.sums.requests.saturating_sub(row.sums.failed);
-            let rate = if row.sums.requests == 0 {
-                Value::Null
-            } else {
-                json!(completed as f64 / row.sums.requests as f64)
-            };
-            fields.insert("success_rate".into(), rate);
-            fields.insert("latency_us".into(), percentiles(row.latency));
-            fields.insert("time_to_first_byte_us".into(), percentiles(row.first_byte));
-            Value::Object(fields)
-        });
-        answer(&ask, &query, data.collect())
+        answer(&ask, &query, rows.iter().map(analysis_of).collect())
     })
 }
 
-fn percentiles(found: Option<Percentiles>) -> Value {
-    found.map_or(Value::Null, |p| json!({"p50": p.p50_us, "p95": p.p95_us, "p99": p.p99_us}))
-}
-
-fn answer(ask: &Ask, query: &UsageQuery, data: Vec<Value>) -> Result<Reply, Box<Fault>> {
+fn answer<T: Serialize>(ask: &Ask, query: &UsageQuery, data: Vec<T>) -> Result<Reply, Box<Fault>> {
     let page = Page::whole(data);
     let format = ask.query.get("format").map(String::as_str);
     if format.is_some_and(|format| format != "json") {
         return Reply::list(format, &page);
     }
-    Reply::json(&json!({
-        "object": "usage",
-        "start": moment::write(query.window.start_unix_ms),
-        "end": moment::write(query.window.end_unix_ms),
-        "data": page.data,
-        "next_cursor": page.next_cursor,
-        "has_more": page.has_more,
-    }))
+    Reply::json(&Usage {
+        object: "usage",
+        start: Moment(query.window.start_unix_ms),
+        end: Moment(query.window.end_unix_ms),
+        data: page.data,
+        next_cursor: page.next_cursor,
+        has_more: page.has_more,
+    })
 }
 
 async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>), Box<Fault>> {
-    ask.only_query(QUERY)?;
     let (group_by, grouped_interval) = groups(ask)?;
     let interval = match ask.query.get("interval").map(String::as_str) {
         None => grouped_interval,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use domain::master_key::wrapped_prefix;
 use domain::{Fault, FaultClass, WorkspaceId};
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use snapshot::WrappedKey;
 use store::StoreError;
 use store::rotations::REKEYED_PREFIX;
@@ -15,39 +15,102 @@ use vault::MasterState;
 use crate::access::Access;
 use crate::failure::of_store;
 use crate::keys::candidates;
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
+
+const NO_REHEARSAL: &str = "A change of keys is work that goes on behind the requests; it can't be tried.";
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault),
-        Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master),
-        Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master),
-        Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts),
-        Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace),
-        Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace),
+        Route::new(Method::GET, "/v2/vault", Access::OPERATE, show_vault)
+            .says("Shows the master keys, how far a change of them is, and which gateway holds which.")
+            .tells::<VaultShown>(),
+        Route::new(Method::POST, "/v2/vault/master-key/rotate", Access::OPERATE, rotate_master)
+            .says("Begins to put the next master key in force.")
+            .takes::<RotateMaster>()
+            .tells::<VaultShown>()
+            .no_rehearsal(NO_REHEARSAL)
+            .refuses(409, "no_next_master_key")
+            .refuses(409, "master_key_used")
+            .refuses(409, "rotation_not_finalized")
+            .refuses(409, "rotation_under_way"),
+        Route::new(Method::POST, "/v2/vault/master-key/finalize", Access::OPERATE, finalize_master)
+            .says("Ends the master key before: nothing is opened with it any more.")
+            .takes_nothing()
+            .tells::<VaultShown>()
+            .no_rehearsal(NO_REHEARSAL)
+            .refuses(409, "gateway_lacks_master_key")
+            .refuses(409, "nothing_to_finalize"),
+        Route::new(Method::POST, "/v2/vault/accounts-key/rotate", Access::OPERATE, rotate_accounts)
+            .says("Makes the next key of the accounts' secrets; they are sealed anew behind the requests.")
+            .takes_nothing()
+            .tells::<WorkspaceKeyShown>()
+            .no_rehearsal(NO_REHEARSAL)
+            .refuses(409, "rotation_under_way"),
+        Route::new(Method::GET, "/v2/vault/workspace-key", Access::LOOK, show_workspace)
+            .says("Shows the key that seals the workspace's secrets, and how far a change of it is.")
+            .tells::<WorkspaceKeyShown>(),
+        Route::new(Method::POST, "/v2/vault/workspace-key/rotate", Access::OWN, rotate_workspace)
+            .says("Makes the next key of the workspace's secrets; they are sealed anew behind the requests.")
+            .takes_nothing()
+            .tells::<WorkspaceKeyShown>()
+            .no_rehearsal(NO_REHEARSAL)
+            .refuses(409, "rotation_under_way"),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "MasterKeyRotation")]
 struct RotateMaster {
     /// Which of the keys that this gateway holds; needed where it holds more than one new one.
     key_id: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Vault")]
+struct VaultShown {
+    object: &'static str,
+    #[schemars(extend("enum" = ["steady", "waiting_for_gateways", "rotating", "to_be_finalized"]))]
+    status: &'static str,
+    master_key: MasterKeyShown,
+    /// Keys of workspaces that are not wrapped under the newest master key yet.
+    keys_left: u64,
+    workspace_keys_rotating: usize,
+    gateways: Vec<Gateway>,
+}
 
-#[derive(Serialize)]
+/// Keys by their names; none of them is ever shown.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MasterKey")]
+struct MasterKeyShown {
+    id: String,
+    next_id: Option<String>,
+    previous_id: Option<String>,
+    retired_ids: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
 struct Gateway {
     id: String,
-    seen_at: String,
+    seen_at: Moment,
     master_keys: Vec<String>,
     /// Whether it could open everything when the change is over.
     ready: bool,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WorkspaceKey")]
+struct WorkspaceKeyShown {
+    object: &'static str,
+    id: String,
+    #[schemars(extend("enum" = ["steady", "rotating"]))]
+    status: &'static str,
+    older_ids: Vec<String>,
+    secrets_left: usize,
 }
 
 async fn state(control: &Control) -> Result<MasterState, Box<Fault>> {
@@ -63,7 +126,7 @@ async fn vault_as_shown(control: &Control) -> Result<Reply, Box<Fault>> {
         .map(|holder| Gateway {
             ready: holder.key_ids.contains(target),
             id: holder.replica,
-            seen_at: moment::write(holder.seen_unix_ms),
+            seen_at: Moment(holder.seen_unix_ms),
             master_keys: holder.key_ids,
         })
         .collect();
@@ -75,26 +138,23 @@ async fn vault_as_shown(control: &Control) -> Result<Reply, Box<Fault>> {
         (None, Some(_)) => "to_be_finalized",
         (None, None) => "steady",
     };
-    Reply::json(&json!({
-        "object": "vault",
-        "status": status,
-        "master_key": {
-            "id": state.current,
-            "next_id": state.next,
-            "previous_id": state.previous,
-            "retired_ids": state.retired,
+    Reply::json(&VaultShown {
+        object: "vault",
+        status,
+        keys_left: left.map_err(of_store)?,
+        workspace_keys_rotating: rekeyed.len(),
+        gateways,
+        master_key: MasterKeyShown {
+            id: state.current,
+            next_id: state.next,
+            previous_id: state.previous,
+            retired_ids: state.retired,
         },
-        "keys_left": left.map_err(of_store)?,
-        "workspace_keys_rotating": rekeyed.len(),
-        "gateways": gateways,
-    }))
+    })
 }
 
-fn show_vault(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move {
-        ask.only_query(&[])?;
-        vault_as_shown(control).await
-    })
+fn show_vault(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+    Box::pin(vault_as_shown(control))
 }
 
 fn rotate_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -129,7 +189,7 @@ fn no_next_key(found: &[String]) -> Box<Fault> {
 
 fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        let _: Nothing = ask.json()?;
+        let Nothing {} = ask.json()?;
         let current = state(control).await?.current;
         let holders = control.holders().await.map_err(of_store)?;
         if let Some(lacking) = holders.iter().find(|holder| !holder.key_ids.contains(&current)) {
@@ -152,7 +212,7 @@ fn finalize_master(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 
 /// A workspace gets its next key; everything is sealed anew behind the requests.
 async fn begin(control: &Control, ask: &Ask, workspace: WorkspaceId) -> Result<(), Box<Fault>> {
-    let _: Nothing = ask.json()?;
+    let Nothing {} = ask.json()?;
     let (key_id, wrapped) = control.vault.sealer.next_workspace_key(workspace).await.map_err(|error| {
         tracing::error!(%error, "a workspace key could not be made");
         Box::new(Fault::internal())
@@ -174,20 +234,17 @@ async fn key_as_shown(control: &Control, workspace: WorkspaceId) -> Result<Reply
         rotations.sealed_otherwise(workspace, id.clone()).await.map_err(of_store)?.len()
     };
     let status = if older.is_empty() { "steady" } else { "rotating" };
-    Reply::json(&json!({
-        "object": "workspace_key",
-        "id": id,
-        "status": status,
-        "older_ids": older,
-        "secrets_left": left,
-    }))
+    Reply::json(&WorkspaceKeyShown {
+        object: "workspace_key",
+        id,
+        status,
+        older_ids: older,
+        secrets_left: left,
+    })
 }
 
 fn show_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
-    Box::pin(async move {
-        ask.only_query(&[])?;
-        key_as_shown(control, ask.workspace()).await
-    })
+    Box::pin(async move { key_as_shown(control, ask.workspace()).await })
 }
 
 fn rotate_workspace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use domain::limits::WEBHOOK_OVERLAP;
 use domain::{EventId, Fault, WebhookId};
 use http::Method;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::webhooks::sealed_object;
 use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, WebhookRow};
@@ -13,12 +14,13 @@ use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, Webh
 use super::secrets;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
+use crate::openapi::describe::Nothing;
 use crate::owner::milliseconds;
-use crate::reply::Page;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
 use crate::webhooks::{mint_secret, readable, secret_text};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 const PATH: &str = "/v2/webhooks";
 const ONE: &str = "/v2/webhooks/{id}";
@@ -28,21 +30,45 @@ const FIRST_VERSION: u32 = 1;
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, PATH, Access::MANAGE, create),
-        Route::new(Method::GET, PATH, Access::LOOK, list),
-        Route::new(Method::GET, ONE, Access::LOOK, get),
-        Route::new(Method::PATCH, ONE, Access::MANAGE, change),
-        Route::new(Method::PUT, ONE, Access::MANAGE, replace),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete),
-        Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test),
-        Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate),
-        Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries),
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Adds a webhook; its secret is in this answer and never again.")
+            .takes::<Input>()
+            .makes::<WithSecret>()
+            .refuses(409, "too_many_webhooks"),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's webhooks.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a webhook.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a webhook.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a webhook; its secrets stay.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a webhook.").gives_nothing(),
+        Route::new(Method::POST, "/v2/webhooks/{id}/test", Access::MANAGE, test)
+            .says("Sends a test at once and says how it went.")
+            .takes_nothing()
+            .tells::<Tested>()
+            .no_rehearsal("A test that isn't sent says nothing."),
+        Route::new(Method::POST, "/v2/webhooks/{id}/rotate", Access::MANAGE, rotate)
+            .says("Makes a secret, which is in this answer and never again; the one before signs beside it for a day.")
+            .takes_nothing()
+            .gives::<WithSecret>()
+            .refuses(409, "secret_version"),
+        Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries)
+            .says("Lists what was sent to a webhook, newest first.")
+            .lists::<Delivery>(),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Webhook")]
 struct Input {
+    #[schemars(required)]
     url: Option<String>,
     #[serde(default)]
     description: String,
@@ -52,33 +78,99 @@ struct Input {
     status: Option<String>,
 }
 
-fn show(row: &WebhookRow) -> Value {
-    let secrets = row.secrets.iter().map(|secret| {
-        json!({
-            "fingerprint": secret.secret.fingerprint,
-            "expires_at": secret.expires_unix_ms.map(moment::write),
-        })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Webhook")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    workspace_id: String,
+    url: String,
+    description: String,
+    /// Every kind where empty.
+    events: Vec<&'static str>,
+    #[schemars(extend("enum" = ["active", "disabled"]))]
+    status: &'static str,
+    disabled_reason: Option<String>,
+    /// Newest first.
+    secrets: Vec<SecretShown>,
+    created_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookSecret")]
+struct SecretShown {
+    fingerprint: String,
+    expires_at: Option<Moment>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookWithSecret")]
+struct WithSecret {
+    #[serde(flatten)]
+    webhook: Shown,
+    secret: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookTest")]
+struct Tested {
+    object: &'static str,
+    event_id: String,
+    delivered: bool,
+    /// The HTTP status that came back.
+    status: Option<u16>,
+    error: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WebhookDelivery")]
+struct Delivery {
+    object: &'static str,
+    event_id: String,
+    r#type: &'static str,
+    data: Value,
+    #[schemars(extend("enum" = ["pending", "delivered", "failed"]))]
+    status: &'static str,
+    attempts: u32,
+    last_status: Option<u16>,
+    last_error: Option<String>,
+    attempted_at: Option<Moment>,
+    created_at: Moment,
+}
+
+const fn status_of(row: &WebhookRow) -> &'static str {
+    if row.disabled_reason.is_some() { "disabled" } else { "active" }
+}
+
+fn kinds(row: &WebhookRow) -> Vec<&'static str> {
+    row.events.iter().map(|kind| kind.as_str()).collect()
+}
+
+fn show(row: &WebhookRow) -> Shown {
+    let secrets = row.secrets.iter().map(|secret| SecretShown {
+        fingerprint: secret.secret.fingerprint.clone(),
+        expires_at: secret.expires_unix_ms.map(Moment),
     });
-    json!({
-        "id": row.id.to_string(),
-        "object": "webhook",
-        "workspace_id": row.workspace.to_string(),
-        "url": row.url,
-        "description": row.description,
-        "events": row.events.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
-        "status": if row.disabled_reason.is_some() { "disabled" } else { "active" },
-        "disabled_reason": row.disabled_reason,
-        "secrets": secrets.collect::<Vec<_>>(),
-        "created_at": moment::write(row.created_unix_ms),
-    })
+    Shown {
+        id: row.id.to_string(),
+        object: "webhook",
+        workspace_id: row.workspace.to_string(),
+        url: row.url.clone(),
+        description: row.description.clone(),
+        events: kinds(row),
+        status: status_of(row),
+        disabled_reason: row.disabled_reason.clone(),
+        secrets: secrets.collect(),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 fn writable(row: &WebhookRow) -> Value {
     json!({
         "url": row.url,
         "description": row.description,
-        "events": row.events.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
-        "status": if row.disabled_reason.is_some() { "disabled" } else { "active" },
+        "events": kinds(row),
+        "status": status_of(row),
     })
 }
 
@@ -135,14 +227,6 @@ fn new_secret(
     Ok((SigningSecret { generation, secret: sealed, expires_unix_ms: None }, secret_text(&secret)))
 }
 
-fn with_secret(row: &WebhookRow, text: String) -> Value {
-    let mut shown = show(row);
-    if let Some(fields) = shown.as_object_mut() {
-        fields.insert("secret".into(), text.into());
-    }
-    shown
-}
-
 fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let input: Input = ask.json()?;
@@ -165,16 +249,15 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.webhooks().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        let shown = with_secret(&written.row, text);
+        let shown = WithSecret { webhook: show(&written.row), secret: text };
         Ok(Reply::json(&shown)?.version(written.row.version).created(format!("{PATH}/{id}")))
     })
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let listed = control.store.webhooks().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, show))
+        Reply::json(&ask.paged(listed, show))
     })
 }
 
@@ -230,6 +313,7 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 /// Sends a test at once and says how it went; it is not kept and not repeated.
 fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
         let now = control.world.clock.unix_ms();
         let event = EventRow {
@@ -240,19 +324,20 @@ fn test(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
         };
         let attempt = control.test_webhook(&row, &event).await;
-        Reply::json(&json!({
-            "object": "webhook_test",
-            "event_id": event.id.to_string(),
-            "delivered": attempt.state == DeliveryState::Delivered,
-            "status": attempt.status,
-            "error": attempt.error,
-        }))
+        Reply::json(&Tested {
+            object: "webhook_test",
+            event_id: event.id.to_string(),
+            delivered: attempt.state == DeliveryState::Delivered,
+            status: attempt.status,
+            error: attempt.error,
+        })
     })
 }
 
 /// Makes a secret; the one before signs beside it for a day.
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
+        let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
         let newest = row.secrets.first().map_or(0, |secret| secret.generation);
         let (secret, text) = new_secret(control, &ask, row.id, newest.saturating_add(1))?;
@@ -261,30 +346,30 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let rotated = control.store.webhooks().rotate(row.workspace, row.id, secret, until, act);
         let written = rotated.await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&with_secret(&written.row, text))?.version(written.row.version))
+        let shown = WithSecret { webhook: show(&written.row), secret: text };
+        Ok(Reply::json(&shown)?.version(written.row.version))
     })
 }
 
-fn show_delivery(row: &DeliveryRow) -> Value {
-    json!({
-        "object": "webhook_delivery",
-        "event_id": row.event.id.to_string(),
-        "type": row.event.kind.as_str(),
-        "data": readable(&row.event.payload),
-        "status": row.state.as_str(),
-        "attempts": row.attempts,
-        "last_status": row.last_status,
-        "last_error": row.last_error,
-        "attempted_at": row.attempted_unix_ms.map(moment::write),
-        "created_at": moment::write(row.event.created_unix_ms),
-    })
+fn show_delivery(row: &DeliveryRow) -> Delivery {
+    Delivery {
+        object: "webhook_delivery",
+        event_id: row.event.id.to_string(),
+        r#type: row.event.kind.as_str(),
+        data: readable(&row.event.payload),
+        status: row.state.as_str(),
+        attempts: row.attempts,
+        last_status: row.last_status,
+        last_error: row.last_error.clone(),
+        attempted_at: row.attempted_unix_ms.map(Moment),
+        created_at: Moment(row.event.created_unix_ms),
+    }
 }
 
 fn deliveries(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         let id = ask.id("webhook")?;
         let listed = control.store.webhooks().deliveries(ask.workspace(), id, ask.page()?);
-        Reply::json(&Page::of(listed.await.map_err(of_store)?, show_delivery))
+        Reply::json(&ask.paged(listed.await.map_err(of_store)?, show_delivery))
     })
 }

@@ -4,38 +4,59 @@ use std::sync::Arc;
 
 use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
 use super::limits::{self, LimitsForm};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::founding::{NewWorkspace, found};
+use crate::founding::{Founded, NewWorkspace, found};
+use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, moment};
+use crate::{Control, Reply};
 
 pub fn routes() -> Vec<Route> {
     vec![
-        Route::new(Method::POST, "/v2/workspaces", Access::OPERATE, create),
-        Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list),
-        Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get),
-        Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change),
-        Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change),
-        Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete),
+        Route::new(Method::POST, "/v2/workspaces", Access::OPERATE, create)
+            .says("Makes a workspace with a project and two keys, which are in this answer and never again.")
+            .takes::<Input>()
+            .makes::<Founded>(),
+        Route::new(Method::GET, "/v2/workspaces", Access::LOOK, list)
+            .says("Lists the caller's own workspace; for the operator, all of them.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, "/v2/workspaces/{id}", Access::LOOK, get)
+            .says("Shows a workspace.")
+            .gives::<Shown>(),
+        Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change)
+            .says("Renames a workspace.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
+            .says("Replaces what can be written of a workspace.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, "/v2/workspaces/{id}", Access::OPERATE, delete)
+            .says("Deletes a workspace and all that it has.")
+            .gives_nothing()
+            .refuses(409, "operators_workspace"),
     ]
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Workspace")]
 struct Input {
+    #[schemars(required)]
     name: Option<String>,
     limits: Option<LimitsForm>,
     end_user_limits: Option<LimitsForm>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Workspace")]
 struct Shown {
     id: String,
     object: &'static str,
@@ -43,7 +64,7 @@ struct Shown {
     limits: LimitsForm,
     /// Of each end user by itself.
     end_user_limits: LimitsForm,
-    created_at: String,
+    created_at: Moment,
 }
 
 const OWN: LimitsOf = LimitsOf::Subject(Subject::Workspace);
@@ -55,7 +76,7 @@ fn show(control: &Control, row: &WorkspaceRow) -> Shown {
         name: row.name.clone(),
         limits: limits::shown(control, row.id, &OWN),
         end_user_limits: limits::shown(control, row.id, &LimitsOf::EveryEndUser),
-        created_at: moment::write(row.created_unix_ms),
+        created_at: Moment(row.created_unix_ms),
     }
 }
 
@@ -81,7 +102,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let (founded, act) = (founding.workspace.id, ask.act(&control.world));
         let written = control.store.founder().found(founding, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        if let Some(person) = ask.caller.person() {
+        if let Some(person) = ask.caller.person().filter(|_| !ask.is_rehearsal) {
             own(control, &ask, founded, &person.signed_in.person).await?;
         }
         let location = format!("/v2/workspaces/{}", shown.workspace_id);
@@ -109,13 +130,12 @@ async fn own(
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
-        ask.only_query(&["limit", "cursor"])?;
         if !ask.is_operator() {
             let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
             return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
         let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&Page::of(listed, |row| show(control, row)))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 

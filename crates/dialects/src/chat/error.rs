@@ -90,6 +90,7 @@ const fn kind(class: FaultClass) -> &'static str {
         | FaultClass::NotFound
         | FaultClass::MethodNotAllowed
         | FaultClass::MediaType
+        | FaultClass::NotAcceptable
         | FaultClass::ClientTimeout
         | FaultClass::Conflict
         | FaultClass::Precondition

@@ -68,6 +68,7 @@ fn every_class_has_its_status_and_type() {
         (Class::NotFound, 404, "invalid_request_error"),
         (Class::MethodNotAllowed, 405, "invalid_request_error"),
         (Class::MediaType, 415, "invalid_request_error"),
+        (Class::NotAcceptable, 406, "invalid_request_error"),
         (Class::ClientTimeout, 408, "invalid_request_error"),
         (Class::Conflict, 409, "invalid_request_error"),
         (Class::Precondition, 412, "invalid_request_error"),

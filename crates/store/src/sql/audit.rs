@@ -1,14 +1,22 @@
-//! Audit entries and the counts of openings.
+//! Audit entries, each in its workspace's chain, and the counts of openings.
+
+use std::collections::BTreeMap;
 
 use domain::{AuditId, CredentialId, WorkspaceId};
+use proof::Digest;
 
 use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
-use super::{Database, Row, sql};
+use super::{Connection, Database, Row, objects, sql};
+use crate::audit::{Link, chain_name};
 use crate::{Audit, AuditRow, Listed, Page, StoreError, StoreFuture};
+
+/// Entries that are held in memory while they are taken in.
+const LINKED_AT_ONCE_MAX: usize = 1_000;
 
 fn read(row: &Row) -> Result<AuditRow, StoreError> {
     let fields = Fields::new("audit", row);
+    let (sequence, hash) = (fields.maybe_number("sequence")?, fields.maybe_hash("hash")?);
     Ok(AuditRow {
         id: fields.id("id")?,
         unix_ms: fields.number("unix_ms")?,
@@ -18,24 +26,152 @@ fn read(row: &Row) -> Result<AuditRow, StoreError> {
         object: fields.text("object")?,
         detail: fields.text("detail")?,
         trace: fields.maybe_id("trace")?,
+        before: fields.maybe_hash("before_digest")?,
+        after: fields.maybe_hash("after_digest")?,
+        link: sequence.zip(hash).map(|(sequence, hash)| Link { sequence, hash }),
     })
 }
 
-async fn append(writing: &mut Writing, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+/// Writes an entry and takes it into its chain.
+pub(super) async fn add(writing: &mut Writing, row: AuditRow) -> Result<(), StoreError> {
+    let workspace = row.workspace;
+    insert(writing, row).await?;
+    link_up(writing, workspace).await
+}
+
+/// The only place where the audit is written. An entry that is there already stays as it is.
+async fn insert(writing: &mut Writing, mut row: AuditRow) -> Result<(), StoreError> {
+    row.after = objects::digest(writing.connection(), row.workspace, &row.object).await?;
+    row.before = last_left(writing, &row).await?;
+    let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace, before_digest, after_digest)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING");
+    query
+        .bind(row.id.bytes())
+        .bind(signed(row.unix_ms))
+        .bind(row.workspace.map(|id| id.bytes()))
+        .bind(row.actor)
+        .bind(row.action)
+        .bind(row.object)
+        .bind(row.detail)
+        .bind(row.trace.map(|id| id.bytes()))
+        .bind(row.before.map(|digest| digest.0.to_vec()))
+        .bind(row.after.map(|digest| digest.0.to_vec()))
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+/// How the last act left an object.
+async fn last_left(writing: &mut Writing, row: &AuditRow) -> Result<Option<Digest>, StoreError> {
+    let query = sql("SELECT after_digest FROM audit WHERE object = $1 AND COALESCE(workspace, $2) = $2
+         ORDER BY id DESC LIMIT 1");
+    let query = query.bind(&row.object).bind(chain_bytes(row.workspace));
+    let row = query.row(writing.connection()).await?;
+    row.map_or(Ok(None), |row| Fields::new("audit", &row).maybe_hash("after_digest"))
+}
+
+/// Sixteen zero bytes for what concerns no workspace.
+fn chain_bytes(workspace: Option<WorkspaceId>) -> Vec<u8> {
+    workspace.map_or_else(|| vec![0; 16], |id| id.bytes())
+}
+
+/// The end of a chain. Whoever asks for it to write holds it until the transaction's end: of entries at once, on whatever
+/// replica, one waits for the other.
+async fn end_of(connection: &mut Connection, chain: &[u8], to_write: bool) -> Result<Link, StoreError> {
+    let query = match (&*connection, to_write) {
+        (Connection::Postgres(_), true) => {
+            sql("SELECT length, hash FROM audit_chains WHERE chain = $1 FOR UPDATE")
+        }
+        _ => sql("SELECT length, hash FROM audit_chains WHERE chain = $1"),
+    };
+    let row = query.bind(chain).row(connection).await?;
+    row.map_or(Ok(Link { sequence: 0, hash: Digest::ZERO }), |row| {
+        let fields = Fields::new("audit_chains", &row);
+        Ok(Link {
+            sequence: fields.number("length")?,
+            hash: fields.maybe_hash("hash")?.unwrap_or(Digest::ZERO),
+        })
+    })
+}
+
+/// The oldest entries that are in no chain.
+async fn unlinked(
+    connection: &mut Connection,
+    workspace: Option<WorkspaceId>,
+) -> Result<Vec<AuditRow>, StoreError> {
+    let query = match workspace {
+        Some(id) => sql("SELECT * FROM audit WHERE sequence IS NULL AND workspace = $2 ORDER BY id LIMIT $1")
+            .bind(signed(LINKED_AT_ONCE_MAX as u64))
+            .bind(id.bytes()),
+        None => sql("SELECT * FROM audit WHERE sequence IS NULL AND workspace IS NULL ORDER BY id LIMIT $1")
+            .bind(signed(LINKED_AT_ONCE_MAX as u64)),
+    };
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+/// Takes what is in no chain into its workspace's, oldest first.
+async fn link_up(writing: &mut Writing, workspace: Option<WorkspaceId>) -> Result<(), StoreError> {
+    let (chain, name) = (chain_bytes(workspace), chain_name(workspace));
+    sql("INSERT INTO audit_chains (chain, length, hash) VALUES ($1, 0, $2) ON CONFLICT (chain) DO NOTHING")
+        .bind(&chain)
+        .bind(Digest::ZERO.0.as_slice())
+        .run(writing.connection())
+        .await?;
+    let mut end = end_of(writing.connection(), &chain, true).await?;
+    loop {
+        let rows = unlinked(writing.connection(), workspace).await?;
+        let is_last = rows.len() < LINKED_AT_ONCE_MAX;
+        for row in rows {
+            let entry = row.entry(end.sequence + 1);
+            end = Link { sequence: entry.sequence, hash: entry.link(&name, end.hash) };
+            sql("UPDATE audit SET chain = $1, sequence = $2, hash = $3 WHERE id = $4")
+                .bind(&chain)
+                .bind(signed(end.sequence))
+                .bind(end.hash.0.as_slice())
+                .bind(row.id.bytes())
+                .run(writing.connection())
+                .await?;
+        }
+        if is_last {
+            break;
+        }
+    }
+    sql("UPDATE audit_chains SET length = $2, hash = $3 WHERE chain = $1")
+        .bind(&chain)
+        .bind(signed(end.sequence))
+        .bind(end.hash.0.as_slice())
+        .run(writing.connection())
+        .await?;
+    Ok(())
+}
+
+/// One chain after the other, each in a transaction of its own: who holds one never waits for a second.
+async fn link_all(database: &Database) -> Result<(), StoreError> {
+    let rows = sql("SELECT DISTINCT workspace FROM audit WHERE sequence IS NULL")
+        .rows(&mut database.read().await?)
+        .await?;
     for row in rows {
-        let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING");
-        query
-            .bind(row.id.bytes())
-            .bind(signed(row.unix_ms))
-            .bind(row.workspace.map(|id| id.bytes()))
-            .bind(row.actor)
-            .bind(row.action)
-            .bind(row.object)
-            .bind(row.detail)
-            .bind(row.trace.map(|id| id.bytes()))
-            .run(writing.connection())
-            .await?;
+        let workspace = Fields::new("audit", &row).maybe_id("workspace")?;
+        database.note(move |writing| Box::pin(link_up(writing, workspace))).await?;
+    }
+    Ok(())
+}
+
+async fn append(database: &Database, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+    let mut chains: BTreeMap<Option<WorkspaceId>, Vec<AuditRow>> = BTreeMap::new();
+    for row in rows {
+        chains.entry(row.workspace).or_default().push(row);
+    }
+    for (workspace, rows) in chains {
+        let work = database.note(move |writing| {
+            Box::pin(async move {
+                for row in rows {
+                    insert(writing, row).await?;
+                }
+                link_up(writing, workspace).await
+            })
+        });
+        work.await?;
     }
     Ok(())
 }
@@ -52,7 +188,31 @@ async fn count(writing: &mut Writing, openings: Vec<(CredentialId, u64)>) -> Res
 
 impl Audit for Database {
     fn append(&self, rows: Vec<AuditRow>) -> StoreFuture<'_, ()> {
-        Box::pin(async move { self.note(move |writing| Box::pin(append(writing, rows))).await })
+        Box::pin(append(self, rows))
+    }
+
+    fn link_all(&self) -> StoreFuture<'_, ()> {
+        Box::pin(link_all(self))
+    }
+
+    fn stretch(
+        &self,
+        workspace: Option<WorkspaceId>,
+        from: u64,
+        rows_max: u32,
+    ) -> StoreFuture<'_, Vec<AuditRow>> {
+        Box::pin(async move {
+            let query =
+                sql("SELECT * FROM audit WHERE chain = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3")
+                    .bind(chain_bytes(workspace))
+                    .bind(signed(from))
+                    .bind(i64::from(rows_max));
+            query.rows(&mut self.read().await?).await?.iter().map(read).collect()
+        })
+    }
+
+    fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link> {
+        Box::pin(async move { end_of(&mut self.read().await?, &chain_bytes(workspace), false).await })
     }
 
     fn list(

@@ -4,6 +4,7 @@ use domain::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
     RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
+use proof::Digest;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -111,6 +112,14 @@ impl<'r, R: Columns> Fields<'r, R> {
 
     pub(crate) fn json<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, StoreError> {
         stored::from_text(self.table, self.get(name)?)
+    }
+
+    /// A hash that anybody can compute.
+    pub(crate) fn maybe_hash(&self, name: &'static str) -> Result<Option<Digest>, StoreError> {
+        let bytes: Option<&[u8]> = self.get(name)?;
+        let read = |bytes: &[u8]| bytes.try_into().map(Digest);
+        let hash = bytes.map(read).transpose();
+        hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
     }
 
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.

@@ -17,6 +17,7 @@ mod kept_answers;
 pub(crate) mod leases;
 pub(crate) mod meta;
 mod nodes;
+mod objects;
 mod people;
 mod projects;
 mod rotations;
@@ -38,7 +39,7 @@ use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
 use tokio::sync::{Notify, watch};
 
-use crate::{StoreError, Written};
+use crate::{StoreError, Written, rehearsal};
 pub(crate) use connection::{Connection, Held, within};
 pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
@@ -203,17 +204,22 @@ impl Database {
         T: Send + 'static,
         F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>> + Send + 'static,
     {
-        let database = self.clone();
-        let done = tokio::spawn(async move { database.transact(lock, work).await }).await;
+        let (database, is_rehearsal) = (self.clone(), rehearsal::is_on());
+        let done = tokio::spawn(async move { database.transact(lock, is_rehearsal, work).await }).await;
         done.unwrap_or(Err(StoreError::Uncertain))
     }
 
-    async fn transact<T, F>(&self, lock: Lock, work: F) -> Result<Written<T>, StoreError>
+    async fn transact<T, F>(&self, lock: Lock, is_rehearsal: bool, work: F) -> Result<Written<T>, StoreError>
     where
         F: for<'w> FnOnce(&'w mut Writing) -> PortFuture<'w, Result<T, StoreError>>,
     {
         let mut writing = Writing::begin(self.begin().await?, lock).await?;
         match work(&mut writing).await {
+            Ok(row) if is_rehearsal => {
+                let version = writing.version().saturating_sub(1);
+                writing.into_connection().roll_back().await;
+                Ok(Written { version, row })
+            }
             Ok(row) => {
                 let (transaction, version, is_new) = writing.finish().await?;
                 self.keep(transaction, is_new.then_some(version)).await?;

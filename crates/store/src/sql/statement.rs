@@ -3,7 +3,7 @@
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{Column as _, Decode, Postgres, Row as _, Sqlite, Type};
 
 use super::connection::{Connection, within};
 use super::writing::database;
@@ -126,6 +126,39 @@ impl Statement {
 pub(crate) enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
+}
+
+/// A column's name and what it holds, if anything.
+pub(crate) type Cell = (String, Option<Vec<u8>>);
+
+/// A column is a number, a text or bytes; a number is written as text.
+macro_rules! cells {
+    ($row:expr) => {
+        $row.columns()
+            .iter()
+            .map(|column| {
+                let at = column.ordinal();
+                let number =
+                    $row.try_get::<Option<i64>, _>(at).map(|n| n.map(|n| n.to_string().into_bytes()));
+                let text = || $row.try_get::<Option<String>, _>(at).map(|text| text.map(String::into_bytes));
+                let value = number.or_else(|_| text()).or_else(|_| $row.try_get::<Option<Vec<u8>>, _>(at))?;
+                Ok((column.name().to_owned(), value))
+            })
+            .collect::<Result<Vec<_>, sqlx::Error>>()
+    };
+}
+
+impl Row {
+    /// Every column with what it holds, in the order of their names.
+    pub(crate) fn cells(&self) -> Result<Vec<Cell>, StoreError> {
+        let cells = match self {
+            Self::Sqlite(row) => cells!(row),
+            Self::Postgres(row) => cells!(row),
+        };
+        let mut cells = cells.map_err(|error| StoreError::corrupt("row", error))?;
+        cells.sort();
+        Ok(cells)
+    }
 }
 
 /// What a column of either can be read as.

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use domain::WorkspaceId;
 
 use super::fields::Fields;
-use super::{Connection, sql};
+use super::{Connection, audit, sql};
 use crate::feed::{FEED_ROWS_KEPT, Part};
-use crate::{Act, StoreError};
+use crate::{Act, AuditRow, StoreError};
 
 /// What nobody else may change meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,20 +71,20 @@ impl Writing {
         object: impl Display,
         detail: String,
     ) -> Result<(), StoreError> {
-        let query = sql("INSERT INTO audit (id, unix_ms, workspace, actor, action, object, detail, trace)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)");
-        query
-            .bind(act.id.as_bytes().as_slice())
-            .bind(signed(act.unix_ms))
-            .bind(workspace.map(|id| id.as_bytes().to_vec()))
-            .bind(&act.actor)
-            .bind(action)
-            .bind(object.to_string())
-            .bind(detail)
-            .bind(act.trace.map(|id| id.as_bytes().to_vec()))
-            .run(self.connection())
-            .await?;
-        Ok(())
+        let row = AuditRow {
+            id: act.id,
+            unix_ms: act.unix_ms,
+            workspace,
+            actor: act.actor.clone(),
+            action: action.to_owned(),
+            object: object.to_string(),
+            detail,
+            trace: act.trace,
+            before: None,
+            after: None,
+            link: None,
+        };
+        audit::add(self, row).await
     }
 
     /// The transaction with its news, the version that holds the write, and whether that is a new one.

@@ -29,9 +29,14 @@ pub struct Fresh {
 impl Fresh {
     /// As if the feed had been cut long ago.
     pub async fn forget_changes(&self) {
+        self.meddle("DELETE FROM changes").await;
+    }
+
+    /// Runs a statement behind the store's back.
+    pub async fn meddle(&self, statement: &'static str) {
         match &self.url {
-            Some(url) => postgres::run_on(url, "DELETE FROM changes").await,
-            None => sqlite::forget_changes(self).await,
+            Some(url) => postgres::run_on(url, statement).await,
+            None => sqlite::run_on(self, statement).await,
         }
     }
 }
@@ -143,6 +148,11 @@ on_each!(
         budgets::a_refusal_reaches_a_budget_before_its_last_nano,
         budgets::credit_is_a_budget_that_never_begins_anew,
         budgets::rates_are_set_read_and_taken_away,
+        audit::a_chain_holds_and_whatever_is_touched_is_found,
+        audit::entries_at_once_are_one_chain_for_each_workspace,
+        audit::what_is_in_no_chain_is_taken_in,
+        audit::an_entry_tells_the_object_before_and_after,
+        rehearsal::what_is_rehearsed_is_answered_and_not_kept,
         meta::facts_are_written_together,
         jobs::a_job_is_one_workers_until_its_lease_ends,
         jobs::a_job_waits_fails_comes_again_and_is_given_up,

@@ -33,10 +33,9 @@ async fn raw(path: &std::path::Path) -> SqliteConnection {
     SqliteConnectOptions::new().filename(path).connect().await.unwrap()
 }
 
-/// As if the feed had been cut long ago.
-pub async fn forget_changes(fresh: &Fresh) {
+pub async fn run_on(fresh: &Fresh, statement: &'static str) {
     let mut connection = raw(&fresh.dir.path().join("t.db")).await;
-    sqlx::query("DELETE FROM changes").execute(&mut connection).await.unwrap();
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
 

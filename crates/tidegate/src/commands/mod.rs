@@ -190,7 +190,7 @@ enum Command {
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
-    /// Shows who did what.
+    /// Shows who did what, and checks proofs of it.
     Audit(audit::Options),
     /// Checks the books.
     #[command(subcommand)]
@@ -235,7 +235,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Apply(options) => apply::run(&shared, &options),
         Command::Export(options) => export::run(&shared, &options),
         Command::Context(command) => context::run(&shared, command),
-        Command::Audit(options) => audit::run(&shared, &options),
+        Command::Audit(options) => audit::run(&shared, options),
         Command::Open(options) => open::run(&shared, &options),
         Command::Api(options) => call::run(&shared, &options),
         Command::Login(options) => login::run(&shared, &options),

@@ -2,11 +2,13 @@
 
 use domain::ports::{AuditEntry, AuditSink};
 use domain::{AuditId, CredentialId};
-use store::{AuditQueue, AuditRow, Page};
+use proof::audit::{Broken, Head, Linked, OBJECT, Proof};
+use proof::{Digest, SigningKey};
+use store::{AuditQueue, AuditRow, Page, chain_name};
 use world::World;
 
 use crate::Fresh;
-use crate::samples::{NOW, bytes};
+use crate::samples::{NOW, act, bytes, project};
 
 fn entry(fresh: &Fresh, object: &str) -> AuditEntry {
     AuditEntry {
@@ -28,7 +30,8 @@ pub async fn entries_are_appended_once_and_listed_newest_first(fresh: &Fresh) {
     fresh.store.audit().append(rows.clone()).await.unwrap();
     fresh.store.audit().append(rows.clone()).await.unwrap();
     let first = fresh.store.audit().list(workspace, Page::first(5)).await.unwrap();
-    assert_eq!(first.rows, rows.iter().rev().take(5).cloned().collect::<Vec<_>>());
+    let ids = |rows: &[AuditRow]| rows.iter().map(|row| row.id).collect::<Vec<_>>();
+    assert_eq!(ids(&first.rows), ids(&rows.iter().rev().take(5).cloned().collect::<Vec<_>>()));
     let second = fresh.store.audit().list(workspace, Page { limit: 5, after: first.next }).await.unwrap();
     assert_eq!(second.rows.len(), 3, "with the founding's own");
     assert!(fresh.store.audit().list(None, Page::default()).await.unwrap().rows.is_empty());
@@ -45,4 +48,123 @@ pub async fn the_queue_writes_what_it_was_told(fresh: &Fresh) {
     let listed = fresh.store.audit().list(Some(fresh.founding.workspace.id), Page::default()).await.unwrap();
     assert!(listed.rows.iter().any(|row| row.object == "told"));
     assert_eq!(fresh.store.audit().openings(credential).await.unwrap(), 10);
+}
+
+/// The whole chain of the founded workspace, as an auditor gets it.
+async fn proof(fresh: &Fresh) -> Proof {
+    let workspace = Some(fresh.founding.workspace.id);
+    let rows = fresh.store.audit().stretch(workspace, 1, 1_000).await.unwrap();
+    let entries = rows.iter().map(|row| {
+        let link = row.link.unwrap();
+        Linked { entry: row.entry(link.sequence), hash: link.hash }
+    });
+    let end = fresh.store.audit().head(workspace).await.unwrap();
+    let (key, chain) = (SigningKey::from_seed(&[3; 32]).unwrap(), chain_name(workspace));
+    Proof {
+        object: OBJECT.into(),
+        anchor: Digest::ZERO,
+        entries: entries.collect(),
+        head: Head::sign(&key, &chain, end.sequence, end.hash, NOW),
+        chain,
+    }
+}
+
+async fn append(fresh: &Fresh, count: u64) {
+    let row = |n| AuditRow::new(AuditId::new(NOW + n, bytes(n)), NOW + n, entry(fresh, &n.to_string()));
+    fresh.store.audit().append((0..count).map(row).collect()).await.unwrap();
+}
+
+/// What is done to the database, how it is undone, and what is found.
+type Touched = (&'static str, &'static str, fn(&Broken) -> bool);
+
+pub async fn a_chain_holds_and_whatever_is_touched_is_found(fresh: &Fresh) {
+    append(fresh, 6).await;
+    assert_eq!(proof(fresh).await.verify(None).unwrap().last, 7, "with the founding's own");
+    let touched: [Touched; 3] = [
+        (
+            "UPDATE audit SET detail = 'accepted' WHERE sequence = 3",
+            "UPDATE audit SET detail = 'refused' WHERE sequence = 3",
+            |found| *found == Broken::Changed(3),
+        ),
+        (
+            "UPDATE audit SET sequence = 7 - sequence + 100 WHERE sequence IN (3, 4)",
+            "UPDATE audit SET sequence = 107 - sequence WHERE sequence > 100",
+            |found| matches!(found, Broken::Order { wanted: 3, found: 5 }),
+        ),
+        (
+            "INSERT INTO audit (id, unix_ms, actor, action, object, detail, chain, sequence, hash)
+             SELECT chain, unix_ms, actor, action, object, 'forged', chain, 8, hash FROM audit WHERE sequence = 7",
+            "DELETE FROM audit WHERE detail = 'forged'",
+            |found| *found == Broken::Changed(8),
+        ),
+    ];
+    for (touch, undo, is_found) in touched {
+        fresh.meddle(touch).await;
+        let found = proof(fresh).await.verify(None).unwrap_err();
+        assert!(is_found(&found), "{touch}: {found}");
+        fresh.meddle(undo).await;
+        proof(fresh).await.verify(None).unwrap();
+    }
+    fresh.meddle("UPDATE audit SET sequence = 107 - sequence WHERE sequence IN (3, 4)").await;
+    fresh.meddle("UPDATE audit SET sequence = sequence - 100 WHERE sequence > 100").await;
+    assert_eq!(proof(fresh).await.verify(None), Err(Broken::Changed(3)), "two have changed places");
+    fresh.meddle("UPDATE audit SET sequence = 107 - sequence WHERE sequence IN (3, 4)").await;
+    fresh.meddle("UPDATE audit SET sequence = sequence - 100 WHERE sequence > 100").await;
+    fresh.meddle("DELETE FROM audit WHERE sequence = 7").await;
+    assert_eq!(proof(fresh).await.verify(None), Err(Broken::End { found: 6, signed: 7 }));
+    fresh.meddle("DELETE FROM audit WHERE sequence = 4").await;
+    assert_eq!(proof(fresh).await.verify(None), Err(Broken::Order { wanted: 4, found: 5 }));
+}
+
+pub async fn entries_at_once_are_one_chain_for_each_workspace(fresh: &Fresh) {
+    let mut writers = Vec::new();
+    for writer in 0..8_u64 {
+        let (store, workspace) = (fresh.store.clone(), fresh.founding.workspace.id);
+        let entries: Vec<_> = (0..5)
+            .map(|n| {
+                let of = AuditEntry { workspace: (n % 2 == 0).then_some(workspace), ..entry(fresh, "x") };
+                AuditRow::new(AuditId::new(NOW + n, bytes(writer * 100 + n)), NOW + n, of)
+            })
+            .collect();
+        writers.push(tokio::spawn(async move {
+            let changes = store.projects().create(project(workspace, 100 + writer), act());
+            let (appended, changed) = tokio::join!(store.audit().append(entries), changes);
+            appended.and(changed.map(drop)).unwrap();
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(proof(fresh).await.verify(None).unwrap().last, 1 + 8 * 4);
+    assert_eq!(fresh.store.audit().head(None).await.unwrap().sequence, 16);
+}
+
+pub async fn what_is_in_no_chain_is_taken_in(fresh: &Fresh) {
+    append(fresh, 3).await;
+    fresh.meddle("UPDATE audit SET chain = NULL, sequence = NULL, hash = NULL").await;
+    fresh.meddle("DELETE FROM audit_chains").await;
+    fresh.store.audit().link_all().await.unwrap();
+    assert_eq!(proof(fresh).await.verify(None).unwrap().last, 4);
+    // As a replica of the version before writes it, beside a newer one.
+    fresh.meddle("UPDATE audit SET chain = NULL, sequence = NULL, hash = NULL WHERE sequence = 4").await;
+    fresh
+        .meddle("UPDATE audit_chains SET length = 3, hash = (SELECT hash FROM audit WHERE sequence = 3)")
+        .await;
+    let later = AuditRow::new(AuditId::new(NOW + 9, bytes(9)), NOW + 9, entry(fresh, "9"));
+    fresh.store.audit().append(vec![later]).await.unwrap();
+    assert_eq!(proof(fresh).await.verify(None).unwrap().last, 5);
+}
+
+pub async fn an_entry_tells_the_object_before_and_after(fresh: &Fresh) {
+    let projects = fresh.store.projects();
+    let made = projects.create(project(fresh.founding.workspace.id, 9), act()).await.unwrap().row;
+    let renamed = store::ProjectRow { name: "other".into(), ..made.clone() };
+    projects.replace(renamed, None, act()).await.unwrap();
+    projects.delete(made.workspace, made.id, None, act()).await.unwrap();
+    let rows = fresh.store.audit().list(Some(made.workspace), Page::first(3)).await.unwrap().rows;
+    let [deleted, renamed, created] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((created.before, created.after.is_some()), (None, true));
+    assert_eq!(renamed.before, created.after);
+    assert_ne!(renamed.after, created.after);
+    assert_eq!((deleted.before, deleted.after), (renamed.after, None));
 }

@@ -15,6 +15,7 @@ pub mod nodes;
 pub mod people;
 pub mod projects;
 pub mod records;
+pub mod rehearsal;
 pub mod rotations;
 pub mod routes;
 pub mod sign_ins;

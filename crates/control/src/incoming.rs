@@ -1,0 +1,197 @@
+//! A request of `/v2` as it comes in: what is read of it, and what is wrong with it before anybody looks at what it says.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::limits::CONTROL_BODY_BYTES_MAX;
+use domain::ports::KeyHash;
+use domain::{Fault, FaultClass, TraceId, WorkspaceId};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+
+use crate::Control;
+use crate::cursor::CursorSeal;
+use crate::request::{self, Ask};
+use crate::router::Route;
+
+pub struct Incoming<B> {
+    pub head: Parts,
+    pub body: B,
+    pub peer: IpAddr,
+    pub trace: TraceId,
+}
+
+impl<B> Incoming<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// What a route's handler is given.
+    ///
+    /// # Errors
+    /// 400, 406, 413 or 415.
+    pub async fn read<C>(
+        self,
+        control: &Control,
+        route: &Route,
+        parameters: Vec<String>,
+        caller: C,
+        workspace: Option<WorkspaceId>,
+    ) -> Result<Ask<C>, Box<Fault>> {
+        let Self { head, body, peer, trace } = self;
+        if !takes_an_answer(&head.headers, route.gives_files()) {
+            return Err(not_acceptable());
+        }
+        let mut query = request::read_query(head.uri.query().unwrap_or(""))?;
+        let is_rehearsal = route.is_rehearsal(&mut query)?;
+        route.check_query(&query)?;
+        let body = read_body(body).await?;
+        if !body.is_empty() && !is_json(&head.headers) {
+            return Err(not_json());
+        }
+        let hasher = Arc::clone(&control.vault.hasher) as Arc<dyn KeyHash>;
+        let cursor_seal = CursorSeal::new(hasher, workspace, head.uri.path(), &query);
+        let headers = head.headers;
+        Ok(Ask { caller, trace, peer, parameters, query, is_rehearsal, cursor_seal, headers, body })
+    }
+}
+
+/// HTTP/2 names the host in the target.
+pub fn name_host(head: &mut Parts) {
+    if head.headers.contains_key(header::HOST) {
+        return;
+    }
+    let authority = head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority {
+        head.headers.insert(header::HOST, authority);
+    }
+}
+
+/// Whether `Accept` has room for JSON or, where there are any, for files. Weights are left to those who have a choice.
+fn takes_an_answer(headers: &HeaderMap, gives_files: bool) -> bool {
+    let mut wanted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    if wanted.peek().is_none() {
+        return true;
+    }
+    let ours: &[&str] = &["*/*", "application/*", "application/json", "application/problem+json"];
+    let files: &[&str] = if gives_files { &["text/*", "text/csv", "application/x-ndjson"] } else { &[] };
+    let kinds =
+        wanted.flat_map(|value| value.split(',')).map(|kind| kind.split(';').next().unwrap_or("").trim());
+    let mut kinds = kinds.map(str::to_ascii_lowercase);
+    kinds.any(|kind| kind.is_empty() || ours.contains(&kind.as_str()) || files.contains(&kind.as_str()))
+}
+
+fn not_acceptable() -> Box<Fault> {
+    Box::new(
+        Fault::new(
+            FaultClass::NotAcceptable,
+            "not_acceptable",
+            "Answers are JSON, and Accept has no room for that.",
+        )
+        .param("Accept")
+        .fix("Send Accept: application/json, or leave it out."),
+    )
+}
+
+async fn read_body<B>(body: B) -> Result<Bytes, Box<Fault>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, CONTROL_BODY_BYTES_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Box::new(
+            Fault::new(
+                FaultClass::TooLarge,
+                "body_too_large",
+                format!("The body is over {CONTROL_BODY_BYTES_MAX} bytes."),
+            )
+            .fix("Configuration is never that large; send less."),
+        )),
+        Err(_) => Err(Box::new(
+            Fault::new(FaultClass::BadRequest, "body_cut", "The body ended before it was complete.")
+                .fix("Send it again."),
+        )),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/merge-patch+json")
+}
+
+fn not_json() -> Box<Fault> {
+    Box::new(
+        Fault::new(FaultClass::MediaType, "unsupported_media_type", "The body is not declared as JSON.")
+            .param("Content-Type")
+            .fix("Send Content-Type: application/json."),
+    )
+}
+
+pub fn unknown_path(path: &str) -> Box<Fault> {
+    let shown: String = path.chars().take(200).collect();
+    Box::new(
+        Fault::new(
+            FaultClass::NotFound,
+            "not_found",
+            format!("There is nothing at {shown} in this version of Tidegate."),
+        )
+        .fix("docs/api.md lists what this version serves under /v2."),
+    )
+}
+
+/// What `Allow` lists: whatever gives may be asked for its head.
+pub fn allow_list(mut allowed: Vec<Method>) -> String {
+    if allowed.contains(&Method::GET) {
+        allowed.push(Method::HEAD);
+    }
+    allowed.push(Method::OPTIONS);
+    allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
+}
+
+pub fn wrong_method(method: &Method, allowed: Vec<Method>) -> (Box<Fault>, Option<String>) {
+    let list = allow_list(allowed);
+    let fault = Fault::new(
+        FaultClass::MethodNotAllowed,
+        "method_not_allowed",
+        format!("This path doesn't take {method}."),
+    )
+    .fix(format!("It takes {list}."));
+    (Box::new(fault), Some(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_json_is_answered() {
+        let takes = |accept: &[&'static str], gives_files| {
+            let mut headers = HeaderMap::new();
+            for value in accept {
+                headers.append(header::ACCEPT, HeaderValue::from_static(value));
+            }
+            takes_an_answer(&headers, gives_files)
+        };
+        for fine in [
+            &[][..],
+            &["*/*"],
+            &["text/html, application/*;q=0.8"],
+            &["image/png", "Application/JSON"],
+            &[""],
+        ] {
+            assert!(takes(fine, false), "{fine:?}");
+        }
+        assert!(takes(&["text/csv"], true));
+        for none in [&["text/csv"][..], &["text/html"], &["application/xml, image/*"]] {
+            assert!(!takes(none, false), "{none:?}");
+        }
+    }
+}

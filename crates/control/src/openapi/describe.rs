@@ -1,0 +1,245 @@
+//! What a route says of itself: one sentence, what it takes, what it gives. The document is made of nothing else, and the
+//! process does not start with a route that is silent.
+
+use std::collections::BTreeMap;
+
+use domain::Fault;
+use http::{Method, StatusCode};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::failure::invalid;
+use crate::reply::Page;
+use crate::request::unknown_parameter;
+use crate::router::Route;
+
+/// A type's schema, as the generator that it is handed writes it.
+pub type Shape = fn(&mut SchemaGenerator) -> Schema;
+
+/// A body that must be empty, or an object without fields.
+#[derive(serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+#[derive(Clone, Copy, Default)]
+pub enum Body {
+    #[default]
+    Absent,
+    Whole(Shape),
+    /// A merge patch (RFC 7396) of this shape: null takes a field away.
+    Patch(Shape),
+}
+
+/// One answer that is no refusal.
+#[derive(Clone, Copy)]
+pub struct Given {
+    pub status: StatusCode,
+    pub shape: Option<Shape>,
+    /// Whether it is one object with an ETag.
+    pub is_object: bool,
+}
+
+#[derive(Clone, Default)]
+pub struct Description {
+    pub summary: &'static str,
+    /// Query parameters and what they mean; the router refuses every other.
+    pub query: Vec<(&'static str, &'static str)>,
+    pub body: Body,
+    pub given: Vec<Given>,
+    /// Why its writes can't be tried without being done.
+    pub no_rehearsal: Option<&'static str>,
+    /// Whether it has the lines of its object as CSV too, under a name of their own.
+    pub has_csv: bool,
+    /// Refusals beyond those that every route of its kind has: status and code.
+    pub refusals: Vec<(u16, &'static str)>,
+}
+
+fn shape<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+pub const DRY_RUN: &str = "dry_run";
+
+const PAGING: [(&str, &str); 2] = [
+    ("limit", "How many rows at most: 1 to 1000, 50 where it is left out."),
+    ("cursor", "`next_cursor` of the page before, unchanged."),
+];
+
+impl Route {
+    /// What it does, in one sentence.
+    #[must_use]
+    pub fn says(mut self, summary: &'static str) -> Self {
+        self.description.summary = summary;
+        self
+    }
+
+    /// The body's type.
+    #[must_use]
+    pub fn takes<T: JsonSchema>(mut self) -> Self {
+        self.description.body = Body::Whole(shape::<T>);
+        self
+    }
+
+    /// The type that the body is a merge patch of.
+    #[must_use]
+    pub fn patches<T: JsonSchema>(mut self) -> Self {
+        self.description.body = Body::Patch(shape::<T>);
+        self
+    }
+
+    /// A body is neither needed nor read.
+    #[must_use]
+    pub fn takes_nothing(self) -> Self {
+        self.takes::<Nothing>()
+    }
+
+    /// 200 with one object that has an ETag.
+    #[must_use]
+    pub fn gives<T: JsonSchema>(self) -> Self {
+        self.given(StatusCode::OK, Some(shape::<T>), true)
+    }
+
+    /// 200 with what is no stored object and has no ETag.
+    #[must_use]
+    pub fn tells<T: JsonSchema>(self) -> Self {
+        self.given(StatusCode::OK, Some(shape::<T>), false)
+    }
+
+    /// 201 with the object that was made.
+    #[must_use]
+    pub fn makes<T: JsonSchema>(self) -> Self {
+        self.given(StatusCode::CREATED, Some(shape::<T>), true)
+    }
+
+    /// 200 with a page of objects.
+    #[must_use]
+    pub fn lists<T: JsonSchema>(mut self) -> Self {
+        self.description.query.extend(PAGING);
+        self.given(StatusCode::OK, Some(shape::<Page<T>>), false)
+    }
+
+    /// 204.
+    #[must_use]
+    pub fn gives_nothing(self) -> Self {
+        self.given(StatusCode::NO_CONTENT, None, false)
+    }
+
+    fn given(mut self, status: StatusCode, shape: Option<Shape>, is_object: bool) -> Self {
+        self.description.given.push(Given { status, shape, is_object });
+        self
+    }
+
+    /// The lines of its object as CSV, where the path asks for that.
+    #[must_use]
+    pub fn or_csv(mut self) -> Self {
+        self.description.has_csv = true;
+        self
+    }
+
+    /// A query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &'static str, says: &'static str) -> Self {
+        self.description.query.push((name, says));
+        self
+    }
+
+    /// A refusal of its own.
+    #[must_use]
+    pub fn refuses(mut self, status: u16, code: &'static str) -> Self {
+        self.description.refusals.push((status, code));
+        self
+    }
+
+    /// Its writes can't be tried without being done.
+    #[must_use]
+    pub fn no_rehearsal(mut self, why: &'static str) -> Self {
+        self.description.no_rehearsal = Some(why);
+        self
+    }
+
+    /// Whether its list can be taken as a file.
+    #[must_use]
+    pub fn lists_files(&self) -> bool {
+        self.description.query.iter().any(|(name, _)| *name == "format")
+    }
+
+    /// Whether anything of it can be taken as a file.
+    #[must_use]
+    pub fn gives_files(&self) -> bool {
+        self.description.has_csv || self.lists_files()
+    }
+
+    /// Whether `dry_run` is a parameter of it.
+    #[must_use]
+    pub fn can_be_rehearsed(&self) -> bool {
+        self.method != Method::GET && self.description.no_rehearsal.is_none()
+    }
+
+    /// Whether a request asks for a rehearsal.
+    ///
+    /// # Errors
+    /// 400 where it says neither yes nor no, or the route has none.
+    pub fn is_rehearsal(&self, query: &mut BTreeMap<String, String>) -> Result<bool, Box<Fault>> {
+        let Some(asked) = query.remove(DRY_RUN) else { return Ok(false) };
+        match (self.description.no_rehearsal, asked.as_str()) {
+            (Some(why), _) => Err(invalid(DRY_RUN, why, "Leave dry_run out.")),
+            (None, _) if self.method == Method::GET => Err(unknown_parameter(DRY_RUN, &[])),
+            (None, "true") => Ok(true),
+            (None, "false") => Ok(false),
+            (None, other) => Err(invalid(DRY_RUN, format!("dry_run is \"{other}\"."), "Use true or false.")),
+        }
+    }
+
+    /// Refuses parameters that the route doesn't name, so that a misspelt filter isn't silently ignored.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn check_query(&self, query: &BTreeMap<String, String>) -> Result<(), Box<Fault>> {
+        let known: Vec<_> = self.description.query.iter().map(|(name, _)| *name).collect();
+        match query.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(unknown) => Err(unknown_parameter(unknown, &known)),
+        }
+    }
+}
+
+/// Refuses a route that says too little of itself.
+///
+/// # Errors
+/// Names the row and what it lacks; the process does not start.
+pub fn check(table: &[Route]) -> Result<(), String> {
+    table.iter().try_for_each(|route| {
+        let lacks = match (&route.method, &route.description) {
+            (_, told) if !told.summary.ends_with('.') => "a sentence: .says(\"Makes a key.\")",
+            (_, told) if told.given.is_empty() => {
+                "an answer: .gives::<T>(), .makes::<T>(), .lists::<T>(), .tells::<T>() or .gives_nothing()"
+            }
+            (&(Method::POST | Method::PUT | Method::PATCH), told) if matches!(told.body, Body::Absent) => {
+                "a body: .takes::<T>(), .patches::<T>() or .takes_nothing()"
+            }
+            _ => return Ok(()),
+        };
+        Err(format!("the route {} {} doesn't describe itself; it lacks {lacks}", route.method, route.pattern))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes;
+
+    #[test]
+    fn a_silent_route_is_refused() {
+        assert_eq!(check(&routes::all()), Ok(()));
+        let strip: [fn(&mut Description); 3] =
+            [|told| told.summary = "", |told| told.given.clear(), |told| told.body = Body::Absent];
+        for strip in strip {
+            let mut table = routes::all();
+            let row = table
+                .iter_mut()
+                .find(|row| row.pattern == "/v2/projects" && row.method == Method::POST)
+                .unwrap();
+            strip(&mut row.description);
+            assert!(check(&table).unwrap_err().starts_with("the route POST /v2/projects"));
+        }
+    }
+}

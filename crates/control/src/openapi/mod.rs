@@ -1,0 +1,347 @@
+//! The OpenAPI document of this version, made from the table of routes and the types that they read and write.
+
+pub mod describe;
+mod schema;
+
+use http::{Method, StatusCode};
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
+
+use crate::access::{Access, People};
+use crate::caller::COOKIE_NAME;
+use crate::router::Route;
+use describe::{Body, Given};
+use line::Needs;
+use schema::Schemas;
+
+/// The client routes, by reference to the APIs whose grammar they speak.
+const CLIENTS: &str = include_str!("clients.json");
+
+/// A refusal, as RFC 9457 has it.
+#[derive(JsonSchema)]
+#[allow(dead_code, reason = "written by the crate of the grammars; here it is only described")]
+struct Problem {
+    r#type: String,
+    title: String,
+    status: u16,
+    /// What is wrong.
+    detail: String,
+    /// A stable word that programs match on.
+    code: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+    /// The field, parameter or header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<String>,
+    request_id: String,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// Where in the body it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<Vec<Place>>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "ProblemPlace")]
+#[allow(dead_code, reason = "written as JSON beside the problem; here it is only described")]
+struct Place {
+    /// A JSON pointer into what was sent, such as `#/scope/project_id`.
+    pointer: String,
+    detail: String,
+    code: String,
+}
+
+/// The whole document.
+///
+/// # Errors
+/// Two types have one name.
+pub fn document(table: &[Route]) -> Result<Value, String> {
+    let mut schemas = Schemas::new();
+    schemas.answered(|generator| generator.subschema_for::<Problem>());
+    let mut paths = Map::new();
+    for route in table {
+        let operation = operation(route, &mut schemas);
+        add(&mut paths, route.pattern, &route.method, operation);
+    }
+    let clients: Map<String, Value> = serde_json::from_str(CLIENTS).map_err(|error| error.to_string())?;
+    paths.extend(clients);
+    paths.sort_keys();
+    Ok(json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Tidegate",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "One endpoint in front of every model. `/v2` is described whole; the client routes speak the grammar of the APIs that they name.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components()?,
+            "parameters": parameters(),
+            "headers": headers(),
+            "responses": {"Refused": refused("What is wrong, where, and how to mend it.")},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key, `tg_live_…` or `tg_test_…`. The names listed with an operation are the scopes that it needs."},
+                "header_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "The same key, where an SDK puts it there."},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE_NAME, "description": "A signed-in person. The name listed with an operation is the least role that it needs."},
+                "csrf": {"type": "apiKey", "in": "header", "name": "X-Tidegate-CSRF", "description": "The session's `csrf_token`, on every method but GET."},
+            },
+        },
+    }))
+}
+
+fn add(paths: &mut Map<String, Value>, pattern: &str, method: &Method, operation: Value) {
+    let path = paths.entry(pattern).or_insert_with(|| json!({}));
+    if let Some(methods) = path.as_object_mut() {
+        methods.insert(method.as_str().to_ascii_lowercase(), operation);
+    }
+}
+
+fn operation(route: &Route, schemas: &mut Schemas) -> Value {
+    let told = &route.description;
+    let is_one = route.pattern.contains("{id}");
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "tags": [tag(route.pattern)],
+        "summary": told.summary,
+        "security": security(route),
+        "parameters": parameters_of(route, is_one),
+    });
+    let body = match told.body {
+        Body::Absent => None,
+        Body::Whole(shape) => Some(json!({"application/json": {"schema": schemas.sent(shape)}})),
+        Body::Patch(shape) => {
+            let schema = schemas.patch(shape);
+            Some(
+                json!({"application/merge-patch+json": {"schema": &schema}, "application/json": {"schema": schema}}),
+            )
+        }
+    };
+    let has_body = body.is_some();
+    if let (Some(content), Some(fields)) = (body, operation.as_object_mut()) {
+        fields.insert("requestBody".into(), json!({"content": content}));
+    }
+    let mut responses: Vec<(StatusCode, Value)> =
+        told.given.iter().map(|given| (given.status, response(route, *given, schemas))).collect();
+    if route.method == Method::GET && told.given.iter().any(|given| given.is_object) {
+        let same = json!({"description": "It is still the same.", "headers": {"ETag": reference("headers", "etag")}});
+        responses.push((StatusCode::NOT_MODIFIED, same));
+    }
+    responses.extend(refusals(route, has_body));
+    responses.sort_by_key(|(status, _)| *status);
+    let responses: Map<_, _> =
+        responses.into_iter().map(|(status, response)| (status.as_str().to_owned(), response)).collect();
+    if let Some(fields) = operation.as_object_mut() {
+        fields.insert("responses".into(), Value::Object(responses));
+    }
+    operation
+}
+
+/// `list_api_keys` would need a grammar; the method and the path need none.
+fn operation_id(route: &Route) -> String {
+    let path = route.pattern.trim_start_matches("/v2/").replace("{id}", "by_id");
+    let path = path.replace(['/', '-', '.'], "_");
+    format!("{}_{path}", route.method.as_str().to_ascii_lowercase())
+}
+
+fn tag(pattern: &str) -> &str {
+    pattern.split('/').nth(2).unwrap_or(pattern)
+}
+
+fn security(route: &Route) -> Value {
+    let Some(Access { key, people }) = route.way.access() else { return json!([]) };
+    let mut ways = Vec::new();
+    if let Some(needs) = key {
+        let scopes: &[&str] = match needs {
+            Needs::Known => &[],
+            Needs::Inference => &["inference"],
+            Needs::Read => &["read"],
+            Needs::Admin => &["admin"],
+            Needs::Operator => &["operator"],
+        };
+        ways.extend([json!({"key": scopes}), json!({"header_key": scopes})]);
+    }
+    if let Some(people) = people {
+        let role = match people {
+            People::Least(role) => role.as_str(),
+            People::Operator => "owner of the operator's workspace",
+        };
+        ways.push(match route.method {
+            Method::GET => json!({"session": [role]}),
+            _ => json!({"session": [role], "csrf": []}),
+        });
+    }
+    Value::Array(ways)
+}
+
+fn parameters_of(route: &Route, is_one: bool) -> Value {
+    let mut parameters = Vec::new();
+    if is_one {
+        parameters.push(reference("parameters", "id"));
+    }
+    for (name, says) in &route.description.query {
+        let schema = if *name == "limit" { json!({"type": "integer"}) } else { json!({"type": "string"}) };
+        parameters.push(json!({"name": name, "in": "query", "description": says, "schema": schema}));
+    }
+    if route.can_be_rehearsed() {
+        parameters.push(reference("parameters", "dry_run"));
+    }
+    if route.way.access().is_some() {
+        parameters.push(reference("parameters", "workspace"));
+    }
+    if route.method == Method::GET && route.description.given.iter().any(|given| given.is_object) {
+        parameters.push(reference("parameters", "if_none_match"));
+    }
+    if is_one && matches!(route.method, Method::PATCH | Method::PUT | Method::DELETE) {
+        parameters.push(reference("parameters", "if_match"));
+    }
+    Value::Array(parameters)
+}
+
+fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
+    let mut headers = Map::new();
+    let mut show = |name: &str, of: &str| headers.insert(name.to_owned(), reference("headers", of));
+    show("x-request-id", "request_id");
+    show("Agent-Trace-Id", "request_id");
+    if route.can_be_rehearsed() {
+        show("Tidegate-Dry-Run", "dry_run");
+    }
+    if given.is_object {
+        show("ETag", "etag");
+    }
+    if given.status == StatusCode::CREATED {
+        show("Location", "location");
+    }
+    let mut content = Map::new();
+    if let Some(shape) = given.shape {
+        content.insert("application/json".into(), json!({"schema": schemas.answered(shape)}));
+    }
+    if route.lists_files() {
+        show("x-next-cursor", "next_cursor");
+    }
+    let kinds = [("text/csv", route.gives_files()), ("application/x-ndjson", route.lists_files())];
+    for (kind, _) in kinds.into_iter().filter(|(_, applies)| *applies) {
+        content.insert(kind.into(), json!({"schema": {"type": "string"}}));
+    }
+    let description = match given.status {
+        StatusCode::CREATED => "It is made, and in force.",
+        StatusCode::NO_CONTENT => "It is done.",
+        _ => "As asked.",
+    };
+    let mut response = json!({"description": description, "headers": headers});
+    if let (false, Some(fields)) = (content.is_empty(), response.as_object_mut()) {
+        fields.insert("content".into(), Value::Object(content));
+    }
+    response
+}
+
+/// Every refusal that can be met: those of its kind of route, and its own with their codes.
+fn refusals(route: &Route, has_body: bool) -> Vec<(StatusCode, Value)> {
+    let is_known = route.way.access().is_some();
+    let writes = route.method != Method::GET;
+    let is_one = route.pattern.contains("{id}");
+    let kinds = [
+        (400, true),
+        (401, true),
+        (403, true),
+        (404, is_known),
+        (406, true),
+        (408, has_body),
+        (409, writes),
+        (412, writes && is_one),
+        (413, has_body),
+        (415, has_body),
+        (429, true),
+        (500, true),
+        (503, true),
+    ];
+    let mut statuses: Vec<u16> =
+        kinds.iter().filter(|(_, applies)| *applies).map(|(status, _)| *status).collect();
+    let own = &route.description.refusals;
+    statuses.extend(own.iter().map(|(status, _)| *status).filter(|status| !kinds.contains(&(*status, true))));
+    statuses.sort_unstable();
+    statuses.dedup();
+    let told = statuses.into_iter().filter_map(|status| {
+        let codes: Vec<_> =
+            own.iter().filter(|(of, _)| *of == status).map(|(_, code)| format!("`{code}`")).collect();
+        let response = match codes.is_empty() {
+            true => reference("responses", "Refused"),
+            false => refused(&format!("Among its codes: {}.", codes.join(", "))),
+        };
+        Some((StatusCode::from_u16(status).ok()?, response))
+    });
+    told.collect()
+}
+
+fn refused(description: &str) -> Value {
+    let schema = reference("schemas", "Problem");
+    json!({
+        "description": description,
+        "headers": {"x-request-id": reference("headers", "request_id"), "Agent-Trace-Id": reference("headers", "request_id")},
+        "content": {"application/problem+json": {"schema": schema}},
+    })
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+fn parameters() -> Value {
+    let text = json!({"type": "string"});
+    json!({
+        "id": {"name": "id", "in": "path", "required": true, "description": "An id of this kind.", "schema": text},
+        "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, where they have several.", "schema": text},
+        "dry_run": {"name": "dry_run", "in": "query", "description": "`true`: everything is checked and the answer says what would be, under the header Tidegate-Dry-Run; nothing is kept, audited or sent anywhere.", "schema": {"type": "boolean"}},
+        "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The ETag that is known: an object that is still the same is a 304.", "schema": text},
+        "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: another writer's change in between is a 412.", "schema": text},
+    })
+}
+
+fn headers() -> Value {
+    let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    json!({
+        "request_id": header("The request's id, which errors and logs name too."),
+        "dry_run": header("`true` where nothing was kept."),
+        "etag": header("The object's version, for If-Match."),
+        "location": header("Where the new object is."),
+        "next_cursor": header("Where the next page begins, for forms that have no place for it in their body."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routes;
+
+    /// The document that is read without a running gateway is the one that the gateway serves.
+    #[test]
+    fn the_checked_in_document_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+        let made = format!("{:#}\n", document(&routes::all()).unwrap());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &made).unwrap();
+        }
+        let kept = std::fs::read_to_string(path).unwrap();
+        assert!(kept == made, "docs/openapi.json is old: run the tests of this crate with UPDATE_DOCS=1");
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn follow(at: &Value, whole: &Value) {
+            match at {
+                Value::Object(fields) => {
+                    if let Some(place) = fields.get("$ref").and_then(Value::as_str) {
+                        assert!(whole.pointer(&place[1..]).is_some(), "{place} is nowhere");
+                    }
+                    fields.values().for_each(|value| follow(value, whole));
+                }
+                Value::Array(items) => items.iter().for_each(|value| follow(value, whole)),
+                _ => {}
+            }
+        }
+        let whole = document(&routes::all()).unwrap();
+        follow(&whole, &whole);
+    }
+}

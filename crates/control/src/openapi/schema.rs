@@ -1,0 +1,138 @@
+//! The schemas of what is sent and of what is answered, each out of the type that is read or written.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::describe::Shape;
+
+const PLACE: &str = "/components/schemas";
+const SENT: &str = "Input";
+
+/// Two generators: what may be left out differs between what is read and what is written.
+pub struct Schemas {
+    sent: SchemaGenerator,
+    answered: SchemaGenerator,
+    patches: Map<String, Value>,
+}
+
+impl Schemas {
+    pub fn new() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = PLACE.into();
+                settings.meta_schema = None;
+            })
+        };
+        Self {
+            sent: settings().for_deserialize().into_generator(),
+            answered: settings().for_serialize().into_generator(),
+            patches: Map::new(),
+        }
+    }
+
+    pub fn answered(&mut self, shape: Shape) -> Value {
+        shape(&mut self.answered).to_value()
+    }
+
+    pub fn sent(&mut self, shape: Shape) -> Value {
+        let mut schema = shape(&mut self.sent).to_value();
+        rename(&mut schema);
+        schema
+    }
+
+    /// A merge patch: nothing is required, and null takes any field away.
+    pub fn patch(&mut self, shape: Shape) -> Value {
+        let reference = shape(&mut self.sent).to_value();
+        let Some(name) = name_of(&reference) else { return reference };
+        let Some(mut schema) = self.sent.definitions().get(&name).cloned() else { return reference };
+        rename(&mut schema);
+        if let Some(fields) = schema.as_object_mut() {
+            fields.remove("required");
+        }
+        for field in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+            let whole = field.1.take();
+            *field.1 = nullable(whole);
+        }
+        let patch = format!("{name}Patch");
+        self.patches.insert(patch.clone(), schema);
+        json!({"$ref": format!("#{PLACE}/{patch}")})
+    }
+
+    /// All named schemas, in the order of their names. Answers may grow by fields in a later version; what is sent may
+    /// hold no field that isn't known.
+    ///
+    /// # Errors
+    /// Two types have one name.
+    pub fn components(mut self) -> Result<Map<String, Value>, String> {
+        let mut named: Vec<(String, Value)> = self.patches.into_iter().collect();
+        for (name, mut schema) in self.sent.take_definitions(true) {
+            rename(&mut schema);
+            named.push((format!("{name}{SENT}"), schema));
+        }
+        for (name, mut schema) in self.answered.take_definitions(true) {
+            open(&mut schema);
+            named.push((name, schema));
+        }
+        named.sort_by(|(one, _), (other, _)| one.cmp(other));
+        // The generator numbers what would otherwise have one name.
+        match named
+            .iter()
+            .find(|(name, _)| name.trim_end_matches(SENT).ends_with(|c: char| c.is_ascii_digit()))
+        {
+            Some((name, _)) => {
+                Err(format!("two schemas are called {name}: give one a #[schemars(rename = …)]"))
+            }
+            None => Ok(named.into_iter().collect()),
+        }
+    }
+}
+
+fn name_of(reference: &Value) -> Option<String> {
+    reference.get("$ref")?.as_str()?.rsplit('/').next().map(str::to_owned)
+}
+
+fn nullable(schema: Value) -> Value {
+    match schema.get("type") {
+        Some(Value::String(kind)) => {
+            let kinds = json!([kind, "null"]);
+            let mut schema = schema;
+            if let Some(fields) = schema.as_object_mut() {
+                fields.insert("type".into(), kinds);
+            }
+            schema
+        }
+        Some(_) => schema,
+        None if schema.get("$ref").is_some() => json!({"anyOf": [schema, {"type": "null"}]}),
+        None => schema,
+    }
+}
+
+/// What is sent has names of its own.
+fn rename(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(place) if name == "$ref" => place.push_str(SENT),
+                    _ => rename(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(rename),
+        _ => {}
+    }
+}
+
+fn open(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("additionalProperties") == Some(&Value::Bool(false)) {
+                fields.remove("additionalProperties");
+            }
+            fields.values_mut().for_each(open);
+        }
+        Value::Array(items) => items.iter_mut().for_each(open),
+        _ => {}
+    }
+}

@@ -1,0 +1,23 @@
+//! `/v2/openapi.json`: what this version serves, for programs.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use crate::access::Access;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/openapi.json", Access::ONESELF, document)
+            .says("Gives this document.")
+            .tells::<Map<String, Value>>(),
+    ]
+}
+
+fn document(control: &Arc<Control>, _: Ask) -> Handled<'_> {
+    Box::pin(async move { Ok(Reply::written(control.document.clone())) })
+}

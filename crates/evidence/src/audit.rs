@@ -1,0 +1,80 @@
+//! Proofs of the audit: a stretch of a workspace's chain, and a head that this installation signs.
+
+use domain::WorkspaceId;
+use domain::limits::AUDIT_PROOF_ROWS_MAX;
+use proof::audit::{Head, Linked, OBJECT, Proof};
+use proof::{Digest, KeyError, PublicKey, SigningKey};
+use store::{AuditRow, Store, StoreError, chain_name};
+use vault::Vault;
+use world::World;
+
+/// Signs what the audit says.
+#[derive(Debug)]
+pub struct Auditor {
+    store: Store,
+    key: SigningKey,
+    world: World,
+}
+
+/// Why there is no proof of a stretch.
+#[derive(Debug, thiserror::Error)]
+pub enum NoProof {
+    /// The chain ends before the stretch begins.
+    #[error("the chain has {length} entries")]
+    Beyond { length: u64 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Auditor {
+    /// # Errors
+    /// The vault's seed is no seed.
+    pub fn new(store: Store, vault: &Vault, world: World) -> Result<Self, KeyError> {
+        let key = SigningKey::from_seed(vault.signing_seed.expose())?;
+        Ok(Self { store, key, world })
+    }
+
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// The entries from a place to another, at most `AUDIT_PROOF_ROWS_MAX` of them, as they are kept. What is kept is
+    /// signed as it is: whoever checks the proof finds what was touched.
+    ///
+    /// # Errors
+    /// `Beyond` the chain's end, or the store's.
+    pub async fn proof(
+        &self,
+        workspace: Option<WorkspaceId>,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<Proof, NoProof> {
+        let audit = self.store.audit();
+        let end = audit.head(workspace).await?;
+        if from == 0 || from > end.sequence.max(1) {
+            return Err(NoProof::Beyond { length: end.sequence });
+        }
+        // The row before the stretch tells the hash that it begins with.
+        let first = from.saturating_sub(1).max(1);
+        let last = to.unwrap_or(u64::MAX).min(end.sequence).max(from);
+        let last = last.min(first.saturating_add(u64::from(AUDIT_PROOF_ROWS_MAX) - 1));
+        let wanted = u32::try_from(last - first + 1).unwrap_or(AUDIT_PROOF_ROWS_MAX);
+        let rows = audit.stretch(workspace, first, wanted).await?;
+        let (before, entries): (Vec<_>, Vec<_>) =
+            rows.iter().filter_map(linked).partition(|linked| linked.entry.sequence < from);
+        let anchor = before.last().map_or(Digest::ZERO, |linked| linked.hash);
+        let (length, hash) = match entries.last() {
+            Some(found) if last < end.sequence => (found.entry.sequence, found.hash),
+            // At its end it is the chain's own word that is signed: rows that were cut off are missed.
+            _ => (end.sequence, end.hash),
+        };
+        let chain = chain_name(workspace);
+        let head = Head::sign(&self.key, &chain, length, hash, self.world.clock.unix_ms());
+        Ok(Proof { object: OBJECT.to_owned(), chain, anchor, entries, head })
+    }
+}
+
+fn linked(row: &AuditRow) -> Option<Linked> {
+    row.link.map(|link| Linked { entry: row.entry(link.sequence), hash: link.hash })
+}

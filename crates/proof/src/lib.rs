@@ -1,0 +1,8 @@
+//! What can be checked without us: hashes, chains and Ed25519 signatures. Pure, so that a verifier is this crate and a file.
+
+pub mod audit;
+mod digest;
+mod signature;
+
+pub use digest::Digest;
+pub use signature::{KeyError, PublicKey, Signature, SigningKey};

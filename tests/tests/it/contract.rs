@@ -1,0 +1,126 @@
+//! The document of the API: it is what the gateway serves, and a validator of others takes it.
+
+use std::process::Command;
+
+use harness::client::Client;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::{problem, trace_of};
+use crate::command::workspace;
+use crate::gateway::Gateway;
+
+#[tokio::test]
+async fn the_served_document_is_the_checked_in_one() {
+    let gateway = Gateway::start().await;
+    let served = gateway.client().get("/v2/openapi.json").await.unwrap();
+    assert_eq!(served.status, 200, "{}", served.text());
+    let kept = std::fs::read(workspace().join("docs/openapi.json")).unwrap();
+    assert_eq!(served.json(), serde_json::from_slice::<Value>(&kept).unwrap());
+}
+
+#[test]
+fn the_document_is_valid_by_another_program() {
+    let directory = workspace().join("tests/node");
+    assert!(
+        directory.join("node_modules/@apidevtools/swagger-parser").exists(),
+        "run scripts/node-env.sh first"
+    );
+    let mut validator = Command::new("node");
+    let output =
+        validator.args(["document.mjs", "../../docs/openapi.json"]).current_dir(directory).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && stdout.starts_with("ok Tidegate "), "{stdout}{stderr}");
+}
+
+/// Every answer says which request it is of, whoever asked for what.
+#[tokio::test]
+async fn every_answer_has_a_request_id() {
+    let gateway = Gateway::start().await;
+    let stranger = Client::new(&gateway.origin);
+    for path in [
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/",
+        "/v1/models",
+        "/v2/projects",
+        "/v2/nowhere",
+        "/nowhere",
+    ] {
+        trace_of(&stranger.get(path).await.unwrap());
+        trace_of(&gateway.admin().get(path).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn methods_and_forms_are_negotiated() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let call = |method: Method,
+                path: &'static str,
+                headers: Vec<(&'static str, &'static str)>,
+                body: &'static str| {
+        let admin = admin.clone();
+        async move { admin.call(method, path, &headers, body).await.unwrap() }
+    };
+    let head = call(Method::HEAD, "/v2/projects", vec![], "").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    let options = call(Method::OPTIONS, "/v2/projects", vec![], "").await;
+    assert_eq!((options.status, options.header("allow")), (204, Some("POST, GET, HEAD, OPTIONS")));
+    assert_eq!(call(Method::OPTIONS, "/v2/nowhere", vec![], "").await.status, 404);
+    let other = call(Method::PUT, "/v2/projects", vec![("content-type", "application/json")], "{}").await;
+    problem(&other, 405, "method_not_allowed");
+    assert_eq!(other.header("allow"), Some("POST, GET, HEAD, OPTIONS"));
+    let form = vec![("content-type", "application/x-www-form-urlencoded")];
+    problem(&call(Method::POST, "/v2/projects", form, "name=p").await, 415, "unsupported_media_type");
+    problem(
+        &call(Method::GET, "/v2/projects", vec![("accept", "text/html")], "").await,
+        406,
+        "not_acceptable",
+    );
+    let csv = call(Method::GET, "/v2/usage?format=csv", vec![("accept", "text/csv")], "").await;
+    assert_eq!((csv.status, csv.header("content-type")), (200, Some("text/csv; charset=utf-8")));
+    let wrong = call(
+        Method::POST,
+        "/v2/routes",
+        vec![("content-type", "application/json")],
+        r#"{"scope": {"tag": 4}}"#,
+    );
+    let wrong = problem(&wrong.await, 400, "invalid_value");
+    assert_eq!(wrong["errors"][0]["pointer"], "#/scope/tag", "{wrong}");
+    assert!(
+        problem(&admin.get("/v2/usage?window=x").await.unwrap(), 400, "invalid_value")
+            .get("errors")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_cursor_is_good_for_one_list() {
+    let gateway = Gateway::start().await;
+    for name in ["a", "b", "c"] {
+        gateway.make("/v2/api-keys", json!({"name": name})).await;
+    }
+    let page = gateway.get("/v2/api-keys?limit=1").await;
+    let cursor = page["next_cursor"].as_str().unwrap().to_owned();
+    let next = gateway.get(&format!("/v2/api-keys?limit=2&cursor={cursor}")).await;
+    assert_eq!(next["data"].as_array().unwrap().len(), 2);
+    let project = &gateway.founded.project_id;
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let theirs = gateway.with_key(other["admin_key"].as_str().unwrap());
+    let mut foreign = vec![
+        gateway.admin().get(&format!("/v2/projects?cursor={cursor}")).await.unwrap(),
+        gateway.admin().get(&format!("/v2/api-keys?project_id={project}&cursor={cursor}")).await.unwrap(),
+        theirs.get(&format!("/v2/api-keys?cursor={cursor}")).await.unwrap(),
+    ];
+    for at in 0..cursor.len() {
+        let mut touched = cursor.clone().into_bytes();
+        touched[at] = if touched[at] == b'A' { b'B' } else { b'A' };
+        let touched = String::from_utf8(touched).unwrap();
+        foreign.push(gateway.admin().get(&format!("/v2/api-keys?cursor={touched}")).await.unwrap());
+    }
+    for refused in foreign {
+        problem(&refused, 400, "invalid_cursor");
+    }
+}

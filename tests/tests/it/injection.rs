@@ -1,0 +1,147 @@
+//! What SQL would read as its own, in every text that a route takes: it is a text like any other.
+
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::Value;
+
+use crate::command::workspace;
+use crate::gateway::Gateway;
+use crate::writes::{Preparing, Try, look, writing};
+
+/// Of every family that scanners try: quotes, comments, unions, stacked statements, blind and timed ones, both dialects,
+/// wildcards, encodings.
+const CORPUS: [&str; 14] = [
+    "' OR '1'='1",
+    "' OR 1=1 --",
+    "\" OR \"\"=\"",
+    "1; DROP TABLE workspaces; --",
+    "') UNION SELECT name, value FROM meta --",
+    "' AND (SELECT COUNT(*) FROM people) > 0 --",
+    "'||(SELECT pg_sleep(3))||'",
+    "1 AND randomblob(100000000) IS NOT NULL",
+    "$1",
+    "?1 :a @b",
+    "%' ESCAPE '%",
+    "_%\\'",
+    "\u{ff07} OR 1=1",
+    "x' /*!50000 AND */ 1=1 #",
+];
+const HARMLESS: &str = "zzz";
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// What two answers must have in common, whatever text was sent.
+fn class_of(answer: &Answer) -> (u16, Option<String>, Option<usize>) {
+    let body = answer.json();
+    let code = body["code"].as_str().map(str::to_owned);
+    (answer.status, code, body["data"].as_array().map(Vec::len))
+}
+
+/// Reading routes with the names of their query parameters.
+fn reading() -> Vec<(String, Vec<String>)> {
+    let text = std::fs::read(workspace().join("docs/openapi.json")).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let paths = document["paths"].as_object().unwrap().clone();
+    let read = |(path, operations): (String, Value)| {
+        let parameters = operations.get("get")?.get("parameters")?.as_array()?.clone();
+        let query = parameters.iter().filter(|one| one["in"] == "query");
+        Some((path, query.map(|one| one["name"].as_str().unwrap().to_owned()).collect()))
+    };
+    paths.into_iter().filter(|(path, _)| path.starts_with("/v2/")).filter_map(read).collect()
+}
+
+async fn get(client: &Client, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let answer = client.call(Method::GET, path, headers, "").await.unwrap();
+    assert!(answer.status < 500, "GET {path} {headers:?}: {}", answer.text());
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parameters_and_ids_are_texts() {
+    let gateway = Gateway::start().await;
+    let (admin, before) = (gateway.admin(), look(&gateway).0);
+    let mut tried = 0;
+    for (path, query) in reading() {
+        if path.contains("{id}") {
+            let at = |text: &str| path.replace("{id}", &format!("key_{}", escaped(text)));
+            let expected = class_of(&get(&admin, &at(HARMLESS), &[]).await);
+            for text in CORPUS {
+                tried += 1;
+                assert_eq!(class_of(&get(&admin, &at(text), &[]).await), expected, "{path} {text}");
+            }
+            continue;
+        }
+        for name in query {
+            let at = |text: &str| format!("{path}?{name}={}", escaped(text));
+            let expected = class_of(&get(&admin, &at(HARMLESS), &[]).await);
+            for text in CORPUS {
+                tried += 1;
+                assert_eq!(class_of(&get(&admin, &at(text), &[]).await), expected, "{path} {name} {text}");
+            }
+        }
+    }
+    assert!(tried > 500, "{tried}");
+    assert_eq!(look(&gateway).0, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_calls_is_a_text() {
+    let gateway = Gateway::start().await;
+    let (admin, nobody) = (gateway.admin(), Client::new(&gateway.origin));
+    for text in CORPUS.into_iter().filter(|text| text.is_ascii()) {
+        let bearer = format!("Bearer {text}");
+        let cookie = format!("tidegate_session={}", text.replace(';', ""));
+        let path = "/v2/projects";
+        for (header, value) in
+            [("authorization", bearer.as_str()), ("x-api-key", text), ("cookie", cookie.as_str())]
+        {
+            assert_eq!(get(&nobody, path, &[(header, value)]).await.status, 401, "{header}: {value}");
+        }
+        assert_eq!(get(&admin, path, &[("tidegate-workspace", text)]).await.status, 404, "{text}");
+        assert_eq!(get(&admin, path, &[("if-none-match", text)]).await.status, 200, "{text}");
+    }
+}
+
+/// Every text within a body, as a pointer to it.
+fn texts(body: &Value, at: &str, found: &mut Vec<String>) {
+    match body {
+        Value::String(_) => found.push(at.to_owned()),
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| texts(value, &format!("{at}/{name}"), found))
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(number, value)| texts(value, &format!("{at}/{number}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_are_texts() {
+    let gateway = Gateway::start().await;
+    let mut tried = 0;
+    for (number, (method, pattern)) in writing().into_iter().enumerate() {
+        let prepared = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
+        let before = look(&gateway).0;
+        let mut places = Vec::new();
+        texts(&prepared.body, "", &mut places);
+        for place in places {
+            for text in CORPUS.into_iter().chain(["a\0b"]) {
+                let mut body = prepared.body.clone();
+                *body.pointer_mut(&place).unwrap() = Value::from(text);
+                let (client, path) = (prepared.client.clone(), prepared.path.clone());
+                let one = Try { client, method: method.clone(), path, body };
+                let answer = one.call("?dry_run=true").await;
+                assert!(answer.status < 500, "{method} {pattern} {place} {text}: {}", answer.text());
+                tried += 1;
+            }
+        }
+        assert_eq!(look(&gateway).0, before, "{method} {pattern}");
+    }
+    assert!(tried > 500, "{tried}");
+}

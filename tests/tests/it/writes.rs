@@ -1,0 +1,277 @@
+//! Every route that writes: tried as a rehearsal it leaves the database as it was, done it leaves one entry in the audit. A
+//! new route is in it by being declared, and is given what it takes in `prepare`.
+
+use std::process::Command;
+
+use control::declared;
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::ask::problem;
+use crate::command::workspace;
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
+
+/// One write that is taken as it is.
+pub struct Try {
+    pub client: Client,
+    pub method: Method,
+    pub path: String,
+    pub body: Value,
+}
+
+impl Try {
+    pub async fn call(&self, query: &str) -> Answer {
+        let json = [("content-type", "application/json")];
+        let (headers, body) = match self.method == Method::DELETE {
+            true => (&[][..], String::new()),
+            false => (&json[..], self.body.to_string()),
+        };
+        let path = format!("{}{query}", self.path);
+        self.client.call(self.method.clone(), &path, headers, body).await.unwrap()
+    }
+}
+
+/// The database as its owner can read it: a hash of all of it, and the audit.
+pub fn look(gateway: &Gateway) -> (String, Vec<Value>) {
+    let database = gateway.data().join("tidegate.db");
+    let script = workspace().join("tests/tools/look.py");
+    let python = workspace().join(".venv/bin/python");
+    let output = Command::new(python).arg(script).arg(database).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut lines = text.lines();
+    let hash = lines.next().unwrap().to_owned();
+    (hash, lines.map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// Makes what a write needs.
+pub struct Preparing<'a> {
+    pub gateway: &'a Gateway,
+    pub number: usize,
+}
+
+impl Preparing<'_> {
+    fn name(&self) -> String {
+        format!("number {}", self.number)
+    }
+
+    async fn made(&self, path: &str, body: Value) -> String {
+        let made = self.gateway.make(path, body).await;
+        made["id"].as_str().or(made["workspace_id"].as_str()).unwrap().to_owned()
+    }
+
+    /// What makes an object of a collection.
+    fn body(&self, collection: &str) -> Value {
+        let (name, base_url) = (self.name(), self.gateway.emulator.base_url());
+        match collection {
+            "/v2/members" => json!({"email": format!("{}@writes.example", self.number), "role": "viewer"}),
+            "/v2/provider-credentials" => {
+                json!({"provider": "openai", "display_name": name, "secret": OWN, "base_url": base_url})
+            }
+            "/v2/accounts" => {
+                json!({"provider": "openai", "display_name": name, "secret": POOL, "base_url": base_url})
+            }
+            "/v2/byoc/nodes" => {
+                json!({"name": name, "base_url": base_url, "secret": NODE, "models": ["tide-1"]})
+            }
+            "/v2/routes" => json!({"scope": {"tag": name}, "profiles": ["byok"]}),
+            "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" => json!({"name": name}),
+            other => panic!("give {other} a body"),
+        }
+    }
+
+    /// What changes an object of a collection.
+    fn change(&self, method: &Method, collection: &str) -> Value {
+        let name = format!("{} changed", self.name());
+        match (method.as_str(), collection) {
+            ("PATCH", "/v2/members") => json!({"role": "developer"}),
+            ("PATCH", "/v2/provider-credentials" | "/v2/accounts") => json!({"display_name": name}),
+            ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
+            ("PATCH", _) => json!({"name": name}),
+            ("PUT", "/v2/byoc/nodes") => {
+                json!({"name": name, "base_url": self.gateway.emulator.base_url(), "labels": ["a"]})
+            }
+            ("PUT", "/v2/provider-credentials" | "/v2/accounts") => {
+                let base_url = self.gateway.emulator.base_url();
+                json!({"provider": "openai", "display_name": name, "base_url": base_url})
+            }
+            ("PUT", "/v2/routes") => json!({"scope": {"tag": name}}),
+            ("PUT", _) => json!({"name": name}),
+            _ => Value::Null,
+        }
+    }
+
+    pub async fn prepare(&self, method: &Method, pattern: &str) -> Try {
+        let (gateway, method) = (self.gateway, method.clone());
+        let admin = gateway.admin();
+        let tried =
+            |path: String, body: Value| Try { client: admin.clone(), method: method.clone(), path, body };
+        let email = format!("{}@writes.example", self.number);
+        match pattern {
+            "/v2/sign-out" | "/v2/me" => {
+                let person = gateway.member(&admin, &email, "viewer").await;
+                let body = if method == Method::PATCH { json!({"name": self.name()}) } else { json!({}) };
+                Try { client: person.client(), method, path: pattern.to_owned(), body }
+            }
+            "/v2/device/approve" => {
+                let person = gateway.member(&admin, &email, "viewer").await;
+                let asked =
+                    gateway.browser().post("/v2/device", &json!({"client_name": "laptop"})).await.unwrap();
+                let body = json!({"user_code": asked.json()["user_code"], "approve": true});
+                Try { client: person.client(), method, path: pattern.to_owned(), body }
+            }
+            "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
+            _ => match pattern.split_once("/{id}") {
+                None => tried(pattern.to_owned(), self.body(pattern)),
+                Some((collection, act)) => {
+                    let id = self.made(collection, self.body(collection)).await;
+                    let body = match act {
+                        "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
+                        "/rotate" => json!({"secret": OWN_SECOND}),
+                        "" => self.change(&method, collection),
+                        _ => json!({}),
+                    };
+                    tried(format!("{collection}/{id}{act}"), body)
+                }
+            },
+        }
+    }
+}
+
+/// Routes by a writing method that are tried by everybody who is known.
+pub fn writing() -> Vec<(Method, &'static str)> {
+    let rows =
+        declared().into_iter().filter(|(method, _, access)| *method != Method::GET && access.is_some());
+    rows.map(|(method, pattern, _)| (method, pattern)).collect()
+}
+
+/// Asks, and changes nothing: there is nothing to tell.
+const ASKS: [&str; 1] = ["/v2/plan"];
+/// What is taken only of what was emptied first.
+const TAKES_MORE: [(&str, &str); 1] = [("DELETE", "/v2/workspaces/{id}")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
+    let gateway = Gateway::start().await;
+    let upstream = || gateway.emulator.journal().len();
+    for (number, (method, pattern)) in writing().into_iter().enumerate() {
+        let told = format!("{method} {pattern}");
+        let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
+        let (before, audited) = look(&gateway);
+        let calls = upstream();
+        let rehearsed = tried.call("?dry_run=true").await;
+        let (after, _) = look(&gateway);
+        assert_eq!(before, after, "{told} kept something: {}", rehearsed.text());
+        assert_eq!(upstream(), calls, "{told} called somebody");
+        if TAKES_MORE.contains(&(method.as_str(), pattern)) {
+            continue;
+        }
+        assert!(rehearsed.status < 300, "{told}: {}", rehearsed.text());
+        assert_eq!(rehearsed.header("tidegate-dry-run"), Some("true"), "{told}");
+        for header in ["location", "etag", "set-cookie"] {
+            assert_eq!(rehearsed.header(header), None, "{told}");
+        }
+        let done = tried.call("").await;
+        assert_eq!(done.status, rehearsed.status, "{told}: {}", done.text());
+        assert_eq!(done.header("tidegate-dry-run"), None);
+        assert_eq!(fields(&done), fields(&rehearsed), "{told} has another shape");
+        let (_, now) = look(&gateway);
+        let entries = &now[audited.len()..];
+        let expected = usize::from(!ASKS.contains(&pattern));
+        assert_eq!(entries.len(), expected, "{told}: {entries:?}");
+        for entry in entries {
+            is_whole(entry, &done, &told);
+        }
+    }
+    for row in &look(&gateway).1 {
+        for secret in [OWN, OWN_SECOND, POOL, POOL_SECOND, NODE] {
+            assert!(!row.to_string().contains(secret), "{row}");
+        }
+    }
+}
+
+/// The names of an answer's fields.
+fn fields(answer: &Answer) -> Vec<String> {
+    answer.json().as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn is_whole(entry: &Value, done: &Answer, told: &str) {
+    let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+    assert!(["key_", "mem_"].iter().any(|kind| text("actor").starts_with(kind)), "{told}: {entry}");
+    let trace = done.header("x-request-id").unwrap().trim_start_matches("trc_");
+    assert_eq!(text("trace"), trace, "{told}: {entry}");
+    assert!(text("action").contains('.') && !text("object").is_empty(), "{told}: {entry}");
+    assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{told}: {entry}");
+    let of_object = text("object").split_once('_').is_some_and(|(kind, _)| kind != "trc");
+    let gone = ["delete", "remove"].iter().any(|end| text("action").ends_with(end));
+    let elsewhere = text("action") == "workspace.create";
+    if of_object && !gone {
+        assert_eq!(text("after_digest").len(), 64, "{told}: {entry}");
+    }
+    if of_object && gone && !elsewhere {
+        assert_eq!(text("before_digest").len(), 64, "{told}: {entry}");
+        assert!(entry["after_digest"].is_null(), "{told}: {entry}");
+    }
+}
+
+/// A rehearsal is for writes of those who are known, and says yes or no.
+#[tokio::test]
+async fn a_rehearsal_is_asked_for_in_one_way() {
+    let gateway = Gateway::start().await;
+    let admin = gateway.admin();
+    let body = json!({"name": "p"});
+    for query in ["?dry_run=1", "?dry_run=", "?dry_run=TRUE", "?dry_run=true&dry_run=true"] {
+        let told = admin.post(&format!("/v2/projects{query}"), &body).await.unwrap();
+        assert_eq!(told.status, 400, "{query}: {}", told.text());
+    }
+    assert_eq!(admin.get("/v2/projects?dry_run=true").await.unwrap().status, 400);
+    let sign_in = json!({"email": "a@b.example", "password": "twelve letters"});
+    assert_eq!(gateway.browser().post("/v2/sign-in?dry_run=true", &sign_in).await.unwrap().status, 400);
+    let taken = admin.post("/v2/projects?dry_run=false", &body).await.unwrap();
+    assert_eq!((taken.status, taken.header("tidegate-dry-run")), (201, None));
+    let refused = admin.post("/v2/projects?dry_run=true", &body).await.unwrap();
+    assert_eq!(refused.status, 409, "what is taken is refused: {}", refused.text());
+    let reader = gateway.key(json!({"name": "r", "scopes": ["read"]})).await.0;
+    let told =
+        gateway.with_key(&reader).post("/v2/projects?dry_run=true", &json!({"name": "q"})).await.unwrap();
+    assert_eq!(told.status, 403, "{}", told.text());
+}
+
+#[tokio::test]
+async fn a_made_object_says_where_and_which_version_it_is() {
+    let gateway = Gateway::start().await;
+    let made = gateway.admin().post("/v2/projects", &json!({"name": "p"})).await.unwrap();
+    let path = format!("/v2/projects/{}", id_of(&made.json()));
+    assert_eq!(made.header("location"), Some(path.as_str()));
+    let tag = made.header("etag").unwrap().to_owned();
+    let same = gateway.admin().call(Method::GET, &path, &[("if-none-match", &tag)], "").await.unwrap();
+    assert_eq!((same.status, same.body.len(), same.header("etag")), (304, 0, Some(tag.as_str())));
+    gateway.patch(&path, json!({"name": "q"})).await;
+    let newer = gateway.admin().call(Method::GET, &path, &[("if-none-match", &tag)], "").await.unwrap();
+    assert_eq!((newer.status, newer.json()["name"].as_str()), (200, Some("q")));
+}
+
+/// Each object has a version, and a write that names another one is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_object_is_guarded_by_its_version() {
+    let gateway = Gateway::start().await;
+    let objects = writing().into_iter().filter(|(_, pattern)| pattern.ends_with("/{id}"));
+    for (number, (method, pattern)) in objects.enumerate() {
+        let told = format!("{method} {pattern}");
+        let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
+        let shown = gateway.admin().get(&tried.path).await.unwrap();
+        let tag = shown.header("etag").unwrap_or_else(|| panic!("{pattern} has no ETag")).to_owned();
+        let same =
+            gateway.admin().call(Method::GET, &tried.path, &[("if-none-match", &tag)], "").await.unwrap();
+        assert_eq!(same.status, 304, "{pattern}");
+        let json = [("content-type", "application/json"), ("if-match", "\"v999999\"")];
+        let call = tried.client.call(method.clone(), &tried.path, &json, tried.body.to_string());
+        problem(&call.await.unwrap(), 412, "version_mismatch");
+        assert_eq!(
+            gateway.admin().get(&tried.path).await.unwrap().header("etag"),
+            Some(tag.as_str()),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,23 @@
+"""Shows a database as its owner can read it: a hash of everything that it holds, and the audit as JSON, a line each.
+
+What changes by itself is left out: when something was seen, and the books.
+"""
+
+import hashlib, json, sqlite3, sys
+
+db = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)
+db.row_factory = sqlite3.Row
+own_pace = {'last_seen_unix_ms', 'used_unix_ms', 'reachable', 'learned_models', 'last_error'}
+books = {'credential_openings', 'journal_positions', 'journal_epochs', 'record_batches', 'usage_groups', 'usage_minutes'}
+
+whole = hashlib.sha256()
+for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
+    if table in books:
+        continue
+    volatile = own_pace if table in ('nodes', 'sign_ins') else set()
+    rows = [[(name, row[name]) for name in row.keys() if name not in volatile] for row in db.execute(f'SELECT * FROM "{table}"')]
+    for row in sorted(map(repr, rows)):
+        whole.update(f'{table} {row}\n'.encode())
+print(whole.hexdigest())
+for row in db.execute('SELECT * FROM audit ORDER BY id'):
+    print(json.dumps({name: value.hex() if isinstance(value, bytes) else value for name, value in dict(row).items()}))

@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench prove-kill prove-sim fuzz
+.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-scale prove-fleet prove-upgrade fuzz
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -33,6 +33,18 @@ prove-kill: ## 500 kills at random moments; the books must stay exact
 
 prove-sim: ## a million seeds of the simulator
 	@scripts/prove.sh sim
+
+prove-outage: ## PostgreSQL away for ten minutes of traffic (TIDEGATE_OUTAGE_SECS=600)
+	@scripts/prove.sh outage
+
+prove-scale: ## a million stored requests: what pages ask, within 300 ms on both databases
+	@scripts/prove.sh scale
+
+prove-fleet: ## three gateways: 300 changes live within a second, 50 restarts without a failed request
+	@scripts/prove.sh fleet
+
+prove-upgrade: ## three gateways from the version before the newest migration to this one, under load
+	@scripts/prove.sh upgrade
 
 fuzz: ## every parser under random input, a minute each (FUZZ_SECS=60)
 	@scripts/prove.sh fuzz

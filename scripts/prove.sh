@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|fuzz: bigger editions of tests that `make test` runs small. What they printed is kept in
+# prove.sh kill|sim|fuzz|outage|scale|fleet|upgrade: bigger editions of tests that `make test` runs small. What they printed is kept in
 # docs/proofs/, with the seed, the machine and the time it took.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim or fuzz}
+which=${1:?kill, sim, fuzz, outage, scale, fleet or upgrade}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -47,8 +47,46 @@ case $which in
         export BOLERO_RANDOM_TEST_TIME_MS=$((seconds * 1000)) BOLERO_RANDOM_ITERATIONS=${BOLERO_RANDOM_ITERATIONS:-1000000000}
         prove "each fuzz target for $seconds s" run_tests -p fuzz --cargo-profile make-run
         ;;
+    outage)
+        export TIDEGATE_OUTAGE_SECS=${TIDEGATE_OUTAGE_SECS:-600}
+        cargo build --locked -p tidegate
+        prove "the database is away for $TIDEGATE_OUTAGE_SECS s" run_tests -p journeys -E 'test(the_database_goes_away)'
+        ;;
+    scale)
+        export TIDEGATE_SCALE_RECORDS=${TIDEGATE_SCALE_RECORDS:-1000000}
+        # A program that was built before may be named.
+        if [ -z "${TIDEGATE_BIN:-}" ]; then
+            cargo build --locked --profile make-run -p tidegate
+            export TIDEGATE_BIN=$PWD/target/make-run/tidegate
+        fi
+        prove "what pages ask of $TIDEGATE_SCALE_RECORDS stored requests, on each database" \
+            run_tests -p journeys --cargo-profile make-run --no-fail-fast -j 1 -E 'test(/^scale::/)'
+        ;;
+    fleet)
+        export TIDEGATE_CHANGES=${TIDEGATE_CHANGES:-300} TIDEGATE_RESTARTS=${TIDEGATE_RESTARTS:-50}
+        cargo build --locked -p tidegate
+        prove "three gateways under load: $TIDEGATE_CHANGES changes, $TIDEGATE_RESTARTS restarts, a silent database" \
+            run_tests -p journeys -j 1 -E 'test(/^fleet::/)'
+        ;;
+    upgrade)
+        # The newest migration's own commit began it; its parent is the version before.
+        newest=$(ls crates/store/migrations/postgres | tail -n 1)
+        before=$(git log --diff-filter=A --format=%H -n 1 -- "crates/store/migrations/postgres/$newest")^
+        older=$PWD/target/older/$(git rev-parse "$before")
+        if [ ! -x "$older/tidegate" ]; then
+            mkdir -p "$older"
+            git worktree add --detach "$older/source" "$before"
+            (cd "$older/source" && cargo build --locked -p tidegate --target-dir "$older/target")
+            cp "$older/target/debug/tidegate" "$older/tidegate"
+            git worktree remove --force "$older/source"
+        fi
+        export TIDEGATE_BIN_BEFORE=$older/tidegate
+        cargo build --locked -p tidegate
+        prove "an upgrade from the version before $newest, three gateways under load" \
+            run_tests -p journeys -E 'test(/^upgrade::/)'
+        ;;
     *)
-        echo "prove.sh kill|sim|fuzz" >&2
+        echo "prove.sh kill|sim|fuzz|outage|scale|fleet|upgrade" >&2
         exit 2
         ;;
 esac

@@ -18,7 +18,8 @@ as_root() {
 packages() { # packages NAME...: installs those Debian packages
     say "installing $*"
     as_root apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive as_root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+    # Behind sudo, which passes no environment on.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
 command -v cargo >/dev/null || { say "cargo is missing: install the Rust toolchain with rustup (https://rustup.rs)" >&2; exit 1; }

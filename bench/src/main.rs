@@ -34,11 +34,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The three words that the benchmark starts itself with, in processes of their own, come first.
+/// The four words that the benchmark starts itself with, in processes of their own, come first.
 fn dispatch(arguments: &[&str]) -> Result<ExitCode> {
     match arguments {
         ["emulate", listen] => emulator::run(listen).map(|()| ExitCode::SUCCESS),
         ["thin", listen, upstream] => thin::run(listen, upstream).map(|()| ExitCode::SUCCESS),
+        ["postgres", folder] => parties::keep_database(folder).map(|()| ExitCode::SUCCESS),
         ["load", what] => {
             let load = serde_json::from_str(what).context("understanding the load")?;
             load::run(&load).map(|()| ExitCode::SUCCESS)

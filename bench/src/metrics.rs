@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parties::Party;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     CpuUsPerRequest,
+    ServingUsPerRequest,
     RequestsPerSecond,
     CpuUsPerChunk,
     ChunksPerSecond,
@@ -19,8 +22,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CpuUsPerRequest,
+        Self::ServingUsPerRequest,
         Self::RequestsPerSecond,
         Self::CpuUsPerChunk,
         Self::ChunksPerSecond,
@@ -36,6 +40,7 @@ impl Metric {
     pub fn label(self) -> &'static str {
         match self {
             Self::CpuUsPerRequest => "CPU per request, saturated (us)",
+            Self::ServingUsPerRequest => "CPU of it on serving threads (us)",
             Self::RequestsPerSecond => "requests per second, one core",
             Self::CpuUsPerChunk => "CPU per streamed chunk (us)",
             Self::ChunksPerSecond => "chunks per second, one core",
@@ -53,26 +58,47 @@ impl Metric {
 /// A limit on one of our figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum Limit {
-    /// Times nginx's, paired by round.
+    /// Times the other's, paired by round.
     RatioMax(f64),
-    /// Above nginx's, in the metric's unit, paired by round.
+    /// Above the other's, in the metric's unit, paired by round.
     DifferenceMax(f64),
     Max(f64),
 }
 
-pub const TARGETS: [(Metric, Limit); 6] = [
-    (Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
-    (Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
-    (Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
-    (Metric::StreamKib, Limit::Max(40.0)),
-    (Metric::IdleMib, Limit::Max(40.0)),
-    (Metric::ReadyMs, Limit::Max(300.0)),
+/// Whose figure is held to a limit, and whose it is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Target {
+    pub metric: Metric,
+    pub party: Party,
+    pub other: Party,
+    pub limit: Limit,
+}
+
+const fn ours(metric: Metric, limit: Limit) -> Target {
+    Target { metric, party: Party::Us, other: Party::Nginx, limit }
+}
+
+const fn growth(metric: Metric, party: Party, ratio_max: f64) -> Target {
+    Target { metric, party, other: Party::Us, limit: Limit::RatioMax(ratio_max) }
+}
+
+pub const TARGETS: [Target; 9] = [
+    ours(Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
+    ours(Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
+    ours(Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
+    ours(Metric::StreamKib, Limit::Max(40.0)),
+    ours(Metric::IdleMib, Limit::Max(40.0)),
+    ours(Metric::ReadyMs, Limit::Max(300.0)),
+    growth(Metric::CpuUsPerRequest, Party::UsManyKeys, 1.05),
+    growth(Metric::CpuUsPerRequest, Party::UsTwoWorkers, 1.1),
+    // None at all, but for what two runs of the same differ by.
+    growth(Metric::ServingUsPerRequest, Party::UsPostgres, 1.05),
 ];
 
 /// One figure of one party in one round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
-    pub party: crate::parties::Party,
+    pub party: Party,
     pub round: usize,
     pub metric: Metric,
     pub value: f64,

@@ -11,12 +11,13 @@ pub const USAGE: &str = "usage: bench [flags]        (through `make bench`, flag
 
   --rounds N        interleaved rounds (5)
   --secs S          seconds a phase takes (5)
-  --only A,B        parties: us, nginx, thin-hyper (all three)
+  --only A,B        parties: us, nginx, thin-hyper, and us with one thing more: us-100k-keys, us-2-workers, us-postgres (all)
   --streams N       streams held open for the memory figure (1000)
   --seed N          chooses the order of the parties in each round (1)
   --binary PATH     the gateway to measure (target/tidegate, as `make release` builds it)
   --save FOLDER     where bench.json and bench.svg go (docs/proofs)
-  --no-save         print only";
+  --no-save         print only
+  --quick           one round of a second each, a hundred streams, nothing saved: whether it works, not how fast";
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Options {
@@ -54,6 +55,10 @@ impl Options {
                 options.save = None;
                 continue;
             }
+            if *flag == "--quick" {
+                (options.rounds, options.seconds, options.streams, options.save) = (1, 1.0, 100, None);
+                continue;
+            }
             let value = words.next().with_context(|| format!("{flag} needs a value"))?;
             options.set(flag, value).with_context(|| format!("reading {flag} {value}"))?;
         }
@@ -88,6 +93,8 @@ mod tests {
         let options = Options::parse(&["--rounds", "2", "--only", "nginx,thin-hyper", "--no-save"]).unwrap();
         assert_eq!((options.rounds, options.only), (2, vec![Party::Nginx, Party::ThinHyper]));
         assert!(options.save.is_none());
+        let quick = Options::parse(&["--quick", "--secs", "2"]).unwrap();
+        assert_eq!((quick.rounds, quick.seconds, quick.save), (1, 2.0, None));
     }
 
     #[test]

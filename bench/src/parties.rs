@@ -1,5 +1,6 @@
 //! Who is measured: how each is set up in a folder of its own, started and known to be ready.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::processes::{Channels, PROXY_CORE, Running, accepts, ask, free_address};
+use crate::processes::{Channels, LOAD_CORE, PROXY_CORE, Running, accepts, ask, free_address};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Party {
@@ -17,6 +18,13 @@ pub enum Party {
     Nginx,
     #[serde(rename = "thin-hyper")]
     ThinHyper,
+    /// Beside `Us`, each with one thing that is more.
+    #[serde(rename = "us-100k-keys")]
+    UsManyKeys,
+    #[serde(rename = "us-2-workers")]
+    UsTwoWorkers,
+    #[serde(rename = "us-postgres")]
+    UsPostgres,
 }
 
 /// A party with its folder, set up once; it may be started several times.
@@ -26,6 +34,13 @@ pub struct Ready {
     binary: PathBuf,
     emulator: String,
     token: String,
+    database: Option<Database>,
+}
+
+/// A PostgreSQL server of one party's own, on the core of emulator and client.
+struct Database {
+    _process: Running,
+    url: String,
 }
 
 /// A started party.
@@ -37,12 +52,15 @@ pub struct Serving {
 
 #[derive(Deserialize)]
 struct Keys {
+    workspace_id: String,
+    project_id: String,
     admin_key: String,
     api_key: String,
 }
 
 impl Party {
-    pub const ALL: [Self; 3] = [Self::Us, Self::Nginx, Self::ThinHyper];
+    pub const ALL: [Self; 6] =
+        [Self::Us, Self::Nginx, Self::ThinHyper, Self::UsManyKeys, Self::UsTwoWorkers, Self::UsPostgres];
 
     pub fn parse(word: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|party| party.name() == word);
@@ -54,26 +72,42 @@ impl Party {
             Self::Us => "us",
             Self::Nginx => "nginx",
             Self::ThinHyper => "thin-hyper",
+            Self::UsManyKeys => "us-100k-keys",
+            Self::UsTwoWorkers => "us-2-workers",
+            Self::UsPostgres => "us-postgres",
         }
+    }
+
+    pub fn is_us(self) -> bool {
+        !matches!(self, Self::Nginx | Self::ThinHyper)
+    }
+
+    /// It is only measured beside `Us`, and only saturated.
+    pub fn is_variant(self) -> bool {
+        self.is_us() && self != Self::Us
+    }
+
+    fn key_count(self) -> u64 {
+        if self == Self::UsManyKeys { 100_000 } else { 1_000 }
     }
 
     /// The gateway names the seller; the others pass the name on to whoever is behind them.
     pub fn model(self) -> &'static str {
-        match self {
-            Self::Us => "openai/gpt-4o-mini",
-            Self::Nginx | Self::ThinHyper => "gpt-4o-mini",
-        }
+        if self.is_us() { "openai/gpt-4o-mini" } else { "gpt-4o-mini" }
     }
 
     /// Why this party can't take part on this machine.
     pub fn missing(self, binary: &Path) -> Option<String> {
         match self {
-            Self::Us if !binary.exists() => {
+            _ if self.is_us() && !binary.exists() => {
                 Some(format!("{} is not built: `make release`", binary.display()))
             }
             Self::Nginx if Command::new("nginx").arg("-v").stderr(Stdio::null()).status().is_err() => Some(
                 "nginx is not installed: `apt-get install --no-install-recommends nginx-light`".to_owned(),
             ),
+            Self::UsPostgres if !has_postgres() => {
+                Some("PostgreSQL is not installed: `make setup` installs it".to_owned())
+            }
             _ => None,
         }
     }
@@ -84,10 +118,14 @@ impl Ready {
     pub fn set_up(party: Party, folder: PathBuf, binary: &Path, emulator: &str) -> Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let binary = binary.to_path_buf();
-        let mut ready =
-            Self { party, folder, binary, emulator: emulator.to_owned(), token: "sk-bench".to_owned() };
-        if party == Party::Us {
+        let (emulator_address, token) = (emulator.to_owned(), "sk-bench".to_owned());
+        let mut ready = Self { party, folder, binary, emulator: emulator_address, token, database: None };
+        if party == Party::UsPostgres {
+            ready.database = Some(start_database(&ready.folder).context("starting PostgreSQL")?);
+        }
+        if party.is_us() {
             let keys = ready.initialise()?;
+            ready.add_keys(&keys).context("adding keys")?;
             ready.token = keys.api_key;
             let serving = ready.start().context("starting it to store its credential")?;
             store_credential(&serving.address, &keys.admin_key, emulator)?;
@@ -109,8 +147,8 @@ impl Ready {
         let start = Instant::now();
         let mut process = Running::start(PROXY_CORE, &command, channels)?;
         let is_up = || match self.party {
-            Party::Us => ask(&address, "GET", "/health/ready", "", "").is_ok_and(|(status, _)| status == 200),
             Party::Nginx | Party::ThinHyper => accepts(&address),
+            _ => ask(&address, "GET", "/health/ready", "", "").is_ok_and(|(status, _)| status == 200),
         };
         let ready_after = process.wait_until(start, is_up).with_context(|| {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -121,10 +159,11 @@ impl Ready {
 
     fn command(&self, address: &str) -> Result<Command> {
         let command = match self.party {
-            Party::Us => {
-                let mut command = Command::new(&self.binary);
+            Party::Us | Party::UsManyKeys | Party::UsTwoWorkers | Party::UsPostgres => {
+                let mut command = self.gateway();
                 command.args(["serve", "--listen", address, "--data-dir"]).arg(self.folder.join("data"));
-                command.env("TIDEGATE_WORKERS", "1").env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
+                let workers = if self.party == Party::UsTwoWorkers { "2" } else { "1" };
+                command.env("TIDEGATE_WORKERS", workers).env("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS", "1");
                 command
             }
             Party::Nginx => {
@@ -145,8 +184,34 @@ impl Ready {
         Ok(command)
     }
 
-    fn initialise(&self) -> Result<Keys> {
+    fn gateway(&self) -> Command {
         let mut command = Command::new(&self.binary);
+        if let Some(database) = &self.database {
+            command.env("TIDEGATE_DATABASE_URL", &database.url);
+        }
+        command
+    }
+
+    /// Keys beside the two that are used, put where the gateway reads them when it starts.
+    fn add_keys(&self, keys: &Keys) -> Result<()> {
+        let (workspace, project) = (keys.workspace_id.parse()?, keys.project_id.parse()?);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store = match &self.database {
+                Some(database) => {
+                    let replica = store::ReplicaId::from_bytes([1; 16]);
+                    store::Store::connect(&database.url.parse()?, replica).await?
+                }
+                None => store::Store::open(&self.folder.join("data/tidegate.db")).await?,
+            };
+            store::fixtures::add_keys(&store, workspace, project, self.party.key_count()).await?;
+            store.close().await;
+            Ok(())
+        })
+    }
+
+    fn initialise(&self) -> Result<Keys> {
+        let mut command = self.gateway();
         command.args(["init", "--json", "--data-dir"]).arg(self.folder.join("data"));
         let output = command.output().context("starting `tidegate init`")?;
         if !output.status.success() {
@@ -154,6 +219,33 @@ impl Ready {
         }
         serde_json::from_slice(&output.stdout).context("reading what `tidegate init --json` printed")
     }
+}
+
+fn has_postgres() -> bool {
+    let looked = "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb";
+    let found = Command::new("sh").args(["-c", looked]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
+/// A process of this program that makes a server and keeps it while it lives: it is pinned as a whole.
+fn start_database(folder: &Path) -> Result<Database> {
+    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
+    command.arg("postgres").arg(folder);
+    let channels = Channels { stdin: Stdio::null(), stdout: Stdio::piped(), stderr: Stdio::inherit() };
+    let mut process = Running::start(LOAD_CORE, &command, channels)?;
+    let stdout = process.child().stdout.take().context("reading its address")?;
+    let url = BufReader::new(stdout).lines().next().transpose()?.context("it did not say its address")?;
+    Ok(Database { _process: process, url })
+}
+
+/// What that process does: it prints the address of an empty database and waits to be ended.
+pub fn keep_database(folder: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = harness::postgres::Server::own(Path::new(folder)).await?;
+        println!("{}", server.database("bench").await?);
+        std::future::pending().await
+    })
 }
 
 fn store_credential(address: &str, admin_key: &str, emulator: &str) -> Result<()> {

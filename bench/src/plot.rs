@@ -59,6 +59,7 @@ fn draw_row(body: &mut String, row: &Row, top: usize) {
 fn colour(party: Party) -> &'static str {
     match party {
         Party::Us => "#0b7285",
+        Party::UsManyKeys | Party::UsTwoWorkers | Party::UsPostgres => "#66b2bf",
         Party::Nginx => "#868e96",
         Party::ThinHyper => "#c9b037",
     }

@@ -21,7 +21,12 @@ pub fn tree(root: u32) -> Vec<u32> {
 
 /// Nanoseconds that the threads now alive have run, of all processes in the tree.
 pub fn cpu_ns(root: u32) -> u64 {
-    tree(root).into_iter().map(process_cpu_ns).sum()
+    cpu_ns_of(root, "")
+}
+
+/// Those of threads whose names begin so.
+pub fn cpu_ns_of(root: u32, name: &str) -> u64 {
+    tree(root).into_iter().map(|pid| process_cpu_ns(pid, name)).sum()
 }
 
 /// Proportional memory of the tree in KiB.
@@ -49,10 +54,14 @@ fn parent(pid: u32) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
-fn process_cpu_ns(pid: u32) -> u64 {
+fn process_cpu_ns(pid: u32, name: &str) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     tasks
         .filter_map(|task| {
+            let found = fs::read_to_string(task.path().join("comm")).ok()?;
+            if !found.starts_with(name) {
+                return None;
+            }
             let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
             schedstat.split_whitespace().next()?.parse::<u64>().ok()
         })
@@ -67,13 +76,14 @@ fn process_memory_kib(pid: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu_ns, memory_kib, tree};
+    use super::{cpu_ns, cpu_ns_of, memory_kib, tree};
 
     #[test]
     fn this_process_has_a_tree_time_and_memory() {
         let own = std::process::id();
         assert!(tree(own).contains(&own));
         assert!(cpu_ns(own) > 0);
+        assert_eq!(cpu_ns_of(own, "no thread is called so"), 0);
         assert!(memory_kib(own) > 0);
     }
 }

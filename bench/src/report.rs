@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::facts::Facts;
-use crate::metrics::{Limit, Metric, Sample, TARGETS, median, rounded};
+use crate::metrics::{Limit, Metric, Sample, TARGETS, Target, median, rounded};
 use crate::options::Options;
 use crate::parties::Party;
 use crate::rounds::FOREIGN_CORES_MAX;
@@ -31,8 +31,8 @@ pub struct Row {
 
 #[derive(Debug, Serialize)]
 struct Verdict {
-    metric: Metric,
-    limit: Limit,
+    #[serde(flatten)]
+    target: Target,
     found: f64,
     met: bool,
 }
@@ -40,8 +40,7 @@ struct Verdict {
 impl Report {
     pub fn new(facts: Facts, options: &Options, samples: Vec<Sample>) -> Self {
         let rows = Metric::ALL.into_iter().map(|metric| Row::new(metric, &samples)).collect();
-        let targets =
-            TARGETS.iter().filter_map(|(metric, limit)| Verdict::new(*metric, *limit, &samples)).collect();
+        let targets = TARGETS.iter().filter_map(|target| Verdict::new(*target, &samples)).collect();
         Self { facts, options: options.clone(), rows, targets, samples }
     }
 
@@ -60,20 +59,23 @@ impl Row {
         let medians =
             parties().filter_map(|party| Some((party, rounded(median(of(party).into_values().collect())?))));
         let ratios = parties().filter_map(|party| {
-            Some((party, rounded(median(paired(metric, party, samples, |a, b| a / b))?)))
+            Some((party, rounded(median(paired(metric, (party, Party::Nginx), samples, |a, b| a / b))?)))
         });
         Self { metric, medians: medians.collect(), to_nginx: ratios.collect() }
     }
 }
 
 impl Verdict {
-    fn new(metric: Metric, limit: Limit, samples: &[Sample]) -> Option<Self> {
+    fn new(target: Target, samples: &[Sample]) -> Option<Self> {
+        let Target { metric, party, other, limit } = target;
+        let compared =
+            |compare: fn(f64, f64) -> f64| median(paired(metric, (party, other), samples, compare));
         let (found, max) = match limit {
-            Limit::RatioMax(max) => (median(paired(metric, Party::Us, samples, |a, b| a / b))?, max),
-            Limit::DifferenceMax(max) => (median(paired(metric, Party::Us, samples, |a, b| a - b))?, max),
-            Limit::Max(max) => (median(by_round(metric, Party::Us, samples).into_values().collect())?, max),
+            Limit::RatioMax(max) => (compared(|a, b| a / b)?, max),
+            Limit::DifferenceMax(max) => (compared(|a, b| a - b)?, max),
+            Limit::Max(max) => (median(by_round(metric, party, samples).into_values().collect())?, max),
         };
-        Some(Self { metric, limit, found: rounded(found), met: found <= max })
+        Some(Self { target, found: rounded(found), met: found <= max })
     }
 }
 
@@ -82,9 +84,15 @@ fn by_round(metric: Metric, party: Party, samples: &[Sample]) -> BTreeMap<usize,
     wanted.map(|sample| (sample.round, sample.value)).collect()
 }
 
-fn paired(metric: Metric, party: Party, samples: &[Sample], compare: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    let reference = by_round(metric, Party::Nginx, samples);
-    let rounds = by_round(metric, party, samples).into_iter();
+/// The first party's figures compared with the second's of the same round.
+fn paired(
+    metric: Metric,
+    parties: (Party, Party),
+    samples: &[Sample],
+    compare: impl Fn(f64, f64) -> f64,
+) -> Vec<f64> {
+    let reference = by_round(metric, parties.1, samples);
+    let rounds = by_round(metric, parties.0, samples).into_iter();
     rounds.filter_map(|(round, value)| Some(compare(value, *reference.get(&round)?))).collect()
 }
 
@@ -107,14 +115,15 @@ impl fmt::Display for Report {
             }
             writeln!(formatter)?;
         }
-        for Verdict { metric, limit, found, met } in &self.targets {
+        for Verdict { target: Target { metric, party, other, limit }, found, met } in &self.targets {
             let word = if *met { "met" } else { "NOT MET" };
+            let other = other.name();
             let limit = match limit {
-                Limit::RatioMax(max) => format!("{found:.2} times nginx's, {max} at most"),
-                Limit::DifferenceMax(max) => format!("{found:.0} above nginx's, {max} at most"),
+                Limit::RatioMax(max) => format!("{found:.2} times {other}'s, {max} at most"),
+                Limit::DifferenceMax(max) => format!("{found:.0} above {other}'s, {max} at most"),
                 Limit::Max(max) => format!("{found:.1}, {max} at most"),
             };
-            writeln!(formatter, "{word:8} {}: {limit}", metric.label())?;
+            writeln!(formatter, "{word:8} {}: {}: {limit}", party.name(), metric.label())?;
         }
         let noisy = self.samples.iter().filter(|sample| sample.foreign_cores > FOREIGN_CORES_MAX).count();
         if noisy > 0 {
@@ -131,7 +140,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::{Row, Verdict};
-    use crate::metrics::{Limit, Metric, Sample};
+    use crate::metrics::{Limit, Metric, Sample, Target};
     use crate::parties::Party;
 
     fn samples() -> Vec<Sample> {
@@ -152,11 +161,34 @@ mod tests {
 
     #[test]
     fn verdicts_can_be_either() {
-        let met = |limit| Verdict::new(Metric::CpuUsPerRequest, limit, &samples()).map(|verdict| verdict.met);
+        let target = |metric, limit| Target { metric, party: Party::Us, other: Party::Nginx, limit };
+        let met = |limit| {
+            Verdict::new(target(Metric::CpuUsPerRequest, limit), &samples()).map(|verdict| verdict.met)
+        };
         assert_eq!(met(Limit::RatioMax(1.6)), Some(true));
         assert_eq!(met(Limit::RatioMax(1.4)), Some(false));
         assert_eq!(met(Limit::DifferenceMax(4.0)), Some(false));
         assert_eq!(met(Limit::Max(24.0)), Some(true));
-        assert!(Verdict::new(Metric::IdleMib, Limit::Max(1.0), &samples()).is_none());
+        assert!(Verdict::new(target(Metric::IdleMib, Limit::Max(1.0)), &samples()).is_none());
+    }
+
+    #[test]
+    fn growth_is_beside_ourselves() {
+        let mut samples = samples();
+        samples.extend([(0, 15.3), (1, 24.3), (2, 90.0)].map(|(round, value)| Sample {
+            party: Party::UsManyKeys,
+            round,
+            metric: Metric::CpuUsPerRequest,
+            value,
+            foreign_cores: 0.0,
+        }));
+        let target = Target {
+            metric: Metric::CpuUsPerRequest,
+            party: Party::UsManyKeys,
+            other: Party::Us,
+            limit: Limit::RatioMax(1.05),
+        };
+        let verdict = Verdict::new(target, &samples).unwrap();
+        assert_eq!((verdict.found, verdict.met), (1.02, true));
     }
 }

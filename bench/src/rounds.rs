@@ -17,6 +17,8 @@ use crate::procfs;
 
 /// Ticks of `/proc/stat` in a second, the same on every Linux that this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// What the names of the threads begin with that requests live and die on.
+const SERVING_THREADS: &str = "serve-";
 const WARM_SECONDS: f64 = 1.5;
 const SETTLE: Duration = Duration::from_millis(800);
 /// More than this and a figure says as much about the neighbours as about the party.
@@ -88,7 +90,9 @@ pub fn run(options: &Options) -> Result<Vec<Sample>> {
             Ready::set_up(party, folder.0.join(format!("{name}-{kind}")), &options.binary, &address)
                 .with_context(|| format!("setting up {name}"))
         };
-        fresh.push(set_up("fresh")?);
+        if !party.is_variant() {
+            fresh.push(set_up("fresh")?);
+        }
         let ready = set_up("long")?;
         let serving = ready.start().with_context(|| format!("starting {name}"))?;
         bench.warm(&ready, &serving).with_context(|| format!("warming {name} up"))?;
@@ -149,17 +153,20 @@ impl Bench<'_> {
     }
 
     fn round(&mut self, round: usize, long: &mut [(Ready, Serving)], fresh: &[Ready]) -> Result<()> {
-        let order = order(long.len(), self.options.seed, round);
+        let places = order(long.len(), self.options.seed, round);
         for phase in &PHASES {
-            for at in &order {
+            for at in &places {
                 let Some((ready, serving)) = long.get_mut(*at) else { continue };
+                if ready.party.is_variant() && phase.shape != Shape::Closed {
+                    continue;
+                }
                 let name = ready.party.name();
                 serving.process.check_alive().with_context(|| format!("{name} is gone"))?;
                 self.phase(round, phase, ready, serving)
                     .with_context(|| format!("{name}, {}", phase.name))?;
             }
         }
-        for at in &order {
+        for at in &order(fresh.len(), self.options.seed, round) {
             let Some(ready) = fresh.get(*at) else { continue };
             self.memory(round, ready).with_context(|| format!("{}, memory", ready.party.name()))?;
         }
@@ -191,7 +198,11 @@ impl Bench<'_> {
         }
         let foreign = after.foreign_cores_since(&before, summary.client_cpu_ns);
         let cpu_us = (after.proxy_ns.saturating_sub(before.proxy_ns)) as f64 / 1e3;
-        let found = figures(phase, &summary, cpu_us);
+        let mut found = figures(phase, &summary, cpu_us);
+        if phase.shape == Shape::Closed && ready.party.is_us() {
+            let serving_us = (after.serving_ns.saturating_sub(before.serving_ns)) as f64 / 1e3;
+            found.push((Metric::ServingUsPerRequest, serving_us / summary.ok_count as f64));
+        }
         let shown: Vec<String> =
             found.iter().map(|(metric, value)| format!("{metric:?} {value:.1}")).collect();
         let noise = if foreign > FOREIGN_CORES_MAX { "  NOISY" } else { "" };
@@ -301,6 +312,8 @@ fn drive(load: &Load) -> Result<Summary> {
 struct Usage {
     at: Instant,
     proxy_ns: u64,
+    /// Of that, on the gateway's serving threads.
+    serving_ns: u64,
     emulator_ns: u64,
     busy_ticks: u64,
 }
@@ -310,6 +323,7 @@ impl Usage {
         Self {
             at: Instant::now(),
             proxy_ns: procfs::cpu_ns(proxy),
+            serving_ns: procfs::cpu_ns_of(proxy, SERVING_THREADS),
             emulator_ns: procfs::cpu_ns(emulator),
             busy_ticks: procfs::busy_ticks(),
         }

@@ -1,10 +1,11 @@
-"""Changes one figure of one settled record in a database, as somebody with access to the file could."""
+"""Changes one figure of settled records in a database, as somebody with access to the file could: that of a group's first
+record, which the others of the group are told against."""
 
 import sqlite3, sys
 
 db = sqlite3.connect(sys.argv[1])
 
-# One record's bytes up to the figure that is changed; see packed.rs and domain::MeterRecord.
+# One record's bytes, without its trace, up to the figure that is changed; see packed.rs and domain::MeterRecord.
 class Reader:
     def __init__(self, body, at):
         self.body, self.at = body, at
@@ -24,7 +25,7 @@ class Reader:
         if self.number():
             read()
     def provider_cost(self):
-        for _ in 'trace workspace project'.split():
+        for _ in 'workspace project'.split():
             self.text()
         self.maybe(self.text)  # key
         self.text()  # environment
@@ -40,14 +41,12 @@ class Reader:
         place = self.at
         return place, self.number()
 
-for row, body in db.execute('select id, body from record_batches').fetchall():
-    body, at = bytearray(body), 1
-    while at < len(body):
-        place, cost = Reader(body, at + 4).provider_cost()
-        if cost:
-            body[place] ^= 2
-            db.execute('update record_batches set body = ? where id = ?', (bytes(body), row))
-            db.commit()
-            raise SystemExit
-        at += 4 + int.from_bytes(body[at : at + 4], 'little')
+for group, template in db.execute('select id, template from usage_groups').fetchall():
+    place, cost = Reader(template, 0).provider_cost()
+    if cost:
+        changed = bytearray(template)
+        changed[place] ^= 2
+        db.execute('update usage_groups set template = ? where id = ?', (bytes(changed), group))
+        db.commit()
+        raise SystemExit
 raise SystemExit('no record has a cost')

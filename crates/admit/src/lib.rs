@@ -1,6 +1,7 @@
 //! Who asks, whether they may, and the tab that is opened for what they ask.
 
 mod address;
+mod bounds;
 mod caller;
 mod fault;
 mod identify;
@@ -10,11 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use decode::Call;
-use domain::Fault;
-use ledger::{Journal, Opening, Tab};
+use domain::{Fault, Standings};
+use ledger::{Journal, Opening, Refused, Tab};
 
 pub use caller::{Caller, Needs, system};
 pub use identify::identify;
+pub use ledger::CoreAllowances;
 
 /// A call that may go on: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
 /// let alone sent, that nobody answers for.
@@ -27,23 +29,35 @@ pub struct Admitted {
 /// A call that was not let in. No tab was opened and nothing is owed.
 pub struct AdmitFailed {
     pub fault: Box<Fault>,
+    /// How near the client is to its rate limits, where one of them keeps it out.
+    pub standings: Standings,
     pub call: Call,
     pub caller: Caller,
 }
 
-/// Lets a call in and opens its tab.
+/// Lets a call in, holds what its limits ask for, and opens its tab.
 ///
 /// # Errors
-/// The journal has no room for the exchange's record: what can't be booked isn't served.
+/// A rate limit is used up, or the journal has no room for the exchange's record: what can't be booked isn't served.
 pub fn admit(
     call: Call,
     caller: Caller,
     journal: &Rc<Journal>,
+    allowances: &CoreAllowances,
     now_us: u64,
 ) -> Result<Admitted, Box<AdmitFailed>> {
+    let hold = match bounds::hold(&call, &caller, allowances, now_us) {
+        Ok(hold) => hold,
+        Err(refused) => {
+            let Refused { fault, standings } = *refused;
+            return Err(Box::new(AdmitFailed { fault, standings, call, caller }));
+        }
+    };
     let mut tab = match journal.open_tab(opening(&call, &caller)) {
-        Ok(tab) => tab,
-        Err(fault) => return Err(Box::new(AdmitFailed { fault, call, caller })),
+        Ok(tab) => tab.holding(hold),
+        Err(fault) => {
+            return Err(Box::new(AdmitFailed { fault, standings: Standings::default(), call, caller }));
+        }
     };
     let timeline = tab.timeline_mut();
     timeline.decoded_us = call.decoded_us().saturating_sub(call.received_us());

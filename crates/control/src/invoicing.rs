@@ -234,7 +234,7 @@ impl Recorded {
         let mut after = Some(first);
         while after.is_some_and(|trace| trace < end) {
             let page = Page { limit: PAGE_ROWS_MAX, after };
-            let listed = store.records().every_record(Some(period.workspace), page).await?;
+            let listed = store.records().every_record(period.workspace, page).await?;
             for record in &listed.rows {
                 if (period.start_unix_ms..period.end_unix_ms).contains(&record.started_unix_ms) {
                     self.add(record);

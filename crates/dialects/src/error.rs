@@ -8,6 +8,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use crate::{chat, problem, status};
 
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A whole answer that says what went wrong.
@@ -47,10 +48,22 @@ fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, 
         headers.push((RETRY_AFTER, HeaderValue::from(sent.div_ceil(1000))));
         headers.push((RETRY_AFTER_MS, HeaderValue::from(sent)));
     }
+    if let Some(whose) = whose_limit(fault.class) {
+        headers.push((LIMIT_OF, HeaderValue::from_static(whose)));
+    }
     if let Some(retry) = should_retry(fault) {
         headers.push((SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" })));
     }
     headers
+}
+
+/// A 429 or 402 of ours and one of a provider look alike to an SDK: this header tells them apart.
+const fn whose_limit(class: FaultClass) -> Option<&'static str> {
+    match class {
+        FaultClass::Limited | FaultClass::BudgetReached | FaultClass::CreditsRequired => Some("gateway"),
+        FaultClass::RateLimit | FaultClass::UpstreamQuota => Some("provider"),
+        _ => None,
+    }
 }
 
 /// What `x-should-retry` says. SDKs retry 408, 409, 429 and 5xx by themselves, so where that can't help
@@ -74,6 +87,7 @@ pub(crate) fn is_retryable(fault: &Fault) -> bool {
             | FaultClass::Deadline
             | FaultClass::Unavailable
             | FaultClass::Internal
+            | FaultClass::Limited
     );
     should_retry(fault).unwrap_or(class)
 }

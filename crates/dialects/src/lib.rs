@@ -4,7 +4,9 @@ pub mod chat;
 mod error;
 pub mod json;
 mod problem;
+mod standing;
 mod status;
 
 pub use error::{ErrorAnswer, render_error, request_id_header};
+pub use standing::standing_headers;
 pub use status::status;

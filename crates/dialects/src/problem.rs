@@ -67,5 +67,8 @@ const fn title(class: FaultClass) -> &'static str {
         FaultClass::Cancelled => "The client went away",
         FaultClass::Unavailable => "There is no room for this now",
         FaultClass::Internal => "Tidegate failed",
+        FaultClass::Limited => "A limit of this gateway is reached",
+        FaultClass::BudgetReached => "A budget of this gateway is reached",
+        FaultClass::CreditsRequired => "The workspace's credit is used up",
     }
 }

@@ -17,7 +17,7 @@ pub fn status(fault: &Fault, _dialect: Dialect) -> u16 {
         }
         FaultClass::Unsupported | FaultClass::ContextLength | FaultClass::ContentPolicy => 400,
         FaultClass::Unauthenticated => 401,
-        FaultClass::UpstreamQuota => 402,
+        FaultClass::UpstreamQuota | FaultClass::CreditsRequired => 402,
         FaultClass::Forbidden | FaultClass::UpstreamPermission => 403,
         FaultClass::NotFound | FaultClass::UpstreamNotFound => 404,
         FaultClass::MethodNotAllowed => 405,
@@ -27,7 +27,7 @@ pub fn status(fault: &Fault, _dialect: Dialect) -> u16 {
         FaultClass::Precondition => 412,
         FaultClass::TooLarge => 413,
         FaultClass::MediaType => 415,
-        FaultClass::RateLimit => 429,
+        FaultClass::RateLimit | FaultClass::Limited | FaultClass::BudgetReached => 429,
         FaultClass::Cancelled => CLIENT_CLOSED,
         FaultClass::Internal => 500,
         FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => 502,

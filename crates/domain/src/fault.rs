@@ -71,6 +71,12 @@ pub enum FaultClass {
     Unavailable,
     /// A defect of ours: 500.
     Internal,
+    /// A rate limit of ours: 429.
+    Limited,
+    /// A budget of ours is used up: 429.
+    BudgetReached,
+    /// The workspace's credit is used up: 402.
+    CreditsRequired,
     /// The client takes none of the forms that the answer has: 406. Records number the classes: new ones come last.
     NotAcceptable,
 }
@@ -101,6 +107,7 @@ impl FaultClass {
             | Self::Timeout
             | Self::Upstream
             | Self::StreamBroken => Blame::Upstream,
+            Self::Limited | Self::BudgetReached | Self::CreditsRequired => Blame::Budget,
             Self::Deadline | Self::Unavailable | Self::Internal => Blame::Us,
         }
     }
@@ -136,6 +143,9 @@ impl FaultClass {
             Self::Cancelled => "cancelled",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
+            Self::Limited => "limited",
+            Self::BudgetReached => "budget_reached",
+            Self::CreditsRequired => "credits_required",
         }
     }
 }

@@ -145,6 +145,7 @@ define_id!(/** A person who may sign in. */ MemberId, "mem");
 define_id!(/** Where a workspace is told of events. */ WebhookId, "whk");
 define_id!(/** One thing that happened: what a receiver knows a repeated delivery by. */ EventId, "evt");
 define_id!(/** What a workspace owes for one month. */ InvoiceId, "inv");
+define_id!(/** A bound on money over a period, or a workspace's credit. */ BudgetId, "bdg");
 define_id!(
     /** A request: its trace, its meter record and the id in every answer are this one id. */
     TraceId, "trc"

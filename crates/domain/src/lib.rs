@@ -1,5 +1,6 @@
 //! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
 
+pub mod allowance;
 pub mod api_key;
 pub mod fault;
 pub mod filter;
@@ -19,12 +20,15 @@ pub mod secret;
 pub mod timeline;
 pub mod usage;
 
+pub use allowance::{
+    Budget, Counts, Drawing, Drawn, Limits, OnReached, Period, Standing, Standings, Subject, Terms,
+};
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
 pub use ids::{
-    AccountId, AuditId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
-    RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
+    ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
 pub use operation::{Dialect, Operation};

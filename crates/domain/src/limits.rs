@@ -207,3 +207,25 @@ pub const CLAIM_EXTENDED_EVERY: Duration = Duration::from_secs(15);
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(3);
 /// The end of an answer waits so long until it is kept.
 pub const KEEP_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a request may wait for settlements and leases before a budget refuses it.
+pub const BUDGET_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Requests that wait for one budget at once; more are refused.
+pub const BUDGET_WAITING_MAX: usize = 10_000;
+/// A replica that lost its centre spends on for so long; the centre takes the lease back only after this and the skew.
+pub const LEASE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// Clocks of a database and of what it serves run apart by less than this in such a time.
+pub const LEASE_SKEW_MAX: Duration = Duration::from_secs(60);
+/// Leases are held on to this often; also how soon a lost call for their return is made good.
+pub const LEASE_RENEW_EVERY: Duration = Duration::from_secs(60);
+/// What nobody drew on for so long goes back to the centre.
+pub const LEASE_IDLE_MAX: Duration = Duration::from_secs(10);
+/// A slice of a budget is at most this share of it, in percent, and half of an equal share of what is free.
+pub const LEASE_SLICE_PERCENT_MAX: i64 = 1;
+/// A replica that was not heard of for so long takes no share any more.
+pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
+/// The largest budget: ten million USD. A hundredfold of it still fits the arithmetic.
+pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
+/// What a model without a known limit is taken to write at most.
+pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
+/// Live limits and leases that a core remembers.
+pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::allowance::Drawn;
 use crate::fault::FaultClass;
 use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
 use crate::money::{Nanos, Rates};
@@ -146,6 +147,8 @@ pub struct MeterRecord<Text = String> {
     pub timeline: Timeline,
     /// Bytes of the answer that went to the client.
     pub bytes_out: u64,
+    /// The budgets that this was drawn on, each with the money that counts there.
+    pub drawn: Vec<Drawn>,
 }
 
 impl<Text> MeterRecord<Text> {

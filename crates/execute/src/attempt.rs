@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use domain::limits::{REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
+use domain::limits::{OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Fault, FaultClass, Secret, Usage};
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
@@ -114,7 +114,8 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
-    let begun = match tab.attempt(intent(attempt, chat.prompt_bytes)).await {
+    let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
+    let begun = match tab.attempt(intent(attempt, chat.prompt_bytes, ceiling)).await {
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
@@ -138,7 +139,22 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
     }
 }
 
-fn intent(attempt: &Attempt, estimate_prompt_bytes: u64) -> Intent {
+/// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
+/// answer longer than was asked for or than the model writes.
+fn ceiling(exchange: &Exchange) -> Usage {
+    let chat = exchange.call.chat();
+    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
+    let body_bytes = exchange.body.borrow().len() as u64;
+    let context = model.and_then(|model| model.context_tokens);
+    let input = body_bytes.max(chat.prompt_bytes).min(context.unwrap_or(u64::MAX));
+    let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
+    let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
+    let each =
+        chat.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
+    Usage { input, output: each.saturating_mul(u64::from(chat.choices.max(1))), ..Usage::default() }
+}
+
+fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
     Intent {
         principal: attempt.seat().principal(),
         provider: Arc::clone(attempt.provider_shared()),
@@ -147,6 +163,7 @@ fn intent(attempt: &Attempt, estimate_prompt_bytes: u64) -> Intent {
         rates: attempt.rates(),
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,
+        ceiling,
     }
 }
 

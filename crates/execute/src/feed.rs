@@ -96,6 +96,19 @@ impl Feed {
         known_usage(facts.usage, self.exchange.call.chat().prompt_bytes, facts.content_bytes, is_estimated)
     }
 
+    /// What has been used by now, on the side of more: an event holds at least a token.
+    #[must_use]
+    pub fn used_by_now(&self) -> Usage {
+        let (usage, events) = (self.usage(), self.scanner.facts().events);
+        if usage.is_estimated() { Usage { output: usage.output.max(events), ..usage } } else { usage }
+    }
+
+    /// The last events of an answer that is cut here, with the reason that says so.
+    #[must_use]
+    pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
+        self.scanner.length_stop(last, self.exchange.call.chat().include_usage.then_some(used))
+    }
+
     /// The next piece for the client, or the end. An error comes after all pieces that were whole before it.
     ///
     /// What has come already goes out as one piece: each piece is a write to the client's socket, which costs more than

@@ -76,7 +76,10 @@ pub const fn remedy(class: FaultClass) -> Remedy {
         | FaultClass::Deadline
         | FaultClass::Cancelled
         | FaultClass::Unavailable
-        | FaultClass::Internal => Remedy::None,
+        | FaultClass::Internal
+        | FaultClass::Limited
+        | FaultClass::BudgetReached
+        | FaultClass::CreditsRequired => Remedy::None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, FaultClass, KeyId, MeterRecord, Operation, Outcome, Principal, ProjectId,
-    Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, Charge, Counts, Dialect, Drawing, Drawn, FaultClass, KeyId, MeterRecord, Nanos, Operation,
+    Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -72,6 +72,8 @@ pub struct TabState<Text = String> {
     pub plan: PlanRecord,
     pub attempts: Vec<OpenAttempt<Text>>,
     pub checkpoint: Checkpoint,
+    /// The budgets that it draws on.
+    pub drawings: Vec<Drawing>,
 }
 
 /// How an exchange ended, without borrowed parts.
@@ -125,6 +127,21 @@ impl<Text> TabState<Text> {
         price::sum(self.attempts.iter().map(|attempt| attempt.record.charge))
     }
 
+    /// What the attempts so far come to, in a budget that counts so.
+    pub(crate) fn counted(&self, counts: Counts) -> Nanos {
+        self.attempts.iter().map(|attempt| counts.of(attempt.record.profile(), &attempt.record.charge)).sum()
+    }
+
+    /// What the concluded exchange is in each of its budgets.
+    fn drawn(&self) -> Vec<Drawn> {
+        let drawn = |drawing: &Drawing| Drawn {
+            budget: drawing.budget,
+            period_unix_ms: drawing.period_unix_ms,
+            amount: self.counted(drawing.counts),
+        };
+        self.drawings.iter().map(drawn).filter(|drawn| drawn.amount != Nanos::ZERO).collect()
+    }
+
     /// Not the wall clock again: it may have been set back meanwhile.
     const fn finished_unix_ms(&self, ending: &Ending) -> u64 {
         self.started_unix_ms.saturating_add(ending.finished_us / 1_000)
@@ -143,6 +160,7 @@ impl TabState {
         let (principal, provider) =
             last.map_or_else(|| (None, String::new()), |last| (Some(last.principal), last.provider.clone()));
         let (finished_unix_ms, timeline) = (self.finished_unix_ms(&ending), self.settled_timeline(&ending));
+        let drawn = self.drawn();
         MeterRecord {
             trace: self.trace,
             workspace: self.workspace,
@@ -170,6 +188,7 @@ impl TabState {
             attempts: self.attempts.into_iter().map(|attempt| attempt.record).collect(),
             plan: self.plan,
             bytes_out: ending.bytes_out,
+            drawn,
         }
     }
 }
@@ -206,6 +225,7 @@ pub(crate) struct SettledView<'a, Text> {
     plan: &'a PlanRecord,
     timeline: Timeline,
     bytes_out: u64,
+    drawn: Vec<Drawn>,
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -239,6 +259,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             plan: &state.plan,
             timeline: state.settled_timeline(ending),
             bytes_out: ending.bytes_out,
+            drawn: state.drawn(),
         }
     }
 }
@@ -316,6 +337,11 @@ pub(crate) mod tests {
             },
             attempts: vec![OpenAttempt { record, ended: false, estimate_prompt_bytes: 12 }],
             checkpoint: Checkpoint { usage, bytes_out: 13, timeline: Timeline::default() },
+            drawings: vec![Drawing {
+                budget: domain::BudgetId::new(9, [9; 10]),
+                period_unix_ms: 10,
+                counts: Counts::All,
+            }],
         }
     }
 
@@ -394,6 +420,6 @@ pub(crate) mod tests {
             crc32fast::hash(&frame(KIND_CHECKPOINT, &state.checkpoint)),
             crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
         ];
-        assert_eq!((FORMAT_VERSION, checksums), (1, [2_647_268_325, 1_064_952_952, 92_648_927]));
+        assert_eq!((FORMAT_VERSION, checksums), (2, [756_015_012, 1_064_952_952, 2_260_100_366]));
     }
 }

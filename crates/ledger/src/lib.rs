@@ -1,13 +1,20 @@
 //! The books: the journal that every exchange is written to, the tab that closes exactly once, and price arithmetic.
 
+pub mod allowances;
 pub mod billing;
+pub mod clerk;
 pub mod drain;
 pub mod entry;
 pub mod frame;
+pub mod hold;
 pub mod invoice;
 pub mod journal;
+pub mod lease;
+mod meter;
+pub mod pool;
 pub mod price;
 pub mod recover;
+mod refusal;
 pub mod settings;
 pub mod shared;
 #[cfg(feature = "simulation")]
@@ -17,8 +24,11 @@ pub mod tab;
 pub mod tariff;
 pub mod verify;
 
+pub use allowances::{Allowances, CoreAllowances};
 pub use billing::{BillingSnapshot, ModeTotals, UsageRow, billing_snapshot};
+pub use clerk::{Clerk, LeaseAnswer, LeaseCall, LeaseCentre, Renewal};
 pub use drain::{DrainError, DrainStep, Drainer};
+pub use hold::{Bounds, Ceiling, Hold, Refused};
 pub use invoice::{Invoice, InvoiceLine, LineKind};
 pub use journal::{Booked, Journal};
 pub use price::{charge, estimate};

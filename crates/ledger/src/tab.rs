@@ -6,11 +6,12 @@ use std::sync::Arc;
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal, ProjectId,
-    Rates, Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal,
+    ProjectId, Rates, Standings, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
+use crate::hold::{Ceiling, Hold};
 use crate::journal::{Appended, Booked, Journal};
 
 /// A terminal record without texts, plan and attempts is smaller than this.
@@ -19,6 +20,12 @@ const RESERVE_BASE_BYTES: u64 = 384;
 const RESERVE_ATTEMPT_BYTES: u64 = 256;
 /// A candidate or rejection without its texts is smaller than this.
 const RESERVE_PLAN_ROW_BYTES: u64 = 32;
+/// What a budget takes of a record.
+const RESERVE_DRAWING_BYTES: u64 = 48;
+/// A stream that has no room in a budget for so many tokens does not begin.
+const STREAM_BEGINS_TOKENS: u64 = 64;
+/// A stream is cut so long before the money ends: what is under way then still fits.
+const CUT_AHEAD_TOKENS: u64 = 16;
 
 /// What is known of an exchange when it is admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +56,8 @@ pub struct Intent {
     pub markup_bps: u32,
     /// Text bytes of the prompt, for estimates where nothing better will be known.
     pub estimate_prompt_bytes: u64,
+    /// The most that the attempt can use, where budgets ask.
+    pub ceiling: Option<Usage>,
 }
 
 /// An attempt whose intent is in the journal.
@@ -93,6 +102,8 @@ pub struct Tab {
     /// The intent of the attempt under way is on disk: it may have been sent.
     sent: bool,
     closed: bool,
+    /// `None` where nothing bounds it.
+    hold: Option<Box<Hold>>,
 }
 
 impl Tab {
@@ -113,7 +124,49 @@ impl Tab {
             anchor_segment: None,
             sent: false,
             closed: false,
+            hold: None,
         })
+    }
+
+    /// Takes over what was held for it; whatever becomes of the exchange, that is given back once.
+    #[must_use]
+    pub fn holding(mut self, hold: Option<Box<Hold>>) -> Self {
+        if let Some(hold) = &hold {
+            self.state.drawings = hold.drawings();
+            self.grow(self.state.drawings.len() as u64 * RESERVE_DRAWING_BYTES);
+        }
+        self.hold = hold;
+        self
+    }
+
+    /// Whether the most that an attempt can use is asked for.
+    #[must_use]
+    pub fn draws_on_money(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.draws_on_money())
+    }
+
+    /// How near the client is to its rate limits; `None` where it has none.
+    #[must_use]
+    pub fn standings(&self) -> Option<Standings> {
+        self.hold.as_ref().map(|hold| hold.standings(self.journal.monotonic_us()))
+    }
+
+    /// What an answer is cut with that may not go on: it used `certain` so far, and perhaps as much as `used`.
+    #[must_use]
+    pub fn cut_at(&mut self, certain: &Usage, used: &Usage) -> Option<Box<Fault>> {
+        let hold = self.hold.as_mut()?;
+        let attempt = &self.state.attempts.last().filter(|attempt| !attempt.ended)?.record;
+        let soon = Usage { output: used.output.saturating_add(CUT_AHEAD_TOKENS), ..*used };
+        let (profile, rates) = (attempt.profile(), attempt.rates);
+        let charge = |usage: &Usage| crate::price::charge(profile, rates, attempt.markup_bps, usage);
+        let (now, soon) = (charge(certain), charge(&soon));
+        let with =
+            |counts: Counts, charge: &Charge| self.state.counted(counts).plus(counts.of(profile, charge));
+        let (now, soon) = (|counts| with(counts, &now), |counts| with(counts, &soon));
+        if hold.covers(now, soon, self.journal.monotonic_us()) {
+            return None;
+        }
+        hold.cut().map(crate::refusal::cut)
     }
 
     #[must_use]
@@ -149,6 +202,9 @@ impl Tab {
     /// # Errors
     /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
     pub async fn attempt(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
+        if self.hold.is_some() {
+            self.reserve(&intent).await?;
+        }
         let (number, appended) = self.begin(intent)?;
         if let Err(fault) = self.journal.durable(appended.end).await {
             let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
@@ -162,6 +218,23 @@ impl Tab {
             timeline.intent_us = at_us.saturating_sub(self.started_us);
         }
         Ok(Begun { number, at_us })
+    }
+
+    async fn reserve(&mut self, intent: &Intent) -> Result<(), Box<Fault>> {
+        let (Some(hold), Some(most)) = (&mut self.hold, intent.ceiling) else { return Ok(()) };
+        let profile = intent.principal.profile();
+        let charge = |usage: &Usage| crate::price::charge(profile, intent.rates, intent.markup_bps, usage);
+        // A stream may begin with less, since it can be cut where the money ends.
+        let least = match self.state.stream {
+            true => Usage { output: most.output.min(STREAM_BEGINS_TOKENS), ..most },
+            false => most,
+        };
+        let ceiling = Ceiling { profile, most: charge(&most), least: charge(&least) };
+        let (state, journal) = (&self.state, &self.journal);
+        let now_unix_ms = state.started_unix_ms;
+        let so_far = |counts| state.counted(counts);
+        // On the heap: most exchanges never wait here.
+        Box::pin(hold.reserve(ceiling, so_far, || journal.monotonic_us(), now_unix_ms)).await
     }
 
     /// An attempt failed; its memo stays with the exchange.
@@ -228,6 +301,10 @@ impl Tab {
     fn settle(&mut self, ending: &Ending) -> Booked {
         self.closed = true;
         let charge = self.state.conclude(ending);
+        if let Some(mut hold) = self.hold.take() {
+            let tokens = ending.usage.prompt_total().saturating_add(ending.usage.completion_total());
+            hold.settle(tokens, |counts| self.state.counted(counts), self.journal.monotonic_us());
+        }
         let record = SettledView::of(&self.state, ending, charge);
         self.journal.append_settled(self.state.trace, &record, self.reserved_bytes)
     }
@@ -351,6 +428,7 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         plan: PlanRecord::default(),
         attempts: Vec::new(),
         checkpoint: Checkpoint::default(),
+        drawings: Vec::new(),
     }
 }
 

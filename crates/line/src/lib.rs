@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use admit::admit;
+use admit::{CoreAllowances, admit};
 use decode::decode;
 use domain::Fault;
 use domain::ports::AnswerKeeper;
@@ -42,6 +42,7 @@ pub struct Core {
     pub snapshot: snapshot::Reader,
     pub hands: Hands,
     pub journal: Rc<Journal>,
+    pub allowances: Rc<CoreAllowances>,
     pub counters: Rc<Counters>,
     /// Of requests that their clients may repeat; all cores share it.
     pub answers: Arc<dyn AnswerKeeper>,
@@ -78,7 +79,9 @@ pub fn serve(
     async move {
         let response = match sentence.await {
             Ok(response) => response,
-            Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(Stop::Early(fault, standings)) => {
+                return refuse::with_standings(core, dialect, &fault, &standings, trace);
+            }
             Err(Stop::Late(delivery, code)) => {
                 core.counters.refused(code);
                 settle(*delivery)
@@ -93,7 +96,7 @@ async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Respo
     let call = decode(inbound, core.now_us())?;
     // The two take a microsecond together: one reading of the clock serves both.
     let now_us = core.now_us();
-    let admitted = admit(call, caller, &core.journal, now_us)?;
+    let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
     let random = core.hands.world.random.next_u64();
     let planned = plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?;
     let answer = execute(planned, &core.hands).await?;

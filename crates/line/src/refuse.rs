@@ -1,6 +1,6 @@
 //! An error that no upstream is asked about and no tab is open for: rendered in the client's grammar, and counted.
 
-use domain::{Dialect, Fault, TraceId};
+use domain::{Dialect, Fault, Standings, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use relay::served_headers;
@@ -11,12 +11,23 @@ use crate::Core;
 /// Answers with a fault.
 #[must_use]
 pub fn refuse(core: &Core, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<ReplyBody> {
+    with_standings(core, dialect, fault, &Standings::default(), trace)
+}
+
+/// Answers with a fault, and with how near the client is to its limits.
+pub(crate) fn with_standings(
+    core: &Core,
+    dialect: Dialect,
+    fault: &Fault,
+    standings: &Standings,
+    trace: TraceId,
+) -> Response<ReplyBody> {
     core.counters.refused(fault.code);
     let answer = dialects::render_error(fault, dialect, trace);
     core.counters.answered(answer.status);
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    for (name, value) in answer.headers {
+    for (name, value) in answer.headers.into_iter().chain(dialects::standing_headers(dialect, standings)) {
         headers.insert(name, value);
     }
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,27 +1,27 @@
 //! Where the sentence breaks off: before admission nothing is booked, after it the tab closes with the answer.
 
 use admit::AdmitFailed;
-use domain::Fault;
+use domain::{Fault, Standings};
 use execute::Failed;
 use plan::PlanFailed;
 use relay::{Delivery, deliver_fault};
 
 /// Why there is no answer of an upstream.
 pub(crate) enum Stop {
-    Early(Box<Fault>),
+    Early(Box<Fault>, Standings),
     /// With the fault's code, for the counters.
     Late(Box<Delivery>, &'static str),
 }
 
 impl From<Box<Fault>> for Stop {
     fn from(fault: Box<Fault>) -> Self {
-        Self::Early(fault)
+        Self::Early(fault, Standings::default())
     }
 }
 
 impl From<Box<AdmitFailed>> for Stop {
     fn from(failed: Box<AdmitFailed>) -> Self {
-        Self::Early(failed.fault)
+        Self::Early(failed.fault, failed.standings)
     }
 }
 

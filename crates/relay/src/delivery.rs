@@ -72,6 +72,10 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
         headers.insert(name, value);
     }
     let mut tab = parts.tab;
+    // Of a provider's own figures and ours, ours are those that the client may reach first.
+    for (name, value) in standings(&tab, parts.exchange.dialect()) {
+        headers.insert(name, value);
+    }
     let now_us = hands.world.clock.monotonic_us();
     let body = match parts.body {
         AnswerBody::Whole { bytes, usage, open } => {
@@ -106,6 +110,9 @@ pub fn deliver_fault(
         headers.insert(ATTEMPTS, HeaderValue::from(0));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    for (name, value) in standings(&tab, dialect) {
+        headers.insert(name, value);
+    }
     // Inserted, not extended: the request id is in both.
     for (name, value) in answer.headers {
         headers.insert(name, value);
@@ -119,6 +126,10 @@ pub fn deliver_fault(
         body: Body::Whole { bytes: Some(answer.body), end: Some((tab, ending, length)) },
         fallback_used: served.is_some_and(|served| served.fallback_used),
     }
+}
+
+fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+    tab.standings().map(|standings| dialects::standing_headers(dialect, &standings)).unwrap_or_default()
 }
 
 impl Delivery {

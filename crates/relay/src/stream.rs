@@ -118,12 +118,30 @@ impl Stream {
             self.complete();
             return Piece::Last(bytes);
         }
+        if tab.draws_on_money() {
+            let used = feed.used_by_now();
+            if let Some(fault) = tab.cut_at(&feed.usage(), &used) {
+                return self.cut(bytes, used, fault);
+            }
+        }
         if is_due {
             tab.checkpoint(feed.usage(), self.bytes_out);
             self.checkpoint_bytes = self.bytes_out;
             self.checkpoint_us = now_us;
         }
         Piece::Data(bytes)
+    }
+
+    /// The money ends here: the client reads a clean end with the reason "length", and the upstream is cut off.
+    fn cut(&mut self, bytes: Bytes, used: Usage, fault: Box<Fault>) -> Piece {
+        let State::Flowing(feed) = &self.state else { return Piece::Data(bytes) };
+        let stop = feed.length_stop(&bytes, used);
+        self.bytes_out = self.bytes_out.saturating_add(stop.len() as u64);
+        self.complete();
+        if let Some(ending) = &mut self.ending {
+            (ending.usage, ending.fault) = (used, Some(fault));
+        }
+        Piece::Last(Bytes::from([bytes, stop].concat()))
     }
 
     fn complete(&mut self) -> Piece {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, WorkspaceId, secret::Sealed,
+    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId,
+    secret::Sealed,
 };
 
 /// What a key may do.
@@ -160,4 +161,6 @@ pub struct WorkspaceEntry {
     /// Oldest first.
     pub nodes: Vec<Arc<NodeEntry>>,
     pub routes: Vec<Arc<RouteEntry>>,
+    /// Limits and budgets; `None` where there is none, which costs nothing to find.
+    pub terms: Option<Arc<Terms>>,
 }

@@ -57,6 +57,7 @@ fn intent() -> Intent {
         rates: Some(Rates { input: Price(150_000), output: Price(600_000), ..Rates::default() }),
         markup_bps: 0,
         estimate_prompt_bytes: 400,
+        ceiling: None,
     }
 }
 

@@ -1,9 +1,54 @@
-//! Faults around a commit, for tests of what callers do when a write fails or its answer is lost.
+//! For tests and measurements: faults around a commit, to see what callers do when a write fails or its answer is lost,
+//! and more keys than anybody would make one by one.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::StoreError;
+use domain::{KeyId, ProjectId, WorkspaceId};
+use snapshot::Scopes;
+
+use crate::sql::api_keys;
+use crate::{ApiKeyRow, Store, StoreError};
+
+/// Adds keys that nobody has.
+///
+/// # Errors
+/// The database can't be written.
+pub async fn add_keys(
+    store: &Store,
+    workspace: WorkspaceId,
+    project: ProjectId,
+    count: u64,
+) -> Result<(), StoreError> {
+    let rows = (0..count).map(|number| {
+        let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+        // Spread as those of real keys are, since they are looked up by their bytes; no two are the same.
+        let words = [1, 2, 3, 4].map(|word| spread(number * 4 + word).to_be_bytes());
+        ApiKeyRow {
+            id: KeyId::new(1, [a, b, c, d, e, f, g, h, 0, 0]),
+            workspace,
+            project,
+            name: format!("key {number}"),
+            digest: std::array::from_fn(|place| words.as_flattened().get(place).copied().unwrap_or(0)),
+            last4: "none".into(),
+            environment: "production".into(),
+            scopes: Scopes { inference: true, ..Scopes::default() },
+            expires_unix_ms: None,
+            ip_allowlist: Vec::new(),
+            revoked_unix_ms: None,
+            created_unix_ms: 1,
+            version: 0,
+        }
+    });
+    api_keys::put_many(&store.database, rows.collect()).await
+}
+
+const fn spread(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitFault {

@@ -4,8 +4,11 @@ pub mod accounts;
 pub mod act;
 pub mod api_keys;
 pub mod audit;
+mod batch;
+pub mod budgets;
 pub mod credentials;
 pub mod datadir;
+mod delta;
 pub mod devices;
 mod error;
 pub mod events;
@@ -13,6 +16,8 @@ pub mod feed;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
 pub mod founding;
+mod groups;
+pub mod inspect;
 pub mod invoices;
 pub mod jobs;
 pub mod kept_answers;
@@ -33,6 +38,7 @@ mod sqlite;
 mod stored;
 mod tally;
 pub mod tariffs;
+pub mod upkeep;
 pub mod usage;
 pub mod webhooks;
 pub mod workspaces;
@@ -44,6 +50,7 @@ pub use accounts::{AccountRow, Accounts};
 pub use act::{Act, Written};
 pub use api_keys::{ApiKeyRow, ApiKeys};
 pub use audit::{Audit, AuditQueue, AuditRow, Link, chain_name};
+pub use budgets::{BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf};
 pub use credentials::{CredentialFilter, CredentialRow, Credentials, NewSecret, SealedSecret, Verification};
 pub use devices::{DeviceAnswer, DeviceRow, Devices};
 pub use error::{StoreError, StoreFuture};
@@ -65,6 +72,7 @@ pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
+pub use upkeep::{Forgotten, Upkeep};
 pub use usage::{
     BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
@@ -72,6 +80,14 @@ pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, W
 pub use workspaces::{WorkspaceRow, Workspaces};
 
 use sql::Database;
+
+/// Asks a PostgreSQL database how it is, without changing it.
+///
+/// # Errors
+/// It can't be reached, or doesn't answer in time.
+pub async fn inspect(address: &Address) -> Result<inspect::Inspection, StoreError> {
+    postgres::inspect(address).await
+}
 
 /// JSON that is kept as it was given: configuration beside the columns that the gateway reads.
 pub type Json = serde_json::Value;
@@ -85,14 +101,16 @@ pub async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// What each kind of database keeps in its own way.
-pub(crate) trait Books: Records + ledger::RecordSink {}
-impl<B: Records + ledger::RecordSink> Books for B {}
+pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
+impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}
 
 /// A handle on the store; cloning it is cheap.
 #[derive(Clone)]
 pub struct Store {
     database: Database,
     books: Arc<dyn Books>,
+    /// This process's number among those that share the database.
+    replica: i64,
 }
 
 impl Store {
@@ -132,8 +150,8 @@ impl Store {
         postgres::connect(address, replica).await
     }
 
-    pub(crate) fn new(database: Database, books: Arc<dyn Books>) -> Self {
-        Self { database, books }
+    pub(crate) fn new(database: Database, books: Arc<dyn Books>, replica: i64) -> Self {
+        Self { database, books, replica }
     }
 
     #[must_use]
@@ -223,9 +241,27 @@ impl Store {
         &self.database
     }
 
+    /// Budgets, credit, and rates.
+    #[must_use]
+    pub fn budgets(&self) -> &dyn Budgets {
+        &self.database
+    }
+
+    /// Where this replica leases parts of budgets.
+    #[must_use]
+    pub fn lease_centre(&self) -> Arc<dyn ledger::LeaseCentre> {
+        Arc::new(sql::Leases { database: self.database.clone(), replica: self.replica })
+    }
+
     /// Meter records: requests, usage and billing.
     #[must_use]
     pub fn records(&self) -> &dyn Records {
+        &*self.books
+    }
+
+    /// What is done to them from time to time.
+    #[must_use]
+    pub fn upkeep(&self) -> &dyn Upkeep {
         &*self.books
     }
 

@@ -1,18 +1,45 @@
-//! Meter records packed together, as a batch's row holds them: a format, then each record behind its length.
+//! Meter records packed together, as a batch's row holds them: a format, then each record behind its group and length.
+//!
+//! A record is kept without its trace, which has a column, and told against its group's template. The format before had
+//! each record whole, behind a length of four bytes.
 
-use domain::{MeterRecord, TraceId};
+use domain::{MeterRecord, TraceId, WorkspaceId};
 use uuid::Uuid;
 
 use crate::StoreError;
+use crate::delta::{number, read_number};
 
 const TABLE: &str = "record_batches";
-/// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record go in as they
-/// are; a test holds the two together.
-const FORMAT: u8 = 1;
+/// Raised with every change of a type that is kept here, as the journal's version is, whose bytes of a record are what
+/// is told; a test holds the two together.
+const FORMAT: u8 = 2;
+/// Of records that also ended before the budgets that they draw on.
+const FORMAT_OF_WHOLE_RECORDS: u8 = 1;
+/// Of a record that is not told against a template.
+const NO_GROUP: usize = 0;
 const ID_BYTES: usize = 16;
 const LENGTH_BYTES: usize = 4;
+/// The bytes of a group's number and of a length, at most.
+const HEAD_BYTES: usize = 8;
 const RECORDS_MAX: usize = 2_000;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// One record of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    Whole { tail: &'a [u8] },
+    Told { group: i64, difference: &'a [u8] },
+}
+
+impl Piece<'_> {
+    /// Whether it may be of one of these groups.
+    pub(crate) fn may_be_of(&self, is_wanted: impl Fn(i64) -> bool) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Told { group, .. } => is_wanted(*group),
+        }
+    }
+}
 
 /// The records of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +53,14 @@ pub(crate) struct Packed {
     pub body: Vec<u8>,
 }
 
+/// What a row says of a record beside its body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Named {
+    pub trace: TraceId,
+    pub workspace: WorkspaceId,
+    pub started_unix_ms: u64,
+}
+
 /// Rows that records are packed into in their order: as many as their sizes need.
 pub(crate) struct Packing {
     rows: Vec<Packed>,
@@ -37,17 +72,19 @@ pub(crate) struct Packing {
 impl Packing {
     /// For so many records, of so many bytes together.
     pub(crate) fn of(records: usize, bytes: usize) -> Self {
-        let bytes = bytes + records * LENGTH_BYTES;
+        let bytes = bytes + records * HEAD_BYTES;
         Self { rows: Vec::new(), records: records.min(RECORDS_MAX), bytes: bytes.min(BODY_BYTES_MAX) }
     }
 
-    /// A record, and its bytes.
-    pub(crate) fn add(&mut self, record: &MeterRecord<&str>, frame: &[u8]) -> Result<(), StoreError> {
+    /// A record, told against its group.
+    pub(crate) fn add(&mut self, named: Named, group: i64, difference: &[u8]) -> Result<(), StoreError> {
+        let group = usize::try_from(group).map_err(|error| StoreError::corrupt(TABLE, error))?;
         if let Some(row) = self.rows.last_mut().filter(|row| row.has_room()) {
-            return row.append(record, frame);
+            row.append(named, group, difference);
+            return Ok(());
         }
-        let mut row = Packed::empty(record.trace, record.started_unix_ms, self.records, self.bytes);
-        row.append(record, frame)?;
+        let mut row = Packed::empty(named.trace, named.started_unix_ms, self.records, self.bytes);
+        row.append(named, group, difference);
         self.rows.push(row);
         Ok(())
     }
@@ -84,14 +121,11 @@ impl Packed {
         self.count() < RECORDS_MAX && self.body.len() < BODY_BYTES_MAX
     }
 
-    fn append(&mut self, record: &MeterRecord<&str>, frame: &[u8]) -> Result<(), StoreError> {
-        let length = u32::try_from(frame.len()).map_err(|error| StoreError::corrupt(TABLE, error))?;
-        self.body.extend_from_slice(&length.to_le_bytes());
-        self.body.extend_from_slice(frame);
-        self.traces.extend_from_slice(record.trace.as_bytes());
-        self.name(record.workspace.as_bytes());
-        self.cover(record.trace, record.trace, record.started_unix_ms, record.started_unix_ms);
-        Ok(())
+    fn append(&mut self, named: Named, group: usize, told: &[u8]) {
+        append(&mut self.body, group, told);
+        self.traces.extend_from_slice(named.trace.as_bytes());
+        self.name(named.workspace.as_bytes());
+        self.cover(named.trace, named.trace, named.started_unix_ms, named.started_unix_ms);
     }
 
     /// Workspaces are kept in their order, each once.
@@ -121,43 +155,78 @@ impl Packed {
             );
             row.workspaces.as_chunks().0.iter().for_each(|workspace| merged.name(workspace));
             merged.traces.extend_from_slice(&row.traces);
-            merged.body.extend_from_slice(framed(&row.body)?);
+            match row.body.split_first() {
+                Some((&FORMAT, told)) => merged.body.extend_from_slice(told),
+                _ => pieces(&row.body)?.into_iter().for_each(|piece| {
+                    if let Piece::Whole { tail } = piece {
+                        append(&mut merged.body, NO_GROUP, tail);
+                    }
+                }),
+            }
         }
         Ok(Some(merged))
     }
+}
+
+fn append(body: &mut Vec<u8>, group: usize, told: &[u8]) {
+    number(body, group);
+    number(body, told.len());
+    body.extend_from_slice(told);
 }
 
 pub(crate) fn traces(bytes: &[u8]) -> impl Iterator<Item = TraceId> {
     bytes.as_chunks::<ID_BYTES>().0.iter().map(|id| TraceId::from_uuid(Uuid::from_bytes(*id)))
 }
 
-/// The records of a body, not decoded yet.
-pub(crate) fn frames(body: &[u8]) -> Result<Vec<&[u8]>, StoreError> {
-    let mut rest = framed(body)?;
-    let mut frames = Vec::new();
+/// Cuts the next record off.
+type Next<'a> = fn(&mut &'a [u8]) -> Option<Piece<'a>>;
+
+/// The records of a body, in their order.
+pub(crate) fn pieces<'a>(body: &'a [u8]) -> Result<Vec<Piece<'a>>, StoreError> {
+    let (next, mut rest): (Next<'a>, _) = match body.split_first() {
+        Some((&FORMAT, rest)) => (told, rest),
+        Some((&FORMAT_OF_WHOLE_RECORDS, rest)) => (whole, rest),
+        Some((other, _)) => return Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
+        None => return Err(StoreError::corrupt(TABLE, "a body is empty")),
+    };
+    let mut pieces = Vec::new();
     while !rest.is_empty() {
-        let cut = rest.split_first_chunk::<LENGTH_BYTES>().and_then(|(length, rest)| {
-            rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
-        });
-        let Some((frame, after)) = cut else {
-            return Err(StoreError::corrupt(TABLE, "a body ends within a record"));
-        };
-        frames.push(frame);
-        rest = after;
+        let piece = next(&mut rest);
+        pieces.push(piece.ok_or_else(|| StoreError::corrupt(TABLE, "a body ends within a record"))?);
     }
-    Ok(frames)
+    Ok(pieces)
 }
 
-pub(crate) fn unpack(frame: &[u8]) -> Result<MeterRecord, StoreError> {
-    postcard::from_bytes(frame).map_err(|error| StoreError::corrupt(TABLE, error))
+fn told<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+    let (group, length) = (read_number(rest)?, read_number(rest)?);
+    let (bytes, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    Some(match group {
+        NO_GROUP => Piece::Whole { tail: bytes },
+        _ => Piece::Told { group: i64::try_from(group).ok()?, difference: bytes },
+    })
 }
 
-fn framed(body: &[u8]) -> Result<&[u8], StoreError> {
-    match body.split_first() {
-        Some((&FORMAT, rest)) => Ok(rest),
-        Some((other, _)) => Err(StoreError::corrupt(TABLE, format!("format {other} is not known"))),
-        None => Err(StoreError::corrupt(TABLE, "a body is empty")),
-    }
+fn whole<'a>(rest: &mut &'a [u8]) -> Option<Piece<'a>> {
+    let (length, after) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+    let (frame, after) = after.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    *rest = after;
+    Some(Piece::Whole { tail: frame.get(1 + ID_BYTES..)? })
+}
+
+/// What follows the trace in a record's bytes.
+pub(crate) fn tail_of(trace: TraceId, frame: &[u8]) -> Result<&[u8], StoreError> {
+    let tail = frame.split_first().and_then(|(_, rest)| rest.strip_prefix(trace.as_bytes()));
+    tail.ok_or_else(|| StoreError::corrupt(TABLE, "a record does not begin with its trace"))
+}
+
+pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreError> {
+    // An id is its length and its bytes.
+    let length: [u8; 1] = [ID_BYTES.to_le_bytes()[0]];
+    let frame = [&length, trace.as_bytes().as_slice(), tail].concat();
+    // A record of the earlier format ends before its list of budgets, which is then empty.
+    let earlier = |_| postcard::from_bytes(&[frame.as_slice(), &[0]].concat());
+    postcard::from_bytes(&frame).or_else(earlier).map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 #[cfg(test)]
@@ -167,17 +236,42 @@ mod tests {
         AttemptRecord, Charge, CredentialId, Dialect, FaultClass, KeyId, Nanos, Operation, Outcome, Price,
         Priced, Principal, ProjectId, Rates, Timeline, Usage, UsageSource, WorkspaceId,
     };
-    use ledger::SettledRecords;
 
     use super::*;
+    use crate::delta::Template;
+
+    fn named(record: &MeterRecord) -> Named {
+        Named { trace: record.trace, workspace: record.workspace, started_unix_ms: record.started_unix_ms }
+    }
+
+    fn frame(record: &MeterRecord) -> Vec<u8> {
+        postcard::to_allocvec(record).unwrap()
+    }
+
+    fn template() -> Template {
+        Template::new(tail_of(record(0).trace, &frame(&record(0))).unwrap().to_vec())
+    }
 
     fn pack(records: &[MeterRecord]) -> Vec<Packed> {
-        let settled = SettledRecords::of(records).unwrap();
-        let mut packing = Packing::of(settled.len(), settled.bytes());
-        for (frame, record) in settled.decoded() {
-            packing.add(&record, frame).unwrap();
+        let template = template();
+        let mut packing = Packing::of(records.len(), 100 * records.len());
+        for record in records {
+            let frame = frame(record);
+            let difference = template.difference(tail_of(record.trace, &frame).unwrap());
+            packing.add(named(record), 7, &difference).unwrap();
         }
         packing.into_rows()
+    }
+
+    /// As the version before packed them.
+    fn whole_body(records: &[MeterRecord]) -> Vec<u8> {
+        let mut body = vec![FORMAT_OF_WHOLE_RECORDS];
+        for mut frame in records.iter().map(frame) {
+            assert_eq!(frame.pop(), Some(0), "no budgets");
+            body.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_le_bytes());
+            body.extend_from_slice(&frame);
+        }
+        body
     }
 
     fn usage() -> Usage {
@@ -249,15 +343,20 @@ mod tests {
             },
             timeline: Timeline { decoded_us: 1, settled_us: 15_016, ..Timeline::default() },
             bytes_out: 14,
+            drawn: Vec::new(),
         }
     }
 
     fn unpacked(row: &Packed) -> Vec<MeterRecord> {
-        let records: Vec<_> =
-            frames(&row.body).unwrap().into_iter().map(|frame| unpack(frame).unwrap()).collect();
-        let named: Vec<_> = records.iter().map(|record| record.trace).collect();
-        assert_eq!(traces(&row.traces).collect::<Vec<_>>(), named);
-        records
+        let pieces = pieces(&row.body).unwrap();
+        let read = traces(&row.traces).zip(pieces).map(|(trace, piece)| match piece {
+            Piece::Whole { tail } => unpack(trace, tail).unwrap(),
+            Piece::Told { group, difference } => {
+                assert_eq!(group, 7);
+                unpack(trace, &template().apply(difference).unwrap()).unwrap()
+            }
+        });
+        read.collect()
     }
 
     #[test]
@@ -269,6 +368,7 @@ mod tests {
         assert_eq!((packed[0].first_trace, packed[0].last_trace), (records[1].trace, records[2].trace));
         assert_eq!((packed[0].first_started_unix_ms, packed[0].last_started_unix_ms), (991, 998));
         assert_eq!(packed[0].workspaces.len(), 2 * ID_BYTES);
+        assert!(packed[0].body.len() < 3 * 50, "{} bytes", packed[0].body.len());
     }
 
     #[test]
@@ -277,6 +377,15 @@ mod tests {
         let rows = records.chunks(3).flat_map(pack).collect();
         assert_eq!(Packed::merge(rows).unwrap(), pack(&records).pop());
         assert_eq!(Packed::merge(Vec::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_row_of_the_format_before_is_read_and_merged() {
+        let records: Vec<_> = (0..10).map(record).collect();
+        let mut rows: Vec<_> = records.chunks(4).flat_map(pack).collect();
+        rows[1].body = whole_body(&records[4..8]);
+        assert_eq!(unpacked(&rows[1]), records[4..8]);
+        assert_eq!(unpacked(&Packed::merge(rows).unwrap().unwrap()), records);
     }
 
     #[test]
@@ -290,19 +399,25 @@ mod tests {
 
     #[test]
     fn another_format_and_a_torn_body_are_refused() {
-        let body = pack(&[record(1)]).remove(0).body;
-        assert!(frames(&body[..body.len() - 1]).is_err());
-        assert!(frames(&[&[FORMAT + 1], &body[1..]].concat()).is_err());
-        assert!(frames(&[]).is_err());
-        assert!(unpack(&[]).is_err());
+        for body in [pack(&[record(1)]).remove(0).body, whole_body(&[record(1)])] {
+            assert!(pieces(&body[..body.len() - 1]).is_err());
+            assert!(pieces(&[&[9], &body[1..]].concat()).is_err());
+        }
+        assert!(pieces(&[]).is_err());
+        assert!(unpack(record(1).trace, &[]).is_err());
+        assert!(tail_of(record(1).trace, &frame(&record(2))).is_err());
     }
 
     /// What is on disks must not change under the same format: whoever changes a type that is kept here sees this,
     /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure.
     #[test]
     fn the_format_is_the_one_of_its_number() {
+        let sum = |body: &[u8]| {
+            body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+        };
+        let before = whole_body(&[record(1)]);
+        assert_eq!((before.len(), sum(&before)), (330, 14_823_580_620_522_720_836));
         let body = pack(&[record(1)]).remove(0).body;
-        let sum = body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-        assert_eq!((FORMAT, body.len(), sum), (1, 330, 14_823_580_620_522_720_836));
+        assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_711_452));
     }
 }

@@ -71,12 +71,14 @@ pub trait Records: Send + Sync {
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// The three rows of the billing snapshot, in the order of `Mode::ALL`, whatever was used.
     fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]>;
-    /// Whole records of every workspace, oldest first: for `ledger verify`, exports and the reconciliation.
+    /// Whole records, oldest first: for `ledger verify`, exports and the reconciliation.
     fn every_record(
         &self,
-        workspace: Option<WorkspaceId>,
+        workspace: WorkspaceId,
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>>;
+    /// The workspaces that have, or ever had, records.
+    fn recorded_workspaces(&self) -> StoreFuture<'_, Vec<WorkspaceId>>;
     fn record_count(&self) -> StoreFuture<'_, u64>;
 }
 

@@ -6,11 +6,13 @@ use domain::filter::{Field, Subject};
 use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
+use crate::{RequestFilter, StoreError};
 
 /// Raised with every change of the forms below; a test holds the two together.
 const FORMAT: u8 = 1;
+const GROUPS: &str = "usage_groups";
+const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
 
 /// What usage is told apart by. Empty is absent.
@@ -28,6 +30,10 @@ pub(crate) struct Group<'a> {
     outcome: &'a str,
     operation: &'a str,
     tag: Option<&'a str>,
+    /// The name that was asked for, behind the rest in the stored form, where older versions don't look. Only of a model
+    /// that was found, so that what is made up makes no groups; and unknown of what an older version counted.
+    #[serde(skip)]
+    requested: Option<&'a str>,
 }
 
 /// Counts of each step of a histogram.
@@ -48,6 +54,8 @@ pub(crate) struct MinuteTally {
     pub minute: u64,
     /// A group in its stored form.
     pub group: Vec<u8>,
+    /// Of its first record: what others are told against where the group is new.
+    pub sample: Vec<u8>,
     pub tally: Tally,
 }
 
@@ -57,30 +65,32 @@ type Name<'a> = (WorkspaceId, u64, Group<'a>);
 #[derive(Default)]
 pub(crate) struct Tallying<'a> {
     places: HashMap<Name<'a>, usize>,
-    found: Vec<(Name<'a>, Tally)>,
+    found: Vec<(Name<'a>, Vec<u8>, Tally)>,
     /// Neighbours are mostly of one group, and comparing is cheaper than hashing.
     before: Option<(Name<'a>, usize)>,
 }
 
 impl<'a> Tallying<'a> {
-    pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>) {
+    /// The place, among the tallies to be, of the one that counts it. `tail` is what is kept of the record.
+    pub(crate) fn add(&mut self, record: &MeterRecord<&'a str>, tail: &[u8]) -> usize {
         let name = (record.workspace, record.started_unix_ms / MINUTE_MS, Group::of(record));
         let place = match self.before {
             Some((earlier, place)) if earlier == name => place,
             _ => *self.places.entry(name).or_insert_with(|| {
-                self.found.push((name, Tally::default()));
+                self.found.push((name, tail.to_vec(), Tally::default()));
                 self.found.len() - 1
             }),
         };
         self.before = Some((name, place));
-        if let Some((_, tally)) = self.found.get_mut(place) {
+        if let Some((_, _, tally)) = self.found.get_mut(place) {
             tally.count(record);
         }
+        place
     }
 
     pub(crate) fn into_tallies(self) -> Result<Vec<MinuteTally>, StoreError> {
-        let form = |((workspace, minute, group), tally): (Name<'_>, _)| {
-            Ok(MinuteTally { workspace, minute, group: group.encode()?, tally })
+        let form = |((workspace, minute, group), sample, tally): (Name<'_>, _, _)| {
+            Ok(MinuteTally { workspace, minute, group: group.encode()?, sample, tally })
         };
         self.found.into_iter().map(form).collect()
     }
@@ -117,15 +127,41 @@ impl<'a> Group<'a> {
             outcome: record.outcome.as_str(),
             operation: record.operation.as_str(),
             tag: record.tag,
+            requested: Some(record.requested_model).filter(|_| !record.resolved_model.is_empty()),
         }
     }
 
     fn encode(&self) -> Result<Vec<u8>, StoreError> {
-        postcard::to_extend(self, vec![FORMAT]).map_err(|error| StoreError::corrupt("usage_groups", error))
+        let encoded = postcard::to_extend(self, vec![FORMAT]).and_then(|bytes| match self.requested {
+            Some(requested) => postcard::to_extend(requested, bytes),
+            None => Ok(bytes),
+        });
+        encoded.map_err(|error| StoreError::corrupt(GROUPS, error))
     }
 
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, StoreError> {
-        decode("usage_groups", bytes)
+        let corrupt = |error| StoreError::corrupt(GROUPS, error);
+        let (group, rest) = postcard::take_from_bytes(formed(GROUPS, bytes)?).map_err(corrupt)?;
+        let requested =
+            (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose().map_err(corrupt)?;
+        Ok(Self { requested, ..group })
+    }
+
+    /// Whether requests of this group may be what the filter asks for.
+    pub(crate) fn may_have(&self, filter: &RequestFilter) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let is_model =
+            |model: &String| model == self.model || self.requested.is_none_or(|requested| requested == model);
+        filter.model.as_ref().is_none_or(is_model)
+            && is(&filter.provider, self.provider)
+            && is(&filter.profile, self.profile)
+            && filter.key.is_none_or(|key| Some(*key.as_bytes()) == self.key)
+            && filter.project.is_none_or(|project| *project.as_bytes() == self.project)
+            && is(&filter.environment, self.environment)
+            && filter.status.is_none_or(|status| status == self.status)
+            && filter.outcome.is_none_or(|outcome| outcome.as_str() == self.outcome)
+            && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
     }
 
     fn mode(&self) -> Option<&'static str> {
@@ -249,19 +285,18 @@ impl Tally {
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
         let form = TallyForm::of(self);
-        postcard::to_extend(&form, vec![FORMAT]).map_err(|error| StoreError::corrupt("usage_minutes", error))
+        postcard::to_extend(&form, vec![FORMAT]).map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        decode("usage_minutes", bytes).map(TallyForm::into_tally)
+        let form: Result<TallyForm, _> = postcard::from_bytes(formed(MINUTES, bytes)?);
+        form.map(TallyForm::into_tally).map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 }
 
-fn decode<'a, T: Deserialize<'a>>(table: &'static str, bytes: &'a [u8]) -> Result<T, StoreError> {
+fn formed<'a>(table: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoreError> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => {
-            postcard::from_bytes(rest).map_err(|error| StoreError::corrupt(table, error))
-        }
+        Some((&FORMAT, rest)) => Ok(rest),
         _ => Err(StoreError::corrupt(table, "the format is not known")),
     }
 }
@@ -367,6 +402,7 @@ mod tests {
             outcome: "completed",
             operation: "chat",
             tag: Some("batch"),
+            requested: Some("fast"),
         }
     }
 
@@ -380,6 +416,11 @@ mod tests {
         assert_eq!(both.latency().unwrap().p99_us, two.latency().unwrap().p99_us);
         let bytes = group().encode().unwrap();
         assert_eq!(Group::decode(&bytes).unwrap(), group());
+        let earlier = Group { requested: None, ..group() };
+        assert_eq!(Group::decode(&earlier.encode().unwrap()).unwrap(), earlier);
+        // As the version before reads it.
+        let before: Group<'_> = postcard::from_bytes(&bytes[1..]).unwrap();
+        assert_eq!(before, earlier);
         assert!(Tally::decode(&[FORMAT + 1]).is_err() && Group::decode(&[]).is_err());
     }
 
@@ -389,7 +430,8 @@ mod tests {
         let sum = |bytes: &[u8]| {
             bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
         };
-        let sums = (sum(&tally(9).encode().unwrap()), sum(&group().encode().unwrap()));
+        let before = Group { requested: None, ..group() };
+        let sums = (sum(&tally(9).encode().unwrap()), sum(&before.encode().unwrap()));
         assert_eq!((FORMAT, sums), (1, (16_175_271_230_962_580_023, 8_394_144_250_118_184_120)));
     }
 }

@@ -10,7 +10,10 @@ use anyhow::Context;
 use catalogue::Catalogue;
 use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit};
 use egress::EgressSettings;
-use ledger::{Drainer, Durability, Journal, JournalSettings, JournalShared, RecoveryReport};
+use ledger::{
+    Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
+    RecoveryReport,
+};
 use sessions::{Answers, AnswersSettings};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
@@ -19,7 +22,7 @@ use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
 use world::World;
 
 use crate::settings::Settings;
-use crate::{data_dir, founding};
+use crate::{data_dir, founding, upkeep};
 
 /// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
 /// within a second.
@@ -43,8 +46,13 @@ pub struct House {
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
+    /// Limits and budgets, and who leases parts of these.
+    pub allowances: Arc<Allowances>,
+    clerk: Arc<Clerk>,
+    clerk_task: tokio::task::JoinHandle<()>,
     drainer: Arc<Drainer>,
     drain_task: tokio::task::JoinHandle<()>,
+    upkeep_task: tokio::task::JoinHandle<()>,
     /// Held while the process lives.
     _lock: File,
 }
@@ -70,6 +78,10 @@ impl House {
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
+        let allowances: Arc<Allowances> = Arc::default();
+        let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
+        // The journal of the last run is in the books: nothing that it leased is needed.
+        clerk.begin().await?;
         let catalogue = Arc::new(read_catalogue(settings)?);
         let keeper = Keeper::start(
             store.source(),
@@ -87,7 +99,13 @@ impl House {
         let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
         let draining = Arc::clone(&drainer);
         let drain_task = tokio::spawn(async move { draining.run().await });
+        let upkeep_task = upkeep::start(store.clone(), world.clone(), settings.records_keep_days);
+        let keeping = Arc::clone(&clerk);
+        let clerk_task = tokio::spawn(async move { keeping.run().await });
         Ok(Arc::new(Self {
+            allowances,
+            clerk,
+            clerk_task,
             store,
             vault,
             masters,
@@ -105,6 +123,7 @@ impl House {
             journal_settings,
             drainer,
             drain_task,
+            upkeep_task,
             _lock: lock,
         }))
     }
@@ -132,7 +151,9 @@ impl House {
         };
         let counters = Rc::new(line::Counters::default());
         let answers = Arc::clone(&self.answers) as Arc<dyn AnswerKeeper>;
-        Ok(Rc::new(line::Core { number, snapshot: self.keeper.reader(), hands, journal, counters, answers }))
+        let allowances = CoreAllowances::new(Arc::clone(&self.allowances));
+        let snapshot = self.keeper.reader();
+        Ok(Rc::new(line::Core { number, snapshot, hands, journal, allowances, counters, answers }))
     }
 
     /// Whether the books can be written: the readiness of the process.
@@ -143,12 +164,16 @@ impl House {
 
     /// Closes the books, after the last core has ended: drains what is settled, then lets go of the files.
     pub async fn close(&self) {
+        self.upkeep_task.abort();
         self.drainer.stop();
-        if let Err(error) = self.drainer.drain_all().await {
-            tracing::warn!(
+        let drained = self.drainer.drain_all().await;
+        self.clerk_task.abort();
+        match drained {
+            Ok(_) => self.clerk.close().await,
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the journal was not drained; the next start does it"
-            );
+                "the journal was not drained; the next start does it, and gives the leases back"
+            ),
         }
         self.drain_task.abort();
         self.journal.stop();

@@ -19,6 +19,7 @@ mod postgres;
 mod settings;
 mod signals;
 mod trips;
+mod upkeep;
 
 use std::process::ExitCode;
 

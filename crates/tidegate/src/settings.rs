@@ -75,6 +75,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "An answer under an idempotency key whose body is longer is not kept: its key is free again.",
     ),
     plain(
+        "records.keep_days",
+        "TIDEGATE_RECORDS_KEEP_DAYS",
+        "0",
+        "Days that a request's record is kept; 0 keeps it for ever. Sums, and with them usage and billing, stay. On PostgreSQL \
+         records go by whole weeks.",
+    ),
+    plain(
         "allow_private_upstreams",
         "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS",
         "0",
@@ -273,6 +280,8 @@ pub struct Settings {
     pub log_json: bool,
     pub durability_synced: bool,
     pub answer_bytes_max: usize,
+    /// `None` is for ever.
+    pub records_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
@@ -321,6 +330,9 @@ impl Settings {
                 "a number of bytes from 0 to 67108864",
                 |t| t.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX),
             )?,
+            records_keep_days: layers.parsed("records.keep_days", "a number of days, or 0", |t| {
+                t.parse().ok().map(|days: u64| Some(days).filter(|days| *days > 0))
+            })?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed(
                 "node_networks",

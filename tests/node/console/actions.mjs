@@ -55,6 +55,29 @@ async function credentialIsSealedVerifiedRotated(page) {
   ok("credential_is_sealed_verified_rotated");
 }
 
+async function budgetIsSetChangedAndRemoved(page) {
+  await visit(page, `${origin}/budgets`);
+  await page.getByRole("link", { name: "Set a budget" }).click();
+  await page.getByRole("dialog").getByLabel("Limit in dollars").fill("5");
+  await page.getByRole("dialog").getByRole("button", { name: "Set", exact: true }).click();
+  await page.getByRole("meter", { name: "Spent of The workspace" }).waitFor();
+  const [made] = (await v2(origin, adminKey, "budgets")).data;
+  assert.deepEqual([made.limit_micros, made.period, made.workspace, made.alerts], [5_000_000, "month", true, [50, 80, 100]]);
+  await page.getByRole("button", { name: "Change" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Limit in dollars").fill("7.50");
+  await form.getByRole("button", { name: "Change", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("$7.50 a month").waitFor();
+  assert.equal((await v2(origin, adminKey, "budgets")).data[0].limit_micros, 7_500_000);
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("textbox").fill("The workspace");
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await page.getByText("No budget yet").waitFor();
+  assert.equal((await v2(origin, adminKey, "budgets")).data.length, 0);
+  ok("budget_is_set_changed_and_removed");
+}
+
 async function routeIsMadeAndExplained(page) {
   await visit(page, `${origin}/routes?edit=new`);
   const form = page.getByRole("dialog");
@@ -147,6 +170,7 @@ await inBrowser(origin, async (open) => {
   await signIn(page, origin, adminKey);
   await keyIsMadeAndRevoked(page);
   await credentialIsSealedVerifiedRotated(page);
+  await budgetIsSetChangedAndRemoved(page);
   await routeIsMadeAndExplained(page);
   await connectSeesTheFirstRequest(page);
   await playgroundStreamsText(page);

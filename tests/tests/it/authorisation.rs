@@ -98,6 +98,7 @@ async fn tenant(gateway: &Gateway, name: &str) -> Tenant {
         make(&admin, "/v2/webhooks", json!({"url": format!("{base_url}/hook"), "events": ["budget.alert"]}))
             .await,
         id_of(&admin.get("/v2/billing/invoices").await.unwrap().json()["data"][0]),
+        make(&admin, "/v2/budgets", json!({"end_user": "nobody", "limit_micros": 9})).await,
     ];
     let asked = gateway.with_key(&founded.api_key).post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(asked.status, 200, "{}", asked.text());

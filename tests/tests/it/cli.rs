@@ -311,42 +311,14 @@ async fn secrets_are_never_arguments() {
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
 }
 
+const COMMANDS: &str = "init serve node nodes key credential account route plan usage billing request ledger config doctor \
+    chat completions login logout whoami member project apply export context audit open api backup restore";
+
 #[test]
 fn help_completions_and_settings() {
     let cli = Cli::new();
     let help = cli.run(&["--help"]).ok();
-    for command in [
-        "init",
-        "serve",
-        "node",
-        "nodes",
-        "key",
-        "credential",
-        "account",
-        "route",
-        "plan",
-        "usage",
-        "billing",
-        "request",
-        "ledger",
-        "config",
-        "doctor",
-        "chat",
-        "completions",
-        "login",
-        "logout",
-        "whoami",
-        "member",
-        "project",
-        "apply",
-        "export",
-        "context",
-        "audit",
-        "open",
-        "api",
-        "backup",
-        "restore",
-    ] {
+    for command in COMMANDS.split_whitespace() {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
             "{command} is missing: {help}"

@@ -24,12 +24,18 @@ pub struct Done {
 /// A command to run.
 #[derive(Debug, Clone, Default)]
 pub struct Cli {
+    /// Instead of the built program.
+    program: Option<PathBuf>,
     environment: Vec<(String, String)>,
 }
 
 impl Cli {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    pub fn of(program: PathBuf) -> Self {
+        Self { program: Some(program), ..Self::default() }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -44,7 +50,8 @@ impl Cli {
     /// Runs it with this on standard input. It gets no environment but a path, a home and what was given, and nobody is
     /// signed in.
     pub fn run_with(&self, arguments: &[&str], stdin: &str) -> Done {
-        let mut command = Command::new(harness::process::tidegate().unwrap());
+        let program = self.program.clone();
+        let mut command = Command::new(program.unwrap_or_else(|| harness::process::tidegate().unwrap()));
         command.args(arguments).env_clear();
         for name in ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {

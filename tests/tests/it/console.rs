@@ -62,6 +62,7 @@ async fn what_can_be_done_is_done() {
     let expected = [
         "key_is_made_and_revoked",
         "credential_is_sealed_verified_rotated",
+        "budget_is_set_changed_and_removed",
         "route_is_made_and_explained",
         "connect_sees_the_first_request",
         "playground_streams_text",

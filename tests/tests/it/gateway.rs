@@ -43,6 +43,7 @@ pub struct Gateway {
     pub founded: Founded,
     pub origin: String,
     process: Process,
+    program: PathBuf,
     environment: Vec<(String, String)>,
     directory: TempDir,
 }
@@ -57,8 +58,8 @@ pub fn config() -> Config {
         .model(Model::chat(crate::ask::MINI))
 }
 
-fn launch(directory: &Path, environment: &[(String, String)]) -> Process {
-    let launch = Launch::new(tidegate().unwrap()).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+fn launch(program: &Path, directory: &Path, environment: &[(String, String)]) -> Process {
+    let launch = Launch::new(program).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
     let launch = launch.arg(directory.display().to_string());
     let with = |launch: Launch, (name, value): &(String, String)| launch.env(name, value);
     environment.iter().fold(launch, with).start().unwrap()
@@ -66,7 +67,11 @@ fn launch(directory: &Path, environment: &[(String, String)]) -> Process {
 
 /// Starts the program on a directory and waits until it serves; returns where.
 pub async fn serve(directory: &Path, environment: &[(String, String)]) -> (Process, String) {
-    let mut process = launch(directory, environment);
+    serve_with(&tidegate().unwrap(), directory, environment).await
+}
+
+async fn serve_with(program: &Path, directory: &Path, environment: &[(String, String)]) -> (Process, String) {
+    let mut process = launch(program, directory, environment);
     let url = process.wait_line("  API      ", WITHIN).await.unwrap();
     let origin = url.trim().strip_suffix("/v1").unwrap_or_else(|| panic!("the address is {url}")).to_owned();
     process.wait_ready(&origin, WITHIN).await.unwrap();
@@ -81,6 +86,11 @@ impl Gateway {
     /// Starts with an emulator of its own kind, and further settings in the environment. Where the emulator speaks
     /// TLS, the gateway trusts it.
     pub async fn with(config: Config, more: &[(&str, &str)]) -> Self {
+        Self::of(tidegate().unwrap(), config, more).await
+    }
+
+    /// As `with`, by another build of the program.
+    pub async fn of(program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let emulator = Emulator::start(config).await.unwrap();
         let mut environment = vec![
@@ -94,16 +104,22 @@ impl Gateway {
         }
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let data = directory.path().join("data");
-        let cli = environment.iter().fold(Cli::new(), |cli, (name, value)| cli.env(name, value));
+        let cli =
+            environment.iter().fold(Cli::of(program.clone()), |cli, (name, value)| cli.env(name, value));
         let founded = cli.run(&["init", "--data-dir", &data.display().to_string(), "--json"]).json();
         let founded = serde_json::from_value(founded).unwrap();
-        let (process, origin) = serve(&data, &environment).await;
-        Self { emulator, founded, origin, process, environment, directory }
+        let (process, origin) = serve_with(&program, &data, &environment).await;
+        Self { emulator, founded, origin, process, program, environment, directory }
     }
 
     /// A second process with the same settings and a directory of its own; returns where it serves.
     pub async fn replica(&self) -> (Process, String) {
-        serve(&self.directory().join("replica"), &self.environment).await
+        self.replica_in("replica").await
+    }
+
+    /// As `replica`, in the directory of this name.
+    pub async fn replica_in(&self, name: &str) -> (Process, String) {
+        serve_with(&self.program, &self.directory().join(name), &self.environment).await
     }
 
     pub fn data(&self) -> PathBuf {
@@ -148,9 +164,14 @@ impl Gateway {
         self.start_again().await
     }
 
+    /// From the next start on it is this build of the program.
+    pub fn becomes(&mut self, program: PathBuf) {
+        self.program = program;
+    }
+
     /// Starts the process and doesn't wait for it.
     pub fn launch(&mut self) {
-        self.process = launch(&self.data(), &self.environment);
+        self.process = launch(&self.program, &self.data(), &self.environment);
     }
 
     /// Ends the process as an operator does.
@@ -161,7 +182,7 @@ impl Gateway {
 
     pub async fn start_again(&mut self) -> Duration {
         let started = Instant::now();
-        let (process, origin) = serve(&self.data(), &self.environment).await;
+        let (process, origin) = serve_with(&self.program, &self.data(), &self.environment).await;
         self.process = process;
         self.origin = origin;
         started.elapsed()

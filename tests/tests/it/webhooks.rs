@@ -123,6 +123,12 @@ async fn an_event_is_signed_for_the_official_library_and_a_replay_is_known() {
     );
 
     replays_are_refused(&mut receiver, &received).await;
+    for file in std::fs::read_dir(gateway.data()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let text = secret.strip_prefix("whsec_").unwrap();
+        assert!(!String::from_utf8_lossy(&bytes).contains(text), "{} holds the secret", path.display());
+    }
 }
 
 /// The same bytes are known by their id; other bytes, or another time, are not signed.

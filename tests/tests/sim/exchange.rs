@@ -77,6 +77,7 @@ impl Exchange {
             rates: attempt.rates(),
             markup_bps: attempt.markup_bps(),
             estimate_prompt_bytes: 40,
+            ceiling: None,
         }
     }
 }

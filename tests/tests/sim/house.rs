@@ -126,6 +126,7 @@ impl House {
             credentials,
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
+            terms: None,
         }
     }
 

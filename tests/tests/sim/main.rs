@@ -22,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ledger::simulation::{LeaseReport, LeaseRun};
 use run::{Report, Run};
 
 /// Seeds of an ordinary `make test`.
@@ -80,6 +81,38 @@ fn every_seed_keeps_the_books_and_the_walls() {
     if seeds >= SEEDS {
         report.check_that_it_met_everything();
     }
+}
+
+/// Of seeds that share a budget, each a run of up to 64 replicas: in an ordinary `make test`, and at most.
+const LEASE_SEEDS: u64 = 200;
+const LEASE_SEEDS_MAX: u64 = 10_000;
+
+#[test]
+fn every_seed_shares_a_budget_without_overspending_it() {
+    if let Some(seed) = number("TIDEGATE_SIM_SEED") {
+        println!("{:#?}", LeaseRun::new(seed, 64).go());
+        return;
+    }
+    let seeds = number("TIDEGATE_SIM_SEEDS").unwrap_or(LEASE_SEEDS).min(LEASE_SEEDS_MAX);
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(LeaseReport::default());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    let report = LeaseRun::new(seed, 64).go();
+                    total.lock().unwrap().add(&report.unwrap_or_else(|what| panic!("seed {seed}: {what}")));
+                }
+            });
+        }
+    });
+    let total = total.into_inner().unwrap();
+    println!("{seeds} seeds: {total:#?}");
+    assert!(total.refused_falsely * 1_000 <= total.requests, "more than 0.1 % was refused falsely");
 }
 
 #[test]

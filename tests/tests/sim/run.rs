@@ -15,7 +15,7 @@ use domain::{
 };
 use execute::schedule::{Situation, Step, next_step};
 use ledger::simulation::{SimulatedBooks, now};
-use ledger::{AttemptEnd, Closing, Durability, Tab};
+use ledger::{AttemptEnd, Closing, CoreAllowances, Durability, Tab};
 use plan::plan;
 use snapshot::Snapshot;
 use world::{Clock, DiskFault, Random, SeededRandom};
@@ -221,14 +221,15 @@ impl Run {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let caller = identify(Arc::clone(&self.snapshot), &headers, peer, Needs::Inference, unix_ms);
         let journal = self.books.journal().expect("it runs");
-        let admitted = match admit(call, caller.expect("a good key"), journal, now_us) {
-            Ok(admitted) => admitted,
-            Err(failed) => {
-                assert_eq!(failed.fault.code, "storage_full");
-                self.report.refused_by_disk += 1;
-                return;
-            }
-        };
+        let admitted =
+            match admit(call, caller.expect("a good key"), journal, &CoreAllowances::default(), now_us) {
+                Ok(admitted) => admitted,
+                Err(failed) => {
+                    assert_eq!(failed.fault.code, "storage_full");
+                    self.report.refused_by_disk += 1;
+                    return;
+                }
+            };
         self.report.exchanges += 1;
         self.truth.opened(trace, workspace, &self.house, &self.principals);
         if self.chance(8) == 0 {

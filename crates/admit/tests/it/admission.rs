@@ -1,6 +1,6 @@
 //! The tab that admission opens.
 
-use admit::{admit, system};
+use admit::{CoreAllowances, admit, system};
 use decode::fixtures::chat_call;
 use domain::{Outcome, TraceId};
 use ledger::simulation::SimulatedBooks;
@@ -20,7 +20,14 @@ fn an_admitted_call_has_one_open_tab_that_its_end_closes() {
     let journal = books.journal().unwrap();
     let trace = TraceId::new(1, [9; 10]);
     let caller = system(snapshot(), workspace_id(), project_id(1)).unwrap();
-    let admitted = admit(chat_call(trace, "openai/gpt-4o", true).unwrap(), caller, journal, 250).unwrap();
+    let admitted = admit(
+        chat_call(trace, "openai/gpt-4o", true).unwrap(),
+        caller,
+        journal,
+        &CoreAllowances::default(),
+        250,
+    )
+    .unwrap();
     assert_eq!(journal.open_tabs(), 1);
     assert_eq!(admitted.call().chat().model, "openai/gpt-4o");
 
@@ -51,7 +58,7 @@ fn what_can_not_be_booked_is_not_served() {
     let refused = (0..10_000_u64).find_map(|number| {
         let trace = TraceId::new(number, [9; 10]);
         let caller = system(snapshot(), workspace_id(), project_id(1)).unwrap();
-        match admit(chat_call(trace, "m", false).unwrap(), caller, journal, 0) {
+        match admit(chat_call(trace, "m", false).unwrap(), caller, journal, &CoreAllowances::default(), 0) {
             Ok(admitted) => {
                 held.push(admitted);
                 None

@@ -74,6 +74,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         credentials: Vec::new(),
         nodes: Vec::new(),
         routes: Vec::new(),
+        terms: None,
     };
     Arc::new(Snapshot::assemble(Parts {
         version: 3,

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, FaultClass, KeyId, ProjectId, Role};
+use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Subject};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use snapshot::{IpNet, Scopes};
-use store::ApiKeyRow;
+use store::{ApiKeyRow, LimitsOf};
 
+use super::limits::{self, LimitsForm};
 use super::projects::checked_environment;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
@@ -66,6 +67,7 @@ struct Input {
     expires_at: Option<String>,
     #[serde(default)]
     ip_allowlist: Vec<String>,
+    limits: Option<LimitsForm>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -81,6 +83,7 @@ struct Shown {
     #[schemars(extend("enum" = ["active", "expired", "revoked"]))]
     status: &'static str,
     ip_allowlist: Vec<String>,
+    limits: LimitsForm,
     expires_at: Option<Moment>,
     revoked_at: Option<Moment>,
     created_at: Moment,
@@ -89,7 +92,11 @@ struct Shown {
     key: Option<String>,
 }
 
-fn show(row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
+const fn of(row: &ApiKeyRow) -> LimitsOf {
+    LimitsOf::Subject(Subject::Key(row.id))
+}
+
+fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
     let expired = row.expires_unix_ms.is_some_and(|at| at <= now_unix_ms);
     Shown {
         id: row.id.to_string(),
@@ -109,6 +116,7 @@ fn show(row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
             .iter()
             .map(|net| format!("{}/{}", net.address, net.prefix_bits))
             .collect(),
+        limits: limits::shown(control, row.workspace, &of(row)),
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
         created_at: Moment(row.created_unix_ms),
@@ -254,11 +262,14 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
             ..row
         };
+        limits::check(input.limits, "limits")?;
         let act = ask.act(&control.world);
         let written = control.store.api_keys().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
+        let row = &written.row;
+        let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let shown = Shown { key: Some(text), ..show(&written.row, now) };
+        let shown = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
         Ok(Reply::json(&shown)?.version(written.row.version).created(location))
     })
 }
@@ -275,7 +286,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let listed =
             control.store.api_keys().list(ask.workspace(), project, ask.page()?).await.map_err(of_store)?;
         let now = control.world.clock.unix_ms();
-        Reply::json(&ask.paged(listed, |row| show(row, now)))
+        Reply::json(&ask.paged(listed, |row| show(control, row, now)))
     })
 }
 
@@ -287,7 +298,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .get(ask.workspace(), ask.id::<KeyId>("API key")?)
             .await
             .map_err(of_store)?;
-        Ok(Reply::json(&show(&row, control.world.clock.unix_ms()))?.version(row.version))
+        Ok(Reply::json(&show(control, &row, control.world.clock.unix_ms()))?.version(row.version))
     })
 }
 
@@ -295,9 +306,10 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.api_keys().get(ask.workspace(), ask.id("API key")?).await.map_err(of_store)?;
-        let shown = show(&row, 0);
+        let shown = show(control, &row, 0);
         let changed = ask.patched(json!({
             "name": shown.name, "scopes": shown.scopes, "ip_allowlist": shown.ip_allowlist, "expires_at": shown.expires_at,
+            "limits": shown.limits,
         }))?;
         write(control, &ask, changed, row).await
     })
@@ -334,10 +346,13 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
         ip_allowlist: checked_allowlist(&input.ip_allowlist)?,
         ..row
     };
+    limits::check(input.limits, "limits")?;
     let act = ask.act(&control.world);
     let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row, now))?.version(written.row.version))
+    let row = &written.row;
+    let limits = limits::write(control, ask, row.workspace, of(row), input.limits).await?;
+    Ok(Reply::json(&Shown { limits, ..show(control, row, now) })?.version(row.version))
 }
 
 fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

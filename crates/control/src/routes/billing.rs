@@ -1,24 +1,28 @@
-//! `/v2/billing/…`: the running month by mode, and the invoices.
+//! `/v2/billing/…`: the running month by mode, the invoices, and what was paid ahead.
 
 use std::sync::Arc;
 
-use domain::{Fault, InvoiceId, Mode, Nanos};
+use domain::limits::BUDGET_MICROS_MAX;
+use domain::{BudgetId, Fault, InvoiceId, Mode, Nanos, WorkspaceId};
 use http::Method;
 use ledger::{Invoice, InvoiceLine, LineKind};
 use schemars::JsonSchema;
-use serde::Serialize;
-use store::{Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
+use serde::{Deserialize, Serialize};
+use store::{BudgetStanding, CreditRow, Dimension, InvoiceRow, UsageFilter, UsageQuery, UsageSums, Window};
 
 use super::tariff::{self, TariffShown};
 use super::usage::{Columns, columns};
 use crate::access::Access;
-use crate::failure::of_store;
+use crate::failure::{invalid, missing, of_store};
 use crate::invoicing::{self, month_of};
 use crate::moment::Moment;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::{Control, Reply, moment};
+
+const CREDITS_SHOWN_MAX: u32 = 50;
+const NOTE_BYTES_MAX: usize = 500;
 
 pub fn routes() -> Vec<Route> {
     vec![
@@ -33,6 +37,14 @@ pub fn routes() -> Vec<Route> {
             .says("Shows an invoice with its lines; with `.csv` behind its id, its lines as a file.")
             .tells::<WholeInvoice>()
             .or_csv(),
+        Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
+            .says("Shows what was paid ahead, and what is left of it.")
+            .tells::<Account>(),
+        Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
+            .says("Adds credit to a workspace, or takes some away.")
+            .takes::<CreditInput>()
+            .makes::<Account>()
+            .no_rehearsal("An account's credit is what was booked; there is nothing to try."),
     ]
 }
 
@@ -65,6 +77,107 @@ struct ModeSums {
     columns: Columns,
     #[schemars(extend("enum" = ["mi", "byok", "byoc"]))]
     mode: &'static str,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Credit")]
+struct CreditInput {
+    /// A negative amount takes away.
+    #[schemars(required)]
+    amount_micros: Option<i64>,
+    #[serde(default)]
+    note: String,
+    /// The caller's own workspace where it is left out.
+    workspace_id: Option<String>,
+}
+
+/// Whoever never paid ahead pays afterwards, and is not stopped.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BillingAccount")]
+struct Account {
+    object: &'static str,
+    workspace_id: String,
+    #[schemars(extend("enum" = ["prepaid", "postpaid"]))]
+    mode: &'static str,
+    /// What is left.
+    credit_micros: Option<i64>,
+    credited_micros: i64,
+    spent_micros: i64,
+    reserved_micros: i64,
+    /// The newest first.
+    credits: Vec<CreditShown>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Credit")]
+struct CreditShown {
+    id: String,
+    amount_micros: i64,
+    note: String,
+    actor: String,
+    created_at: Moment,
+}
+
+fn show_credit(row: &CreditRow) -> CreditShown {
+    CreditShown {
+        id: row.id.to_string(),
+        amount_micros: row.amount.micros(),
+        note: row.note.clone(),
+        actor: row.actor.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
+}
+
+async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Account, Box<Fault>> {
+    let budgets = control.store.budgets();
+    let credit = budgets.credit(workspace).await.map_err(of_store)?;
+    let standing = match &credit {
+        Some(credit) => budgets.standing(credit.id, 0).await.map_err(of_store)?,
+        None => BudgetStanding::default(),
+    };
+    let left = |granted: Nanos| Nanos(granted.0 - standing.spent.0).micros();
+    let credits = budgets.credits(workspace, CREDITS_SHOWN_MAX).await.map_err(of_store)?;
+    Ok(Account {
+        object: "billing_account",
+        workspace_id: workspace.to_string(),
+        mode: if credit.is_some() { "prepaid" } else { "postpaid" },
+        credit_micros: credit.as_ref().map(|credit| left(credit.limit)),
+        credited_micros: credit.as_ref().map_or(0, |credit| credit.limit.micros()),
+        spent_micros: standing.spent.micros(),
+        reserved_micros: standing.reserved.micros(),
+        credits: credits.iter().map(show_credit).collect(),
+    })
+}
+
+fn account(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move { Reply::json(&show_account(control, ask.workspace()).await?) })
+}
+
+fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: CreditInput = ask.json()?;
+        let workspace = match &input.workspace_id {
+            None => ask.workspace(),
+            Some(text) => text.parse().map_err(|_| not_found("workspace", text))?,
+        };
+        control.store.workspaces().get(workspace).await.map_err(of_store)?;
+        let amount = input.amount_micros.ok_or_else(|| {
+            missing(
+                "amount_micros",
+                "Give what is added in millionths of a USD; a negative amount takes away.",
+            )
+        })?;
+        if amount == 0 || amount.unsigned_abs() > BUDGET_MICROS_MAX || input.note.len() > NOTE_BYTES_MAX {
+            let message = format!("{amount} micro-USD with this note can't be added.");
+            return Err(invalid("amount_micros", message, "Give an amount other than 0, and a short note."));
+        }
+        let budget = BudgetId::new(control.world.clock.unix_ms(), control.world.id_bytes());
+        let (amount, act) = (Nanos(amount * 1_000), ask.act(&control.world));
+        let added = control.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
+        control.published(added.map_err(of_store)?.version).await?;
+        Ok(Reply::json(&show_account(control, workspace).await?)?.created("/v2/billing/account".to_owned()))
+    })
 }
 
 /// The invoice as it would be drawn now, by mode: what its lines say is what this says.

@@ -4,10 +4,12 @@ mod accounts;
 mod api_keys;
 mod audit;
 mod billing;
+mod budgets;
 mod contract;
 mod credentials;
 mod devices;
 mod jobs;
+mod limits;
 mod me;
 mod members;
 mod nodes;
@@ -49,6 +51,7 @@ pub fn all() -> Vec<Route> {
         tariff::routes(),
         webhooks::routes(),
         jobs::routes(),
+        budgets::routes(),
         audit::routes(),
         vault::routes(),
         contract::routes(),

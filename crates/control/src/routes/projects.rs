@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, ProjectId};
+use domain::{Fault, ProjectId, Subject};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::ProjectRow;
+use store::{LimitsOf, ProjectRow};
 
+use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, of_store};
@@ -53,6 +54,7 @@ struct Input {
     environment: Option<String>,
     #[serde(default)]
     metadata: Value,
+    limits: Option<LimitsForm>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -64,10 +66,15 @@ struct Shown {
     name: String,
     environment: String,
     metadata: Value,
+    limits: LimitsForm,
     created_at: Moment,
 }
 
-fn show(row: &ProjectRow) -> Shown {
+const fn of(row: &ProjectRow) -> LimitsOf {
+    LimitsOf::Subject(Subject::Project(row.id))
+}
+
+fn show(control: &Control, row: &ProjectRow) -> Shown {
     Shown {
         id: row.id.to_string(),
         object: "project",
@@ -75,6 +82,7 @@ fn show(row: &ProjectRow) -> Shown {
         name: row.name.clone(),
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
+        limits: limits::shown(control, row.workspace, &of(row)),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -116,19 +124,23 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             created_unix_ms: now,
             version: 0,
         };
-        let row = row_of(ask.json()?, &blank)?;
+        let input: Input = ask.json()?;
+        let rates = input.limits;
+        limits::check(rates, "limits")?;
+        let row = row_of(input, &blank)?;
         let act = ask.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
+        limits::write(control, &ask, written.row.workspace, of(&written.row), rates).await?;
         let location = format!("/v2/projects/{}", written.row.id);
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(location))
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version).created(location))
     })
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.projects().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 
@@ -136,7 +148,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
@@ -144,8 +156,9 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let changed =
-            ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata}))?;
+        let changed = ask
+            .patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
+                "limits": limits::shown(control, row.workspace, &of(&row))}))?;
         write(control, &ask, changed, &row).await
     })
 }
@@ -165,10 +178,13 @@ async fn write(
     row: &ProjectRow,
 ) -> Result<Reply, Box<Fault>> {
     let act = ask.act(&control.world);
+    let rates = input.limits;
+    limits::check(rates, "limits")?;
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    limits::write(control, ask, written.row.workspace, of(&written.row), rates).await?;
+    Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -181,8 +181,7 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn records(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let page = ask.page()?;
-        let listed =
-            control.store.records().every_record(Some(ask.workspace()), page).await.map_err(of_store)?;
+        let listed = control.store.records().every_record(ask.workspace(), page).await.map_err(of_store)?;
         Reply::list(ask.query.get("format").map(String::as_str), &ask.paged(listed, whole))
     })
 }

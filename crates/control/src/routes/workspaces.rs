@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, Role, WorkspaceId};
+use domain::{Fault, Role, Subject, WorkspaceId};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use store::{Invitation, PersonRow, StoreError, WorkspaceRow};
+use store::{Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
+use super::limits::{self, LimitsForm};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
 use crate::founding::{Founded, NewWorkspace, found};
@@ -50,6 +51,8 @@ pub fn routes() -> Vec<Route> {
 struct Input {
     #[schemars(required)]
     name: Option<String>,
+    limits: Option<LimitsForm>,
+    end_user_limits: Option<LimitsForm>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -58,14 +61,21 @@ struct Shown {
     id: String,
     object: &'static str,
     name: String,
+    limits: LimitsForm,
+    /// Of each end user by itself.
+    end_user_limits: LimitsForm,
     created_at: Moment,
 }
 
-fn show(row: &WorkspaceRow) -> Shown {
+const OWN: LimitsOf = LimitsOf::Subject(Subject::Workspace);
+
+fn show(control: &Control, row: &WorkspaceRow) -> Shown {
     Shown {
         id: row.id.to_string(),
         object: "workspace",
         name: row.name.clone(),
+        limits: limits::shown(control, row.id, &OWN),
+        end_user_limits: limits::shown(control, row.id, &LimitsOf::EveryEndUser),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -122,10 +132,10 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         if !ask.is_operator() {
             let own = control.store.workspaces().get(ask.workspace()).await.map_err(of_store)?;
-            return Reply::json(&Page::whole(vec![show(&own)]));
+            return Reply::json(&Page::whole(vec![show(control, &own)]));
         }
         let listed = control.store.workspaces().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 
@@ -142,21 +152,29 @@ fn reachable(ask: &Ask) -> Result<WorkspaceId, Box<Fault>> {
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = control.store.workspaces().get(reachable(&ask)?).await.map_err(of_store)?;
-        let input: Input = ask.patched(serde_json::json!({"name": row.name}))?;
+        let input: Input = ask.patched(serde_json::json!({
+            "name": row.name, "limits": limits::shown(control, row.id, &OWN),
+            "end_user_limits": limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+        }))?;
+        limits::check(input.limits, "limits")?;
+        limits::check(input.end_user_limits, "end_user_limits")?;
         let name = checked_name(input.name, "name")?;
         let act = ask.act(&control.world);
         let changed = WorkspaceRow { name, ..row };
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
+        let limits = limits::write(control, &ask, row.id, OWN, input.limits).await?;
+        let end_user_limits = limits::write(control, &ask, row.id, everyone, input.end_user_limits).await?;
+        Ok(Reply::json(&Shown { limits, end_user_limits, ..show(control, row) })?.version(row.version))
     })
 }
 

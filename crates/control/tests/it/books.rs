@@ -116,6 +116,7 @@ impl Books {
             plan: Default::default(),
             timeline: Timeline::default(),
             bytes_out: 1,
+            drawn: Vec::new(),
         };
         ledger::price::book(&mut record);
         let upto = JournalPosition { epoch: 1, segment: 1, offset: number };

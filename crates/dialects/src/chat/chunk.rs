@@ -67,6 +67,12 @@ impl Reading {
         self.began != 0 && self.began == self.ended
     }
 
+    /// The choices that began and have not ended.
+    pub(super) fn open_choices(&self) -> impl Iterator<Item = u32> {
+        let open = self.began & !self.ended;
+        (0..u128::BITS).filter(move |index| open >> index & 1 == 1)
+    }
+
     /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
     /// `edits` what SDKs need and the server left out.
     pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<Chunk, StreamFault> {

@@ -170,18 +170,24 @@ impl Completion {
     /// The first chunk of a stream: the role and no text. `usage_null` where the client asked for usage.
     #[must_use]
     pub fn first_chunk(&self, usage_null: bool) -> Bytes {
-        self.delta(Delta { role: Some("assistant"), content: Some("") }, None, usage_null)
+        self.delta(0, Delta { role: Some("assistant"), content: Some("") }, None, usage_null)
     }
 
     #[must_use]
     pub fn text_chunk(&self, text: &str, usage_null: bool) -> Bytes {
-        self.delta(Delta { role: None, content: Some(text) }, None, usage_null)
+        self.delta(0, Delta { role: None, content: Some(text) }, None, usage_null)
     }
 
     /// The last chunk of the answer itself. Usage, where it was asked for, and `DONE` follow.
     #[must_use]
     pub fn finish_chunk(&self, finish: FinishReason, usage_null: bool) -> Bytes {
-        self.delta(Delta::default(), Some(finish_word(finish)), usage_null)
+        self.finish_choice(0, finish, usage_null)
+    }
+
+    /// As `finish_chunk`, of any choice.
+    #[must_use]
+    pub fn finish_choice(&self, index: u32, finish: FinishReason, usage_null: bool) -> Bytes {
+        self.delta(index, Delta::default(), Some(finish_word(finish)), usage_null)
     }
 
     /// The chunk without choices that carries the usage.
@@ -191,8 +197,14 @@ impl Completion {
         event(&self.envelope("chat.completion.chunk", none, UsageField::said(usage)))
     }
 
-    fn delta(&self, delta: Delta<'_>, finish_reason: Option<&'static str>, usage_null: bool) -> Bytes {
-        let choice = DeltaChoice { index: 0, delta, finish_reason, logprobs: None };
+    fn delta(
+        &self,
+        index: u32,
+        delta: Delta<'_>,
+        finish_reason: Option<&'static str>,
+        usage_null: bool,
+    ) -> Bytes {
+        let choice = DeltaChoice { index, delta, finish_reason, logprobs: None };
         event(&self.envelope("chat.completion.chunk", [choice], UsageField::null_if(usage_null)))
     }
 

@@ -99,8 +99,10 @@ const fn kind(class: FaultClass) -> &'static str {
         | FaultClass::Cancelled => "invalid_request_error",
         FaultClass::Forbidden | FaultClass::UpstreamPermission => "permission_error",
         FaultClass::UpstreamAuth => "upstream_error",
-        FaultClass::UpstreamQuota => "insufficient_quota",
-        FaultClass::RateLimit => "rate_limit_error",
+        FaultClass::UpstreamQuota | FaultClass::BudgetReached | FaultClass::CreditsRequired => {
+            "insufficient_quota"
+        }
+        FaultClass::RateLimit | FaultClass::Limited => "rate_limit_error",
         FaultClass::Overloaded | FaultClass::Unavailable => "service_unavailable_error",
         FaultClass::Timeout | FaultClass::Deadline => "timeout",
         FaultClass::Upstream | FaultClass::StreamBroken | FaultClass::Internal => "server_error",

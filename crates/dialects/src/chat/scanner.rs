@@ -2,12 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use domain::runtime::FinishReason;
 use domain::{FaultClass, UpstreamReport, Usage};
 use framing::sse::{Data, EventSplitter, read_event};
+use serde::Deserialize;
 
 use super::chunk::{Reading, upstream_error};
 use super::convert;
-use super::encode::DONE;
+use super::encode::{Completion, DONE};
 use super::splice::{Edit, join_small, splice, splice_apart};
 use crate::json::Span;
 
@@ -65,6 +67,22 @@ enum Mode {
     Whole,
 }
 
+/// What names an answer in each of its chunks.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Called {
+    id: String,
+    created: u64,
+    model: String,
+}
+
+fn called(events: &[u8]) -> Completion {
+    let data = events.split(|byte| *byte == b'\n').rev().filter_map(|line| line.strip_prefix(b"data:"));
+    let called =
+        data.filter_map(|json| serde_json::from_slice::<Called>(json).ok()).next().unwrap_or_default();
+    Completion { id: called.id, created_unix_s: called.created, model: called.model }
+}
+
 /// What the client gets of an event.
 enum Verdict {
     Show,
@@ -112,6 +130,18 @@ impl StreamScanner {
         self.facts.done = true;
         out.push(Bytes::from_static(DONE));
         Ok(())
+    }
+
+    /// What ends the stream here as if the answer had reached its length: a finish for each open choice, usage where it was
+    /// asked for, and the end. `last` is what was put out last; its events say what the answer is called.
+    #[must_use]
+    pub fn length_stop(&self, last: &[u8], usage: Option<Usage>) -> Bytes {
+        let answer = called(last);
+        let finish = |index| answer.finish_choice(index, FinishReason::Length, usage.is_some());
+        let mut stop: Vec<Bytes> = self.reading.open_choices().map(finish).collect();
+        stop.extend(usage.map(|usage| answer.usage_chunk(&usage)));
+        stop.push(Bytes::from_static(DONE));
+        Bytes::from(stop.concat())
     }
 
     #[must_use]

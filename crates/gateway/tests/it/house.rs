@@ -156,6 +156,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 snapshot: Reader::fixed(snapshot),
                 hands,
                 journal,
+                allowances: Default::default(),
                 counters,
                 answers: Arc::new(NoAnswers),
             }))
@@ -191,6 +192,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         credentials: Vec::new(),
         nodes: vec![Arc::new(node)],
         routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
+        terms: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod background;
 mod crash;
 mod disk;
 mod drain;
+mod leases;
 mod money;
 mod recover;
 mod support;

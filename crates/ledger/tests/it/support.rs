@@ -63,6 +63,7 @@ pub fn intent(principal: Principal) -> Intent {
         rates: Some(rates()),
         markup_bps: 1_000,
         estimate_prompt_bytes: 400,
+        ceiling: None,
     }
 }
 

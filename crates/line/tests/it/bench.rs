@@ -214,6 +214,7 @@ impl Bench {
             journal,
             counters: Rc::new(Counters::default()),
             answers: Arc::new(NoAnswers),
+            allowances: Rc::default(),
         });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
@@ -347,6 +348,7 @@ impl Maker<'_> {
             credentials,
             nodes,
             routes: vec![Arc::new(route)],
+            terms: None,
         })
     }
 

@@ -177,6 +177,7 @@ impl House {
                 credentials: Vec::new(),
                 nodes: Vec::new(),
                 routes: Vec::new(),
+                terms: None,
             },
             accounts: Vec::new(),
             standings: HashMap::new(),

@@ -121,8 +121,15 @@ impl Bench {
         };
         let snapshot = Reader::fixed(Arc::new(snapshot));
         let counters = Rc::new(Counters::default());
-        let core =
-            Rc::new(Core { number: 0, snapshot, hands, journal, counters, answers: Arc::new(NoAnswers) });
+        let core = Rc::new(Core {
+            number: 0,
+            snapshot,
+            hands,
+            journal,
+            allowances: Default::default(),
+            counters,
+            answers: Arc::new(NoAnswers),
+        });
         let books = Arc::new(Books::default());
         let drainer = Drainer::new(shared, books.clone());
         let client = Client::new(listen(core.clone()).await).bearer(minted.text.expose_text().unwrap());
@@ -193,6 +200,7 @@ impl<'a> Maker<'a> {
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
+            terms: None,
         };
         let mut accounts = Vec::new();
         match serves {

@@ -54,6 +54,7 @@ pub fn workspace(number: u8, name: &str) -> Arc<WorkspaceEntry> {
         credentials: Vec::new(),
         nodes: Vec::new(),
         routes: Vec::new(),
+        terms: None,
     })
 }
 

@@ -12,7 +12,8 @@ use crate::StoreError;
 use crate::sql::Teller;
 use crate::sql::writing::{database, unavailable};
 
-const CHANNEL: &str = "tidegate_changes";
+const CHANGES: &str = "tidegate_changes";
+const RECALLS: &str = "tidegate_recalls";
 /// After this long without a word the connection is tried: a server that went away without a goodbye says nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +62,7 @@ async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> Store
     let listening = async {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        listener.listen_all([CHANGES, RECALLS]).await?;
         Ok(listener)
     };
     let mut listener = match timeout(ANSWER_TIME_MAX, listening).await {
@@ -81,6 +82,7 @@ async fn listen(pool: &Pool<Postgres>, teller: &Teller, was_lost: bool) -> Store
         }
         while let Ok(heard) = timeout(SILENCE_MAX, listener.try_recv()).await {
             match heard {
+                Ok(Some(told)) if told.channel() == RECALLS => teller.recalls().notify_one(),
                 Ok(Some(told)) => teller.tell(told.payload().parse().unwrap_or(0)),
                 Ok(None) => return unavailable(sqlx::Error::WorkerCrashed),
                 Err(error) => return database(error),

@@ -8,23 +8,25 @@ use super::{Address, WAIT_FOR_CONNECTION_MAX};
 use crate::StoreError;
 use crate::sql::writing::{database, unavailable};
 
-const FILES: [(i64, &str, &str); 5] = [
+const FILES: [(i64, &str, &str); 7] = [
     (1, "spine", include_str!("../../migrations/postgres/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/postgres/0002_people.sql")),
+    (3, "budgets", include_str!("../../migrations/postgres/0003_budgets.sql")),
     (4, "idempotency", include_str!("../../migrations/postgres/0004_idempotency.sql")),
     (5, "jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/postgres/0006_audit.sql")),
+    (7, "records", include_str!("../../migrations/postgres/0007_records.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
-/// leaves what they use as it is.
+/// leaves what they use as it is. So many migrations, not numbers: those have gaps.
 const AHEAD_MAX: i64 = 1;
 
 pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
     let one = PgPoolOptions::new().max_connections(1).acquire_timeout(WAIT_FOR_CONNECTION_MAX);
     let pool = one.connect_with(address.for_migrations()).await.map_err(unavailable)?;
-    let known = FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0);
-    let found = newest_applied(&pool).await?;
-    if found > known + AHEAD_MAX {
+    let known = newest_known();
+    let (found, ahead) = newest_applied(&pool, known).await?;
+    if ahead > AHEAD_MAX {
         return Err(StoreError::Newer { database: address.to_string(), found, known });
     }
     if found < known {
@@ -39,11 +41,24 @@ pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn newest_applied(pool: &Pool<Postgres>) -> Result<i64, StoreError> {
+/// The newest migration there, the newest that is known here, and how many of those there are not.
+pub(super) async fn state(pool: &Pool<Postgres>) -> Result<(i64, i64, i64), StoreError> {
+    let (found, ahead) = newest_applied(pool, newest_known()).await?;
+    Ok((found, newest_known(), ahead))
+}
+
+fn newest_known() -> i64 {
+    FILES.iter().map(|(version, _, _)| *version).max().unwrap_or(0)
+}
+
+/// The newest migration there, and how many are newer than the ones that are known here.
+async fn newest_applied(pool: &Pool<Postgres>, known: i64) -> Result<(i64, i64), StoreError> {
     let table = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
     if !table.fetch_one(pool).await.map_err(database)? {
-        return Ok(0);
+        return Ok((0, 0));
     }
-    let newest = sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success");
-    newest.fetch_one(pool).await.map_err(database)
+    let newest = sqlx::query_as(
+        "SELECT COALESCE(MAX(version), 0), COUNT(*) FILTER (WHERE version > $1) FROM _sqlx_migrations WHERE success",
+    );
+    newest.bind(known).fetch_one(pool).await.map_err(database)
 }

@@ -2,10 +2,12 @@
 
 mod address;
 mod copy;
+mod inspect;
 mod listen;
 mod migrations;
 mod records;
 mod sink;
+mod upkeep;
 mod usage;
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Pool, Postgres};
 
 pub use address::{Address, ReplicaId};
+pub(crate) use inspect::inspect;
+pub(crate) use usage::set_day;
 
 use crate::sql::writing::{database, unavailable};
 use crate::sql::{Database, Held, founding, meta};
@@ -90,7 +94,7 @@ async fn enter(database: Database, pools: Pools, replica: ReplicaId) -> Result<S
     let replica = number_of(&pools, replica).await?;
     let books =
         PostgresStore { database: database.clone(), pools, replica, draining: sink::Draining::default() };
-    Ok(Store::new(database, Arc::new(books)))
+    Ok(Store::new(database, Arc::new(books), replica))
 }
 
 /// The number that a replica got when it was first seen.

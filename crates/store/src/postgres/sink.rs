@@ -5,35 +5,56 @@
 //! one transaction. A commit whose answer was lost may still be under way when its batch comes again, so a batch first
 //! takes the lock on its replica's row and waits for that end.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::TraceId;
 use domain::ports::PortFuture;
-use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
+use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::{Executor, PgConnection, Row};
 
 use super::copy::Rows;
 use super::{PostgresStore, usage};
 use crate::StoreError;
-use crate::packed::Packing;
+use crate::batch::Prepared;
+use crate::groups::{Group, Groups, NewGroups};
 use crate::sql::fields::{ColumnId, Fields};
-use crate::sql::usage::{Groups, NewGroups};
+use crate::sql::leases::Draws;
 use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, within};
-use crate::tally::{MinuteTally, Tallying};
 
-const TABLE: &str = "records";
-const WEEK_MS: u64 = 7 * 86_400_000;
+const TABLE: &str = "meter_records";
+pub(super) const WEEK_MS: u64 = 7 * 86_400_000;
 /// Weeks that are remembered to have a partition.
 const WEEKS_REMEMBERED_MAX: usize = 1_000;
-const STAGE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS record_staging \
-    (trace BYTEA, workspace BYTEA, started_unix_ms BIGINT, body BYTEA) ON COMMIT DELETE ROWS";
-const COPY: &str = "COPY record_staging (trace, workspace, started_unix_ms, body) FROM STDIN (FORMAT binary)";
-const KEEP_COPIED: &str = "INSERT INTO records (trace, workspace, started_unix_ms, body) \
-    SELECT trace, workspace, started_unix_ms, body FROM record_staging ON CONFLICT DO NOTHING RETURNING trace";
-const KEEP_FEW: &str = "INSERT INTO records (trace, workspace, started_unix_ms, body) \
-    SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
+const STAGE: &str = "CREATE TEMPORARY TABLE IF NOT EXISTS meter_staging \
+    (usage_group INTEGER, workspace BYTEA, trace BYTEA, body BYTEA) ON COMMIT DELETE ROWS";
+const COPY: &str = "COPY meter_staging (usage_group, workspace, trace, body) FROM STDIN (FORMAT binary)";
+const KEEP_COPIED: &str = "INSERT INTO meter_records (usage_group, workspace, trace, body) \
+    SELECT usage_group, workspace, trace, body FROM meter_staging ON CONFLICT DO NOTHING RETURNING trace";
+const KEEP_FEW: &str = "INSERT INTO meter_records (usage_group, workspace, trace, body) \
+    SELECT * FROM UNNEST($1::INTEGER[], $2::BYTEA[], $3::BYTEA[], $4::BYTEA[]) ON CONFLICT DO NOTHING RETURNING trace";
+/// What the version before has kept.
+const KEPT_BEFORE: &str = "SELECT trace FROM records WHERE trace = ANY($1)";
+const SPEND: &str = "INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms) \
+    SELECT drawn.budget, drawn.period, drawn.amount, 0 \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budgets ON budgets.id = drawn.budget ORDER BY drawn.budget, drawn.period \
+    ON CONFLICT (budget, period_unix_ms) DO UPDATE \
+        SET spent_nanos = budget_periods.spent_nanos + excluded.spent_nanos";
+const UNHOLD: &str = "UPDATE budget_leases AS held SET held_nanos = held.held_nanos - drawn.amount \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    WHERE held.budget = drawn.budget AND held.period_unix_ms = drawn.period AND held.replica = $4";
+const ALERT: &str = "INSERT INTO budget_alerts \
+        (budget, period_unix_ms, percent, workspace, crossed_unix_ms, spent_nanos, limit_nanos) \
+    SELECT spent.budget, spent.period_unix_ms, threshold.percent, budgets.workspace, \
+        CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), spent.spent_nanos, budgets.limit_nanos \
+    FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS drawn (budget, period, amount) \
+    JOIN budget_periods AS spent ON spent.budget = drawn.budget AND spent.period_unix_ms = drawn.period \
+    JOIN budgets ON budgets.id = spent.budget \
+    JOIN budget_thresholds AS threshold ON threshold.budget = spent.budget \
+    WHERE spent.spent_nanos * 100 >= budgets.limit_nanos * threshold.percent \
+    ON CONFLICT DO NOTHING";
 /// From so many records on, a COPY is worth its statements. The driver leaves its sockets to gather small writes, so that
 /// the end of each COPY waits up to 40 ms for the server's acknowledgement.
 const COPIED_MIN: usize = 100;
@@ -41,50 +62,45 @@ const COPIED_MIN: usize = 100;
 /// What this process knows of the database that only grows.
 #[derive(Default)]
 pub(super) struct Draining {
-    groups: Groups,
-    weeks: Mutex<HashSet<u64>>,
+    pub(super) groups: Groups,
+    /// Weeks that have a partition, and whether the version before has one too.
+    weeks: Mutex<HashMap<u64, bool>>,
 }
 
 impl Draining {
-    fn weeks(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+    fn weeks(&self) -> std::sync::MutexGuard<'_, HashMap<u64, bool>> {
         self.weeks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a batch becomes, made ready before a connection is taken: a row of its own for each record.
+/// The rows of a batch, told against their groups.
 #[derive(Default)]
-struct Prepared {
-    traces: Vec<Vec<u8>>,
+struct Kept {
+    groups: Vec<i32>,
     workspaces: Vec<Vec<u8>>,
-    started_unix_ms: Vec<i64>,
+    traces: Vec<Vec<u8>>,
     bodies: Vec<Vec<u8>>,
-    tallies: Vec<MinuteTally>,
-    weeks: BTreeSet<u64>,
 }
 
-impl Prepared {
-    /// Of the records whose trace `takes` says yes to.
-    fn of(records: &SettledRecords, mut takes: impl FnMut(TraceId) -> bool) -> Result<Self, StoreError> {
-        let (mut prepared, mut tallying) = (Self::default(), Tallying::default());
-        for (frame, record) in records.decoded().filter(|(_, record)| takes(record.trace)) {
-            let mut packing = Packing::of(1, frame.len());
-            packing.add(&record, frame)?;
-            tallying.add(&record);
-            prepared.traces.push(record.trace.bytes());
-            prepared.workspaces.push(record.workspace.bytes());
-            prepared.started_unix_ms.push(signed(record.started_unix_ms));
-            prepared.bodies.extend(packing.into_rows().into_iter().map(|packed| packed.body));
-            prepared.weeks.insert(week_of(record.trace));
+impl Kept {
+    fn of(prepared: &Prepared, groups: &[Arc<Group>], before: &HashSet<TraceId>) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::corrupt(TABLE, detail);
+        let mut kept = Self::default();
+        for (row, tail) in prepared.rows().filter(|(row, _)| !before.contains(&row.named.trace)) {
+            let group = groups.get(row.tally).ok_or_else(|| corrupt("a group is missing"))?;
+            kept.groups.push(i32::try_from(group.number).map_err(|_| corrupt("there are too many groups"))?);
+            kept.workspaces.push(row.named.workspace.bytes());
+            kept.traces.push(row.named.trace.bytes());
+            kept.bodies.push(group.template.difference(tail));
         }
-        prepared.tallies = tallying.into_tallies()?;
-        Ok(prepared)
+        Ok(kept)
     }
 
     fn copied(&self) -> Result<Vec<u8>, StoreError> {
         let mut rows = Rows::new();
-        let ids = self.traces.iter().zip(&self.workspaces);
-        for ((trace, workspace), (started, body)) in ids.zip(self.started_unix_ms.iter().zip(&self.bodies)) {
-            rows.add([trace, workspace, &started.to_be_bytes(), body])
+        let names = self.groups.iter().zip(&self.workspaces);
+        for ((group, workspace), (trace, body)) in names.zip(self.traces.iter().zip(&self.bodies)) {
+            rows.add([&group.to_be_bytes(), workspace, trace, body])
                 .ok_or_else(|| StoreError::corrupt(TABLE, "a record is too large"))?;
         }
         Ok(rows.finish())
@@ -108,34 +124,51 @@ impl RecordSink for PostgresStore {
 }
 
 async fn take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError> {
+    let taken = try_to_take(store, batch).await;
+    if taken.is_err() {
+        // A retention may have dropped one of them.
+        store.draining.weeks().clear();
+    }
+    taken
+}
+
+async fn try_to_take(store: &PostgresStore, batch: DrainBatch) -> Result<(), StoreError> {
     let prepared = Prepared::of(&batch.records, |_| true)?;
-    make_partitions(store, &prepared.weeks).await?;
+    let has_earlier = make_partitions(store, &prepared).await?;
     let mut held = store.pools.held().await?;
     held.begin("BEGIN").await?;
-    let applied = within(apply(held.raw(), store, batch, prepared)).await;
+    let applied = within(apply(held.raw(), store, batch, prepared, has_earlier)).await;
     let new_groups = held.settled(applied)?;
     store.database.keep(Connection::Postgres(held), None).await?;
     store.draining.groups.remember(new_groups);
     Ok(())
 }
 
-async fn make_partitions(store: &PostgresStore, weeks: &BTreeSet<u64>) -> Result<(), StoreError> {
-    let missing: Vec<u64> = {
-        let known = store.draining.weeks();
-        weeks.iter().copied().filter(|week| !known.contains(week)).collect()
-    };
-    for week in missing {
-        let mut held = store.pools.held().await?;
-        let query = sqlx::query("SELECT make_record_partition($1)").bind(signed(week));
-        let made = within(async { query.execute(held.raw()).await.map_err(database) }).await;
-        held.settled(made)?;
-        let mut known = store.draining.weeks();
-        if known.len() >= WEEKS_REMEMBERED_MAX {
-            known.clear();
-        }
-        known.insert(week);
+/// Whether the version before has records of these weeks.
+async fn make_partitions(store: &PostgresStore, prepared: &Prepared) -> Result<bool, StoreError> {
+    let weeks: BTreeSet<u64> = prepared.rows().map(|(row, _)| week_of(row.named.trace)).collect();
+    let mut has_earlier = false;
+    for week in weeks {
+        let known = store.draining.weeks().get(&week).copied();
+        has_earlier |= match known {
+            Some(known) => known,
+            None => make_partition(store, week).await?,
+        };
     }
-    Ok(())
+    Ok(has_earlier)
+}
+
+async fn make_partition(store: &PostgresStore, week: u64) -> Result<bool, StoreError> {
+    let mut held = store.pools.held().await?;
+    let query = sqlx::query_scalar("SELECT make_meter_partition($1)").bind(signed(week));
+    let made = within(async { query.fetch_one(held.raw()).await.map_err(database) }).await;
+    let has_earlier = held.settled(made)?;
+    let mut known = store.draining.weeks();
+    if known.len() >= WEEKS_REMEMBERED_MAX {
+        known.clear();
+    }
+    known.insert(week, has_earlier);
+    Ok(has_earlier)
 }
 
 /// The groups that the roll-up met first.
@@ -143,43 +176,73 @@ async fn apply(
     connection: &mut PgConnection,
     store: &PostgresStore,
     batch: DrainBatch,
-    prepared: Prepared,
+    mut prepared: Prepared,
+    has_earlier: bool,
 ) -> Result<NewGroups, StoreError> {
-    let replica = store.replica;
+    let (replica, known) = (store.replica, &store.draining.groups);
     let lock = sqlx::query("SELECT 1 FROM replicas WHERE number = $1 FOR UPDATE").bind(replica);
     lock.execute(&mut *connection).await.map_err(database)?;
-    let mut sums = Vec::new();
-    if !batch.records.is_empty() {
-        let mut new = keep(connection, &prepared).await?;
-        sums = if new.len() < prepared.traces.len() {
-            Prepared::of(&batch.records, |trace| new.remove(&trace))?.tallies
-        } else {
-            prepared.tallies
-        };
+    let (mut groups, new_groups) = usage::groups(connection, known, &prepared.tallies).await?;
+    if prepared.len() > 0 {
+        let before = if has_earlier { kept_before(connection, &prepared).await? } else { HashSet::new() };
+        let mut new = keep(connection, &Kept::of(&prepared, &groups, &before)?).await?;
+        if new.len() < prepared.len() {
+            prepared = Prepared::of(&batch.records, |trace| new.remove(&trace))?;
+            groups = usage::groups(connection, known, &prepared.tallies).await?.0;
+        }
     }
-    let new_groups = usage::add(connection, &store.draining.groups, replica, sums).await?;
+    usage::add(connection, &groups, replica, &prepared.tallies).await?;
+    spend(connection, replica, &prepared.draws).await?;
     set_position(connection, replica, batch.core, batch.upto).await?;
     Ok(new_groups)
 }
 
+async fn kept_before(
+    connection: &mut PgConnection,
+    prepared: &Prepared,
+) -> Result<HashSet<TraceId>, StoreError> {
+    let traces: Vec<_> = prepared.rows().map(|(row, _)| row.named.trace.bytes()).collect();
+    let rows = sqlx::query(KEPT_BEFORE).bind(traces).fetch_all(connection).await.map_err(database)?;
+    rows.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
+}
+
+/// What was drawn on budgets goes from this replica's leases to the books, in three statements whatever it is. Replicas
+/// that draw on the same budgets lock them in one order.
+async fn spend(connection: &mut PgConnection, replica: i64, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let (mut budgets, mut periods, mut amounts) = (Vec::new(), Vec::new(), Vec::new());
+    for (budget, period, amount) in draws.iter() {
+        budgets.push(budget);
+        periods.push(period);
+        amounts.push(amount);
+    }
+    let drawn = |statement| sqlx::query(statement).bind(&budgets).bind(&periods).bind(&amounts);
+    drawn(SPEND).execute(&mut *connection).await.map_err(database)?;
+    drawn(UNHOLD).bind(replica).execute(&mut *connection).await.map_err(database)?;
+    drawn(ALERT).execute(&mut *connection).await.map_err(database)?;
+    Ok(())
+}
+
 /// The traces that were not there before.
-async fn keep(connection: &mut PgConnection, prepared: &Prepared) -> Result<HashSet<TraceId>, StoreError> {
-    let kept = if prepared.traces.len() < COPIED_MIN {
+async fn keep(connection: &mut PgConnection, kept: &Kept) -> Result<HashSet<TraceId>, StoreError> {
+    let new = if kept.traces.len() < COPIED_MIN {
         sqlx::query(KEEP_FEW)
-            .bind(&prepared.traces)
-            .bind(&prepared.workspaces)
-            .bind(&prepared.started_unix_ms)
-            .bind(&prepared.bodies)
+            .bind(&kept.groups)
+            .bind(&kept.workspaces)
+            .bind(&kept.traces)
+            .bind(&kept.bodies)
             .fetch_all(connection)
             .await
     } else {
         connection.execute(STAGE).await.map_err(database)?;
         let mut copy = connection.copy_in_raw(COPY).await.map_err(database)?;
-        copy.send(prepared.copied()?).await.map_err(database)?;
+        copy.send(kept.copied()?).await.map_err(database)?;
         copy.finish().await.map_err(database)?;
         sqlx::query(KEEP_COPIED).fetch_all(connection).await
     };
-    kept.map_err(database)?.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
+    new.map_err(database)?.iter().map(|row| Fields::new(TABLE, row).id("trace")).collect()
 }
 
 /// Positions of one epoch only grow.

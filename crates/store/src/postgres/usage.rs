@@ -1,15 +1,18 @@
 //! Sums over records, by the minute: each batch adds to its replica's own, in two statements whatever its size.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use domain::WorkspaceId;
 use sqlx::PgConnection;
 
 use crate::StoreError;
+use crate::groups::{Group, GroupName, Groups, NewGroups};
 use crate::sql::fields::{ColumnId, Fields};
-use crate::sql::usage::{GroupName, Groups, HOUR, MINUTE, NewGroups};
+use crate::sql::usage::{HOUR, MINUTE};
 use crate::sql::writing::{database, signed};
 use crate::tally::{MinuteTally, Tally};
+use crate::upkeep::DAY;
 
 const READ: &str = "SELECT kept.span_minutes, kept.minute, kept.usage_group, kept.tally FROM usage_minutes AS kept \
     JOIN UNNEST($2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[]) \
@@ -18,63 +21,105 @@ const READ: &str = "SELECT kept.span_minutes, kept.minute, kept.usage_group, kep
 const WRITE: &str = "INSERT INTO usage_minutes (replica, workspace, span_minutes, minute, usage_group, tally) \
     SELECT $1, * FROM UNNEST($2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::BYTEA[]) \
     ON CONFLICT (workspace, span_minutes, minute, usage_group, replica) DO UPDATE SET tally = excluded.tally";
-const NAME: &str = "INSERT INTO usage_groups (workspace, dimensions) \
-    SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[]) ON CONFLICT DO NOTHING";
-const NUMBERS: &str = "SELECT id, workspace, dimensions FROM usage_groups \
+const NAME: &str = "INSERT INTO usage_groups (workspace, dimensions, template) \
+    SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BYTEA[]) ON CONFLICT DO NOTHING";
+const NUMBERS: &str = "SELECT id, workspace, dimensions, template FROM usage_groups \
     JOIN UNNEST($1::BYTEA[], $2::BYTEA[]) AS wanted (workspace, dimensions) USING (workspace, dimensions)";
+/// Of a group that the version before named. Whoever comes second keeps what the first has given it.
+const GIVE_TEMPLATE: &str =
+    "UPDATE usage_groups SET template = COALESCE(template, $2) WHERE id = $1 RETURNING template";
 
 /// A row of the roll-up, but for its replica: span, minute, group.
 type Place = (u64, u64, i64);
 
-/// Adds a batch's sums to those of its minutes and hours.
-pub(super) async fn add(
-    connection: &mut PgConnection,
-    groups: &Groups,
-    replica: i64,
-    tallies: Vec<MinuteTally>,
-) -> Result<NewGroups, StoreError> {
-    if tallies.is_empty() {
-        return Ok(NewGroups::new());
-    }
-    let new_groups = numbers(connection, groups, &tallies).await?;
-    let learned: HashMap<&GroupName, i64> = new_groups.iter().map(|(name, number)| (name, *number)).collect();
-    let mut sums: BTreeMap<Place, (WorkspaceId, Tally)> = BTreeMap::new();
-    for MinuteTally { workspace, minute, group, tally } in tallies {
-        let name = (workspace, group);
-        let number = groups.number(&name).or_else(|| learned.get(&name).copied());
-        let number = number.ok_or_else(|| StoreError::corrupt("usage_groups", "a group has no number"))?;
-        for place in [(MINUTE, minute, number), (HOUR, minute / HOUR * HOUR, number)] {
-            sums.entry(place).or_insert_with(|| (workspace, Tally::default())).1.plus(&tally);
-        }
-    }
-    add_kept(connection, replica, &mut sums).await?;
-    write(connection, replica, &sums).await?;
-    Ok(new_groups)
-}
-
-/// The numbers of groups that this process has not met. In one order, so that replicas that name the same ones wait
-/// for each other and don't get entangled.
-async fn numbers(
+/// The group of each tally, and those among them that this process meets first.
+pub(super) async fn groups(
     connection: &mut PgConnection,
     groups: &Groups,
     tallies: &[MinuteTally],
-) -> Result<NewGroups, StoreError> {
-    let names = tallies.iter().map(|tally| (tally.workspace, tally.group.clone()));
-    let unknown: BTreeSet<GroupName> = names.filter(|name| groups.number(name).is_none()).collect();
-    if unknown.is_empty() {
-        return Ok(NewGroups::new());
+) -> Result<(Vec<Arc<Group>>, NewGroups), StoreError> {
+    let mut unknown: BTreeMap<GroupName, &[u8]> = BTreeMap::new();
+    for tally in tallies {
+        let name = (tally.workspace, tally.group.clone());
+        if groups.named(&name).is_none() {
+            unknown.entry(name).or_insert(&tally.sample);
+        }
     }
-    let (workspaces, dimensions): (Vec<_>, Vec<_>) =
-        unknown.into_iter().map(|(workspace, dimensions)| (workspace.bytes(), dimensions)).unzip();
-    let query = sqlx::query(NAME).bind(&workspaces).bind(&dimensions);
+    let learned = if unknown.is_empty() { HashMap::new() } else { named(connection, unknown).await? };
+    let of = |tally: &MinuteTally| {
+        let name = (tally.workspace, tally.group.clone());
+        let group = groups.named(&name).or_else(|| learned.get(&name).cloned());
+        group.ok_or_else(|| StoreError::corrupt("usage_groups", "a group has no number"))
+    };
+    let found = tallies.iter().map(of).collect::<Result<_, _>>()?;
+    Ok((found, learned.into_iter().collect()))
+}
+
+/// Groups that this process has not met, each with a sample for its template. In one order, so that replicas that name
+/// the same ones wait for each other and don't get entangled.
+async fn named(
+    connection: &mut PgConnection,
+    unknown: BTreeMap<GroupName, &[u8]>,
+) -> Result<HashMap<GroupName, Arc<Group>>, StoreError> {
+    let workspaces: Vec<_> = unknown.keys().map(|(workspace, _)| workspace.bytes()).collect();
+    let dimensions: Vec<_> = unknown.keys().map(|(_, dimensions)| dimensions.clone()).collect();
+    let samples: Vec<_> = unknown.values().map(|sample| sample.to_vec()).collect();
+    let query = sqlx::query(NAME).bind(&workspaces).bind(&dimensions).bind(samples);
     query.execute(&mut *connection).await.map_err(database)?;
     let query = sqlx::query(NUMBERS).bind(&workspaces).bind(&dimensions);
-    let rows = query.fetch_all(connection).await.map_err(database)?;
-    let read = |row| {
+    let mut learned = HashMap::new();
+    for row in &query.fetch_all(&mut *connection).await.map_err(database)? {
         let fields = Fields::new("usage_groups", row);
-        Ok(((fields.id("workspace")?, fields.get("dimensions")?), fields.get("id")?))
-    };
-    rows.iter().map(read).collect()
+        let (name, number) = ((fields.id("workspace")?, fields.get("dimensions")?), fields.get("id")?);
+        let template = match (fields.get::<Option<Vec<u8>>>("template")?, unknown.get(&name)) {
+            (Some(template), _) => template,
+            (None, sample) => give_template(connection, number, sample.copied().unwrap_or_default()).await?,
+        };
+        learned.insert(name, Group::new(number, template));
+    }
+    Ok(learned)
+}
+
+async fn give_template(
+    connection: &mut PgConnection,
+    number: i64,
+    sample: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let query = sqlx::query(GIVE_TEMPLATE).bind(number).bind(sample);
+    let row = query.fetch_one(connection).await.map_err(database)?;
+    Fields::new("usage_groups", &row).get("template")
+}
+
+/// Adds a batch's sums to those of its minutes and hours.
+pub(super) async fn add(
+    connection: &mut PgConnection,
+    groups: &[Arc<Group>],
+    replica: i64,
+    tallies: &[MinuteTally],
+) -> Result<(), StoreError> {
+    if tallies.is_empty() {
+        return Ok(());
+    }
+    let mut sums: BTreeMap<Place, (WorkspaceId, Tally)> = BTreeMap::new();
+    for (MinuteTally { workspace, minute, tally, .. }, group) in tallies.iter().zip(groups) {
+        for place in [(MINUTE, *minute, group.number), (HOUR, minute / HOUR * HOUR, group.number)] {
+            sums.entry(place).or_insert_with(|| (*workspace, Tally::default())).1.plus(tally);
+        }
+    }
+    add_kept(connection, replica, &mut sums).await?;
+    write(connection, replica, &sums).await
+}
+
+/// Writes the sums of a whole day.
+pub(crate) async fn set_day(
+    connection: &mut PgConnection,
+    replica: i64,
+    workspace: WorkspaceId,
+    day: u64,
+    sums: BTreeMap<i64, Tally>,
+) -> Result<(), StoreError> {
+    let placed = sums.into_iter().map(|(group, tally)| ((DAY, day * DAY, group), (workspace, tally)));
+    write(connection, replica, &placed.collect()).await
 }
 
 async fn add_kept(

@@ -43,6 +43,12 @@ async fn find(
 
 pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     projects::require(writing, row.workspace, Some(row.project)).await?;
+    put(writing, row).await?;
+    writing.changed(Part::Key, Some(row.workspace), row.id);
+    Ok(())
+}
+
+async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     let version = signed(writing.version());
     let query = sql(
         "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
@@ -65,8 +71,24 @@ pub(super) async fn insert(writing: &mut Writing, row: &ApiKeyRow) -> Result<(),
         .bind(version)
         .run(writing.connection())
         .await?;
-    writing.changed(Part::Key, Some(row.workspace), row.id);
     Ok(())
+}
+
+/// Many at once, told as one change: whoever starts afterwards has them all.
+#[cfg(feature = "fixtures")]
+pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Result<(), StoreError> {
+    let written = database.write(move |writing| {
+        Box::pin(async move {
+            for row in &rows {
+                put(writing, row).await?;
+            }
+            if let Some(last) = rows.last() {
+                writing.changed(Part::Key, Some(last.workspace), last.id);
+            }
+            Ok(())
+        })
+    });
+    written.await.map(|_| ())
 }
 
 async fn create(writing: &mut Writing, mut row: ApiKeyRow, act: Act) -> Result<ApiKeyRow, StoreError> {

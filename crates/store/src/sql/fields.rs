@@ -1,8 +1,8 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, CredentialId, EventId, InvoiceId, KeyId, MemberId, NodeId, ProjectId, RouteId,
-    Sealed, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CredentialId, EventId, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
+    RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -35,6 +35,7 @@ macro_rules! column_ids {
 column_ids!(
     AccountId,
     AuditId,
+    BudgetId,
     CredentialId,
     EventId,
     InvoiceId,

@@ -1,17 +1,20 @@
 //! What both kinds of database say alike: every aggregate is written once, over connections of either.
 
 mod accounts;
-mod api_keys;
+pub(crate) mod api_keys;
 mod audit;
+mod budgets;
 mod connection;
 mod credentials;
 mod devices;
 mod events;
 pub(crate) mod fields;
 pub(crate) mod founding;
+pub(crate) mod hours;
 mod invoices;
 mod jobs;
 mod kept_answers;
+pub(crate) mod leases;
 pub(crate) mod meta;
 mod nodes;
 mod objects;
@@ -24,22 +27,30 @@ mod sign_ins;
 mod source;
 mod statement;
 mod tariffs;
+pub(crate) mod upkeep;
 pub(crate) mod usage;
 mod webhooks;
 mod workspaces;
 pub(crate) mod writing;
 
+use std::sync::Arc;
+
 use domain::ports::PortFuture;
 use sqlx::{Pool, Sqlite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{StoreError, Written, rehearsal};
 pub(crate) use connection::{Connection, Held, within};
+pub(crate) use leases::Leases;
 pub(crate) use statement::{Row, sql};
 use writing::{Lock, Writing, unavailable};
 
 /// A fact that the first transaction writes with everything else: without it a database is half-made.
 pub(crate) const COMPLETE: &str = "store.complete";
+
+const MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const MOMENT_IN_ORDER: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off";
 
 /// Where connections come from.
 #[derive(Clone)]
@@ -52,23 +63,31 @@ pub(crate) enum Pools {
     Postgres(crate::postgres::Pools),
 }
 
-/// Tells whoever follows the configuration of its newest version.
+/// Tells whoever follows the configuration of its newest version, and whoever holds leases that they are wanted.
 #[derive(Clone)]
-pub(crate) struct Teller(watch::Sender<u64>);
+pub(crate) struct Teller {
+    versions: watch::Sender<u64>,
+    /// Some replica waits for money that others hold.
+    recalls: Arc<Notify>,
+}
 
 impl Default for Teller {
     fn default() -> Self {
-        Self(watch::channel(0).0)
+        Self { versions: watch::channel(0).0, recalls: Arc::default() }
     }
 }
 
 impl Teller {
     pub(crate) fn tell(&self, version: u64) {
-        self.0.send_if_modified(|told| {
+        self.versions.send_if_modified(|told| {
             let is_news = version > *told;
             *told = version.max(*told);
             is_news
         });
+    }
+
+    pub(crate) const fn recalls(&self) -> &Arc<Notify> {
+        &self.recalls
     }
 }
 
@@ -126,7 +145,20 @@ impl Database {
             }
             Pools::Postgres(pools) => {
                 let mut held = pools.held().await?;
-                held.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                held.begin(MOMENT).await?;
+                Ok(Connection::Postgres(held))
+            }
+        }
+    }
+
+    /// As `moment`, for lists that follow an index and end early. A server that has no figures of young partitions yet
+    /// would rather read and sort everything.
+    pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
+        match &self.pools {
+            Pools::Sqlite { .. } => self.moment().await,
+            Pools::Postgres(pools) => {
+                let mut held = pools.held().await?;
+                held.begin(MOMENT_IN_ORDER).await?;
                 Ok(Connection::Postgres(held))
             }
         }
@@ -214,7 +246,7 @@ impl Database {
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<u64> {
-        self.teller.0.subscribe()
+        self.teller.versions.subscribe()
     }
 
     pub(crate) fn teller(&self) -> Teller {

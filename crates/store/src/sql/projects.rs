@@ -1,11 +1,11 @@
 //! Projects.
 
 use domain::limits::FILTER_NAMED_MAX;
-use domain::{ProjectId, WorkspaceId};
+use domain::{ProjectId, Subject, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, sql};
+use super::{Connection, Database, Row, budgets, sql};
 use crate::feed::Part;
 use crate::{Act, Listed, Page, ProjectRow, Projects, StoreError, StoreFuture, Written, stored};
 
@@ -134,8 +134,10 @@ async fn delete(
     let revoked = sql("SELECT id FROM api_keys WHERE project = $1").bind(id.bytes());
     for key in revoked.rows(writing.connection()).await? {
         let key: domain::KeyId = Fields::new("api_keys", &key).id("id")?;
+        budgets::forget(writing, workspace, &Subject::Key(key)).await?;
         writing.changed(Part::Key, Some(workspace), key);
     }
+    budgets::forget(writing, workspace, &Subject::Project(id)).await?;
     for statement in ["DELETE FROM api_keys WHERE project = $1", "DELETE FROM projects WHERE id = $1"] {
         sql(statement).bind(id.bytes()).run(writing.connection()).await?;
     }

@@ -47,7 +47,8 @@ async fn begin_master(writing: &mut Writing, next: String, act: Act) -> Result<(
     }
     meta::put(writing, vec![set(master_key::NEXT, next.clone())]).await?;
     writing.changed(Part::Other, None, MASTER);
-    writing.audit(&act, None, "master_key.rotate", next, format!("in the place of {current}")).await
+    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, told_in, "master_key.rotate", next, format!("in the place of {current}")).await
 }
 
 fn read_keys(rows: &[Row]) -> Result<Vec<WrappedKey>, StoreError> {
@@ -80,7 +81,20 @@ async fn is_wrapped(
     Ok(left.iter().all(|key| broken.iter().any(|(id, name)| *id == key.workspace && *name == key.key_id)))
 }
 
+/// A server's answer takes longer than its work, so it is asked once; SQLite has no such way to go.
 async fn rewrap(writing: &mut Writing, keys: Vec<Rewrapping>) -> Result<u64, StoreError> {
+    if matches!(writing.connection(), Connection::Postgres(_)) {
+        let row = |key: &Rewrapping| {
+            let Rewrapping { old, new } = key;
+            [hex(&old.workspace.bytes()), old.key_id.clone(), hex(&old.wrapped), hex(new)]
+        };
+        let rows = serde_json::Value::from_iter(keys.iter().map(|key| row(key).to_vec()));
+        let query = sql(
+            "UPDATE workspace_keys SET wrapped = decode(row->>3, 'hex') FROM json_array_elements($1::json) AS row
+             WHERE workspace = decode(row->>0, 'hex') AND key_id = row->>1 AND wrapped = decode(row->>2, 'hex')",
+        );
+        return query.bind(rows.to_string()).run(writing.connection()).await;
+    }
     let mut written = 0;
     for Rewrapping { old, new } in keys {
         let query = sql("UPDATE workspace_keys SET wrapped = $4
@@ -89,6 +103,10 @@ async fn rewrap(writing: &mut Writing, keys: Vec<Rewrapping>) -> Result<u64, Sto
         written += query.run(writing.connection()).await?;
     }
     Ok(written)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn switch_master(
@@ -109,7 +127,8 @@ async fn switch_master(
     meta::remove(writing, master_key::NEXT).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} still opens; {} keys do not open at all", broken.len());
-    writing.audit(&act, None, "master_key.switch", next, detail).await?;
+    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, told_in, "master_key.switch", next, detail).await?;
     Ok(true)
 }
 
@@ -128,7 +147,8 @@ async fn retire_master(writing: &mut Writing, broken: Vec<KeyPlace>, act: Act) -
     meta::remove(writing, master_key::PREVIOUS).await?;
     writing.changed(Part::Other, None, MASTER);
     let detail = format!("{current} is in force alone");
-    writing.audit(&act, None, "master_key.finalize", previous, detail).await?;
+    let told_in = told_in(writing, accounts::OPERATOR).await?;
+    writing.audit(&act, told_in, "master_key.finalize", previous, detail).await?;
     Ok(true)
 }
 
@@ -136,9 +156,13 @@ fn rekeyed(workspace: WorkspaceId) -> String {
     format!("{REKEYED_PREFIX}{workspace}")
 }
 
-/// Where the audit tells it: of the accounts' key to the operator.
-fn told_in(workspace: WorkspaceId) -> Option<WorkspaceId> {
-    Some(workspace).filter(|id| *id != accounts::OPERATOR)
+/// Where the audit tells it: what is the operator's, in the oldest workspace, whose owners run the installation.
+async fn told_in(writing: &mut Writing, workspace: WorkspaceId) -> Result<Option<WorkspaceId>, StoreError> {
+    if workspace != accounts::OPERATOR {
+        return Ok(Some(workspace));
+    }
+    let row = sql("SELECT id FROM workspaces ORDER BY id LIMIT 1").row(writing.connection()).await?;
+    row.map(|row| Fields::new("workspaces", &row).id("id")).transpose()
 }
 
 fn changed(writing: &mut Writing, workspace: WorkspaceId) {
@@ -153,7 +177,8 @@ async fn begin_workspace(writing: &mut Writing, key: WrappedKey, act: Act) -> Re
     }
     workspaces::insert_key(writing, &key).await?;
     meta::put(writing, vec![(name, key.key_id.clone().into_bytes())]).await?;
-    writing.audit(&act, told_in(key.workspace), "workspace_key.rotate", &key.key_id, String::new()).await
+    let told_in = told_in(writing, key.workspace).await?;
+    writing.audit(&act, told_in, "workspace_key.rotate", &key.key_id, String::new()).await
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -347,7 +372,8 @@ async fn end_workspace(
     changed(writing, workspace);
     let dropped = signed(keys.len() as u64).saturating_sub(1);
     let detail = format!("{dropped} older keys were dropped");
-    writing.audit(&act, told_in(workspace), "workspace_key.rotated", key_id, detail).await?;
+    let told_in = told_in(writing, workspace).await?;
+    writing.audit(&act, told_in, "workspace_key.rotated", key_id, detail).await?;
     Ok(true)
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{KeyId, WorkspaceId};
+use domain::{KeyId, Terms, WorkspaceId};
 use snapshot::{
     AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
     SourceError, WorkspaceEntry,
@@ -12,11 +12,11 @@ use snapshot::{
 
 use super::fields::{ColumnId, Fields};
 use super::{
-    Connection, Database, Row, accounts, api_keys, credentials, meta, nodes, projects, routes, seals, sql,
-    workspaces,
+    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, projects, routes,
+    seals, sql, workspaces,
 };
 use crate::feed::Part;
-use crate::{ApiKeyRow, StoreError};
+use crate::{ApiKeyRow, LimitsOf, StoreError};
 
 /// Whose rows: everybody's, or one workspace's.
 type Whose = Option<WorkspaceId>;
@@ -134,6 +134,7 @@ async fn read_workspaces(
             credentials: Vec::new(),
             nodes: Vec::new(),
             routes: Vec::new(),
+            terms: None,
         };
         found.insert(row.id, entry);
     }
@@ -161,11 +162,38 @@ async fn read_workspaces(
             workspace.routes.push(Arc::new(RouteEntry { id: row.id, spec: row.spec }));
         }
     }
+    for (workspace, terms) in read_terms(connection, whose).await? {
+        if let Some(entry) = found.get_mut(&workspace) {
+            entry.terms = Some(Arc::new(terms));
+        }
+    }
     if let Some(id) = whose.filter(|id| !found.contains_key(id)) {
         change.workspaces.push((id, None));
     }
     change.workspaces.extend(found.into_iter().map(|(id, entry)| (id, Some(Arc::new(entry)))));
     read_seals(connection, whose, change).await
+}
+
+/// What bounds the requests of workspaces; of those that nothing bounds there is none.
+async fn read_terms(
+    connection: &mut Connection,
+    whose: Whose,
+) -> Result<BTreeMap<WorkspaceId, Terms>, StoreError> {
+    let mut found: BTreeMap<WorkspaceId, Terms> = BTreeMap::new();
+    for row in &rows_of!(connection, "limits", "workspace", "workspace", whose) {
+        let (workspace, of, limits) = budgets::read_limits(row)?;
+        let terms = found.entry(workspace).or_default();
+        match of {
+            LimitsOf::Subject(subject) => drop(terms.limits.insert(subject, limits)),
+            LimitsOf::EveryEndUser => terms.end_user_limits = limits,
+        }
+    }
+    for row in &rows_of!(connection, "budgets", "workspace", "id", whose) {
+        let budget = Arc::new(budgets::read(row)?.compiled());
+        let terms = found.entry(budget.workspace).or_default();
+        terms.budgets.entry(budget.subject.clone()).or_default().push(budget);
+    }
+    Ok(found)
 }
 
 async fn read_seals(

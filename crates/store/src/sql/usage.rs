@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::Range;
 
 use domain::{Mode, WorkspaceId};
 
@@ -11,6 +11,7 @@ use super::writing::signed;
 use super::{Connection, Database, sql};
 use crate::StoreError;
 use crate::tally::{Group, MINUTE_MS, Tally};
+use crate::upkeep::DAY;
 use crate::usage::{BillingRow, Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageRow, Window};
 
 const GROUPS: &str = "usage_groups";
@@ -18,8 +19,6 @@ const MINUTES: &str = "usage_minutes";
 /// The spans that are summed, in minutes.
 pub(crate) const MINUTE: u64 = 1;
 pub(crate) const HOUR: u64 = 60;
-/// Numbers of groups in memory; past that they are learned anew.
-const GROUPS_REMEMBERED_MAX: usize = 10_000;
 /// Rows of the roll-up that are in memory at once.
 const ROWS_AT_ONCE: usize = 1_000;
 const ROWS: &str = "SELECT minute, usage_group, 0 AS replica, tally FROM usage_minutes \
@@ -30,36 +29,9 @@ const ROWS_OF_REPLICAS: &str = "SELECT minute, usage_group, replica, tally FROM 
     WHERE workspace = $2 AND span_minutes = $3 AND (minute, usage_group, replica) > ($4, $5, $1) AND minute < $6 \
     ORDER BY minute, usage_group, replica LIMIT $7";
 
-pub(crate) type GroupName = (WorkspaceId, Vec<u8>);
-
-/// The numbers of groups that are in the database for good.
-#[derive(Default)]
-pub(crate) struct Groups(Mutex<HashMap<GroupName, i64>>);
-
-/// Groups that a transaction made or found: they count once it is committed.
-pub(crate) type NewGroups = Vec<(GroupName, i64)>;
-
-impl Groups {
-    pub(crate) fn remember(&self, groups: NewGroups) {
-        let mut known = self.lock();
-        if known.len() + groups.len() > GROUPS_REMEMBERED_MAX {
-            known.clear();
-        }
-        known.extend(groups.into_iter().take(GROUPS_REMEMBERED_MAX));
-    }
-
-    pub(crate) fn number(&self, name: &GroupName) -> Option<i64> {
-        self.lock().get(name).copied()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<GroupName, i64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The window in whole minutes as spans: whole hours where it has them, and minutes at its edges; nothing but minutes
 /// where each of them is asked for.
-fn spans(window: Window, interval: Option<Interval>) -> [(u64, std::ops::Range<u64>); 3] {
+fn spans(window: Window, interval: Option<Interval>) -> [(u64, Range<u64>); 3] {
     let (start, end) = (window.start_unix_ms / MINUTE_MS, window.end_unix_ms.div_ceil(MINUTE_MS));
     if interval == Some(Interval::Minute) {
         return [(MINUTE, start..end), (HOUR, end..end), (MINUTE, end..end)];
@@ -67,6 +39,38 @@ fn spans(window: Window, interval: Option<Interval>) -> [(u64, std::ops::Range<u
     let hours_start = start.next_multiple_of(HOUR).min(end);
     let hours_end = (end / HOUR * HOUR).max(hours_start);
     [(MINUTE, start..hours_start), (HOUR, hours_start..hours_end), (MINUTE, hours_end..end)]
+}
+
+/// The same spans with whole days in the place of their hours, where those are summed.
+async fn with_days(
+    reading: &mut Connection,
+    workspace: WorkspaceId,
+    spans: [(u64, Range<u64>); 3],
+) -> Result<Vec<(u64, Range<u64>)>, StoreError> {
+    let mut cut = Vec::with_capacity(spans.len());
+    for (span, minutes) in spans {
+        if span != HOUR {
+            cut.push((span, minutes));
+            continue;
+        }
+        let query =
+            sql("SELECT day FROM rolled_days WHERE workspace = $1 AND day >= $2 AND day < $3 ORDER BY day");
+        let query = query.bind(workspace.bytes()).bind(signed(minutes.start.div_ceil(DAY)));
+        let mut at = minutes.start;
+        for row in &query.bind(signed(minutes.end / DAY)).rows(reading).await? {
+            let day = Fields::new("rolled_days", row).number("day")? * DAY;
+            if day > at {
+                cut.push((HOUR, at..day));
+            }
+            at = day + DAY;
+            match cut.last_mut().filter(|(span, days)| *span == DAY && days.end == day) {
+                Some((_, days)) => days.end = at,
+                None => cut.push((DAY, day..at)),
+            }
+        }
+        cut.push((HOUR, at..minutes.end));
+    }
+    Ok(cut)
 }
 
 type RowName = (Option<u64>, [Option<String>; GROUPS_MAX]);
@@ -90,7 +94,9 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
             found.pop_last();
         }
     };
-    sum(database, query.workspace, spans(query.window, query.interval), shown, add).await?;
+    let of_days = query.interval.is_none_or(|interval| interval == Interval::Day);
+    let spans = spans(query.window, query.interval);
+    sum(database, query.workspace, spans, of_days, shown, add).await?;
     let row = |((bucket_unix_ms, values), tally): (RowName, Tally)| UsageRow {
         bucket_unix_ms,
         groups: grouped_by.iter().copied().zip(values).collect(),
@@ -123,7 +129,7 @@ pub(crate) async fn billing(
             row.sums.plus(&tally.sums);
         }
     };
-    sum(database, workspace, spans(window, None), shown, add).await?;
+    sum(database, workspace, spans(window, None), true, shown, add).await?;
     Ok(rows)
 }
 
@@ -131,14 +137,17 @@ pub(crate) async fn billing(
 async fn sum(
     database: &Database,
     workspace: WorkspaceId,
-    spans: [(u64, std::ops::Range<u64>); 3],
+    spans: [(u64, Range<u64>); 3],
+    of_days: bool,
     shown: impl Fn(Group<'_>) -> Shown + Send + Sync,
     mut add: impl FnMut(u64, &[Option<String>; GROUPS_MAX], Tally) + Send,
 ) -> Result<(), StoreError> {
     // One transaction, so that all rows are of the same moment.
-    let mut reading = database.moment().await?;
+    let mut reading = database.moment_in_order().await?;
     let mut groups: HashMap<i64, Shown> = HashMap::new();
-    for (span, minutes) in spans {
+    let spans =
+        if of_days { with_days(&mut reading, workspace, spans).await? } else { spans.into_iter().collect() };
+    for (span, minutes) in spans.into_iter().filter(|(_, minutes)| !minutes.is_empty()) {
         // Before the first row of the first minute.
         let mut after = [signed(minutes.start), i64::MIN, i64::MIN];
         loop {

@@ -1,6 +1,6 @@
 //! Rows of packed records: written whole, merged while they are small, walked in the order of traces.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::SettledRecords;
@@ -8,9 +8,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use crate::StoreError;
-use crate::packed::{Packed, frames, traces, unpack};
+use crate::groups::Groups;
+use crate::packed::{Packed, pieces, traces};
 use crate::sql::fields::{ColumnId, Fields};
 use crate::sql::writing::{database, signed};
+use crate::sql::{Connection, sql};
 
 const TABLE: &str = "record_batches";
 /// So many rows of a level make one of the next.
@@ -130,26 +132,35 @@ pub(super) async fn known(
 
 /// One record, found by the rows whose range and traces hold it.
 pub(super) async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
+    groups: &Groups,
     workspace: WorkspaceId,
     trace: TraceId,
 ) -> Result<Option<MeterRecord>, StoreError> {
     // `instr` may also find bytes that lie across two ids, hence the loop. Most that is asked for is recent.
-    let query = sqlx::query(
-        "SELECT traces, body FROM record_batches INDEXED BY record_batches_by_last \
-         WHERE last_trace >= ?1 AND first_trace <= ?1 AND instr(traces, ?1) > 0 AND instr(workspaces, ?2) > 0",
-    );
-    let query = query.bind(trace.bytes()).bind(workspace.bytes());
-    for row in &query.fetch_all(connection).await.map_err(database)? {
+    let query = sql("SELECT traces, body FROM record_batches INDEXED BY record_batches_by_last \
+         WHERE last_trace >= $1 AND first_trace <= $1 AND instr(traces, $1) > 0 AND instr(workspaces, $2) > 0");
+    for row in &query.bind(trace.bytes()).bind(workspace.bytes()).rows(connection).await? {
         let fields = Fields::new(TABLE, row);
         let place = traces(fields.get("traces")?).position(|named| named == trace);
         if let Some(place) = place
-            && let Some(frame) = frames(fields.get("body")?)?.get(place)
+            && let Some(piece) = pieces(fields.get("body")?)?.get(place)
         {
-            return Ok(Some(unpack(frame)?).filter(|record| record.workspace == workspace));
+            let record = groups.read(connection, trace, *piece).await?;
+            return Ok(Some(record).filter(|record| record.workspace == workspace));
         }
     }
     Ok(None)
+}
+
+/// Rows that hold only records from before this trace go, a few at a time; how many records they held.
+pub(super) async fn forget(connection: &mut SqliteConnection, before: TraceId) -> Result<i64, StoreError> {
+    let query = sqlx::query(
+        "DELETE FROM record_batches WHERE id IN \
+         (SELECT id FROM record_batches WHERE last_trace < ?1 ORDER BY last_trace LIMIT ?2) RETURNING records",
+    );
+    let rows = query.bind(before.bytes()).bind(ROWS_AT_ONCE).fetch_all(connection).await.map_err(database)?;
+    rows.iter().map(|row| Fields::new(TABLE, row).get::<i64>("records")).sum()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,30 +170,31 @@ pub(super) enum Order {
 }
 
 /// Which records a walk is about. What a row's columns tell is asked of the database, the rest by `take`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Walk {
+#[derive(Debug, Clone)]
+pub(super) struct Walk<'a> {
     pub order: Order,
-    /// The trace that the page before ended with.
-    pub after: Option<TraceId>,
     pub wanted: usize,
-    pub workspace: Option<WorkspaceId>,
-    pub since_unix_ms: Option<u64>,
-    pub until_unix_ms: Option<u64>,
+    pub workspace: WorkspaceId,
+    /// Exclusive at both ends.
+    pub between: (Option<TraceId>, Option<TraceId>),
+    /// Records of others are passed over unread.
+    pub groups: Option<&'a BTreeSet<i64>>,
 }
 
 const NEWER_ROWS_FIRST: &str = "SELECT id, last_trace AS edge, traces FROM record_batches \
-    WHERE (last_trace, id) < (?1, ?2) AND first_trace < ?3 AND (?4 IS NULL OR instr(workspaces, ?4) > 0) \
-    AND last_started_unix_ms >= ?5 AND first_started_unix_ms < ?6 ORDER BY last_trace DESC, id DESC LIMIT 1";
+    WHERE (last_trace, id) < ($1, $2) AND first_trace < $4 AND last_trace > $3 AND instr(workspaces, $5) > 0 \
+    ORDER BY last_trace DESC, id DESC LIMIT 1";
 const OLDER_ROWS_FIRST: &str = "SELECT id, first_trace AS edge, traces FROM record_batches \
-    WHERE (first_trace, id) > (?1, ?2) AND last_trace > ?3 AND (?4 IS NULL OR instr(workspaces, ?4) > 0) \
-    AND last_started_unix_ms >= ?5 AND first_started_unix_ms < ?6 ORDER BY first_trace, id LIMIT 1";
+    WHERE (first_trace, id) > ($1, $2) AND last_trace > $3 AND first_trace < $4 AND instr(workspaces, $5) > 0 \
+    ORDER BY first_trace, id LIMIT 1";
 
 /// The first `wanted` of what `take` makes of the records, in their order. Ranges overlap, so a row is read while it
 /// may hold a record that comes before one that was found; one body is in memory at a time. The caller's transaction
 /// keeps rows from merging under the walk.
 pub(super) async fn walk<T>(
-    connection: &mut SqliteConnection,
-    walk: Walk,
+    connection: &mut Connection,
+    groups: &Groups,
+    walk: Walk<'_>,
     mut take: impl FnMut(MeterRecord) -> Option<T> + Send,
 ) -> Result<Vec<T>, StoreError> {
     let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
@@ -198,15 +210,18 @@ pub(super) async fn walk<T>(
         if candidates.first().is_none_or(|(trace, _)| !found.has_room_for(*trace)) {
             continue;
         }
-        let query = sqlx::query("SELECT body FROM record_batches WHERE id = ?1").bind(id);
-        let row = query.fetch_one(&mut *connection).await.map_err(database)?;
-        let frames = frames(Fields::new(TABLE, &row).get("body")?)?;
+        let query = sql("SELECT body FROM record_batches WHERE id = $1").bind(id);
+        let row = query.one(connection).await?;
+        let pieces = pieces(Fields::new(TABLE, &row).get("body")?)?;
         for (trace, place) in candidates {
             if !found.has_room_for(trace) {
                 break;
             }
-            let frame = frames.get(place).ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))?;
-            if let Some(taken) = take(unpack(frame)?) {
+            let piece = pieces.get(place).ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))?;
+            let is_wanted = |group| walk.groups.is_none_or(|groups| groups.contains(&group));
+            if piece.may_be_of(is_wanted)
+                && let Some(taken) = take(groups.read(connection, trace, *piece).await?)
+            {
                 found.put(trace, taken);
             }
         }
@@ -218,26 +233,25 @@ pub(super) async fn walk<T>(
 type NextRow = (TraceId, i64, Vec<(TraceId, usize)>);
 
 async fn next_row(
-    connection: &mut SqliteConnection,
-    walk: &Walk,
+    connection: &mut Connection,
+    walk: &Walk<'_>,
     at: &(Vec<u8>, i64),
 ) -> Result<Option<NextRow>, StoreError> {
-    let (statement, nowhere) = match walk.order {
-        Order::NewestFirst => (NEWER_ROWS_FIRST, AFTER_ALL_IDS.to_vec()),
-        Order::OldestFirst => (OLDER_ROWS_FIRST, Vec::new()),
+    let statement = match walk.order {
+        Order::NewestFirst => NEWER_ROWS_FIRST,
+        Order::OldestFirst => OLDER_ROWS_FIRST,
     };
-    let query = sqlx::query(statement)
+    let (after, before) = walk.between;
+    let query = sql(statement)
         .bind(&at.0)
         .bind(at.1)
-        .bind(walk.after.map_or(nowhere, |trace| trace.bytes()))
-        .bind(walk.workspace.map(|id| id.bytes()))
-        .bind(signed(walk.since_unix_ms.unwrap_or(0)))
-        .bind(signed(walk.until_unix_ms.unwrap_or(u64::MAX)));
-    let Some(row) = query.fetch_optional(connection).await.map_err(database)? else { return Ok(None) };
+        .bind(after.map_or(Vec::new(), |trace| trace.bytes()))
+        .bind(before.map_or(AFTER_ALL_IDS.to_vec(), |trace| trace.bytes()))
+        .bind(walk.workspace.bytes());
+    let Some(row) = query.row(connection).await? else { return Ok(None) };
     let fields = Fields::new(TABLE, &row);
-    let of_page = |trace: &TraceId| match walk.order {
-        Order::NewestFirst => walk.after.is_none_or(|after| *trace < after),
-        Order::OldestFirst => walk.after.is_none_or(|after| *trace > after),
+    let of_page = |trace: &TraceId| {
+        after.is_none_or(|after| *trace > after) && before.is_none_or(|before| *trace < before)
     };
     let named = traces(fields.get("traces")?).zip(0..).filter(|(trace, _)| of_page(trace));
     let mut candidates: Vec<(TraceId, usize)> = named.collect();

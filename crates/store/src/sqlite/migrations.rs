@@ -8,12 +8,14 @@ use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 use crate::StoreError;
 use crate::sql::writing::unavailable;
 
-const FILES: [(i64, &str, &str); 5] = [
+const FILES: [(i64, &str, &str); 7] = [
     (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/sqlite/0002_people.sql")),
+    (3, "budgets", include_str!("../../migrations/sqlite/0003_budgets.sql")),
     (4, "idempotency", include_str!("../../migrations/sqlite/0004_idempotency.sql")),
     (5, "jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/sqlite/0006_audit.sql")),
+    (7, "records", include_str!("../../migrations/sqlite/0007_records.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

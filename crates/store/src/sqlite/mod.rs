@@ -4,6 +4,7 @@ mod batches;
 mod migrations;
 mod records;
 mod sink;
+mod upkeep;
 mod usage;
 
 use std::fs;
@@ -18,6 +19,7 @@ use sqlx::{ConnectOptions, Connection as _, Pool, Sqlite, SqliteConnection};
 use crate::sql::writing::unavailable;
 use crate::sql::{Connection, Database, Pools, founding, meta};
 use crate::{Foundation, Store, StoreError};
+pub(crate) use usage::set_day;
 
 pub(crate) const READERS: u32 = 4;
 /// Of a database that is made; one that exists keeps its own. Rows of packed records are long: each page of them is two
@@ -25,6 +27,9 @@ pub(crate) const READERS: u32 = 4;
 const PAGE_BYTES: u32 = 8 * 1024;
 const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
 const WAIT_FOR_CONNECTION_MAX: Duration = Duration::from_secs(10);
+
+/// Alone with its file.
+const REPLICA: i64 = 0;
 
 /// The books: what is SQLite's own. Cloning it shares the pools.
 #[derive(Clone)]
@@ -124,7 +129,7 @@ async fn connect(path: &Path) -> Result<SqliteStore, StoreError> {
 
 impl SqliteStore {
     fn into_store(self) -> Store {
-        Store::new(self.database.clone(), Arc::new(self))
+        Store::new(self.database.clone(), Arc::new(self), REPLICA)
     }
 
     pub(crate) const fn readers(&self) -> &Pool<Sqlite> {

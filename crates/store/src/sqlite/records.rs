@@ -6,8 +6,9 @@ use sqlx::Row;
 use super::SqliteStore;
 use super::batches::{self, Order, Walk};
 use crate::records::{passes, request_row};
-use crate::sql::usage;
+use crate::sql::hours::Search;
 use crate::sql::writing::{database, unsigned};
+use crate::sql::{hours, usage};
 use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
@@ -18,43 +19,50 @@ async fn requests(
     page: Page<TraceId>,
 ) -> Result<Listed<RequestRow, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
-    let walk = Walk {
-        order: Order::NewestFirst,
-        after: page.after,
-        wanted: wanted + 1,
-        workspace: Some(workspace),
-        since_unix_ms: filter.since_unix_ms,
-        until_unix_ms: filter.until_unix_ms,
-    };
-    let take = |record: MeterRecord| {
-        let is_asked_for = record.workspace == workspace && passes(&filter, &record);
-        is_asked_for.then(|| request_row(record))
-    };
-    let mut reading = store.readers().begin().await.map_err(database)?;
-    let rows = batches::walk(&mut reading, walk, take).await?;
-    Ok(Listed::cut(rows, wanted, |row: &RequestRow| row.trace))
+    let mut reading = store.database.moment().await?;
+    let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
+    let mut search = Search::new(&filter, page.after);
+    let mut found = Vec::new();
+    while let Some(between) =
+        search.next(&mut reading, workspace, groups.as_ref(), wanted + 1 - found.len()).await?
+    {
+        let walk = Walk {
+            order: Order::NewestFirst,
+            wanted: wanted + 1 - found.len(),
+            workspace,
+            between: (Some(between.0), Some(between.1)),
+            groups: groups.as_ref(),
+        };
+        let take = |record: MeterRecord| {
+            let is_asked_for = record.workspace == workspace && passes(&filter, &record);
+            is_asked_for.then(|| request_row(record))
+        };
+        found.extend(batches::walk(&mut reading, &store.draining.groups, walk, take).await?);
+        if found.len() > wanted {
+            break;
+        }
+    }
+    reading.roll_back().await;
+    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace))
 }
 
 async fn every_record(
     store: &SqliteStore,
-    workspace: Option<WorkspaceId>,
+    workspace: WorkspaceId,
     page: Page<TraceId>,
 ) -> Result<Listed<MeterRecord, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
     let walk = Walk {
         order: Order::OldestFirst,
-        after: page.after,
         wanted: wanted + 1,
         workspace,
-        since_unix_ms: None,
-        until_unix_ms: None,
+        between: (page.after, None),
+        groups: None,
     };
-    let take = |record: MeterRecord| {
-        let is_asked_for = workspace.is_none_or(|workspace| workspace == record.workspace);
-        is_asked_for.then_some(record)
-    };
-    let mut reading = store.readers().begin().await.map_err(database)?;
-    let rows = batches::walk(&mut reading, walk, take).await?;
+    let take = |record: MeterRecord| (record.workspace == workspace).then_some(record);
+    let mut reading = store.database.moment().await?;
+    let rows = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
+    reading.roll_back().await;
     Ok(Listed::cut(rows, wanted, |record: &MeterRecord| record.trace))
 }
 
@@ -70,8 +78,8 @@ impl Records for SqliteStore {
 
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord> {
         Box::pin(async move {
-            let mut reader = self.readers().acquire().await.map_err(database)?;
-            let found = batches::find(&mut reader, workspace, trace).await?;
+            let mut reader = self.database.read().await?;
+            let found = batches::find(&mut reader, &self.draining.groups, workspace, trace).await?;
             found.ok_or(StoreError::NotFound { what: "request" })
         })
     }
@@ -86,10 +94,14 @@ impl Records for SqliteStore {
 
     fn every_record(
         &self,
-        workspace: Option<WorkspaceId>,
+        workspace: WorkspaceId,
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<MeterRecord, TraceId>> {
         Box::pin(every_record(self, workspace, page))
+    }
+
+    fn recorded_workspaces(&self) -> StoreFuture<'_, Vec<WorkspaceId>> {
+        Box::pin(hours::recorded_workspaces(&self.database))
     }
 
     fn record_count(&self) -> StoreFuture<'_, u64> {

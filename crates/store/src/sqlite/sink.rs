@@ -8,18 +8,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::TraceId;
 use domain::ports::PortFuture;
-use ledger::{DrainBatch, JournalPosition, RecordSink, SettledRecords, SinkError};
+use ledger::{DrainBatch, JournalPosition, RecordSink, SinkError};
 use sqlx::SqliteConnection;
 
-use super::{SqliteStore, batches, usage};
+use super::{REPLICA, SqliteStore, batches, usage};
 use crate::StoreError;
+use crate::batch::Prepared;
+use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
 use crate::sql::fields::Fields;
-use crate::sql::usage::{Groups, NewGroups};
+use crate::sql::leases::{ALERT, Draws, SPEND, UNHOLD};
 use crate::sql::writing::database;
-use crate::tally::{MinuteTally, Tallying};
 
 const TABLE: &str = "journal_positions";
 
@@ -55,25 +55,6 @@ impl Draining {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a batch becomes, made ready before the writer is taken.
-struct Prepared {
-    packed: Vec<Packed>,
-    tallies: Vec<MinuteTally>,
-}
-
-impl Prepared {
-    fn of(records: &SettledRecords, mut wanted: impl FnMut(TraceId) -> bool) -> Result<Self, StoreError> {
-        let (mut packing, mut tallying) = (Packing::of(records.len(), records.bytes()), Tallying::default());
-        for (frame, record) in records.decoded() {
-            if wanted(record.trace) {
-                packing.add(&record, frame)?;
-                tallying.add(&record);
-            }
-        }
-        Ok(Self { packed: packing.into_rows(), tallies: tallying.into_tallies()? })
     }
 }
 
@@ -114,13 +95,44 @@ async fn apply(
         let mut known = batches::known(connection, &batch.records).await?;
         prepared = Prepared::of(&batch.records, |trace| known.insert(trace))?;
     }
-    for row in prepared.packed {
+    let (groups, new_groups) = usage::groups(connection, &draining.groups, &prepared.tallies).await?;
+    for row in packed(&prepared, &groups)? {
         batches::add(connection, row).await?;
     }
-    let new_groups = usage::add(connection, &draining.groups, prepared.tallies).await?;
+    usage::add(connection, &groups, &prepared.tallies).await?;
+    spend(connection, &prepared.draws).await?;
     let upto = kept.filter(|kept| is_ahead(*kept, batch.upto)).unwrap_or(batch.upto);
     set_position(connection, batch.core, upto).await?;
     Ok((upto, new_groups))
+}
+
+fn packed(prepared: &Prepared, groups: &[Arc<Group>]) -> Result<Vec<Packed>, StoreError> {
+    // A third is what is left of a record told against another.
+    let mut packing = Packing::of(prepared.len(), prepared.bytes() / 3);
+    for (row, tail) in prepared.rows() {
+        let group = groups.get(row.tally).ok_or_else(|| StoreError::corrupt(TABLE, "a group is missing"))?;
+        packing.add(row.named, group.number, &group.template.difference(tail))?;
+    }
+    Ok(packing.into_rows())
+}
+
+/// What was drawn on budgets goes from this process's leases to the books.
+async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), StoreError> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let now =
+        sqlx::query_scalar::<_, i64>("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)");
+    let now = now.fetch_one(&mut *connection).await.map_err(database)?;
+    for (budget, period, amount) in draws.iter() {
+        let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(UNHOLD).bind(&budget).bind(period).bind(amount).bind(REPLICA);
+        query.execute(&mut *connection).await.map_err(database)?;
+        let query = sqlx::query(ALERT).bind(&budget).bind(period).bind(now);
+        query.execute(&mut *connection).await.map_err(database)?;
+    }
+    Ok(())
 }
 
 /// Whether nothing of this batch can have been applied before.

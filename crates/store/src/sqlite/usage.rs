@@ -1,51 +1,81 @@
 //! Sums over records, by the minute: added to with each batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use domain::WorkspaceId;
 use sqlx::SqliteConnection;
 
 use crate::StoreError;
+use crate::groups::{Group, GroupName, Groups, NewGroups};
 use crate::sql::fields::{ColumnId, Fields};
-use crate::sql::usage::{GroupName, Groups, HOUR, NewGroups};
+use crate::sql::usage::HOUR;
 use crate::sql::writing::{database, signed};
 use crate::tally::{MinuteTally, Tally};
+use crate::upkeep::DAY;
 
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 
+/// The group of each tally, and those among them that this process meets first.
+pub(super) async fn groups(
+    connection: &mut SqliteConnection,
+    groups: &Groups,
+    tallies: &[MinuteTally],
+) -> Result<(Vec<Arc<Group>>, NewGroups), StoreError> {
+    let mut new_groups: HashMap<GroupName, Arc<Group>> = HashMap::new();
+    let mut found = Vec::with_capacity(tallies.len());
+    for tally in tallies {
+        let name = (tally.workspace, tally.group.clone());
+        let group = match groups.named(&name).or_else(|| new_groups.get(&name).cloned()) {
+            Some(group) => group,
+            None => {
+                let group = group_of(connection, &name, &tally.sample).await?;
+                new_groups.insert(name, Arc::clone(&group));
+                group
+            }
+        };
+        found.push(group);
+    }
+    Ok((found, new_groups.into_iter().collect()))
+}
+
+/// The group in the database; `sample` becomes the template of one that has none.
+async fn group_of(
+    connection: &mut SqliteConnection,
+    name: &GroupName,
+    sample: &[u8],
+) -> Result<Arc<Group>, StoreError> {
+    let (workspace, dimensions) = name;
+    let query = sqlx::query("SELECT id, template FROM usage_groups WHERE workspace = ?1 AND dimensions = ?2");
+    let query = query.bind(workspace.bytes()).bind(dimensions);
+    let Some(row) = query.fetch_optional(&mut *connection).await.map_err(database)? else {
+        let query =
+            sqlx::query("INSERT INTO usage_groups (workspace, dimensions, template) VALUES (?1, ?2, ?3)");
+        let query = query.bind(workspace.bytes()).bind(dimensions).bind(sample);
+        let number = query.execute(connection).await.map_err(database)?.last_insert_rowid();
+        return Ok(Group::new(number, sample.to_vec()));
+    };
+    let fields = Fields::new(GROUPS, &row);
+    let number = fields.get("id")?;
+    if let Some(template) = fields.get::<Option<Vec<u8>>>("template")? {
+        return Ok(Group::new(number, template));
+    }
+    let query = sqlx::query("UPDATE usage_groups SET template = ?2 WHERE id = ?1").bind(number).bind(sample);
+    query.execute(connection).await.map_err(database)?;
+    Ok(Group::new(number, sample.to_vec()))
+}
+
 /// Adds a batch's sums to those of its minutes.
 pub(super) async fn add(
     connection: &mut SqliteConnection,
-    groups: &Groups,
-    tallies: Vec<MinuteTally>,
-) -> Result<NewGroups, StoreError> {
-    let mut new_groups: HashMap<GroupName, i64> = HashMap::new();
-    for MinuteTally { workspace, minute, group, tally } in tallies {
-        let name = (workspace, group);
-        let number = match groups.number(&name).or_else(|| new_groups.get(&name).copied()) {
-            Some(number) => number,
-            None => {
-                let number = group_number(connection, &name).await?;
-                new_groups.insert(name, number);
-                number
-            }
-        };
-        add_tally(connection, workspace, minute, number, &tally).await?;
+    groups: &[Arc<Group>],
+    tallies: &[MinuteTally],
+) -> Result<(), StoreError> {
+    for (MinuteTally { workspace, minute, tally, .. }, group) in tallies.iter().zip(groups) {
+        add_tally(connection, *workspace, *minute, group.number, tally).await?;
     }
-    Ok(new_groups.into_iter().collect())
-}
-
-async fn group_number(connection: &mut SqliteConnection, name: &GroupName) -> Result<i64, StoreError> {
-    let (workspace, dimensions) = name;
-    let query = sqlx::query("SELECT id FROM usage_groups WHERE workspace = ?1 AND dimensions = ?2");
-    let query = query.bind(workspace.bytes()).bind(dimensions);
-    if let Some(row) = query.fetch_optional(&mut *connection).await.map_err(database)? {
-        return Fields::new(GROUPS, &row).get("id");
-    }
-    let query = sqlx::query("INSERT INTO usage_groups (workspace, dimensions) VALUES (?1, ?2)");
-    let query = query.bind(workspace.bytes()).bind(dimensions);
-    query.execute(connection).await.map(|done| done.last_insert_rowid()).map_err(database)
+    Ok(())
 }
 
 /// To the sums of the minute and to those of its hour, in two statements, since each is a trip to SQLite's thread.
@@ -79,5 +109,22 @@ async fn add_tally(
     let query = query.bind(workspace.bytes()).bind(signed(minute)).bind(signed(hour)).bind(group);
     let query = query.bind(of_minute.encode()?).bind(of_hour.encode()?);
     query.execute(connection).await.map_err(database)?;
+    Ok(())
+}
+
+/// Writes the sums of a whole day.
+pub(crate) async fn set_day(
+    connection: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    day: u64,
+    sums: &BTreeMap<i64, Tally>,
+) -> Result<(), StoreError> {
+    for (group, tally) in sums {
+        let query = sqlx::query(
+            "INSERT INTO usage_minutes (workspace, span_minutes, minute, usage_group, tally) VALUES (?1, ?2, ?3, ?4, ?5)",
+        );
+        let query = query.bind(workspace.bytes()).bind(signed(DAY)).bind(signed(day * DAY)).bind(group);
+        query.bind(tally.encode()?).execute(&mut *connection).await.map_err(database)?;
+    }
     Ok(())
 }

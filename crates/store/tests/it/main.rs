@@ -11,6 +11,7 @@ mod cases;
 mod postgres;
 mod samples;
 mod sqlite;
+mod upgrade;
 
 use std::future::Future;
 
@@ -127,6 +128,10 @@ on_each!(
         records::pages_stay_whole_whatever_comes_in_between,
         records::what_may_come_again_is_counted_once,
         records::a_batch_of_many_workspaces_shows_each_its_own,
+        records::what_is_rare_is_found_wherever_it_lies,
+        upkeep::days_say_what_their_hours_say,
+        upkeep::days_are_summed_beside_batches,
+        upkeep::what_is_too_old_is_forgotten_and_its_sums_stay,
         usage::sums_follow_every_dimension,
         usage::intervals_cut_the_window,
         usage::a_window_covers_whole_minutes,
@@ -141,6 +146,13 @@ on_each!(
         audit::what_is_in_no_chain_is_taken_in,
         audit::an_entry_tells_the_object_before_and_after,
         rehearsal::what_is_rehearsed_is_answered_and_not_kept,
+        budgets::a_budget_is_made_read_changed_and_deleted,
+        budgets::a_budget_is_of_its_own_workspaces_things,
+        budgets::a_lease_is_granted_returned_and_released,
+        budgets::what_records_draw_moves_from_leases_to_the_books_once,
+        budgets::a_refusal_reaches_a_budget_before_its_last_nano,
+        budgets::credit_is_a_budget_that_never_begins_anew,
+        budgets::rates_are_set_read_and_taken_away,
         meta::facts_are_written_together,
         jobs::a_job_is_one_workers_until_its_lease_ends,
         jobs::a_job_waits_fails_comes_again_and_is_given_up,

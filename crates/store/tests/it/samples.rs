@@ -288,6 +288,7 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         plan: PlanRecordOf::sample(),
         timeline: Timeline { settled_us: 2_000, first_byte_us: 900, ..Timeline::default() },
         bytes_out: 512,
+        drawn: Vec::new(),
     }
 }
 

@@ -182,6 +182,7 @@ async fn attempted(journal: &Rc<Journal>, number: u64) -> ledger::Tab {
         rates: None,
         markup_bps: 0,
         estimate_prompt_bytes: 4,
+        ceiling: None,
     };
     tab.attempt(intent).await.unwrap();
     tab
@@ -254,7 +255,7 @@ fn what_a_crash_leaves_in_the_journal_comes_once() {
             recover(&path(left), &World::system(), &*sink).await.unwrap();
             assert_eq!(made.store.records().record_count().await.unwrap(), 492, "{left}");
         }
-        let all = made.store.records().every_record(None, Page::first(1_000)).await.unwrap().rows;
+        let all = made.store.records().every_record(workspace_id(1), Page::first(1_000)).await.unwrap().rows;
         let interrupted = all.iter().filter(|record| record.outcome == Outcome::Interrupted).count();
         assert_eq!((all.len(), interrupted), (492, 2));
         shared.stop();

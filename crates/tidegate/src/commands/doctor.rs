@@ -1,5 +1,7 @@
 //! `tidegate doctor`: looks at this machine, its data directory and the running gateway; each finding names its fix.
 
+mod database;
+
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ struct Check {
     fix: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Fine,
     Warning,
@@ -97,6 +99,10 @@ fn local(settings: &Settings, checks: &mut Vec<Check>) {
         });
     }
     disk(settings, checks);
+    if let Some(address) = &settings.database {
+        let now = world::World::system().clock.unix_ms();
+        database::look(address, now, settings.records_keep_days, checks);
+    }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
     checks.push(if files >= 8_192 {
         Check::fine("open files", format!("up to {files}"))

@@ -1,5 +1,7 @@
 //! `tidegate key`: API keys, which are shown once and revoked at once.
 
+use serde_json::{Value, json};
+
 use super::Shared;
 use crate::api::Api;
 use crate::body::Body;
@@ -43,11 +45,56 @@ pub enum Command {
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
     },
+    /// Bounds what a key may use, or shows the bounds where none is given.
+    Limits {
+        id: String,
+        #[command(flatten)]
+        rates: Rates,
+    },
     /// Revokes a key: it is refused within a second.
     Revoke { id: String },
 }
 
 const PATH: &str = "/v2/api-keys";
+
+#[derive(Debug, clap::Args)]
+pub struct Rates {
+    #[arg(long)]
+    requests_per_minute: Option<u64>,
+    #[arg(long)]
+    tokens_per_minute: Option<u64>,
+    #[arg(long)]
+    concurrent_streams: Option<u64>,
+    /// Takes all bounds away first.
+    #[arg(long)]
+    clear: bool,
+}
+
+impl Rates {
+    /// A merge patch of the key; `None` where nothing is asked for.
+    fn patch(&self) -> Option<Value> {
+        let set = Body::new()
+            .with_some("requests_per_minute", self.requests_per_minute)
+            .with_some("tokens_per_minute", self.tokens_per_minute)
+            .with_some("concurrent_streams", self.concurrent_streams)
+            .done();
+        let is_empty = set.as_object().is_none_or(serde_json::Map::is_empty);
+        match (is_empty, self.clear) {
+            (true, false) => None,
+            (true, true) => Some(json!({"limits": null})),
+            (false, false) => Some(json!({"limits": set})),
+            (false, true) => {
+                let mut all = json!({
+                    "requests_per_minute": null, "tokens_per_minute": null, "concurrent_streams": null,
+                });
+                if let (Some(all), Some(set)) = (all.as_object_mut(), set.as_object()) {
+                    all.extend(set.clone());
+                }
+                Some(json!({"limits": all}))
+            }
+        }
+    }
+}
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -81,6 +128,14 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("ip_allowlist", &ip_allowlist)
                 .done();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+        }
+        Command::Limits { id, rates } => {
+            let path = format!("{PATH}/{id}");
+            let key = match rates.patch() {
+                Some(patch) => api.patch(&path, &patch)?,
+                None => api.get(&path)?,
+            };
+            output::object(shared, &key);
         }
         Command::Revoke { id } => {
             api.delete(&format!("{PATH}/{id}"))?;

@@ -109,15 +109,15 @@ fn tell(report: &VerifyReport) {
 async fn verify(settings: &Settings) -> anyhow::Result<VerifyReport> {
     let store = data_dir::open_store(settings).await?;
     let mut report = ledger::verify::recompute([]);
-    let mut after = None;
-    loop {
-        let listed = store.records().every_record(None, Page { limit: PAGE_RECORDS, after }).await?;
-        for record in &listed.rows {
-            report.check(record);
-        }
-        after = listed.next;
-        if after.is_none() {
-            break;
+    for workspace in store.records().recorded_workspaces().await? {
+        let mut page = Page::first(PAGE_RECORDS);
+        loop {
+            let listed = store.records().every_record(workspace, page.clone()).await?;
+            for record in &listed.rows {
+                report.check(record);
+            }
+            let Some(after) = listed.next else { break };
+            page.after = Some(after);
         }
     }
     store.close().await;

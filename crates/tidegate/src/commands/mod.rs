@@ -5,6 +5,7 @@ mod apply;
 mod audit;
 mod backup;
 mod billing;
+mod budget;
 mod call;
 mod chat;
 mod completions;
@@ -183,6 +184,9 @@ enum Command {
     /// Manages where this workspace is told of its events.
     #[command(subcommand)]
     Webhook(webhook::Command),
+    /// Manages budgets.
+    #[command(subcommand)]
+    Budget(budget::Command),
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
@@ -245,6 +249,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Billing(options) => billing::run(&shared, &options),
         Command::Tariff(command) => tariff::run(&shared, command),
         Command::Webhook(command) => webhook::run(&shared, command),
+        Command::Budget(command) => budget::run(&shared, command),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Backup(options) => backup::backup(&shared, &options),

@@ -127,6 +127,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     stop.wanted().await;
     eprintln!("draining: no new requests; running ones finish. A second signal ends them.");
     running.drain();
+    house.allowances.drain();
     tokio::select! {
         () = ended(&running) => {}
         () = stop.wanted() => running.stop(),

@@ -39,21 +39,21 @@ fn a_master_key_is_replaced_by_another_and_then_opens_nothing() {
     }
     assert!(masters.rewrap(&wrapped, b"other", &second).is_err(), "bound to its place");
     assert!(masters.rewrap(&wrapped, b"place", "local:none").is_err());
-    let state =
-        MasterState { current: second.clone(), retired: vec![first.clone()], ..MasterState::default() };
+    let state = MasterState { current: second.clone(), retired: vec![first], ..MasterState::default() };
     masters.follow(state.clone());
     assert_eq!((masters.key_id(), masters.held_ids()), (second.clone(), vec![second.clone()]));
     assert!(run(masters.unwrap(&wrapped, b"place")).is_err());
     assert!(run(masters.unwrap(&again, b"place")).is_ok());
     // Reading the file again does not bring it back, and one that can't be read changes nothing.
     masters.reread().unwrap();
-    assert_eq!(masters.held_ids(), [second.clone()]);
+    let held = [second];
+    assert_eq!(masters.held_ids(), held);
     *text.lock().unwrap() = "nothing".into();
     assert!(masters.reread().is_err());
-    assert_eq!(masters.held_ids(), [second]);
+    assert_eq!(masters.held_ids(), held);
     assert_eq!(MasterState::from_meta(&[]).retired, Vec::<String>::new());
-    assert!(state.is_served_by(&[state.current.clone()]));
-    assert!(!MasterState { next: Some("x".into()), ..state.clone() }.is_served_by(&[state.current.clone()]));
+    assert!(state.is_served_by(&held));
+    assert!(!MasterState { next: Some("x".into()), ..state }.is_served_by(&held));
 }
 
 #[test]
@@ -156,13 +156,13 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     let answer = b.vault.reseal_answer(&place(1), &answer).unwrap();
     // An old secret, a changed one, and a floor in another's place do not come out of it.
     assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
-    let mut changed = broken.sealed.clone();
+    let mut changed = broken.sealed;
     changed.bytes[20] ^= 1;
     assert_eq!(b.vault.reseal_secret(id, &other, &changed), Err(OpenError::Refused));
     assert_eq!(b.vault.reseal_floor(id, &other, &second.floor), Err(OpenError::Refused));
     // Dropped, the old key opens for as long as requests live that were planned before.
     run(b.vault.opener.learn(keys(&[&next])));
-    assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0.clone()));
+    assert_eq!(b.vault.sealer.current_key_id(id), Some(next.0));
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).unwrap().expose(), b"sk-second");
     b.clock.advance_us(u64::try_from(domain::limits::DEADLINE.as_micros()).unwrap());
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).err(), Some(OpenError::KeyUnknown));

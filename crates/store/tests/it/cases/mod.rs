@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod audit;
+pub mod budgets;
 pub mod credentials;
 pub mod devices;
 pub mod feed;
@@ -20,6 +21,7 @@ pub mod routes;
 pub mod sign_ins;
 pub mod source;
 pub mod tenants;
+pub mod upkeep;
 pub mod usage;
 pub mod webhooks;
 pub mod workspaces;

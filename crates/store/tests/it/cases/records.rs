@@ -7,7 +7,7 @@ use ledger::{DrainBatch, JournalPosition};
 use store::{Page, RequestFilter, StoreError, UsageFilter, UsageQuery, Window};
 
 use crate::Fresh;
-use crate::samples::{founding, record, settled, workspace_id};
+use crate::samples::{NOW, bytes, founding, record, settled, workspace_id};
 
 fn at(epoch: u64, offset: u64) -> JournalPosition {
     JournalPosition { epoch, segment: 1, offset }
@@ -36,7 +36,8 @@ async fn listed(fresh: &Fresh, limit: u32) -> Vec<TraceId> {
 async fn every(fresh: &Fresh, limit: u32) -> Vec<MeterRecord> {
     let (mut page, mut found) = (Page::first(limit), Vec::new());
     loop {
-        let listed = fresh.store.records().every_record(None, page.clone()).await.unwrap();
+        let listed =
+            fresh.store.records().every_record(fresh.founding.workspace.id, page.clone()).await.unwrap();
         found.extend(listed.rows);
         match listed.next {
             Some(after) => page.after = Some(after),
@@ -86,7 +87,7 @@ pub async fn a_record_reads_back_whole_and_only_in_its_workspace(fresh: &Fresh) 
     assert_eq!(records.request(workspace, settled.trace).await.unwrap(), settled);
     let foreign = records.request(founding(2).workspace.id, settled.trace).await;
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
-    assert_eq!(records.every_record(None, Page::default()).await.unwrap().rows, [settled]);
+    assert_eq!(records.every_record(workspace, Page::default()).await.unwrap().rows, [settled]);
 }
 
 pub async fn requests_are_listed_newest_first_and_filtered(fresh: &Fresh) {
@@ -275,7 +276,7 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
     put(fresh, records.clone()).await;
     for workspace in (0..5).map(of) {
         let own: Vec<_> = records.iter().filter(|record| record.workspace == workspace).cloned().collect();
-        let told = fresh.store.records().every_record(Some(workspace), Page::default()).await.unwrap();
+        let told = fresh.store.records().every_record(workspace, Page::default()).await.unwrap();
         assert_eq!(told.rows, own);
         let told =
             fresh.store.records().requests(workspace, Default::default(), Page::default()).await.unwrap();
@@ -284,4 +285,79 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
     }
     let stranger = fresh.store.records().requests(workspace_id(6), Default::default(), Page::default()).await;
     assert_eq!(stranger.unwrap().rows, []);
+}
+
+/// Months of requests of which few are asked for: by each filter, in pages, and with what an exchange is not told apart
+/// by in the sums.
+pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let hour = 3_600_000;
+    let all: Vec<MeterRecord> = (0..3_000_u64)
+        .map(|number| {
+            let started = NOW + number * hour / 2;
+            let like = record(workspace, project, number);
+            MeterRecord {
+                trace: TraceId::new(started, bytes(number)),
+                started_unix_ms: started,
+                status: if number % 500 == 7 { 502 } else { 200 },
+                outcome: if number % 500 == 7 { Outcome::Failed } else { Outcome::Completed },
+                requested_model: if number % 700 == 3 { "fast".into() } else { "gpt-4o".into() },
+                // Nobody knows it, so that the sums don't tell what was asked for.
+                resolved_model: if number % 900 == 5 { String::new() } else { "openai/gpt-4o".into() },
+                tag: (number % 40 == 0).then(|| format!("tag {}", number / 40)),
+                ..like
+            }
+        })
+        .collect();
+    for (offset, some) in (1..).zip(all.chunks(250)) {
+        put_behind(fresh, 0, offset, some.to_vec()).await;
+    }
+    let since = |number: usize| Some(all[number].started_unix_ms);
+    let is = RequestFilter::default;
+    let cases = [
+        RequestFilter { status: Some(502), ..is() },
+        RequestFilter { status: Some(418), ..is() },
+        RequestFilter { outcome: Some(Outcome::Failed), ..is() },
+        RequestFilter { outcome: Some(Outcome::Completed), ..is() },
+        RequestFilter { model: Some("fast".into()), ..is() },
+        RequestFilter { model: Some("gpt-4o".into()), ..is() },
+        RequestFilter { model: Some("openai/gpt-4o".into()), ..is() },
+        RequestFilter { tag: Some("tag 11".into()), ..is() },
+        RequestFilter { tag: Some("tag 11".into()), status: Some(502), ..is() },
+        RequestFilter { provider: Some("openai".into()), ..is() },
+        RequestFilter { status: Some(502), since_unix_ms: since(508), until_unix_ms: since(2_007), ..is() },
+        RequestFilter { status: Some(502), since_unix_ms: since(507), until_unix_ms: since(2_008), ..is() },
+        RequestFilter { since_unix_ms: since(507), until_unix_ms: since(2_008), ..is() },
+    ];
+    for filter in cases {
+        let within = |record: &&MeterRecord| {
+            filter.since_unix_ms.is_none_or(|since| record.started_unix_ms >= since)
+                && filter.until_unix_ms.is_none_or(|until| record.started_unix_ms < until)
+        };
+        let wanted = |record: &&MeterRecord| {
+            filter.status.is_none_or(|status| record.status == status)
+                && filter.outcome.is_none_or(|outcome| record.outcome == outcome)
+                && filter.tag.as_ref().is_none_or(|tag| record.tag.as_ref() == Some(tag))
+                && filter
+                    .model
+                    .as_ref()
+                    .is_none_or(|model| *model == record.requested_model || *model == record.resolved_model)
+        };
+        let expected: Vec<_> =
+            all.iter().rev().filter(within).filter(wanted).map(|record| record.trace).collect();
+        for limit in [2, 1_000] {
+            if limit < 10 && expected.len() > 100 {
+                continue;
+            }
+            let (mut page, mut found) = (Page::first(limit), Vec::new());
+            loop {
+                let listed = fresh.store.records().requests(workspace, filter.clone(), page.clone());
+                let listed = listed.await.unwrap();
+                found.extend(listed.rows.iter().map(|row| row.trace));
+                let Some(after) = listed.next else { break };
+                page.after = Some(after);
+            }
+            assert!(found == expected, "{filter:?} by {limit}: {} of {}", found.len(), expected.len());
+        }
+    }
 }

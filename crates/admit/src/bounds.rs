@@ -1,0 +1,53 @@
+//! Which limits and budgets a request is held to: its key's, its project's, its workspace's, and its end user's.
+
+use decode::Call;
+use domain::{Subject, Terms};
+use ledger::{Bounds, CoreAllowances, Hold, Refused};
+
+use crate::Caller;
+
+/// What a token of a prompt takes in bytes, for the rate of tokens: a guess that settling puts right.
+const PROMPT_BYTES_PER_TOKEN: u64 = 4;
+/// What an answer is guessed at that may be of any length.
+const ANSWER_TOKENS: u64 = 256;
+
+/// Takes what the rates ask for; `None` where nothing bounds the caller.
+pub(crate) fn hold(
+    call: &Call,
+    caller: &Caller,
+    allowances: &CoreAllowances,
+    now_us: u64,
+) -> Result<Option<Box<Hold>>, Box<Refused>> {
+    let Some(terms) = &caller.workspace().terms else { return Ok(None) };
+    let mut bounds = Bounds { tokens: expected_tokens(call), ..Bounds::default() };
+    for subject in subjects(call, caller, terms).into_iter().flatten() {
+        bounds.budgets.extend(terms.budgets.get(&subject).into_iter().flatten().cloned());
+        let limits = match subject {
+            Subject::EndUser(_) => Some(&terms.end_user_limits).filter(|limits| !limits.is_empty()),
+            _ => terms.limits.get(&subject),
+        };
+        if let Some(limits) = limits {
+            bounds.limits.push((subject, *limits));
+        }
+    }
+    // Every replica and core takes them in one order.
+    bounds.budgets.sort_by_key(|budget| budget.id);
+    Hold::take(allowances, caller.workspace().id, bounds, now_us, call.received_unix_ms())
+}
+
+fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {
+    let user = if terms.tell_end_users_apart() { call.chat().end_user(call.body()) } else { None };
+    [
+        caller.key().map(|key| Subject::Key(key.id)),
+        Some(Subject::Project(caller.project().id)),
+        Some(Subject::Workspace),
+        user.map(|name| Subject::EndUser(name.into())),
+    ]
+}
+
+fn expected_tokens(call: &Call) -> u64 {
+    let chat = call.chat();
+    let answer =
+        chat.max_output_tokens.unwrap_or(ANSWER_TOKENS).saturating_mul(u64::from(chat.choices.max(1)));
+    chat.prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN).saturating_add(answer)
+}

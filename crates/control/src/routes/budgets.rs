@@ -1,0 +1,373 @@
+//! `/v2/budgets`: bounds on money of a workspace, a project, a key or an end user, and how they stand.
+
+use std::sync::Arc;
+
+use domain::limits::{BUDGET_MICROS_MAX, END_USER_BYTES_MAX};
+use domain::{Budget, BudgetId, Counts, Fault, Mode, Nanos, OnReached, Period, Subject};
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
+
+use super::workspaces::checked_name;
+use crate::access::Access;
+use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
+use crate::reply::Page;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+const PATH: &str = "/v2/budgets";
+const ONE: &str = "/v2/budgets/{id}";
+const ALERTS: [u32; 3] = [50, 80, 100];
+const ALERTS_MAX: usize = 10;
+const NANOS_PER_MICRO: i64 = 1_000;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Makes a budget of the workspace, a project, a key or an end user.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the workspace's budgets and how they stand.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get)
+            .says("Shows a budget and how it stands.")
+            .gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a budget; whose it is, its period and what it counts stay.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces what can be written of a budget.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
+            .says("Deletes a budget: it bounds nothing any more.")
+            .gives_nothing(),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Budget")]
+struct Input {
+    name: Option<String>,
+    project_id: Option<String>,
+    key_id: Option<String>,
+    #[serde(default)]
+    workspace: bool,
+    end_user: Option<String>,
+    #[schemars(required)]
+    limit_micros: Option<u64>,
+    /// `month`, `week` or `day`.
+    period: Option<String>,
+    /// `pause` or `allow`.
+    on_reached: Option<String>,
+    /// `all` that is spent, or what is `owed` to the operator.
+    counts: Option<String>,
+    /// Percents that are told of.
+    alerts: Option<Vec<u32>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BudgetCrossing")]
+struct Crossed {
+    percent: u32,
+    at: Moment,
+    spent_micros: i64,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Budget")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    name: String,
+    project_id: Option<String>,
+    key_id: Option<String>,
+    workspace: bool,
+    end_user: Option<String>,
+    limit_micros: i64,
+    spent_micros: i64,
+    reserved_micros: i64,
+    free_micros: i64,
+    period: &'static str,
+    period_start: Moment,
+    period_end: Option<Moment>,
+    on_reached: &'static str,
+    counts: &'static str,
+    alerts: Vec<u32>,
+    alerts_crossed: Vec<Crossed>,
+    /// `warning` once a threshold is crossed.
+    #[schemars(extend("enum" = ["ok", "warning", "reached"]))]
+    status: &'static str,
+    created_at: Moment,
+}
+
+async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
+    let budgets = control.store.budgets();
+    let start = row.period.start(control.world.clock.unix_ms());
+    let standing = budgets.standing(row.id, start).await.map_err(of_store)?;
+    let crossed = budgets.alerts(row.id, start).await.map_err(of_store)?;
+    Ok(shown(row, start, standing, &crossed))
+}
+
+fn shown(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed: &[BudgetAlert]) -> Shown {
+    let free = (row.limit.0 - standing.spent.0 - standing.reserved.0).max(0);
+    let of = |subject: &Subject| match subject {
+        Subject::Project(id) => (Some(id.to_string()), None, None),
+        Subject::Key(id) => (None, Some(id.to_string()), None),
+        Subject::EndUser(name) => (None, None, Some(name.to_string())),
+        Subject::Workspace => (None, None, None),
+    };
+    let (project_id, key_id, end_user) = of(&row.subject);
+    let is_reached = standing.spent >= row.limit || crossed.iter().any(|alert| alert.percent >= 100);
+    Shown {
+        id: row.id.to_string(),
+        object: "budget",
+        name: row.name.clone(),
+        project_id,
+        key_id,
+        workspace: row.subject == Subject::Workspace,
+        end_user,
+        limit_micros: row.limit.micros(),
+        spent_micros: standing.spent.micros(),
+        reserved_micros: standing.reserved.micros(),
+        free_micros: Nanos(free).micros(),
+        period: row.period.as_str(),
+        period_start: Moment(start),
+        period_end: row.period.end(start).map(Moment),
+        on_reached: row.on_reached.as_str(),
+        counts: row.counts.as_str(),
+        alerts: row.alerts.clone(),
+        status: match (is_reached, crossed.is_empty()) {
+            (true, _) => "reached",
+            (false, false) => "warning",
+            (false, true) => "ok",
+        },
+        alerts_crossed: crossed.iter().map(show_crossed).collect(),
+        created_at: Moment(row.created_unix_ms),
+    }
+}
+
+fn show_crossed(alert: &BudgetAlert) -> Crossed {
+    Crossed { percent: alert.percent, at: Moment(alert.crossed_unix_ms), spent_micros: alert.spent.micros() }
+}
+
+fn subject_of(input: &Input) -> Result<Subject, Box<Fault>> {
+    let fix = "Name one of project_id, key_id, workspace: true, end_user.";
+    let given =
+        [input.project_id.is_some(), input.key_id.is_some(), input.workspace, input.end_user.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        return Err(invalid("workspace", "A budget is of exactly one thing.", fix));
+    }
+    let id = |field: &'static str, error: &dyn std::fmt::Display| invalid(field, error.to_string(), fix);
+    if let Some(text) = &input.project_id {
+        return text.parse().map(Subject::Project).map_err(|error| id("project_id", &error));
+    }
+    if let Some(text) = &input.key_id {
+        return text.parse().map(Subject::Key).map_err(|error| id("key_id", &error));
+    }
+    match input.end_user.as_deref() {
+        None => Ok(Subject::Workspace),
+        Some(name) if !name.is_empty() && name.len() <= END_USER_BYTES_MAX && !name.contains('\0') => {
+            Ok(Subject::EndUser(name.into()))
+        }
+        Some(_) => {
+            let message = "This can't be the name of an end user.";
+            Err(invalid("end_user", message, format!("Give 1 to {END_USER_BYTES_MAX} bytes.")))
+        }
+    }
+}
+
+fn checked_limit(limit_micros: Option<u64>) -> Result<Nanos, Box<Fault>> {
+    let limit =
+        limit_micros.ok_or_else(|| missing("limit_micros", "Give the limit in millionths of a USD."))?;
+    let nanos = i64::try_from(limit).ok().filter(|_| (1..=BUDGET_MICROS_MAX).contains(&limit));
+    nanos.map(|micros| Nanos(micros * NANOS_PER_MICRO)).ok_or_else(|| {
+        let message = format!("limit_micros can't be {limit}.");
+        invalid("limit_micros", message, format!("Give 1 to {BUDGET_MICROS_MAX}."))
+    })
+}
+
+fn checked_word<T: std::str::FromStr>(
+    field: &'static str,
+    word: Option<&str>,
+    usual: T,
+    choices: &str,
+) -> Result<T, Box<Fault>> {
+    let Some(word) = word else { return Ok(usual) };
+    word.parse().map_err(|_| invalid(field, format!("\"{word}\" is no {field}."), format!("Use {choices}.")))
+}
+
+fn checked_alerts(alerts: Option<Vec<u32>>) -> Result<Vec<u32>, Box<Fault>> {
+    let mut alerts = alerts.unwrap_or_else(|| ALERTS.to_vec());
+    alerts.sort_unstable();
+    alerts.dedup();
+    if alerts.len() > ALERTS_MAX || alerts.iter().any(|percent| !(1..=100).contains(percent)) {
+        let fix = format!("Give up to {ALERTS_MAX} percents from 1 to 100, such as [50, 80, 100].");
+        return Err(invalid("alerts", "These can't be told of.", fix));
+    }
+    Ok(alerts)
+}
+
+fn row_of(control: &Control, ask: &Ask, input: Input) -> Result<BudgetRow, Box<Fault>> {
+    let now = control.world.clock.unix_ms();
+    let subject = subject_of(&input)?;
+    let period = checked_word("period", input.period.as_deref(), Period::Month, "month, week or day")?;
+    if period == Period::Ever {
+        return Err(invalid("period", "\"ever\" is no period.", "Use month, week or day."));
+    }
+    let name = match input.name {
+        Some(name) => checked_name(Some(name), "name")?,
+        None => format!("{} by the {}", subject.kind(), period.as_str()),
+    };
+    Ok(BudgetRow {
+        id: BudgetId::new(now, control.world.id_bytes()),
+        workspace: ask.workspace(),
+        name,
+        subject,
+        limit: checked_limit(input.limit_micros)?,
+        period,
+        on_reached: checked_word(
+            "on_reached",
+            input.on_reached.as_deref(),
+            OnReached::Pause,
+            "pause or allow",
+        )?,
+        counts: checked_word("counts", input.counts.as_deref(), Counts::All, "all or owed")?,
+        alerts: checked_alerts(input.alerts)?,
+        created_unix_ms: now,
+        version: 0,
+    })
+}
+
+/// What was spent in the period before there was a budget, as far as the books tell it apart: not by end user.
+async fn spent_before(control: &Control, row: &BudgetRow) -> Result<Nanos, Box<Fault>> {
+    let now = control.world.clock.unix_ms();
+    let start_unix_ms = row.period.start(now);
+    let end_unix_ms = row.period.end(start_unix_ms).unwrap_or(u64::MAX);
+    let mut filter = UsageFilter::default();
+    match &row.subject {
+        Subject::Workspace => {}
+        Subject::Project(id) => filter.project = Some(*id),
+        Subject::Key(id) => filter.key = Some(*id),
+        Subject::EndUser(_) => return Ok(Nanos::ZERO),
+    }
+    let sums = |filter: UsageFilter| {
+        let window = Window { start_unix_ms, end_unix_ms };
+        let query =
+            UsageQuery { workspace: row.workspace, window, group_by: Vec::new(), interval: None, filter };
+        control.store.records().usage(query)
+    };
+    let owed: Nanos = sums(filter.clone()).await.map_err(of_store)?.iter().map(|row| row.sums.cost).sum();
+    if row.counts == Counts::Owed {
+        return Ok(owed);
+    }
+    let own = UsageFilter { mode: Some(Mode::Byok), ..filter };
+    let own: Nanos = sums(own).await.map_err(of_store)?.iter().map(|row| row.sums.provider_cost).sum();
+    Ok(owed.plus(own))
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = row_of(control, &ask, ask.json()?)?;
+        let spent = spent_before(control, &row).await?;
+        let act = ask.act(&control.world);
+        let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        let location = format!("{PATH}/{}", written.row.id);
+        let shown = match ask.is_rehearsal {
+            true => {
+                let start = written.row.period.start(control.world.clock.unix_ms());
+                shown(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
+            }
+            false => show(control, &written.row).await?,
+        };
+        Ok(Reply::json(&shown)?.version(written.row.version).created(location))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let listed = control.store.budgets().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        let mut shown = Vec::new();
+        for row in &listed.rows {
+            shown.push(show(control, row).await?);
+        }
+        let Page { next_cursor, has_more, .. } = ask.paged(listed, |_: &BudgetRow| ());
+        Reply::json(&Page { data: shown, next_cursor, has_more })
+    })
+}
+
+async fn find(control: &Control, ask: &Ask) -> Result<BudgetRow, Box<Fault>> {
+    control.store.budgets().get(ask.workspace(), ask.id("budget")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = find(control, &ask).await?;
+        Ok(Reply::json(&show(control, &row).await?)?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = find(control, &ask).await?;
+        let Budget { subject, .. } = row.compiled();
+        let mut document = json!({
+            "name": row.name, "limit_micros": row.limit.micros(), "period": row.period.as_str(),
+            "on_reached": row.on_reached.as_str(), "counts": row.counts.as_str(), "alerts": row.alerts,
+        });
+        let (field, value) = match subject {
+            Subject::Workspace => ("workspace", json!(true)),
+            Subject::Project(id) => ("project_id", json!(id.to_string())),
+            Subject::Key(id) => ("key_id", json!(id.to_string())),
+            Subject::EndUser(name) => ("end_user", json!(&*name)),
+        };
+        if let Some(fields) = document.as_object_mut() {
+            fields.insert(field.to_owned(), value);
+        }
+        let input = ask.patched(document)?;
+        write(control, &ask, input, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = find(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: BudgetRow) -> Result<Reply, Box<Fault>> {
+    let changed = row_of(control, ask, input)?;
+    let fixed = [
+        ("workspace", changed.subject == row.subject),
+        ("period", changed.period == row.period),
+        ("counts", changed.counts == row.counts),
+    ];
+    if let Some((field, _)) = fixed.into_iter().find(|(_, stays)| !stays) {
+        let message = "Whose a budget is, its period and what it counts can't be changed.";
+        return Err(invalid(field, message, "Make another budget and delete this one."));
+    }
+    let changed = BudgetRow { id: row.id, created_unix_ms: row.created_unix_ms, ..changed };
+    let act = ask.act(&control.world);
+    let written = control.store.budgets().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(control, &written.row).await?)?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let act = ask.act(&control.world);
+        let (id, expected) = (ask.id("budget")?, ask.if_match()?);
+        let deleted = control.store.budgets().delete(ask.workspace(), id, expected, act).await;
+        control.published(deleted.map_err(of_store)?.version).await?;
+        Ok(Reply::no_content())
+    })
+}

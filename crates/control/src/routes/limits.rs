@@ -1,0 +1,93 @@
+//! The rates of keys, projects, workspaces and end users: fields of these objects, written beside them.
+
+use std::sync::Arc;
+
+use domain::{Fault, Limits, WorkspaceId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use store::LimitsOf;
+
+use crate::Control;
+use crate::failure::{invalid, of_store};
+use crate::request::Ask;
+
+/// More a minute than this is no limit.
+const RATE_MAX: u64 = 10_000_000_000;
+
+/// As they are sent and shown; what is absent is not bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub struct LimitsForm {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tokens_per_minute: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    concurrent_streams: Option<u64>,
+}
+
+impl LimitsForm {
+    fn checked(self, field: &'static str) -> Result<Limits, Box<Fault>> {
+        for (name, value) in [
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("concurrent_streams", self.concurrent_streams),
+        ] {
+            if value.is_some_and(|value| value == 0 || value > RATE_MAX) {
+                let message = format!("{field}.{name} can't be {}.", value.unwrap_or_default());
+                let fix =
+                    format!("Give 1 to {RATE_MAX}, or leave it out for no limit; revoke a key to shut it.");
+                return Err(invalid(format!("{field}.{name}"), message, fix));
+            }
+        }
+        Ok(Limits {
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrent_streams: self.concurrent_streams,
+        })
+    }
+}
+
+/// Those in force, from the snapshot: whoever wrote them waited until they are in it.
+#[must_use]
+pub fn shown(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> LimitsForm {
+    let snapshot = control.keeper.current();
+    let terms = snapshot.workspace(workspace).and_then(|workspace| workspace.terms.as_ref());
+    let limits = terms.map(|terms| match of {
+        LimitsOf::Subject(subject) => terms.limits.get(subject).copied().unwrap_or_default(),
+        LimitsOf::EveryEndUser => terms.end_user_limits,
+    });
+    let Limits { requests_per_minute, tokens_per_minute, concurrent_streams } = limits.unwrap_or_default();
+    LimitsForm { requests_per_minute, tokens_per_minute, concurrent_streams }
+}
+
+/// Makes them what was sent, and waits until they hold here; as they are then shown.
+///
+/// # Errors
+/// 400 for what can't be one.
+pub async fn write(
+    control: &Arc<Control>,
+    ask: &Ask,
+    workspace: WorkspaceId,
+    of: LimitsOf,
+    form: Option<LimitsForm>,
+) -> Result<LimitsForm, Box<Fault>> {
+    let field = if of == LimitsOf::EveryEndUser { "end_user_limits" } else { "limits" };
+    let form = form.unwrap_or_default();
+    let limits = form.checked(field)?;
+    if shown(control, workspace, &of) == form {
+        return Ok(form);
+    }
+    let act = ask.act(&control.world);
+    let written = control.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
+    control.published(written.version).await.map(|()| form)
+}
+
+/// Refuses what can't be one before anything is written.
+///
+/// # Errors
+/// 400.
+pub fn check(form: Option<LimitsForm>, field: &'static str) -> Result<(), Box<Fault>> {
+    form.unwrap_or_default().checked(field).map(|_| ())
+}

@@ -1,0 +1,107 @@
+//! How near a client is to its rate limits, in each dialect's own headers.
+
+use std::fmt::Write;
+
+use domain::{Dialect, Standing, Standings};
+use http::header::{HeaderName, HeaderValue};
+
+/// A dialect's names for limit, what remains and when all of it is there again; and how it writes that time.
+struct Form {
+    requests: [HeaderName; 3],
+    tokens: [HeaderName; 3],
+    reset: fn(u64) -> String,
+}
+
+const fn form(dialect: Dialect) -> Form {
+    match dialect {
+        // `/v1/run` has no names of its own for these; its clients read the ones that most know.
+        Dialect::Chat | Dialect::Run | Dialect::Native => Form {
+            requests: [
+                HeaderName::from_static("x-ratelimit-limit-requests"),
+                HeaderName::from_static("x-ratelimit-remaining-requests"),
+                HeaderName::from_static("x-ratelimit-reset-requests"),
+            ],
+            tokens: [
+                HeaderName::from_static("x-ratelimit-limit-tokens"),
+                HeaderName::from_static("x-ratelimit-remaining-tokens"),
+                HeaderName::from_static("x-ratelimit-reset-tokens"),
+            ],
+            reset: duration,
+        },
+    }
+}
+
+/// The headers of the limits that apply; none where none does.
+#[must_use]
+pub fn standing_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderName, HeaderValue)> {
+    let form = form(dialect);
+    let (mut headers, reset) = (Vec::new(), form.reset);
+    let mut tell = |names: [HeaderName; 3], standing: Option<Standing>| {
+        let Some(standing) = standing else { return };
+        let values = [
+            Some(HeaderValue::from(standing.limit)),
+            Some(HeaderValue::from(standing.remaining)),
+            HeaderValue::try_from(reset(standing.reset_ms)).ok(),
+        ];
+        headers.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
+    };
+    tell(form.requests, standings.requests);
+    tell(form.tokens, standings.tokens);
+    headers
+}
+
+/// As Go writes a duration: `12ms`, `1.5s`, `6m0s`.
+fn duration(ms: u64) -> String {
+    let mut text = String::new();
+    let (minutes, rest) = (ms / 60_000, ms % 60_000);
+    if ms > 0 && ms < 1_000 {
+        return format!("{ms}ms");
+    }
+    if minutes > 0 {
+        let _ = write!(text, "{minutes}m");
+    }
+    let _ = write!(text, "{}", rest / 1_000);
+    if !rest.is_multiple_of(1_000) {
+        let fraction = format!("{:03}", rest % 1_000);
+        let _ = write!(text, ".{}", fraction.trim_end_matches('0'));
+    }
+    text.push('s');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_the_vendor_does() {
+        for (ms, text) in [
+            (0, "0s"),
+            (12, "12ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (59_999, "59.999s"),
+            (360_000, "6m0s"),
+            (61_020, "1m1.02s"),
+        ] {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn only_what_applies_is_told() {
+        let requests = Some(Standing { limit: 10, remaining: 3, reset_ms: 42_000 });
+        let told = standing_headers(Dialect::Chat, &Standings { requests, tokens: None });
+        let told: Vec<_> =
+            told.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(
+            told,
+            [
+                ("x-ratelimit-limit-requests", "10"),
+                ("x-ratelimit-remaining-requests", "3"),
+                ("x-ratelimit-reset-requests", "42s"),
+            ]
+        );
+        assert!(standing_headers(Dialect::Run, &Standings::default()).is_empty());
+    }
+}

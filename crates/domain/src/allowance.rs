@@ -1,0 +1,316 @@
+//! What somebody may use: rates and money, whose they are, and over which time they count.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BudgetId, KeyId, ProjectId, WorkspaceId};
+use crate::money::Nanos;
+use crate::profile::Profile;
+use crate::record::Charge;
+
+const DAY_MS: u64 = 86_400_000;
+const MINUTE_MS: u64 = 60_000;
+/// The first of January 1970 was a Thursday; weeks begin on Monday.
+const FIRST_MONDAY_MS: u64 = 4 * DAY_MS;
+
+/// Whose use is bounded, within a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    Workspace,
+    Project(ProjectId),
+    Key(KeyId),
+    /// As the client names its own user.
+    EndUser(Arc<str>),
+}
+
+impl Subject {
+    /// The word that rows and answers say.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Workspace => "workspace",
+            Self::Project(_) => "project",
+            Self::Key(_) => "key",
+            Self::EndUser(_) => "end_user",
+        }
+    }
+}
+
+/// Rates that hold at every moment. Nothing is bounded where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Limits {
+    pub requests_per_minute: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
+    /// Requests at the same time, streams or not.
+    pub concurrent_streams: Option<u64>,
+}
+
+impl Limits {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.requests_per_minute.is_none()
+            && self.tokens_per_minute.is_none()
+            && self.concurrent_streams.is_none()
+    }
+}
+
+/// The time that a budget is for; all begin at midnight UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Period {
+    Day,
+    /// From Monday.
+    Week,
+    Month,
+    /// Never begins anew: a workspace's credit.
+    Ever,
+}
+
+impl Period {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Ever => "ever",
+        }
+    }
+
+    /// When the period that holds `unix_ms` began.
+    #[must_use]
+    pub const fn start(self, unix_ms: u64) -> u64 {
+        match self {
+            Self::Day => unix_ms - unix_ms % DAY_MS,
+            Self::Week => match unix_ms.checked_sub(FIRST_MONDAY_MS) {
+                Some(since) => unix_ms - since % (7 * DAY_MS),
+                None => 0,
+            },
+            Self::Month => {
+                let days = unix_ms / DAY_MS;
+                (days - (day_of_month(days) - 1)) * DAY_MS
+            }
+            Self::Ever => 0,
+        }
+    }
+
+    /// When the period that began at `start_unix_ms` ends; `None` where it never does.
+    #[must_use]
+    pub const fn end(self, start_unix_ms: u64) -> Option<u64> {
+        match self {
+            Self::Day => Some(start_unix_ms + DAY_MS),
+            Self::Week => Some(start_unix_ms + 7 * DAY_MS - start_unix_ms_before_first_monday(start_unix_ms)),
+            // Into the next month by less than a month.
+            Self::Month => Some(Self::Month.start(start_unix_ms + 32 * DAY_MS)),
+            Self::Ever => None,
+        }
+    }
+}
+
+/// The week that 1970 began in is cut to its last days.
+const fn start_unix_ms_before_first_monday(start_unix_ms: u64) -> u64 {
+    if start_unix_ms == 0 { 7 * DAY_MS - FIRST_MONDAY_MS } else { 0 }
+}
+
+/// From days since 1970, in the proleptic Gregorian calendar: years of 400 begin in March, so that the leap day is last.
+const fn day_of_month(days: u64) -> u64 {
+    let of_era = (days + 719_468) % 146_097;
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    of_year - (153 * month + 2) / 5 + 1
+}
+
+impl FromStr for Period {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Day, Self::Week, Self::Month, Self::Ever]
+            .into_iter()
+            .find(|period| period.as_str() == text)
+            .ok_or(())
+    }
+}
+
+/// What happens at a budget's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnReached {
+    /// Requests are refused, and streams cut.
+    Pause,
+    /// Everything goes on; the budget only counts and warns.
+    Allow,
+}
+
+impl OnReached {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+impl FromStr for OnReached {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Pause, Self::Allow].into_iter().find(|choice| choice.as_str() == text).ok_or(())
+    }
+}
+
+/// Which money a budget counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Counts {
+    /// What the workspace pays to anybody: what it owes the operator, and what providers bill to its own credentials.
+    All,
+    /// What the workspace owes the operator.
+    Owed,
+}
+
+impl Counts {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Owed => "owed",
+        }
+    }
+
+    /// Of one attempt's money what counts.
+    #[must_use]
+    pub const fn of(self, profile: Profile, charge: &Charge) -> Nanos {
+        match (self, profile) {
+            // What a pooled account costs is the operator's affair; what the workspace pays for it is `cost`.
+            (Self::Owed, _) | (Self::All, Profile::ManagedProvider | Profile::Byoc) => charge.cost,
+            (Self::All, Profile::Byok | Profile::Subscription) => charge.cost.plus(charge.provider_cost),
+        }
+    }
+}
+
+impl FromStr for Counts {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::All, Self::Owed].into_iter().find(|choice| choice.as_str() == text).ok_or(())
+    }
+}
+
+/// A bound on money, as requests are held to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budget {
+    pub id: BudgetId,
+    pub workspace: WorkspaceId,
+    pub name: Arc<str>,
+    pub subject: Subject,
+    pub limit: Nanos,
+    pub period: Period,
+    pub on_reached: OnReached,
+    pub counts: Counts,
+}
+
+impl Budget {
+    /// Whether this is what a workspace paid ahead, and no bound that it set itself.
+    #[must_use]
+    pub fn is_credit(&self) -> bool {
+        self.period == Period::Ever
+    }
+}
+
+/// All that bounds the requests of one workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Terms {
+    pub limits: HashMap<Subject, Limits>,
+    /// Of each end user by itself.
+    pub end_user_limits: Limits,
+    pub budgets: HashMap<Subject, Vec<Arc<Budget>>>,
+}
+
+impl Terms {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.end_user_limits.is_empty() && self.budgets.is_empty()
+    }
+
+    /// Whether anything depends on who the client's own user is.
+    #[must_use]
+    pub fn tell_end_users_apart(&self) -> bool {
+        !self.end_user_limits.is_empty()
+            || self.budgets.keys().any(|subject| matches!(subject, Subject::EndUser(_)))
+    }
+}
+
+/// That an exchange draws on a budget, fixed when it was admitted: whatever happens to budgets and clocks later, it
+/// counts there, in that period, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawing {
+    pub budget: BudgetId,
+    /// When the budget's period began.
+    pub period_unix_ms: u64,
+    pub counts: Counts,
+}
+
+/// What an exchange came to in one budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drawn {
+    pub budget: BudgetId,
+    pub period_unix_ms: u64,
+    pub amount: Nanos,
+}
+
+/// How far a client is from one rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    pub limit: u64,
+    pub remaining: u64,
+    /// Until all of it is there again.
+    pub reset_ms: u64,
+}
+
+/// What a client is told of its limits, of each the one that is nearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standings {
+    pub requests: Option<Standing>,
+    pub tokens: Option<Standing>,
+}
+
+/// A minute, as rates count it.
+pub const RATE_WINDOW_US: u64 = MINUTE_MS * 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check(period: Period, unix_s: u64, start_s: u64, end_s: u64) {
+        let start = period.start(unix_s * 1_000);
+        assert_eq!((start, period.end(start)), (start_s * 1_000, Some(end_s * 1_000)), "{period:?} {unix_s}");
+    }
+
+    #[test]
+    fn periods_begin_at_midnight_utc() {
+        // 2024-02-29 12:00:00, a Thursday in a leap year.
+        let noon = 1_709_208_000;
+        check(Period::Day, noon, 1_709_164_800, 1_709_251_200);
+        check(Period::Week, noon, 1_708_905_600, 1_709_510_400);
+        check(Period::Month, noon, 1_706_745_600, 1_709_251_200);
+        // 2023-12-31 23:59:59, a Sunday.
+        check(Period::Month, 1_704_067_199, 1_701_388_800, 1_704_067_200);
+        check(Period::Week, 1_704_067_199, 1_703_462_400, 1_704_067_200);
+        check(Period::Week, 1, 0, 4 * 86_400);
+        assert_eq!((Period::Ever.start(5), Period::Ever.end(0)), (0, None));
+    }
+
+    proptest! {
+        #[test]
+        fn each_moment_is_in_one_period_and_periods_touch(unix_ms in 0_u64..4_102_444_800_000) {
+            for period in [Period::Day, Period::Week, Period::Month] {
+                let start = period.start(unix_ms);
+                let end = period.end(start).unwrap();
+                prop_assert!(start <= unix_ms && unix_ms < end);
+                prop_assert_eq!(period.start(start), start);
+                prop_assert_eq!(period.start(end - 1), start);
+                prop_assert_eq!(period.start(end), end);
+            }
+        }
+    }
+}

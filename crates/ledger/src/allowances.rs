@@ -1,0 +1,215 @@
+//! Everything live of limits and budgets: meters and pools that all cores of a process share, found without a common lock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::limits::CORE_ALLOWANCES_MAX;
+use domain::{Budget, BudgetId, Subject, WorkspaceId};
+use tokio::sync::Notify;
+
+use crate::meter::Meter;
+use crate::pool::Pool;
+
+type MeterName = (WorkspaceId, Subject);
+
+/// What the cores of one process share.
+#[derive(Debug)]
+pub struct Allowances {
+    meters: Mutex<HashMap<MeterName, Arc<Meter>>>,
+    /// Of each budget the newest period last.
+    pools: Mutex<HashMap<BudgetId, Vec<Arc<Pool>>>>,
+    /// Replicas that serve, this one among them: each takes an equal share of a rate.
+    replicas: AtomicU64,
+    /// On the monotonic clock: until then leases count.
+    valid_until_us: AtomicU64,
+    draining: AtomicBool,
+    /// Wakes the clerk.
+    pub(crate) wanted: Notify,
+}
+
+impl Default for Allowances {
+    fn default() -> Self {
+        Self {
+            meters: Mutex::default(),
+            pools: Mutex::default(),
+            replicas: AtomicU64::new(1),
+            valid_until_us: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            wanted: Notify::new(),
+        }
+    }
+}
+
+impl Allowances {
+    #[must_use]
+    pub fn replicas(&self) -> u64 {
+        self.replicas.load(Ordering::Relaxed).max(1)
+    }
+
+    pub fn set_replicas(&self, count: u64) {
+        self.replicas.store(count, Ordering::Relaxed);
+    }
+
+    /// Of a rate that several replicas share, this one's part. Never nothing: whoever is let in at all gets somewhere.
+    #[must_use]
+    pub fn share(&self, limit: u64) -> u64 {
+        (limit / self.replicas()).max(1)
+    }
+
+    pub fn renewed_until(&self, until_us: u64) {
+        self.valid_until_us.store(until_us, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn is_valid(&self, now_us: u64) -> bool {
+        now_us < self.valid_until_us.load(Ordering::Acquire)
+    }
+
+    /// Nothing is kept any more that is not reserved.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.wanted.notify_one();
+    }
+
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    #[must_use]
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.values().flatten().map(Arc::clone).collect()
+    }
+
+    /// Pools of earlier periods that nothing depends on.
+    pub(crate) fn forget_old_pools(&self) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        for periods in pools.values_mut() {
+            let newest = periods.last().map(|pool| pool.period_unix_ms);
+            periods.retain(|pool| Some(pool.period_unix_ms) == newest || !pool.is_at_rest());
+        }
+    }
+
+    /// The pool of the period that is now. A clock that is set back does not bring an earlier period back.
+    #[must_use]
+    pub fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let periods = pools.entry(budget.id).or_default();
+        if let Some(newest) = periods.last().filter(|pool| lasts(pool, now_unix_ms)) {
+            return Arc::clone(newest);
+        }
+        let fresh = Pool::new(budget, now_unix_ms);
+        periods.push(Arc::clone(&fresh));
+        fresh
+    }
+
+    fn meter(&self, name: &MeterName, now_us: u64) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if meters.len() >= CORE_ALLOWANCES_MAX {
+            meters.retain(|_, meter| Arc::strong_count(meter) > 1 || !meter.is_at_rest(now_us));
+        }
+        Arc::clone(meters.entry(name.clone()).or_default())
+    }
+}
+
+fn lasts(pool: &Pool, now_unix_ms: u64) -> bool {
+    pool.ends_unix_ms.is_none_or(|end| now_unix_ms < end)
+}
+
+/// A core's view: what it has met before, it finds without asking the others.
+#[derive(Debug, Default)]
+pub struct CoreAllowances {
+    shared: Arc<Allowances>,
+    meters: RefCell<HashMap<MeterName, Arc<Meter>>>,
+    pools: RefCell<HashMap<BudgetId, Arc<Pool>>>,
+}
+
+impl CoreAllowances {
+    #[must_use]
+    pub fn new(shared: Arc<Allowances>) -> Rc<Self> {
+        Rc::new(Self { shared, meters: RefCell::default(), pools: RefCell::default() })
+    }
+
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<Allowances> {
+        &self.shared
+    }
+
+    pub(crate) fn meter(&self, workspace: WorkspaceId, subject: &Subject, now_us: u64) -> Arc<Meter> {
+        let name = (workspace, subject.clone());
+        let mut meters = self.meters.borrow_mut();
+        if let Some(known) = meters.get(&name) {
+            return Arc::clone(known);
+        }
+        if meters.len() >= CORE_ALLOWANCES_MAX {
+            meters.clear();
+        }
+        let meter = self.shared.meter(&name, now_us);
+        meters.insert(name, Arc::clone(&meter));
+        meter
+    }
+
+    pub(crate) fn pool(&self, budget: &Budget, now_unix_ms: u64) -> Arc<Pool> {
+        let mut pools = self.pools.borrow_mut();
+        if let Some(known) = pools.get(&budget.id).filter(|pool| lasts(pool, now_unix_ms)) {
+            return Arc::clone(known);
+        }
+        if pools.len() >= CORE_ALLOWANCES_MAX {
+            pools.clear();
+        }
+        let pool = self.shared.pool(budget, now_unix_ms);
+        pools.insert(budget.id, Arc::clone(&pool));
+        pool
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Counts, Nanos, OnReached, Period};
+
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn budget() -> Budget {
+        Budget {
+            id: BudgetId::new(1, [1; 10]),
+            workspace: WorkspaceId::new(1, [2; 10]),
+            name: "b".into(),
+            subject: Subject::Workspace,
+            limit: Nanos(1_000),
+            period: Period::Day,
+            on_reached: OnReached::Pause,
+            counts: Counts::All,
+        }
+    }
+
+    #[test]
+    fn a_period_rolls_once_whatever_the_wall_clock_does() {
+        let shared = Arc::new(Allowances::default());
+        let (one, other) = (CoreAllowances::new(Arc::clone(&shared)), CoreAllowances::new(shared));
+        let midnight = 20_000 * DAY_MS;
+        let begins = |core: &CoreAllowances, now| core.pool(&budget(), now).period_unix_ms;
+        assert_eq!(begins(&one, midnight - 1), midnight - DAY_MS);
+        assert_eq!(begins(&other, midnight + 1), midnight);
+        // An hour back: who has rolled stays, and who had not finds what the other has.
+        assert_eq!(begins(&other, midnight - 3_600_000), midnight);
+        assert_eq!(begins(&one, midnight + 1), midnight);
+        assert_eq!(begins(&one, midnight - 3_600_000), midnight);
+        assert_eq!(one.shared().pools().len(), 2, "one pool for each period, shared");
+        one.shared().forget_old_pools();
+        assert_eq!(one.shared().pools().len(), 1);
+    }
+
+    #[test]
+    fn replicas_share_a_rate_and_nobody_gets_nothing() {
+        let shared = Allowances::default();
+        assert_eq!(shared.share(10), 10);
+        shared.set_replicas(3);
+        assert_eq!((shared.share(10), shared.share(2)), (3, 1));
+    }
+}

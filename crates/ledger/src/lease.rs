@@ -1,0 +1,230 @@
+//! The centre's side of a lease: one budget's money in one period, and who holds which part of it. Pure.
+//!
+//! `limit = spent + held + free` at every moment. What is held by a replica is what it may spend without asking: its own
+//! reservations, its rest, and what it settled that the books have not taken in yet. Taking a record into the books
+//! moves its amount from `held` to `spent` in one transaction, so a replica that dies owes the centre nothing but its
+//! journal.
+
+use std::collections::BTreeMap;
+
+use domain::limits::{LEASE_SKEW_MAX, LEASE_SLICE_PERCENT_MAX, LEASE_TIME_MAX};
+
+/// So long after a recall slices are no larger than what is waited for.
+const SCARCE_MS: u64 = 5_000;
+
+/// Everybody is asked for what they don't need no more often than this.
+const RECALL_AGAIN_MS: u64 = 500;
+
+/// One replica's part of a purse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lease {
+    /// In nano-USD. Below zero where more was spent than reserved, until that is made good.
+    pub held: i64,
+    /// On the centre's clock; renewed while the replica is heard of.
+    pub until_unix_ms: u64,
+    /// Of the last call that was carried out, and what that moved: a call that comes again is answered, not repeated.
+    pub sequence: u64,
+    pub moved: i64,
+}
+
+/// What a replica asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ask {
+    pub sequence: u64,
+    /// Less than this helps nobody who waits. Zero where it asks ahead of need.
+    pub least: i64,
+    /// All that is waited for.
+    pub wanted: i64,
+    /// Some of those who wait can do with less than all, so what is there serves them.
+    pub divisible: bool,
+}
+
+/// What it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Grant {
+    pub sequence: u64,
+    pub amount: i64,
+    /// What other replicas hold: some of it may come back.
+    pub elsewhere: i64,
+}
+
+/// One budget in one period.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Purse {
+    pub limit: i64,
+    pub spent: i64,
+    /// When somebody last found too little while others held some: for a while nobody takes ahead of need.
+    pub recalled_unix_ms: u64,
+    /// By the number of the replica.
+    pub leases: BTreeMap<i64, Lease>,
+}
+
+impl Purse {
+    #[must_use]
+    pub fn held(&self) -> i64 {
+        self.leases.values().map(|lease| lease.held.max(0)).sum()
+    }
+
+    #[must_use]
+    pub fn free(&self) -> i64 {
+        self.limit.saturating_sub(self.spent).saturating_sub(self.held()).max(0)
+    }
+
+    /// Hands out a slice: enough for what is waited for, else a small share, so that others find something too.
+    pub fn grant(&mut self, replica: i64, replicas: u64, ask: &Ask, now_unix_ms: u64) -> Grant {
+        let free = self.free();
+        let known = self.leases.get(&replica).copied();
+        let amount = match known {
+            Some(lease) if ask.sequence == lease.sequence => lease.moved,
+            // A call from before one that was carried out: whoever made it gave up waiting.
+            Some(lease) if ask.sequence < lease.sequence => 0,
+            _ => {
+                let amount = self.slice(replicas, free, ask, now_unix_ms);
+                // A refusal moves nothing, so it may be asked for again.
+                if amount > 0 {
+                    let before = known.unwrap_or_default();
+                    let lease = Lease {
+                        held: before.held.saturating_add(amount),
+                        until_unix_ms: before.until_unix_ms.max(now_unix_ms + lease_ms()),
+                        sequence: ask.sequence,
+                        moved: amount,
+                    };
+                    self.leases.insert(replica, lease);
+                }
+                amount
+            }
+        };
+        let elsewhere = self.leases.iter().filter(|(number, _)| **number != replica);
+        let elsewhere = elsewhere.map(|(_, lease)| lease.held.max(0)).sum();
+        let is_due = now_unix_ms.saturating_sub(self.recalled_unix_ms) >= RECALL_AGAIN_MS;
+        if amount == 0 && ask.least > 0 && elsewhere > 0 && is_due {
+            self.recalled_unix_ms = now_unix_ms;
+        }
+        Grant { sequence: ask.sequence, amount, elsewhere }
+    }
+
+    fn slice(&self, replicas: u64, free: i64, ask: &Ask, now_unix_ms: u64) -> i64 {
+        let is_scarce =
+            self.recalled_unix_ms > 0 && now_unix_ms.saturating_sub(self.recalled_unix_ms) < SCARCE_MS;
+        if free < ask.least || free == 0 || (is_scarce && ask.least == 0) {
+            return 0;
+        }
+        if ask.wanted > free && ask.divisible {
+            return free;
+        }
+        if ask.wanted > free {
+            // Not everything there is: what serves nobody here may serve somebody elsewhere.
+            return ask.least;
+        }
+        if is_scarce {
+            return ask.wanted;
+        }
+        let share = free / i64::try_from(replicas.max(1)).unwrap_or(i64::MAX).saturating_mul(2);
+        let slice = share.min(self.limit / 100 * LEASE_SLICE_PERCENT_MAX);
+        ask.wanted.max(slice)
+    }
+
+    /// Takes back what a replica doesn't need. Of a lease that is no longer there, nothing is left to give.
+    pub fn take_back(&mut self, replica: i64, sequence: u64, amount: i64) {
+        if let Some(lease) = self.leases.get_mut(&replica).filter(|lease| sequence > lease.sequence) {
+            lease.held = lease.held.saturating_sub(amount);
+            lease.sequence = sequence;
+            lease.moved = amount;
+        }
+    }
+
+    /// The books took in what a replica spent.
+    pub fn settle(&mut self, replica: i64, amount: i64) {
+        self.spent = self.spent.saturating_add(amount);
+        if let Some(lease) = self.leases.get_mut(&replica) {
+            lease.held = lease.held.saturating_sub(amount);
+        }
+    }
+
+    pub fn renew(&mut self, replica: i64, now_unix_ms: u64) {
+        if let Some(lease) = self.leases.get_mut(&replica) {
+            lease.until_unix_ms = now_unix_ms + lease_ms();
+        }
+    }
+
+    /// Ends leases of replicas that were not heard of for so long that they stopped spending by themselves.
+    pub fn reclaim(&mut self, now_unix_ms: u64) {
+        self.leases.retain(|_, lease| lease.until_unix_ms.saturating_add(skew_ms()) > now_unix_ms);
+    }
+}
+
+/// A lease's time, and how far behind that the centre takes it back.
+#[must_use]
+pub fn lease_ms() -> u64 {
+    u64::try_from(LEASE_TIME_MAX.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[must_use]
+pub fn skew_ms() -> u64 {
+    u64::try_from(LEASE_SKEW_MAX.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purse(limit: i64) -> Purse {
+        Purse { limit, ..Purse::default() }
+    }
+
+    fn ask(sequence: u64, least: i64) -> Ask {
+        Ask { sequence, least, wanted: least, divisible: false }
+    }
+
+    #[test]
+    fn a_slice_is_small_and_still_enough_for_who_waits() {
+        let mut purse = purse(100_000);
+        assert_eq!(purse.grant(1, 1, &ask(1, 0), 0).amount, 1_000, "one percent");
+        assert_eq!(purse.grant(2, 64, &ask(1, 0), 0).amount, 99_000 / 128, "half of a share");
+        assert_eq!(purse.grant(2, 64, &ask(2, 50_000), 0).amount, 50_000);
+        let free = purse.free();
+        let short = purse.grant(3, 64, &ask(1, free + 1), 0);
+        assert_eq!((short.amount, short.elsewhere), (0, 100_000 - free));
+        assert_eq!(purse.grant(3, 64, &ask(2, free), 0).amount, free);
+        assert_eq!((purse.free(), purse.held()), (0, 100_000));
+    }
+
+    #[test]
+    fn a_call_that_comes_again_moves_nothing_again() {
+        let mut purse = purse(100_000);
+        for _ in 0..3 {
+            assert_eq!(purse.grant(1, 1, &ask(1, 700), 0).amount, 1_000);
+        }
+        for _ in 0..3 {
+            purse.take_back(1, 2, 400);
+        }
+        assert_eq!(purse.grant(1, 1, &ask(1, 700), 0).amount, 0, "from before the return");
+        assert_eq!(purse.held(), 600);
+    }
+
+    #[test]
+    fn what_is_settled_moves_from_held_to_spent() {
+        let mut purse = purse(10_000);
+        purse.grant(1, 1, &ask(1, 500), 0);
+        purse.settle(1, 300);
+        assert_eq!((purse.spent, purse.held(), purse.free()), (300, 200, 9_500));
+        // More than was reserved: the free money is less by that.
+        purse.settle(1, 250);
+        assert_eq!((purse.spent, purse.held(), purse.free()), (550, 0, 9_450));
+        purse.settle(9, 50);
+        assert_eq!(purse.free(), 9_400);
+    }
+
+    #[test]
+    fn a_silent_replica_loses_its_lease_after_its_time_and_the_skew() {
+        let mut purse = purse(10_000);
+        purse.grant(1, 1, &ask(1, 500), 1_000);
+        purse.renew(1, 2_000);
+        purse.reclaim(2_000 + lease_ms() + skew_ms() - 1);
+        assert_eq!(purse.held(), 500);
+        purse.reclaim(2_000 + lease_ms() + skew_ms());
+        assert_eq!((purse.held(), purse.free()), (0, 10_000));
+        purse.take_back(1, 2, 500);
+        assert_eq!(purse.free(), 10_000, "nothing is given twice");
+    }
+}

@@ -1,0 +1,342 @@
+//! The replica's side of a lease: what it may spend of one budget in one period without asking anybody.
+//!
+//! A state machine of one subject, behind a lock of that subject alone. Time is an argument; whoever carries calls to the
+//! centre (the clerk, or a simulation) asks for the next one and reports what came of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::limits::{BUDGET_WAITING_MAX, LEASE_IDLE_MAX};
+use domain::{Budget, BudgetId};
+use tokio::sync::Notify;
+
+use crate::lease::{Ask, Grant};
+
+/// While somebody waits for what others may give back, the centre is asked so often.
+const ASK_AGAIN_US: u64 = 100_000;
+/// Where nothing is left and nobody can give anything back, it is asked no more often than this.
+const ASK_EXHAUSTED_US: u64 = 500_000;
+
+/// A call to the centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Ask(Ask),
+    Return { sequence: u64, amount: i64 },
+}
+
+/// A place among those that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// It can't begin with less.
+    least: i64,
+    number: u64,
+}
+
+/// What a request that found too little may hope for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outlook {
+    /// Something may come: a lease, or a settlement.
+    Wait,
+    /// Everything is spent.
+    Exhausted,
+    /// Too many wait already.
+    Crowded,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Leased, not reserved, not spent. Below zero where an exchange cost more than was reserved for it.
+    available: i64,
+    /// Of open exchanges.
+    reserved: i64,
+    open: u64,
+    /// Those that wait, the most modest first, with the most that each can use.
+    waiting: BTreeMap<Ticket, i64>,
+    next_ticket: u64,
+    sequence: u64,
+    /// Sent, and not answered for certain: nothing else is sent before it is.
+    in_doubt: Option<Call>,
+    under_way: bool,
+    answered_us: u64,
+    /// The last slice: below half of it, the next is asked for.
+    slice: i64,
+    ask_after_us: u64,
+    /// As the centre said last, where it had too little.
+    exhausted: bool,
+    elsewhere: bool,
+    unreachable: bool,
+    used_us: u64,
+    /// A request was refused in this period, and nobody was told of it yet.
+    refused: bool,
+    told: bool,
+}
+
+/// The local part of one budget in one period.
+#[derive(Debug)]
+pub struct Pool {
+    pub budget: BudgetId,
+    pub period_unix_ms: u64,
+    pub ends_unix_ms: Option<u64>,
+    state: Mutex<State>,
+    /// Something came, or went.
+    pub(crate) changed: Notify,
+}
+
+impl Pool {
+    #[must_use]
+    pub fn new(budget: &Budget, now_unix_ms: u64) -> Arc<Self> {
+        let period_unix_ms = budget.period.start(now_unix_ms);
+        Arc::new(Self {
+            budget: budget.id,
+            period_unix_ms,
+            ends_unix_ms: budget.period.end(period_unix_ms),
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Opens an exchange's reservation: `most`, or what is there of it and at least `least`. `None` where that is not there.
+    pub fn take(&self, least: i64, most: i64, now_us: u64) -> Option<i64> {
+        let mut state = self.lock();
+        state.used_us = now_us;
+        // Who waits came first. An exchange that costs nothing takes nothing from them.
+        let is_free = least <= 0 && most <= 0;
+        if !is_free && (!state.waiting.is_empty() || state.available < least.max(1)) {
+            return None;
+        }
+        let amount = most.min(state.available).max(0);
+        Some(state.open(amount))
+    }
+
+    /// As `take`, for one who waited for it.
+    pub fn take_waited(&self, ticket: Ticket, most: i64, now_us: u64) -> Option<i64> {
+        let mut state = self.lock();
+        if state.available < ticket.least {
+            return None;
+        }
+        state.waiting.remove(&ticket);
+        state.used_us = now_us;
+        let amount = most.min(state.available);
+        Some(state.open(amount))
+    }
+
+    /// More for an open exchange, as much as is there.
+    pub fn grow(&self, most: i64, now_us: u64) -> i64 {
+        let mut state = self.lock();
+        state.used_us = now_us;
+        if !state.waiting.is_empty() {
+            return 0;
+        }
+        let more = most.min(state.available).max(0);
+        state.available -= more;
+        state.reserved += more;
+        more
+    }
+
+    /// The exchange is over: what it did not use is there again.
+    pub fn settle(&self, reserved: i64, spent: i64, now_us: u64) {
+        let mut state = self.lock();
+        state.open = state.open.saturating_sub(1);
+        state.reserved = state.reserved.saturating_sub(reserved);
+        state.available = state.available.saturating_add(reserved).saturating_sub(spent);
+        state.used_us = now_us;
+        if state.can_serve() || state.reserved == 0 {
+            drop(state);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Money that was spent without a reservation.
+    pub fn overdraw(&self, spent: i64) {
+        let mut state = self.lock();
+        state.available = state.available.saturating_sub(spent);
+    }
+
+    /// Queues for `most`, or at least `least`; `None` where too many do.
+    pub fn wait(&self, least: i64, most: i64, now_us: u64) -> Option<Ticket> {
+        let mut state = self.lock();
+        if state.waiting.len() >= BUDGET_WAITING_MAX {
+            return None;
+        }
+        let ticket = Ticket { least: least.max(1), number: state.next_ticket };
+        state.next_ticket += 1;
+        state.waiting.insert(ticket, most.max(least));
+        state.used_us = now_us;
+        Some(ticket)
+    }
+
+    pub fn leave(&self, ticket: Ticket) {
+        self.lock().waiting.remove(&ticket);
+    }
+
+    /// Whether waiting can help who needs `least`.
+    #[must_use]
+    pub fn outlook(&self, now_us: u64) -> Outlook {
+        let state = self.lock();
+        let settles = state.reserved > 0 && state.waiting.len() < BUDGET_WAITING_MAX;
+        let knows = state.exhausted && now_us < state.ask_after_us;
+        match () {
+            () if state.waiting.len() >= BUDGET_WAITING_MAX => Outlook::Crowded,
+            () if knows && !settles && !state.elsewhere => Outlook::Exhausted,
+            () => Outlook::Wait,
+        }
+    }
+
+    /// Whether the centre did not answer when it was last asked, or has said nothing since then.
+    #[must_use]
+    pub fn is_unreachable(&self, since_us: u64) -> bool {
+        let state = self.lock();
+        state.unreachable || state.answered_us < since_us
+    }
+
+    /// A request was refused: the first time in a period, somebody is to be told.
+    pub fn refused(&self) {
+        let mut state = self.lock();
+        state.refused = true;
+    }
+
+    /// Whether a refusal is to be told of, once.
+    pub(crate) fn take_refusal(&self) -> bool {
+        let mut state = self.lock();
+        let is_news = state.refused && !state.told;
+        state.told |= is_news;
+        is_news
+    }
+
+    pub(crate) fn refusal_not_told(&self) {
+        self.lock().told = false;
+    }
+
+    /// The call that is due, if any; until its answer is reported no other is. `gives_all` at the end of the process or
+    /// where the centre asked for it.
+    pub fn next_call(&self, now_us: u64, now_unix_ms: u64, gives_all: bool) -> Option<Call> {
+        let mut state = self.lock();
+        if state.under_way {
+            return None;
+        }
+        let is_over = self.ends_unix_ms.is_some_and(|end| now_unix_ms >= end);
+        let call = state.in_doubt.or_else(|| state.due(now_us, gives_all, is_over))?;
+        if let (None, Call::Return { amount, .. }) = (state.in_doubt, call) {
+            // Nobody takes it any more: it is on its way.
+            state.available -= amount;
+        }
+        state.in_doubt = Some(call);
+        state.under_way = true;
+        Some(call)
+    }
+
+    /// The centre answered an ask.
+    pub fn granted(&self, grant: Grant, now_us: u64) {
+        let mut state = self.lock();
+        let Some(Call::Ask(ask)) = state.in_doubt.filter(|_| state.under_way) else { return };
+        if ask.sequence != grant.sequence {
+            return;
+        }
+        state.answered();
+        (state.sequence, state.answered_us) = (ask.sequence, now_us);
+        state.available = state.available.saturating_add(grant.amount);
+        state.exhausted = grant.amount == 0;
+        state.elsewhere = grant.elsewhere > 0;
+        if grant.amount > 0 {
+            state.slice = grant.amount;
+            state.ask_after_us = now_us;
+        } else {
+            let waits = state.elsewhere || state.reserved > 0;
+            state.ask_after_us = now_us + if waits { ASK_AGAIN_US } else { ASK_EXHAUSTED_US };
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The centre took back what was returned.
+    pub fn returned(&self, sequence: u64) {
+        let mut state = self.lock();
+        if matches!(state.in_doubt, Some(Call::Return { sequence: sent, .. }) if sent == sequence) {
+            state.answered();
+            state.sequence = sequence;
+        }
+    }
+
+    /// Whether the call was carried out is not known: the same is sent again.
+    pub fn failed(&self, now_us: u64) {
+        let mut state = self.lock();
+        state.under_way = false;
+        state.unreachable = true;
+        state.ask_after_us = now_us + ASK_EXHAUSTED_US;
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The centre took the lease back: what is left of it here is nobody's.
+    pub fn forget(&self) {
+        let mut state = self.lock();
+        if !state.under_way {
+            state.available = state.available.min(0);
+            state.in_doubt = None;
+        }
+    }
+
+    /// What is leased and neither reserved nor spent.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        self.lock().available
+    }
+
+    #[must_use]
+    pub fn reserved(&self) -> i64 {
+        self.lock().reserved
+    }
+
+    /// Whether nothing depends on it any more.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let state = self.lock();
+        state.open == 0 && state.available <= 0 && state.in_doubt.is_none() && state.waiting.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn open(&mut self, amount: i64) -> i64 {
+        self.available -= amount;
+        self.reserved += amount;
+        self.open += 1;
+        amount
+    }
+
+    fn can_serve(&self) -> bool {
+        self.waiting.first_key_value().is_some_and(|(ticket, _)| ticket.least <= self.available)
+    }
+
+    fn answered(&mut self) {
+        self.in_doubt = None;
+        self.under_way = false;
+        self.unreachable = false;
+    }
+
+    fn due(&self, now_us: u64, gives_all: bool, is_over: bool) -> Option<Call> {
+        let sequence = self.sequence + 1;
+        let idle_us = u64::try_from(LEASE_IDLE_MAX.as_micros()).unwrap_or(u64::MAX);
+        let is_idle = self.open == 0 && now_us.saturating_sub(self.used_us) >= idle_us;
+        let gives = if self.waiting.is_empty() { gives_all || is_over || is_idle } else { gives_all };
+        // Too little for those who wait here may be enough for somebody elsewhere.
+        if self.available > 0 && gives && !self.can_serve() {
+            return Some(Call::Return { sequence, amount: self.available });
+        }
+        if gives_all || is_over && self.waiting.is_empty() || now_us < self.ask_after_us {
+            return None;
+        }
+        if let Some((first, _)) = self.waiting.first_key_value() {
+            let wanted = self.waiting.values().fold(0_i64, |sum, most| sum.saturating_add(*most));
+            let divisible = self.waiting.iter().any(|(ticket, most)| *most > ticket.least);
+            let (least, wanted) =
+                (first.least.saturating_sub(self.available), wanted.saturating_sub(self.available));
+            return (least > 0).then_some(Call::Ask(Ask { sequence, least, wanted, divisible }));
+        }
+        let is_low = self.open > 0 && self.available < self.slice / 2 && !self.exhausted;
+        is_low.then_some(Call::Ask(Ask { sequence, least: 0, wanted: 0, divisible: false }))
+    }
+}

@@ -1,0 +1,111 @@
+//! What a client reads that a limit or a budget of ours keeps out: whose it is, the figure, when it is over, how to raise it.
+
+use domain::{Budget, Fault, FaultClass, Period, Subject};
+
+use crate::pool::Pool;
+
+/// A client that is told to wait for others' requests asks again after this.
+const CROWDED_RETRY_MS: u64 = 1_000;
+const UNKNOWN_RETRY_MS: u64 = 2_000;
+
+fn whose(subject: &Subject) -> String {
+    match subject {
+        Subject::Workspace => "the workspace".to_owned(),
+        Subject::Project(id) => format!("the project {id}"),
+        Subject::Key(id) => format!("the API key {id}"),
+        Subject::EndUser(name) => format!("the end user \"{name}\""),
+    }
+}
+
+fn raise(subject: &Subject) -> String {
+    match subject {
+        Subject::Workspace => "PATCH /v2/workspaces/{id} with `limits`".to_owned(),
+        Subject::Project(id) => format!("PATCH /v2/projects/{id} with `limits`"),
+        Subject::Key(id) => format!("`tidegate key limits {id}`"),
+        Subject::EndUser(_) => "PATCH /v2/workspaces/{id} with `end_user_limits`".to_owned(),
+    }
+}
+
+pub(crate) fn limited(subject: &Subject, unit: &str, limit: u64, wait_ms: u64) -> Box<Fault> {
+    let message = format!(
+        "This gateway's limit for {} is {limit} {unit} a minute, and it is used up; there is room again in {} s.",
+        whose(subject),
+        wait_ms.div_ceil(1_000)
+    );
+    Box::new(
+        Fault::new(FaultClass::Limited, "rate_limit_exceeded", message)
+            .fix(format!("Send fewer, or raise it with {}.", raise(subject)))
+            .retry_after_ms(wait_ms)
+            .should_retry(true),
+    )
+}
+
+pub(crate) fn crowded(subject: &Subject, limit: u64) -> Box<Fault> {
+    let message = format!(
+        "This gateway's limit for {} is {limit} requests at the same time, and so many are under way.",
+        whose(subject)
+    );
+    Box::new(
+        Fault::new(FaultClass::Limited, "rate_limit_exceeded", message)
+            .fix(format!("Wait for one to end, or raise it with {}.", raise(subject)))
+            .retry_after_ms(CROWDED_RETRY_MS)
+            .should_retry(true),
+    )
+}
+
+/// The refusal of a budget, remembered for its alert.
+pub(crate) fn reached(budget: &Budget, pool: &Pool, now_unix_ms: u64) -> Box<Fault> {
+    pool.refused();
+    if budget.is_credit() {
+        let message = "The workspace's credit is used up: what is left does not cover this request.";
+        return Box::new(
+            Fault::new(FaultClass::CreditsRequired, "credits_required", message)
+                .fix("Ask the operator to add some: POST /v2/billing/account/credits. GET /v2/billing/account shows it.")
+                .should_retry(false),
+        );
+    }
+    Box::new(stopped(budget, pool.ends_unix_ms, now_unix_ms))
+}
+
+fn stopped(budget: &Budget, ends_unix_ms: Option<u64>, now_unix_ms: u64) -> Fault {
+    let micros = budget.limit.micros();
+    let each = match budget.period {
+        Period::Day => "a day",
+        Period::Week => "a week",
+        Period::Month => "a month",
+        Period::Ever => "in all",
+    };
+    let left = ends_unix_ms.map_or(0, |end| end.saturating_sub(now_unix_ms));
+    let message = format!(
+        "The budget \"{}\" ({}) of {} is {}.{:06} USD {each}, and what is left does not cover this request; it begins anew in {} s.",
+        budget.name,
+        budget.id,
+        whose(&budget.subject),
+        micros / 1_000_000,
+        micros % 1_000_000,
+        left.div_ceil(1_000),
+    );
+    let fix =
+        format!("Raise it with `tidegate budget set {} --limit USD`, or ask for less output.", budget.id);
+    Fault::new(FaultClass::BudgetReached, "quota_exceeded", message).fix(fix).should_retry(false)
+}
+
+/// What is kept with a stream that was cut at a budget's end: the client reads a clean end with the reason "length".
+pub(crate) fn cut(budget: &Budget) -> Box<Fault> {
+    let class = if budget.is_credit() { FaultClass::CreditsRequired } else { FaultClass::BudgetReached };
+    let code = if budget.is_credit() { "credits_required" } else { "quota_exceeded" };
+    Box::new(Fault::new(class, code, "The answer was cut where the budget ended."))
+}
+
+/// Nobody can say whether there is money: that is no leave to spend it.
+pub(crate) fn unknown(budget: &Budget) -> Box<Fault> {
+    let message = format!(
+        "The budget \"{}\" ({}) can't be asked now: this gateway's share of it is used up, and its database is away.",
+        budget.name, budget.id
+    );
+    Box::new(
+        Fault::new(FaultClass::Unavailable, "budget_unavailable", message)
+            .fix("Send it again in a moment.")
+            .retry_after_ms(UNKNOWN_RETRY_MS),
+    )
+}

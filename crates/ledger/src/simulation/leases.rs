@@ -1,0 +1,680 @@
+//! One budget and its replicas in virtual time: the production purse and pools, a centre whose answers get lost or that is
+//! away, replicas that die and come back. What is spent is known to the simulator alone, and never more than the limit.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use domain::limits::{BUDGET_WAIT_MAX, LEASE_RENEW_EVERY, LEASE_TIME_MAX};
+use domain::{Budget, BudgetId, Counts, Nanos, OnReached, Period, Subject, WorkspaceId};
+use world::{Random, SeededRandom};
+
+use crate::lease::{Grant, Purse, lease_ms, skew_ms};
+use crate::pool::{Call, Outlook, Pool, Ticket};
+
+const MS: u64 = 1_000;
+const SECOND: u64 = 1_000_000;
+/// Of the limit; while more than this is free, nobody is to be refused.
+const TRULY_FREE_PERCENT: i64 = 5;
+/// The production clerk looks more often, which only helps.
+const TICK_US: u128 = 500_000;
+/// Whatever happens, everything is given back long before this.
+const RUN_US_MAX: u64 = 600 * SECOND;
+const START_UNIX_MS: u64 = 1_700_000_000_000;
+
+const SHORT_RUN: u64 = 1_000;
+
+/// What a run met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LeaseReport {
+    pub requests: u64,
+    pub served: u64,
+    pub refused: u64,
+    /// While more than 5 % was truly free and the centre answered.
+    pub refused_falsely: u64,
+    /// While the centre was away: nobody could say.
+    pub refused_unknown: u64,
+    pub waited: u64,
+    /// Calls that the centre carried out.
+    pub calls: u64,
+    /// Requests and calls until nine tenths were used: what a lasting budget costs.
+    pub requests_before_end: u64,
+    pub calls_before_end: u64,
+    pub crashes: u64,
+    pub answers_lost: u64,
+    pub outages: u64,
+    pub reclaimed: u64,
+    pub recalls: u64,
+    pub digest: u64,
+}
+
+impl LeaseReport {
+    pub fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.requests, other.requests),
+            (&mut self.served, other.served),
+            (&mut self.refused, other.refused),
+            (&mut self.refused_falsely, other.refused_falsely),
+            (&mut self.refused_unknown, other.refused_unknown),
+            (&mut self.waited, other.waited),
+            (&mut self.calls, other.calls),
+            (&mut self.requests_before_end, other.requests_before_end),
+            (&mut self.calls_before_end, other.calls_before_end),
+            (&mut self.crashes, other.crashes),
+            (&mut self.answers_lost, other.answers_lost),
+            (&mut self.outages, other.outages),
+            (&mut self.reclaimed, other.reclaimed),
+            (&mut self.recalls, other.recalls),
+        ] {
+            *sum += more;
+        }
+        self.digest ^= other.digest;
+    }
+}
+
+/// Why a clerk looks at its pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    Tick,
+    /// Somebody began to wait.
+    Wanted,
+    Recall,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arrive,
+    /// Of a replica's life: events of an earlier one are nobody's.
+    Finish {
+        replica: usize,
+        life: u64,
+        exchange: u64,
+    },
+    GiveUp {
+        replica: usize,
+        life: u64,
+        ticket: Ticket,
+    },
+    Turn {
+        replica: usize,
+        life: u64,
+        why: Why,
+    },
+    AtCentre {
+        replica: usize,
+        life: u64,
+    },
+    Answer {
+        replica: usize,
+        life: u64,
+    },
+    Drain {
+        replica: usize,
+    },
+    Renew {
+        replica: usize,
+        life: u64,
+    },
+    Crash {
+        replica: usize,
+    },
+    Restart {
+        replica: usize,
+    },
+    Away {
+        until_us: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Exchange {
+    ceiling: i64,
+    cost: i64,
+    duration_us: u64,
+    reserved: i64,
+}
+
+#[derive(Debug)]
+struct Replica {
+    pool: Arc<Pool>,
+    life: u64,
+    alive: bool,
+    valid_until_us: u64,
+    open: BTreeMap<u64, Exchange>,
+    /// By ticket.
+    waiting: BTreeMap<Ticket, (u64, Exchange)>,
+    /// Settled, and not in the books yet: the journal, which outlives a crash.
+    journal: i64,
+    call: Option<Call>,
+    answer: Option<Option<Grant>>,
+    turning: bool,
+}
+
+/// One seed.
+pub struct LeaseRun {
+    random: SeededRandom,
+    now_us: u64,
+    number: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    purse: Purse,
+    replicas: Vec<Replica>,
+    away_until_us: u64,
+    arrivals_left: u64,
+    gap_us: u64,
+    ceiling_most: i64,
+    /// What was really used, and what is reserved: the simulator's own knowledge.
+    spent: i64,
+    reserved: i64,
+    report: LeaseReport,
+    calm: bool,
+}
+
+impl LeaseRun {
+    /// A run of up to `replicas_max` replicas.
+    #[must_use]
+    pub fn new(seed: u64, replicas_max: u64) -> Self {
+        let random = SeededRandom::new(seed);
+        let count = if random.below(3) == 0 { replicas_max } else { 1 + random.below(replicas_max) };
+        let requests = 80 + random.below(300);
+        let gap_us = (5 + random.below(100)) * MS;
+        let calm = random.below(3) == 0;
+        Self::of(random, count, requests, gap_us, calm)
+    }
+
+    /// A run that lasts: so many requests, so far apart on the average, and nothing that fails.
+    #[must_use]
+    pub fn long(seed: u64, replicas: u64, requests: u64, gap_us: u64) -> Self {
+        Self::of(SeededRandom::new(seed), replicas, requests, gap_us, true)
+    }
+
+    fn of(random: SeededRandom, count: u64, requests: u64, gap_us: u64, calm: bool) -> Self {
+        let limit = 1_000_000_000 * (1 + i64_of(random.below(20)));
+        // A short run begins near the end. Together its requests come to about one and a half of the rest.
+        let spent = if requests < SHORT_RUN { limit / 100 * 85 } else { 0 };
+        let ceiling_most = ((limit - spent) / i64_of(requests) * 6).max(4);
+        let mut run = Self {
+            gap_us,
+            random,
+            now_us: SECOND,
+            number: 0,
+            events: BinaryHeap::new(),
+            purse: Purse { limit, spent, ..Purse::default() },
+            replicas: Vec::new(),
+            away_until_us: 0,
+            arrivals_left: requests,
+            ceiling_most,
+            spent,
+            reserved: 0,
+            report: LeaseReport::default(),
+            calm,
+        };
+        for number in 0..count {
+            run.replicas.push(replica());
+            run.renew(usize_of(number));
+            run.at(LEASE_RENEW_EVERY.as_micros(), Event::Renew { replica: usize_of(number), life: 0 });
+        }
+        run.at(u128::from(MS), Event::Arrive);
+        run
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// What must not be, in words.
+    pub fn go(mut self) -> Result<LeaseReport, String> {
+        while let Some(Reverse((at_us, _, event))) = self.events.pop() {
+            self.now_us = at_us;
+            self.happen(event);
+            self.check(event)?;
+            if self.arrivals_left == 0 && self.is_quiet() {
+                break;
+            }
+            if self.now_us > RUN_US_MAX {
+                return Err(format!("it never comes to rest: {:?} {:?}", self.purse, self.replicas));
+            }
+        }
+        self.check_end()?;
+        Ok(self.report)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive => self.arrive(),
+            Event::Finish { replica, life, exchange } if self.lives(replica, life) => {
+                self.finish(replica, exchange);
+            }
+            Event::GiveUp { replica, life, ticket } if self.lives(replica, life) => {
+                self.give_up(replica, ticket);
+            }
+            Event::Turn { replica, life, why } if self.lives(replica, life) => {
+                self.turn(replica, why);
+            }
+            Event::AtCentre { replica, life } => self.at_centre(replica, life),
+            Event::Answer { replica, life } if self.lives(replica, life) => self.answer(replica),
+            Event::Drain { replica } => self.drain(replica),
+            Event::Renew { replica, life } if self.lives(replica, life) => {
+                self.renew(replica);
+                self.at(LEASE_RENEW_EVERY.as_micros(), Event::Renew { replica, life });
+            }
+            Event::Crash { replica } => self.crash(replica),
+            Event::Restart { replica } => self.restart(replica),
+            Event::Away { until_us } => {
+                self.away_until_us = self.away_until_us.max(until_us);
+                self.report.outages += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn arrive(&mut self) {
+        if self.arrivals_left == 0 {
+            return;
+        }
+        self.arrivals_left -= 1;
+        self.disturb();
+        let gap = 1 + self.random.below(2 * self.gap_us);
+        self.at(u128::from(gap), Event::Arrive);
+        // Some replicas get most of the traffic.
+        let count = self.replicas.len() as u64;
+        let at = usize_of(self.random.below(1 + self.random.below(count)));
+        let alive = self.replicas.get(at).is_some_and(|replica| replica.alive);
+        if !alive {
+            return;
+        }
+        self.report.requests += 1;
+        if self.spent + self.reserved < self.purse.limit / 10 * 9 {
+            self.report.requests_before_end = self.report.requests;
+            self.report.calls_before_end = self.report.calls;
+        }
+        let ceiling = 1 + i64_of(self.random.below(u64_of(self.ceiling_most)));
+        let exchange = Exchange {
+            ceiling,
+            cost: i64_of(self.random.below(u64_of(ceiling) + 1)),
+            duration_us: (1 + self.random.below(4_000)) * MS,
+            reserved: 0,
+        };
+        self.admit(at, exchange);
+    }
+
+    fn disturb(&mut self) {
+        if self.calm {
+            return;
+        }
+        let count = self.replicas.len() as u64;
+        let now_us = self.now_us;
+        match self.random.below(400) {
+            0 | 1 => {
+                let replica = usize_of(self.random.below(count));
+                self.at(u128::from(self.random.below(SECOND)), Event::Crash { replica });
+            }
+            2 => {
+                let until_us = now_us + self.random.below(10) * SECOND;
+                self.at(0, Event::Away { until_us });
+            }
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, at: usize, exchange: Exchange) {
+        let (now_us, number) = (self.now_us, self.next_number());
+        let Some(replica) = self.replicas.get_mut(at) else { return };
+        let pool = Arc::clone(&replica.pool);
+        if now_us >= replica.valid_until_us {
+            self.report.refused_unknown += 1;
+            return;
+        }
+        if let Some(reserved) = pool.take(exchange.ceiling, exchange.ceiling, now_us) {
+            self.serve(at, number, Exchange { reserved, ..exchange });
+            return;
+        }
+        let ticket = match pool.outlook(now_us) {
+            Outlook::Wait => pool.wait(exchange.ceiling, exchange.ceiling, now_us),
+            Outlook::Exhausted | Outlook::Crowded => None,
+        };
+        let Some(ticket) = ticket else {
+            self.refuse(at);
+            return;
+        };
+        self.report.waited += 1;
+        let life = replica.life;
+        replica.waiting.insert(ticket, (number, exchange));
+        self.at(BUDGET_WAIT_MAX.as_micros(), Event::GiveUp { replica: at, life, ticket });
+        self.at(0, Event::Turn { replica: at, life, why: Why::Wanted });
+        self.tick(at);
+    }
+
+    fn serve(&mut self, at: usize, number: u64, exchange: Exchange) {
+        let now = self.now_us;
+        self.report.served += 1;
+        self.report.digest =
+            self.report.digest.rotate_left(7) ^ number ^ now ^ exchange.reserved.cast_unsigned();
+        let Some(replica) = self.replicas.get_mut(at) else { return };
+        let life = replica.life;
+        replica.open.insert(number, exchange);
+        self.reserved += exchange.reserved;
+        self.at(u128::from(exchange.duration_us), Event::Finish { replica: at, life, exchange: number });
+        self.tick(at);
+    }
+
+    /// The clerk looks at its pools while there is anything in them.
+    fn tick(&mut self, at: usize) {
+        let life = self.replicas_life(at);
+        if !std::mem::replace(&mut self.replicas_mut(at).turning, true) {
+            self.at(TICK_US, Event::Turn { replica: at, life, why: Why::Tick });
+        }
+    }
+
+    fn finish(&mut self, at: usize, number: u64) {
+        let now_us = self.now_us;
+        let replica = self.replicas_mut(at);
+        let Some(exchange) = replica.open.remove(&number) else { return };
+        replica.pool.settle(exchange.reserved, exchange.cost, now_us);
+        replica.journal += exchange.cost;
+        self.spent += exchange.cost;
+        self.reserved -= exchange.reserved;
+        self.at(200_000, Event::Drain { replica: at });
+        self.serve_waiting(at);
+    }
+
+    fn give_up(&mut self, at: usize, ticket: Ticket) {
+        let replica = self.replicas_mut(at);
+        if replica.waiting.remove(&ticket).is_some() {
+            replica.pool.leave(ticket);
+            self.refuse(at);
+        }
+    }
+
+    /// Those that wait look again, as they do when they are woken.
+    fn serve_waiting(&mut self, at: usize) {
+        let now_us = self.now_us;
+        let pool = Arc::clone(&self.replicas_mut(at).pool);
+        while let Some((ticket, (number, exchange))) =
+            self.replicas_mut(at).waiting.first_key_value().map(|(ticket, waiting)| (*ticket, *waiting))
+        {
+            if let Some(reserved) = pool.take_waited(ticket, exchange.ceiling, now_us) {
+                self.replicas_mut(at).waiting.remove(&ticket);
+                self.serve(at, number, Exchange { reserved, ..exchange });
+            } else if pool.outlook(now_us) == Outlook::Exhausted {
+                self.give_up(at, ticket);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn refuse(&mut self, at: usize) {
+        self.report.refused += 1;
+        let free = self.purse.limit - self.spent - self.reserved;
+        let now_us = self.now_us;
+        let replica_unsure = self.replicas_mut(at).pool.is_unreachable(now_us.saturating_sub(SECOND));
+        if self.now_us < self.away_until_us + 3 * SECOND || replica_unsure {
+            self.report.refused_unknown += 1;
+        } else if free > self.purse.limit / 100 * TRULY_FREE_PERCENT {
+            self.report.refused_falsely += 1;
+        }
+    }
+
+    fn turn(&mut self, at: usize, why: Why) {
+        let (now_us, unix_ms) = (self.now_us, self.unix_ms());
+        let replica = self.replicas_mut(at);
+        let life = replica.life;
+        if let Some(call) = replica.pool.next_call(now_us, unix_ms, why == Why::Recall) {
+            replica.call = Some(call);
+            let latency = self.latency();
+            self.at(latency, Event::AtCentre { replica: at, life });
+        }
+        if why != Why::Tick {
+            return;
+        }
+        let replica = self.replicas_mut(at);
+        replica.turning = !replica.pool.is_at_rest();
+        if replica.turning {
+            self.at(TICK_US, Event::Turn { replica: at, life, why: Why::Tick });
+        }
+    }
+
+    fn at_centre(&mut self, at: usize, life: u64) {
+        let (count, unix_ms) = (self.replicas.len() as u64, self.unix_ms());
+        let is_away = self.now_us < self.away_until_us;
+        let Some(call) = self.replicas_mut(at).call.filter(|_| self.replicas_life(at) == life) else {
+            return;
+        };
+        let mut answer = None;
+        if !is_away {
+            self.report.calls += 1;
+            let number = i64_of(at as u64);
+            match call {
+                Call::Ask(ask) => {
+                    let recalled = self.purse.recalled_unix_ms;
+                    let grant = self.purse.grant(number, count, &ask, unix_ms);
+                    if self.purse.recalled_unix_ms != recalled {
+                        self.recall(at);
+                    }
+                    answer = Some(grant);
+                }
+                Call::Return { sequence, amount } => {
+                    self.purse.take_back(number, sequence, amount);
+                    answer = Some(Grant { sequence, ..Grant::default() });
+                }
+            }
+            if !self.calm && self.random.below(50) == 0 {
+                self.report.answers_lost += 1;
+                answer = None;
+            }
+        }
+        self.replicas_mut(at).answer = Some(answer);
+        let latency = self.latency();
+        self.at(latency, Event::Answer { replica: at, life });
+    }
+
+    fn recall(&mut self, by: usize) {
+        self.report.recalls += 1;
+        for at in 0..self.replicas.len() {
+            let life = self.replicas_life(at);
+            if at != by && self.random.below(10) > 0 {
+                let latency = self.latency();
+                self.at(latency, Event::Turn { replica: at, life, why: Why::Recall });
+            }
+        }
+    }
+
+    fn answer(&mut self, at: usize) {
+        let now_us = self.now_us;
+        let replica = self.replicas_mut(at);
+        let (Some(call), Some(answer)) = (replica.call.take(), replica.answer.take()) else { return };
+        match (call, answer) {
+            (Call::Ask(_), Some(grant)) => replica.pool.granted(grant, now_us),
+            (Call::Return { sequence, .. }, Some(_)) => replica.pool.returned(sequence),
+            (_, None) => replica.pool.failed(now_us),
+        }
+        self.serve_waiting(at);
+        let replica = self.replicas_mut(at);
+        let (life, waits) = (replica.life, !replica.waiting.is_empty());
+        if waits {
+            self.at(100_000, Event::Turn { replica: at, life, why: Why::Wanted });
+        }
+        self.tick(at);
+    }
+
+    fn drain(&mut self, at: usize) {
+        if self.now_us < self.away_until_us {
+            self.at(u128::from(SECOND), Event::Drain { replica: at });
+            return;
+        }
+        let amount = std::mem::take(&mut self.replicas_mut(at).journal);
+        self.purse.settle(i64_of(at as u64), amount);
+    }
+
+    fn renew(&mut self, at: usize) {
+        if self.now_us < self.away_until_us {
+            return;
+        }
+        let (now_us, unix_ms) = (self.now_us, self.unix_ms());
+        let before = self.purse.leases.len();
+        self.purse.renew(i64_of(at as u64), unix_ms);
+        self.purse.reclaim(unix_ms);
+        self.report.reclaimed += (before - self.purse.leases.len()) as u64;
+        let held = self.purse.leases.get(&i64_of(at as u64)).is_some_and(|lease| lease.held != 0);
+        let replica = self.replicas_mut(at);
+        if !held {
+            replica.pool.forget();
+        }
+        replica.valid_until_us = now_us + u64::try_from(LEASE_TIME_MAX.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// It dies where it stands. What was open is booked by the recovery: something up to its reservation.
+    fn crash(&mut self, at: usize) {
+        if !self.replicas_mut(at).alive {
+            return;
+        }
+        self.report.crashes += 1;
+        let replica = self.replicas_mut(at);
+        replica.alive = false;
+        replica.life += 1;
+        replica.waiting.clear();
+        (replica.call, replica.answer) = (None, None);
+        let open = std::mem::take(&mut replica.open);
+        let interrupted: i64 = open.values().map(|open| open.cost).sum();
+        replica.journal += interrupted;
+        self.spent += interrupted;
+        self.reserved -= open.values().map(|open| open.reserved).sum::<i64>();
+        let after = self.random.below(20) * SECOND;
+        self.at(u128::from(after), Event::Restart { replica: at });
+    }
+
+    fn restart(&mut self, at: usize) {
+        if self.now_us < self.away_until_us {
+            self.at(u128::from(SECOND), Event::Restart { replica: at });
+            return;
+        }
+        self.drain(at);
+        self.purse.leases.remove(&i64_of(at as u64));
+        let life = self.replicas_life(at);
+        *self.replicas_mut(at) = Replica { life, ..replica() };
+        self.renew(at);
+        self.at(LEASE_RENEW_EVERY.as_micros(), Event::Renew { replica: at, life });
+    }
+
+    /// What holds at every moment.
+    fn check(&self, after: Event) -> Result<(), String> {
+        let purse = &self.purse;
+        let is_moved = matches!(
+            after,
+            Event::AtCentre { .. } | Event::Drain { .. } | Event::Renew { .. } | Event::Restart { .. }
+        );
+        if is_moved && purse.spent + purse.held() + purse.free() != purse.limit {
+            return Err(format!("{} + {} + {} is not the limit", purse.spent, purse.held(), purse.free()));
+        }
+        if self.spent + self.reserved > purse.limit {
+            return Err(format!("{} spent and {} open of {}", self.spent, self.reserved, purse.limit));
+        }
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<(), String> {
+        let purse = &self.purse;
+        let reserved: i64 = self.replicas.iter().map(|replica| replica.pool.reserved()).sum();
+        if reserved != 0 || self.reserved != 0 {
+            return Err(format!("{reserved} is still reserved"));
+        }
+        if purse.spent != self.spent {
+            return Err(format!("{} in the books, and {} was spent", purse.spent, self.spent));
+        }
+        if purse.held() != 0 {
+            return Err(format!("{} is still held: {:?}", purse.held(), purse.leases));
+        }
+        // A replica that never comes back: its lease ends by itself, and not before its time.
+        let mut silent = Purse { limit: 100, ..Purse::default() };
+        silent.grant(
+            7,
+            1,
+            &crate::lease::Ask { sequence: 1, least: 9, wanted: 9, divisible: false },
+            self.unix_ms(),
+        );
+        silent.reclaim(self.unix_ms() + lease_ms() + skew_ms() - 1);
+        if silent.held() != 9 {
+            return Err("a lease ended before its time".to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_quiet(&self) -> bool {
+        let quiet = |replica: &Replica| {
+            replica.alive
+                && replica.open.is_empty()
+                && replica.waiting.is_empty()
+                && replica.journal == 0
+                && replica.pool.is_at_rest()
+        };
+        self.replicas.iter().all(quiet) && self.now_us >= self.away_until_us && self.purse.held() == 0
+    }
+
+    fn lives(&self, at: usize, life: u64) -> bool {
+        self.replicas.get(at).is_some_and(|replica| replica.alive && replica.life == life)
+    }
+
+    fn replicas_life(&self, at: usize) -> u64 {
+        self.replicas.get(at).map_or(0, |replica| replica.life)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "replicas are numbered by the run itself and never go")]
+    fn replicas_mut(&mut self, at: usize) -> &mut Replica {
+        &mut self.replicas[at]
+    }
+
+    fn latency(&mut self) -> u128 {
+        u128::from((1 + self.random.below(20)) * MS)
+    }
+
+    fn unix_ms(&self) -> u64 {
+        START_UNIX_MS + self.now_us / 1_000
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    fn at(&mut self, after_us: u128, event: Event) {
+        let number = self.next_number();
+        let at_us = self.now_us + u64::try_from(after_us).unwrap_or(u64::MAX / 2);
+        self.events.push(Reverse((at_us, number, event)));
+    }
+}
+
+fn replica() -> Replica {
+    let budget = Budget {
+        id: BudgetId::new(1, [1; 10]),
+        workspace: WorkspaceId::new(1, [2; 10]),
+        name: "simulated".into(),
+        subject: Subject::Workspace,
+        limit: Nanos::ZERO,
+        period: Period::Ever,
+        on_reached: OnReached::Pause,
+        counts: Counts::All,
+    };
+    Replica {
+        pool: Pool::new(&budget, START_UNIX_MS),
+        life: 0,
+        alive: true,
+        valid_until_us: 0,
+        open: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        journal: 0,
+        call: None,
+        answer: None,
+        turning: false,
+    }
+}
+
+fn i64_of(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn u64_of(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

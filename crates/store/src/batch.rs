@@ -1,0 +1,76 @@
+//! What a batch of settled records becomes, alike on every database: what is kept of each, and their sums.
+
+use domain::TraceId;
+use ledger::SettledRecords;
+
+use crate::StoreError;
+use crate::packed::{Named, tail_of};
+use crate::sql::leases::Draws;
+use crate::tally::{MinuteTally, Tallying};
+
+/// One record of a batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub named: Named,
+    /// The place of the sums that count it, which are also those of its group.
+    pub tally: usize,
+    tail_end: usize,
+}
+
+/// Made ready before a connection is taken.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    rows: Vec<Row>,
+    tails: Vec<u8>,
+    pub tallies: Vec<MinuteTally>,
+    /// What they draw on budgets.
+    pub draws: Draws,
+}
+
+impl Prepared {
+    /// Of the records whose trace `takes` says yes to.
+    pub(crate) fn of(
+        records: &SettledRecords,
+        mut takes: impl FnMut(TraceId) -> bool,
+    ) -> Result<Self, StoreError> {
+        let (mut tallying, mut draws) = (Tallying::default(), Draws::default());
+        let mut rows = Vec::with_capacity(records.len());
+        let mut tails = Vec::with_capacity(records.bytes());
+        for (frame, record) in records.decoded() {
+            if !takes(record.trace) {
+                continue;
+            }
+            let tail = tail_of(record.trace, frame)?;
+            draws.add(&record.drawn);
+            tails.extend_from_slice(tail);
+            rows.push(Row {
+                named: Named {
+                    trace: record.trace,
+                    workspace: record.workspace,
+                    started_unix_ms: record.started_unix_ms,
+                },
+                tally: tallying.add(&record, tail),
+                tail_end: tails.len(),
+            });
+        }
+        Ok(Self { rows, tails, tallies: tallying.into_tallies()?, draws })
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.tails.len()
+    }
+
+    /// Each record with what is told of it beside its trace.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Row, &[u8])> {
+        let mut start = 0;
+        self.rows.iter().map(move |row| {
+            let tail = self.tails.get(start..row.tail_end).unwrap_or_default();
+            start = row.tail_end;
+            (row, tail)
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Bytes told as what differs from a template: records of one kind repeat most of each other.
+//!
+//! A difference is steps: how many bytes are new, those, how many follow from the template, and from where, told against
+//! where the last step left it. A step's two counts share its first byte, with fifteen for "more follows".
+
+const SHARED_MAX: usize = 15;
+/// Shorter repetitions than this cost as much as they save.
+const COPIED_MIN: usize = 4;
+const HASHED_BYTES: usize = 4;
+const PLACES: usize = 256;
+/// Of what is made again: no record is longer.
+const LENGTH_MAX: usize = 1024 * 1024;
+
+/// What records are told against, and where in it four bytes are found.
+#[derive(Debug)]
+pub(crate) struct Template {
+    bytes: Vec<u8>,
+    /// One past the last place of bytes with this hash; zero is none.
+    places: Box<[u16; PLACES]>,
+}
+
+impl Template {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        let mut places = Box::new([0; PLACES]);
+        for (place, four) in (1..=u16::MAX).zip(bytes.windows(HASHED_BYTES)) {
+            if let Some(slot) = places.get_mut(hash(four)) {
+                *slot = place;
+            }
+        }
+        Self { bytes, places }
+    }
+
+    pub(crate) fn difference(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut told = Vec::with_capacity(bytes.len() / 2);
+        let (mut at, mut new_from, mut expected) = (0, 0, 0);
+        while at < bytes.len() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let (from, count) = self.longest(rest, expected + (at - new_from));
+            if count < COPIED_MIN && at + count < bytes.len() {
+                at += 1;
+                continue;
+            }
+            step(&mut told, bytes.get(new_from..at).unwrap_or_default(), count);
+            if count > 0 {
+                let jump = from.cast_signed() - (expected + (at - new_from)).cast_signed();
+                number(&mut told, (jump.wrapping_shl(1) ^ (jump >> (isize::BITS - 1))).cast_unsigned());
+            }
+            (expected, at) = (from + count, at + count);
+            new_from = at;
+        }
+        if new_from < bytes.len() {
+            step(&mut told, bytes.get(new_from..).unwrap_or_default(), 0);
+        }
+        told
+    }
+
+    /// What was told, or `None` where it can't have been told against this template.
+    pub(crate) fn apply(&self, mut told: &[u8]) -> Option<Vec<u8>> {
+        let mut made = Vec::with_capacity(self.bytes.len() + told.len());
+        let mut expected = 0_usize;
+        while let Some((shared, rest)) = told.split_first() {
+            told = rest;
+            let new = read_count(usize::from(shared >> 4), &mut told)?;
+            let copied = read_count(usize::from(shared & 15), &mut told)?;
+            let (fresh, rest) = told.split_at_checked(new)?;
+            told = rest;
+            made.extend_from_slice(fresh);
+            if copied > 0 {
+                let zigzag = read_number(&mut told)?;
+                let jump = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
+                let from = expected.checked_add(new)?.checked_add_signed(jump)?;
+                let end = from.checked_add(copied)?;
+                made.extend_from_slice(self.bytes.get(from..end)?);
+                expected = end;
+            }
+            if made.len() > LENGTH_MAX {
+                return None;
+            }
+        }
+        Some(made)
+    }
+
+    /// Where the template goes on like `wanted`, and how far: where it is expected to, or else anywhere.
+    fn longest(&self, wanted: &[u8], expected: usize) -> (usize, usize) {
+        let in_place = self.common(wanted, expected);
+        if in_place >= COPIED_MIN || in_place == wanted.len() {
+            return (expected, in_place);
+        }
+        let Some(four) = wanted.get(..HASHED_BYTES) else { return (expected, in_place) };
+        let place = self.places.get(hash(four)).copied().unwrap_or(0);
+        match usize::from(place).checked_sub(1) {
+            Some(from) => (from, self.common(wanted, from)),
+            None => (expected, in_place),
+        }
+    }
+
+    fn common(&self, wanted: &[u8], from: usize) -> usize {
+        let there = self.bytes.get(from..).unwrap_or_default();
+        there.iter().zip(wanted).take_while(|(one, other)| one == other).count()
+    }
+}
+
+fn hash(four: &[u8]) -> usize {
+    let mixed = four.iter().fold(0_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    usize::try_from((mixed >> 12) & 0xFF).unwrap_or(0)
+}
+
+fn step(told: &mut Vec<u8>, new: &[u8], copied: usize) {
+    let (high, low) = (new.len().min(SHARED_MAX), copied.min(SHARED_MAX));
+    told.push(u8::try_from(high << 4 | low).unwrap_or(u8::MAX));
+    for (count, shared) in [(new.len(), high), (copied, low)] {
+        if shared == SHARED_MAX {
+            number(told, count - SHARED_MAX);
+        }
+    }
+    told.extend_from_slice(new);
+}
+
+fn read_count(shared: usize, told: &mut &[u8]) -> Option<usize> {
+    if shared < SHARED_MAX { Some(shared) } else { read_number(told)?.checked_add(SHARED_MAX) }
+}
+
+/// Seven bits a byte, the low ones first.
+pub(crate) fn number(told: &mut Vec<u8>, mut value: usize) {
+    while value >= 0x80 {
+        told.push((value & 0x7F | 0x80).to_le_bytes()[0]);
+        value >>= 7;
+    }
+    told.push(value.to_le_bytes()[0]);
+}
+
+pub(crate) fn read_number(told: &mut &[u8]) -> Option<usize> {
+    let (mut value, mut shift) = (0_usize, 0_u32);
+    loop {
+        let (byte, rest) = told.split_first()?;
+        *told = rest;
+        value |= usize::from(byte & 0x7F).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+        shift += 7;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_makes_the_same_again() {
+        let template: Vec<u8> = (0..=255_u8).chain(0..100).collect();
+        let mut inside = template.clone();
+        inside.splice(40..43, [9; 30]);
+        inside.remove(200);
+        let cases: [&[u8]; 9] = [
+            &[],
+            &[7],
+            b"abc",
+            &template,
+            &template[3..],
+            &template[..200],
+            &inside,
+            &[0xEE; 400],
+            &[&template[100..150], b"new words", &template[10..60]].concat(),
+        ];
+        for template in [template.as_slice(), &[], &[1, 2, 3]].map(|bytes| Template::new(bytes.to_vec())) {
+            for bytes in cases {
+                let told = template.difference(bytes);
+                assert_eq!(template.apply(&told).as_deref(), Some(bytes), "{told:?}");
+            }
+        }
+        let template = Template::new(template);
+        assert_eq!(template.difference(&template.bytes).len(), 4);
+        assert!(template.difference(&inside).len() < 60);
+    }
+
+    #[test]
+    fn random_bytes_come_back_and_random_steps_do_no_harm() {
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..3_000 {
+            let template: Vec<u8> = (0..random() % 300).map(|_| (random() % 7).to_le_bytes()[0]).collect();
+            let mut bytes = template.clone();
+            for _ in 0..random() % 12 {
+                let at = random() % (bytes.len() + 1);
+                match random() % 3 {
+                    0 => bytes.insert(at, random().to_le_bytes()[0]),
+                    1 if at < bytes.len() => drop(bytes.remove(at)),
+                    _ if at < bytes.len() => bytes[at] = random().to_le_bytes()[0],
+                    _ => {}
+                }
+            }
+            let template = Template::new(template);
+            assert_eq!(template.apply(&template.difference(&bytes)), Some(bytes));
+            let noise: Vec<u8> = (0..random() % 40).map(|_| random().to_le_bytes()[0]).collect();
+            assert!(template.apply(&noise).is_none_or(|made| made.len() <= LENGTH_MAX * 2));
+        }
+    }
+}

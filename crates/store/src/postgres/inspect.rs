@@ -1,0 +1,75 @@
+//! Asks a server how it is; one that is silent is given up.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{Pool, Postgres};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Address, WAIT_FOR_CONNECTION_MAX, migrations};
+use crate::StoreError;
+use crate::inspect::Inspection;
+use crate::sql::within;
+use crate::sql::writing::{database, unavailable};
+
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+const FACTS: &str = "SELECT current_setting('server_version'), current_setting('server_version_num')::BIGINT, \
+    (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT, (SELECT COUNT(*) FROM pg_stat_activity), \
+    current_setting('max_connections')::BIGINT, pg_database_size(current_database())";
+/// Weeks that have a partition, of whichever version.
+const WEEKS: &str = "SELECT COUNT(DISTINCT week), COALESCE(MIN(week), 0), COALESCE(MAX(week), 0) FROM ( \
+    SELECT substring(relname FROM '[0-9]+$')::BIGINT AS week FROM pg_class \
+    WHERE relispartition AND relname ~ '^(meter_)?records_week_[0-9]+$') AS partitions";
+
+type Facts = (String, i64, i64, i64, i64, i64);
+
+pub(crate) async fn inspect(address: &Address) -> Result<Inspection, StoreError> {
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(WAIT_FOR_CONNECTION_MAX)
+        .connect_with(address.for_statements())
+        .await
+        .map_err(unavailable)?;
+    let inspection = within(facts(&pool)).await;
+    // A server that went silent says no goodbye.
+    let _ = timeout(WAIT_FOR_CONNECTION_MAX, pool.close()).await;
+    inspection
+}
+
+async fn facts(pool: &Pool<Postgres>) -> Result<Inspection, StoreError> {
+    let (asked, begun) = (SystemTime::now(), Instant::now());
+    let facts: Facts = sqlx::query_as(FACTS).fetch_one(pool).await.map_err(database)?;
+    let took = begun.elapsed();
+    let (server_version, number, server_ms, connections, connections_max, size_bytes) = facts;
+    let asked_ms = asked.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + took / 2;
+    let (schema, schema_known, schema_ahead) = migrations::state(pool).await?;
+    let (weeks, oldest, newest): (i64, i64, i64) =
+        sqlx::query_as(WEEKS).fetch_one(pool).await.map_err(database)?;
+    Ok(Inspection {
+        server_version,
+        server_major: u32::try_from(number / 10_000).unwrap_or(0),
+        schema: schema.unsigned_abs(),
+        schema_known: schema_known.unsigned_abs(),
+        schema_ahead: schema_ahead.unsigned_abs(),
+        clock_ahead_ms: server_ms.saturating_sub(i64::try_from(asked_ms.as_millis()).unwrap_or(i64::MAX)),
+        asked_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        connections: connections.unsigned_abs(),
+        connections_max: connections_max.unsigned_abs(),
+        heard_after: heard(pool).await.unwrap_or(None),
+        size_bytes: size_bytes.unsigned_abs(),
+        weeks: weeks.unsigned_abs(),
+        week_oldest: oldest.unsigned_abs(),
+        week_newest: newest.unsigned_abs(),
+    })
+}
+
+/// How long a notice of ours takes to come back: a pooler between may swallow them.
+async fn heard(pool: &Pool<Postgres>) -> Result<Option<Duration>, sqlx::Error> {
+    let channel = format!("tidegate_doctor_{}", Uuid::now_v7().simple());
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(&channel).await?;
+    let begun = Instant::now();
+    sqlx::query("SELECT pg_notify($1, '')").bind(&channel).execute(pool).await?;
+    Ok(timeout(HEARD_WITHIN, listener.recv()).await.ok().and_then(Result::ok).map(|_| begun.elapsed()))
+}

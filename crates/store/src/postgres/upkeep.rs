@@ -1,0 +1,40 @@
+//! Upkeep on PostgreSQL: records go by the week, with their partition.
+
+use super::PostgresStore;
+use super::sink::WEEK_MS;
+use crate::sql::fields::Fields;
+use crate::sql::writing::signed;
+use crate::sql::{sql, upkeep};
+use crate::upkeep::{Forgotten, Upkeep};
+use crate::{StoreError, StoreFuture};
+
+impl Upkeep for PostgresStore {
+    fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let mut summed = 0;
+            for (workspace, day) in upkeep::days_to_sum(&self.database, from_unix_ms, until_unix_ms).await? {
+                let done = upkeep::sum_day(&self.database, Some(self.replica), workspace, day).await?;
+                summed += u64::from(done);
+            }
+            Ok(summed)
+        })
+    }
+
+    fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten> {
+        Box::pin(forget(self, before_unix_ms))
+    }
+}
+
+/// One week in a statement, so that readers and writers wait for one at most.
+async fn forget(store: &PostgresStore, before_unix_ms: u64) -> Result<Forgotten, StoreError> {
+    let week = signed(before_unix_ms / WEEK_MS);
+    let mut forgotten = Forgotten::default();
+    loop {
+        let mut connection = store.database.read().await?;
+        let row = sql("SELECT drop_record_week($1) AS dropped").bind(week).one(&mut connection).await?;
+        if Fields::new("records", &row).number("dropped")? == 0 {
+            return Ok(forgotten);
+        }
+        forgotten.weeks += 1;
+    }
+}

@@ -1,0 +1,538 @@
+//! Budgets, credit and rates.
+
+use domain::{BudgetId, Counts, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId};
+
+use super::fields::{ColumnId, Fields, after};
+use super::writing::{Writing, expect_version, signed};
+use super::{Connection, Database, Row, projects, sql};
+use crate::feed::Part;
+use crate::{
+    Act, BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf, Listed, Page, StoreError,
+    StoreFuture, Written,
+};
+
+const WHAT: &str = "budget";
+const TABLE: &str = "budgets";
+const EVERY_END_USER: &str = "end_users";
+
+fn subject_bytes(subject: &Subject) -> Vec<u8> {
+    match subject {
+        Subject::Workspace => Vec::new(),
+        Subject::Project(id) => id.bytes(),
+        Subject::Key(id) => id.bytes(),
+        Subject::EndUser(name) => name.as_bytes().to_vec(),
+    }
+}
+
+fn subject_of(table: &'static str, fields: &Fields<'_>) -> Result<Subject, StoreError> {
+    let kind = fields.text("kind")?;
+    Ok(match kind.as_str() {
+        "workspace" => Subject::Workspace,
+        "project" => Subject::Project(fields.id::<ProjectId>("subject")?),
+        "key" => Subject::Key(fields.id::<KeyId>("subject")?),
+        "end_user" => {
+            let name: Vec<u8> = fields.get("subject")?;
+            let name = String::from_utf8(name).map_err(|error| StoreError::corrupt(table, error))?;
+            Subject::EndUser(name.into())
+        }
+        other => return Err(StoreError::corrupt(table, format!("\"{other}\" is no kind of subject"))),
+    })
+}
+
+fn word<T: std::str::FromStr>(fields: &Fields<'_>, name: &'static str) -> Result<T, StoreError> {
+    let text = fields.text(name)?;
+    text.parse().map_err(|_| StoreError::corrupt(TABLE, format!("{name} is \"{text}\"")))
+}
+
+/// Without its alerts, which are rows of their own.
+pub(super) fn read(row: &Row) -> Result<BudgetRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    Ok(BudgetRow {
+        id: fields.id("id")?,
+        workspace: fields.id("workspace")?,
+        name: fields.text("name")?,
+        subject: subject_of(TABLE, &fields)?,
+        limit: Nanos(fields.get("limit_nanos")?),
+        period: word::<Period>(&fields, "period")?,
+        on_reached: word::<OnReached>(&fields, "on_reached")?,
+        counts: word::<Counts>(&fields, "counts")?,
+        alerts: Vec::new(),
+        created_unix_ms: fields.number("created_unix_ms")?,
+        version: fields.number("version")?,
+    })
+}
+
+/// Whose rates a row is, and the rates.
+pub(super) fn read_limits(row: &Row) -> Result<(WorkspaceId, LimitsOf, Limits), StoreError> {
+    let fields = Fields::new("limits", row);
+    let of = match fields.text("kind")?.as_str() {
+        EVERY_END_USER => LimitsOf::EveryEndUser,
+        _ => LimitsOf::Subject(subject_of("limits", &fields)?),
+    };
+    let limits = Limits {
+        requests_per_minute: fields.maybe_number("requests_per_minute")?,
+        tokens_per_minute: fields.maybe_number("tokens_per_minute")?,
+        concurrent_streams: fields.maybe_number("concurrent_streams")?,
+    };
+    Ok((fields.id("workspace")?, of, limits))
+}
+
+async fn find(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    id: BudgetId,
+) -> Result<BudgetRow, StoreError> {
+    let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND id = $2 AND period <> 'ever'");
+    let row = query.bind(workspace.bytes()).bind(id.bytes()).row(connection).await?;
+    let mut row = row.as_ref().map_or(Err(StoreError::NotFound { what: WHAT }), read)?;
+    let query = sql("SELECT percent FROM budget_thresholds WHERE budget = $1 ORDER BY percent");
+    for percent in &query.bind(id.bytes()).rows(connection).await? {
+        row.alerts.push(Fields::new("budget_thresholds", percent).small("percent")?);
+    }
+    Ok(row)
+}
+
+async fn require_own(writing: &mut Writing, row: &BudgetRow) -> Result<(), StoreError> {
+    match &row.subject {
+        Subject::Project(id) => projects::require(writing, row.workspace, Some(*id)).await,
+        Subject::Key(id) => {
+            let query = sql("SELECT 1 AS one FROM api_keys WHERE workspace = $1 AND id = $2");
+            let query = query.bind(row.workspace.bytes()).bind(id.bytes());
+            let found = query.row(writing.connection()).await?;
+            found.map(|_| ()).ok_or(StoreError::NotFound { what: "API key" })
+        }
+        Subject::Workspace | Subject::EndUser(_) => Ok(()),
+    }
+}
+
+async fn insert(writing: &mut Writing, row: &BudgetRow, spent: Nanos, period: u64) -> Result<(), StoreError> {
+    let version = signed(writing.version());
+    let query = sql(
+        "INSERT INTO budgets (id, workspace, name, kind, subject, limit_nanos, period, on_reached, counts,
+             created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    );
+    query
+        .bind(row.id.bytes())
+        .bind(row.workspace.bytes())
+        .bind(&row.name)
+        .bind(row.subject.kind())
+        .bind(subject_bytes(&row.subject))
+        .bind(row.limit.0)
+        .bind(row.period.as_str())
+        .bind(row.on_reached.as_str())
+        .bind(row.counts.as_str())
+        .bind(signed(row.created_unix_ms))
+        .bind(version)
+        .run(writing.connection())
+        .await?;
+    let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
+         VALUES ($1, $2, $3, 0)");
+    query.bind(row.id.bytes()).bind(signed(period)).bind(spent.0).run(writing.connection()).await?;
+    write_thresholds(writing, row).await?;
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    Ok(())
+}
+
+async fn write_thresholds(writing: &mut Writing, row: &BudgetRow) -> Result<(), StoreError> {
+    let old = sql("DELETE FROM budget_thresholds WHERE budget = $1").bind(row.id.bytes());
+    old.run(writing.connection()).await?;
+    for percent in &row.alerts {
+        sql("INSERT INTO budget_thresholds (budget, percent) VALUES ($1, $2)")
+            .bind(row.id.bytes())
+            .bind(i64::from(*percent))
+            .run(writing.connection())
+            .await?;
+    }
+    Ok(())
+}
+
+async fn create(
+    writing: &mut Writing,
+    mut row: BudgetRow,
+    spent: Nanos,
+    act: Act,
+) -> Result<BudgetRow, StoreError> {
+    require_own(writing, &row).await?;
+    row.version = writing.version();
+    insert(writing, &row, spent, row.period.start(act.unix_ms)).await?;
+    writing.audit(&act, Some(row.workspace), "budget.create", row.id, told(&row)).await?;
+    Ok(row)
+}
+
+fn told(row: &BudgetRow) -> String {
+    let (limit, period) = (row.limit.micros(), row.period.as_str());
+    format!("name {}, {} micro-USD a {period}, {}", row.name, limit, row.on_reached.as_str())
+}
+
+async fn replace(
+    writing: &mut Writing,
+    row: BudgetRow,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<BudgetRow, StoreError> {
+    let old = find(writing.connection(), row.workspace, row.id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    let row = BudgetRow {
+        name: row.name,
+        limit: row.limit,
+        on_reached: row.on_reached,
+        alerts: row.alerts,
+        version: writing.version(),
+        ..old
+    };
+    let query =
+        sql("UPDATE budgets SET name = $2, limit_nanos = $3, on_reached = $4, version = $5 WHERE id = $1");
+    query
+        .bind(row.id.bytes())
+        .bind(&row.name)
+        .bind(row.limit.0)
+        .bind(row.on_reached.as_str())
+        .bind(signed(row.version))
+        .run(writing.connection())
+        .await?;
+    write_thresholds(writing, &row).await?;
+    writing.changed(Part::Workspace, Some(row.workspace), row.id);
+    writing.audit(&act, Some(row.workspace), "budget.update", row.id, told(&row)).await?;
+    Ok(row)
+}
+
+async fn delete(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: BudgetId,
+    expected: Option<u64>,
+    act: Act,
+) -> Result<(), StoreError> {
+    let old = find(writing.connection(), workspace, id).await?;
+    expect_version(WHAT, expected, old.version)?;
+    // Its periods, leases and alerts go with it.
+    sql("DELETE FROM budgets WHERE id = $1").bind(id.bytes()).run(writing.connection()).await?;
+    writing.changed(Part::Workspace, Some(workspace), id);
+    writing.audit(&act, Some(workspace), "budget.delete", id, told(&old)).await
+}
+
+/// What a project or a key had goes with it.
+pub(super) async fn forget(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    subject: &Subject,
+) -> Result<(), StoreError> {
+    for statement in [
+        "DELETE FROM limits WHERE workspace = $1 AND kind = $2 AND subject = $3",
+        "DELETE FROM budgets WHERE workspace = $1 AND kind = $2 AND subject = $3",
+    ] {
+        sql(statement)
+            .bind(workspace.bytes())
+            .bind(subject.kind())
+            .bind(subject_bytes(subject))
+            .run(writing.connection())
+            .await?;
+    }
+    Ok(())
+}
+
+fn read_alert(row: &Row) -> Result<BudgetAlert, StoreError> {
+    let fields = Fields::new("budget_alerts", row);
+    Ok(BudgetAlert {
+        budget: fields.id("budget")?,
+        workspace: fields.id("workspace")?,
+        period_unix_ms: fields.number("period_unix_ms")?,
+        percent: fields.small("percent")?,
+        crossed_unix_ms: fields.number("crossed_unix_ms")?,
+        spent: Nanos(fields.get("spent_nanos")?),
+        limit: Nanos(fields.get("limit_nanos")?),
+    })
+}
+
+async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Vec<BudgetAlert>, StoreError> {
+    // Those that another replica is claiming now are its own.
+    let query = match writing.connection() {
+        Connection::Postgres(_) => sql("SELECT * FROM budget_alerts WHERE claimed_unix_ms IS NULL
+             ORDER BY crossed_unix_ms, budget, percent LIMIT $1 FOR UPDATE SKIP LOCKED"),
+        _ => sql("SELECT * FROM budget_alerts WHERE claimed_unix_ms IS NULL
+             ORDER BY crossed_unix_ms, budget, percent LIMIT $1"),
+    };
+    let rows = query.bind(i64::from(count)).rows(writing.connection()).await?;
+    let alerts: Vec<_> = rows.iter().map(read_alert).collect::<Result<_, _>>()?;
+    for alert in &alerts {
+        let query = sql("UPDATE budget_alerts SET claimed_unix_ms = $4
+             WHERE budget = $1 AND period_unix_ms = $2 AND percent = $3");
+        query
+            .bind(alert.budget.bytes())
+            .bind(signed(alert.period_unix_ms))
+            .bind(i64::from(alert.percent))
+            .bind(signed(now_unix_ms))
+            .run(writing.connection())
+            .await?;
+    }
+    Ok(alerts)
+}
+
+async fn credit_of(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+) -> Result<Option<BudgetRow>, StoreError> {
+    let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND period = 'ever'");
+    let row = query.bind(workspace.bytes()).row(connection).await?;
+    row.as_ref().map(read).transpose()
+}
+
+async fn add_credit(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    budget: BudgetId,
+    amount: Nanos,
+    note: String,
+    act: Act,
+) -> Result<CreditRow, StoreError> {
+    match credit_of(writing.connection(), workspace).await? {
+        Some(row) => {
+            let version = signed(writing.version());
+            sql("UPDATE budgets SET limit_nanos = $2, version = $3 WHERE id = $1")
+                .bind(row.id.bytes())
+                .bind(row.limit.plus(amount).0)
+                .bind(version)
+                .run(writing.connection())
+                .await?;
+            writing.changed(Part::Workspace, Some(workspace), row.id);
+        }
+        None => {
+            let row = BudgetRow {
+                id: budget,
+                workspace,
+                name: "credit".to_owned(),
+                subject: Subject::Workspace,
+                limit: amount,
+                period: Period::Ever,
+                on_reached: OnReached::Pause,
+                counts: Counts::Owed,
+                alerts: Vec::new(),
+                created_unix_ms: act.unix_ms,
+                version: 0,
+            };
+            insert(writing, &row, Nanos::ZERO, 0).await?;
+        }
+    }
+    let row = CreditRow {
+        id: act.id,
+        workspace,
+        amount,
+        note,
+        actor: act.actor.clone(),
+        created_unix_ms: act.unix_ms,
+    };
+    let query = sql("INSERT INTO credits (id, workspace, amount_nanos, note, actor, created_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6)");
+    query
+        .bind(row.id.bytes())
+        .bind(workspace.bytes())
+        .bind(amount.0)
+        .bind(&row.note)
+        .bind(&row.actor)
+        .bind(signed(row.created_unix_ms))
+        .run(writing.connection())
+        .await?;
+    let detail = format!("{} micro-USD: {}", amount.micros(), row.note);
+    writing.audit(&act, Some(workspace), "credit.add", workspace, detail).await?;
+    Ok(row)
+}
+
+async fn set_limits(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    of: LimitsOf,
+    limits: Limits,
+    act: Act,
+) -> Result<(), StoreError> {
+    let (kind, subject) = place(&of);
+    sql("DELETE FROM limits WHERE workspace = $1 AND kind = $2 AND subject = $3")
+        .bind(workspace.bytes())
+        .bind(kind)
+        .bind(subject.clone())
+        .run(writing.connection())
+        .await?;
+    if !limits.is_empty() {
+        let version = signed(writing.version());
+        let query =
+            sql("INSERT INTO limits (workspace, kind, subject, requests_per_minute, tokens_per_minute,
+                 concurrent_streams, version)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)");
+        query
+            .bind(workspace.bytes())
+            .bind(kind)
+            .bind(subject)
+            .bind(limits.requests_per_minute.map(signed))
+            .bind(limits.tokens_per_minute.map(signed))
+            .bind(limits.concurrent_streams.map(signed))
+            .bind(version)
+            .run(writing.connection())
+            .await?;
+    }
+    writing.changed(Part::Workspace, Some(workspace), workspace);
+    let object = match &of {
+        LimitsOf::Subject(Subject::Key(id)) => id.to_string(),
+        LimitsOf::Subject(Subject::Project(id)) => id.to_string(),
+        LimitsOf::Subject(Subject::Workspace | Subject::EndUser(_)) | LimitsOf::EveryEndUser => {
+            workspace.to_string()
+        }
+    };
+    writing.audit(&act, Some(workspace), "limits.update", object, format!("{kind}: {limits:?}")).await
+}
+
+fn place(of: &LimitsOf) -> (&'static str, Vec<u8>) {
+    match of {
+        LimitsOf::Subject(subject) => (subject.kind(), subject_bytes(subject)),
+        LimitsOf::EveryEndUser => (EVERY_END_USER, Vec::new()),
+    }
+}
+
+impl Budgets for Database {
+    fn create(&self, row: BudgetRow, spent: Nanos, act: Act) -> StoreFuture<'_, Written<BudgetRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, spent, act))))
+    }
+
+    fn get(&self, workspace: WorkspaceId, id: BudgetId) -> StoreFuture<'_, BudgetRow> {
+        Box::pin(async move { find(&mut self.read().await?, workspace, id).await })
+    }
+
+    fn list(
+        &self,
+        workspace: WorkspaceId,
+        page: Page<BudgetId>,
+    ) -> StoreFuture<'_, Listed<BudgetRow, BudgetId>> {
+        Box::pin(async move {
+            let wanted = page.rows_wanted();
+            let query = sql("SELECT * FROM budgets WHERE workspace = $1 AND id > $2 AND period <> 'ever'
+                 ORDER BY id LIMIT $3");
+            let mut connection = self.read().await?;
+            let rows = query
+                .bind(workspace.bytes())
+                .bind(after(page.after))
+                .bind(signed(wanted as u64 + 1))
+                .rows(&mut connection)
+                .await?;
+            let mut rows: Vec<BudgetRow> = rows.iter().map(read).collect::<Result<_, _>>()?;
+            let query = sql(
+                "SELECT kept.budget, kept.percent FROM budget_thresholds AS kept
+                 JOIN budgets ON budgets.id = kept.budget WHERE budgets.workspace = $1 ORDER BY kept.percent",
+            );
+            for threshold in &query.bind(workspace.bytes()).rows(&mut connection).await? {
+                let fields = Fields::new("budget_thresholds", threshold);
+                let (budget, percent) = (fields.id::<BudgetId>("budget")?, fields.small("percent")?);
+                if let Some(row) = rows.iter_mut().find(|row| row.id == budget) {
+                    row.alerts.push(percent);
+                }
+            }
+            Ok(Listed::cut(rows, wanted, |row: &BudgetRow| row.id))
+        })
+    }
+
+    fn replace(
+        &self,
+        row: BudgetRow,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<BudgetRow>> {
+        Box::pin(self.write(move |writing| Box::pin(replace(writing, row, expected, act))))
+    }
+
+    fn delete(
+        &self,
+        workspace: WorkspaceId,
+        id: BudgetId,
+        expected: Option<u64>,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(delete(writing, workspace, id, expected, act))))
+    }
+
+    fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding> {
+        Box::pin(async move {
+            // One statement: what was held and what was spent are of one moment.
+            let query = sql(
+                "SELECT CAST(COALESCE((SELECT spent_nanos FROM budget_periods
+                        WHERE budget = $1 AND period_unix_ms = $2), 0) AS BIGINT) AS spent,
+                    CAST(COALESCE((SELECT SUM(held_nanos) FROM budget_leases
+                        WHERE budget = $1 AND period_unix_ms = $2 AND held_nanos > 0), 0) AS BIGINT) AS reserved",
+            );
+            let query = query.bind(id.bytes()).bind(signed(period_unix_ms));
+            let row = query.one(&mut self.read().await?).await?;
+            let fields = Fields::new("budget_periods", &row);
+            let (spent, reserved) = (Nanos(fields.get("spent")?), Nanos(fields.get("reserved")?));
+            Ok(BudgetStanding { period_unix_ms, spent, reserved })
+        })
+    }
+
+    fn alerts(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>> {
+        Box::pin(async move {
+            let query = sql("SELECT * FROM budget_alerts WHERE budget = $1 AND period_unix_ms = $2
+                 ORDER BY percent");
+            let query = query.bind(id.bytes()).bind(signed(period_unix_ms));
+            let rows = query.rows(&mut self.read().await?).await?;
+            rows.iter().map(read_alert).collect()
+        })
+    }
+
+    fn claim_alerts(&self, count: u32, now_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>> {
+        Box::pin(self.note(move |writing| Box::pin(claim(writing, count, now_unix_ms))))
+    }
+
+    fn credit(&self, workspace: WorkspaceId) -> StoreFuture<'_, Option<BudgetRow>> {
+        Box::pin(async move { credit_of(&mut self.read().await?, workspace).await })
+    }
+
+    fn add_credit(
+        &self,
+        workspace: WorkspaceId,
+        budget: BudgetId,
+        amount: Nanos,
+        note: String,
+        act: Act,
+    ) -> StoreFuture<'_, Written<CreditRow>> {
+        Box::pin(
+            self.write(move |writing| Box::pin(add_credit(writing, workspace, budget, amount, note, act))),
+        )
+    }
+
+    fn credits(&self, workspace: WorkspaceId, count: u32) -> StoreFuture<'_, Vec<CreditRow>> {
+        Box::pin(async move {
+            let query = sql("SELECT * FROM credits WHERE workspace = $1
+                 ORDER BY created_unix_ms DESC, id DESC LIMIT $2");
+            let query = query.bind(workspace.bytes()).bind(i64::from(count));
+            let rows = query.rows(&mut self.read().await?).await?;
+            let read = |row: &Row| {
+                let fields = Fields::new("credits", row);
+                Ok(CreditRow {
+                    id: fields.id("id")?,
+                    workspace: fields.id("workspace")?,
+                    amount: Nanos(fields.get("amount_nanos")?),
+                    note: fields.text("note")?,
+                    actor: fields.text("actor")?,
+                    created_unix_ms: fields.number("created_unix_ms")?,
+                })
+            };
+            rows.iter().map(read).collect()
+        })
+    }
+
+    fn limits(&self, workspace: WorkspaceId, of: LimitsOf) -> StoreFuture<'_, Limits> {
+        Box::pin(async move {
+            let (kind, subject) = place(&of);
+            let query = sql("SELECT * FROM limits WHERE workspace = $1 AND kind = $2 AND subject = $3");
+            let query = query.bind(workspace.bytes()).bind(kind).bind(subject);
+            let row = query.row(&mut self.read().await?).await?;
+            Ok(row.as_ref().map(read_limits).transpose()?.map(|(_, _, limits)| limits).unwrap_or_default())
+        })
+    }
+
+    fn set_limits(
+        &self,
+        workspace: WorkspaceId,
+        of: LimitsOf,
+        limits: Limits,
+        act: Act,
+    ) -> StoreFuture<'_, Written<()>> {
+        Box::pin(self.write(move |writing| Box::pin(set_limits(writing, workspace, of, limits, act))))
+    }
+}

@@ -1,0 +1,35 @@
+//! Upkeep on SQLite: old rows go a few at a time, so that a batch waits for none of them long.
+
+use super::{SqliteStore, batches};
+use crate::sql::hours::first_trace_of;
+use crate::sql::upkeep;
+use crate::upkeep::{Forgotten, Upkeep};
+use crate::{StoreError, StoreFuture};
+
+impl Upkeep for SqliteStore {
+    fn sum_days(&self, from_unix_ms: u64, until_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let mut summed = 0;
+            for (workspace, day) in upkeep::days_to_sum(&self.database, from_unix_ms, until_unix_ms).await? {
+                summed += u64::from(upkeep::sum_day(&self.database, None, workspace, day).await?);
+            }
+            Ok(summed)
+        })
+    }
+
+    fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten> {
+        Box::pin(forget(self, before_unix_ms))
+    }
+}
+
+async fn forget(store: &SqliteStore, before_unix_ms: u64) -> Result<Forgotten, StoreError> {
+    let before = first_trace_of(before_unix_ms);
+    let mut forgotten = Forgotten::default();
+    loop {
+        let slice = store.write(move |connection| Box::pin(batches::forget(connection, before))).await?;
+        if slice == 0 {
+            return Ok(forgotten);
+        }
+        forgotten.records += slice.unsigned_abs();
+    }
+}

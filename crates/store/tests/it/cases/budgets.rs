@@ -1,0 +1,235 @@
+//! Budgets, leases, credit and rates.
+
+use domain::*;
+use ledger::lease::{Ask, Grant};
+use ledger::pool::Call;
+use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
+use store::fixtures::CommitFault;
+use store::{BudgetRow, BudgetStanding, LimitsOf, StoreError};
+
+use crate::Fresh;
+use crate::samples::*;
+
+/// The day that it is, which is also the one that a budget is made in.
+fn today() -> u64 {
+    Period::Day.start(world::World::system().clock.unix_ms())
+}
+
+fn budget(workspace: WorkspaceId, number: u64, limit: i64) -> BudgetRow {
+    BudgetRow {
+        id: BudgetId::new(NOW, bytes(number)),
+        workspace,
+        name: format!("budget {number}"),
+        subject: Subject::Workspace,
+        limit: Nanos(limit),
+        period: Period::Day,
+        on_reached: OnReached::Pause,
+        counts: Counts::All,
+        alerts: vec![50, 80, 100],
+        created_unix_ms: NOW,
+        version: 0,
+    }
+}
+
+fn call(budget: BudgetId, call: Call) -> LeaseCall {
+    LeaseCall { budget, period_unix_ms: today(), call }
+}
+
+async fn carry(fresh: &Fresh, one: LeaseCall) -> Option<Grant> {
+    match fresh.store.lease_centre().carry_out(vec![one]).await.unwrap()[..] {
+        [LeaseAnswer::Granted(grant)] => Some(grant),
+        _ => None,
+    }
+}
+
+fn standing(spent: i64, reserved: i64) -> BudgetStanding {
+    BudgetStanding { period_unix_ms: today(), spent: Nanos(spent), reserved: Nanos(reserved) }
+}
+
+/// A record that draws on a budget.
+fn drawing(fresh: &Fresh, number: u64, budget: BudgetId, amount: i64) -> MeterRecord {
+    let drawn = vec![Drawn { budget, period_unix_ms: today(), amount: Nanos(amount) }];
+    MeterRecord { drawn, ..record(fresh.founding.workspace.id, fresh.founding.project.id, number) }
+}
+
+pub async fn a_budget_is_made_read_changed_and_deleted(fresh: &Fresh) {
+    let (budgets, workspace) = (fresh.store.budgets(), fresh.founding.workspace.id);
+    let subjects = [
+        Subject::Workspace,
+        Subject::Project(fresh.founding.project.id),
+        Subject::Key(fresh.founding.keys[0].id),
+        Subject::EndUser("käthe".into()),
+    ];
+    let mut made = Vec::new();
+    for (number, subject) in (5..).zip(subjects) {
+        let row = BudgetRow { subject, ..budget(workspace, number, 1_000_000) };
+        let written = budgets.create(row.clone(), Nanos(7), act()).await.unwrap().row;
+        assert_eq!(budgets.get(workspace, row.id).await.unwrap(), written);
+        assert_eq!(written, BudgetRow { version: written.version, ..row });
+        made.push(written);
+    }
+    assert_eq!(budgets.list(workspace, Default::default()).await.unwrap().rows, made);
+    let changed = BudgetRow {
+        limit: Nanos(5),
+        on_reached: OnReached::Allow,
+        alerts: vec![90],
+        period: Period::Month,
+        ..made[0].clone()
+    };
+    let changed = budgets.replace(changed, Some(made[0].version), act()).await.unwrap().row;
+    assert_eq!((changed.limit, changed.period, &*changed.alerts), (Nanos(5), Period::Day, &[90][..]));
+    assert_eq!(budgets.get(workspace, changed.id).await.unwrap(), changed);
+    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    let terms = entry.terms.as_ref().unwrap();
+    assert_eq!(terms.budgets.len(), 4);
+    assert_eq!(*terms.budgets[&Subject::Workspace][0], changed.compiled());
+    for row in made {
+        budgets.delete(workspace, row.id, None, act()).await.unwrap();
+    }
+    assert!(budgets.list(workspace, Default::default()).await.unwrap().rows.is_empty());
+    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    assert_eq!(entry.terms, None);
+}
+
+pub async fn a_budget_is_of_its_own_workspaces_things(fresh: &Fresh) {
+    let (budgets, other) = (fresh.store.budgets(), founding(2));
+    fresh.store.founder().found(other.clone(), act()).await.unwrap();
+    let own =
+        budgets.create(budget(fresh.founding.workspace.id, 5, 9), Nanos::ZERO, act()).await.unwrap().row;
+    let foreign = [Subject::Project(fresh.founding.project.id), Subject::Key(fresh.founding.keys[0].id)];
+    for (number, subject) in (6..).zip(foreign) {
+        let row = BudgetRow { subject, ..budget(other.workspace.id, number, 9) };
+        let refused = budgets.create(row, Nanos::ZERO, act()).await;
+        assert!(matches!(refused, Err(StoreError::NotFound { .. })));
+    }
+    assert!(matches!(budgets.get(other.workspace.id, own.id).await, Err(StoreError::NotFound { .. })));
+    let gone = budgets.delete(other.workspace.id, own.id, None, act()).await;
+    assert!(matches!(gone, Err(StoreError::NotFound { .. })));
+}
+
+pub async fn a_lease_is_granted_returned_and_released(fresh: &Fresh) {
+    let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
+    let row = budget(fresh.founding.workspace.id, 5, 1_000_000);
+    let id = row.id;
+    budgets.create(row, Nanos::ZERO, act()).await.unwrap();
+    assert_eq!(centre.renew().await.unwrap().replicas, 1);
+    let ask = Call::Ask(Ask { sequence: 1, least: 30_000, wanted: 30_000, divisible: false });
+    // Carried out, its answer lost, and sent again.
+    fresh.store.commit_faults().script([CommitFault::AnswerLost]);
+    centre.carry_out(vec![call(id, ask)]).await.unwrap_err();
+    let granted = carry(fresh, call(id, ask)).await.unwrap();
+    assert_eq!((granted.amount, granted.elsewhere), (30_000, 0));
+    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 30_000));
+    assert_eq!(centre.renew().await.unwrap().leases, [(id, today())]);
+    let back = Call::Return { sequence: 2, amount: 20_000 };
+    fresh.store.commit_faults().script([CommitFault::Refused]);
+    centre.carry_out(vec![call(id, back)]).await.unwrap_err();
+    for _ in 0..2 {
+        carry(fresh, call(id, back)).await;
+        assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 10_000));
+    }
+    let all = Call::Ask(Ask { sequence: 3, least: 990_001, wanted: 990_001, divisible: false });
+    assert_eq!(carry(fresh, call(id, all)).await.unwrap().amount, 0, "more than there is");
+    let unknown = BudgetId::new(NOW, bytes(99));
+    assert_eq!(carry(fresh, call(unknown, ask)).await.unwrap().amount, 0);
+    centre.release().await.unwrap();
+    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(0, 0));
+}
+
+pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh) {
+    let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
+    let row = budget(fresh.founding.workspace.id, 5, 1_000);
+    let id = row.id;
+    budgets.create(row, Nanos(100), act()).await.unwrap();
+    centre.renew().await.unwrap();
+    let granted =
+        carry(fresh, call(id, Call::Ask(Ask { sequence: 1, least: 800, wanted: 800, divisible: false })))
+            .await;
+    assert_eq!(granted.unwrap().amount, 800);
+    let batch = |offset, records: Vec<MeterRecord>| DrainBatch {
+        core: 0,
+        upto: JournalPosition { epoch: 1, segment: 1, offset },
+        records: settled(records),
+    };
+    let sink = fresh.store.record_sink();
+    let first = batch(1, vec![drawing(fresh, 1, id, 300), drawing(fresh, 2, id, 150)]);
+    fresh.store.commit_faults().script([CommitFault::AnswerLost]);
+    sink.apply(first.clone()).await.unwrap_err();
+    sink.apply(first).await.unwrap();
+    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(550, 350));
+    let percents = async || {
+        let alerts = budgets.alerts(id, today()).await.unwrap();
+        alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(percents().await, [(50, 550)]);
+    // To the end in one step, and over it.
+    sink.apply(batch(2, vec![drawing(fresh, 3, id, 500)])).await.unwrap();
+    assert_eq!(budgets.standing(id, today()).await.unwrap(), standing(1_050, 0));
+    assert_eq!(percents().await, [(50, 550), (80, 1_050), (100, 1_050)]);
+    let gone = BudgetId::new(NOW, bytes(77));
+    sink.apply(batch(3, vec![drawing(fresh, 4, gone, 5), drawing(fresh, 5, id, 1)])).await.unwrap();
+    assert_eq!(percents().await.len(), 3, "each once a period");
+    let read = fresh.store.records().request(fresh.founding.workspace.id, drawing(fresh, 5, id, 1).trace);
+    assert_eq!(read.await.unwrap().drawn, drawing(fresh, 5, id, 1).drawn);
+    // Whoever tells the world of them gets each once.
+    let first = budgets.claim_alerts(2, NOW).await.unwrap();
+    let rest = budgets.claim_alerts(10, NOW).await.unwrap();
+    let percents: Vec<_> = first.iter().chain(&rest).map(|alert| alert.percent).collect();
+    assert_eq!((first.len(), percents), (2, vec![50, 80, 100]));
+    assert!(budgets.claim_alerts(10, NOW).await.unwrap().is_empty());
+}
+
+pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {
+    let (budgets, centre) = (fresh.store.budgets(), fresh.store.lease_centre());
+    for (number, alerts) in [(5, vec![80, 100]), (6, vec![80])] {
+        let row = BudgetRow { alerts, ..budget(fresh.founding.workspace.id, number, 1_000) };
+        budgets.create(row.clone(), Nanos(700), act()).await.unwrap();
+        let period = today();
+        for _ in 0..2 {
+            centre.reached(row.id, period).await.unwrap();
+        }
+        let alerts = budgets.alerts(row.id, period).await.unwrap();
+        let expected: &[u32] = if number == 5 { &[100] } else { &[] };
+        assert_eq!(alerts.iter().map(|alert| alert.percent).collect::<Vec<_>>(), expected);
+    }
+}
+
+pub async fn credit_is_a_budget_that_never_begins_anew(fresh: &Fresh) {
+    let (budgets, workspace) = (fresh.store.budgets(), fresh.founding.workspace.id);
+    assert_eq!(budgets.credit(workspace).await.unwrap(), None);
+    for (number, amount) in [(5, 5_000_000), (6, -1_000_000)] {
+        let id = BudgetId::new(NOW, bytes(number));
+        budgets.add_credit(workspace, id, Nanos(amount), format!("note {number}"), act()).await.unwrap();
+    }
+    let credit = budgets.credit(workspace).await.unwrap().unwrap();
+    assert_eq!((credit.limit, credit.period, credit.counts), (Nanos(4_000_000), Period::Ever, Counts::Owed));
+    assert!(budgets.list(workspace, Default::default()).await.unwrap().rows.is_empty());
+    let hidden = budgets.get(workspace, credit.id).await;
+    assert!(matches!(hidden, Err(StoreError::NotFound { .. })), "nobody deletes it");
+    let amounts: Vec<_> =
+        budgets.credits(workspace, 10).await.unwrap().iter().map(|row| row.amount.0).collect();
+    assert_eq!(amounts.len(), 2);
+    assert_eq!(amounts.iter().sum::<i64>(), 4_000_000);
+    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    assert!(entry.terms.as_ref().unwrap().budgets[&Subject::Workspace][0].is_credit());
+}
+
+pub async fn rates_are_set_read_and_taken_away(fresh: &Fresh) {
+    let (budgets, workspace) = (fresh.store.budgets(), fresh.founding.workspace.id);
+    let limits = Limits { requests_per_minute: Some(3), concurrent_streams: Some(2), ..Limits::default() };
+    let key = Subject::Key(fresh.founding.keys[0].id);
+    let of = [LimitsOf::Subject(Subject::Workspace), LimitsOf::Subject(key.clone()), LimitsOf::EveryEndUser];
+    for of in &of {
+        budgets.set_limits(workspace, of.clone(), limits, act()).await.unwrap();
+        assert_eq!(budgets.limits(workspace, of.clone()).await.unwrap(), limits);
+    }
+    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    let terms = entry.terms.as_ref().unwrap();
+    assert_eq!((terms.limits.len(), terms.limits[&key], terms.end_user_limits), (2, limits, limits));
+    for of in of {
+        budgets.set_limits(workspace, of.clone(), Limits::default(), act()).await.unwrap();
+        assert_eq!(budgets.limits(workspace, of).await.unwrap(), Limits::default());
+    }
+    let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
+    assert_eq!(entry.terms, None);
+}

@@ -1,0 +1,120 @@
+//! Days that are summed, and records that are forgotten.
+
+use domain::{MeterRecord, TraceId};
+use store::{Dimension, Interval, Page, UsageFilter, UsageQuery, UsageRow, Window};
+
+use super::records::put_behind;
+use crate::Fresh;
+use crate::samples::{NOW, bytes, record};
+
+const DAY_MS: u64 = 86_400_000;
+const MIDNIGHT: u64 = NOW / DAY_MS * DAY_MS;
+
+/// The exchange that started so many quarters of an hour after midnight.
+fn at(fresh: &Fresh, quarter: u64) -> MeterRecord {
+    let started = MIDNIGHT + quarter * DAY_MS / 96;
+    let like = record(fresh.founding.workspace.id, fresh.founding.project.id, quarter);
+    MeterRecord {
+        trace: TraceId::new(started, bytes(quarter)),
+        started_unix_ms: started,
+        resolved_model: format!("openai/model-{}", quarter % 3),
+        ..like
+    }
+}
+
+async fn told(fresh: &Fresh) -> Vec<Vec<UsageRow>> {
+    let mut told = Vec::new();
+    for interval in [None, Some(Interval::Day), Some(Interval::Hour)] {
+        for (start, end) in [(0, 10 * DAY_MS), (DAY_MS / 3, 2 * DAY_MS + 7_200_000), (DAY_MS, 2 * DAY_MS)] {
+            let query = UsageQuery {
+                workspace: fresh.founding.workspace.id,
+                window: Window { start_unix_ms: MIDNIGHT + start, end_unix_ms: MIDNIGHT + end },
+                group_by: vec![Dimension::Model],
+                interval,
+                filter: UsageFilter::default(),
+            };
+            told.push(fresh.store.records().usage(query).await.unwrap());
+        }
+    }
+    told
+}
+
+/// Whatever is read from days says what their hours say, also once something came late.
+pub async fn days_say_what_their_hours_say(fresh: &Fresh) {
+    let upkeep = fresh.store.upkeep();
+    let sum = async || upkeep.sum_days(0, MIDNIGHT + 3 * DAY_MS + DAY_MS / 2).await.unwrap();
+    put_behind(fresh, 0, 1, (0..4 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
+    let by_hours = told(fresh).await;
+    assert_eq!(by_hours[0].iter().map(|row| row.sums.requests).sum::<u64>(), 4 * 96);
+    assert_eq!(sum().await, 3, "the fourth day is not over");
+    assert_eq!(told(fresh).await, by_hours);
+    assert_eq!(sum().await, 0, "once is enough");
+    // A second one of the second day, which its replica brings late.
+    let late = MeterRecord { trace: TraceId::new(NOW, bytes(9_999)), ..at(fresh, 100) };
+    put_behind(fresh, 0, 2, vec![late]).await;
+    let with_late = told(fresh).await;
+    assert_eq!(with_late[0].iter().map(|row| row.sums.requests).sum::<u64>(), 4 * 96 + 1);
+    assert_eq!(sum().await, 1);
+    assert_eq!(told(fresh).await, with_late);
+    assert_eq!(upkeep.sum_days(MIDNIGHT + 3 * DAY_MS, MIDNIGHT + 9 * DAY_MS).await.unwrap(), 1);
+    assert_eq!(told(fresh).await, with_late);
+}
+
+/// Batches and sums at once: no batch is lost to a day that was summed meanwhile.
+pub async fn days_are_summed_beside_batches(fresh: &Fresh) {
+    let sums = async {
+        let mut summed = 0;
+        for _ in 0..20 {
+            summed += fresh.store.upkeep().sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap();
+        }
+        summed
+    };
+    let batches = async {
+        for offset in 0..40 {
+            let some = (0..30).map(|quarter| MeterRecord {
+                trace: TraceId::new(NOW, bytes(offset * 1_000 + quarter)),
+                ..at(fresh, quarter * 7)
+            });
+            put_behind(fresh, 0, offset + 1, some.collect()).await;
+        }
+    };
+    let (summed, ()) = tokio::join!(sums, batches);
+    fresh.store.upkeep().sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap();
+    let rows = told(fresh).await;
+    assert_eq!(
+        rows[0].iter().map(|row| row.sums.requests).sum::<u64>(),
+        1_200,
+        "{summed} days were summed meanwhile"
+    );
+}
+
+/// By a clock that went on; sums stay, and what comes afterwards is kept.
+pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
+    let workspace = fresh.founding.workspace.id;
+    let week = 7 * 96;
+    for (offset, first) in (1..).zip((0..6 * week).step_by(96)) {
+        put_behind(fresh, 0, offset, (first..first + 96).map(|quarter| at(fresh, quarter)).collect()).await;
+    }
+    let before = told(fresh).await;
+    let cutoff = MIDNIGHT + 3 * 7 * DAY_MS;
+    let forgotten = fresh.store.upkeep().forget_records(cutoff).await.unwrap();
+    assert!(forgotten.records > 1_000 || forgotten.weeks >= 2, "{forgotten:?}");
+    assert_eq!(told(fresh).await, before);
+    let page = Page::first(1_000);
+    let oldest = fresh.store.records().every_record(workspace, page).await.unwrap().rows[0].started_unix_ms;
+    // Whole weeks go on one database, whole rows on the other.
+    assert!(oldest < cutoff + 1 && oldest > cutoff - 8 * DAY_MS, "{}", (cutoff - oldest) / DAY_MS);
+    let left = fresh.store.records().record_count().await.unwrap();
+    assert!((3 * week..=4 * week).contains(&left), "{left}");
+    assert_eq!(fresh.store.upkeep().forget_records(cutoff).await.unwrap(), Default::default());
+    // One that a replica brings long after.
+    let late = MeterRecord { trace: TraceId::new(MIDNIGHT + 5, bytes(77_777)), ..at(fresh, 0) };
+    let upto = ledger::JournalPosition { epoch: 1, segment: 1, offset: 1_000 };
+    let batch = ledger::DrainBatch { core: 0, upto, records: crate::samples::settled([late.clone()]) };
+    if fresh.store.record_sink().apply(batch.clone()).await.is_err() {
+        fresh.store.record_sink().apply(batch).await.unwrap();
+    }
+    assert_eq!(fresh.store.records().request(workspace, late.trace).await.unwrap(), late);
+    let gone = at(fresh, 0).trace;
+    assert!(fresh.store.records().request(workspace, gone).await.is_err());
+}

@@ -1,0 +1,56 @@
+//! Looks after the books from time to time: sums days, and forgets records that are older than the operator keeps.
+
+use std::time::Duration;
+
+use store::{Store, StoreError};
+use world::World;
+
+const EVERY: Duration = Duration::from_secs(3_600);
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+const DAY_MS: u64 = 86_400_000;
+/// A day is summed once the last of its exchanges should have settled; one that comes later has it summed anew.
+const SETTLED_AFTER_MS: u64 = 3_600_000;
+/// The first pass looks at everything, later ones at the days that something may still come for.
+const LOOK_BACK_MS: u64 = 8 * DAY_MS;
+
+/// The task that does it; it ends when it is aborted.
+pub fn start(store: Store, world: World, keep_days: Option<u64>) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut from = 0;
+        loop {
+            let now = world.clock.unix_ms();
+            let wait = match look_after(&store, from, now, keep_days).await {
+                Ok(()) => {
+                    from = now.saturating_sub(LOOK_BACK_MS);
+                    EVERY
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the books could not be looked after; it is tried again"
+                    );
+                    AGAIN_AFTER
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    })
+}
+
+async fn look_after(store: &Store, from: u64, now: u64, keep_days: Option<u64>) -> Result<(), StoreError> {
+    let summed = store.upkeep().sum_days(from, now.saturating_sub(SETTLED_AFTER_MS)).await?;
+    tracing::info!(days = summed, "the days that are over are summed");
+    if let Some(days) = keep_days {
+        let before = now.saturating_sub(days.saturating_mul(DAY_MS));
+        let forgotten = store.upkeep().forget_records(before).await?;
+        if forgotten != store::Forgotten::default() {
+            tracing::info!(
+                records = forgotten.records,
+                weeks = forgotten.weeks,
+                days,
+                "records that were older than these days are deleted"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! Limits and budgets over sockets: what is refused and how it is told, what is given back, and that the books stay within.
+
+use std::time::{Duration, Instant};
+
+use harness::client::{Answer, Client};
+use harness::postgres::Server;
+use harness::sse;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, MINI, problem, question, refused, scripted, trace_of, trace_of_stream, with};
+use crate::gateway::{Gateway, OWN, POOL, config, id_of, sums};
+use crate::wait::a_moment;
+
+/// Twenty tokens of an answer: with its prompt some 14 micro-USD of the most 50 that it could come to.
+fn priced() -> Value {
+    with(scripted(MINI, "chunks=20"), json!({"max_tokens": 50}))
+}
+
+/// A stream that goes on until somebody ends it.
+fn endless() -> Value {
+    with(scripted(MINI, "chunks=4000,interval=5"), json!({"stream": true, "max_tokens": 100}))
+}
+
+fn is_money_refusal(answer: &Answer, status: u16, code: &str) {
+    let error = refused(answer, status, code);
+    assert_eq!(error["type"], "insufficient_quota", "{error}");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
+    assert_eq!(answer.header("x-tidegate-limit-of"), Some("gateway"));
+}
+
+async fn ask_all(clients: &[Client], count: usize, body: &Value) -> Vec<Answer> {
+    let mut asked = JoinSet::new();
+    for number in 0..count {
+        let (client, body) = (clients[number % clients.len()].clone(), body.clone());
+        asked.spawn(async move { client.post(CHAT, &body).await });
+    }
+    // One that a killed process held has no answer.
+    asked.join_all().await.into_iter().filter_map(Result::ok).collect()
+}
+
+/// The budget once nothing is reserved any more; sums are checked each time it is read.
+async fn at_rest(admin: &Client, id: &str) -> Value {
+    let begun = Instant::now();
+    loop {
+        let answer = admin.get(&format!("/v2/budgets/{id}")).await.unwrap();
+        let budget = answer.json();
+        let micros = |name: &str| budget[name].as_i64().unwrap_or_else(|| panic!("{name}: {budget}"));
+        if micros("spent_micros") <= micros("limit_micros") {
+            let sum = micros("spent_micros") + micros("reserved_micros") + micros("free_micros");
+            assert!((sum - micros("limit_micros")).abs() <= 2, "{budget}");
+        }
+        if micros("reserved_micros") == 0 {
+            return budget;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(40), "still reserved: {budget}");
+        a_moment().await;
+    }
+}
+
+async fn budget(gateway: &Gateway, more: Value) -> String {
+    id_of(&gateway.make("/v2/budgets", with(json!({"period": "month"}), more)).await)
+}
+
+#[tokio::test]
+async fn a_thousand_requests_at_once_stay_within_a_budget() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let of = json!({"project_id": gateway.founded.project_id, "limit_micros": 5_000});
+    let id = budget(&gateway, of).await;
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.extend(ask_all(&[gateway.client()], 250, &priced()).await);
+    }
+    let served = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(answers.len(), 1_000);
+    let refusal = answers.iter().find(|answer| answer.status != 200).unwrap();
+    is_money_refusal(refusal, 429, "quota_exceeded");
+    let told = refusal.json()["error"]["message"].as_str().unwrap().to_owned();
+    for word in ["0.005000 USD", &id, &gateway.founded.project_id, "tidegate budget set", "begins anew"] {
+        assert!(told.contains(word), "{told}");
+    }
+    answers.iter().filter(|answer| answer.status != 200).for_each(|answer| assert_eq!(answer.status, 429));
+    let booked = gateway.booked(served as u64).await;
+    assert_eq!(booked["requests"], served, "a refusal asked nobody");
+    let shown = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown} {booked}");
+    let spent = shown["spent_micros"].as_i64().unwrap();
+    assert!(spent <= 5_000 && spent > 4_750, "{shown}");
+    let crossed = shown["alerts_crossed"].as_array().unwrap();
+    let percents: Vec<_> = crossed.iter().map(|alert| &alert["percent"]).collect();
+    assert_eq!(percents, [50, 80, 100], "{shown}");
+    assert_eq!(shown["status"], "reached", "{shown}");
+    // More of it is live at once.
+    gateway.patch(&format!("/v2/budgets/{id}"), json!({"limit_micros": 6_000})).await;
+    let begun = Instant::now();
+    while gateway.chat(&priced()).await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    // And none of it is none.
+    gateway.remove(&format!("/v2/budgets/{id}")).await;
+    assert!(ask_all(&[gateway.client()], 50, &priced()).await.iter().all(|answer| answer.status == 200));
+    problem(&gateway.admin().get(&format!("/v2/budgets/{id}")).await.unwrap(), 404, "not_found");
+}
+
+#[tokio::test]
+async fn what_a_request_does_not_use_is_there_again() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let id = budget(&gateway, json!({"workspace": true, "limit_micros": 120})).await;
+    let slow = with(endless(), json!({"user": "emu:chunks=90,interval=60"}));
+    let mut stream = gateway.client().stream(CHAT, &slow).await.unwrap();
+    stream.event().await.unwrap();
+    let reserved = gateway.get(&format!("/v2/budgets/{id}")).await;
+    assert!(reserved["reserved_micros"].as_i64().unwrap() > 50, "{reserved}");
+    let big = with(question(MINI), json!({"max_tokens": 120}));
+    is_money_refusal(&gateway.chat(&big).await, 429, "quota_exceeded");
+    let trace = trace_of_stream(&stream);
+    stream.hang_up();
+    gateway.settled(&trace).await;
+    let begun = Instant::now();
+    while gateway.chat(&big).await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(3), "the cancelled stream's money did not come back");
+    }
+    let shown = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(shown["spent_micros"], gateway.booked(2).await["provider_cost_micros"], "{shown}");
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_where_the_money_ends() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let id = budget(&gateway, json!({"workspace": true, "limit_micros": 200})).await;
+    let more = json!({"max_tokens": null, "stream_options": {"include_usage": true}});
+    let answer = gateway.chat(&with(endless(), more)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let events = sse::events(&answer.body);
+    assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{events:?}");
+    let chunks: Vec<Value> = events.iter().filter_map(|event| serde_json::from_str(event).ok()).collect();
+    let finish: Vec<_> =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
+    assert_eq!(finish, ["length"]);
+    assert!(chunks.iter().all(|chunk| chunk["id"] == chunks[0]["id"]), "one answer has one id");
+    let usage = chunks.last().unwrap();
+    assert!(usage["usage"]["completion_tokens"].as_u64().unwrap() > 100, "{usage}");
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((&request["outcome"], &request["status"]), (&json!("completed"), &json!(200)), "{request}");
+    assert_eq!(request["error_code"], "quota_exceeded", "{request}");
+    let shown = at_rest(&gateway.admin(), &id).await;
+    let spent = shown["spent_micros"].as_i64().unwrap();
+    assert!(spent <= 200 && spent > 60, "{shown}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_workspace_that_paid_ahead_stops_at_the_end_of_its_credit() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let account = gateway.get("/v2/billing/account").await;
+    assert_eq!((&account["mode"], &account["credit_micros"]), (&json!("postpaid"), &Value::Null));
+    gateway.chat_ok(&priced()).await;
+    gateway.booked(1).await;
+    let add = async |amount: i64| {
+        let body = json!({"amount_micros": amount, "note": "a transfer"});
+        gateway.make("/v2/billing/account/credits", body).await
+    };
+    assert_eq!(add(100).await["credit_micros"], 100);
+    let mut served = 1;
+    let refusal = loop {
+        let answer = gateway.chat(&priced()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        served += 1;
+        assert!(served < 20);
+    };
+    is_money_refusal(&refusal, 402, "credits_required");
+    let cost = gateway.booked(served).await["cost_micros"].as_i64().unwrap();
+    add(1_000).await;
+    let begun = Instant::now();
+    while gateway.chat(&priced()).await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    let all = gateway.booked(served + 1).await["cost_micros"].as_i64().unwrap();
+    let account = gateway.get("/v2/billing/account").await;
+    // The first was before anything was paid ahead: it is owed, and not taken from the credit.
+    let of_first = all - account["spent_micros"].as_i64().unwrap();
+    assert!(cost > 0 && of_first > 0 && of_first < 25, "{account} {all}");
+    assert_eq!(account["credit_micros"].as_i64().unwrap(), 1_100 - account["spent_micros"].as_i64().unwrap());
+    assert_eq!((&account["mode"], account["credits"].as_array().unwrap().len()), (&json!("prepaid"), 2));
+}
+
+#[tokio::test]
+async fn rates_are_held_and_told() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let unbounded = gateway.chat_ok(&question(MINI)).await;
+    let plain = Gateway::start().await;
+    plain.account("openai", POOL).await;
+    let none = plain.chat_ok(&question(MINI)).await;
+    assert_eq!(none.header("x-ratelimit-limit-requests"), None, "nothing is told where nothing applies");
+    let limits = json!({"limits": {"requests_per_minute": 3, "tokens_per_minute": 100_000}});
+    let (key, id) = gateway.key(json!({"name": "bounded"})).await;
+    let changed = gateway.patch(&format!("/v2/api-keys/{id}"), limits.clone()).await;
+    assert_eq!(changed["limits"], limits["limits"]);
+    assert_eq!(gateway.get(&format!("/v2/api-keys/{id}")).await["limits"], limits["limits"]);
+    let client = gateway.with_key(&key);
+    for left in ["2", "1", "0"] {
+        let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("3"));
+        assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some(left));
+        assert_eq!(answer.header("x-ratelimit-limit-tokens"), Some("100000"));
+        assert!(answer.header("x-ratelimit-reset-requests").unwrap().ends_with('s'));
+    }
+    let answer = client.post(CHAT, &question(MINI)).await.unwrap();
+    let error = refused(&answer, 429, "rate_limit_exceeded");
+    assert_eq!(error["type"], "rate_limit_error");
+    let told = error["message"].as_str().unwrap();
+    assert!(told.contains(&id) && told.contains("3 requests a minute"), "{told}");
+    assert_eq!(answer.header("x-tidegate-limit-of"), Some("gateway"));
+    assert_eq!(answer.header("x-ratelimit-remaining-requests"), Some("0"));
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    // `/v1/run` is held to the same, and others are not.
+    let run = json!({"app": MINI, "input": {"prompt": "hello"}});
+    let answer = client.post("/v1/run", &run).await.unwrap();
+    assert_eq!((answer.status, answer.header("x-ratelimit-limit-requests")), (429, Some("3")));
+    assert_eq!(unbounded.status, gateway.chat_ok(&question(MINI)).await.status);
+    gateway.patch(&format!("/v2/api-keys/{id}"), json!({"limits": null})).await;
+    assert_eq!(client.post(CHAT, &question(MINI)).await.unwrap().status, 200);
+    let nothing = json!({"limits": {"requests_per_minute": 0}});
+    let wrong = gateway.patched(&format!("/v2/api-keys/{id}"), nothing).await;
+    problem(&wrong, 400, "invalid_value");
+}
+
+#[tokio::test]
+async fn so_many_at_the_same_time_and_each_end_user_by_itself() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    gateway.patch(&project, json!({"limits": {"concurrent_streams": 1}})).await;
+    let mut stream = gateway.client().stream(CHAT, &endless()).await.unwrap();
+    stream.event().await.unwrap();
+    let answer = gateway.chat(&question(MINI)).await;
+    let error = refused(&answer, 429, "rate_limit_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("at the same time"), "{error}");
+    let trace = trace_of_stream(&stream);
+    stream.hang_up();
+    gateway.settled(&trace).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.patch(&project, json!({"limits": null})).await;
+    let workspace = format!("/v2/workspaces/{}", gateway.founded.workspace_id);
+    let limits = json!({"requests_per_minute": 1});
+    let changed = gateway.patch(&workspace, json!({"end_user_limits": limits})).await;
+    assert_eq!(changed["end_user_limits"], limits, "{changed}");
+    let of = |user: &str| with(question(MINI), json!({"user": user}));
+    gateway.chat_ok(&of("ada")).await;
+    let error = refused(&gateway.chat(&of("ada")).await, 429, "rate_limit_exceeded");
+    assert!(error["message"].as_str().unwrap().contains("\"ada\""), "{error}");
+    gateway.chat_ok(&of("bob")).await;
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+#[tokio::test]
+async fn a_budget_that_allows_overage_counts_and_warns() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let before = gateway.chat_ok(&priced()).await;
+    gateway.settled(&trace_of(&before)).await;
+    gateway.booked(1).await;
+    let over = json!({"workspace": true, "limit_micros": 20, "on_reached": "allow"});
+    let id = budget(&gateway, over).await;
+    // A second one of somebody else's money: nothing is owed to the operator under one's own credential.
+    let owed = json!({"workspace": true, "limit_micros": 1, "counts": "owed"});
+    let owed = budget(&gateway, owed).await;
+    let user = budget(&gateway, json!({"end_user": "nobody", "limit_micros": 1})).await;
+    for _ in 0..4 {
+        gateway.chat_ok(&priced()).await;
+    }
+    let booked = gateway.booked(5).await;
+    let shown = at_rest(&gateway.admin(), &id).await;
+    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "what was spent before it counts too");
+    assert_eq!((&shown["status"], &shown["free_micros"]), (&json!("reached"), &json!(0)), "{shown}");
+    assert_eq!(shown["alerts_crossed"].as_array().unwrap().len(), 3, "{shown}");
+    for other in [owed, user] {
+        assert_eq!(at_rest(&gateway.admin(), &other).await["spent_micros"], 0);
+    }
+    let wrong = json!({"workspace": true, "end_user": "x", "limit_micros": 5});
+    problem(&gateway.admin().post("/v2/budgets", &wrong).await.unwrap(), 400, "invalid_value");
+}
+
+/// Three gateways on one PostgreSQL, of which one dies in the middle: nobody spends what another has.
+#[tokio::test]
+async fn three_gateways_share_a_budget_and_one_is_killed() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("b_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    let (_second, second) = gateway.replica_in("second").await;
+    let (_third, third) = gateway.replica_in("third").await;
+    let limit = 8_000;
+    let id = budget(&gateway, json!({"workspace": true, "limit_micros": limit})).await;
+    let at = |origin: &str, key: &str| Client::new(origin).bearer(key).within(WITHIN);
+    let everywhere =
+        [gateway.client(), at(&second, &gateway.founded.api_key), at(&third, &gateway.founded.api_key)];
+    // Live on all within a second.
+    let begun = Instant::now();
+    for origin in [&second, &third] {
+        while at(origin, &gateway.founded.admin_key).get(&format!("/v2/budgets/{id}")).await.unwrap().status
+            != 200
+        {
+            a_moment().await;
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    crate::wait::until_a_random_moment(Duration::from_millis(600)).await;
+    let body = with(priced(), json!({"user": "emu:chunks=20,interval=10"}));
+    let early = tokio::spawn({
+        let (everywhere, body) = (everywhere.clone(), body.clone());
+        async move { ask_all(&everywhere, 300, &body).await }
+    });
+    crate::wait::until_a_random_moment(Duration::from_millis(700)).await;
+    gateway.process().kill9().unwrap();
+    early.await.unwrap();
+    // The others go on to the end; what the dead one holds is nobody's until it is back.
+    for _ in 0..6 {
+        ask_all(&everywhere[1..], 200, &priced()).await;
+    }
+    let admin = at(&second, &gateway.founded.admin_key);
+    let held = admin.get(&format!("/v2/budgets/{id}")).await.unwrap().json();
+    println!("with one dead: {held}");
+    gateway.start_again().await;
+    for _ in 0..3 {
+        ask_all(&[gateway.client(), everywhere[1].clone()], 100, &priced()).await;
+    }
+    let shown = at_rest(&admin, &id).await;
+    let booked = sums(&admin.get("/v2/usage").await.unwrap().json());
+    println!("at the end: {shown}");
+    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown} {booked}");
+    let spent = shown["spent_micros"].as_i64().unwrap();
+    assert!(spent <= limit && spent * 100 >= limit * 90, "{shown}");
+    let percents: Vec<_> =
+        shown["alerts_crossed"].as_array().unwrap().iter().map(|alert| &alert["percent"]).collect();
+    assert_eq!(percents, [50, 80, 100], "each once, however many see it");
+}
+
+#[tokio::test]
+async fn without_its_database_a_budget_does_not_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::own(directory.path()).await.unwrap();
+    let url = server.database(&format!("o_{}", std::process::id())).await.unwrap();
+    let key_file = directory.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    let id = budget(&gateway, json!({"workspace": true, "limit_micros": 10_000})).await;
+    ask_all(&[gateway.client()], 20, &priced()).await;
+    server.stop().await.unwrap();
+    // What is leased is spent on, and then nobody can say.
+    let mut served = 0;
+    let refusal = loop {
+        let answer = gateway.chat(&priced()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        served += 1;
+        assert!(served < 500, "it never stops");
+    };
+    assert!(served > 0, "a lease lasts without its database");
+    refused(&refusal, 503, "budget_unavailable");
+    server.start().await.unwrap();
+    let begun = Instant::now();
+    while gateway.chat(&priced()).await.status != 200 {
+        assert!(begun.elapsed() < WITHIN, "it does not come back");
+    }
+    let shown = at_rest(&gateway.admin(), &id).await;
+    let booked = sums(&gateway.get("/v2/usage").await);
+    assert_eq!(shown["spent_micros"], booked["provider_cost_micros"], "{shown}");
+}

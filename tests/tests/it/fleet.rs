@@ -1,0 +1,369 @@
+//! Three gateways on one PostgreSQL under traffic: changes are live on each within a second, no request is planned on a
+//! mixture of two versions, and none is answered 5xx while they are restarted one by one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use harness::client::{Answer, Client};
+use harness::postgres::{Relay, Server};
+use harness::process::{Process, tidegate};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, LLAMA, MINI, question, scripted, trace_of, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::wait::a_moment;
+
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+pub const GATEWAYS: usize = 3;
+
+/// Made larger by the proofs.
+fn times(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+pub struct Fleet {
+    pub gateway: Gateway,
+    others: Vec<Process>,
+    /// Of each, where it serves now.
+    origins: Arc<Mutex<Vec<String>>>,
+    _keys: TempDir,
+}
+
+impl Fleet {
+    async fn start(name: &str) -> Self {
+        Self::of(tidegate().unwrap(), &Server::shared().await.unwrap(), name).await
+    }
+
+    /// Of this build of the program, on a database of this name.
+    pub async fn of(program: PathBuf, server: &Server, name: &str) -> Self {
+        let url = server.database(&format!("{name}_{}", std::process::id())).await.unwrap();
+        let keys = tempfile::tempdir().unwrap();
+        let key_file = keys.path().join("master.key").display().to_string();
+        let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+        let gateway = Gateway::of(program, config(), &environment).await;
+        let mut origins = vec![gateway.origin.clone()];
+        let mut others = Vec::new();
+        for number in 1..GATEWAYS {
+            let (process, origin) = gateway.replica_in(&format!("replica-{number}")).await;
+            others.push(process);
+            origins.push(origin);
+        }
+        Self { gateway, others, origins: Arc::new(Mutex::new(origins)), _keys: keys }
+    }
+
+    fn origin(&self, place: usize) -> String {
+        self.origins.lock().unwrap()[place].clone()
+    }
+
+    fn client(&self, place: usize, key: &str) -> Client {
+        Client::new(self.origin(place)).bearer(key).within(WITHIN)
+    }
+
+    /// Ends one as an operator does and starts it again, perhaps as another build of the program.
+    pub async fn restart(&mut self, place: usize, program: Option<PathBuf>) {
+        if let Some(program) = program {
+            self.gateway.becomes(program);
+        }
+        let origin = if place == 0 {
+            self.gateway.stop().await;
+            self.gateway.start_again().await;
+            self.gateway.origin.clone()
+        } else {
+            let process = &mut self.others[place - 1];
+            let ended = process.stop(WITHIN).await.unwrap();
+            assert!(ended.success(), "{ended}: {}", process.stderr());
+            let (process, origin) = self.gateway.replica_in(&format!("replica-{place}")).await;
+            self.others[place - 1] = process;
+            origin
+        };
+        self.origins.lock().unwrap()[place] = origin;
+    }
+
+    pub fn admin(&self, place: usize) -> Client {
+        self.client(place, &self.gateway.founded.admin_key)
+    }
+}
+
+fn version_of(answer: &Answer) -> u64 {
+    let tag = answer.header("etag").unwrap_or_else(|| panic!("no version: {answer:?}"));
+    tag.trim_matches('"').strip_prefix('v').and_then(|version| version.parse().ok()).unwrap()
+}
+
+async fn changed(answer: std::io::Result<Answer>) -> Answer {
+    let answer = answer.unwrap();
+    assert!(answer.status < 300, "{}", answer.text());
+    answer
+}
+
+/// What the books must agree with, told by whoever made the changes.
+#[derive(Default)]
+struct Truth {
+    /// The credential that the route names, from each version on.
+    routed: BTreeMap<u64, String>,
+    /// Of each key, the version that made it and the one that revoked it.
+    keys: HashMap<String, (u64, Option<u64>)>,
+}
+
+/// How long after the answer each gateway showed it.
+pub async fn seen(fleet: &Fleet, key: &str, body: &Value, is: impl Fn(&Answer) -> bool) -> Vec<Duration> {
+    let begun = Instant::now();
+    let each = (0..GATEWAYS).map(async |place| {
+        let client = fleet.client(place, key);
+        loop {
+            let answer = client.post(CHAT, body).await.unwrap();
+            if is(&answer) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < WITHIN, "gateway {place}: {} {}", answer.status, answer.text());
+            a_moment().await;
+        }
+    });
+    let [one, two, three]: [_; GATEWAYS] = each.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!());
+    let (one, two, three) = tokio::join!(one, two, three);
+    vec![one, two, three]
+}
+
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// Steady traffic on every gateway. A connection that is refused or closed before an answer goes on to the next
+    /// gateway, as a load balancer does; every answer must be a 200.
+    pub fn start(fleet: &Fleet, bodies: &[Value]) -> Self {
+        let (stop, served) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let mut tasks = JoinSet::new();
+        for number in 0..2 * GATEWAYS {
+            let (stop, served, origins) =
+                (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&fleet.origins));
+            let (key, bodies) = (fleet.gateway.founded.api_key.clone(), bodies.to_vec());
+            tasks.spawn(async move {
+                for turn in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let answer = answered(&origins, number + turn, &key, &bodies[turn % bodies.len()]).await;
+                    assert_eq!(answer.status, 200, "{}", answer.text());
+                    served.fetch_add(1, Ordering::Relaxed);
+                    a_moment().await;
+                }
+            });
+        }
+        Self { stop, served, tasks }
+    }
+
+    /// Waits until so many more were served.
+    pub async fn more(&self, count: u64) {
+        let before = self.served.load(Ordering::Relaxed);
+        while self.served.load(Ordering::Relaxed) < before + count {
+            a_moment().await;
+        }
+    }
+
+    pub async fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(done) = self.tasks.join_next().await {
+            done.unwrap();
+        }
+        self.served.load(Ordering::Relaxed)
+    }
+}
+
+async fn answered(origins: &Mutex<Vec<String>>, from: usize, key: &str, body: &Value) -> Answer {
+    for attempt in 0..GATEWAYS * 3 {
+        let origin = origins.lock().unwrap()[(from + attempt) % GATEWAYS].clone();
+        match Client::new(origin).bearer(key).within(WITHIN).post(CHAT, body).await {
+            Ok(answer) => return answer,
+            Err(_) => a_moment().await,
+        }
+    }
+    panic!("no gateway takes a connection");
+}
+
+/// `TIDEGATE_CHANGES` makes it longer.
+#[tokio::test]
+async fn a_change_is_live_everywhere_within_a_second_under_load() {
+    let fleet = Fleet::start("live").await;
+    let gateway = &fleet.gateway;
+    let credentials =
+        [gateway.credential("openai", OWN).await, gateway.credential("openai", OWN_SECOND).await];
+    let other = gateway.credential("together_ai", POOL).await;
+    let route = json!({"scope": {"model": MINI}, "profiles": ["byok"], "credential_ids": [credentials[0]]});
+    let made = changed(gateway.admin().post("/v2/routes", &route).await).await;
+    let (route_id, mut truth) = (id_of(&made.json()), Truth::default());
+    truth.routed.insert(version_of(&made), credentials[0].clone());
+    let on_route = |wanted: &str| {
+        let wanted = wanted.to_owned();
+        move |answer: &Answer| answer.header("agent-byok-credential-id") == Some(wanted.as_str())
+    };
+    let main = gateway.founded.api_key.clone();
+    seen(&fleet, &main, &question(MINI), on_route(&credentials[0])).await;
+    let load = Load::start(&fleet, &[question(MINI)]);
+    let (mut took, mut newest) = (Vec::new(), (String::new(), String::new()));
+    for number in 0..times("TIDEGATE_CHANGES", 24) {
+        let admin = fleet.admin(number % GATEWAYS);
+        match number % 6 {
+            0 | 3 => {
+                let body = json!({"name": format!("key {number}"), "project_id": gateway.founded.project_id});
+                let made = changed(admin.post("/v2/api-keys", &body).await).await;
+                newest = (made.json()["key"].as_str().unwrap().to_owned(), id_of(&made.json()));
+                truth.keys.insert(newest.1.clone(), (version_of(&made), None));
+                took.extend(seen(&fleet, &newest.0, &question(MINI), |answer| answer.status == 200).await);
+            }
+            1 | 4 => {
+                changed(admin.delete(&format!("/v2/api-keys/{}", newest.1)).await).await;
+                took.extend(seen(&fleet, &newest.0, &question(MINI), |answer| answer.status == 401).await);
+                let revoked = changed(admin.get(&format!("/v2/api-keys/{}", newest.1)).await).await;
+                truth.keys.get_mut(&newest.1).unwrap().1 = Some(version_of(&revoked));
+            }
+            2 => {
+                let next = &credentials[(number / 6 + 1) % 2];
+                let body = with(route.clone(), json!({"credential_ids": [next]}));
+                let put = changed(admin.put(&format!("/v2/routes/{route_id}"), &body).await).await;
+                truth.routed.insert(version_of(&put), next.clone());
+                took.extend(seen(&fleet, &main, &question(MINI), on_route(next)).await);
+            }
+            _ => {
+                let is_on = number / 6 % 2 == 1;
+                let body = json!({"status": if is_on { "active" } else { "disabled" }});
+                let json = [("content-type", "application/merge-patch+json")];
+                let path = format!("/v2/provider-credentials/{other}");
+                changed(admin.call(http::Method::PATCH, &path, &json, body.to_string()).await).await;
+                let is = |answer: &Answer| (answer.status == 200) == is_on;
+                took.extend(seen(&fleet, &main, &question(LLAMA), is).await);
+            }
+        }
+    }
+    let served = load.end().await;
+    took.sort();
+    let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
+    println!(
+        "{} changes seen on {GATEWAYS} gateways beside {served} requests: half within {:?}, p99 {:?}, the last {:?}",
+        took.len() / GATEWAYS,
+        at(50),
+        at(99),
+        took.last().unwrap()
+    );
+    assert!(at(99) <= LIVE_WITHIN, "{took:?}");
+    no_mixture(&fleet, &truth, served).await;
+}
+
+/// Each record holds the version that it was planned on: with that version alone, its key was valid and its route named
+/// the credential that was used.
+async fn no_mixture(fleet: &Fleet, truth: &Truth, served: u64) {
+    let gateway = &fleet.gateway;
+    gateway.booked(served).await;
+    let (mut checked, mut versions) = (0, BTreeMap::<u64, u64>::new());
+    for row in gateway.requests(1_000).await {
+        if row["resolved_model"] != MINI || row["outcome"] != "completed" {
+            continue;
+        }
+        let whole = gateway.get(&format!("/v2/requests/{}", row["id"].as_str().unwrap())).await;
+        let version = whole["plan"]["snapshot_version"].as_u64().unwrap();
+        *versions.entry(version).or_default() += 1;
+        if let Some((_, credential)) = truth.routed.range(..=version).next_back() {
+            assert_eq!(whole["principal"], *credential, "planned on {version}: {whole}");
+        }
+        if let Some((made, revoked)) = truth.keys.get(whole["key_id"].as_str().unwrap()) {
+            assert!(version >= *made, "a key of {made} on {version}: {whole}");
+            assert!(revoked.is_none_or(|revoked| version < revoked), "revoked at {revoked:?}: {whole}");
+        }
+        checked += 1;
+    }
+    println!("{checked} requests were planned on {} versions, each on one", versions.len());
+    assert!(checked >= served && versions.len() > 3, "{checked} of {served}: {versions:?}");
+}
+
+/// `TIDEGATE_RESTARTS` makes it longer.
+#[tokio::test]
+async fn no_request_fails_while_the_gateways_are_restarted_one_by_one() {
+    let mut fleet = Fleet::start("rolling").await;
+    fleet.gateway.credential("openai", OWN).await;
+    let main = fleet.gateway.founded.api_key.clone();
+    seen(&fleet, &main, &question(MINI), |answer| answer.status == 200).await;
+    let before = fleet.gateway.emulator.journal().len() as u64;
+    // Some are still answered when their gateway is told to end.
+    let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
+    let load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
+    let restarts = times("TIDEGATE_RESTARTS", 3);
+    for number in 0..restarts {
+        load.more(30).await;
+        fleet.restart(number % GATEWAYS, None).await;
+    }
+    let served = load.end().await;
+    let reached = fleet.gateway.emulator.journal().len() as u64 - before;
+    let sums = fleet.gateway.booked(before + reached).await;
+    println!(
+        "{restarts} restarts beside {served} requests, {reached} upstream; booked: {}",
+        sums["requests"]
+    );
+    assert_eq!(sums["requests"], before + reached, "each upstream call is booked once: {sums}");
+    assert_eq!(sums["failed_requests"], reached - served, "only what lost its connection: {sums}");
+    assert_eq!(fleet.gateway.emulator.violations(), []);
+}
+
+/// The connections stay, and nothing comes through them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_database_holds_nobody_up() {
+    let server = Server::shared().await.unwrap();
+    let relay = Relay::start(server.address()).await.unwrap();
+    let url = relay.url(&server.database(&format!("silent_{}", std::process::id())).await.unwrap());
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let gateway = Gateway::with(config(), &environment).await;
+    gateway.credential("openai", OWN).await;
+    gateway.chat_ok(&question(MINI)).await;
+    gateway.booked(1).await;
+    relay.silence();
+    let begun = Instant::now();
+    // A statement is given up after twenty seconds, a connection after three.
+    let bound = Duration::from_secs(25);
+    let asked = ["/v2/usage", "/v2/requests", "/v2/api-keys"].map(async |path| {
+        let admin = Client::new(&gateway.origin).bearer(&gateway.founded.admin_key).within(2 * bound);
+        let (begun, answer) = (Instant::now(), admin.get(path).await.unwrap());
+        assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+        begun.elapsed()
+    });
+    let served = async {
+        let (mut served, mut slowest) = (1_u64, Duration::ZERO);
+        while begun.elapsed() < bound + Duration::from_secs(3) {
+            let asked = Instant::now();
+            gateway.chat_ok(&question(MINI)).await;
+            slowest = slowest.max(asked.elapsed());
+            served += 1;
+            a_moment().await;
+        }
+        (served, slowest)
+    };
+    let [one, two, three] = asked;
+    let (one, two, three, (served, slowest)) = tokio::join!(one, two, three, served);
+    let control = one.max(two).max(three);
+    println!("{served} requests, the slowest {slowest:?}; /v2 said 503 within {control:?}");
+    assert!(control < bound, "{control:?}");
+    relay.open();
+    let back = Instant::now();
+    let sums = loop {
+        let answer = gateway.admin().get("/v2/usage").await.unwrap();
+        if answer.status == 200 && answer.json()["data"][0]["requests"] == served {
+            break answer.json();
+        }
+        assert!(back.elapsed() < 2 * WITHIN, "{}", answer.text());
+        a_moment().await;
+    };
+    println!("in the books {:?} after it answers again", back.elapsed());
+    assert_eq!(sums["data"][0]["failed_requests"], 0, "{sums}");
+    let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
+    gateway.settled(&trace).await;
+    let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
+    let answer = gateway.with_key(&key).post(CHAT, &question(MINI)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}

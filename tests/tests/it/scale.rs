@@ -1,0 +1,246 @@
+//! Many stored requests: how long everything takes that a page of the console asks, and how much room they take.
+
+#[expect(clippy::cast_possible_truncation, reason = "its numbers are small")]
+mod filling;
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use harness::client::Client;
+use harness::postgres::Server;
+use serde_json::Value;
+use store::{Address, ReplicaId, Store};
+use tempfile::TempDir;
+
+use crate::WITHIN;
+use crate::gateway::{Gateway, config};
+use crate::wait::a_moment;
+use filling::{DAYS, Filled, TAG};
+
+/// `TIDEGATE_SCALE_RECORDS` makes it more: `make prove-scale` takes a million.
+const RECORDS: u64 = 4_000;
+/// So often each is asked by the test, and by the proof.
+const ASKED: [usize; 2] = [1, 20];
+/// Of a page's data, p95: held to by the proof, which has the machine and an optimised program; told by the test.
+const WITHIN_MS: u128 = 300;
+
+fn records() -> (u64, bool) {
+    let wanted = std::env::var("TIDEGATE_SCALE_RECORDS").ok().and_then(|text| text.parse().ok());
+    (wanted.unwrap_or(RECORDS), wanted.is_some())
+}
+
+/// What each page of the console asks for, by what it is.
+async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
+    let mut asks = Vec::new();
+    let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
+    let until = gateway.get("/v2/usage?window=8d").await["start"].as_str().unwrap().to_owned();
+    let day = format!("&since={since}&until={until}");
+    let middle = URL_SAFE_NO_PAD.encode(filled.middle.to_string());
+    let mut ask = |name: &str, path: String| asks.push((name.to_owned(), path));
+    let list = |filter: &str| format!("/v2/requests?limit=50{filter}");
+    ask("requests", list(""));
+    for (name, filter) in [
+        ("a model", "&model=openai/gpt-4o".to_owned()),
+        ("a model as it was asked for", "&model=fast".to_owned()),
+        ("a model that nobody asked for", "&model=openai/none".to_owned()),
+        ("a provider", "&provider=together_ai".to_owned()),
+        ("a profile", "&profile=byoc".to_owned()),
+        ("a key", format!("&key_id={}", filled.keys[3])),
+        ("another key", format!("&key_id={}", filled.keys[11])),
+        ("a project", format!("&project_id={}", filled.project)),
+        ("an environment", "&environment=staging".to_owned()),
+        ("a rare status", "&status=502".to_owned()),
+        ("a status that never was", "&status=418".to_owned()),
+        ("an outcome", "&outcome=client_cancelled".to_owned()),
+        ("a rare tag", format!("&tag={TAG}")),
+        ("a day", day.clone()),
+        ("a rare status on a day", format!("&status=502{day}")),
+        ("several", "&model=openai/gpt-4o&outcome=failed&environment=staging".to_owned()),
+        ("the middle", format!("&cursor={middle}")),
+        ("a rare status from the middle", format!("&status=502&cursor={middle}")),
+    ] {
+        ask(&format!("requests, {name}"), list(&filter));
+    }
+    ask("requests, a thousand", "/v2/requests?limit=1000".to_owned());
+    ask("requests, a thousand as CSV", "/v2/requests?limit=1000&format=csv".to_owned());
+    ask("a request, new", format!("/v2/requests/{}", filled.newest));
+    ask("a request, old", format!("/v2/requests/{}", filled.oldest));
+    let groups = store::Dimension::ALL.map(store::Dimension::as_str);
+    for window in ["24h", "7d", "30d", "month"] {
+        for what in ["usage", "analytics"] {
+            ask(&format!("{what}, {window}"), format!("/v2/{what}?window={window}"));
+        }
+        for group in &groups {
+            ask(
+                &format!("usage, {window} by {group}"),
+                format!("/v2/usage?window={window}&group_by={group}"),
+            );
+        }
+        let interval = if window == "24h" || window == "7d" { "hour" } else { "day" };
+        for group in ["", "model", "key", "outcome,status"] {
+            let path = format!("/v2/analytics?window={window}&group_by={group}&interval={interval}");
+            ask(&format!("analytics, {window} by {group} and {interval}"), path);
+        }
+    }
+    ask(
+        "usage, 6 hours by minute and model",
+        "/v2/usage?window=6h&group_by=model&interval=minute".to_owned(),
+    );
+    ask("usage, 30d of byok by provider", "/v2/usage?window=30d&group_by=provider&profile=byok".to_owned());
+    for path in PLAIN {
+        ask(path, (*path).to_owned());
+    }
+    asks
+}
+
+const PLAIN: &[&str] = &[
+    "/v2/billing/snapshot",
+    "/v2/audit?limit=100",
+    "/v2/api-keys?limit=1000",
+    "/v2/projects?limit=1000",
+    "/v2/provider-credentials?limit=200",
+    "/v2/provider-credentials/kinds",
+    "/v2/byoc/nodes?limit=200",
+    "/v2/accounts",
+    "/v2/routes?limit=500",
+    "/v2/members?limit=200",
+    "/v2/workspaces",
+    "/v2/me",
+];
+
+/// The half and the twentieth of the slowest.
+async fn timed(admin: &Client, path: &str) -> (Duration, Duration) {
+    let mut took = Vec::new();
+    for round in 0..=ASKED[usize::from(records().1)] {
+        let begun = Instant::now();
+        let answer = admin.get(path).await.unwrap();
+        if round > 0 {
+            took.push(begun.elapsed());
+        }
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    took.sort();
+    (took[took.len() / 2], took[took.len() * 95 / 100])
+}
+
+/// Asks everything, prints how long each took, and gives back what was too slow.
+async fn all_timed(gateway: &Gateway, database: &str, filled: &Filled) -> Vec<String> {
+    let admin = gateway.admin();
+    let mut slow = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for (name, path) in asks(gateway, filled).await {
+        let (half, most) = timed(&admin, &path).await;
+        println!("{database:>10}  p50 {:>7.1} ms  p95 {:>7.1} ms  {name}", ms(half), ms(most));
+        if most.as_millis() >= WITHIN_MS {
+            slow.push(format!("{database}: {name}: p95 {:.1} ms", ms(most)));
+        }
+        slowest = slowest.max(most);
+    }
+    println!("{database:>10}  the slowest p95 is {:.1} ms\n", ms(slowest));
+    slow
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+/// What the answers must say, whatever they are read from.
+async fn agrees(gateway: &Gateway, filled: &Filled) {
+    let get = async |path: &str| gateway.get(path).await;
+    let sums = |usage: &Value| {
+        usage["data"].as_array().unwrap().iter().map(|row| row["requests"].as_u64().unwrap()).sum::<u64>()
+    };
+    for group in ["", "model", "key", "outcome", "day", "model,day"] {
+        let usage = get(&format!("/v2/usage?window=40d&group_by={group}")).await;
+        assert_eq!(sums(&usage), filled.records, "{group}");
+    }
+    for (filter, expected) in [
+        ("&status=502", &filled.broken),
+        ("&model=fast", &filled.fast),
+        (&*format!("&tag={TAG}"), &filled.tagged),
+    ] {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let list = get(&format!("/v2/requests?limit=300{filter}{cursor}")).await;
+            found.extend(
+                list["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()),
+            );
+            match list["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let newest_first: Vec<_> = expected.iter().rev().map(ToString::to_string).collect();
+        assert!(found == newest_first, "{filter}: {} of {}", found.len(), expected.len());
+    }
+}
+
+/// Waits for the pass over the books that a start begins with.
+async fn summed(gateway: &mut Gateway) {
+    let begun = Instant::now();
+    while !gateway.process().stderr().contains("are summed")
+        && !gateway.process().stdout().contains("are summed")
+    {
+        assert!(begun.elapsed() < 6 * WITHIN, "the days are not summed");
+        a_moment().await;
+    }
+    println!("the days were summed in {:?}", begun.elapsed());
+}
+
+async fn journey(gateway: &mut Gateway, store: Store, database: &str) -> (Filled, Vec<String>) {
+    let (records, is_proof) = records();
+    let founded = &gateway.founded;
+    let ids = (founded.workspace_id.parse().unwrap(), founded.project_id.parse().unwrap());
+    let filled = filling::fill(&store, ids, records).await;
+    println!("{database:>10}  {records} requests over {DAYS} days put in {:?}", filled.took);
+    store.close().await;
+    gateway.stop().await;
+    gateway.start_again().await;
+    summed(gateway).await;
+    let slow = all_timed(gateway, database, &filled).await;
+    (filled, if is_proof { slow } else { Vec::new() })
+}
+
+#[tokio::test]
+async fn everything_a_page_asks_is_told_at_once_on_sqlite() {
+    let mut gateway = Gateway::with(config(), &[]).await;
+    let file = gateway.data().join("tidegate.db");
+    let empty = file.metadata().unwrap().len();
+    let store = Store::open(&file).await.unwrap();
+    let (filled, slow) = journey(&mut gateway, store, "SQLite").await;
+    gateway.stop().await;
+    let room = file.metadata().unwrap().len() - empty;
+    println!("    SQLite  {:.0} bytes a record, with its sums", room as f64 / filled.records as f64);
+    gateway.start_again().await;
+    agrees(&gateway, &filled).await;
+    assert!(slow.is_empty(), "{slow:#?}");
+}
+
+#[tokio::test]
+async fn everything_a_page_asks_is_told_at_once_on_postgres() {
+    let directory = TempDir::new().unwrap();
+    let server = Server::own(directory.path()).await.unwrap();
+    let url = server.database("scale").await.unwrap();
+    let key_file = directory.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let mut gateway = Gateway::with(config(), &environment).await;
+    let address: Address = url.parse().unwrap();
+    let store = Store::connect(&address, ReplicaId::from_bytes([7; 16])).await.unwrap();
+    let (filled, slow) = journey(&mut gateway, store, "PostgreSQL").await;
+    let sizes = "SELECT COALESCE(inhparent::regclass::text, relname), SUM(pg_relation_size(pg_class.oid)), \
+         SUM(pg_indexes_size(pg_class.oid)) FROM pg_class LEFT JOIN pg_inherits ON inhrelid = pg_class.oid \
+         WHERE relkind = 'r' AND relname ~ 'record|usage' GROUP BY 1 ORDER BY 2 DESC";
+    for line in server.run("scale", sizes).await.unwrap().lines() {
+        let parts: Vec<_> = line.split('|').collect();
+        let each = |text: &str| text.parse::<f64>().unwrap() / filled.records as f64;
+        println!(
+            "PostgreSQL  {}: {:.0} bytes a record and {:.0} of indexes",
+            parts[0],
+            each(parts[1]),
+            each(parts[2])
+        );
+    }
+    agrees(&gateway, &filled).await;
+    assert!(slow.is_empty(), "{slow:#?}");
+}

@@ -1,0 +1,73 @@
+//! From the version before the newest migration to this one, with traffic on: `make prove-upgrade` builds that version.
+
+use std::path::PathBuf;
+
+use harness::postgres::Server;
+use serde_json::json;
+
+use crate::WITHIN;
+use crate::ask::{MINI, question, scripted, with};
+use crate::fleet::{Fleet, GATEWAYS, Load, seen};
+use crate::gateway::OWN;
+use crate::wait::a_moment;
+
+/// The program of the version before. Without it there is nothing to upgrade from; what the store makes of older rows, and
+/// an older program of newer ones, is tested beside the store.
+fn before() -> Option<PathBuf> {
+    std::env::var_os("TIDEGATE_BIN_BEFORE").map(PathBuf::from)
+}
+
+/// One gateway after the other becomes the new version. Those that are still the old one serve, book and tell the books
+/// beside it, though the first new one has brought the schema up to date.
+#[tokio::test]
+async fn gateways_are_upgraded_one_by_one_without_a_failed_request() {
+    let Some(before) = before() else {
+        return println!("TIDEGATE_BIN_BEFORE names no program: `make prove-upgrade` builds one");
+    };
+    let server = Server::shared().await.unwrap();
+    let mut fleet = Fleet::of(before, &server, "upgrade").await;
+    fleet.gateway.credential("openai", OWN).await;
+    let main = fleet.gateway.founded.api_key.clone();
+    seen(&fleet, &main, &question(MINI), |answer| answer.status == 200).await;
+    let earlier = fleet.gateway.emulator.journal().len() as u64;
+    fleet.gateway.booked(earlier).await;
+    let database = format!("upgrade_{}", std::process::id());
+    let schema = "SELECT MAX(version) FROM _sqlx_migrations";
+    let old_schema = server.run(&database, schema).await.unwrap();
+    let slow = with(scripted(MINI, "chunks=20,interval=15"), json!({"stream": true}));
+    let load = Load::start(&fleet, &[question(MINI), question(MINI), slow]);
+    for place in (0..GATEWAYS).rev() {
+        load.more(60).await;
+        fleet.restart(place, Some(harness::process::tidegate().unwrap())).await;
+        let new_schema = server.run(&database, schema).await.unwrap();
+        assert_ne!(new_schema, old_schema, "the first new one brings the schema");
+        load.more(60).await;
+        // Both versions tell the books, and take changes.
+        for other in 0..GATEWAYS {
+            let admin = fleet.admin(other);
+            for path in ["/v2/usage", "/v2/requests?limit=5", "/v2/requests?limit=5&outcome=completed"] {
+                let answer = admin.get(path).await.unwrap();
+                assert_eq!(answer.status, 200, "{path} of gateway {other}: {}", answer.text());
+            }
+            let body = json!({"name": format!("key {place} {other}"), "project_id": fleet.gateway.founded.project_id});
+            let made = admin.post("/v2/api-keys", &body).await.unwrap();
+            assert_eq!(made.status, 201, "{}", made.text());
+            let key = made.json()["key"].as_str().unwrap().to_owned();
+            seen(&fleet, &key, &question(MINI), |answer| answer.status == 200).await;
+        }
+    }
+    let served = load.end().await;
+    let reached = fleet.gateway.emulator.journal().len() as u64;
+    let sums = fleet.gateway.booked(reached).await;
+    println!("from schema {old_schema}: {served} requests beside {GATEWAYS} upgrades, {reached} booked");
+    assert_eq!(sums["requests"], reached, "each upstream call is booked once, by whichever version: {sums}");
+    let listed = loop {
+        let rows = fleet.gateway.requests(1_000).await;
+        if rows.iter().filter(|row| row["attempts"].as_u64() > Some(0)).count() as u64 >= reached {
+            break rows;
+        }
+        a_moment().await;
+    };
+    assert!(listed.is_sorted_by_key(|row| row["id"].as_str().unwrap().to_owned()), "one list of both");
+    fleet.gateway.process().stop(WITHIN).await.unwrap();
+}

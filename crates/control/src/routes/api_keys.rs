@@ -266,9 +266,10 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.api_keys().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        limits::write(control, &ask, written.row.workspace, of(&written.row), input.limits).await?;
+        let row = &written.row;
+        let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let shown = Shown { key: Some(text), ..show(control, &written.row, now) };
+        let shown = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
         Ok(Reply::json(&shown)?.version(written.row.version).created(location))
     })
 }
@@ -349,8 +350,9 @@ async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) 
     let act = ask.act(&control.world);
     let written = control.store.api_keys().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    limits::write(control, ask, written.row.workspace, of(&written.row), input.limits).await?;
-    Ok(Reply::json(&show(control, &written.row, now))?.version(written.row.version))
+    let row = &written.row;
+    let limits = limits::write(control, ask, row.workspace, of(row), input.limits).await?;
+    Ok(Reply::json(&Shown { limits, ..show(control, row, now) })?.version(row.version))
 }
 
 fn revoke(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -38,12 +38,13 @@ pub fn routes() -> Vec<Route> {
             .tells::<WholeInvoice>()
             .or_csv(),
         Route::new(Method::GET, "/v2/billing/account", Access::LOOK, account)
-            .says("Shows what was paid ahead and what is left of it.")
+            .says("Shows what was paid ahead, and what is left of it.")
             .tells::<Account>(),
         Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
             .says("Adds credit to a workspace, or takes some away.")
             .takes::<CreditInput>()
-            .makes::<Account>(),
+            .makes::<Account>()
+            .no_rehearsal("An account's credit is what was booked; there is nothing to try."),
     ]
 }
 
@@ -82,6 +83,7 @@ struct ModeSums {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Credit")]
 struct CreditInput {
+    /// A negative amount takes away.
     #[schemars(required)]
     amount_micros: Option<i64>,
     #[serde(default)]
@@ -90,31 +92,41 @@ struct CreditInput {
     workspace_id: Option<String>,
 }
 
+/// Whoever never paid ahead pays afterwards, and is not stopped.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BillingAccount")]
 struct Account {
     object: &'static str,
     workspace_id: String,
-    /// Whoever never paid ahead pays afterwards, and is not stopped.
     #[schemars(extend("enum" = ["prepaid", "postpaid"]))]
     mode: &'static str,
-    /// What is left; nothing where nobody paid ahead.
+    /// What is left.
     credit_micros: Option<i64>,
     credited_micros: i64,
     spent_micros: i64,
     reserved_micros: i64,
-    /// The latest.
+    /// The newest first.
     credits: Vec<CreditShown>,
 }
 
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "GivenCredit")]
+#[schemars(rename = "Credit")]
 struct CreditShown {
     id: String,
     amount_micros: i64,
     note: String,
     actor: String,
     created_at: Moment,
+}
+
+fn show_credit(row: &CreditRow) -> CreditShown {
+    CreditShown {
+        id: row.id.to_string(),
+        amount_micros: row.amount.micros(),
+        note: row.note.clone(),
+        actor: row.actor.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
 }
 
 async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Account, Box<Fault>> {
@@ -126,13 +138,6 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Accou
     };
     let left = |granted: Nanos| Nanos(granted.0 - standing.spent.0).micros();
     let credits = budgets.credits(workspace, CREDITS_SHOWN_MAX).await.map_err(of_store)?;
-    let shown = |row: &CreditRow| CreditShown {
-        id: row.id.to_string(),
-        amount_micros: row.amount.micros(),
-        note: row.note.clone(),
-        actor: row.actor.clone(),
-        created_at: Moment(row.created_unix_ms),
-    };
     Ok(Account {
         object: "billing_account",
         workspace_id: workspace.to_string(),
@@ -141,7 +146,7 @@ async fn show_account(control: &Control, workspace: WorkspaceId) -> Result<Accou
         credited_micros: credit.as_ref().map_or(0, |credit| credit.limit.micros()),
         spent_micros: standing.spent.micros(),
         reserved_micros: standing.reserved.micros(),
-        credits: credits.iter().map(shown).collect(),
+        credits: credits.iter().map(show_credit).collect(),
     })
 }
 

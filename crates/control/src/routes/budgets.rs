@@ -8,7 +8,7 @@ use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{BudgetAlert, BudgetRow, UsageFilter, UsageQuery, Window};
+use store::{BudgetAlert, BudgetRow, BudgetStanding, UsageFilter, UsageQuery, Window};
 
 use super::workspaces::checked_name;
 use crate::access::Access;
@@ -28,7 +28,7 @@ const NANOS_PER_MICRO: i64 = 1_000;
 pub fn routes() -> Vec<Route> {
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
-            .says("Bounds what a workspace, project, key or end user may spend in a period.")
+            .says("Makes a budget of the workspace, a project, a key or an end user.")
             .takes::<Input>()
             .makes::<Shown>(),
         Route::new(Method::GET, PATH, Access::LOOK, list)
@@ -42,10 +42,12 @@ pub fn routes() -> Vec<Route> {
             .patches::<Input>()
             .gives::<Shown>(),
         Route::new(Method::PUT, ONE, Access::MANAGE, replace)
-            .says("Replaces a budget; whose it is, its period and what it counts stay.")
+            .says("Replaces what can be written of a budget.")
             .takes::<Input>()
             .gives::<Shown>(),
-        Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a budget.").gives_nothing(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
+            .says("Deletes a budget: it bounds nothing any more.")
+            .gives_nothing(),
     ]
 }
 
@@ -61,14 +63,18 @@ struct Input {
     end_user: Option<String>,
     #[schemars(required)]
     limit_micros: Option<u64>,
+    /// `month`, `week` or `day`.
     period: Option<String>,
+    /// `pause` or `allow`.
     on_reached: Option<String>,
+    /// `all` that is spent, or what is `owed` to the operator.
     counts: Option<String>,
+    /// Percents that are told of.
     alerts: Option<Vec<u32>>,
 }
 
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "CrossedAlert")]
+#[schemars(rename = "BudgetCrossing")]
 struct Crossed {
     percent: u32,
     at: Moment,
@@ -96,7 +102,8 @@ struct Shown {
     counts: &'static str,
     alerts: Vec<u32>,
     alerts_crossed: Vec<Crossed>,
-    /// `ok`, `warning` once a threshold is crossed, `reached`.
+    /// `warning` once a threshold is crossed.
+    #[schemars(extend("enum" = ["ok", "warning", "reached"]))]
     status: &'static str,
     created_at: Moment,
 }
@@ -106,6 +113,10 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
     let start = row.period.start(control.world.clock.unix_ms());
     let standing = budgets.standing(row.id, start).await.map_err(of_store)?;
     let crossed = budgets.alerts(row.id, start).await.map_err(of_store)?;
+    Ok(shown(row, start, standing, &crossed))
+}
+
+fn shown(row: &BudgetRow, start: u64, standing: BudgetStanding, crossed: &[BudgetAlert]) -> Shown {
     let free = (row.limit.0 - standing.spent.0 - standing.reserved.0).max(0);
     let of = |subject: &Subject| match subject {
         Subject::Project(id) => (Some(id.to_string()), None, None),
@@ -115,7 +126,7 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
     };
     let (project_id, key_id, end_user) = of(&row.subject);
     let is_reached = standing.spent >= row.limit || crossed.iter().any(|alert| alert.percent >= 100);
-    Ok(Shown {
+    Shown {
         id: row.id.to_string(),
         object: "budget",
         name: row.name.clone(),
@@ -140,7 +151,7 @@ async fn show(control: &Control, row: &BudgetRow) -> Result<Shown, Box<Fault>> {
         },
         alerts_crossed: crossed.iter().map(show_crossed).collect(),
         created_at: Moment(row.created_unix_ms),
-    })
+    }
 }
 
 fn show_crossed(alert: &BudgetAlert) -> Crossed {
@@ -270,7 +281,13 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.budgets().create(row, spent, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let shown = show(control, &written.row).await?;
+        let shown = match ask.is_rehearsal {
+            true => {
+                let start = written.row.period.start(control.world.clock.unix_ms());
+                shown(&written.row, start, BudgetStanding { spent, ..BudgetStanding::default() }, &[])
+            }
+            false => show(control, &written.row).await?,
+        };
         Ok(Reply::json(&shown)?.version(written.row.version).created(location))
     })
 }

@@ -62,7 +62,7 @@ pub fn shown(control: &Control, workspace: WorkspaceId, of: &LimitsOf) -> Limits
     LimitsForm { requests_per_minute, tokens_per_minute, concurrent_streams }
 }
 
-/// Makes them what was sent, and waits until they hold here.
+/// Makes them what was sent, and waits until they hold here; as they are then shown.
 ///
 /// # Errors
 /// 400 for what can't be one.
@@ -72,16 +72,16 @@ pub async fn write(
     workspace: WorkspaceId,
     of: LimitsOf,
     form: Option<LimitsForm>,
-) -> Result<(), Box<Fault>> {
+) -> Result<LimitsForm, Box<Fault>> {
     let field = if of == LimitsOf::EveryEndUser { "end_user_limits" } else { "limits" };
     let form = form.unwrap_or_default();
     let limits = form.checked(field)?;
     if shown(control, workspace, &of) == form {
-        return Ok(());
+        return Ok(form);
     }
     let act = ask.act(&control.world);
     let written = control.store.budgets().set_limits(workspace, of, limits, act).await.map_err(of_store)?;
-    control.published(written.version).await
+    control.published(written.version).await.map(|()| form)
 }
 
 /// Refuses what can't be one before anything is written.

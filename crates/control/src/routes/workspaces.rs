@@ -171,10 +171,10 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        let id = written.row.id;
-        limits::write(control, &ask, id, OWN, input.limits).await?;
-        limits::write(control, &ask, id, LimitsOf::EveryEndUser, input.end_user_limits).await?;
-        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
+        let (row, everyone) = (&written.row, LimitsOf::EveryEndUser);
+        let limits = limits::write(control, &ask, row.id, OWN, input.limits).await?;
+        let end_user_limits = limits::write(control, &ask, row.id, everyone, input.end_user_limits).await?;
+        Ok(Reply::json(&Shown { limits, end_user_limits, ..show(control, row) })?.version(row.version))
     })
 }
 

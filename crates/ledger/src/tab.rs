@@ -202,9 +202,18 @@ impl Tab {
     /// # Errors
     /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
     pub async fn attempt(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
-        if self.hold.is_some() {
-            self.reserve(&intent).await?;
+        if self.hold.is_none() {
+            return self.attempt_unbounded(intent).await;
         }
+        // On the heap: a request that nothing bounds has no room for it.
+        Box::pin(async {
+            self.reserve(&intent).await?;
+            self.attempt_unbounded(intent).await
+        })
+        .await
+    }
+
+    async fn attempt_unbounded(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
         let (number, appended) = self.begin(intent)?;
         if let Err(fault) = self.journal.durable(appended.end).await {
             let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
@@ -233,8 +242,7 @@ impl Tab {
         let (state, journal) = (&self.state, &self.journal);
         let now_unix_ms = state.started_unix_ms;
         let so_far = |counts| state.counted(counts);
-        // On the heap: most exchanges never wait here.
-        Box::pin(hold.reserve(ceiling, so_far, || journal.monotonic_us(), now_unix_ms)).await
+        hold.reserve(ceiling, so_far, || journal.monotonic_us(), now_unix_ms).await
     }
 
     /// An attempt failed; its memo stays with the exchange.

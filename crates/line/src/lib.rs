@@ -79,8 +79,10 @@ pub fn serve(
     async move {
         let response = match sentence.await {
             Ok(response) => response,
-            Err(Stop::Early(fault, standings)) => {
-                return refuse::with_standings(core, dialect, &fault, &standings, trace);
+            Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
+            Err(Stop::Bounded(bounded)) => {
+                let (fault, standings) = &*bounded;
+                return refuse::with_standings(core, dialect, fault, standings, trace);
             }
             Err(Stop::Late(delivery, code)) => {
                 core.counters.refused(code);

@@ -8,20 +8,22 @@ use relay::{Delivery, deliver_fault};
 
 /// Why there is no answer of an upstream.
 pub(crate) enum Stop {
-    Early(Box<Fault>, Standings),
+    Early(Box<Fault>),
+    /// A rate keeps it out: how near the client is to its limits.
+    Bounded(Box<(Box<Fault>, Standings)>),
     /// With the fault's code, for the counters.
     Late(Box<Delivery>, &'static str),
 }
 
 impl From<Box<Fault>> for Stop {
     fn from(fault: Box<Fault>) -> Self {
-        Self::Early(fault, Standings::default())
+        Self::Early(fault)
     }
 }
 
 impl From<Box<AdmitFailed>> for Stop {
     fn from(failed: Box<AdmitFailed>) -> Self {
-        Self::Early(failed.fault, failed.standings)
+        Self::Bounded(Box::new((failed.fault, failed.standings)))
     }
 }
 

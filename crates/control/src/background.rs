@@ -20,7 +20,10 @@ use crate::{Control, invoicing};
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
 const FORGET: &str = "events.forget";
+const TELL_ALERTS: &str = "budgets.tell_alerts";
+const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
+const ALERTS_EVERY_MS: u64 = 5_000;
 
 /// Everything that this process's worker can do. An invoice waits for `grace` after its month for records on their way.
 #[must_use]
@@ -34,6 +37,7 @@ pub fn handlers(control: &Arc<Control>, grace: Duration) -> Handlers {
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
+        ours(TELL_ALERTS, |ours, job| Box::pin(tell_alerts(ours, job))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
     ]
 }
@@ -44,7 +48,8 @@ pub fn handlers(control: &Arc<Control>, grace: Duration) -> Handlers {
 /// The store's.
 pub async fn schedule(control: &Control) -> Result<(), StoreError> {
     let now = control.world.clock.unix_ms();
-    for (kind, every_ms) in [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS)] {
+    for (kind, every_ms) in [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (TELL_ALERTS, ALERTS_EVERY_MS)]
+    {
         let job = NewJob {
             kind,
             workspace: OURS,
@@ -89,6 +94,13 @@ impl Handler for Ours {
             }
         })
     }
+}
+
+/// Tells of the thresholds that budgets have crossed, each once.
+async fn tell_alerts(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {
+    let (budgets, now) = (ours.control.store.budgets(), ours.control.world.clock.unix_ms());
+    while budgets.claim_alerts(ALERTS_AT_ONCE, now).await?.len() as u64 == u64::from(ALERTS_AT_ONCE) {}
+    Ok(())
 }
 
 /// Looks which workspaces have months that are over, and asks for each one's turn.

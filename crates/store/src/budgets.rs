@@ -101,7 +101,7 @@ pub trait Budgets: Send + Sync {
     fn standing(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, BudgetStanding>;
     /// Those of the period that began then.
     fn alerts(&self, id: BudgetId, period_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;
-    /// Alerts that nobody told of yet, oldest first; each is given out once.
+    /// Alerts that nobody told of yet, oldest first; each is given out once, and becomes an event as it is.
     fn claim_alerts(&self, count: u32, now_unix_ms: u64) -> StoreFuture<'_, Vec<BudgetAlert>>;
 
     /// The workspace's credit as a budget that never begins anew; `None` where nothing was ever paid ahead.

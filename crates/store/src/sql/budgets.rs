@@ -1,10 +1,15 @@
 //! Budgets, credit and rates.
 
-use domain::{BudgetId, Counts, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId};
+use domain::{
+    BudgetId, Counts, EventId, KeyId, Limits, Nanos, OnReached, Period, ProjectId, Subject, WorkspaceId,
+};
+
+use serde_json::json;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, projects, sql};
+use super::{Connection, Database, Row, events, projects, sql};
+use crate::events::{EventKind, EventRow};
 use crate::feed::Part;
 use crate::{
     Act, BudgetAlert, BudgetRow, BudgetStanding, Budgets, CreditRow, LimitsOf, Listed, Page, StoreError,
@@ -265,8 +270,30 @@ async fn claim(writing: &mut Writing, count: u32, now_unix_ms: u64) -> Result<Ve
             .bind(signed(now_unix_ms))
             .run(writing.connection())
             .await?;
+        events::emit(writing, event_of(alert)).await?;
     }
     Ok(alerts)
+}
+
+/// The event of an alert, which has one id whoever tells it.
+fn event_of(alert: &BudgetAlert) -> EventRow {
+    let mut which = [0; 10];
+    let named = alert.budget.bytes().into_iter().rev().zip(alert.percent.to_le_bytes().into_iter().cycle());
+    for (place, (id, percent)) in which.iter_mut().zip(named) {
+        *place = id ^ percent;
+    }
+    EventRow {
+        id: EventId::new(alert.crossed_unix_ms, which),
+        workspace: alert.workspace,
+        kind: EventKind::BudgetAlert,
+        payload: json!({
+            "budget_id": alert.budget.to_string(),
+            "percent": alert.percent,
+            "spent_micros": alert.spent.micros(),
+            "limit_micros": alert.limit.micros(),
+        }),
+        created_unix_ms: alert.crossed_unix_ms,
+    }
 }
 
 async fn credit_of(

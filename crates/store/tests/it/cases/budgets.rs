@@ -5,7 +5,7 @@ use ledger::lease::{Ask, Grant};
 use ledger::pool::Call;
 use ledger::{DrainBatch, JournalPosition, LeaseAnswer, LeaseCall};
 use store::fixtures::CommitFault;
-use store::{BudgetRow, BudgetStanding, LimitsOf, StoreError};
+use store::{BudgetRow, BudgetStanding, EventKind, LimitsOf, Page, StoreError};
 
 use crate::Fresh;
 use crate::samples::*;
@@ -172,11 +172,19 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
     let read = fresh.store.records().request(fresh.founding.workspace.id, drawing(fresh, 5, id, 1).trace);
     assert_eq!(read.await.unwrap().drawn, drawing(fresh, 5, id, 1).drawn);
     // Whoever tells the world of them gets each once.
+    let webhooks = fresh.store.webhooks();
+    let told = super::webhooks::webhook(fresh, 9, &[EventKind::BudgetAlert]);
+    let told = webhooks.create(told, act()).await.unwrap().row;
     let first = budgets.claim_alerts(2, NOW).await.unwrap();
     let rest = budgets.claim_alerts(10, NOW).await.unwrap();
     let percents: Vec<_> = first.iter().chain(&rest).map(|alert| alert.percent).collect();
     assert_eq!((first.len(), percents), (2, vec![50, 80, 100]));
     assert!(budgets.claim_alerts(10, NOW).await.unwrap().is_empty());
+    let sent = webhooks.deliveries(told.workspace, told.id, Page::default()).await.unwrap().rows;
+    let mut percents: Vec<_> =
+        sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
+    percents.sort_unstable();
+    assert_eq!(percents, [50, 80, 100]);
 }
 
 pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {

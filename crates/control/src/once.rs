@@ -23,7 +23,7 @@ const SHOWN_ONCE: [&str; 6] = [
 ];
 
 /// Whether an answer of this route is kept where a key is sent.
-fn is_kept(route: &Route) -> bool {
+pub fn is_kept(route: &Route) -> bool {
     let pattern = &route.pattern;
     route.method == Method::POST && !SHOWN_ONCE.contains(pattern) && !HARMLESS.contains(pattern)
 }

@@ -185,7 +185,10 @@ mod tests {
 
     #[test]
     fn what_is_not_declared_is_told() {
-        let workspace = json!({"id": "ws_1", "object": "workspace", "name": "n", "limits": {}, "end_user_limits": {}, "created_at": "2026-11-20T08:00:00.000Z"});
+        let workspace = json!({
+            "id": "ws_1", "object": "workspace", "name": "n", "limits": {}, "end_user_limits": {},
+            "created_at": "2026-11-20T08:00:00.000Z",
+        });
         let check = |method: Method, path: &str, sent: Value, told: &Answer| {
             check(&method, path, sent.to_string().as_bytes(), told)
         };

@@ -44,11 +44,7 @@ impl Row {
         let body = match (self.method.as_str(), self.pattern) {
             ("GET" | "DELETE", _) => return String::new(),
             ("PATCH", "/v2/members/{id}") => json!({"role": "viewer"}),
-            (_, pattern)
-                if pattern.starts_with("/v2/vault/") || pattern.starts_with("/v2/webhooks/{id}/") =>
-            {
-                json!({})
-            }
+            (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
             (_, pattern) if pattern.ends_with("/verify") || pattern.ends_with("/link") => json!({}),
             _ => json!({"name": "mine now"}),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
+use crate::once;
 use crate::router::Route;
 use describe::{Body, Given};
 use line::Needs;
@@ -191,6 +192,9 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
     if route.way.access().is_some() {
         parameters.push(reference("parameters", "workspace"));
     }
+    if once::is_kept(route) {
+        parameters.push(reference("parameters", "idempotency_key"));
+    }
     if route.method == Method::GET && route.description.given.iter().any(|given| given.is_object) {
         parameters.push(reference("parameters", "if_none_match"));
     }
@@ -207,6 +211,9 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     show("Agent-Trace-Id", "request_id");
     if route.can_be_rehearsed() {
         show("Tidegate-Dry-Run", "dry_run");
+    }
+    if once::is_kept(route) {
+        show("Agent-Idempotent-Replay", "replay");
     }
     if given.is_object {
         show("ETag", "etag");
@@ -294,6 +301,7 @@ fn parameters() -> Value {
         "id": {"name": "id", "in": "path", "required": true, "description": "An id of this kind.", "schema": text},
         "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, where they have several.", "schema": text},
         "dry_run": {"name": "dry_run", "in": "query", "description": "`true`: everything is checked and the answer says what would be, under the header Tidegate-Dry-Run; nothing is kept, audited or sent anywhere.", "schema": {"type": "boolean"}},
+        "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text of the caller's own: the same request under the same key is done once, and answered alike for a day.", "schema": text},
         "if_none_match": {"name": "If-None-Match", "in": "header", "description": "The ETag that is known: an object that is still the same is a 304.", "schema": text},
         "if_match": {"name": "If-Match", "in": "header", "description": "The ETag that was read: another writer's change in between is a 412.", "schema": text},
     })
@@ -304,6 +312,7 @@ fn headers() -> Value {
     json!({
         "request_id": header("The request's id, which errors and logs name too."),
         "dry_run": header("`true` where nothing was kept."),
+        "replay": header("Where a key was sent: whether this is the first answer under it, said again."),
         "etag": header("The object's version, for If-Match."),
         "location": header("Where the new object is."),
         "next_cursor": header("Where the next page begins, for forms that have no place for it in their body."),

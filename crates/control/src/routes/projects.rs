@@ -131,9 +131,10 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.projects().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        limits::write(control, &ask, written.row.workspace, of(&written.row), rates).await?;
-        let location = format!("/v2/projects/{}", written.row.id);
-        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version).created(location))
+        let row = &written.row;
+        let limits = limits::write(control, &ask, row.workspace, of(row), rates).await?;
+        let location = format!("/v2/projects/{}", row.id);
+        Ok(Reply::json(&Shown { limits, ..show(control, row) })?.version(row.version).created(location))
     })
 }
 
@@ -183,8 +184,9 @@ async fn write(
     let changed = row_of(input, row)?;
     let written = control.store.projects().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    limits::write(control, ask, written.row.workspace, of(&written.row), rates).await?;
-    Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
+    let row = &written.row;
+    let limits = limits::write(control, ask, row.workspace, of(row), rates).await?;
+    Ok(Reply::json(&Shown { limits, ..show(control, row) })?.version(row.version))
 }
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

@@ -68,6 +68,13 @@ pub struct Begun {
     pub at_us: u64,
 }
 
+/// How an attempt begins.
+enum Start {
+    Begun(Result<(u32, Appended), Box<Fault>>),
+    /// Money has to be reserved first.
+    Bounded(Box<Intent>),
+}
+
 /// How an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AttemptEnd {
@@ -201,32 +208,34 @@ impl Tab {
     ///
     /// # Errors
     /// 503 `storage_full` where the disk refuses the intent: the attempt must not be made.
-    pub async fn attempt(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
-        if self.hold.is_none() {
-            return self.attempt_unbounded(intent).await;
+    pub fn attempt(&mut self, intent: Intent) -> impl Future<Output = Result<Begun, Box<Fault>>> {
+        // Begun here where nothing bounds it: the future, which is a part of every request's, has no room for an intent.
+        let start = match self.hold {
+            None => Start::Begun(self.begin(intent)),
+            Some(_) => Start::Bounded(Box::new(intent)),
+        };
+        async move {
+            let begun = match start {
+                Start::Begun(begun) => begun,
+                Start::Bounded(intent) => {
+                    Box::pin(self.reserve(&intent)).await?;
+                    self.begin(*intent)
+                }
+            };
+            let (number, appended) = begun?;
+            if let Err(fault) = self.journal.durable(appended.end).await {
+                let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
+                self.attempt_ended(number, end);
+                return Err(fault);
+            }
+            self.sent = true;
+            let at_us = self.journal.monotonic_us();
+            let timeline = &mut self.state.checkpoint.timeline;
+            if timeline.intent_us == 0 {
+                timeline.intent_us = at_us.saturating_sub(self.started_us);
+            }
+            Ok(Begun { number, at_us })
         }
-        // On the heap: a request that nothing bounds has no room for it.
-        Box::pin(async {
-            self.reserve(&intent).await?;
-            self.attempt_unbounded(intent).await
-        })
-        .await
-    }
-
-    async fn attempt_unbounded(&mut self, intent: Intent) -> Result<Begun, Box<Fault>> {
-        let (number, appended) = self.begin(intent)?;
-        if let Err(fault) = self.journal.durable(appended.end).await {
-            let end = AttemptEnd { fault: Some(FaultClass::Unavailable), ..AttemptEnd::default() };
-            self.attempt_ended(number, end);
-            return Err(fault);
-        }
-        self.sent = true;
-        let at_us = self.journal.monotonic_us();
-        let timeline = &mut self.state.checkpoint.timeline;
-        if timeline.intent_us == 0 {
-            timeline.intent_us = at_us.saturating_sub(self.started_us);
-        }
-        Ok(Begun { number, at_us })
     }
 
     async fn reserve(&mut self, intent: &Intent) -> Result<(), Box<Fault>> {

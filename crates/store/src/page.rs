@@ -44,4 +44,9 @@ impl<Row, Id> Listed<Row, Id> {
         let next = if more { rows.last().map(id) } else { None };
         Self { rows, next }
     }
+
+    /// Not all was looked at: the next page begins there, unless rows that were found are for it already.
+    pub(crate) fn or_ended_at(self, place: Option<Id>) -> Self {
+        Self { next: self.next.or(place), ..self }
+    }
 }

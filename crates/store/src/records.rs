@@ -82,6 +82,10 @@ pub trait Records: Send + Sync {
     fn record_count(&self) -> StoreFuture<'_, u64>;
 }
 
+/// So many records are looked at for one page. Where what is asked for is in none but few of them, and no group tells so,
+/// a page ends early and says where to go on.
+pub(crate) const LOOKED_AT_MAX: usize = 10_000;
+
 /// Whether a record is what the filter asks for.
 pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {
     let is = |wanted: &Option<String>, found: Option<&str>| wanted.is_none() || wanted.as_deref() == found;

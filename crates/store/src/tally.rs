@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::filter::{Field, Subject};
+use domain::filter::{Field, Subject, Term};
 use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +162,16 @@ impl<'a> Group<'a> {
             && filter.status.is_none_or(|status| status == self.status)
             && filter.outcome.is_none_or(|outcome| outcome.as_str() == self.outcome)
             && (filter.tag.is_none() || filter.tag.as_deref() == self.tag)
+            && filter.terms.iter().all(|term| self.may_hold(term))
+    }
+
+    /// What a group tells of all its requests alike is told of each.
+    fn may_hold(&self, term: &Term) -> bool {
+        match term.field {
+            Field::Model if self.requested.is_none() => true,
+            field if field.is_of_sums() => term.holds(&Alike(self)),
+            _ => true,
+        }
     }
 
     fn mode(&self) -> Option<&'static str> {
@@ -212,6 +222,20 @@ impl Subject for Group<'_> {
 
     fn number(&self, field: Field) -> Option<i64> {
         (field == Field::Status).then(|| i64::from(self.status))
+    }
+}
+
+/// A group in the place of each of its requests, whose model also has the name that was asked for.
+struct Alike<'g>(&'g Group<'g>);
+
+impl Subject for Alike<'_> {
+    fn any_text(&self, field: Field, is_wanted: &dyn Fn(&str) -> bool) -> bool {
+        let is = |text: &str| !text.is_empty() && is_wanted(text);
+        self.0.any_text(field, &is) || (field == Field::Model && self.0.requested.is_some_and(is))
+    }
+
+    fn number(&self, field: Field) -> Option<i64> {
+        self.0.number(field)
     }
 }
 

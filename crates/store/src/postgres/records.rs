@@ -1,10 +1,12 @@
 //! Meter records, listed and read back.
 
+use std::collections::BTreeSet;
+
 use domain::{MeterRecord, TraceId, WorkspaceId};
 
 use super::PostgresStore;
 use crate::packed::{Piece, pieces};
-use crate::records::{passes, request_row};
+use crate::records::{LOOKED_AT_MAX, passes, request_row};
 use crate::sql::fields::{ColumnId, Fields, after};
 use crate::sql::hours::Search;
 use crate::sql::writing::signed;
@@ -20,22 +22,26 @@ const GROUPS_NAMED_MAX: usize = 1_000;
 /// Longer than any id, so it comes after all of them.
 const AFTER_ALL_IDS: [u8; 17] = [0xFF; 17];
 
+/// Each statement is about one table, so that it follows that table's index through the newest partition and ends when
+/// its page is full; both in one were sorted whole.
+const NEWEST_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
+    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace DESC LIMIT $4";
+const NEWEST_OF_GROUPS_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
+    WHERE workspace = $1 AND trace > $2 AND trace < $3 AND usage_group = ANY(string_to_array($5, ',')::INTEGER[]) \
+    ORDER BY trace DESC LIMIT $4";
+const OLDEST_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
+    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace LIMIT $4";
 /// What the version before kept is of no group.
-const NEWEST_FIRST: &str = "SELECT trace, usage_group, body FROM (\
-    SELECT trace, usage_group::BIGINT, body FROM meter_records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-    UNION ALL SELECT trace, 0::BIGINT, body FROM records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-    ) AS kept ORDER BY trace DESC LIMIT $4";
-const NEWEST_OF_GROUPS_FIRST: &str = "SELECT trace, usage_group, body FROM (\
-    SELECT trace, usage_group::BIGINT, body FROM meter_records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-        AND usage_group = ANY(string_to_array($5, ',')::INTEGER[]) \
-    UNION ALL SELECT trace, 0::BIGINT, body FROM records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-    ) AS kept ORDER BY trace DESC LIMIT $4";
-const OLDEST_FIRST: &str = "SELECT trace, usage_group, body FROM (\
-    SELECT trace, usage_group::BIGINT, body FROM meter_records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-    UNION ALL SELECT trace, 0::BIGINT, body FROM records WHERE workspace = $1 AND trace > $2 AND trace < $3 \
-    ) AS kept ORDER BY trace LIMIT $4";
+const EARLIER_NEWEST_FIRST: &str = "SELECT trace, 0::BIGINT AS usage_group, body FROM records \
+    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace DESC LIMIT $4";
+const EARLIER_OLDEST_FIRST: &str = "SELECT trace, 0::BIGINT AS usage_group, body FROM records \
+    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace LIMIT $4";
+const EARLIER_NEWEST: &str = "SELECT trace FROM records WHERE workspace = $1 ORDER BY trace DESC LIMIT 1";
 const ONE: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records WHERE workspace = $1 AND trace = $2 \
     UNION ALL SELECT trace, 0::BIGINT, body FROM records WHERE workspace = $1 AND trace = $2";
+
+/// The number that stands for what is of no group.
+const NO_GROUP: i64 = 0;
 
 async fn read(
     store: &PostgresStore,
@@ -45,10 +51,84 @@ async fn read(
     let fields = Fields::new(TABLE, row);
     let (trace, body): (TraceId, &[u8]) = (fields.id("trace")?, fields.get("body")?);
     let piece = match fields.get::<i64>("usage_group")? {
-        0 => pieces(body)?.into_iter().next().ok_or_else(|| StoreError::corrupt(TABLE, "a body is empty"))?,
+        NO_GROUP => {
+            pieces(body)?.into_iter().next().ok_or_else(|| StoreError::corrupt(TABLE, "a body is empty"))?
+        }
         group => Piece::Told { group, difference: body },
     };
     store.draining.groups.read(connection, trace, piece).await
+}
+
+/// The two tables that lists of a workspace read.
+struct Tables {
+    workspace: WorkspaceId,
+    /// The newest that the version before kept: above it nothing is looked for there.
+    earlier_newest: Option<Vec<u8>>,
+    /// Numbers with commas between them, where only these groups are wanted.
+    groups: Option<String>,
+}
+
+/// Both ends are exclusive.
+struct Stretch {
+    after: Vec<u8>,
+    before: Vec<u8>,
+}
+
+impl Tables {
+    async fn new(
+        reading: &mut Connection,
+        workspace: WorkspaceId,
+        groups: Option<&BTreeSet<i64>>,
+    ) -> Result<Self, StoreError> {
+        let newest = sql(EARLIER_NEWEST).bind(workspace.bytes()).row(reading).await?;
+        let earlier_newest = newest.map(|row| Fields::new(TABLE, &row).get("trace")).transpose()?;
+        let named = groups.filter(|groups| groups.len() <= GROUPS_NAMED_MAX);
+        let groups = named.map(|groups| groups.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+        Ok(Self { workspace, earlier_newest, groups })
+    }
+
+    /// The first `most` of both in this order, with their traces.
+    async fn rows(
+        &self,
+        reading: &mut Connection,
+        order: Order,
+        stretch: &Stretch,
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+        let (statement, earlier) = match (order, &self.groups) {
+            (Order::NewestFirst, None) => (NEWEST_FIRST, EARLIER_NEWEST_FIRST),
+            (Order::NewestFirst, Some(_)) => (NEWEST_OF_GROUPS_FIRST, EARLIER_NEWEST_FIRST),
+            (Order::OldestFirst, _) => (OLDEST_FIRST, EARLIER_OLDEST_FIRST),
+        };
+        let bound = |statement| {
+            let query =
+                sql(statement).bind(self.workspace.bytes()).bind(&stretch.after).bind(&stretch.before);
+            query.bind(signed(most as u64))
+        };
+        let query = bound(statement);
+        let query = match &self.groups {
+            Some(named) if order == Order::NewestFirst => query.bind(named),
+            _ => query,
+        };
+        let mut rows = query.rows(reading).await?;
+        if self.earlier_newest.as_ref().is_some_and(|newest| *newest > stretch.after) {
+            rows.extend(bound(earlier).rows(reading).await?);
+        }
+        let traced = |row: Row| Ok((Fields::new(TABLE, &row).get("trace")?, row));
+        let mut rows = rows.into_iter().map(traced).collect::<Result<Vec<(Vec<u8>, Row)>, StoreError>>()?;
+        rows.sort_by(|(one, _), (other, _)| match order {
+            Order::NewestFirst => other.cmp(one),
+            Order::OldestFirst => one.cmp(other),
+        });
+        rows.truncate(most);
+        Ok(rows)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    NewestFirst,
+    OldestFirst,
 }
 
 async fn requests(
@@ -60,41 +140,44 @@ async fn requests(
     let wanted = page.rows_wanted();
     let mut reading = store.database.moment_in_order().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
-    let named = groups.as_ref().filter(|groups| groups.len() <= GROUPS_NAMED_MAX);
-    let named = named.map(|groups| groups.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
+    let tables = Tables::new(&mut reading, workspace, groups.as_ref()).await?;
     let mut search = Search::new(&filter, page.after);
-    let mut found = Vec::new();
-    while let Some(between) =
-        search.next(&mut reading, workspace, groups.as_ref(), wanted + 1 - found.len()).await?
-    {
-        let (after, mut before) = (between.0.bytes(), between.1.bytes());
-        let mut at_once = (wanted + 1 - found.len()).min(ROWS_AT_ONCE);
+    let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
+    let mut at_once = (wanted + 1).min(ROWS_AT_ONCE);
+    while found.len() <= wanted && ended_at.is_none() {
+        let still = wanted + 1 - found.len();
+        let Some(between) = search.next(&mut reading, workspace, groups.as_ref(), still).await? else {
+            break;
+        };
+        let mut stretch = Stretch { after: between.0.bytes(), before: between.1.bytes() };
         // Reads on until the page is full or the stretch is at its end: not all that a filter asks is in columns.
         loop {
-            let query = sql(if named.is_some() { NEWEST_OF_GROUPS_FIRST } else { NEWEST_FIRST });
-            let query = query.bind(workspace.bytes()).bind(&after).bind(&before).bind(signed(at_once as u64));
-            let query = if let Some(named) = &named { query.bind(named) } else { query };
-            let rows = query.rows(&mut reading).await?;
-            for row in &rows {
+            let mut rows = tables.rows(&mut reading, Order::NewestFirst, &stretch, at_once).await?;
+            for (_, row) in &rows {
                 let record = read(store, &mut reading, row).await?;
                 if passes(&filter, &record) {
                     found.push(request_row(record));
                 }
-            }
-            match rows.last() {
-                Some(last) if rows.len() == at_once && found.len() <= wanted => {
-                    before = Fields::new(TABLE, last).get("trace")?;
-                    at_once = (at_once * 2).min(ROWS_AT_ONCE);
+                if found.len() > wanted {
+                    break;
                 }
-                _ => break,
             }
-        }
-        if found.len() > wanted {
-            break;
+            looked_at += rows.len();
+            let is_full = rows.len() == at_once;
+            let last = rows.pop().filter(|_| is_full && found.len() <= wanted);
+            if looked_at >= LOOKED_AT_MAX {
+                // At a stretch's end, all after its beginning was looked at.
+                let last = last.map(|(_, row)| Fields::new(TABLE, &row).id("trace")).transpose()?;
+                ended_at = Some(last.unwrap_or(between.0));
+                break;
+            }
+            let Some((last, _)) = last else { break };
+            stretch.before = last;
+            at_once = (at_once * 2).min(ROWS_AT_ONCE);
         }
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace))
+    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_ended_at(ended_at))
 }
 
 async fn request(
@@ -115,10 +198,10 @@ async fn every_record(
 ) -> Result<Listed<MeterRecord, TraceId>, StoreError> {
     let wanted = page.rows_wanted();
     let mut reading = store.database.moment_in_order().await?;
-    let query =
-        sql(OLDEST_FIRST).bind(workspace.bytes()).bind(after(page.after)).bind(AFTER_ALL_IDS.as_slice());
+    let tables = Tables::new(&mut reading, workspace, None).await?;
+    let stretch = Stretch { after: after(page.after), before: AFTER_ALL_IDS.to_vec() };
     let mut records = Vec::new();
-    for row in &query.bind(signed(wanted as u64 + 1)).rows(&mut reading).await? {
+    for (_, row) in &tables.rows(&mut reading, Order::OldestFirst, &stretch, wanted + 1).await? {
         records.push(read(store, &mut reading, row).await?);
     }
     reading.roll_back().await;

@@ -16,10 +16,13 @@ use crate::tally::{Group, MINUTE_MS, Tally};
 use crate::{RequestFilter, StoreError};
 
 const HOUR_MS: u64 = HOUR * MINUTE_MS;
-/// So many groups are looked up one by one; the hours of more are walked.
-const LOOKED_UP_MAX: usize = 32;
+/// So few groups are looked up one by one. The hours of more are walked, since the newest are likely to have enough; where
+/// those don't, up to `LOOKED_UP_MAX` are looked up after all.
+const FEW_GROUPS: usize = 16;
+const LOOKED_UP_MAX: usize = 256;
 const HOURS_AT_ONCE: usize = 200;
-const ROWS_AT_ONCE: usize = 2_000;
+const ROWS_AT_ONCE: usize = 1_000;
+const PAGES_WALKED: usize = 3;
 
 /// The first trace that can begin at this moment: a trace begins with the moment at which its exchange did.
 pub(crate) fn first_trace_of(unix_ms: u64) -> TraceId {
@@ -43,13 +46,15 @@ pub(crate) async fn groups_of(
     }
     let query = sql("SELECT id, dimensions FROM usage_groups WHERE workspace = $1").bind(workspace.bytes());
     let mut wanted = BTreeSet::new();
-    for row in &query.rows(connection).await? {
+    let rows = query.rows(connection).await?;
+    for row in &rows {
         let fields = Fields::new("usage_groups", row);
         if Group::decode(fields.get("dimensions")?)?.may_have(filter) {
             wanted.insert(fields.get("id")?);
         }
     }
-    Ok(Some(wanted))
+    // Where groups don't tell what is asked for, neither do their hours.
+    Ok(Some(wanted).filter(|wanted| wanted.is_empty() || wanted.len() < rows.len()))
 }
 
 /// The workspaces that have groups.
@@ -131,10 +136,13 @@ async fn hours_of(
     minutes: Range<u64>,
     wanted: usize,
 ) -> Result<Hours, StoreError> {
-    let (counts, complete_from) = if groups.len() <= LOOKED_UP_MAX {
-        looked_up(connection, groups, &minutes).await?
-    } else {
-        walked(connection, workspace, groups, &minutes).await?
+    let walked = match groups.len() {
+        ..=FEW_GROUPS => None,
+        _ => walked(connection, workspace, groups, &minutes, wanted).await?,
+    };
+    let (counts, complete_from) = match walked {
+        Some(counts) => counts,
+        None => looked_up(connection, groups, &minutes, wanted).await?,
     };
     let mut hours = Hours { spans: VecDeque::new(), before_minute: complete_from };
     let mut requests = 0;
@@ -166,15 +174,18 @@ async fn looked_up(
     connection: &mut Connection,
     groups: &BTreeSet<i64>,
     minutes: &Range<u64>,
+    wanted: usize,
 ) -> Result<Counts, StoreError> {
     let (mut counts, mut complete_from) = (BTreeMap::new(), 0);
+    // Each of a group's hours has a request at least.
+    let most = wanted.clamp(1, HOURS_AT_ONCE);
     for group in groups {
         let query = sql("SELECT minute, tally FROM usage_minutes \
              WHERE usage_group = $1 AND span_minutes = 60 AND minute >= $2 AND minute < $3 ORDER BY minute DESC LIMIT $4")
         .bind(*group)
         .bind(signed(minutes.start))
         .bind(signed(minutes.end))
-        .bind(signed(HOURS_AT_ONCE as u64));
+        .bind(signed(most as u64));
         let rows = query.rows(connection).await?;
         let mut last = 0;
         for row in &rows {
@@ -182,7 +193,7 @@ async fn looked_up(
             last = fields.number("minute")?;
             add(&mut counts, last, fields.get("tally")?)?;
         }
-        if rows.len() == HOURS_AT_ONCE {
+        if rows.len() == most {
             // Of replicas, another may have more of this hour; it is read whole with it.
             complete_from = complete_from.max(last);
         }
@@ -190,15 +201,26 @@ async fn looked_up(
     Ok((counts, complete_from))
 }
 
+/// `None` where it is shorter to look the groups up.
 async fn walked(
     connection: &mut Connection,
     workspace: WorkspaceId,
     groups: &BTreeSet<i64>,
     minutes: &Range<u64>,
-) -> Result<Counts, StoreError> {
+    wanted: usize,
+) -> Result<Option<Counts>, StoreError> {
     let mut counts = BTreeMap::new();
     let mut before = (signed(minutes.end), i64::MIN);
-    while counts.len() < HOURS_AT_ONCE {
+    for page in 0.. {
+        // The hour that was walked last may go on.
+        let complete_from = unsigned(before.0).saturating_add(1);
+        let requests: u64 = counts.range(complete_from..).map(|(_, count)| count).sum();
+        if requests >= wanted as u64 || counts.len() >= HOURS_AT_ONCE {
+            return Ok(Some((counts, complete_from)));
+        }
+        if page == PAGES_WALKED && groups.len() <= LOOKED_UP_MAX {
+            return Ok(None);
+        }
         let query = sql("SELECT minute, usage_group, tally FROM usage_minutes \
              WHERE workspace = $1 AND span_minutes = 60 AND minute >= $2 AND (minute, usage_group) < ($3, $4) \
              ORDER BY minute DESC, usage_group DESC LIMIT $5")
@@ -217,9 +239,8 @@ async fn walked(
             }
         }
         if rows.len() < ROWS_AT_ONCE {
-            return Ok((counts, 0));
+            return Ok(Some((counts, 0)));
         }
     }
-    // The hour that was walked last may go on.
-    Ok((counts, unsigned(before.0) + 1))
+    Ok(None)
 }

@@ -50,7 +50,8 @@ pub(crate) const COMPLETE: &str = "store.complete";
 
 const MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 const MOMENT_IN_ORDER: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-    SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off";
+    SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; \
+    SET LOCAL jit = off";
 
 /// Where connections come from.
 #[derive(Clone)]
@@ -152,7 +153,8 @@ impl Database {
     }
 
     /// As `moment`, for lists that follow an index and end early. A server that has no figures of young partitions yet
-    /// would rather read and sort everything.
+    /// would rather read and sort everything. What is switched off only costs more, so much that any statement would
+    /// be compiled for a second, hence `jit`.
     pub(crate) async fn moment_in_order(&self) -> Result<Connection, StoreError> {
         match &self.pools {
             Pools::Sqlite { .. } => self.moment().await,

@@ -6,6 +6,7 @@ use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::SettledRecords;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
 
 use crate::StoreError;
 use crate::groups::Groups;
@@ -179,6 +180,15 @@ pub(super) struct Walk<'a> {
     pub between: (Option<TraceId>, Option<TraceId>),
     /// Records of others are passed over unread.
     pub groups: Option<&'a BTreeSet<i64>>,
+    /// Once so many records were read, no further row is: for walks to the newest first.
+    pub looked_at_most: usize,
+}
+
+pub(super) struct Walked<T> {
+    pub rows: Vec<T>,
+    pub looked_at: usize,
+    /// Where a walk ended before it had what was wanted: from here on nothing was looked at.
+    pub ended_at: Option<TraceId>,
 }
 
 const NEWER_ROWS_FIRST: &str = "SELECT id, last_trace AS edge, traces FROM record_batches \
@@ -196,7 +206,8 @@ pub(super) async fn walk<T>(
     groups: &Groups,
     walk: Walk<'_>,
     mut take: impl FnMut(MeterRecord) -> Option<T> + Send,
-) -> Result<Vec<T>, StoreError> {
+) -> Result<Walked<T>, StoreError> {
+    let (mut looked_at, mut ended_at) = (0, None);
     let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
     let mut at = match walk.order {
         Order::NewestFirst => (AFTER_ALL_IDS.to_vec(), i64::MAX),
@@ -204,6 +215,13 @@ pub(super) async fn walk<T>(
     };
     while let Some((edge, id, candidates)) = next_row(connection, &walk, &at).await? {
         if !found.has_room_for(edge) {
+            break;
+        }
+        // All that was not read is no newer than this row's edge, so the next page begins before the trace above it.
+        let above = TraceId::from_uuid(Uuid::from_u128(edge.as_uuid().as_u128().saturating_add(1)));
+        if looked_at >= walk.looked_at_most && walk.between.1.is_none_or(|before| above < before) {
+            found.keep_above(edge);
+            ended_at = Some(above);
             break;
         }
         at = (edge.bytes(), id);
@@ -219,14 +237,16 @@ pub(super) async fn walk<T>(
             }
             let piece = pieces.get(place).ok_or_else(|| StoreError::corrupt(TABLE, "a record is missing"))?;
             let is_wanted = |group| walk.groups.is_none_or(|groups| groups.contains(&group));
-            if piece.may_be_of(is_wanted)
-                && let Some(taken) = take(groups.read(connection, trace, *piece).await?)
-            {
+            if !piece.may_be_of(is_wanted) {
+                continue;
+            }
+            looked_at += 1;
+            if let Some(taken) = take(groups.read(connection, trace, *piece).await?) {
                 found.put(trace, taken);
             }
         }
     }
-    Ok(found.into_rows())
+    Ok(Walked { rows: found.into_rows(), looked_at, ended_at })
 }
 
 /// The edge of the next row's range, its id, and its records of this page with their places, in the walk's order.
@@ -287,6 +307,10 @@ impl<T> Found<T> {
                 Order::OldestFirst => self.rows.pop_last(),
             };
         }
+    }
+
+    fn keep_above(&mut self, trace: TraceId) {
+        self.rows.retain(|found, _| *found > trace);
     }
 
     fn into_rows(self) -> Vec<T> {

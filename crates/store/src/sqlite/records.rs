@@ -5,7 +5,7 @@ use sqlx::Row;
 
 use super::SqliteStore;
 use super::batches::{self, Order, Walk};
-use crate::records::{passes, request_row};
+use crate::records::{LOOKED_AT_MAX, passes, request_row};
 use crate::sql::hours::Search;
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
@@ -22,28 +22,31 @@ async fn requests(
     let mut reading = store.database.moment().await?;
     let groups = hours::groups_of(&mut reading, workspace, &filter).await?;
     let mut search = Search::new(&filter, page.after);
-    let mut found = Vec::new();
-    while let Some(between) =
-        search.next(&mut reading, workspace, groups.as_ref(), wanted + 1 - found.len()).await?
-    {
+    let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
+    while found.len() <= wanted && ended_at.is_none() {
+        let still = wanted + 1 - found.len();
+        let Some(between) = search.next(&mut reading, workspace, groups.as_ref(), still).await? else {
+            break;
+        };
         let walk = Walk {
             order: Order::NewestFirst,
-            wanted: wanted + 1 - found.len(),
+            wanted: still,
             workspace,
             between: (Some(between.0), Some(between.1)),
             groups: groups.as_ref(),
+            looked_at_most: LOOKED_AT_MAX.saturating_sub(looked_at),
         };
         let take = |record: MeterRecord| {
             let is_asked_for = record.workspace == workspace && passes(&filter, &record);
             is_asked_for.then(|| request_row(record))
         };
-        found.extend(batches::walk(&mut reading, &store.draining.groups, walk, take).await?);
-        if found.len() > wanted {
-            break;
-        }
+        let walked = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
+        found.extend(walked.rows);
+        looked_at += walked.looked_at;
+        ended_at = walked.ended_at;
     }
     reading.roll_back().await;
-    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace))
+    Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_ended_at(ended_at))
 }
 
 async fn every_record(
@@ -58,12 +61,13 @@ async fn every_record(
         workspace,
         between: (page.after, None),
         groups: None,
+        looked_at_most: usize::MAX,
     };
     let take = |record: MeterRecord| (record.workspace == workspace).then_some(record);
     let mut reading = store.database.moment().await?;
-    let rows = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
+    let walked = batches::walk(&mut reading, &store.draining.groups, walk, take).await?;
     reading.roll_back().await;
-    Ok(Listed::cut(rows, wanted, |record: &MeterRecord| record.trace))
+    Ok(Listed::cut(walked.rows, wanted, |record: &MeterRecord| record.trace))
 }
 
 impl Records for SqliteStore {

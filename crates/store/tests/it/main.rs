@@ -129,6 +129,7 @@ on_each!(
         records::what_may_come_again_is_counted_once,
         records::a_batch_of_many_workspaces_shows_each_its_own,
         records::what_is_rare_is_found_wherever_it_lies,
+        records::a_page_that_looked_at_much_ends_early,
         upkeep::days_say_what_their_hours_say,
         upkeep::days_are_summed_beside_batches,
         upkeep::what_is_too_old_is_forgotten_and_its_sums_stay,

@@ -289,6 +289,39 @@ pub async fn a_batch_of_many_workspaces_shows_each_its_own(fresh: &Fresh) {
 
 /// Months of requests of which few are asked for: by each filter, in pages, and with what an exchange is not told apart
 /// by in the sums.
+/// Whatever no group tells of is looked for a stretch at a time, and each is found once.
+pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
+    let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
+    let is_wanted = |number: u64| [1, 6_001, 11_999].contains(&number);
+    let one = |number: u64| {
+        let mut record = record(workspace, project, number);
+        record.usage.output = if is_wanted(number) { 5_000 } else { 30 };
+        record
+    };
+    // Rows of two gateways that overlap.
+    for (first, offset) in (0..12_000_u64).step_by(3_000).zip(1..) {
+        for core in 0..2 {
+            let some = (first..first + 3_000).filter(|number| number % 2 == u64::from(core)).map(one);
+            put_behind(fresh, core, offset, some.collect()).await;
+        }
+    }
+    for text in ["output:>1000", "output:>1000 status:2xx", "output:>1000 model:gpt-4o"] {
+        let filter = RequestFilter { terms: Filter::parse(text).unwrap().terms, ..Default::default() };
+        let (mut page, mut found, mut early) = (Page::first(3), Vec::new(), 0);
+        loop {
+            let listed = fresh.store.records().requests(workspace, filter.clone(), page.clone());
+            let listed = listed.await.unwrap();
+            early += usize::from(listed.rows.len() < 3 && listed.next.is_some());
+            found.extend(listed.rows.iter().map(|row| row.trace));
+            let Some(next) = listed.next else { break };
+            assert!(page.after.is_none_or(|before| next < before), "{text}: each page goes on");
+            page.after = Some(next);
+        }
+        assert_eq!(found, [11_999, 6_001, 1].map(|number| one(number).trace), "{text}");
+        assert!(early > 0, "{text}");
+    }
+}
+
 pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = 3_600_000;

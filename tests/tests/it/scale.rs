@@ -5,8 +5,6 @@ mod filling;
 
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use harness::client::Client;
 use harness::postgres::Server;
 use serde_json::Value;
@@ -36,7 +34,7 @@ async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
     let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
     let until = gateway.get("/v2/usage?window=8d").await["start"].as_str().unwrap().to_owned();
     let day = format!("&since={since}&until={until}");
-    let middle = URL_SAFE_NO_PAD.encode(filled.middle.to_string());
+    let middle = gateway.get("/v2/usage?window=15d").await["start"].as_str().unwrap().to_owned();
     let mut ask = |name: &str, path: String| asks.push((name.to_owned(), path));
     let list = |filter: &str| format!("/v2/requests?limit=50{filter}");
     ask("requests", list(""));
@@ -57,8 +55,8 @@ async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
         ("a day", day.clone()),
         ("a rare status on a day", format!("&status=502{day}")),
         ("several", "&model=openai/gpt-4o&outcome=failed&environment=staging".to_owned()),
-        ("the middle", format!("&cursor={middle}")),
-        ("a rare status from the middle", format!("&status=502&cursor={middle}")),
+        ("the middle", format!("&until={middle}")),
+        ("a rare status from the middle", format!("&status=502&until={middle}")),
     ] {
         ask(&format!("requests, {name}"), list(&filter));
     }

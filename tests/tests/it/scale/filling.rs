@@ -31,7 +31,6 @@ pub struct Filled {
     pub keys: Vec<KeyId>,
     pub project: ProjectId,
     pub oldest: TraceId,
-    pub middle: TraceId,
     pub newest: TraceId,
     /// Answered 502, oldest first.
     pub broken: Vec<TraceId>,
@@ -161,18 +160,22 @@ impl Filler {
             charge,
             attempts: vec![attempt],
             plan,
-            timeline: Timeline {
-                decoded_us: 40 + chance.skewed(60),
-                admitted_us: 110 + chance.skewed(60),
-                planned_us: 180 + chance.skewed(60),
-                intent_us: 250 + chance.skewed(100),
-                upstream_head_us: first_byte_us - 300,
-                first_byte_us,
-                settled_us,
-            },
+            timeline: timeline(chance, first_byte_us, settled_us),
             bytes_out: 300 + chance.skewed(30_000),
             drawn: Vec::new(),
         }
+    }
+}
+
+fn timeline(chance: &mut Chance, first_byte_us: u64, settled_us: u64) -> Timeline {
+    Timeline {
+        decoded_us: 40 + chance.skewed(60),
+        admitted_us: 110 + chance.skewed(60),
+        planned_us: 180 + chance.skewed(60),
+        intent_us: 250 + chance.skewed(100),
+        upstream_head_us: first_byte_us - 300,
+        first_byte_us,
+        settled_us,
     }
 }
 
@@ -197,7 +200,6 @@ pub async fn fill(store: &Store, ids: (WorkspaceId, ProjectId), records: u64) ->
         keys: filler.keys.clone(),
         project: ids.1,
         oldest: TraceId::new(0, [0; 10]),
-        middle: TraceId::new(0, [0; 10]),
         newest: TraceId::new(0, [0; 10]),
         broken: Vec::new(),
         fast: Vec::new(),
@@ -221,9 +223,6 @@ pub async fn fill(store: &Store, ids: (WorkspaceId, ProjectId), records: u64) ->
         }
         if first == 0 {
             filled.oldest = batch[0].trace;
-        }
-        if first <= records / 2 {
-            filled.middle = batch[0].trace;
         }
         filled.newest = batch.last().unwrap().trace;
         let upto = JournalPosition { epoch: 1, segment: 1, offset: first + 1 };

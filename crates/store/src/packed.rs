@@ -418,6 +418,6 @@ mod tests {
         let before = whole_body(&[record(1)]);
         assert_eq!((before.len(), sum(&before)), (330, 14_823_580_620_522_720_836));
         let body = pack(&[record(1)]).remove(0).body;
-        assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_711_452));
+        assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_741_243));
     }
 }

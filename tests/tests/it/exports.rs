@@ -25,6 +25,7 @@ async fn every_row_is_there_and_adds_up() {
     let formula = with(question("=1+1"), json!({}));
     gateway.chat(&formula).await;
     gateway.booked(6).await;
+    gateway.listed(7).await;
     let to = gateway.directory().join("leaving");
     let there = to.display().to_string();
     let told = gateway.cli().run(&["export", "--to", &there, "--format", "jsonl", "--json"]).lines();

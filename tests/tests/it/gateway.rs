@@ -311,6 +311,15 @@ impl Gateway {
         }
     }
 
+    /// Waits until this many requests are listed, those that no attempt was made for among them.
+    pub async fn listed(&self, requests: usize) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.get("/v2/requests").await["data"].as_array().is_none_or(|rows| rows.len() < requests) {
+            assert!(Instant::now() < deadline, "{requests} requests are not in the books");
+            a_moment().await;
+        }
+    }
+
     /// What the emulator was sent with this key, without questions for its models.
     pub fn calls(&self, key: &str) -> Vec<Entry> {
         let journal = self.emulator.journal();

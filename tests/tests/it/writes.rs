@@ -291,7 +291,8 @@ fn is_whole(entry: &Value, done: &Answer, told: &str) {
     assert_eq!(text("trace"), trace, "{told}: {entry}");
     assert!(text("action").contains('.') && !text("object").is_empty(), "{told}: {entry}");
     assert!(entry["sequence"].is_number() && text("hash").len() == 64, "{told}: {entry}");
-    let of_object = text("object").split_once('_').is_some_and(|(kind, _)| kind != "trc");
+    // A request, and a key that seals, are no objects of the configuration.
+    let of_object = text("object").split_once('_').is_some_and(|(kind, _)| !["trc", "wk"].contains(&kind));
     let gone = ["delete", "remove"].iter().any(|end| text("action").ends_with(end));
     let elsewhere = text("action") == "workspace.create";
     if of_object && !gone {

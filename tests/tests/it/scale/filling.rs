@@ -104,29 +104,17 @@ impl Filler {
         let charge = Charge { cost: Nanos(owed), provider_cost: Nanos(cost), priced: Priced::Priced };
         let first_byte_us = 180_000 + chance.skewed(1_500_000);
         let settled_us = first_byte_us + 1_000 + chance.skewed(20_000_000);
-        let request: Vec<u8> = (0..29)
-            .map(|_| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"[chance.below(42) as usize])
-            .collect();
+        let upstream_model = resolved.rsplit('/').next().unwrap();
         let attempt = AttemptRecord {
-            number: 1,
-            principal,
             provider: provider.into(),
-            upstream_model: resolved.rsplit('/').next().unwrap().into(),
-            region: None,
+            upstream_model: upstream_model.into(),
             started_us: 260 + chance.skewed(400),
             duration_us: settled_us - 700,
             status: Some(status),
             fault,
-            upstream_request_id: Some(format!("chatcmpl-{}", String::from_utf8(request).unwrap())),
             usage,
-            rates: Some(Rates {
-                input: Price(150_000),
-                output: Price(600_000),
-                cached_read: Some(Price(75_000)),
-                ..Rates::default()
-            }),
-            markup_bps: 0,
             charge,
+            ..attempt(principal, upstream_id(chance))
         };
         let plan = PlanRecord {
             resolution: "catalogue".into(),
@@ -164,6 +152,37 @@ impl Filler {
             bytes_out: 300 + chance.skewed(30_000),
             drawn: Vec::new(),
         }
+    }
+}
+
+fn upstream_id(chance: &mut Chance) -> String {
+    let letters: Vec<u8> =
+        (0..29).map(|_| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"[chance.below(42) as usize]).collect();
+    format!("chatcmpl-{}", String::from_utf8(letters).unwrap())
+}
+
+/// What all attempts have alike.
+fn attempt(principal: Principal, upstream_id: String) -> AttemptRecord {
+    AttemptRecord {
+        number: 1,
+        principal,
+        provider: String::new(),
+        upstream_model: String::new(),
+        region: None,
+        started_us: 0,
+        duration_us: 0,
+        status: None,
+        fault: None,
+        upstream_request_id: Some(upstream_id),
+        usage: Usage::default(),
+        rates: Some(Rates {
+            input: Price(150_000),
+            output: Price(600_000),
+            cached_read: Some(Price(75_000)),
+            ..Rates::default()
+        }),
+        markup_bps: 0,
+        charge: Charge::default(),
     }
 }
 

@@ -322,10 +322,11 @@ pub async fn a_page_that_looked_at_much_ends_early(fresh: &Fresh) {
     }
 }
 
-pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
+/// Half an hour from one to the next, now and then one of a rare kind.
+fn with_rare_ones(fresh: &Fresh) -> Vec<MeterRecord> {
     let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
     let hour = 3_600_000;
-    let all: Vec<MeterRecord> = (0..3_000_u64)
+    (0..3_000_u64)
         .map(|number| {
             let started = NOW + number * hour / 2;
             let like = record(workspace, project, number);
@@ -341,7 +342,11 @@ pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
                 ..like
             }
         })
-        .collect();
+        .collect()
+}
+
+pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
+    let all = with_rare_ones(fresh);
     for (offset, some) in (1..).zip(all.chunks(250)) {
         put_behind(fresh, 0, offset, some.to_vec()).await;
     }
@@ -384,7 +389,8 @@ pub async fn what_is_rare_is_found_wherever_it_lies(fresh: &Fresh) {
             }
             let (mut page, mut found) = (Page::first(limit), Vec::new());
             loop {
-                let listed = fresh.store.records().requests(workspace, filter.clone(), page.clone());
+                let listed =
+                    fresh.store.records().requests(fresh.founding.workspace.id, filter.clone(), page.clone());
                 let listed = listed.await.unwrap();
                 found.extend(listed.rows.iter().map(|row| row.trace));
                 let Some(after) = listed.next else { break };

@@ -116,13 +116,6 @@ impl Filler {
             charge,
             ..attempt(principal, upstream_id(chance))
         };
-        let plan = PlanRecord {
-            resolution: "catalogue".into(),
-            route: String::new(),
-            candidates: vec![principal],
-            rejected: Vec::new(),
-            snapshot_version: 17,
-        };
         MeterRecord {
             trace: TraceId::new(started, chance.bytes()),
             workspace: self.workspace,
@@ -147,11 +140,21 @@ impl Filler {
             usage,
             charge,
             attempts: vec![attempt],
-            plan,
+            plan: plan(principal),
             timeline: timeline(chance, first_byte_us, settled_us),
             bytes_out: 300 + chance.skewed(30_000),
             drawn: Vec::new(),
         }
+    }
+}
+
+fn plan(principal: Principal) -> PlanRecord {
+    PlanRecord {
+        resolution: "catalogue".into(),
+        route: String::new(),
+        candidates: vec![principal],
+        rejected: Vec::new(),
+        snapshot_version: 17,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Period};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -76,14 +76,10 @@ pub fn ago(text: &str, now_unix_ms: u64) -> Option<u64> {
     Some(now_unix_ms.saturating_sub(seconds.checked_mul(1_000)?))
 }
 
-/// The first moment of the month, in UTC, that holds `unix_ms`.
+/// The first moment of the month, in UTC, that holds `unix_ms`: the month of a budget and of an invoice is one.
 #[must_use]
-pub fn month_start(unix_ms: u64) -> u64 {
-    let Ok(moment) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000) else {
-        return 0;
-    };
-    let first = moment.date().replace_day(1).unwrap_or(moment.date()).midnight().assume_utc();
-    u64::try_from(first.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
+pub const fn month_start(unix_ms: u64) -> u64 {
+    Period::Month.start(unix_ms)
 }
 
 /// The first moment of the month after the one that begins then.

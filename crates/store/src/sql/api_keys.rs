@@ -1,11 +1,10 @@
 //! API keys.
 
-use domain::limits::FILTER_NAMED_MAX;
 use domain::{KeyId, ProjectId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, projects, sql};
+use super::{Connection, Database, Row, events, names, projects, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
@@ -218,20 +217,11 @@ impl ApiKeys for Database {
 
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<KeyId>> {
         Box::pin(async move {
-            let characters =
-                if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
             let query = sql(
                 "SELECT id FROM api_keys WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
                  ORDER BY id LIMIT $4",
             );
-            let rows = query
-                .bind(workspace.bytes())
-                .bind(signed(characters))
-                .bind(name)
-                .bind(signed(FILTER_NAMED_MAX.into()))
-                .rows(&mut self.read().await?)
-                .await?;
-            rows.iter().map(|row| Fields::new("api_keys", row).id("id")).collect()
+            names::ids(&mut self.read().await?, query, "api_keys", workspace, name, begins).await
         })
     }
 

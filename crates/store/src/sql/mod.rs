@@ -16,6 +16,7 @@ mod jobs;
 mod kept_answers;
 pub(crate) mod leases;
 pub(crate) mod meta;
+mod names;
 mod nodes;
 mod objects;
 mod people;

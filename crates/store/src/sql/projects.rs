@@ -1,11 +1,10 @@
 //! Projects.
 
-use domain::limits::FILTER_NAMED_MAX;
 use domain::{ProjectId, Subject, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, budgets, sql};
+use super::{Connection, Database, Row, budgets, names, sql};
 use crate::feed::Part;
 use crate::{Act, Listed, Page, ProjectRow, Projects, StoreError, StoreFuture, Written, stored};
 
@@ -174,20 +173,11 @@ impl Projects for Database {
 
     fn named(&self, workspace: WorkspaceId, name: String, begins: bool) -> StoreFuture<'_, Vec<ProjectId>> {
         Box::pin(async move {
-            let characters =
-                if begins { name.chars().count() as u64 } else { i32::MAX.unsigned_abs().into() };
             let query = sql(
                 "SELECT id FROM projects WHERE workspace = $1 AND substr(name, 1, CAST($2 AS INTEGER)) = $3
                  ORDER BY id LIMIT $4",
             );
-            let rows = query
-                .bind(workspace.bytes())
-                .bind(signed(characters))
-                .bind(name)
-                .bind(signed(FILTER_NAMED_MAX.into()))
-                .rows(&mut self.read().await?)
-                .await?;
-            rows.iter().map(|row| Fields::new("projects", row).id("id")).collect()
+            names::ids(&mut self.read().await?, query, "projects", workspace, name, begins).await
         })
     }
 

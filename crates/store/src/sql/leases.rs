@@ -46,13 +46,17 @@ pub(crate) struct Leases {
     pub replica: i64,
 }
 
+/// The clock that a SQLite database goes by.
+pub(crate) const SQLITE_NOW: &str =
+    "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now";
+
 /// On the database's own clock, which all replicas share.
 async fn now_unix_ms(connection: &mut Connection) -> Result<u64, StoreError> {
     let query = match connection {
         Connection::Postgres(_) => {
             sql("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now")
         }
-        _ => sql("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now"),
+        _ => sql(SQLITE_NOW),
     };
     let row = query.one(connection).await?;
     Fields::new("now", &row).number("now")

@@ -18,7 +18,7 @@ use crate::batch::Prepared;
 use crate::groups::{Group, Groups, NewGroups};
 use crate::packed::{Packed, Packing};
 use crate::sql::fields::Fields;
-use crate::sql::leases::{ALERT, Draws, SPEND, UNHOLD};
+use crate::sql::leases::{ALERT, Draws, SPEND, SQLITE_NOW, UNHOLD};
 use crate::sql::writing::database;
 
 const TABLE: &str = "journal_positions";
@@ -121,8 +121,7 @@ async fn spend(connection: &mut SqliteConnection, draws: &Draws) -> Result<(), S
     if draws.is_empty() {
         return Ok(());
     }
-    let now =
-        sqlx::query_scalar::<_, i64>("SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)");
+    let now = sqlx::query_scalar::<_, i64>(SQLITE_NOW);
     let now = now.fetch_one(&mut *connection).await.map_err(database)?;
     for (budget, period, amount) in draws.iter() {
         let query = sqlx::query(SPEND).bind(&budget).bind(period).bind(amount);

@@ -51,7 +51,8 @@ export interface Usage<Row> {
   data: Row[];
 }
 
-export interface RequestRow {
+/** What a row of the list and the whole request both tell. */
+interface Told {
   id: string;
   started_at: string;
   finished_at: string;
@@ -69,13 +70,16 @@ export interface RequestRow {
   profile: string | null;
   principal: string | null;
   provider: string | null;
-  region: string | null;
-  attempts: number;
   fallback_used: boolean;
   tag: string | null;
+  bytes_out: number;
+}
+
+export interface RequestRow extends Told {
+  region: string | null;
+  attempts: number;
   latency_us: number;
   time_to_first_byte_us: number | null;
-  bytes_out: number;
   input_tokens: number;
   output_tokens: number;
   cached_tokens: number;
@@ -140,30 +144,10 @@ export interface Timeline {
   settled_us: number | null;
 }
 
-export interface Exchange extends Metered {
-  id: string;
-  started_at: string;
-  finished_at: string;
+export interface Exchange extends Told, Metered {
   workspace_id: string;
-  project_id: string;
-  key_id: string | null;
-  environment: string;
-  operation: string;
-  dialect: string;
-  stream: boolean;
-  requested_model: string;
-  resolved_model: string | null;
-  outcome: string;
-  status: number;
   error_class: string | null;
-  error_code: string | null;
-  profile: string | null;
   mode: string | null;
-  principal: string | null;
-  provider: string | null;
-  fallback_used: boolean;
-  tag: string | null;
-  bytes_out: number;
   timeline: Timeline;
   plan: {
     resolution: string | null;

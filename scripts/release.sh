@@ -28,6 +28,7 @@ target/make-run/bench --binary "$profile/$host/release/tidegate" --only us --rou
 "$profdata" merge -o "$profile/tidegate.profdata" "$profile/counts"
 
 echo "3 of 3: building with what was counted"
+rm -rf "$release" # cargo doesn't see that a profile has changed
 RUSTFLAGS="-Cprofile-use=$profile/tidegate.profdata" \
     cargo build --locked --release --target "$host" --target-dir "$release" -p tidegate
 install -m 755 "$release/$host/release/tidegate" target/tidegate

@@ -25,9 +25,13 @@ pub struct Inbound {
     pub received_unix_ms: u64,
 }
 
-/// A request that makes sense. Only `decode` makes one.
+/// A request that makes sense. Only `decode` makes one. It goes from room to room inside of other values, so what it
+/// says stays where it is.
 #[derive(Debug)]
-pub struct Call {
+pub struct Call(Box<Said>);
+
+#[derive(Debug)]
+struct Said {
     trace: TraceId,
     dialect: Dialect,
     operation: Operation,
@@ -50,7 +54,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     let tag = hints::tag(&inbound.headers);
     let mut room = inbound.headers;
     room.clear();
-    Ok(Call {
+    Ok(Call(Box::new(Said {
         trace: inbound.trace,
         dialect: inbound.dialect,
         operation: inbound.operation,
@@ -61,66 +65,66 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
-    })
+    })))
 }
 
 impl Call {
     #[must_use]
     pub fn trace(&self) -> TraceId {
-        self.trace
+        self.0.trace
     }
 
     #[must_use]
     pub fn dialect(&self) -> Dialect {
-        self.dialect
+        self.0.dialect
     }
 
     #[must_use]
     pub fn operation(&self) -> Operation {
-        self.operation
+        self.0.operation
     }
 
     #[must_use]
     pub fn chat(&self) -> &ChatRequest {
-        &self.chat
+        &self.0.chat
     }
 
     #[must_use]
     pub fn body(&self) -> &Bytes {
-        &self.body
+        &self.0.body
     }
 
     /// The body, for whoever knows when it is no longer needed: the call itself is kept to the end of the answer.
     #[must_use]
     pub fn take_body(&mut self) -> Bytes {
-        std::mem::take(&mut self.body)
+        std::mem::take(&mut self.0.body)
     }
 
     /// The request's tag, from `Agent-Hints`.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.0.tag.as_deref()
     }
 
     /// The map of the request's headers, empty: the answer's take their room, which is of about their size.
     #[must_use]
     pub fn take_room(&mut self) -> HeaderMap {
-        std::mem::take(&mut self.room)
+        std::mem::take(&mut self.0.room)
     }
 
     #[must_use]
     pub fn received_us(&self) -> u64 {
-        self.received_us
+        self.0.received_us
     }
 
     #[must_use]
     pub fn received_unix_ms(&self) -> u64 {
-        self.received_unix_ms
+        self.0.received_unix_ms
     }
 
     #[must_use]
     pub fn decoded_us(&self) -> u64 {
-        self.decoded_us
+        self.0.decoded_us
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";
 pub struct AnswerFacts {
     /// What the upstream reported; `None` where the caller must estimate.
     pub usage: Option<Usage>,
-    /// Decoded text and tool bytes.
+    /// Decoded text and tool bytes, for that estimate; not counted where the upstream reported.
     pub content_bytes: u64,
 }
 
@@ -34,11 +34,17 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
         }
         Some(_) => {}
     }
-    let mut reading = Reading::default();
-    let answer = reading.read(text, &mut Vec::new())?;
-    if !answer.has_choices {
+    let mut reading = Reading::of_counts();
+    if !reading.read(text, &mut Vec::new())?.has_choices {
         return Err(StreamFault::Broken("not_a_completion"));
     }
+    // Zeros are a count only of an answer without text.
+    let is_count = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;
+    if let Some(usage) = reading.usage().filter(is_count) {
+        return Ok(AnswerFacts { usage: Some(usage), content_bytes: 0 });
+    }
+    reading = Reading::default();
+    reading.read(text, &mut Vec::new())?;
     Ok(AnswerFacts { usage: reading.usage(), content_bytes: reading.content_bytes })
 }
 

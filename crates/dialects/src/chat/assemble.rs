@@ -55,7 +55,8 @@ fn assemble(body: Bytes) -> Result<(Bytes, AnswerFacts), StreamFault> {
         rest = after;
     }
     let facts = scanner.facts();
-    Ok((whole.encode()?, AnswerFacts { usage: facts.usage, content_bytes: facts.content_bytes }))
+    let content_bytes = if facts.usage.is_none() { facts.content_bytes } else { 0 };
+    Ok((whole.encode()?, AnswerFacts { usage: facts.usage, content_bytes }))
 }
 
 impl Whole {

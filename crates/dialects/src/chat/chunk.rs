@@ -25,6 +25,8 @@ pub(super) struct Reading {
     tool_calls: u64,
     tool_id: Option<String>,
     likeness: Option<Likeness>,
+    /// What the choices say is passed over.
+    counts_alone: bool,
     /// The strings of content in the present chunk: how many, and the last.
     texts: u32,
     text: Option<Span>,
@@ -56,6 +58,11 @@ impl Reading {
     /// Of a stream, whose chunks are alike.
     pub(super) fn of_stream() -> Self {
         Self { likeness: Some(Likeness::default()), ..Self::default() }
+    }
+
+    /// Of a whole answer whose usage may say all that is needed.
+    pub(super) fn of_counts() -> Self {
+        Self { counts_alone: true, ..Self::default() }
     }
 
     pub(super) fn usage(&self) -> Option<Usage> {
@@ -101,6 +108,10 @@ impl Reading {
             match &*member.key.decode() {
                 "choices" if cursor.kind()? == Kind::Array => {
                     chunk.has_choices = true;
+                    if self.counts_alone {
+                        cursor.skip()?;
+                        return Ok(());
+                    }
                     cursor.array(|cursor, index| {
                         choices += 1;
                         self.read_choice(cursor, index, &mut chunk, edits)

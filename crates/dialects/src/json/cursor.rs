@@ -7,6 +7,9 @@ use super::{Expected, JsonError, JsonFault, Span, Text};
 /// The brackets that `skip` has open are the bits of one word, so the limit can't be more than its bits.
 const _: () = assert!(JSON_DEPTH_MAX <= 128);
 
+/// So many digits always fit.
+const SAFE_DIGITS: usize = 19;
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
@@ -160,6 +163,21 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// It is not valid.
     pub fn count(&mut self) -> Result<Option<u64>, JsonError> {
+        self.space();
+        let start = self.at;
+        let mut number = 0_u64;
+        while let Some(digit @ b'0'..=b'9') = self.peek()
+            && self.at - start < SAFE_DIGITS
+        {
+            number = number * 10 + u64::from(digit - b'0');
+            self.at += 1;
+        }
+        let length = self.at - start;
+        let is_whole = length == 1 || (length > 1 && self.bytes.get(start) != Some(&b'0'));
+        if is_whole && !matches!(self.peek(), Some(b'0'..=b'9' | b'.' | b'e' | b'E')) {
+            return Ok(Some(number));
+        }
+        self.at = start;
         let span = self.skip()?;
         Ok(whole_number(span.of(self.bytes)))
     }

@@ -344,10 +344,12 @@ fn buffered_answers_are_read() {
     let read = |text: &str| read_answer(&Bytes::copy_from_slice(text.as_bytes()));
     let body = r#"{"choices":[{"message":{"content":"Gr\u00fc\u00dfe"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
     let usage = Usage { input: 3, output: 2, source: UsageSource::Provider, ..Usage::default() };
-    assert_eq!(read(body), Ok(AnswerFacts { usage: Some(usage), content_bytes: 7 }));
+    assert_eq!(read(body), Ok(AnswerFacts { usage: Some(usage), content_bytes: 0 }));
     assert_eq!(answer_text(&Bytes::from_static(body.as_bytes())).as_deref(), Some("Grüße"));
     let silent = body.replace(r#"{"prompt_tokens":3,"completion_tokens":2}"#, "null");
     assert_eq!(read(&silent), Ok(AnswerFacts { usage: None, content_bytes: 7 }));
+    let zeros = body.replace(":3,", ":0,").replace(":2}", ":0}");
+    assert_eq!(read(&zeros), Ok(AnswerFacts { usage: None, content_bytes: 7 }));
     for (text, word) in [
         ("", "empty"),
         (" ", "empty"),

@@ -36,7 +36,7 @@ case $which in
     kill)
         export TIDEGATE_KILLS=${TIDEGATE_KILLS:-500}
         cargo build --locked --workspace --all-targets
-        prove "$TIDEGATE_KILLS kills at random moments" run_tests -p journeys -E 'test(kill)'
+        prove "$TIDEGATE_KILLS kills at random moments" run_tests -p journeys -E 'test(/^kill::/)'
         ;;
     sim)
         export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000}

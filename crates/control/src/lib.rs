@@ -27,6 +27,7 @@ mod router;
 mod routes;
 mod site;
 mod tokens;
+mod version;
 mod webhooks;
 
 use std::net::IpAddr;

@@ -8,6 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::reply::Reply;
+use crate::version;
 
 /// What is still needed of a request when it is used up.
 pub struct Answering {
@@ -100,6 +101,7 @@ impl Answering {
             (header::X_FRAME_OPTIONS, "DENY"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::REFERRER_POLICY, "no-referrer"),
+            (HeaderName::from_static(version::HEADER), version::VERSION),
         ] {
             headers.insert(name, HeaderValue::from_static(value));
         }

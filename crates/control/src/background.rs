@@ -13,6 +13,7 @@ use store::jobs::OURS;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
+use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
 use crate::{Control, invoicing};
@@ -27,13 +28,14 @@ const ALERTS_EVERY_MS: u64 = 5_000;
 
 /// Everything that this process's worker can do. An invoice waits for `grace` after its month for records on their way.
 #[must_use]
-pub fn handlers(control: &Arc<Control>, grace: Duration) -> Handlers {
+pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -> Handlers {
     let ours = |kind, work: Work| {
         Arc::new(Ours { kind, work, control: Arc::clone(control), grace_ms: milliseconds(grace) })
             as Arc<dyn Handler>
     };
     vec![
         Arc::new(Deliver(Arc::clone(control))),
+        Arc::new(KeepHeads::new(Arc::clone(control), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
@@ -46,10 +48,10 @@ pub fn handlers(control: &Arc<Control>, grace: Duration) -> Handlers {
 ///
 /// # Errors
 /// The store's.
-pub async fn schedule(control: &Control) -> Result<(), StoreError> {
+pub async fn schedule(control: &Control, keeps_heads: bool) -> Result<(), StoreError> {
     let now = control.world.clock.unix_ms();
-    for (kind, every_ms) in [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (TELL_ALERTS, ALERTS_EVERY_MS)]
-    {
+    let always = [(CLOSE_MONTHS, HOUR_MS), (FORGET, 24 * HOUR_MS), (TELL_ALERTS, ALERTS_EVERY_MS)];
+    for (kind, every_ms) in always.into_iter().chain(keeps_heads.then_some((KEEP, LOOK_EVERY_MS))) {
         let job = NewJob {
             kind,
             workspace: OURS,

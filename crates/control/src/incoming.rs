@@ -16,6 +16,7 @@ use crate::Control;
 use crate::cursor::CursorSeal;
 use crate::request::{self, Ask};
 use crate::router::Route;
+use crate::version;
 
 pub struct Incoming<B> {
     pub head: Parts,
@@ -42,6 +43,7 @@ where
         workspace: Option<WorkspaceId>,
     ) -> Result<Ask<C>, Box<Fault>> {
         let Self { head, body, peer, trace } = self;
+        version::check(&head.headers)?;
         if !takes_an_answer(&head.headers, route.gives_files()) {
             return Err(not_acceptable());
         }

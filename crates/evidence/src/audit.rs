@@ -4,7 +4,7 @@ use domain::WorkspaceId;
 use domain::limits::AUDIT_PROOF_ROWS_MAX;
 use proof::audit::{Head, Linked, OBJECT, Proof};
 use proof::{Digest, KeyError, PublicKey, SigningKey};
-use store::{AuditRow, Store, StoreError, chain_name};
+use store::{AuditRow, Link, Store, StoreError, chain_name};
 use vault::Vault;
 use world::World;
 
@@ -39,6 +39,13 @@ impl Auditor {
         self.key.public()
     }
 
+    /// The end of a chain, signed as it is now.
+    #[must_use]
+    pub fn head(&self, workspace: Option<WorkspaceId>, end: Link) -> Head {
+        let chain = chain_name(workspace);
+        Head::sign(&self.key, &chain, end.sequence, end.hash, self.world.clock.unix_ms())
+    }
+
     /// The entries from a place to another, at most `AUDIT_PROOF_ROWS_MAX` of them, as they are kept. What is kept is
     /// signed as it is: whoever checks the proof finds what was touched.
     ///
@@ -69,9 +76,8 @@ impl Auditor {
             // At its end it is the chain's own word that is signed: rows that were cut off are missed.
             _ => (end.sequence, end.hash),
         };
-        let chain = chain_name(workspace);
-        let head = Head::sign(&self.key, &chain, length, hash, self.world.clock.unix_ms());
-        Ok(Proof { object: OBJECT.to_owned(), chain, anchor, entries, head })
+        let head = self.head(workspace, Link { sequence: length, hash });
+        Ok(Proof { object: OBJECT.to_owned(), chain: head.chain.clone(), anchor, entries, head })
     }
 }
 

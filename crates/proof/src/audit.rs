@@ -124,6 +124,12 @@ pub enum Broken {
     Signature,
     #[error("it is signed by the key {found}, and the trusted one is {trusted}")]
     Key { found: String, trusted: String },
+    #[error("it ends at entry {length}, and a head that was kept says that there were {kept}")]
+    Cut { length: u64, kept: u64 },
+    #[error("entry {0} is another one than it was when its head was kept")]
+    Rewritten(u64),
+    #[error("the head that was kept of entry {0} was not signed by the key that it names")]
+    Kept(u64),
 }
 
 /// What was found to hold.
@@ -165,6 +171,39 @@ impl Proof {
         }
         self.check_head(last, hash, trusted)?;
         Ok(Holds { first, last, head: hash, key: self.head.public_key })
+    }
+
+    /// The chain's hash at a place, if this stretch tells it.
+    #[must_use]
+    pub fn hash_at(&self, place: u64) -> Option<Digest> {
+        let Some(first) = self.entries.first().map(|linked| linked.entry.sequence) else {
+            return (place == self.head.length).then_some(self.head.hash);
+        };
+        if place.checked_add(1) == Some(first) {
+            return Some(self.anchor);
+        }
+        let at = usize::try_from(place.checked_sub(first)?).ok()?;
+        self.entries.get(at).map(|linked| linked.hash)
+    }
+
+    /// Whether a head that was kept elsewhere is of this stretch, which then still says the same. For a proof that holds.
+    ///
+    /// # Errors
+    /// It says another thing, or the head is no word of the installation that signed the proof.
+    pub fn keeps(&self, kept: &Head) -> Result<bool, Broken> {
+        let Some(hash) = self.hash_at(kept.length) else { return Ok(false) };
+        if !kept.is_signed() {
+            return Err(Broken::Kept(kept.length));
+        }
+        if kept.public_key != self.head.public_key {
+            let (found, trusted) = (kept.public_key.fingerprint(), self.head.public_key.fingerprint());
+            return Err(Broken::Key { found, trusted });
+        }
+        if hash == kept.hash && kept.chain == self.chain {
+            Ok(true)
+        } else {
+            Err(Broken::Rewritten(kept.length))
+        }
     }
 
     fn check_head(&self, last: u64, hash: Digest, trusted: Option<PublicKey>) -> Result<(), Broken> {
@@ -229,6 +268,43 @@ mod tests {
         proof.anchor = proof.entries[1].hash;
         proof.entries.drain(..2);
         assert_eq!(proof.verify(None).unwrap().first, 3);
+    }
+
+    /// Whoever has the key and the database makes a chain that holds by itself; what was kept elsewhere says otherwise.
+    #[test]
+    fn a_history_written_anew_is_found_by_a_head_that_was_kept() {
+        let (proof, key) = proof();
+        let kept = |length: usize| Head::sign(&key, "ws_1", length as u64, proof.entries[length - 1].hash, 5);
+        assert_eq!((proof.keeps(&kept(3)), proof.keeps(&kept(5))), (Ok(true), Ok(true)));
+        let mut anew = proof.clone();
+        let mut hash = Digest::ZERO;
+        for linked in &mut anew.entries {
+            if linked.entry.sequence == 2 {
+                linked.entry.actor = "key_2".into();
+            }
+            hash = linked.entry.link("ws_1", hash);
+            linked.hash = hash;
+        }
+        anew.head = Head::sign(&key, "ws_1", 5, hash, 9);
+        assert!(anew.verify(Some(key.public())).is_ok(), "it holds by itself");
+        assert_eq!(anew.keeps(&kept(1)), Ok(true), "before the place nothing is another");
+        assert_eq!(anew.keeps(&kept(3)), Err(Broken::Rewritten(3)));
+        let mut later = proof.clone();
+        later.anchor = later.entries[1].hash;
+        later.entries.drain(..2);
+        assert_eq!(
+            (later.keeps(&kept(1)), later.keeps(&kept(2))),
+            (Ok(false), Ok(true)),
+            "its anchor counts"
+        );
+        let beyond = Head::sign(&key, "ws_1", 6, Digest::ZERO, 5);
+        assert_eq!(proof.keeps(&beyond), Ok(false));
+        let mut forged = kept(3);
+        forged.hash = Digest::ZERO;
+        assert_eq!(proof.keeps(&forged), Err(Broken::Kept(3)));
+        let other = SigningKey::from_seed(&[8; 32]).unwrap();
+        let theirs = Head::sign(&other, "ws_1", 3, proof.entries[2].hash, 5);
+        assert!(matches!(proof.keeps(&theirs), Err(Broken::Key { .. })));
     }
 
     type Touch = fn(&mut Proof);

@@ -97,6 +97,8 @@ pub trait Audit: Send + Sync {
     ) -> StoreFuture<'_, Vec<AuditRow>>;
     /// How long a chain is, and its last hash.
     fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link>;
+    /// As `head`, of every workspace's chain that there is, of those that are gone too.
+    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>>;
     /// Adds to the counts of openings.
     fn count_openings(&self, openings: Vec<(CredentialId, u64)>) -> StoreFuture<'_, ()>;
     fn openings(&self, credential: CredentialId) -> StoreFuture<'_, u64>;

@@ -53,6 +53,13 @@ pub enum StoreError {
         "the database {database} holds nothing of Tidegate's yet; `tidegate init` or `tidegate serve` founds it"
     )]
     NotFounded { database: String },
+    #[error("the database {database} is not empty: a backup is restored into an empty one")]
+    NotEmpty { database: String },
+    #[error(
+        "its schema is {found}, and this Tidegate makes those up to {known}: restore it with the version that its \
+         manifest names"
+    )]
+    OtherSchema { found: i64, known: i64 },
     #[error("it must be like postgres://user:password@host:5432/database")]
     Address,
     #[error("{path} is not empty and holds no Tidegate data; choose an empty directory")]

@@ -100,6 +100,22 @@ pub async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
     sqlite::copy(from, to).await
 }
 
+/// Writes one moment of a PostgreSQL database to a file that is made, without PostgreSQL's tools, while others use it.
+///
+/// # Errors
+/// It can't be reached, something is at `to`, or the disk refuses.
+pub async fn dump(address: &Address, to: &Path) -> Result<(), StoreError> {
+    postgres::dump(address, to).await
+}
+
+/// Makes an empty PostgreSQL database what `dump` wrote, whole or not at all.
+///
+/// # Errors
+/// The database holds something or can't be reached, or the file is of a schema that isn't known here.
+pub async fn bring_back(address: &Address, from: &Path) -> Result<(), StoreError> {
+    postgres::bring_back(address, from).await
+}
+
 /// What each kind of database keeps in its own way.
 pub(crate) trait Books: Records + Upkeep + ledger::RecordSink {}
 impl<B: Records + Upkeep + ledger::RecordSink> Books for B {}

@@ -124,5 +124,14 @@ pub trait Webhooks: Send + Sync {
         webhook: WebhookId,
         event: EventId,
     ) -> StoreFuture<'_, Option<(WebhookRow, DeliveryRow)>>;
+    /// Offers an event once more, whatever became of it, for as long as a new one. Refused as `webhook_disabled`, and as
+    /// `delivery_running` while it is being sent.
+    fn resend(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+        event: EventId,
+        act: Act,
+    ) -> StoreFuture<'_, DeliveryRow>;
     fn attempted(&self, webhook: WebhookId, event: EventId, attempt: DeliveryAttempt) -> StoreFuture<'_, ()>;
 }

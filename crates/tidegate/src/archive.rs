@@ -42,7 +42,10 @@ impl Manifest {
     }
 }
 
-/// A backup in the making: nobody takes it for a whole one, since its directory has another name and no manifest.
+/// What the name of a backup in the making has behind it, before the number of its process.
+const PART: &str = ".part-";
+
+/// A backup in the making: nobody takes it for a whole one, since its directory has another name.
 #[derive(Debug)]
 pub struct Making {
     to: PathBuf,
@@ -60,7 +63,13 @@ impl Making {
             );
         }
         let mut name = to.file_name().map(ToOwned::to_owned).context("this names no directory")?;
-        name.push(format!(".part-{}", std::process::id()));
+        if is_part(to) {
+            bail!(
+                "{} would be named like a backup that was never finished. Name another place.",
+                to.display()
+            );
+        }
+        name.push(format!("{PART}{}", std::process::id()));
         let part = to.with_file_name(name);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
         made.with_context(|| format!("can't make {}", part.display()))?;
@@ -92,6 +101,12 @@ impl Making {
     /// # Errors
     /// The disk refuses.
     pub fn finish(self, database: &str, made_unix_ms: u64) -> anyhow::Result<Manifest> {
+        let manifest = self.write_manifest(database, made_unix_ms)?;
+        self.name()?;
+        Ok(manifest)
+    }
+
+    fn write_manifest(&self, database: &str, made_unix_ms: u64) -> anyhow::Result<Manifest> {
         let mut names = Vec::new();
         list(&self.part, Path::new(""), &mut names)?;
         names.sort();
@@ -103,12 +118,25 @@ impl Making {
         file.write_all(serde_json::to_string_pretty(&manifest)?.as_bytes())?;
         file.sync_all()?;
         sync_directory(&self.part)?;
+        Ok(manifest)
+    }
+
+    /// The moment from which on it is a backup. All of it may be on the disk before, and it is none yet: whoever asked for it
+    /// was told nothing.
+    fn name(self) -> anyhow::Result<()> {
         fs::rename(&self.part, &self.to)?;
         sync_directory(
             self.to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
-        )?;
-        Ok(manifest)
+        )
     }
+}
+
+/// Whether a directory's own name, whatever path leads to it, is that of a backup in the making.
+fn is_part(path: &Path) -> bool {
+    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let number =
+        whole.file_name().and_then(|name| name.to_str()?.rsplit_once(PART)).map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Reads a backup's manifest and checks every file against it.
@@ -117,6 +145,9 @@ impl Making {
 /// It is no backup, it is not whole, or a file is not what it was.
 pub fn check(from: &Path) -> anyhow::Result<Manifest> {
     let shown = from.display();
+    if is_part(from) {
+        bail!("{shown} is a backup that was never finished, as its name says");
+    }
     let text = fs::read(from.join(MANIFEST)).with_context(|| {
         format!("{shown} holds no {MANIFEST}, so it is no backup, or one that was never finished")
     })?;
@@ -211,6 +242,27 @@ mod tests {
         assert!(check(&making.part).is_err(), "without its manifest it is none");
         assert_eq!(making.finish("sqlite", 7).unwrap().files.len(), 1);
         to
+    }
+
+    /// The last moment before a backup is one: every file is there, and listed.
+    #[test]
+    fn one_that_was_killed_before_it_was_named_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        let (source, to) = (root.path().join("source"), root.path().join("backup"));
+        fs::write(&source, "hello").unwrap();
+        let making = Making::begin(&to).unwrap();
+        making.copy(&source, "tidegate.db").unwrap();
+        making.write_manifest("sqlite", 7).unwrap();
+        assert!(making.part.join(MANIFEST).exists() && !to.exists());
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&making.part, &link).unwrap();
+        for from in [&making.part, &link, &making.part.join(".")] {
+            assert!(check(from).unwrap_err().to_string().contains("never finished"), "{}", from.display());
+        }
+        making.name().unwrap();
+        check(&to).unwrap();
+        assert!(Making::begin(&root.path().join("backup.part-7")).is_err(), "a whole one is never named so");
+        assert!(Making::begin(&root.path().join("backup.part-b")).is_ok());
     }
 
     #[test]

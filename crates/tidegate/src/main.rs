@@ -9,6 +9,7 @@ mod data_dir;
 mod declared;
 mod founding;
 mod hardening;
+mod heads;
 mod house;
 mod logging;
 mod output;

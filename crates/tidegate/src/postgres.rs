@@ -43,6 +43,12 @@ impl Tools {
         Ok(Self { environment })
     }
 
+    /// Whether there is a tool for it.
+    #[must_use]
+    pub fn can_dump() -> bool {
+        on_path("pg_dump") || found("pg_dump").is_some()
+    }
+
     /// One moment of the whole database, while others write to it.
     ///
     /// # Errors
@@ -97,8 +103,7 @@ impl std::fmt::Debug for Tools {
 
 /// The newest of those that a server brought with it, where the path has none: an older tool refuses a newer server.
 fn found(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|directory| directory.join(tool).is_file()) {
+    if on_path(tool) {
         return None;
     }
     let versions = std::fs::read_dir(VERSIONS).ok()?;
@@ -107,6 +112,11 @@ fn found(tool: &str) -> Option<PathBuf> {
         versions.flatten().map(|entry| entry.path()).filter(|path| version(path).is_some()).collect();
     homes.sort_by_key(version);
     homes.into_iter().rev().map(|home| home.join("bin").join(tool)).find(|file| file.is_file())
+}
+
+fn on_path(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
 }
 
 fn run(mut command: Command, tool: &str) -> anyhow::Result<()> {

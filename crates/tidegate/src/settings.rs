@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use domain::limits::ANSWER_BYTES_MAX;
 
+use crate::heads::Place;
+
 /// One setting. The table below is the only list: flags, environment names, help and `config explain` follow it.
 #[derive(Debug)]
 pub struct Definition {
@@ -104,6 +106,20 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_INVOICE_GRACE_HOURS",
         "24",
         "How long after its month an invoice waits for records on their way before it is finalised.",
+    ),
+    plain(
+        "audit.heads",
+        "TIDEGATE_AUDIT_HEADS",
+        "",
+        "Where signed heads of the audit are kept by themselves, within ten seconds of a change: a directory that this \
+         machine's owner can only add to, or an https address. The same on every gateway. `tidegate audit verify --heads` finds \
+         what was rewritten before one.",
+    ),
+    plain(
+        "audit.heads_minutes",
+        "TIDEGATE_AUDIT_HEADS_MINUTES",
+        "60",
+        "A head that stays the same is kept again after so many minutes.",
     ),
     plain("price_file", "TIDEGATE_PRICE_FILE", "", "The operator's overlay of models and prices (TOML)."),
     plain(
@@ -286,6 +302,9 @@ pub struct Settings {
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
+    pub heads: Option<Place>,
+    /// After which time a head that stays the same is kept again.
+    pub heads_again: Duration,
     pub price_file: Option<PathBuf>,
     pub master_key_file: Option<PathBuf>,
     pub master_key_command: Option<String>,
@@ -346,6 +365,17 @@ impl Settings {
                     .filter(|hours| *hours <= 672)
                     .map(|hours: u64| Duration::from_secs(hours * 3_600))
             })?,
+            heads: Place::of(layers.text("audit.heads")),
+            heads_again: layers.parsed(
+                "audit.heads_minutes",
+                "a number of minutes from 1 to 10080",
+                |t| {
+                    t.parse()
+                        .ok()
+                        .filter(|minutes| (1..=10_080).contains(minutes))
+                        .map(|minutes: u64| Duration::from_secs(minutes * 60))
+                },
+            )?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),
             master_key_command: Some(layers.text("master_key_command").to_owned()).filter(|c| !c.is_empty()),

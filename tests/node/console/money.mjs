@@ -40,7 +40,7 @@ async function invoiceIsTheServers(page) {
   ok("invoice_is_the_servers");
 }
 
-async function webhookIsAddedTestedRotated(page, receiver) {
+async function webhookIsAddedTestedRotatedResent(page, receiver) {
   await visit(page, `${origin}/webhooks`);
   await page.getByRole("link", { name: "Add a webhook" }).click();
   const form = page.getByRole("dialog");
@@ -60,9 +60,14 @@ async function webhookIsAddedTestedRotated(page, receiver) {
   await page.getByText(/Two secrets sign until/).waitFor();
   const { id } = await send("POST", "api-keys", { name: "short-lived" });
   await fetch(`${origin}/v2/api-keys/${id}`, { method: "DELETE", headers: { authorization: `Bearer ${adminKey}` } });
-  await page.getByRole("row").filter({ hasText: "key.revoked" }).getByText("delivered").waitFor();
+  const row = page.getByRole("row").filter({ hasText: "key.revoked" });
+  await row.getByText("delivered").waitFor();
+  await row.getByRole("button", { name: "Resend" }).click();
+  // Delivered again, at its second try.
+  await row.getByText("2", { exact: true }).waitFor();
+  await row.getByText("delivered").waitFor();
   assert.equal(await page.evaluate(() => window.harmed), undefined);
-  ok("webhook_is_added_tested_rotated");
+  ok("webhook_is_added_tested_rotated_resent");
 }
 
 await populate();
@@ -72,6 +77,6 @@ await inBrowser(origin, async (open) => {
   const page = await open();
   await signIn(page, origin, adminKey);
   await invoiceIsTheServers(page);
-  await webhookIsAddedTestedRotated(page, `http://127.0.0.1:${server.address().port}/hook`);
+  await webhookIsAddedTestedRotatedResent(page, `http://127.0.0.1:${server.address().port}/hook`);
 });
 server.close();

@@ -1,12 +1,17 @@
 //! The audit as evidence: a proof is checked without the gateway, and whatever is done to the database is found.
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::problem;
 use crate::command::{Cli, workspace};
 use crate::gateway::Gateway;
+use crate::wait::a_moment;
+use crate::webhooks::Taker;
 
 /// Changes the database while the gateway is down.
 fn edit(gateway: &Gateway, statement: &str) {
@@ -15,6 +20,14 @@ fn edit(gateway: &Gateway, statement: &str) {
     let database = gateway.data().join("tidegate.db");
     let mut python = Command::new(workspace().join(".venv/bin/python"));
     let output = python.args(["-c", program]).arg(database).arg(statement).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Writes the workspace's chain anew, hashes and all, while the gateway is down.
+fn rewrite(gateway: &Gateway, how: [&str; 2]) {
+    let mut python = Command::new(workspace().join(".venv/bin/python"));
+    let script = workspace().join("tests/tools/rewrite_audit.py");
+    let output = python.arg(script).arg(gateway.data().join("tidegate.db")).args(how).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -42,7 +55,7 @@ async fn a_proof_is_checked_without_the_gateway() {
     let key = gateway.get("/v2/audit/key").await;
     let (public, fingerprint) = (key["public_key"].as_str().unwrap(), key["fingerprint"].as_str().unwrap());
     let told = verify(&proof, &[]).ok();
-    assert!(told.contains("holds from entry 1 to ") && told.contains("the key inside the file"), "{told}");
+    assert!(told.contains("holds from entry 1 to ") && told.contains("the key inside"), "{told}");
     assert!(told.contains(public) && told.contains(fingerprint), "{told}");
     let trusted = verify(&proof, &["--key", public, "--json"]).json();
     assert_eq!((&trusted["ok"], trusted["trusted"].as_str()), (&json!(true), Some("given")));
@@ -102,4 +115,118 @@ async fn chains_are_of_workspaces() {
     problem(&theirs.get("/v2/audit?chain=installation").await.unwrap(), 403, "insufficient_scope");
     problem(&theirs.get("/v2/audit/proof?from=99").await.unwrap(), 400, "invalid_value");
     problem(&theirs.get("/v2/audit/proof?from=0").await.unwrap(), 400, "invalid_value");
+}
+
+/// Waits until a head of so many entries is kept of a chain.
+async fn kept(folder: &Path, chain: &str, length: u64) {
+    let deadline = Instant::now() + WITHIN;
+    let is_kept = || {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let lines: String = files.filter_map(|file| std::fs::read_to_string(file.path()).ok()).collect();
+        let heads = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        heads.into_iter().any(|head| head["chain"] == chain && head["length"] == length)
+    };
+    while !is_kept() {
+        assert!(Instant::now() < deadline, "no head of {length} entries is kept");
+        a_moment().await;
+    }
+}
+
+/// Whoever has the database and the key writes a history that holds by itself; a head that was kept elsewhere tells.
+#[tokio::test]
+async fn a_history_written_anew_is_found_by_a_kept_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let heads = folder.path().join("heads").display().to_string();
+    let mut gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_HEADS", &heads)]).await;
+    for name in ["a", "b", "c", "d"] {
+        gateway.make("/v2/projects", json!({"name": name})).await;
+    }
+    let cli = gateway.cli();
+    let length = cli.run(&["audit", "verify", "--json"]).json()["last"].as_u64().unwrap();
+    kept(Path::new(&heads), &gateway.founded.workspace_id, length).await;
+    let checked = cli.run(&["audit", "verify", "--heads", &heads, "--json"]).json();
+    assert!(checked["kept_heads"].as_u64().unwrap() > 0, "{checked}");
+    let untouched = folder.path().join("untouched").display().to_string();
+    cli.run(&["audit", "export", "--to", &untouched]).ok();
+    let other = folder.path().join("nothing");
+    std::fs::create_dir(&other).unwrap();
+    let told = cli.run(&["audit", "verify", "--heads", &other.display().to_string()]).failed(11);
+    assert!(told.contains("holds no head"), "{told}");
+
+    gateway.stop().await;
+    // What this gateway keeps from now on is its own word: only what was kept before counts here.
+    let before = folder.path().join("before");
+    std::fs::rename(&heads, &before).unwrap();
+    let before = before.display().to_string();
+    let place = (length - 1).to_string();
+    rewrite(&gateway, [&place, "key_of_somebody_else"]);
+    gateway.start_again().await;
+    let cli = gateway.cli();
+    cli.run(&["audit", "verify"]).ok();
+    let told = cli.run(&["audit", "verify", "--heads", &before]).failed(11);
+    assert!(told.contains(&format!("entry {length} is another one")), "{told}");
+
+    gateway.stop().await;
+    let now = length_of(&gateway);
+    rewrite(&gateway, ["cut", &(now - length + 2).to_string()]);
+    gateway.start_again().await;
+    let cli = gateway.cli();
+    let proof = cli.run(&["audit", "proof"]).ok();
+    verify(&proof, &[]).ok();
+    let told = verify(&proof, &["--heads", &before]).failed(11);
+    assert!(told.contains("ends at entry") && told.contains(&format!("there were {length}")), "{told}");
+    // And what was exported before is what it was.
+    Cli::new().run(&["audit", "verify", &untouched, "--heads", &before]).ok();
+}
+
+/// As the database has it; the next start writes entries of its own.
+fn length_of(gateway: &Gateway) -> u64 {
+    let program = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT MAX(length) FROM audit_chains').fetchone()[0])";
+    let mut python = Command::new(workspace().join(".venv/bin/python"));
+    let output = python.args(["-c", program]).arg(gateway.data().join("tidegate.db")).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn heads_are_sent_to_an_address_and_kept_from_there() {
+    let mut taker = Taker::start().await;
+    let gateway = Gateway::with(crate::gateway::config(), &[("TIDEGATE_AUDIT_HEADS", &taker.url)]).await;
+    let taken = taker.taken().await;
+    let sent: Value = serde_json::from_str(&taken).unwrap();
+    assert_eq!(sent["object"], "audit_heads");
+    let chain = &gateway.founded.workspace_id;
+    assert!(sent["heads"].as_array().unwrap().iter().any(|head| head["chain"] == **chain), "{sent}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("taken.jsonl"), taken).unwrap();
+    let told = gateway.cli().run(&["audit", "verify", "--heads", &folder.path().display().to_string()]).ok();
+    assert!(told.contains("heads say the same"), "{told}");
+    let refused = crate::command::Cli::new()
+        .env("TIDEGATE_AUDIT_HEADS", "https://user:pass@example.com/")
+        .env("TIDEGATE_DATA_DIR", &folder.path().join("data").display().to_string())
+        .env("TIDEGATE_LISTEN", "127.0.0.1:0");
+    assert!(refused.run(&["serve"]).failed(1).contains("audit.heads"));
+}
+
+#[tokio::test]
+async fn the_command_line_shows_follows_and_exports_it() {
+    let gateway = busy().await;
+    let cli = gateway.cli();
+    let key = gateway.get("/v2/audit/key").await;
+    assert_eq!(cli.run(&["audit", "key", "--json"]).json(), key);
+    let tail = cli.follow(&["audit", "tail", "--limit", "1", "--json"]);
+    assert_eq!(tail.line()["action"], "project.create");
+    gateway.account("openai", crate::gateway::POOL).await;
+    let made = gateway.make("/v2/projects", json!({"name": "live"})).await;
+    assert_eq!(tail.line()["target"], made["id"], "what is the installation's is in its own chain");
+    let installation = cli.run(&["audit", "--chain", "installation", "--json"]).lines();
+    assert!(installation.iter().any(|entry| entry["action"] == "account.create"), "{installation:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("proofs").display().to_string();
+    let written = cli.run(&["audit", "export", "--to", &to, "--json"]).lines();
+    assert_eq!(written.len(), 1, "{written:?}");
+    let public = key["public_key"].as_str().unwrap();
+    let checked = Cli::new().run(&["audit", "verify", &to, "--key", public, "--json"]).json();
+    assert_eq!(checked["last"], written[0]["rows"], "{checked}");
+    cli.run(&["audit", "export", "--to", &to]).failed(2);
+    assert!(cli.run(&["audit", "verify", "--chain", "installation"]).ok().contains("of installation holds"));
 }

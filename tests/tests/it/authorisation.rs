@@ -45,6 +45,7 @@ impl Row {
             ("GET" | "DELETE", _) => return String::new(),
             ("PATCH", "/v2/members/{id}") => json!({"role": "viewer"}),
             (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
+            (_, "/v2/webhooks/{id}/resend") => json!({"event_id": missing("evt_")}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
             (_, pattern) if pattern.ends_with("/verify") || pattern.ends_with("/link") => json!({}),
             _ => json!({"name": "mine now"}),

@@ -188,8 +188,18 @@ async fn a_wrong_master_key_is_found_at_once() {
 
 #[tokio::test]
 async fn a_database_of_its_own_is_dumped_and_brought_back() {
+    there_and_back("dump", &[]).await;
+}
+
+#[tokio::test]
+async fn a_database_of_its_own_is_backed_up_without_its_tools() {
+    there_and_back("rows", &["--without-pg-dump"]).await;
+}
+
+/// By a file with this end.
+async fn there_and_back(form: &str, more: &[&str]) {
     let server = Server::shared().await.unwrap();
-    let name = format!("b_{}", std::process::id());
+    let name = format!("b_{form}_{}", std::process::id());
     let password = "tide-password-77aa";
     let address = async |name: &str| {
         server.database(name).await.unwrap().replace("tidegate@", &format!("tidegate:{password}@"))
@@ -204,10 +214,12 @@ async fn a_database_of_its_own_is_dumped_and_brought_back() {
     let (data, root) = (gateway.data(), gateway.directory().to_owned());
     let backup = root.join("backup");
     let cli = |url: &str| Cli::new().env("TIDEGATE_DATABASE_URL", url);
-    let made =
-        cli(&url).run(&["backup", "--with-master-key", "--to", &shown(&backup), "--data-dir", &shown(&data)]);
+    let (to, from) = (shown(&backup), shown(&data));
+    let make = ["backup", "--with-master-key", "--to", &to, "--data-dir", &from];
+    let made = cli(&url).run(&[&make[..], more].concat());
     assert!(!format!("{made:?}").contains(password), "{made:?}");
     made.ok();
+    assert!(backup.join(format!("database.{form}")).exists());
     gateway.stop().await;
     let wanted = books(&cli(&url), &data);
     let restored = root.join("restored");

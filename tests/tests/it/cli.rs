@@ -311,8 +311,31 @@ async fn secrets_are_never_arguments() {
     gateway.cli().run(&["credential", "add", "openai", "--from-env"]).failed(2);
 }
 
+#[tokio::test]
+async fn what_was_paid_ahead_and_what_was_given_up_have_words() {
+    let gateway = Gateway::start().await;
+    let cli = gateway.cli();
+    assert!(cli.run(&["billing", "credit"]).ok().contains("nothing was paid ahead"));
+    let made = cli.run(&["billing", "add-credit", "25.50", "--note", "number 7", "--json"]).json();
+    assert_eq!(made["credited_micros"], 25_500_000, "{made}");
+    let taken = cli.run(&["billing", "add-credit", "-0.50", "--of", &gateway.founded.workspace_id]).ok();
+    assert!(taken.contains("$25.000000 left of $25.000000") && taken.contains("-$0.500000"), "{taken}");
+    assert!(taken.contains("number 7"), "{taken}");
+    assert_eq!(cli.run(&["billing", "credit", "--json"]).json(), gateway.get("/v2/billing/account").await);
+    for wrong in ["x", "--5", "1e3"] {
+        cli.run(&["billing", "add-credit", wrong]).failed(2);
+    }
+    let told = cli.run(&["jobs"]).ok();
+    assert!(told.contains("0 given up") && told.contains("Nothing was given up."), "{told}");
+    assert!(cli.run(&["jobs", "--json"]).json()["waiting"].is_number());
+    let tenant = gateway.make("/v2/workspaces", json!({"name": "tenant"})).await;
+    let theirs = cli.env("TIDEGATE_API_KEY", tenant["admin_key"].as_str().unwrap());
+    theirs.run(&["jobs"]).failed(5);
+    theirs.run(&["billing", "add-credit", "5"]).failed(5);
+}
+
 const COMMANDS: &str = "init serve node nodes key credential account route plan usage billing request ledger config doctor \
-    chat completions login logout whoami member project apply export context audit open api backup restore";
+    chat completions login logout whoami member project apply export context audit jobs open api backup restore";
 
 #[test]
 fn help_completions_and_settings() {
@@ -464,27 +487,16 @@ async fn contexts_are_chosen_and_never_tell_their_keys() {
 
 #[tokio::test]
 async fn rows_come_live_and_in_each_form() {
-    use std::io::BufRead;
-
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway.chat_ok(&question(MINI)).await;
     gateway.booked(1).await;
-    let mut child = std::process::Command::new(harness::process::tidegate().unwrap())
-        .args(["requests", "--follow", "--filter", "status:ok", "--json"])
-        .env("TIDEGATE_URL", &gateway.origin)
-        .env("TIDEGATE_API_KEY", &gateway.founded.admin_key)
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    let first = next();
+    let tail = gateway.cli().follow(&["requests", "--follow", "--filter", "status:ok", "--json"]);
+    let first = tail.line();
     gateway.chat(&crate::ask::with(question(MINI), json!({"model": "no-such-model"}))).await;
     let trace = trace_of(&gateway.chat_ok(&question(MINI)).await);
-    let second = next();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let second = tail.line();
+    drop(tail);
     assert_eq!((&second["id"], &second["status"]), (&json!(trace), &json!(200)), "after {first}");
 
     let csv = gateway.cli().run(&["requests", "--output", "csv"]).ok();

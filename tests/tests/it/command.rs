@@ -1,10 +1,13 @@
 //! Runs one command of the program to its end, with a secret on standard input where it wants one.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 
 use serde_json::Value;
+
+use crate::WITHIN;
 
 /// The root of the workspace, as the runner of the tests says it.
 pub fn workspace() -> PathBuf {
@@ -47,9 +50,8 @@ impl Cli {
         self.run_with(arguments, "")
     }
 
-    /// Runs it with this on standard input. It gets no environment but a path, a home and what was given, and nobody is
-    /// signed in.
-    pub fn run_with(&self, arguments: &[&str], stdin: &str) -> Done {
+    /// It gets no environment but a path, a home and what was given, and nobody is signed in.
+    fn command(&self, arguments: &[&str]) -> Command {
         let program = self.program.clone();
         let mut command = Command::new(program.unwrap_or_else(|| harness::process::tidegate().unwrap()));
         command.args(arguments).env_clear();
@@ -60,6 +62,24 @@ impl Cli {
         }
         command.env("XDG_CONFIG_HOME", "/nonexistent");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts one that goes on until it is interrupted.
+    pub fn follow(&self, arguments: &[&str]) -> Following {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (lines, found) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line))
+        });
+        Following { child, lines: found }
+    }
+
+    /// Runs it with this on standard input.
+    pub fn run_with(&self, arguments: &[&str], stdin: &str) -> Done {
+        let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A command that reads nothing may have closed its end already.
@@ -70,6 +90,26 @@ impl Cli {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+}
+
+/// A command that goes on; it ends when this is dropped.
+pub struct Following {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Following {
+    /// The next JSON object that it prints.
+    pub fn line(&self) -> Value {
+        serde_json::from_str(&self.lines.recv_timeout(WITHIN).expect("it is silent")).unwrap()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -92,7 +92,7 @@ async fn what_others_write_is_text_wherever_it_is_shown() {
 async fn what_is_owed_and_who_is_told_is_shown() {
     let (gateway, _node) = with_echo().await;
     let held = walk("money.mjs", &gateway, &[]).await;
-    assert_eq!(held, ["invoice_is_the_servers", "webhook_is_added_tested_rotated"]);
+    assert_eq!(held, ["invoice_is_the_servers", "webhook_is_added_tested_rotated_resent"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

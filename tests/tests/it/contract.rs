@@ -124,3 +124,38 @@ async fn a_cursor_is_good_for_one_list() {
         problem(&refused, 400, "invalid_cursor");
     }
 }
+
+/// A dated version is answered, and one that isn't served is refused before anything is done.
+#[tokio::test]
+async fn a_version_is_answered_and_an_unknown_one_refused() {
+    let gateway = Gateway::start().await;
+    let (admin, stranger) = (gateway.admin(), Client::new(&gateway.origin));
+    let told = admin.get("/v2/projects").await.unwrap();
+    let version = told.header("tidegate-version").unwrap().to_owned();
+    let is_a_date = |text: &str| {
+        text.len() == 10
+            && text
+                .char_indices()
+                .all(|(at, c)| if [4, 7].contains(&at) { c == '-' } else { c.is_ascii_digit() })
+    };
+    assert!(is_a_date(&version), "{version}");
+    // Whoever is refused is told too.
+    for answer in [stranger.get("/v2/me").await, admin.get("/v2/nowhere").await, admin.delete("/v2/me").await]
+    {
+        assert_eq!(answer.unwrap().header("tidegate-version"), Some(version.as_str()));
+    }
+    let make = |version: String| {
+        let admin = admin.clone();
+        async move {
+            let headers = [("content-type", "application/json"), ("tidegate-version", &version)];
+            admin.call(Method::POST, "/v2/projects", &headers, r#"{"name": "p"}"#).await.unwrap()
+        }
+    };
+    let refused = problem(&make("2026-01-01".to_owned()).await, 400, "unknown_version");
+    assert_eq!(refused["param"], "Tidegate-Version");
+    assert!(refused["fix"].as_str().unwrap().contains(&version), "{refused}");
+    assert_eq!(make(version.clone()).await.status, 201, "the one before made nothing");
+    let document = gateway.get("/v2/openapi.json").await;
+    let parameter = &document["components"]["parameters"]["version"];
+    assert_eq!(parameter["schema"]["enum"], json!([version]), "{parameter}");
+}

@@ -325,3 +325,119 @@ async fn whoever_was_faster_is_not_overwritten() {
         "{node}"
     );
 }
+
+const BOUNDS: &str = r#"
+owns = ["budget", "webhook"]
+
+[[project]]
+name = "web"
+
+[[key]]
+project = "web"
+name = "ci"
+
+[[budget]]
+name = "all of it"
+workspace = true
+limit_micros = 50_000_000
+
+[[budget]]
+name = "web by the day"
+project = "web"
+limit_micros = 5_000_000
+period = "day"
+on_reached = "allow"
+alerts = [90]
+
+[[budget]]
+name = "ci"
+key = "web/ci"
+limit_micros = 1_000_000
+counts = "owed"
+
+[[webhook]]
+url = "https://example.com/hook"
+events = ["budget.alert", "key.revoked"]
+description = "ops"
+
+[[webhook]]
+url = "https://example.com/later"
+status = "disabled"
+"#;
+
+#[tokio::test]
+async fn budgets_and_webhooks_are_declared_too() {
+    let desk = Desk::new().await;
+    desk.write("all.toml", BOUNDS);
+    assert!(desk.apply(&["--dry-run"]).ok().contains("Would make 7"));
+    assert!(desk.all("/v2/budgets").await.is_empty() && desk.all("/v2/webhooks").await.is_empty());
+    let made = desk.apply(&["--json"]).lines();
+    let shown = made.iter().find(|line| line["kind"] == "webhook").unwrap();
+    let secret = shown["secret"].as_str().unwrap();
+    assert!(secret.starts_with("whsec_"), "{shown}");
+    let (budgets, webhooks) = (desk.all("/v2/budgets").await, desk.all("/v2/webhooks").await);
+    let of_key = budgets.iter().find(|row| row["name"] == "ci").unwrap();
+    assert_eq!(
+        of_key["key_id"],
+        id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap())
+    );
+    assert_eq!((&of_key["counts"], &of_key["alerts"]), (&json!("owed"), &json!([50, 80, 100])));
+    let states: Vec<_> = webhooks.iter().map(|row| row["status"].as_str().unwrap()).collect();
+    assert_eq!(states, ["active", "disabled"]);
+    assert_eq!(desk.apply(&[]).ok(), "No change: 7 objects are as declared.\n");
+
+    // Whole and without a secret, there and back.
+    let exported = desk.cli().run(&["export"]).ok();
+    assert!(exported.contains("[[budget]]") && exported.contains("[[webhook]]"), "{exported}");
+    assert!(!exported.contains("whsec_") && !exported.contains("secret ="), "{exported}");
+    desk.write("exported.toml", &exported);
+    let file = desk.path("exported.toml").display().to_string();
+    let again = desk.cli().run(&["apply", "-f", &file, "--json"]).lines();
+    // It is in the document now, and bears the mark.
+    assert_eq!(actions(&again), [("update".to_owned(), "project default".to_owned())]);
+    assert!(desk.cli().run(&["apply", "-f", &file]).ok().starts_with("No change"));
+
+    // What differs is changed, and a webhook keeps its secret; what is fixed is refused before anything is done.
+    let changed = BOUNDS.replace("5_000_000\nperiod", "6_000_000\nperiod").replace(", \"key.revoked\"", "");
+    desk.write("all.toml", &changed);
+    let told = desk.apply(&[]).ok();
+    let shown =
+        ["limit_micros: 5000000 -> 6000000", "[\"budget.alert\",\"key.revoked\"] -> [\"budget.alert\"]"];
+    assert!(shown.iter().all(|part| told.contains(part)) && !told.contains("whsec_"), "{told}");
+    assert_eq!(desk.all("/v2/webhooks").await[0]["secrets"], webhooks[0]["secrets"]);
+    desk.write("all.toml", &changed.replace("\"day\"", "\"week\"").replace("50_000_000", "1"));
+    let refused = desk.apply(&[]).failed(2);
+    assert!(
+        refused.contains("period of the budget web by the day is \"day\" and can't be changed"),
+        "{refused}"
+    );
+    let all_of_it =
+        || async { desk.all("/v2/budgets").await.into_iter().find(|row| row["workspace"] == true) };
+    assert_eq!(all_of_it().await.unwrap()["limit_micros"], 50_000_000);
+
+    // A budget of a key that is gone is in no document, and goes with what else is no longer declared.
+    let key = id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap());
+    let client = desk.gateway.with_key(&desk.admin_key);
+    assert_eq!(client.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
+    let without = desk.cli().run(&["export"]);
+    assert!(
+        without.stderr.contains("The budget ci is left out") && !without.stdout.contains(&key),
+        "{without:?}"
+    );
+    desk.write("all.toml", "owns = [\"budget\", \"webhook\"]\n[[project]]\nname = \"web\"\n");
+    let pruned: Vec<_> = actions(&desk.apply(&["--prune", "--yes", "--json"]).lines())
+        .into_iter()
+        .map(|(action, name)| format!("{action} {name}"))
+        .collect();
+    assert_eq!(
+        pruned,
+        [
+            "delete webhook https://example.com/later",
+            "delete webhook https://example.com/hook",
+            "delete budget ci",
+            "delete budget web by the day",
+            "delete budget all of it",
+        ]
+    );
+    assert!(desk.all("/v2/budgets").await.is_empty() && desk.all("/v2/webhooks").await.is_empty());
+}

@@ -1,12 +1,14 @@
 //! Webhooks end to end: signed, repeated, never lost, and checked by the official library in a receiver of its own.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::client::Client;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 
 use crate::WITHIN;
 use crate::ask::problem;
@@ -64,6 +66,46 @@ impl Receiver {
     fn url(&self) -> String {
         format!("{}/hook", self.origin)
     }
+}
+
+/// A server that takes whatever it is sent, and shows it.
+pub struct Taker {
+    pub url: String,
+    bodies: mpsc::UnboundedReceiver<String>,
+}
+
+impl Taker {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (taken, bodies) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = taken.send(take(stream).await);
+            }
+        });
+        Self { url, bodies }
+    }
+
+    /// The next body that it was sent.
+    pub async fn taken(&mut self) -> String {
+        tokio::time::timeout(WITHIN, self.bodies.recv()).await.expect("nothing was sent").unwrap()
+    }
+}
+
+async fn take(stream: TcpStream) -> String {
+    let mut stream = BufReader::new(stream);
+    let (mut line, mut length) = (String::new(), 0);
+    while stream.read_line(&mut line).await.unwrap() > 2 {
+        if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = told.trim().parse().unwrap();
+        }
+        line.clear();
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+    String::from_utf8(body).unwrap()
 }
 
 /// A webhook for everything, whose secret the receiver has.
@@ -180,6 +222,59 @@ async fn a_receiver_that_fails_is_offered_the_same_event_again() {
     assert_eq!(second["headers"]["webhook-id"], first["headers"]["webhook-id"]);
     let done = delivery(&gateway, &made, "delivered").await;
     assert_eq!(done["attempts"], 2);
+}
+
+/// By hand, long after it was delivered: the message is the same, and its signature is of now.
+#[tokio::test]
+async fn an_event_is_sent_once_more_by_hand() {
+    let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
+    let made = webhook(&gateway, &mut receiver, json!({"events": ["key.revoked"]})).await;
+    let (path, id) = (format!("/v2/webhooks/{}/resend", id_of(&made)), id_of(&made));
+    let (_, key) = gateway.key(json!({"name": "short-lived"})).await;
+    gateway.remove(&format!("/v2/api-keys/{key}")).await;
+    let first = receiver.received().await;
+    let told = event(&first);
+    delivery(&gateway, &made, "delivered").await;
+    let stamp =
+        |received: &Value| received["headers"]["webhook-timestamp"].as_str().unwrap().parse::<u64>().unwrap();
+    // So that the second is signed in another one.
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    while now() <= stamp(&first) {
+        a_moment().await;
+    }
+    let body = json!({"event_id": told["id"]});
+    let asked = gateway.admin().post(&path, &body).await.unwrap();
+    assert_eq!((asked.status, &asked.json()["status"]), (200, &json!("pending")), "{}", asked.text());
+    let second = receiver.received().await;
+    assert_eq!(event(&second), told, "the official library takes it, byte for byte the same");
+    assert_eq!(second["headers"]["webhook-id"], first["headers"]["webhook-id"]);
+    assert!(stamp(&second) > stamp(&first), "{second}");
+    assert_ne!(second["headers"]["webhook-signature"], first["headers"]["webhook-signature"]);
+    assert_eq!(second["duplicate"], json!(true), "who keeps ids knows it");
+    let deadline = Instant::now() + WITHIN;
+    while delivery(&gateway, &made, "delivered").await["attempts"] != 2 {
+        assert!(Instant::now() < deadline);
+        a_moment().await;
+    }
+    // What is offered again goes on as an event does: durably, and until it is taken.
+    receiver.tell(json!({"answers": [500]})).await;
+    let cli = gateway.cli();
+    let event_id = told["id"].as_str().unwrap();
+    assert_eq!(cli.run(&["webhook", "resend", &id, event_id, "--json"]).json()["event_id"], told["id"]);
+    assert_eq!(receiver.received().await["status"], 500);
+    assert_eq!(receiver.received().await["status"], 204);
+    let client = gateway.admin();
+    let refused = |body: Value| {
+        let (client, path) = (client.clone(), path.clone());
+        async move { client.post(&path, &body).await.unwrap() }
+    };
+    problem(&refused(json!({"event_id": "evt_01900000000070008000000000000000"})).await, 404, "not_found");
+    problem(&refused(json!({"event_id": "nothing"})).await, 400, "invalid_value");
+    problem(&refused(json!({})).await, 400, "invalid_value");
+    cli.run(&["webhook", "disable", &id]).ok();
+    let told = problem(&refused(body.clone()).await, 409, "webhook_disabled");
+    assert!(told["fix"].as_str().unwrap().contains("Enable"), "{told}");
+    assert!(receiver.is_quiet(Duration::from_millis(300)).await);
 }
 
 #[tokio::test]
@@ -323,6 +418,22 @@ async fn the_command_line_does_all_of_it() {
     assert!(listed.contains("key.revoked") && listed.contains("delivered"), "{listed}");
     assert_eq!(cli.run(&["webhook", "disable", &id, "--json"]).json()["status"], "disabled");
     assert_eq!(cli.run(&["webhook", "enable", &id, "--json"]).json()["disabled_reason"], Value::Null);
+    let set = cli
+        .run(&["webhook", "set", &id, "--event", "key.created", "--description", "theirs", "--json"])
+        .json();
+    assert_eq!((&set["events"], &set["description"]), (&json!(["key.created"]), &json!("theirs")), "{set}");
+    assert_eq!(cli.run(&["webhook", "show", &id, "--json"]).json(), set);
+    let tail = cli.follow(&["webhook", "tail", &id, "--json"]);
+    let seen = tail.line();
+    assert_eq!((&seen["type"], &seen["status"]), (&json!("key.revoked"), &json!("delivered")), "{seen}");
+    gateway.key(json!({"name": "heard of"})).await;
+    receiver.received().await;
+    let mut seen = tail.line();
+    while seen["status"] != "delivered" {
+        seen = tail.line();
+    }
+    assert_eq!(seen["type"], "key.created", "{seen}");
+    drop(tail);
     cli.run(&["webhook", "remove", &id]).ok();
     cli.run(&["webhook", "deliveries", &id]).failed(3);
     let jobs = gateway.get("/v2/jobs").await;

@@ -13,6 +13,7 @@ use crate::ask::problem;
 use crate::command::workspace;
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, POOL, POOL_SECOND, id_of};
 use crate::wait::a_moment;
+use crate::webhooks::Taker;
 
 /// A key is dropped ten seconds after its successor is in force.
 const KEYS_REST_WITHIN: Duration = Duration::from_secs(60);
@@ -88,6 +89,28 @@ impl Preparing<'_> {
             "/v2/tariff" => json!({"name": name, "monthly_base_micros": 5}),
             "/v2/workspaces" | "/v2/projects" | "/v2/api-keys" => json!({"name": name}),
             other => panic!("give {other} a body"),
+        }
+    }
+
+    /// A webhook, and an event that it was told of.
+    async fn delivered(&self) -> (String, String) {
+        let taker = Taker::start().await;
+        let body = json!({"url": taker.url, "events": ["key.created"]});
+        let webhook = self.made("/v2/webhooks", body).await;
+        self.made("/v2/api-keys", json!({"name": self.name()})).await;
+        let path = format!("/v2/webhooks/{webhook}/deliveries");
+        let deadline = Instant::now() + KEYS_REST_WITHIN;
+        loop {
+            let delivery = self.gateway.get(&path).await["data"][0].clone();
+            if delivery["status"] == "delivered" && self.gateway.get("/v2/jobs").await["running"] == 0 {
+                // Nothing more is told to it, whatever the other routes do.
+                self.gateway
+                    .patch(&format!("/v2/webhooks/{webhook}"), json!({"events": ["budget.alert"]}))
+                    .await;
+                return (webhook, delivery["event_id"].as_str().unwrap().to_owned());
+            }
+            assert!(Instant::now() < deadline, "{delivery}");
+            a_moment().await;
         }
     }
 
@@ -183,6 +206,10 @@ impl Preparing<'_> {
             }
             keys if keys.starts_with("/v2/vault/") => {
                 tried(pattern.to_owned(), self.change_of_keys(pattern).await)
+            }
+            "/v2/webhooks/{id}/resend" => {
+                let (webhook, event) = self.delivered().await;
+                tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
             }
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
             _ => match pattern.split_once("/{id}") {

@@ -11,6 +11,7 @@ use crate::access::{Access, People};
 use crate::caller::COOKIE_NAME;
 use crate::once;
 use crate::router::Route;
+use crate::version;
 use describe::{Body, Given};
 use line::Needs;
 use schema::Schemas;
@@ -189,6 +190,7 @@ fn parameters_of(route: &Route, is_one: bool) -> Value {
     if route.can_be_rehearsed() {
         parameters.push(reference("parameters", "dry_run"));
     }
+    parameters.push(reference("parameters", "version"));
     if route.way.access().is_some() {
         parameters.push(reference("parameters", "workspace"));
     }
@@ -209,6 +211,7 @@ fn response(route: &Route, given: Given, schemas: &mut Schemas) -> Value {
     let mut show = |name: &str, of: &str| headers.insert(name.to_owned(), reference("headers", of));
     show("x-request-id", "request_id");
     show("Agent-Trace-Id", "request_id");
+    show("Tidegate-Version", "version");
     if route.can_be_rehearsed() {
         show("Tidegate-Dry-Run", "dry_run");
     }
@@ -286,7 +289,7 @@ fn refused(description: &str) -> Value {
     let schema = reference("schemas", "Problem");
     json!({
         "description": description,
-        "headers": {"x-request-id": reference("headers", "request_id"), "Agent-Trace-Id": reference("headers", "request_id")},
+        "headers": {"x-request-id": reference("headers", "request_id"), "Agent-Trace-Id": reference("headers", "request_id"), "Tidegate-Version": reference("headers", "version")},
         "content": {"application/problem+json": {"schema": schema}},
     })
 }
@@ -299,6 +302,7 @@ fn parameters() -> Value {
     let text = json!({"type": "string"});
     json!({
         "id": {"name": "id", "in": "path", "required": true, "description": "An id of this kind.", "schema": text},
+        "version": {"name": "Tidegate-Version", "in": "header", "description": "The dated version that is meant; another one than is served is a 400.", "schema": {"type": "string", "enum": [version::VERSION]}},
         "workspace": {"name": "Tidegate-Workspace", "in": "header", "description": "The workspace that a person acts in, where they have several.", "schema": text},
         "dry_run": {"name": "dry_run", "in": "query", "description": "`true`: everything is checked and the answer says what would be, under the header Tidegate-Dry-Run; nothing is kept, audited or sent anywhere.", "schema": {"type": "boolean"}},
         "idempotency_key": {"name": "Idempotency-Key", "in": "header", "description": "A text of the caller's own: the same request under the same key is done once, and answered alike for a day.", "schema": text},
@@ -311,6 +315,7 @@ fn headers() -> Value {
     let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
     json!({
         "request_id": header("The request's id, which errors and logs name too."),
+        "version": header("The dated version that the answer is of."),
         "dry_run": header("`true` where nothing was kept."),
         "replay": header("Where a key was sent: whether this is the first answer under it, said again."),
         "etag": header("The object's version, for If-Match."),

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::webhooks::sealed_object;
-use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, WebhookRow};
+use store::{DeliveryRow, DeliveryState, EventKind, EventRow, SigningSecret, StoreError, WebhookRow};
 
 use super::secrets;
 use crate::access::Access;
@@ -58,6 +58,12 @@ pub fn routes() -> Vec<Route> {
             .takes_nothing()
             .gives::<WithSecret>()
             .refuses(409, "secret_version"),
+        Route::new(Method::POST, "/v2/webhooks/{id}/resend", Access::MANAGE, resend)
+            .says("Sends an event once more, under its id and freshly signed.")
+            .takes::<Resent>()
+            .tells::<Delivery>()
+            .refuses(409, "webhook_disabled")
+            .refuses(409, "delivery_running"),
         Route::new(Method::GET, "/v2/webhooks/{id}/deliveries", Access::LOOK, deliveries)
             .says("Lists what was sent to a webhook, newest first.")
             .lists::<Delivery>(),
@@ -120,6 +126,14 @@ struct Tested {
     /// The HTTP status that came back.
     status: Option<u16>,
     error: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookResend")]
+struct Resent {
+    /// Of a delivery of this webhook.
+    event_id: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -349,6 +363,32 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let shown = WithSecret { webhook: show(&written.row), secret: text };
         Ok(Reply::json(&shown)?.version(written.row.version))
     })
+}
+
+/// Offers an event once more, as durably as the first time; how it goes is told among the deliveries.
+fn resend(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let id = ask.id("webhook")?;
+        let Resent { event_id } = ask.json()?;
+        let event = event_id.parse().map_err(|_| {
+            let message = format!("\"{event_id}\" is no event.");
+            invalid("event_id", message, "Take event_id of one of the webhook's deliveries.")
+        })?;
+        let act = ask.act(&control.world);
+        let pending = control.store.webhooks().resend(ask.workspace(), id, event, act).await;
+        Reply::json(&show_delivery(&pending.map_err(not_resent)?))
+    })
+}
+
+fn not_resent(error: StoreError) -> Box<Fault> {
+    let fault = of_store(error);
+    match fault.code {
+        "webhook_disabled" => Box::new(fault.fix("Enable the webhook first: PATCH it with status active.")),
+        "delivery_running" => {
+            Box::new(fault.fix("Send this again in a moment, if that try fails.").retry_after_ms(1_000))
+        }
+        _ => fault,
+    }
 }
 
 fn show_delivery(row: &DeliveryRow) -> Delivery {

@@ -2,7 +2,7 @@
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Pool, Postgres, SqlSafeStr};
+use sqlx::{PgConnection, Pool, Postgres, SqlSafeStr};
 
 use super::{Address, WAIT_FOR_CONNECTION_MAX};
 use crate::StoreError;
@@ -30,15 +30,34 @@ pub(super) async fn run(address: &Address) -> Result<(), StoreError> {
         return Err(StoreError::Newer { database: address.to_string(), found, known });
     }
     if found < known {
-        let migrations = FILES.iter().map(|(version, name, sql)| {
-            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
-        });
-        let migrator = Migrator::with_migrations(migrations.collect());
         // Holds a lock of the database: another replica waits, and finds it done.
-        migrator.run(&pool).await.map_err(StoreError::Migration)?;
+        migrator().run(&pool).await.map_err(StoreError::Migration)?;
     }
     pool.close().await;
     Ok(())
+}
+
+fn migrator() -> Migrator {
+    let migrations = FILES.iter().map(|(version, name, sql)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Makes the schema that these migrations made elsewhere, in an empty database and in the transaction of whoever asks.
+pub(super) async fn make(connection: &mut PgConnection, applied: &[i64]) -> Result<(), StoreError> {
+    let known: Vec<i64> = FILES.iter().map(|(version, _, _)| *version).collect();
+    let found = applied.last().copied().unwrap_or(0);
+    if !known.starts_with(applied) || applied.is_empty() {
+        return Err(StoreError::OtherSchema { found, known: newest_known() });
+    }
+    migrator().run_to(found, connection).await.map_err(StoreError::Migration)
+}
+
+/// Those that were done in a database.
+pub(super) async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
+    let asked = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
+    asked.fetch_all(connection).await.map_err(database)
 }
 
 /// The newest migration there, the newest that is known here, and how many of those there are not.

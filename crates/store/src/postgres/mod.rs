@@ -2,6 +2,7 @@
 
 mod address;
 mod copy;
+mod dump;
 mod inspect;
 mod listen;
 mod migrations;
@@ -17,6 +18,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Pool, Postgres};
 
 pub use address::{Address, ReplicaId};
+pub(crate) use dump::{bring_back, dump};
 pub(crate) use inspect::inspect;
 pub(crate) use usage::set_day;
 

@@ -85,13 +85,27 @@ async fn end_of(connection: &mut Connection, chain: &[u8], to_write: bool) -> Re
         _ => sql("SELECT length, hash FROM audit_chains WHERE chain = $1"),
     };
     let row = query.bind(chain).row(connection).await?;
-    row.map_or(Ok(Link { sequence: 0, hash: Digest::ZERO }), |row| {
-        let fields = Fields::new("audit_chains", &row);
-        Ok(Link {
-            sequence: fields.number("length")?,
-            hash: fields.maybe_hash("hash")?.unwrap_or(Digest::ZERO),
-        })
-    })
+    row.as_ref().map_or(Ok(Link { sequence: 0, hash: Digest::ZERO }), read_end)
+}
+
+fn read_end(row: &Row) -> Result<Link, StoreError> {
+    let fields = Fields::new("audit_chains", row);
+    let hash = fields.maybe_hash("hash")?.unwrap_or(Digest::ZERO);
+    Ok(Link { sequence: fields.number("length")?, hash })
+}
+
+async fn ends(
+    connection: &mut Connection,
+    page: Page<WorkspaceId>,
+) -> Result<Listed<(WorkspaceId, Link), WorkspaceId>, StoreError> {
+    let wanted = page.rows_wanted();
+    let query = sql("SELECT chain, length, hash FROM audit_chains WHERE chain > $1 ORDER BY chain LIMIT $2");
+    // The installation's own chain comes before every workspace's.
+    let query = query.bind(chain_bytes(page.after)).bind(signed(wanted as u64 + 1));
+    let rows = query.rows(connection).await?;
+    let read = |row: &Row| Ok((Fields::new("audit_chains", row).id("chain")?, read_end(row)?));
+    let rows = rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(Listed::cut(rows, wanted, |(workspace, _): &(WorkspaceId, Link)| *workspace))
 }
 
 /// The oldest entries that are in no chain.
@@ -209,6 +223,10 @@ impl Audit for Database {
                     .bind(i64::from(rows_max));
             query.rows(&mut self.read().await?).await?.iter().map(read).collect()
         })
+    }
+
+    fn ends(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<(WorkspaceId, Link), WorkspaceId>> {
+        Box::pin(async move { ends(&mut self.read().await?, page).await })
     }
 
     fn head(&self, workspace: Option<WorkspaceId>) -> StoreFuture<'_, Link> {

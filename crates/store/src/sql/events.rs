@@ -1,6 +1,6 @@
 //! Events, and the deliveries that they cause.
 
-use domain::{CredentialId, EventId, WorkspaceId};
+use domain::{CredentialId, EventId, WebhookId, WorkspaceId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -73,18 +73,22 @@ pub(super) async fn emit(writing: &mut Writing, event: EventRow) -> Result<(), S
             .bind(event.id.bytes())
             .run(writing.connection())
             .await?;
-        let job = NewJob {
-            kind: DELIVER,
-            workspace: event.workspace,
-            name: None,
-            payload: json!({"webhook": webhook.to_string(), "event": event.id.to_string()}),
-            run_unix_ms: event.created_unix_ms,
-            every_ms: None,
-            unix_ms: event.created_unix_ms,
-        };
-        super::jobs::enqueue(writing, job).await?;
+        super::jobs::enqueue(writing, delivery_of(webhook, &event, event.created_unix_ms)).await?;
     }
     Ok(())
+}
+
+/// The job that offers an event to a webhook: one at a time, however often it is asked for.
+pub(super) fn delivery_of(webhook: WebhookId, event: &EventRow, unix_ms: u64) -> NewJob {
+    NewJob {
+        kind: DELIVER,
+        workspace: event.workspace,
+        name: Some(format!("{DELIVER}:{webhook}:{}", event.id)),
+        payload: json!({"webhook": webhook.to_string(), "event": event.id.to_string()}),
+        run_unix_ms: unix_ms,
+        every_ms: None,
+        unix_ms,
+    }
 }
 
 /// Asks for the notice before a credential's end, under the end that it has now: a notice of another end finds that it
@@ -111,7 +115,8 @@ pub(super) async fn announce_expiry(
         every_ms: None,
         unix_ms,
     };
-    super::jobs::enqueue(writing, job).await
+    super::jobs::enqueue(writing, job).await?;
+    Ok(())
 }
 
 impl Events for Database {

@@ -49,8 +49,8 @@ fn read(row: &Row) -> Result<JobRow, StoreError> {
     })
 }
 
-/// Asks for a job in the transaction of the act that wants it.
-pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<(), StoreError> {
+/// Asks for a job in the transaction of the act that wants it. Whether it was: one of its name that runs stays as it is.
+pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
     let query =
         sql("INSERT INTO jobs (workspace, kind, name, payload, state, run_unix_ms, every_ms, attempts,
              created_unix_ms)
@@ -58,7 +58,7 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<(), St
          ON CONFLICT (name) DO UPDATE SET state = 'waiting', run_unix_ms = $6, every_ms = $7, payload = $4,
              attempts = CASE WHEN jobs.state = 'dead' THEN 0 ELSE jobs.attempts END
          WHERE jobs.state <> 'running'");
-    query
+    let asked = query
         .bind(job.workspace.bytes())
         .bind(job.kind)
         .bind(&job.name)
@@ -69,7 +69,14 @@ pub(super) async fn enqueue(writing: &mut Writing, job: NewJob) -> Result<(), St
         .bind(signed(job.unix_ms))
         .run(writing.connection())
         .await?;
-    Ok(())
+    Ok(asked > 0)
+}
+
+/// Asks for a job as if nobody had before: what its name has tried so far is forgotten. Whether it was asked for, as above.
+pub(super) async fn ask_anew(writing: &mut Writing, job: NewJob) -> Result<bool, StoreError> {
+    let query = sql("DELETE FROM jobs WHERE name = $1 AND state <> 'running'");
+    query.bind(&job.name).run(writing.connection()).await?;
+    enqueue(writing, job).await
 }
 
 async fn is_due(connection: &mut Connection, unix_ms: u64) -> Result<bool, StoreError> {
@@ -175,7 +182,7 @@ async fn counts(connection: &mut Connection) -> Result<JobCounts, StoreError> {
 
 impl Jobs for Database {
     fn enqueue(&self, job: NewJob) -> StoreFuture<'_, ()> {
-        Box::pin(self.note(move |writing| Box::pin(enqueue(writing, job))))
+        Box::pin(self.note(move |writing| Box::pin(async move { enqueue(writing, job).await.map(|_| ()) })))
     }
 
     fn claim(&self, wanted: Claim) -> StoreFuture<'_, Vec<JobRow>> {

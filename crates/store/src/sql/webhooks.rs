@@ -5,7 +5,7 @@ use domain::{EventId, WebhookId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, seals, sql};
+use super::{Connection, Database, Row, events, jobs, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
 use crate::webhooks::{
@@ -285,6 +285,37 @@ async fn delivery(
     }
 }
 
+async fn resend(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: WebhookId,
+    event: EventId,
+    act: Act,
+) -> Result<DeliveryRow, StoreError> {
+    let webhook = find(writing.connection(), workspace, id).await?;
+    let Some((_, found)) = delivery(writing.connection(), id, event).await? else {
+        return Err(StoreError::NotFound { what: "delivery" });
+    };
+    if let Some(reason) = webhook.disabled_reason {
+        return Err(StoreError::conflict(
+            "webhook_disabled",
+            format!("the webhook is disabled: {reason}"),
+            None,
+        ));
+    }
+    sql("UPDATE webhook_deliveries SET state = 'pending' WHERE webhook = $1 AND event = $2")
+        .bind(id.bytes())
+        .bind(event.bytes())
+        .run(writing.connection())
+        .await?;
+    // Refused while a worker is at it: what that one says of its try would be taken for the answer to this one.
+    if !jobs::ask_anew(writing, events::delivery_of(id, &found.event, act.unix_ms)).await? {
+        return Err(StoreError::conflict("delivery_running", "it is being sent at this moment", None));
+    }
+    writing.audit(&act, Some(workspace), "webhook.resend", id, format!("event {event}")).await?;
+    Ok(DeliveryRow { state: DeliveryState::Pending, ..found })
+}
+
 impl Webhooks for Database {
     fn create(&self, row: WebhookRow, act: Act) -> StoreFuture<'_, Written<WebhookRow>> {
         Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
@@ -360,6 +391,16 @@ impl Webhooks for Database {
         event: EventId,
     ) -> StoreFuture<'_, Option<(WebhookRow, DeliveryRow)>> {
         Box::pin(async move { delivery(&mut self.read().await?, webhook, event).await })
+    }
+
+    fn resend(
+        &self,
+        workspace: WorkspaceId,
+        webhook: WebhookId,
+        event: EventId,
+        act: Act,
+    ) -> StoreFuture<'_, DeliveryRow> {
+        Box::pin(self.note(move |writing| Box::pin(resend(writing, workspace, webhook, event, act))))
     }
 
     fn attempted(&self, webhook: WebhookId, event: EventId, attempt: DeliveryAttempt) -> StoreFuture<'_, ()> {

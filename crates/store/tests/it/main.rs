@@ -164,6 +164,7 @@ on_each!(
         webhooks::a_webhook_is_made_changed_rotated_and_deleted,
         webhooks::an_act_is_told_to_whoever_wants_its_kind,
         webhooks::an_event_is_kept_once_and_its_delivery_told,
+        webhooks::a_delivery_is_asked_for_anew,
         invoices::the_tariff_in_force_is_the_newest_that_began,
         invoices::an_invoice_is_finalised_once,
         invoices::acts_are_those_of_keys_and_people,

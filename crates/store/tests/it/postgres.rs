@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use domain::MeterRecord;
+use domain::{MeterRecord, TraceId};
 use harness::postgres::{Relay, Server};
 use ledger::{DrainBatch, JournalPosition};
 use store::{Address, Page, ReplicaId, Store, StoreError, Window};
 
-use crate::samples::{act, api_key, credential, foundation, project, record};
+use crate::samples::{NOW, act, api_key, bytes, credential, foundation, project, record};
 use crate::{Fresh, run};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -289,5 +289,80 @@ fn a_text_that_the_database_has_no_form_for_is_the_callers_fault() {
         let row = store::ProjectRow { name: "a\0b".into(), ..project(fresh.founding.workspace.id, 7) };
         let told = fresh.store.projects().create(row, act()).await;
         assert!(matches!(told, Err(StoreError::Conflict { what: "text_has_nul", .. })), "{told:?}");
+    });
+}
+
+/// Every table's rows, whatever their order; what is next of each counter.
+async fn whole(url: &str) -> Vec<String> {
+    let tables = told_by(
+        url,
+        "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace
+         AND relname <> '_sqlx_migrations'",
+    );
+    let mut found = Vec::new();
+    for table in tables.await.split_whitespace() {
+        let rows = format!(
+            "SELECT COUNT(*) || ' ' || COALESCE(md5(string_agg(t::TEXT, '|' ORDER BY t::TEXT)), '') FROM {table} AS t"
+        );
+        found.push(format!("{table} {}", told_by(url, &rows).await.trim()));
+    }
+    let counters = "SELECT string_agg(sequencename || ' ' || COALESCE(last_value, 0), ', ' ORDER BY sequencename) FROM pg_sequences";
+    found.push(told_by(url, counters).await);
+    found
+}
+
+/// Without PostgreSQL's own tools: partitions, triggers, counters, and all of it at one moment.
+#[test]
+fn every_row_goes_into_an_empty_database() {
+    run(async {
+        let fresh = fresh().await;
+        let url = fresh.url.clone().unwrap();
+        let (workspace, project_id) = (fresh.founding.workspace.id, fresh.founding.project.id);
+        fresh.store.projects().create(project(workspace, 7), act()).await.unwrap();
+        fresh.store.api_keys().create(api_key(workspace, project_id, 7), act()).await.unwrap();
+        // Of three weeks, each of which has its partition.
+        let mut batches = vec![records(&fresh, 0..300), records(&fresh, 300..600)];
+        for (number, record) in batches.iter_mut().flatten().enumerate() {
+            let number = number as u64;
+            let later = 604_800_000 * (number % 3);
+            record.trace = TraceId::new(NOW + number + later, bytes(number));
+            record.started_unix_ms += later;
+            record.finished_unix_ms += later;
+        }
+        for (number, batch_of) in batches.into_iter().enumerate() {
+            fresh.store.record_sink().apply(batch(number as u32, 1, batch_of)).await.unwrap();
+        }
+        // A day that is summed, which a trigger would unsum where hours are written anew.
+        run_on(
+            &url,
+            "INSERT INTO rolled_days SELECT workspace, minute / 1440 FROM usage_minutes GROUP BY 1, 2",
+        )
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows");
+        store::dump(&address(&url), &file).await.unwrap();
+        assert!(store::dump(&address(&url), &file).await.is_err(), "nothing is written over");
+        let (_, other) = empty().await;
+        store::bring_back(&address(&other), &file).await.unwrap();
+        let wanted = whole(&url).await;
+        assert!(wanted.iter().filter(|line| line.contains("_week_")).count() >= 3, "{wanted:?}");
+        assert!(
+            wanted.iter().any(|line| line.starts_with("rolled_days ") && !line.starts_with("rolled_days 0"))
+        );
+        assert_eq!(whole(&other).await, wanted);
+        let told = store::bring_back(&address(&other), &file).await;
+        assert!(matches!(told, Err(StoreError::NotEmpty { .. })), "{told:?}");
+        // It goes on as the first would have.
+        let back = Store::connect(&address(&other), replica(9)).await.unwrap();
+        back.projects().create(project(workspace, 8), act()).await.unwrap();
+        assert_eq!(counted(&back, &fresh).await, counted(&fresh.store, &fresh).await);
+
+        // One that ends too early leaves nothing behind.
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(folder.path().join("torn"), &bytes[..bytes.len() - 40]).unwrap();
+        let (_, third) = empty().await;
+        assert!(store::bring_back(&address(&third), &folder.path().join("torn")).await.is_err());
+        store::bring_back(&address(&third), &file).await.unwrap();
+        assert_eq!(whole(&third).await, wanted);
     });
 }

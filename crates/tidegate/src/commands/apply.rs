@@ -33,7 +33,7 @@ pub struct Options {
     /// Also sends the secrets of objects that are there already.
     #[arg(long)]
     with_secrets: bool,
-    /// Writes the keys and invitations that are made into this file (mode 0600), instead of showing them.
+    /// Writes the keys, invitations and signing secrets that are made into this file (mode 0600), instead of showing them.
     #[arg(long, value_name = "FILE")]
     keys_to: Option<PathBuf>,
 }
@@ -179,7 +179,13 @@ fn sum_up(shared: &Shared, options: &Options, plan: &Plan) {
     }
     let once = changes::shows_once(&plan.steps);
     if options.dry_run && !once.is_empty() {
-        println!("{}", paint(Style::Faint, "New keys and invitations are shown once, when they are made."));
+        println!(
+            "{}",
+            paint(
+                Style::Faint,
+                "New keys, invitations and signing secrets are shown once, when they are made."
+            )
+        );
     }
 }
 

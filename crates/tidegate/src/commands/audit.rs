@@ -1,13 +1,16 @@
 //! `tidegate audit`: who did what, newest first; proofs of it, and their check without a gateway.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use proof::PublicKey;
-use proof::audit::Proof;
+use domain::limits::AUDIT_PROOF_ROWS_MAX;
+use proof::audit::{Broken, Head, Proof};
+use proof::{Digest, PublicKey};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::tail::{Tail, cells};
 use crate::api::Api;
+use crate::heads;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -27,10 +30,27 @@ struct Listing {
     /// Every entry, page after page.
     #[arg(long, conflicts_with = "limit")]
     all: bool,
+    #[command(flatten)]
+    chain: Chain,
+}
+
+#[derive(Debug, clap::Args)]
+struct Chain {
+    /// installation, for the operator: what concerns no workspace. The workspace's own where left out.
+    #[arg(long)]
+    chain: Option<String>,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Goes on with what is done from now on, until it is interrupted.
+    Tail {
+        /// How many to begin with.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        chain: Chain,
+    },
     /// Prints a stretch of the audit with its hashes and a signed head, for `verify`.
     Proof {
         /// The first entry's place.
@@ -39,76 +59,265 @@ enum Command {
         /// The last entry's place; as far as one proof goes where it is left out.
         #[arg(long)]
         to: Option<u64>,
+        #[command(flatten)]
+        chain: Chain,
     },
-    /// Checks a proof: every hash, and the signature. Needs nothing but the file.
+    /// Writes the whole audit as proofs into a directory, for `verify` and for whoever asks.
+    Export {
+        /// The directory to write to.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        #[command(flatten)]
+        chain: Chain,
+    },
+    /// Checks proofs: every hash, and the signature. With a file it needs nothing but the file.
     Verify {
-        file: PathBuf,
-        /// The public key that is trusted, as `GET /v2/audit/key` showed it; else the one inside is named.
+        /// What `proof` printed, or the directory that `export` wrote; what the gateway has now where left out.
+        #[arg(value_name = "FILE|DIR")]
+        file: Option<PathBuf>,
+        /// Where a gateway kept signed heads by itself (`audit.heads`): what was cut off or written anew before one is found.
+        #[arg(long, value_name = "DIR")]
+        heads: Option<PathBuf>,
+        /// The public key that is trusted, as `tidegate audit key` showed it; else the one inside is named.
         #[arg(long)]
         key: Option<String>,
+        #[command(flatten)]
+        chain: Chain,
     },
+    /// Shows the public key that this installation signs with.
+    Key,
 }
 
 const COLUMNS: [&str; 5] = ["at", "actor", "action", "target", "detail"];
+/// A proof with fewer entries was not cut short: the chain ended there.
+const CUT_SHORT: usize = AUDIT_PROOF_ROWS_MAX as usize / 2;
+
+impl Chain {
+    fn query(&self) -> String {
+        self.chain.as_deref().map(|chain| format!("&chain={}", crate::api::escape(chain))).unwrap_or_default()
+    }
+}
 
 pub fn run(shared: &Shared, options: Options) -> Result<(), Failure> {
     match options.command {
         None => list(shared, &options.listing),
-        Some(Command::Proof { from, to }) => {
+        Some(Command::Tail { limit, chain }) => {
+            let chain = chain.query();
+            let tail = Tail {
+                first: format!("/v2/audit?limit={limit}{chain}"),
+                then: format!("/v2/audit?limit=200{chain}"),
+                columns: &COLUMNS,
+                told_by: &["id"],
+                line: &|row| cells(row, &COLUMNS),
+            };
+            tail.follow(shared, &Api::connect(shared)?)
+        }
+        Some(Command::Proof { from, to, chain }) => {
             let to = to.map(|to| format!("&to={to}")).unwrap_or_default();
-            println!("{:#}", Api::connect(shared)?.get(&format!("/v2/audit/proof?from={from}{to}"))?);
+            let path = format!("/v2/audit/proof?from={from}{to}{}", chain.query());
+            println!("{:#}", Api::connect(shared)?.get(&path)?);
             Ok(())
         }
-        Some(Command::Verify { file, key }) => verify(shared, &file, key.as_deref()),
+        Some(Command::Export { to, chain }) => export(shared, &to, &chain),
+        Some(Command::Verify { file, heads, key, chain }) => {
+            let trusted = key.map(|key| key.trim().parse::<PublicKey>()).transpose();
+            let trusted = trusted.map_err(|()| usage("--key is 64 hexadecimal digits.".to_owned()))?;
+            let mut walk = Walk { trusted, kept_at: heads, ..Walk::default() };
+            match file {
+                Some(path) => files(&path)?.iter().try_for_each(|file| walk.take(&read(file)?))?,
+                None => proofs(&Api::connect(shared)?, &chain, &mut |proof| walk.take(proof))?,
+            }
+            walk.tell(shared)
+        }
+        Some(Command::Key) => {
+            output::object(shared, &Api::connect(shared)?.get("/v2/audit/key")?);
+            Ok(())
+        }
     }
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(output::USAGE, message)
 }
 
 fn list(shared: &Shared, listing: &Listing) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
-    let empty = "Nothing has been done yet.";
+    let (empty, chain) = ("Nothing has been done yet.", listing.chain.query());
     if listing.all {
-        output::rows(shared, &api.get_all("/v2/audit")?, &COLUMNS, empty);
+        let path = format!("/v2/audit?{}", chain.trim_start_matches('&'));
+        output::rows(shared, &api.get_all(path.trim_end_matches('?'))?, &COLUMNS, empty);
     } else {
-        output::list(shared, &api.get(&format!("/v2/audit?limit={}", listing.limit))?, &COLUMNS, empty);
+        let page = api.get(&format!("/v2/audit?limit={}{chain}", listing.limit))?;
+        output::list(shared, &page, &COLUMNS, empty);
     }
     Ok(())
 }
 
-fn verify(shared: &Shared, file: &std::path::Path, key: Option<&str>) -> Result<(), Failure> {
-    let usage = |message: String| Failure::new(output::USAGE, message);
-    let text = std::fs::read(file).map_err(|error| usage(format!("{}: {error}", file.display())))?;
-    let proof: Proof = serde_json::from_slice(&text)
-        .map_err(|error| usage(format!("{} is no proof of an audit: {error}", file.display())))?;
-    let trusted = key.map(|key| key.trim().parse::<PublicKey>()).transpose();
-    let trusted = trusted.map_err(|()| usage("--key is 64 hexadecimal digits.".to_owned()))?;
-    let holds = proof.verify(trusted).map_err(|broken| {
-        Failure::new(output::FINDINGS, format!("The audit of {} does not hold: {broken}.", proof.chain))
-    })?;
-    if shared.json {
-        println!("{}", document(&proof, &holds, trusted.is_some()));
-        return Ok(());
-    }
-    println!("The audit of {} holds from entry {} to {}.", proof.chain, holds.first, holds.last);
-    println!("  head       {}", holds.head);
-    println!("  signed by  {} ({})", holds.key, holds.key.fingerprint());
-    match trusted {
-        Some(_) => println!("  trusted    the key that was given"),
-        None => {
-            println!("  trusted    the key inside the file: compare it with GET /v2/audit/key, or give --key")
+/// The whole chain, one proof after the other: each begins with the entry that the one before ended with.
+fn proofs(
+    api: &Api,
+    chain: &Chain,
+    each: &mut dyn FnMut(&Proof) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut from = 1;
+    loop {
+        let text = api.text(&format!("/v2/audit/proof?from={from}{}", chain.query()))?;
+        let proof: Proof = serde_json::from_str(&text).map_err(anyhow::Error::from)?;
+        each(&proof)?;
+        match proof.entries.last() {
+            Some(last) if proof.entries.len() >= CUT_SHORT && last.entry.sequence > from => {
+                from = last.entry.sequence;
+            }
+            _ => return Ok(()),
         }
     }
+}
+
+fn export(shared: &Shared, to: &Path, chain: &Chain) -> Result<(), Failure> {
+    let api = Api::connect(shared)?;
+    let refused = |error: std::io::Error| usage(format!("{} can't be written to: {error}.", to.display()));
+    std::fs::create_dir_all(to).map_err(refused)?;
+    let mut written = Vec::new();
+    proofs(&api, chain, &mut |proof| {
+        let first = proof.entries.first().map_or(0, |linked| linked.entry.sequence);
+        let name = format!("{}-{first:012}.json", proof.chain);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(to.join(&name));
+        let mut file = file.map_err(refused)?;
+        serde_json::to_writer(&mut file, proof).map_err(anyhow::Error::from)?;
+        file.sync_all().map_err(refused)?;
+        written.push(json!({"file": name, "rows": proof.entries.len()}));
+        Ok(())
+    })?;
+    output::rows(shared, &written, &["file", "rows"], "Nothing was written.");
     Ok(())
 }
 
-fn document(proof: &Proof, holds: &proof::audit::Holds, is_given: bool) -> Value {
-    json!({
-        "ok": true,
-        "chain": proof.chain,
-        "first": holds.first,
-        "last": holds.last,
-        "head": holds.head.to_string(),
-        "public_key": holds.key.to_string(),
-        "fingerprint": holds.key.fingerprint(),
-        "trusted": if is_given { "given" } else { "inside" },
-    })
+fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| usage(format!("{}: {error}", path.display())))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "json")).collect();
+    files.sort();
+    if files.is_empty() {
+        return Err(usage(format!("{} holds no proof.", path.display())));
+    }
+    Ok(files)
+}
+
+fn read(file: &Path) -> Result<Proof, Failure> {
+    let text = std::fs::read(file).map_err(|error| usage(format!("{}: {error}", file.display())))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| usage(format!("{} is no proof of an audit: {error}", file.display())))
+}
+
+/// What was found to hold so far.
+#[derive(Default)]
+struct Walk {
+    trusted: Option<PublicKey>,
+    kept_at: Option<PathBuf>,
+    chain: String,
+    first: u64,
+    /// The last place, the hash there, and whose word it is.
+    end: Option<(u64, Digest, PublicKey)>,
+    /// Heads that were kept of the chain and are not looked at yet.
+    kept: Vec<Head>,
+    agreed: usize,
+}
+
+impl Walk {
+    fn take(&mut self, proof: &Proof) -> Result<(), Failure> {
+        if self.end.is_none() {
+            self.chain.clone_from(&proof.chain);
+            self.kept = self.read_kept()?;
+        }
+        self.follow(proof).map_err(|broken| self.broken(&broken))
+    }
+
+    fn broken(&self, broken: &Broken) -> Failure {
+        Failure::new(output::FINDINGS, format!("The audit of {} does not hold: {broken}.", self.chain))
+    }
+
+    fn read_kept(&self) -> Result<Vec<Head>, Failure> {
+        let Some(path) = &self.kept_at else { return Ok(Vec::new()) };
+        let found = heads::read(path, &self.chain).map_err(|error| usage(format!("{error:#}")))?;
+        if found.unreadable > 0 {
+            eprintln!("{} lines in {} are no heads.", found.unreadable, path.display());
+        }
+        if found.heads.is_empty() {
+            let message = format!("{} holds no head of {}.", path.display(), self.chain);
+            return Err(Failure::new(output::FINDINGS, message));
+        }
+        Ok(found.heads)
+    }
+
+    fn follow(&mut self, proof: &Proof) -> Result<(), Broken> {
+        let holds = proof.verify(self.trusted)?;
+        match self.end {
+            None => self.first = holds.first,
+            Some((last, hash, key)) => {
+                let wanted = last + 1;
+                let joint = proof.hash_at(last).ok_or(Broken::Order { wanted, found: holds.first })?;
+                if joint != hash || proof.chain != self.chain {
+                    return Err(Broken::Changed(last));
+                }
+                if key != holds.key {
+                    let (found, trusted) = (holds.key.fingerprint(), key.fingerprint());
+                    return Err(Broken::Key { found, trusted });
+                }
+            }
+        }
+        let mut left = Vec::new();
+        for head in std::mem::take(&mut self.kept) {
+            match proof.keeps(&head)? {
+                true => self.agreed += 1,
+                false => left.push(head),
+            }
+        }
+        self.kept = left;
+        self.end = Some((holds.last, holds.head, holds.key));
+        Ok(())
+    }
+
+    fn tell(&self, shared: &Shared) -> Result<(), Failure> {
+        let Some((last, head, key)) = self.end else { return Err(usage("There is no proof.".to_owned())) };
+        let beyond = self.kept.iter().map(|head| head.length).filter(|length| *length > last).max();
+        if let Some(kept) = beyond {
+            return Err(self.broken(&Broken::Cut { length: last, kept }));
+        }
+        if shared.json {
+            println!("{}", self.document(last, head, key));
+            return Ok(());
+        }
+        println!("The audit of {} holds from entry {} to {last}.", self.chain, self.first);
+        println!("  head       {head}");
+        println!("  signed by  {key} ({})", key.fingerprint());
+        match self.trusted {
+            Some(_) => println!("  trusted    the key that was given"),
+            None => {
+                println!("  trusted    the key inside: compare it with `tidegate audit key`, or give --key")
+            }
+        }
+        if self.kept_at.is_some() {
+            let before = self.kept.len();
+            let more = if before > 0 { format!("; {before} are of what came before") } else { String::new() };
+            println!("  kept       {} heads say the same{more}", self.agreed);
+        }
+        Ok(())
+    }
+
+    fn document(&self, last: u64, head: Digest, key: PublicKey) -> Value {
+        json!({
+            "ok": true,
+            "chain": self.chain,
+            "first": self.first,
+            "last": last,
+            "head": head.to_string(),
+            "public_key": key.to_string(),
+            "fingerprint": key.fingerprint(),
+            "trusted": if self.trusted.is_some() { "given" } else { "inside" },
+            "kept_heads": self.kept_at.as_ref().map(|_| self.agreed),
+        })
+    }
 }

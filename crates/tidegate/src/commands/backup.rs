@@ -24,6 +24,9 @@ pub struct Backup {
     /// Also copies the master key, which opens every secret in the backup: keep it as safe as the secrets themselves.
     #[arg(long)]
     with_master_key: bool,
+    /// Copies the tables of PostgreSQL without its tools, as is done where pg_dump is missing.
+    #[arg(long)]
+    without_pg_dump: bool,
     #[command(flatten)]
     settings: SettingFlags,
 }
@@ -39,7 +42,10 @@ pub struct Restore {
     settings: SettingFlags,
 }
 
+/// What `pg_dump` writes.
 const DUMP: &str = "database.dump";
+/// What we write without it.
+const ROWS: &str = "database.rows";
 const REPLICA: &str = "replica";
 const SETTINGS: &str = "tidegate.toml";
 
@@ -100,9 +106,14 @@ fn make(options: &Backup, settings: &Settings, url: Option<&str>) -> anyhow::Res
         }
         Some(url) => {
             making.copy(&settings.data_dir.join(REPLICA), REPLICA)?;
-            let dump = making.path(DUMP);
-            Tools::of(url)?.dump(&dump)?;
-            restrict(&dump)?;
+            if options.without_pg_dump || !Tools::can_dump() {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(store::dump(&url.parse()?, &making.path(ROWS)))?;
+            } else {
+                let dump = making.path(DUMP);
+                Tools::of(url)?.dump(&dump)?;
+                restrict(&dump)?;
+            }
             "postgres"
         }
     };
@@ -153,12 +164,16 @@ fn bring_back(
     let directory = making.dir().to_owned();
     match (manifest.database.as_str(), url) {
         ("sqlite", None) => {}
+        ("postgres", Some(url)) if manifest.has(ROWS) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(store::bring_back(&url.parse()?, &options.from.join(ROWS)))?;
+        }
         ("postgres", Some(url)) => Tools::of(url)?.restore(&options.from.join(DUMP))?,
         ("sqlite", Some(_)) => bail!("this backup is of SQLite: leave TIDEGATE_DATABASE_URL out"),
         _ => bail!("this backup is of PostgreSQL: set TIDEGATE_DATABASE_URL to an empty database"),
     }
     fs::create_dir_all(data_dir::journal(&directory))?;
-    for entry in manifest.files.iter().filter(|entry| entry.name != DUMP) {
+    for entry in manifest.files.iter().filter(|entry| ![DUMP, ROWS].contains(&entry.name.as_str())) {
         archive::copy_out(&options.from, &entry.name, &directory.join(&entry.name))?;
     }
     if let Some(file) = &options.master_key {

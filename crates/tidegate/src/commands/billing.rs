@@ -1,9 +1,11 @@
-//! `tidegate billing`: this month by mode, and the invoices.
+//! `tidegate billing`: this month by mode, what was paid ahead, and the invoices.
 
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::budget::micros;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -23,13 +25,36 @@ enum Command {
         #[arg(long)]
         csv: bool,
     },
+    /// Shows what was paid ahead, and what is left of it.
+    Credit,
+    /// Adds to what a workspace has paid ahead; for the operator.
+    AddCredit {
+        /// In USD, such as 25 or 0.50; -5 takes away.
+        #[arg(value_name = "USD", allow_hyphen_values = true)]
+        amount: String,
+        /// The workspace (`ws_…`); this one where left out.
+        #[arg(long = "of", value_name = "WORKSPACE")]
+        workspace: Option<String>,
+        /// What it was for, such as the number of a payment.
+        #[arg(long)]
+        note: Option<String>,
+    },
 }
 
+const ACCOUNT: &str = "/v2/billing/account";
 const INVOICES: &str = "/v2/billing/invoices";
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     match &options.command {
         None => snapshot(shared),
+        Some(Command::Credit) => account(shared, &Api::connect(shared)?.get(ACCOUNT)?),
+        Some(Command::AddCredit { amount, workspace, note }) => {
+            let body = Body::new()
+                .with("amount_micros", signed_micros(amount)?)
+                .with_some("workspace_id", workspace.as_deref())
+                .with_some("note", note.as_deref());
+            account(shared, &Api::connect(shared)?.post(&format!("{ACCOUNT}/credits"), &body.done())?)
+        }
         Some(Command::Invoices) => invoices(shared),
         Some(Command::Invoice { id, csv: true }) => {
             print!("{}", Api::connect(shared)?.text(&format!("{INVOICES}/{id}.csv"))?);
@@ -37,6 +62,36 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
         }
         Some(Command::Invoice { id, csv: false }) => invoice(shared, id),
     }
+}
+
+fn signed_micros(amount: &str) -> Result<i64, Failure> {
+    let (sign, size) = amount.strip_prefix('-').map_or((1, amount), |size| (-1, size));
+    let wrong = || Failure::new(output::USAGE, format!("\"{amount}\" is more than there is"));
+    Ok(sign * i64::try_from(micros(size)?).map_err(|_| wrong())?)
+}
+
+fn account(shared: &Shared, account: &Value) -> Result<(), Failure> {
+    if shared.json {
+        println!("{account}");
+        return Ok(());
+    }
+    let id = output::cell(account, "workspace_id");
+    if output::cell(account, "mode") == "postpaid" {
+        println!("{id} pays by invoice: nothing was paid ahead.");
+        return Ok(());
+    }
+    let [left, paid, spent] =
+        ["credit_micros", "credited_micros", "spent_micros"].map(|name| money(account, name));
+    println!("{id} has {left} left of {paid} paid ahead; {spent} is spent.");
+    let credits = account.get("credits").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let cells: Vec<_> = credits
+        .iter()
+        .map(|row| {
+            vec![output::cell(row, "created_at"), money(row, "amount_micros"), output::cell(row, "note")]
+        })
+        .collect();
+    output::table(&["when", "added", "note"], &cells);
+    Ok(())
 }
 
 fn money(row: &Value, field: &str) -> String {

@@ -63,7 +63,10 @@ pub struct Budget {
 const PATH: &str = "/v2/budgets";
 
 /// Dollars as a person writes them, in millionths, without a float in between.
-fn micros(text: &str) -> Result<u64, Failure> {
+///
+/// # Errors
+/// It is no amount.
+pub fn micros(text: &str) -> Result<u64, Failure> {
     let wrong = || Failure::new(output::USAGE, format!("\"{text}\" is no amount; write USD as 25 or 0.50"));
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,5 +1,6 @@
 //! `tidegate export`: a workspace's configuration and data as files, for whoever wants to leave; secrets are never in it.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -169,16 +170,34 @@ pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is of a key that no document holds, such as a revoked one or one of a signed-in machine.
+fn leave_out_the_orphaned(workspace: &mut live::Workspace) {
+    let keys = workspace.objects.iter().filter(|live| live.kind.noun == "key");
+    let keys: HashSet<String> = keys.map(|live| live.label.clone()).collect();
+    workspace.objects.retain(|live| {
+        let of_key = live.fields.get("key").or_else(|| live.fields.get("scope")?.get("key"));
+        let lacking = of_key.and_then(Value::as_str).filter(|key| !keys.contains(*key));
+        if let Some(key) = lacking {
+            eprintln!(
+                "The {} {} is left out: it is of the key {key}, which is in no document.",
+                live.kind.noun, live.label
+            );
+        }
+        lacking.is_none()
+    });
+}
+
 fn configuration(api: &Api, as_json: bool) -> Result<String, Failure> {
     let mut workspace = live::read(api)?;
     for noun in &workspace.unseen {
         eprintln!("{noun}s are the operator's and are left out: this key may not see them.");
     }
     workspace.objects.retain(|live| !apply::is_personal(live));
+    leave_out_the_orphaned(&mut workspace);
     // By name: the same workspace is the same text, in whatever order its objects were made.
     let order = |noun: &str| KINDS.iter().position(|kind| kind.noun == noun);
     workspace.objects.sort_by_key(|live| (order(live.kind.noun), live.label.clone()));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for live in &workspace.objects {
         if !seen.insert((live.kind.noun, live.label.clone())) {
             eprintln!(

@@ -16,6 +16,7 @@ mod doctor;
 mod export;
 mod init;
 mod invoice_check;
+mod jobs;
 mod key;
 mod ledger;
 mod login;
@@ -30,6 +31,7 @@ mod reference;
 mod request;
 mod route;
 mod serve;
+mod tail;
 mod tariff;
 mod usage;
 mod vault;
@@ -176,7 +178,7 @@ enum Command {
     Plan(plan::Options),
     /// Shows what was used.
     Usage(usage::Options),
-    /// Shows what it costs, by mode, and the invoices.
+    /// Shows what it costs, by mode, what was paid ahead, and the invoices.
     Billing(billing::Options),
     /// Shows or sets what the operator asks for beside tokens.
     #[command(subcommand)]
@@ -190,11 +192,13 @@ enum Command {
     /// Shows one request by the id that SDKs and headers show, or lists the latest.
     #[command(visible_alias = "requests")]
     Request(request::Options),
-    /// Shows who did what, and checks proofs of it.
+    /// Shows who did what, and proves and checks it.
     Audit(audit::Options),
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Shows how the gateway's own queue of work stands, and what it gave up.
+    Jobs,
     /// Copies an installation into a directory, while it serves.
     Backup(backup::Backup),
     /// Makes an empty data directory what a backup says.
@@ -252,6 +256,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Budget(command) => budget::run(&shared, command),
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
+        Command::Jobs => jobs::run(&shared),
         Command::Backup(options) => backup::backup(&shared, &options),
         Command::Restore(options) => backup::restore(&shared, &options),
         Command::Config(command) => config::run(&shared, &command),

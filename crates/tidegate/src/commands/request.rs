@@ -1,13 +1,11 @@
 //! `tidegate request`: one request's timeline, plan, attempts and cost, or the latest, filtered and live.
 
-use std::collections::HashSet;
-use std::time::Duration;
-
 use domain::Filter;
 use serde_json::Value;
 
 use super::Shared;
-use crate::api::{Api, escape, field};
+use super::tail::Tail;
+use crate::api::{Api, escape};
 use crate::output::{self, Failure, Form};
 use crate::paint::{Style, paint};
 
@@ -38,12 +36,8 @@ const COLUMNS: [&str; 10] = [
     "output_tokens",
     "cost_micros",
 ];
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The most that one look takes in; what is beyond it comes with the next.
-const PAGES_MAX: usize = 10;
 /// Requests that settle this much later than they began are still seen.
 const LOOK_BACK: &str = "15m";
-const SEEN_MAX: usize = 100_000;
 
 pub fn run(shared: &Shared, options: &Options) -> Result<(), Failure> {
     let query = options.filter.as_deref().map(checked).transpose()?.unwrap_or_default();
@@ -86,26 +80,20 @@ fn indented(text: &str) -> String {
 
 /// Prints the latest, then each that settles, oldest first.
 fn follow(shared: &Shared, api: &Api, options: &Options, query: &str) -> Result<(), Failure> {
-    let mut seen = HashSet::new();
-    let first = api.get(&format!("/v2/requests?limit={}{query}", options.limit))?;
-    tell(shared, fresh(&first, &mut seen));
     // What a long exchange adds later began before what is shown already.
     let since = if query.contains("since%3A") {
         query.to_owned()
     } else {
         with_since(query, options.filter.as_deref())?
     };
-    // Those that were there and don't fit the first page are not new.
-    look(api, &since, &mut seen)?;
-    loop {
-        api.pause(LOOK_EVERY);
-        match look(api, &since, &mut seen) {
-            Ok(rows) => tell(shared, rows),
-            // A gateway that starts again is waited for.
-            Err(away) if away.code == output::UNAVAILABLE => eprintln!("{}", away.message),
-            Err(refused) => return Err(refused),
-        }
-    }
+    let tail = Tail {
+        first: format!("/v2/requests?limit={}{query}", options.limit),
+        then: format!("/v2/requests?limit=200{since}"),
+        columns: &COLUMNS,
+        told_by: &["id"],
+        line: &line,
+    };
+    tail.follow(shared, api)
 }
 
 fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
@@ -114,43 +102,6 @@ fn with_since(query: &str, filter: Option<&str>) -> Result<String, Failure> {
     }
     let text = format!("{} since:{LOOK_BACK}", filter.unwrap_or_default());
     checked(&text).or(Ok(query.to_owned()))
-}
-
-fn look(api: &Api, query: &str, seen: &mut HashSet<String>) -> Result<Vec<Value>, Failure> {
-    let (mut found, mut cursor) = (Vec::new(), String::new());
-    if seen.len() > SEEN_MAX {
-        seen.clear();
-    }
-    for _ in 0..PAGES_MAX {
-        let page = api.get(&format!("/v2/requests?limit=200{query}{cursor}"))?;
-        let rows = fresh(&page, seen);
-        let is_over = rows.is_empty();
-        // Each page is older than the one before it.
-        found.splice(0..0, rows);
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(next) if !is_over => cursor = format!("&cursor={next}"),
-            _ => break,
-        }
-    }
-    Ok(found)
-}
-
-/// Those of a page that were not seen yet, oldest first.
-fn fresh(page: &Value, seen: &mut HashSet<String>) -> Vec<Value> {
-    let rows = page.get("data").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut rows: Vec<_> = rows.iter().filter(|row| seen.insert(field(row, "id"))).cloned().collect();
-    rows.reverse();
-    rows
-}
-
-fn tell(shared: &Shared, rows: Vec<Value>) {
-    for row in rows {
-        match shared.form() {
-            Form::Json => println!("{row}"),
-            Form::Csv => print!("{}", output::csv_line(COLUMNS.map(|column| output::cell(&row, column)))),
-            Form::Table => println!("{}", line(&row)),
-        }
-    }
 }
 
 fn line(row: &Value) -> String {

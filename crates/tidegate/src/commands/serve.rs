@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use control::{Control, Founded};
+use control::{Control, Founded, Heads};
 use domain::ports::AnswerKeeper;
 use gateway::{ControlHandle, GatewaySettings, MakeCore, Readiness, Running, Times};
 use store::datadir::DataDir;
@@ -101,6 +101,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     report_recovery(&house);
     let system_number = u32::try_from(house.workers)?;
     let (system, system_thread) = SystemCore::start(Arc::clone(&house), system_number)?;
+    let heads = heads(settings, &house, Arc::<SystemCore>::clone(&system))?;
     let control = Control::start(control::Parts {
         store: house.store.clone(),
         keeper: Arc::clone(&house.keeper),
@@ -117,7 +118,7 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     .await
     .map_err(anyhow::Error::msg)?;
     let watcher = tokio::spawn(Arc::clone(&control).watch_nodes());
-    let worker = start_worker(settings, &house, &control).await?;
+    let worker = start_worker(settings, &house, &control, heads).await?;
     let keys = tokio::spawn(Arc::clone(&control).keep_keys());
     let running = open_door(settings, &house, Arc::clone(&control)).await?;
     let site = settings.site()?.at(running.address());
@@ -147,16 +148,24 @@ async fn serve(settings: &Settings, started: Instant) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where the audit's heads are kept, if anywhere.
+fn heads(settings: &Settings, house: &House, trips: Arc<SystemCore>) -> anyhow::Result<Option<Heads>> {
+    let Some(place) = &settings.heads else { return Ok(None) };
+    let keeper = place.keeper(&house.egress, trips, &house.replica.to_string())?;
+    Ok(Some(Heads { keeper, again: settings.heads_again }))
+}
+
 /// What does jobs in this process. A directory has one process at a time, so that its name is the dead one's before it.
 async fn start_worker(
     settings: &Settings,
     house: &House,
     control: &Arc<Control>,
+    heads: Option<Heads>,
 ) -> anyhow::Result<jobs::Running> {
-    control::schedule(control).await?;
+    control::schedule(control, heads.is_some()).await?;
     let replica = store::datadir::replica(&settings.data_dir)?;
     let name = replica.map_or_else(|| "solo".to_owned(), |replica| replica.to_string());
-    let handlers = control::handlers(control, settings.invoice_grace);
+    let handlers = control::handlers(control, settings.invoice_grace, heads);
     Ok(jobs::Runner::new(house.store.clone(), house.world.clone(), name, handlers).start())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::tail::{Tail, cells};
 use crate::api::Api;
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -23,6 +24,20 @@ pub enum Command {
     },
     /// Lists webhooks.
     List,
+    /// Shows one webhook.
+    Show { id: String },
+    /// Changes a webhook; its secret stays.
+    Set {
+        id: String,
+        /// Another address for the events.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+        /// Events to be told of instead of those before.
+        #[arg(long = "event", value_delimiter = ',')]
+        events: Vec<String>,
+        #[arg(long)]
+        description: Option<String>,
+    },
     /// Sends a test at once and says how it went.
     Test { id: String },
     /// Makes a new secret; the one before signs beside it for a day.
@@ -35,9 +50,24 @@ pub enum Command {
     Remove { id: String },
     /// Lists what was sent to it and how that went, newest first.
     Deliveries { id: String },
+    /// Sends an event once more: under its id, so that a receiver that took it knows it, and freshly signed.
+    Resend {
+        id: String,
+        /// The event (`evt_…`), as `deliveries` lists it.
+        event: String,
+    },
+    /// Goes on with what is sent to it and how that goes, until it is interrupted.
+    Tail {
+        id: String,
+        /// How many to begin with.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
 }
 
 const PATH: &str = "/v2/webhooks";
+const COLUMNS: [&str; 7] =
+    ["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"];
 
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
@@ -57,6 +87,14 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             &["id", "url", "events", "status", "description"],
             "No webhooks. `tidegate webhook add URL` adds one.",
         ),
+        Command::Show { id } => output::object(shared, &api.get(&at(&id))?),
+        Command::Set { id, to, events, description } => {
+            let body = Body::new()
+                .with_some("url", to)
+                .with_list("events", &events)
+                .with_some("description", description);
+            output::object(shared, &api.patch(&at(&id), &body.done())?);
+        }
         Command::Test { id } => test(shared, &api.post(&format!("{}/test", at(&id)), &json!({}))?)?,
         Command::Rotate { id } => {
             output::object(shared, &api.post(&format!("{}/rotate", at(&id)), &json!({}))?);
@@ -74,9 +112,37 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Deliveries { id } => output::list(
             shared,
             &api.get(&format!("{}/deliveries", at(&id)))?,
-            &["event_id", "type", "status", "attempts", "last_status", "last_error", "created_at"],
+            &COLUMNS,
             "Nothing was sent yet. `tidegate webhook test ID` sends a test.",
         ),
+        Command::Resend { id, event } => {
+            let body = json!({"event_id": event});
+            output::object(shared, &api.post(&format!("{}/resend", at(&id)), &body)?);
+        }
+        Command::Tail { id, limit } => {
+            let deliveries = format!("{}/deliveries", at(&id));
+            let tail = Tail {
+                first: format!("{deliveries}?limit={limit}"),
+                then: format!("{deliveries}?limit=100"),
+                columns: &COLUMNS,
+                told_by: &["event_id", "status", "attempts"],
+                line: &|row| {
+                    cells(
+                        row,
+                        &[
+                            "created_at",
+                            "status",
+                            "type",
+                            "event_id",
+                            "attempts",
+                            "last_status",
+                            "last_error",
+                        ],
+                    )
+                },
+            };
+            tail.follow(shared, &api)?;
+        }
     }
     Ok(())
 }

@@ -78,7 +78,17 @@ const fn field(name: &'static str, place: &'static [&'static str], form: Form, u
 }
 
 const fn fixed(name: &'static str, place: &'static [&'static str], form: Form) -> Field {
-    Field { name, place, form, change: Change::Fixed, usual: "null" }
+    fixed_or(name, place, form, "null")
+}
+
+/// As `fixed`, with a value of its own where nobody says anything.
+const fn fixed_or(
+    name: &'static str,
+    place: &'static [&'static str],
+    form: Form,
+    usual: &'static str,
+) -> Field {
+    Field { name, place, form, change: Change::Fixed, usual }
 }
 
 const METADATA: Field = field("metadata", &["metadata"], Form::Plain, "null");
@@ -233,6 +243,45 @@ pub const KINDS: &[Kind] = &[
         ],
         secret: SecretNeed::None,
         shown_once: Some("invite_link"),
+        has_metadata: false,
+        of_operator: false,
+        over: &[],
+    },
+    Kind {
+        noun: "budget",
+        path: "/v2/budgets",
+        identity: &["name"],
+        fields: &[
+            fixed("name", &["name"], Form::Plain),
+            fixed_or("workspace", &["workspace"], Form::Plain, "false"),
+            fixed_or("project", &["project_id"], Form::Name("project"), "null"),
+            fixed_or("key", &["key_id"], Form::Name("key"), "null"),
+            fixed_or("end_user", &["end_user"], Form::Plain, "null"),
+            field("limit_micros", &["limit_micros"], Form::Plain, "null"),
+            fixed_or("period", &["period"], Form::Plain, "\"month\""),
+            field("on_reached", &["on_reached"], Form::Plain, "\"pause\""),
+            fixed_or("counts", &["counts"], Form::Plain, "\"all\""),
+            field("alerts", &["alerts"], Form::Set, "[50, 80, 100]"),
+        ],
+        secret: SecretNeed::None,
+        shown_once: None,
+        has_metadata: false,
+        of_operator: false,
+        over: &[],
+    },
+    Kind {
+        noun: "webhook",
+        path: "/v2/webhooks",
+        identity: &["url"],
+        fields: &[
+            fixed("url", &["url"], Form::Plain),
+            field("events", &["events"], Form::Set, "[]"),
+            field("description", &["description"], Form::Plain, "\"\""),
+            field("status", &["status"], Form::Plain, "\"active\""),
+        ],
+        // The receiver's is made by the gateway: nobody brings one along.
+        secret: SecretNeed::None,
+        shown_once: Some("secret"),
         has_metadata: false,
         of_operator: false,
         over: &[],

@@ -3,7 +3,7 @@
 use domain::{EventId, WebhookId};
 use serde_json::json;
 use snapshot::CredentialState;
-use store::jobs::{Claim, OURS};
+use store::jobs::{Claim, Ending, Hold, OURS};
 use store::webhooks::DELIVER;
 use store::{
     CredentialRow, DeliveryAttempt, DeliveryState, EventKind, EventRow, JobRow, Page, SigningSecret,
@@ -149,4 +149,46 @@ pub async fn an_event_is_kept_once_and_its_delivery_told(fresh: &Fresh) {
     assert!(matches!(foreign, Err(StoreError::NotFound { .. })));
     assert_eq!(store.events().forget(NOW + 1).await.unwrap(), 1);
     assert_eq!(store.webhooks().delivery(id, event.id).await.unwrap(), None);
+}
+
+pub async fn a_delivery_is_asked_for_anew(fresh: &Fresh) {
+    let (store, workspace) = (&fresh.store, fresh.founding.workspace.id);
+    let id = store.webhooks().create(webhook(fresh, 1, &[]), act()).await.unwrap().row.id;
+    let event = EventRow {
+        id: EventId::new(NOW, bytes(9)),
+        workspace,
+        kind: EventKind::BudgetAlert,
+        payload: json!({"percent": 80}),
+        created_unix_ms: NOW,
+    };
+    store.events().emit(event.clone()).await.unwrap();
+    let resend = || store.webhooks().resend(workspace, id, event.id, act());
+    let first = asked_for(fresh).await.remove(0);
+    let told = resend().await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "delivery_running", .. })), "{told:?}");
+    let done = DeliveryAttempt { state: DeliveryState::Failed, status: None, error: None, unix_ms: NOW };
+    store.webhooks().attempted(id, event.id, done).await.unwrap();
+    let hold = Hold { job: first.id, worker: "one".into(), attempt: first.attempts };
+    let ending = Ending::Again { unix_ms: LATER * 2, error: "it answered 500".into() };
+    assert!(store.jobs().settle(hold, ending).await.unwrap());
+    assert!(asked_for(fresh).await.is_empty(), "it waits for its time");
+    // What waited goes at once, is one job however often it is asked for, and is as young as a new one.
+    for _ in 0..2 {
+        let pending = resend().await.unwrap();
+        assert_eq!((pending.state, pending.attempts), (DeliveryState::Pending, 1));
+    }
+    let asked = asked_for(fresh).await;
+    assert_eq!(
+        asked.iter().map(|job| (job.attempts, &job.payload)).collect::<Vec<_>>(),
+        [(1, &first.payload)]
+    );
+    assert!(asked[0].created_unix_ms > first.created_unix_ms);
+    for (of, event) in [(founding(2).workspace.id, event.id), (workspace, EventId::new(NOW, bytes(8)))] {
+        let told = store.webhooks().resend(of, id, event, act()).await;
+        assert!(matches!(told, Err(StoreError::NotFound { .. })), "{told:?}");
+    }
+    let off = WebhookRow { disabled_reason: Some("somebody disabled it".into()), ..webhook(fresh, 1, &[]) };
+    store.webhooks().replace(off, None, act()).await.unwrap();
+    let told = resend().await;
+    assert!(matches!(told, Err(StoreError::Conflict { what: "webhook_disabled", .. })), "{told:?}");
 }

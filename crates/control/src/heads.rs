@@ -1,0 +1,126 @@
+//! Signed heads of the audit's chains, kept elsewhere by themselves: whoever can write the database can't unsay them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::WorkspaceId;
+use domain::limits::PAGE_ROWS_MAX;
+use domain::ports::PortFuture;
+use jobs::{Handler, Outcome, Policy};
+use proof::Digest;
+use proof::audit::Head;
+use store::{JobRow, Link, Page};
+
+use crate::Control;
+use crate::owner::milliseconds;
+
+pub const KEEP: &str = "audit.keep_heads";
+/// What was done is out of the database's reach within this time.
+pub const LOOK_EVERY_MS: u64 = 10_000;
+
+/// Where heads are kept that this installation can't take back.
+pub trait HeadKeeper: Send + Sync {
+    /// They are kept durably once this returns.
+    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>>;
+}
+
+/// Keepers of one installation: where heads go, and after which time one that stays the same is kept again, so that
+/// silence is no excuse.
+#[derive(Clone)]
+pub struct Heads {
+    pub keeper: Arc<dyn HeadKeeper>,
+    pub again: Duration,
+}
+
+/// What this process kept last of a chain.
+struct Kept {
+    length: u64,
+    hash: Digest,
+    unix_ms: u64,
+}
+
+/// Does the job that keeps heads. One without a keeper leaves them to the gateways that have one.
+pub struct KeepHeads {
+    pub control: Arc<Control>,
+    pub heads: Option<Heads>,
+    kept: Mutex<HashMap<String, Kept>>,
+}
+
+impl KeepHeads {
+    pub fn new(control: Arc<Control>, heads: Option<Heads>) -> Self {
+        Self { control, heads, kept: Mutex::default() }
+    }
+
+    async fn keep(&self, heads: &Heads) -> Result<(), String> {
+        let audit = self.control.store.audit();
+        let installation = audit.head(None).await.map_err(|error| error.to_string())?;
+        let mut ends = vec![(None, installation)];
+        let mut after = None;
+        loop {
+            let listed =
+                audit.ends(Page { limit: PAGE_ROWS_MAX, after }).await.map_err(|error| error.to_string())?;
+            ends.extend(listed.rows.into_iter().map(|(workspace, end)| (Some(workspace), end)));
+            self.keep_due(heads, std::mem::take(&mut ends)).await?;
+            after = listed.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn keep_due(&self, heads: &Heads, ends: Vec<(Option<WorkspaceId>, Link)>) -> Result<(), String> {
+        let now = self.control.world.clock.unix_ms();
+        let signed = ends.into_iter().filter(|(_, end)| end.sequence > 0);
+        let signed = signed.map(|(workspace, end)| self.control.auditor.head(workspace, end));
+        let due: Vec<Head> = signed.filter(|head| self.is_due(head, now, heads.again)).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        heads.keeper.keep(due.clone()).await?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        for head in due {
+            kept.insert(head.chain, Kept { length: head.length, hash: head.hash, unix_ms: now });
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, head: &Head, now: u64, again: Duration) -> bool {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(last) = kept.get(&head.chain) else { return true };
+        let is_other = head.length == last.length && head.hash != last.hash;
+        if head.length < last.length || is_other {
+            let (length, kept) = (head.length, last.length);
+            tracing::error!(
+                chain = head.chain,
+                length,
+                kept,
+                "the audit is another one than its kept head says"
+            );
+        }
+        is_other || head.length != last.length || now.saturating_sub(last.unix_ms) >= milliseconds(again)
+    }
+}
+
+impl Handler for KeepHeads {
+    fn kind(&self) -> &'static str {
+        KEEP
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::OURS
+    }
+
+    fn run<'a>(&'a self, _: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            let Some(heads) = &self.heads else { return Outcome::Done };
+            match self.keep(heads).await {
+                Ok(()) => Outcome::Done,
+                Err(error) => {
+                    tracing::warn!(error, "the audit's heads could not be kept; it is tried again");
+                    Outcome::failed(error)
+                }
+            }
+        })
+    }
+}

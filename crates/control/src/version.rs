@@ -1,0 +1,45 @@
+//! The dated version of `/v2`. Under one date only fields, routes and words are added; what breaks takes another date, and the
+//! one before goes on beside it.
+
+use domain::{Fault, FaultClass};
+use http::HeaderMap;
+
+/// What every answer is of.
+pub const VERSION: &str = "2026-11-20";
+pub const HEADER: &str = "tidegate-version";
+
+/// Whether what is asked for is served.
+///
+/// # Errors
+/// 400.
+pub fn check(headers: &HeaderMap) -> Result<(), Box<Fault>> {
+    let Some(other) = headers.get_all(HEADER).iter().find(|asked| *asked != VERSION) else { return Ok(()) };
+    let shown: String = String::from_utf8_lossy(other.as_bytes()).chars().take(40).collect();
+    let message = format!("\"{shown}\" is no version of this API.");
+    let fault = Fault::new(FaultClass::BadRequest, "unknown_version", message).param("Tidegate-Version");
+    Err(Box::new(fault.fix(format!("Send Tidegate-Version: {VERSION}, or leave it out."))))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_the_one_that_is_served_or_refused() {
+        let asked = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(HEADER, HeaderValue::from_static(value));
+            }
+            check(&headers).map_err(|fault| fault.code)
+        };
+        for fine in [&[][..], &[VERSION], &[VERSION, VERSION]] {
+            assert_eq!(asked(fine), Ok(()), "{fine:?}");
+        }
+        for other in [&["2026-11-19"][..], &["2099-01-01"], &["latest"], &[""], &[VERSION, "2026-01-01"]] {
+            assert_eq!(asked(other), Err("unknown_version"), "{other:?}");
+        }
+    }
+}

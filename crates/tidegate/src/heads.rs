@@ -1,0 +1,203 @@
+//! Heads of the audit that are kept elsewhere: written by a gateway, read by whoever checks.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use control::{HeadKeeper, Posting, Trips};
+use domain::ports::PortFuture;
+use proof::audit::Head;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// Where a gateway keeps them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Directory(PathBuf),
+    Address(String),
+}
+
+impl Place {
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let is_address = text.starts_with("https://") || text.starts_with("http://");
+        match text {
+            "" => None,
+            address if is_address => Some(Self::Address(address.to_owned())),
+            directory => Some(Self::Directory(PathBuf::from(directory))),
+        }
+    }
+
+    /// # Errors
+    /// Nothing may be sent to the address.
+    pub fn keeper(
+        &self,
+        egress: &egress::EgressSettings,
+        trips: Arc<dyn Trips>,
+        gateway: &str,
+    ) -> anyhow::Result<Arc<dyn HeadKeeper>> {
+        Ok(match self {
+            Self::Directory(directory) => {
+                Arc::new(InDirectory { directory: directory.clone(), gateway: gateway.to_owned() })
+            }
+            Self::Address(url) => {
+                egress::check_webhook_url(url, egress)
+                    .map_err(|fault| anyhow::anyhow!("audit.heads: {}", fault.message))?;
+                Arc::new(AtAddress { url: url.clone(), trips })
+            }
+        })
+    }
+}
+
+/// Files to which lines are added and nothing else is done; each gateway has its own.
+struct InDirectory {
+    directory: PathBuf,
+    gateway: String,
+}
+
+impl HeadKeeper for InDirectory {
+    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
+        let (directory, gateway) = (self.directory.clone(), self.gateway.clone());
+        Box::pin(async move {
+            let work = tokio::task::spawn_blocking(move || add(&directory, &gateway, &heads));
+            match work.await {
+                Ok(added) => added.map_err(|error| format!("{error:#}")),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+    }
+}
+
+fn add(directory: &Path, gateway: &str, heads: &[Head]) -> anyhow::Result<()> {
+    let Some(first) = heads.first() else { return Ok(()) };
+    let day = OffsetDateTime::from_unix_timestamp(i64::try_from(first.signed_unix_ms / 1_000)?)?.date();
+    let path = directory.join(format!("heads-{day}-{gateway}.jsonl"));
+    fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
+    let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
+    let mut file = opened.with_context(|| format!("can't open {}", path.display()))?;
+    let mut lines = Vec::new();
+    // A line that a dead process left half written ends here, so that the next is whole.
+    if ends_in_a_line(&mut file)? {
+        lines.push(b'\n');
+    }
+    for head in heads {
+        serde_json::to_writer(&mut lines, head)?;
+        lines.push(b'\n');
+    }
+    file.write_all(&lines)?;
+    file.sync_all()?;
+    // The file itself may be new.
+    Ok(File::open(directory)?.sync_all()?)
+}
+
+fn ends_in_a_line(file: &mut File) -> anyhow::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+/// What an address is sent, and may keep line by line.
+#[derive(Serialize, Deserialize)]
+struct Sent {
+    object: String,
+    heads: Vec<Head>,
+}
+
+struct AtAddress {
+    url: String,
+    trips: Arc<dyn Trips>,
+}
+
+impl HeadKeeper for AtAddress {
+    fn keep(&self, heads: Vec<Head>) -> PortFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let sent = Sent { object: "audit_heads".to_owned(), heads };
+            let body = serde_json::to_vec(&sent).map_err(|error| error.to_string())?;
+            let headers = vec![
+                ("content-type", "application/json".to_owned()),
+                ("user-agent", concat!("Tidegate/", env!("CARGO_PKG_VERSION")).to_owned()),
+            ];
+            let posting = Posting { url: self.url.clone(), headers, body: Bytes::from(body) };
+            match self.trips.post(posting).await {
+                Ok(posted) if (200..300).contains(&posted.status) => Ok(()),
+                Ok(posted) => Err(format!("{} answered {}", self.url, posted.status)),
+                Err(error) => Err(format!("{} did not answer: {error:?}", self.url)),
+            }
+        })
+    }
+}
+
+/// What was found where heads are kept.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub heads: Vec<Head>,
+    /// Lines that are no heads, such as one that a dying process left.
+    pub unreadable: usize,
+}
+
+/// The heads of one chain, from a file or from every `.jsonl` of a directory.
+///
+/// # Errors
+/// It can't be read.
+pub fn read(path: &Path, chain: &str) -> anyhow::Result<Found> {
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+        let is_of_heads = |file: &PathBuf| file.extension().is_some_and(|end| end == "jsonl");
+        files = entries.into_iter().map(|entry| entry.path()).filter(is_of_heads).collect();
+        files.sort();
+    }
+    let mut found = Found::default();
+    for file in files {
+        let text = fs::read(&file).with_context(|| format!("{} can't be read", file.display()))?;
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            match heads_of(line) {
+                Some(heads) => found.heads.extend(heads.into_iter().filter(|head| head.chain == chain)),
+                None => found.unreadable += 1,
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn heads_of(line: &[u8]) -> Option<Vec<Head>> {
+    let one = serde_json::from_slice(line).map(|head: Head| vec![head]);
+    one.or_else(|_| serde_json::from_slice(line).map(|sent: Sent| sent.heads)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proof::{Digest, SigningKey};
+
+    use super::*;
+
+    fn head(chain: &str, length: u64) -> Head {
+        let key = SigningKey::from_seed(&[7; 32]).unwrap();
+        Head::sign(&key, chain, length, Digest::ZERO, 1_800_000_000_000 + length)
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_past_a_torn_line() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("deep/heads");
+        add(&directory, "one", &[head("ws_1", 1), head("ws_2", 9)]).unwrap();
+        let file = directory.join("heads-2027-01-15-one.jsonl");
+        OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"chain\":\"ws_1\",\"len").unwrap();
+        add(&directory, "one", &[head("ws_1", 2)]).unwrap();
+        add(&directory, "two", &[head("ws_1", 3)]).unwrap();
+        let sent = Sent { object: "audit_heads".into(), heads: vec![head("ws_1", 4)] };
+        fs::write(directory.join("posted.jsonl"), serde_json::to_string(&sent).unwrap()).unwrap();
+        let found = read(&directory, "ws_1").unwrap();
+        let lengths: Vec<_> = found.heads.iter().map(|head| (head.length, head.is_signed())).collect();
+        assert_eq!(lengths, [(1, true), (2, true), (3, true), (4, true)]);
+        assert_eq!((found.unreadable, read(&file, "ws_2").unwrap().heads.len()), (1, 1));
+    }
+}

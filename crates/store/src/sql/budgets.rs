@@ -522,6 +522,16 @@ impl Budgets for Database {
         )
     }
 
+    fn credited(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos> {
+        Box::pin(async move {
+            let query = sql("SELECT CAST(COALESCE(SUM(amount_nanos), 0) AS BIGINT) AS credited FROM credits
+                 WHERE workspace = $1 AND created_unix_ms < $2");
+            let query = query.bind(workspace.bytes()).bind(signed(before_unix_ms));
+            let row = query.one(&mut self.read().await?).await?;
+            Ok(Nanos(Fields::new("credits", &row).get("credited")?))
+        })
+    }
+
     fn credits(&self, workspace: WorkspaceId, count: u32) -> StoreFuture<'_, Vec<CreditRow>> {
         Box::pin(async move {
             let query = sql("SELECT * FROM credits WHERE workspace = $1

@@ -138,7 +138,7 @@ on_each!(
         usage::a_window_covers_whole_minutes,
         usage::an_answer_has_an_end,
         usage::many_records_are_summed_in_little_time,
-        usage::billing_has_three_rows_whatever_was_used,
+        usage::each_mode_has_its_own_money,
         usage::percentiles_are_of_completed_requests,
         audit::entries_are_appended_once_and_listed_newest_first,
         audit::the_queue_writes_what_it_was_told,

@@ -70,7 +70,7 @@ pub use records::{Records, RequestFilter, RequestRow};
 pub use rehearsal::rehearse;
 pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
-pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
+pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest, Tries};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use upkeep::{Forgotten, Upkeep};
 pub use usage::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};

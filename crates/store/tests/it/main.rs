@@ -100,6 +100,7 @@ on_each!(
         sign_ins::a_link_works_once_and_in_its_time,
         sign_ins::a_link_of_one_workspace_signs_in_nobody_whom_another_knows,
         sign_ins::whoever_invited_first_signs_in_first,
+        sign_ins::tries_are_counted_together_and_end_with_their_window,
         devices::a_device_is_given_one_key,
         devices::what_is_denied_too_old_or_too_many_is_given_none,
         devices::a_devices_key_ends_with_its_persons_membership_or_role,

@@ -31,7 +31,7 @@ bench: ## measure the release beside nginx and a thin pass-through (ARGS="--roun
 prove-kill: ## 500 kills at random moments; the books must stay exact
 	@scripts/prove.sh kill
 
-prove-sim: ## a million seeds of the simulator
+prove-sim: ## a million seeds of exchanges (TIDEGATE_SIM_SEEDS), 10,000 of shared budgets (TIDEGATE_LEASE_SEEDS)
 	@scripts/prove.sh sim
 
 prove-outage: ## PostgreSQL away for ten minutes of traffic (TIDEGATE_OUTAGE_SECS=600)

@@ -39,8 +39,9 @@ case $which in
         prove "$TIDEGATE_KILLS kills at random moments" run_tests -p journeys -E 'test(/^kill::/)'
         ;;
     sim)
-        export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000}
-        prove "$TIDEGATE_SIM_SEEDS seeds of the simulator" run_tests -p journeys --test sim --cargo-profile make-run
+        export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000} TIDEGATE_LEASE_SEEDS=${TIDEGATE_LEASE_SEEDS:-10000}
+        prove "$TIDEGATE_SIM_SEEDS seeds of exchanges, $TIDEGATE_LEASE_SEEDS of budgets that replicas share" \
+            run_tests -p journeys --test sim --cargo-profile make-run
         ;;
     fuzz)
         seconds=${FUZZ_SECS:-60}

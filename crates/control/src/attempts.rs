@@ -1,13 +1,22 @@
-//! How often somebody may try: counts by address, email and person in a table of bounded size.
+//! How often somebody may try: counts by address, email and person, of all replicas together in the store, and in a table
+//! of bounded size before it, so that whoever is over the limit here costs the store nothing.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::ports::KeyHash;
 use domain::{Fault, FaultClass, MemberId};
+use store::{Store, TokenDigest, Tries};
+
+use crate::failure::of_store;
+use crate::tokens::{self, Kind};
 
 const WINDOW_MS: u64 = 5 * 60_000;
 const TRIERS_MAX: usize = 10_000;
+/// Every so many tries, those whose window is over are taken out of the store.
+const FORGET_EVERY: u64 = 64;
 
 /// Who tries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,7 +36,7 @@ impl Trier {
         }
     }
 
-    const fn tries_max(&self) -> u32 {
+    const fn tries_max(&self) -> u64 {
         match self {
             // Many people may share one, behind a proxy all of them.
             Self::Address(_) => 60,
@@ -36,41 +45,95 @@ impl Trier {
     }
 }
 
-struct Tries {
-    count: u32,
-    since_unix_ms: u64,
+/// Whoever tries.
+pub struct Attempts {
+    hasher: Arc<dyn KeyHash>,
+    here: Mutex<HashMap<Trier, Tries>>,
+    counted: AtomicU64,
 }
 
-/// The table.
-#[derive(Default)]
-pub struct Attempts(Mutex<HashMap<Trier, Tries>>);
-
 impl Attempts {
-    /// Counts a try, before it is made: many at once are as many.
+    pub fn new(hasher: Arc<dyn KeyHash>) -> Self {
+        Self { hasher, here: Mutex::default(), counted: AtomicU64::new(0) }
+    }
+
+    /// Counts a try of one, or of two at once, before it is made: many at once are as many, wherever they are made.
     ///
     /// # Errors
-    /// 429 where there were too many.
-    pub fn count(&self, trier: Trier, now_unix_ms: u64) -> Result<(), Box<Fault>> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= TRIERS_MAX && !table.contains_key(&trier) {
+    /// 429 where there were too many, and the store's.
+    pub async fn count(
+        &self,
+        store: &Store,
+        trier: &Trier,
+        other: Option<&Trier>,
+        now_unix_ms: u64,
+    ) -> Result<(), Box<Fault>> {
+        for trier in [Some(trier), other].into_iter().flatten() {
+            self.count_here(trier, now_unix_ms)?;
+        }
+        let (first, second) = (self.digest(trier), other.map(|other| self.digest(other)));
+        let forgets = self.counted.fetch_add(1, Ordering::Relaxed) % FORGET_EVERY == FORGET_EVERY - 1;
+        let store = store.clone();
+        // In a task of its own: a caller who hangs up has tried, and so has one who only rehearses.
+        let counting = tokio::spawn(async move {
+            let tries = store.sign_ins();
+            if forgets {
+                tries.forget_tries_before(now_unix_ms.saturating_sub(WINDOW_MS)).await?;
+            }
+            tries.count_tries(first, second, WINDOW_MS, now_unix_ms).await
+        });
+        let counted = counting.await.map_err(|_| Box::new(Fault::internal()))?.map_err(of_store)?;
+        for (trier, digest) in [(Some(trier), Some(first)), (other, second)] {
+            let told = counted.iter().find(|(counted, _)| Some(*counted) == digest);
+            if let (Some(trier), Some((_, tries))) = (trier, told)
+                && tries.count > trier.tries_max()
+            {
+                self.lock().insert(trier.clone(), *tries);
+                return Err(too_many(tries, now_unix_ms));
+            }
+        }
+        Ok(())
+    }
+
+    fn count_here(&self, trier: &Trier, now_unix_ms: u64) -> Result<(), Box<Fault>> {
+        let mut table = self.lock();
+        if table.len() >= TRIERS_MAX && !table.contains_key(trier) {
             make_room(&mut table, now_unix_ms);
         }
-        let tries_max = trier.tries_max();
-        let tries = table.entry(trier).or_insert(Tries { count: 0, since_unix_ms: now_unix_ms });
-        let age = now_unix_ms.saturating_sub(tries.since_unix_ms);
-        if age >= WINDOW_MS {
-            *tries = Tries { count: 0, since_unix_ms: now_unix_ms };
+        let fresh = Tries { count: 0, since_unix_ms: now_unix_ms };
+        let tries = table.entry(trier.clone()).or_insert(fresh);
+        if now_unix_ms.saturating_sub(tries.since_unix_ms) >= WINDOW_MS {
+            *tries = fresh;
         }
-        if tries.count >= tries_max {
-            return Err(too_many(WINDOW_MS.saturating_sub(age)));
+        if tries.count >= trier.tries_max() {
+            return Err(too_many(tries, now_unix_ms));
         }
         tries.count += 1;
         Ok(())
     }
 
-    /// A success clears what was tried before it.
-    pub fn forget(&self, trier: &Trier) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(trier);
+    /// A success clears what was tried before it, behind its answer.
+    pub fn forget(&self, store: &Store, trier: &Trier) {
+        self.lock().remove(trier);
+        let (store, digest) = (store.clone(), self.digest(trier));
+        tokio::spawn(async move {
+            if let Err(error) = store.sign_ins().forget_tries(digest).await {
+                tracing::warn!(%error, "tries before a success still count");
+            }
+        });
+    }
+
+    fn digest(&self, trier: &Trier) -> TokenDigest {
+        let name = match trier {
+            Trier::Address(address) => format!("address {address}"),
+            Trier::Email(email) => format!("email {email}"),
+            Trier::Person(person) => format!("person {person}"),
+        };
+        tokens::digest(&*self.hasher, Kind::Trier, &name)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Trier, Tries>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,7 +147,8 @@ fn make_room(table: &mut HashMap<Trier, Tries>, now_unix_ms: u64) {
     }
 }
 
-fn too_many(wait_ms: u64) -> Box<Fault> {
+fn too_many(tries: &Tries, now_unix_ms: u64) -> Box<Fault> {
+    let wait_ms = tries.since_unix_ms.saturating_add(WINDOW_MS).saturating_sub(now_unix_ms);
     Box::new(
         Fault::new(FaultClass::RateLimit, "too_many_attempts", "There were too many attempts.")
             .fix("Wait, then try again; `tidegate login --link` signs in without a password.")
@@ -96,35 +160,41 @@ fn too_many(wait_ms: u64) -> Box<Fault> {
 mod tests {
     use super::*;
 
+    struct Plain;
+    impl KeyHash for Plain {
+        fn digest(&self, _: &str) -> [u8; 32] {
+            [0; 32]
+        }
+    }
+
+    fn attempts() -> Attempts {
+        Attempts::new(Arc::new(Plain))
+    }
+
     fn email(number: usize) -> Trier {
         Trier::Email(format!("{number}@example.com"))
     }
 
     #[test]
-    fn tries_are_counted_forgotten_and_over_in_time() {
-        let attempts = Attempts::default();
+    fn tries_are_counted_and_over_in_time() {
+        let attempts = attempts();
         for _ in 0..10 {
-            attempts.count(email(1), 5).unwrap();
+            attempts.count_here(&email(1), 5).unwrap();
         }
-        let told = attempts.count(email(1), 5).unwrap_err();
+        let told = attempts.count_here(&email(1), 5).unwrap_err();
         assert_eq!((told.code, told.retry_after_ms), ("too_many_attempts", Some(WINDOW_MS)));
-        attempts.count(email(2), 5).unwrap();
-        attempts.forget(&email(1));
-        attempts.count(email(1), 5).unwrap();
-        for _ in 0..10 {
-            let _ = attempts.count(email(3), 5);
-        }
-        assert!(attempts.count(email(3), WINDOW_MS + 4).is_err());
-        attempts.count(email(3), WINDOW_MS + 5).unwrap();
+        attempts.count_here(&email(2), 5).unwrap();
+        assert!(attempts.count_here(&email(1), WINDOW_MS + 4).is_err());
+        attempts.count_here(&email(1), WINDOW_MS + 5).unwrap();
     }
 
     #[test]
     fn the_table_has_an_end() {
-        let attempts = Attempts::default();
+        let attempts = attempts();
         for number in 0..TRIERS_MAX + 100 {
-            attempts.count(email(number), number as u64).unwrap();
+            attempts.count_here(&email(number), number as u64).unwrap();
         }
-        assert_eq!(attempts.0.lock().unwrap().len(), TRIERS_MAX);
+        assert_eq!(attempts.lock().len(), TRIERS_MAX);
         let near = |text: &str| Trier::address(text.parse().unwrap());
         assert_eq!(near("2001:db8::1"), near("2001:db8::2"));
         assert_ne!(near("2001:db8::1"), near("2001:db8:0:1::1"));

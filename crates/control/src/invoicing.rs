@@ -6,7 +6,7 @@ use domain::limits::{INVOICE_ADJUSTED_MONTHS, INVOICE_MODEL_LINES_MAX, PAGE_ROWS
 use domain::{InvoiceId, MeterRecord, Nanos, Profile, TraceId, WorkspaceId};
 use ledger::invoice::{Counted, Difference, Late, Month, Period, ProfileMonth, check, compare_months};
 use ledger::verify::VerifyReport;
-use ledger::{Invoice, Tariff};
+use ledger::{Invoice, LineKind, Tariff};
 use store::{
     Act, Dimension, InvoiceRow, Page, Store, StoreError, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
 };
@@ -71,14 +71,48 @@ const fn counted(sums: &UsageSums) -> Counted {
     }
 }
 
-/// The invoice of a month as it would be now, with what came late for earlier ones.
+/// The invoice of a month as it would be now, with what came late for earlier ones, less what credit pays of it.
 ///
 /// # Errors
 /// The store's.
 pub async fn draw(store: &Store, period: Period) -> Result<Invoice, StoreError> {
+    let workspace = period.workspace;
+    let mut taken = taken(&earlier(store, period).await?);
+    if credit(store, period, taken).await? > Nanos::ZERO {
+        // Months that are over and wait to be finalised take theirs first.
+        for month in open_months(store, workspace, period.start_unix_ms).await?.into_iter().rev() {
+            if month.start_unix_ms < period.start_unix_ms {
+                let credit = credit(store, month, taken).await?;
+                taken = taken.plus(-draw_with(store, month, credit).await?.amount_of(LineKind::Credit));
+            }
+        }
+    }
+    draw_with(store, period, credit(store, period, taken).await?).await
+}
+
+async fn draw_with(store: &Store, period: Period, credit: Nanos) -> Result<Invoice, StoreError> {
     let tariff = store.tariffs().in_force(period.workspace, period.start_unix_ms).await?;
     let late = late(store, period).await?;
-    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &late, Nanos::ZERO))
+    Ok(Invoice::draw(period, tariff, &month(store, period).await?, &late, credit))
+}
+
+/// What may pay for a month: all that was paid ahead before its end, without what earlier months took. It follows from what
+/// stands, so whoever draws the month again finds the same.
+async fn credit(store: &Store, period: Period, taken: Nanos) -> Result<Nanos, StoreError> {
+    let credited = store.budgets().credited(period.workspace, period.end_unix_ms).await?;
+    Ok(Nanos(credited.plus(-taken).0.max(0)))
+}
+
+/// What invoices took of the credit.
+fn taken(invoices: &[InvoiceRow]) -> Nanos {
+    -invoices.iter().map(|row| row.invoice.amount_of(LineKind::Credit)).sum::<Nanos>()
+}
+
+/// All finalised invoices before a month's; years of them are few.
+async fn earlier(store: &Store, period: Period) -> Result<Vec<InvoiceRow>, StoreError> {
+    let mut rows = finalised(store, period.workspace, usize::MAX).await?;
+    rows.retain(|row| row.invoice.period.start_unix_ms < period.start_unix_ms);
+    Ok(rows)
 }
 
 /// A month drawn again by the tariff that its invoice was drawn by, without what is for other months.
@@ -165,7 +199,7 @@ pub async fn finalise(store: &Store, period: Period, act: Act) -> Result<bool, S
 #[derive(Debug)]
 pub struct Checked {
     pub invoice: Invoice,
-    /// Lines that don't follow from their own figures, or the total from its lines.
+    /// Lines that don't follow from their own figures, the total from its lines, or the credit's part from what there was.
     pub unsound: Vec<Difference>,
     /// Lines that the books don't come to.
     pub differing: Vec<Difference>,
@@ -206,8 +240,9 @@ pub async fn verify(store: &Store, id: InvoiceId) -> Result<Option<Checked>, Sto
     // All there are: years of them are few.
     let all = finalised(store, period.workspace, usize::MAX).await?;
     let adjusted: Nanos = all.iter().map(|other| other.invoice.adjustment_for(period.start_unix_ms)).sum();
+    let credit = credit(store, period, taken(&earlier(store, period).await?)).await?;
     Ok(Some(Checked {
-        unsound: check(&invoice),
+        unsound: check(&invoice, credit),
         differing: compare_months(&invoice, &now),
         adjusted,
         unexplained: now.of_month().plus(-invoice.of_month()).plus(-adjusted),

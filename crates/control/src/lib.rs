@@ -135,7 +135,7 @@ impl Control {
         let document = serde_json::to_vec(&openapi::document(&table)?).map_err(|error| error.to_string())?;
         let operator = owner::operators_workspace(&store).await.map_err(|error| error.to_string())?;
         let passwords = Passwords::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
-        let attempts = Attempts::default();
+        let attempts = Attempts::new(Arc::clone(&vault.hasher) as Arc<dyn KeyHash>);
         let auditor =
             Auditor::new(store.clone(), &vault, world.clone()).map_err(|error| error.to_string())?;
         Ok(Arc::new(Self {

@@ -16,6 +16,8 @@ pub enum Kind {
     Device,
     UserCode,
     Password,
+    /// Who tries to sign in: no token, and kept no more readable than one.
+    Trier,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::Device => "device/1:",
             Self::UserCode => "user-code/1:",
             Self::Password => "password/1:",
+            Self::Trier => "trier/1:",
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The billing snapshot: usage and money by mode, folded from settled records or from sums of them.
+//! Usage and money by mode, folded from settled records.
 
-use domain::{MeterRecord, Mode, Nanos, Outcome, Priced, UsageSource};
+use domain::{MeterRecord, Mode, Nanos, Priced};
 
-/// One exchange, or a sum of exchanges that a store made: the fold takes both.
+/// What one exchange adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsageRow {
     /// `None` where no attempt was made.
@@ -15,15 +15,12 @@ pub struct UsageRow {
     pub cached_tokens: u64,
     pub cost: Nanos,
     pub provider_cost: Nanos,
-    /// Completed exchanges whose use nobody reported and nobody could estimate.
-    pub unmetered: u64,
     /// Exchanges that used something without a known price.
     pub unpriced: u64,
 }
 
 impl From<&MeterRecord> for UsageRow {
     fn from(record: &MeterRecord) -> Self {
-        let unmetered = record.outcome == Outcome::Completed && record.usage.source == UsageSource::None;
         Self {
             mode: record.profile().map(domain::Profile::mode),
             requests: 1,
@@ -32,13 +29,12 @@ impl From<&MeterRecord> for UsageRow {
             cached_tokens: record.usage.cached_read,
             cost: record.charge.cost,
             provider_cost: record.charge.provider_cost,
-            unmetered: u64::from(unmetered),
             unpriced: u64::from(record.charge.priced == Priced::Unpriced),
         }
     }
 }
 
-/// One row of the snapshot.
+/// What all exchanges of a mode came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModeTotals {
     pub mode: Mode,
@@ -72,59 +68,4 @@ impl ModeTotals {
         self.cost = self.cost.plus(row.cost);
         self.provider_cost = self.provider_cost.plus(row.provider_cost);
     }
-}
-
-/// Usage by mode; always one row for each mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BillingSnapshot {
-    pub by_mode: [ModeTotals; 3],
-    pub unmetered_event_count: u64,
-    pub unpriced_event_count: u64,
-}
-
-impl BillingSnapshot {
-    /// Tokens and money of all modes. Money is added in nanos, so that it is rounded once.
-    #[must_use]
-    pub fn totals(&self) -> UsageRow {
-        self.by_mode.iter().fold(
-            UsageRow {
-                mode: None,
-                requests: 0,
-                input_tokens: 0,
-                output_tokens: 0,
-                cached_tokens: 0,
-                cost: Nanos::ZERO,
-                provider_cost: Nanos::ZERO,
-                unmetered: self.unmetered_event_count,
-                unpriced: self.unpriced_event_count,
-            },
-            |sum, row| UsageRow {
-                requests: sum.requests.saturating_add(row.requests),
-                input_tokens: sum.input_tokens.saturating_add(row.input_tokens),
-                output_tokens: sum.output_tokens.saturating_add(row.output_tokens),
-                cached_tokens: sum.cached_tokens.saturating_add(row.cached_tokens),
-                cost: sum.cost.plus(row.cost),
-                provider_cost: sum.provider_cost.plus(row.provider_cost),
-                ..sum
-            },
-        )
-    }
-}
-
-/// Folds rows into the snapshot. What reached no attempt is counted nowhere: nobody served it.
-#[must_use]
-pub fn billing_snapshot(rows: impl IntoIterator<Item = UsageRow>) -> BillingSnapshot {
-    let mut snapshot = BillingSnapshot {
-        by_mode: Mode::ALL.map(ModeTotals::empty),
-        unmetered_event_count: 0,
-        unpriced_event_count: 0,
-    };
-    for row in rows.into_iter().filter(|row| row.mode.is_some()) {
-        for totals in snapshot.by_mode.iter_mut().filter(|totals| Some(totals.mode) == row.mode) {
-            totals.add(&row);
-        }
-        snapshot.unmetered_event_count = snapshot.unmetered_event_count.saturating_add(row.unmetered);
-        snapshot.unpriced_event_count = snapshot.unpriced_event_count.saturating_add(row.unpriced);
-    }
-    snapshot
 }

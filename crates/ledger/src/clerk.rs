@@ -132,7 +132,7 @@ impl Clerk {
                 for (pool, answer) in pools.iter().zip(answers) {
                     match answer {
                         LeaseAnswer::Granted(grant) => pool.granted(grant, self.now_us()),
-                        LeaseAnswer::Returned { sequence } => pool.returned(sequence),
+                        LeaseAnswer::Returned { sequence } => pool.returned(sequence, self.now_us()),
                     }
                 }
             }

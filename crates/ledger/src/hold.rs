@@ -186,16 +186,17 @@ impl Hold {
             let counts = purchase.budget.counts;
             let total = |charge: &Charge| so_far(counts).plus(counts.of(ceiling.profile, charge)).0;
             let (least, most) = (total(&ceiling.least), total(&ceiling.most));
-            let (least, most) = (least - purchase.reserved, most - purchase.reserved);
+            let (mut least, mut most) = (least - purchase.reserved, most - purchase.reserved);
             if purchase.open {
                 // An earlier attempt's reservation goes on; what is missing of it is added.
                 let more = if most > 0 { purchase.pool.grow(most, now_us()) } else { 0 };
                 purchase.reserved += more;
-                purchase.whole = more >= most;
-                if more < least {
-                    return Err(refusal::reached(&purchase.budget, &purchase.pool, now_unix_ms));
+                (least, most) = (least - more, most - more);
+                purchase.whole = most <= 0;
+                if least <= 0 {
+                    continue;
                 }
-                continue;
+                // That this replica has too little says nothing of what is left: it waits like everybody else.
             }
             let taken = match purchase.pool.take(least, most, now_us()) {
                 Some(taken) if self.shared.is_valid(now_us()) || most <= 0 => taken,
@@ -208,8 +209,11 @@ impl Hold {
                     wait(&self.shared, purchase, (least, most), &now_us, until, now_unix_ms).await?
                 }
             };
-            purchase.open = true;
-            purchase.reserved = taken;
+            if std::mem::replace(&mut purchase.open, true) {
+                // One exchange, however often it took.
+                purchase.pool.settle(0, 0, now_us());
+            }
+            purchase.reserved += taken;
             purchase.whole = taken >= most;
         }
         Ok(())
@@ -317,7 +321,6 @@ async fn wait(
     if pool.outlook(now_us()) != Outlook::Wait {
         return Err(reached());
     }
-    let began_us = now_us();
     let Some(ticket) = pool.wait(least, most, now_us()) else { return Err(reached()) };
     let place = Place(pool, ticket);
     loop {
@@ -338,11 +341,7 @@ async fn wait(
         if timeout_at(until, changed).await.is_err() {
             tracing::debug!(?pool, "a request waited in vain for a budget");
             drop(place);
-            return Err(if pool.is_unreachable(began_us) {
-                refusal::unknown(&purchase.budget)
-            } else {
-                reached()
-            });
+            return Err(if pool.is_heard(now_us()) { reached() } else { refusal::unknown(&purchase.budget) });
         }
         // Neighbours that wake together take turns.
         tokio::time::sleep(Duration::ZERO).await;

@@ -247,8 +247,7 @@ impl Invoice {
             quantity: late.requests,
             ..InvoiceLine::new(LineKind::Adjustment, late.amount)
         }));
-        let owed = sum(&lines);
-        let paid = Nanos(credit.0.min(owed.0).max(0));
+        let paid = payable(credit, sum(&lines));
         if paid > Nanos::ZERO {
             lines.push(InvoiceLine::new(LineKind::Credit, -paid));
         }
@@ -281,6 +280,11 @@ impl Invoice {
     pub fn amount_of(&self, kind: LineKind) -> Nanos {
         self.lines.iter().filter(|line| line.kind == kind).map(|line| line.amount).sum()
     }
+}
+
+/// What of `credit` pays for what is owed: never more than that, and nothing where nothing is owed.
+fn payable(credit: Nanos, owed: Nanos) -> Nanos {
+    Nanos(credit.0.min(owed.0).max(0))
 }
 
 fn sum(lines: &[InvoiceLine]) -> Nanos {
@@ -321,9 +325,10 @@ pub struct Difference {
     pub recomputed: i128,
 }
 
-/// Compares an invoice with itself: each line with its own figures, the total with its lines.
+/// Compares an invoice with itself: each line with its own figures, what `credit` pays with what is owed, the total with its
+/// lines.
 #[must_use]
-pub fn check(invoice: &Invoice) -> Vec<Difference> {
+pub fn check(invoice: &Invoice, credit: Nanos) -> Vec<Difference> {
     let mut found = Vec::new();
     for line in &invoice.lines {
         compare(&mut found, &name(line), "amount_nanos", line.amount.0, line.recomputed().0);
@@ -333,6 +338,9 @@ pub fn check(invoice: &Invoice) -> Vec<Difference> {
             compare(&mut found, &name(line), "included", line.included, fee.included);
         }
     }
+    let paid = invoice.amount_of(LineKind::Credit);
+    let owed = sum(&invoice.lines).plus(-paid);
+    compare(&mut found, "credit", "amount_nanos", paid.0, -payable(credit, owed).0);
     compare(&mut found, "total", "amount_nanos", invoice.total.0, sum(&invoice.lines).0);
     found
 }

@@ -80,7 +80,7 @@ fn each_part_has_its_line() {
     assert_eq!(invoice.of_mode(Mode::Mi), Nanos(809_001));
     assert_eq!(invoice.of_mode(Mode::Byok), Nanos(350_000));
     assert_eq!(invoice.of_mode(Mode::Byoc), Nanos::ZERO);
-    assert_eq!(check(&invoice), []);
+    assert_eq!(check(&invoice, Nanos::ZERO), []);
 }
 
 #[test]
@@ -103,19 +103,30 @@ fn credit_pays_what_is_owed_and_no_more() {
 
 #[test]
 fn whatever_is_altered_is_told() {
-    let invoice = Invoice::draw(period(), tariff(), &month(), &[], Nanos::ZERO);
+    let credit = Nanos(77);
+    let invoice = Invoice::draw(period(), tariff(), &month(), &[], credit);
     let altered = |alter: &dyn Fn(&mut Invoice)| {
         let mut copy = invoice.clone();
         alter(&mut copy);
-        [check(&copy), compare_months(&copy, &invoice)].concat()
+        [check(&copy, credit), compare_months(&copy, &invoice)].concat()
     };
     assert_eq!(altered(&|_| {}), []);
     for index in 0..invoice.lines.len() {
         assert!(!altered(&|copy| copy.lines[index].amount.0 += 1).is_empty(), "line {index}");
-        assert!(!altered(&|copy| copy.lines[index].quantity += 1).is_empty(), "line {index}");
         assert!(!altered(&|copy| drop(copy.lines.remove(index))).is_empty(), "line {index}");
+        // A credit has no quantity.
+        let counts = invoice.lines[index].kind != LineKind::Credit;
+        assert_eq!(counts, !altered(&|copy| copy.lines[index].quantity += 1).is_empty(), "line {index}");
     }
     assert!(!altered(&|copy| copy.total.0 -= 1).is_empty());
+    // Line and total fit, but there was less credit, or more.
+    for more in [-1, 1] {
+        let told = altered(&|copy| {
+            copy.lines.last_mut().unwrap().amount.0 -= more;
+            copy.total.0 -= more;
+        });
+        assert_eq!(told.iter().map(|found| found.line.as_str()).collect::<Vec<_>>(), ["credit"]);
+    }
     assert!(!altered(&|copy| copy.tariff.byok.requests.included = 0).is_empty());
 }
 
@@ -137,7 +148,7 @@ proptest! {
         prop_assert_eq!(invoice.amount_of(LineKind::ManagedTokens), whole.cost);
         let requests: u64 = invoice.lines.iter().map(|line| line.counted.requests).sum();
         prop_assert_eq!(requests, whole.requests);
-        prop_assert_eq!(check(&invoice), vec![]);
+        prop_assert_eq!(check(&invoice, Nanos(credit)), vec![]);
         prop_assert!(invoice.total.0 >= 0);
         let again = Invoice::draw(period(), tariff(), &month, &[], Nanos::ZERO);
         prop_assert_eq!(compare_months(&invoice, &again), vec![]);

@@ -25,7 +25,7 @@ pub mod tariff;
 pub mod verify;
 
 pub use allowances::{Allowances, CoreAllowances};
-pub use billing::{BillingSnapshot, ModeTotals, UsageRow, billing_snapshot};
+pub use billing::{ModeTotals, UsageRow};
 pub use clerk::{Clerk, LeaseAnswer, LeaseCall, LeaseCentre, Renewal};
 pub use drain::{DrainError, DrainStep, Drainer};
 pub use hold::{Bounds, Ceiling, Hold, Refused};

@@ -13,9 +13,12 @@ use tokio::sync::Notify;
 use crate::lease::{Ask, Grant};
 
 /// While somebody waits for what others may give back, the centre is asked so often.
-const ASK_AGAIN_US: u64 = 100_000;
+const ASK_AGAIN_US: u64 = 300_000;
 /// Where nothing is left and nobody can give anything back, it is asked no more often than this.
 const ASK_EXHAUSTED_US: u64 = 500_000;
+
+/// A centre that was asked and said nothing for so long is away.
+const SILENCE_US: u64 = 1_500_000;
 
 /// A call to the centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,8 @@ struct State {
     in_doubt: Option<Call>,
     under_way: bool,
     answered_us: u64,
-    /// The last slice: below half of it, the next is asked for.
+    /// The last slice: below a quarter of it, the next is asked for. What lies here when a budget comes to its end has to be
+    /// called back, so it is little; and a quarter lasts until the clerk looks again.
     slice: i64,
     ask_after_us: u64,
     /// As the centre said last, where it had too little.
@@ -174,7 +178,8 @@ impl Pool {
     pub fn outlook(&self, now_us: u64) -> Outlook {
         let state = self.lock();
         let settles = state.reserved > 0 && state.waiting.len() < BUDGET_WAITING_MAX;
-        let knows = state.exhausted && now_us < state.ask_after_us;
+        // What a centre said before it went away is no answer.
+        let knows = state.exhausted && !state.unreachable && now_us < state.ask_after_us;
         match () {
             () if state.waiting.len() >= BUDGET_WAITING_MAX => Outlook::Crowded,
             () if knows && !settles && !state.elsewhere => Outlook::Exhausted,
@@ -182,11 +187,12 @@ impl Pool {
         }
     }
 
-    /// Whether the centre did not answer when it was last asked, or has said nothing since then.
+    /// Whether the centre is there, as far as anybody can tell: else nobody can say what is left. While somebody waits it
+    /// is asked so often that a longer silence is its absence.
     #[must_use]
-    pub fn is_unreachable(&self, since_us: u64) -> bool {
+    pub fn is_heard(&self, now_us: u64) -> bool {
         let state = self.lock();
-        state.unreachable || state.answered_us < since_us
+        !state.unreachable && now_us.saturating_sub(state.answered_us) < SILENCE_US
     }
 
     /// A request was refused: the first time in a period, somebody is to be told.
@@ -249,11 +255,11 @@ impl Pool {
     }
 
     /// The centre took back what was returned.
-    pub fn returned(&self, sequence: u64) {
+    pub fn returned(&self, sequence: u64, now_us: u64) {
         let mut state = self.lock();
         if matches!(state.in_doubt, Some(Call::Return { sequence: sent, .. }) if sent == sequence) {
             state.answered();
-            state.sequence = sequence;
+            (state.sequence, state.answered_us) = (sequence, now_us);
         }
     }
 
@@ -336,7 +342,11 @@ impl State {
                 (first.least.saturating_sub(self.available), wanted.saturating_sub(self.available));
             return (least > 0).then_some(Call::Ask(Ask { sequence, least, wanted, divisible }));
         }
-        let is_low = self.open > 0 && self.available < self.slice / 2 && !self.exhausted;
+        let is_low = self.open > 0 && self.available < self.slice / 4 && !self.exhausted;
         is_low.then_some(Call::Ask(Ask { sequence, least: 0, wanted: 0, divisible: false }))
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -115,6 +115,8 @@ pub trait Budgets: Send + Sync {
         note: String,
         act: Act,
     ) -> StoreFuture<'_, Written<CreditRow>>;
+    /// All that was added before a moment, less what was taken away.
+    fn credited(&self, workspace: WorkspaceId, before_unix_ms: u64) -> StoreFuture<'_, Nanos>;
     /// Newest first.
     fn credits(&self, workspace: WorkspaceId, count: u32) -> StoreFuture<'_, Vec<CreditRow>>;
 

@@ -70,12 +70,10 @@ pub use records::{Records, RequestFilter, RequestRow};
 pub use rehearsal::rehearse;
 pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
-pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest};
+pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest, Tries};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use upkeep::{Forgotten, Upkeep};
-pub use usage::{
-    BillingRow, Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window,
-};
+pub use usage::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
 pub use webhooks::{DeliveryAttempt, DeliveryRow, DeliveryState, SigningSecret, WebhookRow, Webhooks};
 pub use workspaces::{WorkspaceRow, Workspaces};
 
@@ -269,7 +267,7 @@ impl Store {
         Arc::new(sql::Leases { database: self.database.clone(), replica: self.replica })
     }
 
-    /// Meter records: requests, usage and billing.
+    /// Meter records: requests and usage.
     #[must_use]
     pub fn records(&self) -> &dyn Records {
         &*self.books

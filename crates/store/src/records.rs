@@ -4,7 +4,7 @@ use domain::filter::{Field, Subject, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
 
 use crate::tally::{first_byte_us, latency_us, region, sums_of};
-use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow};
 use crate::{Listed, Page, StoreFuture};
 
 /// Every field that is set must match.
@@ -69,8 +69,6 @@ pub trait Records: Send + Sync {
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
-    /// The three rows of the billing snapshot, in the order of `Mode::ALL`, whatever was used.
-    fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]>;
     /// Whole records, oldest first: for `ledger verify`, exports and the reconciliation.
     fn every_record(
         &self,

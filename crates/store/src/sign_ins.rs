@@ -62,6 +62,13 @@ pub enum Redeemed {
     Unknown,
 }
 
+/// How often somebody tried of late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    pub count: u64,
+    pub since_unix_ms: u64,
+}
+
 pub trait SignIns: Send + Sync {
     /// Begins a session; `replaces`, where it is one, ends. `workspace` is where the audit tells it.
     fn start(
@@ -83,4 +90,17 @@ pub trait SignIns: Send + Sync {
         replaces: Option<TokenDigest>,
         act: Act,
     ) -> StoreFuture<'_, Redeemed>;
+
+    /// Counts a try of one, or of two at once, before it is made: how they stand with it. One statement, which all
+    /// replicas take turns at. A window that is over begins anew.
+    fn count_tries(
+        &self,
+        trier: TokenDigest,
+        other: Option<TokenDigest>,
+        window_ms: u64,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, Vec<(TokenDigest, Tries)>>;
+    fn forget_tries(&self, trier: TokenDigest) -> StoreFuture<'_, ()>;
+    /// Those whose window began before this moment; how many.
+    fn forget_tries_before(&self, unix_ms: u64) -> StoreFuture<'_, u64>;
 }

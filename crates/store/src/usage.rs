@@ -192,13 +192,6 @@ pub struct UsageRow {
     pub first_byte: Option<Percentiles>,
 }
 
-/// One row of the billing snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BillingRow {
-    pub mode: Mode,
-    pub sums: UsageSums,
-}
-
 /// Rows of one usage answer.
 pub const ROWS_MAX: u64 = 10_000;
 

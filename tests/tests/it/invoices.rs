@@ -100,8 +100,31 @@ async fn nothing_is_charged_until_a_tariff_says_so_and_then_to_the_nano() {
         invoice["lines"].as_array().unwrap().iter().map(|l| l["amount_nanos"].as_i64().unwrap()).sum();
     assert_eq!(invoice["total_nanos"], sum);
 
+    credited(&gateway, &invoice).await;
     exports(&gateway, &invoice).await;
     refusals(&gateway, &invoice).await;
+}
+
+/// A dollar that was paid ahead is a line of the draft, however often it is drawn, and of its exports.
+async fn credited(gateway: &Gateway, before: &Value) {
+    let body = json!({"amount_micros": 1_000_000, "note": "a transfer"});
+    gateway.make("/v2/billing/account/credits", body).await;
+    for _ in 0..2 {
+        let drawn = draft(gateway).await;
+        let paid = lines(&drawn, "credit");
+        assert_eq!((paid.len(), &paid[0]["amount_micros"]), (1, &json!(-1_000_000)), "{drawn}");
+        assert_eq!(drawn["credit_micros"], -1_000_000);
+        let owed = before["total_nanos"].as_i64().unwrap();
+        assert_eq!(drawn["total_nanos"].as_i64().unwrap(), owed - 1_000_000_000, "{drawn}");
+        assert_eq!(drawn["by_mode"], before["by_mode"], "what was used is the same");
+    }
+    let id = before["id"].as_str().unwrap();
+    let csv = gateway.admin().get(&format!("/v2/billing/invoices/{id}.csv")).await.unwrap().text();
+    assert!(csv.lines().any(|line| line.starts_with("credit,Credit,") && line.contains("-1000000")), "{csv}");
+    let shown = gateway.cli().run(&["billing", "invoice", id]).ok();
+    assert!(shown.contains("Credit") && shown.contains("1.000000"), "{shown}");
+    gateway.make("/v2/billing/account/credits", json!({"amount_micros": -1_000_000, "note": "back"})).await;
+    assert_eq!(draft(gateway).await["total_nanos"], before["total_nanos"]);
 }
 
 async fn exports(gateway: &Gateway, invoice: &Value) {

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use harness::canary::Canary;
 use harness::client::Client;
+use harness::postgres::Server;
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::problem;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, config};
 use crate::person::{Person, token_of};
 
 const PASSWORD: &str = "a sentence that nobody guesses";
@@ -122,6 +124,46 @@ async fn guessing_takes_as_long_for_everybody_and_has_an_end() {
     // Others, and the link, still get in.
     problem(&sign_in(&gateway, "third@localhost", "not the password").await, 401, "sign_in_failed");
     gateway.owner().await;
+}
+
+/// However many gateways there are, nobody has more tries than at one.
+#[tokio::test]
+async fn tries_count_at_every_gateway() {
+    let server = Server::shared().await.unwrap();
+    let url = server.database(&format!("s_{}", std::process::id())).await.unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let key_file = keys.path().join("master.key").display().to_string();
+    let environment = [("TIDEGATE_DATABASE_URL", url.as_str()), ("TIDEGATE_MASTER_KEY_FILE", &key_file)];
+    let gateway = Gateway::with(config(), &environment).await;
+    let (_second, second) = gateway.replica_in("second").await;
+    let owner = gateway.owner().await;
+    Person::of(&gateway.origin, &owner.patch("/v2/me", json!({"password": PASSWORD})).await);
+    let other = Client::new(&second).within(WITHIN).header("origin", &second);
+    let body = |password: &str| json!({"email": "owner@localhost", "password": password});
+    for _ in 0..4 {
+        problem(&sign_in(&gateway, "owner@localhost", "not the password").await, 401, "sign_in_failed");
+    }
+    // A success at either begins anew at both.
+    assert_eq!(other.post("/v2/sign-in", &body(PASSWORD)).await.unwrap().status, 200);
+    let (mut here, mut there) = (0, 0);
+    for number in 0..16 {
+        let answer = if number % 2 == 0 {
+            sign_in(&gateway, "owner@localhost", "not the password").await
+        } else {
+            other.post("/v2/sign-in", &body("not the password")).await.unwrap()
+        };
+        let failed = if number % 2 == 0 { &mut here } else { &mut there };
+        *failed += usize::from(answer.status == 401);
+    }
+    // What was tried before the success is forgotten behind its answer; each by itself had let in 6 and 8.
+    assert!((10..=12).contains(&(here + there)), "{here} and {there}");
+    problem(&sign_in(&gateway, "owner@localhost", PASSWORD).await, 429, "too_many_attempts");
+    let over = other.post("/v2/sign-in", &body(PASSWORD)).await.unwrap();
+    problem(&over, 429, "too_many_attempts");
+    assert!(over.header("retry-after").is_some(), "{over:?}");
+    // Others still get in.
+    let stranger = json!({"email": "third@localhost", "password": "not the password"});
+    problem(&other.post("/v2/sign-in", &stranger).await.unwrap(), 401, "sign_in_failed");
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ fn ask_for_code(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         let input: Client = ask.json()?;
         let client_name = checked_name(input.client_name, "client_name")?;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(Trier::address(ask.peer), now)?;
+        control.attempts.count(&control.store, &Trier::address(ask.peer), None, now).await?;
         let device_code = tokens::mint(&*control.world.random);
         let user_code = tokens::mint_user_code(&*control.world.random);
         let device = DeviceRow {
@@ -264,7 +264,7 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             input.user_code.ok_or_else(|| missing("user_code", "Type the code that the device shows."))?;
         let person = ask.caller.person().ok_or_else(person_needed)?.signed_in.person.id;
         let now = control.world.clock.unix_ms();
-        control.attempts.count(Trier::Person(person), now)?;
+        control.attempts.count(&control.store, &Trier::Person(person), None, now).await?;
         let code = digest(control, Kind::UserCode, &tokens::read_user_code(&typed));
         let device = match input.approve {
             None => control.store.devices().waiting(code, now).await.map_err(of_store)?,
@@ -280,7 +280,7 @@ fn answer(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             }
         };
         let device = device.ok_or_else(unknown_code)?;
-        control.attempts.forget(&Trier::Person(person));
+        control.attempts.forget(&control.store, &Trier::Person(person));
         Reply::json(&AnsweredDevice {
             object: "device",
             requested_at: Moment(device.created_unix_ms),

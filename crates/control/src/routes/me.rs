@@ -196,7 +196,7 @@ async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> 
     let (row, session) = (&person.signed_in.person, &person.signed_in.session);
     let now = control.world.clock.unix_ms();
     let trier = Trier::Person(row.id);
-    control.attempts.count(trier.clone(), now)?;
+    control.attempts.count(&control.store, &trier, None, now).await?;
     let by_fresh_link =
         session.by_link && now < session.created_unix_ms.saturating_add(milliseconds(LINK_TIME_MAX));
     if by_fresh_link || row.password_hash.is_none() {
@@ -204,7 +204,7 @@ async fn prove(control: &Control, person: &Person, password: Option<Secret>) -> 
     }
     let Some(password) = password else { return Err(current_password("The present password is missing.")) };
     if control.passwords.matches(&password, row.password_hash.clone()).await? {
-        control.attempts.forget(&trier);
+        control.attempts.forget(&control.store, &trier);
         return Ok(());
     }
     Err(current_password("The present password is wrong."))

@@ -70,19 +70,17 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         let password = input.password.ok_or_else(|| missing("password", "Give your password."))?;
         let (email, password) = (in_one_form(&email), Secret::from_text(password));
         let now = control.world.clock.unix_ms();
-        let trier = Trier::Email(email.clone());
-        control.attempts.count(Trier::address(ask.peer), now)?;
-        control.attempts.count(trier.clone(), now)?;
-        let person = control.store.people().by_email(email).await.map_err(of_store)?;
-        let hash = person.as_ref().and_then(|person| person.password_hash.clone());
-        let is_right = control.passwords.matches(&password, hash).await?;
+        let (address, trier) = (Trier::address(ask.peer), Trier::Email(email.clone()));
+        // While the password is hashed: what it comes to is told only if the try counts.
+        let counting = control.attempts.count(&control.store, &address, Some(&trier), now);
+        let ((), (person, is_right)) = tokio::try_join!(counting, compare(control, email, &password))?;
         let Some(person) = person.as_ref().filter(|_| is_right) else {
             tell_failure(control, ask.trace, person);
             return Err(failed());
         };
         let memberships = control.store.people().memberships(person.id).await.map_err(of_store)?;
         let Some(first) = memberships.first() else { return Err(failed()) };
-        control.attempts.forget(&trier);
+        control.attempts.forget(&control.store, &trier);
         let fresh = Fresh::of(control, &ask, person.id, false);
         let act = Act::new(&control.world, person.id.to_string(), Some(ask.trace));
         let start =
@@ -90,6 +88,18 @@ fn by_password(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         start.await.map_err(of_store)?;
         welcome(control, &ask.headers, &fresh.token).await
     })
+}
+
+/// Who has this email, if anybody, and whether this is their password.
+async fn compare(
+    control: &Control,
+    email: String,
+    password: &Secret,
+) -> Result<(Option<PersonRow>, bool), Box<Fault>> {
+    let person = control.store.people().by_email(email).await.map_err(of_store)?;
+    let hash = person.as_ref().and_then(|person| person.password_hash.clone());
+    let is_right = control.passwords.matches(password, hash).await?;
+    Ok((person, is_right))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -105,7 +115,8 @@ fn by_link(control: &Arc<Control>, ask: Ask<Stranger>) -> Handled<'_> {
         control.site.check(&ask.headers, false)?;
         let input: Link = ask.json()?;
         let token = Secret::from_text(input.token.ok_or_else(|| missing("token", "Open the whole link."))?);
-        control.attempts.count(Trier::address(ask.peer), control.world.clock.unix_ms())?;
+        let now = control.world.clock.unix_ms();
+        control.attempts.count(&control.store, &Trier::address(ask.peer), None, now).await?;
         let signed_in = match &ask.caller.carries {
             Some(carried) => live(control, carried.expose_text().unwrap_or_default()).await?,
             None => None,

@@ -1,11 +1,11 @@
 //! Months drawn, finalised, adjusted and checked.
 
 use control::invoicing::{Checked, draw, finalise, month_of, open_months, verify};
-use domain::{Mode, Nanos, Price, Profile};
+use domain::{BudgetId, Mode, Nanos, Price, Profile};
 use ledger::invoice::Period;
 use ledger::tariff::ProfileFees;
 use ledger::{Fee, LineKind, Tariff};
-use store::{Page, TariffVersion, Window};
+use store::{Dimension, Page, TariffVersion, UsageFilter, UsageQuery, Window};
 
 use crate::books::{Books, DAY, NOVEMBER, OCTOBER, SEPTEMBER, act};
 
@@ -55,10 +55,19 @@ async fn a_month_is_its_own_records_and_equals_the_snapshot() {
     october(&books).await;
     let invoice = draw(&books.store, month(&books, OCTOBER + 9 * DAY)).await.unwrap();
     let window = Window { start_unix_ms: OCTOBER, end_unix_ms: NOVEMBER };
-    let booked = books.store.records().billing(books.workspace, window).await.unwrap();
-    assert_eq!(invoice.amount_of(LineKind::ManagedTokens), booked[0].sums.cost);
-    assert_eq!(booked[0].sums.requests, 3);
-    assert_eq!(invoice.of_mode(Mode::Mi), booked[0].sums.cost.plus(Nanos(3 * 100_000)));
+    let query = UsageQuery {
+        workspace: books.workspace,
+        window,
+        group_by: vec![Dimension::Mode],
+        interval: None,
+        filter: UsageFilter::default(),
+    };
+    let rows = books.store.records().usage(query).await.unwrap();
+    let booked = [Mode::Mi, Mode::Byok]
+        .map(|mode| rows.iter().find(|row| row.groups[0].1.as_deref() == Some(mode.as_str())).unwrap().sums);
+    assert_eq!(invoice.amount_of(LineKind::ManagedTokens), booked[0].cost);
+    assert_eq!(booked[0].requests, 3);
+    assert_eq!(invoice.of_mode(Mode::Mi), booked[0].cost.plus(Nanos(3 * 100_000)));
     // Four requests, two of them included, and 440 tokens.
     assert_eq!(invoice.of_mode(Mode::Byok), Nanos(2 * 500_000 + 440));
     assert_eq!(invoice.of_mode(Mode::Byoc), Nanos::ZERO);
@@ -69,7 +78,7 @@ async fn a_month_is_its_own_records_and_equals_the_snapshot() {
         .filter(|line| line.kind == LineKind::ByokTokens)
         .map(|line| line.counted.provider_cost)
         .sum();
-    assert_eq!((memo, booked[1].sums.cost), (booked[1].sums.provider_cost, Nanos::ZERO));
+    assert_eq!((memo, booked[1].cost), (booked[1].provider_cost, Nanos::ZERO));
     let september = draw(&books.store, month(&books, SEPTEMBER)).await.unwrap();
     assert_eq!(september.amount_of(LineKind::Base), Nanos::ZERO, "before the tariff");
     assert_eq!(september.lines.len(), 1);
@@ -138,6 +147,72 @@ async fn what_comes_late_is_a_line_of_the_next_and_changes_nothing_before() {
         owed = owed.plus(again.of_month());
     }
     assert_eq!(invoiced, owed);
+}
+
+/// What was paid ahead pays once, whatever is drawn how often and in whichever state.
+#[tokio::test]
+async fn credit_pays_once_over_all_months_and_whoever_draws_again_finds_the_same() {
+    let books = Books::open().await;
+    set_tariff(&books, SEPTEMBER).await;
+    october(&books).await;
+    let credit = async |amount: i64, at: u64| {
+        let id = BudgetId::new(at, [7; 10]);
+        let added =
+            books.store.budgets().add_credit(books.workspace, id, Nanos(amount), String::new(), act(at));
+        added.await.unwrap();
+    };
+    let shown = async |at: u64| {
+        let invoice = draw(&books.store, month(&books, at)).await.unwrap();
+        let paid = invoice.amount_of(LineKind::Credit);
+        (invoice.total.plus(-paid), paid, invoice.total)
+    };
+    // Drafts of three months, each of which owes more than a dollar; nothing is paid ahead.
+    let (september, october, november) =
+        (shown(SEPTEMBER).await, shown(OCTOBER).await, shown(NOVEMBER).await);
+    assert!(
+        [september, october, november].iter().all(|(owed, paid, _)| owed.0 > 1_000_000_000 && paid.0 == 0)
+    );
+    // Enough for September and a part of October; in November some more, and some taken back.
+    let first = september.0.0 + 400_000_000;
+    credit(first, SEPTEMBER + DAY).await;
+    credit(900_000_000, NOVEMBER + DAY).await;
+    credit(-300_000_000, NOVEMBER + 2 * DAY).await;
+    let expected = [
+        (september.0, -september.0, Nanos::ZERO),
+        (october.0, Nanos(-400_000_000), october.0.plus(Nanos(-400_000_000))),
+        (november.0, Nanos(-600_000_000), november.0.plus(Nanos(-600_000_000))),
+    ];
+    let december = month(&books, NOVEMBER).end_unix_ms;
+    let months = [SEPTEMBER, OCTOBER, NOVEMBER];
+    for finalised in 0..=months.len() {
+        for (at, expected) in months.into_iter().zip(expected) {
+            assert_eq!(shown(at).await, expected, "with {finalised} of them finalised");
+        }
+        assert_eq!(shown(december).await.1, Nanos::ZERO, "nothing is left of it");
+        if let Some(at) = months.get(finalised) {
+            assert!(close(&books, *at, december + DAY).await);
+            assert!(!close(&books, *at, december + 2 * DAY).await, "once");
+            assert!(checked(&books, *at).await.is_sound());
+        }
+    }
+    // What is added or taken away afterwards changes no month that is over.
+    credit(5_000_000, december + DAY).await;
+    credit(-800_000_000, december + DAY).await;
+    for at in months {
+        let found = checked(&books, at).await;
+        assert!(found.is_sound(), "{found:?}");
+    }
+    assert_eq!(shown(december).await.1, Nanos::ZERO, "more was taken back than is left");
+    // The line with its total: everything else fits, and the credit says otherwise.
+    books
+        .alter(
+            "UPDATE invoices SET body = json_replace(body, '$.lines[#-1].amount', json_extract(body, '$.lines[#-1].amount') - 1,
+                 '$.total', json_extract(body, '$.total') - 1) WHERE period_start_unix_ms = 1759276800000",
+        )
+        .await;
+    let found = checked(&books, OCTOBER).await;
+    let told: Vec<_> = found.unsound.iter().map(|found| (found.line.as_str(), found.recomputed)).collect();
+    assert_eq!((told, found.is_sound()), (vec![("credit", -400_000_000)], false));
 }
 
 #[tokio::test]

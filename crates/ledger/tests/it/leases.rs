@@ -4,9 +4,8 @@ use ledger::simulation::{LeaseReport, LeaseRun};
 
 #[test]
 fn replicas_share_a_budget_without_overspending_it() {
-    let seeds = std::env::var("TIDEGATE_LEASE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
     let mut total = LeaseReport::default();
-    for seed in 0..seeds {
+    for seed in 0..40 {
         let report = LeaseRun::new(seed, 64).go();
         total.add(&report.unwrap_or_else(|what| panic!("seed {seed}: {what}")));
     }
@@ -16,12 +15,31 @@ fn replicas_share_a_budget_without_overspending_it() {
     assert!(total.refused_falsely * 1_000 <= total.requests, "{total:#?}");
 }
 
+/// Calls of the centre for a million requests, until nine tenths of a budget are used.
+fn calls_per_million(report: &LeaseReport) -> u64 {
+    report.calls_before_end * 1_000_000 / report.requests_before_end
+}
+
+/// Each of these requests takes a hundredth of a slice and more, so that a slice serves 75 of them.
 #[test]
 fn a_lasting_budget_costs_its_centre_next_to_nothing() {
     let report = LeaseRun::long(1, 16, 20_000, 2_500).go().unwrap();
-    println!("{report:#?}");
-    assert!(report.calls_before_end * 1_000 <= report.requests_before_end * 15, "{report:#?}");
+    println!("{} calls a million: {report:?}", calls_per_million(&report));
+    assert!(calls_per_million(&report) <= 12_000, "{report:#?}");
     assert!(report.refused_falsely * 1_000 <= report.requests, "{report:#?}");
+}
+
+/// Under the workload that the design's figure was taken under, 0.002 to 0.003 calls a request, a slice serves some 400
+/// requests. That figure knows no bound but one percent; a slice is half of an equal share of what is free as well, which
+/// from sixteen replicas on is the smaller of the two and costs what is asked more.
+#[test]
+fn the_centre_is_asked_as_seldom_as_the_design_has_it() {
+    for (replicas, calls_max) in [(8, 3_000), (16, 3_700), (64, 11_000)] {
+        let report = LeaseRun::design(1, replicas).go().unwrap();
+        println!("{replicas} replicas, {} calls a million: {report:?}", calls_per_million(&report));
+        assert!(calls_per_million(&report) <= calls_max, "{replicas}: {report:#?}");
+        assert_eq!((report.refused_falsely, report.refused_unknown), (0, 0), "{replicas}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use domain::{
 };
 use ledger::price::book;
 use ledger::verify::recompute;
-use ledger::{UsageRow, billing_snapshot, charge};
+use ledger::{ModeTotals, charge};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -114,7 +114,7 @@ fn a_changed_charge_is_found() {
 }
 
 #[test]
-fn the_snapshot_has_three_rows_and_counts_what_reached_an_attempt() {
+fn the_modes_have_three_rows_and_count_what_reached_an_attempt() {
     let mut priced =
         record(Outcome::Completed, 200, vec![attempt_record(1, managed(), usage(10, 1), Some(rates()))]);
     let mut unpriced = record(Outcome::Completed, 200, vec![attempt_record(1, byok(), usage(10, 1), None)]);
@@ -123,14 +123,13 @@ fn the_snapshot_has_three_rows_and_counts_what_reached_an_attempt() {
     for record in [&mut priced, &mut unpriced, &mut silent] {
         book(record);
     }
-    let snapshot = billing_snapshot([&priced, &unpriced, &silent, &refused].map(UsageRow::from));
+    let report = recompute([&priced, &unpriced, &silent, &refused]);
     assert_eq!(
-        snapshot.by_mode.map(|row| (row.mode.as_str(), row.requests)),
+        report.by_mode.map(|row| (row.mode.as_str(), row.requests)),
         [("mi", 1), ("byok", 1), ("byoc", 1)]
     );
-    assert_eq!((snapshot.unmetered_event_count, snapshot.unpriced_event_count), (1, 1));
-    assert_eq!(snapshot.totals().requests, 3);
-    assert_eq!(billing_snapshot([]).by_mode.len(), 3);
+    assert_eq!((report.records, report.attempts, report.unpriced), (4, 3, 1));
+    assert_eq!(recompute([]).by_mode.len(), 3);
 }
 
 fn any_usage() -> impl Strategy<Value = Usage> {
@@ -197,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn the_snapshot_adds_up_in_any_order_and_any_grouping(
+    fn the_modes_add_up_in_any_order_and_any_grouping(
         attempts in proptest::collection::vec(any_attempt(), 1..12), cut in 0_usize..12,
     ) {
         let records: Vec<_> = attempts.into_iter().map(|attempt| {
@@ -205,12 +204,12 @@ proptest! {
             book(&mut record);
             record
         }).collect();
-        let whole = billing_snapshot(records.iter().map(UsageRow::from));
-        prop_assert_eq!(billing_snapshot(records.iter().rev().map(UsageRow::from)), whole);
+        let whole = recompute(&records);
+        prop_assert_eq!(recompute(records.iter().rev()).by_mode, whole.by_mode);
         let (left, right) = records.split_at(cut.min(records.len()));
-        let parts = [left, right].map(|part| billing_snapshot(part.iter().map(UsageRow::from)));
-        let cost: Nanos = parts.iter().map(|part| part.totals().cost).sum();
-        prop_assert_eq!(cost, whole.totals().cost);
-        prop_assert_eq!(parts.iter().map(|part| part.totals().requests).sum::<u64>(), records.len() as u64);
+        let parts = [left, right].map(|part| recompute(part).by_mode);
+        let cost = |rows: &[ModeTotals]| rows.iter().map(|row| row.cost).sum::<Nanos>();
+        prop_assert_eq!(cost(&parts.concat()), cost(&whole.by_mode));
+        prop_assert_eq!(parts.concat().iter().map(|row| row.requests).sum::<u64>(), records.len() as u64);
     }
 }

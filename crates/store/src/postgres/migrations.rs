@@ -8,7 +8,7 @@ use super::{Address, WAIT_FOR_CONNECTION_MAX};
 use crate::StoreError;
 use crate::sql::writing::{database, unavailable};
 
-const FILES: [(i64, &str, &str); 7] = [
+const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/postgres/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/postgres/0002_people.sql")),
     (3, "budgets", include_str!("../../migrations/postgres/0003_budgets.sql")),
@@ -16,6 +16,7 @@ const FILES: [(i64, &str, &str); 7] = [
     (5, "jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/postgres/0006_audit.sql")),
     (7, "records", include_str!("../../migrations/postgres/0007_records.sql")),
+    (9, "sign_in_tries", include_str!("../../migrations/postgres/0009_sign_in_tries.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is. So many migrations, not numbers: those have gaps.

@@ -11,7 +11,7 @@ use crate::sql::fields::{ColumnId, Fields, after};
 use crate::sql::hours::Search;
 use crate::sql::writing::signed;
 use crate::sql::{Connection, Row, hours, sql, usage};
-use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
 const TABLE: &str = "meter_records";
@@ -224,10 +224,6 @@ impl Records for PostgresStore {
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {
         Box::pin(usage::usage(&self.database, query))
-    }
-
-    fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]> {
-        Box::pin(usage::billing(&self.database, workspace, window))
     }
 
     fn every_record(

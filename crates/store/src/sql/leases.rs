@@ -12,7 +12,7 @@ use ledger::{LeaseAnswer, LeaseCall, LeaseCentre, Renewal, SinkError};
 
 use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed, unsigned};
-use super::{Connection, Database, sql};
+use super::{Connection, Database, Row, sql};
 use crate::StoreError;
 
 /// After a recall was asked for, so long it is one.
@@ -69,15 +69,12 @@ async fn replicas(connection: &mut Connection, now_unix_ms: u64) -> Result<u64, 
     Ok(Fields::new("replica_lives", &row).number("replicas")?.max(1))
 }
 
-/// The purse, locked until the transaction ends; `None` where the budget is gone.
-async fn purse(
+/// The period's row, locked until the transaction ends where others could write beside it.
+async fn period_row(
     connection: &mut Connection,
     budget: BudgetId,
     period: u64,
-) -> Result<Option<Purse>, StoreError> {
-    let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
-         SELECT id, $2, 0, 0 FROM budgets WHERE id = $1 ON CONFLICT DO NOTHING");
-    query.bind(budget.bytes()).bind(signed(period)).run(connection).await?;
+) -> Result<Option<Row>, StoreError> {
     let query = match connection {
         Connection::Postgres(_) => {
             sql("SELECT budgets.limit_nanos, period.spent_nanos, period.recalled_unix_ms
@@ -88,7 +85,23 @@ async fn purse(
              FROM budget_periods AS period JOIN budgets ON budgets.id = period.budget
              WHERE period.budget = $1 AND period.period_unix_ms = $2"),
     };
-    let row = query.bind(budget.bytes()).bind(signed(period)).row(connection).await?;
+    query.bind(budget.bytes()).bind(signed(period)).row(connection).await
+}
+
+/// The purse, locked until the transaction ends; `None` where the budget is gone.
+async fn purse(
+    connection: &mut Connection,
+    budget: BudgetId,
+    period: u64,
+) -> Result<Option<Purse>, StoreError> {
+    let mut row = period_row(connection, budget, period).await?;
+    if row.is_none() {
+        // Only the first call of a period finds none.
+        let query = sql("INSERT INTO budget_periods (budget, period_unix_ms, spent_nanos, recalled_unix_ms)
+             SELECT id, $2, 0, 0 FROM budgets WHERE id = $1 ON CONFLICT DO NOTHING");
+        query.bind(budget.bytes()).bind(signed(period)).run(connection).await?;
+        row = period_row(connection, budget, period).await?;
+    }
     let Some(row) = row else { return Ok(None) };
     let fields = Fields::new("budget_periods", &row);
     let mut purse = Purse {
@@ -204,7 +217,7 @@ async fn renew(writing: &mut Writing, replica: i64) -> Result<Renewal, StoreErro
     Ok(Renewal { replicas: replicas(connection, now).await?, leases })
 }
 
-fn places(rows: &[super::Row]) -> Result<Vec<(BudgetId, u64)>, StoreError> {
+fn places(rows: &[Row]) -> Result<Vec<(BudgetId, u64)>, StoreError> {
     let place = |row| {
         let fields = Fields::new("budget_leases", row);
         Ok((fields.id("budget")?, fields.number("period_unix_ms")?))

@@ -5,7 +5,25 @@ use domain::{MemberId, WorkspaceId};
 use super::fields::{ColumnId, Fields};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, people, sql};
-use crate::{Act, LinkRow, Redeemed, SignInRow, SignIns, SignedIn, StoreError, StoreFuture, TokenDigest};
+use crate::{
+    Act, LinkRow, Redeemed, SignInRow, SignIns, SignedIn, StoreError, StoreFuture, TokenDigest, Tries,
+};
+
+macro_rules! count_tries {
+    ($triers:literal) => {
+        concat!(
+            "INSERT INTO sign_in_tries (trier, tries, since_unix_ms) VALUES ",
+            $triers,
+            " ON CONFLICT (trier) DO UPDATE SET
+                tries = CASE WHEN sign_in_tries.since_unix_ms > $2 THEN sign_in_tries.tries + 1 ELSE 1 END,
+                since_unix_ms = CASE WHEN sign_in_tries.since_unix_ms > $2
+                    THEN sign_in_tries.since_unix_ms ELSE excluded.since_unix_ms END
+              RETURNING trier, tries, since_unix_ms"
+        )
+    };
+}
+const COUNT_ONE: &str = count_tries!("($3, 1, $1)");
+const COUNT_TWO: &str = count_tries!("($3, 1, $1), ($4, 1, $1)");
 
 fn read(row: &Row) -> Result<SignInRow, StoreError> {
     let fields = Fields::new("sign_ins", row);
@@ -132,6 +150,28 @@ async fn redeem(
     Ok(Redeemed::By(link.person))
 }
 
+async fn count_tries(
+    writing: &mut Writing,
+    trier: TokenDigest,
+    other: Option<TokenDigest>,
+    window_ms: u64,
+    now_unix_ms: u64,
+) -> Result<Vec<(TokenDigest, Tries)>, StoreError> {
+    let query = sql(if other.is_some() { COUNT_TWO } else { COUNT_ONE });
+    let query = query.bind(signed(now_unix_ms)).bind(signed(now_unix_ms.saturating_sub(window_ms)));
+    let query = query.bind(trier.to_vec());
+    let query = match other {
+        Some(other) => query.bind(other.to_vec()),
+        None => query,
+    };
+    let read = |row: &Row| {
+        let fields = Fields::new("sign_in_tries", row);
+        let tries = Tries { count: fields.number("tries")?, since_unix_ms: fields.number("since_unix_ms")? };
+        Ok((fields.digest("trier")?, tries))
+    };
+    query.rows(writing.connection()).await?.iter().map(read).collect()
+}
+
 impl SignIns for Database {
     fn start(
         &self,
@@ -196,5 +236,35 @@ impl SignIns for Database {
                 self.write(move |writing| Box::pin(redeem(writing, link, signed_in, fresh, replaces, act)));
             work.await.map(|written| written.row)
         })
+    }
+
+    fn count_tries(
+        &self,
+        trier: TokenDigest,
+        other: Option<TokenDigest>,
+        window_ms: u64,
+        now_unix_ms: u64,
+    ) -> StoreFuture<'_, Vec<(TokenDigest, Tries)>> {
+        Box::pin(
+            self.note(move |writing| Box::pin(count_tries(writing, trier, other, window_ms, now_unix_ms))),
+        )
+    }
+
+    fn forget_tries(&self, trier: TokenDigest) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM sign_in_tries WHERE trier = $1").bind(trier.to_vec());
+                query.run(writing.connection()).await.map(|_| ())
+            })
+        }))
+    }
+
+    fn forget_tries_before(&self, unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM sign_in_tries WHERE since_unix_ms < $1").bind(signed(unix_ms));
+                query.run(writing.connection()).await
+            })
+        }))
     }
 }

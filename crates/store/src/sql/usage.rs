@@ -1,10 +1,10 @@
-//! Sums over records, by the minute, read back for usage and billing.
+//! Sums over records, by the minute, read back.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use domain::{Mode, WorkspaceId};
+use domain::WorkspaceId;
 
 use super::fields::{ColumnId, Fields};
 use super::writing::signed;
@@ -12,7 +12,7 @@ use super::{Connection, Database, sql};
 use crate::StoreError;
 use crate::tally::{Group, MINUTE_MS, Tally};
 use crate::upkeep::DAY;
-use crate::usage::{BillingRow, Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageRow, Window};
+use crate::usage::{Dimension, GROUPS_MAX, Interval, ROWS_MAX, UsageQuery, UsageRow, Window};
 
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
@@ -110,27 +110,6 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
 fn bucket_of(minute: u64, interval: Interval) -> u64 {
     let unix_ms = minute.saturating_mul(MINUTE_MS);
     unix_ms / interval.ms() * interval.ms()
-}
-
-pub(crate) async fn billing(
-    database: &Database,
-    workspace: WorkspaceId,
-    window: Window,
-) -> Result<[BillingRow; 3], StoreError> {
-    let mut rows = Mode::ALL.map(|mode| BillingRow { mode, sums: Default::default() });
-    let shown = |group: Group<'_>| {
-        group
-            .value(Dimension::Mode)
-            .map(|mode| std::array::from_fn(|place| (place == 0).then(|| mode.clone())))
-    };
-    let add = |_, values: &[Option<String>; GROUPS_MAX], tally: Tally| {
-        let mode = values.first().and_then(Option::as_deref);
-        if let Some(row) = rows.iter_mut().find(|row| Some(row.mode.as_str()) == mode) {
-            row.sums.plus(&tally.sums);
-        }
-    };
-    sum(database, workspace, spans(window, None), true, shown, add).await?;
-    Ok(rows)
 }
 
 /// Hands every row of the spans to `add`, with what `shown` made of its group.

@@ -8,7 +8,7 @@ use sqlx::{Pool, Row, SqlSafeStr, Sqlite};
 use crate::StoreError;
 use crate::sql::writing::unavailable;
 
-const FILES: [(i64, &str, &str); 7] = [
+const FILES: &[(i64, &str, &str)] = &[
     (1, "spine", include_str!("../../migrations/sqlite/0001_spine.sql")),
     (2, "people", include_str!("../../migrations/sqlite/0002_people.sql")),
     (3, "budgets", include_str!("../../migrations/sqlite/0003_budgets.sql")),
@@ -16,6 +16,7 @@ const FILES: [(i64, &str, &str); 7] = [
     (5, "jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/sqlite/0006_audit.sql")),
     (7, "records", include_str!("../../migrations/sqlite/0007_records.sql")),
+    (9, "sign_in_tries", include_str!("../../migrations/sqlite/0009_sign_in_tries.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

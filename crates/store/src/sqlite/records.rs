@@ -9,7 +9,7 @@ use crate::records::{LOOKED_AT_MAX, passes, request_row};
 use crate::sql::hours::Search;
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
-use crate::usage::{BillingRow, UsageQuery, UsageRow, Window};
+use crate::usage::{UsageQuery, UsageRow};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
 async fn requests(
@@ -90,10 +90,6 @@ impl Records for SqliteStore {
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {
         Box::pin(usage::usage(&self.database, query))
-    }
-
-    fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]> {
-        Box::pin(usage::billing(&self.database, workspace, window))
     }
 
     fn every_record(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use domain::{MeterRecord, TraceId};
 use harness::postgres::{Relay, Server};
 use ledger::{DrainBatch, JournalPosition};
-use store::{Address, Page, ReplicaId, Store, StoreError, Window};
+use store::{Address, Page, ReplicaId, Store, StoreError, UsageFilter, UsageQuery, Window};
 
 use crate::samples::{NOW, act, api_key, bytes, credential, foundation, project, record};
 use crate::{Fresh, run};
@@ -84,9 +84,15 @@ async fn until_taken(store: &Store, batch: &DrainBatch) -> u32 {
 
 /// Records and their sums, told by a store that did not write them.
 async fn counted(store: &Store, fresh: &Fresh) -> (u64, u64) {
-    let window = Window { start_unix_ms: 0, end_unix_ms: u64::MAX };
-    let billed = store.records().billing(fresh.founding.workspace.id, window).await.unwrap();
-    (store.records().record_count().await.unwrap(), billed.iter().map(|row| row.sums.requests).sum())
+    let query = UsageQuery {
+        workspace: fresh.founding.workspace.id,
+        window: Window { start_unix_ms: 0, end_unix_ms: u64::MAX },
+        group_by: Vec::new(),
+        interval: None,
+        filter: UsageFilter::default(),
+    };
+    let sums = store.records().usage(query).await.unwrap();
+    (store.records().record_count().await.unwrap(), sums.iter().map(|row| row.sums.requests).sum())
 }
 
 async fn hears_of(store: &Store, version: u64, within: Duration) -> bool {

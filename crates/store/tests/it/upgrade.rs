@@ -102,7 +102,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
         run_on(
             &url,
             &format!(
-                "DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
+                "DROP TABLE sign_in_tries; \
+                 DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
                  DROP INDEX usage_hours_by_group; ALTER TABLE usage_groups DROP COLUMN template; \
                  UPDATE usage_groups SET dimensions = substring(dimensions FOR octet_length(dimensions) - {REQUESTED}); \
@@ -181,6 +182,7 @@ fn rows_of_the_version_before_stay_on_sqlite() {
         for undone in [
             "DROP TRIGGER hour_made",
             "DROP TRIGGER hour_changed",
+            "DROP TABLE sign_in_tries",
             "DROP TABLE rolled_days",
             "DROP INDEX usage_hours_by_group",
             "ALTER TABLE usage_groups DROP COLUMN template",

@@ -101,12 +101,13 @@ fn money(row: &Value, field: &str) -> String {
 fn invoices(shared: &Shared) -> Result<(), Failure> {
     let mut rows = Api::connect(shared)?.get_all(INVOICES)?;
     for row in rows.iter_mut().filter(|_| !shared.json) {
-        let total = money(row, "total_micros");
+        let (credit, total) = (money(row, "credit_micros"), money(row, "total_micros"));
         if let Some(fields) = row.as_object_mut() {
+            fields.insert("credit".into(), credit.into());
             fields.insert("total".into(), total.into());
         }
     }
-    let columns = ["id", "period_start", "status", "total"];
+    let columns = ["id", "period_start", "status", "credit", "total"];
     output::list(shared, &json!({"data": rows}), &columns, "No invoices.");
     Ok(())
 }

@@ -218,6 +218,10 @@ pub async fn credit_is_a_budget_that_never_begins_anew(fresh: &Fresh) {
         budgets.credits(workspace, 10).await.unwrap().iter().map(|row| row.amount.0).collect();
     assert_eq!(amounts.len(), 2);
     assert_eq!(amounts.iter().sum::<i64>(), 4_000_000);
+    let rows = budgets.credits(workspace, 10).await.unwrap();
+    let at: Vec<_> = rows.iter().rev().map(|row| row.created_unix_ms).collect();
+    assert_eq!(budgets.credited(workspace, at[0]).await.unwrap(), Nanos::ZERO);
+    assert_eq!(budgets.credited(workspace, at[1] + 1).await.unwrap(), Nanos(4_000_000));
     let entry = fresh.store.source().load().await.unwrap().workspaces.remove(0).1.unwrap();
     assert!(entry.terms.as_ref().unwrap().budgets[&Subject::Workspace][0].is_credit());
 }

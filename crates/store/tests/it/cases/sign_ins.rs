@@ -1,7 +1,7 @@
 //! Sessions and links.
 
 use domain::{MemberId, Role, WorkspaceId};
-use store::{Act, Invitation, LinkRow, PersonRow, Redeemed, SignInRow};
+use store::{Act, Invitation, LinkRow, PersonRow, Redeemed, SignInRow, Tries};
 
 use crate::Fresh;
 use crate::samples::{NOW, act, digest, founding, invitation, link, session};
@@ -141,4 +141,38 @@ pub async fn whoever_invited_first_signs_in_first(fresh: &Fresh) {
     assert_eq!(redeem(fresh, 7, None, 1).await, Redeemed::By(person));
     assert_eq!(redeem(fresh, 8, Some(person), 2).await, Redeemed::By(person));
     assert_eq!(fresh.store.people().memberships(person).await.unwrap().len(), 2);
+}
+
+pub async fn tries_are_counted_together_and_end_with_their_window(fresh: &Fresh) {
+    const WINDOW: u64 = 1_000;
+    let tried = async |trier: u8, other: Option<u8>, at: u64| -> Vec<(u8, u64, u64)> {
+        let told = fresh.store.sign_ins().count_tries(digest(trier), other.map(digest), WINDOW, at);
+        let read = |(digest, tries): ([u8; 32], Tries)| (digest[0], tries.count, tries.since_unix_ms);
+        let mut told: Vec<_> = told.await.unwrap().into_iter().map(read).collect();
+        told.sort_unstable();
+        told
+    };
+    let [one, two, three] = [1, 2, 3].map(|number| (number, digest(number)[0]));
+    assert_eq!(tried(one.0, None, 5_000).await, [(one.1, 1, 5_000)]);
+    assert_eq!(tried(one.0, Some(two.0), 5_400).await, [(one.1, 2, 5_000), (two.1, 1, 5_400)]);
+    // Many at once are as many, each of another number.
+    let many = (0..20).map(|_| {
+        let store = fresh.store.clone();
+        tokio::spawn(async move {
+            store.sign_ins().count_tries(digest(1), Some(digest(2)), WINDOW, 5_500).await.unwrap()
+        })
+    });
+    let mut counts = Vec::new();
+    for told in many.collect::<Vec<_>>() {
+        let told = told.await.unwrap();
+        counts.extend(told.iter().filter(|(trier, _)| *trier == digest(1)).map(|(_, tries)| tries.count));
+    }
+    counts.sort_unstable();
+    assert_eq!(counts, (3..=22).collect::<Vec<_>>());
+    // One window is over, the other goes on.
+    assert_eq!(tried(one.0, Some(two.0), 6_000).await, [(one.1, 1, 6_000), (two.1, 22, 5_400)]);
+    fresh.store.sign_ins().forget_tries(digest(two.0)).await.unwrap();
+    assert_eq!(tried(two.0, Some(three.0), 6_100).await, [(two.1, 1, 6_100), (three.1, 1, 6_100)]);
+    assert_eq!(fresh.store.sign_ins().forget_tries_before(6_100).await.unwrap(), 1);
+    assert_eq!(tried(one.0, None, 6_100).await, [(one.1, 1, 6_100)]);
 }

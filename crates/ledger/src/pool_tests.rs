@@ -1,0 +1,82 @@
+//! What a pool says of money that it can't ask about, and what an exchange holds that asks twice.
+
+use domain::{Charge, Counts, Nanos, OnReached, Period, Profile, Subject, WorkspaceId};
+
+use super::*;
+use crate::allowances::{Allowances, CoreAllowances};
+use crate::hold::{Bounds, Ceiling, Hold};
+
+const SECOND: u64 = 1_000_000;
+
+fn workspace() -> WorkspaceId {
+    WorkspaceId::new(1, [2; 10])
+}
+
+fn budget() -> Budget {
+    Budget {
+        id: BudgetId::new(1, [1; 10]),
+        workspace: workspace(),
+        name: "b".into(),
+        subject: Subject::Workspace,
+        limit: Nanos(1_000),
+        period: Period::Ever,
+        on_reached: OnReached::Pause,
+        counts: Counts::All,
+    }
+}
+
+/// Carries the call that is due, as the clerk does; `amount` is what the centre has for it.
+fn answer(pool: &Pool, amount: Option<i64>, now_us: u64) {
+    let call = pool.next_call(now_us, 0, false).expect("a call is due");
+    match (call, amount) {
+        (Call::Ask(ask), Some(amount)) => {
+            pool.granted(Grant { sequence: ask.sequence, amount, elsewhere: 0 }, now_us);
+        }
+        _ => pool.failed(now_us),
+    }
+}
+
+#[test]
+fn what_a_centre_said_before_it_went_away_is_no_answer() {
+    let pool = Pool::new(&budget(), 0);
+    let ticket = pool.wait(10, 10, SECOND).unwrap();
+    answer(&pool, Some(0), SECOND);
+    assert_eq!((pool.outlook(SECOND), pool.is_heard(SECOND)), (Outlook::Exhausted, true));
+    assert_eq!(pool.outlook(2 * SECOND), Outlook::Wait, "somebody may have added some");
+    answer(&pool, None, 2 * SECOND);
+    assert_eq!((pool.outlook(2 * SECOND), pool.is_heard(2 * SECOND)), (Outlook::Wait, false));
+    // There again, it says what is so now.
+    answer(&pool, Some(0), 4 * SECOND);
+    assert_eq!((pool.outlook(4 * SECOND), pool.is_heard(4 * SECOND)), (Outlook::Exhausted, true));
+    // A call that nobody answers is silence as well.
+    assert!(pool.next_call(5 * SECOND, 0, false).is_some());
+    assert!(pool.is_heard(5 * SECOND) && !pool.is_heard(6 * SECOND));
+    pool.leave(ticket);
+}
+
+#[tokio::test]
+async fn a_second_attempt_that_needs_more_waits_for_it_and_is_one_exchange() {
+    let shared = Arc::new(Allowances::default());
+    shared.renewed_until(u64::MAX);
+    let core = CoreAllowances::new(Arc::clone(&shared));
+    let bounds = Bounds { budgets: vec![Arc::new(budget())], ..Bounds::default() };
+    let mut hold = Hold::take(&core, workspace(), bounds, 0, 0).unwrap().unwrap();
+    let pool = shared.pools().pop().unwrap();
+    let of = |cost| Charge { cost: Nanos(cost), ..Charge::default() };
+    let reserve = async |hold: &mut Hold, cost| {
+        let ceiling = Ceiling { profile: Profile::ManagedProvider, most: of(cost), least: of(cost) };
+        hold.reserve(ceiling, |_| Nanos::ZERO, || SECOND, 0).await
+    };
+    let granting = async |amount| {
+        tokio::task::yield_now().await;
+        answer(&pool, Some(amount), SECOND);
+    };
+    let (reserved, ()) = tokio::join!(reserve(&mut hold, 10), granting(12));
+    reserved.unwrap();
+    assert_eq!((pool.available(), pool.reserved()), (2, 10));
+    let (reserved, ()) = tokio::join!(reserve(&mut hold, 30), granting(20));
+    reserved.unwrap();
+    assert_eq!((pool.available(), pool.reserved()), (2, 30));
+    hold.settle(0, |_| Nanos(32), SECOND);
+    assert_eq!((pool.available(), pool.reserved(), pool.is_at_rest()), (0, 0, true));
+}

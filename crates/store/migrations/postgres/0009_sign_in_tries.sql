@@ -1,0 +1,8 @@
+-- How often somebody tried to sign in of late, at whichever replica. Of who tries only the keyed hash is kept.
+
+CREATE TABLE sign_in_tries (
+    trier BYTEA PRIMARY KEY,
+    tries BIGINT NOT NULL,
+    since_unix_ms BIGINT NOT NULL
+);
+CREATE INDEX sign_in_tries_by_time ON sign_in_tries (since_unix_ms);

@@ -68,6 +68,8 @@ pub trait Records: Send + Sync {
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
+    /// What a window's sums are of: the same, but for whole hours at its ends where minutes are forgotten.
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// The three rows of the billing snapshot, in the order of `Mode::ALL`, whatever was used.
     fn billing(&self, workspace: WorkspaceId, window: Window) -> StoreFuture<'_, [BillingRow; 3]>;

@@ -249,6 +249,10 @@ impl Records for PostgresStore {
         Box::pin(request(self, workspace, trace))
     }
 
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::covered(&self.database, window))
+    }
+
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {
         Box::pin(usage::usage(&self.database, query))
     }

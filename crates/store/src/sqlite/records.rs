@@ -90,6 +90,10 @@ impl Records for SqliteStore {
         })
     }
 
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::covered(&self.database, window))
+    }
+
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {
         Box::pin(usage::usage(&self.database, query))
     }

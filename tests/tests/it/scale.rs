@@ -28,17 +28,9 @@ fn records() -> (u64, bool) {
     (wanted.unwrap_or(RECORDS), wanted.is_some())
 }
 
-/// What each page of the console asks for, by what it is.
-async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
-    let mut asks = Vec::new();
-    let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
-    let until = gateway.get("/v2/usage?window=8d").await["start"].as_str().unwrap().to_owned();
-    let day = format!("&since={since}&until={until}");
-    let middle = gateway.get("/v2/usage?window=15d").await["start"].as_str().unwrap().to_owned();
-    let mut ask = |name: &str, path: String| asks.push((name.to_owned(), path));
-    let list = |filter: &str| format!("/v2/requests?limit=50{filter}");
-    ask("requests", list(""));
-    for (name, filter) in [
+/// Of lists of requests; `day` is one of them, `middle` is a moment.
+fn filters(filled: &Filled, day: &str, middle: &str) -> Vec<(&'static str, String)> {
+    vec![
         ("a model", "&model=openai/gpt-4o".to_owned()),
         ("a model as it was asked for", "&model=fast".to_owned()),
         ("a model that nobody asked for", "&model=openai/none".to_owned()),
@@ -52,7 +44,7 @@ async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
         ("a status that never was", "&status=418".to_owned()),
         ("an outcome", "&outcome=client_cancelled".to_owned()),
         ("a rare tag", format!("&tag={TAG}")),
-        ("a day", day.clone()),
+        ("a day", day.to_owned()),
         ("a rare status on a day", format!("&status=502{day}")),
         ("several", "&model=openai/gpt-4o&outcome=failed&environment=staging".to_owned()),
         ("the middle", format!("&until={middle}")),
@@ -64,7 +56,20 @@ async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
         ("the dearest", "&filter=cost:%3E0.0024".to_owned()),
         ("what never was so slow", "&filter=latency:%3E10m".to_owned()),
         ("failed ones that were never so slow", "&filter=outcome:failed%20latency:%3E10m".to_owned()),
-    ] {
+    ]
+}
+
+/// What each page of the console asks for, by what it is.
+async fn asks(gateway: &Gateway, filled: &Filled) -> Vec<(String, String)> {
+    let mut asks = Vec::new();
+    let since = gateway.get("/v2/usage?window=9d").await["start"].as_str().unwrap().to_owned();
+    let until = gateway.get("/v2/usage?window=8d").await["start"].as_str().unwrap().to_owned();
+    let day = format!("&since={since}&until={until}");
+    let middle = gateway.get("/v2/usage?window=15d").await["start"].as_str().unwrap().to_owned();
+    let mut ask = |name: &str, path: String| asks.push((name.to_owned(), path));
+    let list = |filter: &str| format!("/v2/requests?limit=50{filter}");
+    ask("requests", list(""));
+    for (name, filter) in filters(filled, &day, &middle) {
         ask(&format!("requests, {name}"), list(&filter));
     }
     ask("requests, the live tail", "/v2/requests?limit=1&since=".to_owned() + &until);

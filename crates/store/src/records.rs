@@ -68,6 +68,8 @@ pub trait Records: Send + Sync {
         page: Page<TraceId>,
     ) -> StoreFuture<'_, Listed<RequestRow, TraceId>>;
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord>;
+    /// What a window's sums are of: the same, but for whole hours at its ends where minutes are forgotten.
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window>;
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>>;
     /// Whole records, oldest first: for `ledger verify`, exports and the reconciliation.
     fn every_record(

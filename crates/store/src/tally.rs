@@ -1,6 +1,7 @@
 //! Sums over the exchanges of one minute and group, and the form in which they are kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::ops::Range;
 
 use domain::filter::{Field, Subject, Term};
 use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
@@ -14,6 +15,7 @@ const FORMAT: u8 = 1;
 const GROUPS: &str = "usage_groups";
 const MINUTES: &str = "usage_minutes";
 pub(crate) const MINUTE_MS: u64 = 60_000;
+const MINUTES_OF_HOUR: u64 = 60;
 
 /// What usage is told apart by. Empty is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,15 +38,21 @@ pub(crate) struct Group<'a> {
     requested: Option<&'a str>,
 }
 
-/// Counts of each step of a histogram.
+/// Counts of each step of a histogram, in a row: long windows add thousands of them together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Steps(BTreeMap<u32, u64>);
+struct Steps(Vec<u64>);
+
+/// Which minutes of an hour have exchanges: a bit for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Minutes(u64);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Tally {
     pub sums: UsageSums,
     latency: Steps,
     first_byte: Steps,
+    /// Kept with the sums of an hour alone.
+    pub minutes: Minutes,
 }
 
 /// The sums of some records for one row of the roll-up.
@@ -89,7 +97,8 @@ impl<'a> Tallying<'a> {
     }
 
     pub(crate) fn into_tallies(self) -> Result<Vec<MinuteTally>, StoreError> {
-        let form = |((workspace, minute, group), sample, tally): (Name<'_>, _, _)| {
+        let form = |((workspace, minute, group), sample, tally): (Name<'_>, _, Tally)| {
+            let tally = Tally { minutes: Minutes::of(minute), ..tally };
             Ok(MinuteTally { workspace, minute, group: group.encode()?, sample, tally })
         };
         self.found.into_iter().map(form).collect()
@@ -241,19 +250,76 @@ impl Subject for Alike<'_> {
 
 impl Steps {
     fn count(&mut self, value: u64) {
-        *self.0.entry(step_of(value)).or_default() += 1;
+        self.add(step_of(value), 1);
     }
 
-    fn plus(&mut self, other: &Self) {
-        for (step, count) in &other.0 {
-            *self.0.entry(*step).or_default() += count;
+    fn add(&mut self, step: u32, count: u64) {
+        let place = step as usize;
+        if self.0.len() <= place {
+            self.0.resize(place + 1, 0);
+        }
+        if let Some(counted) = self.0.get_mut(place) {
+            *counted += count;
         }
     }
 
-    fn percentiles(&self) -> Option<Percentiles> {
-        let steps: Vec<_> = self.0.iter().map(|(step, count)| (*step, *count)).collect();
-        percentiles(&steps)
+    fn plus(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (counted, count) in self.0.iter_mut().zip(&other.0) {
+            *counted += count;
+        }
     }
+
+    fn counted(&self) -> Vec<(u32, u64)> {
+        (0..).zip(&self.0).filter(|(_, count)| **count > 0).map(|(step, count)| (step, *count)).collect()
+    }
+
+    /// `None` where a step is one that no value has.
+    fn of_counted(counted: &[(u32, u64)]) -> Option<Self> {
+        let mut steps = Self::default();
+        for (step, count) in counted {
+            if *step > step_of(u64::MAX) {
+                return None;
+            }
+            steps.add(*step, *count);
+        }
+        Some(steps)
+    }
+
+    fn percentiles(&self) -> Option<Percentiles> {
+        percentiles(&self.counted())
+    }
+}
+
+impl Minutes {
+    /// What is known of the hours that an older version added to.
+    const ANY: Self = Self((1 << MINUTES_OF_HOUR) - 1);
+
+    const fn of(minute: u64) -> Self {
+        Self(1 << (minute % MINUTES_OF_HOUR))
+    }
+
+    pub(crate) const fn plus(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Neighbours together, the last ones first.
+    pub(crate) fn runs(self) -> impl Iterator<Item = Range<u64>> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let end = u64::from(u64::BITS - left.leading_zeros());
+            let start = u64::from(u64::BITS - (!left & low_bits(end)).leading_zeros());
+            left &= low_bits(start);
+            (end > 0).then_some(start..end)
+        })
+    }
+}
+
+/// So many bits, the lowest.
+const fn low_bits(count: u64) -> u64 {
+    (1_u64 << count) - 1
 }
 
 /// The sums of one exchange.
@@ -297,6 +363,7 @@ impl Tally {
         self.sums.plus(&other.sums);
         self.latency.plus(&other.latency);
         self.first_byte.plus(&other.first_byte);
+        self.minutes.plus(other.minutes);
     }
 
     pub(crate) fn latency(&self) -> Option<Percentiles> {
@@ -312,9 +379,21 @@ impl Tally {
         postcard::to_extend(&form, vec![FORMAT]).map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 
+    /// With its minutes behind the rest, where older versions don't look: once one of those added to it, they are gone.
+    pub(crate) fn encode_hour(&self) -> Result<Vec<u8>, StoreError> {
+        let minutes = postcard::to_extend(&self.minutes.0, self.encode()?);
+        minutes.map_err(|error| StoreError::corrupt(MINUTES, error))
+    }
+
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
-        let form: Result<TallyForm, _> = postcard::from_bytes(formed(MINUTES, bytes)?);
-        form.map(TallyForm::into_tally).map_err(|error| StoreError::corrupt(MINUTES, error))
+        let corrupt = |error| StoreError::corrupt(MINUTES, error);
+        let (form, rest) = postcard::take_from_bytes(formed(MINUTES, bytes)?).map_err(corrupt)?;
+        let minutes = match rest {
+            [] => Minutes::ANY,
+            rest => Minutes(postcard::from_bytes::<u64>(rest).map_err(corrupt)? & Minutes::ANY.0),
+        };
+        TallyForm::into_tally(form, minutes)
+            .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))
     }
 }
 
@@ -348,7 +427,6 @@ struct TallyForm {
 
 impl TallyForm {
     fn of(tally: &Tally) -> Self {
-        let steps = |steps: &Steps| steps.0.iter().map(|(step, count)| (*step, *count)).collect();
         let sums = &tally.sums;
         Self {
             requests: sums.requests,
@@ -366,12 +444,12 @@ impl TallyForm {
             unattempted: sums.unattempted,
             attempts: sums.attempts,
             realized_reused_tokens: sums.realized_reused_tokens,
-            latency_steps: steps(&tally.latency),
-            first_byte_steps: steps(&tally.first_byte),
+            latency_steps: tally.latency.counted(),
+            first_byte_steps: tally.first_byte.counted(),
         }
     }
 
-    fn into_tally(self) -> Tally {
+    fn into_tally(self, minutes: Minutes) -> Option<Tally> {
         let sums = UsageSums {
             requests: self.requests,
             input_tokens: self.input_tokens,
@@ -389,8 +467,8 @@ impl TallyForm {
             attempts: self.attempts,
             realized_reused_tokens: self.realized_reused_tokens,
         };
-        let steps = |steps: Vec<(u32, u64)>| Steps(steps.into_iter().collect());
-        Tally { sums, latency: steps(self.latency_steps), first_byte: steps(self.first_byte_steps) }
+        let (latency, first_byte) = (Steps::of_counted(&self.latency_steps), self.first_byte_steps);
+        Some(Tally { sums, latency: latency?, first_byte: Steps::of_counted(&first_byte)?, minutes })
     }
 }
 
@@ -433,7 +511,10 @@ mod tests {
     #[test]
     fn what_is_kept_reads_back_and_adds_up() {
         let (one, two) = (tally(9), tally(300));
-        assert_eq!(Tally::decode(&one.encode().unwrap()).unwrap(), one);
+        assert_eq!(
+            Tally::decode(&one.encode().unwrap()).unwrap(),
+            Tally { minutes: Minutes::ANY, ..one.clone() }
+        );
         let mut both = one;
         both.plus(&two);
         assert_eq!((both.sums.requests, both.sums.cost), (309, Nanos(-10)));
@@ -446,6 +527,32 @@ mod tests {
         let before: Group<'_> = postcard::from_bytes(&bytes[1..]).unwrap();
         assert_eq!(before, earlier);
         assert!(Tally::decode(&[FORMAT + 1]).is_err() && Group::decode(&[]).is_err());
+    }
+
+    #[test]
+    fn an_hour_knows_its_minutes_until_an_older_version_adds_to_it() {
+        let mut hour = Tally { minutes: Minutes::of(7), ..tally(9) };
+        hour.plus(&Tally { minutes: Minutes::of(60 * 400 + 59), ..tally(10) });
+        let bytes = hour.encode_hour().unwrap();
+        assert_eq!(Tally::decode(&bytes).unwrap(), hour);
+        let before: TallyForm = postcard::from_bytes(&bytes[1..]).unwrap();
+        let before = before.into_tally(Minutes::ANY).unwrap().encode().unwrap();
+        let read = Tally::decode(&before).unwrap();
+        assert_eq!((read.sums, read.minutes), (hour.sums, Minutes::ANY));
+        assert!(Tally::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn minutes_are_told_as_runs() {
+        let runs = |minutes: &[u64]| {
+            let mut some = Minutes::default();
+            minutes.iter().for_each(|minute| some.plus(Minutes::of(*minute)));
+            some.runs().collect::<Vec<_>>()
+        };
+        assert_eq!(runs(&[]), []);
+        assert_eq!(runs(&[0]), [0..1]);
+        assert_eq!(runs(&[0, 1, 7, 58, 59]), [58..60, 7..8, 0..2]);
+        assert_eq!(Minutes::ANY.runs().collect::<Vec<_>>(), [0..60]);
     }
 
     /// As for the packed records: another form needs another number, and the earlier one must still be read.

@@ -19,6 +19,10 @@ pub trait Upkeep: Send + Sync {
     /// Takes away records of exchanges that began before this moment; their sums stay. By whole weeks on PostgreSQL, by
     /// rows of some hundreds on SQLite, so some older ones stay a while.
     fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten>;
+
+    /// Takes away the sums by the minute from before this moment's hour; how many. Those of hours and days stay, so windows
+    /// that begin or end before it are widened to whole hours.
+    fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64>;
 }
 
 /// A day in minutes.

@@ -4,7 +4,8 @@ use domain::filter::Term;
 use domain::{KeyId, Mode, Nanos, ProjectId, WorkspaceId};
 
 /// A span of time by the exchanges' start; the end is exclusive. Sums are kept by the minute, so that a window covers
-/// every minute that it touches: its start goes down to a whole minute, its end up to one.
+/// every minute that it touches: its start goes down to a whole minute, its end up to one. Where minutes are forgotten
+/// already, it covers every hour that it touches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     pub start_unix_ms: u64,
@@ -74,7 +75,7 @@ impl Dimension {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interval {
-    /// As finely as sums are kept.
+    /// As finely as sums are kept: by the hour where minutes are forgotten.
     Minute,
     Hour,
     Day,

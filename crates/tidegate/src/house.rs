@@ -22,7 +22,8 @@ use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
 use world::World;
 
 use crate::settings::Settings;
-use crate::{data_dir, founding, upkeep};
+use crate::upkeep::{self, KeepDays};
+use crate::{data_dir, founding};
 
 /// The configuration is read at least this often, whatever the change feed says: a write of another process is in force
 /// within a second.
@@ -99,7 +100,8 @@ impl House {
         let drainer = Drainer::new(Arc::clone(&journal), store.record_sink());
         let draining = Arc::clone(&drainer);
         let drain_task = tokio::spawn(async move { draining.run().await });
-        let upkeep_task = upkeep::start(store.clone(), world.clone(), settings.records_keep_days);
+        let keep = KeepDays { records: settings.records_keep_days, minutes: settings.minutes_keep_days };
+        let upkeep_task = upkeep::start(store.clone(), world.clone(), keep);
         let keeping = Arc::clone(&clerk);
         let clerk_task = tokio::spawn(async move { keeping.run().await });
         Ok(Arc::new(Self {

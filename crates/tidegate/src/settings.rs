@@ -84,6 +84,14 @@ pub const DEFINITIONS: &[Definition] = &[
          records go by whole weeks.",
     ),
     plain(
+        "usage.minutes_keep_days",
+        "TIDEGATE_USAGE_MINUTES_KEEP_DAYS",
+        "8",
+        "Days that sums by the minute are kept; 0 keeps them for ever. What is older is told by the hour, and windows that begin \
+         or end there are widened to whole hours; sums of hours and days, and with them billing, stay. Of gateways that share a \
+         database the shortest counts.",
+    ),
+    plain(
         "allow_private_upstreams",
         "TIDEGATE_ALLOW_PRIVATE_UPSTREAMS",
         "0",
@@ -298,6 +306,8 @@ pub struct Settings {
     pub answer_bytes_max: usize,
     /// `None` is for ever.
     pub records_keep_days: Option<u64>,
+    /// `None` is for ever.
+    pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
     pub ca_file: Option<PathBuf>,
@@ -310,6 +320,8 @@ pub struct Settings {
     pub master_key_command: Option<String>,
 }
 
+const DAYS: &str = "a number of days, or 0";
+
 impl Settings {
     /// # Errors
     /// Names the first setting that can't be used, where it came from, and what it must be.
@@ -319,6 +331,7 @@ impl Settings {
             "" | "0" | "false" | "no" | "off" => Some(false),
             _ => None,
         };
+        let days = |text: &str| text.parse().ok().map(|days: u64| Some(days).filter(|days| *days > 0));
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
             data_dir: PathBuf::from(layers.text("data_dir")),
@@ -349,9 +362,8 @@ impl Settings {
                 "a number of bytes from 0 to 67108864",
                 |t| t.parse().ok().filter(|bytes| *bytes <= ANSWER_BYTES_MAX),
             )?,
-            records_keep_days: layers.parsed("records.keep_days", "a number of days, or 0", |t| {
-                t.parse().ok().map(|days: u64| Some(days).filter(|days| *days > 0))
-            })?,
+            records_keep_days: layers.parsed("records.keep_days", DAYS, days)?,
+            minutes_keep_days: layers.parsed("usage.minutes_keep_days", DAYS, days)?,
             allow_private_upstreams: layers.parsed("allow_private_upstreams", "0 or 1", switch)?,
             node_networks: layers.parsed(
                 "node_networks",

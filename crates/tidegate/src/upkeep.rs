@@ -1,4 +1,4 @@
-//! Looks after the books from time to time: sums days, and forgets records that are older than the operator keeps.
+//! Looks after the books from time to time: sums days, and forgets what is older than the operator keeps.
 
 use std::time::Duration;
 
@@ -13,13 +13,20 @@ const SETTLED_AFTER_MS: u64 = 3_600_000;
 /// The first pass looks at everything, later ones at the days that something may still come for.
 const LOOK_BACK_MS: u64 = 8 * DAY_MS;
 
+/// Days that things are kept; `None` is for ever.
+#[derive(Debug, Clone, Copy)]
+pub struct KeepDays {
+    pub records: Option<u64>,
+    pub minutes: Option<u64>,
+}
+
 /// The task that does it; it ends when it is aborted.
-pub fn start(store: Store, world: World, keep_days: Option<u64>) -> tokio::task::JoinHandle<()> {
+pub fn start(store: Store, world: World, keep: KeepDays) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut from = 0;
         loop {
             let now = world.clock.unix_ms();
-            let wait = match look_after(&store, from, now, keep_days).await {
+            let wait = match look_after(&store, from, now, keep).await {
                 Ok(()) => {
                     from = now.saturating_sub(LOOK_BACK_MS);
                     EVERY
@@ -37,12 +44,17 @@ pub fn start(store: Store, world: World, keep_days: Option<u64>) -> tokio::task:
     })
 }
 
-async fn look_after(store: &Store, from: u64, now: u64, keep_days: Option<u64>) -> Result<(), StoreError> {
-    let summed = store.upkeep().sum_days(from, now.saturating_sub(SETTLED_AFTER_MS)).await?;
+async fn look_after(store: &Store, from: u64, now: u64, keep: KeepDays) -> Result<(), StoreError> {
+    let upkeep = store.upkeep();
+    let summed = upkeep.sum_days(from, now.saturating_sub(SETTLED_AFTER_MS)).await?;
     tracing::info!(days = summed, "the days that are over are summed");
-    if let Some(days) = keep_days {
-        let before = now.saturating_sub(days.saturating_mul(DAY_MS));
-        let forgotten = store.upkeep().forget_records(before).await?;
+    let before = |days: u64| now.saturating_sub(days.saturating_mul(DAY_MS));
+    if let Some(days) = keep.minutes {
+        let sums = upkeep.forget_minutes(before(days)).await?;
+        tracing::info!(sums, days, "sums by the minute that were older than these days are deleted");
+    }
+    if let Some(days) = keep.records {
+        let forgotten = upkeep.forget_records(before(days)).await?;
         if forgotten != store::Forgotten::default() {
             tracing::info!(
                 records = forgotten.records,

@@ -238,14 +238,16 @@ async fn read(control: &Control, ask: &Ask) -> Result<(UsageQuery, Vec<UsageRow>
         }
     };
     let asked = filter::read(control, ask, Of::Sums).await?;
+    let records = control.store.records();
     let window = within(ask, window(ask, control.world.clock.unix_ms())?, &asked);
     if interval == Some(Interval::Minute) && window.end_unix_ms - window.start_unix_ms > BY_MINUTE_MS_MAX {
         let message = "That is too long a window for minutes.";
         return Err(invalid("interval", message, "Ask for a day at most, or use hour or day."));
     }
+    let window = records.covered(window).await.map_err(of_store)?;
     let query =
         UsageQuery { workspace: ask.workspace(), window, group_by, interval, filter: filter(ask, asked)? };
-    let rows = control.store.records().usage(query.clone()).await.map_err(of_store)?;
+    let rows = records.usage(query.clone()).await.map_err(of_store)?;
     Ok((query, rows))
 }
 

@@ -1,5 +1,6 @@
 //! Meter records, listed and read back.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
@@ -7,8 +8,8 @@ use domain::{MeterRecord, TraceId, WorkspaceId};
 use super::PostgresStore;
 use crate::packed::{Piece, pieces};
 use crate::records::{LOOKED_AT_MAX, passes, request_row};
-use crate::sql::fields::{ColumnId, Fields, after};
-use crate::sql::hours::Search;
+use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::hours::{Search, Stretch};
 use crate::sql::writing::signed;
 use crate::sql::{Connection, Row, hours, sql, usage};
 use crate::usage::{UsageQuery, UsageRow};
@@ -19,21 +20,34 @@ const TABLE: &str = "meter_records";
 const ROWS_AT_ONCE: usize = 500;
 /// With so many groups a statement names none of them.
 const GROUPS_NAMED_MAX: usize = 1_000;
-/// Longer than any id, so it comes after all of them.
-const AFTER_ALL_IDS: [u8; 17] = [0xFF; 17];
 
-/// Each statement is about one table, so that it follows that table's index through the newest partition and ends when
-/// its page is full; both in one were sorted whole.
-const NEWEST_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
-    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace DESC LIMIT $4";
-const NEWEST_OF_GROUPS_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
-    WHERE workspace = $1 AND trace > $2 AND trace < $3 AND usage_group = ANY(string_to_array($5, ',')::INTEGER[]) \
-    ORDER BY trace DESC LIMIT $4";
+/// Of each stretch, the newest first, as much as a page takes. Each statement is about one table, so that it follows that
+/// table's index through the partition of each stretch and ends when its page is full; both in one were sorted whole.
+macro_rules! newest_first {
+    ($group:literal, $table:literal, $of_groups:literal) => {
+        concat!(
+            "SELECT found.trace, found.usage_group, found.body \
+             FROM UNNEST(string_to_array($2, ',')::BYTEA[], string_to_array($3, ',')::BYTEA[]) \
+                 WITH ORDINALITY AS stretch (after, before, place) \
+             CROSS JOIN LATERAL (SELECT trace, ",
+            $group,
+            " AS usage_group, body FROM ",
+            $table,
+            " WHERE workspace = $1 AND trace > stretch.after AND trace < stretch.before",
+            $of_groups,
+            " ORDER BY trace DESC LIMIT $4) AS found \
+             ORDER BY stretch.place, found.trace DESC LIMIT $4"
+        )
+    };
+}
+
+const NEWEST_FIRST: &str = newest_first!("usage_group::BIGINT", "meter_records", "");
+const NEWEST_OF_GROUPS_FIRST: &str =
+    newest_first!("usage_group::BIGINT", "meter_records", " AND usage_group = ANY($5)");
+/// What the version before kept is of no group.
+const EARLIER_NEWEST_FIRST: &str = newest_first!("0::BIGINT", "records", "");
 const OLDEST_FIRST: &str = "SELECT trace, usage_group::BIGINT, body FROM meter_records \
     WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace LIMIT $4";
-/// What the version before kept is of no group.
-const EARLIER_NEWEST_FIRST: &str = "SELECT trace, 0::BIGINT AS usage_group, body FROM records \
-    WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace DESC LIMIT $4";
 const EARLIER_OLDEST_FIRST: &str = "SELECT trace, 0::BIGINT AS usage_group, body FROM records \
     WHERE workspace = $1 AND trace > $2 AND trace < $3 ORDER BY trace LIMIT $4";
 const EARLIER_NEWEST: &str = "SELECT trace FROM records WHERE workspace = $1 ORDER BY trace DESC LIMIT 1";
@@ -63,15 +77,9 @@ async fn read(
 struct Tables {
     workspace: WorkspaceId,
     /// The newest that the version before kept: above it nothing is looked for there.
-    earlier_newest: Option<Vec<u8>>,
-    /// Numbers with commas between them, where only these groups are wanted.
-    groups: Option<String>,
-}
-
-/// Both ends are exclusive.
-struct Stretch {
-    after: Vec<u8>,
-    before: Vec<u8>,
+    earlier_newest: Option<TraceId>,
+    /// Where only these groups are wanted.
+    groups: Option<Vec<i64>>,
 }
 
 impl Tables {
@@ -81,54 +89,79 @@ impl Tables {
         groups: Option<&BTreeSet<i64>>,
     ) -> Result<Self, StoreError> {
         let newest = sql(EARLIER_NEWEST).bind(workspace.bytes()).row(reading).await?;
-        let earlier_newest = newest.map(|row| Fields::new(TABLE, &row).get("trace")).transpose()?;
+        let earlier_newest = newest.map(|row| Fields::new(TABLE, &row).id("trace")).transpose()?;
         let named = groups.filter(|groups| groups.len() <= GROUPS_NAMED_MAX);
-        let groups = named.map(|groups| groups.iter().map(i64::to_string).collect::<Vec<_>>().join(","));
-        Ok(Self { workspace, earlier_newest, groups })
+        Ok(Self { workspace, earlier_newest, groups: named.map(|groups| groups.iter().copied().collect()) })
     }
 
-    /// The first `most` of both in this order, with their traces.
-    async fn rows(
+    /// The newest `most` of both within these stretches, with their traces.
+    async fn newest(
         &self,
         reading: &mut Connection,
-        order: Order,
-        stretch: &Stretch,
+        stretches: &[Stretch],
         most: usize,
-    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
-        let (statement, earlier) = match (order, &self.groups) {
-            (Order::NewestFirst, None) => (NEWEST_FIRST, EARLIER_NEWEST_FIRST),
-            (Order::NewestFirst, Some(_)) => (NEWEST_OF_GROUPS_FIRST, EARLIER_NEWEST_FIRST),
-            (Order::OldestFirst, _) => (OLDEST_FIRST, EARLIER_OLDEST_FIRST),
-        };
-        let bound = |statement| {
-            let query =
-                sql(statement).bind(self.workspace.bytes()).bind(&stretch.after).bind(&stretch.before);
+    ) -> Result<Vec<(TraceId, Row)>, StoreError> {
+        let bound = |statement, stretches: &[Stretch]| {
+            let query = sql(statement).bind(self.workspace.bytes());
+            let query = query.bind(listed(stretches.iter().map(|stretch| stretch.after)));
+            let query = query.bind(listed(stretches.iter().map(|stretch| stretch.before)));
             query.bind(signed(most as u64))
         };
-        let query = bound(statement);
         let query = match &self.groups {
-            Some(named) if order == Order::NewestFirst => query.bind(named),
-            _ => query,
+            Some(groups) => bound(NEWEST_OF_GROUPS_FIRST, stretches).bind(groups.clone()),
+            None => bound(NEWEST_FIRST, stretches),
         };
         let mut rows = query.rows(reading).await?;
-        if self.earlier_newest.as_ref().is_some_and(|newest| *newest > stretch.after) {
-            rows.extend(bound(earlier).rows(reading).await?);
+        let is_after = |stretch: &Stretch| self.earlier_newest.is_none_or(|newest| stretch.after >= newest);
+        let earlier = stretches.get(stretches.partition_point(is_after)..).unwrap_or_default();
+        if !earlier.is_empty() {
+            rows.extend(bound(EARLIER_NEWEST_FIRST, earlier).rows(reading).await?);
         }
-        let traced = |row: Row| Ok((Fields::new(TABLE, &row).get("trace")?, row));
-        let mut rows = rows.into_iter().map(traced).collect::<Result<Vec<(Vec<u8>, Row)>, StoreError>>()?;
-        rows.sort_by(|(one, _), (other, _)| match order {
-            Order::NewestFirst => other.cmp(one),
-            Order::OldestFirst => one.cmp(other),
-        });
+        let mut rows = traced(rows)?;
+        rows.sort_by_key(|(trace, _)| Reverse(*trace));
+        rows.truncate(most);
+        Ok(rows)
+    }
+
+    /// The oldest `most` of both behind a trace.
+    async fn oldest(
+        &self,
+        reading: &mut Connection,
+        whole: Stretch,
+        most: usize,
+    ) -> Result<Vec<(TraceId, Row)>, StoreError> {
+        let bound = |statement| {
+            let query = sql(statement).bind(self.workspace.bytes()).bind(whole.after.bytes());
+            query.bind(whole.before.bytes()).bind(signed(most as u64))
+        };
+        let mut rows = bound(OLDEST_FIRST).rows(reading).await?;
+        if self.earlier_newest.is_some_and(|newest| newest > whole.after) {
+            rows.extend(bound(EARLIER_OLDEST_FIRST).rows(reading).await?);
+        }
+        let mut rows = traced(rows)?;
+        rows.sort_by_key(|(trace, _)| *trace);
         rows.truncate(most);
         Ok(rows)
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    NewestFirst,
-    OldestFirst,
+fn traced(rows: Vec<Row>) -> Result<Vec<(TraceId, Row)>, StoreError> {
+    rows.into_iter().map(|row| Ok((Fields::new(TABLE, &row).id("trace")?, row))).collect()
+}
+
+/// In the form of bytes, with commas between them.
+fn listed(traces: impl Iterator<Item = TraceId>) -> String {
+    let written = traces.map(|trace| format!("\\x{}", trace.as_uuid().simple()));
+    written.collect::<Vec<_>>().join(",")
+}
+
+/// What is left of stretches once they were read down to a trace.
+fn below(mut stretches: Vec<Stretch>, trace: TraceId) -> Vec<Stretch> {
+    stretches.retain(|stretch| stretch.after < trace);
+    if let Some(newest) = stretches.first_mut() {
+        newest.before = newest.before.min(trace);
+    }
+    stretches
 }
 
 async fn requests(
@@ -143,38 +176,33 @@ async fn requests(
     let tables = Tables::new(&mut reading, workspace, groups.as_ref()).await?;
     let mut search = Search::new(&filter, page.after);
     let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
-    let mut at_once = (wanted + 1).min(ROWS_AT_ONCE);
-    while found.len() <= wanted && ended_at.is_none() {
-        let still = wanted + 1 - found.len();
-        let Some(between) = search.next(&mut reading, workspace, groups.as_ref(), still).await? else {
-            break;
-        };
-        let mut stretch = Stretch { after: between.0.bytes(), before: between.1.bytes() };
-        // Reads on until the page is full or the stretch is at its end: not all that a filter asks is in columns.
-        loop {
-            let mut rows = tables.rows(&mut reading, Order::NewestFirst, &stretch, at_once).await?;
-            for (_, row) in &rows {
-                let record = read(store, &mut reading, row).await?;
-                if passes(&filter, &record) {
-                    found.push(request_row(record));
-                }
-                if found.len() > wanted {
-                    break;
-                }
+    let (mut stretches, mut at_once) = (Vec::new(), (wanted + 1).min(ROWS_AT_ONCE));
+    while found.len() <= wanted {
+        if stretches.is_empty() {
+            // Where few of a group's requests are what is asked for, ever more of them are looked at.
+            let still = (wanted + 1 - found.len()).max(looked_at);
+            stretches = search.next(&mut reading, workspace, groups.as_ref(), still).await?;
+        }
+        let Some(oldest) = stretches.last().copied() else { break };
+        let rows = tables.newest(&mut reading, &stretches, at_once).await?;
+        for (_, row) in &rows {
+            let record = read(store, &mut reading, row).await?;
+            if passes(&filter, &record) {
+                found.push(request_row(record));
             }
-            looked_at += rows.len();
-            let is_full = rows.len() == at_once;
-            let last = rows.pop().filter(|_| is_full && found.len() <= wanted);
-            if looked_at >= LOOKED_AT_MAX {
-                // At a stretch's end, all after its beginning was looked at.
-                let last = last.map(|(_, row)| Fields::new(TABLE, &row).id("trace")).transpose()?;
-                ended_at = Some(last.unwrap_or(between.0));
+            if found.len() > wanted {
                 break;
             }
-            let Some((last, _)) = last else { break };
-            stretch.before = last;
-            at_once = (at_once * 2).min(ROWS_AT_ONCE);
         }
+        looked_at += rows.len();
+        let last = rows.last().map(|(trace, _)| *trace).filter(|_| rows.len() == at_once);
+        if looked_at >= LOOKED_AT_MAX && found.len() <= wanted {
+            // At the end of the last stretch, all after its beginning was looked at.
+            ended_at = Some(last.unwrap_or(oldest.after));
+            break;
+        }
+        stretches = last.map_or_else(Vec::new, |last| below(stretches, last));
+        at_once = (at_once * 2).min(ROWS_AT_ONCE);
     }
     reading.roll_back().await;
     Ok(Listed::cut(found, wanted, |row: &RequestRow| row.trace).or_ended_at(ended_at))
@@ -199,9 +227,8 @@ async fn every_record(
     let wanted = page.rows_wanted();
     let mut reading = store.database.moment_in_order().await?;
     let tables = Tables::new(&mut reading, workspace, None).await?;
-    let stretch = Stretch { after: after(page.after), before: AFTER_ALL_IDS.to_vec() };
     let mut records = Vec::new();
-    for (_, row) in &tables.rows(&mut reading, Order::OldestFirst, &stretch, wanted + 1).await? {
+    for (_, row) in &tables.oldest(&mut reading, Stretch::behind(page.after), wanted + 1).await? {
         records.push(read(store, &mut reading, row).await?);
     }
     reading.roll_back().await;
@@ -220,6 +247,10 @@ impl Records for PostgresStore {
 
     fn request(&self, workspace: WorkspaceId, trace: TraceId) -> StoreFuture<'_, MeterRecord> {
         Box::pin(request(self, workspace, trace))
+    }
+
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::covered(&self.database, window))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

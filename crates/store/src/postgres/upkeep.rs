@@ -23,6 +23,10 @@ impl Upkeep for PostgresStore {
     fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten> {
         Box::pin(forget(self, before_unix_ms))
     }
+
+    fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(upkeep::forget_minutes(&self.database, before_unix_ms))
+    }
 }
 
 /// One week in a statement, so that readers and writers wait for one at most.

@@ -145,7 +145,11 @@ async fn write(
     sums: &BTreeMap<Place, (WorkspaceId, Tally)>,
 ) -> Result<(), StoreError> {
     let (workspaces, spans, minutes, groups) = columns(sums);
-    let forms: Vec<Vec<u8>> = sums.values().map(|(_, tally)| tally.encode()).collect::<Result<_, _>>()?;
+    let form = |((span, ..), (_, tally)): (&Place, &(WorkspaceId, Tally))| match *span {
+        HOUR => tally.encode_hour(),
+        _ => tally.encode(),
+    };
+    let forms: Vec<Vec<u8>> = sums.iter().map(form).collect::<Result<_, _>>()?;
     let query = sqlx::query(WRITE).bind(replica).bind(workspaces).bind(spans).bind(minutes).bind(groups);
     query.bind(forms).execute(connection).await.map_err(database)?;
     Ok(())

@@ -1,8 +1,8 @@
-//! Where a filter's requests can be, told by the sums: in which groups, and in which hours.
+//! Where a filter's requests can be, told by the sums: in which groups, and in which minutes of which hours.
 //!
 //! Whatever is rare is found without reading what lies between, and what never was costs no record at all.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use domain::{TraceId, WorkspaceId};
@@ -10,19 +10,24 @@ use uuid::Uuid;
 
 use super::fields::{ColumnId, Fields};
 use super::usage::HOUR;
-use super::writing::{signed, unsigned};
-use super::{Connection, Database, sql};
-use crate::tally::{Group, MINUTE_MS, Tally};
+use super::writing::signed;
+use super::{Connection, Database, Row, sql};
+use crate::tally::{Group, MINUTE_MS, Minutes, Tally};
 use crate::{RequestFilter, StoreError};
 
-const HOUR_MS: u64 = HOUR * MINUTE_MS;
-/// So few groups are looked up one by one. The hours of more are walked, since the newest are likely to have enough; where
-/// those don't, up to `LOOKED_UP_MAX` are looked up after all.
-const FEW_GROUPS: usize = 16;
-const LOOKED_UP_MAX: usize = 256;
-const HOURS_AT_ONCE: usize = 200;
-const ROWS_AT_ONCE: usize = 1_000;
-const PAGES_WALKED: usize = 3;
+/// Hours that are looked up first; where they have too little, many more are.
+const HOURS_FIRST: u64 = 2;
+const HOURS_GROW: u64 = 16;
+/// Sums of hours that are in memory at once.
+const ROWS_AT_ONCE: usize = 5_000;
+/// So many stretches are for one statement.
+const STRETCHES_MAX: usize = 500;
+/// No tighter than its index: whose the groups are, they tell.
+const HOURS: &str = "SELECT minute, tally FROM usage_minutes WHERE usage_group = ANY($1) \
+    AND span_minutes = 60 AND minute >= $2 AND minute < $3 LIMIT $4";
+const HOURS_ON_SQLITE: &str = "SELECT minute, tally FROM usage_minutes INDEXED BY usage_hours_by_group \
+    WHERE usage_group IN (SELECT value FROM json_each($1)) \
+    AND span_minutes = 60 AND minute >= $2 AND minute < $3 LIMIT $4";
 
 /// The first trace that can begin at this moment: a trace begins with the moment at which its exchange did.
 pub(crate) fn first_trace_of(unix_ms: u64) -> TraceId {
@@ -64,54 +69,113 @@ pub(crate) async fn recorded_workspaces(database: &Database) -> Result<Vec<Works
     rows.iter().map(|row| Fields::new("usage_groups", row).id("workspace")).collect()
 }
 
+/// What lies between two traces; both are exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub after: TraceId,
+    pub before: TraceId,
+}
+
+impl Stretch {
+    /// All behind a trace, or all.
+    pub(crate) fn behind(trace: Option<TraceId>) -> Self {
+        let after = trace.unwrap_or_else(|| TraceId::from_uuid(Uuid::nil()));
+        Self { after, before: TraceId::from_uuid(Uuid::max()) }
+    }
+
+    pub(crate) fn has(&self, trace: TraceId) -> bool {
+        self.after < trace && trace < self.before
+    }
+}
+
 /// Goes from the newest to the oldest through the stretches of time in which what is asked for can be.
 pub(crate) struct Search {
-    /// Whatever is asked for lies between these; both are exclusive.
-    after: TraceId,
-    before: TraceId,
-    hours: Option<Hours>,
+    /// Whatever is asked for lies within.
+    whole: Stretch,
+    /// Where there are hours that were not looked up yet.
+    minutes: Option<Range<u64>>,
+    hours_at_once: u64,
 }
 
 impl Search {
     pub(crate) fn new(filter: &RequestFilter, cursor: Option<TraceId>) -> Self {
         let until = filter.until_unix_ms.map(first_trace_of);
-        Self {
-            // No trace is nothing but a moment, so nothing is left out.
-            after: first_trace_of(filter.since_unix_ms.unwrap_or(0)),
-            before: until.into_iter().chain(cursor).min().unwrap_or_else(|| first_trace_of(u64::MAX)),
-            hours: None,
-        }
+        // No trace is nothing but a moment, so nothing is left out.
+        let after = first_trace_of(filter.since_unix_ms.unwrap_or(0));
+        let before = until.into_iter().chain(cursor).min().unwrap_or_else(|| first_trace_of(u64::MAX));
+        Self { whole: Stretch { after, before }, minutes: None, hours_at_once: HOURS_FIRST }
     }
 
-    /// The next stretch, between two traces: all at once where no groups are asked for.
+    /// The next stretches, the newest first: those that together have `wanted` requests, or many, and none at the end.
+    /// All at once where no groups are asked for.
     pub(crate) async fn next(
         &mut self,
         reading: &mut Connection,
         workspace: WorkspaceId,
         groups: Option<&BTreeSet<i64>>,
         wanted: usize,
-    ) -> Result<Option<(TraceId, TraceId)>, StoreError> {
+    ) -> Result<Vec<Stretch>, StoreError> {
         let Some(groups) = groups else {
-            let is_first = self.hours.is_none();
-            self.hours = Some(Hours::default());
-            return Ok(is_first.then_some((self.after, self.before)));
+            let is_first = self.minutes.replace(0..0).is_none();
+            return Ok(if is_first { vec![self.whole] } else { Vec::new() });
         };
-        loop {
-            let hours = self.hours.get_or_insert_with(|| Hours {
-                spans: VecDeque::new(),
-                before_minute: minute_of(self.before).saturating_add(1),
-            });
-            if let Some(span) = hours.spans.pop_front() {
-                let (after, before) = (first_trace_of(span.start), first_trace_of(span.end));
-                return Ok(Some((after.max(self.after), before.min(self.before))));
-            }
-            // An hour's row stands at its first minute.
-            let minutes = minute_of(self.after) / HOUR * HOUR..hours.before_minute;
-            if minutes.is_empty() || groups.is_empty() {
-                return Ok(None);
-            }
-            self.hours = Some(hours_of(reading, workspace, groups, minutes, wanted).await?);
+        if groups.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut minutes = match &self.minutes {
+            Some(minutes) => minutes.clone(),
+            None => minutes_with_hours(reading, workspace, self.whole).await?,
+        };
+        let mut stretches = Vec::new();
+        while stretches.is_empty() && !minutes.is_empty() {
+            let last_hour = (minutes.end - 1) / HOUR;
+            let start = (last_hour.saturating_sub(self.hours_at_once - 1) * HOUR).max(minutes.start);
+            let rows = hours_of(reading, groups, start..minutes.end).await?;
+            if rows.len() == ROWS_AT_ONCE && self.hours_at_once > 1 {
+                self.hours_at_once = self.hours_at_once.div_ceil(HOURS_GROW).min(self.hours_at_once - 1);
+                continue;
+            }
+            let grow = ROWS_AT_ONCE as u64 / 2 / (rows.len() as u64).max(1);
+            self.hours_at_once = self.hours_at_once.saturating_mul(grow.clamp(1, HOURS_GROW));
+            (stretches, minutes.end) = self.cut(&rows, start, wanted)?;
+        }
+        self.minutes = Some(minutes);
+        Ok(stretches)
+    }
+
+    /// The newest of these hours that have enough, as stretches, and the minute up to which hours are left. All hours
+    /// from `start` on are there.
+    fn cut(&self, rows: &[Row], start: u64, wanted: usize) -> Result<(Vec<Stretch>, u64), StoreError> {
+        let mut hours: BTreeMap<u64, (u64, Minutes)> = BTreeMap::new();
+        for row in rows {
+            let fields = Fields::new("usage_minutes", row);
+            let tally = Tally::decode(fields.get("tally")?)?;
+            let (requests, minutes) = hours.entry(fields.number("minute")?).or_default();
+            *requests += tally.sums.requests + tally.sums.unattempted;
+            minutes.plus(tally.minutes);
+        }
+        let (mut spans, mut requests): (Vec<Range<u64>>, u64) = (Vec::new(), 0);
+        let mut left_end = start;
+        for (hour, (of_hour, minutes)) in hours.into_iter().rev() {
+            for run in minutes.runs() {
+                let run = hour + run.start..hour + run.end;
+                match spans.last_mut().filter(|later| later.start == run.end) {
+                    Some(later) => later.start = run.start,
+                    None => spans.push(run),
+                }
+            }
+            requests += of_hour;
+            if requests >= wanted as u64 || spans.len() >= STRETCHES_MAX {
+                left_end = hour;
+                break;
+            }
+        }
+        let within = |span: Range<u64>| Stretch {
+            after: first_trace_of(span.start * MINUTE_MS).max(self.whole.after),
+            before: first_trace_of(span.end * MINUTE_MS).min(self.whole.before),
+        };
+        let stretches = spans.into_iter().map(within).filter(|stretch| stretch.after < stretch.before);
+        Ok((stretches.collect(), left_end))
     }
 }
 
@@ -120,127 +184,41 @@ fn minute_of(trace: TraceId) -> u64 {
     u64::from_be_bytes([0, 0, a, b, c, d, e, f]) / MINUTE_MS
 }
 
-/// Hours of some groups, the newest first, as spans of milliseconds, and the minute up to which they are all.
-#[derive(Default)]
-struct Hours {
-    spans: VecDeque<Range<u64>>,
-    /// Where to go on; zero is the end.
-    before_minute: u64,
+/// From the workspace's first hour to the end of its last, as far as they reach into a stretch.
+async fn minutes_with_hours(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    whole: Stretch,
+) -> Result<Range<u64>, StoreError> {
+    let query = sql("SELECT \
+         (SELECT minute FROM usage_minutes WHERE workspace = $1 AND span_minutes = 60 AND minute >= $2 \
+             ORDER BY minute LIMIT 1) AS first, \
+         (SELECT minute FROM usage_minutes WHERE workspace = $1 AND span_minutes = 60 AND minute < $3 \
+             ORDER BY minute DESC LIMIT 1) AS last")
+    .bind(workspace.bytes())
+    // An hour's row stands at its first minute.
+    .bind(signed(minute_of(whole.after) / HOUR * HOUR))
+    .bind(signed(minute_of(whole.before) + 1));
+    let row = query.one(connection).await?;
+    let fields = Fields::new("usage_minutes", &row);
+    let (first, last) = (fields.maybe_number("first")?, fields.maybe_number("last")?);
+    Ok(first.zip(last).map_or(0..0, |(first, last)| first..last + HOUR))
 }
 
-/// The newest of these hours that together have `wanted` requests.
+/// The sums of these groups' hours, of each replica; where there are `ROWS_AT_ONCE`, some may be missing. An hour alone
+/// is whole.
 async fn hours_of(
     connection: &mut Connection,
-    workspace: WorkspaceId,
     groups: &BTreeSet<i64>,
     minutes: Range<u64>,
-    wanted: usize,
-) -> Result<Hours, StoreError> {
-    let walked = match groups.len() {
-        ..=FEW_GROUPS => None,
-        _ => walked(connection, workspace, groups, &minutes, wanted).await?,
+) -> Result<Vec<Row>, StoreError> {
+    let groups: Vec<i64> = groups.iter().copied().collect();
+    let query = match connection {
+        Connection::Postgres(_) => sql(HOURS),
+        _ => sql(HOURS_ON_SQLITE),
     };
-    let (counts, complete_from) = match walked {
-        Some(counts) => counts,
-        None => looked_up(connection, groups, &minutes, wanted).await?,
-    };
-    let mut hours = Hours { spans: VecDeque::new(), before_minute: complete_from };
-    let mut requests = 0;
-    for (minute, count) in counts.into_iter().rev().filter(|(minute, _)| *minute >= complete_from) {
-        if requests >= wanted as u64 {
-            hours.before_minute = minute + 1;
-            return Ok(hours);
-        }
-        requests += count;
-        let start = minute * MINUTE_MS;
-        match hours.spans.back_mut().filter(|span| span.start == start + HOUR_MS) {
-            Some(later) => later.start = start,
-            None => hours.spans.push_back(start..start + HOUR_MS),
-        }
-    }
-    Ok(hours)
-}
-
-/// Requests by hour, and the first minute from which on none is missing.
-type Counts = (BTreeMap<u64, u64>, u64);
-
-fn add(counts: &mut BTreeMap<u64, u64>, minute: u64, tally: &[u8]) -> Result<(), StoreError> {
-    let sums = Tally::decode(tally)?.sums;
-    *counts.entry(minute).or_default() += sums.requests + sums.unattempted;
-    Ok(())
-}
-
-async fn looked_up(
-    connection: &mut Connection,
-    groups: &BTreeSet<i64>,
-    minutes: &Range<u64>,
-    wanted: usize,
-) -> Result<Counts, StoreError> {
-    let (mut counts, mut complete_from) = (BTreeMap::new(), 0);
-    // Each of a group's hours has a request at least.
-    let most = wanted.clamp(1, HOURS_AT_ONCE);
-    for group in groups {
-        let query = sql("SELECT minute, tally FROM usage_minutes \
-             WHERE usage_group = $1 AND span_minutes = 60 AND minute >= $2 AND minute < $3 ORDER BY minute DESC LIMIT $4")
-        .bind(*group)
-        .bind(signed(minutes.start))
-        .bind(signed(minutes.end))
-        .bind(signed(most as u64));
-        let rows = query.rows(connection).await?;
-        let mut last = 0;
-        for row in &rows {
-            let fields = Fields::new("usage_minutes", row);
-            last = fields.number("minute")?;
-            add(&mut counts, last, fields.get("tally")?)?;
-        }
-        if rows.len() == most {
-            // Of replicas, another may have more of this hour; it is read whole with it.
-            complete_from = complete_from.max(last);
-        }
-    }
-    Ok((counts, complete_from))
-}
-
-/// `None` where it is shorter to look the groups up.
-async fn walked(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    groups: &BTreeSet<i64>,
-    minutes: &Range<u64>,
-    wanted: usize,
-) -> Result<Option<Counts>, StoreError> {
-    let mut counts = BTreeMap::new();
-    let mut before = (signed(minutes.end), i64::MIN);
-    for page in 0.. {
-        // The hour that was walked last may go on.
-        let complete_from = unsigned(before.0).saturating_add(1);
-        let requests: u64 = counts.range(complete_from..).map(|(_, count)| count).sum();
-        if requests >= wanted as u64 || counts.len() >= HOURS_AT_ONCE {
-            return Ok(Some((counts, complete_from)));
-        }
-        if page == PAGES_WALKED && groups.len() <= LOOKED_UP_MAX {
-            return Ok(None);
-        }
-        let query = sql("SELECT minute, usage_group, tally FROM usage_minutes \
-             WHERE workspace = $1 AND span_minutes = 60 AND minute >= $2 AND (minute, usage_group) < ($3, $4) \
-             ORDER BY minute DESC, usage_group DESC LIMIT $5")
-        .bind(workspace.bytes())
-        .bind(signed(minutes.start))
-        .bind(before.0)
-        .bind(before.1)
-        .bind(signed(ROWS_AT_ONCE as u64));
-        let rows = query.rows(connection).await?;
-        for row in &rows {
-            let fields = Fields::new("usage_minutes", row);
-            let (minute, group) = (fields.number("minute")?, fields.get("usage_group")?);
-            before = (signed(minute), group);
-            if groups.contains(&group) {
-                add(&mut counts, minute, fields.get("tally")?)?;
-            }
-        }
-        if rows.len() < ROWS_AT_ONCE {
-            return Ok(Some((counts, 0)));
-        }
-    }
-    Ok(None)
+    let is_one_hour = minutes.start.saturating_add(HOUR) >= minutes.end;
+    let most = if is_one_hour { i64::MAX } else { signed(ROWS_AT_ONCE as u64) };
+    let query = query.bind(groups).bind(signed(minutes.start)).bind(signed(minutes.end));
+    query.bind(most).rows(connection).await
 }

@@ -22,6 +22,8 @@ pub(crate) struct Statement {
 /// What a place of a statement may hold; `None` is NULL.
 pub(crate) enum Value {
     Number(Option<i64>),
+    /// An array on PostgreSQL, its JSON on SQLite.
+    Numbers(Vec<i64>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
 }
@@ -39,6 +41,7 @@ macro_rules! values {
 values!(
     i64 as Number: value => Some(value),
     Option<i64> as Number: value => value,
+    Vec<i64> as Numbers: value => value,
     String as Text: value => Some(value),
     &String as Text: value => Some(value.clone()),
     &str as Text: value => Some(value.to_owned()),
@@ -108,6 +111,7 @@ impl Statement {
     fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
         self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
             Value::Number(number) => query.bind(number),
+            Value::Numbers(numbers) => query.bind(format!("{numbers:?}")),
             Value::Text(text) => query.bind(text),
             Value::Bytes(bytes) => query.bind(bytes),
         })
@@ -116,6 +120,7 @@ impl Statement {
     fn postgres(self) -> Query<'static, Postgres, PgArguments> {
         self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
             Value::Number(number) => query.bind(number),
+            Value::Numbers(numbers) => query.bind(numbers),
             Value::Text(text) => query.bind(text),
             Value::Bytes(bytes) => query.bind(bytes),
         })

@@ -8,7 +8,7 @@ use domain::WorkspaceId;
 
 use super::fields::{ColumnId, Fields};
 use super::writing::signed;
-use super::{Connection, Database, sql};
+use super::{Connection, Database, meta, sql};
 use crate::StoreError;
 use crate::tally::{Group, MINUTE_MS, Tally};
 use crate::upkeep::DAY;
@@ -29,12 +29,40 @@ const ROWS_OF_REPLICAS: &str = "SELECT minute, usage_group, replica, tally FROM 
     WHERE workspace = $2 AND span_minutes = $3 AND (minute, usage_group, replica) > ($4, $5, $1) AND minute < $6 \
     ORDER BY minute, usage_group, replica LIMIT $7";
 
+/// The first minute, since 1970, from which on sums by the minute are kept: of what is before, only hours are. An hour's
+/// first, and it never goes back.
+pub(crate) const MINUTES_FROM: &str = "usage.minutes_from";
+
+pub(crate) async fn minutes_from(connection: &mut Connection) -> Result<u64, StoreError> {
+    let Some(bytes) = meta::find(connection, MINUTES_FROM.to_owned()).await? else { return Ok(0) };
+    let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("meta", "a minute has not eight bytes"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// To whole hours where minutes are no longer kept.
+fn widened(window: Window, minutes_from: u64) -> Window {
+    let (Window { start_unix_ms: start, end_unix_ms: end }, hour) = (window, HOUR * MINUTE_MS);
+    let is_forgotten = |unix_ms: u64| start < end && unix_ms < minutes_from.saturating_mul(MINUTE_MS);
+    Window {
+        start_unix_ms: if is_forgotten(start) { start / hour * hour } else { start },
+        end_unix_ms: if is_forgotten(end) { end.next_multiple_of(hour) } else { end },
+    }
+}
+
+/// The window that is told when this one is asked.
+pub(crate) async fn covered(database: &Database, window: Window) -> Result<Window, StoreError> {
+    let minutes_from = minutes_from(&mut database.read().await?).await?;
+    Ok(widened(window, minutes_from))
+}
+
 /// The window in whole minutes as spans: whole hours where it has them, and minutes at its edges; nothing but minutes
-/// where each of them is asked for.
-fn spans(window: Window, interval: Option<Interval>) -> [(u64, Range<u64>); 3] {
+/// where each of them is asked for, as far back as they are kept.
+fn spans(window: Window, interval: Option<Interval>, minutes_from: u64) -> [(u64, Range<u64>); 3] {
+    let window = widened(window, minutes_from);
     let (start, end) = (window.start_unix_ms / MINUTE_MS, window.end_unix_ms.div_ceil(MINUTE_MS));
     if interval == Some(Interval::Minute) {
-        return [(MINUTE, start..end), (HOUR, end..end), (MINUTE, end..end)];
+        let kept = minutes_from.min(end).max(start);
+        return [(HOUR, start..kept), (MINUTE, kept..end), (MINUTE, end..end)];
     }
     let hours_start = start.next_multiple_of(HOUR).min(end);
     let hours_end = (end / HOUR * HOUR).max(hours_start);
@@ -95,8 +123,7 @@ pub(crate) async fn usage(database: &Database, query: UsageQuery) -> Result<Vec<
         }
     };
     let of_days = query.interval.is_none_or(|interval| interval == Interval::Day);
-    let spans = spans(query.window, query.interval);
-    sum(database, query.workspace, spans, of_days, shown, add).await?;
+    sum(database, query.workspace, (query.window, query.interval), of_days, shown, add).await?;
     let row = |((bucket_unix_ms, values), tally): (RowName, Tally)| UsageRow {
         bucket_unix_ms,
         groups: grouped_by.iter().copied().zip(values).collect(),
@@ -112,11 +139,11 @@ fn bucket_of(minute: u64, interval: Interval) -> u64 {
     unix_ms / interval.ms() * interval.ms()
 }
 
-/// Hands every row of the spans to `add`, with what `shown` made of its group.
+/// Hands every row of the window to `add`, with what `shown` made of its group.
 async fn sum(
     database: &Database,
     workspace: WorkspaceId,
-    spans: [(u64, Range<u64>); 3],
+    (window, interval): (Window, Option<Interval>),
     of_days: bool,
     shown: impl Fn(Group<'_>) -> Shown + Send + Sync,
     mut add: impl FnMut(u64, &[Option<String>; GROUPS_MAX], Tally) + Send,
@@ -124,6 +151,8 @@ async fn sum(
     // One transaction, so that all rows are of the same moment.
     let mut reading = database.moment_in_order().await?;
     let mut groups: HashMap<i64, Shown> = HashMap::new();
+    let minutes_from = minutes_from(&mut reading).await?;
+    let spans = spans(window, interval, minutes_from);
     let spans =
         if of_days { with_days(&mut reading, workspace, spans).await? } else { spans.into_iter().collect() };
     for (span, minutes) in spans.into_iter().filter(|(_, minutes)| !minutes.is_empty()) {
@@ -178,23 +207,43 @@ async fn read_group(
 mod tests {
     use super::*;
 
+    fn window(minutes: Range<u64>) -> Window {
+        Window { start_unix_ms: minutes.start * MINUTE_MS, end_unix_ms: minutes.end * MINUTE_MS }
+    }
+
     #[test]
     fn a_window_is_hours_with_minutes_at_its_edges() {
+        let told = |minutes, interval| spans(window(minutes), interval, 0).map(|(_, minutes)| minutes);
         let cases = [
-            ((0, 0), [0..0, 0..0, 0..0]),
-            ((59, 61), [59..60, 60..60, 60..61]),
-            ((5, 10), [5..10, 10..10, 10..10]),
-            ((60, 180), [60..60, 60..180, 180..180]),
-            ((61, 200), [61..120, 120..180, 180..200]),
+            (0..0, [0..0, 0..0, 0..0]),
+            (59..61, [59..60, 60..60, 60..61]),
+            (5..10, [5..10, 10..10, 10..10]),
+            (60..180, [60..60, 60..180, 180..180]),
+            (61..200, [61..120, 120..180, 180..200]),
         ];
-        for ((start, end), expected) in cases {
-            let window = Window { start_unix_ms: start * MINUTE_MS, end_unix_ms: end * MINUTE_MS };
-            assert_eq!(spans(window, None).map(|(_, minutes)| minutes), expected, "{start}..{end}");
+        for (minutes, expected) in cases {
+            assert_eq!(told(minutes.clone(), None), expected, "{minutes:?}");
         }
-        let window = Window { start_unix_ms: 61 * MINUTE_MS, end_unix_ms: 200 * MINUTE_MS };
-        let by_minute = spans(window, Some(Interval::Minute)).map(|(_, minutes)| minutes);
-        assert_eq!(by_minute, [61..200, 200..200, 200..200]);
-        let ever = spans(Window { start_unix_ms: 0, end_unix_ms: u64::MAX }, None);
+        assert_eq!(told(61..200, Some(Interval::Minute)), [61..61, 61..200, 200..200]);
+        let ever = spans(Window { start_unix_ms: 0, end_unix_ms: u64::MAX }, None, 0);
         assert_eq!(ever[2].1.end, u64::MAX.div_ceil(MINUTE_MS));
+    }
+
+    #[test]
+    fn where_minutes_are_forgotten_a_window_is_hours() {
+        let cases = [
+            (61..200, 60, 61..200),
+            (61..200, 120, 60..200),
+            (61..170, 180, 60..180),
+            (61..180, 180, 60..180),
+            (61..190, 240, 60..240),
+            (61..61, 240, 61..61),
+        ];
+        for (asked, minutes_from, expected) in cases {
+            assert_eq!(widened(window(asked), minutes_from), window(expected), "from {minutes_from}");
+        }
+        let by_minute = |minutes, from| spans(window(minutes), Some(Interval::Minute), from);
+        assert_eq!(by_minute(61..200, 120), [(HOUR, 60..120), (MINUTE, 120..200), (MINUTE, 200..200)]);
+        assert_eq!(by_minute(61..180, 600), [(HOUR, 60..180), (MINUTE, 180..180), (MINUTE, 180..180)]);
     }
 }

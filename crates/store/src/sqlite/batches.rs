@@ -1,6 +1,6 @@
 //! Rows of packed records: written whole, merged while they are small, walked in the order of traces.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use domain::{MeterRecord, TraceId, WorkspaceId};
 use ledger::SettledRecords;
@@ -12,6 +12,7 @@ use crate::StoreError;
 use crate::groups::Groups;
 use crate::packed::{Packed, pieces, traces};
 use crate::sql::fields::{ColumnId, Fields};
+use crate::sql::hours::Stretch;
 use crate::sql::writing::{database, signed};
 use crate::sql::{Connection, sql};
 
@@ -176,8 +177,8 @@ pub(super) struct Walk<'a> {
     pub order: Order,
     pub wanted: usize,
     pub workspace: WorkspaceId,
-    /// Exclusive at both ends.
-    pub between: (Option<TraceId>, Option<TraceId>),
+    /// The newest first; one that is not empty at least.
+    pub stretches: &'a [Stretch],
     /// Records of others are passed over unread.
     pub groups: Option<&'a BTreeSet<i64>>,
     /// Once so many records were read, no further row is: for walks to the newest first.
@@ -191,15 +192,55 @@ pub(super) struct Walked<T> {
     pub ended_at: Option<TraceId>,
 }
 
-const NEWER_ROWS_FIRST: &str = "SELECT id, last_trace AS edge, traces FROM record_batches \
+const NEWER_ROWS_FIRST: &str = "SELECT id, first_trace, last_trace FROM record_batches \
     WHERE (last_trace, id) < ($1, $2) AND first_trace < $4 AND last_trace > $3 AND instr(workspaces, $5) > 0 \
-    ORDER BY last_trace DESC, id DESC LIMIT 1";
-const OLDER_ROWS_FIRST: &str = "SELECT id, first_trace AS edge, traces FROM record_batches \
+    ORDER BY last_trace DESC, id DESC LIMIT $6";
+const OLDER_ROWS_FIRST: &str = "SELECT id, first_trace, last_trace FROM record_batches \
     WHERE (first_trace, id) > ($1, $2) AND last_trace > $3 AND first_trace < $4 AND instr(workspaces, $5) > 0 \
-    ORDER BY first_trace, id LIMIT 1";
+    ORDER BY first_trace, id LIMIT $6";
+const BODIES: &str =
+    "SELECT id, traces, body FROM record_batches WHERE id IN (SELECT value FROM json_each($1))";
+/// Most walks end in the first row; whatever is rare takes many.
+const RANGES_AT_FIRST: usize = 4;
+const RANGES_AT_ONCE: usize = 256;
+const BODIES_AT_ONCE: usize = 8;
+
+impl Walk<'_> {
+    fn has(&self, trace: TraceId) -> bool {
+        // The newest of those that begin before it.
+        let place = self.stretches.partition_point(|stretch| stretch.after >= trace);
+        self.stretches.get(place).is_some_and(|stretch| stretch.has(trace))
+    }
+
+    fn meets(&self, range: &RowRange) -> bool {
+        let place = self.stretches.partition_point(|stretch| stretch.after >= range.last);
+        self.stretches.get(place).is_some_and(|stretch| stretch.before > range.first)
+    }
+
+    fn newest(&self) -> Option<TraceId> {
+        self.stretches.first().map(|stretch| stretch.before)
+    }
+}
+
+/// The traces that a row lies between, both within.
+struct RowRange {
+    id: i64,
+    first: TraceId,
+    last: TraceId,
+}
+
+impl RowRange {
+    /// Nothing in the rows behind this one in a walk is beyond.
+    const fn edge(&self, order: Order) -> TraceId {
+        match order {
+            Order::NewestFirst => self.last,
+            Order::OldestFirst => self.first,
+        }
+    }
+}
 
 /// The first `wanted` of what `take` makes of the records, in their order. Ranges overlap, so a row is read while it
-/// may hold a record that comes before one that was found; one body is in memory at a time. The caller's transaction
+/// may hold a record that comes before one that was found; few bodies are in memory at a time. The caller's transaction
 /// keeps rows from merging under the walk.
 pub(super) async fn walk<T>(
     connection: &mut Connection,
@@ -209,29 +250,18 @@ pub(super) async fn walk<T>(
 ) -> Result<Walked<T>, StoreError> {
     let (mut looked_at, mut ended_at) = (0, None);
     let mut found = Found { order: walk.order, wanted: walk.wanted, rows: BTreeMap::new() };
-    let mut at = match walk.order {
-        Order::NewestFirst => (AFTER_ALL_IDS.to_vec(), i64::MAX),
-        Order::OldestFirst => (Vec::new(), i64::MIN),
-    };
-    while let Some((edge, id, candidates)) = next_row(connection, &walk, &at).await? {
-        if !found.has_room_for(edge) {
-            break;
-        }
+    let mut rows = Rows::new(&walk);
+    while let Some((range, traces, body)) = rows.next(connection, &walk, &found).await? {
         // All that was not read is no newer than this row's edge, so the next page begins before the trace above it.
+        let edge = range.edge(walk.order);
         let above = TraceId::from_uuid(Uuid::from_u128(edge.as_uuid().as_u128().saturating_add(1)));
-        if looked_at >= walk.looked_at_most && walk.between.1.is_none_or(|before| above < before) {
+        if looked_at >= walk.looked_at_most && walk.newest().is_some_and(|before| above < before) {
             found.keep_above(edge);
             ended_at = Some(above);
             break;
         }
-        at = (edge.bytes(), id);
-        if candidates.first().is_none_or(|(trace, _)| !found.has_room_for(*trace)) {
-            continue;
-        }
-        let query = sql("SELECT body FROM record_batches WHERE id = $1").bind(id);
-        let row = query.one(connection).await?;
-        let pieces = pieces(Fields::new(TABLE, &row).get("body")?)?;
-        for (trace, place) in candidates {
+        let pieces = pieces(&body)?;
+        for (trace, place) in candidates(&walk, &traces) {
             if !found.has_room_for(trace) {
                 break;
             }
@@ -249,37 +279,113 @@ pub(super) async fn walk<T>(
     Ok(Walked { rows: found.into_rows(), looked_at, ended_at })
 }
 
-/// The edge of the next row's range, its id, and its records of this page with their places, in the walk's order.
-type NextRow = (TraceId, i64, Vec<(TraceId, usize)>);
-
-async fn next_row(
-    connection: &mut Connection,
-    walk: &Walk<'_>,
-    at: &(Vec<u8>, i64),
-) -> Result<Option<NextRow>, StoreError> {
-    let statement = match walk.order {
-        Order::NewestFirst => NEWER_ROWS_FIRST,
-        Order::OldestFirst => OLDER_ROWS_FIRST,
-    };
-    let (after, before) = walk.between;
-    let query = sql(statement)
-        .bind(&at.0)
-        .bind(at.1)
-        .bind(after.map_or(Vec::new(), |trace| trace.bytes()))
-        .bind(before.map_or(AFTER_ALL_IDS.to_vec(), |trace| trace.bytes()))
-        .bind(walk.workspace.bytes());
-    let Some(row) = query.row(connection).await? else { return Ok(None) };
-    let fields = Fields::new(TABLE, &row);
-    let of_page = |trace: &TraceId| {
-        after.is_none_or(|after| *trace > after) && before.is_none_or(|before| *trace < before)
-    };
-    let named = traces(fields.get("traces")?).zip(0..).filter(|(trace, _)| of_page(trace));
-    let mut candidates: Vec<(TraceId, usize)> = named.collect();
+/// The records of a row that the walk is about, with their places, in its order.
+fn candidates(walk: &Walk<'_>, named: &[u8]) -> Vec<(TraceId, usize)> {
+    let mut candidates: Vec<_> = traces(named).zip(0..).filter(|(trace, _)| walk.has(*trace)).collect();
     candidates.sort_unstable();
     if walk.order == Order::NewestFirst {
         candidates.reverse();
     }
-    Ok(Some((fields.id("edge")?, fields.get("id")?, candidates)))
+    candidates
+}
+
+/// A row's traces and body.
+type Held = (RowRange, Vec<u8>, Vec<u8>);
+
+/// The rows of a walk, in the order of their edges.
+struct Rows {
+    /// After the last range that was read.
+    at: (Vec<u8>, i64),
+    ranges_at_once: usize,
+    bodies_at_once: usize,
+    is_last: bool,
+    ranges: VecDeque<RowRange>,
+    held: VecDeque<Held>,
+}
+
+impl Rows {
+    fn new(walk: &Walk<'_>) -> Self {
+        let at = match walk.order {
+            Order::NewestFirst => (AFTER_ALL_IDS.to_vec(), i64::MAX),
+            Order::OldestFirst => (Vec::new(), i64::MIN),
+        };
+        Self {
+            at,
+            ranges_at_once: RANGES_AT_FIRST,
+            bodies_at_once: 1,
+            is_last: false,
+            ranges: VecDeque::new(),
+            held: VecDeque::new(),
+        }
+    }
+
+    /// The next one that may still add to what was found.
+    async fn next<T>(
+        &mut self,
+        connection: &mut Connection,
+        walk: &Walk<'_>,
+        found: &Found<T>,
+    ) -> Result<Option<Held>, StoreError> {
+        loop {
+            if let Some(held) = self.held.pop_front() {
+                return Ok(Some(held).filter(|(range, ..)| found.has_room_for(range.edge(walk.order))));
+            }
+            if self.ranges.is_empty() && !self.is_last {
+                self.read_ranges(connection, walk).await?;
+                continue;
+            }
+            if self.ranges.front().is_none_or(|range| !found.has_room_for(range.edge(walk.order))) {
+                return Ok(None);
+            }
+            self.read_bodies(connection).await?;
+        }
+    }
+
+    async fn read_ranges(&mut self, connection: &mut Connection, walk: &Walk<'_>) -> Result<(), StoreError> {
+        let statement = match walk.order {
+            Order::NewestFirst => NEWER_ROWS_FIRST,
+            Order::OldestFirst => OLDER_ROWS_FIRST,
+        };
+        let oldest = walk.stretches.last().map(|stretch| stretch.after);
+        let query = sql(statement)
+            .bind(&self.at.0)
+            .bind(self.at.1)
+            .bind(oldest.map_or(Vec::new(), |trace| trace.bytes()))
+            .bind(walk.newest().map_or(Vec::new(), |trace| trace.bytes()))
+            .bind(walk.workspace.bytes())
+            .bind(signed(self.ranges_at_once as u64));
+        let rows = query.rows(connection).await?;
+        self.is_last = rows.len() < self.ranges_at_once;
+        self.ranges_at_once = (self.ranges_at_once * 4).min(RANGES_AT_ONCE);
+        for row in &rows {
+            let fields = Fields::new(TABLE, row);
+            let (first, last) = (fields.id("first_trace")?, fields.id("last_trace")?);
+            let range = RowRange { id: fields.get("id")?, first, last };
+            self.at = (range.edge(walk.order).bytes(), range.id);
+            if walk.meets(&range) {
+                self.ranges.push_back(range);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_bodies(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        let some = self.ranges.len().min(self.bodies_at_once);
+        let ranges: Vec<_> = self.ranges.drain(..some).collect();
+        self.bodies_at_once = (self.bodies_at_once * 2).min(BODIES_AT_ONCE);
+        let ids: Vec<i64> = ranges.iter().map(|range| range.id).collect();
+        let mut bodies = HashMap::new();
+        for row in &sql(BODIES).bind(ids).rows(connection).await? {
+            let fields = Fields::new(TABLE, row);
+            bodies.insert(fields.get::<i64>("id")?, (fields.get("traces")?, fields.get("body")?));
+        }
+        for range in ranges {
+            let (traces, body) =
+                bodies.remove(&range.id).ok_or_else(|| StoreError::corrupt(TABLE, "a row is missing"))?;
+            self.held.push_back((range, traces, body));
+        }
+        Ok(())
+    }
 }
 
 /// The first of what was met so far.

@@ -6,7 +6,7 @@ use sqlx::Row;
 use super::SqliteStore;
 use super::batches::{self, Order, Walk};
 use crate::records::{LOOKED_AT_MAX, passes, request_row};
-use crate::sql::hours::Search;
+use crate::sql::hours::{Search, Stretch};
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
 use crate::usage::{UsageQuery, UsageRow};
@@ -25,14 +25,16 @@ async fn requests(
     let (mut found, mut looked_at, mut ended_at) = (Vec::new(), 0, None);
     while found.len() <= wanted && ended_at.is_none() {
         let still = wanted + 1 - found.len();
-        let Some(between) = search.next(&mut reading, workspace, groups.as_ref(), still).await? else {
+        // Where few of a group's requests are what is asked for, ever more of them are looked at.
+        let stretches = search.next(&mut reading, workspace, groups.as_ref(), still.max(looked_at)).await?;
+        if stretches.is_empty() {
             break;
-        };
+        }
         let walk = Walk {
             order: Order::NewestFirst,
             wanted: still,
             workspace,
-            between: (Some(between.0), Some(between.1)),
+            stretches: &stretches,
             groups: groups.as_ref(),
             looked_at_most: LOOKED_AT_MAX.saturating_sub(looked_at),
         };
@@ -59,7 +61,7 @@ async fn every_record(
         order: Order::OldestFirst,
         wanted: wanted + 1,
         workspace,
-        between: (page.after, None),
+        stretches: &[Stretch::behind(page.after)],
         groups: None,
         looked_at_most: usize::MAX,
     };
@@ -86,6 +88,10 @@ impl Records for SqliteStore {
             let found = batches::find(&mut reader, &self.draining.groups, workspace, trace).await?;
             found.ok_or(StoreError::NotFound { what: "request" })
         })
+    }
+
+    fn covered(&self, window: Window) -> StoreFuture<'_, Window> {
+        Box::pin(usage::covered(&self.database, window))
     }
 
     fn usage(&self, query: UsageQuery) -> StoreFuture<'_, Vec<UsageRow>> {

@@ -20,6 +20,10 @@ impl Upkeep for SqliteStore {
     fn forget_records(&self, before_unix_ms: u64) -> StoreFuture<'_, Forgotten> {
         Box::pin(forget(self, before_unix_ms))
     }
+
+    fn forget_minutes(&self, before_unix_ms: u64) -> StoreFuture<'_, u64> {
+        Box::pin(upkeep::forget_minutes(&self.database, before_unix_ms))
+    }
 }
 
 async fn forget(store: &SqliteStore, before_unix_ms: u64) -> Result<Forgotten, StoreError> {

@@ -107,7 +107,7 @@ async fn add_tally(
          ON CONFLICT (workspace, span_minutes, minute, usage_group) DO UPDATE SET tally = excluded.tally",
     );
     let query = query.bind(workspace.bytes()).bind(signed(minute)).bind(signed(hour)).bind(group);
-    let query = query.bind(of_minute.encode()?).bind(of_hour.encode()?);
+    let query = query.bind(of_minute.encode()?).bind(of_hour.encode_hour()?);
     query.execute(connection).await.map_err(database)?;
     Ok(())
 }

@@ -134,6 +134,8 @@ on_each!(
         upkeep::days_say_what_their_hours_say,
         upkeep::days_are_summed_beside_batches,
         upkeep::what_is_too_old_is_forgotten_and_its_sums_stay,
+        upkeep::minutes_are_forgotten_and_their_hours_stay,
+        upkeep::many_minutes_are_forgotten_a_slice_at_a_time,
         usage::sums_follow_every_dimension,
         usage::intervals_cut_the_window,
         usage::a_window_covers_whole_minutes,

@@ -1,4 +1,4 @@
-//! Days that are summed, and records that are forgotten.
+//! Days that are summed; records and minutes that are forgotten.
 
 use domain::{MeterRecord, TraceId};
 use store::{Dimension, Interval, Page, UsageFilter, UsageQuery, UsageRow, Window};
@@ -117,4 +117,92 @@ pub async fn what_is_too_old_is_forgotten_and_its_sums_stay(fresh: &Fresh) {
     assert_eq!(fresh.store.records().request(workspace, late.trace).await.unwrap(), late);
     let gone = at(fresh, 0).trace;
     assert!(fresh.store.records().request(workspace, gone).await.is_err());
+}
+
+async fn asked(fresh: &Fresh, window: Window, interval: Option<Interval>) -> Vec<UsageRow> {
+    let workspace = fresh.founding.workspace.id;
+    let query = UsageQuery { workspace, window, group_by: vec![], interval, filter: UsageFilter::default() };
+    fresh.store.records().usage(query).await.unwrap()
+}
+
+/// Between two quarters of an hour after midnight.
+fn quarters(start: u64, end: u64) -> Window {
+    let at = |quarter| MIDNIGHT + quarter * QUARTER_MS;
+    Window { start_unix_ms: at(start), end_unix_ms: at(end) }
+}
+
+const QUARTER_MS: u64 = DAY_MS / 96;
+
+/// Hours and days say what they said; windows that begin or end where minutes are gone are of whole hours, and say so.
+pub async fn minutes_are_forgotten_and_their_hours_stay(fresh: &Fresh) {
+    let upkeep = fresh.store.upkeep();
+    let requests = |rows: &[UsageRow]| rows.iter().map(|row| row.sums.requests).sum::<u64>();
+    let covered = async |window| fresh.store.records().covered(window).await.unwrap();
+    put_behind(fresh, 0, 1, (0..4 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
+    put_behind(fresh, 0, 2, (4 * 96..6 * 96).map(|quarter| at(fresh, quarter)).collect()).await;
+    let whole = [quarters(0, 6 * 96), quarters(8, 5 * 96), quarters(193, 6 * 96), quarters(192, 200)];
+    let mut before = Vec::new();
+    for window in whole {
+        before.push(asked(fresh, window, None).await);
+        assert_eq!(covered(window).await, window);
+    }
+    assert_eq!(requests(&asked(fresh, quarters(1, 7), None).await), 6);
+    // In the middle of an hour, which keeps its minutes.
+    let cutoff = MIDNIGHT + 2 * DAY_MS + 2 * QUARTER_MS;
+    assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 2 * 96);
+    assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 0, "once is enough");
+    for (window, before) in whole.into_iter().zip(&before) {
+        assert_eq!(asked(fresh, window, None).await, *before, "{window:?}");
+        assert_eq!(covered(window).await, window);
+    }
+    for (asked_for, told) in
+        [((1, 7), (0, 8)), ((1, 193), (0, 193)), ((5, 6), (4, 8)), ((193, 195), (193, 195))]
+    {
+        let (window, told) = (quarters(asked_for.0, asked_for.1), quarters(told.0, told.1));
+        assert_eq!(covered(window).await, told);
+        let expected = (told.end_unix_ms - told.start_unix_ms) / QUARTER_MS;
+        for interval in [None, Some(Interval::Hour), Some(Interval::Minute), Some(Interval::Day)] {
+            let rows = asked(fresh, window, interval).await;
+            assert_eq!(requests(&rows), expected, "{asked_for:?} by {interval:?}");
+        }
+    }
+    let by_minute = asked(fresh, quarters(188, 194), Some(Interval::Minute)).await;
+    let of_rows: Vec<_> = by_minute.iter().map(|row| row.sums.requests).collect();
+    assert_eq!(of_rows, [4, 1, 1], "an hour, and minutes");
+    // What comes late is in its hour; the minute that it brings back is not read, and goes.
+    let late = MeterRecord { trace: TraceId::new(MIDNIGHT + 1, bytes(9_999)), ..at(fresh, 1) };
+    put_behind(fresh, 0, 3, vec![late]).await;
+    for interval in [None, Some(Interval::Minute)] {
+        assert_eq!(requests(&asked(fresh, quarters(1, 2), interval).await), 5);
+    }
+    assert_eq!(upkeep.forget_minutes(cutoff).await.unwrap(), 1);
+    // Whoever keeps more brings nothing back.
+    assert_eq!(upkeep.forget_minutes(MIDNIGHT).await.unwrap(), 0);
+    assert_eq!(covered(quarters(1, 7)).await, quarters(0, 8));
+    assert_eq!(upkeep.sum_days(0, MIDNIGHT + 9 * DAY_MS).await.unwrap(), 6);
+    assert_eq!(requests(&asked(fresh, quarters(0, 6 * 96), Some(Interval::Day)).await), 6 * 96 + 1);
+}
+
+/// More than go at once.
+pub async fn many_minutes_are_forgotten_a_slice_at_a_time(fresh: &Fresh) {
+    let minutes = |day: u64| {
+        (0..6_000_u64).map(move |number| {
+            let started = MIDNIGHT + day * DAY_MS + number % 1_440 * 60_000;
+            let number = day * 10_000 + number;
+            MeterRecord {
+                trace: TraceId::new(started, bytes(number)),
+                started_unix_ms: started,
+                tag: Some(format!("tag {}", number % 7)),
+                ..record(fresh.founding.workspace.id, fresh.founding.project.id, number)
+            }
+        })
+    };
+    put_behind(fresh, 0, 1, minutes(0).collect()).await;
+    put_behind(fresh, 0, 2, minutes(1).collect()).await;
+    let forget = async || fresh.store.upkeep().forget_minutes(MIDNIGHT + DAY_MS).await.unwrap();
+    let (one, other) = tokio::join!(forget(), forget());
+    assert_eq!(one + other, 6_000);
+    let told = asked(fresh, quarters(0, 2 * 96), Some(Interval::Minute)).await;
+    assert_eq!(told.iter().map(|row| row.sums.requests).sum::<u64>(), 12_000);
+    assert_eq!(told.len(), 24 + 1_440);
 }

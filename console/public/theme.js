@@ -1,7 +1,11 @@
-// Before the first paint: a chosen theme does not flash through the system's.
-try {
-  const theme = localStorage.getItem('tidegate.theme');
-  if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
-} catch {
-  // Storage may be forbidden; the system's theme is used then.
+// Before the first paint: the theme that was chosen, or the system's, so that no other one flashes by.
+{
+  let theme = null;
+  try {
+    theme = localStorage.getItem('tidegate.theme');
+  } catch {
+    // Storage may be forbidden; the system's theme is used then.
+  }
+  const isDark = theme === 'dark' || (theme !== 'light' && matchMedia('(prefers-color-scheme: dark)').matches);
+  document.documentElement.dataset.theme = isDark ? 'dark' : 'light';
 }

@@ -55,6 +55,7 @@ test('a failed attempt is told before the one that served', () => {
   const found = steps({ timeline, attempts: [first, second], stream: false });
   expect(found.filter((step) => step.kind !== 'own').map((step) => [step.name, step.kind])).toEqual([
     ['Attempt 1: failed', 'failed'],
+    ['Pause before 2', 'pause'],
     ['Attempt 2: wait', 'upstream'],
     ['Attempt 2: answer', 'stream'],
   ]);

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { completions, ofSums, readFilter, term, withTerm, withoutTerm } from './filter';
+import { completions, counted, failed, ofSums, readFilter, term, withTerm, withoutTerm } from './filter';
 
 test('a filter is taken apart and put together the same', () => {
   const text = 'model:openai/gpt-4o* -key:"my \\"new\\" laptop" status>=400 cost:>0.01 tag:"a*"*';
@@ -31,6 +31,12 @@ test('terms are replaced and taken away', () => {
   expect(withTerm('model:a -tag:b', 'model', 'c')).toBe('-tag:b model:c');
   expect(withoutTerm('model:a tag:b cost>1', 1)).toBe('model:a cost>1');
   expect(ofSums('model:a cost>1 -status:ok latency:>2s')).toBe('model:a -status:ok');
+});
+
+test('a sum leads to the rows that it counts', () => {
+  expect(counted('model:a', { requests: 3, unattempted_requests: 0 })).toBe('model:a');
+  expect(counted('', { requests: 3, unattempted_requests: 1 })).toBe('attempts:>0');
+  expect(failed('key:ci')).toBe('key:ci attempts:>0 -outcome:completed');
 });
 
 test('a half-typed filter is completed', () => {

@@ -80,6 +80,21 @@ export function ofSums(text: string): string {
   return readFilter(text).terms.filter(({ field }) => !OF_REQUESTS.includes(field)).map((one) => one.text).join(' ');
 }
 
+interface Counted {
+  requests: number;
+  unattempted_requests: number;
+}
+
+/** The rows that a sum counts: requests that were refused before an attempt are in the list, and in no sum. */
+export function counted(text: string, sum: Counted): string {
+  return sum.unattempted_requests > 0 ? `${text} attempts:>0`.trim() : text;
+}
+
+/** The rows that a sum counts as failed: whatever reached an attempt and was not completed. */
+export function failed(text: string): string {
+  return `${text} attempts:>0 -outcome:completed`.trim();
+}
+
 /** What a half-typed filter could go on as. */
 export function completions(text: string, known: (field: Field) => string[]): string[] {
   const start = text.search(/\S*$/);

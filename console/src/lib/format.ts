@@ -6,6 +6,11 @@ export function count(value: number): string {
   return grouped.format(value);
 }
 
+/** How many of what: `1 request`, `2 requests`. */
+export function many(value: number, one: string): string {
+  return `${count(value)} ${one}${value === 1 ? '' : 's'}`;
+}
+
 /** A count in at most five characters, for tiles and axes; the exact one goes into a title beside it. */
 export function short(value: number): string {
   const units: [number, string][] = [

@@ -1,6 +1,7 @@
 // What Home shows, read as one picture of one moment.
 
 import { get } from './api';
+import { many } from './format';
 import { before, bucketMs, buckets, intervalOf, rangeQuery, type Range } from './range';
 import type { AnalyticsRow, BillingSnapshot, Credential, Usage, UsageRow } from './wire';
 import type { Page } from './api';
@@ -101,10 +102,10 @@ export async function loadConcerns(signal: AbortSignal): Promise<Concern[]> {
     }
   }
   if (billing && billing.unpriced_event_count > 0) {
-    found.push({ tone: 'warn', title: `${billing.unpriced_event_count} requests of this month have no price`, detail: 'Their tokens are counted, their cost is not known.', action: 'See models', href: '/usage?range=month&group=model' });
+    found.push({ tone: 'warn', title: `${many(billing.unpriced_event_count, 'request')} of this month without a price`, detail: 'Their tokens are counted, their cost is not known.', action: 'See models', href: '/usage?range=month&group=model' });
   }
   if (billing && billing.unmetered_event_count > 0) {
-    found.push({ tone: 'warn', title: `${billing.unmetered_event_count} requests of this month have no token count`, detail: 'Their provider did not say, and it could not be estimated.', action: 'See usage', href: '/usage?range=month&group=provider' });
+    found.push({ tone: 'warn', title: `${many(billing.unmetered_event_count, 'request')} of this month without a token count`, detail: 'Their provider did not say, and it could not be estimated.', action: 'See usage', href: '/usage?range=month&group=provider' });
   }
   return found.slice(0, 5);
 }

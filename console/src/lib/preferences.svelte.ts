@@ -4,6 +4,7 @@ type Theme = 'system' | 'light' | 'dark';
 type Density = 'compact' | 'normal' | 'roomy';
 
 const PREFIX = 'tidegate.';
+const DARK = '(prefers-color-scheme: dark)';
 
 function load<T extends string>(name: string, allowed: readonly T[], standard: T): T {
   try {
@@ -32,8 +33,8 @@ class Preferences {
   painted = $state(0);
 
   constructor() {
-    for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)', '(prefers-contrast: more)']) {
-      matchMedia(query).addEventListener('change', () => (this.painted += 1));
+    for (const query of [DARK, '(forced-colors: active)', '(prefers-contrast: more)']) {
+      matchMedia(query).addEventListener('change', () => this.#apply());
     }
     this.#apply();
   }
@@ -67,8 +68,7 @@ class Preferences {
 
   #apply(): void {
     const root = document.documentElement;
-    if (this.theme === 'system') delete root.dataset.theme;
-    else root.dataset.theme = this.theme;
+    root.dataset.theme = this.theme === 'system' ? (matchMedia(DARK).matches ? 'dark' : 'light') : this.theme;
     root.dataset.density = this.density;
     this.painted += 1;
   }

@@ -23,14 +23,9 @@ export const METRICS: Metric[] = [
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
 ];
 
-export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag'] as const;
+/** Rows can be filtered by each of them. */
+export const GROUPS = ['model', 'key', 'project', 'provider', 'profile', 'mode', 'environment', 'outcome', 'status', 'operation', 'region', 'tag'] as const satisfies readonly Field[];
 export type Group = (typeof GROUPS)[number];
-
-/** The groups that rows can be filtered by. */
-export function fieldOf(group: Group): Field | undefined {
-  const fields: Partial<Record<Group, Field>> = { model: 'model', key: 'key', project: 'project', provider: 'provider', profile: 'profile', environment: 'environment', outcome: 'outcome', status: 'status', tag: 'tag' };
-  return fields[group];
-}
 
 /** What a million tokens of a row cost, rounded half up, out of whole micros. */
 export function unitPrice(row: Sums, micros: number): string {

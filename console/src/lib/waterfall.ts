@@ -7,7 +7,7 @@ export interface Step {
   what: string;
   from: number;
   to: number;
-  kind: 'own' | 'upstream' | 'stream' | 'failed';
+  kind: 'own' | 'upstream' | 'stream' | 'failed' | 'pause';
   attempt?: number;
 }
 
@@ -26,7 +26,12 @@ export function steps(exchange: Pick<Exchange, 'timeline' | 'attempts' | 'stream
   own('Plan', 'What may serve it is found and put in order', timeline.planned_us);
   // A first attempt starts before its intent is on disk; the intent is on disk before the attempt is sent.
   own('Write down', 'The intent is on disk before anything is sent', timeline.intent_us);
-  for (const attempt of attempts) found.push(...upstream(attempt, attempts.length, exchange));
+  for (const [place, attempt] of attempts.entries()) {
+    const before = attempts[place - 1];
+    const ended = before ? before.started_us + before.duration_us : attempt.started_us;
+    if (attempt.started_us > ended) found.push({ name: `Pause before ${attempt.number}`, what: 'Waited on purpose, so that what is overloaded gets time', from: ended, to: attempt.started_us, kind: 'pause' });
+    found.push(...upstream(attempt, attempts.length, exchange));
+  }
   const last = attempts.at(-1);
   const end = last ? last.started_us + last.duration_us : at;
   const settled = timeline.settled_us ?? end;

@@ -168,6 +168,8 @@ export interface ApiKey {
   last4: string;
   status: string;
   ip_allowlist: string[];
+  /** Older servers have none. */
+  limits?: { requests_per_minute?: number | null; tokens_per_minute?: number | null; concurrent_streams?: number | null };
   expires_at: string | null;
   revoked_at: string | null;
   created_at: string;
@@ -333,4 +335,7 @@ export interface AuditEntry {
   target: string | null;
   detail: string;
   request_id: string | null;
+  /** Its place in the chain, and the chain's hash there. */
+  sequence?: number | null;
+  hash?: string | null;
 }

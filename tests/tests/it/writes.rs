@@ -240,9 +240,8 @@ pub fn writing() -> Vec<(Method, &'static str)> {
 /// Asks, and changes nothing: there is nothing to tell.
 const ASKS: [&str; 2] = ["/v2/plan", "/v2/webhooks/{id}/test"];
 /// What can't be tried without being done, and says so.
-const UNTRIED: [&str; 6] = [
+const UNTRIED: [&str; 5] = [
     "/v2/webhooks/{id}/test",
-    "/v2/billing/account/credits",
     "/v2/vault/master-key/rotate",
     "/v2/vault/master-key/finalize",
     "/v2/vault/accounts-key/rotate",

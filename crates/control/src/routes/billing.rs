@@ -43,8 +43,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v2/billing/account/credits", Access::OPERATE, add_credit)
             .says("Adds credit to a workspace, or takes some away.")
             .takes::<CreditInput>()
-            .makes::<Account>()
-            .no_rehearsal("An account's credit is what was booked; there is nothing to try."),
+            .makes::<Account>(),
     ]
 }
 
@@ -107,6 +106,17 @@ struct Account {
     reserved_micros: i64,
     /// The newest first.
     credits: Vec<CreditShown>,
+}
+
+impl Account {
+    /// What a rehearsed credit would make of it.
+    fn add(&mut self, credit: &CreditRow) {
+        let amount = credit.amount.micros();
+        self.mode = "prepaid";
+        self.credit_micros = Some(self.credit_micros.unwrap_or_default().saturating_add(amount));
+        self.credited_micros = self.credited_micros.saturating_add(amount);
+        self.credits.insert(0, show_credit(credit));
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -175,8 +185,13 @@ fn add_credit(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let budget = BudgetId::new(control.world.clock.unix_ms(), control.world.id_bytes());
         let (amount, act) = (Nanos(amount * 1_000), ask.act(&control.world));
         let added = control.store.budgets().add_credit(workspace, budget, amount, input.note, act).await;
-        control.published(added.map_err(of_store)?.version).await?;
-        Ok(Reply::json(&show_account(control, workspace).await?)?.created("/v2/billing/account".to_owned()))
+        let added = added.map_err(of_store)?;
+        control.published(added.version).await?;
+        let mut account = show_account(control, workspace).await?;
+        if ask.is_rehearsal {
+            account.add(&added.row);
+        }
+        Ok(Reply::json(&account)?.created("/v2/billing/account".to_owned()))
     })
 }
 

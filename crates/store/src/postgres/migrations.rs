@@ -16,7 +16,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (5, "jobs", include_str!("../../migrations/postgres/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/postgres/0006_audit.sql")),
     (7, "records", include_str!("../../migrations/postgres/0007_records.sql")),
-    (9, "sign_in_tries", include_str!("../../migrations/postgres/0009_sign_in_tries.sql")),
+    (8, "sign_in_tries", include_str!("../../migrations/postgres/0008_sign_in_tries.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is. So many migrations, not numbers: those have gaps.

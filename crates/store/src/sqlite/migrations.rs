@@ -16,7 +16,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (5, "jobs", include_str!("../../migrations/sqlite/0005_jobs.sql")),
     (6, "audit", include_str!("../../migrations/sqlite/0006_audit.sql")),
     (7, "records", include_str!("../../migrations/sqlite/0007_records.sql")),
-    (9, "sign_in_tries", include_str!("../../migrations/sqlite/0009_sign_in_tries.sql")),
+    (8, "sign_in_tries", include_str!("../../migrations/sqlite/0008_sign_in_tries.sql")),
 ];
 
 pub(crate) async fn run(pool: &Pool<Sqlite>, path: &Path) -> Result<(), StoreError> {

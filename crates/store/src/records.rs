@@ -4,7 +4,7 @@ use domain::filter::{Field, Subject, Term};
 use domain::{KeyId, MeterRecord, Outcome, Principal, Profile, ProjectId, TraceId, WorkspaceId};
 
 use crate::tally::{first_byte_us, latency_us, region, sums_of};
-use crate::usage::{UsageQuery, UsageRow};
+use crate::usage::{UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, StoreFuture};
 
 /// Every field that is set must match.

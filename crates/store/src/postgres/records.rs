@@ -12,7 +12,7 @@ use crate::sql::fields::{ColumnId, Fields};
 use crate::sql::hours::{Search, Stretch};
 use crate::sql::writing::signed;
 use crate::sql::{Connection, Row, hours, sql, usage};
-use crate::usage::{UsageQuery, UsageRow};
+use crate::usage::{UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
 const TABLE: &str = "meter_records";

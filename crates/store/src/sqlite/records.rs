@@ -9,7 +9,7 @@ use crate::records::{LOOKED_AT_MAX, passes, request_row};
 use crate::sql::hours::{Search, Stretch};
 use crate::sql::writing::{database, unsigned};
 use crate::sql::{hours, usage};
-use crate::usage::{UsageQuery, UsageRow};
+use crate::usage::{UsageQuery, UsageRow, Window};
 use crate::{Listed, Page, Records, RequestFilter, RequestRow, StoreError, StoreFuture};
 
 async fn requests(

@@ -29,7 +29,7 @@ export function steps(exchange: Pick<Exchange, 'timeline' | 'attempts' | 'stream
   for (const [place, attempt] of attempts.entries()) {
     const before = attempts[place - 1];
     const ended = before ? before.started_us + before.duration_us : attempt.started_us;
-    if (attempt.started_us > ended) found.push({ name: `Pause before ${attempt.number}`, what: 'Waited on purpose, so that what is overloaded gets time', from: ended, to: attempt.started_us, kind: 'pause' });
+    if (attempt.started_us > ended) found.push({ name: `Pause before ${attempt.number}`, what: 'Between attempts: what is overloaded gets time, or another one is turned to', from: ended, to: attempt.started_us, kind: 'pause' });
     found.push(...upstream(attempt, attempts.length, exchange));
   }
   const last = attempts.at(-1);

@@ -58,13 +58,21 @@ export async function visit(page, href) {
   await page.waitForFunction(() => document.querySelector('[aria-busy="true"]') === null);
 }
 
-/** Every violation that axe finds, as a readable list. */
-export async function violations(page) {
+/** Keeps a picture of the page where somebody wants pictures: `TIDEGATE_SCREENSHOTS` names the folder. */
+export async function picture(page, name) {
+  const folder = process.env.TIDEGATE_SCREENSHOTS;
+  if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
+}
+
+const ALL = { type: "tag", values: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] };
+/** What another theme can change. */
+const COLOURS = { type: "rule", values: ["color-contrast", "link-in-text-block"] };
+
+/** Every violation that axe finds, as a readable list; in the dark theme, those that colours can make. */
+export async function violations(page, theme = "light") {
   // Evaluated by the debugger: the content policy does not let a page load scripts from elsewhere, and need not.
   await page.evaluate(`${axe}\n;0`);
-  const found = await page.evaluate(() =>
-    axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }),
-  );
+  const found = await page.evaluate((runOnly) => axe.run(document, { runOnly, resultTypes: ["violations"] }), theme === "dark" ? COLOURS : ALL);
   return found.violations.flatMap(({ id, help, nodes }) =>
     nodes.map((node) => `${id}: ${help}: ${node.html.slice(0, 160)} ${node.failureSummary?.split("\n")[1]?.trim() ?? ""}`),
   );
@@ -76,10 +84,12 @@ export async function v2(origin, key, path) {
   return answer.json();
 }
 
-export async function chat(origin, key, body) {
+/** `tag` is what routes can choose by. */
+export async function chat(origin, key, body, tag) {
+  const hints = tag === undefined ? {} : { "agent-hints": Buffer.from(JSON.stringify({ tag })).toString("base64url") };
   const answer = await fetch(`${origin}/v1/chat/completions`, {
     method: "POST",
-    headers: { authorization: `Bearer ${key}`, "content-type": "application/json" },
+    headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...hints },
     body: JSON.stringify({ messages: [{ role: "user", content: "Hello, tide." }], ...body }),
   });
   await answer.text();

@@ -25,7 +25,7 @@ async function invoiceIsTheServers(page) {
   await page.getByText("Owed so far").waitFor();
   assert.ok((await page.locator("tfoot").innerText()).includes(dollars(snapshot.owed_micros)));
   const [draft] = (await v2(origin, adminKey, "billing/invoices")).data;
-  await page.locator(`a[href="/billing/${draft.id}"]`).click();
+  await page.locator(`tbody a[href="/billing/${draft.id}"]`).click();
   await page.getByRole("heading", { level: 1, name: "Invoice" }).waitFor();
   await page.getByText("Monthly base").waitFor();
   const whole = await v2(origin, adminKey, `billing/invoices/${draft.id}`);

@@ -1,5 +1,5 @@
-// A person in the console: in by the link that the server printed, a password of their own, somebody invited, a command
-// line let in, and out again.
+// A person in the console: in by the link that the server printed, a password of their own, somebody invited, given another role
+// and removed, a command line let in, and out again.
 //
 // usage: node people.mjs ORIGIN ADMIN_KEY API_KEY LINK
 // Prints `ok CASE` for each case that held.
@@ -68,11 +68,50 @@ async function invites(page, open) {
   ok("invites");
 }
 
+async function rolesAreGivenAndTaken(page, open) {
+  await visit(page, `${origin}/members`);
+  const row = page.getByRole("row").filter({ hasText: "grace@example.com" });
+  const role = row.getByRole("combobox");
+  await role.selectOption("billing");
+  await page.getByRole("status").filter({ hasText: "grace@example.com is billing now." }).waitFor({ state: "attached" });
+  // The last owner stays, and isn't shown as anything else.
+  const own = page.getByRole("row").filter({ hasText: EMAIL });
+  await own.getByRole("combobox").selectOption("viewer");
+  await page.getByRole("alert").waitFor();
+  assert.equal(await own.getByRole("combobox").inputValue(), "owner");
+  await row.getByRole("button", { name: "Sign-in link" }).click();
+  const link = await page.getByLabel("the link", { exact: true }).textContent();
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole("button", { name: "Done" }).click();
+  const guest = await open();
+  await guest.goto(link);
+  await guest.getByRole("heading", { level: 1, name: "Home" }).waitFor();
+  await visit(guest, `${origin}/billing`);
+  await guest.getByText("this workspace pays afterwards").waitFor();
+  await visit(guest, `${origin}/audit`);
+  await guest.getByText("You may not see the audit.").waitFor();
+  const again = await open();
+  await again.goto(link);
+  await again.getByRole("alert").waitFor();
+  await again.context().close();
+  await row.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("textbox").fill("grace@example.com");
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await row.waitFor({ state: "detached" });
+  await guest.goto(`${origin}/usage`);
+  await guest.waitForURL(/\/sign-in/);
+  await guest.context().close();
+  ok("roles_are_given_and_taken");
+}
+
 async function letsACommandLineIn(page) {
   const asked = await (await fetch(`${origin}/v2/device`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ client_name: "laptop" }) })).json();
   await page.goto(asked.verification_url_complete);
   await page.getByRole("heading", { level: 1, name: "Sign in a device" }).waitFor();
   assert.equal(await page.getByLabel("Code").inputValue(), asked.user_code);
+  // Who asks is said before anybody says yes.
+  await page.getByText("laptop").waitFor();
+  assert.deepEqual(await violations(page), []);
   await page.getByRole("button", { name: "Approve" }).click();
   await page.getByText("Done: the command line is signed in.").waitFor();
   const answer = await fetch(`${origin}/v2/device/token`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ device_code: asked.device_code }) });
@@ -86,5 +125,6 @@ await inBrowser(origin, async (open) => {
   await setsAPassword(page);
   await outAndInAgain(page);
   await invites(page, open);
+  await rolesAreGivenAndTaken(page, open);
   await letsACommandLineIn(page);
 });

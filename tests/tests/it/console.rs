@@ -6,10 +6,10 @@ use harness::process::Process;
 use crate::WITHIN;
 use crate::command::workspace;
 use crate::first_request::echo;
-use crate::gateway::{Gateway, OWN, OWN_SECOND};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
 
 /// A browser on a busy machine: far longer than it takes.
-const JOURNEYS: u32 = 17;
+const JOURNEYS: u32 = 40;
 
 /// A gateway with an echo node, which lives as long as what is returned.
 async fn with_echo() -> (Gateway, Process) {
@@ -74,6 +74,71 @@ async fn what_can_be_done_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_managed_holds_on_the_wire() {
+    let (gateway, _node) = with_echo().await;
+    let (_attic, attic) = echo().await;
+    let held = walk("manage.mjs", &gateway, &[&gateway.emulator.origin(), OWN, &attic]).await;
+    let expected = [
+        "key_is_bounded",
+        "node_is_added_drained_removed",
+        "credential_is_switched_and_deleted",
+        "route_is_changed_and_deleted",
+        "audit_tells_all_of_it",
+        "rows_are_taken_along",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_number_is_the_servers() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("numbers.mjs", &gateway, &[&gateway.emulator.origin(), OWN, POOL]).await;
+    let expected = [
+        "home_is_the_servers",
+        "tiles_lead_to_their_rows",
+        "requests_are_the_servers",
+        "each_request_is_the_servers",
+        "usage_is_the_servers",
+        "keys_and_credentials_are_the_servers",
+        "money_is_the_servers",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_looked_at_is_in_the_address() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("address.mjs", &gateway, &[]).await;
+    let expected = [
+        "usage_is_in_the_address",
+        "requests_are_in_the_address",
+        "questions_are_in_the_address",
+        "places_are_kept",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keyboard_reaches_everything() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("keyboard.mjs", &gateway, &[]).await;
+    let expected = [
+        "every_control_is_reached",
+        "every_dialog_gives_the_keyboard_back",
+        "letters_lead_and_can_be_turned_off",
+    ];
+    assert_eq!(held, expected);
+}
+
+/// Without a node: a page is empty only while there is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_page_is_told_in_each_state() {
+    let gateway = Gateway::start().await;
+    let held = walk("states.mjs", &gateway, &[]).await;
+    assert_eq!(held, ["new", "loading", "error", "stale", "filtered", "refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_write_is_text_wherever_it_is_shown() {
     let gateway = Gateway::start().await;
     let held = walk("xss.mjs", &gateway, &[]).await;
@@ -109,6 +174,13 @@ async fn a_person_signs_in_and_lets_others_in() {
     let line = printed.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap();
     let link = line.split_whitespace().next().unwrap().to_owned();
     let held = walk("people.mjs", &gateway, &[&link]).await;
-    let expected = ["in_by_link", "sets_a_password", "out_and_in_again", "invites", "lets_a_command_line_in"];
+    let expected = [
+        "in_by_link",
+        "sets_a_password",
+        "out_and_in_again",
+        "invites",
+        "roles_are_given_and_taken",
+        "lets_a_command_line_in",
+    ];
     assert_eq!(held, expected);
 }

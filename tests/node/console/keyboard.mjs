@@ -1,0 +1,128 @@
+// Everything by the keyboard alone, on every page: each control is reached, in order, seen, named, not covered and not a trap; each
+// dialog takes the keyboard, keeps it, and gives it back.
+//
+// usage: node keyboard.mjs ORIGIN ADMIN_KEY API_KEY
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { populate, send } from "./traffic.mjs";
+
+const [origin, adminKey] = process.argv.slice(2);
+
+const PAGES = ["/", "/requests", "/usage", "/webhooks", "/playground", "/connect", "/keys", "/credentials", "/nodes", "/routes?model=echo", "/budgets", "/billing", "/members", "/audit", "/account", "/device"];
+const DIALOGS = ["/keys?new=1", "/credentials?new=openai", "/nodes?new=1", "/routes?edit=new", "/budgets?new=1", "/members?new=1", "/webhooks?new=1"];
+const STOPS_MAX = 250;
+
+/** What has the keyboard now, and what is wrong with how that looks. */
+function focused() {
+  const one = document.activeElement;
+  if (!one || one === document.body) return undefined;
+  const box = one.getBoundingClientRect();
+  const style = getComputedStyle(one);
+  const frame = one.parentElement ? getComputedStyle(one.parentElement) : style;
+  const seen = style.outlineStyle !== "none" || frame.outlineStyle !== "none";
+  const [x, y] = [box.left + Math.min(box.width, innerWidth) / 2, box.top + Math.min(box.height, 40) / 2];
+  const top = document.elementFromPoint(x, y);
+  const label = one.labels?.[0]?.textContent ?? "";
+  const name = (one.getAttribute("aria-label") ?? (label || one.textContent || one.getAttribute("placeholder") || "")).trim();
+  const wrong = [];
+  if (!seen) wrong.push("no focus ring");
+  if (name === "" && !one.getAttribute("aria-labelledby")) wrong.push("no name");
+  if (box.bottom <= 0 || box.top >= innerHeight || box.right <= 0 || box.left >= innerWidth) wrong.push("off the screen");
+  else if (top && !one.contains(top) && !top.contains(one) && !one.closest("label")?.contains(top) && box.width > 2) wrong.push(`covered by ${top.outerHTML.slice(0, 80)}`);
+  one.dataset.reached = "";
+  return { html: one.outerHTML.slice(0, 140), wrong };
+}
+
+/** Controls that the eye sees and the keyboard did not come to. */
+function unreached() {
+  const controls = document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]');
+  const radios = (one) => one.type === "radio" && document.querySelector(`input[name="${one.name}"][data-reached]`);
+  return [...controls].filter((one) => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true }) && !("reached" in one.dataset) && !radios(one)).map((one) => one.outerHTML.slice(0, 140));
+}
+
+async function walk(page, path) {
+  const wrong = [];
+  await page.evaluate(() => document.activeElement?.blur?.());
+  let stops = 0;
+  for (; stops < STOPS_MAX; stops += 1) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(focused);
+    if (!at) break;
+    for (const one of at.wrong) wrong.push(`${path}: ${one}: ${at.html}`);
+  }
+  assert.ok(stops < STOPS_MAX, `${path}: the keyboard does not come out of the page`);
+  for (const one of await page.evaluate(unreached)) wrong.push(`${path}: never reached: ${one}`);
+  return wrong;
+}
+
+async function everyControlIsReached(page) {
+  const { data } = await v2(origin, adminKey, "requests?limit=1");
+  const wrong = [];
+  for (const path of [...PAGES, `/requests/${data[0].id}`]) {
+    await visit(page, origin + path);
+    wrong.push(...(await walk(page, path)));
+  }
+  assert.deepEqual(wrong, []);
+  ok("every_control_is_reached");
+}
+
+async function everyDialogGivesTheKeyboardBack(page) {
+  for (const path of DIALOGS) {
+    const [base, query] = path.split("?");
+    await visit(page, origin + base);
+    const opener = page.locator(`main a[href*="${query.split("=")[0]}="]`).first();
+    await opener.focus();
+    await page.keyboard.press("Enter");
+    const dialog = page.getByRole("dialog");
+    await dialog.waitFor();
+    const inside = () => page.evaluate(() => document.querySelector("dialog")?.contains(document.activeElement));
+    assert.ok(await inside(), `${path}: the dialog has the keyboard`);
+    const tag = await page.evaluate(() => document.activeElement?.tagName);
+    assert.ok(["INPUT", "SELECT", "TEXTAREA"].includes(tag), `${path}: it begins at the first thing to fill in, not at ${tag}`);
+    for (let presses = 0; presses < 60; presses += 1) {
+      await page.keyboard.press("Tab");
+      assert.ok((await inside()) || (await page.evaluate(() => document.activeElement === document.body)), `${path}: the keyboard leaves the dialog`);
+    }
+    await page.keyboard.press("Escape");
+    await dialog.waitFor({ state: "detached" });
+    // Closed is closed in the address, too.
+    await page.waitForURL((url) => !url.searchParams.has(query.split("=")[0]));
+    assert.ok(await opener.evaluate((one) => one === document.activeElement), `${path}: the keyboard is where it was`);
+  }
+  ok("every_dialog_gives_the_keyboard_back");
+}
+
+async function lettersLead(page) {
+  await visit(page, `${origin}/`);
+  for (const [letter, heading] of Object.entries({ r: "Requests", u: "Usage", w: "Webhooks", p: "Playground", c: "Connect", k: "Keys", e: "Credentials", n: "Nodes", t: "Routes", b: "Budgets", i: "Billing", m: "Members", a: "Audit", o: "Home" })) {
+    await page.locator("body").press("g");
+    await page.locator("body").press(letter);
+    await page.getByRole("heading", { level: 1, name: heading, exact: true }).waitFor();
+  }
+  // Who doesn't want letters to act turns them off, and they are off after the next visit too.
+  await page.getByRole("button", { name: /you and this device/ }).click();
+  await page.getByLabel("Single-letter shortcuts").uncheck();
+  await page.keyboard.press("Escape");
+  await page.reload();
+  await page.getByRole("heading", { level: 1, name: "Home" }).waitFor();
+  await page.locator("body").press("?");
+  await page.locator("body").press("g");
+  await page.locator("body").press("r");
+  await page.waitForTimeout(200);
+  assert.equal(await page.getByRole("dialog").count(), 0);
+  assert.ok(page.url().endsWith("/"), page.url());
+  ok("letters_lead_and_can_be_turned_off");
+}
+
+await populate();
+await send("POST", "budgets", { workspace: true, limit_micros: 5_000_000 });
+await send("POST", "routes", { scope: { environment: "staging" }, profiles: ["byoc"] });
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await signIn(page, origin, adminKey);
+  await everyControlIsReached(page);
+  await everyDialogGivesTheKeyboardBack(page);
+  await lettersLead(page);
+});

@@ -1,0 +1,171 @@
+// What is managed in the console holds at once on the wire: limits of a key, a node that is drained, a credential that is switched
+// off, a route that is changed; and the audit tells of each of it, with a proof.
+//
+// usage: node manage.mjs ORIGIN ADMIN_KEY API_KEY EMULATOR OWN_SECRET NODE_URL
+// Prints `ok CASE` for each case that held.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { chat, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { send } from "./traffic.mjs";
+
+const [origin, adminKey, apiKey, emulator, ownSecret, nodeUrl] = process.argv.slice(2);
+const MINI = "openai/gpt-4o-mini";
+
+async function accessible(page) {
+  assert.deepEqual(await violations(page), []);
+}
+
+async function keyIsBounded(page) {
+  await visit(page, `${origin}/keys`);
+  await page.getByRole("link", { name: "Create a key" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill("bounded");
+  await form.getByLabel("Requests a minute").fill("2");
+  await form.getByRole("button", { name: "Create", exact: true }).click();
+  const key = await form.getByLabel("the key", { exact: true }).textContent();
+  await accessible(page);
+  await page.getByRole("button", { name: "Done" }).click();
+  const row = page.getByRole("row").filter({ hasText: "bounded" });
+  assert.ok((await row.innerText()).includes("2 requests/min"));
+  const statuses = [];
+  for (let sent = 0; sent < 3; sent += 1) statuses.push((await chat(origin, key, { model: "echo" })).status);
+  assert.deepEqual(statuses, [200, 200, 429]);
+  await row.getByRole("button", { name: "Edit" }).click();
+  assert.equal(await form.getByLabel("Requests a minute").inputValue(), "2");
+  await form.getByLabel("Name").fill("unbounded");
+  await form.getByLabel("Requests a minute").fill("");
+  await accessible(page);
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  assert.equal((await chat(origin, key, { model: "echo" })).status, 200);
+  // What was typed for one key is not there for the next.
+  await page.getByRole("link", { name: "Create a key" }).click();
+  assert.equal(await form.getByLabel("Name").inputValue(), "");
+  await page.keyboard.press("Escape");
+  ok("key_is_bounded");
+}
+
+async function nodeIsAddedDrainedRemoved(page) {
+  await visit(page, `${origin}/nodes`);
+  await page.getByRole("link", { name: "Add a node" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Name").fill("attic");
+  await form.getByLabel("Address").fill(nodeUrl);
+  await form.getByLabel("Labels").fill("gpu, attic");
+  await form.getByRole("button", { name: "Add", exact: true }).click();
+  await form.waitFor({ state: "detached" });
+  const row = page.getByRole("row").filter({ hasText: "attic" });
+  await row.getByText("ready").waitFor();
+  await row.getByRole("link", { name: "echo" }).waitFor();
+  assert.equal((await chat(origin, apiKey, { model: "echo" })).status, 200);
+  await row.getByRole("button", { name: "Drain" }).click();
+  await row.getByText("draining").waitFor();
+  const others = (await v2(origin, adminKey, "byoc/nodes")).data.filter((node) => node.status === "ready").length;
+  assert.equal((await chat(origin, apiKey, { model: "echo" })).status, others > 0 ? 200 : 404);
+  await accessible(page);
+  await row.getByRole("button", { name: "Undrain" }).click();
+  await row.getByText("ready").waitFor();
+  await row.getByRole("button", { name: "Remove" }).click();
+  await form.getByRole("textbox").fill("attic");
+  await form.getByRole("button", { name: "Remove" }).click();
+  await row.waitFor({ state: "detached" });
+  ok("node_is_added_drained_removed");
+}
+
+async function credentialIsSwitchedAndDeleted(page) {
+  const made = await send("POST", "provider-credentials", { provider: "openai", display_name: "Team account", secret: ownSecret, base_url: `${emulator}/v1` });
+  await visit(page, `${origin}/credentials/${made.id}`);
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
+  await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByText("disabled", { exact: true }).waitFor();
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 404, "a credential that is off counts as absent");
+  await accessible(page);
+  await page.getByRole("button", { name: "Switch on" }).click();
+  await page.getByText("active", { exact: true }).waitFor();
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
+  // A secret that the provider refuses is told where it is needed: here, and on Home.
+  await page.getByRole("button", { name: "Rotate" }).click();
+  await page.getByRole("dialog").getByLabel("New API key").fill("sk-nobody-knows-this-one");
+  await accessible(page);
+  await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
+  await page.getByText("invalid", { exact: true }).waitFor();
+  await visit(page, `${origin}/`);
+  await page.getByText("The credential “Team account” is refused.").waitFor();
+  await picture(page, "needs-attention");
+  await page.getByRole("link", { name: "Rotate it" }).click();
+  await page.getByRole("heading", { level: 1, name: "Team account" }).waitFor();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("textbox").fill("Team account");
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("heading", { level: 1, name: "Credentials" }).waitFor();
+  assert.ok(!(await page.locator("main").innerText()).includes("Team account"));
+  ok("credential_is_switched_and_deleted");
+}
+
+async function routeIsChangedAndDeleted(page) {
+  await send("POST", "routes", { scope: { model: "echo" }, profiles: ["byok"] });
+  await visit(page, `${origin}/routes?model=echo`);
+  const explain = page.getByRole("region", { name: "What would serve it?" });
+  await explain.getByText("Nothing could serve it.").waitFor();
+  await explain.getByText("profile not in route").waitFor();
+  assert.equal((await chat(origin, apiKey, { model: "echo" })).status, 404, "as it was explained");
+  await page.getByRole("link", { name: "Edit" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Your nodes (BYOC)").check();
+  await accessible(page);
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  // The explanation is of what is in force now, without asking for it.
+  await explain.getByText("first choice").waitFor();
+  assert.equal((await chat(origin, apiKey, { model: "echo" })).status, 200);
+  await picture(page, "routes-explained");
+  await page.getByRole("button", { name: "Delete" }).click();
+  await form.getByRole("textbox").fill("models under echo");
+  await form.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No route yet").waitFor();
+  ok("route_is_changed_and_deleted");
+}
+
+async function auditTellsAllOfIt(page) {
+  await visit(page, `${origin}/audit`);
+  const { data } = await v2(origin, adminKey, "audit?limit=100");
+  const rows = await page.locator("tbody tr").allInnerTexts();
+  assert.equal(rows.length, data.length);
+  data.forEach((entry, at) => {
+    for (const said of [entry.sequence === null ? "–" : String(entry.sequence), entry.action, entry.detail]) assert.ok(rows[at].includes(said), `${said} is not in ${rows[at]}`);
+  });
+  await accessible(page);
+  await picture(page, "audit");
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Signed proof" }).click()]);
+  const proof = JSON.parse(readFileSync(await file.path(), "utf8"));
+  const head = data.find((entry) => entry.sequence);
+  assert.deepEqual([proof.head.length, proof.head.hash, proof.entries.at(-1).hash], [head.sequence, head.hash, head.hash]);
+  assert.ok((await page.locator("main").innerText()).includes(head.hash.slice(0, 12)));
+  const [table] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "CSV of what is shown" }).click()]);
+  assert.equal(readFileSync(await table.path(), "utf8").trim().split("\r\n").length, data.length + 1);
+  ok("audit_tells_all_of_it");
+}
+
+/** What is on the screen, for elsewhere. */
+async function rowsAreTakenAlong(page) {
+  await visit(page, `${origin}/requests?filter=model:echo`);
+  const { data } = await v2(origin, adminKey, "requests?limit=1000&filter=model:echo");
+  await page.getByRole("button", { name: "Copy or save" }).click();
+  const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Save as CSV" }).click()]);
+  const lines = readFileSync(await file.path(), "utf8").trim().split("\n");
+  assert.equal(lines.length, data.length + 1);
+  assert.ok(data.every((row, at) => lines[at + 1].includes(row.id)));
+  ok("rows_are_taken_along");
+}
+
+await inBrowser(origin, async (open) => {
+  const page = await open();
+  await signIn(page, origin, adminKey);
+  await keyIsBounded(page);
+  await nodeIsAddedDrainedRemoved(page);
+  await credentialIsSwitchedAndDeleted(page);
+  await routeIsChangedAndDeleted(page);
+  await auditTellsAllOfIt(page);
+  await rowsAreTakenAlong(page);
+});

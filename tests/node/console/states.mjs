@@ -1,0 +1,161 @@
+// Each page in each state that it can be in, in both themes, without a violation: new, while it loads, when the server fails, when
+// the server is away, when a filter leaves nothing, and for somebody who may not see it.
+//
+// usage: node states.mjs ORIGIN ADMIN_KEY API_KEY
+// Prints `ok CASE` for each case that held. TIDEGATE_SCREENSHOTS names a folder for a picture of each.
+
+import assert from "node:assert/strict";
+import { chat, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { send } from "./traffic.mjs";
+
+const [origin, adminKey, apiKey] = process.argv.slice(2);
+
+/** What each page says while it has nothing, and the command that would fill it. */
+const NEW = {
+  "/": ["Nothing has been served yet", "curl "],
+  "/requests": ["No request in the last 24 hours", "curl "],
+  "/usage": ["Nothing was used in this span", "tidegate chat "],
+  "/credentials": ["No credential yet", "tidegate credential add "],
+  "/nodes": ["No node yet", "tidegate nodes add "],
+  "/routes": ["No route yet", "tidegate route add "],
+  "/budgets": ["No budget yet", "tidegate budget add "],
+  "/webhooks": ["Nobody is told of anything yet", "tidegate webhook add "],
+};
+/** What a page asks of the server, by the name that the person reads. */
+const READS = {
+  "/": "the overview",
+  "/requests": "the histogram",
+  "/usage": "usage",
+  "/webhooks": "webhooks",
+  "/keys": "keys",
+  "/credentials": "credentials",
+  "/nodes": "nodes",
+  "/routes": "routes",
+  "/routes?model=echo": "the plan",
+  "/budgets": "budgets",
+  "/billing": "this month",
+  "/members": "members",
+  "/audit": "the audit",
+};
+
+const found = new Map();
+
+async function look(page, state, path, theme) {
+  const name = path.replaceAll(/\W+/g, "-").replace(/^-|-$/g, "") || "home";
+  await picture(page, `${state}-${name}-${theme}`);
+  for (const one of await violations(page, theme)) if (!found.has(one)) found.set(one, `${theme} ${state} ${path}`);
+}
+
+/** Everything that a page asks for, but for who is signed in. */
+async function every(page, answer) {
+  await page.route(/\/v2\/(?!me$|workspaces$)/, answer);
+}
+
+async function isNew(page, theme) {
+  for (const [path, [words, command]] of Object.entries(NEW)) {
+    await visit(page, origin + path);
+    await page.getByText(words).waitFor();
+    assert.ok((await page.getByLabel("command", { exact: true }).first().innerText()).includes(command), path);
+    await look(page, "new", path, theme);
+  }
+}
+
+async function loads(page, theme) {
+  await page.goto(`${origin}/`);
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  await every(page, () => undefined);
+  for (const [path, what] of Object.entries(READS)) {
+    await page.goto(origin + path);
+    await page.getByRole("status").getByText(`Loading ${what}`).waitFor({ state: "attached" });
+    assert.ok((await page.locator(".bone").first().boundingBox()).height >= 24, "what loads has the room of what comes");
+    await look(page, "loading", path, theme);
+  }
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+}
+
+const PROBLEM = { type: "about:blank", title: "Service Unavailable", status: 503, code: "store_unavailable", detail: "The database did not answer.", fix: "Look at the database; this is tried again by itself.", request_id: "trc_0190000000007000800000000000beef", retryable: true };
+
+async function fails(page, theme) {
+  await every(page, (route) => route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify(PROBLEM) }));
+  for (const path of Object.keys(READS)) {
+    await page.goto(origin + path);
+    const alert = page.getByRole("alert").first();
+    await alert.waitFor();
+    const text = await alert.innerText();
+    for (const said of [PROBLEM.code, PROBLEM.detail, PROBLEM.fix, PROBLEM.request_id]) assert.ok(text.includes(said), `${path}: ${text}`);
+    await look(page, "error", path, theme);
+  }
+  assert.ok(await page.getByRole("button", { name: "Try again" }).first().isVisible());
+  // By hand, or by itself.
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.getByRole("alert").waitFor({ state: "detached" });
+}
+
+async function isAway(page, theme) {
+  for (const path of Object.keys(READS)) {
+    await visit(page, origin + path);
+    const before = (await page.locator("main").innerText()).length;
+    await every(page, (route) => route.abort());
+    await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
+    await page.getByText(/Shown as of .*did not answer|Shown is what was there before/).first().waitFor();
+    assert.ok((await page.locator("main").innerText()).length >= before, `${path}: what was there stays`);
+    await look(page, "stale", path, theme);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+  }
+}
+
+async function isFiltered(page, theme) {
+  for (const [path, words] of [
+    ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this span match/],
+    ["/usage?filter=model:nothing-like-it", "Nothing in this span matches"],
+    ["/audit?find=nothing-like-it", /0 of \d+ entries match/],
+  ]) {
+    await visit(page, origin + path);
+    await page.getByText(words).waitFor();
+    await look(page, "filtered", path, theme);
+    await page.getByRole("link", { name: /^Clear/ }).click();
+    await page.getByText(words).waitFor({ state: "detached" });
+  }
+}
+
+async function isRefused(page, theme) {
+  await visit(page, `${origin}/audit`);
+  await page.getByText("You may not see the audit.").waitFor();
+  assert.ok(await page.getByRole("link", { name: "See who that is" }).isVisible(), "who can grant it is said");
+  await look(page, "refused", "/audit", theme);
+  for (const [path, fill, press] of [
+    ["/keys?new=1", { Name: "mine" }, "Create"],
+    ["/budgets?new=1", { "Limit in dollars": "5" }, "Set"],
+    ["/nodes?new=1", { Name: "rack", Address: "http://127.0.0.1:9/v1" }, "Add"],
+  ]) {
+    await visit(page, origin + path);
+    const form = page.getByRole("dialog");
+    for (const [label, value] of Object.entries(fill)) await form.getByLabel(label, { exact: true }).fill(value);
+    await form.getByRole("button", { name: press, exact: true }).click();
+    await form.getByText("You may not do this.").waitFor();
+    await look(page, "refused", path, theme);
+  }
+}
+
+await inBrowser(origin, async (open) => {
+  const { key: reader } = await send("POST", "api-keys", { name: "reader", scopes: ["read"] });
+  const pages = await Promise.all(["light", "dark"].map(async (colorScheme) => [await open({ colorScheme }), colorScheme]));
+  const inBoth = async (name, does) => {
+    await Promise.all(pages.map(([page, theme]) => does(page, theme)));
+    assert.deepEqual([...found], []);
+    ok(name);
+  };
+  for (const [page] of pages) await signIn(page, origin, adminKey);
+  await inBoth("new", isNew);
+  for (const model of ["echo", "echo", "no-such-model"]) await chat(origin, apiKey, { model });
+  assert.ok((await v2(origin, adminKey, "requests")).data.length <= 3);
+  await inBoth("loading", loads);
+  await inBoth("error", fails);
+  await inBoth("stale", isAway);
+  await inBoth("filtered", isFiltered);
+  for (const [page] of pages) {
+    await page.evaluate(() => sessionStorage.clear());
+    await signIn(page, origin, reader);
+  }
+  await inBoth("refused", isRefused);
+});

@@ -415,7 +415,11 @@ async fn budgets_and_webhooks_are_declared_too() {
         || async { desk.all("/v2/budgets").await.into_iter().find(|row| row["workspace"] == true) };
     assert_eq!(all_of_it().await.unwrap()["limit_micros"], 50_000_000);
 
-    // A budget of a key that is gone is in no document, and goes with what else is no longer declared.
+    what_is_no_longer_declared_goes(&desk).await;
+}
+
+/// A budget of a key that is gone is in no document, and goes with the rest.
+async fn what_is_no_longer_declared_goes(desk: &Desk) {
     let key = id_of(&desk.all("/v2/api-keys").await.into_iter().find(|key| key["name"] == "ci").unwrap());
     let client = desk.gateway.with_key(&desk.admin_key);
     assert_eq!(client.delete(&format!("/v2/api-keys/{key}")).await.unwrap().status, 204);
@@ -424,7 +428,10 @@ async fn budgets_and_webhooks_are_declared_too() {
         without.stderr.contains("The budget ci is left out") && !without.stdout.contains(&key),
         "{without:?}"
     );
-    desk.write("all.toml", "owns = [\"budget\", \"webhook\"]\n[[project]]\nname = \"web\"\n");
+    desk.write(
+        "all.toml",
+        "owns = [\"budget\", \"webhook\"]\n[[project]]\nname = \"web\"\n[[project]]\nname = \"default\"\n",
+    );
     let pruned: Vec<_> = actions(&desk.apply(&["--prune", "--yes", "--json"]).lines())
         .into_iter()
         .map(|(action, name)| format!("{action} {name}"))

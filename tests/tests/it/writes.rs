@@ -258,10 +258,15 @@ async fn a_rehearsal_leaves_nothing_and_a_write_one_entry() {
         let told = format!("{method} {pattern}");
         let tried = Preparing { gateway: &gateway, number }.prepare(&method, pattern).await;
         let (before, audited) = look(&gateway);
-        let calls = upstream();
-        let rehearsed = tried.call("?dry_run=true").await;
+        let mut calls = upstream();
+        let mut rehearsed = tried.call("?dry_run=true").await;
         let (after, _) = look(&gateway);
         assert_eq!(before, after, "{told} kept something: {}", rehearsed.text());
+        // Nodes are asked every half minute by nobody's wish: what a rehearsal does, it does twice.
+        if upstream() != calls {
+            calls = upstream();
+            rehearsed = tried.call("?dry_run=true").await;
+        }
         assert_eq!(upstream(), calls, "{told} called somebody");
         if TAKES_MORE.contains(&(method.as_str(), pattern)) {
             continue;

@@ -119,32 +119,21 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = json!({"event_id": event});
             output::object(shared, &api.post(&format!("{}/resend", at(&id)), &body)?);
         }
-        Command::Tail { id, limit } => {
-            let deliveries = format!("{}/deliveries", at(&id));
-            let tail = Tail {
-                first: format!("{deliveries}?limit={limit}"),
-                then: format!("{deliveries}?limit=100"),
-                columns: &COLUMNS,
-                told_by: &["event_id", "status", "attempts"],
-                line: &|row| {
-                    cells(
-                        row,
-                        &[
-                            "created_at",
-                            "status",
-                            "type",
-                            "event_id",
-                            "attempts",
-                            "last_status",
-                            "last_error",
-                        ],
-                    )
-                },
-            };
-            tail.follow(shared, &api)?;
-        }
+        Command::Tail { id, limit } => tail(shared, &api, &format!("{}/deliveries", at(&id)), limit)?,
     }
     Ok(())
+}
+
+fn tail(shared: &Shared, api: &Api, deliveries: &str, limit: u32) -> Result<(), Failure> {
+    let shown = ["created_at", "status", "type", "event_id", "attempts", "last_status", "last_error"];
+    let tail = Tail {
+        first: format!("{deliveries}?limit={limit}"),
+        then: format!("{deliveries}?limit=100"),
+        columns: &COLUMNS,
+        told_by: &["event_id", "status", "attempts"],
+        line: &|row| cells(row, &shown),
+    };
+    tail.follow(shared, api)
 }
 
 fn test(shared: &Shared, report: &Value) -> Result<(), Failure> {

@@ -108,14 +108,7 @@ impl Reading {
             match &*member.key.decode() {
                 "choices" if cursor.kind()? == Kind::Array => {
                     chunk.has_choices = true;
-                    if self.counts_alone {
-                        cursor.skip()?;
-                        return Ok(());
-                    }
-                    cursor.array(|cursor, index| {
-                        choices += 1;
-                        self.read_choice(cursor, index, &mut chunk, edits)
-                    })?;
+                    choices = self.read_choices(cursor, &mut chunk, edits)?;
                 }
                 "usage" => {
                     usage |= cursor.kind()? == Kind::Object;
@@ -154,6 +147,25 @@ impl Reading {
             }
         }
         Ok(chunk)
+    }
+
+    /// How many there are; none where they are passed over.
+    fn read_choices(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        chunk: &mut Chunk,
+        edits: &mut Vec<Edit<'static>>,
+    ) -> Result<usize, JsonError> {
+        let mut choices = 0;
+        if self.counts_alone {
+            cursor.skip()?;
+            return Ok(choices);
+        }
+        cursor.array(|cursor, index| {
+            choices += 1;
+            self.read_choice(cursor, index, chunk, edits)
+        })?;
+        Ok(choices)
     }
 
     fn read_choice(

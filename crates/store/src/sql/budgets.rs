@@ -404,7 +404,20 @@ async fn set_limits(
             workspace.to_string()
         }
     };
-    writing.audit(&act, Some(workspace), "limits.update", object, format!("{kind}: {limits:?}")).await
+    writing.audit(&act, Some(workspace), "limits.update", object, told(kind, limits)).await
+}
+
+/// As the audit tells it, in the words of the API.
+fn told(kind: &str, limits: Limits) -> String {
+    let said: Vec<_> = [
+        ("requests_per_minute", limits.requests_per_minute),
+        ("tokens_per_minute", limits.tokens_per_minute),
+        ("concurrent_streams", limits.concurrent_streams),
+    ]
+    .into_iter()
+    .filter_map(|(name, limit)| Some(format!("{name} {}", limit?)))
+    .collect();
+    if said.is_empty() { format!("{kind}: none") } else { format!("{kind}: {}", said.join(", ")) }
 }
 
 fn place(of: &LimitsOf) -> (&'static str, Vec<u8>) {

@@ -552,9 +552,7 @@ mod tests {
         assert_eq!(runs(&[]), []);
         assert_eq!(runs(&[0]), [(0, 1)]);
         assert_eq!(runs(&[0, 1, 7, 58, 59]), [(58, 60), (7, 8), (0, 2)]);
-        let all: Vec<_> = (0..60).collect();
-        assert_eq!(runs(&all), [(0, 60)]);
-        assert!(Minutes::ANY.runs().eq(std::iter::once(0..60)));
+        assert_eq!(runs(&(0..60).collect::<Vec<_>>()), [(0, 60)]);
     }
 
     /// As for the packed records: another form needs another number, and the earlier one must still be read.

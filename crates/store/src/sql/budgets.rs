@@ -197,6 +197,9 @@ async fn replace(
         .run(writing.connection())
         .await?;
     write_thresholds(writing, &row).await?;
+    // What a higher limit leaves short of a threshold may cross it again, and is told again then.
+    let query = sql("DELETE FROM budget_alerts WHERE budget = $1 AND limit_nanos < $2");
+    query.bind(row.id.bytes()).bind(row.limit.0).run(writing.connection()).await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
     writing.audit(&act, Some(row.workspace), "budget.update", row.id, told(&row)).await?;
     Ok(row)
@@ -404,11 +407,11 @@ async fn set_limits(
             workspace.to_string()
         }
     };
-    writing.audit(&act, Some(workspace), "limits.update", object, told(kind, limits)).await
+    writing.audit(&act, Some(workspace), "limits.update", object, limits_told(kind, limits)).await
 }
 
 /// As the audit tells it, in the words of the API.
-fn told(kind: &str, limits: Limits) -> String {
+fn limits_told(kind: &str, limits: Limits) -> String {
     let said: Vec<_> = [
         ("requests_per_minute", limits.requests_per_minute),
         ("tokens_per_minute", limits.tokens_per_minute),

@@ -1,6 +1,6 @@
 """Shows a database as its owner can read it: a hash of everything that it holds, and the audit as JSON, a line each.
 
-What changes by itself is left out: when something was seen, and the books.
+What changes by itself is left out: when something was seen, the books, and who tried to get in, for guesses count in a rehearsal too.
 """
 
 import hashlib, json, sqlite3, sys
@@ -9,7 +9,7 @@ db = sqlite3.connect(f'file:{sys.argv[1]}?mode=ro', uri=True)
 db.row_factory = sqlite3.Row
 own_pace = {'last_seen_unix_ms', 'used_unix_ms', 'reachable', 'learned_models', 'last_error'}
 books = {'credential_openings', 'journal_positions', 'journal_epochs', 'record_batches', 'usage_groups', 'usage_minutes',
-         'rolled_days', 'replica_lives'}
+         'rolled_days', 'replica_lives', 'sign_in_tries'}
 # Which gateways live, and what comes again and again.
 by_itself = {'meta': lambda row: row['name'].startswith('holder.'), 'jobs': lambda row: row['every_ms'] is not None}
 

@@ -185,6 +185,13 @@ pub async fn what_records_draw_moves_from_leases_to_the_books_once(fresh: &Fresh
         sent.iter().map(|row| row.event.payload["percent"].as_u64().unwrap()).collect();
     percents.sort_unstable();
     assert_eq!(percents, [50, 80, 100]);
+    // Of a higher limit all is told anew.
+    let raised = BudgetRow { limit: Nanos(2_000), ..budgets.get(told.workspace, id).await.unwrap() };
+    budgets.replace(raised, None, act()).await.unwrap();
+    assert!(budgets.alerts(id, today()).await.unwrap().is_empty());
+    sink.apply(batch(4, vec![drawing(fresh, 6, id, 1)])).await.unwrap();
+    let alerts = budgets.alerts(id, today()).await.unwrap();
+    assert_eq!(alerts.iter().map(|alert| (alert.percent, alert.spent.0)).collect::<Vec<_>>(), [(50, 1_052)]);
 }
 
 pub async fn a_refusal_reaches_a_budget_before_its_last_nano(fresh: &Fresh) {

@@ -31,12 +31,15 @@ prove() { # prove TITLE COMMAND...
 }
 
 run_tests() { cargo nextest run --locked --profile prove --no-tests fail "$@"; }
+# The build of `make test`: another choice of packages would have other features, and compile everything again.
+journeys() { run_tests --workspace -j 1 -E "package(journeys) & ($1)"; }
+build_all() { cargo build --locked --workspace --all-targets; }
 
 case $which in
     kill)
         export TIDEGATE_KILLS=${TIDEGATE_KILLS:-500}
-        cargo build --locked --workspace --all-targets
-        prove "$TIDEGATE_KILLS kills at random moments" run_tests -p journeys -E 'test(/^kill::/)'
+        build_all
+        prove "$TIDEGATE_KILLS kills at random moments" journeys 'test(/^kill::/)'
         ;;
     sim)
         export TIDEGATE_SIM_SEEDS=${TIDEGATE_SIM_SEEDS:-1000000} TIDEGATE_LEASE_SEEDS=${TIDEGATE_LEASE_SEEDS:-10000}
@@ -50,8 +53,8 @@ case $which in
         ;;
     outage)
         export TIDEGATE_OUTAGE_SECS=${TIDEGATE_OUTAGE_SECS:-600}
-        cargo build --locked -p tidegate
-        prove "the database is away for $TIDEGATE_OUTAGE_SECS s" run_tests -p journeys -E 'test(the_database_goes_away)'
+        build_all
+        prove "the database is away for $TIDEGATE_OUTAGE_SECS s" journeys 'test(the_database_goes_away)'
         ;;
     scale)
         export TIDEGATE_SCALE_RECORDS=${TIDEGATE_SCALE_RECORDS:-1000000}
@@ -65,9 +68,9 @@ case $which in
         ;;
     fleet)
         export TIDEGATE_CHANGES=${TIDEGATE_CHANGES:-300} TIDEGATE_RESTARTS=${TIDEGATE_RESTARTS:-50}
-        cargo build --locked -p tidegate
+        build_all
         prove "three gateways under load: $TIDEGATE_CHANGES changes, $TIDEGATE_RESTARTS restarts, a silent database" \
-            run_tests -p journeys -j 1 -E 'test(/^fleet::/)'
+            journeys 'test(/^fleet::/)'
         ;;
     upgrade)
         # The newest migration's own commit began it; its parent is the version before.
@@ -82,9 +85,9 @@ case $which in
             git worktree remove --force "$older/source"
         fi
         export TIDEGATE_BIN_BEFORE=$older/tidegate
-        cargo build --locked -p tidegate
+        build_all
         prove "an upgrade from the version before $newest, three gateways under load" \
-            run_tests -p journeys -E 'test(/^upgrade::/)'
+            journeys 'test(/^upgrade::/)'
         ;;
     *)
         echo "prove.sh kill|sim|fuzz|outage|scale|fleet|upgrade" >&2

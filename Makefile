@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-scale prove-fleet prove-upgrade fuzz
+.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -36,6 +36,9 @@ prove-sim: ## a million seeds of exchanges (TIDEGATE_SIM_SEEDS), 10,000 of share
 
 prove-outage: ## PostgreSQL away for ten minutes of traffic (TIDEGATE_OUTAGE_SECS=600)
 	@scripts/prove.sh outage
+
+prove-rotation: ## all keys change under 1,000 requests a second, and with kills
+	@scripts/prove.sh rotation
 
 prove-scale: ## a million stored requests: what pages ask, within 300 ms on both databases
 	@scripts/prove.sh scale

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# prove.sh kill|sim|fuzz|outage|scale|fleet|upgrade: bigger editions of tests that `make test` runs small. What they printed is kept in
+# prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade: bigger editions of tests that `make test` runs small. What they printed is kept in
 # docs/proofs/, with the seed, the machine and the time it took.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-which=${1:?kill, sim, fuzz, outage, scale, fleet or upgrade}
+which=${1:?kill, sim, fuzz, outage, rotation, scale, fleet or upgrade}
 seed=${TIDEGATE_SEED:-$(date -u +%s)}
 export TIDEGATE_SEED=$seed
 proof=docs/proofs/prove-$which.txt
@@ -56,6 +56,11 @@ case $which in
         build_all
         prove "the database is away for $TIDEGATE_OUTAGE_SECS s" journeys 'test(the_database_goes_away)'
         ;;
+    rotation)
+        export TIDEGATE_ROTATION_RATE=${TIDEGATE_ROTATION_RATE:-1000} TIDEGATE_ROTATION_CLIENTS=${TIDEGATE_ROTATION_CLIENTS:-64}
+        build_all
+        prove "workspace and master keys change under $TIDEGATE_ROTATION_RATE requests a second" journeys 'test(/^rotation::/)'
+        ;;
     scale)
         export TIDEGATE_SCALE_RECORDS=${TIDEGATE_SCALE_RECORDS:-1000000}
         # A program that was built before may be named.
@@ -90,7 +95,7 @@ case $which in
             journeys 'test(/^upgrade::/)'
         ;;
     *)
-        echo "prove.sh kill|sim|fuzz|outage|scale|fleet|upgrade" >&2
+        echo "prove.sh kill|sim|fuzz|outage|rotation|scale|fleet|upgrade" >&2
         exit 2
         ;;
 esac

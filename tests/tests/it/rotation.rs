@@ -84,6 +84,7 @@ async fn until(admin: &Client, path: &str, status: &str) -> Value {
 
 /// What asks all the time, at so many requests a second together.
 struct Load {
+    begun: Instant,
     over: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<u64>>,
 }
@@ -99,16 +100,20 @@ impl Load {
             tokio::spawn(keep_asking(client, Arc::clone(&over), Arc::clone(&next), pause))
         });
         let tasks = tasks.collect();
-        Self { over, tasks }
+        Self { begun: Instant::now(), over, tasks }
     }
 
-    async fn stop(self) -> u64 {
+    async fn stop(self) {
         self.over.store(true, Ordering::Relaxed);
         let mut served = 0;
         for task in self.tasks {
             served += task.await.unwrap();
         }
-        served
+        let took = self.begun.elapsed();
+        println!(
+            "{served} requests in {took:.1?}, {:.0} a second, none failed",
+            served as f64 / took.as_secs_f64()
+        );
     }
 }
 
@@ -137,7 +142,7 @@ async fn post(gateway: &Gateway, path: &str) -> Value {
 }
 
 /// Everything once, while clients ask at `clients`.
-async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
+async fn change_everything(house: &House, clients: Vec<Client>) {
     let gateway = &house.gateway;
     let before = house.until_status("steady").await;
     let kept =
@@ -170,7 +175,7 @@ async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
         gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(again.header("agent-idempotent-replay"), Some("true"), "{}", again.text());
     assert_eq!(again.body, kept.body, "what was kept is kept");
-    load.stop().await
+    load.stop().await;
 }
 
 /// Everything opens after a start with the new key alone, and nothing with the old one.
@@ -209,8 +214,7 @@ async fn audited(gateway: &Gateway, actions: &[&str]) {
 async fn all_keys_change_under_load() {
     let mut house = house(None).await;
     let old = std::fs::read_to_string(&house.key_file).unwrap();
-    let served = change_everything(&house, vec![house.gateway.client()]).await;
-    println!("{served} requests, none failed");
+    change_everything(&house, vec![house.gateway.client()]).await;
     assert_eq!(house.gateway.booked(served + 1).await["failed_requests"], 0);
     let masters = ["master_key.rotate", "master_key.switch", "master_key.finalize"];
     audited(&house.gateway, &masters).await;
@@ -230,8 +234,7 @@ async fn all_keys_change_under_load_on_two_gateways() {
         assert!(Instant::now() < deadline, "the other is not known");
         a_moment().await;
     }
-    let served = change_everything(&house, vec![house.gateway.client(), at_other]).await;
-    println!("{served} requests, none failed");
+    change_everything(&house, vec![house.gateway.client(), at_other]).await;
     other.stop(crate::WITHIN).await.unwrap();
     assert_eq!(house.gateway.get(STATUS).await["gateways"].as_array().unwrap().len(), 1, "it said goodbye");
 }

@@ -103,7 +103,7 @@ impl Load {
         Self { begun: Instant::now(), over, tasks }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         let mut served = 0;
         for task in self.tasks {
@@ -142,7 +142,7 @@ async fn post(gateway: &Gateway, path: &str) -> Value {
 }
 
 /// Everything once, while clients ask at `clients`.
-async fn change_everything(house: &House, clients: Vec<Client>) {
+async fn change_everything(house: &House, clients: Vec<Client>) -> u64 {
     let gateway = &house.gateway;
     let before = house.until_status("steady").await;
     let kept =
@@ -175,7 +175,7 @@ async fn change_everything(house: &House, clients: Vec<Client>) {
         gateway.client().header("idempotency-key", "before").post(CHAT, &question(MINI)).await.unwrap();
     assert_eq!(again.header("agent-idempotent-replay"), Some("true"), "{}", again.text());
     assert_eq!(again.body, kept.body, "what was kept is kept");
-    load.stop().await;
+    load.stop().await
 }
 
 /// Everything opens after a start with the new key alone, and nothing with the old one.
@@ -214,7 +214,7 @@ async fn audited(gateway: &Gateway, actions: &[&str]) {
 async fn all_keys_change_under_load() {
     let mut house = house(None).await;
     let old = std::fs::read_to_string(&house.key_file).unwrap();
-    change_everything(&house, vec![house.gateway.client()]).await;
+    let served = change_everything(&house, vec![house.gateway.client()]).await;
     assert_eq!(house.gateway.booked(served + 1).await["failed_requests"], 0);
     let masters = ["master_key.rotate", "master_key.switch", "master_key.finalize"];
     audited(&house.gateway, &masters).await;

@@ -114,6 +114,7 @@ impl Load {
             "{served} requests in {took:.1?}, {:.0} a second, none failed",
             served as f64 / took.as_secs_f64()
         );
+        served
     }
 }
 

@@ -82,10 +82,16 @@ case $which in
             journeys 'test(/^fleet::/)'
         ;;
     upgrade)
-        # The newest migration's own commit began it; its parent is the version before.
-        newest=$(ls crates/store/migrations/postgres | tail -n 1)
-        before=$(git log --diff-filter=A --format=%H -n 1 -- "crates/store/migrations/postgres/$newest")^
-        older=$PWD/target/older/$(git rev-parse "$before")
+        # The version before is that of the migration before, as it came to this line of history.
+        migrations=crates/store/migrations/postgres
+        newest=$(ls "$migrations" | tail -n 1)
+        number=$(printf '%04d' $((10#${newest%%_*} - 1)))
+        before=$(git rev-list --first-parent HEAD -- "$migrations" | while read -r commit; do
+            case $(git ls-tree --name-only "$commit" "$migrations/" | tail -n 1) in
+                "$migrations/${number}_"*) echo "$commit" && break ;;
+            esac
+        done)
+        older=$PWD/target/older/$before
         if [ ! -x "$older/tidegate" ]; then
             mkdir -p "$older"
             git worktree add --detach "$older/source" "$before"

@@ -84,7 +84,7 @@ pub trait Records: Send + Sync {
 
 /// So many records are looked at for one page. Where what is asked for is in none but few of them, and no group tells so,
 /// a page ends early and says where to go on.
-pub(crate) const LOOKED_AT_MAX: usize = 10_000;
+pub(crate) const LOOKED_AT_MAX: usize = 4_000;
 
 /// Whether a record is what the filter asks for.
 pub(crate) fn passes(filter: &RequestFilter, record: &MeterRecord) -> bool {

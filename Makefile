@@ -1,6 +1,6 @@
 # Verbs only: each line calls cargo or a script. `make` alone lists them.
 
-.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz
+.PHONY: help setup run test lint fmt release bench prove-kill prove-sim prove-outage prove-rotation prove-scale prove-fleet prove-upgrade fuzz test-clients
 .DEFAULT_GOAL := help
 ARGS ?=
 
@@ -15,6 +15,9 @@ run: ## build the gateway and an echo node, and start both
 
 test: ## every gate and every test
 	@scripts/test.sh
+
+test-clients: ## real frameworks and command lines through the gateway (minutes; installs them, apart from `make test`)
+	@scripts/clients.sh
 
 lint: ## the gates without the tests
 	@scripts/test.sh gates

@@ -24,6 +24,9 @@ pub struct Load {
     pub address: String,
     pub token: String,
     pub model: String,
+    pub grammar: ClientGrammar,
+    /// The least that the conversation says beside its last question.
+    pub prompt_bytes: usize,
     pub latency_ms: u64,
     pub chunk_count: u64,
     pub interval_ms: u64,
@@ -42,6 +45,13 @@ pub enum Shape {
     Streams,
     /// Streams that stay open until standard input says to end.
     Held,
+}
+
+/// What the client speaks; the emulator speaks chat completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientGrammar {
+    Chat,
+    Messages,
 }
 
 /// What came of it; times in microseconds. `added` is the time that a request didn't spend inside the emulator;
@@ -78,22 +88,46 @@ impl Load {
     }
 
     fn request(&self) -> Vec<u8> {
+        let (path, body) = match self.grammar {
+            ClientGrammar::Chat => ("/v1/chat/completions", self.chat()),
+            ClientGrammar::Messages => ("/v1/messages", self.messages()),
+        };
+        let (address, token, length) = (&self.address, &self.token, body.len());
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: tidegate-bench\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+
+    fn chat(&self) -> String {
         let behaviour = Behaviour {
             latency_ms: self.latency_ms,
             chunk_count: self.chunk_count,
             interval_ms: self.interval_ms,
         };
-        let (model, user) = (&self.model, behaviour.word());
+        let (model, user, turns) = (&self.model, behaviour.word(), self.turns());
         let stream =
             if self.is_stream() { r#","stream":true,"stream_options":{"include_usage":true}"# } else { "" };
-        let body = format!(
-            r#"{{"model":"{model}","messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{PROMPT}"}}],"temperature":0.7,"max_tokens":256,"user":"{user}"{stream}}}"#
-        );
-        let (address, token, length) = (&self.address, &self.token, body.len());
         format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: tidegate-bench\r\ncontent-length: {length}\r\n\r\n{body}"
+            r#"{{"model":"{model}","messages":[{{"role":"system","content":"You are a helpful assistant."}},{turns}],"temperature":0.7,"max_tokens":256,"user":"{user}"{stream}}}"#
         )
-        .into_bytes()
+    }
+
+    /// The same in another grammar, which has no word for the emulator: it answers at once.
+    fn messages(&self) -> String {
+        let (model, turns) = (&self.model, self.turns());
+        format!(
+            r#"{{"model":"{model}","system":"You are a helpful assistant.","messages":[{turns}],"temperature":0.7,"max_tokens":256}}"#
+        )
+    }
+
+    /// Questions and answers of half a kibibyte, as long as is wanted, and the last question.
+    fn turns(&self) -> String {
+        let said = PROMPT.repeat(4);
+        let count = self.prompt_bytes.div_ceil(2 * said.len());
+        let pair =
+            format!(r#"{{"role":"user","content":"{said}"}},{{"role":"assistant","content":"{said}"}},"#);
+        format!(r#"{}{{"role":"user","content":"{PROMPT}"}}"#, pair.repeat(count))
     }
 }
 

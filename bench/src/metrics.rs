@@ -79,10 +79,14 @@ const fn ours(metric: Metric, limit: Limit) -> Target {
 }
 
 const fn growth(metric: Metric, party: Party, ratio_max: f64) -> Target {
-    Target { metric, party, other: Party::Us, limit: Limit::RatioMax(ratio_max) }
+    times(metric, party, Party::Us, ratio_max)
 }
 
-pub const TARGETS: [Target; 9] = [
+const fn times(metric: Metric, party: Party, other: Party, ratio_max: f64) -> Target {
+    Target { metric, party, other, limit: Limit::RatioMax(ratio_max) }
+}
+
+pub const TARGETS: [Target; 11] = [
     ours(Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
     ours(Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
     ours(Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
@@ -93,6 +97,13 @@ pub const TARGETS: [Target; 9] = [
     growth(Metric::CpuUsPerRequest, Party::UsTwoWorkers, 1.1),
     // None at all, but for what two runs of the same differ by.
     growth(Metric::ServingUsPerRequest, Party::UsPostgres, 1.05),
+    times(Metric::CpuUsPerRequest, Party::Us4kTranslated, Party::Us4k, 2.0),
+    Target {
+        metric: Metric::CpuUsPerRequest,
+        party: Party::Us100kTranslated,
+        other: Party::Us100k,
+        limit: Limit::DifferenceMax(1000.0),
+    },
 ];
 
 /// One figure of one party in one round.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::load::ClientGrammar;
 use crate::processes::{Channels, LOAD_CORE, PROXY_CORE, Running, accepts, ask, free_address};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -25,6 +26,15 @@ pub enum Party {
     UsTwoWorkers,
     #[serde(rename = "us-postgres")]
     UsPostgres,
+    /// With longer prompts; each beside one whose client speaks another grammar than the emulator.
+    #[serde(rename = "us-4k")]
+    Us4k,
+    #[serde(rename = "us-4k-translated")]
+    Us4kTranslated,
+    #[serde(rename = "us-100k")]
+    Us100k,
+    #[serde(rename = "us-100k-translated")]
+    Us100kTranslated,
 }
 
 /// A party with its folder, set up once; it may be started several times.
@@ -59,8 +69,18 @@ struct Keys {
 }
 
 impl Party {
-    pub const ALL: [Self; 6] =
-        [Self::Us, Self::Nginx, Self::ThinHyper, Self::UsManyKeys, Self::UsTwoWorkers, Self::UsPostgres];
+    pub const ALL: [Self; 10] = [
+        Self::Us,
+        Self::Nginx,
+        Self::ThinHyper,
+        Self::UsManyKeys,
+        Self::UsTwoWorkers,
+        Self::UsPostgres,
+        Self::Us4k,
+        Self::Us4kTranslated,
+        Self::Us100k,
+        Self::Us100kTranslated,
+    ];
 
     pub fn parse(word: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|party| party.name() == word);
@@ -75,6 +95,10 @@ impl Party {
             Self::UsManyKeys => "us-100k-keys",
             Self::UsTwoWorkers => "us-2-workers",
             Self::UsPostgres => "us-postgres",
+            Self::Us4k => "us-4k",
+            Self::Us4kTranslated => "us-4k-translated",
+            Self::Us100k => "us-100k",
+            Self::Us100kTranslated => "us-100k-translated",
         }
     }
 
@@ -85,6 +109,22 @@ impl Party {
     /// It is only measured beside `Us`, and only saturated.
     pub fn is_variant(self) -> bool {
         self.is_us() && self != Self::Us
+    }
+
+    /// The least that the conversation in a request says; 0 is one short question.
+    pub fn prompt_bytes(self) -> usize {
+        match self {
+            Self::Us4k | Self::Us4kTranslated => 4 << 10,
+            Self::Us100k | Self::Us100kTranslated => 100 << 10,
+            _ => 0,
+        }
+    }
+
+    pub fn grammar(self) -> ClientGrammar {
+        match self {
+            Self::Us4kTranslated | Self::Us100kTranslated => ClientGrammar::Messages,
+            _ => ClientGrammar::Chat,
+        }
     }
 
     fn key_count(self) -> u64 {
@@ -159,7 +199,7 @@ impl Ready {
 
     fn command(&self, address: &str) -> Result<Command> {
         let command = match self.party {
-            Party::Us | Party::UsManyKeys | Party::UsTwoWorkers | Party::UsPostgres => {
+            _ if self.party.is_us() => {
                 let mut command = self.gateway();
                 command.args(["serve", "--listen", address, "--data-dir"]).arg(self.folder.join("data"));
                 let workers = if self.party == Party::UsTwoWorkers { "2" } else { "1" };
@@ -175,7 +215,7 @@ impl Ready {
                 command.arg("-e").arg(self.folder.join("error.log"));
                 command
             }
-            Party::ThinHyper => {
+            _ => {
                 let mut command = Command::new(std::env::current_exe().context("finding this program")?);
                 command.args(["thin", address, &self.emulator]);
                 command

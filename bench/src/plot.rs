@@ -21,7 +21,7 @@ pub fn draw(report: &Report) -> String {
     let mut top = TOP;
     for row in rows {
         draw_row(&mut body, row, top);
-        top += TITLE_HEIGHT + BAR_STEP * row.medians.len() + GAP;
+        top += TITLE_HEIGHT + BAR_STEP * shown(row).count() + GAP;
     }
     let caption = escape(&report.caption());
     format!(
@@ -35,12 +35,17 @@ pub fn draw(report: &Report) -> String {
     )
 }
 
+/// Those that were asked the same: a request of a hundred times the size would leave the others no length.
+fn shown(row: &Row) -> impl Iterator<Item = (&Party, &f64)> {
+    row.medians.iter().filter(|(party, _)| party.prompt_bytes() == 0)
+}
+
 fn draw_row(body: &mut String, row: &Row, top: usize) {
-    let largest = row.medians.values().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let largest = shown(row).map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
     let title = escape(row.metric.label());
     // Writing into a string can't fail.
     let _ = writeln!(body, "<text x=\"16\" y=\"{}\" font-weight=\"bold\">{title}</text>", top + 14);
-    for (at, (party, value)) in row.medians.iter().enumerate() {
+    for (at, (party, value)) in shown(row).enumerate() {
         let y = top + TITLE_HEIGHT + BAR_STEP * at;
         let text_y = y + 12;
         let length = (value / largest * BAR_MAX).max(1.0);
@@ -59,9 +64,9 @@ fn draw_row(body: &mut String, row: &Row, top: usize) {
 fn colour(party: Party) -> &'static str {
     match party {
         Party::Us => "#0b7285",
-        Party::UsManyKeys | Party::UsTwoWorkers | Party::UsPostgres => "#66b2bf",
         Party::Nginx => "#868e96",
         Party::ThinHyper => "#c9b037",
+        _ => "#66b2bf",
     }
 }
 

@@ -58,7 +58,8 @@ impl Row {
         let parties = || Party::ALL.into_iter();
         let medians =
             parties().filter_map(|party| Some((party, rounded(median(of(party).into_values().collect())?))));
-        let ratios = parties().filter_map(|party| {
+        // With another load than nginx's there is nothing to compare.
+        let ratios = parties().filter(|party| party.prompt_bytes() == 0).filter_map(|party| {
             Some((party, rounded(median(paired(metric, (party, Party::Nginx), samples, |a, b| a / b))?)))
         });
         Self { metric, medians: medians.collect(), to_nginx: ratios.collect() }
@@ -99,14 +100,16 @@ fn paired(
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:34}", "median (times nginx's)")?;
-        for party in Party::ALL {
+        let has = |party: &Party| self.rows.iter().any(|row| row.medians.contains_key(party));
+        let parties: Vec<Party> = Party::ALL.into_iter().filter(has).collect();
+        for party in &parties {
             write!(formatter, "{:>20}", party.name())?;
         }
         writeln!(formatter)?;
         for row in &self.rows {
             write!(formatter, "{:34}", row.metric.label())?;
-            for party in Party::ALL {
-                let cell = match (row.medians.get(&party), row.to_nginx.get(&party)) {
+            for party in &parties {
+                let cell = match (row.medians.get(party), row.to_nginx.get(party)) {
                     (Some(value), Some(ratio)) => format!("{value:.1} ({ratio:.2})"),
                     (Some(value), None) => format!("{value:.1}"),
                     (None, _) => "-".to_owned(),

@@ -179,6 +179,8 @@ impl Bench<'_> {
             address: serving.address.clone(),
             token: ready.token().to_owned(),
             model: ready.party.model().to_owned(),
+            grammar: ready.party.grammar(),
+            prompt_bytes: ready.party.prompt_bytes(),
             latency_ms: phase.behaviour.latency_ms,
             chunk_count: phase.behaviour.chunk_count,
             interval_ms: phase.behaviour.interval_ms,

@@ -36,7 +36,7 @@ pub(crate) fn hold(
 }
 
 fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4] {
-    let user = if terms.tell_end_users_apart() { call.chat().end_user(call.body()) } else { None };
+    let user = if terms.tell_end_users_apart() { call.request().end_user(call.body()) } else { None };
     [
         caller.key().map(|key| Subject::Key(key.id)),
         Some(Subject::Project(caller.project().id)),
@@ -46,7 +46,7 @@ fn subjects(call: &Call, caller: &Caller, terms: &Terms) -> [Option<Subject>; 4]
 }
 
 fn expected_tokens(call: &Call) -> u64 {
-    let chat = call.chat();
+    let chat = call.request();
     let answer =
         chat.max_output_tokens.unwrap_or(ANSWER_TOKENS).saturating_mul(u64::from(chat.choices.max(1)));
     chat.prompt_bytes.div_ceil(PROMPT_BYTES_PER_TOKEN).saturating_add(answer)

@@ -11,7 +11,12 @@ use crate::address::is_within;
 use crate::caller::{Caller, Needs};
 use crate::fault;
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Where SDKs put a key that is no bearer's.
+static API_KEYS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+];
 const SCHEME: &str = "bearer";
 
 /// Finds out who asks and whether they may. `peer` is the connection's own address: a forwarding header is whatever
@@ -47,10 +52,17 @@ pub fn identify(
     Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
 }
 
-/// The key as it was sent. Where both headers carry something, the one that looks like a key of ours counts: a proxy
-/// in front may use the other for itself.
+/// The key as it was sent. Where several headers carry something, the one that looks like a key of ours counts: a proxy
+/// in front may use another for itself.
 fn presented(headers: &HeaderMap) -> Result<&str, Box<Fault>> {
-    let own = one(headers, &API_KEY)?;
+    let mut own = None;
+    for name in &API_KEYS {
+        if let Some(key) = one(headers, name)?
+            && (own.is_none() || is_ours(key))
+        {
+            own = Some(key);
+        }
+    }
     match (one(headers, &AUTHORIZATION)?, own) {
         (None, None) => Err(fault::missing()),
         (None, Some(own)) => Ok(own),

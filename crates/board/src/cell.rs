@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::{IdMap, Principal};
+use domain::{IdMap, Principal, WorkspaceId};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
+use crate::prefixes::{Known, Remembered};
 use crate::shared::{Notices, Parking, Shared};
 use crate::{Standing, Standings, Verdict};
 use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX};
@@ -94,6 +95,7 @@ impl Inside {
 /// The board of one core. Borrows never last over an await: every method is short and returns.
 pub struct Cell {
     inside: RefCell<Inside>,
+    prefixes: RefCell<Known>,
     shared: Arc<Shared>,
     cores: u32,
 }
@@ -104,7 +106,13 @@ impl Cell {
     pub fn new(shared: Arc<Shared>, cores: u32) -> Rc<Self> {
         let inside =
             Inside { notices: shared.current(), notices_version: shared.version(), ..Inside::default() };
-        Rc::new(Self { inside: RefCell::new(inside), shared, cores })
+        Rc::new(Self { inside: RefCell::new(inside), prefixes: RefCell::default(), shared, cores })
+    }
+
+    /// The prefixes of a workspace's prompts: never another one's.
+    #[must_use]
+    pub fn prefixes(&self, workspace: WorkspaceId, now_us: u64) -> Arc<Remembered> {
+        self.prefixes.borrow_mut().of(self.shared.prefixes(), workspace, now_us)
     }
 
     /// What all cores share, for whoever forgives a principal.

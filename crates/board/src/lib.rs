@@ -3,11 +3,13 @@
 mod breaker;
 mod budget;
 mod cell;
+mod prefixes;
 mod shared;
 
 pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
+pub use prefixes::Remembered;
 pub use shared::{Parking, Shared};
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use domain::{FaultClass, IdMap, Principal};
 
 use crate::micros;
+use crate::prefixes::Prefixes;
 use crate::{Standing, Standings};
 use domain::limits::{BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
@@ -71,6 +72,7 @@ impl Notices {
 pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
+    prefixes: Prefixes,
 }
 
 impl Shared {
@@ -90,6 +92,10 @@ impl Shared {
     #[must_use]
     pub fn parking(&self, principal: Principal) -> Option<Parking> {
         self.current().parking(principal)
+    }
+
+    pub(crate) const fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
     }
 
     pub(crate) fn version(&self) -> u64 {

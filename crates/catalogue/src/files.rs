@@ -66,9 +66,18 @@ pub struct OfferRow {
     #[serde(default)]
     pub regions: Vec<String>,
     pub rates: Option<Spanned<RatesRow>>,
+    pub long_prompt: Option<LongPromptRow>,
     /// An operator's own price needs no source.
     pub source: Option<String>,
     pub checked: Option<String>,
+    pub until: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongPromptRow {
+    pub above_tokens: u64,
+    pub rates: Spanned<RatesRow>,
 }
 
 /// Micro-USD for a million units.

@@ -3,15 +3,21 @@
 //!
 //! A price stands in a file only with the place where it was read; an offer without one is *unpriced*, never free.
 
+mod capabilities;
 mod distance;
 mod error;
 mod files;
 mod load;
+mod source;
 
 use std::sync::Arc;
 
-use domain::{IdMap, Rates};
+use domain::{Abilities, Grammar, IdMap, Rates};
 
+pub use capabilities::{
+    CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
+    PurgeControl, Retention, ThinkingControl,
+};
 pub use distance::nearest_of;
 pub use error::CatalogueError;
 
@@ -24,11 +30,12 @@ pub enum Modality {
     Audio,
     Video,
     Rerank,
+    Moderation,
 }
 
 impl Modality {
-    pub const ALL: [Self; 6] =
-        [Self::Chat, Self::Embedding, Self::Image, Self::Audio, Self::Video, Self::Rerank];
+    pub const ALL: [Self; 7] =
+        [Self::Chat, Self::Embedding, Self::Image, Self::Audio, Self::Video, Self::Rerank, Self::Moderation];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +46,7 @@ impl Modality {
             Self::Audio => "audio",
             Self::Video => "video",
             Self::Rerank => "rerank",
+            Self::Moderation => "moderation",
         }
     }
 
@@ -87,10 +95,32 @@ pub struct Offer {
     pub regions: Vec<String>,
     /// `None` is unpriced.
     pub rates: Option<Rates>,
+    /// What a request with a longer prompt costs instead, all of it.
+    pub long_prompt: Option<LongPrompt>,
     /// Where the price was read, or `unverified`.
     pub source: String,
     /// The day it was read there, or empty.
     pub checked: String,
+    /// The last day of the price, where its seller has limited it.
+    pub until: Option<String>,
+}
+
+impl Offer {
+    /// The prices of a request whose prompt has so many tokens, those from a cache among them.
+    #[must_use]
+    pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
+        match self.long_prompt {
+            Some(long) if prompt_tokens > long.above_tokens => Some(long.rates),
+            _ => self.rates,
+        }
+    }
+}
+
+/// The prices of requests with long prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongPrompt {
+    pub above_tokens: u64,
+    pub rates: Rates,
 }
 
 /// What the rooms need to know of a provider, so that none of them matches on a name.
@@ -133,6 +163,7 @@ pub struct Catalogue {
     model_index: IdMap<String, usize>,
     /// Names without their publisher, to places in `models`.
     bare_index: IdMap<String, Vec<usize>>,
+    manifest: Manifest,
 }
 
 impl Catalogue {
@@ -187,6 +218,37 @@ impl Catalogue {
     #[must_use]
     pub fn own_provider(&self, publisher: &str) -> Option<&ProviderFacts> {
         self.providers.iter().find(|facts| facts.publishers.iter().any(|own| own == publisher))
+    }
+
+    /// What is known of all providers' capabilities.
+    #[must_use]
+    pub const fn capabilities(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The grammars that a provider speaks, the preferred one first. Of whom nobody read it speaks chat.
+    #[must_use]
+    pub fn grammars(&self, provider: &str) -> &[Grammar] {
+        let slug = self.provider(provider).map_or(provider, |facts| facts.slug.as_str());
+        self.manifest.provider(slug).map_or(&[Grammar::Chat], ProviderManifest::grammars)
+    }
+
+    /// What a model at a provider takes; the model by its full name, or by its name there.
+    #[must_use]
+    pub fn abilities(&self, provider: &str, model: &str) -> Abilities {
+        let slug = self.provider(provider).map_or(provider, |facts| facts.slug.as_str());
+        let sold = |known: &&Model| known.offer(slug).is_some();
+        let known = self.model(model).filter(sold).or_else(|| {
+            self.models
+                .iter()
+                .find(|known| known.offer(slug).is_some_and(|offer| *offer.upstream_model == *model))
+        });
+        let upstream =
+            known.and_then(|known| known.offer(slug)).map_or(model, |offer| &*offer.upstream_model);
+        Abilities {
+            output_tokens_max: known.and_then(|known| known.output_tokens_max),
+            ..self.manifest.abilities(slug, upstream)
+        }
     }
 
     #[must_use]

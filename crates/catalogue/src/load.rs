@@ -2,36 +2,28 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ops::Range;
 
 use domain::{IdMap, Price, Rates};
-use serde::de::DeserializeOwned;
 
 use crate::error::CatalogueError;
-use crate::files::{ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
-use crate::{Catalogue, Modality, Model, Offer, ProviderFacts};
+use crate::files::{LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
+use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
+use crate::{Catalogue, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities};
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
 const MODELS: &str = include_str!("../../../catalogue/models.toml");
+const CAPABILITIES: &str = include_str!("../../../catalogue/capabilities.toml");
 
-/// What `source` says where no price was read.
-const UNVERIFIED: &str = "unverified";
 /// What `source` says of a price that an operator gave without one.
 const OPERATOR: &str = "operator";
 /// Ten thousand USD for a million units: a larger number is a mistaken unit.
 const PRICE_MAX: u64 = 10_000_000_000;
 
-/// A file's name and text, to tell lines by.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-    /// An overlay replaces what it names and may leave a price's source out.
-    overlay: bool,
-}
-
 pub fn embedded() -> Result<Catalogue, CatalogueError> {
-    from_texts(PROVIDERS, MODELS)
+    let mut catalogue = from_texts(PROVIDERS, MODELS)?;
+    let source = Source { file: "catalogue/capabilities.toml", text: CAPABILITIES, overlay: false };
+    catalogue.manifest = capabilities::load(source, &catalogue)?;
+    Ok(catalogue)
 }
 
 pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueError> {
@@ -44,6 +36,7 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         provider_index: IdMap::default(),
         model_index: IdMap::default(),
         bare_index: IdMap::default(),
+        manifest: Manifest::default(),
     };
     for row in provider_source.parse::<ProvidersFile>()?.provider {
         add_provider(&mut catalogue, provider_source, row)?;
@@ -63,26 +56,6 @@ pub fn with_overlay(mut catalogue: Catalogue, text: &str) -> Result<Catalogue, C
     add_models(&mut catalogue, source, file.model)?;
     catalogue.revision = format!("{}+{own}", catalogue.revision);
     Ok(catalogue)
-}
-
-impl Source<'_> {
-    fn parse<T: DeserializeOwned>(self) -> Result<T, CatalogueError> {
-        toml::from_str(self.text).map_err(|error| {
-            let place = error.span().unwrap_or_default();
-            self.wrong(place, "", error.message())
-        })
-    }
-
-    fn wrong(self, place: Range<usize>, field: &str, message: &str) -> CatalogueError {
-        let before = self.text.get(..place.start).unwrap_or_default();
-        let line = if place == (0..0) { 0 } else { before.bytes().filter(|byte| *byte == b'\n').count() + 1 };
-        CatalogueError {
-            file: self.file.to_owned(),
-            line,
-            field: field.to_owned(),
-            message: message.to_owned(),
-        }
-    }
 }
 
 fn add_provider(
@@ -212,6 +185,10 @@ fn offer_of(
         return Err(source.wrong(place, &field, "upstream_model is empty"));
     }
     let rates = row.rates.map(|rates| rates_of(source, &field, modality, rates)).transpose()?;
+    let long_prompt = row.long_prompt.map(|row| long_prompt_of(source, &field, modality, row)).transpose()?;
+    if long_prompt.is_some() && rates.is_none() {
+        return Err(source.wrong(place, &field, "long_prompt needs the rates of a shorter one beside it"));
+    }
     let absent = if source.overlay && rates.is_some() { OPERATOR } else { UNVERIFIED };
     let read_at = row.source.unwrap_or_else(|| absent.to_owned());
     if rates.is_some() && read_at == UNVERIFIED {
@@ -225,13 +202,30 @@ fn offer_of(
     if rates.is_some() && !source.overlay && !is_day(&checked) {
         return Err(source.wrong(place, &field, "a price needs the day it was checked, as \"2026-11-20\""));
     }
+    if row.until.as_deref().is_some_and(|day| !is_day(day)) {
+        return Err(source.wrong(place, &field, "until is a day, as \"2026-11-20\""));
+    }
     Ok(Offer {
         provider: facts.slug.clone(),
         upstream_model: row.upstream_model.into(),
         regions: row.regions,
         rates,
+        long_prompt,
         source: read_at,
         checked,
+        until: row.until,
+    })
+}
+
+fn long_prompt_of(
+    source: Source<'_>,
+    field: &str,
+    modality: Modality,
+    row: LongPromptRow,
+) -> Result<LongPrompt, CatalogueError> {
+    Ok(LongPrompt {
+        above_tokens: row.above_tokens,
+        rates: rates_of(source, &format!("{field}, long_prompt"), modality, row.rates)?,
     })
 }
 
@@ -285,24 +279,6 @@ fn is_slug(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
 }
 
-fn is_day(text: &str) -> bool {
-    let mut parts = text.split('-');
-    let lengths = [4, 2, 2];
-    let well = lengths.into_iter().all(|length| {
-        parts
-            .next()
-            .is_some_and(|part| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit()))
-    });
-    well && parts.next().is_none()
-}
-
-/// FNV-1a: names an overlay's content in records; nothing relies on it being hard to forge.
-fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,71 +315,6 @@ checked = "2026-11-20"
 
     fn base() -> Catalogue {
         from_texts(TWO, ONE).unwrap()
-    }
-
-    #[test]
-    fn what_this_build_carries_is_sound() {
-        let catalogue = Catalogue::embedded().unwrap();
-        for name in [
-            "openai/gpt-4o",
-            "openai/gpt-4o-mini",
-            "openai/text-embedding-3-small",
-            "meta-llama/Llama-3.3-70B-Instruct",
-        ] {
-            let model = catalogue.model(name).unwrap();
-            assert!(model.offers.iter().all(|offer| offer.rates.is_some()), "{name} is priced everywhere");
-        }
-        let mini = catalogue.model("openai/gpt-4o-mini").unwrap().offer("openai").unwrap().rates.unwrap();
-        assert_eq!(
-            (mini.input, mini.cached_read, mini.output),
-            (Price(150_000), Some(Price(75_000)), Price(600_000))
-        );
-        let sellers: Vec<&str> = catalogue
-            .model("meta-llama/Llama-3.3-70B-Instruct")
-            .unwrap()
-            .offers
-            .iter()
-            .map(|offer| offer.provider.as_str())
-            .collect();
-        assert_eq!(sellers, ["together_ai", "nebius"]);
-    }
-
-    #[test]
-    fn every_price_of_this_build_says_where_and_when_it_was_read() {
-        for model in Catalogue::embedded().unwrap().models() {
-            for offer in &model.offers {
-                assert_eq!(offer.rates.is_none(), offer.source == UNVERIFIED, "{}", model.full);
-            }
-        }
-    }
-
-    #[test]
-    fn names_and_synonyms_lead_to_their_provider() {
-        let catalogue = Catalogue::embedded().unwrap();
-        for (name, slug, available) in [
-            ("openai", "openai", true),
-            ("together", "together_ai", true),
-            ("nebius", "nebius", true),
-            ("google", "gemini", false),
-            ("google_gemini", "gemini", false),
-            ("bedrock", "aws_bedrock", false),
-            ("azure", "azure_openai", false),
-            ("vertex", "vertex_ai", false),
-            ("fireworks", "fireworks_ai", false),
-            ("mistral", "mistral", false),
-            ("fal", "fal", false),
-            ("xai", "xai", false),
-            ("anthropic", "anthropic", false),
-        ] {
-            let facts = catalogue.provider(name).unwrap();
-            assert_eq!((facts.slug.as_str(), facts.available), (slug, available), "{name}");
-        }
-        let emergency = catalogue.provider("openrouter").unwrap();
-        assert!(emergency.emergency_only && emergency.managed && !emergency.byok);
-        assert!(catalogue.provider("my-vllm").is_none());
-        assert!(catalogue.facts("my-vllm").unwrap().custom);
-        assert_eq!(catalogue.own_provider("openai").unwrap().slug, "openai");
-        assert!(catalogue.own_provider("meta-llama").is_none() && catalogue.is_publisher("meta-llama"));
     }
 
     #[test]
@@ -464,6 +375,21 @@ upstream_model = "two"
             (priced("{ input = 1 }"), 6, "rates.output is missing"),
             (priced("{ input = 1, output = 10_000_000_001 }"), 6, "10,000 USD"),
             (priced("{ input = 1, output = 1, cache = 2 }"), 6, "unknown field"),
+            (
+                priced(
+                    "{ input = 1, output = 1 }\nlong_prompt = { above_tokens = 9, rates = { input = 2 } }",
+                ),
+                7,
+                "rates.output is missing",
+            ),
+            (
+                offer(
+                    "upstream_model = \"x\"\nlong_prompt = { above_tokens = 9, rates = { input = 2, output = 2 } }",
+                ),
+                4,
+                "needs the rates of a shorter one",
+            ),
+            (priced("{ input = 1, output = 1 }\nuntil = \"soon\""), 4, "until is a day"),
             ("[[model".to_owned(), 1, ""),
         ] {
             let error = base().with_overlay(&overlay).unwrap_err();

@@ -51,9 +51,16 @@ pub async fn found(
     let (api_key, api_row) =
         new_key(world, vault, (workspace, project), "default", FIRST_ENVIRONMENT, caller);
     let founding = Founding {
-        workspace: WorkspaceRow { id: workspace, name: name.to_owned(), created_unix_ms: now, version: 0 },
+        workspace: WorkspaceRow {
+            id: workspace,
+            name: name.to_owned(),
+            caching: domain::CachePolicy::default(),
+            created_unix_ms: now,
+            version: 0,
+        },
         wrapped_key: WrappedKey { workspace, key_id, wrapped },
         project: ProjectRow {
+            caching: domain::CachePolicy::default(),
             id: project,
             workspace,
             name: "default".to_owned(),

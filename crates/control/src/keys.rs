@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::master_key::wrapped_prefix;
-use domain::{Sealed, WorkspaceId};
-use store::rotations::{KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing};
+use domain::{Kept, Sealed, WorkspaceId};
+use store::rotations::{
+    KeptPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, SealedRow, SealedThing,
+};
 use store::webhooks::sealed_object;
 use store::{Act, StoreError};
-use vault::{AnswerPlace, MasterState, Masters, OpenError, VaultRecords};
+use vault::{KeptPlace, MasterState, Masters, OpenError, VaultRecords};
 
 use crate::Control;
 
@@ -25,8 +27,8 @@ const LOOK_EVERY_US: u64 = 2_000_000;
 const DROP_AFTER_US: u64 = 10_000_000;
 const WRAPPED_ROWS: u32 = 500;
 const SEALED_ROWS: usize = 100;
-/// Kept answers may be long.
-const ANSWER_ROWS: u32 = 8;
+/// Kept answers and turns may be long.
+const KEPT_ROWS: u32 = 8;
 const HOLDER_PREFIX: &str = "holder.";
 
 /// Which master keys a gateway said that it holds.
@@ -257,12 +259,10 @@ impl Control {
         let rotations = self.store.rotations();
         let things = rotations.sealed_otherwise(workspace, key_id.clone()).await?;
         let mut resealed = self.reseal(turns, workspace, things, SEALED_ROWS);
-        let mut after = None;
-        while resealed.is_empty() {
-            let answers = rotations.answers_otherwise(workspace, key_id.clone(), after, ANSWER_ROWS).await?;
-            let Some(SealedThing::Answer(last)) = answers.last().map(|row| &row.thing) else { break };
-            after = Some(last.digest);
-            resealed = self.reseal(turns, workspace, answers, SEALED_ROWS);
+        for kept in [Kept::Answer, Kept::Turn] {
+            if resealed.is_empty() {
+                resealed = self.reseal_kept(turns, workspace, &key_id, kept).await?;
+            }
         }
         if !resealed.is_empty() {
             let written = rotations.reseal(workspace, resealed).await?;
@@ -281,6 +281,25 @@ impl Control {
             turns.shut.retain(|(id, _, _)| *id != workspace);
         }
         Ok(false)
+    }
+
+    /// The first of a workspace's kept contents that open, with their seals under the current key.
+    async fn reseal_kept(
+        &self,
+        turns: &mut Turns,
+        workspace: WorkspaceId,
+        key_id: &str,
+        kept: Kept,
+    ) -> Result<Vec<Resealing>, StoreError> {
+        let (mut after, mut resealed) = (None, Vec::new());
+        while resealed.is_empty() {
+            let rotations = self.store.rotations();
+            let rows = rotations.kept_otherwise(kept, workspace, key_id.to_owned(), after, KEPT_ROWS).await?;
+            let Some(SealedThing::Kept(last)) = rows.last().map(|row| &row.thing) else { break };
+            after = Some(last.digest);
+            resealed = self.reseal(turns, workspace, rows, SEALED_ROWS);
+        }
+        Ok(resealed)
     }
 
     /// The rows with their seals under the current key. What does not open is told, once.
@@ -323,10 +342,10 @@ impl Control {
                 self.vault.reseal_secret(workspace, &sealed_object(*id, *generation), sealed)
             }
             SealedThing::Floor(object) => self.vault.reseal_floor(workspace, object, sealed),
-            SealedThing::Answer(place) => {
-                let (digest, project, request) = (place.digest, place.project, place.request);
-                let place = AnswerPlace { workspace, project, digest, request };
-                self.vault.reseal_answer(&place, sealed)
+            SealedThing::Kept(place) => {
+                let KeptPlaceRow { kept, digest, project, request } = *place;
+                let place = KeptPlace { kept, workspace, project, digest, request };
+                self.vault.reseal_kept(&place, sealed)
             }
         }
     }
@@ -339,7 +358,10 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::Account(id) => id.to_string(),
         SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
         SealedThing::Floor(object) => format!("floor of {object}"),
-        SealedThing::Answer(place) => format!("answer {}", place.request),
+        SealedThing::Kept(place) => match place.kept {
+            Kept::Answer => format!("answer {}", place.request),
+            Kept::Turn => format!("turn of {}", place.request),
+        },
     }
 }
 

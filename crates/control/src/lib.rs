@@ -26,6 +26,7 @@ mod reply;
 mod request;
 mod router;
 mod routes;
+mod servers;
 mod site;
 mod tokens;
 mod version;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ports::{AnswerKeeper, KeptAnswer, KeyHash, PortFuture};
-use domain::{Fault, FaultClass, Secret, TraceId, WorkspaceId};
+use domain::{Fault, FaultClass, Probed, Secret, TraceId, WorkspaceId};
 use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
@@ -69,6 +70,8 @@ const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
 pub trait Trips: Send + Sync {
     /// The cheapest real call with a credential, an account or a node.
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
+    /// A handful of small calls that tell what a compatible server takes. `models` are those that it is known to serve.
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed>;
     /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without
     /// following where its answer points.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;
@@ -238,18 +241,23 @@ impl Control {
 
     /// Makes the cheapest real call as a seat, and forgives it on the board where it is well again.
     async fn verify(&self, seat: Seat) -> Result<VerifyReport, Box<Fault>> {
-        let target = VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
-            Box::new(
-                Fault::new(FaultClass::BadRequest, "no_address", "Nobody knows where this provider listens.")
-                    .param("base_url")
-                    .fix("Give it a base_url."),
-            )
-        })?;
+        let target = self.target(seat)?;
         let report = self.trips.verify(target).await;
         if report.is_well() {
             self.board.forgive(report.principal);
         }
         Ok(report)
+    }
+
+    /// Where a seat is asked.
+    fn target(&self, seat: Seat) -> Result<VerifyTarget, Box<Fault>> {
+        VerifyTarget::of(seat, &self.keeper.current()).ok_or_else(|| {
+            Box::new(
+                Fault::new(FaultClass::BadRequest, "no_address", "Nobody knows where this provider listens.")
+                    .param("base_url")
+                    .fix("Give it a base_url."),
+            )
+        })
     }
 
     /// Returns once a write is what every request here is served with: who wrote it reads it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::limits::NODE_POLL_EVERY;
 use domain::{Fault, NodeId};
 use line::Seat;
-use store::{NodeObservation, NodeRow, Page};
+use store::{Act, NodeObservation, NodeRow, Page};
 
 use crate::failure::of_store;
 use crate::{Control, judgement};
@@ -31,6 +31,15 @@ impl Control {
         let written = self.store.nodes().observed(row.workspace, row.id, found).await.map_err(of_store)?;
         self.published(written.version).await?;
         Ok(written.row)
+    }
+
+    /// Asks a node that is new, or at a new address, what it serves and what it takes.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn learn_node(&self, row: NodeRow) -> Result<NodeRow, Box<Fault>> {
+        let row = self.ask_node(row).await?;
+        self.probe_node(Act::system(&self.world), row, None).await
     }
 
     /// Asks every node again and again, until the process ends. One that is away is asked on: it may come back.

@@ -25,6 +25,7 @@ pub fn body_call(trace: TraceId, body: Bytes) -> Result<Call, Box<Fault>> {
         dialect: Dialect::Chat,
         operation: Operation::Chat,
         headers: HeaderMap::new(),
+        addressed: None,
         body,
         received_us: 0,
         received_unix_ms: 0,

@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use domain::limits::{HINTS_BYTES_MAX, TAG_BYTES_MAX};
 use http::HeaderMap;
+use http::header::HeaderName;
 use serde::Deserialize;
+
+const HINTS: HeaderName = HeaderName::from_static("agent-hints");
 
 /// The hints as they travel. Fields that later rooms don't read yet are passed over.
 #[derive(Deserialize)]
@@ -15,7 +18,7 @@ struct Wire {
 /// The request's tag. A hint is no command: one that can't be read is ignored.
 #[must_use]
 pub fn tag(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("agent-hints")?.as_bytes();
+    let value = headers.get(HINTS)?.as_bytes();
     read_tag(value.get(..value.len().min(HINTS_BYTES_MAX + 1))?)
 }
 

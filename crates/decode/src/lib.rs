@@ -4,13 +4,18 @@
 pub mod fixtures;
 mod hints;
 
+use std::cell::OnceCell;
+
 use bytes::Bytes;
-use dialects::chat::{self, ChatRequest};
+use dialects::{Addressed, Prefixes, Request};
+use domain::ports::FoundResponse;
 use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 pub use hints::read_tag;
+
+const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
 
 /// A request as it arrived, its body read whole.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct Inbound {
     pub dialect: Dialect,
     pub operation: Operation,
     pub headers: HeaderMap,
+    /// What the address says of the model, in grammars that name it there.
+    pub addressed: Option<Box<Addressed>>,
     pub body: Bytes,
     /// Of the monotonic clock, when its first byte came.
     pub received_us: u64,
@@ -35,13 +42,18 @@ struct Said {
     trace: TraceId,
     dialect: Dialect,
     operation: Operation,
-    chat: ChatRequest,
+    request: Request,
     body: Bytes,
     tag: Option<String>,
+    native: Vec<(HeaderName, HeaderValue)>,
+    is_lenient: bool,
+    maker: Option<FoundResponse>,
     room: HeaderMap,
     received_us: u64,
     received_unix_ms: u64,
     decoded_us: u64,
+    /// Apart: few requests are asked for them.
+    prefixes: OnceCell<Option<Box<Prefixes>>>,
 }
 
 /// Reads a request.
@@ -49,22 +61,34 @@ struct Said {
 /// # Errors
 /// What is wrong with it, where, and how to mend it; never anything about who sent it.
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
-    check_content_type(&inbound.headers)?;
-    let chat = chat::decode_request(&inbound.body)?;
+    // What is about an answer that was made before has no body that anybody reads.
+    if inbound.operation != Operation::Stored {
+        check_content_type(&inbound.headers)?;
+    }
+    let grammar = inbound.dialect.grammar();
+    let request =
+        dialects::decode_request(grammar, inbound.operation, &inbound.body, inbound.addressed.as_deref())?;
     let tag = hints::tag(&inbound.headers);
+    let native = dialects::native_headers(grammar, &inbound.headers);
+    let is_lenient =
+        inbound.headers.get(LENIENT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     let mut room = inbound.headers;
     room.clear();
     Ok(Call(Box::new(Said {
         trace: inbound.trace,
         dialect: inbound.dialect,
         operation: inbound.operation,
-        chat,
+        request,
         body: inbound.body,
         tag,
+        native,
+        is_lenient,
+        maker: None,
         room,
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
         decoded_us: now_us,
+        prefixes: OnceCell::new(),
     })))
 }
 
@@ -85,8 +109,31 @@ impl Call {
     }
 
     #[must_use]
-    pub fn chat(&self) -> &ChatRequest {
-        &self.0.chat
+    pub fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// Headers that belong to the client's grammar and go on to an upstream that speaks it.
+    #[must_use]
+    pub fn native_headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.0.native
+    }
+
+    /// What the answering side can't say may be left out, where it changes the answer too.
+    #[must_use]
+    pub fn is_lenient(&self) -> bool {
+        self.0.is_lenient
+    }
+
+    /// What is known of the answer that the request is about or goes on from. `None` where it names none.
+    #[must_use]
+    pub fn maker(&self) -> Option<&FoundResponse> {
+        self.0.maker.as_ref()
+    }
+
+    /// It was looked for.
+    pub fn set_maker(&mut self, found: FoundResponse) {
+        self.0.maker = Some(found);
     }
 
     #[must_use]
@@ -98,6 +145,13 @@ impl Call {
     #[must_use]
     pub fn take_body(&mut self) -> Bytes {
         std::mem::take(&mut self.0.body)
+    }
+
+    /// What of the request may come again in others. Its body is given, for the call may not have it any more.
+    #[must_use]
+    pub fn prefixes(&self, body: &[u8]) -> Option<&Prefixes> {
+        let read = || dialects::read_prefixes(self.0.dialect.grammar(), body).map(Box::new);
+        self.0.prefixes.get_or_init(read).as_deref()
     }
 
     /// The request's tag, from `Agent-Hints`.
@@ -159,6 +213,7 @@ mod tests {
             dialect: Dialect::Chat,
             operation: Operation::Chat,
             headers,
+            addressed: None,
             body: Bytes::from_static(body.as_bytes()),
             received_us: 5,
             received_unix_ms: 7,
@@ -171,7 +226,7 @@ mod tests {
     fn a_call_keeps_what_came() {
         let call = decode(inbound(Some("application/json; charset=utf-8"), BODY), 9).expect("a valid call");
         assert_eq!((call.received_us(), call.received_unix_ms(), call.decoded_us()), (5, 7, 9));
-        assert_eq!(call.chat().model, "m");
+        assert_eq!(call.request().model, "m");
         assert_eq!(call.body(), BODY);
         assert_eq!(call.tag(), None);
     }

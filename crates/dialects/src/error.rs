@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use domain::limits::RETRY_AFTER_SENT_MAX;
-use domain::{Dialect, Fault, FaultClass, TraceId};
+use domain::{Dialect, Fault, FaultClass, TraceId, UpstreamReport};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{chat, problem, status};
+use crate::{anthropic, chat, gemini, problem, status};
 
+const JSON: &str = "application/json";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -23,8 +24,11 @@ pub struct ErrorAnswer {
 
 /// The header in which the dialect's SDKs look for the request id.
 #[must_use]
-pub fn request_id_header(_dialect: Dialect) -> HeaderName {
-    HeaderName::from_static("x-request-id")
+pub fn request_id_header(dialect: Dialect) -> HeaderName {
+    HeaderName::from_static(match dialect {
+        Dialect::Anthropic => "request-id",
+        _ => "x-request-id",
+    })
 }
 
 /// The answer for a fault. The text ends with what to do about it and the request id.
@@ -32,7 +36,9 @@ pub fn request_id_header(_dialect: Dialect) -> HeaderName {
 pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAnswer {
     let status = status(fault, dialect);
     let (content_type, body) = match dialect {
-        Dialect::Chat => ("application/json", chat::error_body(fault, trace)),
+        Dialect::Chat | Dialect::Responses => (JSON, chat::error_body(fault, trace)),
+        Dialect::Anthropic => (JSON, anthropic::error_body(fault, trace)),
+        Dialect::Gemini => (JSON, gemini::error_body(fault, status, trace)),
         Dialect::Run | Dialect::Native => (problem::CONTENT_TYPE, problem::body(fault, status, trace)),
     };
     ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
@@ -90,6 +96,28 @@ pub(crate) fn is_retryable(fault: &Fault) -> bool {
             | FaultClass::Limited
     );
     should_retry(fault).unwrap_or(class)
+}
+
+/// What a person reads of a fault, in one line: what is wrong, what to do, and the ids to ask with. SDKs show no more.
+pub(crate) fn message(fault: &Fault, trace: TraceId) -> String {
+    let mut message = format!("{}{}", fault.message, wait_sentence(fault));
+    if let Some(fix) = &fault.fix {
+        message.push(' ');
+        message.push_str(fix);
+    }
+    match fault.upstream.as_deref().and_then(told_id) {
+        Some((provider, id)) => {
+            message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})"))
+        }
+        None => message.push_str(&format!(" (request id: {trace})")),
+    }
+    message
+}
+
+/// The provider and its own id of the request, for its support desk.
+fn told_id(report: &UpstreamReport) -> Option<(&str, &str)> {
+    let id = report.request_id.as_deref()?;
+    Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
 }
 
 /// The true wait, told in the text where it is longer than the header may say.

@@ -1,12 +1,46 @@
-//! The client's wire grammars, each written once and both ways, and the one table of statuses.
+//! The client's wire grammars, each written once and both ways, what lies between them, and the one table of statuses.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a fault ends a stream, so its size is paid once and not per chunk"
+)]
+
+mod answer;
+mod anthropic;
 pub mod chat;
+mod count;
+mod embed;
 mod error;
+mod fields;
+mod gemini;
 pub mod json;
+mod losses;
+mod models;
+mod native;
+mod passage;
+mod prefix;
 mod problem;
+mod refusal;
+mod request;
+mod responses;
+mod speak;
+mod splice;
 mod standing;
 mod status;
+mod turns;
 
+pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
+pub use count::{count_answer, forget_answer, speak_count};
+pub use embed::speak_texts;
 pub use error::{ErrorAnswer, render_error, request_id_header};
+pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
+pub use losses::{Feature, Losses, Sort};
+pub use models::{ModelRow, model_object, models_list};
+pub use native::native_headers;
+pub use passage::{AnswerStream, Made, Way, WholeAnswer, whole_answer};
+pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
+pub use request::{Addressed, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with};
+pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::standing_headers;
 pub use status::status;
+pub use turns::{TurnState, recall, unsealed_calls};

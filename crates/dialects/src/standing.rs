@@ -9,13 +9,27 @@ use http::header::{HeaderName, HeaderValue};
 struct Form {
     requests: [HeaderName; 3],
     tokens: [HeaderName; 3],
-    reset: fn(u64) -> String,
+    /// `None` where it is a moment of the clock, which nobody here knows.
+    reset: Option<fn(u64) -> String>,
 }
 
 const fn form(dialect: Dialect) -> Form {
     match dialect {
-        // `/v1/run` has no names of its own for these; its clients read the ones that most know.
-        Dialect::Chat | Dialect::Run | Dialect::Native => Form {
+        Dialect::Anthropic => Form {
+            requests: [
+                HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+                HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+                HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+            ],
+            tokens: [
+                HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+                HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+                HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+            ],
+            reset: None,
+        },
+        // Where a dialect has no names of its own for these, its clients read the ones that most know.
+        Dialect::Chat | Dialect::Responses | Dialect::Gemini | Dialect::Run | Dialect::Native => Form {
             requests: [
                 HeaderName::from_static("x-ratelimit-limit-requests"),
                 HeaderName::from_static("x-ratelimit-remaining-requests"),
@@ -26,7 +40,7 @@ const fn form(dialect: Dialect) -> Form {
                 HeaderName::from_static("x-ratelimit-remaining-tokens"),
                 HeaderName::from_static("x-ratelimit-reset-tokens"),
             ],
-            reset: duration,
+            reset: Some(duration),
         },
     }
 }
@@ -41,7 +55,7 @@ pub fn standing_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderN
         let values = [
             Some(HeaderValue::from(standing.limit)),
             Some(HeaderValue::from(standing.remaining)),
-            HeaderValue::try_from(reset(standing.reset_ms)).ok(),
+            reset.and_then(|reset| HeaderValue::try_from(reset(standing.reset_ms)).ok()),
         ];
         headers.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
     };

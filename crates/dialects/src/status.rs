@@ -5,15 +5,28 @@ use domain::{Dialect, Fault, FaultClass};
 /// A status that says the client closed the connection; nobody reads it but logs and records.
 const CLIENT_CLOSED: u16 = 499;
 
-/// The status that a fault is answered with. The dialects of today agree; the argument is there because
-/// those to come don't.
+/// The status that a fault is answered with.
 #[must_use]
-pub fn status(fault: &Fault, _dialect: Dialect) -> u16 {
-    match fault.class {
+pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
+    match (dialect, fault.class) {
+        (Dialect::Anthropic, FaultClass::Overloaded) => 529,
+        // Its SDKs know no status of money.
+        (Dialect::Gemini, FaultClass::UpstreamQuota) => 429,
+        (_, class) => common(fault, class),
+    }
+}
+
+/// Statuses that say only how a request is wrong: none has a class of its own, and none is about the connection.
+const fn is_shade(status: u16) -> bool {
+    matches!(status, 405 | 406 | 410..=418 | 422..=424 | 428 | 431 | 451)
+}
+
+fn common(fault: &Fault, class: FaultClass) -> u16 {
+    match class {
         // The provider's own shade of "your request is wrong" decides which exception an SDK raises.
         FaultClass::BadRequest => {
             let said = fault.upstream.as_ref().and_then(|report| report.status);
-            said.filter(|status| matches!(status, 413 | 415 | 422)).unwrap_or(400)
+            said.filter(|status| is_shade(*status)).unwrap_or(400)
         }
         FaultClass::Unsupported | FaultClass::ContextLength | FaultClass::ContentPolicy => 400,
         FaultClass::Unauthenticated => 401,
@@ -33,5 +46,38 @@ pub fn status(fault: &Fault, _dialect: Dialect) -> u16 {
         FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => 502,
         FaultClass::Overloaded | FaultClass::Unavailable => 503,
         FaultClass::Timeout | FaultClass::Deadline => 504,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::UpstreamReport;
+
+    fn check(class: FaultClass, said: u16, dialect: Dialect, expected: u16) {
+        let report = UpstreamReport { status: Some(said), ..UpstreamReport::default() };
+        let fault = Fault::new(class, "word", "Text.").upstream(report);
+        assert_eq!(status(&fault, dialect), expected, "{class:?} {said} {dialect:?}");
+    }
+
+    #[test]
+    fn a_shade_of_bad_request_is_the_providers_own() {
+        for shade in [405, 410, 412, 415, 418, 422, 423, 424, 428, 431, 451] {
+            check(FaultClass::BadRequest, shade, Dialect::Chat, shade);
+            check(FaultClass::BadRequest, shade, Dialect::Anthropic, shade);
+        }
+        // What would be taken for another class, or for a word about the client's own connection.
+        for other in [200, 302, 401, 402, 403, 404, 407, 408, 409, 421, 426, 429, 499, 500] {
+            check(FaultClass::BadRequest, other, Dialect::Chat, 400);
+        }
+        check(FaultClass::UpstreamQuota, 412, Dialect::Chat, 402);
+    }
+
+    #[test]
+    fn two_classes_have_another_status_in_a_dialect() {
+        check(FaultClass::Overloaded, 503, Dialect::Anthropic, 529);
+        check(FaultClass::Overloaded, 529, Dialect::Chat, 503);
+        check(FaultClass::UpstreamQuota, 402, Dialect::Gemini, 429);
+        check(FaultClass::UpstreamQuota, 429, Dialect::Anthropic, 402);
     }
 }

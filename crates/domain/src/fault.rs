@@ -82,6 +82,39 @@ pub enum FaultClass {
 }
 
 impl FaultClass {
+    pub const ALL: [Self; 30] = [
+        Self::BadRequest,
+        Self::Unsupported,
+        Self::TooLarge,
+        Self::ContextLength,
+        Self::ContentPolicy,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::MediaType,
+        Self::ClientTimeout,
+        Self::Conflict,
+        Self::Precondition,
+        Self::Cancelled,
+        Self::UpstreamAuth,
+        Self::UpstreamPermission,
+        Self::UpstreamNotFound,
+        Self::UpstreamQuota,
+        Self::RateLimit,
+        Self::Overloaded,
+        Self::Timeout,
+        Self::Upstream,
+        Self::StreamBroken,
+        Self::Limited,
+        Self::BudgetReached,
+        Self::CreditsRequired,
+        Self::Deadline,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {

@@ -1,7 +1,11 @@
 //! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
 
+pub mod abilities;
 pub mod allowance;
 pub mod api_key;
+pub mod caching;
+pub mod dialect;
+pub mod event;
 pub mod fault;
 pub mod filter;
 pub mod hash;
@@ -12,17 +16,23 @@ pub mod money;
 pub mod operation;
 pub mod ports;
 pub mod profile;
+pub mod prompt;
 pub mod record;
 pub mod role;
 pub mod route;
 pub mod runtime;
 pub mod secret;
+pub mod server;
 pub mod timeline;
 pub mod usage;
 
+pub use abilities::{Abilities, Thinking};
 pub use allowance::{
     Budget, Counts, Drawing, Drawn, Limits, OnReached, Period, Standing, Standings, Subject, Terms,
 };
+pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
+pub use dialect::{Dialect, Grammar};
+pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
@@ -31,11 +41,13 @@ pub use ids::{
     ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates};
-pub use operation::{Dialect, Operation};
+pub use operation::Operation;
 pub use profile::{Mode, Principal, Profile};
+pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};
 pub use role::Role;
 pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
-pub use secret::{Sealed, Secret};
+pub use secret::{Kept, Sealed, Secret};
+pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
 pub use usage::{Usage, UsageSource};

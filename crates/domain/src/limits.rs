@@ -69,6 +69,19 @@ pub const BOARD_UPSTREAMS_MAX: usize = 4_096;
 /// Parkings and rests that all cores share.
 pub const BOARD_NOTICES_MAX: usize = 16_384;
 
+/// Where prefixes of one request end: of longer conversations their middle is not looked at.
+pub const PREFIX_ENDS_MAX: usize = 48;
+/// No prompt with less text is looked at: no provider caches a shorter prefix.
+pub const PREFIX_PROMPT_BYTES_MIN: u64 = 2 * 1024;
+/// A mark where the manifest does not say from how much on a prefix is kept: as much as the most asks for.
+pub const CACHE_TOKENS_MIN_UNKNOWN: u64 = 4_096;
+/// How long a prefix is kept, where the manifest does not say it: as long as the least does.
+pub const CACHE_LIFETIME_UNKNOWN: Duration = Duration::from_secs(300);
+/// Prefixes that are remembered of one workspace.
+pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
+/// Workspaces whose prefixes are remembered; those that were away longest are forgotten first.
+pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
+
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Until the upstream's first byte of an answer.
 pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);
@@ -77,9 +90,16 @@ pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// One exchange from its first byte to its last.
 pub const DEADLINE: Duration = Duration::from_secs(600);
 /// The longest that a verification takes; a person waits for it.
+pub const VERIFY_TIME_MAX: Duration = Duration::from_secs(20);
+/// Asking a server what it takes: one call, and all of them. A person waits for it.
+pub const PROBE_CALL_TIME_MAX: Duration = Duration::from_secs(10);
 pub const PROBE_TIME_MAX: Duration = Duration::from_secs(20);
+/// What is read of one answer to it.
+pub const PROBE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long the text of an upstream's refusal may take; its status alone tells enough.
 pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// What is kept of one turn for its provider; longer thoughts are not.
+pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
 /// Of an upstream's refusal, so much is read.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a stream's head waits for the upstream's first event.
@@ -199,6 +219,28 @@ pub const INVOICE_MODEL_LINES_MAX: usize = 200;
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 /// A kept answer is given again for so long.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// A turn can be shown to its provider again for so long.
+pub const TURN_KEPT: Duration = Duration::from_secs(24 * 3_600);
+/// Turns that a process remembers, over all workspaces.
+pub const TURNS_REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What is remembered is believed for so long; then the store is asked, where another process may have purged it.
+pub const TURN_BELIEVED: Duration = Duration::from_secs(600);
+/// Turns that wait for the store; more are remembered alone.
+pub const TURNS_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A request waits so long for the turns that the store knows.
+pub const TURN_FIND_TIME_MAX: Duration = Duration::from_secs(2);
+/// Calls of one conversation whose turns are looked for; of more, the newest.
+pub const TURN_CALLS_MAX: usize = 1024;
+/// How long it is known who made an answer that its provider keeps: providers keep theirs so long.
+pub const RESPONSE_KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// A longer id of such an answer, or one with other characters than letters, digits, `-` and `_`, is not remembered.
+pub const RESPONSE_ID_BYTES_MAX: usize = 256;
+/// Answers that wait for the store; more are not remembered.
+pub const RESPONSES_WAITING_MAX: usize = 16_384;
+/// A request waits so long for the store to tell who made an answer, or whether it may book what that used.
+pub const RESPONSE_FIND_TIME_MAX: Duration = Duration::from_secs(2);
+/// Of one conversation's turns, what is read from the store, the newest first.
+pub const TURNS_FOUND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A keyed request that nobody speaks for any longer than this is free: its process died.
 pub const CLAIM_TIME_MAX: Duration = Duration::from_secs(60);
 /// A process speaks this often for the keyed requests that it is answering.

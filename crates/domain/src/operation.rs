@@ -1,37 +1,26 @@
-//! What a client asks for, and in which wire grammar.
+//! What a client asks for.
 
 use serde::{Deserialize, Serialize};
 
-/// The client's grammar: it decides how requests are read and how answers and errors are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Dialect {
-    /// OpenAI chat completions.
-    Chat,
-    /// Our own `/v1/run`; its model steps travel as chat.
-    Run,
-    /// The native `/v2` surface and everything that has no dialect of its own: RFC 9457 problem documents.
-    Native,
-}
-
-impl Dialect {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Run => "run",
-            Self::Native => "native",
-        }
-    }
-}
-
-/// What one trip down the line does.
+/// What one trip down the line does. Records number them: new ones come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
+    /// An answer of a model to a conversation, in whichever grammar.
     Chat,
     /// A model step of `/v1/run`.
     Run,
     /// The cheapest real call with a credential, account or node, to learn whether it works.
     Verify,
+    /// The tokens of a request, counted and not answered.
+    Count,
+    /// Vectors of texts.
+    Embed,
+    /// Whether texts are such as should not be there.
+    Moderate,
+    /// The continuation of a text.
+    Complete,
+    /// Something about an answer that its provider keeps: read, watched, cancelled, deleted.
+    Stored,
 }
 
 impl Operation {
@@ -41,6 +30,11 @@ impl Operation {
             Self::Chat => "chat",
             Self::Run => "run",
             Self::Verify => "verify",
+            Self::Count => "count",
+            Self::Embed => "embed",
+            Self::Moderate => "moderate",
+            Self::Complete => "complete",
+            Self::Stored => "stored",
         }
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
+use crate::profile::Principal;
 use crate::secret::Secret;
 
 /// A future that may run on any thread.
@@ -166,6 +167,122 @@ impl AnswerKeeper for NoAnswers {
     }
 
     fn release(&self, _claim: Claim) {}
+}
+
+/// What a provider must be shown again of a turn in which its model called tools, and the client has no words for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeptTurn {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub request: TraceId,
+    /// The ids of the calls, by any of which it is found again.
+    pub calls: Vec<String>,
+    pub content: Vec<u8>,
+}
+
+impl fmt::Debug for KeptTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptTurn").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+/// Keeps what providers need to see again, sealed and for a while.
+pub trait TurnKeeper: Send + Sync {
+    /// From here on this process finds it; others do when the future ends.
+    fn keep(&self, turn: KeptTurn) -> PortFuture<'static, ()>;
+    /// The content of each of the calls whose turn is known, in the order of the calls.
+    fn find(
+        &self,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        calls: Vec<String>,
+    ) -> PortFuture<'static, Vec<Option<Bytes>>>;
+}
+
+/// For places that keep nothing.
+#[derive(Debug, Default)]
+pub struct NoTurns;
+
+impl TurnKeeper for NoTurns {
+    fn keep(&self, _turn: KeptTurn) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn find(
+        &self,
+        _workspace: WorkspaceId,
+        _project: ProjectId,
+        calls: Vec<String>,
+    ) -> PortFuture<'static, Vec<Option<Bytes>>> {
+        Box::pin(async move { vec![None; calls.len()] })
+    }
+}
+
+/// What an answer is called that its provider keeps. The id is the provider's, and means something in one project alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResponseName {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub id: String,
+}
+
+/// Where such an answer lies, and what is known of it. Nothing of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResponse {
+    /// The request that made it.
+    pub request: TraceId,
+    /// Whose identity made it: nobody else's provider knows it.
+    pub maker: Principal,
+    /// The model as it was resolved, and its name at the seller.
+    pub model: String,
+    pub upstream_model: String,
+    /// What it used is in the books, or is in them once its own request ends. An answer that is made in the background
+    /// is booked by the first request that sees its end.
+    pub is_booked: bool,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundResponse {
+    Known(StoredResponse),
+    Unknown,
+    /// Nobody knows: the store does not answer.
+    Away,
+}
+
+/// Remembers who made the answers that providers keep.
+pub trait ResponseKeeper: Send + Sync {
+    /// From here on this process finds it; others do when the future ends, which it does in a moment in any case.
+    fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()>;
+    fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse>;
+    /// Asks for the right to book what an answer used: of all requests ever, one is given it.
+    fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool>;
+    /// Gives the right back, by whoever has it and could not use it.
+    fn unbook(&self, name: ResponseName, by: TraceId);
+    /// The provider deleted it.
+    fn forget(&self, name: ResponseName);
+}
+
+/// For places that remember nothing.
+#[derive(Debug, Default)]
+pub struct NoResponses;
+
+impl ResponseKeeper for NoResponses {
+    fn keep(&self, _name: ResponseName, _response: StoredResponse) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn find(&self, _name: ResponseName) -> PortFuture<'static, FoundResponse> {
+        Box::pin(async { FoundResponse::Unknown })
+    }
+
+    fn book(&self, _name: ResponseName, _by: TraceId) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn unbook(&self, _name: ResponseName, _by: TraceId) {}
+
+    fn forget(&self, _name: ResponseName) {}
 }
 
 /// Whose content goes.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AccountId, CredentialId, NodeId};
+use crate::ids::{AccountId, CredentialId, IdError, NodeId};
 
 /// The value of `Agent-Execution-Profile`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,6 +98,17 @@ impl Principal {
             Self::Account(_) => Profile::ManagedProvider,
             Self::Node(_) => Profile::Byoc,
         }
+    }
+}
+
+impl FromStr for Principal {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse()
+            .map(Self::Credential)
+            .or_else(|_| text.parse().map(Self::Account))
+            .or_else(|_| text.parse().map(Self::Node))
     }
 }
 

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::allowance::Drawn;
+use crate::caching::CacheRecord;
+use crate::dialect::Dialect;
 use crate::fault::FaultClass;
 use crate::ids::{KeyId, ProjectId, TraceId, WorkspaceId};
 use crate::money::{Nanos, Rates};
-use crate::operation::{Dialect, Operation};
+use crate::operation::Operation;
 use crate::profile::{Principal, Profile};
 use crate::timeline::Timeline;
 use crate::usage::Usage;
@@ -149,6 +151,8 @@ pub struct MeterRecord<Text = String> {
     pub bytes_out: u64,
     /// The budgets that this was drawn on, each with the money that counts there.
     pub drawn: Vec<Drawn>,
+    /// What was done for the provider's cache of prompts, or would have been.
+    pub caching: Option<CacheRecord>,
 }
 
 impl<Text> MeterRecord<Text> {

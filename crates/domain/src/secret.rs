@@ -53,6 +53,15 @@ pub struct Sealed {
     pub bytes: Vec<u8>,
 }
 
+/// Content that is kept sealed for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// An answer under an idempotency key.
+    Answer,
+    /// What a provider must be shown again of a turn.
+    Turn,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

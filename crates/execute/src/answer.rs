@@ -1,6 +1,6 @@
 //! What execute hands on: an answer with its open tab, or a failure with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,12 @@ use std::time::Duration;
 use admit::Caller;
 use bytes::Bytes;
 use decode::Call;
-use domain::{Dialect, Fault, Principal, Profile, TraceId, Usage};
+use dialects::TurnState;
+use domain::ports::KeptTurn;
+use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
-use plan::Timeouts;
+use plan::{Attempt, Timeouts};
 
 use crate::Hands;
 use crate::attempt::OpenAttempt;
@@ -41,14 +43,37 @@ pub struct Exchange {
     /// Of the monotonic clock.
     pub deadline_us: u64,
     pub(crate) hands: Hands,
+    /// The prefixes of its prompt are in the workspace's memory.
+    pub(crate) is_remembered: Cell<bool>,
     /// The request's, as long as a try may still send it.
     pub(crate) body: RefCell<Bytes>,
+    /// The request in the form between grammars, once a try needed it.
+    pub(crate) prompt: OnceCell<Rc<Prompt>>,
+    /// The upstream was asked in the client's own grammar.
+    pub(crate) is_as_said: Cell<bool>,
+    /// What an answer used that others may see the end of is this exchange's to book.
+    pub(crate) has_right: Cell<bool>,
 }
 
 impl Exchange {
     /// Content went out, so nobody is asked again: the request's body is not kept for the length of the answer.
     pub fn forget_body(&self) {
         self.body.take();
+    }
+
+    /// Keeps what the provider must be shown again, for the client has no words for it.
+    pub(crate) fn keep_turn(&self, mut state: TurnState, attempt: &Attempt) {
+        attempt.provider().clone_into(&mut state.provider);
+        attempt.upstream_model().clone_into(&mut state.model);
+        let turn = KeptTurn {
+            workspace: self.caller.workspace().id,
+            project: self.caller.project().id,
+            request: self.trace(),
+            calls: state.calls().map(str::to_owned).collect(),
+            content: state.encode(),
+        };
+        // It is found here from now on; how long the store takes is nobody's wait.
+        tokio::spawn(self.hands.turns.keep(turn));
     }
 
     #[must_use]
@@ -100,8 +125,14 @@ pub struct AnswerParts {
 }
 
 pub enum AnswerBody {
-    Whole { bytes: Bytes, usage: Usage, open: OpenAttempt },
+    Whole {
+        bytes: Bytes,
+        usage: Usage,
+        open: OpenAttempt,
+    },
     Stream(Box<Feed>),
+    /// Nobody had to be asked.
+    Own(Bytes),
 }
 
 /// No attempt answered. The tab is still open.

@@ -1,21 +1,27 @@
 //! One try: leave from the board, intent in the journal, credential opened, request signed and sent, answer judged.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
+use dialects::{TurnState, Way, WholeAnswer};
 use domain::limits::{OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
-use domain::{Fault, FaultClass, Secret, Usage};
+use domain::{Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Usage};
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
 use plan::{Attempt, Seat};
-use providers::{Outgoing, Provider, Target};
+use providers::{Ask, Outgoing, Provider, Target};
 
 use crate::answer::Exchange;
+use crate::caching::Care;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, read};
+use crate::{Hands, read, stored};
 
+const DROPPED: &str = "agent-dropped-params";
+/// Clients refuse heads that are too long.
+const DROPPED_BYTES_MAX: usize = 4 * 1024;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 
@@ -31,7 +37,12 @@ pub struct OpenAttempt {
     status: Option<u16>,
     upstream_request_id: Option<Arc<str>>,
     is_node: bool,
+    is_loose: bool,
     is_usage_estimated: bool,
+    grammar: Grammar,
+    dropped: Vec<String>,
+    /// Whose prices these are.
+    attempt: Rc<Attempt>,
 }
 
 impl OpenAttempt {
@@ -54,8 +65,36 @@ impl OpenAttempt {
         self.is_usage_estimated
     }
 
+    /// The way of its answer to the client.
+    pub(crate) fn way(&self, exchange: &Exchange) -> Way {
+        let (call, client) = (&exchange.call, exchange.dialect().grammar());
+        let request = call.request();
+        // Only what is written anew names the model.
+        let is_translated = client != self.grammar;
+        Way {
+            operation: call.operation(),
+            client,
+            upstream: self.grammar,
+            is_loose: self.is_loose,
+            usage: request.include_usage,
+            as_array: request.as_array,
+            model: if is_translated { request.model.clone() } else { String::new() },
+            trace: call.trace(),
+            created_unix_s: call.received_unix_ms() / 1_000,
+            namespaces: exchange.prompt.get().map(|prompt| prompt.namespaces.clone()).unwrap_or_default(),
+            vectors: request.vectors,
+            prompt_bytes: request.prompt_bytes,
+        }
+    }
+
+    /// What the client is told of how it was asked.
+    pub(crate) fn told(&self) -> Option<(HeaderName, HeaderValue)> {
+        if self.dropped.is_empty() { None } else { dropped_header(&self.dropped) }
+    }
+
     /// It answered to the end, or so far as the client wanted to know. The tab's closing ends it in the books.
-    pub fn closes(mut self, tab: &mut Tab, now_us: u64) {
+    pub fn closes(mut self, tab: &mut Tab, usage: &Usage, now_us: u64) {
+        self.price(tab, usage);
         if let Some(first_byte_us) = self.first_byte_us {
             self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
             let head_us = self.sent_us.saturating_add(first_byte_us);
@@ -66,8 +105,17 @@ impl OpenAttempt {
         }
     }
 
+    /// Tells the books where the prompt's length made it another price.
+    fn price(&self, tab: &mut Tab, usage: &Usage) {
+        let rates = self.attempt.rates_for(usage.prompt_total());
+        if let Some(rates) = rates.filter(|_| self.attempt.asks_more_for_long_prompts()) {
+            tab.price(self.number, rates);
+        }
+    }
+
     /// It failed: its memo stays in the books beside the try that follows.
     pub fn missed(mut self, tab: &mut Tab, miss: &Miss, usage: Usage, now_us: u64) {
+        self.price(tab, &usage);
         if let Some(verdict) = miss.verdict(now_us) {
             self.ticket.tell(verdict, now_us);
         }
@@ -105,17 +153,33 @@ pub(crate) enum Start {
 }
 
 /// Writes the intent, opens the credential and signs the request. The plaintext is gone when this returns.
-pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab, ticket: Ticket) -> Start {
+pub(crate) async fn begin(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    tab: &mut Tab,
+    ticket: Ticket,
+) -> Start {
     let hands = &exchange.hands;
-    let chat = exchange.call.chat();
+    let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
-    let target = Target { base_url: attempt.base_url(), upstream_model: attempt.upstream_model() };
-    let mut outgoing = match provider.chat(&target, chat, &exchange.body.borrow()) {
+    let is_spoken = provider.grammars(exchange.call.operation()).contains(&exchange.dialect().grammar());
+    exchange.is_as_said.set(is_spoken);
+    if is_spoken && let Err(fault) = stored::check_previous(exchange) {
+        return Start::Refused(fault);
+    }
+    // Apart: few requests are translated, and every future has room for what is awaited in it.
+    let prompt = match is_spoken {
+        true => Ok(None),
+        false => Box::pin(prompt_for(exchange, attempt)).await,
+    };
+    let outgoing = prompt.and_then(|prompt| outgoing_of(exchange, attempt, provider, prompt.as_deref()));
+    let (mut outgoing, caching) = match outgoing {
         Ok(outgoing) => outgoing,
         Err(fault) => return Start::Refused(fault),
     };
+    tab.caching(caching);
     let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
-    let begun = match tab.attempt(intent(attempt, chat.prompt_bytes, ceiling)).await {
+    let begun = match tab.attempt(intent(attempt, request.prompt_bytes, ceiling)).await {
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
@@ -128,7 +192,11 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
         status: None,
         upstream_request_id: None,
         is_node: matches!(attempt.seat(), Seat::Byoc(_)),
+        is_loose: provider.is_probed(),
         is_usage_estimated: false,
+        grammar: outgoing.grammar,
+        dropped: std::mem::take(&mut outgoing.dropped),
+        attempt: Rc::clone(attempt),
     };
     if let Err(fault) = sign(hands, attempt.seat(), provider, &mut outgoing) {
         return Start::Missed(open, Miss::new(*fault).unsent().not_again());
@@ -139,19 +207,113 @@ pub(crate) async fn begin(exchange: &Exchange, attempt: &Attempt, tab: &mut Tab,
     }
 }
 
+/// The request as this seat's provider is asked, and what was done in it for the provider's cache.
+fn outgoing_of(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    provider: &dyn Provider,
+    prompt: Option<&Prompt>,
+) -> Result<(Outgoing, Option<CacheRecord>), Box<Fault>> {
+    let call = &exchange.call;
+    let body = exchange.body.borrow();
+    let mut care = Care::of(exchange, attempt, provider);
+    let inserts = match &mut care {
+        Some(care) if prompt.is_none() => care.look_at_call(&body),
+        _ => Vec::new(),
+    };
+    let ask = Ask {
+        operation: call.operation(),
+        grammar: call.dialect().grammar(),
+        request: call.request(),
+        body: &body,
+        native_headers: call.native_headers(),
+        is_lenient: call.is_lenient(),
+        shared_by: match attempt.seat() {
+            Seat::Managed(_) => Some(exchange.caller.workspace().id),
+            Seat::Byok(_) | Seat::Byoc(_) => None,
+        },
+        inserts: &inserts,
+        prompt,
+    };
+    let target = Target {
+        base_url: attempt.base_url(),
+        upstream_model: attempt.upstream_model(),
+        abilities: &|| abilities(exchange, attempt),
+        quirks: quirks(attempt.seat()),
+    };
+    let mut outgoing = provider.generate(&target, &ask)?;
+    let Some(mut care) = care else { return Ok((outgoing, None)) };
+    if let (true, [written]) = (prompt.is_some(), &*outgoing.body) {
+        let inserts = care.look_at(outgoing.grammar, written);
+        outgoing.body = dialects::insert(written, &inserts);
+    }
+    outgoing.headers.extend(care.header(&outgoing.headers));
+    Ok((outgoing, care.record()))
+}
+
+/// The request in the form between grammars, with what this provider must be shown again. `None` for what is no
+/// conversation.
+async fn prompt_for(exchange: &Exchange, attempt: &Attempt) -> Result<Option<Rc<Prompt>>, Box<Fault>> {
+    let (call, caller) = (&exchange.call, &exchange.caller);
+    if !matches!(call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
+        return Ok(None);
+    }
+    let mut prompt = match exchange.prompt.get() {
+        Some(prompt) => Rc::clone(prompt),
+        None => {
+            let body = exchange.body.borrow();
+            let mut prompt = dialects::read_prompt(call.dialect().grammar(), &body, call.request())?;
+            if call.operation() == Operation::Count {
+                dialects::forget_answer(&mut prompt);
+            }
+            Rc::clone(exchange.prompt.get_or_init(|| Rc::new(prompt)))
+        }
+    };
+    let calls = dialects::unsealed_calls(&prompt);
+    if calls.is_empty() {
+        return Ok(Some(prompt));
+    }
+    let found = exchange.hands.turns.find(caller.workspace().id, caller.project().id, calls).await;
+    let states = found.iter().flatten().filter_map(|content| TurnState::decode(content));
+    let own = states
+        .filter(|state| state.provider == attempt.provider() && state.model == attempt.upstream_model());
+    let own: Vec<_> = own.collect();
+    if !own.is_empty() {
+        dialects::recall(Rc::make_mut(&mut prompt), &own);
+    }
+    Ok(Some(prompt))
+}
+
+/// What is known of the model at its seller.
+fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
+    exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.upstream_model())
+}
+
+/// What the server is known not to take. Of pooled accounts nobody asks.
+fn quirks(seat: &Seat) -> Quirks {
+    match seat {
+        Seat::Byok(credential) => credential.quirks,
+        Seat::Byoc(node) => node.quirks,
+        Seat::Managed(_) => Quirks::default(),
+    }
+}
+
 /// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
 /// answer longer than was asked for or than the model writes.
 fn ceiling(exchange: &Exchange) -> Usage {
-    let chat = exchange.call.chat();
+    let request = exchange.call.request();
+    if matches!(exchange.call.operation(), Operation::Count | Operation::Stored) {
+        return Usage::default();
+    }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
     let body_bytes = exchange.body.borrow().len() as u64;
     let context = model.and_then(|model| model.context_tokens);
-    let input = body_bytes.max(chat.prompt_bytes).min(context.unwrap_or(u64::MAX));
+    let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
     let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each =
-        chat.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    Usage { input, output: each.saturating_mul(u64::from(chat.choices.max(1))), ..Usage::default() }
+        request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
+    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), ..Usage::default() }
 }
 
 fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
@@ -160,7 +322,8 @@ fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>)
         provider: Arc::clone(attempt.provider_shared()),
         upstream_model: Arc::clone(attempt.upstream_model_shared()),
         region: attempt.region_shared().cloned(),
-        rates: attempt.rates(),
+        // What may be a long prompt is reserved for as one.
+        rates: attempt.rates_for(ceiling.map_or(0, |ceiling| ceiling.input)),
         markup_bps: attempt.markup_bps(),
         estimate_prompt_bytes,
         ceiling,
@@ -201,7 +364,7 @@ fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>>
 }
 
 pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<Request, Box<Fault>> {
-    let Outgoing { method, url, headers, body } = outgoing;
+    let Outgoing { method, url, headers, body, .. } = outgoing;
     let url = client.read_url(url).map_err(|_| {
         let message = "The base URL of what was to be asked is not a URL.";
         Box::new(
@@ -211,7 +374,7 @@ pub(crate) fn request_of(client: &egress::Client, outgoing: Outgoing) -> Result<
     Ok(Request { method, url, headers, body: OutBody::from(body) })
 }
 
-const fn reach(seat: &Seat) -> Reach {
+pub(crate) const fn reach(seat: &Seat) -> Reach {
     match seat {
         Seat::Byok(_) | Seat::Managed(_) => Reach::Provider,
         Seat::Byoc(_) => Reach::Node,
@@ -260,10 +423,10 @@ async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
 }
 
 /// What the scanner found, as a miss.
-pub(crate) fn stream_miss(fault: dialects::chat::StreamFault, provider: &str) -> Miss {
+pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss {
     match fault {
-        dialects::chat::StreamFault::Broken(what) => Miss::broken(provider, what),
-        dialects::chat::StreamFault::Upstream(mut report, class) => {
+        dialects::StreamFault::Broken(what) => Miss::broken(provider, what),
+        dialects::StreamFault::Upstream(mut report, class) => {
             provider.clone_into(&mut report.provider);
             Miss::new(refusal(class, &report).upstream(report))
         }
@@ -297,10 +460,30 @@ pub(crate) fn passed_on(headers: &Headers, seat: &Seat) -> Vec<(HeaderName, Head
     passed
 }
 
-/// Reads a whole answer; one that came as a stream is put together first.
-pub(crate) fn judge_whole(
-    bytes: Bytes,
-    provider: &str,
-) -> Result<(Bytes, dialects::chat::AnswerFacts), Miss> {
-    dialects::chat::whole_answer(bytes).map_err(|fault| stream_miss(fault, provider))
+/// Reads a whole answer, and says it as the client asked; one that came as a stream is put together first.
+pub(crate) fn judge_whole(way: &Way, bytes: Bytes, provider: &str) -> Result<WholeAnswer, Miss> {
+    dialects::whole_answer(way, bytes).map_err(|fault| stream_miss(fault, provider))
+}
+
+/// Where a request was left incomplete, the client reads in which fields.
+fn dropped_header(dropped: &[String]) -> Option<(HeaderName, HeaderValue)> {
+    // Names are the client's own: what no header can hold is left out of the list.
+    let said = dropped.iter().filter(|name| HeaderValue::from_str(name).is_ok());
+    let mut names = String::new();
+    let mut more = 0;
+    for name in said {
+        if names.len() + name.len() > DROPPED_BYTES_MAX {
+            more += 1;
+            continue;
+        }
+        if !names.is_empty() {
+            names.push_str(", ");
+        }
+        names.push_str(name);
+    }
+    if more > 0 {
+        names.push_str(&format!(", and {more} more"));
+    }
+    let value = HeaderValue::try_from(names).ok().filter(|value| !value.is_empty())?;
+    Some((HeaderName::from_static(DROPPED), value))
 }

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dialects::chat::{StreamFacts, StreamScanner};
+use dialects::{AnswerStream, StreamFacts};
 use domain::limits::STREAM_PIECE_BYTES;
-use domain::{FaultClass, Usage, UsageSource};
+use domain::{Fault, FaultClass, Usage, UsageSource};
 use egress::{InBody, Request};
 use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer::Exchange;
 use crate::attempt::{OpenAttempt, Opened, ask, passed_on, stream_miss};
 use crate::miss::Miss;
+use crate::stored::Watch;
 use crate::timer::{Alarm, Timer};
 
 /// A step of a stream.
@@ -44,13 +45,14 @@ pub struct Feed {
     pub(crate) exchange: Rc<Exchange>,
     pub(crate) attempt: Rc<Attempt>,
     source: Source,
-    scanner: StreamScanner,
-    /// Scanned and not yet taken.
+    stream: AnswerStream,
+    /// Read and not yet taken.
     pieces: Vec<Bytes>,
     /// How it ended, told once the pieces are taken.
     ended: Option<Result<(), Miss>>,
     open: Option<OpenAttempt>,
     pub(crate) upstream_headers: Vec<(HeaderName, HeaderValue)>,
+    watch: Watch,
     timer: Timer,
     deadline: Instant,
     /// Tries with this seat, and of the exchange; for the schedule.
@@ -66,14 +68,18 @@ impl Feed {
         request: Request,
     ) -> Self {
         let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
-        let opening = async move { ask(&asking.hands, asked.provider(), asked.seat(), &request).await };
+        let opening = async move {
+            let answered = ask(&asking.hands, asked.provider(), asked.seat(), &request).await;
+            answered.map_err(|miss| asking.told_miss(miss))
+        };
         Self {
             source: Source::Opening(Box::pin(opening)),
-            scanner: StreamScanner::new(!exchange.call.chat().include_usage),
+            stream: AnswerStream::new(open.way(exchange)),
             pieces: Vec::new(),
             ended: None,
+            upstream_headers: open.told().into_iter().collect(),
             open: Some(open),
-            upstream_headers: Vec::new(),
+            watch: Watch::default(),
             timer: Timer::new(&exchange.hands.timers),
             deadline: Instant::now() + exchange.time_left(),
             tries_on_seat: 0,
@@ -85,28 +91,40 @@ impl Feed {
 
     #[must_use]
     pub fn facts(&self) -> &StreamFacts {
-        self.scanner.facts()
+        self.stream.facts()
     }
 
     /// The best that is known of what was used: the upstream's own count, else an estimate of what came so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let facts = self.scanner.facts();
+        let facts = self.stream.facts();
         let is_estimated = self.open.as_ref().is_some_and(OpenAttempt::is_usage_estimated);
-        known_usage(facts.usage, self.exchange.call.chat().prompt_bytes, facts.content_bytes, is_estimated)
+        self.exchange.usage_of(facts.usage, facts.content_bytes, is_estimated)
     }
 
     /// What has been used by now, on the side of more: an event holds at least a token.
     #[must_use]
     pub fn used_by_now(&self) -> Usage {
-        let (usage, events) = (self.usage(), self.scanner.facts().events);
+        let (usage, events) = (self.usage(), self.stream.facts().events);
         if usage.is_estimated() { Usage { output: usage.output.max(events), ..usage } } else { usage }
     }
 
     /// The last events of an answer that is cut here, with the reason that says so.
     #[must_use]
-    pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
-        self.scanner.length_stop(last, self.exchange.call.chat().include_usage.then_some(used))
+    pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
+        self.stream.length_stop(last, used)
+    }
+
+    /// The error as the stream's last event.
+    #[must_use]
+    pub fn error_event(&mut self, fault: &Fault) -> Bytes {
+        self.stream.error_event(fault, self.exchange.trace())
+    }
+
+    /// What keeps the stream open while it is silent.
+    #[must_use]
+    pub fn ping(&self) -> Bytes {
+        self.stream.ping()
     }
 
     /// The next piece for the client, or the end. An error comes after all pieces that were whole before it.
@@ -122,6 +140,7 @@ impl Feed {
                 break;
             }
         }
+        std::task::ready!(self.watch.poll_right(&self.exchange, cx));
         if let Some(piece) = self.take_piece() {
             return Poll::Ready(Ok(Flow::Data(piece)));
         }
@@ -182,16 +201,21 @@ impl Feed {
     /// The answer is whole, or the client wants no more of it: the upstream is cut off at once. Returns what is known
     /// to be used, for the tab's closing.
     pub fn close(&mut self, tab: &mut Tab) -> Usage {
+        self.watch.end(&self.exchange, &self.stream);
         let usage = self.usage();
         self.source = Source::Over;
+        if let Some(turn) = self.stream.turn() {
+            self.exchange.keep_turn(turn, &self.attempt);
+        }
         if let Some(open) = self.open.take() {
-            open.closes(tab, self.exchange.hands.now_us());
+            open.closes(tab, &usage, self.exchange.hands.now_us());
         }
         usage
     }
 
     /// Ends the try as failed; returns what it used.
     pub fn missed(&mut self, tab: &mut Tab, miss: &Miss) -> Usage {
+        self.watch.end(&self.exchange, &self.stream);
         let usage = self.usage_of_miss(miss);
         self.source = Source::Over;
         if let Some(open) = self.open.take() {
@@ -201,13 +225,13 @@ impl Feed {
     }
 
     fn usage_of_miss(&self, miss: &Miss) -> Usage {
-        let facts = self.scanner.facts();
+        let facts = self.stream.facts();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0;
-        if is_silent { silent_usage(miss, self.exchange.call.chat().prompt_bytes) } else { self.usage() }
+        if is_silent { self.exchange.usage_of_silence(miss) } else { self.usage() }
     }
 
     fn is_begun(&self) -> bool {
-        let facts = self.scanner.facts();
+        let facts = self.stream.facts();
         // The first event may be a role without content: an error right behind it can still fail over. A second one
         // is enough whatever it holds, so that no grammar is held back that we don't know.
         self.ended.is_some() || facts.content_started || facts.finished || facts.events >= 2
@@ -240,14 +264,14 @@ impl Feed {
 
     fn idle_limit(&self) -> Duration {
         // Until the first event the upstream may think as long as its first byte may take.
-        match self.scanner.facts().events {
+        match self.stream.facts().events {
             0 => self.exchange.timeouts.first_byte,
             _ => self.exchange.timeouts.idle,
         }
     }
 
     fn silence(&self, limit: Duration) -> Miss {
-        let what = match self.scanner.facts().events {
+        let what = match self.stream.facts().events {
             0 => "sent no event of its answer",
             _ => "sent no further event of its answer",
         };
@@ -264,25 +288,28 @@ impl Feed {
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
-        self.upstream_headers = passed_on(&opened.headers, self.attempt.seat());
+        self.upstream_headers.extend(passed_on(&opened.headers, self.attempt.seat()));
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }
 
     fn arrived(&mut self, frame: Option<Result<http_body::Frame<Bytes>, egress::EgressError>>) -> Poll<()> {
         let scanned = match frame {
-            None => self.scanner.finish(&mut self.pieces).map(|()| self.ended = Some(Ok(()))),
+            None => self.stream.finish(&mut self.pieces).map(|()| self.ended = Some(Ok(()))),
             Some(Err(error)) => {
                 // What is whole of the last bytes still goes out; that the stream broke is known already.
                 let miss = Miss::broken(self.attempt.provider(), error.message.trim_end_matches('.'));
                 return self.fail(miss);
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(chunk) => self.scanner.push(chunk, &mut self.pieces),
+                Ok(chunk) => self.stream.push(chunk, &mut self.pieces),
                 Err(_trailers) => Ok(()),
             },
         };
         self.pieces.retain(|piece| !piece.is_empty());
+        if self.exchange.keeps() || self.exchange.looked_at().is_some() {
+            self.watch.note(&self.exchange, &self.attempt, &self.stream);
+        }
         match scanned {
             Ok(()) => {
                 if self.ended.is_some() {

@@ -1,6 +1,6 @@
 //! The way through a plan's attempts: the same seat again, the next seat, or a failure that says what was tried.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialects::chat::AnswerFacts;
+use dialects::WholeAnswer;
 use domain::limits::BACKOFF_BASE;
-use domain::{Blame, FallbackClass, Fault, FaultClass, UpstreamReport};
+use domain::{Blame, FallbackClass, Fault, FaultClass, Operation, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -19,11 +19,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 use crate::attempt::{self, OpenAttempt, Opened, Start, ask, judge_whole, passed_on};
-use crate::feed::{Feed, known_usage, silent_usage};
+use crate::feed::Feed;
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
 use crate::timer::{Alarm, Timer};
-use crate::{Hands, read};
+use crate::{Hands, read, stored};
 use board::{Standing, Ticket};
 
 /// Tries a plan's attempts until one answers. A buffered answer is whole; a stream has its first event, or is still
@@ -41,6 +41,9 @@ pub fn execute(planned: Planned, hands: &Hands) -> impl Future<Output = Result<A
         }
     }
 }
+
+/// The answer is our own guess.
+const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
 
 struct Journey {
     exchange: Rc<Exchange>,
@@ -97,7 +100,11 @@ impl Journey {
             timeouts: parts.timeouts,
             deadline_us,
             body,
+            prompt: OnceCell::new(),
+            is_as_said: Cell::new(false),
+            has_right: Cell::new(false),
             hands: hands.clone(),
+            is_remembered: Cell::new(false),
         });
         Self {
             begun_us: now_us,
@@ -127,6 +134,11 @@ impl Journey {
     }
 
     async fn ask_seat(&mut self, index: usize, attempt: &Rc<Attempt>, mut now_us: u64) -> SeatEnd {
+        if let Some(bytes) = self.own_count(attempt) {
+            let upstream_headers = vec![(ESTIMATE, HeaderValue::from_static("1"))];
+            let (served, body) = (self.served_by(attempt), AnswerBody::Own(bytes));
+            return SeatEnd::Answered(Box::new(Reply { served, body, upstream_headers }));
+        }
         let board = Rc::clone(&self.exchange.hands.board);
         board.first_try(attempt.base_url(), now_us);
         let mut tries_on_seat = 0;
@@ -165,6 +177,15 @@ impl Journey {
                 }
             }
         }
+    }
+
+    /// The tokens of a request whose seller has no way to count them, by their bytes.
+    fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
+        let grammar = self.exchange.dialect().grammar();
+        let is_own = self.exchange.call.operation() == Operation::Count
+            && !providers::provider(attempt.provider()).counts();
+        let tokens = || dialects::chat::estimate(self.exchange.call.request().prompt_bytes, 0).input;
+        is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
 
     /// Leave from the board, waiting for it where the wait is short and nobody else of the customer's own is there.
@@ -207,7 +228,7 @@ impl Journey {
                 return self.missed(open, miss);
             }
         };
-        if exchange.call.chat().stream {
+        if exchange.call.request().stream {
             let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
             feed.tries_on_seat = tries_on_seat;
             feed.tries = self.tries;
@@ -222,8 +243,8 @@ impl Journey {
         // Its secret does not wait for the body.
         drop(request);
         open.answered(&opened, exchange.hands.now_us());
-        match wait_for_rest(&exchange, attempt, &mut opened, &mut timer, deadline).await {
-            Ok((bytes, facts)) => self.answered(attempt, &opened.headers, open, bytes, &facts),
+        match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
+            Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
             Err(miss) => self.missed(open, miss),
         }
     }
@@ -245,20 +266,24 @@ impl Journey {
         attempt: &Attempt,
         headers: &Headers,
         open: OpenAttempt,
-        bytes: Bytes,
-        facts: &AnswerFacts,
+        whole: WholeAnswer,
     ) -> TryEnd {
-        let prompt_bytes = self.exchange.call.chat().prompt_bytes;
-        let usage = known_usage(facts.usage, prompt_bytes, facts.content_bytes, open.is_usage_estimated());
+        let WholeAnswer { body: bytes, facts, turn, .. } = whole;
+        if let Some(turn) = turn {
+            self.exchange.keep_turn(turn, attempt);
+        }
+        let usage = self.exchange.usage_of(facts.usage, facts.content_bytes, open.is_usage_estimated());
+        let mut upstream_headers = passed_on(headers, attempt.seat());
+        upstream_headers.extend(open.told());
         TryEnd::Answered(Box::new(Reply {
             served: self.served_by(attempt),
             body: AnswerBody::Whole { bytes, usage, open },
-            upstream_headers: passed_on(headers, attempt.seat()),
+            upstream_headers,
         }))
     }
 
     fn missed(&mut self, open: OpenAttempt, miss: Miss) -> TryEnd {
-        let usage = silent_usage(&miss, self.exchange.call.chat().prompt_bytes);
+        let usage = self.exchange.usage_of_silence(&miss);
         open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
         TryEnd::Missed(miss)
     }
@@ -298,10 +323,7 @@ impl Journey {
             let now_us = self.exchange.hands.now_us();
             let named =
                 miss.fault.retry_after_ms.map(|wait| now_us.saturating_add(wait.saturating_mul(1_000)));
-            self.limited_until_us = match (self.limited_until_us, named) {
-                (Some(known), Some(named)) => Some(known.min(named)),
-                (known, named) => known.or(named),
-            };
+            self.limited_until_us = schedule::earliest_ahead(self.limited_until_us, named, now_us);
         }
         let is_limit = |miss: &Miss| miss.class() == FaultClass::RateLimit;
         let keeps = self.told.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
@@ -360,7 +382,7 @@ impl Journey {
     fn failed(self) -> Box<Failed> {
         let now_us = self.exchange.hands.now_us();
         let mut fault = match self.told {
-            Some(miss) => miss.fault,
+            Some(miss) => miss.told(),
             None => Box::new(Fault::internal()),
         };
         if let (FaultClass::RateLimit, Some(until_us)) = (fault.class, self.limited_until_us) {
@@ -390,7 +412,7 @@ async fn wait_for_head(
     let limit = exchange.timeouts.first_byte;
     let asking = pin!(ask(&exchange.hands, attempt.provider(), attempt.seat(), request));
     match timer.within(limit, deadline, asking).await {
-        Ok(answered) => answered,
+        Ok(answered) => answered.map_err(|miss| exchange.told_miss(miss)),
         Err(Alarm::Deadline) => Err(Miss::deadline()),
         Err(Alarm::Silence) => Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs())),
     }
@@ -399,14 +421,20 @@ async fn wait_for_head(
 async fn wait_for_rest(
     exchange: &Exchange,
     attempt: &Attempt,
+    open: &OpenAttempt,
     opened: &mut Opened,
     timer: &mut Timer,
     deadline: Instant,
-) -> Result<(Bytes, AnswerFacts), Miss> {
+) -> Result<WholeAnswer, Miss> {
     let provider = attempt.provider();
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
-    judge_whole(bytes, provider)
+    let whole = judge_whole(&open.way(exchange), bytes, provider)?;
+    if !exchange.keeps() && exchange.looked_at().is_none() {
+        return Ok(whole);
+    }
+    // Apart: every future has room for what is awaited in it.
+    Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -3,17 +3,21 @@
 mod again;
 mod answer;
 mod attempt;
+mod caching;
 mod feed;
 mod journey;
 mod miss;
 mod probe;
 mod read;
 pub mod schedule;
+mod stored;
 mod timer;
+mod verify;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use domain::ports::{ResponseKeeper, TurnKeeper};
 use world::World;
 
 pub use again::{Again, again};
@@ -22,9 +26,10 @@ pub use attempt::OpenAttempt;
 pub use feed::{Feed, Flow};
 pub use journey::execute;
 pub use ledger::Journal;
-pub use miss::Miss;
-pub use probe::{ProbeReport, ProbeTarget, probe};
+pub use miss::{Lesson, Miss, lesson};
+pub use probe::probe;
 pub use timer::Timers;
+pub use verify::{VerifyReport, VerifyTarget, is_probed, verify};
 
 /// What a core reaches the outside with.
 #[derive(Clone)]
@@ -34,6 +39,10 @@ pub struct Hands {
     pub opener: Arc<vault::Opener>,
     pub board: Rc<board::Cell>,
     pub timers: Rc<Timers>,
+    /// What providers need to see again, of all cores.
+    pub turns: Arc<dyn TurnKeeper>,
+    /// Who made the answers that providers keep, of all cores.
+    pub responses: Arc<dyn ResponseKeeper>,
 }
 
 impl Hands {

@@ -6,6 +6,37 @@ use egress::{EgressError, EgressErrorKind};
 use plan::Seat;
 use providers::Classified;
 
+/// What a class of failure tells of the credential that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesson {
+    /// Ours, or our client's: nothing is learnt about the upstream.
+    Nothing,
+    /// It answered, and is well.
+    Neutral,
+    /// It is ill: its breaker counts.
+    Ill,
+    /// It rests for as long as the provider named.
+    Rest,
+    /// It is parked, and probed once in a while.
+    Park,
+}
+
+/// The table of what is learnt, by class.
+#[must_use]
+pub const fn lesson(class: FaultClass) -> Lesson {
+    match class {
+        FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => Lesson::Park,
+        FaultClass::RateLimit => Lesson::Rest,
+        FaultClass::Overloaded | FaultClass::Timeout | FaultClass::Upstream | FaultClass::StreamBroken => {
+            Lesson::Ill
+        }
+        FaultClass::Cancelled | FaultClass::Deadline | FaultClass::Internal | FaultClass::Unavailable => {
+            Lesson::Nothing
+        }
+        _ => Lesson::Neutral,
+    }
+}
+
 /// One failed try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Miss {
@@ -55,6 +86,13 @@ impl Miss {
         self
     }
 
+    /// What the client is told. A retry that is pointless for us is pointless for its SDK.
+    pub(crate) fn told(self) -> Box<Fault> {
+        let mut fault = self.fault;
+        fault.should_retry = fault.should_retry.or(self.should_retry);
+        fault
+    }
+
     pub(crate) fn unsent(mut self) -> Self {
         self.request_sent = false;
         self
@@ -68,25 +106,18 @@ impl Miss {
 
     /// What the board learns. A pause that the provider named is kept for everyone, else a limit is only ours.
     pub(crate) fn verdict(&self, now_us: u64) -> Option<Verdict> {
-        match self.class() {
+        let named = self.fault.retry_after_ms;
+        match lesson(self.class()) {
             // A secret that we could not open was refused by nobody.
-            FaultClass::UpstreamAuth if !self.request_sent => None,
-            FaultClass::UpstreamAuth | FaultClass::UpstreamQuota => {
-                Some(Verdict::Park { cause: self.class() })
-            }
-            FaultClass::RateLimit => Some(match self.fault.retry_after_ms {
+            Lesson::Park if !self.request_sent && self.class() == FaultClass::UpstreamAuth => None,
+            Lesson::Park => Some(Verdict::Park { cause: self.class() }),
+            Lesson::Rest => Some(match named {
                 Some(wait) => Verdict::Rest { until_us: now_us.saturating_add(wait.saturating_mul(1_000)) },
                 None => Verdict::Neutral,
             }),
-            FaultClass::Overloaded
-            | FaultClass::Timeout
-            | FaultClass::Upstream
-            | FaultClass::StreamBroken => Some(Verdict::Ill),
-            // Ours, or our client's: nothing is learnt about the upstream.
-            FaultClass::Cancelled | FaultClass::Deadline | FaultClass::Internal | FaultClass::Unavailable => {
-                None
-            }
-            _ => Some(Verdict::Neutral),
+            Lesson::Ill => Some(Verdict::Ill),
+            Lesson::Neutral => Some(Verdict::Neutral),
+            Lesson::Nothing => None,
         }
     }
 
@@ -245,6 +276,29 @@ const fn words(class: FaultClass) -> (&'static str, &'static str, &'static str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retry_that_the_provider_forbids_is_forbidden_to_the_client_too() {
+        let miss = |should_retry| Miss {
+            should_retry,
+            ..Miss::new(Fault::new(FaultClass::RateLimit, "rate_limit_exceeded", "Text."))
+        };
+        for said in [None, Some(false), Some(true)] {
+            assert_eq!(miss(said).told().should_retry, said);
+        }
+        let deadline = Miss { should_retry: Some(true), ..Miss::deadline() };
+        assert_eq!(deadline.told().should_retry, Some(false), "what we know ourselves wins");
+        let wrong = Miss::classified(
+            Classified {
+                class: FaultClass::Upstream,
+                report: UpstreamReport::default(),
+                retry_after_ms: None,
+                should_retry: Some(false),
+            },
+            500,
+        );
+        assert_eq!(wrong.told().should_retry, Some(false));
+    }
 
     #[test]
     fn what_the_provider_says_ends_like_a_sentence() {

@@ -1,103 +1,46 @@
-//! The cheapest real call with a credential, an account or a node: does its secret work, and which models are there.
+//! Asks a compatible server what it takes: the calls are the provider's, and here they are signed, sent and bounded.
 
-use std::sync::Arc;
+use bytes::BytesMut;
+use domain::Probed;
+use domain::limits::{PROBE_ANSWER_BYTES_MAX, PROBE_CALL_TIME_MAX, PROBE_TIME_MAX};
+use providers::{Heard, Outgoing, Probe};
+use tokio::time::{Instant, timeout_at};
 
-use domain::limits::{FIRST_BYTE_TIME_MAX, PROBE_TIME_MAX};
-use domain::{Fault, FaultClass, Principal};
-use plan::Seat;
-use snapshot::Snapshot;
-use tokio::time::{Instant, timeout};
-
-use crate::attempt::{self, request_of, sign};
+use crate::attempt::{reach, request_of, sign};
 use crate::miss::Miss;
-use crate::timer::Timer;
+use crate::verify::VerifyTarget;
 use crate::{Hands, read};
 
-/// What is to be probed.
-#[derive(Debug, Clone)]
-pub struct ProbeTarget {
-    pub seat: Seat,
-    /// The canonical slug; anything for a node.
-    pub provider: Arc<str>,
-    pub base_url: Arc<str>,
+/// Asks until all is known, the server goes away or the time is up: what was found so far is told in any case.
+pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Hands) -> Probed {
+    let mut probe = Probe::new(&target.base_url, models, hands.world.clock.unix_ms());
+    let until = Instant::now() + PROBE_TIME_MAX;
+    while let Some(outgoing) = probe.next_call() {
+        let call_until = until.min(Instant::now() + PROBE_CALL_TIME_MAX);
+        match timeout_at(call_until, ask(target, hands, outgoing)).await {
+            Ok(Ok(heard)) => probe.hear(&heard),
+            Ok(Err(miss)) => probe.fail(&miss.fault.to_string()),
+            Err(_) => probe.fail("It did not answer in time."),
+        }
+    }
+    probe.finish()
 }
 
-impl ProbeTarget {
-    /// Resolves where a seat is asked. `None` where neither it nor the catalogue knows an address.
-    #[must_use]
-    pub fn of(seat: Seat, snapshot: &Snapshot) -> Option<Self> {
-        let (slug, own) = match &seat {
-            Seat::Byok(credential) => (Arc::clone(&credential.provider), credential.base_url.clone()),
-            Seat::Managed(account) => (Arc::clone(&account.provider), account.base_url.clone()),
-            Seat::Byoc(node) => ("byoc".into(), Some(Arc::clone(&node.base_url))),
-        };
-        let facts = snapshot.catalogue().provider(&slug);
-        let provider = facts.map_or(slug, |facts| facts.slug.as_str().into());
-        let base_url = own.or_else(|| facts?.base_url.as_deref().map(Arc::from))?;
-        Some(Self { seat, provider, base_url })
-    }
-}
-
-/// What a probe found.
-#[derive(Debug, Clone)]
-pub struct ProbeReport {
-    pub principal: Principal,
-    pub checked_unix_ms: u64,
-    pub latency_ms: u64,
-    /// `None` where it answered as it should.
-    pub fault: Option<Box<Fault>>,
-    /// What it serves, where it says so.
-    pub models: Option<Vec<String>>,
-}
-
-impl ProbeReport {
-    /// The provider took the secret, or took none.
-    #[must_use]
-    pub const fn is_well(&self) -> bool {
-        self.fault.is_none()
-    }
-
-    /// The secret itself was refused; other faults say nothing about it.
-    #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.fault.as_ref().is_some_and(|fault| fault.class == FaultClass::UpstreamAuth)
-    }
-}
-
-/// Asks the target for its models. Nothing is generated and nothing is metered. A target that answers well is
-/// forgiven on the board.
-pub async fn probe(target: &ProbeTarget, hands: &Hands) -> ProbeReport {
-    let started_us = hands.now_us();
-    let limit = PROBE_TIME_MAX.min(FIRST_BYTE_TIME_MAX);
-    let result = match timeout(limit, ask(target, hands)).await {
-        Ok(result) => result,
-        Err(_) => Err(Miss::timeout(&target.provider, "did not answer", limit.as_secs())),
-    };
-    let principal = target.seat.principal();
-    if result.is_ok() {
-        hands.board.shared().forgive(principal);
-    }
-    let (models, fault) = match result {
-        Ok(models) => (models, None),
-        Err(miss) => (None, Some(miss.fault)),
-    };
-    ProbeReport {
-        principal,
-        checked_unix_ms: hands.world.clock.unix_ms(),
-        latency_ms: hands.now_us().saturating_sub(started_us).div_ceil(1_000),
-        fault,
-        models,
-    }
-}
-
-async fn ask(target: &ProbeTarget, hands: &Hands) -> Result<Option<Vec<String>>, Miss> {
+async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Result<Heard, Miss> {
     let provider = providers::provider(&target.provider);
-    let mut outgoing = provider.list_models(&target.base_url);
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
-    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request).await?;
-    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + PROBE_TIME_MAX);
-    let bytes = read::whole(&mut opened.body, &mut timer, PROBE_TIME_MAX, deadline, &target.provider).await?;
-    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
-    Ok(provider.read_models(&bytes))
+    let answer = hands.egress.send(&request, reach(&target.seat)).await;
+    let mut answer = answer.map_err(|error| Miss::egress(&error, &target.provider))?;
+    let mut body = BytesMut::new();
+    // A stream that breaks off has told what it told.
+    while let Some(Ok(bytes)) = read::next_chunk(&mut answer.body).await {
+        let room = PROBE_ANSWER_BYTES_MAX.saturating_sub(body.len());
+        body.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+        if body.len() >= PROBE_ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    let body = read::decoded(&answer.headers, body.freeze()).unwrap_or_default();
+    Ok(Heard { status: answer.status.as_u16(), body })
 }

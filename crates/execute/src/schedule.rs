@@ -131,6 +131,17 @@ pub fn is_long_wait(wait_ms: u64) -> bool {
     Duration::from_millis(wait_ms) > RETRY_AFTER_WAIT_MAX
 }
 
+/// When the first of those that asked to be left alone takes requests again. A moment that is over was sat out, and
+/// whoever named it has refused again since: to a client it would say that there is nothing to wait for.
+#[must_use]
+pub fn earliest_ahead(known_us: Option<u64>, named_us: Option<u64>, now_us: u64) -> Option<u64> {
+    let known_us = known_us.filter(|known_us| *known_us > now_us || named_us.is_none());
+    match (known_us, named_us) {
+        (Some(known_us), Some(named_us)) => Some(known_us.min(named_us)),
+        (known_us, named_us) => known_us.or(named_us),
+    }
+}
+
 /// Whether a failure may go on from the customer's own to the pool; an empty list means every class that it helps.
 #[must_use]
 pub fn may_fall_back(class: FaultClass, fallback_on: &[FallbackClass]) -> bool {
@@ -217,6 +228,23 @@ mod tests {
             assert!(backoff(tries, u64::MAX) < ceiling);
             assert_eq!(backoff(tries, ceiling_ms * 1_000 - 1), ceiling - Duration::from_micros(1));
             assert_eq!(backoff(tries, 0), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_wait_that_was_sat_out_is_no_wait_to_tell() {
+        let cases = [
+            (None, None, None),
+            (None, Some(20), Some(20)),
+            (Some(15), None, Some(15)),
+            (Some(15), Some(20), Some(15)),
+            (Some(30), Some(20), Some(20)),
+            (Some(10), Some(20), Some(20)),
+            (Some(5), Some(20), Some(20)),
+            (Some(5), None, Some(5)),
+        ];
+        for (known, named, told) in cases {
+            assert_eq!(earliest_ahead(known, named, 10), told, "{known:?} {named:?}");
         }
     }
 

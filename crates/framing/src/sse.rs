@@ -1,5 +1,7 @@
 //! Server-sent events: where one event ends, and which of its lines are data.
 
+use std::borrow::Cow;
+
 use memchr::{memchr, memchr2};
 
 /// Finds the ends of events in a stream that arrives in pieces. It keeps three bits and no byte: the caller
@@ -34,6 +36,20 @@ pub enum Data {
     One(std::ops::Range<usize>),
     /// Several `data:` lines; their values, joined by LF, are the data.
     Many(Vec<std::ops::Range<usize>>),
+}
+
+impl Data {
+    /// The JSON text that it is, in the event that it was read from; empty where there is none. Between two lines of one
+    /// such text a space is as good as a line feed.
+    #[must_use]
+    pub fn json<'a>(&self, event: &'a [u8]) -> Cow<'a, [u8]> {
+        let part = |range: &std::ops::Range<usize>| event.get(range.clone()).unwrap_or_default();
+        match self {
+            Self::None => Cow::Borrowed(b""),
+            Self::One(range) => Cow::Borrowed(part(range)),
+            Self::Many(ranges) => Cow::Owned(ranges.iter().map(part).collect::<Vec<_>>().join(&b' ')),
+        }
+    }
 }
 
 impl Default for EventSplitter {

@@ -1,5 +1,6 @@
 //! From a request to an answer: the route decides, identity comes before the body, a panic ends here.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -15,7 +16,7 @@ use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use line::{Caller, Core, Inbound, Keyed, Needs, OnceBody};
+use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, StoredAct};
 
 use crate::body::{self, PatientBody};
 use crate::control::ControlHandle;
@@ -30,7 +31,7 @@ const WELCOME: &str = concat!(
     "Tidegate ",
     env!("CARGO_PKG_VERSION"),
     ": an AI gateway.\n\n",
-    "Chat:   POST /v1/chat/completions\nModels: GET /v1/models\nRun:    POST /v1/run\n",
+    "Chat:   POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent\nModels: GET /v1/models\nRun:    POST /v1/run\n",
     "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
 );
 
@@ -140,29 +141,37 @@ fn travel(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
-        let Trip { caller, path, dialect, operation } = trip;
+        let Trip { caller, path, dialect, operation, addressed } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
         drop(body);
         let body = match read {
             Ok(body) => body,
             Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
         };
-        match line::idempotency_key(&headers) {
+        match key_of(&headers, addressed.as_deref()) {
             Ok(None) => {}
             Ok(Some(key)) => {
                 let key = key.to_owned();
-                let inbound = inbound(headers, body, dialect, operation, arrival);
+                let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
                 return Box::pin(keyed(&desk.core, inbound, caller, key, path)).await.map(Reply::from);
             }
             Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
         }
         if operation == Operation::Run {
-            let inbound = inbound(headers, body, dialect, operation, arrival);
+            let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
             return Box::pin(run::run(&desk.core, inbound, caller)).await.map(Reply::from);
         }
-        let answer = line::serve(&desk.core, inbound(headers, body, dialect, operation, arrival), caller);
+        let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
+        let answer = line::serve(&desk.core, inbound, caller);
         answer.await.map(Reply::from)
     }
+}
+
+/// The key that a request carries. What is only looked at is looked at anew.
+fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<Option<&'h str>, Box<Fault>> {
+    let stored = addressed.and_then(|addressed| addressed.stored.as_ref());
+    let is_look = stored.is_some_and(|stored| matches!(stored.act, StoredAct::Read | StoredAct::ListInput));
+    if is_look { Ok(None) } else { line::idempotency_key(headers) }
 }
 
 /// A request that its client may repeat.
@@ -174,7 +183,15 @@ async fn keyed(
     path: &'static str,
 ) -> Response<OnceBody> {
     let (dialect, trace, body) = (inbound.dialect, inbound.trace, inbound.body.clone());
-    let keyed = Keyed { key: &key, path, dialect, trace, body };
+    // Where the address says what the body doesn't, it is part of what is compared.
+    let path = match inbound.addressed.as_deref() {
+        Some(Addressed { stored: Some(stored), .. }) => {
+            Cow::Owned(format!("{path} {:?} {} {}", stored.act, stored.id, stored.query))
+        }
+        Some(said) => Cow::Owned(format!("{path} {} {}", said.model, said.stream)),
+        None => Cow::Borrowed(path),
+    };
+    let keyed = Keyed { key: &key, path: &path, dialect, trace, body };
     let asking = caller.clone();
     line::once(core, &asking, keyed, || async {
         match inbound.operation {
@@ -187,18 +204,19 @@ async fn keyed(
 
 fn inbound(
     headers: HeaderMap,
+    addressed: Option<Box<Addressed>>,
     body: Bytes,
     dialect: Dialect,
     operation: Operation,
     arrival: Arrival,
 ) -> Inbound {
     let Arrival { trace, us: received_us, unix_ms: received_unix_ms, .. } = arrival;
-    Inbound { trace, dialect, operation, headers, body, received_us, received_unix_ms }
+    Inbound { trace, dialect, operation, headers, addressed, body, received_us, received_unix_ms }
 }
 
 /// Finds out what a request is, and answers it where neither its body nor anybody else is needed for that.
 fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     if let Some(refusal) = malformed(&head) {
         return Asked::Answered(refused_head(desk, refusal, arrival.trace));
     }
@@ -214,6 +232,7 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         let (desk, request) = (Rc::clone(desk), Request::from_parts(head, body));
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
+    routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
@@ -239,15 +258,22 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
             let counted = async move { named(metrics(&desk).await, arrival.trace) };
             return Asked::Apart(Box::pin(counted));
         }
-        (Does::Models, Some(caller)) => {
-            line::models(&desk.core, &caller, None, arrival.trace).map(Reply::from)
+        (Does::Models | Does::Model, Some(caller)) => {
+            listed(desk, &caller, route, rest, &head.headers, arrival.trace)
         }
-        (Does::Model, Some(caller)) => model(desk, &caller, rest, arrival.trace),
-        (Does::Trip(operation), Some(caller)) => {
-            let trip = Trip { caller, path: route.path, dialect: route.dialect, operation };
-            // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
-            // while an upstream thinks.
-            return Asked::Trip { headers: head.headers, body: PatientBody::new(body, desk.times), trip };
+        (Does::Trip(_) | Does::Addressed | Does::Stored, Some(caller)) => {
+            match trip(route, rest, &head, caller) {
+                // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
+                // while an upstream thinks.
+                Ok(trip) => {
+                    return Asked::Trip {
+                        headers: head.headers,
+                        body: PatientBody::new(body, desk.times),
+                        trip,
+                    };
+                }
+                Err(fault) => refuse(desk, route.dialect, &fault, arrival.trace),
+            }
         }
         // The table's check at start leaves no such row.
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
@@ -310,7 +336,7 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
     let path = head.uri.path();
     let dialect = routes::dialect_of(path);
     let later = routes::comes_later(path);
-    if dialect == Dialect::Chat || later {
+    if dialect != Dialect::Native || later {
         let identified = line::identify(&desk.core, &head.headers, arrival.peer, Needs::Inference);
         if let Err(fault) = identified.map(drop)
             && fault.class == FaultClass::Unauthenticated
@@ -330,7 +356,7 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
         )
     };
     let fault =
-        fault.fix("This release serves POST /v1/chat/completions, GET /v1/models, POST /v1/run and /v2.");
+        fault.fix("This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent and /v1/run, GET /v1/models, and /v2.");
     refuse(desk, dialect, &fault, arrival.trace)
 }
 
@@ -353,12 +379,37 @@ struct Trip {
     path: &'static str,
     dialect: Dialect,
     operation: Operation,
+    addressed: Option<Box<Addressed>>,
 }
 
-fn model(desk: &Desk, caller: &Caller, rest: &str, trace: TraceId) -> Response<Reply> {
+fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
+    let (operation, addressed) = match route.does {
+        Does::Trip(operation) => (operation, None),
+        Does::Stored => {
+            let addressed = routes::read_stored(&head.method, rest, head.uri.query().unwrap_or_default())?;
+            (Operation::Stored, Some(Box::new(addressed)))
+        }
+        _ => {
+            let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;
+            (operation, Some(Box::new(addressed)))
+        }
+    };
+    Ok(Trip { caller, path: route.path, dialect: route.dialect, operation, addressed })
+}
+
+fn listed(
+    desk: &Desk,
+    caller: &Caller,
+    route: &Route,
+    rest: &str,
+    headers: &HeaderMap,
+    trace: TraceId,
+) -> Response<Reply> {
+    let dialect = routes::listing_dialect(route, headers);
     // SDKs write the slash of `publisher/model` as %2F.
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
-    line::models(&desk.core, caller, Some(&id), trace).map(Reply::from)
+    let id = (route.does == Does::Model).then_some(&*id);
+    line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
 }
 
 async fn control(desk: &Desk, request: Request<PatientBody>, arrival: Arrival) -> Response<Reply> {

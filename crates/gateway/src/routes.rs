@@ -1,9 +1,14 @@
 //! The table of everything that is reachable: method, path, grammar, what it does, and who may.
 
 use control::console;
-use domain::{Dialect, Operation};
-use http::Method;
-use line::Needs;
+use domain::{Dialect, Fault, FaultClass, Operation};
+use http::{HeaderMap, HeaderValue, Method};
+use line::{Addressed, Needs, Stored, StoredAct, Verb};
+
+const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
+const STORED_HOW: &str =
+    "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
+const GOOGLE_KEY: &str = "x-goog-api-key";
 
 /// Who may use a route. There is no way to write a row without saying it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +28,10 @@ pub enum Access {
 pub enum Does {
     /// A trip down the line.
     Trip(Operation),
+    /// A trip whose address names the model and what is done with it.
+    Addressed,
+    /// A trip whose address names an answer that was made before and what is done with it.
+    Stored,
     Models,
     Model,
     Control,
@@ -60,27 +69,21 @@ const REST: &str = "{rest}";
 
 /// Paths of the API that later releases fill; they are told apart from typing errors.
 const LATER: &[&str] = &[
-    "/v1/responses",
     "/v1/conversations",
-    "/v1/completions",
-    "/v1/embeddings",
     "/v1/images",
     "/v1/audio",
     "/v1/videos",
-    "/v1/moderations",
     "/v1/files",
     "/v1/uploads",
     "/v1/batches",
     "/v1/realtime",
     "/v1/rerank",
-    "/v1/messages",
     "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
     "/v1/flows",
     "/v1/tools",
     "/v1/sessions",
-    "/v1beta",
     "/tasks",
     "/apps",
     "/agents",
@@ -99,6 +102,32 @@ pub fn table() -> Vec<Route> {
     let run = Does::Trip(Operation::Run);
     let mut table = vec![
         row(Method::POST, "/v1/chat/completions", Dialect::Chat, Does::Trip(Operation::Chat), inference),
+        row(Method::POST, "/v1/completions", Dialect::Chat, Does::Trip(Operation::Complete), inference),
+        row(Method::POST, "/v1/embeddings", Dialect::Chat, Does::Trip(Operation::Embed), inference),
+        row(Method::POST, "/v1/moderations", Dialect::Chat, Does::Trip(Operation::Moderate), inference),
+        row(Method::POST, "/v1/responses", Dialect::Responses, Does::Trip(Operation::Chat), inference),
+        row(Method::POST, "/v1/messages", Dialect::Anthropic, Does::Trip(Operation::Chat), inference),
+        row(
+            Method::POST,
+            "/v1/messages/count_tokens",
+            Dialect::Anthropic,
+            Does::Trip(Operation::Count),
+            inference,
+        ),
+        row(
+            Method::POST,
+            "/v1/responses/input_tokens",
+            Dialect::Responses,
+            Does::Trip(Operation::Count),
+            inference,
+        ),
+        row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
+        row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
+        row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
+        row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
+        row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
+        row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
+        row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
         row(Method::GET, "/v1/models", Dialect::Chat, Does::Models, inference),
         row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Does::Model, inference),
         row(Method::POST, "/v1/run", Dialect::Run, run, inference),
@@ -142,7 +171,10 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             }
             Access::LoopbackOrKey(_) => route.does == Does::Metrics,
             Access::Control => route.does == Does::Control,
-            Access::Key(_) => matches!(route.does, Does::Trip(_) | Does::Models | Does::Model),
+            Access::Key(_) => {
+                let trips = matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored);
+                trips || matches!(route.does, Does::Models | Does::Model)
+            }
         };
         if !fits {
             return Err(format!("the route {shown} declares {:?}, which it must not have", route.access));
@@ -189,7 +221,83 @@ pub fn comes_later(path: &str) -> bool {
 /// The grammar in which an unknown path is answered.
 #[must_use]
 pub fn dialect_of(path: &str) -> Dialect {
-    if path == "/v1" || path.starts_with("/v1/") { Dialect::Chat } else { Dialect::Native }
+    let is_under =
+        |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match () {
+        () if is_under("/v1/messages") => Dialect::Anthropic,
+        () if is_under("/v1/responses") => Dialect::Responses,
+        () if is_under("/v1beta") => Dialect::Gemini,
+        () if is_under("/v1") => Dialect::Chat,
+        () => Dialect::Native,
+    }
+}
+
+/// The grammar in which models are listed at a path that several share: their SDKs tell themselves apart by a header.
+#[must_use]
+pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
+    match route.dialect {
+        Dialect::Chat if headers.contains_key("anthropic-version") => Dialect::Anthropic,
+        Dialect::Chat if headers.contains_key(GOOGLE_KEY) => Dialect::Gemini,
+        dialect => dialect,
+    }
+}
+
+/// A key in the query goes where the others are read, and no further: an address is shown in more places than a header.
+pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
+    if route.dialect != Dialect::Gemini || headers.contains_key(GOOGLE_KEY) {
+        return;
+    }
+    let key = query.split('&').find_map(|pair| pair.strip_prefix("key="));
+    let Some(key) = key.and_then(|key| percent_encoding::percent_decode_str(key).decode_utf8().ok()) else {
+        return;
+    };
+    if let Ok(mut value) = HeaderValue::from_str(&key) {
+        value.set_sensitive(true);
+        headers.insert(GOOGLE_KEY, value);
+    }
+}
+
+/// What an address says that names the model and what is done with it.
+///
+/// # Errors
+/// It names none, or nothing that is done here.
+pub fn read_address(rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+    // No model is named like that, and no path is another's.
+    if rest.split('/').any(|part| matches!(part, "." | "..")) {
+        let message = "There is nothing at this path.";
+        return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(HOW)));
+    }
+    let (addressed, verb) = line::read_address(rest.strip_prefix("models/").unwrap_or(rest), query)?;
+    let operation = match verb {
+        Verb::Generate | Verb::Stream => Operation::Chat,
+        Verb::Count => Operation::Count,
+        Verb::Embed | Verb::BatchEmbed => Operation::Embed,
+    };
+    Ok((addressed, operation))
+}
+
+/// What an address says that names an answer that was made before.
+///
+/// # Errors
+/// There is nothing at it, or nothing that is done so.
+pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed, Box<Fault>> {
+    let (id, below) = match rest.split_once('/') {
+        Some((id, below)) => (id, Some(below)),
+        None => (rest, None),
+    };
+    let act = match (method.as_str(), below) {
+        ("GET" | "HEAD", None) => StoredAct::Read,
+        ("DELETE", None) => StoredAct::Delete,
+        ("POST", Some("cancel")) => StoredAct::Cancel,
+        ("GET" | "HEAD", Some("input_items")) => StoredAct::ListInput,
+        _ => {
+            let message = format!("There is nothing at {method} /v1/responses/{rest}.");
+            let message = message.chars().take(200).collect::<String>();
+            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(STORED_HOW)));
+        }
+    };
+    let stored = Stored { id: id.to_owned(), act, query: query.to_owned() };
+    Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
 #[cfg(test)]
@@ -248,18 +356,58 @@ mod tests {
         assert!(check(&twice).is_err());
     }
 
+    /// A route's addresses as the document writes them.
+    fn addresses(route: &Route) -> Vec<String> {
+        let below = match (&route.does, route.method.as_str()) {
+            (Does::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
+            (Does::Stored, "POST") => &["{response_id}/cancel"],
+            (Does::Stored, _) => &["{response_id}"],
+            _ => &["{model}"],
+        };
+        below.iter().map(|below| route.path.replace(REST, below)).collect()
+    }
+
+    #[test]
+    fn an_answer_is_addressed_by_its_id() {
+        let read = |method: &str, rest| {
+            let read = read_stored(&method.parse().unwrap(), rest, "limit=1");
+            read.map(|read| read.stored.map(|stored| (stored.id, stored.act, stored.query))).ok().flatten()
+        };
+        for (method, rest, act) in [
+            ("GET", "resp_1", StoredAct::Read),
+            ("HEAD", "resp_1", StoredAct::Read),
+            ("DELETE", "resp_1", StoredAct::Delete),
+            ("POST", "resp_1/cancel", StoredAct::Cancel),
+            ("GET", "resp_1/input_items", StoredAct::ListInput),
+        ] {
+            let expected = Some(("resp_1".to_owned(), act, "limit=1".to_owned()));
+            assert_eq!(read(method, rest), expected, "{method} {rest}");
+        }
+        for (method, rest) in [
+            ("POST", "resp_1"),
+            ("GET", "resp_1/cancel"),
+            ("DELETE", "resp_1/cancel"),
+            ("POST", "resp_1/input_items"),
+            ("GET", "resp_1/"),
+            ("GET", "resp_1/input_items/more"),
+        ] {
+            assert_eq!(read(method, rest), None, "{method} {rest}");
+        }
+    }
+
     #[test]
     fn every_client_route_is_in_the_document() {
         let pages = [Does::Welcome, Does::Page, Does::Asset, Does::Control];
         for route in table().into_iter().filter(|route| !pages.contains(&route.does)) {
-            let path = route.path.replace(REST, "{model}");
-            assert!(control::describes(&route.method, &path), "{} {path}", route.method);
+            for path in addresses(&route) {
+                assert!(control::describes(&route.method, &path), "{} {path}", route.method);
+            }
         }
     }
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/embeddings") && comes_later("/v1beta/models/x:generateContent"));
-        assert!(!comes_later("/v1/embedding") && !comes_later("/v1/embeddingsx") && !comes_later("/v1/chat"));
+        assert!(comes_later("/v1/rerank") && comes_later("/v1/images/edits"));
+        assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
     }
 }

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_not_declared_is_told() {
         let workspace = json!({
-            "id": "ws_1", "object": "workspace", "name": "n", "limits": {}, "end_user_limits": {},
+            "id": "ws_1", "object": "workspace", "name": "n", "limits": {}, "end_user_limits": {}, "caching": {},
             "created_at": "2026-11-20T08:00:00.000Z",
         });
         let check = |method: Method, path: &str, sent: Value, told: &Answer| {

@@ -1,15 +1,20 @@
 //! Test doubles and tools for the suites: a strict provider emulator, a secret scanner, and drivers for the built program.
 
+mod anthropic;
 pub mod canary;
 pub mod client;
 mod contract;
 pub mod emulator;
+mod gemini;
 mod openai;
 pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod sse;
 
+pub use anthropic::models::ClaudeModel;
 pub use emulator::{
     At, Behaviour, Config, Emulator, Entry, KeyState, LineEnd, Model, Outcome, ToolMode, UsageMode,
 };
+pub use openai::flavour::Flavour;
+pub use openai::server::Server;

@@ -2,8 +2,8 @@
 
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Counts, Dialect, Drawing, Drawn, FaultClass, KeyId, MeterRecord, Nanos, Operation,
-    Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, CacheRecord, Charge, Counts, Dialect, Drawing, Drawn, FaultClass, KeyId, MeterRecord,
+    Nanos, Operation, Outcome, Principal, ProjectId, Timeline, TraceId, Usage, WorkspaceId,
 };
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -74,6 +74,7 @@ pub struct TabState<Text = String> {
     pub checkpoint: Checkpoint,
     /// The budgets that it draws on.
     pub drawings: Vec<Drawing>,
+    pub caching: Option<CacheRecord>,
 }
 
 /// How an exchange ended, without borrowed parts.
@@ -189,6 +190,7 @@ impl TabState {
             plan: self.plan,
             bytes_out: ending.bytes_out,
             drawn,
+            caching: self.caching,
         }
     }
 }
@@ -226,6 +228,7 @@ pub(crate) struct SettledView<'a, Text> {
     timeline: Timeline,
     bytes_out: u64,
     drawn: Vec<Drawn>,
+    caching: Option<CacheRecord>,
 }
 
 impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
@@ -260,6 +263,7 @@ impl<'a, Text: AsRef<str>> SettledView<'a, Text> {
             timeline: state.settled_timeline(ending),
             bytes_out: ending.bytes_out,
             drawn: state.drawn(),
+            caching: state.caching,
         }
     }
 }
@@ -342,6 +346,7 @@ pub(crate) mod tests {
                 period_unix_ms: 10,
                 counts: Counts::All,
             }],
+            caching: Some(CacheRecord { is_applied: true, marks: 2, has_key: false, reusable_tokens: 17 }),
         }
     }
 
@@ -420,6 +425,6 @@ pub(crate) mod tests {
             crc32fast::hash(&frame(KIND_CHECKPOINT, &state.checkpoint)),
             crc32fast::hash(&frame(KIND_SETTLED, &state.settle(ending()))),
         ];
-        assert_eq!((FORMAT_VERSION, checksums), (2, [756_015_012, 1_064_952_952, 2_260_100_366]));
+        assert_eq!((FORMAT_VERSION, checksums), (3, [1_240_527_298, 1_064_952_952, 3_381_812_671]));
     }
 }

@@ -10,7 +10,7 @@ pub const FRAME_HEAD_BYTES: usize = 8;
 /// Kind and trace, before the body.
 const PAYLOAD_HEAD_BYTES: usize = 17;
 /// Raised with every change of the bytes below the frame; a golden test holds the two together.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC_LIVE: [u8; 8] = *b"tgjrnl\x01L";
 const MAGIC_FREE: [u8; 8] = *b"tgjrnl\x01F";

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use domain::limits::{RECORD_PLAN_ROWS_MAX, RECORD_TEXT_BYTES_MAX};
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome, Principal,
-    ProjectId, Rates, Standings, Timeline, TraceId, Usage, WorkspaceId,
+    AttemptRecord, CacheRecord, Charge, Counts, Dialect, Fault, FaultClass, KeyId, Operation, Outcome,
+    Principal, ProjectId, Rates, Standings, Timeline, TraceId, Usage, WorkspaceId,
 };
 
 use crate::entry::{Checkpoint, Ending, OpenAttempt, SettledView, TabState};
@@ -200,6 +200,11 @@ impl Tab {
         self.grow(rows * RESERVE_PLAN_ROW_BYTES + bytes as u64);
     }
 
+    /// Keeps what is done for the cache of the next attempt's provider.
+    pub const fn caching(&mut self, caching: Option<CacheRecord>) {
+        self.state.caching = caching;
+    }
+
     pub fn timeline_mut(&mut self) -> &mut Timeline {
         &mut self.state.checkpoint.timeline
     }
@@ -289,6 +294,14 @@ impl Tab {
         } else {
             // The whole state again, so that the segment it was in can be recycled.
             self.append_state_if_room();
+        }
+    }
+
+    /// What the attempt costs now that its prompt's length is known: some sellers ask more for long ones.
+    pub fn price(&mut self, number: u32, rates: Rates) {
+        let mut attempts = self.state.attempts.iter_mut();
+        if let Some(open) = attempts.find(|attempt| attempt.record.number == number && !attempt.ended) {
+            open.record.rates = Some(rates);
         }
     }
 
@@ -446,6 +459,7 @@ fn state_of(mut opening: Opening) -> TabState<Arc<str>> {
         attempts: Vec::new(),
         checkpoint: Checkpoint::default(),
         drawings: Vec::new(),
+        caching: None,
     }
 }
 

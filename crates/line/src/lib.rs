@@ -1,6 +1,7 @@
 //! The sentence: decode, admit, plan, execute, relay, settle; and what is said beside it, from the same rooms.
 
 mod counters;
+mod maker;
 mod models;
 mod once;
 mod refuse;
@@ -24,14 +25,14 @@ use settle::settle;
 pub use admit::{Caller, Needs, identify as identify_in};
 pub use counters::Counters;
 pub use decode::Inbound;
-pub use dialects::{ErrorAnswer, render_error};
+pub use dialects::{Addressed, ErrorAnswer, Stored, StoredAct, Verb, read_address, render_error};
 pub use execute::Hands;
 pub use models::models;
 pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
 pub use refuse::refuse;
 pub use settle::{ReplyBody, ReplyError, whole};
-pub use verify::{VerifyReport, VerifyTarget, verify};
+pub use verify::{VerifyReport, VerifyTarget, is_probed, probe, verify};
 
 use crate::stop::Stop;
 
@@ -95,7 +96,12 @@ pub fn serve(
 }
 
 async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
-    let call = decode(inbound, core.now_us())?;
+    let mut call = decode(inbound, core.now_us())?;
+    // Before a tab is open: every future has room for what waits in it.
+    if let Some(name) = maker::name(&caller, &call) {
+        let found = core.hands.responses.find(name).await;
+        call.set_maker(found);
+    }
     // The two take a microsecond together: one reading of the clock serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;

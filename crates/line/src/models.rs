@@ -1,7 +1,7 @@
 //! `/v1/models`: what the key may use, by the same decision that would serve it.
 
 use admit::Caller;
-use dialects::chat::{ModelRow, model_object, models_list};
+use dialects::{ModelRow, model_object, models_list};
 use domain::{Dialect, Fault, FaultClass, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
@@ -13,9 +13,15 @@ use time::macros::format_description;
 
 use crate::{Core, refuse};
 
-/// Lists what the caller may use, or shows the one model `id`.
+/// Lists what the caller may use, or shows the one model `id`, in the client's grammar.
 #[must_use]
-pub fn models(core: &Core, caller: &Caller, id: Option<&str>, trace: TraceId) -> Response<ReplyBody> {
+pub fn models(
+    core: &Core,
+    caller: &Caller,
+    id: Option<&str>,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Response<ReplyBody> {
     let question = Question {
         model: "",
         workspace: caller.workspace(),
@@ -29,10 +35,10 @@ pub fn models(core: &Core, caller: &Caller, id: Option<&str>, trace: TraceId) ->
     let row = |model| row(caller, model);
     let body = match id {
         // Sorted by id, as they come.
-        None => models_list(&served.into_iter().map(row).collect::<Vec<_>>()),
+        None => models_list(dialect, &served.into_iter().map(row).collect::<Vec<_>>()),
         Some(id) => match served.into_iter().find(|model| model.id == id) {
-            Some(model) => model_object(&row(model)),
-            None => return refuse(core, Dialect::Chat, &unknown(id), trace),
+            Some(model) => model_object(dialect, &row(model)),
+            None => return refuse(core, dialect, &unknown(id), trace),
         },
     };
     let mut headers = served_headers(trace, None);

@@ -54,7 +54,7 @@ fn wrong(message: &'static str) -> Box<Fault> {
 pub struct Keyed<'a> {
     pub key: &'a str,
     /// As the table of routes has it: each alias is a place of its own.
-    pub path: &'static str,
+    pub path: &'a str,
     pub dialect: Dialect,
     pub trace: TraceId,
     pub body: Bytes,
@@ -74,7 +74,7 @@ where
     let asked = KeyedRequest {
         workspace: caller.workspace().id,
         project: caller.project().id,
-        path: path.into(),
+        path: path.to_owned().into(),
         key: key.to_owned(),
         body,
         request: trace,

@@ -1,13 +1,21 @@
-//! Whether a credential, an account or a node works: the cheapest real call, made like every other through egress.
+//! Whether a credential, an account or a node works, and what its server takes: calls of our own, made like every other
+//! through egress.
 
 use std::rc::Rc;
 
-pub use execute::{ProbeReport as VerifyReport, ProbeTarget as VerifyTarget};
+use domain::Probed;
+pub use execute::{VerifyReport, VerifyTarget, is_probed};
 
 use crate::Core;
 
 /// Makes the call and reports. The secret is opened for it and wiped, and the opening is audited by the vault; what is
 /// stored of the result is the caller's affair. Nothing is generated, so nothing is metered.
 pub async fn verify(core: &Rc<Core>, target: VerifyTarget) -> VerifyReport {
-    execute::probe(&target, &core.hands).await
+    execute::verify(&target, &core.hands).await
+}
+
+/// Asks a compatible server what it takes, with a handful of small calls. Its answers are of a few words, which whoever
+/// runs the server may bill: they are in no book of ours. `models` are those that are known to be served there.
+pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -> Probed {
+    execute::probe(&target, &models, &core.hands).await
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use decode::{Call, Inbound, decode};
-use dialects::chat::{Completion, ModelRow, decode_messages, model_object, models_list};
+use dialects::chat::{Completion, decode_messages};
 use dialects::render_error;
+use dialects::{ModelRow, model_object, models_list};
 use domain::limits::ANSWER_BYTES_MAX;
 use domain::runtime::{Generation, Runtime, RuntimeEvent, RuntimeModel};
 use domain::{Dialect, Fault, FaultClass, Operation, Secret, TraceId};
@@ -93,9 +94,10 @@ impl Service {
         let path = head.uri.path().to_owned();
         let answer = match find(&head.method, &path) {
             Does::Chat => self.chat(head, body, trace).await,
-            Does::Models => {
-                Ok(json(models_list(&self.runtime.models().into_iter().map(row).collect::<Vec<_>>())))
-            }
+            Does::Models => Ok(json(models_list(
+                Dialect::Chat,
+                &self.runtime.models().into_iter().map(row).collect::<Vec<_>>(),
+            ))),
             Does::Model(id) => self.model(id),
             Does::Health => self.health(),
             Does::Capabilities => self.capabilities(),
@@ -116,7 +118,16 @@ impl Service {
         let clock = &self.settings.world.clock;
         let (received_us, received_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
         let (dialect, operation, headers) = (Dialect::Chat, Operation::Chat, head.headers);
-        let inbound = Inbound { trace, dialect, operation, headers, body, received_us, received_unix_ms };
+        let inbound = Inbound {
+            trace,
+            dialect,
+            operation,
+            headers,
+            addressed: None,
+            body,
+            received_us,
+            received_unix_ms,
+        };
         let call = decode(inbound, received_us)?;
         let mut request = decode_messages(call.body())?;
         if let Some(bare) = request.model.strip_prefix(LOCAL) {
@@ -139,7 +150,7 @@ impl Service {
 
     fn model(&self, id: &str) -> Result<Response<NodeBody>, Box<Fault>> {
         match self.runtime.models().into_iter().find(|model| model.id == id) {
-            Some(model) => Ok(json(model_object(&row(model)))),
+            Some(model) => Ok(json(model_object(Dialect::Chat, &row(model)))),
             None => Err(Box::new(
                 Fault::new(FaultClass::NotFound, "model_not_found", "This node has no such model.")
                     .param("model")
@@ -175,8 +186,8 @@ async fn reply(
     generation: Pin<Box<dyn Generation + Send>>,
     completion: Completion,
 ) -> Result<Response<NodeBody>, Box<Fault>> {
-    if call.chat().stream {
-        let body = NodeBody::stream(generation, completion, call.trace(), call.chat().include_usage);
+    if call.request().stream {
+        let body = NodeBody::stream(generation, completion, call.trace(), call.request().include_usage);
         let mut answer = typed("text/event-stream; charset=utf-8", body);
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return Ok(answer);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use catalogue::{Catalogue, ProviderFacts};
+use catalogue::{Catalogue, LongPrompt, Offer, ProviderFacts};
 use domain::{Principal, Profile, Rates};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
@@ -65,9 +65,15 @@ pub struct Attempt {
     base_url: Arc<str>,
     region: Option<Arc<str>>,
     rates: Option<Rates>,
+    /// Apart: few sellers ask more for long prompts.
+    long_prompt: Option<Box<LongPrompt>>,
     markup_bps: u32,
     reports_usage: bool,
     is_fallback: bool,
+}
+
+fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
+    offer?.long_prompt.map(Box::new)
 }
 
 impl Attempt {
@@ -79,7 +85,7 @@ impl Attempt {
         catalogue: &Catalogue,
         known: Option<&ProviderFacts>,
         upstream_model: Arc<str>,
-        offer_rates: Option<Rates>,
+        offer: Option<&Offer>,
         full_name: &str,
     ) -> Result<Self, Refusal> {
         if credential.workspace != workspace.id {
@@ -93,7 +99,9 @@ impl Attempt {
             upstream_model,
             base_url: address(credential.base_url.as_ref(), facts)?,
             region: credential.region.clone(),
-            rates: own.map(|(_, rates)| *rates).or(offer_rates),
+            // Prices of the customer's own hold for prompts of any length.
+            rates: own.map(|(_, rates)| *rates).or_else(|| offer?.rates),
+            long_prompt: if own.is_none() { long_prompt(offer) } else { None },
             markup_bps: 0,
             reports_usage: facts.reports_usage,
             is_fallback: false,
@@ -107,11 +115,12 @@ impl Attempt {
         catalogue: &Catalogue,
         known: Option<&ProviderFacts>,
         upstream_model: Arc<str>,
-        offer_rates: Option<Rates>,
+        offer: Option<&Offer>,
     ) -> Result<Self, Refusal> {
         let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
-        if offer_rates.is_none() && !account.allow_unpriced {
+        let rates = offer.and_then(|offer| offer.rates);
+        if rates.is_none() && !account.allow_unpriced {
             return Err(Refusal::Unpriced);
         }
         Ok(Self {
@@ -119,7 +128,8 @@ impl Attempt {
             upstream_model,
             base_url: address(account.base_url.as_ref(), facts)?,
             region: account.region.clone(),
-            rates: offer_rates,
+            rates,
+            long_prompt: long_prompt(offer),
             markup_bps: account.markup_bps,
             reports_usage: facts.reports_usage,
             is_fallback: false,
@@ -142,6 +152,7 @@ impl Attempt {
             base_url: Arc::clone(&node.base_url),
             region: None,
             rates: None,
+            long_prompt: None,
             markup_bps: 0,
             reports_usage: true,
             is_fallback: false,
@@ -217,6 +228,20 @@ impl Attempt {
     #[must_use]
     pub const fn rates(&self) -> Option<Rates> {
         self.rates
+    }
+
+    #[must_use]
+    pub const fn asks_more_for_long_prompts(&self) -> bool {
+        self.long_prompt.is_some()
+    }
+
+    /// The prices of a request whose prompt has so many tokens.
+    #[must_use]
+    pub fn rates_for(&self, prompt_tokens: u64) -> Option<Rates> {
+        match &self.long_prompt {
+            Some(long) if prompt_tokens > long.above_tokens => Some(long.rates),
+            _ => self.rates,
+        }
     }
 
     #[must_use]

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use board::{Standing, Standings};
-use domain::{ByokFallback, FallbackClass, Fault, Profile, RouteSpec};
+use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
 use crate::attempt::Attempt;
@@ -56,7 +56,10 @@ pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
     }
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
-        decision.fault = Some(faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected));
+        decision.fault = Some(match ask.maker {
+            Some(maker) => faults::maker_cannot(maker, &decision.rejected),
+            None => faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected),
+        });
     }
     decision.resolved = Some(resolved);
     decision
@@ -80,6 +83,9 @@ fn choose(
     decision: &mut Decision<'_>,
 ) {
     let listed = listed_profiles(spec);
+    if let Some(maker) = ask.maker {
+        return choose_maker(ask, spec, maker, found, board, decision);
+    }
     let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);
         return;
@@ -110,6 +116,32 @@ fn choose(
             refuse_all(found, byoc, refusal(Profile::Byoc));
             take(found, split(ask, board, managed), decision);
         }
+    }
+}
+
+/// What only its maker knows is asked of nobody else, and of that one only where the call may go there.
+fn choose_maker(
+    ask: &Ask<'_>,
+    spec: &RouteSpec,
+    maker: Principal,
+    found: &mut Candidates,
+    board: &dyn Standings,
+    decision: &mut Decision<'_>,
+) {
+    let listed = listed_profiles(spec);
+    let may_leave = spec.byok_fallback != ByokFallback::Never || spec.overflow_managed;
+    let is_own_first = chosen_profile(listed, spec, found) == Some(Profile::Byok);
+    let all = [&mut found.byok, &mut found.byoc, &mut found.managed].map(std::mem::take);
+    let (its, others): (Vec<_>, Vec<_>) =
+        all.into_iter().flatten().partition(|attempt| attempt.principal() == maker);
+    refuse_all(found, others, Refusal::NotItsMaker);
+    let is_managed = maker.profile() == Profile::ManagedProvider;
+    let is_listed =
+        listed.contains(&maker.profile()) || is_managed && may_leave && listed.contains(&Profile::Byok);
+    match () {
+        () if !is_listed => refuse_all(found, its, Refusal::ProfileNotInRoute),
+        () if is_managed && is_own_first && !may_leave => refuse_all(found, its, Refusal::ByokStrict),
+        () => take(found, split(ask, board, its), decision),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use catalogue::Offer;
-use domain::RouteSpec;
+use domain::ports::StoredResponse;
+use domain::{Principal, RouteSpec};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
 
 use crate::attempt::{Attempt, Seat};
@@ -82,6 +83,25 @@ fn credential_attempt(
     let facts = ask.catalogue.provider(&credential.provider);
     let provider = facts.map_or(&*credential.provider, |facts| facts.slug.as_str());
     let sold = sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?;
+    check_credential(ask, credential)?;
+    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
+        return Err(Refusal::CredentialNotInRoute);
+    }
+    check_provider(ask, spec, provider)?;
+    check_region(spec, credential.region.as_deref(), sold.offer)?;
+    Attempt::byok(
+        ask.question.workspace,
+        credential,
+        ask.catalogue,
+        facts,
+        sold.shared_model(),
+        sold.offer,
+        &resolved.name,
+    )
+}
+
+/// Whether it may be used at all, for whatever.
+fn check_credential(ask: &Ask<'_>, credential: &CredentialEntry) -> Result<(), Refusal> {
     let other_project = credential.project.is_some_and(|project| project != ask.question.project.id);
     let other_environment =
         credential.environment.as_deref().is_some_and(|name| name != ask.question.environment);
@@ -94,24 +114,47 @@ fn credential_attempt(
         CredentialState::Disabled => return Err(Refusal::Disabled),
         CredentialState::Revoked => return Err(Refusal::Revoked),
     }
-    if credential.expires_unix_ms.is_some_and(|expires| expires <= ask.now_unix_ms) {
-        return Err(Refusal::Expired);
+    match credential.expires_unix_ms {
+        Some(expires) if expires <= ask.now_unix_ms => Err(Refusal::Expired),
+        _ => Ok(()),
     }
-    if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
-        return Err(Refusal::CredentialNotInRoute);
-    }
-    check_provider(ask, spec, provider)?;
-    check_region(spec, credential.region.as_deref(), sold.offer)?;
-    let rates = sold.offer.and_then(|offer| offer.rates);
-    Attempt::byok(
-        ask.question.workspace,
-        credential,
-        ask.catalogue,
-        facts,
-        sold.shared_model(),
-        rates,
-        &resolved.name,
-    )
+}
+
+/// The one that made an answer, to be asked for that answer. Routes say who makes new ones: where an old one lies is
+/// settled, and it is read and deleted there.
+///
+/// # Errors
+/// It may not be used now; `None` where it is no more.
+pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<Rejection>> {
+    let upstream_model: Arc<str> = stored.upstream_model.as_str().into();
+    let facts_of = |provider| {
+        let facts = ask.catalogue.provider(provider);
+        let slug = facts.map_or(provider, |facts| facts.slug.as_str());
+        (facts, ask.catalogue.model(&stored.model).and_then(|model| model.offer(slug)))
+    };
+    let (seat, attempt) = match stored.maker {
+        Principal::Credential(id) => {
+            let workspace = ask.question.workspace;
+            let credential = workspace.credentials.iter().find(|one| one.id == id).ok_or(None)?;
+            let (facts, offer) = facts_of(&credential.provider);
+            let attempt = check_credential(ask, credential).and_then(|()| {
+                let (catalogue, model) = (ask.catalogue, &stored.model);
+                Attempt::byok(workspace, credential, catalogue, facts, upstream_model, offer, model)
+            });
+            (Seat::Byok(Arc::clone(credential)), attempt)
+        }
+        Principal::Account(id) => {
+            let account = ask.accounts.iter().find(|one| one.id == id).ok_or(None)?;
+            let (facts, offer) = facts_of(&account.provider);
+            let attempt = match account.disabled {
+                true => Err(Refusal::Disabled),
+                false => Attempt::managed(account, ask.catalogue, facts, upstream_model, offer),
+            };
+            (Seat::Managed(Arc::clone(account)), attempt)
+        }
+        Principal::Node(_) => return Err(None),
+    };
+    attempt.map_err(|refusal| Some(Rejection { seat, refusal }))
 }
 
 fn node_attempt(
@@ -152,8 +195,7 @@ fn account_attempt(
     }
     check_provider(ask, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
-    let rates = sold.offer.and_then(|offer| offer.rates);
-    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), rates)
+    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer)
 }
 
 fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {

@@ -64,7 +64,9 @@ pub fn explain(
         question: *question,
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
+        maker: None,
         random,
+        affinity: &|| None,
         now_us,
         now_unix_ms,
     };

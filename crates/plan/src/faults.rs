@@ -2,7 +2,7 @@
 
 use catalogue::{Modality, Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Profile};
+use domain::{Fault, FaultClass, Principal, Profile};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -12,6 +12,7 @@ use crate::resolve::{Meaning, Resolved};
 
 /// A model's name in a message is cut here: it comes from the client.
 const NAME_CHARS_MAX: usize = 128;
+const AGAIN: &str = "Send the whole conversation in \"input\" without it, or make who made it usable again.";
 /// Nearest names and refused candidates that a message tells.
 const TOLD_MAX: usize = 3;
 
@@ -46,7 +47,7 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
         model.modality.as_str(),
         wanted.as_str()
     );
-    let fix = format!("Name a {} model; GET /v1/models lists them.", wanted.as_str());
+    let fix = "Name a model of that kind; GET /v1/models lists them.";
     Box::new(Fault::new(FaultClass::Unsupported, "model_modality", message).fix(fix).param("model"))
 }
 
@@ -92,6 +93,43 @@ pub fn nothing_serves(
     }
     let fix = commands(ask, resolved);
     Box::new(Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model"))
+}
+
+/// The one that made the answer which the call goes on from can't be asked now.
+pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
+    let why = why_not(rejected.iter().find(|rejection| rejection.seat.principal() == maker));
+    let message =
+        format!("Only who made the response that \"previous_response_id\" names can go on from it: {why}.");
+    let fault = Fault::new(FaultClass::BadRequest, "previous_response_unavailable", message);
+    Box::new(fault.param("previous_response_id").fix(AGAIN))
+}
+
+/// The one that made the answer which the call is about can't be asked now.
+pub fn maker_away(rejection: Option<&Rejection>) -> Box<Fault> {
+    let message = format!("Only who made a response can show it: {}.", why_not(rejection));
+    let fault = Fault::new(FaultClass::NotFound, "response_unavailable", message);
+    Box::new(fault.fix("Make that usable again, or send the conversation anew."))
+}
+
+fn why_not(rejection: Option<&Rejection>) -> String {
+    rejection.map_or_else(
+        || "the credential or account that did is no longer there".to_owned(),
+        |rejection| rejection.sentence(),
+    )
+}
+
+/// This project knows no answer of this name.
+pub fn unknown_response(id: &str) -> Box<Fault> {
+    let message = format!("Response with id '{}' not found.", shown(id));
+    let fault = Fault::new(FaultClass::NotFound, "response_not_found", message);
+    Box::new(fault.fix("Use the id of a response that this project made here, kept, and did not delete."))
+}
+
+/// Nobody can say who made an answer.
+pub fn makers_unknown() -> Box<Fault> {
+    let message = "Who made the response can't be looked up now.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }
 
 fn unreachable(resolved: &Resolved<'_>, away: &[&Rejection]) -> Box<Fault> {

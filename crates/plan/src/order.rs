@@ -25,11 +25,11 @@ pub fn nodes(attempts: &mut [Attempt]) {
 }
 
 /// Accounts: by the route's sellers where it lists some, else and among equals drawn by weight. An account of weight
-/// zero comes after those with a weight.
+/// zero comes after those with a weight. Prompts of one beginning are drawn alike.
 pub fn accounts(ask: &Ask<'_>, spec: &RouteSpec, attempts: Vec<Attempt>) -> Vec<Attempt> {
     let mut drawn = Vec::with_capacity(attempts.len());
     let mut left = attempts;
-    let mut chance = ask.random;
+    let mut chance = if left.len() > 1 { (ask.affinity)().unwrap_or(ask.random) } else { ask.random };
     while !left.is_empty() {
         let total: u64 = left.iter().map(weight).sum();
         chance = mix(chance);

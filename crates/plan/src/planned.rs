@@ -1,18 +1,22 @@
 //! The plan of an admitted call: what execute works through and what is kept with the record.
 
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::Arc;
 use std::time::Duration;
 
 use admit::Admitted;
 use board::Standings;
 use catalogue::Modality;
+use domain::limits::PREFIX_PROMPT_BYTES_MIN;
+use domain::ports::FoundResponse;
 use domain::record::{PlanRecord, Rejected};
-use domain::{FallbackClass, Fault, Operation, RouteSpec, limits};
+use domain::{CacheMode, FallbackClass, Fault, IdHasher, Operation, Profile, RouteSpec, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED, decide};
 use crate::question::{Ask, Question};
 use crate::reason::{Refusal, Rejection};
+use crate::{candidates, faults};
 
 /// Refused candidates that are kept with a request; an explanation tells all of them.
 const REJECTED_KEPT_MAX: usize = 32;
@@ -75,28 +79,17 @@ pub fn plan(
     now_us: u64,
     now_unix_ms: u64,
 ) -> Result<Planned, Box<PlanFailed>> {
-    let caller = admitted.caller();
-    let call = admitted.call();
-    let snapshot = caller.snapshot();
-    let question = Question {
-        model: &call.chat().model,
-        workspace: caller.workspace(),
-        project: caller.project(),
-        environment: caller.environment(),
-        key: caller.key().map(|key| key.id),
-        tag: call.tag(),
-        modality: modality(call.operation()),
-    };
-    let ask = Ask {
-        question,
-        accounts: snapshot.accounts(),
-        catalogue: snapshot.catalogue(),
-        random,
-        now_us,
-        now_unix_ms,
-    };
+    if matches!(admitted.call().maker(), Some(FoundResponse::Away)) {
+        return Err(failed(admitted, faults::makers_unknown()));
+    }
+    if admitted.call().operation() == Operation::Stored {
+        return look(admitted, now_us, now_unix_ms);
+    }
+    let affinity = || affinity(&admitted);
+    let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
+    let version = admitted.caller().snapshot().version();
     let decision = decide(&ask, board);
-    let record = record_of(&decision, snapshot.version());
+    let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
     let timeouts = Timeouts::of(spec.unwrap_or(&UNROUTED));
@@ -107,6 +100,65 @@ pub fn plan(
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
     }
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
+}
+
+/// The plan of a call about an answer that was made before: its maker, and nobody else.
+fn look(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Box<PlanFailed>> {
+    let (attempt, resolved_model) = match maker(&admitted, now_us, now_unix_ms) {
+        Ok(found) => found,
+        Err(fault) => return Err(failed(admitted, fault)),
+    };
+    let record = PlanRecord {
+        resolution: "stored_response".into(),
+        candidates: vec![attempt.principal()],
+        snapshot_version: admitted.caller().snapshot().version(),
+        ..PlanRecord::default()
+    };
+    let (attempts, fallback_on, timeouts) = (vec![attempt], Vec::new(), Timeouts::of(&UNROUTED));
+    Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
+}
+
+fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt, Arc<str>), Box<Fault>> {
+    let call = admitted.call();
+    let Some(FoundResponse::Known(known)) = call.maker() else {
+        let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
+        return Err(faults::unknown_response(id));
+    };
+    let attempt = candidates::maker(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
+    let attempt = attempt.map_err(|rejection| faults::maker_away(rejection.as_ref()))?;
+    Ok((attempt, known.model.as_str().into()))
+}
+
+fn failed(admitted: Admitted, fault: Box<Fault>) -> Box<PlanFailed> {
+    let snapshot_version = admitted.caller().snapshot().version();
+    let record = PlanRecord { snapshot_version, ..PlanRecord::default() };
+    Box::new(PlanFailed { fault, admitted, resolved_model: Arc::default(), record })
+}
+
+fn ask_of<'a>(
+    admitted: &'a Admitted,
+    affinity: &'a dyn Fn() -> Option<u64>,
+    random: u64,
+    now_us: u64,
+    now_unix_ms: u64,
+) -> Ask<'a> {
+    let (caller, call) = (admitted.caller(), admitted.call());
+    let question = Question {
+        model: &call.request().model,
+        workspace: caller.workspace(),
+        project: caller.project(),
+        environment: caller.environment(),
+        key: caller.key().map(|key| key.id),
+        tag: call.tag(),
+        modality: modality(call.operation()),
+    };
+    let maker = match call.maker() {
+        Some(FoundResponse::Known(known)) => Some(known.maker),
+        _ => None,
+    };
+    let snapshot = caller.snapshot();
+    let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
+    Ask { question, accounts, catalogue, maker, random, affinity, now_us, now_unix_ms }
 }
 
 impl Planned {
@@ -146,10 +198,32 @@ impl Planned {
     }
 }
 
+/// What stands for the beginning of a prompt that is long enough to be cached, and for whose it is.
+fn affinity(admitted: &Admitted) -> Option<u64> {
+    let (call, caller) = (admitted.call(), admitted.caller());
+    let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
+    if !is_prompt || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+        return None;
+    }
+    let policy = caller.project().caching.or(caller.workspace().caching);
+    if policy.mode(Profile::ManagedProvider) != CacheMode::Apply {
+        return None;
+    }
+    let head = call.prefixes(call.body())?.head();
+    Some(BuildHasherDefault::<IdHasher>::default().hash_one((caller.workspace().id, head)))
+}
+
 /// What an operation asks of a model.
 pub const fn modality(operation: Operation) -> Modality {
     match operation {
-        Operation::Chat | Operation::Run | Operation::Verify => Modality::Chat,
+        Operation::Chat
+        | Operation::Run
+        | Operation::Verify
+        | Operation::Count
+        | Operation::Complete
+        | Operation::Stored => Modality::Chat,
+        Operation::Embed => Modality::Embedding,
+        Operation::Moderate => Modality::Moderation,
     }
 }
 

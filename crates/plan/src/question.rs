@@ -1,7 +1,7 @@
 //! What the broker is asked: whose call it is and which model it names.
 
 use catalogue::{Catalogue, Modality};
-use domain::KeyId;
+use domain::{KeyId, Principal};
 use snapshot::{AccountEntry, ProjectEntry, WorkspaceEntry};
 use std::sync::Arc;
 
@@ -24,7 +24,11 @@ pub struct Ask<'a> {
     pub question: Question<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
+    /// Who made the answer that this one goes on from: nobody else knows it.
+    pub maker: Option<Principal>,
     pub random: u64,
+    /// In the place of chance, among accounts: the same for prompts of one beginning, whose cache is one account's.
+    pub affinity: &'a dyn Fn() -> Option<u64>,
     pub now_us: u64,
     pub now_unix_ms: u64,
 }

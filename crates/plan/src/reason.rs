@@ -35,6 +35,8 @@ pub enum Refusal {
     },
     /// The route lists profiles, and not this one.
     ProfileNotInRoute,
+    /// The request goes on from an answer that another one made.
+    NotItsMaker,
     /// Own credentials exist, and nothing lets the call leave them.
     ByokStrict,
     /// The route lets the call leave own credentials, but not for what keeps them from serving now.
@@ -82,6 +84,7 @@ impl Refusal {
             Self::LabelMissing => "label_missing",
             Self::ProfileNotChosen { .. } => "profile_not_chosen",
             Self::ProfileNotInRoute => "profile_not_in_route",
+            Self::NotItsMaker => "not_its_maker",
             Self::ByokStrict => "byok_strict",
             Self::FallbackNotForThis => "fallback_not_for_this",
             Self::RateLimited { .. } => "rate_limited",
@@ -127,6 +130,7 @@ impl Refusal {
             Self::RegionUnknown => "does not say its region, and the route allows certain regions only",
             Self::LabelMissing => "lacks one of the route's node_labels",
             Self::ProfileNotInRoute => "has a profile that the route does not list",
+            Self::NotItsMaker => "did not make the answer that the request goes on from",
             Self::ByokStrict => {
                 "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
             }

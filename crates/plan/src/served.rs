@@ -48,7 +48,9 @@ fn served(
         question: Question { model: &name, ..*question },
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
+        maker: None,
         random: 0,
+        affinity: &|| None,
         now_us: 0,
         now_unix_ms,
     };

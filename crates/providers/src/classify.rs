@@ -15,6 +15,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     report.status = Some(status);
     provider.clone_into(&mut report.provider);
     report.request_id = text(headers, "x-request-id")
+        .or_else(|| text(headers, "request-id"))
         .filter(|id| !id.is_empty() && id.len() <= UPSTREAM_REQUEST_ID_BYTES_MAX)
         .map(str::to_owned);
     // Vendors repeat parts of the key that they refuse; the class says all that is to be said.
@@ -60,6 +61,8 @@ mod tests {
         check(404, "{}", Class::UpstreamNotFound);
         check(408, "{}", Class::Timeout);
         check(409, "{}", Class::Conflict);
+        check(412, "{}", Class::BadRequest);
+        check(413, "{}", Class::TooLarge);
         check(422, "{}", Class::BadRequest);
         check(429, "{}", Class::RateLimit);
         check(500, "{}", Class::Upstream);
@@ -92,6 +95,11 @@ mod tests {
         );
         check(400, r#"{"error":{"code":"content_filter"}}"#, Class::ContentPolicy);
         check(400, r#"{"error":{"code":"moderation_blocked"}}"#, Class::ContentPolicy);
+        check(
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Output blocked by content filtering policy"}}"#,
+            Class::ContentPolicy,
+        );
         check(400, r#"{"error":"Incorrect API key provided: abc"}"#, Class::UpstreamAuth);
         check(400, r#"{"error":{"code":"unsupported_parameter"}}"#, Class::Unsupported);
         check(403, r#"{"error":{"code":"unsupported_country_region_territory"}}"#, Class::UpstreamPermission);

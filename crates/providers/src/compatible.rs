@@ -1,38 +1,188 @@
 //! What servers of the common chat grammar share: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
-use dialects::chat::{ChatRequest, upstream_body};
+use dialects::chat::{suited, suited_body};
 use dialects::json::{Cursor, JsonError, Kind, Value};
+use dialects::{Listener, Losses, Stored, StoredAct, speak, speak_count, speak_texts, upstream_body_with};
+use domain::{Fault, FaultClass, Grammar, Operation, Quirks, Trait};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
-use crate::{Outgoing, Target};
+use crate::{Ask, Outgoing, Target};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-pub(crate) fn chat(target: &Target<'_>, request: &ChatRequest, body: &Bytes) -> Outgoing {
-    // The signature joins them.
-    let mut headers = Vec::with_capacity(5);
-    headers.extend([(CONTENT_TYPE, JSON), (USER_AGENT, AGENT)]);
-    if request.stream {
-        headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
-        // A compressed stream is held back by whoever compresses it.
-        headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-    } else {
-        headers.push((ACCEPT, JSON));
+const CHAT: &[Grammar] = &[Grammar::Chat];
+const RESPONSES: &[Grammar] = &[Grammar::Responses];
+
+/// What servers of this shape do beside conversations, which they have in the grammars of `native`.
+pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'static [Grammar] {
+    match operation {
+        Operation::Chat | Operation::Run | Operation::Verify => native,
+        Operation::Embed | Operation::Complete => CHAT,
+        Operation::Stored if native.contains(&Grammar::Responses) => RESPONSES,
+        Operation::Count | Operation::Moderate | Operation::Stored => &[],
     }
-    Outgoing {
-        method: Method::POST,
-        url: join(target.base_url, "chat/completions"),
-        headers,
-        body: upstream_body(body, request, target.upstream_model, true),
+}
+
+/// A request to a server that speaks `native`: in the client's grammar where it is one of them, else in the first.
+pub(crate) fn generate(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+) -> Result<Outgoing, Box<Fault>> {
+    if let (Operation::Stored, Some(stored)) = (ask.operation, &ask.request.stored) {
+        return Ok(look(target, ask, stored));
+    }
+    let said = say(target, ask, native)?;
+    let path = match (ask.operation, said.grammar) {
+        (Operation::Embed, _) => "embeddings",
+        (Operation::Moderate, _) => "moderations",
+        (Operation::Complete, _) => "completions",
+        (Operation::Count, _) => "responses/input_tokens",
+        (_, Grammar::Responses) => "responses",
+        (_, Grammar::Anthropic) => "messages",
+        (_, Grammar::Chat | Grammar::Gemini) => "chat/completions",
+    };
+    Ok(said.to(join(target.base_url, path), ask))
+}
+
+/// What is asked about an answer that was made before. Its id is the upstream's own.
+fn look(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
+    let (method, below) = match stored.act {
+        StoredAct::Read | StoredAct::Continue => (Method::GET, ""),
+        StoredAct::Delete => (Method::DELETE, ""),
+        StoredAct::Cancel => (Method::POST, "/cancel"),
+        StoredAct::ListInput => (Method::GET, "/input_items"),
+    };
+    let question = if stored.query.is_empty() { "" } else { "?" };
+    let path = format!("responses/{}{below}{question}{}", stored.id, stored.query);
+    let said = Said { grammar: Grammar::Responses, body: Vec::new(), dropped: Vec::new() };
+    let mut outgoing = said.to(join(target.base_url, &path), ask);
+    outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+    Outgoing { method, ..outgoing }
+}
+
+/// A body in a grammar that an upstream speaks.
+pub(crate) struct Said {
+    pub grammar: Grammar,
+    pub body: Vec<Bytes>,
+    pub dropped: Vec<String>,
+}
+
+/// The client's own bytes, edited, where the upstream speaks its grammar, else a translation into the first that it
+/// speaks. One that speaks none has no way to do it.
+pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<Said, Box<Fault>> {
+    let quirks = quirks_for(ask.operation, target.quirks);
+    if native.contains(&ask.grammar) {
+        let model = target.upstream_model;
+        let (body, dropped) = match quirks.is_none() {
+            true => (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new()),
+            false => suit(model, ask, quirks)?,
+        };
+        return Ok(Said { grammar: ask.grammar, body, dropped });
+    }
+    let grammar = *native.first().ok_or_else(|| no_such(ask.operation))?;
+    let model = target.upstream_model;
+    let spoken = match ask.operation {
+        Operation::Chat | Operation::Run | Operation::Count => {
+            let listener = Listener { model, abilities: (target.abilities)() };
+            let prompt = ask.prompt.ok_or_else(|| Box::new(Fault::internal()))?;
+            let speak = if ask.operation == Operation::Count { speak_count } else { speak };
+            speak(ask.grammar, prompt, grammar, &listener, ask.is_lenient)?
+        }
+        Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
+        // One grammar alone has words for these.
+        Operation::Moderate | Operation::Complete | Operation::Verify | Operation::Stored => {
+            return Err(no_such(ask.operation));
+        }
+    };
+    let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
+    if !quirks.is_none() {
+        let mut losses = Losses::of_server(ask.grammar);
+        said.body = suited(&said.body.concat().into(), quirks, &mut losses)?;
+        let lost = losses.settle(ask.is_lenient)?;
+        let lost: Vec<String> = lost.into_iter().filter(|name| !said.dropped.contains(name)).collect();
+        said.dropped.extend(lost);
+    }
+    Ok(said)
+}
+
+/// The client's own bytes, without what the server does not take.
+fn suit(model: &str, ask: &Ask<'_>, quirks: Quirks) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
+    let mut losses = Losses::of_server(ask.grammar);
+    let body = suited_body(ask.body, ask.request, model, quirks, &mut losses)?;
+    Ok((body, losses.settle(ask.is_lenient)?))
+}
+
+/// Of what a server does not take, what may be in a request of this kind.
+fn quirks_for(operation: Operation, quirks: Quirks) -> Quirks {
+    match operation {
+        Operation::Chat | Operation::Run => quirks,
+        Operation::Complete if quirks.lacks(Trait::StreamOptions) => {
+            Quirks::default().lacking(Trait::StreamOptions)
+        }
+        _ => Quirks::default(),
+    }
+}
+
+/// What only some providers do can't be said to the others in other words.
+fn no_such(operation: Operation) -> Box<Fault> {
+    let (what, fix) = match operation {
+        Operation::Embed => {
+            ("make vectors of texts", "Use a model that embeds, such as GET /v2/capabilities lists.")
+        }
+        Operation::Moderate => (
+            "judge texts",
+            "Leave \"model\" out, or use one that moderates, such as GET /v2/capabilities lists.",
+        ),
+        Operation::Complete => (
+            "go on with a text that is no conversation",
+            "Send the text as the message of a user to /v1/chat/completions.",
+        ),
+        Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
+        Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
+        Operation::Chat | Operation::Run | Operation::Verify => {
+            ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
+        }
+    };
+    let message = format!("The provider of this model has no way to {what}.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
+    Box::new(fault.fix(fix).param("model"))
+}
+
+impl Said {
+    /// The request with this body, for an address.
+    pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
+        // The signature joins them.
+        let mut headers = Vec::with_capacity(5);
+        headers.extend([(CONTENT_TYPE, JSON), (USER_AGENT, AGENT)]);
+        if ask.request.stream {
+            headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
+            // A compressed stream is held back by whoever compresses it.
+            headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+        } else {
+            headers.push((ACCEPT, JSON));
+        }
+        if self.grammar == ask.grammar {
+            headers.extend_from_slice(ask.native_headers);
+        }
+        let Self { grammar, body, dropped } = self;
+        Outgoing { method: Method::POST, url, headers, body, grammar, dropped }
     }
 }
 
 pub(crate) fn list_models(base_url: &str) -> Outgoing {
     let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
-    Outgoing { method: Method::GET, url: join(base_url, "models"), headers, body: Vec::new() }
+    Outgoing {
+        method: Method::GET,
+        url: join(base_url, "models"),
+        headers,
+        body: Vec::new(),
+        grammar: Grammar::Chat,
+        dropped: Vec::new(),
+    }
 }
 
 /// `{"data": [{"id"}]}`, or the bare array that some servers answer.
@@ -79,7 +229,7 @@ fn read_rows(cursor: &mut Cursor<'_>) -> Result<Vec<String>, JsonError> {
     Ok(models)
 }
 
-fn join(base_url: &str, path: &str) -> String {
+pub(crate) fn join(base_url: &str, path: &str) -> String {
     let base = base_url.trim_end_matches('/');
     let mut url = String::with_capacity(base.len() + 1 + path.len());
     url.push_str(base);
@@ -105,8 +255,24 @@ mod tests {
             br#"{"model":"a/b","stream":true,"messages":[{"role":"user","content":"x"}]}"#,
         );
         let request = decode_request(&body).expect("a valid request");
-        let target = Target { base_url: "http://host/v1/", upstream_model: "b" };
-        let outgoing = chat(&target, &request, &body);
+        let target = Target {
+            base_url: "http://host/v1/",
+            upstream_model: "b",
+            abilities: &Default::default,
+            quirks: Quirks::default(),
+        };
+        let ask = Ask {
+            operation: Operation::Chat,
+            grammar: Grammar::Chat,
+            request: &request,
+            body: &body,
+            native_headers: &[],
+            is_lenient: false,
+            shared_by: None,
+            inserts: &[],
+            prompt: None,
+        };
+        let outgoing = generate(&target, &ask, &[Grammar::Chat]).expect("nothing to translate");
         assert_eq!(outgoing.url, "http://host/v1/chat/completions");
         assert!(outgoing.headers.contains(&(ACCEPT_ENCODING, HeaderValue::from_static("identity"))));
         let sent = outgoing.body.concat();
@@ -114,6 +280,89 @@ mod tests {
             String::from_utf8_lossy(&sent),
             r#"{"stream_options":{"include_usage":true},"model":"b","stream":true,"messages":[{"role":"user","content":"x"}]}"#
         );
+    }
+
+    #[test]
+    fn an_answer_that_was_made_before_is_asked_for_by_its_id() {
+        let (body, native) = (Bytes::new(), &[Grammar::Chat, Grammar::Responses]);
+        for (act, query, expected) in [
+            (StoredAct::Read, "", "GET http://host/v1/responses/resp_1"),
+            (
+                StoredAct::Read,
+                "include[]=a&stream=true",
+                "GET http://host/v1/responses/resp_1?include[]=a&stream=true",
+            ),
+            (StoredAct::Delete, "", "DELETE http://host/v1/responses/resp_1"),
+            (StoredAct::Cancel, "", "POST http://host/v1/responses/resp_1/cancel"),
+            (
+                StoredAct::ListInput,
+                "limit=2&order=asc",
+                "GET http://host/v1/responses/resp_1/input_items?limit=2&order=asc",
+            ),
+        ] {
+            let stored = Stored { id: "resp_1".to_owned(), act, query: query.to_owned() };
+            let mut request = dialects::Request::default();
+            request.stored = Some(Box::new(stored));
+            let target = Target {
+                base_url: "http://host/v1",
+                upstream_model: "m",
+                abilities: &Default::default,
+                quirks: Quirks::default(),
+            };
+            let ask = Ask {
+                operation: Operation::Stored,
+                grammar: Grammar::Responses,
+                request: &request,
+                body: &body,
+                inserts: &[],
+                native_headers: &[],
+                is_lenient: false,
+                shared_by: None,
+                prompt: None,
+            };
+            let outgoing = generate(&target, &ask, native).expect("nothing to translate");
+            assert_eq!(format!("{} {}", outgoing.method, outgoing.url), expected);
+            assert!(
+                outgoing.body.is_empty() && outgoing.headers.iter().all(|(name, _)| name != CONTENT_TYPE)
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_provider_does_not_do_is_said_in_words() {
+        use crate::provider;
+        let does = |slug, operation| !provider(slug).grammars(operation).is_empty();
+        assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
+        assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
+        assert!(provider("openai").counts() && !provider("xai").counts());
+        let (body, request) = (Bytes::from_static(b"{}"), dialects::Request::default());
+        let target = Target {
+            base_url: "http://host",
+            upstream_model: "m",
+            abilities: &Default::default,
+            quirks: Quirks::default(),
+        };
+        for (operation, words) in [
+            (Operation::Embed, "has no way to make vectors of texts."),
+            (Operation::Moderate, "has no way to judge texts."),
+            (Operation::Complete, "has no way to go on with a text that is no conversation."),
+        ] {
+            let ask = Ask {
+                operation,
+                grammar: Grammar::Chat,
+                request: &request,
+                body: &body,
+                native_headers: &[],
+                is_lenient: false,
+                shared_by: None,
+                inserts: &[],
+                prompt: None,
+            };
+            let fault = provider("anthropic").generate(&target, &ask).expect_err(words);
+            assert_eq!((fault.class, fault.code), (FaultClass::Unsupported, "unsupported_operation"));
+            assert!(fault.to_string().contains(words), "{fault}");
+            assert!(fault.fix.is_some() && fault.param.as_deref() == Some("model"), "{fault}");
+        }
     }
 
     #[test]

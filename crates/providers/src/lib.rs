@@ -1,29 +1,60 @@
 //! What differs by seller: address, signature, model list and the meaning of its errors; pure values in and out.
 
+mod anthropic;
 mod auth;
 mod classify;
 mod compatible;
+mod fireworks_ai;
+mod gemini;
 mod nebius;
 mod openai;
 mod openai_compatible;
 mod registry;
 mod retry_after;
 mod together_ai;
+mod xai;
 
 use bytes::Bytes;
-use dialects::chat::ChatRequest;
-use domain::{Fault, FaultClass, Secret, UpstreamReport};
+use dialects::{Insert, Request};
+use domain::{
+    Abilities, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, UpstreamReport, WorkspaceId,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
 
 /// Where an attempt goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Ends where the provider's own SDK's does, with `/v1` for servers of this shape.
     pub base_url: &'a str,
     pub upstream_model: &'a str,
+    /// What is known of the model there; asked for only where a request is written anew.
+    pub abilities: &'a dyn Fn() -> Abilities,
+    /// What its server is known not to take.
+    pub quirks: Quirks,
+}
+
+/// What a client asks of a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    pub operation: Operation,
+    /// In which it asks.
+    pub grammar: Grammar,
+    pub request: &'a Request,
+    pub body: &'a Bytes,
+    /// The client's own headers that belong to its grammar.
+    pub native_headers: &'a [(HeaderName, HeaderValue)],
+    /// What can't be said may be left out.
+    pub is_lenient: bool,
+    /// Whose caches are to be kept apart, where an account serves several workspaces.
+    pub shared_by: Option<WorkspaceId>,
+    /// What is put into the body, where its grammar stays the client's.
+    pub inserts: &'a [Insert],
+    /// The request in the form between grammars, where this provider does not speak the client's.
+    pub prompt: Option<&'a Prompt>,
 }
 
 /// A request, ready but for its signature.
@@ -34,6 +65,35 @@ pub struct Outgoing {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Segments of one body: most are slices of what the client sent.
     pub body: Vec<Bytes>,
+    /// In which it is asked, and will be answered.
+    pub grammar: Grammar,
+    /// What the client said and this request doesn't, by the client's names.
+    pub dropped: Vec<String>,
+}
+
+/// What a cache of prompts is helped with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheHelp {
+    /// Marks in the prompt: without them nothing is cached.
+    Marks,
+    /// A word that requests of one prefix have in common, so that they come to where it is cached.
+    Key { place: KeyPlace, of: KeyOf },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// A member of the request.
+    Member(&'static str),
+    Header(&'static str),
+}
+
+/// Which requests have a key in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOf {
+    /// Those of the same tools and instructions.
+    Head,
+    /// Those of one conversation.
+    Conversation,
 }
 
 /// What an upstream's failure means.
@@ -46,26 +106,54 @@ pub struct Classified {
     pub should_retry: Option<bool>,
 }
 
-/// One seller.
+/// One seller. What is not said otherwise is as servers of the common grammar have it.
 pub trait Provider: Sync {
-    /// A chat request for the target. No header of the client's is among its headers.
+    /// The grammars in which it is asked for this; the first is what the others are translated into. None where it has
+    /// no way to do it.
+    fn grammars(&self, operation: Operation) -> &'static [Grammar];
+
+    /// Whether it counts the tokens of a request before it is answered.
+    fn counts(&self) -> bool {
+        !self.grammars(Operation::Count).is_empty()
+    }
+
+    /// Whether nobody knows what its servers take until they are asked.
+    fn is_probed(&self) -> bool {
+        false
+    }
+
+    /// How its cache of prompts is helped by who asks in this grammar; `None` where it has no need of help, or no cache.
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        None
+    }
+
+    /// A request to a model, in the client's grammar where the provider speaks it. Of the client's headers only those
+    /// of that grammar are among its own.
     ///
     /// # Errors
     /// The target can't take this request.
-    fn chat(&self, target: &Target<'_>, request: &ChatRequest, body: &Bytes) -> Result<Outgoing, Box<Fault>>;
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>>;
 
     /// Signs. The value is marked sensitive, and its memory is wiped when the header is dropped.
     ///
     /// # Errors
     /// The secret can't be a header value.
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>>;
+    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+        auth::bearer::sign(outgoing, secret)
+    }
 
     /// The cheapest real call: it tells whether a secret works, and which models there are.
-    fn list_models(&self, base_url: &str) -> Outgoing;
+    fn list_models(&self, base_url: &str) -> Outgoing {
+        compatible::list_models(base_url)
+    }
 
     /// The model ids in the answer to `list_models`; `None` where it is no such answer.
-    fn read_models(&self, body: &Bytes) -> Option<Vec<String>>;
+    fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
+        compatible::read_models(body)
+    }
 
     /// What an answer with another status than 200 means.
-    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified;
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        classify::classify(status, headers, body, provider)
+    }
 }

@@ -1,19 +1,27 @@
 //! Which code stands behind a provider's slug: one line each.
 
 use crate::Provider;
+use crate::anthropic::Anthropic;
+use crate::fireworks_ai::FireworksAi;
+use crate::gemini::Gemini;
 use crate::nebius::Nebius;
 use crate::openai::OpenAi;
 use crate::openai_compatible::OpenAiCompatible;
 use crate::together_ai::TogetherAi;
+use crate::xai::Xai;
 
 /// The provider of a slug. A slug that is not listed is a server of a workspace or a node, which speak the
 /// common grammar.
 #[must_use]
 pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {
+        "anthropic" => &Anthropic,
+        "fireworks_ai" => &FireworksAi,
+        "gemini" => &Gemini,
         "openai" => &OpenAi,
         "nebius" => &Nebius,
         "together_ai" => &TogetherAi,
+        "xai" => &Xai,
         _ => &OpenAiCompatible,
     }
 }

@@ -28,6 +28,34 @@ pub(crate) fn reset_ms(headers: &HeaderMap) -> Option<u64> {
         .max()
 }
 
+/// The wait until the moment that a header names as RFC 3339 does, by the answer's own clock.
+pub(crate) fn until_ms(headers: &HeaderMap, name: &str) -> Option<u64> {
+    let now = text(headers, DATE.as_str()).and_then(date_unix_ms)?;
+    Some(moment_unix_ms(text(headers, name)?)?.saturating_sub(now).min(UPSTREAM_WAIT_MS_MAX))
+}
+
+/// `2026-11-20T09:19:17Z`, with or without a fraction. No provider writes another zone.
+fn moment_unix_ms(text: &str) -> Option<u64> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let mut day = day.split('-').map(str::parse::<u64>);
+    let mut time = time.split('.').next()?.split(':').map(str::parse::<u64>);
+    let next = |parts: &mut dyn Iterator<Item = Result<u64, _>>| parts.next().and_then(Result::ok);
+    let (year, month, date) = (next(&mut day)?, next(&mut day)?, next(&mut day)?);
+    let (hours, minutes, seconds) = (next(&mut time)?, next(&mut time)?, next(&mut time)?);
+    let sane = (1970..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&date)
+        && hours < 24
+        && minutes < 60
+        && seconds <= 60;
+    sane.then(|| (days_from_epoch(year, month, date) * 86_400 + hours * 3600 + minutes * 60 + seconds) * 1000)
+}
+
+/// A duration such as `34.07s`, as some providers write it in a body.
+pub(crate) fn delay_ms(text: &str) -> Option<u64> {
+    duration_ms(text)
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }

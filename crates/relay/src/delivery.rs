@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 
-use crate::headers::{ATTEMPTS, fill, served_headers};
+use crate::headers::{ATTEMPTS, REQUEST_ID, fill, served_headers};
 use crate::stream::Stream;
 
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -71,6 +71,11 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     for (name, value) in parts.upstream_headers {
         headers.insert(name, value);
     }
+    // Some SDKs look for it under a name of their own.
+    let id_name = dialects::request_id_header(parts.exchange.dialect());
+    if let Some(id) = headers.get(REQUEST_ID).filter(|_| id_name != REQUEST_ID).cloned() {
+        headers.insert(id_name, id);
+    }
     let mut tab = parts.tab;
     // Of a provider's own figures and ours, ours are those that the client may reach first.
     for (name, value) in standings(&tab, parts.exchange.dialect()) {
@@ -81,13 +86,24 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
         AnswerBody::Whole { bytes, usage, open } => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(parts.exchange.call.received_us());
-            open.closes(&mut tab, now_us);
+            open.closes(&mut tab, &usage, now_us);
             let length = bytes.len() as u64;
             let ending = Ending { outcome: Outcome::Completed, fault: None, usage };
             Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }
         }
+        AnswerBody::Own(bytes) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let length = bytes.len() as u64;
+            let ending = Ending { outcome: Outcome::Completed, fault: None, usage: Usage::default() };
+            Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }
+        }
         AnswerBody::Stream(feed) => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            // A stream that is one array is a document, as far as its type tells.
+            let media_type = match parts.exchange.call.request().as_array {
+                true => "application/json; charset=utf-8",
+                false => "text/event-stream; charset=utf-8",
+            };
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
             Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
         }

@@ -15,7 +15,7 @@ const REGION: HeaderName = HeaderName::from_static("agent-region");
 const MODE: HeaderName = HeaderName::from_static("agent-execution-mode");
 const FALLBACK: HeaderName = HeaderName::from_static("agent-fallback-used");
 pub(crate) const ATTEMPTS: HeaderName = HeaderName::from_static("agent-attempts");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Room for all values of one head, so that they are written into one buffer.
 const VALUES_BYTES: usize = 256;

@@ -134,7 +134,7 @@ impl Stream {
 
     /// The money ends here: the client reads a clean end with the reason "length", and the upstream is cut off.
     fn cut(&mut self, bytes: Bytes, used: Usage, fault: Box<Fault>) -> Piece {
-        let State::Flowing(feed) = &self.state else { return Piece::Data(bytes) };
+        let State::Flowing(feed) = &mut self.state else { return Piece::Data(bytes) };
         let stop = feed.length_stop(&bytes, used);
         self.bytes_out = self.bytes_out.saturating_add(stop.len() as u64);
         self.complete();
@@ -177,11 +177,11 @@ impl Stream {
         if let Some(tab) = &mut self.tab {
             usage = feed.missed(tab, &miss);
         }
-        drop(feed);
         let outcome = if miss.class() == FaultClass::Deadline { Outcome::Deadline } else { Outcome::Failed };
         // Whatever came of it so far was seen by the client; an SDK that tries again pays twice.
         let fault = miss.fault.should_retry(false);
-        let event = dialects::chat::error_event(&fault, self.exchange.trace());
+        let event = feed.error_event(&fault);
+        drop(feed);
         self.bytes_out = self.bytes_out.saturating_add(event.len() as u64);
         self.ending = Some(Ending { outcome, fault: Some(Box::new(fault)), usage });
         self.state = State::Breaking(Box::pin(sleep(ERROR_EVENT_LINGER)));
@@ -191,8 +191,12 @@ impl Stream {
     /// Nothing to pass on: a comment keeps the connection open now and then.
     fn silent(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         std::task::ready!(self.pinger.poll(cx));
-        self.bytes_out = self.bytes_out.saturating_add(dialects::chat::PING.len() as u64);
-        Poll::Ready(Piece::Data(Bytes::from_static(dialects::chat::PING)))
+        let ping = match &self.state {
+            State::Flowing(feed) => feed.ping(),
+            _ => Bytes::from_static(dialects::ping(self.exchange.dialect().grammar())),
+        };
+        self.bytes_out = self.bytes_out.saturating_add(ping.len() as u64);
+        Poll::Ready(Piece::Data(ping))
     }
 }
 

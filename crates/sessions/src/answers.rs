@@ -6,16 +6,16 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use domain::TraceId;
 use domain::limits::{ANSWER_KEPT, CLAIM_EXTENDED_EVERY, CLAIM_TIME_MAX, CLAIM_WAIT_MAX, KEEP_WAIT_MAX};
 use domain::ports::{
     AnswerKeeper, Claim, Claimed, KeptAnswer, KeyedRequest, PortFuture, PurgeError, PurgeScope, Purgeable,
 };
+use domain::{Kept, ProjectId, TraceId, WorkspaceId};
 use store::{AnswerClaim, Claiming, ReplicaId, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use vault::{AnswerPlace, OpenError, Vault};
+use vault::{KeptPlace, OpenError, Vault};
 use world::World;
 
 use crate::packing::{pack, unpack};
@@ -273,8 +273,7 @@ impl Inner {
             // It may be there, for nobody; the same claim once more is the same claim.
             claimed = self.store.kept_answers().claim(row).await;
         }
-        let place =
-            |request| AnswerPlace { workspace: asked.workspace, project: asked.project, digest, request };
+        let place = |request| place(asked.workspace, asked.project, digest, request);
         match claimed {
             Ok(Claiming::Yours) => {
                 let open = Open { request: asked.request, body_digest, stage: Stage::Open };
@@ -298,8 +297,8 @@ impl Inner {
         }
     }
 
-    fn read(&self, place: &AnswerPlace, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
-        match self.vault.opener.open_answer(place, sealed) {
+    fn read(&self, place: &KeptPlace, sealed: &domain::Sealed, until_unix_ms: u64) -> Claimed {
+        match self.vault.opener.open_kept(place, sealed) {
             Ok(packed) => unpack(packed.expose()).map_or(Claimed::Unreadable, Claimed::Answered),
             // Another replica sealed it under a key that this one learns within a second.
             Err(OpenError::KeyUnknown) if self.is_fresh(until_unix_ms) => Claimed::InFlight,
@@ -313,8 +312,8 @@ impl Inner {
 
     async fn keep(&self, claim: Claim, answer: KeptAnswer) {
         let Claim { digest, workspace, project, request } = claim;
-        let place = AnswerPlace { workspace, project, digest, request };
-        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_answer(&place, &packed).ok());
+        let place = place(workspace, project, digest, request);
+        let sealed = pack(answer).and_then(|packed| self.vault.sealer.seal_kept(&place, &packed).ok());
         let Some(sealed) = sealed else {
             tracing::error!(%request, "an answer under an idempotency key could not be sealed");
             return self.release(request, digest).await;
@@ -349,6 +348,10 @@ impl Inner {
             }
         }
     }
+}
+
+const fn place(workspace: WorkspaceId, project: ProjectId, digest: [u8; 32], request: TraceId) -> KeptPlace {
+    KeptPlace { kept: Kept::Answer, workspace, project, digest, request }
 }
 
 /// Runs work where the store is, and waits for it a while.

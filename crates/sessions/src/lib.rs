@@ -1,6 +1,13 @@
-//! What lasts beyond one request and is content: the sealed keepers behind `domain::ports`.
+//! What lasts beyond one request: content, sealed, and who made what providers keep. The keepers behind `domain::ports`.
 
 mod answers;
+#[cfg(test)]
+mod bench;
+mod memory;
 mod packing;
+mod responses;
+mod turns;
 
 pub use answers::{Answers, AnswersSettings};
+pub use responses::Responses;
+pub use turns::Turns;

@@ -1,4 +1,4 @@
-//! The form of a kept answer before it is sealed: its head, and then its body as it was sent.
+//! The form of what is kept before it is sealed: its head, and then its content as it is.
 
 use bytes::Bytes;
 use domain::ports::KeptAnswer;
@@ -12,15 +12,28 @@ struct Head {
 
 /// `None` where it can't be written, which no answer of ours is.
 pub(crate) fn pack(answer: KeptAnswer) -> Option<Vec<u8>> {
-    let head = Head { status: answer.status, headers: answer.headers };
-    let mut packed = postcard::to_stdvec(&head).ok()?;
-    packed.extend_from_slice(&answer.body);
-    Some(packed)
+    packed(&Head { status: answer.status, headers: answer.headers }, &answer.body)
 }
 
 pub(crate) fn unpack(packed: &[u8]) -> Option<KeptAnswer> {
     let (head, body): (Head, _) = postcard::take_from_bytes(packed).ok()?;
     Some(KeptAnswer { status: head.status, headers: head.headers, body: Bytes::copy_from_slice(body) })
+}
+
+/// The hashes of the calls are sealed with what they lead to: no row makes another turn theirs.
+pub(crate) fn pack_turn(calls: &[[u8; 32]], content: &[u8]) -> Option<Vec<u8>> {
+    packed(&calls, content)
+}
+
+pub(crate) fn unpack_turn(packed: &[u8]) -> Option<(Vec<[u8; 32]>, Bytes)> {
+    let (calls, content): (_, &[u8]) = postcard::take_from_bytes(packed).ok()?;
+    Some((calls, Bytes::copy_from_slice(content)))
+}
+
+fn packed(head: &impl Serialize, content: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = postcard::to_stdvec(head).ok()?;
+    packed.extend_from_slice(content);
+    Some(packed)
 }
 
 #[cfg(test)]
@@ -38,5 +51,14 @@ mod tests {
         assert_eq!(unpack(&packed), Some(answer));
         assert_eq!(unpack(&packed[..8]), None);
         assert_eq!(unpack(b""), None);
+    }
+
+    #[test]
+    fn a_turn_reads_back_and_a_cut_one_does_not() {
+        let calls = vec![[1; 32], [255; 32]];
+        let packed = pack_turn(&calls, b"thoughts").unwrap();
+        assert_eq!(unpack_turn(&packed), Some((calls, Bytes::from_static(b"thoughts"))));
+        assert_eq!(unpack_turn(&packed[..60]), None);
+        assert_eq!(unpack_turn(b""), None);
     }
 }

@@ -82,6 +82,15 @@ impl Snapshot {
         bool::from(halves(&found.digest).ct_eq(&[half, rest])).then_some(&found.entry)
     }
 
+    /// What prompts of a workspace that begin alike are known by to a provider: it tells nothing of either, and nobody
+    /// without the pepper finds another's.
+    #[must_use]
+    pub fn cache_key(&self, workspace: WorkspaceId, prefix: u64) -> String {
+        let digest = self.key_hash.digest(&format!("prompt cache {workspace} {prefix:016x}"));
+        let [half, _] = halves(&digest);
+        format!("tgc_{half:032x}")
+    }
+
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<KeyEntry>> {
         self.keys_by_id.get(id.as_uuid().as_u128()).map(|key| &key.entry)

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, CredentialId, KeyId, NodeId, ProjectId, Rates, RouteId, RouteSpec, Terms, WorkspaceId,
-    secret::Sealed,
+    AccountId, CachePolicy, CredentialId, KeyId, NodeId, ProjectId, Quirks, Rates, RouteId, RouteSpec, Terms,
+    WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -45,6 +45,8 @@ pub struct ProjectEntry {
     pub workspace: WorkspaceId,
     pub name: Arc<str>,
     pub environment: Arc<str>,
+    /// Where it says nothing its workspace's holds.
+    pub caching: CachePolicy,
 }
 
 /// What is known of a credential from verification and from its owner. Live trouble (rate limits, breakers) is on
@@ -78,6 +80,8 @@ pub struct CredentialEntry {
     pub environment: Option<Arc<str>>,
     /// The customer's own prices by model name (`publisher/model` or the seller's own name).
     pub pricing: Arc<Vec<(String, Rates)>>,
+    /// What its server is known not to take.
+    pub quirks: Quirks,
     pub created_unix_ms: u64,
 }
 
@@ -122,6 +126,8 @@ pub struct NodeEntry {
     /// Declared by its owner, else what the node listed last.
     pub models: Arc<Vec<String>>,
     pub labels: Arc<Vec<String>>,
+    /// What its server is known not to take.
+    pub quirks: Quirks,
     pub created_unix_ms: u64,
 }
 
@@ -163,4 +169,5 @@ pub struct WorkspaceEntry {
     pub routes: Vec<Arc<RouteEntry>>,
     /// Limits and budgets; `None` where there is none, which costs nothing to find.
     pub terms: Option<Arc<Terms>>,
+    pub caching: CachePolicy,
 }

@@ -102,9 +102,16 @@ async fn fresh(dir: &std::path::Path) -> Store {
     let workspace = WorkspaceId::new(NOW, bytes(1));
     let key = |workspace| WrappedKey { workspace, key_id: "wk".into(), wrapped: vec![1] };
     let founding = Founding {
-        workspace: WorkspaceRow { id: workspace, name: "w".into(), created_unix_ms: NOW, version: 0 },
+        workspace: WorkspaceRow {
+            id: workspace,
+            name: "w".into(),
+            caching: domain::CachePolicy::default(),
+            created_unix_ms: NOW,
+            version: 0,
+        },
         wrapped_key: key(workspace),
         project: ProjectRow {
+            caching: domain::CachePolicy::default(),
             id: ProjectId::new(NOW, bytes(1)),
             workspace,
             name: "p".into(),

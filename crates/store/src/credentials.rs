@@ -1,6 +1,6 @@
 //! BYOK credentials: sealed secrets of a workspace and what is known of them.
 
-use domain::{CredentialId, ProjectId, Rates, Sealed, WorkspaceId};
+use domain::{CredentialId, Probed, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::{Act, Json, Listed, Page, StoreFuture, Written};
@@ -45,6 +45,8 @@ pub struct CredentialRow {
     pub last_verified_unix_ms: Option<u64>,
     /// What the provider said at the last verification that failed.
     pub last_error: Option<String>,
+    /// What its server takes. On writing only what is stated counts.
+    pub server: ServerFacts,
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
@@ -77,7 +79,8 @@ pub trait Credentials: Send + Sync {
         filter: CredentialFilter,
         page: Page<CredentialId>,
     ) -> StoreFuture<'_, Listed<CredentialRow, CredentialId>>;
-    /// Writes everything but the provider, the secret, the state and what verification found. With `secret`, that is
+    /// Writes everything but the provider, the secret, the state and what verification and probes found. What a probe found
+    /// is forgotten with the address that it was found at. With `secret`, that is
     /// replaced too (its version must be the next one), and the state of an invalid credential is active again.
     /// Another `base_url` without a new secret is refused as `base_url_needs_secret`.
     fn replace(
@@ -102,6 +105,15 @@ pub trait Credentials: Send + Sync {
         workspace: WorkspaceId,
         id: CredentialId,
         found: Verification,
+        act: Act,
+    ) -> StoreFuture<'_, Written<CredentialRow>>;
+    /// Keeps what a probe of the server at `base_url` found; of another address than the credential's it is dropped.
+    fn probed(
+        &self,
+        workspace: WorkspaceId,
+        id: CredentialId,
+        base_url: Option<String>,
+        probed: Probed,
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>>;
     /// Removes the row, its secret and its floor.

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod invoices;
 pub mod jobs;
 pub mod kept_answers;
+pub mod kept_turns;
 pub mod meta;
 pub mod nodes;
 mod packed;
@@ -36,6 +37,7 @@ pub mod sign_ins;
 mod sql;
 mod sqlite;
 mod stored;
+pub mod stored_responses;
 mod tally;
 pub mod tariffs;
 pub mod upkeep;
@@ -60,6 +62,7 @@ pub use founding::{Foundation, Founding};
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
 pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
+pub use kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
@@ -71,6 +74,7 @@ pub use rehearsal::rehearse;
 pub use rotations::Rotations;
 pub use routes::{RouteRow, Routes};
 pub use sign_ins::{LinkRow, Redeemed, SignInRow, SignIns, SignedIn, TokenDigest, Tries};
+pub use stored_responses::{StoredResponseRow, StoredResponses};
 pub use tariffs::{Assignment, TariffVersion, Tariffs};
 pub use upkeep::{Forgotten, Upkeep};
 pub use usage::{Dimension, Interval, Percentiles, UsageFilter, UsageQuery, UsageRow, UsageSums, Window};
@@ -246,6 +250,18 @@ impl Store {
     /// Answers under idempotency keys, and the claims of those that are under way.
     #[must_use]
     pub fn kept_answers(&self) -> &dyn KeptAnswers {
+        &self.database
+    }
+
+    /// What providers must be shown again of turns in which tools were called.
+    #[must_use]
+    pub fn kept_turns(&self) -> &dyn KeptTurns {
+        &self.database
+    }
+
+    /// Who made the answers that providers keep.
+    #[must_use]
+    pub fn stored_responses(&self) -> &dyn StoredResponses {
         &self.database
     }
 

@@ -1,6 +1,6 @@
 //! BYOC nodes: runtimes on the customer's hardware.
 
-use domain::{NodeId, WorkspaceId};
+use domain::{NodeId, Probed, ServerFacts, WorkspaceId};
 use snapshot::NodeState;
 
 use crate::{Act, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Written};
@@ -29,6 +29,8 @@ pub struct NodeRow {
     pub last_seen_unix_ms: Option<u64>,
     /// Ignored on writing.
     pub last_error: Option<String>,
+    /// What its server takes. On writing only what is stated counts.
+    pub server: ServerFacts,
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
@@ -82,6 +84,15 @@ pub trait Nodes: Send + Sync {
         workspace: WorkspaceId,
         id: NodeId,
         found: NodeObservation,
+    ) -> StoreFuture<'_, Written<NodeRow>>;
+    /// As `Credentials::probed`.
+    fn probed(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        base_url: String,
+        probed: Probed,
+        act: Act,
     ) -> StoreFuture<'_, Written<NodeRow>>;
     fn delete(
         &self,

@@ -224,9 +224,10 @@ pub(crate) fn unpack(trace: TraceId, tail: &[u8]) -> Result<MeterRecord, StoreEr
     // An id is its length and its bytes.
     let length: [u8; 1] = [ID_BYTES.to_le_bytes()[0]];
     let frame = [&length, trace.as_bytes().as_slice(), tail].concat();
-    // A record of the earlier format ends before its list of budgets, which is then empty.
-    let earlier = |_| postcard::from_bytes(&[frame.as_slice(), &[0]].concat());
-    postcard::from_bytes(&frame).or_else(earlier).map_err(|error| StoreError::corrupt(TABLE, error))
+    // Records of earlier formats end before what was done for a cache, or before their list of budgets: there is none.
+    let earlier = |absent: &[u8]| postcard::from_bytes(&[frame.as_slice(), absent].concat());
+    let read = earlier(&[]).or_else(|_| earlier(&[0])).or_else(|_| earlier(&[0, 0]));
+    read.map_err(|error| StoreError::corrupt(TABLE, error))
 }
 
 #[cfg(test)]
@@ -344,6 +345,7 @@ mod tests {
             timeline: Timeline { decoded_us: 1, settled_us: 15_016, ..Timeline::default() },
             bytes_out: 14,
             drawn: Vec::new(),
+            caching: None,
         }
     }
 
@@ -389,6 +391,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_ends_before_the_newest_fields_is_read() {
+        let with = MeterRecord {
+            caching: Some(domain::CacheRecord { marks: 2, ..domain::CacheRecord::default() }),
+            ..record(1)
+        };
+        let (with_tail, frame) = (frame(&with), frame(&record(1)));
+        assert_eq!(unpack(with.trace, tail_of(with.trace, &with_tail).unwrap()).unwrap(), with);
+        for absent in 0..=2 {
+            let earlier = &frame[..frame.len() - absent];
+            assert_eq!(unpack(with.trace, tail_of(with.trace, earlier).unwrap()).unwrap(), record(1));
+        }
+        assert!(unpack(with.trace, tail_of(with.trace, &frame[..frame.len() - 3]).unwrap()).is_err());
+    }
+
+    #[test]
     fn what_is_too_much_for_a_row_becomes_several() {
         let many = vec![record(1); RECORDS_MAX + 1];
         let counts: Vec<_> = pack(&many).iter().map(Packed::count).collect();
@@ -409,15 +426,16 @@ mod tests {
     }
 
     /// What is on disks must not change under the same format: whoever changes a type that is kept here sees this,
-    /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure.
+    /// raises `FORMAT`, keeps reading the earlier one, and writes the new figure. Of a record a field at its end, which older
+    /// programs pass over, is the same format.
     #[test]
     fn the_format_is_the_one_of_its_number() {
         let sum = |body: &[u8]| {
             body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
         };
         let before = whole_body(&[record(1)]);
-        assert_eq!((before.len(), sum(&before)), (330, 14_823_580_620_522_720_836));
+        assert_eq!((before.len(), sum(&before)), (331, 14_268_659_355_251_495_771));
         let body = pack(&[record(1)]).remove(0).body;
-        assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_741_243));
+        assert_eq!((FORMAT, body.len(), sum(&body)), (2, 23, 12_649_534_193_307_771_034));
     }
 }

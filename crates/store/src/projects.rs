@@ -1,6 +1,6 @@
 //! Projects: parts of a workspace, each with an environment and keys.
 
-use domain::{ProjectId, WorkspaceId};
+use domain::{CachePolicy, ProjectId, WorkspaceId};
 
 use crate::{Act, Json, Listed, Page, StoreFuture, Written};
 
@@ -11,6 +11,7 @@ pub struct ProjectRow {
     /// Unique in its workspace.
     pub name: String,
     pub environment: String,
+    pub caching: CachePolicy,
     pub metadata: Json,
     pub created_unix_ms: u64,
     /// Ignored on writing.

@@ -1,10 +1,9 @@
 //! The change of keys: of the master key, which wraps every workspace's, and of a workspace's, which seals its secrets.
 //! Each step is one transaction, and what is left to do is read from what is there: whoever is killed goes on after it.
 
-use domain::{AccountId, CredentialId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
+use domain::{AccountId, CredentialId, Kept, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
 
-use crate::kept_answers::AnswerDigest;
 use crate::{Act, StoreFuture, Written};
 
 /// Facts of this prefix name the workspaces whose key is changed.
@@ -20,13 +19,14 @@ pub enum SealedThing {
     Webhook(WebhookId, u32),
     /// The floor record of the object of this name.
     Floor(String),
-    Answer(AnswerPlaceRow),
+    Kept(KeptPlaceRow),
 }
 
-/// Where a kept answer lies.
+/// Where a kept answer or turn lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AnswerPlaceRow {
-    pub digest: AnswerDigest,
+pub struct KeptPlaceRow {
+    pub kept: Kept,
+    pub digest: [u8; 32],
     pub project: domain::ProjectId,
     pub request: TraceId,
 }
@@ -81,14 +81,15 @@ pub trait Rotations: Send + Sync {
 
     /// A further key of a workspace, and the fact that it is to seal everything anew.
     fn begin_workspace(&self, key: WrappedKey, act: Act) -> StoreFuture<'_, Written<()>>;
-    /// Everything but kept answers that another key than this one seals.
+    /// Everything but kept content that another key than this one seals.
     fn sealed_otherwise(&self, workspace: WorkspaceId, key_id: String) -> StoreFuture<'_, Vec<SealedRow>>;
-    /// Kept answers that another key than this one seals, after a place, in their order.
-    fn answers_otherwise(
+    /// Kept content that another key than this one seals, after a place, in its order.
+    fn kept_otherwise(
         &self,
+        kept: Kept,
         workspace: WorkspaceId,
         key_id: String,
-        after: Option<AnswerDigest>,
+        after: Option<[u8; 32]>,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<SealedRow>>;
     /// Writes those that are still as they were read; how many.

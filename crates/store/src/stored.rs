@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use domain::{ByokFallback, FallbackClass, Price, Profile, Rates, RouteScope, RouteSpec};
+use domain::{
+    ByokFallback, FallbackClass, Finding, Price, Probed, Profile, Rates, RouteScope, RouteSpec, ServerFacts,
+    Trait,
+};
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
 
@@ -112,6 +115,67 @@ pub(crate) fn pricing_from_text(text: &str) -> Result<Vec<(String, Rates)>, Stor
             (s.model, rates)
         })
         .collect())
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct StoredServer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probed: Option<StoredProbe>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stated: Vec<StoredFinding>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredProbe {
+    unix_ms: u64,
+    model: Option<String>,
+    error: Option<String>,
+    found: Vec<StoredFinding>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredFinding {
+    of: String,
+    value: String,
+    unix_ms: u64,
+}
+
+fn store_findings(findings: &[Finding]) -> Vec<StoredFinding> {
+    let store = |finding: &Finding| StoredFinding {
+        of: finding.of.name().to_owned(),
+        value: finding.value.to_owned(),
+        unix_ms: finding.unix_ms,
+    };
+    findings.iter().map(store).collect()
+}
+
+/// What a newer version found, and this one has no word for, is left out: in a rolling upgrade both read it.
+fn read_findings(stored: &[StoredFinding]) -> Vec<Finding> {
+    stored
+        .iter()
+        .filter_map(|stored| Trait::named(&stored.of)?.found(&stored.value, stored.unix_ms))
+        .collect()
+}
+
+pub(crate) fn server_to_text(table: &'static str, facts: &ServerFacts) -> Result<String, StoreError> {
+    let probed = facts.probed.as_ref().map(|probed| StoredProbe {
+        unix_ms: probed.unix_ms,
+        model: probed.model.clone(),
+        error: probed.error.clone(),
+        found: store_findings(&probed.found),
+    });
+    to_text(table, &StoredServer { probed, stated: store_findings(&facts.stated) })
+}
+
+pub(crate) fn server_from_text(table: &'static str, text: &str) -> Result<ServerFacts, StoreError> {
+    let stored: StoredServer = from_text(table, text)?;
+    let probed = stored.probed.map(|probed| Probed {
+        found: read_findings(&probed.found),
+        unix_ms: probed.unix_ms,
+        model: probed.model,
+        error: probed.error,
+    });
+    Ok(ServerFacts { probed, stated: read_findings(&stored.stated) })
 }
 
 #[derive(Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use domain::filter::{Field, Subject, Term};
-use domain::{MeterRecord, Nanos, Outcome, Priced, Profile, UsageSource, WorkspaceId};
+use domain::{MeterRecord, Nanos, Operation, Outcome, Priced, Profile, UsageSource, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
@@ -120,14 +120,27 @@ pub(crate) fn first_byte_us<Text>(record: &MeterRecord<Text>) -> Option<u64> {
     Some(record.timeline.first_byte_us).filter(|us| *us > 0)
 }
 
+/// What kind of work an operation is.
+const fn modality(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Embed => "embedding",
+        Operation::Moderate => "moderation",
+        Operation::Chat
+        | Operation::Run
+        | Operation::Verify
+        | Operation::Count
+        | Operation::Complete
+        | Operation::Stored => "chat",
+    }
+}
+
 impl<'a> Group<'a> {
     fn of(record: &MeterRecord<&'a str>) -> Self {
         Self {
             project: *record.project.as_bytes(),
             key: record.key.map(|key| *key.as_bytes()),
             model: record.resolved_model,
-            // Every operation so far is one of chat; the others bring their own word with them.
-            modality: "chat",
+            modality: modality(record.operation),
             provider: record.provider,
             profile: record.profile().map_or("", Profile::as_str),
             region: region(record).copied(),
@@ -328,6 +341,8 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let when = |is: bool| u64::from(attempted && is);
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
+    // A look at an answer that was made before uses nothing.
+    let is_counted = record.operation != Operation::Stored;
     UsageSums {
         requests: u64::from(attempted),
         input_tokens: usage.prompt_total(),
@@ -339,7 +354,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
         provider_cost: record.charge.provider_cost,
         unpriced: when(record.charge.priced == Priced::Unpriced),
         estimated: when(usage.source == UsageSource::Estimate),
-        unmetered: when(usage.source == UsageSource::None && completed),
+        unmetered: when(usage.source == UsageSource::None && completed && is_counted),
         failed: when(!completed),
         unattempted: u64::from(!attempted),
         attempts: record.attempts.len() as u64,

@@ -1,6 +1,6 @@
 //! Workspaces: the owners of everything else.
 
-use domain::WorkspaceId;
+use domain::{CachePolicy, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::{Act, Listed, Page, StoreFuture, Written};
@@ -9,6 +9,7 @@ use crate::{Act, Listed, Page, StoreFuture, Written};
 pub struct WorkspaceRow {
     pub id: WorkspaceId,
     pub name: String,
+    pub caching: CachePolicy,
     pub created_unix_ms: u64,
     /// The version of the last change to this row: what `ETag` and `If-Match` carry. Ignored on writing.
     pub version: u64,
@@ -17,7 +18,7 @@ pub struct WorkspaceRow {
 pub trait Workspaces: Send + Sync {
     fn get(&self, id: WorkspaceId) -> StoreFuture<'_, WorkspaceRow>;
     fn list(&self, page: Page<WorkspaceId>) -> StoreFuture<'_, Listed<WorkspaceRow, WorkspaceId>>;
-    /// Writes `name`; everything else of a workspace stays.
+    /// Writes `name` and `caching`; everything else of a workspace stays.
     fn replace(
         &self,
         row: WorkspaceRow,

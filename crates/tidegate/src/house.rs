@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit};
+use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ResponseKeeper, TurnKeeper};
 use egress::EgressSettings;
 use ledger::{
     Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
     RecoveryReport,
 };
-use sessions::{Answers, AnswersSettings};
+use sessions::{Answers, AnswersSettings, Responses, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
@@ -44,6 +44,8 @@ pub struct House {
     pub workers: usize,
     audit: Arc<AuditQueue>,
     pub answers: Arc<Answers>,
+    turns: Arc<Turns>,
+    responses: Arc<Responses>,
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
@@ -79,6 +81,8 @@ impl House {
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
+        let turns = Turns::start(store.clone(), vault.clone(), world.clone());
+        let responses = Responses::start(store.clone(), vault.clone(), world.clone());
         let allowances: Arc<Allowances> = Arc::default();
         let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The journal of the last run is in the books: nothing that it leased is needed.
@@ -120,6 +124,8 @@ impl House {
             workers: settings.workers,
             audit,
             answers,
+            turns,
+            responses,
             journal,
             journal_dir,
             journal_settings,
@@ -150,6 +156,8 @@ impl House {
             opener: Arc::clone(&self.vault.opener),
             board: board::Cell::new(Arc::clone(&self.board), cores),
             timers: Rc::default(),
+            turns: Arc::clone(&self.turns) as Arc<dyn TurnKeeper>,
+            responses: Arc::clone(&self.responses) as Arc<dyn ResponseKeeper>,
         };
         let counters = Rc::new(line::Counters::default());
         let answers = Arc::clone(&self.answers) as Arc<dyn AnswerKeeper>;
@@ -180,6 +188,8 @@ impl House {
         self.drain_task.abort();
         self.journal.stop();
         self.answers.stop();
+        self.turns.stop().await;
+        self.responses.stop().await;
         self.keeper.stop();
         self.audit.stop().await;
         self.store.close().await;

@@ -1,4 +1,5 @@
-//! A core of our own for trips that no client asked for: verifying credentials, asking nodes, sending events.
+//! A core of our own for trips that no client asked for: verifying credentials, asking nodes, probing servers, sending
+//! events.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -6,18 +7,20 @@ use std::thread::JoinHandle;
 use control::{PostError, Posted, Posting, Trips};
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Probed};
 use egress::{Client, EgressErrorKind, OutBody, Reach, Request};
 use http::{HeaderName, HeaderValue, Method};
 use line::{VerifyReport, VerifyTarget};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use world::World;
 
 use crate::house::House;
 
 /// What is asked of the core, and where the answer goes.
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
+    Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
 
@@ -56,6 +59,9 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
                 match job {
                     Job::Verify(target, answer) => {
                         let _ = answer.send(line::verify(&core, target).await);
+                    }
+                    Job::Probe(target, models, answer) => {
+                        let _ = answer.send(line::probe(&core, target, models).await);
                     }
                     Job::Post(posting, answer) => {
                         let posted =
@@ -103,6 +109,16 @@ impl Trips for SystemCore {
         })
     }
 
+    fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed> {
+        Box::pin(async move {
+            let (answer, probed) = oneshot::channel();
+            if self.jobs.send(Job::Probe(target, models, answer)).await.is_err() {
+                return not_probed();
+            }
+            probed.await.unwrap_or_else(|_| not_probed())
+        })
+    }
+
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {
         Box::pin(async move {
             let (answer, report) = oneshot::channel();
@@ -113,6 +129,12 @@ impl Trips for SystemCore {
             report.await.unwrap_or(not_made)
         })
     }
+}
+
+/// Says nothing about the server: nobody asked it.
+fn not_probed() -> Probed {
+    let unix_ms = World::system().clock.unix_ms();
+    Probed { unix_ms, error: Some("The gateway could not make the calls.".to_owned()), ..Probed::default() }
 }
 
 /// Says nothing about the credential: the call was not made.

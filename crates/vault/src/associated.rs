@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Secret,
     Floor,
     Answer,
+    Turn,
 }
 
 impl Purpose {
@@ -18,6 +19,7 @@ impl Purpose {
             Self::Secret => "tidegate/secret",
             Self::Floor => "tidegate/floor",
             Self::Answer => "tidegate/answer",
+            Self::Turn => "tidegate/turn",
         }
     }
 }

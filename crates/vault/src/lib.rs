@@ -5,11 +5,11 @@
 //! for each workspace; that key seals the workspace's credentials. Each seal is bound to its purpose, workspace,
 //! object, version and key, so that a row that was changed, moved or put back opens no more.
 
-mod answers;
 mod associated;
 mod error;
 mod fingerprint;
 mod hasher;
+mod kept;
 mod master;
 mod masters;
 mod message;
@@ -26,10 +26,10 @@ use domain::ports::{AuditSink, KeyWrap};
 use domain::{Secret, WorkspaceId, master_key};
 use world::{Random, World};
 
-pub use answers::{AnswerPlace, RequestHasher};
 pub use error::{OpenError, VaultError};
 pub use fingerprint::Fingerprinter;
 pub use hasher::{KeyHasher, MintedKey, mint_api_key};
+pub use kept::{KeptPlace, RequestHasher};
 pub use master::{MasterKey, MasterKeyError};
 pub use masters::{MasterState, Masters, ReadMasterKeys};
 pub use message::sign_message;

@@ -3,9 +3,9 @@
 
 use domain::{Sealed, WorkspaceId};
 
-use crate::answers::AnswerPlace;
 use crate::associated::{Binding, Purpose};
 use crate::error::OpenError;
+use crate::kept::KeptPlace;
 use crate::{Masters, Vault, associated};
 
 impl Vault {
@@ -37,13 +37,13 @@ impl Vault {
         self.resealed(Purpose::Floor, workspace, object, sealed.version, &lowest.to_be_bytes())
     }
 
-    /// A kept answer.
+    /// Kept content.
     ///
     /// # Errors
     /// It was changed or moved; the refusal is audited.
-    pub fn reseal_answer(&self, place: &AnswerPlace, sealed: &Sealed) -> Result<Sealed, OpenError> {
-        let answer = self.opener.open_answer(place, sealed)?;
-        self.sealer.seal_answer(place, answer.expose()).map_err(|_| OpenError::KeyUnknown)
+    pub fn reseal_kept(&self, place: &KeptPlace, sealed: &Sealed) -> Result<Sealed, OpenError> {
+        let content = self.opener.open_kept(place, sealed)?;
+        self.sealer.seal_kept(place, content.expose()).map_err(|_| OpenError::KeyUnknown)
     }
 
     fn resealed(

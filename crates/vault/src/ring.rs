@@ -68,14 +68,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Shards<K, V> {
 /// A workspace's key, ready for what it seals.
 pub(crate) struct WorkspaceKey {
     pub secrets: LessSafeKey,
-    /// Kept answers are many, and large: each has a key of its own, which is derived from this.
-    pub answers: hkdf::Prk,
+    /// Kept answers and turns are many, and large: each has a key of its own, which is derived from this.
+    pub kept: hkdf::Prk,
 }
 
 impl WorkspaceKey {
     pub(crate) fn new(bytes: &[u8]) -> Result<Self, seal::Refused> {
-        let answers = hkdf::Salt::new(hkdf::HKDF_SHA256, b"tidegate/answers/1").extract(bytes);
-        Ok(Self { secrets: seal::key(bytes)?, answers })
+        let kept = hkdf::Salt::new(hkdf::HKDF_SHA256, b"tidegate/answers/1").extract(bytes);
+        Ok(Self { secrets: seal::key(bytes)?, kept })
     }
 }
 

@@ -4,9 +4,11 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::chat::{
     StreamScanner, answer_text, class_of, decode_messages, decode_request, read_answer, read_error,
-    upstream_body, whole_answer,
+    whole_answer,
 };
 use dialects::json::validate;
+use dialects::{AnswerStream, Listener, Losses, Way, upstream_body, write_prompt};
+use domain::{Abilities, Grammar, Operation, TraceId};
 
 use crate::material::{Bends, ITERATIONS, bent};
 
@@ -50,6 +52,70 @@ fn fuzz_chat_request() {
     });
 }
 
+/// Requests with all that the form between grammars holds.
+const PROMPTS: &[&str] = &[
+    r#"{"messages":[{"role":"developer","content":[{"type":"text","text":"x","prompt_cache_breakpoint":{"mode":"explicit","ttl":"30m"}}]},{"role":"user","name":"n","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA==","detail":"low"}},{"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}},{"type":"file","file":{"file_data":"data:application/pdf;base64,AA==","filename":"f"}}]}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"},"strict":true}},{"type":"custom","custom":{"name":"g"}}],"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"f"}}]}}}"#,
+    r#"{"messages":[{"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"},"extra_content":{"google":{"thought_signature":"s"}}}]},{"role":"tool","tool_call_id":"a","content":"r"},{"role":"assistant","function_call":{"name":"f","arguments":""}},{"role":"function","name":"f","content":"r"}],"stop":["a"],"seed":-1,"n":2,"temperature":0.5,"logit_bias":{"1":2},"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{}}},"reasoning_effort":"low","metadata":{"k":"v"},"prompt_cache_options":{"mode":"implicit","ttl":"12h"},"thinking":{"type":"enabled","budget_tokens":9}}"#,
+];
+
+#[test]
+fn fuzz_chat_prompt() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = bent(PROMPTS, *which, bends);
+        let request = dialects::Request::default();
+        match dialects::read_prompt(Grammar::Chat, &body, &request) {
+            Ok(prompt) => {
+                assert_eq!(validate(&body), Ok(()));
+                let listener = Listener { model: "m", abilities: Abilities::default() };
+                let mut losses = Losses::new(Grammar::Chat, Grammar::Chat);
+                match write_prompt(Grammar::Chat, &prompt, &listener, &mut losses) {
+                    Ok(said) => {
+                        let again = dialects::read_prompt(Grammar::Chat, &said, &request);
+                        assert!(again.is_ok(), "{}", String::from_utf8_lossy(&said));
+                    }
+                    Err(fault) => assert!(fault.param.is_some(), "{fault}"),
+                }
+            }
+            Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+/// What a stream comes to in another grammar when it arrives in chunks of this size.
+fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
+    let way = Way {
+        is_loose: false,
+        client: Grammar::Responses,
+        upstream: Grammar::Chat,
+        operation: Operation::Chat,
+        usage: true,
+        as_array: false,
+        model: "m".to_owned(),
+        trace: TraceId::new(1, [0; 10]),
+        created_unix_s: 1,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    };
+    let mut stream = AnswerStream::new(way);
+    let mut out = Vec::new();
+    let mut pieces = bytes.chunks(chunk.max(1)).map(Bytes::copy_from_slice);
+    let mut failed = pieces.any(|piece| stream.push(piece, &mut out).is_err());
+    if !failed {
+        failed = stream.finish(&mut out).is_err();
+    }
+    (out.concat(), failed, format!("{:?}", stream.facts()))
+}
+
+#[test]
+fn fuzz_chat_translation() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8)>().for_each(|(which, bends, chunk)| {
+        let bytes = bent(STREAMS, *which, bends);
+        let whole = translate(&bytes, bytes.len());
+        assert_eq!(translate(&bytes, usize::from(*chunk) % 9 + 1), whole);
+    });
+}
+
 /// What a stream comes to when it arrives in chunks of this size.
 fn scan(bytes: &[u8], chunk: usize, hide: bool) -> (Vec<u8>, bool, String) {
     let mut scanner = StreamScanner::new(hide);
@@ -82,7 +148,7 @@ fn fuzz_chat_answer() {
         if read_answer(&body).is_ok() {
             assert_eq!(validate(&body), Ok(()));
         }
-        if let Ok((answer, _)) = whole_answer(body) {
+        if let Ok((answer, _)) = whole_answer(body, true) {
             assert!(read_answer(&answer).is_ok(), "what is put together is an answer");
         }
     });

@@ -3,9 +3,13 @@
 #[cfg(test)]
 mod answer;
 #[cfg(test)]
+mod anthropic;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod filter;
+#[cfg(test)]
+mod gemini;
 #[cfg(test)]
 mod headers;
 #[cfg(test)]
@@ -16,5 +20,7 @@ mod json;
 mod material;
 #[cfg(test)]
 mod requests;
+#[cfg(test)]
+mod responses;
 #[cfg(test)]
 mod sse;

@@ -27,6 +27,9 @@ const READS = {
   "/requests": "the histogram",
   "/usage": "usage",
   "/webhooks": "webhooks",
+  "/models": "models",
+  "/models/echo": "models",
+  "/capabilities": "capabilities",
   "/keys": "keys",
   "/credentials": "credentials",
   "/nodes": "nodes",
@@ -109,6 +112,7 @@ async function isFiltered(page, theme) {
     ["/requests?filter=model:nothing-like-it", /0 of \d+ requests? in this span match/],
     ["/usage?filter=model:nothing-like-it", "Nothing in this span matches"],
     ["/audit?find=nothing-like-it", /0 of \d+ entries match/],
+    ["/models?find=nothing-like-it", /0 of \d+ models match/],
   ]) {
     await visit(page, origin + path);
     await page.getByText(words).waitFor();

@@ -126,6 +126,8 @@ async function foreignParts(page) {
         if (attribute.startsWith("on") || attribute === "srcdoc") found.push(`${name} ${attribute}`);
         if (["href", "src", "action", "formaction", "xlink:href", "data", "poster"].includes(attribute)) {
           if (isScheme(value)) found.push(`${name} ${attribute}=${value.slice(0, 40)}`);
+          // The catalogue's sources: links that lead out, tell nobody from where, and are followed by hand alone.
+          else if (name === "a" && element.rel === "noreferrer" && element.target === "_blank" && /^https?:\/\/[a-z0-9.-]+(\/|$)/.test(value)) continue;
           else if (value !== "" && !new URL(value, location.href).href.startsWith(own)) found.push(`${name} ${attribute}=${value.slice(0, 60)}`);
         }
       }
@@ -173,7 +175,7 @@ try {
     assert.deepEqual(missing, [], "each name is shown as it was typed");
     ok("names_of_keys");
 
-    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/billing", "/account", "/budgets", "/connect", "/playground"]) await look(on, path);
+    for (const path of ["/", "/members", "/credentials", "/nodes", "/routes", "/audit", "/billing", "/account", "/budgets", "/connect", "/models", "/capabilities", "/playground"]) await look(on, path);
     for (const id of [credentials[0], credentials.at(-1)]) await look(on, `/credentials/${id}`);
     for (const id of [nodes[0], nodes[5], nodes.at(-1)]) await look(on, `/nodes/${id}`);
     for (const id of [routes[0], routes.at(-1)]) await look(on, `/routes/${id}`);
@@ -193,7 +195,7 @@ try {
 
     // What an address says: filters, models, groups, where to go next.
     const quoted = (payload) => encodeURIComponent(`model:"${payload.replaceAll(/["\\]/g, "\\$&")}"`);
-    const places = [(text) => `/requests?filter=${text}`, (_, payload) => `/requests?filter=${quoted(payload)}`, (text) => `/connect?model=${text}`, (text) => `/playground?model=${text}`, (text) => `/routes?model=${text}`, (text) => `/usage?group=${text}`, (text) => `/audit?find=${text}`, (text) => `/requests/${text}`];
+    const places = [(text) => `/requests?filter=${text}`, (_, payload) => `/requests?filter=${quoted(payload)}`, (text) => `/connect?model=${text}`, (text) => `/playground?model=${text}`, (text) => `/playground?model=echo&model=${text}`, (text) => `/models/${text}`, (text) => `/models?find=${text}&seller=${text}&modality=${text}&sort=${text}`, (text) => `/capabilities?provider=${text}`, (text) => `/routes?model=${text}`, (text) => `/usage?group=${text}`, (text) => `/audit?find=${text}`, (text) => `/requests/${text}`];
     for (const [at, place] of places.entries()) {
       for (const payload of [PAYLOADS[at * 13 + 1], PAYLOADS.at(-1 - at * 9)]) await look(on, place(encodeURIComponent(payload), payload));
     }

@@ -47,7 +47,9 @@ impl Row {
             (_, "/v2/webhooks/{id}/rotate" | "/v2/webhooks/{id}/test") => json!({}),
             (_, "/v2/webhooks/{id}/resend") => json!({"event_id": missing("evt_")}),
             (_, pattern) if pattern.ends_with("/rotate") => json!({"secret": "sk-mine"}),
-            (_, pattern) if pattern.ends_with("/verify") || pattern.ends_with("/link") => json!({}),
+            (_, pattern) if ["/verify", "/probe", "/link"].iter().any(|end| pattern.ends_with(end)) => {
+                json!({})
+            }
             _ => json!({"name": "mine now"}),
         };
         body.to_string()

@@ -35,6 +35,13 @@ async fn walk(journey: &str, gateway: &Gateway, more: &[&str]) -> Vec<String> {
     stdout.lines().filter_map(|line| line.strip_prefix("ok ")).map(str::to_owned).collect()
 }
 
+/// The link that the server prints once, by which its owner signs in.
+fn sign_in_link(gateway: &mut Gateway) -> String {
+    let printed = gateway.process().stdout();
+    let line = printed.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap();
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_main_path_is_walked_by_keyboard() {
     let (gateway, _node) = with_echo().await;
@@ -130,6 +137,49 @@ async fn the_keyboard_reaches_everything() {
     assert_eq!(held, expected);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_told_with_prices_and_facts() {
+    let (gateway, _node) = with_echo().await;
+    let held = walk("models.mjs", &gateway, &[]).await;
+    let expected = [
+        "catalogue_is_the_servers",
+        "catalogue_is_searched_and_sorted",
+        "model_tells_its_offers_and_facts",
+        "model_leads_to_its_trial",
+        "manifest_is_the_servers",
+        "nothing_is_known",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_compared_side_by_side() {
+    let (mut gateway, _node) = with_echo().await;
+    let link = sign_in_link(&mut gateway);
+    let held = walk("compare.mjs", &gateway, &[&link]).await;
+    let expected = [
+        "key_is_made_by_a_click",
+        "models_answer_side_by_side",
+        "each_answer_tells_what_served_it",
+        "what_is_left_out_is_named",
+        "conversation_goes_on_for_each",
+        "answers_are_stopped",
+        "it_fits_a_phone",
+        "key_ends_with_the_visit",
+    ];
+    assert_eq!(held, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_provider_has_its_form() {
+    let gateway = Gateway::start().await;
+    let held = walk("forms.mjs", &gateway, &[]).await;
+    assert_eq!(
+        held,
+        ["every_kind_is_offered", "each_provider_is_added_by_its_form", "forms_follow_their_schema"]
+    );
+}
+
 /// Without a node: a page is empty only while there is nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_is_told_in_each_state() {
@@ -170,9 +220,7 @@ async fn each_page_is_for_everyone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_signs_in_and_lets_others_in() {
     let mut gateway = Gateway::start().await;
-    let printed = gateway.process().stdout();
-    let line = printed.lines().find_map(|line| line.strip_prefix("  Console  ")).unwrap();
-    let link = line.split_whitespace().next().unwrap().to_owned();
+    let link = sign_in_link(&mut gateway);
     let held = walk("people.mjs", &gateway, &[&link]).await;
     let expected = [
         "in_by_link",

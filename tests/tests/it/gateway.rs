@@ -320,12 +320,12 @@ impl Gateway {
         }
     }
 
-    /// What the emulator was sent with this key, without questions for its models.
+    /// What the emulator was sent with this key, without questions for its models and for what it takes.
     pub fn calls(&self, key: &str) -> Vec<Entry> {
         let journal = self.emulator.journal();
         journal
             .into_iter()
-            .filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST")
+            .filter(|entry| entry.key.as_deref() == Some(key) && entry.method == "POST" && !entry.is_probe())
             .collect()
     }
 }

@@ -9,12 +9,12 @@ use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, OWN, OWN_SECOND};
 
 /// What a driver printed: the cases that held, and the request ids that the SDK showed.
-struct Driven {
-    held: usize,
+pub struct Driven {
+    pub held: usize,
     ids: Vec<(String, String)>,
 }
 
-async fn drive(program: PathBuf, script: PathBuf, gateway: &Gateway) -> Driven {
+pub async fn drive(program: PathBuf, script: PathBuf, gateway: &Gateway) -> Driven {
     let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
     let mut command = tokio::process::Command::new(program);
     let base_url = format!("{}/v1", gateway.origin);

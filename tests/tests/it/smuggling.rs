@@ -75,7 +75,7 @@ fn shapes() -> Vec<Shape> {
             ..shape("an escaped slash", "host: x\r\ncontent-length: 2\r\n", "{}")
         },
         Shape {
-            status: 405,
+            status: 404,
             first: "POST /v1/models/../chat/completions HTTP/1.1".to_owned(),
             ..shape("a path with dots", "host: x\r\ncontent-length: 2\r\n", "{}")
         },

@@ -212,6 +212,13 @@ impl Preparing<'_> {
                 tried(pattern.replace("{id}", &webhook), json!({"event_id": event}))
             }
             "/v2/plan" => tried(pattern.to_owned(), json!({"model": "openai/gpt-4o-mini"})),
+            "/v2/provider-credentials/{id}/probe" => {
+                // What a provider of the catalogue takes is known.
+                let mut body = self.body("/v2/provider-credentials");
+                body["provider"] = json!(format!("own-{}", self.number));
+                let id = self.made("/v2/provider-credentials", body).await;
+                tried(pattern.replace("{id}", &id), json!({}))
+            }
             _ => match pattern.split_once("/{id}") {
                 None => tried(pattern.to_owned(), self.body(pattern)),
                 Some((collection, act)) => {

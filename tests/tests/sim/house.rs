@@ -118,6 +118,7 @@ impl House {
             id: workspace_id(at),
             name: format!("w{at}").into(),
             projects: vec![Arc::new(ProjectEntry {
+                caching: domain::CachePolicy::default(),
                 id: project_id(at),
                 workspace: workspace_id(at),
                 name: "p".into(),
@@ -127,11 +128,13 @@ impl House {
             nodes,
             routes: vec![Arc::new(RouteEntry { id: RouteId::new(small(at), [5; 10]), spec })],
             terms: None,
+            caching: domain::CachePolicy::default(),
         }
     }
 
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
+            quirks: domain::Quirks::default(),
             id: CredentialId::new(small(at), [1; 10]),
             workspace: workspace_id(workspace),
             provider: "openai".into(),
@@ -150,6 +153,7 @@ impl House {
 
     fn node(&self, workspace: usize, at: usize) -> Arc<NodeEntry> {
         Arc::new(NodeEntry {
+            quirks: domain::Quirks::default(),
             id: NodeId::new(small(at), [3; 10]),
             workspace: workspace_id(workspace),
             name: format!("n{at}").into(),

@@ -212,6 +212,7 @@ impl Run {
             dialect: Dialect::Chat,
             operation: Operation::Chat,
             headers: headers(workspace),
+            addressed: None,
             body: dialects::chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
             received_us: now_us,
             received_unix_ms: unix_ms,

@@ -29,7 +29,7 @@ fn an_admitted_call_has_one_open_tab_that_its_end_closes() {
     )
     .unwrap();
     assert_eq!(journal.open_tabs(), 1);
-    assert_eq!(admitted.call().chat().model, "openai/gpt-4o");
+    assert_eq!(admitted.call().request().model, "openai/gpt-4o");
 
     let (_, _, tab) = admitted.into_parts();
     tab.close(Closing {
@@ -68,6 +68,6 @@ fn what_can_not_be_booked_is_not_served() {
     });
     let failed = refused.unwrap();
     assert_eq!(failed.fault.code, "storage_full");
-    assert_eq!(failed.call.chat().model, "m");
+    assert_eq!(failed.call.request().model, "m");
     assert_eq!(journal.open_tabs(), held.len() as u64);
 }

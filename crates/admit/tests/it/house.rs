@@ -62,6 +62,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         (Plain.digest(&text(number)), Arc::new(entry))
     };
     let project = ProjectEntry {
+        caching: domain::CachePolicy::default(),
         id: project_id(1),
         workspace: workspace_id(),
         name: "p".into(),
@@ -75,6 +76,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         nodes: Vec::new(),
         routes: Vec::new(),
         terms: None,
+        caching: domain::CachePolicy::default(),
     };
     Arc::new(Snapshot::assemble(Parts {
         version: 3,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{CredentialId, Fault, Price, ProjectId, Rates};
+use domain::{CredentialId, Fault, Price, ProjectId, Rates, ServerFacts};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use snapshot::CredentialState;
-use store::{CredentialFilter, CredentialRow, Verification, Written};
+use store::{Act, CredentialFilter, CredentialRow, Verification, Written};
 
 use super::projects::checked_environment;
 use super::secrets::{self, Rotation};
@@ -23,6 +23,7 @@ use crate::openapi::describe::Nothing;
 use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
+use crate::servers::{self, ProbeInput, ServerShown};
 use crate::{Control, Reply, judgement, moment};
 
 const PATH: &str = "/v2/provider-credentials";
@@ -31,6 +32,7 @@ const ONE: &str = "/v2/provider-credentials/{id}";
 pub fn routes() -> Vec<Route> {
     let kinds = "/v2/provider-credentials/kinds";
     let verify_one = "/v2/provider-credentials/{id}/verify";
+    let probe_one = "/v2/provider-credentials/{id}/probe";
     let rotate_one = "/v2/provider-credentials/{id}/rotate";
     vec![
         Route::new(Method::POST, PATH, Access::MANAGE, create)
@@ -63,6 +65,10 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, verify_one, Access::MANAGE, verify)
             .says("Makes the cheapest real call with a credential.")
             .takes_nothing()
+            .gives::<Shown>(),
+        Route::new(Method::POST, probe_one, Access::MANAGE, probe)
+            .says("Asks the compatible server behind a credential what it takes, and keeps what it said.")
+            .takes::<ProbeInput>()
             .gives::<Shown>(),
         Route::new(Method::POST, rotate_one, Access::MANAGE, rotate)
             .says("Gives a credential another secret, without a failed request.")
@@ -97,6 +103,9 @@ struct Input {
     commitment: Value,
     #[serde(default)]
     metadata: Value,
+    /// What a compatible server takes, stated by hand: believed above what a probe finds.
+    #[serde(default)]
+    stated_facts: BTreeMap<String, Value>,
     status: Option<String>,
 }
 
@@ -176,6 +185,9 @@ struct Shown {
     metadata: Value,
     last_verified_at: Option<Moment>,
     last_error: Option<String>,
+    stated_facts: BTreeMap<String, Value>,
+    /// What is known of a compatible server; nothing where the provider itself is known.
+    server: Option<ServerShown>,
     created_at: Moment,
 }
 
@@ -221,6 +233,8 @@ fn show(row: &CredentialRow) -> Shown {
         metadata: row.metadata.clone(),
         last_verified_at: row.last_verified_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
+        stated_facts: servers::stated(&row.server),
+        server: line::is_probed(&row.provider).then(|| servers::show(&row.server)),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -246,6 +260,7 @@ fn writable(row: &CredentialRow) -> Value {
             "secret_version",
             "last_verified_at",
             "last_error",
+            "server",
             "created_at",
         ];
         fields.retain(|name, value| !derived.contains(&name.as_str()) && !value.is_null());
@@ -330,7 +345,9 @@ async fn row_of(
         None => None,
         Some(text) => Some(moment::read(text, "expires_at")?),
     };
+    let server = stated_server(control, input, &base)?;
     Ok(CredentialRow {
+        server,
         display_name: checked_name(input.display_name.clone(), "display_name")?,
         auth: checked_auth(input.auth.as_deref())?,
         base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
@@ -346,6 +363,19 @@ async fn row_of(
         expires_unix_ms,
         ..base
     })
+}
+
+fn stated_server(control: &Control, input: &Input, base: &CredentialRow) -> Result<ServerFacts, Box<Fault>> {
+    if !input.stated_facts.is_empty() && !line::is_probed(&base.provider) {
+        return Err(invalid(
+            "stated_facts",
+            format!("What {} takes is known and can't be stated.", base.provider),
+            "State facts of servers at an address of your own, under a name of your own.",
+        ));
+    }
+    let now = control.world.clock.unix_ms();
+    let stated = servers::read_stated(&input.stated_facts, &base.server.stated, now)?;
+    Ok(ServerFacts { stated, ..base.server.clone() })
 }
 
 fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -377,6 +407,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             expires_unix_ms: None,
             last_verified_unix_ms: None,
             last_error: None,
+            server: ServerFacts::default(),
             created_unix_ms: now,
             version: 0,
         };
@@ -384,7 +415,11 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.credentials().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+        let row = match ask.is_rehearsal {
+            true => written.row,
+            false => control.probe_credential(Act::system(&control.world), written.row, None).await?,
+        };
+        Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
 
@@ -449,7 +484,8 @@ async fn write(
     let status = input.status.take();
     let (id, before, address) = (row.id, row.state, row.base_url.clone());
     let changed = row_of(control, ask, &input, row).await?;
-    if changed.base_url != address && secret.is_none() {
+    let moves = changed.base_url != address;
+    if moves && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
     let act = || ask.act(&control.world);
@@ -462,7 +498,11 @@ async fn write(
         written = Written { version: set.version, row };
     }
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    let row = match moves && !ask.is_rehearsal {
+        true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
+        false => written.row,
+    };
+    Ok(Reply::json(&show(&row))?.version(row.version))
 }
 
 /// The state that a status asks for, where it is another one than before.
@@ -546,7 +586,32 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             .await
             .map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        // One that could not be asked before is asked now.
+        let is_known = written.row.server.probed.as_ref().is_some_and(|probed| probed.error.is_none());
+        let row = match report.is_well() && !is_known {
+            true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
+            false => written.row,
+        };
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let ProbeInput { model } = ask.json()?;
+        let row = load(control, &ask).await?;
+        if !line::is_probed(&row.provider) {
+            return Err(invalid(
+                "id",
+                format!("What {} takes is known: there is nothing to probe.", row.provider),
+                "Probe servers at an address of your own, under a name of your own.",
+            ));
+        }
+        let row = match ask.is_rehearsal {
+            true => row,
+            false => control.probe_credential(ask.act(&control.world), row, model).await?,
+        };
+        Ok(Reply::json(&show(&row))?.version(row.version))
     })
 }
 

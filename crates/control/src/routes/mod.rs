@@ -5,6 +5,8 @@ mod api_keys;
 mod audit;
 mod billing;
 mod budgets;
+mod caching;
+mod capabilities;
 mod contract;
 mod credentials;
 mod devices;
@@ -45,6 +47,7 @@ pub fn all() -> Vec<Route> {
         nodes::routes(),
         rules::routes(),
         plan::routes(),
+        capabilities::routes(),
         usage::routes(),
         requests::routes(),
         billing::routes(),

@@ -1,8 +1,9 @@
 //! `/v2/byoc/nodes`: runtimes on the customer's own hardware, ours or any OpenAI-compatible server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{Fault, NodeId};
+use domain::{Fault, NodeId, ServerFacts};
 use egress::Reach;
 use http::Method;
 use schemars::JsonSchema;
@@ -18,6 +19,7 @@ use crate::failure::{invalid, missing, of_store};
 use crate::moment::Moment;
 use crate::request::Ask;
 use crate::router::{Handled, Route};
+use crate::servers::{self, ProbeInput, ServerShown};
 use crate::{Control, Reply};
 
 const PATH: &str = "/v2/byoc/nodes";
@@ -44,6 +46,10 @@ pub fn routes() -> Vec<Route> {
             .gives::<Shown>()
             .refuses(409, "base_url_needs_secret"),
         Route::new(Method::DELETE, ONE, Access::MANAGE, delete).says("Removes a node.").gives_nothing(),
+        Route::new(Method::POST, "/v2/byoc/nodes/{id}/probe", Access::MANAGE, probe)
+            .says("Asks a node what it takes of the common grammar, and keeps what it said.")
+            .takes::<ProbeInput>()
+            .gives::<Shown>(),
     ]
 }
 
@@ -62,6 +68,9 @@ struct Input {
     labels: Vec<String>,
     #[serde(default)]
     metadata: Value,
+    /// What it takes, stated by hand: believed above what a probe finds.
+    #[serde(default)]
+    stated_facts: BTreeMap<String, Value>,
     status: Option<String>,
 }
 
@@ -83,6 +92,9 @@ struct Shown {
     metadata: Value,
     last_seen_at: Option<Moment>,
     last_error: Option<String>,
+    stated_facts: BTreeMap<String, Value>,
+    /// What is known of its server.
+    server: ServerShown,
     created_at: Moment,
 }
 
@@ -105,6 +117,8 @@ fn show(row: &NodeRow) -> Shown {
         metadata: row.metadata.clone(),
         last_seen_at: row.last_seen_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
+        stated_facts: servers::stated(&row.server),
+        server: servers::show(&row.server),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -116,6 +130,7 @@ fn writable(row: &NodeRow) -> Value {
         "models": row.declared_models,
         "labels": row.labels,
         "metadata": row.metadata,
+        "stated_facts": servers::stated(&row.server),
         "status": if row.draining { "draining" } else { "ready" },
     })
 }
@@ -135,7 +150,10 @@ fn row_of(control: &Control, input: &Input, base: NodeRow) -> Result<NodeRow, Bo
     };
     let base_url = secrets::base_url(control, input.base_url.clone(), Reach::Node)?
         .ok_or_else(|| missing("base_url", "Give the node's address, such as http://10.0.0.5:8080/v1."))?;
+    let now = control.world.clock.unix_ms();
+    let stated = servers::read_stated(&input.stated_facts, &base.server.stated, now)?;
     Ok(NodeRow {
+        server: ServerFacts { stated, ..base.server },
         name: checked_name(input.name.clone(), "name")?,
         base_url,
         declared_models: input.models.clone().filter(|models| !models.is_empty()),
@@ -172,6 +190,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             metadata: Value::Null,
             last_seen_unix_ms: None,
             last_error: None,
+            server: ServerFacts::default(),
             created_unix_ms: now,
             version: 0,
         };
@@ -180,7 +199,10 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written = control.store.nodes().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         // Asked at once, so that what it serves can be called by whoever reads this answer.
-        let row = if ask.is_rehearsal { written.row } else { control.ask_node(written.row).await? };
+        let row = match ask.is_rehearsal {
+            true => written.row,
+            false => control.learn_node(written.row).await?,
+        };
         Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
@@ -239,14 +261,31 @@ async fn write(
     };
     let (address, has_secret) = (row.base_url.clone(), row.secret.is_some());
     let changed = row_of(control, &input, row)?;
-    if changed.base_url != address && has_secret && secret.is_none() {
+    let moves = changed.base_url != address;
+    if moves && has_secret && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
     let act = ask.act(&control.world);
     let written =
         control.store.nodes().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    let row = match moves && !ask.is_rehearsal {
+        true => control.learn_node(written.row).await?,
+        false => written.row,
+    };
+    Ok(Reply::json(&show(&row))?.version(row.version))
+}
+
+fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let ProbeInput { model } = ask.json()?;
+        let row = load(control, &ask).await?;
+        let row = match ask.is_rehearsal {
+            true => row,
+            false => control.probe_node(ask.act(&control.world), row, model).await?,
+        };
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
 }
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {

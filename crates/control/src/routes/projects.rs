@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{LimitsOf, ProjectRow};
 
+use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use super::workspaces::checked_name;
 use crate::access::Access;
@@ -55,6 +56,7 @@ struct Input {
     #[serde(default)]
     metadata: Value,
     limits: Option<LimitsForm>,
+    caching: Option<CachingForm>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -67,6 +69,7 @@ struct Shown {
     environment: String,
     metadata: Value,
     limits: LimitsForm,
+    caching: CachingForm,
     created_at: Moment,
 }
 
@@ -83,6 +86,7 @@ fn show(control: &Control, row: &ProjectRow) -> Shown {
         environment: row.environment.clone(),
         metadata: row.metadata.clone(),
         limits: limits::shown(control, row.workspace, &of(row)),
+        caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -108,6 +112,7 @@ fn row_of(input: Input, base: &ProjectRow) -> Result<ProjectRow, Box<Fault>> {
         name: checked_name(input.name, "name")?,
         environment: checked_environment(environment, "environment")?,
         metadata: input.metadata,
+        caching: input.caching.unwrap_or_default().read()?,
         ..base.clone()
     })
 }
@@ -116,6 +121,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let now = control.world.clock.unix_ms();
         let blank = ProjectRow {
+            caching: domain::CachePolicy::default(),
             id: ProjectId::new(now, control.world.id_bytes()),
             workspace: ask.workspace(),
             name: String::new(),
@@ -157,9 +163,10 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row =
             control.store.projects().get(ask.workspace(), ask.id("project")?).await.map_err(of_store)?;
-        let changed = ask
-            .patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
-                "limits": limits::shown(control, row.workspace, &of(&row))}))?;
+        let changed =
+            ask.patched(json!({"name": row.name, "environment": row.environment, "metadata": row.metadata,
+                "limits": limits::shown(control, row.workspace, &of(&row)),
+                "caching": CachingForm::of(row.caching)}))?;
         write(control, &ask, changed, &row).await
     })
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use store::{RequestFilter, RequestRow};
 
+use super::caching::{self, CachingShown};
 use super::plan::{RejectedCandidate, rejected};
 use super::usage::{FILTER, FORMAT, Spent, columns, parsed};
 use crate::access::Access;
@@ -216,6 +217,8 @@ struct Exchange {
     timeline: TimelineShown,
     plan: PlanShown,
     attempts: Vec<AttemptShown>,
+    /// `None` where there was nothing to do for a cache.
+    caching: Option<CachingShown>,
     #[serde(flatten)]
     metered: Metered,
 }
@@ -331,6 +334,7 @@ fn whole(record: &MeterRecord) -> Exchange {
             snapshot_version: record.plan.snapshot_version,
         },
         attempts: record.attempts.iter().map(attempt).collect(),
+        caching: caching::shown(record),
         metered: metered(&record.usage, &record.charge),
     }
 }

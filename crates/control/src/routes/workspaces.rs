@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::{Invitation, LimitsOf, PersonRow, StoreError, WorkspaceRow};
 
+use super::caching::CachingForm;
 use super::limits::{self, LimitsForm};
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
@@ -31,7 +32,7 @@ pub fn routes() -> Vec<Route> {
             .says("Shows a workspace.")
             .gives::<Shown>(),
         Route::new(Method::PATCH, "/v2/workspaces/{id}", Access::MANAGE, change)
-            .says("Renames a workspace.")
+            .says("Changes fields of a workspace.")
             .patches::<Input>()
             .gives::<Shown>(),
         Route::new(Method::PUT, "/v2/workspaces/{id}", Access::MANAGE, change)
@@ -53,6 +54,7 @@ struct Input {
     name: Option<String>,
     limits: Option<LimitsForm>,
     end_user_limits: Option<LimitsForm>,
+    caching: Option<CachingForm>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -64,6 +66,8 @@ struct Shown {
     limits: LimitsForm,
     /// Of each end user by itself.
     end_user_limits: LimitsForm,
+    /// What the gateway may do for the prompt caches of providers.
+    caching: CachingForm,
     created_at: Moment,
 }
 
@@ -76,6 +80,7 @@ fn show(control: &Control, row: &WorkspaceRow) -> Shown {
         name: row.name.clone(),
         limits: limits::shown(control, row.id, &OWN),
         end_user_limits: limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+        caching: CachingForm::of(row.caching),
         created_at: Moment(row.created_unix_ms),
     }
 }
@@ -162,12 +167,13 @@ fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let input: Input = ask.patched(serde_json::json!({
             "name": row.name, "limits": limits::shown(control, row.id, &OWN),
             "end_user_limits": limits::shown(control, row.id, &LimitsOf::EveryEndUser),
+            "caching": CachingForm::of(row.caching),
         }))?;
         limits::check(input.limits, "limits")?;
         limits::check(input.end_user_limits, "end_user_limits")?;
         let name = checked_name(input.name, "name")?;
         let act = ask.act(&control.world);
-        let changed = WorkspaceRow { name, ..row };
+        let changed = WorkspaceRow { name, caching: input.caching.unwrap_or_default().read()?, ..row };
         let written =
             control.store.workspaces().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
         control.published(written.version).await?;

@@ -39,6 +39,7 @@ impl Books {
             operator_key: key(store::jobs::OURS, "wk_operator"),
             founding: Founding {
                 workspace: WorkspaceRow {
+                    caching: domain::CachePolicy::default(),
                     id: workspace,
                     name: "one".into(),
                     created_unix_ms: created,
@@ -46,6 +47,7 @@ impl Books {
                 },
                 wrapped_key: key(workspace, "wk_one"),
                 project: ProjectRow {
+                    caching: domain::CachePolicy::default(),
                     id: project,
                     workspace,
                     name: "first".into(),
@@ -117,6 +119,7 @@ impl Books {
             timeline: Timeline::default(),
             bytes_out: 1,
             drawn: Vec::new(),
+            caching: None,
         };
         ledger::price::book(&mut record);
         let upto = JournalPosition { epoch: 1, segment: 1, offset: number };

@@ -4,20 +4,13 @@ use bytes::Bytes;
 use domain::Usage;
 
 use super::chunk::Reading;
-use super::scanner::{StreamFault, begins_stream, skip_lead};
+use super::scanner::{begins_stream, skip_lead};
+use crate::answer::{AnswerFacts, StreamFault};
 use crate::json::{Cursor, JsonError, Kind, Value};
+use crate::splice::splice;
 
 /// What the body is called that is a stream.
 pub(super) const STREAM_FOR_ANSWER: &str = "stream_for_answer";
-
-/// What the books need of a buffered answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AnswerFacts {
-    /// What the upstream reported; `None` where the caller must estimate.
-    pub usage: Option<Usage>,
-    /// Decoded text and tool bytes, for that estimate; not counted where the upstream reported.
-    pub content_bytes: u64,
-}
 
 /// Reads a body that came with status 200.
 ///
@@ -46,6 +39,20 @@ pub fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
     reading = Reading::default();
     reading.read(text, &mut Vec::new())?;
     Ok(AnswerFacts { usage: reading.usage(), content_bytes: reading.content_bytes })
+}
+
+/// As it came, but for what SDKs can't read: arguments of calls that are no text.
+pub(super) fn mend(body: Bytes) -> Result<Bytes, StreamFault> {
+    let text = skip_lead(&body);
+    let text = body.slice(body.len() - text.len()..);
+    let mut edits = Vec::new();
+    Reading::of_whole().read(&text, &mut edits)?;
+    if edits.is_empty() {
+        return Ok(body);
+    }
+    let mut pieces = Vec::new();
+    splice(&text, &mut edits, &mut pieces);
+    Ok(Bytes::from(pieces.concat()))
 }
 
 /// The whole text of the first choice; `None` where the body is no completion or says no text.

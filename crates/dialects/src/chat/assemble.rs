@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use domain::limits::{ASSEMBLED_CALLS_MAX, EVENT_BYTES_MAX};
-use framing::sse::{Data, EventSplitter, read_event};
+use framing::sse::{EventSplitter, read_event};
 use serde_json::{Map, Value};
 
-use super::answer::{AnswerFacts, STREAM_FOR_ANSWER, read_answer};
-use super::scanner::{StreamFault, StreamScanner};
+use super::answer::{STREAM_FOR_ANSWER, mend, read_answer};
+use super::scanner::StreamScanner;
+use crate::answer::{AnswerFacts, StreamFault};
 
 /// What the chunks have said so far.
 #[derive(Debug, Default)]
@@ -24,12 +25,14 @@ struct Choice {
     beside: Map<String, Value>,
 }
 
-/// Reads a body that came with status 200. One that is a stream is put together to the completion that it tells.
+/// Reads a body that came with status 200. One that is a stream is put together to the completion that it tells; one of a
+/// server that takes liberties with the grammar is mended.
 ///
 /// # Errors
 /// It is no completion, as `read_answer` says, or the stream is none that could be passed on.
-pub fn whole_answer(body: Bytes) -> Result<(Bytes, AnswerFacts), StreamFault> {
+pub fn whole_answer(body: Bytes, is_loose: bool) -> Result<(Bytes, AnswerFacts), StreamFault> {
     match read_answer(&body) {
+        Ok(facts) if is_loose => Ok((mend(body)?, facts)),
         Ok(facts) => Ok((body, facts)),
         Err(StreamFault::Broken(STREAM_FOR_ANSWER)) => assemble(body),
         Err(fault) => Err(fault),
@@ -61,14 +64,7 @@ fn assemble(body: Bytes) -> Result<(Bytes, AnswerFacts), StreamFault> {
 
 impl Whole {
     fn take_event(&mut self, event: &[u8]) -> Result<(), StreamFault> {
-        let part = |range| event.get(range).unwrap_or_default();
-        match read_event(event).data {
-            Data::None => Ok(()),
-            Data::One(range) => self.take_data(part(range)),
-            Data::Many(ranges) => {
-                self.take_data(&ranges.into_iter().map(part).collect::<Vec<_>>().join(&b' '))
-            }
-        }
+        self.take_data(&read_event(event).data.json(event))
     }
 
     fn take_data(&mut self, json: &[u8]) -> Result<(), StreamFault> {

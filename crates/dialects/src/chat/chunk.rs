@@ -1,13 +1,15 @@
 //! Reads the JSON of one answer or of one chunk of a stream: what the books need, and what must be edited.
 
+use std::borrow::Cow;
+
 use domain::Usage;
 
 use super::error::{class_of, read_error};
 use super::likeness::{Alike, Likeness, Seen};
-use super::scanner::StreamFault;
-use super::splice::Edit;
 use super::usage::Registers;
+use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::splice::Edit;
 
 /// A random string of random length, against readers of packet sizes.
 const FILLING: &str = "obfuscation";
@@ -27,6 +29,10 @@ pub(super) struct Reading {
     likeness: Option<Likeness>,
     /// What the choices say is passed over.
     counts_alone: bool,
+    /// A whole message in a stream is called a delta: SDKs look for no other.
+    pub renames_messages: bool,
+    /// A whole answer, whose calls have no numbers.
+    is_whole: bool,
     /// The strings of content in the present chunk: how many, and the last.
     texts: u32,
     text: Option<Span>,
@@ -57,7 +63,12 @@ struct UsagePlace {
 impl Reading {
     /// Of a stream, whose chunks are alike.
     pub(super) fn of_stream() -> Self {
-        Self { likeness: Some(Likeness::default()), ..Self::default() }
+        Self { likeness: Some(Likeness::default()), renames_messages: true, ..Self::default() }
+    }
+
+    /// Of a whole answer that is mended.
+    pub(super) fn of_whole() -> Self {
+        Self { is_whole: true, ..Self::default() }
     }
 
     /// Of a whole answer whose usage may say all that is needed.
@@ -180,11 +191,21 @@ impl Reading {
         }
         let mut index = place as u64;
         let mut ended = false;
+        let (mut has_delta, mut message) = (false, None);
         cursor.object(|cursor, member| {
             match &*member.key.decode() {
                 "index" => index = cursor.count()?.unwrap_or(index),
-                "delta" | "message" if cursor.kind()? == Kind::Object => {
+                name @ ("delta" | "message") if cursor.kind()? == Kind::Object => {
+                    if name == "delta" {
+                        has_delta = true
+                    } else {
+                        message = Some(member.key.span)
+                    }
                     chunk.content |= self.read_delta(cursor, edits)?;
+                }
+                "delta" if cursor.kind()? == Kind::Null => {
+                    has_delta = true;
+                    edits.push(Edit { span: cursor.skip()?, text: Cow::Borrowed("{}") });
                 }
                 "text" => chunk.content |= self.read_text(cursor)?,
                 "finish_reason" => {
@@ -196,6 +217,9 @@ impl Reading {
             }
             Ok::<(), JsonError>(())
         })?;
+        if let Some(span) = message.filter(|_| self.renames_messages && !has_delta) {
+            edits.push(Edit { span, text: Cow::Borrowed("\"delta\"") });
+        }
         // Choices past the bits share the last one; a request can't ask for so many.
         let bit = 1_u128 << index.min(127);
         self.began |= bit;
@@ -278,7 +302,9 @@ impl Reading {
                         id = Some(text.decode().into_owned()).filter(|id| !id.is_empty());
                     }
                 }
-                "function" | "custom" if cursor.kind()? == Kind::Object => bytes += read_function(cursor)?,
+                "function" | "custom" if cursor.kind()? == Kind::Object => {
+                    bytes += read_function(cursor, edits)?
+                }
                 _ => {
                     cursor.skip()?;
                 }
@@ -286,7 +312,7 @@ impl Reading {
             Ok::<(), JsonError>(())
         })?;
         self.content_bytes += bytes;
-        if !indexed {
+        if !indexed && !self.is_whole {
             let index = self.tool_index(place, id);
             edits.push(Edit::insert(open + 1, format!("\"index\":{index},")));
         }
@@ -326,12 +352,21 @@ impl UsagePlace {
     }
 }
 
-/// The name and the arguments of a call. Arguments that are no string count as they are written.
-fn read_function(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+/// The name and the arguments of a call. Arguments that are an object count as they are written, and become a string.
+fn read_function(cursor: &mut Cursor<'_>, edits: &mut Vec<Edit<'static>>) -> Result<u64, JsonError> {
+    let json = cursor.bytes();
     let mut bytes = 0;
     cursor.object(|cursor, member| {
         match &*member.key.decode() {
-            "name" | "arguments" | "input" => bytes += text_length(&cursor.value()?),
+            "name" | "arguments" | "input" => {
+                let value = cursor.value()?;
+                bytes += text_length(&value);
+                if let Value::Object(span) = value {
+                    let written = String::from_utf8_lossy(span.of(json));
+                    let text = serde_json::to_string(&written).unwrap_or_default();
+                    edits.push(Edit { span, text: Cow::Owned(text) });
+                }
+            }
             _ => {
                 cursor.skip()?;
             }
@@ -350,7 +385,7 @@ fn text_length(value: &Value<'_>) -> u64 {
 }
 
 /// The fault that a body or an event with an error in it stands for.
-pub(super) fn upstream_error(json: &[u8]) -> StreamFault {
+pub(crate) fn upstream_error(json: &[u8]) -> StreamFault {
     let mut report = read_error(json);
     let class = class_of(None, &report);
     // A refused key is not repeated to whoever sent the request.

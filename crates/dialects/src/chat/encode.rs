@@ -5,19 +5,8 @@ use domain::Usage;
 use domain::runtime::FinishReason;
 use serde::Serialize;
 
-/// A comment that keeps a silent stream open; SDKs of this grammar pass over it.
-pub const PING: &[u8] = b": ping\n\n";
 /// The end of a stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
-
-/// One row of `/v1/models`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelRow {
-    pub id: String,
-    pub owned_by: String,
-    /// Seconds of Unix time.
-    pub created: u64,
-}
 
 /// What all parts of one answer repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +18,7 @@ pub struct Completion {
 }
 
 #[derive(Serialize)]
-struct Envelope<'a, Choices: Serialize> {
+pub(super) struct Envelope<'a, Choices: Serialize> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -41,14 +30,14 @@ struct Envelope<'a, Choices: Serialize> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum UsageField {
+pub(super) enum UsageField {
     Absent,
     Null,
     Said(UsageBody),
 }
 
 #[derive(Serialize)]
-struct UsageBody {
+pub(super) struct UsageBody {
     prompt_tokens: u64,
     completion_tokens: u64,
     total_tokens: u64,
@@ -115,30 +104,16 @@ struct Message<'a> {
     content: &'a str,
 }
 
-#[derive(Serialize)]
-struct ModelList<'a> {
-    object: &'static str,
-    data: Vec<Model<'a>>,
-}
-
-#[derive(Serialize)]
-struct Model<'a> {
-    id: &'a str,
-    object: &'static str,
-    created: u64,
-    owned_by: &'a str,
-}
-
 impl UsageField {
     const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    const fn null_if(asked: bool) -> Self {
+    pub(super) const fn null_if(asked: bool) -> Self {
         if asked { Self::Null } else { Self::Absent }
     }
 
-    const fn said(usage: &Usage) -> Self {
+    pub(super) const fn said(usage: &Usage) -> Self {
         let prompt_tokens = usage.prompt_total();
         let completion_tokens = usage.completion_total();
         Self::Said(UsageBody {
@@ -208,7 +183,7 @@ impl Completion {
         event(&self.envelope("chat.completion.chunk", [choice], UsageField::null_if(usage_null)))
     }
 
-    fn envelope<Choices: Serialize>(
+    pub(super) fn envelope<Choices: Serialize>(
         &self,
         object: &'static str,
         choices: Choices,
@@ -230,22 +205,6 @@ pub fn encode_request(
 ) -> Bytes {
     let messages = messages.iter().map(|(role, content)| Message { role, content }).collect();
     json(&Request { model, messages, max_tokens, stop, stream })
-}
-
-/// The body of `GET /v1/models`.
-#[must_use]
-pub fn models_list(models: &[ModelRow]) -> Bytes {
-    json(&ModelList { object: "list", data: models.iter().map(model).collect() })
-}
-
-/// The body of `GET /v1/models/{id}`.
-#[must_use]
-pub fn model_object(row: &ModelRow) -> Bytes {
-    json(&model(row))
-}
-
-fn model(row: &ModelRow) -> Model<'_> {
-    Model { id: &row.id, object: "model", created: row.created, owned_by: &row.owned_by }
 }
 
 const fn finish_word(finish: FinishReason) -> &'static str {

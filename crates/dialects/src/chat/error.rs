@@ -7,7 +7,7 @@ use domain::limits::{UPSTREAM_MESSAGE_BYTES_MAX, UPSTREAM_WORD_BYTES_MAX};
 use domain::{Fault, FaultClass, TraceId, UpstreamReport};
 use serde::Serialize;
 
-use crate::error::wait_sentence;
+use crate::error::message;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 
 #[derive(Serialize)]
@@ -40,17 +40,7 @@ pub fn error_event(fault: &Fault, trace: TraceId) -> Bytes {
 }
 
 fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
-    let mut message = format!("{}{}", fault.message, wait_sentence(fault));
-    if let Some(fix) = &fault.fix {
-        message.push(' ');
-        message.push_str(fix);
-    }
-    match fault.upstream.as_deref().and_then(told_id) {
-        Some((provider, id)) => {
-            message.push_str(&format!(" (request id: {trace}; {provider} calls it {id})"))
-        }
-        None => message.push_str(&format!(" (request id: {trace})")),
-    }
+    let message = message(fault, trace);
     // Where the request itself is at fault, what the provider calls it is what programs match on.
     let said = fault.upstream.as_deref().filter(|_| blames_request(fault.class));
     let said = |read: fn(&UpstreamReport) -> Option<&str>| said.and_then(read);
@@ -58,15 +48,11 @@ fn encode(fault: &Fault, trace: TraceId) -> Vec<u8> {
         message: &message,
         r#type: said(|report| report.kind.as_deref()).unwrap_or_else(|| kind(fault.class)),
         param: said(|report| report.param.as_deref()).or(fault.param.as_deref()),
-        code: said(|report| report.code.as_deref()).unwrap_or(fault.code),
+        // Some servers repeat the status there, which is no word.
+        code: said(|report| report.code.as_deref().filter(|code| code.parse::<u16>().is_err()))
+            .unwrap_or(fault.code),
     };
     serde_json::to_vec(&Envelope { error: body }).unwrap_or_default()
-}
-
-/// The provider and its own id of the request, for its support desk.
-fn told_id(report: &UpstreamReport) -> Option<(&str, &str)> {
-    let id = report.request_id.as_deref()?;
-    Some((if report.provider.is_empty() { "the provider" } else { &report.provider }, id))
 }
 
 const fn blames_request(class: FaultClass) -> bool {
@@ -74,6 +60,7 @@ const fn blames_request(class: FaultClass) -> bool {
         class,
         FaultClass::BadRequest
             | FaultClass::Unsupported
+            | FaultClass::TooLarge
             | FaultClass::ContextLength
             | FaultClass::ContentPolicy
     )
@@ -321,6 +308,10 @@ fn class_of_message(message: &str) -> Option<FaultClass> {
     if says(&["maximum context length", "context length exceeded", "prompt is too long", "input is too long"])
     {
         Some(FaultClass::ContextLength)
+    } else if says(&["credit balance is too low"]) {
+        Some(FaultClass::UpstreamQuota)
+    } else if says(&["blocked by content filtering policy"]) {
+        Some(FaultClass::ContentPolicy)
     } else if says(&["incorrect api key", "invalid api key"]) {
         Some(FaultClass::UpstreamAuth)
     } else {
@@ -336,6 +327,7 @@ const fn class_of_status(status: u16) -> Option<FaultClass> {
         404 => FaultClass::UpstreamNotFound,
         408 | 504 | 524 => FaultClass::Timeout,
         409 => FaultClass::Conflict,
+        413 => FaultClass::TooLarge,
         429 => FaultClass::RateLimit,
         503 | 529 => FaultClass::Overloaded,
         400..500 => FaultClass::BadRequest,

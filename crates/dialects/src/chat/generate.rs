@@ -5,9 +5,9 @@ use domain::runtime::{GenerateRequest, RuntimeMessage};
 use domain::{Fault, FaultClass};
 
 use super::decode_request;
-use super::refusal::wrong_type;
-use super::request::optional_count;
+use crate::fields::optional_count;
 use crate::json::{Cursor, Kind, Value};
+use crate::refusal::wrong_type;
 
 /// The model, the messages as text, and the few settings that a runtime obeys.
 ///

@@ -2,8 +2,8 @@
 
 use domain::Fault;
 
-use super::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::json::{Cursor, Kind, Value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 
 /// Checks the messages and counts the bytes of their text.
 pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {

@@ -1,31 +1,40 @@
 //! The chat completions grammar: requests, answers, streams and errors, read and written.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "a fault ends a stream, so its size is paid once and not per chunk"
-)]
-
 mod answer;
 mod assemble;
 mod chunk;
 mod convert;
+mod embed;
 mod encode;
 mod error;
 mod generate;
 mod likeness;
 mod messages;
-mod refusal;
+mod prompt;
+mod reader;
 mod request;
 mod scanner;
-mod splice;
+pub(crate) mod side;
+mod speech;
+mod suit;
+mod texts;
 mod usage;
+mod writer;
 
-pub use answer::{AnswerFacts, answer_text, read_answer};
+pub use answer::{answer_text, read_answer};
 pub use assemble::whole_answer;
-pub use encode::{Completion, DONE, ModelRow, PING, encode_request, model_object, models_list};
+pub(crate) use chunk::upstream_error;
+pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
+pub use encode::{Completion, DONE, encode_request};
 pub(crate) use error::error_body;
 pub use error::{class_of, error_event, read_error};
 pub use generate::decode_messages;
-pub use request::{ChatRequest, decode_request, upstream_body};
-pub use scanner::{StreamFacts, StreamFault, StreamScanner};
+pub(crate) use prompt::read_prompt;
+pub(crate) use reader::Reader;
+pub use request::decode_request;
+pub use scanner::StreamScanner;
+pub(crate) use scanner::{begins_stream, skip_lead};
+pub(crate) use speech::write_prompt;
+pub use suit::{suited, suited_body};
 pub use usage::estimate;
+pub(crate) use writer::Writer;

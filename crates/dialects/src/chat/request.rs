@@ -1,41 +1,23 @@
-//! Reads a request in one pass and edits its bytes for an upstream.
-
-use std::borrow::Cow;
+//! Reads a request in one pass.
 
 use bytes::Bytes;
 use domain::Fault;
-use domain::limits::{CHOICES_MAX, END_USER_BYTES_MAX, MODEL_NAME_BYTES_MAX};
+use domain::limits::CHOICES_MAX;
 
-use super::messages;
-use super::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
-use super::splice::{Edit, splice};
-use crate::json::{Cursor, Kind, Member, Span, Value, plain_end};
+use super::{embed, messages, texts};
+use crate::Request;
+use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::json::{Cursor, Kind, Member, Span};
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
 
-/// What the rooms need of a request; everything else stays in the body's bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChatRequest {
-    pub model: String,
-    pub stream: bool,
-    /// The client itself asked for usage in the stream.
-    pub include_usage: bool,
-    /// `max_completion_tokens`, else `max_tokens`.
-    pub max_output_tokens: Option<u64>,
-    /// `n`, 1 where it is not said.
-    pub choices: u32,
-    /// Bytes of text in the prompt, for estimates.
-    pub prompt_bytes: u64,
-    model_value: Span,
-    /// `safety_identifier`, else `user`.
-    end_user: Option<Span>,
-    /// What to put where, so that the upstream is asked for usage; `None` where the client asks already.
-    usage_edit: Option<(Span, &'static str)>,
-}
+/// Who judges where the client names nobody, as the vendor has it.
+const JUDGE: &str = "omni-moderation-latest";
 
 /// The fields that a room reads: a second one of the same name is refused.
 #[derive(Debug, Clone, Copy)]
 enum Field {
     Model,
-    Messages,
+    Subject,
     Stream,
     StreamOptions,
     Choices,
@@ -43,13 +25,16 @@ enum Field {
     MaxCompletionTokens,
     User,
     SafetyIdentifier,
+    /// How vectors are written.
+    EncodingFormat,
 }
 
 /// What was read so far.
 #[derive(Debug, Default)]
 struct Draft {
+    subject: Subject,
     seen: u16,
-    request: ChatRequest,
+    request: Request,
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     user: Option<Span>,
@@ -61,7 +46,35 @@ struct Draft {
 ///
 /// # Errors
 /// What is wrong, where, and how to mend it.
-pub fn decode_request(body: &Bytes) -> Result<ChatRequest, Box<Fault>> {
+pub fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
+    decode_of(body, Subject::Messages)
+}
+
+/// What a request is about, and the field that says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Subject {
+    #[default]
+    Messages,
+    /// A text to go on with.
+    Prompt,
+    /// Texts to be turned into vectors.
+    Input,
+    /// Texts to be judged, by a model that need not be named.
+    Judged,
+}
+
+impl Subject {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Prompt => "prompt",
+            Self::Input | Self::Judged => "input",
+        }
+    }
+}
+
+/// As `decode_request`, about anything.
+pub(super) fn decode_of(body: &Bytes, subject: Subject) -> Result<Request, Box<Fault>> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(empty());
     }
@@ -72,7 +85,7 @@ pub fn decode_request(body: &Bytes) -> Result<ChatRequest, Box<Fault>> {
         cursor.end()?;
         return Err(no_object(kind));
     }
-    let mut draft = Draft::default();
+    let mut draft = Draft { subject, ..Draft::default() };
     let open = cursor.position();
     draft.request.usage_edit =
         Some((Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#));
@@ -81,55 +94,12 @@ pub fn decode_request(body: &Bytes) -> Result<ChatRequest, Box<Fault>> {
     draft.finish()
 }
 
-/// The client's bytes for an upstream: the model renamed, usage asked for where `ask_usage` says so and the
-/// answer is a stream. Large bodies are sliced, not copied.
-#[must_use]
-pub fn upstream_body(
-    body: &Bytes,
-    request: &ChatRequest,
-    upstream_model: &str,
-    ask_usage: bool,
-) -> Vec<Bytes> {
-    let rename = (upstream_model != request.model).then(|| rename(request.model_value, upstream_model));
-    let usage = request.usage_edit.filter(|_| ask_usage && request.stream);
-    let usage = usage.map(|(span, text)| Edit { span, text: Cow::Borrowed(text) });
-    let mut out = Vec::with_capacity(1);
-    match (rename, usage) {
-        (None, None) => splice(body, &mut [], &mut out),
-        (Some(edit), None) | (None, Some(edit)) => splice(body, &mut [edit], &mut out),
-        (Some(rename), Some(usage)) => splice(body, &mut [rename, usage], &mut out),
-    }
-    out
-}
-
-/// Puts a name in the place of a string, whose quotation marks stay where nothing in the name must be escaped.
-fn rename(string: Span, name: &str) -> Edit<'_> {
-    if plain_end(name.as_bytes(), 0) == name.len() {
-        return Edit {
-            span: Span::new(string.start + 1, string.end.saturating_sub(1)),
-            text: Cow::Borrowed(name),
-        };
-    }
-    Edit { span: string, text: Cow::Owned(serde_json::to_string(name).unwrap_or_default()) }
-}
-
-impl ChatRequest {
-    /// Whom the client asks for, cut to what we keep; `body` is the one that was read.
-    #[must_use]
-    pub fn end_user(&self, body: &[u8]) -> Option<String> {
-        let Ok(Value::String(text)) = Cursor::new(self.end_user?.of(body)).ok()?.value() else { return None };
-        let mut text = text.decode().into_owned();
-        text.truncate(text.floor_char_boundary(END_USER_BYTES_MAX));
-        Some(text)
-    }
-}
-
 impl Draft {
     fn read(&mut self, cursor: &mut Cursor<'_>, member: &Member<'_>) -> Result<(), Box<Fault>> {
         let name = member.key.decode();
         let field = match &*name {
             "model" => Field::Model,
-            "messages" => Field::Messages,
+            name if name == self.subject.name() => Field::Subject,
             "stream" => Field::Stream,
             "stream_options" => Field::StreamOptions,
             "n" => Field::Choices,
@@ -137,6 +107,7 @@ impl Draft {
             "max_completion_tokens" => Field::MaxCompletionTokens,
             "user" => Field::User,
             "safety_identifier" => Field::SafetyIdentifier,
+            "encoding_format" if self.subject == Subject::Input => Field::EncodingFormat,
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
@@ -157,8 +128,11 @@ impl Draft {
 
     fn read_field(&mut self, cursor: &mut Cursor<'_>, field: Field, name: &str) -> Result<(), Box<Fault>> {
         match field {
-            Field::Model => self.read_model(cursor)?,
-            Field::Messages => self.request.prompt_bytes += messages::read(cursor)?,
+            Field::Model => read_model(cursor, &mut self.request)?,
+            Field::Subject if self.subject == Subject::Messages => {
+                self.request.prompt_bytes += messages::read(cursor)?;
+            }
+            Field::Subject => self.request.prompt_bytes += texts::read(cursor, name)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             Field::StreamOptions => self.read_stream_options(cursor)?,
             Field::Choices => self.read_choices(cursor)?,
@@ -166,29 +140,9 @@ impl Draft {
             Field::MaxCompletionTokens => self.max_completion_tokens = optional_count(cursor, name)?,
             Field::User => self.user = optional_text(cursor, name)?,
             Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
+            Field::EncodingFormat => self.request.vectors.as_base64 = embed::asks_base64(cursor)?,
         }
         Ok(())
-    }
-
-    fn read_model(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
-        let kind = cursor.kind()?;
-        let Value::String(text) = cursor.value()? else {
-            return Err(wrong_type("model".to_owned(), "a string", kind));
-        };
-        let model = text.decode();
-        let what = if model.is_empty() {
-            "is empty"
-        } else if model.len() > MODEL_NAME_BYTES_MAX {
-            "is longer than any model's name"
-        } else if model.chars().any(char::is_control) {
-            "holds a control character"
-        } else {
-            self.request.model_value = text.span;
-            self.request.model = model.into_owned();
-            return Ok(());
-        };
-        let fix = "Send the id of a model as GET /v1/models lists it.".to_owned();
-        Err(wrong_value("model".to_owned(), what, fix))
     }
 
     fn read_stream_options(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
@@ -244,54 +198,25 @@ impl Draft {
         }
     }
 
-    fn finish(self) -> Result<ChatRequest, Box<Fault>> {
+    fn finish(self) -> Result<Request, Box<Fault>> {
         let has = |field: Field| self.seen & (1 << field as u16) != 0;
-        if !has(Field::Model) {
+        let mut request = self.request;
+        if !has(Field::Model) && self.subject == Subject::Judged {
+            JUDGE.clone_into(&mut request.model);
+        } else if !has(Field::Model) {
             let fix = "Send the id of a model as GET /v1/models lists it.";
             return Err(missing("model".to_owned(), fix));
         }
-        if !has(Field::Messages) {
-            return Err(missing("messages".to_owned(), "Send an array of messages, each with a role."));
+        if !has(Field::Subject) {
+            let fix = match self.subject {
+                Subject::Messages => "Send an array of messages, each with a role.",
+                _ => "Send a text, or an array of texts.",
+            };
+            return Err(missing(self.subject.name().to_owned(), fix));
         }
-        let mut request = self.request;
         request.choices = request.choices.max(1);
         request.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
         request.end_user = self.safety_identifier.or(self.user);
         Ok(request)
-    }
-}
-
-/// A boolean, or `null` for its absence.
-fn optional_boolean(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<bool>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    match cursor.value()? {
-        Value::Null => Ok(None),
-        Value::Boolean(truth) => Ok(Some(truth)),
-        _ => Err(wrong_type(name.to_owned(), "a boolean", kind)),
-    }
-}
-
-/// A whole number from 0, or `null` for its absence.
-pub(super) fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<u64>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    let value = cursor.value()?;
-    match (value, value.as_count()) {
-        (Value::Null, _) => Ok(None),
-        (_, Some(count)) => Ok(Some(count)),
-        (Value::Number(_), None) => {
-            let fix = format!("Send a whole number from 0 in \"{name}\".");
-            Err(wrong_value(name.to_owned(), "is not a whole number from 0", fix))
-        }
-        _ => Err(wrong_type(name.to_owned(), "a whole number", kind)),
-    }
-}
-
-/// A string, or `null` for its absence.
-fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Span>, Box<Fault>> {
-    let kind = cursor.kind()?;
-    match cursor.value()? {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.span)),
-        _ => Err(wrong_type(name.to_owned(), "a string", kind)),
     }
 }

@@ -1,43 +1,18 @@
 //! Reads a stream on its way to the client: whole events go on as they came, the books get their facts.
 
 use bytes::{Bytes, BytesMut};
+use domain::Usage;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::runtime::FinishReason;
-use domain::{FaultClass, UpstreamReport, Usage};
 use framing::sse::{Data, EventSplitter, read_event};
 use serde::Deserialize;
 
 use super::chunk::{Reading, upstream_error};
 use super::convert;
 use super::encode::{Completion, DONE};
-use super::splice::{Edit, join_small, splice, splice_apart};
+use crate::answer::{StreamFacts, StreamFault};
 use crate::json::Span;
-
-/// What is known of a stream so far.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StreamFacts {
-    /// The latest that the upstream reported; `None` where the caller must estimate.
-    pub usage: Option<Usage>,
-    /// Some part of the answer itself, more than a role, was put out.
-    pub content_started: bool,
-    /// Decoded text and tool bytes seen.
-    pub content_bytes: u64,
-    /// Chunks seen; comments and `[DONE]` are none.
-    pub events: u64,
-    /// Every choice that began has its finish reason.
-    pub finished: bool,
-    /// `[DONE]` was put out: nothing follows.
-    pub done: bool,
-}
-
-/// Why a stream, or a buffered answer, is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamFault {
-    /// The upstream said so in its body. The report's provider is left empty.
-    Upstream(UpstreamReport, FaultClass),
-    /// The bytes are not what was promised; the word says how.
-    Broken(&'static str),
-}
+use crate::splice::{Edit, join_small, splice, splice_apart};
 
 /// Passes a stream on in whole events. What it holds is one unfinished event, bounded.
 ///
@@ -135,7 +110,8 @@ impl StreamScanner {
     /// What ends the stream here as if the answer had reached its length: a finish for each open choice, usage where it was
     /// asked for, and the end. `last` is what was put out last; its events say what the answer is called.
     #[must_use]
-    pub fn length_stop(&self, last: &[u8], usage: Option<Usage>) -> Bytes {
+    pub fn length_stop(&self, last: &[u8], used: Usage) -> Bytes {
+        let usage = (!self.hide_usage).then_some(used);
         let answer = called(last);
         let finish = |index| answer.finish_choice(index, FinishReason::Length, usage.is_some());
         let mut stop: Vec<Bytes> = self.reading.open_choices().map(finish).collect();
@@ -254,10 +230,8 @@ impl StreamScanner {
                 }
                 Ok(verdict)
             }
-            Data::Many(ranges) => {
-                // Between two lines of one JSON text a space is as good as a line feed.
-                let lines = ranges.into_iter().map(|range| event.get(range).unwrap_or_default());
-                let joined = Bytes::from(lines.collect::<Vec<_>>().join(&b' '));
+            several @ Data::Many(_) => {
+                let joined = Bytes::from(several.json(event).into_owned());
                 match self.read_data(&joined, error)? {
                     Verdict::Edit => Ok(Verdict::Replace(self.rewrite(&joined))),
                     verdict => Ok(verdict),
@@ -359,6 +333,7 @@ impl StreamScanner {
     fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let body = self.carry.split().freeze();
         self.edits.clear();
+        self.reading.renames_messages = false;
         let answer = self.reading.read(&body, &mut self.edits)?;
         if !answer.has_choices {
             return Err(StreamFault::Broken("not_a_completion"));
@@ -383,7 +358,7 @@ fn put_run(chunk: &Bytes, from: usize, to: usize, out: &mut Vec<Bytes>) {
 }
 
 /// What follows byte order marks and blank space.
-pub(super) fn skip_lead(bytes: &[u8]) -> &[u8] {
+pub(crate) fn skip_lead(bytes: &[u8]) -> &[u8] {
     let mut bytes = bytes.trim_ascii_start();
     while let Some(rest) = bytes.strip_prefix(b"\xEF\xBB\xBF") {
         bytes = rest.trim_ascii_start();
@@ -392,7 +367,7 @@ pub(super) fn skip_lead(bytes: &[u8]) -> &[u8] {
 }
 
 /// Whether a line of an event stream begins here; `None` when too little is there to tell.
-pub(super) fn begins_stream(text: &[u8]) -> Option<bool> {
+pub(crate) fn begins_stream(text: &[u8]) -> Option<bool> {
     const STARTS: [&[u8]; 6] = [b":", b"data", b"event", b"id", b"retry", b"\xEF\xBB\xBF"];
     if STARTS.iter().any(|start| text.starts_with(start)) {
         return Some(true);

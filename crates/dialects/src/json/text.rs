@@ -21,7 +21,7 @@ impl<'a> Text<'a> {
 
     /// As it is written between its quotes.
     #[inline]
-    fn raw(&self) -> &'a str {
+    pub(crate) fn written(&self) -> &'a str {
         self.document.get(self.span.start + 1..self.span.end - 1).unwrap_or_default()
     }
 
@@ -29,13 +29,13 @@ impl<'a> Text<'a> {
     #[must_use]
     #[inline]
     pub fn decode(&self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.raw()) }
+        if self.escaped { Cow::Owned(self.decode_escapes()) } else { Cow::Borrowed(self.written()) }
     }
 
     /// Apart from `decode`, which runs for every name and rarely comes here.
     #[cold]
     fn decode_escapes(&self) -> String {
-        let mut rest = self.raw();
+        let mut rest = self.written();
         let mut text = String::with_capacity(rest.len());
         while let Some((plain, escape)) = rest.split_once('\\') {
             text.push_str(plain);
@@ -65,7 +65,7 @@ impl<'a> Text<'a> {
     /// How many bytes of UTF-8 it means.
     #[must_use]
     pub fn decoded_len(&self) -> usize {
-        let mut rest = self.raw();
+        let mut rest = self.written();
         if !self.escaped {
             return rest.len();
         }

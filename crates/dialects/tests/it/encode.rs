@@ -1,11 +1,11 @@
 //! What we write ourselves: read back by our own readers and by a plain JSON parser.
 
 use dialects::chat::{
-    Completion, DONE, ModelRow, PING, StreamScanner, answer_text, decode_messages, encode_request,
-    model_object, models_list, read_answer,
+    Completion, DONE, StreamScanner, answer_text, decode_messages, encode_request, read_answer,
 };
+use dialects::{ModelRow, model_object, models_list};
 use domain::runtime::FinishReason;
-use domain::{Usage, UsageSource};
+use domain::{Dialect, Usage, UsageSource};
 use serde_json::Value;
 
 fn completion() -> Completion {
@@ -41,7 +41,10 @@ fn a_whole_answer_has_every_key_that_sdks_look_for() {
 #[test]
 fn a_stream_reads_back_as_what_was_said() {
     for asked in [false, true] {
-        let mut sent = vec![completion().first_chunk(asked), bytes::Bytes::from_static(PING)];
+        let mut sent = vec![
+            completion().first_chunk(asked),
+            bytes::Bytes::from_static(dialects::ping(domain::Grammar::Chat)),
+        ];
         sent.extend(["Hi ", "é\n\n", "😀"].map(|text| completion().text_chunk(text, asked)));
         sent.push(completion().finish_chunk(FinishReason::Stop, asked));
         if asked {
@@ -82,8 +85,8 @@ fn a_request_of_ours_can_be_read() {
 fn model_lists_are_the_vendors() {
     let row = ModelRow { id: "a/b".into(), owned_by: "a".into(), created: 3 };
     let object = serde_json::json!({"id": "a/b", "object": "model", "created": 3, "owned_by": "a"});
-    let one: Value = serde_json::from_slice(&model_object(&row)).expect("JSON");
+    let one: Value = serde_json::from_slice(&model_object(Dialect::Chat, &row)).expect("JSON");
     assert_eq!(one, object);
-    let list: Value = serde_json::from_slice(&models_list(&[row])).expect("JSON");
+    let list: Value = serde_json::from_slice(&models_list(Dialect::Chat, &[row])).expect("JSON");
     assert_eq!(list, serde_json::json!({"object": "list", "data": [object]}));
 }

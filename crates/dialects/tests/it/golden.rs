@@ -1,7 +1,8 @@
 //! The exchanges in `golden/dialects/chat`, each upstream bytes or a client's and what becomes of them.
 
 use bytes::Bytes;
-use dialects::chat::{StreamFault, StreamScanner, answer_text, decode_request, read_answer, upstream_body};
+use dialects::chat::{StreamScanner, answer_text, decode_request, read_answer};
+use dialects::{StreamFault, upstream_body};
 use domain::{Usage, UsageSource};
 use serde::Deserialize;
 

@@ -3,6 +3,10 @@
 #![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
 
 #[cfg(test)]
+mod anthropic;
+#[cfg(test)]
+mod compatible;
+#[cfg(test)]
 mod encode;
 #[cfg(test)]
 mod errors;

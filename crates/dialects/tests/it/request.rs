@@ -1,12 +1,13 @@
 //! Requests: what passes, what is refused and in which words, and what upstreams are sent.
 
 use bytes::Bytes;
-use dialects::chat::{ChatRequest, decode_messages, decode_request, upstream_body};
+use dialects::chat::{decode_messages, decode_request};
+use dialects::{Request, upstream_body};
 use proptest::prelude::*;
 
 const MESSAGES: &str = r#""messages":[{"role":"user","content":"Hello"}]"#;
 
-fn decode(text: &str) -> ChatRequest {
+fn decode(text: &str) -> Request {
     decode_request(&Bytes::copy_from_slice(text.as_bytes())).unwrap_or_else(|fault| panic!("{text}: {fault}"))
 }
 

@@ -148,8 +148,15 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
             let allowed = egress::EgressSettings { allow_private: true, ..egress::EgressSettings::default() };
             let journal = Journal::open(&dir, number, world.clone(), settings, shared)?;
             let egress = Rc::new(egress::Client::new(Arc::new(allowed))?);
-            let hands =
-                Hands { world, egress, opener, board: board::Cell::new(board, 2), timers: Rc::default() };
+            let hands = Hands {
+                world,
+                egress,
+                opener,
+                board: board::Cell::new(board, 2),
+                timers: Rc::default(),
+                turns: Arc::new(domain::ports::NoTurns),
+                responses: Arc::new(domain::ports::NoResponses),
+            };
             let counters = Rc::new(Counters::default());
             Ok(Rc::new(Core {
                 number,
@@ -169,12 +176,14 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
     let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
+        caching: domain::CachePolicy::default(),
         id: ProjectId::new(ms, bytes),
         workspace: id,
         name: "default".into(),
         environment: "production".into(),
     };
     let node = NodeEntry {
+        quirks: domain::Quirks::default(),
         id: NodeId::new(ms, bytes),
         workspace: id,
         name: "echo".into(),
@@ -193,6 +202,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
         nodes: vec![Arc::new(node)],
         routes: vec![Arc::new(RouteEntry { id: RouteId::new(ms, bytes), spec: RouteSpec::default() })],
         terms: None,
+        caching: domain::CachePolicy::default(),
     }
 }
 

@@ -3,13 +3,15 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use harness::{Config, Emulator, Model};
+use harness::{Config, Emulator, Flavour, Model};
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: emulator [--listen ADDR] [--keys k1,k2] [--tls-dir DIR] [--models m1,m2]
+const USAGE: &str =
+    "usage: emulator [--listen ADDR] [--flavour V] [--keys k1,k2] [--tls-dir DIR] [--models m1,m2]
                 [--accept-fields f1,f2] [--h2-streams N] [--workers N] [--entries N]
   --listen ADDR         loopback address, port 0 for a free one (default 127.0.0.1:0)
-  --keys k1,k2          accepted bearer keys (default: one known test key)
+  --flavour V           whose host this is: openai (default), xai, fireworks, lenient, strict, old, bare, vllm, ollama
+  --keys k1,k2          accepted keys, in any provider's header (default: one known test key)
   --tls-dir DIR         serve TLS and write the authority to DIR/ca.pem
   --models m1,m2        served models, instead of the default list
   --accept-fields f,g   vendor request fields accepted beside OpenAI's own
@@ -44,6 +46,9 @@ fn config(mut arguments: impl Iterator<Item = String>) -> Result<Config, String>
         let list = || value.split(',').filter(|one| !one.is_empty());
         config = match flag.as_str() {
             "--listen" => config.listen(value),
+            "--flavour" => {
+                config.flavour(Flavour::named(&value).ok_or_else(|| format!("no flavour {value}"))?)
+            }
             "--keys" => config.keys(list()),
             "--tls-dir" => config.tls_dir(value),
             "--models" => Config { models: list().map(Model::named).collect(), ..config },

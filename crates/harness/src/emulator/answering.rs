@@ -1,7 +1,5 @@
 //! Turns a checked request and a behaviour into an answer's head and steps.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -9,80 +7,122 @@ use time::macros::format_description;
 
 use super::behaviour::{At, Behaviour, CannedBody};
 use super::body::Step;
+use super::frames;
 use super::play::{self, Part, Place};
 use super::service::{Answer, json_answer, unix_seconds};
 use super::squeeze;
 use super::state::{Guard, Shared};
-use crate::openai::answer::{Circumstances, compose, whole};
+use crate::openai::answer::{Circumstances, Reply, compose, whole};
 use crate::openai::embeddings::{self, EmbeddingsRequest};
 use crate::openai::error::ApiError;
+use crate::openai::flavour::{CacheSpace, Flavour};
 use crate::openai::request::ChatRequest;
-use crate::openai::{stream, tokens};
+use crate::openai::routes::OpenAiCall;
+use crate::openai::{perf, stream, tokens};
 
 const HTML: &str =
     "<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>";
 
 pub(crate) fn chat(
-    shared: &Arc<Shared>,
-    guard: &Guard,
-    key: &str,
-    request: &ChatRequest,
+    call: &OpenAiCall<'_>,
+    request: &mut ChatRequest,
+    cache: &CacheSpace,
     behaviour: &Behaviour,
 ) -> Result<Answer, ApiError> {
-    if let Some(answer) = special(guard, behaviour)? {
+    if let Some(answer) = special_as(call.flavour, call.guard, behaviour)? {
         return Ok(answer);
     }
-    let prompt = tokens::prompt(&request.messages, &request.tools);
-    context(shared, request, prompt.tokens)?;
-    let mut number = 0;
-    guard.note(|entry| number = entry.id);
+    let reply = reply(call, request, cache, behaviour)?;
+    bill(call.guard, &reply);
+    if request.stream == behaviour.wrong_form {
+        let mut body = whole(&reply, behaviour.usage);
+        if request.perf_metrics {
+            perf::write(&mut body, &reply);
+        }
+        if let Flavour::Server(server) = call.flavour {
+            server.change_whole(&mut body);
+        }
+        let mut answer = buffered(&body, reply.completion_tokens, behaviour)?;
+        answer.headers.extend(perf::headers(&reply));
+        return Ok(answer);
+    }
+    streamed(stream::parts(&reply, request, behaviour), behaviour)
+}
+
+/// What the model says to a request, after its prompt was found to fit.
+pub(crate) fn reply(
+    call: &OpenAiCall<'_>,
+    request: &mut ChatRequest,
+    cache: &CacheSpace,
+    behaviour: &Behaviour,
+) -> Result<Reply, ApiError> {
+    let mut prompt = tokens::prompt(&request.messages, &request.tools);
+    if let Some(tokens) = cache.tokens_min {
+        prompt.cache_tokens_min = tokens;
+    }
+    context(call.shared, request, prompt.tokens)?;
     let known = Circumstances {
-        number,
+        number: call.number(),
         created: unix_seconds(),
         prompt_tokens: prompt.tokens,
-        cached_tokens: shared.remember(key, &request.model, &prompt),
+        cached_tokens: call.shared.remember(&cache.name, &request.model, &prompt),
     };
-    let reply = compose(request, behaviour, &known);
+    Ok(compose(request, behaviour, &known))
+}
+
+/// The call is paid for from here on, whatever becomes of its answer.
+pub(crate) fn bill(guard: &Guard, reply: &Reply) {
     guard.note(|entry| {
         entry.billable = true;
         entry.prompt_tokens = reply.prompt_tokens;
         entry.cached_tokens = reply.cached_tokens;
     });
-    if request.stream == behaviour.wrong_form {
-        let body = whole(&reply, behaviour.usage);
-        return buffered(&body, reply.completion_tokens, behaviour);
-    }
-    let mut parts = stream::parts(&reply, request, behaviour);
+}
+
+pub(crate) fn streamed(parts: Vec<Part>, behaviour: &Behaviour) -> Result<Answer, ApiError> {
     let mut headers = head("text/event-stream; charset=utf-8", behaviour);
     headers.push(("cache-control".to_owned(), "no-cache".to_owned()));
+    played(parts, headers, behaviour)
+}
+
+/// The answer that plays a stream's parts as the script wants.
+pub(crate) fn played(
+    mut parts: Vec<Part>,
+    headers: Vec<(String, String)>,
+    behaviour: &Behaviour,
+) -> Result<Answer, ApiError> {
     if behaviour.gzip {
         parts = squeeze::parts(parts).map_err(|error| broken(&error))?;
     }
     let places: Vec<Place> = parts.iter().map(|part| part.place).collect();
-    let steps = play::steps(&parts, behaviour, |at| stream::index(&places, at));
+    let steps = play::steps(&parts, behaviour, |at| frames::index(&places, at));
     Ok(Answer { status: 200, headers, steps })
 }
 
 pub(crate) fn embeddings(
-    guard: &Guard,
+    call: &OpenAiCall<'_>,
     request: &EmbeddingsRequest,
     behaviour: &Behaviour,
 ) -> Result<Answer, ApiError> {
-    if let Some(answer) = special(guard, behaviour)? {
+    if let Some(answer) = special_as(call.flavour, call.guard, behaviour)? {
         return Ok(answer);
     }
-    guard.note(|entry| {
+    call.guard.note(|entry| {
         entry.billable = true;
         entry.prompt_tokens = request.prompt_tokens;
     });
     buffered(&embeddings::answer(request), 0, behaviour)
 }
 
-fn context(shared: &Shared, request: &ChatRequest, prompt_tokens: u64) -> Result<(), ApiError> {
+fn context(shared: &Shared, request: &mut ChatRequest, prompt_tokens: u64) -> Result<(), ApiError> {
     let model = shared.config.models.iter().find(|model| model.id == request.model);
     let limit = model.map_or(u64::MAX, |model| model.context_tokens_max);
     let completion = request.tokens_max.unwrap_or(0);
     if prompt_tokens.saturating_add(completion) <= limit {
+        return Ok(());
+    }
+    if request.truncates && prompt_tokens < limit {
+        request.tokens_max = Some(limit - prompt_tokens);
         return Ok(());
     }
     Err(ApiError::bad(format!(
@@ -95,7 +135,16 @@ fn context(shared: &Shared, request: &ChatRequest, prompt_tokens: u64) -> Result
 }
 
 /// Answers that do not depend on the request.
-fn special(guard: &Guard, behaviour: &Behaviour) -> Result<Option<Answer>, ApiError> {
+pub(crate) fn special(guard: &Guard, behaviour: &Behaviour) -> Result<Option<Answer>, ApiError> {
+    special_as(Flavour::OpenAi, guard, behaviour)
+}
+
+/// The same, with errors in a vendor's shape.
+pub(crate) fn special_as(
+    flavour: Flavour,
+    guard: &Guard,
+    behaviour: &Behaviour,
+) -> Result<Option<Answer>, ApiError> {
     if behaviour.bomb > 0 {
         let mut headers = head("application/json", behaviour);
         headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
@@ -114,14 +163,14 @@ fn special(guard: &Guard, behaviour: &Behaviour) -> Result<Option<Answer>, ApiEr
     let status = behaviour.status.unwrap_or(200);
     let error = canned_error(status, behaviour);
     guard.note(|entry| entry.error_code.clone_from(&error.code));
-    Ok(Some(canned(status, &error, behaviour)))
+    Ok(Some(canned(status, &error, behaviour, flavour)))
 }
 
-fn canned(status: u16, error: &ApiError, behaviour: &Behaviour) -> Answer {
+fn canned(status: u16, error: &ApiError, behaviour: &Behaviour, flavour: Flavour) -> Answer {
     let body = match behaviour.body.unwrap_or_default() {
         CannedBody::Html => return plain(status, "text/html", HTML, behaviour),
         CannedBody::Empty => return plain(status, "text/plain", "", behaviour),
-        CannedBody::Openai => error.body(),
+        CannedBody::Openai => error.body(flavour),
         CannedBody::Text => json!({"error": error.message}),
         CannedBody::Detail => {
             json!({"detail": [{"loc": ["body"], "msg": error.message, "type": error.kind}]})
@@ -172,7 +221,7 @@ fn canned_error(status: u16, behaviour: &Behaviour) -> ApiError {
     error
 }
 
-fn buffered(body: &Value, said: u64, behaviour: &Behaviour) -> Result<Answer, ApiError> {
+pub(crate) fn buffered(body: &Value, said: u64, behaviour: &Behaviour) -> Result<Answer, ApiError> {
     let mut headers = head("application/json", behaviour);
     let whole = Part { bytes: Bytes::from(body.to_string()), tokens: 0, place: Place::Half };
     let whole = if behaviour.gzip {
@@ -191,7 +240,7 @@ fn buffered(body: &Value, said: u64, behaviour: &Behaviour) -> Result<Answer, Ap
     Ok(Answer { status: 200, headers, steps: play::steps(&parts, &damaged, index) })
 }
 
-fn head(media: &str, behaviour: &Behaviour) -> Vec<(String, String)> {
+pub(crate) fn head(media: &str, behaviour: &Behaviour) -> Vec<(String, String)> {
     let mut headers = vec![("content-type".to_owned(), media.to_owned())];
     if behaviour.gzip {
         headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
@@ -200,7 +249,7 @@ fn head(media: &str, behaviour: &Behaviour) -> Vec<(String, String)> {
     headers
 }
 
-fn retry_headers(behaviour: &Behaviour) -> Vec<(String, String)> {
+pub(crate) fn retry_headers(behaviour: &Behaviour) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> =
         behaviour.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let date = behaviour.retry_after_date.and_then(http_date);

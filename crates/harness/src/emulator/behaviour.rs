@@ -1,5 +1,5 @@
 //! How one answer is to differ from a good one: built in Rust, read from JSON, or from a `user` value such as
-//! `emu:latency=50,chunks=20,stall=3`.
+//! `emu:latency=50,chunks=20,stall=3` (in Gemini's grammar the label `emulate`, without `emu:`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,10 @@ use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// A place in an answer. In a stream, event 0 is the role chunk; a buffered answer is two halves, 0 and 1.
+use crate::openai::answer::sample;
+
+/// A place in an answer. In a stream, event 0 is its first, such as the role chunk; a buffered answer is two halves,
+/// 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum At {
@@ -19,9 +22,9 @@ pub enum At {
     Middle,
     /// Before the event that carries the finish reason.
     Finish,
-    /// Before the usage event, or before `[DONE]` where there is none.
+    /// Before the usage event, or before the last where there is none.
     Usage,
-    /// Before `[DONE]`.
+    /// Before the last event, such as `[DONE]`.
     Done,
 }
 
@@ -35,7 +38,8 @@ pub enum LineEnd {
     Cr,
 }
 
-/// Where and how truly usage is reported. The journal keeps the truth in any case.
+/// Where and how truly usage is reported. The journal keeps the truth in any case. Where the provider has only one
+/// place for it, only whether and how truly can differ.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageMode {
@@ -71,7 +75,7 @@ pub enum ToolMode {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CannedBody {
-    /// `{"error":{message,type,param,code}}`
+    /// `{"error":{message,type,param,code}}`; by default each provider's own shape.
     #[default]
     Openai,
     /// A proxy's error page.
@@ -102,14 +106,22 @@ pub struct Behaviour {
     pub tokens: Option<u64>,
     /// Hidden reasoning tokens.
     pub reasoning: Option<u64>,
+    /// Thinks in blocks that hold only opaque data, where the provider has such.
+    pub redacted: bool,
     /// The text to say; `unicode` means a mix of one- to four-byte characters.
     #[serde(deserialize_with = "text_or_number")]
     pub text: Option<String>,
     /// The model name to answer with.
     pub model: Option<String>,
-    /// Answers in `message.refusal`.
+    /// Answers in `message.refusal`; in Gemini's grammar blocks the prompt, with `code` as the reason.
     pub refusal: bool,
     pub tools: Option<ToolMode>,
+    /// Calls this tool, once, where the request offers it and no tool has answered yet; others are left alone. For a
+    /// client that asks as often as it likes, queued with `times` 0.
+    pub call: Option<String>,
+    /// The arguments of calls, as JSON text; in JSON also an object.
+    #[serde(deserialize_with = "text_or_number")]
+    pub arguments: Option<String>,
     /// Pads tool arguments to about this many bytes.
     pub args_bytes: usize,
     /// Overrides the finish reason; `content_filter` also says only half.
@@ -118,6 +130,7 @@ pub struct Behaviour {
     pub status: Option<u16>,
     /// The canned body; with status 200 unless `status` says otherwise.
     pub body: Option<CannedBody>,
+    /// OpenAI's `code`; Anthropic's `type`, where it is one of its types.
     pub code: Option<String>,
     pub message: Option<String>,
     #[serde(deserialize_with = "text_or_number")]
@@ -146,6 +159,10 @@ pub struct Behaviour {
     pub malformed: Option<At>,
     /// Sends an error event here and ends without `[DONE]`.
     pub error_event: Option<At>,
+    /// Writes the error event's fields beside its type instead of inside `error`; Responses only.
+    pub flat_error: bool,
+    /// Fails here: the stream ends with `response.failed`, a buffered answer has that status; Responses only.
+    pub failed: Option<At>,
     /// Puts this event and the next on one line.
     pub joined_line: Option<At>,
     /// Makes one content event this many bytes long.
@@ -156,7 +173,8 @@ pub struct Behaviour {
     pub pause: u64,
     /// Sends all events without a flush between them.
     pub burst: bool,
-    pub line_end: LineEnd,
+    /// Where none is named, lines end as the provider ends them.
+    pub line_end: Option<LineEnd>,
     pub bom: bool,
     /// A comment line before each event.
     pub comments: bool,
@@ -274,6 +292,11 @@ impl Behaviour {
         self
     }
 
+    pub fn redacted(mut self) -> Self {
+        self.redacted = true;
+        self
+    }
+
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
         self
@@ -291,6 +314,12 @@ impl Behaviour {
 
     pub fn tools(mut self, mode: ToolMode) -> Self {
         self.tools = Some(mode);
+        self
+    }
+
+    pub fn call(mut self, name: impl Into<String>, arguments: impl Into<String>) -> Self {
+        self.call = Some(name.into());
+        self.arguments = Some(arguments.into());
         self
     }
 
@@ -390,6 +419,16 @@ impl Behaviour {
         self
     }
 
+    pub fn flat_error(mut self) -> Self {
+        self.flat_error = true;
+        self
+    }
+
+    pub fn failed(mut self, at: impl Into<At>) -> Self {
+        self.failed = Some(at.into());
+        self
+    }
+
     pub fn joined_line(mut self, at: impl Into<At>) -> Self {
         self.joined_line = Some(at.into());
         self
@@ -416,7 +455,7 @@ impl Behaviour {
     }
 
     pub fn line_end(mut self, line_end: LineEnd) -> Self {
-        self.line_end = line_end;
+        self.line_end = Some(line_end);
         self
     }
 
@@ -486,6 +525,20 @@ impl Behaviour {
     pub fn wrong_form(mut self) -> Self {
         self.wrong_form = true;
         self
+    }
+
+    /// What a call says: the script's words, else the plainest that the schema takes, padded as the script wants.
+    pub(crate) fn arguments(&self, schema: &Value) -> Value {
+        let scripted = self.arguments.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let arguments = scripted.unwrap_or_else(|| sample(schema, schema));
+        let mut fields = match arguments {
+            Value::Object(fields) => fields,
+            _ => Map::new(),
+        };
+        if self.args_bytes > 0 {
+            fields.insert("padding".to_owned(), Value::from("x".repeat(self.args_bytes)));
+        }
+        Value::Object(fields)
     }
 
     /// Whether the answer is canned and never looks at the request.

@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::anthropic::models::ClaudeModel;
+use crate::openai::flavour::Flavour;
+
 /// What a model is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Chat,
     /// A chat model that thinks before it speaks and refuses sampling options.
     Reasoning,
+    /// Continues a text; serves `/v1/completions` only.
+    Completion,
     Embedding,
 }
 
@@ -31,6 +36,9 @@ pub enum KeyState {
     Revoked,
     /// 429 `insufficient_quota`.
     Exhausted,
+    /// 412, as Fireworks answers for an account that has not paid; Anthropic and Google have no word of their own
+    /// for it and answer as they do to `Exhausted`.
+    Suspended,
     /// 429 `rate_limit_exceeded` with `retry-after` and `retry-after-ms`.
     RateLimited {
         retry_after_ms: u64,
@@ -42,8 +50,12 @@ pub enum KeyState {
 pub struct Config {
     /// A loopback address; port 0 picks a free one.
     pub listen: String,
+    /// The vendor whose host this is; the other vendors are served under their own base paths in any case.
+    pub flavour: Flavour,
     pub keys: Vec<(String, KeyState)>,
     pub models: Vec<Model>,
+    /// What is served under Anthropic's paths, and only there.
+    pub claude_models: Vec<ClaudeModel>,
     /// Vendor fields that are accepted beside OpenAI's own, at any level.
     pub accepted_fields: Vec<String>,
     /// Serves TLS with a certificate made at start.
@@ -74,8 +86,18 @@ impl Config {
         self
     }
 
+    pub fn flavour(mut self, flavour: Flavour) -> Self {
+        self.flavour = flavour;
+        self
+    }
+
     pub fn model(mut self, model: Model) -> Self {
         self.models.push(model);
+        self
+    }
+
+    pub fn claude_model(mut self, model: ClaudeModel) -> Self {
+        self.claude_models.push(model);
         self
     }
 
@@ -110,6 +132,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0".to_owned(),
+            flavour: Flavour::OpenAi,
             keys: vec![(DEFAULT_KEY.to_owned(), KeyState::Ok)],
             models: vec![
                 Model::chat("gpt-4o"),
@@ -118,7 +141,13 @@ impl Default for Config {
                 Model::embedding("text-embedding-3-small"),
                 Model::chat("meta-llama/Llama-3.3-70B-Instruct"),
                 Model::chat("meta-llama/Llama-3.3-70B-Instruct-Turbo"),
+                Model::completion("gpt-3.5-turbo-instruct"),
+                Model::chat("grok-3"),
+                Model::reasoning("grok-4"),
+                Model::chat("accounts/fireworks/models/llama-v3p3-70b-instruct"),
+                Model::reasoning("accounts/fireworks/models/gpt-oss-120b"),
             ],
+            claude_models: ClaudeModel::all(),
             accepted_fields: Vec::new(),
             tls: false,
             tls_dir: None,
@@ -139,6 +168,10 @@ impl Model {
         Self { id: id.into(), kind: Kind::Reasoning, context_tokens_max: 400_000 }
     }
 
+    pub fn completion(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Completion, context_tokens_max: 4_096 }
+    }
+
     pub fn embedding(id: impl Into<String>) -> Self {
         Self { id: id.into(), kind: Kind::Embedding, context_tokens_max: 8_192 }
     }
@@ -147,7 +180,9 @@ impl Model {
     pub fn named(id: &str) -> Self {
         if id.contains("embedding") {
             Self::embedding(id)
-        } else if ["o1", "o3", "o4", "gpt-5"].iter().any(|family| id.starts_with(family)) {
+        } else if id.ends_with("-turbo-instruct") {
+            Self::completion(id)
+        } else if ["o1", "o3", "o4", "gpt-5", "grok-4"].iter().any(|family| id.starts_with(family)) {
             Self::reasoning(id)
         } else {
             Self::chat(id)

@@ -85,6 +85,8 @@ pub struct Tally {
 pub struct Totals {
     pub all: Tally,
     pub by_key: BTreeMap<String, Tally>,
+    /// Calls that asked what this server takes; they are in no sum.
+    pub probes: u64,
 }
 
 /// Something a gateway must never send.
@@ -124,6 +126,11 @@ impl Entry {
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
+    }
+
+    /// The gateway asked for itself, to find out what this server takes.
+    pub fn is_probe(&self) -> bool {
+        self.header("user-agent").is_some_and(|agent| agent.starts_with("tidegate-probe/"))
     }
 
     /// The body as JSON, null when it is none.
@@ -171,6 +178,10 @@ impl Totals {
 
     /// Adds an ended entry, under its key when that is an accepted one.
     pub(crate) fn add(&mut self, entry: &Entry, known_key: bool) {
+        if entry.is_probe() {
+            self.probes += 1;
+            return;
+        }
         let key = entry.key.as_ref().filter(|_| known_key);
         self.all.add(entry, key.is_some());
         if let Some(key) = key {

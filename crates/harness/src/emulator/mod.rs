@@ -1,18 +1,19 @@
 //! A strict provider emulator: it refuses what the real one refuses, misbehaves on request, and records everything.
 
 mod admin;
-mod answering;
+pub(crate) mod answering;
 mod behaviour;
-mod body;
+pub(crate) mod body;
 mod config;
+pub(crate) mod frames;
 mod journal;
 mod play;
 mod server;
-mod service;
+pub(crate) mod service;
 mod squeeze;
-mod state;
+pub(crate) mod state;
 mod tls;
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub use config::{Config, DEFAULT_KEY, KeyState, Kind, Model};
 pub use journal::{ConnectionEntry, Entry, Outcome, Tally, Totals, Violation};
 pub(crate) use play::{Part, Place};
 
+use crate::anthropic;
+use crate::openai::flavour::Flavour;
 use server::Server;
 use state::{Shared, lock};
 
@@ -77,10 +80,20 @@ impl Emulator {
 
     /// The base URL an OpenAI client takes; ends in `/v1`.
     pub fn base_url(&self) -> String {
-        format!("{}/v1", self.origin())
+        format!("{}{}", self.origin(), self.shared.config.flavour.host_base())
     }
 
-    /// Scheme, host and port.
+    /// The base URL under which this emulator speaks like a vendor whatever its own flavour is.
+    pub fn base_url_of(&self, flavour: Flavour) -> String {
+        format!("{}{}", self.origin(), flavour.base())
+    }
+
+    /// The base URL an Anthropic client takes: paths below it begin with `/v1`, and all of them mean its API.
+    pub fn anthropic_url(&self) -> String {
+        format!("{}{}", self.origin(), anthropic::service::BASE)
+    }
+
+    /// Scheme, host and port: the base URL a Gemini client takes, which names the version itself.
     pub fn origin(&self) -> String {
         let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)

@@ -14,6 +14,8 @@ const LEAVE: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     Role,
+    /// Opens or closes a part of the answer and says nothing itself.
+    Frame,
     Content,
     Finish,
     Usage,

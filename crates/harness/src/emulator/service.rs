@@ -5,24 +5,24 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::admin;
-use super::answering;
 use super::behaviour::Behaviour;
 use super::body::{Step, Steps};
 use super::config::KeyState;
 use super::journal::{Entry, Outcome, Violation};
 use super::state::{Guard, Shared};
 use super::wire::Control;
-use crate::openai::embeddings;
+use crate::anthropic;
+use crate::gemini;
 use crate::openai::error::ApiError;
-use crate::openai::models;
+use crate::openai::flavour::Flavour;
 use crate::openai::request;
+use crate::openai::routes::{self, OpenAiCall};
 
 /// An answer before it becomes a response.
 pub(crate) struct Answer {
@@ -31,10 +31,28 @@ pub(crate) struct Answer {
     pub(crate) steps: Vec<Step>,
 }
 
+/// One request as a provider's own module sees it.
+pub(crate) struct Call<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) control: &'a Control,
+    pub(crate) guard: &'a Guard,
+    pub(crate) head: &'a http::request::Parts,
+    pub(crate) number: u64,
+    pub(crate) request_id: &'a str,
+}
+
 /// Headers that belong to the gateway or its clients and must never reach a provider.
-const FORBIDDEN: &[&str] =
-    &["cookie", "proxy-authorization", "x-api-key", "api-key", "x-forwarded-for", "forwarded", "x-real-ip"];
-const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];
+pub(crate) const FORBIDDEN: &[&str] = &[
+    "cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+];
+pub(crate) const FORBIDDEN_PREFIXES: &[&str] = &["agent-", "x-tidegate-"];
 
 pub(crate) async fn serve(
     shared: Arc<Shared>,
@@ -53,18 +71,37 @@ pub(crate) async fn serve(
     let request_id = entry.request_id.clone();
     let key = entry.key.clone();
     let guard = shared.open(entry, Arc::clone(&control));
-    let answer = match answer(&shared, &control, &guard, &head, body).await {
+    let call = Call {
+        shared: &shared,
+        control: &control,
+        guard: &guard,
+        head: &head,
+        number,
+        request_id: &request_id,
+    };
+    // Each provider answers for its own paths, headers and refusals; what is no one else's means OpenAI.
+    if anthropic::service::serves(&head) {
+        let answer = anthropic::service::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    if gemini::service::serves(&head) {
+        let answer = gemini::service::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    let (flavour, _) = Flavour::of(head.uri.path(), shared.config.flavour);
+    let mut answer = match answer(&shared, &control, &guard, &head, body).await {
         Ok(answer) => answer,
-        Err(error) => refused(&guard, &error),
+        Err(error) => refused(&guard, &error, flavour),
     };
     let ratelimit = key.filter(|key| shared.key_state(key).is_some()).map(|_| number);
-    Ok(response(answer, guard, control, &request_id, started, ratelimit))
+    answer.headers = [headers(flavour, &request_id, started, ratelimit), answer.headers].concat();
+    Ok(response(answer, guard, control))
 }
 
 /// The body a refusal is sent with.
-pub(crate) fn refused(guard: &Guard, error: &ApiError) -> Answer {
+pub(crate) fn refused(guard: &Guard, error: &ApiError, flavour: Flavour) -> Answer {
     guard.note(|entry| entry.error_code = error.code.clone());
-    json_answer(error.status, error.headers.clone(), &error.body())
+    json_answer(error.status, error.headers.clone(), &error.body(flavour))
 }
 
 pub(crate) fn json_answer(status: u16, mut headers: Vec<(String, String)>, body: &Value) -> Answer {
@@ -84,62 +121,14 @@ async fn answer(
     let body = read(shared, guard, body).await?;
     let path = head.uri.path();
     forbidden_headers(shared, guard, &head.headers, path)?;
-    let served = route(&head.method, path)?;
-    let key = authorised(shared, guard, &head.headers, path)?;
-    match served {
-        Route::Models => Ok(json_answer(200, Vec::new(), &models::all(&shared.config.models))),
-        Route::Model(id) => {
-            let row = models::one(&shared.config.models, &id)?;
-            Ok(json_answer(200, Vec::new(), &row))
-        }
-        Route::Chat => {
-            let fields = fields(&head.headers, &body)?;
-            let config = &shared.config;
-            let chat = request::chat(&fields, &config.models, &config.accepted_fields)?;
-            guard.note(|entry| {
-                entry.model = Some(chat.model.clone());
-                entry.stream = chat.stream;
-            });
-            let behaviour = behaviour(shared, &key, chat.script.as_deref())?;
-            before_head(control, guard, &behaviour).await;
-            answering::chat(shared, guard, &key, &chat, &behaviour)
-        }
-        Route::Embeddings => {
-            let fields = fields(&head.headers, &body)?;
-            let config = &shared.config;
-            let wanted = embeddings::read(&fields, &config.models, &config.accepted_fields)?;
-            guard.note(|entry| entry.model = Some(wanted.model.clone()));
-            let behaviour = behaviour(shared, &key, wanted.script.as_deref())?;
-            before_head(control, guard, &behaviour).await;
-            answering::embeddings(guard, &wanted, &behaviour)
-        }
-    }
+    let (flavour, path) = Flavour::of(path, shared.config.flavour);
+    let route = routes::route(flavour, &head.method, path)?;
+    let key = authorised(shared, guard, &head.headers, path, flavour)?;
+    let call = OpenAiCall { shared, control, guard, head, body: &body, key: &key, flavour };
+    routes::answer(&call, route).await
 }
 
-enum Route {
-    Models,
-    Model(String),
-    Chat,
-    Embeddings,
-}
-
-fn route(method: &Method, path: &str) -> Result<Route, ApiError> {
-    let (wanted, route) = match path {
-        "/v1/chat/completions" => (Method::POST, Route::Chat),
-        "/v1/embeddings" => (Method::POST, Route::Embeddings),
-        "/v1/models" => (Method::GET, Route::Models),
-        _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
-            Some(id) => {
-                let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
-                (Method::GET, Route::Model(id))
-            }
-            None => return Err(ApiError::invalid_url(method.as_str(), path)),
-        },
-    };
-    if *method == wanted { Ok(route) } else { Err(ApiError::wrong_method(method.as_str(), path)) }
-}
-
-async fn read(shared: &Arc<Shared>, guard: &Guard, body: Incoming) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(shared: &Arc<Shared>, guard: &Guard, body: Incoming) -> Result<Bytes, ApiError> {
     let limited = Limited::new(body, shared.config.body_bytes_max);
     let body = limited.collect().await.map_err(|_| {
         ApiError::new(413, "invalid_request_error", "Request body too large or broken off.")
@@ -172,7 +161,18 @@ fn forbidden_headers(
     first.map_or(Ok(()), |name| Err(ApiError::forbidden_header(name)))
 }
 
-fn authorised(shared: &Shared, guard: &Guard, headers: &HeaderMap, path: &str) -> Result<String, ApiError> {
+fn authorised(
+    shared: &Shared,
+    guard: &Guard,
+    headers: &HeaderMap,
+    path: &str,
+    flavour: Flavour,
+) -> Result<String, ApiError> {
+    // xAI calls a wrong key a bad request.
+    let wrong = |key: &str| match flavour {
+        Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
+        Flavour::OpenAi | Flavour::Fireworks | Flavour::Server(_) => ApiError::wrong_key(key),
+    };
     if !headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::no_key());
     }
@@ -182,29 +182,30 @@ fn authorised(shared: &Shared, guard: &Guard, headers: &HeaderMap, path: &str) -
     };
     match shared.key_state(&key) {
         Some(KeyState::Ok) => Ok(key),
-        Some(KeyState::Revoked) => Err(ApiError::wrong_key(&key)),
+        Some(KeyState::Revoked) => Err(wrong(&key)),
+        Some(KeyState::Suspended) => Err(ApiError::suspended()),
         Some(KeyState::Exhausted) => Err(ApiError::out_of_quota()),
         Some(KeyState::RateLimited { retry_after_ms }) => Err(ApiError::rate_limited(retry_after_ms)),
         None => {
             violation(shared, guard, path, "authorization that is none of the accepted keys".to_owned());
-            Err(ApiError::wrong_key(&key))
+            Err(wrong(&key))
         }
     }
 }
 
-fn violation(shared: &Shared, guard: &Guard, path: &str, what: String) {
+pub(crate) fn violation(shared: &Shared, guard: &Guard, path: &str, what: String) {
     let mut request_id = String::new();
     guard.note(|entry| request_id.clone_from(&entry.request_id));
     shared.violation(Violation { request_id, path: path.to_owned(), what });
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, key) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
 }
 
-fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Map<String, Value>, ApiError> {
+pub(crate) fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Map<String, Value>, ApiError> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = sent.split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case("application/json") {
@@ -217,7 +218,7 @@ fn fields(headers: &HeaderMap, body: &Bytes) -> Result<serde_json::Map<String, V
 }
 
 /// What a queue says goes first, then what the request itself says.
-fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Result<Behaviour, ApiError> {
+pub(crate) fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Result<Behaviour, ApiError> {
     if let Some(queued) = shared.next_behaviour(key) {
         return Ok(queued);
     }
@@ -226,7 +227,7 @@ fn behaviour(shared: &Shared, key: &str, script: Option<&str>) -> Result<Behavio
         .map_err(|error| ApiError::bad(error.to_string()).param("user").code("emulator_script"))
 }
 
-async fn before_head(control: &Control, guard: &Guard, behaviour: &Behaviour) {
+pub(crate) async fn before_head(control: &Control, guard: &Guard, behaviour: &Behaviour) {
     if behaviour.latency > 0 {
         tokio::time::sleep(Duration::from_millis(behaviour.latency)).await;
     }
@@ -274,39 +275,47 @@ fn absolute(uri: &Uri) -> String {
     uri.to_string()
 }
 
-fn response(
-    answer: Answer,
-    guard: Guard,
-    control: Arc<Control>,
-    request_id: &str,
-    started: Instant,
-    ratelimit: Option<u64>,
-) -> Response<Steps> {
+fn response(answer: Answer, guard: Guard, control: Arc<Control>) -> Response<Steps> {
     guard.note(|entry| {
         entry.status = Some(answer.status);
         entry.head = Some(Instant::now());
     });
     let mut response = Response::new(Steps::new(answer.steps, guard, control));
     *response.status_mut() = http::StatusCode::from_u16(answer.status).unwrap_or_default();
-    let headers = response.headers_mut();
-    let spent = started.elapsed().as_millis().to_string();
-    insert(headers, "x-request-id", request_id);
-    insert(headers, "openai-processing-ms", &spent);
-    insert(headers, "openai-version", "2020-10-01");
-    insert(headers, "openai-organization", "org-emulator");
-    if let Some(number) = ratelimit {
-        let left = 10_000_u64.saturating_sub(number % 10_000 + 1).to_string();
-        insert(headers, "x-ratelimit-limit-requests", "10000");
-        insert(headers, "x-ratelimit-remaining-requests", &left);
-        insert(headers, "x-ratelimit-reset-requests", "6ms");
-        insert(headers, "x-ratelimit-limit-tokens", "2000000");
-        insert(headers, "x-ratelimit-remaining-tokens", "1999000");
-        insert(headers, "x-ratelimit-reset-tokens", "6m0s");
-    }
     for (name, value) in &answer.headers {
-        insert(headers, name, value);
+        insert(response.headers_mut(), name, value);
     }
     response
+}
+
+/// What the provider says of every call beside its answer.
+fn headers(
+    flavour: Flavour,
+    request_id: &str,
+    started: Instant,
+    ratelimit: Option<u64>,
+) -> Vec<(String, String)> {
+    let spent = started.elapsed().as_millis().to_string();
+    let mut headers = vec![("x-request-id", request_id.to_owned())];
+    if flavour == Flavour::OpenAi {
+        headers.extend([
+            ("openai-processing-ms", spent),
+            ("openai-version", "2020-10-01".to_owned()),
+            ("openai-organization", "org-emulator".to_owned()),
+        ]);
+    }
+    if let Some(number) = ratelimit {
+        let left = 10_000_u64.saturating_sub(number % 10_000 + 1).to_string();
+        headers.extend([
+            ("x-ratelimit-limit-requests", "10000".to_owned()),
+            ("x-ratelimit-remaining-requests", left),
+            ("x-ratelimit-reset-requests", "6ms".to_owned()),
+            ("x-ratelimit-limit-tokens", "2000000".to_owned()),
+            ("x-ratelimit-remaining-tokens", "1999000".to_owned()),
+            ("x-ratelimit-reset-tokens", "6m0s".to_owned()),
+        ]);
+    }
+    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A header that cannot be sent is left out: scripts may name anything.

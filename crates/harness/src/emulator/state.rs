@@ -11,6 +11,10 @@ use super::behaviour::Behaviour;
 use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
+use crate::gemini;
+use crate::openai::flavour::{Flavour, Served};
+use crate::openai::responses::seal::Sealer;
+use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
 
 pub(crate) struct Shared {
@@ -18,7 +22,11 @@ pub(crate) struct Shared {
     pub(crate) epoch: Epoch,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) connections: Mutex<Vec<Arc<Control>>>,
+    /// What `/v1/responses` keeps, and the seal on what its clients keep.
+    pub(crate) responses: Mutex<Store>,
+    pub(crate) sealer: Sealer,
     requests: AtomicU64,
+    pub(crate) gemini: gemini::State,
     inner: Mutex<Inner>,
 }
 
@@ -56,7 +64,10 @@ impl Shared {
             epoch: Epoch::now(),
             changed: watch::Sender::new(0),
             connections: Mutex::default(),
+            responses: Mutex::default(),
+            sealer: Sealer::new(),
             requests: AtomicU64::new(0),
+            gemini: gemini::State::new(),
             inner: Mutex::new(inner),
             config,
         }
@@ -66,8 +77,14 @@ impl Shared {
         let mut inner = lock(&self.inner);
         *inner = Inner::new(&self.config, inner.generation + 1);
         drop(inner);
+        *lock(&self.responses) = Store::default();
+        self.gemini.reset();
         lock(&self.connections).retain(|control| control.is_open());
         self.notify();
+    }
+
+    pub(crate) fn served(&self, flavour: Flavour) -> Served<'_> {
+        Served { flavour, models: &self.config.models, also: &self.config.accepted_fields }
     }
 
     pub(crate) fn notify(&self) {
@@ -166,6 +183,12 @@ impl Shared {
         let cached = prompt.cached_tokens(|mark| seen.contains(&mark));
         seen.extend(&prompt.marks);
         cached
+    }
+
+    /// Hands out the prefix marks that a key has in cache for a model, where the provider counts in its own way.
+    pub(crate) fn cache<T>(&self, key: &str, model: &str, count: impl FnOnce(&mut HashSet<u64>) -> T) -> T {
+        let mut inner = lock(&self.inner);
+        count(inner.seen.entry((key.to_owned(), model.to_owned())).or_default())
     }
 }
 

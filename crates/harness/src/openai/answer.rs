@@ -1,21 +1,24 @@
 //! Decides what a chat answer says, how it ends and what it costs, before it takes a form on the wire.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::flavour::Flavour;
 use super::request::ChatRequest;
 use super::tokens;
+use super::usage::usage;
 use crate::emulator::{Behaviour, ToolMode, UsageMode};
 
 /// Hidden tokens of a reasoning model that was not told how hard to think.
 const REASONING_TOKENS: u64 = 16;
 /// The answer repeats at most this many tokens of the question.
 const ECHO_TOKENS_MAX: usize = 64;
-const FILLER: &[&str] = &[" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
-const FILLER_UNICODE: &[&str] = &[" né", " 漢字", " 🙂", " Ωmega", " naïve", " 한국", " ß", " a"];
+pub(crate) const FILLER: &[&str] = &[" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
+pub(crate) const FILLER_UNICODE: &[&str] = &[" né", " 漢字", " 🙂", " Ωmega", " naïve", " 한국", " ß", " a"];
 
 /// A whole answer, not yet on the wire.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
+    pub(crate) flavour: Flavour,
     pub(crate) id: String,
     pub(crate) created: u64,
     pub(crate) model: String,
@@ -66,6 +69,7 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
         .collect();
     let visible: u64 = choices.iter().map(Choice::tokens).sum();
     Reply {
+        flavour: request.flavour,
         id: format!("chatcmpl-emulator{:012}", known.number),
         created: known.created,
         model: behaviour.model.clone().unwrap_or_else(|| request.model.clone()),
@@ -79,21 +83,15 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
     }
 }
 
-/// The usage object for this many completion tokens.
-pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> Value {
-    let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
-    json!({
-        "prompt_tokens": shown(reply.prompt_tokens),
-        "completion_tokens": shown(completion_tokens),
-        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
-        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": shown(reply.reasoning_tokens.min(completion_tokens)),
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    })
+/// What the model thought, where its vendor shows it in a chat.
+pub(crate) fn thought(reply: &Reply) -> Option<String> {
+    (reply.flavour == Flavour::Fireworks && reply.reasoning_tokens > 0)
+        .then(|| thinking(reply.reasoning_tokens))
+}
+
+/// That many tokens of thinking.
+pub(crate) fn thinking(tokens: u64) -> String {
+    FILLER.iter().copied().cycle().take(usize::try_from(tokens).unwrap_or_default()).collect()
 }
 
 /// The buffered form.
@@ -151,6 +149,9 @@ impl Choice {
             json!({"role": "assistant", "content": content, "refusal": refusal, "annotations": []});
         if let (false, Some(fields)) = (self.calls.is_empty(), message.as_object_mut()) {
             fields.insert("tool_calls".to_owned(), self.calls.iter().map(Call::whole).collect());
+        }
+        if let (Some(thought), Some(fields)) = (thought(reply), message.as_object_mut()) {
+            fields.insert("reasoning_content".to_owned(), Value::from(thought));
         }
         json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish})
     }
@@ -245,7 +246,7 @@ fn before_stop(text: &str, stops: &[String]) -> String {
 }
 
 /// Spreads tokens evenly over at most `groups` pieces.
-fn grouped(said: &[&str], groups: usize) -> Vec<String> {
+pub(crate) fn grouped(said: &[&str], groups: usize) -> Vec<String> {
     let groups = groups.min(said.len());
     (0..groups)
         .filter_map(|group| said.get(group * said.len() / groups..(group + 1) * said.len() / groups))
@@ -274,7 +275,7 @@ fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usiz
     } else if behaviour.tools == Some(ToolMode::None) {
         Vec::new()
     } else {
-        chosen(request).into_iter().collect()
+        chosen(request, behaviour).into_iter().collect()
     };
     let invented = json!({"type": "function", "function": {"name": "get_weather", "parameters":
         {"type": "object", "properties": {"city": {"type": "string"}}}}});
@@ -285,11 +286,16 @@ fn calls(request: &ChatRequest, behaviour: &Behaviour, number: u64, choice: usiz
         (false, _) => wanted,
     };
     let id = |index: usize| format!("call_{number:012}{choice:02}{index:02}");
-    wanted.iter().enumerate().map(|(index, tool)| call(id(index), tool, behaviour.args_bytes)).collect()
+    wanted.iter().enumerate().map(|(index, tool)| call(id(index), tool, behaviour)).collect()
 }
 
-fn chosen(request: &ChatRequest) -> Option<&Value> {
+fn chosen<'a>(request: &'a ChatRequest, behaviour: &Behaviour) -> Option<&'a Value> {
     let named = |name: &str| request.tools.iter().find(|tool| tool_name(tool) == name);
+    if let Some(name) = &behaviour.call {
+        let answered =
+            request.messages.iter().any(|message| message.get("role") == Some(&Value::from("tool")));
+        return named(name).filter(|_| !answered);
+    }
     if let Some(name) =
         ["/function/name", "/custom/name"].iter().find_map(|path| request.tool_choice.pointer(path))
     {
@@ -312,22 +318,15 @@ fn tool_name(tool: &Value) -> &str {
     name.and_then(Value::as_str).unwrap_or_default()
 }
 
-fn call(id: String, tool: &Value, args_bytes: usize) -> Call {
+fn call(id: String, tool: &Value, behaviour: &Behaviour) -> Call {
     let custom = tool.get("type").and_then(Value::as_str) == Some("custom");
     let schema = tool.pointer("/function/parameters").unwrap_or(&Value::Null);
-    let mut arguments = sample(schema, schema);
-    if !arguments.is_object() {
-        arguments = Value::Object(Map::new());
-    }
-    if let (true, Some(fields)) = (args_bytes > 0, arguments.as_object_mut()) {
-        fields.insert("padding".to_owned(), Value::from("x".repeat(args_bytes)));
-    }
-    let arguments = if custom { "free text".to_owned() } else { arguments.to_string() };
+    let arguments = if custom { "free text".to_owned() } else { behaviour.arguments(schema).to_string() };
     Call { id, name: tool_name(tool).to_owned(), arguments, custom }
 }
 
 /// The plainest value that fits a JSON schema.
-fn sample(schema: &Value, root: &Value) -> Value {
+pub(crate) fn sample(schema: &Value, root: &Value) -> Value {
     if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
         let target =
             path.strip_prefix('#').and_then(|path| root.pointer(path)).filter(|target| *target != schema);

@@ -60,6 +60,32 @@ pub(crate) const CHAT: &[(&str, Shape)] = &[
     ("web_search_options", Shape::Object),
 ];
 
+/// What xAI takes in a chat beside OpenAI's fields.
+pub(crate) const CHAT_XAI: &[(&str, Shape)] =
+    &[("deferred", Shape::Flag), ("search_parameters", Shape::Object)];
+
+/// What Fireworks takes in a chat beside OpenAI's fields.
+pub(crate) const CHAT_FIREWORKS: &[(&str, Shape)] = &[
+    ("context_length_exceeded_behavior", Shape::OneOf(&["truncate", "error"])),
+    ("echo", Shape::Flag),
+    ("ignore_eos", Shape::Flag),
+    ("min_p", Shape::Decimal(0.0, 1.0)),
+    ("mirostat_lr", Shape::Decimal(0.0, 1.0)),
+    ("mirostat_target", Shape::Decimal(0.0, 100.0)),
+    ("perf_metrics_in_response", Shape::Flag),
+    ("prompt_cache_isolation_key", Shape::Text),
+    ("prompt_cache_max_len", Shape::Integer(0, ANY)),
+    ("raw_output", Shape::Flag),
+    ("reasoning_history", Shape::OneOf(&["disabled", "interleaved", "preserved"])),
+    ("repetition_penalty", Shape::Decimal(0.0, 2.0)),
+    ("return_token_ids", Shape::Flag),
+    ("safe_tokenization", Shape::Flag),
+    ("speculation", Shape::TextOrList),
+    ("thinking", Shape::Object),
+    ("top_k", Shape::Integer(0, 100)),
+    ("typical_p", Shape::Decimal(0.0, 1.0)),
+];
+
 /// Every top-level field of an embeddings request.
 pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
     ("input", Shape::TextOrList),
@@ -69,23 +95,24 @@ pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
     ("user", Shape::Text),
 ];
 
-const REQUIRED: &[&str] = &["messages", "model", "input"];
+const REQUIRED: &[&str] = &["messages", "model", "input", "prompt"];
 
-/// Refuses unknown fields and values of a wrong shape.
+/// Refuses unknown fields, in the words of `unknown`, and values of a wrong shape.
 pub(crate) fn fields(
     fields: &Map<String, Value>,
-    table: &[(&str, Shape)],
+    tables: &[&[(&str, Shape)]],
     also: &[String],
+    unknown: impl Fn(&str) -> ApiError,
 ) -> Result<(), ApiError> {
     for (name, value) in fields {
-        let known = table.iter().find(|(known, _)| known == name);
+        let known = tables.iter().copied().flatten().find(|(known, _)| known == name);
         match known {
             Some((_, shape)) if !value.is_null() || REQUIRED.contains(&name.as_str()) => {
                 self::shape(name, shape, value)?;
             }
             Some(_) => {}
             None if also.contains(name) => {}
-            None => return Err(ApiError::unknown_argument(name)),
+            None => return Err(unknown(name)),
         }
     }
     Ok(())
@@ -100,9 +127,7 @@ pub(crate) fn only(
 ) -> Result<(), ApiError> {
     for name in object.keys() {
         if !known.contains(&name.as_str()) && !also.contains(name) {
-            return Err(ApiError::bad(format!("Unknown parameter: '{place}.{name}'."))
-                .param(format!("{place}.{name}"))
-                .code("unknown_parameter"));
+            return Err(ApiError::unknown_parameter(&format!("{place}.{name}")));
         }
     }
     Ok(())

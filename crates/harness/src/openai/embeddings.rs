@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 
 use super::checks;
 use super::error::ApiError;
+use super::flavour::Served;
 use super::request::{named_model, script, text};
 use super::tokens;
-use crate::emulator::{Kind, Model};
+use crate::emulator::Kind;
 
 const DIMENSIONS: usize = 1536;
 const INPUTS_MAX: usize = 2048;
@@ -27,12 +28,8 @@ pub(crate) struct EmbeddingsRequest {
     base64: bool,
 }
 
-pub(crate) fn read(
-    fields: &Map<String, Value>,
-    models: &[Model],
-    also: &[String],
-) -> Result<EmbeddingsRequest, ApiError> {
-    let model = named_model(fields, models)?;
+pub(crate) fn read(fields: &Map<String, Value>, served: Served<'_>) -> Result<EmbeddingsRequest, ApiError> {
+    let model = named_model(fields, served)?;
     if model.kind != Kind::Embedding {
         return Err(ApiError::new(
             403,
@@ -41,7 +38,7 @@ pub(crate) fn read(
         ));
     }
     let input = fields.get("input").ok_or_else(|| ApiError::missing("input"))?;
-    checks::fields(fields, checks::EMBEDDINGS, also)?;
+    checks::fields(fields, &[checks::EMBEDDINGS], served.also, |name| served.flavour.unknown_field(name))?;
     let (inputs, prompt_tokens) = inputs(input)?;
     let dimensions = fields.get("dimensions").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     Ok(EmbeddingsRequest {
@@ -105,7 +102,7 @@ fn inputs(input: &Value) -> Result<(Vec<String>, u64), ApiError> {
 }
 
 /// A unit vector drawn from the text's hash.
-fn vector(text: &str, dimensions: usize) -> Vec<f32> {
+pub(crate) fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let mut state = hasher.finish() | 1;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::flavour::Flavour;
+
 /// A refusal: a status, the body's four fields, and headers that go with it.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -37,8 +39,18 @@ impl ApiError {
         self
     }
 
-    pub(crate) fn body(&self) -> Value {
-        json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+    /// The body in the vendor's shape.
+    pub(crate) fn body(&self, flavour: Flavour) -> Value {
+        match flavour {
+            Flavour::OpenAi => {
+                json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
+            }
+            Flavour::Server(server) => server.error_body(self),
+            Flavour::Xai => json!({"code": grpc_words(self.status), "error": self.message}),
+            Flavour::Fireworks => json!({"error": {
+                "object": "error", "message": self.message, "type": self.kind, "param": self.param, "code": self.code,
+            }}),
+        }
     }
 
     pub(crate) fn no_key() -> Self {
@@ -73,6 +85,17 @@ impl ApiError {
             "You exceeded your current quota, please check your plan and billing details.",
         )
         .code("insufficient_quota")
+    }
+
+    /// Fireworks' answer to every call of an account that has not paid.
+    pub(crate) fn suspended() -> Self {
+        Self::new(
+            412,
+            "invalid_request_error",
+            "Account emulator is suspended, possibly due to reaching the monthly spending limit or failure to pay past \
+             invoices.",
+        )
+        .code("PRECONDITION_FAILED")
     }
 
     pub(crate) fn rate_limited(retry_after_ms: u64) -> Self {
@@ -112,6 +135,10 @@ impl ApiError {
         Self::bad(format!("Unrecognized request argument supplied: {name}"))
     }
 
+    pub(crate) fn unknown_parameter(name: &str) -> Self {
+        Self::bad(format!("Unknown parameter: '{name}'.")).param(name).code("unknown_parameter")
+    }
+
     pub(crate) fn missing(param: &str) -> Self {
         Self::bad(format!("Missing required parameter: '{param}'."))
             .param(param)
@@ -138,6 +165,18 @@ impl ApiError {
         Self::bad(format!("Unsupported parameter: '{param}' is not supported with this model.{hint}"))
             .param(param)
             .code("unsupported_parameter")
+    }
+}
+
+/// xAI's `code` is the long name of a gRPC status.
+fn grpc_words(status: u16) -> &'static str {
+    match status {
+        401 => "The request does not have valid authentication credentials for the operation",
+        403 => "The caller does not have permission to execute the specified operation",
+        404 => "Some requested entity was not found",
+        429 => "Some resource has been exhausted",
+        500.. => "The service is currently unavailable",
+        _ => "Client specified an invalid argument",
     }
 }
 

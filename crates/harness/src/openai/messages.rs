@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::checks::only;
 use super::error::ApiError;
+use super::flavour::{Flavour, Served};
 
 const ROLES: &[&str] = &["system", "assistant", "user", "function", "tool", "developer"];
 const ASSISTANT: &[&str] =
@@ -16,8 +17,8 @@ const PARTS: &[(&str, &str)] = &[
     ("refusal", "refusal"),
 ];
 
-/// Refuses a conversation that the real provider refuses; `also` names vendor keys this emulator accepts.
-pub(crate) fn check(messages: &[Value], also: &[String]) -> Result<(), ApiError> {
+/// Refuses a conversation that the real provider refuses.
+pub(crate) fn check(messages: &[Value], served: Served<'_>) -> Result<(), ApiError> {
     if messages.is_empty() {
         return Err(ApiError::bad(
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array \
@@ -31,12 +32,12 @@ pub(crate) fn check(messages: &[Value], also: &[String]) -> Result<(), ApiError>
         let Value::Object(message) = message else {
             return Err(ApiError::wrong_type(&place, "an object", message));
         };
-        one(&place, message, also)?;
+        one(&place, message, served)?;
     }
     tool_answers(messages)
 }
 
-fn one(place: &str, message: &Map<String, Value>, also: &[String]) -> Result<(), ApiError> {
+fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<(), ApiError> {
     let role = match message.get("role") {
         None => return Err(ApiError::missing(&format!("{place}.role"))),
         Some(Value::String(role)) => role.as_str(),
@@ -50,31 +51,43 @@ fn one(place: &str, message: &Map<String, Value>, also: &[String]) -> Result<(),
         "tool" => &["role", "content", "tool_call_id", "name"],
         _ => &["role", "content", "name"],
     };
-    only(place, message, known, also)?;
+    // Clients send an answer back with all that was in it.
+    let vendor: &[&str] = match served.flavour {
+        _ if role != "assistant" => &[],
+        Flavour::OpenAi => &[],
+        Flavour::Xai | Flavour::Fireworks => &["reasoning_content"],
+        Flavour::Server(_) => &["reasoning_content", "reasoning"],
+    };
+    only(place, message, &[known, vendor].concat(), served.also)?;
     if role == "tool" && !message.get("tool_call_id").is_some_and(Value::is_string) {
         return Err(ApiError::missing(&format!("{place}.tool_call_id")));
     }
     if let Some(calls) = message.get("tool_calls").filter(|calls| !calls.is_null()) {
         tool_calls(place, calls)?;
     }
-    content(place, role, message, also)
+    content(place, role, message, served)
 }
 
-fn content(place: &str, role: &str, message: &Map<String, Value>, also: &[String]) -> Result<(), ApiError> {
+fn content(
+    place: &str,
+    role: &str,
+    message: &Map<String, Value>,
+    served: Served<'_>,
+) -> Result<(), ApiError> {
     let place = format!("{place}.content");
     let said_otherwise = ["tool_calls", "function_call", "refusal", "audio"]
         .iter()
         .any(|key| message.get(*key).is_some_and(|value| !value.is_null()));
     match message.get("content") {
         Some(Value::String(_)) => Ok(()),
-        Some(Value::Array(list)) => parts(&place, role, list, also),
+        Some(Value::Array(list)) => parts(&place, role, list, served),
         None | Some(Value::Null) if role == "assistant" && said_otherwise => Ok(()),
         None => Err(ApiError::missing(&place)),
         Some(other) => Err(ApiError::wrong_type(&place, "one of a string or array of objects", other)),
     }
 }
 
-fn parts(place: &str, role: &str, list: &[Value], also: &[String]) -> Result<(), ApiError> {
+fn parts(place: &str, role: &str, list: &[Value], served: Served<'_>) -> Result<(), ApiError> {
     if list.is_empty() {
         return Err(ApiError::bad(format!("Invalid '{place}': empty array."))
             .param(place)
@@ -108,7 +121,7 @@ fn parts(place: &str, role: &str, list: &[Value], also: &[String]) -> Result<(),
         if !textual && !value.is_object() {
             return Err(ApiError::wrong_type(&format!("{place}.{field}"), "an object", value));
         }
-        only(&place, part, &["type", field, "prompt_cache_breakpoint"], also)?;
+        only(&place, part, &["type", field, "prompt_cache_breakpoint"], served.also)?;
     }
     Ok(())
 }

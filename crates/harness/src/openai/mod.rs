@@ -2,10 +2,18 @@
 
 pub(crate) mod answer;
 pub(crate) mod checks;
+pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod error;
+pub mod flavour;
 pub(crate) mod messages;
 pub(crate) mod models;
+pub(crate) mod moderations;
+pub(crate) mod perf;
 pub(crate) mod request;
+pub(crate) mod responses;
+pub(crate) mod routes;
+pub mod server;
 pub(crate) mod stream;
 pub(crate) mod tokens;
+pub(crate) mod usage;

@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 
 use super::checks;
 use super::error::ApiError;
+use super::flavour::{Flavour, Served};
 use super::messages;
 use crate::emulator::{Kind, Model};
 
 /// A chat request that passed every check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ChatRequest {
+    pub(crate) flavour: Flavour,
     pub(crate) model: String,
     pub(crate) reasons: bool,
     pub(crate) messages: Vec<Value>,
@@ -30,6 +32,10 @@ pub(crate) struct ChatRequest {
     pub(crate) stop: Vec<String>,
     pub(crate) service_tier: String,
     pub(crate) script: Option<String>,
+    /// Fireworks: an answer that does not fit the context is cut short instead of refused.
+    pub(crate) truncates: bool,
+    /// Fireworks: `perf_metrics` in the body.
+    pub(crate) perf_metrics: bool,
 }
 
 /// The object's fields in order, with a key that came twice kept apart.
@@ -56,14 +62,17 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
-/// Checks a chat request against the served models; `also` names further accepted fields.
-pub(crate) fn chat(
-    fields: &Map<String, Value>,
-    models: &[Model],
-    also: &[String],
-) -> Result<ChatRequest, ApiError> {
-    let model = named_model(fields, models)?;
-    if model.kind == Kind::Embedding {
+/// Checks a chat request against what is served.
+pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<ChatRequest, ApiError> {
+    let fields = match served.flavour {
+        Flavour::Server(server) => {
+            server.check(fields)?;
+            &server.known(fields)
+        }
+        _ => fields,
+    };
+    let model = named_model(fields, served)?;
+    if !matches!(model.kind, Kind::Chat | Kind::Reasoning) {
         return Err(ApiError::new(
             404,
             "invalid_request_error",
@@ -74,25 +83,32 @@ pub(crate) fn chat(
     if !fields.contains_key("messages") {
         return Err(ApiError::missing("messages"));
     }
-    checks::fields(fields, checks::CHAT, also)?;
-    messages::check(list(fields, "messages"), also)?;
-    reasoning(fields, model)?;
+    let vendor: &[(&str, checks::Shape)] = match served.flavour {
+        Flavour::OpenAi | Flavour::Server(_) => &[],
+        Flavour::Xai => checks::CHAT_XAI,
+        Flavour::Fireworks => checks::CHAT_FIREWORKS,
+    };
+    checks::fields(fields, &[checks::CHAT, vendor], served.also, |name| served.flavour.unknown_field(name))?;
+    messages::check(list(fields, "messages"), served)?;
+    match served.flavour {
+        Flavour::OpenAi => reasoning(fields, model)?,
+        Flavour::Xai => reasoning_xai(fields, model)?,
+        Flavour::Fireworks | Flavour::Server(_) => {}
+    }
     options(fields)?;
     tools(fields)?;
     metadata(fields)?;
-    Ok(read(fields, model))
+    Ok(read(fields, model, served.flavour))
 }
 
 /// Finds the served model that the request names.
 pub(crate) fn named_model<'a>(
     fields: &Map<String, Value>,
-    models: &'a [Model],
+    served: Served<'a>,
 ) -> Result<&'a Model, ApiError> {
     match fields.get("model") {
         None | Some(Value::Null) => Err(ApiError::bad("you must provide a model parameter")),
-        Some(Value::String(name)) => {
-            models.iter().find(|model| model.id == *name).ok_or_else(|| ApiError::model_not_found(name))
-        }
+        Some(Value::String(name)) => served.find(name),
         Some(other) => Err(ApiError::wrong_type("model", "a string", other)),
     }
 }
@@ -113,11 +129,11 @@ pub(crate) fn text(fields: &Map<String, Value>, name: &str) -> Option<String> {
     fields.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-fn given(fields: &Map<String, Value>, name: &str) -> bool {
+pub(crate) fn given(fields: &Map<String, Value>, name: &str) -> bool {
     fields.get(name).is_some_and(|value| !value.is_null())
 }
 
-fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a [Value] {
     fields.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
@@ -151,6 +167,20 @@ fn reasoning(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError>
     Ok(())
 }
 
+/// xAI's reasoning models take sampling options but neither stops nor penalties; its others do not reason.
+fn reasoning_xai(fields: &Map<String, Value>, model: &Model) -> Result<(), ApiError> {
+    let refused: &[&str] = match model.kind {
+        Kind::Reasoning => &["stop", "presence_penalty", "frequency_penalty"],
+        _ => &["reasoning_effort"],
+    };
+    match refused.iter().find(|name| given(fields, name)) {
+        Some(name) => {
+            Err(ApiError::bad(format!("Argument not supported on this model: {name}")).param(*name))
+        }
+        None => Ok(()),
+    }
+}
+
 fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if given(fields, "max_tokens") && given(fields, "max_completion_tokens") {
         return Err(ApiError::bad(
@@ -165,6 +195,13 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
         )
         .param("top_logprobs"));
     }
+    stream_options(fields)?;
+    stops(fields)?;
+    response_format(fields)
+}
+
+/// `stream_options` need a stream and have two names.
+pub(crate) fn stream_options(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if let Some(Value::Object(options)) = fields.get("stream_options") {
         if !flag(fields, "stream") {
             return Err(ApiError::bad(
@@ -177,6 +214,11 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
             checks::shape(&format!("stream_options.{name}"), &checks::Shape::Flag, value)?;
         }
     }
+    Ok(())
+}
+
+/// At most four stops, all of them texts.
+pub(crate) fn stops(fields: &Map<String, Value>) -> Result<(), ApiError> {
     if let Some(Value::Array(stops)) = fields.get("stop") {
         if stops.len() > 4 {
             return Err(ApiError::bad(
@@ -189,7 +231,15 @@ fn options(fields: &Map<String, Value>) -> Result<(), ApiError> {
             checks::shape("stop", &checks::Shape::Text, stop)?;
         }
     }
-    response_format(fields)
+    Ok(())
+}
+
+/// The stops as a list.
+pub(crate) fn stop_list(fields: &Map<String, Value>) -> Vec<String> {
+    match fields.get("stop") {
+        Some(Value::String(stop)) => vec![stop.clone()],
+        _ => list(fields, "stop").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+    }
 }
 
 fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
@@ -270,7 +320,7 @@ fn tool_named(place: &str, tool: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
+pub(crate) fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
     let Some(Value::Object(metadata)) = fields.get("metadata") else { return Ok(()) };
     if metadata.len() > 16 {
         return Err(ApiError::bad(
@@ -294,7 +344,7 @@ fn metadata(fields: &Map<String, Value>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn read(fields: &Map<String, Value>, model: &Model) -> ChatRequest {
+fn read(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> ChatRequest {
     let number = |name: &str| fields.get(name).and_then(Value::as_u64);
     let option = |name: &str| {
         fields
@@ -303,12 +353,11 @@ fn read(fields: &Map<String, Value>, model: &Model) -> ChatRequest {
             .and_then(Value::as_bool)
             .unwrap_or_default()
     };
-    let stop = match fields.get("stop") {
-        Some(Value::String(stop)) => vec![stop.clone()],
-        _ => list(fields, "stop").iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-    };
     let tier = text(fields, "service_tier").filter(|tier| tier != "auto");
+    let truncates = flavour == Flavour::Fireworks
+        && text(fields, "context_length_exceeded_behavior").as_deref() != Some("error");
     ChatRequest {
+        flavour,
         model: model.id.clone(),
         reasons: model.kind == Kind::Reasoning,
         messages: list(fields, "messages").to_vec(),
@@ -322,9 +371,11 @@ fn read(fields: &Map<String, Value>, model: &Model) -> ChatRequest {
         choices: number("n").and_then(|n| usize::try_from(n).ok()).unwrap_or(1),
         tokens_max: number("max_completion_tokens").or_else(|| number("max_tokens")),
         effort: text(fields, "reasoning_effort"),
-        stop,
+        stop: stop_list(fields),
         service_tier: tier.unwrap_or_else(|| "default".to_owned()),
         script: script(fields),
+        truncates,
+        perf_metrics: flag(fields, "perf_metrics_in_response"),
     }
 }
 

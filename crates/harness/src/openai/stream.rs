@@ -1,23 +1,18 @@
 //! The streamed form of an answer: chunks in the provider's order, then the script's damage, then bytes.
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::answer::{Call, Choice, Reply, logprobs, usage};
+use super::answer::{Call, Choice, Reply, logprobs, thought};
+use super::flavour::Flavour;
 use super::request::ChatRequest;
-use super::tokens;
-use crate::emulator::{At, Behaviour, LineEnd, Part, Place, ToolMode, UsageMode};
+use super::usage::usage;
+use super::{perf, tokens};
+use crate::emulator::frames::{self, Event};
+use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
 
 /// Tool arguments travel in fragments of this many tokens; padded ones in larger steps.
 const FRAGMENT_TOKENS: usize = 1;
 const PADDED_FRAGMENT_BYTES: usize = 64 * 1024;
-
-/// One event before it is written out.
-struct Event {
-    data: String,
-    tokens: u64,
-    place: Place,
-}
 
 /// Builds chunks that share an answer's id, time and model.
 struct Chunks<'a> {
@@ -30,43 +25,25 @@ struct Chunks<'a> {
 
 /// All events of the answer as bytes, each with its place and the tokens it carries.
 pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour) -> Vec<Part> {
-    let mut chunks = Chunks { reply, request, mode: behaviour.usage, events: Vec::new(), said: 0 };
+    let mode = match (reply.flavour, behaviour.usage) {
+        // Fireworks reports usage with the finish reason and asks nobody.
+        (Flavour::Fireworks, UsageMode::Normal) => UsageMode::Joined,
+        (Flavour::Server(server), UsageMode::Normal) => server.usage(),
+        (_, mode) => mode,
+    };
+    let mut chunks = Chunks { reply, request, mode, events: Vec::new(), said: 0 };
     chunks.all(behaviour.tools == Some(ToolMode::Interleaved));
     let mut events = chunks.events;
     if behaviour.no_done {
         events.pop();
     }
     if behaviour.doubled_done {
-        events.push(Event { data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
+        events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
     }
-    damage(&mut events, behaviour);
-    let last = events.len().saturating_sub(1);
-    events
-        .into_iter()
-        .enumerate()
-        .map(|(at, event)| Part {
-            bytes: written(&event.data, at, at == last, behaviour),
-            tokens: event.tokens,
-            place: event.place,
-        })
-        .collect()
-}
-
-/// The event index a place stands for.
-pub(crate) fn index(places: &[Place], at: At) -> usize {
-    let first = |wanted: Place| places.iter().position(|place| *place == wanted);
-    let end = places.len();
-    let found = match at {
-        At::Event(event) => Some(event.min(end)),
-        At::Middle => {
-            let count = places.iter().filter(|place| **place == Place::Content).count();
-            first(Place::Content).map(|start| start + count / 2)
-        }
-        At::Finish => first(Place::Finish),
-        At::Usage => first(Place::Usage).or_else(|| first(Place::Done)),
-        At::Done => first(Place::Done),
-    };
-    found.unwrap_or(end)
+    if let Flavour::Server(server) = reply.flavour {
+        server.spread(&mut events);
+    }
+    frames::parts(events, behaviour, || error_event(behaviour))
 }
 
 impl Chunks<'_> {
@@ -77,8 +54,14 @@ impl Chunks<'_> {
             if let (true, Some(fields)) = (calling, delta.as_object_mut()) {
                 fields.insert("content".to_owned(), Value::Null);
             }
-            let thought = if index == 0 { self.reply.reasoning_tokens } else { 0 };
-            self.chunk(index, &delta, &Value::Null, None, thought, Place::Role);
+            let hidden = if index == 0 { self.reply.reasoning_tokens } else { 0 };
+            let shown = thought(self.reply);
+            let tokens = if shown.is_some() { 0 } else { hidden };
+            self.chunk(index, &delta, &Value::Null, None, tokens, Place::Role);
+            if let Some(thought) = shown {
+                let delta = json!({"reasoning_content": thought});
+                self.chunk(index, &delta, &Value::Null, None, hidden, Place::Content);
+            }
         }
         self.text();
         for (index, choice) in self.reply.choices.iter().enumerate() {
@@ -94,7 +77,7 @@ impl Chunks<'_> {
             self.chunk(index, &json!({}), &Value::Null, Some(&choice.finish), left, Place::Finish);
         }
         self.usage();
-        self.events.push(Event { data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
+        self.events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
     }
 
     /// The choices take turns, piece by piece.
@@ -118,6 +101,15 @@ impl Chunks<'_> {
     }
 
     fn call(&mut self, index: usize, at: usize, call: &Call) {
+        let says_whole = match self.reply.flavour {
+            Flavour::Xai => true,
+            Flavour::Server(server) => server.says_calls_whole(),
+            Flavour::OpenAi | Flavour::Fireworks => false,
+        };
+        if says_whole {
+            self.call_whole(index, at, call);
+            return;
+        }
         self.call_start(index, at, call);
         for fragment in fragments(&call.arguments) {
             self.call_fragment(index, at, call, &fragment);
@@ -138,6 +130,16 @@ impl Chunks<'_> {
                 }
             }
         }
+    }
+
+    /// xAI sends a call in one piece.
+    fn call_whole(&mut self, index: usize, at: usize, call: &Call) {
+        let (kind, field) = call.kind();
+        let delta = json!({"tool_calls": [
+            {"index": at, "id": call.id, "type": kind, kind: {"name": call.name, field: call.arguments}}
+        ]});
+        let tokens = tokens::count(&call.name) + tokens::count(&call.arguments);
+        self.chunk(index, &delta, &Value::Null, None, tokens, Place::Content);
     }
 
     fn call_start(&mut self, index: usize, at: usize, call: &Call) {
@@ -174,12 +176,15 @@ impl Chunks<'_> {
             _ => Value::Null,
         };
         let mut chunk = self.head(&json!([choice]), usage);
+        if last && self.request.perf_metrics {
+            perf::write(&mut chunk, self.reply);
+        }
         if let (true, Place::Content, Some(fields)) =
             (self.request.include_obfuscation, place, chunk.as_object_mut())
         {
             fields.insert("obfuscation".to_owned(), Value::from("x".repeat(self.events.len() % 7 + 1)));
         }
-        self.events.push(Event { data: chunk.to_string(), tokens, place });
+        self.events.push(Event { name: None, data: chunk.to_string(), tokens, place });
     }
 
     fn usage(&mut self) {
@@ -191,7 +196,7 @@ impl Chunks<'_> {
         if own_chunk {
             let usage = usage(self.reply, self.mode, self.reply.completion_tokens);
             let chunk = self.head(&json!([]), usage);
-            self.events.push(Event { data: chunk.to_string(), tokens: 0, place: Place::Usage });
+            self.events.push(Event { name: None, data: chunk.to_string(), tokens: 0, place: Place::Usage });
         }
     }
 
@@ -214,7 +219,7 @@ impl Chunks<'_> {
     }
 }
 
-fn fragments(arguments: &str) -> Vec<String> {
+pub(crate) fn fragments(arguments: &str) -> Vec<String> {
     let tokens: Vec<&str> = tokens::split(arguments).collect();
     let size = if arguments.len() > PADDED_FRAGMENT_BYTES {
         PADDED_FRAGMENT_BYTES / tokens::TOKEN_BYTES_MAX
@@ -224,63 +229,14 @@ fn fragments(arguments: &str) -> Vec<String> {
     tokens.chunks(size).map(<[&str]>::concat).collect()
 }
 
-fn damage(events: &mut Vec<Event>, behaviour: &Behaviour) {
-    let at = |events: &[Event], at: At| {
-        let places: Vec<Place> = events.iter().map(|event| event.place).collect();
-        index(&places, at)
-    };
-    if let Some(event) = behaviour.malformed.map(|place| at(events, place)).and_then(|at| events.get_mut(at))
-    {
-        let half = event.data.floor_char_boundary(event.data.len() / 2);
-        event.data.truncate(half);
-    }
-    if let Some(place) = behaviour.joined_line {
-        let at = at(events, place);
-        if at + 1 < events.len() {
-            let next = events.remove(at + 1);
-            if let Some(event) = events.get_mut(at) {
-                event.data.push_str(&next.data);
-                event.tokens += next.tokens;
-            }
-        }
-    }
-    if let Some(place) = behaviour.error_event {
-        events.truncate(at(events, place));
-        events.push(Event { data: error_event(behaviour), tokens: 0, place: Place::Error });
-    }
+/// What stands in a stream that breaks off with an error.
+pub(crate) fn error_event(behaviour: &Behaviour) -> Event {
+    let message = error_message(behaviour);
+    let body =
+        json!({"error": {"message": message, "type": "server_error", "param": null, "code": behaviour.code}});
+    Event { name: None, data: body.to_string(), tokens: 0, place: Place::Error }
 }
 
-fn error_event(behaviour: &Behaviour) -> String {
-    let message =
-        behaviour.message.as_deref().unwrap_or("The server had an error while processing your request.");
-    json!({"error": {"message": message, "type": "server_error", "param": null, "code": behaviour.code}})
-        .to_string()
-}
-
-fn written(data: &str, at: usize, last: bool, behaviour: &Behaviour) -> Bytes {
-    let end = match behaviour.line_end {
-        LineEnd::Lf => "\n",
-        LineEnd::Crlf => "\r\n",
-        LineEnd::Cr => "\r",
-    };
-    let field = if behaviour.no_space { "data:" } else { "data: " };
-    let mut text = String::with_capacity(data.len() + 16);
-    if at == 0 && behaviour.bom {
-        text.push('\u{feff}');
-    }
-    if behaviour.comments {
-        text.push_str(&format!(": ping {at}{end}{end}"));
-    }
-    if behaviour.extra_lines {
-        text.push_str(&format!("event: message{end}id: {at}{end}retry: 1000{end}"));
-    }
-    // A line break is harmless after the opening brace, where white space means nothing.
-    match data.strip_prefix('{').filter(|_| behaviour.multiline) {
-        Some(rest) => text.push_str(&format!("{field}{{{end}{field}{rest}{end}")),
-        None => text.push_str(&format!("{field}{data}{end}")),
-    }
-    if !(last && behaviour.unterminated) {
-        text.push_str(end);
-    }
-    Bytes::from(text)
+pub(crate) fn error_message(behaviour: &Behaviour) -> &str {
+    behaviour.message.as_deref().unwrap_or("The server had an error while processing your request.")
 }

@@ -28,6 +28,8 @@ pub(crate) struct Prompt {
     pub(crate) tokens: u64,
     /// Entry `i` stands for the first `(i + 1) * 128` tokens.
     pub(crate) marks: Vec<u64>,
+    /// No prefix shorter than this is taken from the cache.
+    pub(crate) cache_tokens_min: u64,
     hasher: DefaultHasher,
 }
 
@@ -77,18 +79,23 @@ impl<'a> Iterator for Tokens<'a> {
 }
 
 impl Prompt {
-    fn new() -> Self {
-        Self { tokens: 0, marks: Vec::new(), hasher: DefaultHasher::new() }
+    pub(crate) fn new() -> Self {
+        Self {
+            tokens: 0,
+            marks: Vec::new(),
+            cache_tokens_min: CACHE_TOKENS_MIN,
+            hasher: DefaultHasher::new(),
+        }
     }
 
     /// The longest cached prefix, in tokens, given a test for known marks.
     pub(crate) fn cached_tokens(&self, known: impl Fn(u64) -> bool) -> u64 {
         let steps = self.marks.iter().rposition(|mark| known(*mark)).map_or(0, |at| at as u64 + 1);
         let tokens = steps * CACHE_STEP_TOKENS;
-        if tokens < CACHE_TOKENS_MIN { 0 } else { tokens }
+        if tokens < self.cache_tokens_min { 0 } else { tokens }
     }
 
-    fn push(&mut self, token: &str) {
+    pub(crate) fn push(&mut self, token: &str) {
         token.hash(&mut self.hasher);
         self.tokens += 1;
         if self.tokens.is_multiple_of(CACHE_STEP_TOKENS) {
@@ -96,7 +103,7 @@ impl Prompt {
         }
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         for token in split(text) {
             self.push(token);
         }

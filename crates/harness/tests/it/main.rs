@@ -7,11 +7,17 @@
     reason = "a helper that fails should fail its test, and JSON reads best by value and index"
 )]
 
+mod anthropic;
+mod calls;
 mod faults;
+mod gemini;
 mod journal;
 mod program;
+mod responses;
 mod sdk;
 mod strict;
+mod texts;
+mod vendors;
 mod wire;
 
 use std::time::Duration;

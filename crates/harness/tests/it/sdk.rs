@@ -39,6 +39,68 @@ async fn node_sdk_retries_twice() {
     statuses(&emulator, &[500, 429, 200]);
 }
 
+#[tokio::test]
+async fn python_sdk_speaks_responses() {
+    let emulator = start().await;
+    ran(python_with("responses.py", &emulator, &[]).await, 16);
+    assert_eq!(emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn node_sdk_speaks_responses() {
+    let emulator = start().await;
+    ran(node_with("responses.mjs", &emulator, &[]).await, 12);
+    assert_eq!(emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn anthropics_python_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    ran(python_messages(&emulator, &[]).await, 14);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+    let journal = emulator.journal();
+    assert!(journal.iter().all(|entry| entry.header("anthropic-version") == Some("2026-10-21")));
+}
+
+#[tokio::test]
+async fn anthropics_python_sdk_retries_twice() {
+    let emulator = start().await;
+    retried(&emulator, &[529, 429]);
+    ran(python_messages(&emulator, &["retries"]).await, 1);
+    statuses(&emulator, &[529, 429, 200]);
+}
+
+#[tokio::test]
+async fn anthropics_node_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    ran(node_messages(&emulator, &[]).await, 9);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
+async fn anthropics_node_sdk_retries_twice() {
+    let emulator = start().await;
+    retried(&emulator, &[500, 529]);
+    ran(node_messages(&emulator, &["retries"]).await, 1);
+    statuses(&emulator, &[500, 529, 200]);
+}
+
+#[tokio::test]
+async fn googles_python_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    let arguments = [driver("gemini.py"), emulator.origin(), KEY.to_owned()];
+    ran(run(interpreter(), &arguments, &[]).await, 19);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
+async fn googles_node_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    let arguments = [driver("gemini.mjs"), node_packages("@google/genai"), emulator.origin(), KEY.to_owned()];
+    ran(run("node".into(), &arguments, &[]).await, 15);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
 fn retried(emulator: &Emulator, statuses: &[u16]) {
     emulator.script(KEY, statuses.iter().map(|status| Behaviour::status(*status).retry_after_ms(1)));
 }
@@ -51,16 +113,41 @@ fn statuses(emulator: &Emulator, expected: &[u16]) {
 }
 
 async fn python(emulator: &Emulator, cases: &[&str]) -> Output {
-    let interpreter = workspace().join(".venv/bin/python");
-    assert!(interpreter.exists(), "run scripts/python-env.sh first");
-    run(interpreter, &[driver("chat.py"), emulator.base_url(), KEY.to_owned()], cases).await
+    python_with("chat.py", emulator, cases).await
+}
+
+async fn python_with(name: &str, emulator: &Emulator, cases: &[&str]) -> Output {
+    run(interpreter(), &[driver(name), emulator.base_url(), KEY.to_owned()], cases).await
+}
+
+async fn python_messages(emulator: &Emulator, cases: &[&str]) -> Output {
+    run(interpreter(), &[driver("messages.py"), emulator.anthropic_url(), KEY.to_owned()], cases).await
 }
 
 async fn node(emulator: &Emulator, cases: &[&str]) -> Output {
-    let sdk = workspace().join("tests/node");
-    assert!(sdk.join("node_modules/openai").exists(), "run scripts/node-env.sh first");
-    let sdk = sdk.display().to_string();
-    run("node".into(), &[driver("chat.mjs"), sdk, emulator.base_url(), KEY.to_owned()], cases).await
+    node_with("chat.mjs", emulator, cases).await
+}
+
+async fn node_with(name: &str, emulator: &Emulator, cases: &[&str]) -> Output {
+    let sdk = node_packages("openai");
+    run("node".into(), &[driver(name), sdk, emulator.base_url(), KEY.to_owned()], cases).await
+}
+
+async fn node_messages(emulator: &Emulator, cases: &[&str]) -> Output {
+    let sdk = node_packages("@anthropic-ai/sdk");
+    run("node".into(), &[driver("messages.mjs"), sdk, emulator.anthropic_url(), KEY.to_owned()], cases).await
+}
+
+fn interpreter() -> PathBuf {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    interpreter
+}
+
+fn node_packages(needed: &str) -> String {
+    let packages = workspace().join("tests/node");
+    assert!(packages.join("node_modules").join(needed).exists(), "run scripts/node-env.sh first");
+    packages.display().to_string()
 }
 
 fn driver(name: &str) -> String {

@@ -161,7 +161,14 @@ async fn bytes_that_are_no_request_are_refused() {
 async fn unknown_places_and_methods_are_refused() {
     let emulator = start().await;
     let cases = [
-        (Method::POST, "/v1/responses", 404),
+        (Method::POST, "/v1/answers", 404),
+        (Method::POST, "/v1/responses/resp_1/nothing", 404),
+        (Method::GET, "/v1/responses", 405),
+        (Method::PUT, "/v1/responses/resp_1", 405),
+        (Method::GET, "/v1/responses/resp_1", 404),
+        (Method::POST, "/xai/v1/moderations", 404),
+        (Method::GET, "/xai/v1/models/grok-4", 200),
+        (Method::GET, "/v1/models/grok-4", 404),
         (Method::GET, "/", 404),
         (Method::GET, "/v1/models/none", 404),
         (Method::POST, "/chat/completions", 404),

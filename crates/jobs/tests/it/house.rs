@@ -17,6 +17,7 @@ pub async fn store() -> (Store, TempDir) {
     let id = workspace(1);
     let key = |workspace, name: &str| WrappedKey { workspace, key_id: name.into(), wrapped: vec![1] };
     let project = ProjectRow {
+        caching: domain::CachePolicy::default(),
         id: ProjectId::new(NOW, [1; 10]),
         workspace: id,
         name: "first".into(),
@@ -29,7 +30,13 @@ pub async fn store() -> (Store, TempDir) {
         meta: Vec::new(),
         operator_key: key(store::jobs::OURS, "wk_operator"),
         founding: Founding {
-            workspace: WorkspaceRow { id, name: "one".into(), created_unix_ms: NOW, version: 0 },
+            workspace: WorkspaceRow {
+                id,
+                name: "one".into(),
+                caching: domain::CachePolicy::default(),
+                created_unix_ms: NOW,
+                version: 0,
+            },
             wrapped_key: key(id, "wk_one"),
             project,
             keys: Vec::new(),

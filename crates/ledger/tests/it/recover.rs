@@ -98,7 +98,7 @@ fn another_version_is_refused_and_says_what_to_do() {
     let header = SegmentHeader { version: FORMAT_VERSION + 1, core: 0, number: 1, epoch: 5, free: false };
     books.disk.put(&books.dir().join("core-0/00000000.seg"), header.encode().to_vec());
     let refused = books.start().unwrap_err();
-    assert!(matches!(refused, RecoveryError::Format { version: 3, .. }));
+    assert!(matches!(refused, RecoveryError::Format { version: 4, .. }));
     assert!(refused.to_string().contains("then upgrade"));
 }
 

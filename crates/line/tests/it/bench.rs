@@ -124,6 +124,8 @@ pub struct Setup {
     pub route: RouteSpec,
     /// The base URL of credentials and accounts in place of the emulator's.
     pub base_url: Option<String>,
+    /// What the catalogue says besides.
+    pub overlay: &'static str,
 }
 
 impl Setup {
@@ -193,7 +195,9 @@ impl Bench {
             keys: vec![(minted.digest, key)],
             workspaces: vec![Arc::clone(&workspace)],
             accounts,
-            catalogue: Arc::new(catalogue::Catalogue::embedded().unwrap()),
+            catalogue: Arc::new(
+                catalogue::Catalogue::embedded().unwrap().with_overlay(setup.overlay).unwrap(),
+            ),
             key_hash: vault.hasher.clone(),
         });
         let settings = JournalSettings::default();
@@ -205,6 +209,8 @@ impl Bench {
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
             timers: Rc::default(),
+            turns: Arc::new(domain::ports::NoTurns),
+            responses: Arc::new(domain::ports::NoResponses),
             world,
         };
         let core = Rc::new(Core {
@@ -299,6 +305,7 @@ impl Maker<'_> {
         let id = WorkspaceId::new(ms, bytes);
         self.new_key(id).await;
         let project = ProjectEntry {
+            caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),
             workspace: id,
             name: "default".into(),
@@ -308,6 +315,7 @@ impl Maker<'_> {
             let (ms, bytes) = self.id_parts();
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
+                quirks: domain::Quirks::default(),
                 id: credential,
                 workspace: id,
                 provider: "openai".into(),
@@ -328,6 +336,7 @@ impl Maker<'_> {
             let (ms, bytes) = self.id_parts();
             let node = NodeId::new(ms, bytes);
             Arc::new(NodeEntry {
+                quirks: domain::Quirks::default(),
                 id: node,
                 workspace: id,
                 name: "a node".into(),
@@ -349,6 +358,7 @@ impl Maker<'_> {
             nodes,
             routes: vec![Arc::new(route)],
             terms: None,
+            caching: domain::CachePolicy::default(),
         })
     }
 
@@ -427,7 +437,7 @@ async fn answer(
     };
     if parts.method == http::Method::GET {
         let id = parts.uri.path().strip_prefix("/v1/models/");
-        return Ok(line::models(&core, &caller, id, trace));
+        return Ok(line::models(&core, &caller, id, Dialect::Chat, trace));
     }
     let body = body.collect().await.unwrap().to_bytes();
     let inbound = Inbound {
@@ -435,6 +445,7 @@ async fn answer(
         dialect: Dialect::Chat,
         operation: Operation::Chat,
         headers: parts.headers,
+        addressed: None,
         body,
         received_us,
         received_unix_ms,

@@ -54,6 +54,39 @@ fn a_buffered_answer_passes_with_its_headers_and_one_exact_record() {
     });
 }
 
+/// The emulator counts what it is sent: a few words are more than ten tokens, one is not.
+const TIERED: &str = r#"
+[[model]]
+name = "openai/gpt-4o-mini"
+[[model.offer]]
+provider = "openai"
+upstream_model = "gpt-4o-mini"
+rates = { input = 1_000_000, output = 0 }
+long_prompt = { above_tokens = 30, rates = { input = 2_000_000, output = 0 } }
+source = "a test"
+checked = "2026-11-20"
+"#;
+
+#[test]
+fn a_long_prompt_costs_what_its_seller_asks_for_it() {
+    on_core(async {
+        for (words, micros_per_token) in [("tide", 1), (&*"the tide ".repeat(60), 2)] {
+            let bench = Bench::start(Setup { overlay: TIERED, ..Setup::own(&OWN_KEYS[..1]) }).await;
+            let body = bench.chat(json!({"messages": [{"role": "user", "content": words}]}));
+            let answer = bench.client.post(CHAT, &body).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let record = bench.record().await;
+            let tokens = record.usage.prompt_total();
+            assert_eq!(tokens > 30, micros_per_token == 2, "{tokens}");
+            assert_eq!(
+                record.charge.provider_cost.0,
+                i64::try_from(tokens).unwrap() * 1_000 * micros_per_token
+            );
+            assert_eq!(record.attempts[0].rates.unwrap().input.0, 1_000_000 * micros_per_token as u64);
+        }
+    });
+}
+
 #[test]
 fn missing_usage_is_estimated_and_marked() {
     on_core(async {

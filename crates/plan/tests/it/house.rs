@@ -110,6 +110,7 @@ pub fn sealed() -> Arc<Sealed> {
 /// A credential of a number that is also its age: lower is older.
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
+        quirks: domain::Quirks::default(),
         id: credential_id(number),
         workspace: workspace_id(1),
         provider: provider.into(),
@@ -145,6 +146,7 @@ pub fn account(number: u8, provider: &str) -> AccountEntry {
 
 pub fn node(number: u8, models: &[&str]) -> NodeEntry {
     NodeEntry {
+        quirks: domain::Quirks::default(),
         id: node_id(number),
         workspace: workspace_id(1),
         name: format!("n{number}").into(),
@@ -164,6 +166,7 @@ pub fn spec(scope: RouteScope) -> RouteSpec {
 impl House {
     pub fn new() -> Self {
         let project = ProjectEntry {
+            caching: domain::CachePolicy::default(),
             id: project_id(1),
             workspace: workspace_id(1),
             name: "p".into(),
@@ -178,6 +181,7 @@ impl House {
                 nodes: Vec::new(),
                 routes: Vec::new(),
                 terms: None,
+                caching: domain::CachePolicy::default(),
             },
             accounts: Vec::new(),
             standings: HashMap::new(),

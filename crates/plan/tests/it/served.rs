@@ -47,5 +47,8 @@ fn a_route_and_the_modality_narrow_the_list() {
     assert!(!listed.contains(&"openai/gpt-4o".to_owned()) && listed.contains(&"openai/gpt-5.4".to_owned()));
     assert!(!listed.iter().any(|id| id.contains("embedding")));
     house.modality = Modality::Embedding;
-    assert_eq!(ids(&house), ["openai/text-embedding-3-large", "openai/text-embedding-3-small"]);
+    assert_eq!(
+        ids(&house),
+        ["openai/text-embedding-3-large", "openai/text-embedding-3-small", "openai/text-embedding-ada-002"]
+    );
 }

@@ -22,7 +22,7 @@ pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<F
     Ok(())
 }
 
-fn unusable() -> Box<Fault> {
+pub(super) fn unusable() -> Box<Fault> {
     let message = "The credential's secret holds bytes that no HTTP header may carry.";
     Box::new(
         Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message)
@@ -34,11 +34,10 @@ fn unusable() -> Box<Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::Method;
 
     fn signed(secret: &str) -> Result<Outgoing, Box<Fault>> {
-        let mut outgoing =
-            Outgoing { method: Method::GET, url: String::new(), headers: Vec::new(), body: Vec::new() };
+        let mut outgoing = crate::compatible::list_models("http://host/v1");
+        outgoing.headers.clear();
         sign(&mut outgoing, &Secret::from_text(secret.to_owned()))?;
         Ok(outgoing)
     }

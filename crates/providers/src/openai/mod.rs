@@ -1,32 +1,28 @@
-//! OpenAI: the grammar's own vendor.
+//! OpenAI: the vendor of the common grammar, and of its successor.
 
-use bytes::Bytes;
-use dialects::chat::ChatRequest;
-use domain::{Fault, Secret};
-use http::HeaderMap;
+use domain::{Fault, Grammar, Operation};
 
-use crate::{Classified, Outgoing, Provider, Target, auth, classify, compatible};
+use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 
 pub(crate) struct OpenAi;
 
 impl Provider for OpenAi {
-    fn chat(&self, target: &Target<'_>, request: &ChatRequest, body: &Bytes) -> Result<Outgoing, Box<Fault>> {
-        Ok(compatible::chat(target, request, body))
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Count => &[Grammar::Responses],
+            Operation::Moderate => &[Grammar::Chat],
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
-        auth::bearer::sign(outgoing, secret)
+    /// It looks for a prefix where requests of one key and one beginning go, and advises few of these a minute for a key.
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Head })
     }
 
-    fn list_models(&self, base_url: &str) -> Outgoing {
-        compatible::list_models(base_url)
-    }
-
-    fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
-        compatible::read_models(body)
-    }
-
-    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        classify::classify(status, headers, body, provider)
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        compatible::generate(target, ask, self.grammars(ask.operation))
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dialects::chat::decode_request;
-use domain::Secret;
+use dialects::{Addressed, decode_request, native_headers, read_prompt};
+use domain::{Abilities, Grammar, Operation, Secret};
 use http::{HeaderMap, HeaderName};
-use providers::{Provider, Target, provider};
+use providers::{Ask, Outgoing, Provider, Target, provider};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -16,6 +16,13 @@ enum Exchange {
         source: String,
         base_url: String,
         secret: String,
+        /// In which the client asks.
+        #[serde(default = "chat")]
+        grammar: Grammar,
+        #[serde(default)]
+        client_headers: BTreeMap<String, String>,
+        /// What the address says of the model, in grammars that name it there.
+        addressed: Option<String>,
         client: String,
         upstream_model: String,
         expected: Requested,
@@ -33,6 +40,10 @@ enum Exchange {
         body: String,
         expected: Vec<String>,
     },
+}
+
+const fn chat() -> Grammar {
+    Grammar::Chat
 }
 
 #[derive(Deserialize)]
@@ -63,35 +74,71 @@ fn every_exchange_is_what_it_says() {
     assert!(count > 12, "only {count} exchanges were found");
 }
 
+fn headers(said: &BTreeMap<String, String>) -> HeaderMap {
+    let read = |(name, value): (&String, &String)| {
+        (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"))
+    };
+    said.iter().map(read).collect()
+}
+
+fn assert_sent(name: &str, outgoing: &Outgoing, expected: &Requested) {
+    let headers: BTreeMap<_, _> = outgoing
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+        .collect();
+    assert_eq!(
+        (outgoing.method.as_str(), &outgoing.url),
+        (expected.method.as_str(), &expected.url),
+        "{name}"
+    );
+    assert_eq!(headers, expected.headers, "{name}");
+    assert_eq!(String::from_utf8_lossy(&outgoing.body.concat()), expected.body, "{name}");
+}
+
 fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
     let source = match exchange {
-        Exchange::Request { source, base_url, secret, client, upstream_model, expected } => {
+        Exchange::Request {
+            source,
+            base_url,
+            secret,
+            grammar,
+            client_headers,
+            addressed,
+            client,
+            upstream_model,
+            expected,
+        } => {
             let body = Bytes::from(client);
-            let request = decode_request(&body).expect(name);
-            let target = Target { base_url: &base_url, upstream_model: &upstream_model };
-            let mut outgoing = seller.chat(&target, &request, &body).expect(name);
+            let addressed = addressed.map(|model| Addressed { model, ..Addressed::default() });
+            let request = decode_request(grammar, Operation::Chat, &body, addressed.as_ref()).expect(name);
+            let native_headers = native_headers(grammar, &headers(&client_headers));
+            let prompt = read_prompt(grammar, &body, &request).expect(name);
+            let is_spoken = seller.grammars(Operation::Chat).contains(&grammar);
+            let target = Target {
+                base_url: &base_url,
+                upstream_model: &upstream_model,
+                abilities: &Abilities::default,
+                quirks: domain::Quirks::default(),
+            };
+            let ask = Ask {
+                operation: Operation::Chat,
+                grammar,
+                request: &request,
+                body: &body,
+                native_headers: &native_headers,
+                is_lenient: false,
+                shared_by: None,
+                inserts: &[],
+                prompt: (!is_spoken).then_some(&prompt),
+            };
+            let mut outgoing = seller.generate(&target, &ask).expect(name);
             seller.authorise(&mut outgoing, &Secret::from_text(secret)).expect(name);
-            let headers: BTreeMap<_, _> = outgoing
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
-                .collect();
-            assert_eq!(
-                (outgoing.method.as_str(), outgoing.url),
-                (expected.method.as_str(), expected.url),
-                "{name}"
-            );
-            assert_eq!(headers, expected.headers, "{name}");
-            assert_eq!(String::from_utf8_lossy(&outgoing.body.concat()), expected.body, "{name}");
+            assert_sent(name, &outgoing, &expected);
             source
         }
         Exchange::Error { source, status, headers, body, expected } => {
-            let headers: HeaderMap = headers
-                .iter()
-                .map(|(name, value)| {
-                    (name.parse::<HeaderName>().expect("a name"), value.parse().expect("a value"))
-                })
-                .collect();
+            let headers = self::headers(&headers);
             let found = seller.classify(status, &headers, &Bytes::from(body), "slug");
             let told = serde_json::json!({
                 "class": found.class.as_str(), "retry_after_ms": found.retry_after_ms,

@@ -117,6 +117,8 @@ impl Bench {
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
             timers: Rc::default(),
+            turns: Arc::new(domain::ports::NoTurns),
+            responses: Arc::new(domain::ports::NoResponses),
             world,
         };
         let snapshot = Reader::fixed(Arc::new(snapshot));
@@ -188,6 +190,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = WorkspaceId::new(ms, bytes);
         let project = ProjectEntry {
+            caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),
             workspace: id,
             name: "default".into(),
@@ -201,6 +204,7 @@ impl<'a> Maker<'a> {
             nodes: Vec::new(),
             routes: Vec::new(),
             terms: None,
+            caching: domain::CachePolicy::default(),
         };
         let mut accounts = Vec::new();
         match serves {
@@ -215,6 +219,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = CredentialId::new(ms, bytes);
         Arc::new(CredentialEntry {
+            quirks: domain::Quirks::default(),
             id,
             workspace,
             provider: "openai".into(),
@@ -254,6 +259,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = NodeId::new(ms, bytes);
         Arc::new(NodeEntry {
+            quirks: domain::Quirks::default(),
             id,
             workspace,
             name: "a node".into(),
@@ -302,7 +308,8 @@ async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Re
     let body = body.collect().await.unwrap().to_bytes();
     let (dialect, operation) = (Dialect::Run, Operation::Run);
     let headers = parts.headers;
-    let inbound = Inbound { trace, dialect, operation, headers, body, received_us, received_unix_ms };
+    let inbound =
+        Inbound { trace, dialect, operation, headers, addressed: None, body, received_us, received_unix_ms };
     run::run(core, inbound, caller).await
 }
 

@@ -1,6 +1,6 @@
 //! BYOK credentials.
 
-use domain::{CredentialId, WorkspaceId};
+use domain::{CredentialId, Probed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use super::fields::{ColumnId, Fields, after};
@@ -45,6 +45,7 @@ pub(super) fn read(row: &Row) -> Result<CredentialRow, StoreError> {
         expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
         last_verified_unix_ms: fields.maybe_number("last_verified_unix_ms")?,
         last_error: fields.maybe_text("last_error")?,
+        server: stored::server_from_text(TABLE, fields.get("server")?)?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
     })
@@ -67,9 +68,10 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
     let query = sql(
         "INSERT INTO credentials (id, workspace, provider, display_name, auth, secret_version, secret_key_id,
              secret_sealed, fingerprint, base_url, region, config, pricing, limits, retention, commitment, metadata,
-             project, environment, state, expires_unix_ms, last_verified_unix_ms, last_error, created_unix_ms, version)
+             project, environment, state, expires_unix_ms, last_verified_unix_ms, last_error, server, created_unix_ms,
+             version)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25)",
+             $23, $24, $25, $26)",
     );
     query
         .bind(row.id.bytes())
@@ -95,6 +97,7 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
         .bind(row.expires_unix_ms.map(signed))
         .bind(row.last_verified_unix_ms.map(signed))
         .bind(&row.last_error)
+        .bind(stored::server_to_text(TABLE, &row.server)?)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
         .run(writing.connection())
@@ -141,7 +144,9 @@ async fn replace(
     projects::require(writing, row.workspace, row.project).await?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
     let old_state = old.state;
+    let probed = old.server.probed.filter(|_| old.base_url == row.base_url);
     let mut row = CredentialRow {
+        server: ServerFacts { probed, stated: row.server.stated },
         id: old.id,
         workspace: old.workspace,
         provider: old.provider,
@@ -253,6 +258,26 @@ async fn verified(
     Ok(row)
 }
 
+async fn probed(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: CredentialId,
+    base_url: Option<String>,
+    found: Probed,
+    act: Act,
+) -> Result<CredentialRow, StoreError> {
+    let mut row = find(writing.connection(), workspace, id).await?;
+    if row.base_url != base_url {
+        return Ok(row);
+    }
+    let detail = format!("{} facts", found.found.len());
+    row.server.learn(found);
+    row.version = writing.version();
+    overwrite(writing, &row).await?;
+    writing.audit(&act, Some(workspace), "credential.probe", id, detail).await?;
+    Ok(row)
+}
+
 async fn delete(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -348,6 +373,17 @@ impl Credentials for Database {
         act: Act,
     ) -> StoreFuture<'_, Written<CredentialRow>> {
         Box::pin(self.write(move |writing| Box::pin(verified(writing, workspace, id, found, act))))
+    }
+
+    fn probed(
+        &self,
+        workspace: WorkspaceId,
+        id: CredentialId,
+        base_url: Option<String>,
+        found: Probed,
+        act: Act,
+    ) -> StoreFuture<'_, Written<CredentialRow>> {
+        Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))
     }
 
     fn delete(

@@ -1,8 +1,8 @@
 //! Reading columns by name, each trouble told with its table.
 
 use domain::{
-    AccountId, AuditId, BudgetId, CredentialId, EventId, InvoiceId, KeyId, MemberId, NodeId, ProjectId,
-    RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
+    AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, KeyId, MemberId,
+    NodeId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -120,6 +120,19 @@ impl<'r, R: Columns> Fields<'r, R> {
         let read = |bytes: &[u8]| bytes.try_into().map(Digest);
         let hash = bytes.map(read).transpose();
         hash.map_err(|error| StoreError::corrupt(self.table, format!("{name}: {error}")))
+    }
+
+    /// The columns `caching_managed` and `caching_byok`.
+    pub(crate) fn caching(&self) -> Result<CachePolicy, StoreError> {
+        let mode = |name: &'static str| {
+            let word = self.maybe_text(name)?;
+            let read = |word: String| {
+                let wrong = || StoreError::corrupt(self.table, format!("{name} is {word}"));
+                CacheMode::of(&word).ok_or_else(wrong)
+            };
+            word.map(read).transpose()
+        };
+        Ok(CachePolicy { managed: mode("caching_managed")?, byok: mode("caching_byok")? })
     }
 
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.

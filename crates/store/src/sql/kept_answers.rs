@@ -1,16 +1,26 @@
 //! Kept answers and claims.
 
-use domain::ports::{PurgeScope, Purged};
-use domain::{Sealed, TraceId, WorkspaceId};
+use domain::ports::PurgeScope;
+use domain::{Sealed, TraceId};
 
 use super::fields::{ColumnId, Fields};
-use super::statement::Statement;
+use super::purging::{self, Texts};
 use super::writing::{Writing, signed};
 use super::{Connection, Database, sql};
 use crate::kept_answers::AnswerDigest;
 use crate::{AnswerClaim, Claiming, KeptAnswers, ReplicaId, StoreError, StoreFuture};
 
 const TABLE: &str = "kept_answers";
+const PURGE: Texts = [
+    "DELETE FROM kept_answers WHERE workspace = $1",
+    "DELETE FROM kept_answers WHERE workspace = $1 AND project = $2",
+    "DELETE FROM kept_answers WHERE workspace = $1 AND request = $2",
+];
+const REMAINING: Texts = [
+    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1",
+    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND project = $2",
+    "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND request = $2",
+];
 
 /// What is over counts as absent. A claim that is there under the same request is this one: the answer of an earlier
 /// try was lost.
@@ -113,49 +123,6 @@ async fn extend(
     Ok(())
 }
 
-/// The statements that together reach everything of a scope.
-fn scoped(
-    workspace: WorkspaceId,
-    what: Purged,
-    [all, of_project, of_request]: [&'static str; 3],
-) -> Vec<Statement> {
-    match what {
-        Purged::Everything => vec![sql(all).bind(workspace.bytes())],
-        Purged::Project(project) => vec![sql(of_project).bind(workspace.bytes()).bind(project.bytes())],
-        Purged::Requests(requests) => requests
-            .into_iter()
-            .map(|request| sql(of_request).bind(workspace.bytes()).bind(request.bytes()))
-            .collect(),
-    }
-}
-
-async fn purge(writing: &mut Writing, scope: PurgeScope) -> Result<u64, StoreError> {
-    let mut gone = 0;
-    let statements = [
-        "DELETE FROM kept_answers WHERE workspace = $1",
-        "DELETE FROM kept_answers WHERE workspace = $1 AND project = $2",
-        "DELETE FROM kept_answers WHERE workspace = $1 AND request = $2",
-    ];
-    for statement in scoped(scope.workspace, scope.what, statements) {
-        gone += statement.run(writing.connection()).await?;
-    }
-    Ok(gone)
-}
-
-async fn remaining(connection: &mut Connection, scope: PurgeScope) -> Result<u64, StoreError> {
-    let mut left = 0;
-    let statements = [
-        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1",
-        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND project = $2",
-        "SELECT COUNT(*) AS found FROM kept_answers WHERE workspace = $1 AND request = $2",
-    ];
-    for statement in scoped(scope.workspace, scope.what, statements) {
-        let row = statement.one(connection).await?;
-        left += Fields::new(TABLE, &row).number("found")?;
-    }
-    Ok(left)
-}
-
 impl KeptAnswers for Database {
     fn claim(&self, asked: AnswerClaim) -> StoreFuture<'_, Claiming> {
         Box::pin(async move {
@@ -219,10 +186,10 @@ impl KeptAnswers for Database {
     }
 
     fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(self.note(move |writing| Box::pin(purge(writing, scope))))
+        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, PURGE))))
     }
 
     fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
-        Box::pin(async move { remaining(&mut self.read().await?, scope).await })
+        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, REMAINING).await })
     }
 }

@@ -1,6 +1,6 @@
 //! BYOC nodes.
 
-use domain::{EventId, NodeId, WorkspaceId};
+use domain::{EventId, NodeId, Probed, ServerFacts, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
@@ -41,6 +41,7 @@ pub(super) fn read(row: &Row) -> Result<NodeRow, StoreError> {
         metadata: fields.json("metadata")?,
         last_seen_unix_ms: fields.maybe_number("last_seen_unix_ms")?,
         last_error: fields.maybe_text("last_error")?,
+        server: stored::server_from_text(TABLE, fields.get("server")?)?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
     })
@@ -69,8 +70,8 @@ async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> 
     let query = sql(
         "INSERT INTO nodes (id, workspace, name, base_url, secret_version, secret_key_id, secret_sealed, fingerprint,
              secret_version_last, declared_models, learned_models, labels, draining, reachable, metadata,
-             last_seen_unix_ms, last_error, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+             last_seen_unix_ms, last_error, server, created_unix_ms, version)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     );
     let sealed = row.secret.as_ref().map(|secret| &secret.sealed);
     query
@@ -91,6 +92,7 @@ async fn insert(writing: &mut Writing, row: &NodeRow) -> Result<(), StoreError> 
         .bind(stored::to_text(TABLE, &row.metadata)?)
         .bind(row.last_seen_unix_ms.map(signed))
         .bind(&row.last_error)
+        .bind(stored::server_to_text(TABLE, &row.server)?)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
         .run(writing.connection())
@@ -143,7 +145,9 @@ async fn replace(
     refuse_taken_name(writing, &row).await?;
     let moves_secret = old.secret.is_some() && old.base_url != row.base_url;
     seals::require_secret_for(WHAT, moves_secret, secret.is_some())?;
+    let probed = old.server.probed.filter(|_| old.base_url == row.base_url);
     let mut row = NodeRow {
+        server: ServerFacts { probed, stated: row.server.stated },
         id: old.id,
         workspace: old.workspace,
         secret: old.secret,
@@ -202,6 +206,26 @@ async fn observed(
     if was_reachable != row.reachable {
         tell(writing, &row, found.unix_ms).await?;
     }
+    Ok(row)
+}
+
+async fn probed(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    id: NodeId,
+    base_url: String,
+    found: Probed,
+    act: Act,
+) -> Result<NodeRow, StoreError> {
+    let mut row = find(writing.connection(), workspace, id).await?;
+    if row.base_url != base_url {
+        return Ok(row);
+    }
+    let detail = format!("{} facts", found.found.len());
+    row.server.learn(found);
+    row.version = writing.version();
+    overwrite(writing, &row).await?;
+    writing.audit(&act, Some(workspace), "node.probe", id, detail).await?;
     Ok(row)
 }
 
@@ -298,6 +322,17 @@ impl Nodes for Database {
         found: NodeObservation,
     ) -> StoreFuture<'_, Written<NodeRow>> {
         Box::pin(self.write(move |writing| Box::pin(observed(writing, workspace, id, found))))
+    }
+
+    fn probed(
+        &self,
+        workspace: WorkspaceId,
+        id: NodeId,
+        base_url: String,
+        found: Probed,
+        act: Act,
+    ) -> StoreFuture<'_, Written<NodeRow>> {
+        Box::pin(self.write(move |writing| Box::pin(probed(writing, workspace, id, base_url, found, act))))
     }
 
     fn delete(

@@ -1,6 +1,6 @@
 //! Projects.
 
-use domain::{ProjectId, Subject, WorkspaceId};
+use domain::{CacheMode, ProjectId, Subject, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
@@ -17,6 +17,7 @@ pub(super) fn read(row: &Row) -> Result<ProjectRow, StoreError> {
         workspace: fields.id("workspace")?,
         name: fields.text("name")?,
         environment: fields.text("environment")?,
+        caching: fields.caching()?,
         metadata: fields.json("metadata")?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
@@ -62,8 +63,8 @@ pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<()
     refuse_taken_name(writing, row).await?;
     let version = signed(writing.version());
     let query =
-        sql("INSERT INTO projects (id, workspace, name, environment, metadata, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)");
+        sql("INSERT INTO projects (id, workspace, name, environment, metadata, created_unix_ms, version,
+             caching_managed, caching_byok) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
     query
         .bind(row.id.bytes())
         .bind(row.workspace.bytes())
@@ -72,6 +73,8 @@ pub(super) async fn insert(writing: &mut Writing, row: &ProjectRow) -> Result<()
         .bind(stored::to_text("projects", &row.metadata)?)
         .bind(signed(row.created_unix_ms))
         .bind(version)
+        .bind(row.caching.managed.map(CacheMode::as_str))
+        .bind(row.caching.byok.map(CacheMode::as_str))
         .run(writing.connection())
         .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);
@@ -96,8 +99,8 @@ async fn replace(
     refuse_taken_name(writing, &row).await?;
     row.version = writing.version();
     row.created_unix_ms = old.created_unix_ms;
-    let query = sql("UPDATE projects SET name = $3, environment = $4, metadata = $5, version = $6
-         WHERE workspace = $1 AND id = $2");
+    let query = sql("UPDATE projects SET name = $3, environment = $4, metadata = $5, version = $6,
+         caching_managed = $7, caching_byok = $8 WHERE workspace = $1 AND id = $2");
     query
         .bind(row.workspace.bytes())
         .bind(row.id.bytes())
@@ -105,6 +108,8 @@ async fn replace(
         .bind(&row.environment)
         .bind(stored::to_text("projects", &row.metadata)?)
         .bind(signed(row.version))
+        .bind(row.caching.managed.map(CacheMode::as_str))
+        .bind(row.caching.byok.map(CacheMode::as_str))
         .run(writing.connection())
         .await?;
     writing.changed(Part::Workspace, Some(row.workspace), row.id);

@@ -1,7 +1,7 @@
 //! The change of keys.
 
 use domain::master_key::{self, wrapped_prefix};
-use domain::{Sealed, WorkspaceId};
+use domain::{Kept, Sealed, WorkspaceId};
 use snapshot::WrappedKey;
 
 use super::fields::{ColumnId, Fields};
@@ -9,9 +9,8 @@ use super::statement::Statement;
 use super::writing::{Writing, signed};
 use super::{Connection, Database, Row, accounts, meta, sql, workspaces};
 use crate::feed::Part;
-use crate::kept_answers::AnswerDigest;
 use crate::rotations::{
-    AnswerPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
+    KeptPlaceRow, KeyPlace, REKEYED_PREFIX, Resealing, Rewrapping, Rotations, SealedRow, SealedThing,
 };
 use crate::{Act, StoreError, StoreFuture, Written};
 
@@ -255,21 +254,30 @@ async fn sealed_otherwise(
     Ok(found)
 }
 
-async fn answers_otherwise(
+async fn kept_otherwise(
     connection: &mut Connection,
+    kept: Kept,
     workspace: WorkspaceId,
     key_id: &str,
-    after: Option<AnswerDigest>,
+    after: Option<[u8; 32]>,
     rows_max: u32,
 ) -> Result<Vec<SealedRow>, StoreError> {
-    let query =
-        sql("SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_answers
-         WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4");
+    let query = match kept {
+        Kept::Answer => {
+            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_answers
+             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
+        }
+        Kept::Turn => {
+            "SELECT digest, project, request, sealed_version, sealed_key_id, sealed FROM kept_turns
+             WHERE workspace = $1 AND sealed_key_id <> $2 AND digest > $3 ORDER BY digest LIMIT $4"
+        }
+    };
     let after = after.map(|digest| digest.to_vec()).unwrap_or_default();
-    let query = query.bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
+    let query = sql(query).bind(workspace.bytes()).bind(key_id).bind(after).bind(i64::from(rows_max));
     let read = |row: &Row| {
-        let fields = Fields::new("kept_answers", row);
-        let place = AnswerPlaceRow {
+        let fields = Fields::new("kept content", row);
+        let place = KeptPlaceRow {
+            kept,
             digest: fields.digest("digest")?,
             project: fields.id("project")?,
             request: fields.id("request")?,
@@ -279,7 +287,7 @@ async fn answers_otherwise(
             key_id: fields.text("sealed_key_id")?,
             bytes: fields.get("sealed")?,
         };
-        Ok(SealedRow { thing: SealedThing::Answer(place), sealed })
+        Ok(SealedRow { thing: SealedThing::Kept(place), sealed })
     };
     query.rows(connection).await?.iter().map(read).collect()
 }
@@ -307,8 +315,12 @@ async fn reseal_one(
             "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
         }
-        SealedThing::Answer(_) => {
+        SealedThing::Kept(KeptPlaceRow { kept: Kept::Answer, .. }) => {
             "UPDATE kept_answers SET sealed_key_id = $1, sealed = $2
+             WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
+        }
+        SealedThing::Kept(KeptPlaceRow { kept: Kept::Turn, .. }) => {
+            "UPDATE kept_turns SET sealed_key_id = $1, sealed = $2
              WHERE sealed_version = $3 AND sealed_key_id = $4 AND digest = $5 AND request = $6"
         }
         SealedThing::Floor(_) => {
@@ -323,7 +335,7 @@ async fn reseal_one(
         SealedThing::Node(id) => query.bind(id.bytes()),
         SealedThing::Account(id) => query.bind(id.bytes()),
         SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
-        SealedThing::Answer(place) => query.bind(place.digest.to_vec()).bind(place.request.bytes()),
+        SealedThing::Kept(place) => query.bind(place.digest.to_vec()).bind(place.request.bytes()),
         SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),
     };
     query.run(writing.connection()).await
@@ -336,9 +348,9 @@ async fn reseal(
 ) -> Result<u64, StoreError> {
     let (mut written, mut in_snapshot) = (0, false);
     for row in rows {
-        let is_answer = matches!(row.old.thing, SealedThing::Answer(_));
+        let is_kept = matches!(row.old.thing, SealedThing::Kept(_));
         let touched = reseal_one(writing, workspace, row).await?;
-        in_snapshot |= touched > 0 && !is_answer;
+        in_snapshot |= touched > 0 && !is_kept;
         written += touched;
     }
     if in_snapshot {
@@ -362,7 +374,8 @@ async fn end_workspace(
         return Ok(true);
     }
     let is_used = !sealed_otherwise(writing.connection(), workspace, &key_id).await?.is_empty()
-        || !answers_otherwise(writing.connection(), workspace, &key_id, None, 1).await?.is_empty();
+        || !kept_otherwise(writing.connection(), Kept::Answer, workspace, &key_id, None, 1).await?.is_empty()
+        || !kept_otherwise(writing.connection(), Kept::Turn, workspace, &key_id, None, 1).await?.is_empty();
     if newest.as_ref() != Some(&key_id) || is_used {
         return Ok(false);
     }
@@ -439,15 +452,16 @@ impl Rotations for Database {
         Box::pin(async move { sealed_otherwise(&mut self.read().await?, workspace, &key_id).await })
     }
 
-    fn answers_otherwise(
+    fn kept_otherwise(
         &self,
+        kept: Kept,
         workspace: WorkspaceId,
         key_id: String,
-        after: Option<AnswerDigest>,
+        after: Option<[u8; 32]>,
         rows_max: u32,
     ) -> StoreFuture<'_, Vec<SealedRow>> {
         Box::pin(async move {
-            answers_otherwise(&mut self.read().await?, workspace, &key_id, after, rows_max).await
+            kept_otherwise(&mut self.read().await?, kept, workspace, &key_id, after, rows_max).await
         })
     }
 

@@ -53,7 +53,11 @@ pub(super) async fn put(
 }
 
 /// A replica that was slow to learn of a workspace's next key seals with one that is dropped; nobody could open that.
-async fn require_key(writing: &mut Writing, workspace: WorkspaceId, key_id: &str) -> Result<(), StoreError> {
+pub(super) async fn require_key(
+    writing: &mut Writing,
+    workspace: WorkspaceId,
+    key_id: &str,
+) -> Result<(), StoreError> {
     let query = sql("SELECT 1 AS one FROM workspace_keys WHERE workspace = $1 AND key_id = $2");
     let known = query.bind(workspace.bytes()).bind(key_id).row(writing.connection()).await?;
     known.map(drop).ok_or_else(|| {

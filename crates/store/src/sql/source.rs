@@ -49,6 +49,7 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
         project: row.project,
         environment: row.environment.map(Into::into),
         pricing: Arc::new(row.pricing),
+        quirks: row.server.quirks(),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -81,6 +82,7 @@ fn node_entry(row: crate::NodeRow) -> NodeEntry {
         state,
         models,
         labels: Arc::new(row.labels),
+        quirks: row.server.quirks(),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -91,6 +93,7 @@ fn project_entry(row: crate::ProjectRow) -> ProjectEntry {
         workspace: row.workspace,
         name: row.name.into(),
         environment: row.environment.into(),
+        caching: row.caching,
     }
 }
 
@@ -135,6 +138,7 @@ async fn read_workspaces(
             nodes: Vec::new(),
             routes: Vec::new(),
             terms: None,
+            caching: row.caching,
         };
         found.insert(row.id, entry);
     }

@@ -24,6 +24,8 @@ pub(crate) enum Value {
     Number(Option<i64>),
     /// An array on PostgreSQL, its JSON on SQLite.
     Numbers(Vec<i64>),
+    /// The same, in hexadecimal digits on SQLite.
+    Digests(Vec<[u8; 32]>),
     Text(Option<String>),
     Bytes(Option<Vec<u8>>),
 }
@@ -42,6 +44,7 @@ values!(
     i64 as Number: value => Some(value),
     Option<i64> as Number: value => value,
     Vec<i64> as Numbers: value => value,
+    Vec<[u8; 32]> as Digests: value => value,
     String as Text: value => Some(value),
     &String as Text: value => Some(value.clone()),
     &str as Text: value => Some(value.to_owned()),
@@ -112,6 +115,7 @@ impl Statement {
         self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
             Value::Number(number) => query.bind(number),
             Value::Numbers(numbers) => query.bind(format!("{numbers:?}")),
+            Value::Digests(digests) => query.bind(json_of(&digests)),
             Value::Text(text) => query.bind(text),
             Value::Bytes(bytes) => query.bind(bytes),
         })
@@ -121,10 +125,18 @@ impl Statement {
         self.values.into_iter().fold(sqlx::query(self.text), |query, value| match value {
             Value::Number(number) => query.bind(number),
             Value::Numbers(numbers) => query.bind(numbers),
+            Value::Digests(digests) => query.bind(digests),
             Value::Text(text) => query.bind(text),
             Value::Bytes(bytes) => query.bind(bytes),
         })
     }
+}
+
+fn json_of(digests: &[[u8; 32]]) -> String {
+    let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let texts: Vec<_> = digests.iter().map(hex).collect();
+    // Rust's form of a list of hexadecimal texts is JSON's too.
+    format!("{texts:?}")
 }
 
 /// A row of either.

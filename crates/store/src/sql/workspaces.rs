@@ -1,7 +1,7 @@
 //! Workspaces and their wrapped keys.
 
-use domain::WorkspaceId;
 use domain::master_key::{self, wrapped_prefix};
+use domain::{CacheMode, WorkspaceId};
 use snapshot::WrappedKey;
 
 use super::fields::{ColumnId, Fields, after};
@@ -17,6 +17,7 @@ pub(super) fn read(row: &Row) -> Result<WorkspaceRow, StoreError> {
     Ok(WorkspaceRow {
         id: fields.id("id")?,
         name: fields.text("name")?,
+        caching: fields.caching()?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
     })
@@ -39,11 +40,16 @@ async fn find(connection: &mut Connection, id: WorkspaceId) -> Result<WorkspaceR
 
 pub(super) async fn insert(writing: &mut Writing, row: &WorkspaceRow) -> Result<(), StoreError> {
     let version = signed(writing.version());
-    sql("INSERT INTO workspaces (id, name, created_unix_ms, version) VALUES ($1, $2, $3, $4)")
+    let query =
+        sql("INSERT INTO workspaces (id, name, created_unix_ms, version, caching_managed, caching_byok)
+         VALUES ($1, $2, $3, $4, $5, $6)");
+    query
         .bind(row.id.bytes())
         .bind(&row.name)
         .bind(signed(row.created_unix_ms))
         .bind(version)
+        .bind(row.caching.managed.map(CacheMode::as_str))
+        .bind(row.caching.byok.map(CacheMode::as_str))
         .run(writing.connection())
         .await?;
     writing.changed(Part::Workspace, Some(row.id), row.id);
@@ -81,10 +87,12 @@ async fn replace(
     expect_version(WHAT, expected, old.version)?;
     row.version = writing.version();
     row.created_unix_ms = old.created_unix_ms;
-    sql("UPDATE workspaces SET name = $2, version = $3 WHERE id = $1")
+    sql("UPDATE workspaces SET name = $2, version = $3, caching_managed = $4, caching_byok = $5 WHERE id = $1")
         .bind(row.id.bytes())
         .bind(&row.name)
         .bind(signed(row.version))
+        .bind(row.caching.managed.map(CacheMode::as_str))
+        .bind(row.caching.byok.map(CacheMode::as_str))
         .run(writing.connection())
         .await?;
     writing.changed(Part::Workspace, Some(row.id), row.id);

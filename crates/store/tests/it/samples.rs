@@ -36,6 +36,7 @@ pub fn secret(version: u32) -> SealedSecret {
 
 pub fn project(workspace: WorkspaceId, number: u64) -> ProjectRow {
     ProjectRow {
+        caching: domain::CachePolicy::default(),
         id: ProjectId::new(NOW, bytes(number)),
         workspace,
         name: format!("project {number}"),
@@ -76,6 +77,7 @@ pub fn founding(number: u64) -> Founding {
     ];
     Founding {
         workspace: WorkspaceRow {
+            caching: domain::CachePolicy::default(),
             id: workspace,
             name: format!("workspace {number}"),
             created_unix_ms: NOW,
@@ -146,6 +148,7 @@ pub fn device(number: u8) -> DeviceRow {
 
 pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
     CredentialRow {
+        server: domain::ServerFacts::default(),
         id: CredentialId::new(NOW, bytes(number)),
         workspace,
         provider: "openai".into(),
@@ -200,6 +203,7 @@ pub fn account(number: u64) -> AccountRow {
 
 pub fn node(workspace: WorkspaceId, number: u64) -> NodeRow {
     NodeRow {
+        server: domain::ServerFacts::default(),
         id: NodeId::new(NOW, bytes(number)),
         workspace,
         name: format!("node {number}"),
@@ -289,6 +293,7 @@ pub fn record(workspace: WorkspaceId, project: ProjectId, number: u64) -> MeterR
         timeline: Timeline { settled_us: 2_000, first_byte_us: 900, ..Timeline::default() },
         bytes_out: 512,
         drawn: Vec::new(),
+        caching: None,
     }
 }
 

@@ -102,7 +102,10 @@ fn rows_of_the_version_before_stay_on_postgres() {
         run_on(
             &url,
             &format!(
-                "DROP TABLE sign_in_tries; \
+                "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
+                 ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
+                 ALTER TABLE credentials DROP COLUMN server; ALTER TABLE nodes DROP COLUMN server; \
+                 DROP TABLE stored_responses; DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
                  DROP INDEX usage_hours_by_group; ALTER TABLE usage_groups DROP COLUMN template; \
@@ -180,8 +183,17 @@ fn rows_of_the_version_before_stay_on_sqlite() {
                 .unwrap();
         }
         for undone in [
+            "ALTER TABLE credentials DROP COLUMN server",
+            "ALTER TABLE nodes DROP COLUMN server",
             "DROP TRIGGER hour_made",
             "DROP TRIGGER hour_changed",
+            "ALTER TABLE workspaces DROP COLUMN caching_managed",
+            "ALTER TABLE workspaces DROP COLUMN caching_byok",
+            "ALTER TABLE projects DROP COLUMN caching_managed",
+            "ALTER TABLE projects DROP COLUMN caching_byok",
+            "DROP TABLE stored_responses",
+            "DROP TABLE kept_turn_calls",
+            "DROP TABLE kept_turns",
             "DROP TABLE sign_in_tries",
             "DROP TABLE rolled_days",
             "DROP INDEX usage_hours_by_group",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::{Shared, servers};
 use crate::api::{self, Api};
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -28,9 +28,18 @@ pub enum Command {
         /// Serves only this environment.
         #[arg(long)]
         environment: Option<String>,
+        #[command(flatten)]
+        stating: servers::Stating,
     },
     /// Makes the provider's cheapest call with it, and keeps the result.
     Verify { id: String },
+    /// Asks the compatible server behind it what it takes, with a handful of small calls, and keeps what it said.
+    Probe {
+        id: String,
+        /// Which of its models to ask; without it the first that it lists.
+        #[arg(long)]
+        model: Option<String>,
+    },
     /// Replaces its secret; requests that run finish with the old one.
     Rotate { id: String },
     /// Switches it off.
@@ -74,7 +83,7 @@ const PATH: &str = "/v2/provider-credentials";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add(adding) => output::object(shared, &add(shared, &api, adding)?),
+        Command::Add(adding) => servers::brief(shared, &add(shared, &api, adding)?),
         Command::List => output::list(
             shared,
             &api.get(PATH)?,
@@ -89,18 +98,19 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             ],
             "No credentials. `tidegate credential add openai` seals one.",
         ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, region, project, environment } => {
+        Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, region, project, environment, stating } => {
             let body = Body::new()
                 .with_some("display_name", name)
                 .with_some("region", region)
                 .with_some("scope", scope_of(project, environment))
+                .with_some("stated_facts", stating.patch()?)
                 .done();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
             let report = api.post(&format!("{PATH}/{id}/verify"), &json!({}))?;
-            output::object(shared, &report);
+            servers::brief(shared, &report);
             if report.get("status").and_then(Value::as_str) != Some("active") {
                 return Err(Failure::new(
                     output::UPSTREAM,
@@ -108,9 +118,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 ));
             }
         }
+        Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
+            servers::brief(shared, &api.post(&format!("{PATH}/{id}/rotate"), &json!({"secret": secret}))?);
         }
         Command::Disable { id } => set_status(shared, &api, &id, "disabled")?,
         Command::Enable { id } => set_status(shared, &api, &id, "active")?,
@@ -153,7 +164,7 @@ fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Valu
 }
 
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
-    output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
+    servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ mod key;
 mod ledger;
 mod login;
 mod member;
+mod models;
 mod node;
 mod nodes;
 mod open;
@@ -31,6 +32,7 @@ mod reference;
 mod request;
 mod route;
 mod serve;
+mod servers;
 mod tail;
 mod tariff;
 mod usage;
@@ -197,6 +199,10 @@ enum Command {
     /// Checks the books.
     #[command(subcommand)]
     Ledger(ledger::Command),
+    /// Lists the models that are known, who sells them, and for how much.
+    Models(models::Options),
+    /// Shows what providers and their models can do, and where that was read.
+    Capabilities(models::Options),
     /// Shows how the gateway's own queue of work stands, and what it gave up.
     Jobs,
     /// Copies an installation into a directory, while it serves.
@@ -257,6 +263,8 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Request(options) => request::run(&shared, &options),
         Command::Ledger(command) => ledger::run(&shared, &command),
         Command::Jobs => jobs::run(&shared),
+        Command::Models(options) => models::models(&shared, &options),
+        Command::Capabilities(options) => models::capabilities(&shared, &options),
         Command::Backup(options) => backup::backup(&shared, &options),
         Command::Restore(options) => backup::restore(&shared, &options),
         Command::Config(command) => config::run(&shared, &command),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Shared;
+use super::{Shared, servers};
 use crate::api::{self, Api};
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -40,6 +40,15 @@ pub enum Command {
         /// Labels that routes choose by.
         #[arg(long = "label", value_delimiter = ',')]
         labels: Vec<String>,
+        #[command(flatten)]
+        stating: servers::Stating,
+    },
+    /// Asks it what it takes of the OpenAI dialect, with a handful of small calls, and keeps what it said.
+    Probe {
+        id: String,
+        /// Which of its models to ask; without it the first.
+        #[arg(long)]
+        model: Option<String>,
     },
     /// Gives it the key that it asks for, typed or from standard input.
     Rotate { id: String },
@@ -65,7 +74,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_list("models", &models)
                 .with_list("labels", &labels)
                 .done();
-            output::object(shared, &api.post(PATH, &body)?);
+            servers::brief(shared, &api.post(PATH, &body)?);
         }
         Command::List => output::list(
             shared,
@@ -73,24 +82,26 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             &["id", "name", "base_url", "status", "models", "labels", "last_seen_at", "last_error"],
             "No nodes. `tidegate node --model echo` starts one, `tidegate nodes add` registers it.",
         ),
-        Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, models, labels } => {
+        Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
+        Command::Set { id, name, models, labels, stating } => {
             let body = Body::new()
                 .with_some("name", name)
                 .with_list("models", &models)
                 .with_list("labels", &labels)
+                .with_some("stated_facts", stating.patch()?)
                 .done();
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
+        Command::Probe { id, model } => servers::probe(shared, &api, &format!("{PATH}/{id}"), model)?,
         Command::Rotate { id } => {
             let secret = api::ask_secret(shared, &id)?;
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"secret": secret}))?);
         }
         Command::Drain { id } => {
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "draining"}))?);
         }
         Command::Resume { id } => {
-            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
+            servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": "ready"}))?);
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Shared;
+use super::workspace::Caching;
 use crate::api::{Api, field};
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -23,7 +24,7 @@ pub enum Command {
         /// An id or a name.
         project: String,
     },
-    /// Renames it, or gives its new keys another environment.
+    /// Renames it, gives its new keys another environment, or says what the gateway may do for prompt caches.
     Set {
         /// An id or a name.
         project: String,
@@ -31,6 +32,8 @@ pub enum Command {
         name: Option<String>,
         #[arg(long)]
         environment: Option<String>,
+        #[command(flatten)]
+        caching: Caching,
     },
     /// Removes it, once its keys, credentials and routes are gone.
     Remove {
@@ -58,8 +61,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             );
         }
         Command::Show { project } => output::object(shared, &api.get(&one(&api, &project)?)?),
-        Command::Set { project, name, environment } => {
-            let body = Body::new().with_some("name", name).with_some("environment", environment).done();
+        Command::Set { project, name, environment, caching } => {
+            let body = Body::new().with_some("name", name).with_some("environment", environment);
+            let body = body.with_some("caching", caching.said()).done();
             output::object(shared, &api.patch(&one(&api, &project)?, &body)?);
         }
         Command::Remove { project } => {

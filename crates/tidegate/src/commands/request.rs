@@ -137,6 +137,17 @@ fn explain(request: &Value) {
     );
     let money = |name: &str| output::dollars(request.get(name).and_then(Value::as_i64).unwrap_or(0));
     println!("cost      owed {}  provider bills {}", money("cost_micros"), money("provider_cost_micros"));
+    if let Some(caching) = request.get("caching").filter(|caching| caching.is_object()) {
+        let part = |name: &str| output::printable(&output::cell(caching, name));
+        println!(
+            "caching   {} breakpoints {} key {} saved {} ({})",
+            part("state"),
+            part("breakpoints"),
+            part("key"),
+            part("saved_tokens"),
+            part("evidence")
+        );
+    }
     if let Some(timeline) = request.get("timeline").and_then(Value::as_object) {
         let steps: Vec<_> = timeline.iter().map(|(step, us)| format!("{step} {us}")).collect();
         println!("timeline  {}", steps.join("  "));

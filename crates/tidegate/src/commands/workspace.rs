@@ -1,9 +1,10 @@
 //! `tidegate workspace`: workspaces, for the operator.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Shared;
 use crate::api::Api;
+use crate::body::Body;
 use crate::output::{self, Failure};
 
 #[derive(Debug, clap::Subcommand)]
@@ -16,8 +17,38 @@ pub enum Command {
     Show { id: String },
     /// Gives it another name.
     Rename { id: String, name: String },
+    /// Changes what the gateway may do for the prompt caches of providers.
+    Set {
+        id: String,
+        #[command(flatten)]
+        caching: Caching,
+    },
     /// Removes it, once its projects, credentials and nodes are gone.
     Remove { id: String },
+}
+
+/// What the gateway may do for the prompt caches of providers.
+#[derive(Debug, clap::Args)]
+pub struct Caching {
+    /// What may be done for prompt caches on the operator's accounts: apply, suggest, off, or inherit.
+    #[arg(long, value_name = "MODE", value_parser = MODES)]
+    cache_managed: Option<String>,
+    /// The same on own credentials.
+    #[arg(long, value_name = "MODE", value_parser = MODES)]
+    cache_byok: Option<String>,
+}
+
+const MODES: [&str; 4] = ["apply", "suggest", "off", "inherit"];
+
+impl Caching {
+    /// As a change of the fields that were named; one that is inherited is taken away.
+    pub fn said(self) -> Option<Value> {
+        let said = |mode: &str| if mode == "inherit" { Value::Null } else { json!(mode) };
+        let both = [("managed", self.cache_managed), ("byok", self.cache_byok)];
+        let fields: Map<_, _> =
+            both.into_iter().filter_map(|(name, mode)| Some((name.to_owned(), said(&mode?)))).collect();
+        (!fields.is_empty()).then_some(Value::Object(fields))
+    }
 }
 
 const PATH: &str = "/v2/workspaces";
@@ -31,6 +62,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
         Command::Rename { id, name } => {
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"name": name}))?);
+        }
+        Command::Set { id, caching } => {
+            let body = Body::new().with_some("caching", caching.said()).done();
+            output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Remove { id } => {
             api.delete(&format!("{PATH}/{id}"))?;

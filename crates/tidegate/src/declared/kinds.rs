@@ -92,6 +92,7 @@ const fn fixed_or(
 }
 
 const METADATA: Field = field("metadata", &["metadata"], Form::Plain, "null");
+const STATED_FACTS: Field = field("stated_facts", &["stated_facts"], Form::Plain, "{}");
 const BASE_URL: Field = field("base_url", &["base_url"], Form::Address, "null");
 const REGION: Field = field("region", &["region"], Form::Plain, "null");
 const CONFIG: Field = field("config", &["config"], Form::Plain, "null");
@@ -107,6 +108,7 @@ pub const KINDS: &[Kind] = &[
         fields: &[
             fixed("name", &["name"], Form::Plain),
             field("environment", &["environment"], Form::Plain, "null"),
+            field("caching", &["caching"], Form::Plain, "{}"),
             METADATA,
         ],
         secret: SecretNeed::None,
@@ -157,6 +159,7 @@ pub const KINDS: &[Kind] = &[
             field("retention", &["retention"], Form::Plain, "null"),
             field("pricing", &["pricing"], Form::Plain, "{}"),
             field("commitment", &["commitment"], Form::Plain, "null"),
+            STATED_FACTS,
             METADATA,
         ],
         secret: SecretNeed::Needed,
@@ -175,6 +178,7 @@ pub const KINDS: &[Kind] = &[
             field("models", &["models"], Form::DeclaredModels, "null"),
             field("labels", &["labels"], Form::Set, "[]"),
             field("status", &["status"], Form::Status("ready", "unreachable"), "\"ready\""),
+            STATED_FACTS,
             METADATA,
         ],
         secret: SecretNeed::Optional,

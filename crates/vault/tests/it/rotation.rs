@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use domain::master_key::wrapped_prefix;
 use domain::ports::{KeyWrap, NoAudit};
-use domain::{ProjectId, Secret, TraceId};
-use vault::{AnswerPlace, Lesson, MasterKey, MasterState, Masters, OpenError, Vault};
+use domain::{Kept, ProjectId, Secret, TraceId};
+use vault::{KeptPlace, Lesson, MasterKey, MasterState, Masters, OpenError, Vault};
 use world::{SeededRandom, World};
 
 use crate::support::{bench, credential, run, workspace};
@@ -88,8 +88,9 @@ fn the_records_of_an_installation_move_to_the_next_key() {
     );
 }
 
-fn place(number: u8) -> AnswerPlace {
-    AnswerPlace {
+fn place(number: u8) -> KeptPlace {
+    KeptPlace {
+        kept: Kept::Answer,
         workspace: workspace(1),
         project: ProjectId::new(1, [number; 10]),
         digest: [number; 32],
@@ -102,32 +103,38 @@ fn a_kept_answer_opens_in_its_place_alone() {
     let b = bench();
     b.add_workspace(workspace(1));
     b.add_workspace(workspace(2));
-    let sealed = b.vault.sealer.seal_answer(&place(1), b"an answer").unwrap();
-    assert_eq!(b.vault.opener.open_answer(&place(1), &sealed).unwrap().expose(), b"an answer");
+    let sealed = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
+    assert_eq!(b.vault.opener.open_kept(&place(1), &sealed).unwrap().expose(), b"an answer");
     let elsewhere = [
-        AnswerPlace { workspace: workspace(2), ..place(1) },
-        AnswerPlace { project: place(2).project, ..place(1) },
-        AnswerPlace { digest: place(2).digest, ..place(1) },
-        AnswerPlace { request: place(2).request, ..place(1) },
+        KeptPlace { workspace: workspace(2), ..place(1) },
+        KeptPlace { project: place(2).project, ..place(1) },
+        KeptPlace { digest: place(2).digest, ..place(1) },
+        KeptPlace { request: place(2).request, ..place(1) },
+        KeptPlace { kept: Kept::Turn, ..place(1) },
     ];
     for (number, place) in elsewhere.iter().enumerate() {
-        let told = b.vault.opener.open_answer(place, &sealed).err().unwrap();
+        let told = b.vault.opener.open_kept(place, &sealed).err().unwrap();
         let expected = if number == 0 { OpenError::KeyUnknown } else { OpenError::Refused };
         assert_eq!(told, expected, "{place:?}");
     }
     for at in 0..sealed.bytes.len() {
         let mut changed = sealed.clone();
         changed.bytes[at] ^= 1;
-        assert!(b.vault.opener.open_answer(&place(1), &changed).is_err(), "byte {at}");
+        assert!(b.vault.opener.open_kept(&place(1), &changed).is_err(), "byte {at}");
     }
-    assert_eq!(b.heard.actions().len(), 3 + sealed.bytes.len());
-    assert!(b.heard.actions().iter().all(|action| *action == "answer.open_refused"));
+    let (told, of_turns): (Vec<_>, Vec<_>) =
+        b.heard.actions().into_iter().partition(|action| *action == "answer.open_refused");
+    assert_eq!((told.len(), of_turns), (3 + sealed.bytes.len(), vec!["turn.open_refused"]));
     // Neither a key nor a body tells another, in whatever way their parts are cut.
     let requests = &b.vault.requests;
     let project = place(1).project;
     assert_ne!(requests.of_key(project, "/a", "bc"), requests.of_key(project, "/ab", "c"));
     assert_ne!(requests.of_key(project, "/a", "b"), requests.of_key(place(2).project, "/a", "b"));
     assert_ne!(requests.of_body(&[1; 32], b"x"), requests.of_body(&[2; 32], b"x"));
+    let call = |workspace, project| requests.of_call(workspace, project, "call_1");
+    assert_ne!(call(workspace(1), project), call(workspace(2), project));
+    assert_ne!(call(workspace(1), project), call(workspace(1), place(2).project));
+    assert_ne!(requests.of_turn(place(1).request, &[1; 32]), requests.of_turn(place(2).request, &[1; 32]));
 }
 
 #[test]
@@ -140,7 +147,9 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     let broken = b.seal(id, &other, 1, "sk-broken");
     b.publish(id, &object, &second);
     b.publish(id, &other, &broken);
-    let answer = b.vault.sealer.seal_answer(&place(1), b"an answer").unwrap();
+    let turn_place = KeptPlace { kept: Kept::Turn, ..place(1) };
+    let answer = b.vault.sealer.seal_kept(&place(1), b"an answer").unwrap();
+    let turn = b.vault.sealer.seal_kept(&turn_place, b"a turn").unwrap();
     let next = run(b.vault.sealer.next_workspace_key(id)).unwrap();
     assert_eq!(b.vault.sealer.current_key_id(id), Some(old.0.clone()), "it seals once it was learned");
     let keys = |keys: &[&(String, Vec<u8>)]| Lesson {
@@ -153,7 +162,8 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     assert_eq!((resealed.version, &resealed.key_id), (2, &next.0));
     let floor = b.vault.reseal_floor(id, &object, &second.floor).unwrap();
     assert_eq!((floor.version, &floor.key_id), (2, &next.0));
-    let answer = b.vault.reseal_answer(&place(1), &answer).unwrap();
+    let answer = b.vault.reseal_kept(&place(1), &answer).unwrap();
+    let turn = b.vault.reseal_kept(&turn_place, &turn).unwrap();
     // An old secret, a changed one, and a floor in another's place do not come out of it.
     assert_eq!(b.vault.reseal_secret(id, &object, &first.sealed), Err(OpenError::RolledBack));
     let mut changed = broken.sealed;
@@ -167,5 +177,6 @@ fn a_workspace_key_is_replaced_and_what_is_shut_stays_shut() {
     b.clock.advance_us(u64::try_from(domain::limits::DEADLINE.as_micros()).unwrap());
     assert_eq!(b.vault.opener.open(id, &object, &second.sealed).err(), Some(OpenError::KeyUnknown));
     assert_eq!(b.vault.opener.open(id, &object, &resealed).unwrap().expose(), b"sk-second");
-    assert_eq!(b.vault.opener.open_answer(&place(1), &answer).unwrap().expose(), b"an answer");
+    assert_eq!(b.vault.opener.open_kept(&place(1), &answer).unwrap().expose(), b"an answer");
+    assert_eq!(b.vault.opener.open_kept(&turn_place, &turn).unwrap().expose(), b"a turn");
 }

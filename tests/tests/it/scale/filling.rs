@@ -144,6 +144,7 @@ impl Filler {
             timeline: timeline(chance, first_byte_us, settled_us),
             bytes_out: 300 + chance.skewed(30_000),
             drawn: Vec::new(),
+            caching: None,
         }
     }
 }

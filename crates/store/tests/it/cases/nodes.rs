@@ -1,5 +1,6 @@
 //! Nodes.
 
+use domain::{Probed, Trait};
 use snapshot::NodeState;
 use store::{NodeObservation, NodeRow, StoreError};
 
@@ -34,6 +35,26 @@ pub async fn a_node_is_made_observed_and_changed(fresh: &Fresh) {
     let drained = nodes.replace(drained, None, None, act()).await.unwrap().row;
     assert_eq!((drained.state(), drained.models()), (NodeState::Draining, ["mine".to_owned()].as_slice()));
     assert_eq!(nodes.list_all(Default::default()).await.unwrap().rows, [drained]);
+}
+
+pub async fn what_a_node_takes_is_kept_and_reaches_the_snapshot(fresh: &Fresh) {
+    let (nodes, workspace) = (fresh.store.nodes(), fresh.founding.workspace.id);
+    let made = nodes.create(node(workspace, 5), act()).await.unwrap().row;
+    let probed =
+        Probed { unix_ms: 3, model: None, error: None, found: vec![Trait::NullContent.is(false, 3)] };
+    let written =
+        nodes.probed(workspace, made.id, made.base_url.clone(), probed.clone(), act()).await.unwrap();
+    assert_eq!(written.row.server.probed.as_ref(), Some(&probed));
+    assert_eq!(nodes.get(workspace, made.id).await.unwrap(), written.row);
+    let change = fresh.store.source().load().await.unwrap();
+    let entry =
+        change.workspaces.iter().find(|(id, _)| *id == workspace).and_then(|(_, entry)| entry.clone());
+    assert!(entry.unwrap().nodes[0].quirks.lacks(Trait::NullContent));
+    let moved = NodeRow { base_url: "http://127.0.0.9/v1".into(), ..written.row };
+    let moved = nodes.replace(moved, Some(None), None, act()).await.unwrap().row;
+    assert_eq!(moved.server.probed, None);
+    let late = nodes.probed(workspace, made.id, made.base_url, probed, act()).await.unwrap().row;
+    assert_eq!(late, moved);
 }
 
 pub async fn a_removed_secret_does_not_come_back_under_its_version(fresh: &Fresh) {

@@ -1,0 +1,202 @@
+//! The facts, each named once: the form in the file, the form in memory, and what overrides what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::kinds::{CacheIsolation, CacheKind, GrammarName, PurgeControl, Retention, ThinkingControl};
+use crate::error::CatalogueError;
+use crate::source::{Source, UNVERIFIED};
+
+/// One thing that is known, with the place and day it was read; or known to be unverified, without a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fact<T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<T>,
+    source: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    checked: String,
+}
+
+impl<T> Fact<T> {
+    /// `None` where nobody read it.
+    #[must_use]
+    pub const fn value(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+
+    /// Where it was read, or `unverified`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The day it was read there, or empty.
+    #[must_use]
+    pub fn checked(&self) -> &str {
+        &self.checked
+    }
+}
+
+/// A fact as it is written: the source by its name in the file's list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactRow<T> {
+    value: Option<T>,
+    source: String,
+}
+
+/// A place where facts were read.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    pub at: String,
+    pub checked: String,
+}
+
+/// The places of a file, and whether a fact names them.
+pub struct Readings<'a> {
+    pub source: Source<'a>,
+    pub known: BTreeMap<String, (Reading, bool)>,
+}
+
+impl Readings<'_> {
+    fn fact<T>(
+        &mut self,
+        owner: &str,
+        name: &str,
+        row: Spanned<FactRow<T>>,
+    ) -> Result<Fact<T>, CatalogueError> {
+        let place = row.span();
+        let FactRow { value, source } = row.into_inner();
+        let field = format!("{owner}, {name}");
+        let unverified = source == UNVERIFIED;
+        if unverified != value.is_none() {
+            let message = "has a value and the source it was read at, or source = \"unverified\" alone";
+            return Err(self.source.wrong(place, &field, message));
+        }
+        if unverified {
+            return Ok(Fact { value, source, checked: String::new() });
+        }
+        let Some((reading, is_used)) = self.known.get_mut(&source) else {
+            return Err(self.source.wrong(place, &field, &format!("no such source: \"{source}\"")));
+        };
+        *is_used = true;
+        Ok(Fact { value, source: reading.at.clone(), checked: reading.checked.clone() })
+    }
+}
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty,)+) => {
+        /// What is known of a provider, or of some of its models where they differ from it.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        pub struct Facts {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<Fact<$kind>>,)+
+        }
+
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct FactRows {
+            $($name: Option<Spanned<FactRow<$kind>>>,)+
+        }
+
+        impl FactRows {
+            /// # Errors
+            /// A fact names no source, or one that the file doesn't list.
+            pub fn read(self, owner: &str, readings: &mut Readings<'_>) -> Result<Facts, CatalogueError> {
+                Ok(Facts {
+                    $($name: self.$name.map(|row| readings.fact(owner, stringify!($name), row)).transpose()?,)+
+                })
+            }
+        }
+
+        impl Facts {
+            /// These, and where they say nothing, those below them.
+            #[must_use]
+            pub fn over(&self, below: &Self) -> Self {
+                Self { $($name: self.$name.as_ref().or(below.$name.as_ref()).cloned(),)+ }
+            }
+
+            /// The facts of which nothing is said, not even that they are unverified.
+            #[must_use]
+            pub fn missing(&self) -> Vec<&'static str> {
+                let said = [$((stringify!($name), self.$name.is_some()),)+];
+                said.into_iter().filter(|(_, is_said)| !is_said).map(|(name, _)| name).collect()
+            }
+
+            /// Each fact that is said: its name, its source and day, and whether it has a value.
+            #[must_use]
+            pub fn readings(&self) -> Vec<(&'static str, &str, &str, bool)> {
+                let mut all = Vec::new();
+                $(if let Some(fact) = &self.$name {
+                    all.push((stringify!($name), fact.source(), fact.checked(), fact.value().is_some()));
+                })+
+                all
+            }
+        }
+    };
+}
+
+facts! {
+    /// What is spoken natively, the preferred one first.
+    grammars: Vec<GrammarName>,
+
+    prompt_cache_supported: bool,
+    prompt_cache_type: CacheKind,
+    /// The shortest prefix that is cached.
+    prompt_cache_min_tokens: u64,
+    /// What a cached read costs less than fresh input, in whole per cent.
+    prompt_cache_discount_pct: u64,
+    /// What a cache write costs, in per cent of the input price; of the short lifetime, and of the long one.
+    prompt_cache_write_pct: u64,
+    prompt_cache_extended_write_pct: u64,
+    prompt_cache_default_ttl_seconds: u64,
+    prompt_cache_extended_ttl_seconds: u64,
+    /// How many marks a request may have.
+    prompt_cache_marks_max: u64,
+    prompt_cache_isolation: CacheIsolation,
+    /// The fields and headers that lead a request to where its prompt is cached.
+    prompt_cache_affinity: Vec<String>,
+    cached_token_reporting: bool,
+    manual_cache_clear_supported: bool,
+    purge: PurgeControl,
+
+    batch_api_supported: bool,
+    batch_api_discount_pct: u64,
+    batch_api_max_latency_seconds: u64,
+    response_retrieval_supported: bool,
+    conversation_state_supported: bool,
+    background_mode_supported: bool,
+    live_search_supported: bool,
+    dedicated_deployment_available: bool,
+    speculative_decoding_supported: bool,
+    service_tiers: Vec<String>,
+    data_retention_class: Retention,
+    data_retention_days_max: u64,
+    zero_retention_available: bool,
+    region_support: Vec<String>,
+
+    context_window_max_tokens: u64,
+    multimodal_input_supported: bool,
+    vision: bool,
+    audio_input: bool,
+    video_input: bool,
+    documents: bool,
+    structured_output: bool,
+    parallel_tools: bool,
+    /// A request may demand a tool call.
+    forced_tools: bool,
+
+    thinking: ThinkingControl,
+    /// The words that an effort may be told in.
+    efforts: Vec<String>,
+    /// A request may turn thinking off.
+    thinking_off: bool,
+    /// Temperature and its like are refused.
+    refuses_sampling: bool,
+    /// An answer's length is asked for as `max_tokens`, where the grammar has a newer name.
+    old_length_name: bool,
+    developer_role: bool,
+    cache_marks: bool,
+}

@@ -1,0 +1,18 @@
+//! What this build carries: the data files as they are shipped.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the lint knows test functions, not the helpers of an integration test"
+)]
+
+mod capabilities;
+mod models;
+
+/// The providers whose every native feature is ours to know.
+const FIRST_CLASS: [&str; 5] = ["openai", "anthropic", "xai", "gemini", "fireworks_ai"];
+
+fn shipped() -> catalogue::Catalogue {
+    catalogue::Catalogue::embedded().unwrap()
+}

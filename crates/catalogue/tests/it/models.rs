@@ -1,0 +1,172 @@
+//! The models, offers and prices.
+
+use std::collections::HashSet;
+
+use catalogue::{Modality, Offer};
+use domain::Price;
+
+use crate::{FIRST_CLASS, shipped};
+
+/// The models that the first-class providers have at least between them.
+const MODELS_MIN: usize = 60;
+/// Of them the share with a price, in per cent, at least.
+const PRICED_PCT_MIN: usize = 90;
+
+#[test]
+fn what_everybody_asks_for_is_there_and_priced() {
+    let catalogue = shipped();
+    for (name, input, cached_read, output) in [
+        ("openai/gpt-4o", 2_500_000, Some(1_250_000), 10_000_000),
+        ("openai/gpt-4o-mini", 150_000, Some(75_000), 600_000),
+        ("openai/gpt-4.1", 2_000_000, Some(500_000), 8_000_000),
+        ("openai/o3", 2_000_000, Some(500_000), 8_000_000),
+        ("openai/gpt-5.4", 2_500_000, Some(250_000), 15_000_000),
+        ("openai/text-embedding-3-small", 20_000, None, 0),
+        ("openai/omni-moderation-latest", 0, None, 0),
+        ("anthropic/claude-sonnet-4-6", 3_000_000, Some(300_000), 15_000_000),
+        ("anthropic/claude-opus-5-5", 4_000_000, Some(200_000), 20_000_000),
+        ("google/gemini-2.5-pro", 1_250_000, Some(125_000), 10_000_000),
+        ("google/gemini-embedding-001", 150_000, None, 0),
+        ("xai/grok-4.7", 2_000_000, Some(500_000), 6_000_000),
+        ("moonshotai/Kimi-K2.6", 950_000, Some(160_000), 4_000_000),
+    ] {
+        let model = catalogue.model(name).unwrap_or_else(|| panic!("{name} is missing"));
+        let rates = model.offers[0].rates.unwrap_or_else(|| panic!("{name} is unpriced"));
+        let found = (rates.input, rates.cached_read, rates.output);
+        assert_eq!(found, (Price(input), cached_read.map(Price), Price(output)), "{name}");
+    }
+    let llama = catalogue.model("meta-llama/Llama-3.3-70B-Instruct").unwrap();
+    let sellers: Vec<&str> = llama.offers.iter().map(|offer| offer.provider.as_str()).collect();
+    assert_eq!(sellers, ["together_ai", "nebius"]);
+}
+
+#[test]
+fn the_first_class_providers_are_covered() {
+    let catalogue = shipped();
+    let (mut models, mut priced) = (0, 0);
+    for slug in FIRST_CLASS {
+        let offers: Vec<&Offer> = catalogue.models().iter().filter_map(|model| model.offer(slug)).collect();
+        let with_price = offers.iter().filter(|offer| offer.rates.is_some()).count();
+        println!("{slug}: {} models, {with_price} priced", offers.len());
+        models += offers.len();
+        priced += with_price;
+    }
+    println!("together: {models} models, {priced} priced");
+    assert!(models >= MODELS_MIN, "{models} models");
+    assert!(priced * 100 >= models * PRICED_PCT_MIN, "{priced} of {models} priced");
+}
+
+#[test]
+fn every_price_says_where_and_when_it_was_read() {
+    for model in shipped().models() {
+        for offer in &model.offers {
+            assert_eq!(offer.rates.is_none(), offer.source == "unverified", "{}", model.full);
+            assert_eq!(offer.rates.is_none(), offer.checked.is_empty(), "{}", model.full);
+        }
+    }
+}
+
+#[test]
+fn no_name_stands_for_two_things() {
+    let catalogue = shipped();
+    let mut full = HashSet::new();
+    let mut sold = HashSet::new();
+    for model in catalogue.models() {
+        assert!(full.insert(model.full.to_lowercase()), "{} stands twice", model.full);
+        for offer in &model.offers {
+            assert_eq!(catalogue.provider(&offer.provider).map(|facts| &facts.slug), Some(&offer.provider));
+            let at_seller = (offer.provider.clone(), offer.upstream_model.clone());
+            assert!(sold.insert(at_seller), "{} sells {} twice", offer.provider, offer.upstream_model);
+        }
+    }
+}
+
+#[test]
+fn a_bare_name_of_the_first_class_leads_to_one_model() {
+    let catalogue = shipped();
+    for model in
+        catalogue.models().iter().filter(|model| FIRST_CLASS.iter().any(|slug| model.offer(slug).is_some()))
+    {
+        assert_eq!(catalogue.by_bare_name(&model.name).len(), 1, "{}", model.full);
+    }
+}
+
+#[test]
+fn a_long_prompt_is_dearer_and_costs_so_from_its_first_token() {
+    let catalogue = shipped();
+    for offer in catalogue.models().iter().flat_map(|model| &model.offers) {
+        let Some(long) = offer.long_prompt else {
+            assert_eq!(offer.rates_for(u64::MAX), offer.rates);
+            continue;
+        };
+        let rates = offer.rates.unwrap();
+        assert_eq!(offer.rates_for(long.above_tokens), Some(rates));
+        assert_eq!(offer.rates_for(long.above_tokens + 1), Some(long.rates));
+        assert!(
+            long.rates.input.0 > rates.input.0 && long.rates.output.0 > rates.output.0,
+            "{}",
+            offer.upstream_model
+        );
+        assert_eq!(long.rates.cached_read.is_some(), rates.cached_read.is_some(), "{}", offer.upstream_model);
+        assert_eq!(long.rates.cache_write.is_some(), rates.cache_write.is_some(), "{}", offer.upstream_model);
+    }
+    let pro = catalogue.model("google/gemini-2.5-pro").unwrap().offer("gemini").unwrap();
+    assert_eq!(pro.rates_for(200_000).unwrap().input, Price(1_250_000));
+    assert_eq!(pro.rates_for(200_001).unwrap().input, Price(2_500_000));
+}
+
+#[test]
+fn what_is_no_conversation_has_its_own_modality() {
+    let catalogue = shipped();
+    for (name, modality) in [
+        ("openai/text-embedding-3-large", Modality::Embedding),
+        ("google/gemini-embedding-2", Modality::Embedding),
+        ("openai/omni-moderation-latest", Modality::Moderation),
+        ("openai/gpt-4o", Modality::Chat),
+    ] {
+        assert_eq!(catalogue.model(name).unwrap().modality, modality, "{name}");
+        assert_eq!(Modality::from_word(modality.as_str()), Some(modality));
+    }
+}
+
+#[test]
+fn names_and_synonyms_lead_to_their_provider() {
+    let catalogue = shipped();
+    for (name, slug, available) in [
+        ("openai", "openai", true),
+        ("together", "together_ai", true),
+        ("nebius", "nebius", true),
+        ("google", "gemini", true),
+        ("google_gemini", "gemini", true),
+        ("bedrock", "aws_bedrock", false),
+        ("azure", "azure_openai", false),
+        ("vertex", "vertex_ai", false),
+        ("fireworks", "fireworks_ai", true),
+        ("mistral", "mistral", false),
+        ("fal", "fal", false),
+        ("xai", "xai", true),
+        ("anthropic", "anthropic", true),
+    ] {
+        let facts = catalogue.provider(name).unwrap();
+        assert_eq!((facts.slug.as_str(), facts.available), (slug, available), "{name}");
+    }
+    let emergency = catalogue.provider("openrouter").unwrap();
+    assert!(emergency.emergency_only && emergency.managed && !emergency.byok);
+    assert!(catalogue.provider("my-vllm").is_none());
+    assert!(catalogue.facts("my-vllm").unwrap().custom);
+    assert_eq!(catalogue.own_provider("openai").unwrap().slug, "openai");
+    assert!(catalogue.own_provider("meta-llama").is_none() && catalogue.is_publisher("meta-llama"));
+}
+
+#[test]
+fn a_first_class_provider_is_ready_to_be_reached() {
+    let catalogue = shipped();
+    for slug in FIRST_CLASS {
+        let facts = catalogue.provider(slug).unwrap();
+        assert!(facts.byok && facts.managed && !facts.custom && !facts.emergency_only, "{slug}");
+        assert!(
+            facts.base_url.is_some() && facts.secret_env.is_some() && !facts.publishers.is_empty(),
+            "{slug}"
+        );
+    }
+}

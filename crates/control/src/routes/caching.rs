@@ -1,0 +1,77 @@
+//! What the gateway may do for the prompt caches of providers: a field of workspaces and projects; and what it did for an exchange.
+
+use domain::{CacheMode, CachePolicy, CacheRecord, Fault, MeterRecord, UsageSource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::invalid;
+
+/// As it is sent and shown, each one of `off`, `suggest` and `apply`; what is absent is left to the wider one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Caching")]
+pub struct CachingForm {
+    /// On the operator's accounts; `apply` where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    managed: Option<String>,
+    /// On own credentials; `suggest` where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    byok: Option<String>,
+}
+
+impl CachingForm {
+    pub fn read(&self) -> Result<CachePolicy, Box<Fault>> {
+        Ok(CachePolicy {
+            managed: mode("caching.managed", self.managed.as_deref())?,
+            byok: mode("caching.byok", self.byok.as_deref())?,
+        })
+    }
+
+    #[must_use]
+    pub fn of(policy: CachePolicy) -> Self {
+        let word = |mode: Option<CacheMode>| mode.map(|mode| mode.as_str().to_owned());
+        Self { managed: word(policy.managed), byok: word(policy.byok) }
+    }
+}
+
+fn mode(field: &str, word: Option<&str>) -> Result<Option<CacheMode>, Box<Fault>> {
+    let read = |word: &str| {
+        let fix = "Use off, suggest or apply, or leave it out.";
+        CacheMode::of(word)
+            .ok_or_else(|| invalid(field.to_owned(), format!("{field} can't be \"{word}\"."), fix))
+    };
+    word.map(read).transpose()
+}
+
+/// What was done for the provider's cache of prompts, or would have been.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CachingOfRequest")]
+pub struct CachingShown {
+    /// `applied` or `suggested`.
+    state: &'static str,
+    /// Marks that were put into the prompt, or would have been.
+    breakpoints: u8,
+    /// Requests of one prefix were given a key in common, or would have been.
+    key: bool,
+    /// Tokens that are saved: the provider's own count of what came from its cache; of a suggestion, our estimate. `None` where
+    /// the provider said nothing.
+    saved_tokens: Option<u64>,
+    /// `provider_reported`, `router_inferred` or `unknown`.
+    evidence: &'static str,
+}
+
+#[must_use]
+pub fn shown(record: &MeterRecord) -> Option<CachingShown> {
+    let CacheRecord { is_applied, marks, has_key, reusable_tokens } = record.caching?;
+    let (saved_tokens, evidence) = match (is_applied, record.usage.source) {
+        (true, UsageSource::Provider) => (Some(record.usage.cached_read), "provider_reported"),
+        (true, UsageSource::Estimate | UsageSource::None) => (None, "unknown"),
+        (false, _) => (Some(reusable_tokens.saturating_sub(record.usage.cached_read)), "router_inferred"),
+    };
+    // A cache that works by itself has had it.
+    if !is_applied && marks == 0 && saved_tokens == Some(0) {
+        return None;
+    }
+    let state = if is_applied { "applied" } else { "suggested" };
+    Some(CachingShown { state, breakpoints: marks, key: has_key, saved_tokens, evidence })
+}

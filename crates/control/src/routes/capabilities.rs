@@ -1,0 +1,146 @@
+//! `/v2/capabilities` and `/v2/price-books`: what models can do and what they cost, each with where that was read.
+
+use std::sync::Arc;
+
+use catalogue::{Model, Offer};
+use domain::{Fault, Rates};
+use http::Method;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::access::Access;
+use crate::request::Ask;
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::GET, "/v2/capabilities", Access::LOOK, capabilities)
+            .says("Says what providers and their models can do, each fact with its source.")
+            .tells::<Map<String, Value>>()
+            .query("provider", "Only this provider."),
+        Route::new(Method::GET, "/v2/price-books", Access::LOOK, prices)
+            .says("Lists the models that are known, who sells them, and for how much.")
+            .tells::<PriceBook>()
+            .query("provider", "Only what this provider sells."),
+    ]
+}
+
+fn capabilities(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let snapshot = control.keeper.current();
+        let manifest = snapshot.catalogue().capabilities();
+        let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
+        let shown: Vec<_> = match &wanted {
+            Some(slug) => manifest.provider(slug).into_iter().collect(),
+            None => manifest.providers().iter().collect(),
+        };
+        Reply::json(&json!({
+            "object": "capability_manifest",
+            "revision": manifest.revision(),
+            "data": serde_json::to_value(shown).map_err(|_| Box::new(Fault::internal()))?,
+        }))
+    })
+}
+
+/// Models and their offers, as the running version knows them.
+#[derive(Serialize, JsonSchema)]
+struct PriceBook {
+    object: &'static str,
+    revision: String,
+    data: Vec<PricedModel>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PricedModel {
+    model: String,
+    modality: &'static str,
+    context_tokens: Option<u64>,
+    output_tokens_max: Option<u64>,
+    offers: Vec<PricedOffer>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PricedOffer {
+    provider: String,
+    upstream_model: String,
+    regions: Vec<String>,
+    /// `null` where nobody read a price: unpriced.
+    price: Option<Prices>,
+    /// Of requests whose prompt is longer than so many tokens.
+    long_prompt: Option<LongPrompt>,
+    source: String,
+    checked: String,
+    until: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LongPrompt {
+    above_tokens: u64,
+    price: Prices,
+}
+
+/// Micro-USD for a million tokens.
+#[derive(Serialize, JsonSchema)]
+struct Prices {
+    input_micros_per_million: u64,
+    output_micros_per_million: u64,
+    cached_input_micros_per_million: Option<u64>,
+    cache_write_micros_per_million: Option<u64>,
+    cache_write_long_micros_per_million: Option<u64>,
+}
+
+fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let snapshot = control.keeper.current();
+        let wanted = ask.query.get("provider").map(|slug| canonical(&snapshot, slug));
+        let catalogue = snapshot.catalogue();
+        let data = catalogue.models().iter().map(|model| priced(model, wanted.as_deref()));
+        Reply::json(&PriceBook {
+            object: "price_book",
+            revision: catalogue.revision().to_owned(),
+            data: data.filter(|model| !model.offers.is_empty()).collect(),
+        })
+    })
+}
+
+fn canonical(snapshot: &snapshot::Snapshot, slug: &str) -> String {
+    snapshot.catalogue().provider(slug).map_or_else(|| slug.to_owned(), |facts| facts.slug.clone())
+}
+
+fn priced(model: &Model, wanted: Option<&str>) -> PricedModel {
+    let offers = model.offers.iter().filter(|offer| wanted.is_none_or(|slug| offer.provider == slug));
+    PricedModel {
+        model: model.full.to_string(),
+        modality: model.modality.as_str(),
+        context_tokens: model.context_tokens,
+        output_tokens_max: model.output_tokens_max,
+        offers: offers.map(offered).collect(),
+    }
+}
+
+fn offered(offer: &Offer) -> PricedOffer {
+    PricedOffer {
+        provider: offer.provider.clone(),
+        upstream_model: offer.upstream_model.to_string(),
+        regions: offer.regions.clone(),
+        price: offer.rates.map(price),
+        long_prompt: offer
+            .long_prompt
+            .map(|long| LongPrompt { above_tokens: long.above_tokens, price: price(long.rates) }),
+        source: offer.source.clone(),
+        checked: offer.checked.clone(),
+        until: offer.until.clone(),
+    }
+}
+
+fn price(rates: Rates) -> Prices {
+    Prices {
+        input_micros_per_million: rates.input.0,
+        output_micros_per_million: rates.output.0,
+        cached_input_micros_per_million: rates.cached_read.map(|price| price.0),
+        cache_write_micros_per_million: rates.cache_write.map(|price| price.0),
+        cache_write_long_micros_per_million: rates.cache_write_long.map(|price| price.0),
+    }
+}

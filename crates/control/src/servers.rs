@@ -1,0 +1,167 @@
+//! What compatible servers take: asked when one is registered and whenever somebody wants to know, or stated by hand.
+
+use std::collections::BTreeMap;
+
+use domain::{Fault, Finding, Probed, ServerFacts, Trait};
+use line::Seat;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::{Act, CredentialRow, NodeRow};
+
+use crate::Control;
+use crate::failure::{invalid, of_store};
+use crate::moment::Moment;
+
+/// What a probe is told.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Probe")]
+pub struct ProbeInput {
+    /// Which model to ask; without it the first that is served.
+    pub model: Option<String>,
+}
+
+/// What is known of a server, and how it was found out.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Server")]
+pub struct ServerShown {
+    /// When it was last asked; without it never.
+    probed_at: Option<Moment>,
+    /// Which model was asked.
+    model: Option<String>,
+    /// What kept the probe from finding out everything.
+    error: Option<String>,
+    facts: Vec<FactShown>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServerFact")]
+struct FactShown {
+    name: &'static str,
+    /// `true`, `false` or a word; nothing where it is unverified.
+    value: Value,
+    #[schemars(extend("enum" = ["unverified", "probed", "stated"]))]
+    evidence: &'static str,
+    /// Since when it is known.
+    at: Option<Moment>,
+}
+
+pub fn show(facts: &ServerFacts) -> ServerShown {
+    let probed = facts.probed.as_ref();
+    let fact = |of: Trait| {
+        let (finding, evidence) = facts.of(of);
+        FactShown {
+            name: of.name(),
+            value: finding.map_or(Value::Null, |finding| value_of(&finding)),
+            evidence: evidence.as_str(),
+            at: finding.map(|finding| Moment(finding.unix_ms)),
+        }
+    };
+    ServerShown {
+        probed_at: probed.map(|probed| Moment(probed.unix_ms)),
+        model: probed.and_then(|probed| probed.model.clone()),
+        error: probed.and_then(|probed| probed.error.clone()),
+        facts: Trait::all().map(fact).collect(),
+    }
+}
+
+/// The facts that a person stated, by name.
+pub fn stated(facts: &ServerFacts) -> BTreeMap<String, Value> {
+    facts.stated.iter().map(|finding| (finding.of.name().to_owned(), value_of(finding))).collect()
+}
+
+fn value_of(finding: &Finding) -> Value {
+    finding.flag().map_or_else(|| finding.value.into(), Value::Bool)
+}
+
+/// Reads stated facts; one that was stated before keeps its date.
+pub fn read_stated(
+    said: &BTreeMap<String, Value>,
+    before: &[Finding],
+    now_unix_ms: u64,
+) -> Result<Vec<Finding>, Box<Fault>> {
+    let read = |(name, value): (&String, &Value)| {
+        let finding = read_fact(name, value, now_unix_ms)?;
+        let same = before.iter().find(|old| (old.of, old.value) == (finding.of, finding.value));
+        Ok(*same.unwrap_or(&finding))
+    };
+    said.iter().filter(|(_, value)| !value.is_null()).map(read).collect()
+}
+
+fn read_fact(name: &str, value: &Value, unix_ms: u64) -> Result<Finding, Box<Fault>> {
+    let param = format!("stated_facts.{name}");
+    let Some(of) = Trait::named(name) else {
+        let names: Vec<&str> = Trait::all().map(Trait::name).collect();
+        return Err(invalid(
+            param,
+            format!("\"{name}\" is no fact of a server."),
+            format!("Use one of {}.", names.join(", ")),
+        ));
+    };
+    let word = match value {
+        Value::Bool(true) => "yes",
+        Value::Bool(false) => "no",
+        Value::String(word) => word,
+        _ => "",
+    };
+    of.found(word, unix_ms).ok_or_else(|| {
+        let fix = format!("Use one of {}.", of.values().join(", "));
+        invalid(param, format!("\"{name}\" can't be {value}."), fix)
+    })
+}
+
+impl Control {
+    /// Asks a credential's server what it takes, and keeps what it said; of a provider that is known nothing is asked.
+    ///
+    /// # Errors
+    /// The store's. A server that can't be asked is none: what is kept says so.
+    pub(crate) async fn probe_credential(
+        &self,
+        act: Act,
+        row: CredentialRow,
+        model: Option<String>,
+    ) -> Result<CredentialRow, Box<Fault>> {
+        if !line::is_probed(&row.provider) {
+            return Ok(row);
+        }
+        let snapshot = self.keeper.current();
+        let entry = snapshot
+            .workspace(row.workspace)
+            .and_then(|workspace| workspace.credentials.iter().find(|entry| entry.id == row.id).cloned());
+        let Some(entry) = entry else { return Ok(row) };
+        let probed = self.probe(Seat::Byok(entry), model.into_iter().collect()).await?;
+        let credentials = self.store.credentials();
+        let written = credentials.probed(row.workspace, row.id, row.base_url, probed, act);
+        let written = written.await.map_err(of_store)?;
+        self.published(written.version).await?;
+        Ok(written.row)
+    }
+
+    /// As `probe_credential`, of a node.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn probe_node(
+        &self,
+        act: Act,
+        row: NodeRow,
+        model: Option<String>,
+    ) -> Result<NodeRow, Box<Fault>> {
+        let snapshot = self.keeper.current();
+        let entry = snapshot
+            .workspace(row.workspace)
+            .and_then(|workspace| workspace.nodes.iter().find(|entry| entry.id == row.id).cloned());
+        let Some(entry) = entry else { return Ok(row) };
+        let models = model.map_or_else(|| row.models().to_vec(), |model| vec![model]);
+        let probed = self.probe(Seat::Byoc(entry), models).await?;
+        let written = self.store.nodes().probed(row.workspace, row.id, row.base_url, probed, act);
+        let written = written.await.map_err(of_store)?;
+        self.published(written.version).await?;
+        Ok(written.row)
+    }
+
+    async fn probe(&self, seat: Seat, models: Vec<String>) -> Result<Probed, Box<Fault>> {
+        Ok(self.trips.probe(self.target(seat)?, models).await)
+    }
+}

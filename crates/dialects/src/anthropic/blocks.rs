@@ -1,0 +1,202 @@
+//! Reads the blocks that messages, instructions and results of tools are made of.
+
+use domain::prompt::{Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult};
+use domain::{Fault, Grammar};
+
+use super::object::{Field, Object};
+use super::settings::read_mark;
+use crate::json::Kind;
+use crate::refusal::wrong_value;
+
+/// Where a block stands: not every kind may stand everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    System,
+    User,
+    Assistant,
+    Result,
+}
+
+pub(super) fn read_blocks(
+    content: &Field<'_>,
+    place: Place,
+    extras: &mut Vec<Extra>,
+) -> Result<Vec<Part>, Box<Fault>> {
+    let mut parts = Vec::new();
+    for block in content.items()? {
+        parts.extend(read_block(block, place, extras)?);
+    }
+    Ok(parts)
+}
+
+/// Reads a block; `None` where it is one that the form has no place for, which is told in `extras`.
+pub(super) fn read_block(
+    block: Field<'_>,
+    place: Place,
+    extras: &mut Vec<Extra>,
+) -> Result<Option<Part>, Box<Fault>> {
+    let raw = block.json();
+    let mut object = block.object()?;
+    let kind = object.needed_text("type", "Give each block a type, such as text or image.")?;
+    let hints: &[&str] = match (&*kind, place) {
+        ("text", _) => &["citations"],
+        ("image", Place::User | Place::Assistant | Place::Result) => &["transformations"],
+        ("tool_use", Place::Assistant) => &["toolset_name"],
+        ("tool_result", Place::User) => &["toolset_name"],
+        ("document" | "search_result", Place::User | Place::Assistant | Place::Result) => &[],
+        // A mark can't stand here, and says nothing that another place couldn't.
+        ("thinking" | "redacted_thinking", Place::Assistant) => &["cache_control"],
+        // Calls and results of the provider's own tools, which it alone reads.
+        (_, Place::Assistant) if kind != "tool_result" => {
+            return Ok(Some(Part::of(Content::Foreign { kind, json: raw })));
+        }
+        ("tool_use" | "tool_result" | "image" | "document", _) => {
+            let fix = "Send calls in turns of the assistant, and all else of this kind in turns of the user.";
+            return Err(wrong_value(
+                object.path_of("type"),
+                "is a kind that can't stand here",
+                fix.to_owned(),
+            ));
+        }
+        // Names tools whose loading was deferred; where they were all sent at once it says nothing more.
+        ("tool_reference", Place::Result) => {
+            extras.push(Extra { name: object.path, is_meaning: false });
+            return Ok(None);
+        }
+        _ => {
+            extras.push(Extra { name: object.path, is_meaning: true });
+            return Ok(None);
+        }
+    };
+    let content = match &*kind {
+        "text" => read_text(&mut object, place)?,
+        "image" => Content::Image { source: read_source(&mut object, extras)?, detail: None },
+        "document" => read_document(&mut object, extras)?,
+        "search_result" => read_search_result(&mut object, extras)?,
+        "tool_use" => read_call(&mut object, extras)?,
+        "tool_result" => read_result(&mut object, extras)?,
+        _ => Content::Thought(read_thought(&mut object, &kind)?),
+    };
+    let cache = match content {
+        Content::Thought(_) => None,
+        _ => read_mark(&mut object, extras)?,
+    };
+    object.leave(hints, extras);
+    Ok(Some(Part { content, cache }))
+}
+
+fn read_text(object: &mut Object<'_>, place: Place) -> Result<Content, Box<Fault>> {
+    let text = object.needed_text("text", "Send the text.")?;
+    // In other places they are left, and told as what the newer version of the interface refuses.
+    let citations = match place {
+        Place::Assistant => object.items("citations")?.iter().map(Field::json).collect(),
+        _ => Vec::new(),
+    };
+    Ok(Content::Text { text, citations })
+}
+
+fn read_call(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let id = object.needed_text("id", "Send the id that the call came with.")?;
+    let name = object.needed_text("name", "Send the name of the tool.")?;
+    let input = object.need("input", "Send the input as an object.")?;
+    let arguments = input.object_json()?.0;
+    if let Some(mut caller) = object.object("caller")? {
+        // What every call of the model says is not worth a word; that another tool of the provider called is.
+        if caller.text("type")?.as_deref() != Some("direct") {
+            extras.push(Extra { name: caller.path, is_meaning: false });
+        }
+    }
+    Ok(Content::ToolCall(ToolCall { id, name, arguments, is_custom: false, signature: None }))
+}
+
+fn read_result(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let id = object.needed_text("tool_use_id", "Send the id of the call that this answers.")?;
+    let parts = match object.take("content")? {
+        None => Vec::new(),
+        Some(content) if content.kind == Kind::String => vec![Part::text(content.text()?)],
+        Some(content) => read_blocks(&content, Place::Result, extras)?,
+    };
+    let is_error = object.boolean("is_error")?.unwrap_or(false);
+    Ok(Content::ToolResult(ToolResult { id, name: None, parts, is_error, is_custom: false }))
+}
+
+fn read_thought(object: &mut Object<'_>, kind: &str) -> Result<Thought, Box<Fault>> {
+    let is_redacted = kind == "redacted_thinking";
+    let (text, seal) = if is_redacted {
+        (String::new(), object.text("data")?)
+    } else {
+        (object.text("thinking")?.unwrap_or_default(), object.text("signature")?)
+    };
+    let seal = seal.filter(|seal| !seal.is_empty());
+    let signature = seal.map(|value| Signature { grammar: Grammar::Anthropic, value });
+    Ok(Thought { text, is_redacted, signature, ..Thought::default() })
+}
+
+fn read_document(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let source = read_source(object, extras)?;
+    let (name, context) = (object.text("title")?, object.text("context")?);
+    let cite = read_cite(object, extras)?;
+    Ok(Content::Document { source, name, context, cite })
+}
+
+fn read_cite(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<bool, Box<Fault>> {
+    let Some(mut citations) = object.object("citations")? else { return Ok(false) };
+    let cite = citations.boolean("enabled")?.unwrap_or(false);
+    citations.leave(&[], extras);
+    Ok(cite)
+}
+
+/// A find of the client's own search is a text with a title and an origin.
+fn read_search_result(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let name = Some(object.needed_text("title", "Send the title of what was found.")?);
+    let context = Some(object.needed_text("source", "Send where it was found.")?);
+    let content = object.need("content", "Send what was found, as blocks of text.")?;
+    let text = joined_text(&content, extras)?;
+    let cite = read_cite(object, extras)?;
+    Ok(Content::Document { source: Source::Text(text), name, context, cite })
+}
+
+/// Where the bytes of an image or a document are.
+fn read_source(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<Source, Box<Fault>> {
+    let mut source = object.need("source", "Send the source, such as base64 or url.")?.object()?;
+    let kind = source.need("type", "Give the source a type: base64, url, file, text or content.")?;
+    let found = match &*kind.text()? {
+        "base64" => Source::Inline {
+            media_type: source.needed_text("media_type", "Send the media type of the data.")?,
+            base64: source.needed_text("data", "Send the data in Base64.")?,
+        },
+        "url" => Source::Url { url: source.needed_text("url", "Send the address.")?, media_type: None },
+        "file" => {
+            Source::File { id: source.needed_text("file_id", "Send the file's id.")?, media_type: None }
+        }
+        "text" => {
+            // There is only one, and it says nothing.
+            source.take("media_type")?;
+            Source::Text(source.needed_text("data", "Send the text.")?)
+        }
+        "content" => {
+            let content = source.need("content", "Send the content: a string, or an array of blocks.")?;
+            Source::Text(joined_text(&content, extras)?)
+        }
+        _ => return Err(kind.unknown("base64, url, file, text and content")),
+    };
+    source.leave(&[], extras);
+    Ok(found)
+}
+
+/// Blocks of text as one; what else there is has no place in it.
+fn joined_text(content: &Field<'_>, extras: &mut Vec<Extra>) -> Result<String, Box<Fault>> {
+    if content.kind == Kind::String {
+        return content.text();
+    }
+    let mut texts = Vec::new();
+    for block in content.items()? {
+        let path = block.path.clone();
+        match read_block(block, Place::Result, extras)? {
+            Some(Part { content: Content::Text { text, .. }, .. }) => texts.push(text),
+            Some(_) => extras.push(Extra { name: path, is_meaning: true }),
+            None => {}
+        }
+    }
+    Ok(texts.join("\n\n"))
+}

@@ -1,0 +1,342 @@
+//! Reads what the rooms need of a request, in one pass.
+
+use bytes::Bytes;
+use domain::{Fault, Operation};
+
+use crate::Request;
+use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::json::{Cursor, Kind, Member, Span, Value};
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+
+/// The fields that a room reads: a second one of the same name is refused.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Model,
+    MaxTokens,
+    Messages,
+    System,
+    Tools,
+    Stream,
+    Metadata,
+}
+
+#[derive(Debug, Default)]
+struct Draft {
+    seen: u8,
+    request: Request,
+}
+
+/// Elements of one array that are to be cut out, with the commas that go with them.
+#[derive(Debug, Default)]
+struct Cuts {
+    /// Where the last element ends that stays.
+    kept_to: Option<usize>,
+    /// Where those begin that go, and where the last of them ends.
+    gone: Option<Span>,
+    spans: Vec<Span>,
+}
+
+/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
+/// type and for being there once; all others pass.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode_request(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty());
+    }
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        cursor.skip()?;
+        cursor.end()?;
+        return Err(no_object(kind));
+    }
+    let mut draft = Draft::default();
+    cursor.object(|cursor, member| draft.read(cursor, &member))?;
+    cursor.end()?;
+    draft.finish(operation)
+}
+
+impl Draft {
+    fn read(&mut self, cursor: &mut Cursor<'_>, member: &Member<'_>) -> Result<(), Box<Fault>> {
+        let name = member.key.decode();
+        let field = match &*name {
+            "model" => Field::Model,
+            "max_tokens" => Field::MaxTokens,
+            "messages" => Field::Messages,
+            "system" => Field::System,
+            "tools" => Field::Tools,
+            "stream" => Field::Stream,
+            "metadata" => Field::Metadata,
+            _ => {
+                cursor.skip()?;
+                return Ok(());
+            }
+        };
+        let bit = 1_u8 << field as u8;
+        if self.seen & bit != 0 {
+            return Err(duplicate(name.into_owned()));
+        }
+        self.seen |= bit;
+        match field {
+            Field::Model => read_model(cursor, &mut self.request)?,
+            Field::MaxTokens => self.request.max_output_tokens = optional_count(cursor, &name)?,
+            Field::Messages => self.read_messages(cursor)?,
+            Field::System => self.request.prompt_bytes += read_content(cursor, "system")?,
+            // Tool definitions are part of the prompt that the model reads.
+            Field::Tools => self.request.prompt_bytes += cursor.skip()?.len() as u64,
+            Field::Stream => self.request.stream = optional_boolean(cursor, &name)?.unwrap_or(false),
+            Field::Metadata => self.read_metadata(cursor)?,
+        }
+        Ok(())
+    }
+
+    fn read_metadata(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+        match cursor.kind()? {
+            Kind::Object => {}
+            Kind::Null => return skip(cursor),
+            kind => return Err(wrong_type("metadata".to_owned(), "an object", kind)),
+        }
+        let mut seen = false;
+        cursor.object(|cursor, member| {
+            if !member.key.is("user_id") {
+                return skip(cursor);
+            }
+            if std::mem::replace(&mut seen, true) {
+                return Err(duplicate("metadata.user_id".to_owned()));
+            }
+            self.request.end_user = optional_text(cursor, "metadata.user_id")?;
+            Ok::<(), Box<Fault>>(())
+        })?;
+        Ok(())
+    }
+
+    fn read_messages(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+        let kind = cursor.kind()?;
+        if kind != Kind::Array {
+            return Err(wrong_type("messages".to_owned(), "an array", kind));
+        }
+        let mut messages = Cuts::default();
+        let request = &mut self.request;
+        let mut count = 0;
+        cursor.array(|cursor, index| {
+            count += 1;
+            cursor.kind()?;
+            let start = cursor.position();
+            let blocks = read_message(cursor, index, request)?;
+            let whole = Span::new(start, cursor.position());
+            if blocks.is_all() {
+                messages.cut(whole);
+            } else {
+                messages.keep(whole);
+                request.cuts.extend(blocks.end());
+            }
+            Ok::<(), Box<Fault>>(())
+        })?;
+        if count == 0 {
+            let fix = "Send at least one message, such as {\"role\": \"user\", \"content\": \"Hello\"}.";
+            return Err(wrong_value("messages".to_owned(), "is empty", fix.to_owned()));
+        }
+        if !messages.is_all() {
+            request.cuts.extend(messages.end());
+        }
+        Ok(())
+    }
+
+    fn finish(self, operation: Operation) -> Result<Request, Box<Fault>> {
+        let has = |field: Field| self.seen & (1 << field as u8) != 0;
+        if !has(Field::Model) {
+            return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
+        }
+        if !has(Field::Messages) {
+            return Err(missing("messages".to_owned(), "Send an array of messages, each with a role."));
+        }
+        let mut request = self.request;
+        // What is only counted has no answer.
+        if request.max_output_tokens.is_none() && operation != Operation::Count {
+            let fix = "Send how many tokens the answer may have at most, such as 4096.";
+            return Err(missing("max_tokens".to_owned(), fix));
+        }
+        request.choices = 1;
+        request.include_usage = true;
+        Ok(request)
+    }
+}
+
+/// Counts the text of a message; what is to be cut out of its content comes back.
+fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Result<Cuts, Box<Fault>> {
+    let path = format!("messages[{index}]");
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(wrong_type(path, "an object", kind));
+    }
+    let mut seen = [false; 2];
+    let mut cuts = Cuts::default();
+    cursor.object(|cursor, member| {
+        let is_role = member.key.is("role");
+        if !is_role && !member.key.is("content") {
+            return skip(cursor);
+        }
+        let [role, content] = &mut seen;
+        let name = if is_role { "role" } else { "content" };
+        if std::mem::replace(if is_role { role } else { content }, true) {
+            return Err(duplicate(format!("{path}.{name}")));
+        }
+        let kind = cursor.kind()?;
+        if is_role {
+            return match cursor.value()? {
+                Value::String(_) => Ok(()),
+                _ => Err(wrong_type(format!("{path}.role"), "a string", kind)),
+            };
+        }
+        if kind != Kind::Array {
+            request.prompt_bytes += read_content(cursor, &format!("{path}.content"))?;
+            return Ok(());
+        }
+        cursor.array(|cursor, part| {
+            cursor.kind()?;
+            let start = cursor.position();
+            let block = read_block(cursor, || format!("{path}.content[{part}]"))?;
+            request.prompt_bytes += block.text_bytes;
+            let whole = Span::new(start, cursor.position());
+            if block.is_unsigned_thought {
+                cuts.cut(whole)
+            } else {
+                cuts.keep(whole)
+            }
+            Ok::<(), Box<Fault>>(())
+        })?;
+        Ok::<(), Box<Fault>>(())
+    })?;
+    let [role, _] = seen;
+    if !role {
+        return Err(missing(format!("{path}.role"), "Give each message a role: user, assistant or system."));
+    }
+    Ok(cuts)
+}
+
+/// Counts the text of a string, or of an array of blocks.
+fn read_content(cursor: &mut Cursor<'_>, path: &str) -> Result<u64, Box<Fault>> {
+    let kind = cursor.kind()?;
+    if kind == Kind::Array {
+        let mut bytes = 0;
+        cursor.array(|cursor, part| {
+            bytes += read_block(cursor, || format!("{path}[{part}]"))?.text_bytes;
+            Ok::<(), Box<Fault>>(())
+        })?;
+        return Ok(bytes);
+    }
+    match cursor.value()? {
+        Value::Null => Ok(0),
+        Value::String(text) => Ok(text.decoded_len() as u64),
+        _ => Err(wrong_type(path.to_owned(), "a string or an array of blocks", kind)),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    text_bytes: u64,
+    /// A thought of another provider's, which we wrote without a seal: this grammar's own provider refuses it.
+    is_unsigned_thought: bool,
+}
+
+/// A block's `type` is any word: what we don't know is the upstream's to judge.
+fn read_block(cursor: &mut Cursor<'_>, path: impl Fn() -> String) -> Result<Block, Box<Fault>> {
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(wrong_type(path(), "an object", kind));
+    }
+    let mut block = Block::default();
+    let mut kind = None;
+    let mut is_signed = false;
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "type" => {
+                let found = cursor.kind()?;
+                let Value::String(text) = cursor.value()? else {
+                    return Err(wrong_type(format!("{}.type", path()), "a string", found));
+                };
+                if kind.replace(text.decode()).is_some() {
+                    return Err(duplicate(format!("{}.type", path())));
+                }
+            }
+            "text" => {
+                if let Value::String(text) = cursor.value()? {
+                    block.text_bytes += text.decoded_len() as u64;
+                }
+            }
+            "signature" => is_signed |= cursor.value()?.is_something(cursor.bytes()),
+            "input" => block.text_bytes += cursor.skip()?.len() as u64,
+            // Of a tool's result; blocks in it hold no further ones that count.
+            "content" => block.text_bytes += inner_text(cursor)?,
+            _ => skip(cursor)?,
+        }
+        Ok::<(), Box<Fault>>(())
+    })?;
+    let Some(kind) = kind else {
+        return Err(missing(format!("{}.type", path()), "Give each block a type, such as text or image."));
+    };
+    block.is_unsigned_thought = kind == "thinking" && !is_signed;
+    Ok(block)
+}
+
+fn inner_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
+    let mut bytes = 0;
+    if cursor.kind()? != Kind::Array {
+        if let Value::String(text) = cursor.value()? {
+            bytes = text.decoded_len() as u64;
+        }
+        return Ok(bytes);
+    }
+    cursor.array(|cursor, _| {
+        if cursor.kind()? != Kind::Object {
+            return skip(cursor);
+        }
+        cursor.object(|cursor, member| {
+            match cursor.value()? {
+                Value::String(text) if member.key.is("text") => bytes += text.decoded_len() as u64,
+                _ => {}
+            }
+            Ok::<(), Box<Fault>>(())
+        })?;
+        Ok::<(), Box<Fault>>(())
+    })?;
+    Ok(bytes)
+}
+
+fn skip(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
+    cursor.skip()?;
+    Ok(())
+}
+
+impl Cuts {
+    fn keep(&mut self, element: Span) {
+        if let Some(gone) = self.gone.take() {
+            // The comma goes that stands before the run, or behind it where the run comes first.
+            let span = match self.kept_to {
+                Some(end) => Span::new(end, gone.end),
+                None => Span::new(gone.start, element.start),
+            };
+            self.spans.push(span);
+        }
+        self.kept_to = Some(element.end);
+    }
+
+    fn cut(&mut self, element: Span) {
+        let start = self.gone.map_or(element.start, |gone| gone.start);
+        self.gone = Some(Span::new(start, element.end));
+    }
+
+    /// Whether nothing of the array would stay.
+    const fn is_all(&self) -> bool {
+        self.gone.is_some() && self.kept_to.is_none()
+    }
+
+    fn end(mut self) -> Vec<Span> {
+        if let (Some(gone), Some(end)) = (self.gone, self.kept_to) {
+            self.spans.push(Span::new(end, gone.end));
+        }
+        self.spans
+    }
+}

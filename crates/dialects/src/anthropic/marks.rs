@@ -1,0 +1,52 @@
+//! The rules for cache marks: how many there may be, and in which order.
+
+use super::wire::{Block, BlockKind, Body, Mark, Tool};
+use crate::losses::{Feature, Losses};
+
+/// So many marks a request may have, the automatic one among them.
+const MARKS_MAX: usize = 4;
+
+/// Keeps the last marks, which cover what the earlier ones do, and makes those live longer that stand before a longer
+/// one.
+pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
+    let automatic = body.cache_control;
+    let mut marks = all_marks(body);
+    let most = MARKS_MAX - usize::from(automatic.is_some());
+    let surplus = marks.len().saturating_sub(most);
+    if surplus > 0 {
+        losses.lose_part(Feature::CacheMark);
+    }
+    marks.drain(..surplus).for_each(|mark| *mark = None);
+    // The automatic one stands behind all others.
+    let mut is_long = automatic.is_some_and(|mark| mark.ttl == Some(Mark::HOUR));
+    for mark in marks.into_iter().rev().flatten() {
+        is_long |= mark.ttl == Some(Mark::HOUR);
+        if is_long {
+            mark.ttl = Some(Mark::HOUR);
+        }
+    }
+}
+
+/// Every mark, in the order in which the provider reads them.
+fn all_marks<'b, 'a>(body: &'b mut Body<'a>) -> Vec<&'b mut Option<Mark>> {
+    let mut marks = Vec::new();
+    for tool in &mut body.tools {
+        if let Tool::Function(tool) = tool {
+            marks.push(&mut tool.cache_control);
+        }
+    }
+    let messages = body.messages.iter_mut().flat_map(|message| message.content.iter_mut());
+    for block in body.system.iter_mut().chain(messages) {
+        let Block::Own(block) = block else { continue };
+        if let BlockKind::ToolResult { content, .. } = &mut block.kind {
+            for inner in content {
+                if let Block::Own(inner) = inner {
+                    marks.push(&mut inner.cache_control);
+                }
+            }
+        }
+        marks.push(&mut block.cache_control);
+    }
+    marks.retain(|mark| mark.is_some());
+    marks
+}

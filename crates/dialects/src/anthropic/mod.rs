@@ -1,0 +1,31 @@
+//! The anthropic grammar: requests, answers, streams and errors, read and written.
+
+mod answer;
+mod blocks;
+mod decode;
+mod error;
+mod marks;
+mod object;
+mod parts;
+mod pieces;
+mod prompt;
+mod reader;
+mod settings;
+mod thinking;
+mod tools;
+mod turns;
+mod usage;
+mod whole;
+mod wire;
+mod write;
+mod writer;
+
+pub(crate) use decode::decode_request;
+pub(crate) use error::error_body;
+pub(crate) use prompt::read_prompt;
+pub(crate) use reader::Reader;
+pub(crate) use write::write_prompt;
+pub(crate) use writer::Writer;
+
+#[cfg(test)]
+mod tests;

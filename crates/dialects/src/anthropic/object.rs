@@ -1,0 +1,204 @@
+//! A request's JSON in its low form: values know where they stand, members are taken out of their object by name, and
+//! what nobody took is told.
+
+use std::borrow::Cow;
+
+use domain::Fault;
+use domain::prompt::{Extra, Json};
+
+use crate::json::{Cursor, JsonError, Kind, Value};
+use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
+
+/// A value, and the way to it.
+#[derive(Debug, Clone)]
+pub(super) struct Field<'a> {
+    pub path: String,
+    pub kind: Kind,
+    /// As it was written.
+    pub raw: &'a str,
+}
+
+/// An object whose members are taken out one by one.
+#[derive(Debug)]
+pub(super) struct Object<'a> {
+    pub path: String,
+    members: Vec<Member<'a>>,
+}
+
+#[derive(Debug)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    kind: Kind,
+    raw: &'a str,
+}
+
+impl<'a> Field<'a> {
+    /// The whole body, as an object.
+    pub(super) fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
+        let mut cursor = Cursor::new(body)?;
+        let kind = cursor.kind()?;
+        cursor.skip()?;
+        cursor.end()?;
+        if kind != Kind::Object {
+            return Err(no_object(kind));
+        }
+        let raw = std::str::from_utf8(body).unwrap_or_default();
+        Self { path: String::new(), kind, raw }.object()
+    }
+
+    pub(super) fn object(self) -> Result<Object<'a>, Box<Fault>> {
+        if self.kind != Kind::Object {
+            return Err(wrong_type(self.path, "an object", self.kind));
+        }
+        let mut members = Vec::new();
+        Cursor::new(self.raw.as_bytes())?.object(|cursor, member| {
+            let kind = cursor.kind()?;
+            let span = cursor.skip()?;
+            let raw = self.raw.get(span.start..span.end).unwrap_or_default();
+            members.push(Member { name: member.key.decode(), kind, raw });
+            Ok::<(), JsonError>(())
+        })?;
+        Ok(Object { path: self.path, members })
+    }
+
+    pub(super) fn items(&self) -> Result<Vec<Self>, Box<Fault>> {
+        if self.kind != Kind::Array {
+            return Err(wrong_type(self.path.clone(), "an array", self.kind));
+        }
+        let mut items = Vec::new();
+        Cursor::new(self.raw.as_bytes())?.array(|cursor, index| {
+            let kind = cursor.kind()?;
+            let span = cursor.skip()?;
+            let raw = self.raw.get(span.start..span.end).unwrap_or_default();
+            items.push(Self { path: format!("{}[{index}]", self.path), kind, raw });
+            Ok::<(), JsonError>(())
+        })?;
+        Ok(items)
+    }
+
+    pub(super) fn text(&self) -> Result<String, Box<Fault>> {
+        match self.value()? {
+            Value::String(text) => Ok(text.decode().into_owned()),
+            _ => Err(wrong_type(self.path.clone(), "a string", self.kind)),
+        }
+    }
+
+    pub(super) fn boolean(&self) -> Result<bool, Box<Fault>> {
+        match self.value()? {
+            Value::Boolean(truth) => Ok(truth),
+            _ => Err(wrong_type(self.path.clone(), "a boolean", self.kind)),
+        }
+    }
+
+    pub(super) fn count(&self) -> Result<u64, Box<Fault>> {
+        self.value()?
+            .as_count()
+            .ok_or_else(|| wrong_type(self.path.clone(), "a whole number from 0", self.kind))
+    }
+
+    pub(super) fn number(&self) -> Result<Json, Box<Fault>> {
+        if self.kind != Kind::Number {
+            return Err(wrong_type(self.path.clone(), "a number", self.kind));
+        }
+        Ok(self.json())
+    }
+
+    /// An object that is kept as it was written.
+    pub(super) fn object_json(&self) -> Result<Json, Box<Fault>> {
+        if self.kind != Kind::Object {
+            return Err(wrong_type(self.path.clone(), "an object", self.kind));
+        }
+        Ok(self.json())
+    }
+
+    pub(super) fn json(&self) -> Json {
+        Json(self.raw.to_owned())
+    }
+
+    /// The fault of a word that this grammar doesn't have.
+    pub(super) fn unknown(self, known: &str) -> Box<Fault> {
+        let fix = format!("Send one of {known}.");
+        wrong_value(self.path, "is none of the words that this field takes", fix)
+    }
+
+    fn value(&self) -> Result<Value<'a>, JsonError> {
+        Cursor::new(self.raw.as_bytes())?.value()
+    }
+
+    /// Whether it says something: empty lists, objects and texts don't.
+    fn is_something(&self) -> bool {
+        let value = self.value();
+        match self.kind {
+            Kind::Null => false,
+            Kind::Boolean | Kind::Number => true,
+            _ => value.is_ok_and(|value| value.is_something(self.raw.as_bytes())),
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// Takes a member out; one that is `null` is as good as absent.
+    ///
+    /// # Errors
+    /// It is there twice.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
+        let Some(at) = self.members.iter().position(|member| member.name == name) else { return Ok(None) };
+        let Member { kind, raw, .. } = self.members.remove(at);
+        let path = self.path_of(name);
+        if self.members.iter().any(|member| member.name == name) {
+            return Err(duplicate(path));
+        }
+        Ok((kind != Kind::Null).then_some(Field { path, kind, raw }))
+    }
+
+    pub(super) fn need(&mut self, name: &str, fix: &'static str) -> Result<Field<'a>, Box<Fault>> {
+        self.take(name)?.ok_or_else(|| missing(self.path_of(name), fix))
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+        self.take(name)?.map(|field| field.text()).transpose()
+    }
+
+    pub(super) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+        self.need(name, fix)?.text()
+    }
+
+    pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+        self.take(name)?.map(|field| field.boolean()).transpose()
+    }
+
+    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+        self.take(name)?.map(|field| field.count()).transpose()
+    }
+
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+        self.take(name)?.map(|field| field.number()).transpose()
+    }
+
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+        self.take(name)?.map(Field::object).transpose()
+    }
+
+    pub(super) fn items(&mut self, name: &str) -> Result<Vec<Field<'a>>, Box<Fault>> {
+        self.take(name)?.map_or_else(|| Ok(Vec::new()), |field| field.items())
+    }
+
+    /// Tells what nobody took: hints by their names, all else as meaning.
+    pub(super) fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
+        for Member { name, kind, raw } in self.members {
+            let path = join(&self.path, &name);
+            let field = Field { path, kind, raw };
+            if field.is_something() {
+                extras.push(Extra { is_meaning: !hints.contains(&&*name), name: field.path });
+            }
+        }
+    }
+
+    pub(super) fn path_of(&self, name: &str) -> String {
+        join(&self.path, name)
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}

@@ -1,0 +1,219 @@
+//! Writes the parts of a turn as blocks.
+
+use std::borrow::Cow;
+
+use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
+use domain::{Fault, FaultClass};
+
+use super::tools::check_name;
+use super::whole::object_of;
+use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock, Raw};
+use super::write::is_own;
+use crate::json::find_member;
+use crate::losses::{Feature, Losses};
+
+/// Writes the parts of one turn.
+#[derive(Debug)]
+pub(super) struct Scribe<'l> {
+    pub losses: &'l mut Losses,
+    /// Which turn, for those who read what was lost.
+    pub turn: usize,
+    pub role: Role,
+}
+
+pub(super) fn text_block(text: &str, cache_control: Option<Mark>) -> Block<'_> {
+    Block::Own(OwnBlock { kind: BlockKind::Text { text, citations: Vec::new() }, cache_control })
+}
+
+impl Scribe<'_> {
+    pub(super) fn blocks<'a>(&mut self, parts: &'a [Part]) -> Result<Vec<Block<'a>>, Box<Fault>> {
+        let mut blocks = Vec::with_capacity(parts.len());
+        for part in parts {
+            blocks.extend(self.block(part)?);
+        }
+        Ok(blocks)
+    }
+
+    pub(super) fn results<'a>(&mut self, parts: &[&'a Part]) -> Result<Vec<Block<'a>>, Box<Fault>> {
+        let mut blocks = Vec::with_capacity(parts.len());
+        for part in parts {
+            if let Content::ToolResult(result) = &part.content {
+                let kind = self.result(result)?;
+                blocks.push(Block::Own(OwnBlock { kind, cache_control: part.cache.map(Mark::of) }));
+            }
+        }
+        Ok(blocks)
+    }
+
+    fn result<'a>(&mut self, result: &'a ToolResult) -> Result<BlockKind<'a>, Box<Fault>> {
+        if result.is_custom {
+            self.lose(Feature::CustomTool);
+        }
+        Ok(BlockKind::ToolResult {
+            tool_use_id: plain_id(&result.id),
+            content: self.blocks(&result.parts)?,
+            is_error: result.is_error,
+        })
+    }
+
+    fn block<'a>(&mut self, part: &'a Part) -> Result<Option<Block<'a>>, Box<Fault>> {
+        let kind = match &part.content {
+            Content::Text { text, citations } => self.text(text, citations),
+            Content::Refusal { text } => self.text(text, &[]),
+            Content::Image { source, detail } if !self.instructs() => {
+                if detail.is_some() {
+                    self.lose(Feature::ImageDetail);
+                }
+                self.source(source, false).map(|source| BlockKind::Image { source })
+            }
+            // In an answer, the newer version of the interface refuses it.
+            Content::Document { source, name, context, cite }
+                if matches!(self.role, Role::User | Role::Tool) =>
+            {
+                self.source(source, true).map(|source| BlockKind::Document {
+                    source,
+                    title: name.as_deref(),
+                    context: context.as_deref(),
+                    citations: cite.then_some(CitationsConfig { enabled: true }),
+                })
+            }
+            Content::ToolCall(call) if self.role == Role::Assistant => Some(self.call(call)?),
+            Content::Thought(thought) if self.role == Role::Assistant => self.thought(thought),
+            Content::Foreign { kind, json } if self.role == Role::Assistant && is_own_kind(kind) => {
+                return Ok(Some(Block::Raw(Raw(json.as_str()))));
+            }
+            other => {
+                self.lose(feature_of(other));
+                None
+            }
+        };
+        let Some(kind) = kind else { return Ok(None) };
+        let is_markable = !matches!(kind, BlockKind::Thinking { .. } | BlockKind::RedactedThinking { .. });
+        if part.cache.is_some() && !is_markable {
+            self.losses.lose_part(Feature::CacheMark);
+        }
+        let cache_control = part.cache.filter(|_| is_markable).map(Mark::of);
+        Ok(Some(Block::Own(OwnBlock { kind, cache_control })))
+    }
+
+    /// Empty texts are refused, and say nothing.
+    fn text<'a>(&mut self, text: &'a str, citations: &'a [Json]) -> Option<BlockKind<'a>> {
+        let own: Vec<Raw<'a>> = citations
+            .iter()
+            .filter(|citation| self.role == Role::Assistant && is_own_citation(citation))
+            .map(|citation| Raw(citation.as_str()))
+            .collect();
+        if own.len() < citations.len() {
+            self.lose(Feature::Citations);
+        }
+        (!text.trim().is_empty()).then_some(BlockKind::Text { text, citations: own })
+    }
+
+    fn call<'a>(&mut self, call: &'a ToolCall) -> Result<BlockKind<'a>, Box<Fault>> {
+        if call.is_custom {
+            self.lose(Feature::CustomTool);
+        }
+        if call.signature.is_some() {
+            self.lose(Feature::Thought);
+        }
+        let path = format!("messages[{}]", self.turn);
+        check_name(&call.name, || path.clone())?;
+        let input = if call.is_custom {
+            Input::Text { input: &call.arguments }
+        } else {
+            Input::Object(Raw(object_of(&call.arguments).ok_or_else(|| no_arguments(path))?))
+        };
+        Ok(BlockKind::ToolUse { id: plain_id(&call.id), name: &call.name, input })
+    }
+
+    /// Only the provider's own seal is good there.
+    fn thought<'a>(&mut self, thought: &'a Thought) -> Option<BlockKind<'a>> {
+        match thought.signature.as_ref().filter(|signature| is_own(signature.grammar)) {
+            Some(seal) if thought.is_redacted => Some(BlockKind::RedactedThinking { data: &seal.value }),
+            Some(seal) => Some(BlockKind::Thinking { thinking: &thought.text, signature: &seal.value }),
+            None => {
+                self.lose(Feature::Thought);
+                None
+            }
+        }
+    }
+
+    fn source<'a>(&mut self, source: &'a Source, is_document: bool) -> Option<wire::Source<'a>> {
+        match source {
+            Source::Inline { media_type, base64 }
+                if !is_document || media_type.eq_ignore_ascii_case("application/pdf") =>
+            {
+                Some(wire::Source::Base64 { media_type, data: base64 })
+            }
+            Source::Text(data) if is_document => Some(wire::Source::Text { media_type: "text/plain", data }),
+            Source::Url { url, .. } => Some(wire::Source::Url { url }),
+            // The provider's own ids begin like this; others are files that it doesn't have.
+            Source::File { id, .. } if id.starts_with("file_") => Some(wire::Source::File { file_id: id }),
+            Source::File { .. } => {
+                self.lose(Feature::ProviderFile);
+                None
+            }
+            Source::Inline { .. } | Source::Text(_) => {
+                self.lose(Feature::Document);
+                None
+            }
+        }
+    }
+
+    /// Instructions are text alone.
+    const fn instructs(&self) -> bool {
+        matches!(self.role, Role::System | Role::Developer)
+    }
+
+    fn lose(&mut self, feature: Feature) {
+        self.losses.lose(feature);
+    }
+}
+
+/// What is lost with a part that can't stand where it does, or anywhere.
+const fn feature_of(content: &Content) -> Feature {
+    match content {
+        Content::Audio { .. } => Feature::Audio,
+        Content::Video { .. } => Feature::Video,
+        Content::Thought(_) => Feature::Thought,
+        Content::Foreign { .. } => Feature::HostedTool,
+        _ => Feature::Document,
+    }
+}
+
+/// Blocks of the provider's own tools, and what else only it reads.
+fn is_own_kind(kind: &str) -> bool {
+    kind.ends_with("_tool_result")
+        || kind.ends_with("_tool_use")
+        || matches!(kind, "compaction" | "fallback" | "container_upload" | "mcp_tool_listing")
+}
+
+fn is_own_citation(citation: &Json) -> bool {
+    let kind = find_member(citation.as_str().as_bytes(), "type").ok().flatten();
+    let kind = kind.map(|span| span.of(citation.as_str().as_bytes())).unwrap_or_default();
+    kind.ends_with(b"_location\"")
+}
+
+/// Ids of other providers may hold what this one refuses in an id; calls and results are changed alike.
+fn plain_id(id: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    if !id.is_empty() && id.chars().all(is_plain) {
+        return id.to_owned();
+    }
+    let mut plain = String::from("id");
+    for character in id.chars() {
+        if is_plain(character) {
+            plain.push(character);
+        } else {
+            plain.push_str(&format!("_{:x}", u32::from(character)));
+        }
+    }
+    plain
+}
+
+fn no_arguments(path: String) -> Box<Fault> {
+    let message = format!("\"{path}\" calls a tool with arguments that are no JSON object.");
+    let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
+    Box::new(fault.fix(fix).param(Cow::from(path)))
+}

@@ -1,0 +1,145 @@
+//! Reads a whole request into the canonical form.
+
+use domain::Fault;
+use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier, Turn};
+
+use super::blocks::{Place, read_block, read_blocks};
+use super::object::{Field, Object};
+use super::settings;
+use crate::json::Kind;
+
+/// Fields without which the answer is as good, and which no other grammar has words for.
+const HINTS: &[&str] = &[
+    "anthropic_beta",
+    "anthropic_version",
+    "betas",
+    "billing_policy",
+    "compaction",
+    "context_management",
+    "diagnostics",
+    "fallback_credit_token",
+    "fallbacks",
+    "speed",
+    "user_profile_id",
+    "workspace_id",
+];
+
+/// # Errors
+/// A field of the grammar that has not the form it must have.
+pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
+    let mut whole = Field::document(body)?;
+    let mut prompt = Prompt::default();
+    // The rooms have read it.
+    whole.take("model")?;
+    prompt.stream = whole.boolean("stream")?.unwrap_or(false);
+    prompt.output.tokens_max = whole.count("max_tokens")?;
+    if let Some(system) = whole.take("system")? {
+        read_instructions(&system, &mut prompt)?;
+    }
+    for message in whole.need("messages", "Send an array of messages, each with a role.")?.items()? {
+        read_message(message, &mut prompt)?;
+    }
+    settings::read_tools(&mut whole, &mut prompt)?;
+    settings::read_sampling(&mut whole, &mut prompt)?;
+    settings::read_thinking(&mut whole, &mut prompt)?;
+    settings::read_output_config(&mut whole, &mut prompt)?;
+    prompt.caching.automatic = settings::read_mark(&mut whole, &mut prompt.extras)?;
+    read_tier(&mut whole, &mut prompt)?;
+    read_metadata(&mut whole, &mut prompt)?;
+    whole.leave(HINTS, &mut prompt.extras);
+    Ok(prompt)
+}
+
+fn read_instructions(system: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let parts = read_content(system, Place::System, &mut prompt.extras)?;
+    prompt.instructions.extend(parts.into_iter().filter_map(instruction));
+    Ok(())
+}
+
+/// Only texts are read in this place.
+fn instruction(part: Part) -> Option<Instruction> {
+    match part.content {
+        Content::Text { text, .. } => Some(Instruction { is_developer: false, text, cache: part.cache }),
+        _ => None,
+    }
+}
+
+fn read_content(content: &Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result<Vec<Part>, Box<Fault>> {
+    match content.kind {
+        Kind::String => Ok(vec![Part::text(content.text()?)]),
+        _ => read_blocks(content, place, extras),
+    }
+}
+
+fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let mut message = message.object()?;
+    let role = message.need("role", "Give each message a role: user, assistant or system.")?;
+    let content = message.need("content", "Give each message a content: a string, or an array of blocks.")?;
+    match &*role.text()? {
+        "user" => read_user(&content, prompt)?,
+        "assistant" => {
+            let parts = read_content(&content, Place::Assistant, &mut prompt.extras)?;
+            push_turn(prompt, Role::Assistant, parts);
+        }
+        // What comes before the first turn is told like what stands beside the messages.
+        "system" if prompt.turns.is_empty() => read_instructions(&content, prompt)?,
+        "system" => {
+            let parts = read_content(&content, Place::System, &mut prompt.extras)?;
+            push_turn(prompt, Role::System, parts);
+        }
+        _ => return Err(role.unknown("user, assistant and system")),
+    }
+    message.leave(&["clear_at", "output_config"], &mut prompt.extras);
+    Ok(())
+}
+
+/// Results of tools come first, wherever in the turn they stand: other grammars have them right behind the call.
+fn read_user(content: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    if content.kind == Kind::String {
+        push_turn(prompt, Role::User, vec![Part::text(content.text()?)]);
+        return Ok(());
+    }
+    let mut results = Vec::new();
+    let mut parts = Vec::new();
+    for block in content.items()? {
+        if let Some(part) = read_block(block, Place::User, &mut prompt.extras)? {
+            let is_result = matches!(part.content, Content::ToolResult(_));
+            if is_result { &mut results } else { &mut parts }.push(part);
+        }
+    }
+    match prompt.turns.last_mut() {
+        Some(last) if last.role == Role::Tool => last.parts.append(&mut results),
+        _ => push_turn(prompt, Role::Tool, results),
+    }
+    push_turn(prompt, Role::User, parts);
+    Ok(())
+}
+
+fn push_turn(prompt: &mut Prompt, role: Role, parts: Vec<Part>) {
+    if !parts.is_empty() {
+        prompt.turns.push(Turn { role, name: None, parts });
+    }
+}
+
+fn read_tier(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let Some(tier) = whole.take("service_tier")? else { return Ok(()) };
+    prompt.service_tier = match &*tier.text()? {
+        "auto" => Some(ServiceTier::Auto),
+        "standard_only" => Some(ServiceTier::Default),
+        _ => {
+            prompt.extras.push(Extra { name: tier.path, is_meaning: false });
+            None
+        }
+    };
+    Ok(())
+}
+
+fn read_metadata(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let Some(mut metadata) = whole.object("metadata")? else { return Ok(()) };
+    prompt.end_user = metadata.text("user_id")?;
+    let first = prompt.extras.len();
+    metadata.leave(&[], &mut prompt.extras);
+    // Whatever it is called, it is metadata.
+    prompt.extras.iter_mut().skip(first).for_each(|extra| extra.is_meaning = false);
+    Ok(())
+}

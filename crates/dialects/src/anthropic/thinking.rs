@@ -1,0 +1,143 @@
+//! How much the model is told to think.
+
+use domain::prompt::{Content, Effort, Prompt, Role, Shows, ToolChoice};
+use domain::{Abilities, Thinking as Ability};
+
+use super::wire::Thinking;
+use super::write::is_own;
+use crate::losses::{Feature, Losses};
+
+/// The provider takes no smaller budget.
+const BUDGET_MIN: u64 = 1024;
+
+/// What is asked for, before the answer's length is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Plan {
+    mode: Mode,
+    effort: Option<Effort>,
+    shows: Option<Shows>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Mode {
+    #[default]
+    Unsaid,
+    Disabled,
+    Adaptive,
+    Budget(u64),
+}
+
+pub(super) fn plan(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Plan {
+    let reasoning = &prompt.reasoning;
+    let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.shows };
+    let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
+    let says = reasoning.effort.is_some() || reasoning.budget_tokens.is_some() || reasoning.is_adaptive;
+    let wants_to_see = matches!(reasoning.shows, Some(Shows::Summary | Shows::Full));
+    if abilities.thinking == Ability::Never || is_off {
+        if !is_off && says {
+            losses.lose(Feature::Reasoning);
+        }
+        if !is_off && wants_to_see {
+            losses.lose(Feature::ShownReasoning);
+        }
+        plan.mode = if says && abilities.thinking != Ability::Never { Mode::Disabled } else { Mode::Unsaid };
+        return plan;
+    }
+    if !says {
+        // To see thoughts is no reason to think.
+        if wants_to_see {
+            losses.lose(Feature::ShownReasoning);
+        }
+        return plan;
+    }
+    choose(prompt, abilities, &mut plan, losses);
+    // The provider refuses to think where a tool is forced; an effort it takes even so.
+    if is_forced(prompt) {
+        losses.lose(Feature::Reasoning);
+        plan.mode = Mode::Unsaid;
+    } else if matches!(plan.mode, Mode::Budget(_)) && goes_on_without_thought(prompt) {
+        losses.lose(Feature::Reasoning);
+        plan = Plan::default();
+    }
+    plan
+}
+
+fn choose(prompt: &Prompt, abilities: &Abilities, plan: &mut Plan, losses: &mut Losses) {
+    let reasoning = &prompt.reasoning;
+    match (abilities.thinking, reasoning.budget_tokens) {
+        (Ability::Effort, Some(budget)) => {
+            losses.lose(Feature::ThinkingBudget);
+            plan.mode = Mode::Adaptive;
+            plan.effort = Some(reasoning.effort.unwrap_or(Effort::of_budget(budget)));
+        }
+        (Ability::Budget, budget) => {
+            let effort = reasoning.effort.unwrap_or(Effort::Medium);
+            plan.mode = Mode::Budget(budget.unwrap_or(effort.budget()));
+        }
+        (_, Some(budget)) => {
+            plan.mode = Mode::Budget(budget);
+            plan.effort = reasoning.effort;
+        }
+        (_, None) => {
+            plan.mode = Mode::Adaptive;
+            plan.effort = reasoning.effort;
+        }
+    }
+}
+
+fn is_forced(prompt: &Prompt) -> bool {
+    matches!(
+        prompt.tool_choice,
+        Some(ToolChoice::Required | ToolChoice::Named { .. } | ToolChoice::Allowed { is_required: true, .. })
+    )
+}
+
+/// Whether a loop of tools goes on that began without a thought: the provider refuses to begin one inside.
+fn goes_on_without_thought(prompt: &Prompt) -> bool {
+    let mut latest = prompt.turns.iter().rev().skip_while(|turn| turn.role != Role::Assistant);
+    let is_last_result = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
+    let is_sealed = |content: &Content| {
+        matches!(content, Content::Thought(thought)
+        if thought.signature.as_ref().is_some_and(|signature| is_own(signature.grammar)))
+    };
+    is_last_result
+        && latest.next().is_some_and(|turn| !turn.parts.iter().any(|part| is_sealed(&part.content)))
+}
+
+impl Plan {
+    /// What it takes of the answer's length at most.
+    pub(super) const fn budget(&self) -> u64 {
+        match self.mode {
+            Mode::Budget(tokens) => tokens,
+            _ => 0,
+        }
+    }
+
+    /// What is said of it in a request for so long an answer, and the effort.
+    pub(super) fn within(
+        self,
+        tokens_max: u64,
+        losses: &mut Losses,
+    ) -> (Option<Thinking>, Option<&'static str>) {
+        let display = self.shows.map(|shows| match shows {
+            Shows::Nothing => "omitted",
+            Shows::Summary | Shows::Full => "summarized",
+        });
+        let said = |r#type, budget_tokens| Some(Thinking { r#type, budget_tokens, display });
+        let thinking = match self.mode {
+            Mode::Unsaid => None,
+            Mode::Disabled => Some(Thinking { r#type: "disabled", budget_tokens: None, display: None }),
+            Mode::Adaptive => said("adaptive", None),
+            Mode::Budget(_) if tokens_max <= BUDGET_MIN => {
+                losses.lose(Feature::Reasoning);
+                return (None, None);
+            }
+            Mode::Budget(budget) => said("enabled", Some(budget.clamp(BUDGET_MIN, tokens_max - 1))),
+        };
+        let effort = self.effort.map(|effort| match effort {
+            Effort::None | Effort::Minimal => Effort::Low.as_str(),
+            other => other.as_str(),
+        });
+        (thinking, effort)
+    }
+}

@@ -1,0 +1,189 @@
+//! Writes a request for an upstream of this grammar. What it has no words for is told to the losses.
+
+use std::borrow::Cow;
+
+use domain::prompt::{Json, Output, OutputFormat, Prompt, Sampling, ServiceTier};
+use domain::{Fault, Grammar};
+
+use super::marks;
+use super::thinking::{self, Plan};
+use super::tools::{write_choice, write_tools};
+use super::turns::{write_instructions, write_turns};
+use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
+use crate::json::find_member;
+use crate::losses::{Feature, Losses};
+use crate::speak::Listener;
+
+/// What an answer may have at most where nobody says: this grammar's provider must be told.
+const TOKENS_MAX: u64 = 4096;
+/// Below this share of the likeliest tokens the provider doesn't think.
+const THINKING_TOP_P_MIN: f64 = 0.95;
+
+/// # Errors
+/// A call's arguments are no JSON object, its tool has a name that can't be said, or calls and results don't pair.
+pub(crate) fn write_prompt(
+    prompt: &Prompt,
+    listener: &Listener<'_>,
+    losses: &mut Losses,
+) -> Result<Vec<u8>, Box<Fault>> {
+    let (tools, names) = write_tools(prompt, losses)?;
+    let tool_choice = write_choice(prompt, &names, losses);
+    let plan = thinking::plan(prompt, &listener.abilities, losses);
+    let max_tokens = tokens_max(prompt, listener, &plan);
+    let (thinking, effort) = plan.within(max_tokens, losses);
+    let mut body = Body {
+        model: listener.model,
+        max_tokens,
+        system: write_instructions(prompt),
+        messages: write_turns(prompt, losses)?,
+        tools,
+        tool_choice,
+        stop_sequences: write_stop(&prompt.sampling, losses),
+        output_config: OutputConfig { effort, format: write_format(&prompt.output, losses) },
+        service_tier: write_tier(prompt, losses),
+        metadata: prompt.end_user.as_deref().map(|user_id| Metadata { user_id }),
+        cache_control: prompt.caching.automatic.map(Mark::of),
+        stream: prompt.stream,
+        ..Body::default()
+    };
+    let thinks = thinking.as_ref().is_some_and(|thinking| thinking.r#type != "disabled");
+    body.thinking = thinking;
+    write_sampling(&mut body, &prompt.sampling, thinks, listener.abilities.refuses_sampling, losses);
+    marks::keep_rules(&mut body, losses);
+    lose_rest(prompt, losses);
+    serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
+}
+
+fn tokens_max(prompt: &Prompt, listener: &Listener<'_>, plan: &Plan) -> u64 {
+    let most = listener.abilities.output_tokens_max;
+    prompt.output.tokens_max.or(most).unwrap_or_else(|| TOKENS_MAX.saturating_add(plan.budget()))
+}
+
+fn write_stop<'a>(sampling: &'a Sampling, losses: &mut Losses) -> Vec<&'a str> {
+    let stop: Vec<&str> =
+        sampling.stop.iter().map(String::as_str).filter(|stop| !stop.trim().is_empty()).collect();
+    if stop.len() < sampling.stop.len() {
+        losses.lose_part(Feature::Stop);
+    }
+    stop
+}
+
+/// The provider takes a temperature of 0 to 1, and thinks only where tokens are drawn as it likes.
+fn write_sampling<'a>(
+    body: &mut Body<'a>,
+    sampling: &'a Sampling,
+    thinks: bool,
+    is_refused: bool,
+    losses: &mut Losses,
+) {
+    let temperature = sampling.temperature.as_ref().map(|temperature| (temperature, number(temperature)));
+    match temperature {
+        Some((_, value)) if is_refused || (thinks && value != 1.0) => losses.lose(Feature::Temperature),
+        Some((written, value)) => {
+            let clamped = if value > 1.0 {
+                Some("1")
+            } else if value < 0.0 {
+                Some("0")
+            } else {
+                None
+            };
+            if clamped.is_some() {
+                losses.lose(Feature::Temperature);
+            }
+            body.temperature = Some(Raw(clamped.unwrap_or(written.as_str())));
+        }
+        None => {}
+    }
+    match &sampling.top_p {
+        Some(top_p) if is_refused || (thinks && number(top_p) < THINKING_TOP_P_MIN) => {
+            losses.lose(Feature::TopP);
+        }
+        top_p => body.top_p = top_p.as_ref().map(|top_p| Raw(top_p.as_str())),
+    }
+    match sampling.top_k {
+        Some(_) if is_refused || thinks => losses.lose(Feature::TopK),
+        top_k => body.top_k = top_k,
+    }
+}
+
+fn number(json: &Json) -> f64 {
+    json.as_str().trim().parse().unwrap_or(0.0)
+}
+
+fn write_format<'a>(output: &'a Output, losses: &mut Losses) -> Option<Format<'a>> {
+    match output.format.as_ref()? {
+        OutputFormat::Text => None,
+        OutputFormat::JsonObject => {
+            losses.lose(Feature::JsonObject);
+            None
+        }
+        OutputFormat::JsonSchema { description, schema, .. } => {
+            let schema = match description {
+                Some(description) => described(schema, description),
+                None => Cow::Borrowed(schema.as_str()),
+            };
+            Some(Format { r#type: "json_schema", schema: RawCow(schema) })
+        }
+    }
+}
+
+/// Only the schema itself can say what the answer is for.
+fn described<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
+    let quoted = serde_json::to_string(description).unwrap_or_default();
+    with_member(schema.as_str(), "description", &quoted)
+}
+
+/// The object with a member put first, where it has none of that name.
+pub(super) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
+    let is_said = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
+    let inside = object.trim_start().strip_prefix('{').map(str::trim_start);
+    match inside {
+        Some(inside) if !is_said => {
+            let comma = if inside.starts_with('}') { "" } else { "," };
+            Cow::Owned(format!("{{\"{name}\":{value}{comma}{inside}"))
+        }
+        _ => Cow::Borrowed(object),
+    }
+}
+
+fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {
+    match prompt.service_tier? {
+        ServiceTier::Auto => Some("auto"),
+        ServiceTier::Default => Some("standard_only"),
+        // What is bought beforehand is used with `auto`, but can't be asked for.
+        ServiceTier::Flex | ServiceTier::Priority => {
+            losses.lose(Feature::ServiceTier);
+            None
+        }
+    }
+}
+
+fn lose_rest(prompt: &Prompt, losses: &mut Losses) {
+    let Prompt { sampling, output, caching, .. } = prompt;
+    let lost = [
+        (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
+        (sampling.logprobs || sampling.top_logprobs.is_some(), Feature::Logprobs),
+        (sampling.seed.is_some(), Feature::Seed),
+        (sampling.presence_penalty.is_some(), Feature::PresencePenalty),
+        (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),
+        (sampling.logit_bias.is_some(), Feature::LogitBias),
+        (output.modalities.iter().any(|modality| modality != "text"), Feature::Modalities),
+        (output.audio.is_some(), Feature::SpokenAudio),
+        (output.verbosity.is_some(), Feature::Verbosity),
+        (output.prediction.is_some(), Feature::Prediction),
+        (prompt.reasoning.wants_encrypted, Feature::EncryptedReasoning),
+        (caching.key.is_some(), Feature::CacheKey),
+        (caching.retention.is_some(), Feature::CacheRetention),
+        (caching.content.is_some(), Feature::CachedContent),
+        // That nothing is kept is so anyway.
+        (prompt.store == Some(true), Feature::Store),
+        (!prompt.metadata.is_empty(), Feature::Metadata),
+        (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
+    ];
+    lost.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| losses.lose(feature));
+}
+
+/// Whether a seal or a file is this grammar's own.
+pub(super) fn is_own(grammar: Grammar) -> bool {
+    grammar == Grammar::Anthropic
+}

@@ -1,0 +1,164 @@
+//! One message, whose members come in any order.
+
+use domain::Grammar;
+use domain::prompt::{CacheMark, Part, Signature, ToolCall};
+
+use super::Extras;
+use super::part::{read_arguments, read_content, read_mark};
+use super::value::{Read, is_array, is_object, text};
+use crate::json::{Cursor, Kind, Value};
+use crate::refusal::{missing, wrong_type};
+
+/// Where LiteLLM keeps, in what it sends back, what an answer held beside OpenAI's own fields. It is no part of what
+/// is asked.
+const CLIENTS_OWN: &str = "provider_specific_fields";
+
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    pub role: String,
+    pub name: Option<String>,
+    pub content: Vec<Part>,
+    pub refusal: Option<String>,
+    pub thought: Option<String>,
+    pub calls: Vec<ToolCall>,
+    /// Name and arguments of the one call of the time before there were several.
+    pub old_call: Option<(String, String)>,
+    /// Which call a result is of.
+    pub call_id: Option<String>,
+    /// Of the whole message, as some clients put it.
+    pub cache: Option<CacheMark>,
+}
+
+impl Message {
+    pub(super) fn read(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Self> {
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(place.to_owned(), "an object", kind));
+        }
+        let mut message = Self::default();
+        let (mut role, mut other_thought) = (None, None);
+        cursor.object(|cursor, member| {
+            let name = member.key.decode();
+            let at = |name: &str| format!("{place}.{name}");
+            match &*name {
+                "role" => role = text(cursor, &at("role"))?,
+                "name" => message.name = text(cursor, &at("name"))?,
+                "content" => message.content = read_content(cursor, &at("content"), extras)?,
+                "refusal" => message.refusal = text(cursor, &at("refusal"))?,
+                "tool_call_id" => message.call_id = text(cursor, &at("tool_call_id"))?,
+                "tool_calls" => message.read_calls(cursor, &at("tool_calls"), extras)?,
+                "function_call" => message.old_call = read_old_call(cursor, &at("function_call"), extras)?,
+                "cache_control" | "prompt_cache_breakpoint" => {
+                    message.cache = read_mark(cursor, &at(&name), extras)?;
+                }
+                "reasoning_content" => message.thought = text(cursor, &at("reasoning_content"))?,
+                "reasoning" => {
+                    if let Value::String(text) = cursor.value()? {
+                        other_thought = Some(text.decode().into_owned());
+                    }
+                }
+                // What an answer held beside its content, sent back with it: sealed thoughts, and sources of what it says.
+                "reasoning_details" | "thinking_blocks" | "annotations" | CLIENTS_OWN => {
+                    extras.take(cursor, || at(&name), false)?;
+                }
+                _ => extras.take(cursor, || at(&name), true)?,
+            }
+            Read::Ok(())
+        })?;
+        let said = |text: &String| !text.is_empty();
+        message.thought = message.thought.filter(said).or(other_thought).filter(said);
+        message.refusal = message.refusal.filter(said);
+        let fix = "Give each message a role: developer, system, user, assistant or tool.";
+        message.role = role.ok_or_else(|| missing(format!("{place}.role"), fix))?;
+        Ok(message)
+    }
+
+    fn read_calls(&mut self, cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<()> {
+        if is_array(cursor, place)? {
+            cursor.array(|cursor, index| {
+                self.calls.push(read_call(cursor, &format!("{place}[{index}]"), extras)?);
+                Read::Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn read_call(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolCall> {
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(wrong_type(place.to_owned(), "an object", kind));
+    }
+    let (mut id, mut said, mut signature) = (None, None, None);
+    let mut is_custom = false;
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        match (&*name, cursor.kind()?) {
+            ("id", _) => id = text(cursor, &format!("{place}.id"))?,
+            // Which of the two it is stands in the member's name too; deltas put together by hand keep their index.
+            ("type" | "index", _) => super::skip(cursor)?,
+            ("function" | "custom", Kind::Object) => {
+                is_custom = name == "custom";
+                said = Some(read_function(cursor, &format!("{place}.{name}"), extras)?);
+            }
+            ("extra_content", Kind::Object) => signature = read_signature(cursor, place, extras)?,
+            (CLIENTS_OWN, _) => extras.take(cursor, || format!("{place}.{name}"), false)?,
+            _ => extras.take(cursor, || format!("{place}.{name}"), true)?,
+        }
+        Read::Ok(())
+    })?;
+    let fix = "Send back the call as the model made it, with its id, its name and its arguments.";
+    let id = id.ok_or_else(|| missing(format!("{place}.id"), fix))?;
+    let (name, arguments) = said.ok_or_else(|| missing(format!("{place}.function"), fix))?;
+    Ok(ToolCall { id, name, arguments, is_custom, signature })
+}
+
+fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<(String, String)> {
+    let (mut name, mut arguments) = (None, String::new());
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "name" => name = text(cursor, &format!("{place}.name"))?,
+            said @ ("arguments" | "input") => {
+                arguments = read_arguments(cursor, &format!("{place}.{said}"))?;
+            }
+            other => extras.take(cursor, || format!("{place}.{other}"), other != CLIENTS_OWN)?,
+        }
+        Read::Ok(())
+    })?;
+    let name = name.ok_or_else(|| missing(format!("{place}.name"), "Name the function that was called."))?;
+    Ok((name, arguments))
+}
+
+fn read_old_call(
+    cursor: &mut Cursor<'_>,
+    place: &str,
+    extras: &mut Extras,
+) -> Read<Option<(String, String)>> {
+    if !is_object(cursor, place)? {
+        return Ok(None);
+    }
+    read_function(cursor, place, extras).map(Some)
+}
+
+/// The seal that one provider puts on its calls, where its own surface of this grammar puts it.
+fn read_signature(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Option<Signature>> {
+    let mut signature = None;
+    cursor.object(|cursor, member| {
+        let vendor = member.key.decode();
+        if vendor != "google" || cursor.kind()? != Kind::Object {
+            return extras.take(cursor, || format!("{place}.extra_content.{vendor}"), false);
+        }
+        let place = format!("{place}.extra_content.google");
+        cursor.object(|cursor, member| {
+            if member.key.is("thought_signature") {
+                let value = text(cursor, &format!("{place}.thought_signature"))?;
+                signature = value.map(|value| Signature { grammar: Grammar::Gemini, value });
+                return Ok(());
+            }
+            let name = member.key.decode();
+            extras.take(cursor, || format!("{place}.{name}"), false)
+        })?;
+        Read::Ok(())
+    })?;
+    Ok(signature)
+}

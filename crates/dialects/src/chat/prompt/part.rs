@@ -1,0 +1,211 @@
+//! Parts of a message's content.
+
+use domain::prompt::{CacheMark, Content, Json, Part, Source};
+
+use super::value::{Read, is_object, text};
+use super::{Extras, is_word};
+use crate::json::{Cursor, Kind, Value};
+use crate::refusal::{missing, wrong_type, wrong_value};
+
+/// The content of a message: text, or parts. Empty text says nothing and is none.
+pub(super) fn read_content(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Vec<Part>> {
+    let mut parts = Vec::new();
+    match cursor.kind()? {
+        Kind::Null => super::skip(cursor)?,
+        Kind::String => {
+            let text = text(cursor, place)?.unwrap_or_default();
+            parts.extend((!text.is_empty()).then(|| Part::text(text)));
+        }
+        Kind::Array => {
+            cursor.array(|cursor, index| {
+                let place = format!("{place}[{index}]");
+                let part = match cursor.kind()? {
+                    // A list of bare texts is what some clients make of parts.
+                    Kind::String => text(cursor, &place)?.map(Part::text),
+                    Kind::Object => read_part(cursor, &place, extras)?,
+                    kind => return Err(wrong_type(place, "an object", kind)),
+                };
+                parts.extend(part.filter(|part| !is_nothing(part)));
+                Read::Ok(())
+            })?;
+        }
+        kind => return Err(wrong_type(place.to_owned(), "a string or an array of parts", kind)),
+    }
+    Ok(parts)
+}
+
+fn is_nothing(part: &Part) -> bool {
+    part.cache.is_none() && matches!(&part.content, Content::Text { text, .. } if text.is_empty())
+}
+
+/// `None` of a part that the form can't hold; it is named among the extras.
+fn read_part(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Option<Part>> {
+    let (mut word, mut content, mut cache) = (None, None, None);
+    let mut others = Vec::new();
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        match &*name {
+            "type" => word = text(cursor, &format!("{place}.type"))?,
+            "text" => {
+                let text = text(cursor, &format!("{place}.text"))?.unwrap_or_default();
+                content = Some(Content::Text { text, citations: Vec::new() });
+            }
+            "refusal" => {
+                let text = text(cursor, &format!("{place}.refusal"))?.unwrap_or_default();
+                content = Some(Content::Refusal { text });
+            }
+            "image_url" | "video_url" => {
+                content = Some(read_link(cursor, &format!("{place}.{name}"), &name, extras)?)
+            }
+            "input_audio" => content = Some(read_audio(cursor, &format!("{place}.input_audio"), extras)?),
+            "file" => content = Some(read_file(cursor, &format!("{place}.file"), extras)?),
+            "cache_control" | "prompt_cache_breakpoint" => {
+                cache = read_mark(cursor, &format!("{place}.{name}"), extras)?;
+            }
+            _ if cursor.value()?.is_something(cursor.bytes()) => others.push(format!("{place}.{name}")),
+            _ => {}
+        }
+        Read::Ok(())
+    })?;
+    let Some(word) = word else {
+        return Err(missing(format!("{place}.type"), "Give each part a type, such as text or image_url."));
+    };
+    match (&*word, content) {
+        ("text" | "refusal" | "image_url" | "video_url" | "input_audio" | "file", Some(content)) => {
+            others.into_iter().for_each(|name| extras.push(name, true));
+            Ok(Some(Part { content, cache }))
+        }
+        ("text" | "refusal" | "image_url" | "video_url" | "input_audio" | "file", None) => {
+            Err(missing(format!("{place}.{word}"), "Send the part's content under the name of its type."))
+        }
+        // Thoughts as other gateways hand them out, good only at the provider that made them.
+        ("thinking" | "redacted_thinking" | "reasoning", _) => {
+            extras.push(place.to_owned(), false);
+            Ok(None)
+        }
+        _ => {
+            extras.push(place.to_owned(), true);
+            Ok(None)
+        }
+    }
+}
+
+/// An image or a video: an object with its address, or the address alone.
+fn read_link(cursor: &mut Cursor<'_>, place: &str, name: &str, extras: &mut Extras) -> Read<Content> {
+    let (mut url, mut detail) = (None, None);
+    if cursor.kind()? == Kind::String {
+        url = text(cursor, place)?;
+    } else if is_object(cursor, place)? {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "url" => {
+                url = text(cursor, &format!("{place}.url"))?;
+                Ok(())
+            }
+            "detail" if name == "image_url" => {
+                detail = text(cursor, &format!("{place}.detail"))?;
+                Ok(())
+            }
+            other => extras.take(cursor, || format!("{place}.{other}"), true),
+        })?;
+    }
+    let place = format!("{place}.url");
+    let url = url.ok_or_else(|| missing(place.clone(), "Send an https or a data URL."))?;
+    let source = source_of(url, &place)?;
+    Ok(if name == "image_url" { Content::Image { source, detail } } else { Content::Video { source } })
+}
+
+/// The bytes of a data URL, or the URL.
+fn source_of(url: String, place: &str) -> Read<Source> {
+    let Some(data) =
+        url.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:")).and_then(|_| url.get(5..))
+    else {
+        return Ok(Source::Url { url, media_type: None });
+    };
+    let inline = data.split_once(',').and_then(|(kind, base64)| {
+        let kind = kind.strip_suffix(";base64")?;
+        let media_type = kind.split(';').next().filter(|media_type| !media_type.is_empty())?;
+        Some(Source::Inline { media_type: media_type.to_owned(), base64: base64.to_owned() })
+    });
+    inline.ok_or_else(|| {
+        let fix = "Send it as data:<media type>;base64,<bytes>.".to_owned();
+        wrong_value(place.to_owned(), "is a data URL without a media type, or not in base64", fix)
+    })
+}
+
+fn read_audio(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Content> {
+    let (mut base64, mut format) = (None, None);
+    if is_object(cursor, place)? {
+        cursor.object(|cursor, member| {
+            match &*member.key.decode() {
+                "data" => base64 = text(cursor, &format!("{place}.data"))?,
+                "format" => format = text(cursor, &format!("{place}.format"))?,
+                other => extras.take(cursor, || format!("{place}.{other}"), true)?,
+            }
+            Read::Ok(())
+        })?;
+    }
+    let base64 = base64.ok_or_else(|| missing(format!("{place}.data"), "Send the audio in base64."))?;
+    let format = format.ok_or_else(|| missing(format!("{place}.format"), "Say wav or mp3."))?;
+    Ok(Content::Audio { source: Source::Inline { media_type: format!("audio/{format}"), base64 } })
+}
+
+fn read_file(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Content> {
+    let (mut file, mut id, mut name) = (None, None, None);
+    if is_object(cursor, place)? {
+        cursor.object(|cursor, member| {
+            match &*member.key.decode() {
+                "file_data" => file = text(cursor, &format!("{place}.file_data"))?,
+                "file_id" => id = text(cursor, &format!("{place}.file_id"))?,
+                "filename" => name = text(cursor, &format!("{place}.filename"))?,
+                other => extras.take(cursor, || format!("{place}.{other}"), true)?,
+            }
+            Read::Ok(())
+        })?;
+    }
+    let source = match (file, id) {
+        (Some(file), _) if file.starts_with("data:") => source_of(file, &format!("{place}.file_data"))?,
+        (Some(base64), _) => Source::Inline { media_type: "application/pdf".to_owned(), base64 },
+        (None, Some(id)) => Source::File { id, media_type: None },
+        (None, None) => {
+            return Err(missing(format!("{place}.file_data"), "Send the file in base64, or the id of one."));
+        }
+    };
+    Ok(Content::Document { source, name, context: None, cite: false })
+}
+
+/// A cache mark, in this grammar's words or in those that its clients borrow.
+pub(super) fn read_mark(
+    cursor: &mut Cursor<'_>,
+    place: &str,
+    extras: &mut Extras,
+) -> Read<Option<CacheMark>> {
+    if !is_object(cursor, place)? {
+        return Ok(None);
+    }
+    let mut mark = CacheMark { lifetime: None };
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "mode" | "type" => {
+                let value = cursor.value()?;
+                if !is_word(&value, "explicit")
+                    && !is_word(&value, "ephemeral")
+                    && !matches!(value, Value::Null)
+                {
+                    extras.push(place.to_owned(), false);
+                }
+            }
+            "ttl" => mark.lifetime = super::setting::read_lifetime(cursor, &format!("{place}.ttl"), extras)?,
+            other => extras.take(cursor, || format!("{place}.{other}"), false)?,
+        }
+        Read::Ok(())
+    })?;
+    Ok(Some(mark))
+}
+
+/// Arguments that came as an object stay as they were written.
+pub(super) fn read_arguments(cursor: &mut Cursor<'_>, place: &str) -> Read<String> {
+    match cursor.kind()? {
+        Kind::Object => super::value::raw(cursor).map(|Json(text)| text),
+        _ => Ok(text(cursor, place)?.unwrap_or_default()),
+    }
+}

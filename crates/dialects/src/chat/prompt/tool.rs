@@ -1,0 +1,235 @@
+//! The tools of a request, and which of them the model may or must call.
+
+use domain::prompt::{Json, Tool, ToolChoice, ToolKind};
+
+use super::Extras;
+use super::part::read_mark;
+use super::value::{Read, is_array, is_object, object, raw, text};
+use crate::fields::optional_boolean;
+use crate::json::{Cursor, Kind, Span};
+use crate::refusal::{missing, wrong_type};
+
+/// What the web search of this grammar, which is no tool there but a field, is called among the tools.
+pub(in crate::chat) const WEB_SEARCH: &str = "web_search_options";
+
+pub(super) fn web_search(json: Json) -> Tool {
+    Tool { kind: ToolKind::Hosted { kind: WEB_SEARCH.to_owned(), json }, cache: None }
+}
+
+/// The tools, or the functions of the time before there were other tools.
+pub(super) fn read_tools(
+    cursor: &mut Cursor<'_>,
+    name: &str,
+    tools: &mut Vec<Tool>,
+    extras: &mut Extras,
+) -> Read<()> {
+    if !is_array(cursor, name)? {
+        return Ok(());
+    }
+    cursor.array(|cursor, index| {
+        let place = format!("{name}[{index}]");
+        if !is_object(cursor, &place)? {
+            return Err(wrong_type(place, "an object", Kind::Null));
+        }
+        tools.push(if name == "functions" {
+            Tool { kind: read_function(cursor, &place, extras)?, cache: None }
+        } else {
+            read_tool(cursor, &place, extras)?
+        });
+        Read::Ok(())
+    })?;
+    Ok(())
+}
+
+fn read_tool(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<Tool> {
+    let mut cache = None;
+    let (mut word, mut kind) = (None, None);
+    let mut others: Vec<String> = Vec::new();
+    let span = cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "type" => word = text(cursor, &format!("{place}.type"))?,
+            "function" if cursor.kind()? == Kind::Object => {
+                kind = Some(read_function(cursor, &format!("{place}.function"), extras)?);
+            }
+            "custom" if cursor.kind()? == Kind::Object => {
+                kind = Some(read_custom(cursor, &format!("{place}.custom"), extras)?);
+            }
+            mark @ ("cache_control" | "prompt_cache_breakpoint") => {
+                cache = read_mark(cursor, &format!("{place}.{mark}"), extras)?;
+            }
+            name => {
+                if cursor.value()?.is_something(cursor.bytes()) {
+                    others.push(format!("{place}.{name}"));
+                }
+            }
+        }
+        Read::Ok(())
+    })?;
+    let kind = match (kind, word.as_deref()) {
+        (Some(kind), _) => {
+            others.into_iter().for_each(|name| extras.push(name, true));
+            kind
+        }
+        (None, Some("function" | "custom") | None) => {
+            let fix = "Send a function with its name, such as {\"type\": \"function\", \"function\": {\"name\": \"f\"}}.";
+            return Err(missing(format!("{place}.function"), fix));
+        }
+        (None, Some(word)) => ToolKind::Hosted { kind: word.to_owned(), json: written(cursor, span) },
+    };
+    Ok(Tool { kind, cache })
+}
+
+fn written(cursor: &Cursor<'_>, span: Span) -> Json {
+    Json(String::from_utf8_lossy(span.of(cursor.bytes())).into_owned())
+}
+
+fn read_function(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolKind> {
+    let (mut name, mut description, mut schema, mut strict) = (None, None, None, None);
+    cursor.object(|cursor, member| {
+        let key = member.key.decode();
+        match &*key {
+            "name" => name = text(cursor, &format!("{place}.name"))?,
+            "description" => description = text(cursor, &format!("{place}.description"))?,
+            "parameters" => schema = object(cursor, &format!("{place}.parameters"))?,
+            "strict" => strict = optional_boolean(cursor, &format!("{place}.strict"))?,
+            other => extras.take(cursor, || format!("{place}.{other}"), true)?,
+        }
+        Read::Ok(())
+    })?;
+    let name = name.ok_or_else(|| no_name(place))?;
+    Ok(ToolKind::Function { name, description, schema, strict })
+}
+
+fn read_custom(cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<ToolKind> {
+    let (mut name, mut description, mut format) = (None, None, None);
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "name" => name = text(cursor, &format!("{place}.name"))?,
+            "description" => description = text(cursor, &format!("{place}.description"))?,
+            "format" => format = object(cursor, &format!("{place}.format"))?,
+            other => extras.take(cursor, || format!("{place}.{other}"), true)?,
+        }
+        Read::Ok(())
+    })?;
+    let name = name.ok_or_else(|| no_name(place))?;
+    Ok(ToolKind::Custom { name, description, format })
+}
+
+fn no_name(place: &str) -> Box<domain::Fault> {
+    missing(format!("{place}.name"), "Give the tool a name.")
+}
+
+/// What a choice says, in whichever of its forms.
+#[derive(Debug, Default)]
+struct Chosen {
+    word: Option<String>,
+    name: Option<String>,
+    mode: Option<String>,
+    names: Vec<String>,
+}
+
+pub(super) fn read_choice(
+    cursor: &mut Cursor<'_>,
+    place: &str,
+    extras: &mut Extras,
+) -> Read<Option<ToolChoice>> {
+    match cursor.kind()? {
+        Kind::Null => raw(cursor).map(|_| None),
+        Kind::String => {
+            let word = text(cursor, place)?;
+            Ok(match word.as_deref() {
+                Some("auto") => Some(ToolChoice::Auto),
+                Some("none") => Some(ToolChoice::None),
+                Some("required" | "any") => Some(ToolChoice::Required),
+                _ => {
+                    extras.push(place.to_owned(), true);
+                    None
+                }
+            })
+        }
+        Kind::Object => {
+            let mut chosen = Chosen::default();
+            chosen.read(cursor, place, extras)?;
+            let choice = chosen.choice();
+            if choice.is_none() {
+                extras.push(place.to_owned(), true);
+            }
+            Ok(choice)
+        }
+        kind => Err(wrong_type(place.to_owned(), "a string or an object", kind)),
+    }
+}
+
+impl Chosen {
+    fn read(&mut self, cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<()> {
+        cursor.object(|cursor, member| {
+            let name = member.key.decode();
+            match (&*name, cursor.kind()?) {
+                ("type", _) => self.word = text(cursor, &format!("{place}.type"))?,
+                // Without a type, as the old form says it.
+                ("name", _) => self.name = text(cursor, &format!("{place}.name"))?,
+                ("function" | "custom", Kind::Object) => {
+                    self.name = read_name(cursor, &format!("{place}.{name}"))?;
+                }
+                ("allowed_tools", Kind::Object) => self.read_allowed(cursor, place, extras)?,
+                _ => extras.take(cursor, || format!("{place}.{name}"), true)?,
+            }
+            Read::Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn read_allowed(&mut self, cursor: &mut Cursor<'_>, place: &str, extras: &mut Extras) -> Read<()> {
+        cursor.object(|cursor, member| {
+            let name = member.key.decode();
+            match (&*name, cursor.kind()?) {
+                ("mode", _) => self.mode = text(cursor, &format!("{place}.allowed_tools.mode"))?,
+                ("tools", Kind::Array) => {
+                    cursor.array(|cursor, index| {
+                        let tool = format!("{place}.allowed_tools.tools[{index}]");
+                        let mut chosen = Self::default();
+                        if is_object(cursor, &tool)? {
+                            chosen.read(cursor, &tool, extras)?;
+                        }
+                        match chosen.name {
+                            Some(name) => self.names.push(name),
+                            None => extras.push(tool, true),
+                        }
+                        Read::Ok(())
+                    })?;
+                }
+                _ => extras.take(cursor, || format!("{place}.allowed_tools.{name}"), true)?,
+            }
+            Read::Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn choice(self) -> Option<ToolChoice> {
+        let is_custom = self.word.as_deref() == Some("custom");
+        match (self.word.as_deref(), self.name) {
+            (Some("function" | "custom") | None, Some(name)) => Some(ToolChoice::Named { name, is_custom }),
+            (Some("allowed_tools"), _) => {
+                let is_required = self.mode.as_deref() == Some("required");
+                Some(ToolChoice::Allowed { names: self.names, is_required })
+            }
+            (Some("auto"), _) => Some(ToolChoice::Auto),
+            (Some("none"), _) => Some(ToolChoice::None),
+            (Some("required" | "any"), _) => Some(ToolChoice::Required),
+            _ => None,
+        }
+    }
+}
+
+fn read_name(cursor: &mut Cursor<'_>, place: &str) -> Read<Option<String>> {
+    let mut name = None;
+    cursor.object(|cursor, member| {
+        if member.key.is("name") {
+            name = text(cursor, &format!("{place}.name"))?;
+        } else {
+            super::skip(cursor)?;
+        }
+        Read::Ok(())
+    })?;
+    Ok(name)
+}

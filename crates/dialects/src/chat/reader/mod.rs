@@ -1,0 +1,178 @@
+//! Reads answers of this grammar into events, in every shape that servers of it write.
+
+mod calls;
+mod choice;
+mod delta;
+mod logprobs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use domain::limits::CHOICES_MAX;
+use domain::{Event, Usage};
+
+use self::choice::ChoiceReading;
+use self::delta::{Chunk, Delta, Told};
+use super::chunk::upstream_error;
+use super::error::read_error;
+use super::usage::Registers;
+use crate::answer::{ReadAnswer, StreamFault};
+
+/// What the end of a stream is called.
+const DONE: &[u8] = b"[DONE]";
+
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    id: Option<String>,
+    model: Option<String>,
+    created_unix_s: Option<u64>,
+    is_started: bool,
+    is_done: bool,
+    has_read: bool,
+    choices: BTreeMap<u32, ChoiceReading>,
+    registers: Registers,
+    /// Decoded bytes of the answer: zeros reported of it are no report.
+    content_bytes: u64,
+    usage_told: Option<Usage>,
+}
+
+impl ReadAnswer for Reader {
+    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let json = data.trim_ascii();
+        if self.is_done || json.is_empty() {
+            return Ok(());
+        }
+        if json.starts_with(DONE) {
+            if !self.has_read {
+                return Err(StreamFault::Broken("empty"));
+            }
+            self.finish(out);
+            return Ok(());
+        }
+        if name == b"error" {
+            return Err(upstream_error(json));
+        }
+        self.read(json, false, out)?;
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        if self.is_done {
+            return Ok(());
+        }
+        let is_whole = !self.choices.is_empty() && self.choices.values().all(ChoiceReading::is_finished);
+        if !is_whole {
+            return Err(StreamFault::Broken(if self.has_read { "ended_early" } else { "empty" }));
+        }
+        self.finish(out);
+        Ok(())
+    }
+
+    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        if body.trim_ascii_start().starts_with(b"[") && read_error(body) != Default::default() {
+            return Err(upstream_error(body));
+        }
+        if !self.read(body, true, out)? {
+            return Err(StreamFault::Broken("not_a_completion"));
+        }
+        self.finish(out);
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Reads one chunk, or a whole answer. Whether it has a list of choices.
+    fn read(&mut self, json: &[u8], is_whole: bool, out: &mut Vec<Event>) -> Result<bool, StreamFault> {
+        let chunk = Chunk::read(json, &mut self.registers)?;
+        if chunk.is_failure {
+            return Err(upstream_error(json));
+        }
+        self.has_read = true;
+        self.id = self.id.take().or(chunk.id);
+        self.model = self.model.take().or(chunk.model);
+        self.created_unix_s = self.created_unix_s.or(chunk.created_unix_s);
+        if !chunk.choices.is_empty() {
+            self.start(out);
+        }
+        for (place, told) in chunk.choices.iter().enumerate() {
+            self.read_choice(json, place, told, is_whole, out)?;
+        }
+        if self.is_started && chunk.has_usage {
+            self.tell_usage(true, out);
+        }
+        Ok(chunk.has_choices)
+    }
+
+    /// The first chunk of some servers has neither choices nor a name for the answer: the start waits for one that has.
+    fn start(&mut self, out: &mut Vec<Event>) {
+        if self.is_started {
+            return;
+        }
+        self.is_started = true;
+        out.push(Event::Start {
+            id: self.id.clone(),
+            model: self.model.clone(),
+            created_unix_s: self.created_unix_s,
+        });
+    }
+
+    fn read_choice(
+        &mut self,
+        json: &[u8],
+        place: usize,
+        told: &Told<'_>,
+        is_whole: bool,
+        out: &mut Vec<Event>,
+    ) -> Result<(), StreamFault> {
+        let number = told.index.unwrap_or(place as u64);
+        let number = u32::try_from(number).map_err(|_| StreamFault::Broken("oversized"))?;
+        if self.choices.len() >= CHOICES_MAX as usize && !self.choices.contains_key(&number) {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        let choice = self.choices.entry(number).or_insert_with(|| ChoiceReading::new(number));
+        if choice.is_finished() {
+            // What filters add behind the end is none of the answer.
+            return Ok(());
+        }
+        let delta = match told.delta {
+            Some(span) => Delta::read(span.of(json))?,
+            None => Delta::default(),
+        };
+        choice.begin_chunk(json);
+        let before = out.len();
+        self.content_bytes += choice.take(&delta, told, is_whole || told.is_message, out)?;
+        let tokens = logprobs::read(told, &delta, json)?;
+        // Beside their text: behind the beginning of its part, before what is said in it.
+        let is_delta = |event: &Event| matches!(event, Event::Delta { .. });
+        let at = out.iter().skip(before).rposition(is_delta).map_or(out.len(), |at| before + at);
+        let tokens = tokens.into_iter().map(|tokens| Event::Logprobs { choice: number, tokens });
+        out.splice(at..at, tokens);
+        if let Some(word) = told.finish.as_deref() {
+            choice.finish(Some(word), out);
+        }
+        Ok(())
+    }
+
+    /// What is known before the end may be zeros that are no report yet.
+    fn tell_usage(&mut self, is_early: bool, out: &mut Vec<Event>) {
+        let usage = self.registers.usage(self.content_bytes);
+        let says = |usage: &Usage| usage.prompt_total() > 0 || usage.completion_total() > 0;
+        if let Some(usage) = usage.filter(|usage| !is_early || says(usage))
+            && self.usage_told != Some(usage)
+        {
+            self.usage_told = Some(usage);
+            out.push(Event::Usage(usage));
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<Event>) {
+        self.start(out);
+        for choice in self.choices.values_mut().filter(|choice| !choice.is_finished()) {
+            choice.finish(None, out);
+        }
+        self.tell_usage(false, out);
+        self.is_done = true;
+        out.push(Event::Done);
+    }
+}

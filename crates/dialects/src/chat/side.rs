@@ -1,0 +1,53 @@
+//! Requests of this API that are no conversation, and their answers.
+
+use bytes::Bytes;
+use domain::{Fault, Operation};
+
+use super::chunk::Reading;
+use super::request::{Subject, decode_of};
+use super::scanner::skip_lead;
+use crate::Request;
+use crate::answer::{AnswerFacts, StreamFault};
+
+/// Reads a request of an operation.
+pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<Fault>> {
+    let subject = match operation {
+        Operation::Embed => Subject::Input,
+        Operation::Moderate => Subject::Judged,
+        Operation::Complete => Subject::Prompt,
+        Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Stored => {
+            Subject::Messages
+        }
+    };
+    let mut request = decode_of(body, subject)?;
+    if matches!(operation, Operation::Embed | Operation::Moderate) {
+        // Their answers come whole, whatever else was said.
+        request.stream = false;
+    }
+    Ok(request)
+}
+
+/// Reads an answer that has no choices: one JSON object, with or without counts.
+///
+/// # Errors
+/// It is none, or tells of an error under a status of success.
+pub(crate) fn read_answer(body: &Bytes) -> Result<AnswerFacts, StreamFault> {
+    read_counts(document(body)?)
+}
+
+/// The text of a body that is neither empty nor a page.
+pub(crate) fn document(body: &[u8]) -> Result<&[u8], StreamFault> {
+    let text = skip_lead(body);
+    match text.first() {
+        None => Err(StreamFault::Broken("empty")),
+        Some(b'<') => Err(StreamFault::Broken("html")),
+        Some(_) => Ok(text),
+    }
+}
+
+/// The counts of such an answer.
+pub(super) fn read_counts(text: &[u8]) -> Result<AnswerFacts, StreamFault> {
+    let mut reading = Reading::of_counts();
+    reading.read(text, &mut Vec::new())?;
+    Ok(AnswerFacts { usage: reading.usage(), content_bytes: 0 })
+}

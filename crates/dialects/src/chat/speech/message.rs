@@ -1,0 +1,193 @@
+//! The messages of a request: instructions first, each result of a tool in a message of its own.
+
+use std::borrow::Cow;
+
+use domain::prompt::{Content, Instruction, Part, Role, ToolCall, ToolResult, Turn};
+use domain::{Abilities, Fault, Prompt};
+
+use super::body::{
+    Call, CalledCustom, CalledFunction, Message, MessageContent, MessagePart, PartContent, mark,
+};
+use super::part::{Scribe, content, plain};
+use crate::losses::{Feature, Losses};
+
+pub(super) fn messages<'a>(
+    prompt: &'a Prompt,
+    abilities: &Abilities,
+    losses: &mut Losses,
+) -> Result<Vec<Message<'a>>, Box<Fault>> {
+    let mut writing = Writing {
+        scribe: Scribe { abilities, losses },
+        messages: Vec::with_capacity(prompt.turns.len() + 1),
+        media: Vec::new(),
+    };
+    writing.instruct(&prompt.instructions);
+    for turn in &prompt.turns {
+        writing.write(turn);
+    }
+    writing.flush();
+    Ok(writing.messages)
+}
+
+struct Writing<'a, 'b, 'c> {
+    scribe: Scribe<'b, 'c>,
+    messages: Vec<Message<'a>>,
+    /// Media of results, which may not stand there: they wait for the user's next message.
+    media: Vec<MessagePart<'a>>,
+}
+
+impl<'a> Writing<'a, '_, '_> {
+    const fn system(&self) -> &'static str {
+        if self.scribe.abilities.developer_role { "developer" } else { "system" }
+    }
+
+    /// One message of all, for servers that take no second one.
+    fn instruct(&mut self, instructions: &'a [Instruction]) {
+        if instructions.is_empty() {
+            return;
+        }
+        let role = self.system();
+        let parts = instructions.iter().map(|instruction| {
+            let mark = instruction.cache.map(mark).filter(|_| self.scribe.abilities.cache_marks);
+            if instruction.cache.is_some() && mark.is_none() {
+                self.scribe.losses.lose(Feature::CacheMark);
+            }
+            MessagePart { prompt_cache_breakpoint: mark, ..plain(instruction.text.as_str()) }
+        });
+        let content = content(parts.collect());
+        self.messages.push(Message { role, content: Some(content), ..Message::default() });
+    }
+
+    fn write(&mut self, turn: &'a Turn) {
+        match turn.role {
+            Role::Tool => turn.parts.iter().for_each(|part| self.write_result(part)),
+            Role::Assistant => {
+                self.flush();
+                self.answer(turn);
+            }
+            Role::System | Role::Developer => {
+                self.flush();
+                self.say(self.system(), turn);
+            }
+            Role::User => self.say("user", turn),
+        }
+    }
+
+    /// What waits goes before what the user says.
+    fn say(&mut self, role: &'static str, turn: &'a Turn) {
+        let mut parts = std::mem::take(&mut self.media);
+        parts.extend(turn.parts.iter().filter_map(|part| self.scribe.write(part)));
+        let name = turn.name.as_deref();
+        self.messages.push(Message { role, name, content: Some(content(parts)), ..Message::default() });
+    }
+
+    fn flush(&mut self) {
+        if !self.media.is_empty() {
+            let parts = std::mem::take(&mut self.media);
+            self.messages.push(Message { role: "user", content: Some(content(parts)), ..Message::default() });
+        }
+    }
+
+    fn write_result(&mut self, part: &'a Part) {
+        let Content::ToolResult(result) = &part.content else {
+            // Whatever else stands between results is nobody's result.
+            let written = self.scribe.write(part);
+            return self.media.extend(written);
+        };
+        let mut parts = Vec::new();
+        let mut moved = Vec::new();
+        for inner in &result.parts {
+            let written = self.scribe.write(inner);
+            let is_text = matches!(written, Some(MessagePart { content: PartContent::Text { .. }, .. }));
+            if is_text { parts.extend(written) } else { moved.extend(written) }
+        }
+        self.mark_result(part, &mut parts);
+        if !moved.is_empty() {
+            if parts.is_empty() {
+                parts.push(plain("The result follows in the next message of the user."));
+            }
+            self.media.push(plain(format!("From the result of call {}:", result.id)));
+            self.media.append(&mut moved);
+        }
+        if result.is_error {
+            tell_error(&mut parts);
+        }
+        self.messages.push(result_message(result, parts));
+    }
+
+    fn mark_result(&mut self, part: &Part, parts: &mut [MessagePart<'_>]) {
+        let Some(said) = part.cache else { return };
+        match parts.last_mut().filter(|_| self.scribe.abilities.cache_marks) {
+            Some(last) => last.prompt_cache_breakpoint = Some(mark(said)),
+            None => self.scribe.losses.lose(Feature::CacheMark),
+        }
+    }
+
+    fn answer(&mut self, turn: &'a Turn) {
+        let mut parts = Vec::new();
+        let mut refusals: Vec<&str> = Vec::new();
+        let mut calls = Vec::new();
+        for part in &turn.parts {
+            match &part.content {
+                Content::ToolCall(call) => {
+                    self.lose_mark(part);
+                    calls.push(self.call(call));
+                }
+                Content::Refusal { text } => {
+                    self.lose_mark(part);
+                    refusals.push(text);
+                }
+                Content::Text { .. } | Content::Thought(_) | Content::Foreign { .. } => {
+                    parts.extend(self.scribe.write(part));
+                }
+                Content::Image { .. } => self.scribe.losses.lose_extra("assistant.image", true),
+                Content::Audio { .. } => self.scribe.losses.lose(Feature::Audio),
+                Content::Video { .. } => self.scribe.losses.lose(Feature::Video),
+                Content::Document { .. } => self.scribe.losses.lose(Feature::Document),
+                Content::ToolResult(result) => self.scribe.losses.lose_extra(result.id.as_str(), true),
+            }
+        }
+        let is_silent = parts.is_empty() && !(calls.is_empty() && refusals.is_empty());
+        self.messages.push(Message {
+            role: "assistant",
+            name: turn.name.as_deref(),
+            content: (!is_silent).then(|| content(parts)),
+            refusal: (!refusals.is_empty()).then(|| refusals.join("\n")),
+            tool_calls: calls,
+            ..Message::default()
+        });
+    }
+
+    fn lose_mark(&mut self, part: &Part) {
+        if part.cache.is_some() {
+            self.scribe.losses.lose(Feature::CacheMark);
+        }
+    }
+
+    fn call(&mut self, call: &'a ToolCall) -> Call<'a> {
+        if call.signature.is_some() {
+            self.scribe.losses.lose(Feature::Thought);
+        }
+        let (id, name) = (call.id.as_str(), call.name.as_str());
+        if call.is_custom {
+            return Call::Custom { id, custom: CalledCustom { name, input: &call.arguments } };
+        }
+        // Servers that read the arguments read an object, and an empty text is none.
+        let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
+        Call::Function { id, function: CalledFunction { name, arguments } }
+    }
+}
+
+fn result_message<'a>(result: &'a ToolResult, parts: Vec<MessagePart<'a>>) -> Message<'a> {
+    let content: MessageContent<'a> = content(parts);
+    Message { role: "tool", tool_call_id: Some(&result.id), content: Some(content), ..Message::default() }
+}
+
+/// The grammar has no flag for it, so the text says it.
+fn tell_error(parts: &mut Vec<MessagePart<'_>>) {
+    const PREFIX: &str = "Error: ";
+    match parts.first_mut().map(|part| &mut part.content) {
+        Some(PartContent::Text { text }) => *text = Cow::Owned(format!("{PREFIX}{text}")),
+        _ => parts.insert(0, plain("Error: the call failed.")),
+    }
+}

@@ -1,0 +1,118 @@
+//! Settings that this grammar says otherwise, or not at all.
+
+use domain::prompt::{Effort, Shows};
+use domain::{Abilities, Fault, FaultClass, Prompt, Thinking};
+
+use super::body::{CacheOptions, Raw, lifetime};
+use crate::json::find_member;
+use crate::losses::{Feature, Losses};
+
+/// The grammar's own limit.
+const STOP_MAX: usize = 4;
+
+/// The answer's length, under the newer name or the older one.
+pub(super) fn length(
+    prompt: &Prompt,
+    abilities: &Abilities,
+    losses: &mut Losses,
+) -> Result<(Option<u64>, Option<u64>), Box<Fault>> {
+    if prompt.sampling.top_k.is_some() {
+        losses.lose(Feature::TopK);
+    }
+    if prompt.caching.content.is_some() {
+        losses.lose(Feature::CachedContent);
+    }
+    let length = prompt.output.tokens_max;
+    if length == Some(0) {
+        let message = "An answer of 0 tokens, which warms a cache, is nothing that the model that was to answer can give.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
+        return Err(Box::new(fault.fix("Ask for at least 1 token.").param("max_tokens")));
+    }
+    Ok(if abilities.old_length_name { (None, length) } else { (length, None) })
+}
+
+/// Temperature and its like, which some models refuse whatever they say.
+pub(super) fn drawing<'a>(
+    prompt: &'a Prompt,
+    abilities: &Abilities,
+    losses: &mut Losses,
+) -> (Option<Raw<'a>>, Option<Raw<'a>>) {
+    let sampling = &prompt.sampling;
+    if !abilities.refuses_sampling {
+        return (sampling.temperature.as_ref().map(Raw), sampling.top_p.as_ref().map(Raw));
+    }
+    for (feature, value) in [(Feature::Temperature, &sampling.temperature), (Feature::TopP, &sampling.top_p)]
+    {
+        if value.is_some() {
+            losses.lose(feature);
+        }
+    }
+    (None, None)
+}
+
+pub(super) fn stop<'a>(prompt: &'a Prompt, losses: &Losses) -> Result<&'a [String], Box<Fault>> {
+    let stop = prompt.sampling.stop.as_slice();
+    if stop.len() <= STOP_MAX {
+        return Ok(stop);
+    }
+    let name = Feature::Stop.name(losses.client()).unwrap_or("stop");
+    let message = format!(
+        "\"{name}\" has {} texts, and the model that was to answer ends its answer at no more than {STOP_MAX}.",
+        stop.len()
+    );
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
+    Err(Box::new(fault.fix(format!("Send at most {STOP_MAX}.")).param(name)))
+}
+
+/// Text is always among them.
+pub(super) fn modalities(prompt: &Prompt) -> Vec<&str> {
+    match prompt.output.modalities.as_slice() {
+        [] => Vec::new(),
+        others => std::iter::once("text").chain(others.iter().map(String::as_str)).collect(),
+    }
+}
+
+/// Voice and format, where they are said in this grammar's words.
+pub(super) fn audio<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<Raw<'a>> {
+    let audio = prompt.output.audio.as_ref()?;
+    let has = |name| matches!(find_member(audio.as_str().as_bytes(), name), Ok(Some(_)));
+    if has("voice") && has("format") {
+        return Some(Raw(audio));
+    }
+    losses.lose(Feature::SpokenAudio);
+    None
+}
+
+pub(super) fn effort(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Option<&'static str> {
+    let reasoning = &prompt.reasoning;
+    if reasoning.wants_encrypted {
+        losses.lose(Feature::EncryptedReasoning);
+    }
+    if matches!(reasoning.shows, Some(Shows::Summary | Shows::Full)) {
+        losses.lose(Feature::ShownReasoning);
+    }
+    if reasoning.effort.is_some() && reasoning.budget_tokens.is_some() {
+        losses.lose(Feature::ThinkingBudget);
+    }
+    let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget))?;
+    if abilities.thinking == Thinking::Never {
+        // Not to think is what it does anyway.
+        if effort != Effort::None {
+            losses.lose(Feature::Reasoning);
+        }
+        return None;
+    }
+    Some(effort.as_str())
+}
+
+/// Without a lifetime it is what such servers do unasked.
+pub(super) fn caching(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Option<CacheOptions> {
+    let mark = prompt.caching.automatic?;
+    if abilities.cache_marks {
+        return Some(CacheOptions { mode: "implicit", ttl: mark.lifetime.map(lifetime) });
+    }
+    if mark.lifetime.is_some() {
+        losses.lose(Feature::CacheMark);
+    }
+    None
+}

@@ -1,0 +1,539 @@
+//! A request suited to a server that takes only a part of the grammar: its bytes, edited in place.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::{Fault, Grammar, Quirks, Trait};
+
+use crate::Request;
+use crate::json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
+use crate::losses::{Feature, Losses, is_meaning};
+use crate::request::own_edits;
+use crate::splice::{Edit, splice};
+
+/// What every server of this grammar knows; whatever else is said is unknown to one that refuses what it does not know.
+const FIELDS: &[&str] = &[
+    "model",
+    "messages",
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "n",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "response_format",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "user",
+];
+const MESSAGE_FIELDS: &[&str] = &["role", "content", "name", "tool_calls", "tool_call_id"];
+const FUNCTION_FIELDS: &[&str] = &["name", "description", "parameters"];
+
+/// The client's bytes for a server with quirks: as `upstream_body`, and without what the server does not take.
+///
+/// # Errors
+/// The body is no JSON, which whoever decoded it has found out.
+pub fn suited_body(
+    body: &Bytes,
+    request: &Request,
+    upstream_model: &str,
+    quirks: Quirks,
+    losses: &mut Losses,
+) -> Result<Vec<Bytes>, Box<Fault>> {
+    let (rename, usage) = own_edits(request, upstream_model, !quirks.lacks(Trait::StreamOptions));
+    // What is put in at a place goes before what is cut there.
+    let mut edits: Vec<Edit<'_>> = usage.into_iter().chain(rename).collect();
+    edits.extend(suit(body, quirks, losses)?);
+    let mut out = Vec::with_capacity(1);
+    splice(body, &mut edits, &mut out);
+    Ok(out)
+}
+
+/// A body that we wrote, likewise.
+///
+/// # Errors
+/// As `suited_body`.
+pub fn suited(body: &Bytes, quirks: Quirks, losses: &mut Losses) -> Result<Vec<Bytes>, Box<Fault>> {
+    let mut out = Vec::with_capacity(1);
+    splice(body, &mut suit(body, quirks, losses)?, &mut out);
+    Ok(out)
+}
+
+fn suit(body: &[u8], quirks: Quirks, losses: &mut Losses) -> Result<Vec<Edit<'static>>, JsonError> {
+    let newer_length = find_member(body, "max_completion_tokens")?;
+    let mut suiting = Suiting {
+        body,
+        quirks,
+        losses,
+        has_newer_length: newer_length.is_some_and(|span| span.of(body) != b"null"),
+        edits: Vec::new(),
+    };
+    suiting.members(&mut Cursor::new(body)?, Suiting::field)?;
+    Ok(suiting.edits)
+}
+
+struct Suiting<'a, 'b> {
+    body: &'a [u8],
+    quirks: Quirks,
+    losses: &'b mut Losses,
+    has_newer_length: bool,
+    edits: Vec<Edit<'static>>,
+}
+
+/// What becomes of a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+}
+
+type Reading<'a, 'b> = fn(&mut Suiting<'a, 'b>, &mut Cursor<'a>, &Text<'a>, &str) -> Result<Fate, JsonError>;
+
+/// Cuts members out of one object, each with a comma of its own.
+#[derive(Default)]
+struct Cutter {
+    /// Where the members begin that were cut before any stayed.
+    lead: Option<usize>,
+    any_stays: bool,
+    end: usize,
+}
+
+impl Cutter {
+    fn pass(&mut self, start: usize, end: usize, fate: Fate) -> Option<Edit<'static>> {
+        let before = std::mem::replace(&mut self.end, end);
+        match fate {
+            Fate::Goes if self.any_stays => Some(Edit::cut(Span::new(before, end))),
+            Fate::Goes => {
+                self.lead.get_or_insert(start);
+                None
+            }
+            Fate::Stays => {
+                self.any_stays = true;
+                self.lead.take().map(|lead| Edit::cut(Span::new(lead, start)))
+            }
+        }
+    }
+
+    /// Where nothing stayed, what is left is an empty object.
+    fn close(self) -> Option<Edit<'static>> {
+        self.lead.map(|lead| Edit::cut(Span::new(lead, self.end)))
+    }
+}
+
+impl<'a, 'b> Suiting<'a, 'b> {
+    /// Passes over an object, and cuts what `read` says must go. Where its last member ends.
+    fn members(&mut self, cursor: &mut Cursor<'a>, read: Reading<'a, 'b>) -> Result<usize, JsonError> {
+        let mut cutter = Cutter::default();
+        cursor.object(|cursor, member| {
+            let fate = read(self, cursor, &member.key, &member.key.decode())?;
+            let cut = cutter.pass(member.key.span.start, cursor.position(), fate);
+            self.edits.extend(cut);
+            Ok::<(), JsonError>(())
+        })?;
+        let end = cutter.end;
+        self.edits.extend(cutter.close());
+        Ok(end)
+    }
+
+    fn field(&mut self, cursor: &mut Cursor<'a>, key: &Text<'a>, name: &str) -> Result<Fate, JsonError> {
+        let lacks = |of| self.quirks.lacks(of);
+        match name {
+            "messages" if cursor.kind()? == Kind::Array => {
+                cursor.array(|cursor, _| self.message(cursor))?;
+                return Ok(Fate::Stays);
+            }
+            "tools" if lacks(Trait::UnknownFields) && cursor.kind()? == Kind::Array => {
+                cursor.array(|cursor, _| self.tool(cursor))?;
+                return Ok(Fate::Stays);
+            }
+            _ => {}
+        }
+        let value = cursor.value()?;
+        let fate = match name {
+            "max_tokens" if lacks(Trait::MaxCompletionTokens) && self.has_newer_length => Fate::Goes,
+            "max_completion_tokens" if lacks(Trait::MaxCompletionTokens) => self.older_length(key),
+            "stream_options" if lacks(Trait::StreamOptions) => self.stream_options(&value),
+            "tool_choice" if lacks(Trait::ForcedCall) && says(&value, "required") => {
+                self.lose(Feature::ForcedCall)
+            }
+            "parallel_tool_calls" if lacks(Trait::ParallelToolCalls) => {
+                match value {
+                    Value::Boolean(false) => self.losses.lose(Feature::SingleToolCalls),
+                    // Several at once are what such servers do unasked.
+                    Value::Boolean(true) => self.losses.lose_part(Feature::SingleToolCalls),
+                    _ => {}
+                }
+                Fate::Goes
+            }
+            "response_format" if lacks(Trait::JsonSchema) && self.is_schema(&value)? => {
+                self.lose(Feature::JsonSchema)
+            }
+            _ => self.known(&value, name, FIELDS, name),
+        };
+        Ok(fate)
+    }
+
+    fn lose(&mut self, feature: Feature) -> Fate {
+        self.losses.lose(feature);
+        Fate::Goes
+    }
+
+    /// The newer name gives way to the older one.
+    fn older_length(&mut self, key: &Text<'_>) -> Fate {
+        if !self.has_newer_length {
+            return Fate::Goes;
+        }
+        self.edits.push(Edit { span: key.span, text: Cow::Borrowed("\"max_tokens\"") });
+        Fate::Stays
+    }
+
+    /// What we asked for ourselves is nobody's loss.
+    fn stream_options(&mut self, value: &Value<'_>) -> Fate {
+        if self.losses.client() == Grammar::Chat && value.is_something(self.body) {
+            self.losses.lose(Feature::StreamUsage);
+        }
+        Fate::Goes
+    }
+
+    fn is_schema(&self, value: &Value<'_>) -> Result<bool, JsonError> {
+        let Value::Object(span) = value else { return Ok(false) };
+        let format = span.of(self.body);
+        let kind = find_member(format, "type")?;
+        Ok(kind.is_some_and(|kind| kind.of(format) == b"\"json_schema\""))
+    }
+
+    /// A server that refuses what it does not know is sent nothing that it may not know. What says nothing is no loss.
+    fn known(&mut self, value: &Value<'_>, name: &str, fields: &[&str], place: &str) -> Fate {
+        if !self.quirks.lacks(Trait::UnknownFields) || fields.contains(&name) {
+            return Fate::Stays;
+        }
+        if value.is_something(self.body) {
+            match Feature::named(Grammar::Chat, name) {
+                Some(feature) => self.losses.lose(feature),
+                None => self.losses.lose_extra(place, is_meaning(name)),
+            }
+        }
+        Fate::Goes
+    }
+
+    fn tool(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        self.members(cursor, |suiting, cursor, _, name| {
+            if name == "function" && cursor.kind()? == Kind::Object {
+                suiting.members(cursor, Self::function_field)?;
+            } else {
+                cursor.skip()?;
+            }
+            Ok(Fate::Stays)
+        })?;
+        Ok(())
+    }
+
+    fn function_field(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        _key: &Text<'a>,
+        name: &str,
+    ) -> Result<Fate, JsonError> {
+        let value = cursor.value()?;
+        if name == "strict" {
+            if value.is_something(self.body) {
+                self.losses.lose(Feature::StrictTool);
+            }
+            return Ok(Fate::Goes);
+        }
+        Ok(self.known(&value, name, FUNCTION_FIELDS, name))
+    }
+
+    fn message(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        let start = cursor.position();
+        let end = self.members(cursor, Self::message_field)?;
+        if self.quirks.lacks(Trait::NullContent) {
+            let message = Span::new(start, cursor.position());
+            self.fill(message, end)?;
+        }
+        Ok(())
+    }
+
+    fn message_field(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        _key: &Text<'a>,
+        name: &str,
+    ) -> Result<Fate, JsonError> {
+        let value = cursor.value()?;
+        match (name, &value) {
+            ("role", Value::String(role))
+                if self.quirks.lacks(Trait::DeveloperRole) && role.is("developer") =>
+            {
+                self.edits.push(Edit { span: role.span, text: Cow::Borrowed("\"system\"") });
+            }
+            ("content", Value::Array(span)) if self.quirks.lacks(Trait::ContentParts) => {
+                self.flatten(*span)?;
+            }
+            _ => return Ok(self.known(&value, name, MESSAGE_FIELDS, &format!("messages.{name}"))),
+        }
+        Ok(Fate::Stays)
+    }
+
+    /// Texts alone become one text. Where anything else is among them, it is the server's to refuse.
+    fn flatten(&mut self, array: Span) -> Result<(), JsonError> {
+        let mut text = String::from("\"");
+        let mut marked = false;
+        let mut is_text = true;
+        Cursor::new(array.of(self.body))?.array(|cursor, place| {
+            let mut found = None;
+            if cursor.kind()? != Kind::Object {
+                is_text = false;
+                return cursor.skip().map(|_| ());
+            }
+            cursor.object(|cursor, member| {
+                match (&*member.key.decode(), cursor.value()?) {
+                    ("text", Value::String(part)) => found = Some(part.written()),
+                    ("type", value) => is_text &= says(&value, "text"),
+                    _ => marked = true,
+                }
+                Ok::<(), JsonError>(())
+            })?;
+            is_text &= found.is_some();
+            if place > 0 {
+                text.push_str("\\n");
+            }
+            text.push_str(found.unwrap_or_default());
+            Ok(())
+        })?;
+        if is_text {
+            text.push('"');
+            if marked {
+                self.losses.lose(Feature::CacheMark);
+            }
+            self.edits.push(Edit { span: array, text: Cow::Owned(text) });
+        }
+        Ok(())
+    }
+
+    /// A message that is calls alone says an empty text.
+    fn fill(&mut self, message: Span, end: usize) -> Result<(), JsonError> {
+        let bytes = message.of(self.body);
+        let calls = find_member(bytes, "tool_calls")?.filter(|calls| calls.of(bytes) != b"null");
+        if calls.is_none() {
+            return Ok(());
+        }
+        match find_member(bytes, "content")? {
+            Some(content) if content.of(bytes) == b"null" => {
+                let span = Span::new(message.start + content.start, message.start + content.end);
+                self.edits.push(Edit { span, text: Cow::Borrowed("\"\"") });
+            }
+            Some(_) => {}
+            None => self.edits.push(Edit::insert(end, ",\"content\":\"\"".to_owned())),
+        }
+        Ok(())
+    }
+}
+
+fn says(value: &Value<'_>, word: &str) -> bool {
+    matches!(value, Value::String(text) if text.is(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::decode_request;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn quirks(lacking: &[Trait]) -> Quirks {
+        lacking.iter().copied().fold(Quirks::default(), Quirks::lacking)
+    }
+
+    fn sent(body: &str, lacking: &[Trait]) -> (String, Losses) {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let mut losses = Losses::of_server(Grammar::Chat);
+        let out = suited(&body, quirks(lacking), &mut losses).unwrap().concat();
+        (String::from_utf8(out).unwrap(), losses)
+    }
+
+    fn check(lacking: &[Trait], body: &str, expected: &str, dropped: &[&str]) {
+        let (sent, losses) = sent(body, lacking);
+        assert_eq!(sent, expected);
+        assert_eq!(losses.settle(false).unwrap(), dropped, "{body}");
+    }
+
+    #[test]
+    fn a_server_that_knows_the_older_words_is_sent_them() {
+        check(
+            &[Trait::DeveloperRole],
+            r#"{"messages":[{"role":"developer","content":"a"},{"role" : "user","content":"developer"}]}"#,
+            r#"{"messages":[{"role":"system","content":"a"},{"role" : "user","content":"developer"}]}"#,
+            &[],
+        );
+        let length = &[Trait::MaxCompletionTokens];
+        check(length, r#"{"max_completion_tokens":5,"n":1}"#, r#"{"max_tokens":5,"n":1}"#, &[]);
+        check(length, r#"{"max_tokens":9, "max_completion_tokens":5}"#, r#"{"max_tokens":5}"#, &[]);
+        check(length, r#"{"max_tokens":9,"max_completion_tokens":null}"#, r#"{"max_tokens":9}"#, &[]);
+        check(
+            &[Trait::StreamOptions],
+            r#"{"stream":true,"stream_options":{"include_usage":true},"n":1}"#,
+            r#"{"stream":true,"n":1}"#,
+            &["stream_options"],
+        );
+    }
+
+    #[test]
+    fn texts_stand_in_the_place_of_lists_and_of_nothing() {
+        check(
+            &[Trait::ContentParts],
+            r#"{"messages":[{"role":"system","content":[{"type":"text","text":"a\"é"},{"type":"text","text":"\u00e9"}]},
+                {"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]},{"role":"tool","content":[]}]}"#,
+            r#"{"messages":[{"role":"system","content":"a\"é\n\u00e9"},
+                {"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]},{"role":"tool","content":""}]}"#,
+            &[],
+        );
+        check(
+            &[Trait::ContentParts],
+            r#"{"messages":[{"content":[{"type":"text","text":"a","prompt_cache_breakpoint":{}}]}]}"#,
+            r#"{"messages":[{"content":"a"}]}"#,
+            &["prompt_cache_breakpoint"],
+        );
+        check(
+            &[Trait::NullContent],
+            r#"{"messages":[{"content": null ,"tool_calls":[{}]},{"tool_calls":[{}]},{"content":null},{"content":"x","tool_calls":null}]}"#,
+            r#"{"messages":[{"content": "" ,"tool_calls":[{}]},{"tool_calls":[{}],"content":""},{"content":null},{"content":"x","tool_calls":null}]}"#,
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_changes_the_answer_is_refused_unless_it_may_be_dropped() {
+        let cases = [
+            (Trait::ForcedCall, r#"{"n":1,"tool_choice":"required"}"#, "tool_choice"),
+            (Trait::JsonSchema, r#"{"n":1,"response_format":{"type":"json_schema"}}"#, "response_format"),
+            (Trait::ParallelToolCalls, r#"{"n":1,"parallel_tool_calls":false}"#, "parallel_tool_calls"),
+            (Trait::UnknownFields, r#"{"n":1,"surprise":1}"#, "surprise"),
+        ];
+        for (lacking, body, name) in cases {
+            let (sent, losses) = sent(body, &[lacking]);
+            assert_eq!(sent, r#"{"n":1}"#);
+            let fault = losses.clone().settle(false).unwrap_err();
+            assert_eq!((fault.param.as_deref(), fault.code), (Some(name), "unsupported_parameter"));
+            assert!(fault.to_string().contains("The server that was to answer does not take"), "{fault}");
+            assert_eq!(losses.settle(true).unwrap(), [name]);
+        }
+        for kept in [r#"{"tool_choice":"auto"}"#, r#"{"response_format":{"type":"json_object"}}"#] {
+            check(&[Trait::ForcedCall, Trait::JsonSchema], kept, kept, &[]);
+        }
+        check(&[Trait::ParallelToolCalls], r#"{"parallel_tool_calls":true}"#, "{}", &["parallel_tool_calls"]);
+    }
+
+    #[test]
+    fn a_strict_server_is_sent_nothing_that_it_may_not_know() {
+        check(
+            &[Trait::UnknownFields],
+            r#"{"metadata":{"a":"b"},"store":null, "model":"m","min_p":0.1,"messages":[
+                {"refusal":null,"role":"assistant","annotations":[{"a":1}],"content":"x"}],
+                "tools":[{"type":"function","function":{"strict":true,"name":"f","parameters":{"x-own":1}}}],"verbosity":"low"}"#,
+            r#"{"model":"m","messages":[
+                {"role":"assistant","content":"x"}],
+                "tools":[{"type":"function","function":{"name":"f","parameters":{"x-own":1}}}]}"#,
+            &["metadata", "min_p", "annotations", "tools.function.strict", "verbosity"],
+        );
+    }
+
+    #[test]
+    fn the_model_is_renamed_and_usage_asked_for_in_the_same_pass() {
+        let body = Bytes::from_static(
+            br#"{"store":true,"stream":true,"model":"a/b","messages":[{"role":"user","content":"x"}]}"#,
+        );
+        let request = decode_request(&body).unwrap();
+        let send = |lacking: &[Trait]| {
+            let mut losses = Losses::of_server(Grammar::Chat);
+            let out = suited_body(&body, &request, "b", quirks(lacking), &mut losses).unwrap().concat();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            send(&[Trait::UnknownFields]),
+            r#"{"stream_options":{"include_usage":true},"stream":true,"model":"b","messages":[{"role":"user","content":"x"}]}"#
+        );
+        assert_eq!(
+            send(&[Trait::UnknownFields, Trait::StreamOptions]),
+            r#"{"stream":true,"model":"b","messages":[{"role":"user","content":"x"}]}"#
+        );
+    }
+
+    fn message() -> impl Strategy<Value = serde_json::Value> {
+        let content = prop_oneof![
+            Just(json!(null)),
+            Just(json!("x")),
+            Just(
+                json!([{"type": "text", "text": "a\n\"b"}, {"type": "text", "text": "c", "cache_control": {}}])
+            ),
+            Just(json!([{"type": "image_url", "image_url": {"url": "u"}}])),
+        ];
+        let role = prop::sample::select(vec!["developer", "system", "user", "assistant", "tool"]);
+        let calls = prop_oneof![Just(json!(null)), Just(json!([{"id": "a", "function": {"name": "f"}}]))];
+        (role, content, calls, any::<[bool; 3]>()).prop_map(|(role, content, calls, has)| {
+            let mut message = json!({"role": role});
+            for (has, (name, value)) in
+                has.into_iter().zip([("content", content), ("tool_calls", calls), ("refusal", json!("no"))])
+            {
+                if has {
+                    message[name] = value;
+                }
+            }
+            message
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_is_json_without_what_the_server_lacks(
+            messages in prop::collection::vec(message(), 0..5),
+            fields in prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "max_tokens", "max_completion_tokens", "stream_options", "store", "surprise", "n", "seed",
+                    "parallel_tool_calls", "metadata",
+                ]),
+                prop_oneof![Just(json!(null)), Just(json!(true)), Just(json!(7)), Just(json!({"a": 1}))],
+                0..9,
+            ),
+            mask in any::<u32>(),
+        ) {
+            let mut body = json!({"messages": messages});
+            fields.iter().for_each(|(name, value)| body[*name] = value.clone());
+            let lacking: Vec<Trait> =
+                Trait::all().enumerate().filter(|(at, _)| mask >> at & 1 == 1).map(|(_, of)| of).collect();
+            let (sent, losses) = sent(&body.to_string(), &lacking);
+            let sent: serde_json::Value = serde_json::from_str(&sent).expect("it is JSON");
+            prop_assert!(losses.settle(true).is_ok());
+            let lacks = |of| lacking.contains(&of);
+            for (field, of) in [("max_completion_tokens", Trait::MaxCompletionTokens), ("stream_options", Trait::StreamOptions),
+                ("parallel_tool_calls", Trait::ParallelToolCalls), ("surprise", Trait::UnknownFields)] {
+                prop_assert_eq!(sent.get(field).is_some(), body.get(field).is_some() && !lacks(of), "{}", field);
+            }
+            prop_assert_eq!(sent["messages"].as_array().map(Vec::len), Some(messages.len()));
+            for (sent, said) in sent["messages"].as_array().unwrap().iter().zip(&messages) {
+                prop_assert!(!(lacks(Trait::DeveloperRole) && sent["role"] == "developer"));
+                prop_assert!(!(lacks(Trait::UnknownFields) && sent.get("refusal").is_some()));
+                let is_call = said.get("tool_calls").is_some_and(|calls| !calls.is_null());
+                prop_assert!(!(lacks(Trait::NullContent) && is_call && sent["content"].is_null()));
+            }
+            if lacking.is_empty() {
+                prop_assert_eq!(sent, body);
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Writes answers of this grammar from events: chunks of a stream, or a whole completion.
+
+mod body;
+mod choice;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId, Usage};
+use serde::Serialize;
+
+use self::body::{CallDelta, DeltaBody, DeltaChoice, Logprobs};
+use self::choice::{ChoiceWriting, Place};
+use super::encode::{Completion, DONE, UsageField};
+use super::error::error_event;
+use crate::answer::{Progress, Wish, WriteAnswer};
+
+const ID_PREFIX: &str = "chatcmpl-";
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    wish: Wish,
+    head: Completion,
+    choices: Vec<ChoiceWriting>,
+    usage: Option<Usage>,
+    /// The stream ended with an error: nothing follows.
+    has_failed: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(wish: Wish) -> Self {
+        let head = head(&wish, None, None, None);
+        Self { wish, head, choices: Vec::new(), usage: None, has_failed: false }
+    }
+}
+
+impl WriteAnswer for Writer {
+    fn resume(&mut self, progress: &Progress) {
+        self.head = head(&self.wish, progress.id.as_deref(), progress.model.clone(), progress.created_unix_s);
+        if let Some(id) = &progress.id {
+            // What was passed on called the answer so.
+            self.head.id.clone_from(id);
+        }
+        self.usage = progress.usage;
+        self.choices = progress.begun.iter().map(|number| ChoiceWriting::begun(*number)).collect();
+        for (number, part, kind) in &progress.open {
+            let place = self.choice(*number).resume(kind);
+            self.choice(*number).open.push((*part, place));
+        }
+    }
+
+    fn event(&mut self, event: Event, out: &mut Vec<u8>) {
+        if self.has_failed {
+            return;
+        }
+        match event {
+            Event::Start { id, model, created_unix_s } => {
+                self.head = head(&self.wish, id.as_deref(), model, created_unix_s);
+            }
+            Event::Begin { choice, part, kind } => self.begin(choice, part, kind, out),
+            Event::Delta { choice, part, text } => self.delta(choice, part, &text, out),
+            // Other grammars' seals have no place here, and the vendor's own answers carry none.
+            Event::Signature { .. } => {}
+            Event::Citation { choice, json, .. } => {
+                if let Some(annotation) = body::annotation(&json) {
+                    let delta = DeltaBody { annotations: Some([&annotation]), ..DeltaBody::default() };
+                    self.chunk(choice, delta, None, out);
+                }
+            }
+            Event::Logprobs { choice, tokens } => self.choice(choice).logprobs.push(tokens),
+            Event::End { choice, part } => self.end(choice, part, out),
+            Event::Finish { choice, finish } => self.finish(choice, &finish, out),
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::Done => self.done(out),
+        }
+    }
+
+    fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>) {
+        out.extend_from_slice(&error_event(fault, trace));
+    }
+
+    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+        whole::write(&self.wish, events)
+    }
+}
+
+impl Writer {
+    fn choice(&mut self, number: u32) -> &mut ChoiceWriting {
+        choice::of(&mut self.choices, number)
+    }
+
+    fn begin(&mut self, number: u32, part: u32, kind: PartKind, out: &mut Vec<u8>) {
+        let place = self.choice(number).place(&kind);
+        self.choice(number).open.push((part, place));
+        let PartKind::Call { id, name, is_custom } = kind else {
+            if matches!(place, Place::Text) {
+                self.first_chunk(number, Some(""), out);
+            }
+            return;
+        };
+        let Place::Call { index, .. } = place else { return };
+        self.first_chunk(number, None, out);
+        let id = call_id(id, &self.wish, number, index);
+        let call = CallDelta::first(index, &id, &name, is_custom);
+        self.chunk(number, DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }, None, out);
+    }
+
+    /// The role, once for each choice, before anything else of it.
+    fn first_chunk(&mut self, number: u32, content: Option<&str>, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.choice(number).has_role, true) {
+            let delta = DeltaBody { role: Some("assistant"), content: Some(content), ..DeltaBody::default() };
+            self.write(number, delta, None, None, out);
+        }
+    }
+
+    fn delta(&mut self, number: u32, part: u32, text: &str, out: &mut Vec<u8>) {
+        let Some(place) = self.choice(number).place_of(part).filter(|_| !text.is_empty()) else { return };
+        let delta = match place {
+            Place::Text => DeltaBody { content: Some(Some(text)), ..DeltaBody::default() },
+            Place::Refusal => DeltaBody { refusal: Some(text), ..DeltaBody::default() },
+            Place::Call { index, is_custom } => {
+                let call = CallDelta::more(index, text, is_custom);
+                DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }
+            }
+            // The vendor's own answers show no thoughts, and a field of our making is none of this grammar's.
+            Place::Unsaid => return,
+        };
+        self.choice(number).note(part);
+        self.chunk(number, delta, None, out);
+    }
+
+    fn end(&mut self, number: u32, part: u32, out: &mut Vec<u8>) {
+        let Some((place, is_empty)) = self.choice(number).close(part) else { return };
+        if let Place::Call { index, is_custom: false } = place
+            && is_empty
+        {
+            // Clients read the arguments as JSON, which an empty text is not.
+            let call = CallDelta::more(index, "{}", false);
+            self.chunk(number, DeltaBody { tool_calls: Some([call]), ..DeltaBody::default() }, None, out);
+        }
+    }
+
+    fn finish(&mut self, number: u32, finish: &Finish, out: &mut Vec<u8>) {
+        if finish.reason == Reason::Error
+            && let Some(trace) = self.wish.trace
+        {
+            self.has_failed = true;
+            return self.error(&failed(finish), trace, out);
+        }
+        let has_refusal = self.choice(number).has_refusal;
+        let told = finish.explanation.as_deref().filter(|_| finish.reason == Reason::Refusal && !has_refusal);
+        if let Some(refusal) = told {
+            self.choice(number).has_refusal = true;
+            self.chunk(number, DeltaBody { refusal: Some(refusal), ..DeltaBody::default() }, None, out);
+        }
+        let word = finish_word(finish.reason, self.choice(number).has_refusal);
+        self.chunk(number, DeltaBody::default(), Some(word), out);
+    }
+
+    fn done(&mut self, out: &mut Vec<u8>) {
+        if let Some(usage) = self.usage.filter(|_| self.wish.usage) {
+            let none: [(); 0] = [];
+            let envelope = self.head.envelope("chat.completion.chunk", none, UsageField::said(&usage));
+            put(&envelope, out);
+        }
+        out.extend_from_slice(DONE);
+    }
+
+    /// A chunk with what tokens are known to be its own.
+    fn chunk(
+        &mut self,
+        number: u32,
+        delta: DeltaBody<'_>,
+        finish_reason: Option<&'static str>,
+        out: &mut Vec<u8>,
+    ) {
+        self.first_chunk(number, Some(""), out);
+        let choice = self.choice(number);
+        let takes = delta.content.is_some() || delta.refusal.is_some() || finish_reason.is_some();
+        let tokens = if takes { std::mem::take(&mut choice.logprobs) } else { Vec::new() };
+        let is_refusal = delta.refusal.is_some() || (delta.content.is_none() && choice.has_refusal);
+        let joined = body::join(&tokens);
+        let logprobs = joined.as_ref().map(|tokens| Logprobs::of(tokens, is_refusal));
+        self.write(number, delta, finish_reason, logprobs, out);
+    }
+
+    fn write(
+        &self,
+        index: u32,
+        delta: DeltaBody<'_>,
+        finish_reason: Option<&'static str>,
+        logprobs: Option<Logprobs<'_>>,
+        out: &mut Vec<u8>,
+    ) {
+        let choice = DeltaChoice { index, delta, finish_reason, logprobs };
+        let usage = UsageField::null_if(self.wish.usage);
+        put(&self.head.envelope("chat.completion.chunk", [choice], usage), out);
+    }
+}
+
+/// One event of a stream. A line feed in foreign JSON is space between values, and would end the line.
+fn put(value: &impl Serialize, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(b"data: ");
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        return out.truncate(begin);
+    }
+    let text = out.get_mut(begin..).unwrap_or_default();
+    text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    out.extend_from_slice(b"\n\n");
+}
+
+/// What all parts of an answer repeat.
+fn head(wish: &Wish, id: Option<&str>, model: Option<String>, created_unix_s: Option<u64>) -> Completion {
+    let id = match (id, wish.trace) {
+        (Some(id), _) if id.starts_with(ID_PREFIX) => id.to_owned(),
+        (Some(id), _) => format!("{ID_PREFIX}{id}"),
+        (None, Some(trace)) => format!("{ID_PREFIX}{}", trace.as_uuid().simple()),
+        (None, None) => ID_PREFIX.to_owned(),
+    };
+    Completion {
+        id,
+        created_unix_s: created_unix_s.unwrap_or(wish.created_unix_s),
+        model: model.unwrap_or_else(|| wish.model.clone()),
+    }
+}
+
+/// The call's own id, or one of this exchange where its upstream gave none.
+fn call_id(id: String, wish: &Wish, choice: u32, index: u32) -> String {
+    match wish.trace {
+        Some(trace) if id.is_empty() => format!("call_{}_{choice}_{index}", trace.as_uuid().simple()),
+        _ => id,
+    }
+}
+
+/// What this grammar calls an end. The words are few, and SDKs know no others.
+const fn finish_word(reason: Reason, has_refusal: bool) -> &'static str {
+    match reason {
+        Reason::Stop | Reason::StopSequence | Reason::Pause | Reason::MalformedCall => "stop",
+        Reason::Calls => "tool_calls",
+        Reason::ContentFilter => "content_filter",
+        Reason::Refusal if has_refusal => "stop",
+        Reason::Refusal => "content_filter",
+        // Where an error can't be said in its own form, this says at least that the answer is not whole.
+        Reason::Length | Reason::ContextLength | Reason::Error => "length",
+    }
+}
+
+fn failed(finish: &Finish) -> Fault {
+    let message = match &finish.raw {
+        Some(word) => format!("The provider ended its answer with \"{word}\"."),
+        None => "The provider ended its answer with an error.".to_owned(),
+    };
+    Fault::new(FaultClass::Upstream, "upstream_error", message).fix("Send the request again.")
+}

@@ -1,0 +1,198 @@
+//! Counts of a prompt's tokens, for whoever asks before they send it.
+
+use bytes::Bytes;
+use domain::prompt::{Caching, Output, Sampling};
+use domain::{Fault, Grammar, Prompt, Usage};
+
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat;
+use crate::json::{Cursor, JsonError, Kind};
+use crate::passage::{Way, WholeAnswer};
+use crate::request::resource_text;
+use crate::speak::{Listener, Spoken, speak};
+
+/// The answer that says so many tokens, in a client's grammar.
+#[must_use]
+pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
+    Bytes::from(match grammar {
+        Grammar::Anthropic => format!("{{\"input_tokens\":{tokens}}}"),
+        Grammar::Gemini => format!("{{\"totalTokens\":{tokens}}}"),
+        Grammar::Chat | Grammar::Responses => {
+            format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}")
+        }
+    })
+}
+
+/// Takes from a prompt what says how it is to be answered: it counts for nothing, and others may have no words for it.
+pub fn forget_answer(prompt: &mut Prompt) {
+    let format = prompt.output.format.take();
+    prompt.output = Output { format, ..Output::default() };
+    prompt.sampling = Sampling::default();
+    prompt.stream = false;
+    prompt.store = None;
+    prompt.service_tier = None;
+    prompt.end_user = None;
+    prompt.metadata.clear();
+    prompt.caching = Caching { content: prompt.caching.content.take(), ..Caching::default() };
+}
+
+/// Says a request, of which only the tokens are wanted, as its counter in this grammar takes it.
+///
+/// # Errors
+/// As `speak`.
+pub fn speak_count(
+    client: Grammar,
+    prompt: &Prompt,
+    upstream: Grammar,
+    listener: &Listener<'_>,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let Spoken { body, dropped } = speak(client, prompt, upstream, listener, is_lenient)?;
+    let body = match upstream {
+        Grammar::Gemini => {
+            let model = resource_text(listener.model);
+            let inside = with_first(&body, "model", &model)?;
+            format!("{{\"generateContentRequest\":{inside}}}")
+        }
+        Grammar::Anthropic => keep_members(&body, ANTHROPIC_MEMBERS)?,
+        Grammar::Chat | Grammar::Responses => keep_members(&body, RESPONSES_MEMBERS)?,
+    };
+    Ok(Spoken { body: Bytes::from(body), dropped })
+}
+
+/// What counters take of what their vendors' models are sent; they refuse all else.
+const ANTHROPIC_MEMBERS: &[&str] =
+    &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
+const RESPONSES_MEMBERS: &[&str] = &[
+    "model",
+    "input",
+    "instructions",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+    "truncation",
+];
+
+/// The object with only the members of these names, each as it was written.
+fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
+    let mut out = String::from("{");
+    let mut cursor = Cursor::new(object)?;
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        let value = cursor.skip()?;
+        if names.contains(&&*name) {
+            let comma = if out.len() == 1 { "" } else { "," };
+            out.push_str(&format!("{comma}\"{name}\":"));
+            out.push_str(&String::from_utf8_lossy(value.of(object)));
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    out.push('}');
+    Ok(out)
+}
+
+/// The object with one more member, before the others.
+fn with_first(object: &[u8], name: &str, value: &str) -> Result<String, Box<Fault>> {
+    let text = std::str::from_utf8(object).ok().and_then(|text| text.strip_prefix('{'));
+    let inside = text.ok_or_else(|| Box::new(Fault::internal()))?;
+    let comma = if inside.starts_with('}') { "" } else { "," };
+    Ok(format!("{{\"{name}\":{value}{comma}{inside}"))
+}
+
+/// Reads an upstream's count, and says it as the client asked. Nothing was used for it.
+pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    let tokens = read_count(way.upstream, &body)?;
+    let facts = AnswerFacts { usage: Some(Usage::default()), content_bytes: 0 };
+    let body = if way.client == way.upstream { body } else { count_answer(way.client, tokens) };
+    Ok(WholeAnswer::plain(body, facts))
+}
+
+/// The tokens that an answer tells of: an object that is no error.
+fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
+    let text = chat::side::document(body)?;
+    let mut cursor = Cursor::new(text)?;
+    if cursor.kind()? != Kind::Object {
+        return Err(StreamFault::Broken("not_an_object"));
+    }
+    let name = if upstream == Grammar::Gemini { "totalTokens" } else { "input_tokens" };
+    let mut tokens = None;
+    let mut is_error = false;
+    cursor.object(|cursor, member| {
+        let value = cursor.value()?;
+        if member.key.is(name) {
+            tokens = value.as_count();
+        }
+        is_error |= value.is_something(text) && member.key.is("error");
+        Ok::<(), JsonError>(())
+    })?;
+    cursor.end()?;
+    if is_error {
+        return Err(chat::upstream_error(text));
+    }
+    match tokens {
+        Some(tokens) => Ok(tokens),
+        // Zeros are left out there.
+        None if upstream == Grammar::Gemini => Ok(0),
+        None => Err(StreamFault::Broken("no_count")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Abilities;
+
+    #[test]
+    fn a_count_is_read_and_an_error_is_one() {
+        let read = |grammar, text: &'static str| read_count(grammar, &Bytes::from_static(text.as_bytes()));
+        assert_eq!(read(Grammar::Anthropic, "{\"input_tokens\":5}"), Ok(5));
+        assert_eq!(read(Grammar::Responses, "{\"object\":\"x\",\"input_tokens\":6}"), Ok(6));
+        assert_eq!(read(Grammar::Gemini, "{\"totalTokens\":7,\"promptTokensDetails\":[{}]}"), Ok(7));
+        assert_eq!(read(Grammar::Gemini, "{}"), Ok(0));
+        assert!(matches!(
+            read(Grammar::Gemini, "{\"error\":{\"message\":\"x\"}}"),
+            Err(StreamFault::Upstream(..))
+        ));
+        for broken in ["", "<html>", "[]", "{\"a\":", "{}", "{\"input_tokens\":\"x\"}"] {
+            assert!(matches!(read(Grammar::Anthropic, broken), Err(StreamFault::Broken(_))), "{broken}");
+        }
+    }
+
+    #[test]
+    fn each_grammar_has_its_count() {
+        assert_eq!(count_answer(Grammar::Anthropic, 7), "{\"input_tokens\":7}");
+        assert_eq!(count_answer(Grammar::Gemini, 7), "{\"totalTokens\":7}");
+        assert!(count_answer(Grammar::Responses, 7).starts_with(b"{\"object\":\"response.input_tokens\""));
+    }
+
+    /// What a counter of another grammar is sent for a request of a client that wants an answer of a kind, too.
+    fn said(upstream: Grammar, body: &'static str) -> String {
+        let mut prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
+        forget_answer(&mut prompt);
+        let listener = Listener { model: "m", abilities: Abilities::default() };
+        let spoken = speak_count(Grammar::Anthropic, &prompt, upstream, &listener, false).unwrap();
+        String::from_utf8(spoken.body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn counters_are_sent_the_prompt_and_no_wishes() {
+        let body = r#"{"model":"a","max_tokens":9,"stream":true,"temperature":0.5,"stop_sequences":["x"],
+            "metadata":{"user_id":"u"},"system":"Be brief.","messages":[{"role":"user","content":"Hello"}]}"#;
+        assert_eq!(
+            said(Grammar::Gemini, body),
+            r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}}"#
+        );
+        for (upstream, members) in [
+            (Grammar::Responses, &["instructions", "input"][..]),
+            (Grammar::Anthropic, &["system", "messages"]),
+        ] {
+            let said: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&said(upstream, body)).unwrap();
+            let mut names: Vec<&str> = said.keys().map(String::as_str).collect();
+            names.retain(|name| !members.contains(name));
+            assert_eq!(names, ["model"], "{upstream:?}");
+        }
+    }
+}

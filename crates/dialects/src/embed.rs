@@ -1,0 +1,130 @@
+//! Texts that are turned into vectors: their request and its answer, said in another grammar.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, Usage};
+
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::losses::Losses;
+use crate::passage::{Way, WholeAnswer};
+use crate::speak::Spoken;
+use crate::{Request, chat, gemini};
+
+/// What is to be turned into vectors.
+#[derive(Debug)]
+pub(crate) struct Texts<'a> {
+    pub texts: Vec<Cow<'a, str>>,
+    pub dimensions: Option<u64>,
+}
+
+/// An answer: one vector for each text, in their order.
+#[derive(Debug)]
+pub(crate) struct Vectors<'a> {
+    pub vectors: Vec<Vector<'a>>,
+    pub usage: Option<Usage>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Vector<'a> {
+    /// An array of JSON, as it was written: no digit changes on the way.
+    Numbers(&'a str),
+    /// The bytes of little-endian `f32`.
+    Base64(Cow<'a, str>),
+}
+
+/// Says a client's request for vectors in an upstream's grammar.
+///
+/// # Errors
+/// It is wrong, or means what the other grammar can't say and may not be left out.
+pub fn speak_texts(
+    client: Grammar,
+    body: &[u8],
+    request: &Request,
+    upstream: Grammar,
+    model: &str,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut losses = Losses::new(client, upstream);
+    let texts = match client {
+        Grammar::Chat => chat::read_texts(body, &mut losses)?,
+        Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, &mut losses)?,
+        // These have no words for it, nor a path.
+        Grammar::Responses | Grammar::Anthropic => return Err(Box::new(Fault::internal())),
+    };
+    let body = match upstream {
+        Grammar::Gemini => gemini::write_texts(&texts, model)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::write_texts(&texts, model)?,
+    };
+    Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+}
+
+/// Reads the answer to a request for vectors, and says it as the client asked.
+pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    let text = chat::side::document(&body)?;
+    if way.is_same() && way.client == Grammar::Chat {
+        let facts = chat::side::read_answer(&body)?;
+        return Ok(WholeAnswer::plain(body, facts));
+    }
+    let told = match way.upstream {
+        Grammar::Gemini => gemini::read_vectors(text)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::read_vectors(text)?,
+    };
+    if told.vectors.is_empty() {
+        return Err(StreamFault::Broken("no_vectors"));
+    }
+    let facts = AnswerFacts { usage: told.usage, content_bytes: 0 };
+    if way.is_same() {
+        return Ok(WholeAnswer::plain(body, facts));
+    }
+    let written = match way.client {
+        Grammar::Gemini => gemini::write_vectors(&told, way.vectors.is_batch)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::write_vectors(&told, way)?,
+    };
+    Ok(WholeAnswer::plain(Bytes::from(written), facts))
+}
+
+impl Vector<'_> {
+    /// As an array of numbers.
+    pub(crate) fn numbers(&self) -> Result<Cow<'_, str>, StreamFault> {
+        match self {
+            // Some servers write a number a line.
+            Self::Numbers(raw) if raw.bytes().any(|byte| byte.is_ascii_whitespace()) => {
+                Ok(Cow::Owned(raw.split_ascii_whitespace().collect()))
+            }
+            Self::Numbers(raw) => Ok(Cow::Borrowed(raw)),
+            Self::Base64(text) => {
+                let bytes = STANDARD.decode(&**text).map_err(|_| BROKEN)?;
+                let (numbers, rest) = bytes.as_chunks::<4>();
+                if !rest.is_empty() {
+                    return Err(BROKEN);
+                }
+                let numbers: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+                serde_json::to_string(&numbers).map(Cow::Owned).map_err(|_| BROKEN)
+            }
+        }
+    }
+
+    pub(crate) fn base64(&self) -> Result<Cow<'_, str>, StreamFault> {
+        let raw = match self {
+            Self::Base64(text) => return Ok(Cow::Borrowed(text)),
+            Self::Numbers(raw) => raw,
+        };
+        let numbers: Vec<f32> = serde_json::from_str(raw).map_err(|_| BROKEN)?;
+        let bytes: Vec<u8> = numbers.into_iter().flat_map(f32::to_le_bytes).collect();
+        Ok(Cow::Owned(STANDARD.encode(bytes)))
+    }
+}
+
+const BROKEN: StreamFault = StreamFault::Broken("no_vector");
+
+/// What can't be said to this upstream, whatever is left out.
+pub(crate) fn unsayable(param: String, what: &str, fix: &'static str) -> Box<Fault> {
+    let message = format!("\"{param}\" {what}.");
+    Box::new(Fault::new(FaultClass::Unsupported, "unsupported_value", message).fix(fix).param(param))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! Fields of a request that a room reads: each of the one type that it may have, or `null`.
+
+use domain::Fault;
+use domain::limits::MODEL_NAME_BYTES_MAX;
+
+use crate::Request;
+use crate::json::{Cursor, Span, Value};
+use crate::refusal::{wrong_type, wrong_value};
+
+/// A boolean, or `null` for its absence.
+pub(crate) fn optional_boolean(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<bool>, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(None),
+        Value::Boolean(truth) => Ok(Some(truth)),
+        _ => Err(wrong_type(name.to_owned(), "a boolean", kind)),
+    }
+}
+
+/// A whole number from 0, or `null` for its absence.
+pub(crate) fn optional_count(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<u64>, Box<Fault>> {
+    let kind = cursor.kind()?;
+    let value = cursor.value()?;
+    match (value, value.as_count()) {
+        (Value::Null, _) => Ok(None),
+        (_, Some(count)) => Ok(Some(count)),
+        (Value::Number(_), None) => {
+            let fix = format!("Send a whole number from 0 in \"{name}\".");
+            Err(wrong_value(name.to_owned(), "is not a whole number from 0", fix))
+        }
+        _ => Err(wrong_type(name.to_owned(), "a whole number", kind)),
+    }
+}
+
+/// A string, or `null` for its absence.
+pub(crate) fn optional_text(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Span>, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.span)),
+        _ => Err(wrong_type(name.to_owned(), "a string", kind)),
+    }
+}
+
+/// The model's name, and where it stands.
+pub(crate) fn read_model(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
+    let kind = cursor.kind()?;
+    let Value::String(text) = cursor.value()? else {
+        return Err(wrong_type("model".to_owned(), "a string", kind));
+    };
+    request.model_value = Some(text.span);
+    request.model = checked_model(&text.decode())?;
+    Ok(())
+}
+
+/// A name that a model may have.
+pub(crate) fn checked_model(model: &str) -> Result<String, Box<Fault>> {
+    let what = if model.is_empty() {
+        "is empty"
+    } else if model.len() > MODEL_NAME_BYTES_MAX {
+        "is longer than any model's name"
+    } else if model.chars().any(char::is_control) {
+        "holds a control character"
+    } else {
+        return Ok(model.to_owned());
+    };
+    let fix = "Send the id of a model as GET /v1/models lists it.".to_owned();
+    Err(wrong_value("model".to_owned(), what, fix))
+}

@@ -1,0 +1,112 @@
+//! The address of a request: this grammar says the model and what is asked of it there.
+
+use std::borrow::Cow;
+
+use domain::{Fault, FaultClass};
+
+use crate::Addressed;
+use crate::fields::checked_model;
+use crate::refusal::wrong_value;
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    Generate,
+    Stream,
+    Count,
+    Embed,
+    BatchEmbed,
+}
+
+impl Verb {
+    pub const ALL: [Self; 5] = [Self::Generate, Self::Stream, Self::Count, Self::Embed, Self::BatchEmbed];
+
+    /// As addresses say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Generate => "generateContent",
+            Self::Stream => "streamGenerateContent",
+            Self::Count => "countTokens",
+            Self::Embed => "embedContent",
+            Self::BatchEmbed => "batchEmbedContents",
+        }
+    }
+}
+
+/// Reads what follows `/v1beta/` or `/v1/`, as it was sent: `models/NAME:VERB`. Names with a slash come without `models/`
+/// too, and their slashes and colons raw or escaped; the last colon counts.
+///
+/// # Errors
+/// It names no model, no verb, or a way out of its folder.
+pub fn gemini_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<Fault>> {
+    let path = unescape(rest).ok_or_else(|| bad_path("is not UTF-8 when its escapes are resolved"))?;
+    let (name, verb) = path.rsplit_once(':').ok_or_else(|| unknown(&path))?;
+    if name.split(['/', '\\']).any(|segment| matches!(segment, ".." | ".")) {
+        return Err(bad_path("holds a segment of dots"));
+    }
+    let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb).ok_or_else(|| unknown(&path))?;
+    let model = checked_model(model_of(name))?;
+    let stream = verb == Verb::Stream;
+    let as_array = stream && !asks_events(query);
+    Ok((Addressed { model, stream, as_array, is_batch: verb == Verb::BatchEmbed, stored: None }, verb))
+}
+
+/// The model's own name: behind `models/`, and behind the publisher in addresses of the vendor's cloud.
+pub(super) fn model_of(name: &str) -> &str {
+    if let Some(model) = name.strip_prefix("models/") {
+        return model;
+    }
+    let in_cloud = name.starts_with("projects/") || name.starts_with("publishers/");
+    name.split_once("/models/").filter(|_| in_cloud).map_or(name, |(_, model)| model)
+}
+
+/// `alt=sse`: events in the place of one array that grows.
+fn asks_events(query: &str) -> bool {
+    query.split('&').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
+        let (name, value) = (unescape(name), unescape(value));
+        matches!(name.as_deref(), Some("alt" | "$alt"))
+            && value.is_some_and(|value| value.eq_ignore_ascii_case("sse"))
+    })
+}
+
+/// Resolves `%` escapes; what is no escape stays. `None` where the outcome is no UTF-8.
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = behind.first_chunk::<2>().filter(|_| *first == b'%').and_then(hexadecimal);
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+fn hexadecimal(digits: &[u8; 2]) -> Option<u8> {
+    let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+    u8::try_from(high? << 4 | low?).ok()
+}
+
+fn bad_path(what: &str) -> Box<Fault> {
+    let fix = "Send the id of a model as GET /v1/models lists it, behind models/.".to_owned();
+    wrong_value("model".to_owned(), what, fix)
+}
+
+fn unknown(path: &str) -> Box<Fault> {
+    let shown: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
+    let message = format!("There is no \"{shown}\" here.");
+    let verbs: Vec<&str> = Verb::ALL.into_iter().map(Verb::as_str).collect();
+    let fix = format!("Send models/NAME:VERB, where VERB is one of {}.", verbs.join(", "));
+    Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(fix))
+}

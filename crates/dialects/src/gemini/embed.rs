@@ -1,0 +1,321 @@
+//! `:embedContent` and `:batchEmbedContents`: what the rooms read of them, and what they are translated from and into.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::Fault;
+use serde::Serialize;
+
+use super::address::model_of;
+use super::failure::upstream_error;
+use super::names::{camel, count, each, members};
+use super::reader::Registers;
+use super::wire::{Content, Part};
+use crate::answer::StreamFault;
+use crate::embed::{Texts, Vector, Vectors, unsayable};
+use crate::fields::checked_model;
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::losses::Losses;
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::request::resource_text;
+use crate::{Addressed, Request, VectorForm};
+
+/// The vendor takes no more at once.
+const REQUESTS_MAX: usize = 100;
+/// Stands between the parts of what becomes one vector.
+const BETWEEN: &str = "\n";
+
+/// What one vector is asked for.
+#[derive(Debug, Default)]
+struct Entry<'a> {
+    /// Where it names a model, and which.
+    model: Option<(Span, Cow<'a, str>)>,
+    has_content: bool,
+    texts: Vec<Cow<'a, str>>,
+    dimensions: Option<u64>,
+}
+
+/// All that are asked for in one body.
+#[derive(Debug, Default)]
+struct Entries<'a> {
+    entries: Vec<Entry<'a>>,
+    /// What other grammars have no words for, and whether it changes the vectors.
+    unsaid: Vec<(String, bool)>,
+}
+
+/// Reads what the rooms need of a request for vectors.
+pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty());
+    }
+    let is_batch = addressed.is_some_and(|addressed| addressed.is_batch);
+    let entries = read(body, is_batch)?.entries;
+    let Some(addressed) = addressed else {
+        return Err(missing("model".to_owned(), "Send the model's id in the address, behind models/."));
+    };
+    let mut request = Request {
+        model: checked_model(&addressed.model)?,
+        choices: 1,
+        include_usage: true,
+        vectors: VectorForm { as_base64: false, is_batch },
+        ..Request::default()
+    };
+    for (index, entry) in entries.iter().enumerate() {
+        request.prompt_bytes += entry.texts.iter().map(|text| text.len() as u64).sum::<u64>();
+        if let Some((span, name)) = &entry.model {
+            let path = || if is_batch { format!("requests[{index}].model") } else { "model".to_owned() };
+            check_model(name, &addressed.model, path)?;
+            request.resources.push(*span);
+        }
+    }
+    Ok(request)
+}
+
+/// A body that names another model than its address would be answered by one of the two.
+pub(super) fn check_model(
+    named: &str,
+    addressed: &str,
+    path: impl FnOnce() -> String,
+) -> Result<(), Box<Fault>> {
+    if model_of(named) == addressed {
+        return Ok(());
+    }
+    let fix = format!("Send \"models/{addressed}\", or leave it out.");
+    Err(wrong_value(path(), "is another model than the one in the address", fix))
+}
+
+fn read(body: &[u8], is_batch: bool) -> Result<Entries<'_>, Box<Fault>> {
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        cursor.skip()?;
+        cursor.end()?;
+        return Err(no_object(kind));
+    }
+    let mut all = Entries::default();
+    if is_batch {
+        all.batch(&mut cursor)?;
+    } else {
+        all.entry(&mut cursor, "")?;
+    }
+    cursor.end()?;
+    Ok(all)
+}
+
+impl<'a> Entries<'a> {
+    fn batch(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Box<Fault>> {
+        let mut is_said = false;
+        members(cursor, "body", |cursor, name, written| {
+            if name != "requests" {
+                return Ok(self.pass(cursor, written.to_owned(), true)?);
+            }
+            once(&mut is_said, || written.to_owned())?;
+            each(cursor, |cursor, index| self.entry(cursor, &format!("{written}[{index}].")))
+        })?;
+        let fix = "Send at least one request, each with its content.";
+        match (is_said, self.entries.is_empty()) {
+            (false, _) => Err(missing("requests".to_owned(), fix)),
+            (true, true) => Err(wrong_value("requests".to_owned(), "is empty", fix.to_owned())),
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// `path` comes before the names of its members.
+    fn entry(&mut self, cursor: &mut Cursor<'a>, path: &str) -> Result<(), Box<Fault>> {
+        let mut entry = Entry::default();
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(path.trim_end_matches('.').to_owned(), "an object", kind));
+        }
+        members(cursor, path, |cursor, name, written| {
+            let path = || format!("{path}{written}");
+            match name {
+                "model" => {
+                    if entry.model.is_some() {
+                        return Err(duplicate(path()));
+                    }
+                    let kind = cursor.kind()?;
+                    match cursor.value()? {
+                        Value::String(text) => entry.model = Some((text.span, text.decode())),
+                        Value::Null => {}
+                        _ => return Err(wrong_type(path(), "a string", kind)),
+                    }
+                }
+                "content" => {
+                    once(&mut entry.has_content, path)?;
+                    self.content(cursor, &mut entry, &path())?;
+                }
+                "outputDimensionality" => entry.dimensions = count(cursor, &path())?,
+                // Named once, however many say it.
+                "taskType" | "title" => self.pass(cursor, written.to_owned(), false)?,
+                _ => self.pass(cursor, path(), true)?,
+            }
+            Ok::<(), Box<Fault>>(())
+        })?;
+        if !entry.has_content {
+            let fix = "Send a content, such as {\"parts\": [{\"text\": \"Hello\"}]}.";
+            return Err(missing(format!("{path}content"), fix));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn content(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        entry: &mut Entry<'a>,
+        path: &str,
+    ) -> Result<(), Box<Fault>> {
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(path.to_owned(), "an object", kind));
+        }
+        members(cursor, path, |cursor, name, written| match name {
+            "parts" => each(cursor, |cursor, index| {
+                let path = format!("{path}.{written}[{index}]");
+                members(cursor, &path, |cursor, name, written| {
+                    let path = format!("{path}.{written}");
+                    if name != "text" {
+                        return Ok(self.pass(cursor, path, true)?);
+                    }
+                    let kind = cursor.kind()?;
+                    match cursor.value()? {
+                        Value::String(text) => entry.texts.push(text.decode()),
+                        Value::Null => {}
+                        _ => return Err(wrong_type(path, "a string", kind)),
+                    }
+                    Ok::<(), Box<Fault>>(())
+                })
+            }),
+            "role" => Ok(cursor.skip().map(drop)?),
+            _ => Ok(self.pass(cursor, format!("{path}.{written}"), true)?),
+        })
+    }
+
+    fn pass(&mut self, cursor: &mut Cursor<'_>, name: String, is_meaning: bool) -> Result<(), JsonError> {
+        if cursor.value()?.is_something(cursor.bytes()) {
+            self.unsaid.push((name, is_meaning));
+        }
+        Ok(())
+    }
+}
+
+fn once(seen: &mut bool, path: impl FnOnce() -> String) -> Result<(), Box<Fault>> {
+    if std::mem::replace(seen, true) { Err(duplicate(path())) } else { Ok(()) }
+}
+
+/// The request as it is said in another grammar, where all vectors are of one length.
+pub(crate) fn read_texts<'a>(
+    body: &'a [u8],
+    is_batch: bool,
+    losses: &mut Losses,
+) -> Result<Texts<'a>, Box<Fault>> {
+    let Entries { entries, unsaid } = read(body, is_batch)?;
+    unsaid.into_iter().for_each(|(name, is_meaning)| losses.lose_extra(name, is_meaning));
+    let dimensions = entries.first().and_then(|entry| entry.dimensions);
+    if let Some(odd) = entries.iter().position(|entry| entry.dimensions != dimensions) {
+        return Err(unsayable(
+            format!("requests[{odd}].outputDimensionality"),
+            "differs from the first, and the model's provider makes vectors of one length at a time",
+            "Send requests for vectors of different lengths apart.",
+        ));
+    }
+    let text = |mut entry: Entry<'a>| match entry.texts.len() {
+        1 => entry.texts.remove(0),
+        _ => Cow::Owned(entry.texts.join(BETWEEN)),
+    };
+    Ok(Texts { texts: entries.into_iter().map(text).collect(), dimensions })
+}
+
+#[derive(Serialize)]
+struct Batch<'a> {
+    requests: Vec<One<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct One<'a> {
+    model: &'a serde_json::value::RawValue,
+    content: Content<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_dimensionality: Option<u64>,
+}
+
+/// A batch, of one text too: its answer has the same form for any number.
+pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box<Fault>> {
+    if texts.texts.len() > REQUESTS_MAX {
+        let what =
+            format!("holds more than the {REQUESTS_MAX} texts that the model's provider takes at once");
+        return Err(unsayable("input".to_owned(), &what, "Send the texts in several requests."));
+    }
+    let resource = resource_text(model);
+    let resource = super::wire::checked(&resource)?;
+    let one = |text| One {
+        model: resource,
+        content: Content { role: None, parts: vec![Part::text(text)] },
+        output_dimensionality: texts.dimensions,
+    };
+    let requests = texts.texts.iter().map(|text| one(text)).collect();
+    serde_json::to_vec(&Batch { requests }).map_err(|_| Box::new(Fault::internal()))
+}
+
+/// Reads the answer to either.
+pub(crate) fn read_vectors(body: &[u8]) -> Result<Vectors<'_>, StreamFault> {
+    let mut cursor = Cursor::new(body)?;
+    if cursor.kind()? != Kind::Object {
+        return Err(StreamFault::Broken("not_an_object"));
+    }
+    let mut told = Vectors { vectors: Vec::new(), usage: None };
+    let mut registers = Registers::default();
+    let mut is_error = false;
+    cursor.object(|cursor, member| {
+        match &*camel(&member.key.decode()) {
+            "embedding" | "embeddings" => {
+                each(cursor, |cursor, _| {
+                    told.vectors.push(read_vector(cursor)?);
+                    Ok::<(), StreamFault>(())
+                })?;
+            }
+            "usageMetadata" => registers.read(cursor.skip()?.of(body))?,
+            "error" => is_error |= cursor.value()?.is_something(body),
+            _ => drop(cursor.skip()?),
+        }
+        Ok::<(), StreamFault>(())
+    })?;
+    cursor.end()?;
+    if is_error {
+        return Err(upstream_error(body));
+    }
+    told.usage = registers.usage(true);
+    Ok(told)
+}
+
+fn read_vector<'a>(cursor: &mut Cursor<'a>) -> Result<Vector<'a>, StreamFault> {
+    let bytes = cursor.bytes();
+    let mut vector = None;
+    cursor.object(|cursor, member| {
+        let value = cursor.value()?;
+        if let (true, Value::Array(span)) = (member.key.is("values"), value) {
+            vector = std::str::from_utf8(span.of(bytes)).ok().map(Vector::Numbers);
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    vector.ok_or(StreamFault::Broken("no_vector"))
+}
+
+/// An answer in the form that was asked for. A guess of what was used is not told where nothing must be.
+pub(crate) fn write_vectors(told: &Vectors<'_>, is_batch: bool) -> Result<Vec<u8>, StreamFault> {
+    let wanted = if is_batch { told.vectors.len() } else { 1 };
+    let mut values = Vec::with_capacity(wanted);
+    for vector in told.vectors.iter().take(wanted) {
+        values.push(format!(r#"{{"values":{}}}"#, vector.numbers()?));
+    }
+    let values = values.join(",");
+    let mut out =
+        if is_batch { format!(r#"{{"embeddings":[{values}]"#) } else { format!(r#"{{"embedding":{values}"#) };
+    if let Some(usage) = told.usage {
+        out.push_str(&format!(r#","usageMetadata":{{"promptTokenCount":{}}}"#, usage.prompt_total()));
+    }
+    out.push('}');
+    Ok(out.into_bytes())
+}

@@ -1,0 +1,85 @@
+//! Errors of this grammar, written for its clients.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, TraceId};
+use serde::Serialize;
+
+use crate::error::message;
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    code: u16,
+    message: &'a str,
+    status: &'static str,
+    details: Vec<Detail>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Detail {
+    Retry {
+        #[serde(rename = "@type")]
+        kind: &'static str,
+        #[serde(rename = "retryDelay")]
+        delay: String,
+    },
+    Info {
+        #[serde(rename = "@type")]
+        kind: &'static str,
+        reason: String,
+        domain: &'static str,
+    },
+}
+
+/// The body of an error answer. In a stream it is a chunk: its SDKs look for `error` as the first member.
+pub(crate) fn error_body(fault: &Fault, status: u16, trace: TraceId) -> Bytes {
+    let message = message(fault, trace);
+    let mut details = vec![Detail::Info {
+        kind: "type.googleapis.com/google.rpc.ErrorInfo",
+        reason: fault.code.to_ascii_uppercase(),
+        domain: "tidegate",
+    }];
+    if let Some(wait) = fault.retry_after_ms {
+        let (seconds, rest) = (wait / 1000, wait % 1000);
+        let delay = if rest == 0 { format!("{seconds}s") } else { format!("{seconds}.{rest:03}s") };
+        details.push(Detail::Retry { kind: "type.googleapis.com/google.rpc.RetryInfo", delay });
+    }
+    let error = Body { code: status, message: &message, status: word(fault.class), details };
+    Bytes::from(serde_json::to_vec(&Envelope { error }).unwrap_or_default())
+}
+
+/// `error.status`, as the vendor's own API says it.
+const fn word(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContextLength
+        | FaultClass::ContentPolicy
+        | FaultClass::MethodNotAllowed
+        | FaultClass::MediaType
+        | FaultClass::NotAcceptable
+        | FaultClass::ClientTimeout => "INVALID_ARGUMENT",
+        FaultClass::Unauthenticated => "UNAUTHENTICATED",
+        FaultClass::Forbidden | FaultClass::UpstreamPermission => "PERMISSION_DENIED",
+        FaultClass::NotFound | FaultClass::UpstreamNotFound => "NOT_FOUND",
+        FaultClass::Conflict => "ABORTED",
+        FaultClass::Precondition => "FAILED_PRECONDITION",
+        FaultClass::UpstreamQuota
+        | FaultClass::CreditsRequired
+        | FaultClass::RateLimit
+        | FaultClass::Limited
+        | FaultClass::BudgetReached => "RESOURCE_EXHAUSTED",
+        FaultClass::Overloaded | FaultClass::Unavailable => "UNAVAILABLE",
+        FaultClass::Timeout | FaultClass::Deadline => "DEADLINE_EXCEEDED",
+        FaultClass::Cancelled => "CANCELLED",
+        FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken | FaultClass::Internal => {
+            "INTERNAL"
+        }
+    }
+}

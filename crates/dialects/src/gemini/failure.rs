@@ -1,0 +1,253 @@
+//! What an upstream of this grammar says of its failures.
+
+use domain::limits::UPSTREAM_WORD_BYTES_MAX;
+use domain::{FaultClass, UpstreamReport};
+
+use super::names::{camel, each};
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+/// Reads an error, and tells its class: the report's code is the word of `error.status`, its kind the reason that the
+/// details give. The status is the answer's own, where it had one.
+#[must_use]
+pub fn read_error(status: Option<u16>, body: &[u8]) -> (UpstreamReport, FaultClass) {
+    // The message is bounded and freed of what looks like a key there.
+    let mut report = chat::read_error(body);
+    let said = read(body).unwrap_or_default();
+    let status = status.or(said.code);
+    report.status = status;
+    if said.status.is_some() {
+        report.code = said.status;
+    }
+    if said.reason.is_some() {
+        report.kind = said.reason;
+    }
+    let class = match class_of(status, &report) {
+        // It is not there again in a moment.
+        FaultClass::RateLimit if said.is_of_days => FaultClass::UpstreamQuota,
+        class => class,
+    };
+    if class == FaultClass::UpstreamAuth {
+        // A refused key is not repeated to whoever sent the request.
+        report.message = None;
+    }
+    (report, class)
+}
+
+pub(super) fn upstream_error(json: &[u8]) -> StreamFault {
+    let (mut report, class) = read_error(None, json);
+    // Behind a head of 200 the status is only what the body says.
+    report.status = None;
+    StreamFault::Upstream(report, class)
+}
+
+#[derive(Default)]
+struct Said {
+    code: Option<u16>,
+    status: Option<String>,
+    reason: Option<String>,
+    /// The quota that is used up is one of days.
+    is_of_days: bool,
+}
+
+fn read(body: &[u8]) -> Result<Said, JsonError> {
+    let mut said = Said::default();
+    let mut cursor = Cursor::new(body)?;
+    each(&mut cursor, |cursor, index| {
+        if index > 0 || cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.object(|cursor, member| {
+            if !member.key.is("error") || cursor.kind()? != Kind::Object {
+                return cursor.skip().map(|_| ());
+            }
+            read_inner(cursor, &mut said)
+        })?;
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(said)
+}
+
+fn read_inner(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
+    let bytes = cursor.bytes();
+    cursor.object(|cursor, member| {
+        match (&*member.key.decode(), cursor.value()?) {
+            ("code", value @ Value::Number(_)) => {
+                said.code = value.as_count().and_then(|code| u16::try_from(code).ok());
+            }
+            ("status", Value::String(text)) => said.status = word(&text.decode()),
+            ("details", Value::Array(span)) => read_details(span.of(bytes), said)?,
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(())
+}
+
+/// The first reason among the details, and what they say of quotas.
+fn read_details(details: &[u8], said: &mut Said) -> Result<(), JsonError> {
+    each_object(details, |cursor| {
+        let bytes = cursor.bytes();
+        cursor.object(|cursor, member| {
+            match (cursor.value()?, &*camel(&member.key.decode())) {
+                (Value::String(text), "reason") => {
+                    said.reason = said.reason.take().or(word(&text.decode()));
+                }
+                (Value::Array(span), "violations") => {
+                    said.is_of_days |= names_days(span.of(bytes))?;
+                }
+                _ => {}
+            }
+            Ok::<(), JsonError>(())
+        })
+    })
+}
+
+/// Whether one of the quotas is named after days.
+fn names_days(violations: &[u8]) -> Result<bool, JsonError> {
+    let mut found = false;
+    each_object(violations, |cursor| {
+        cursor.object(|cursor, member| {
+            if let (Value::String(text), "quotaId") = (cursor.value()?, &*camel(&member.key.decode())) {
+                found |= text.decode().contains("PerDay");
+            }
+            Ok::<(), JsonError>(())
+        })
+    })?;
+    Ok(found)
+}
+
+/// The objects of an array; what else is in it is passed over.
+fn each_object(
+    array: &[u8],
+    mut read: impl FnMut(&mut Cursor<'_>) -> Result<Span, JsonError>,
+) -> Result<(), JsonError> {
+    Cursor::new(array)?.array(|cursor, _| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        read(cursor).map(|_| ())
+    })?;
+    Ok(())
+}
+
+fn word(text: &str) -> Option<String> {
+    let fits = !text.is_empty() && text.len() <= UPSTREAM_WORD_BYTES_MAX;
+    (fits && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+fn class_of(status: Option<u16>, report: &UpstreamReport) -> FaultClass {
+    let code = report.code.as_deref().unwrap_or_default();
+    let reason = report.kind.as_deref().unwrap_or_default();
+    if let Some(class) = class_of_reason(reason) {
+        return class;
+    }
+    let message = report.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let blames_request = matches!(code, "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE");
+    if blames_request && let Some(class) = class_of_message(code, &message) {
+        return class;
+    }
+    match code {
+        // A word beside a status of the server's own failure is not about the request.
+        _ if blames_request && !matches!(status, Some(500..)) => FaultClass::BadRequest,
+        "UNAUTHENTICATED" => FaultClass::UpstreamAuth,
+        "PERMISSION_DENIED" => FaultClass::UpstreamPermission,
+        "NOT_FOUND" => FaultClass::UpstreamNotFound,
+        "RESOURCE_EXHAUSTED" => FaultClass::RateLimit,
+        "UNAVAILABLE" => FaultClass::Overloaded,
+        "DEADLINE_EXCEEDED" => FaultClass::Timeout,
+        "ABORTED" | "ALREADY_EXISTS" => FaultClass::Conflict,
+        "UNIMPLEMENTED" => FaultClass::Unsupported,
+        "INTERNAL" | "UNKNOWN" | "DATA_LOSS" | "CANCELLED" => FaultClass::Upstream,
+        _ => chat::class_of(status, report),
+    }
+}
+
+fn class_of_reason(reason: &str) -> Option<FaultClass> {
+    Some(match reason {
+        "API_KEY_INVALID" | "API_KEY_EXPIRED" | "ACCESS_TOKEN_EXPIRED" | "CREDENTIALS_MISSING" => {
+            FaultClass::UpstreamAuth
+        }
+        "API_KEY_SERVICE_BLOCKED" | "SERVICE_DISABLED" | "CONSUMER_SUSPENDED" => {
+            FaultClass::UpstreamPermission
+        }
+        "BILLING_DISABLED" => FaultClass::UpstreamQuota,
+        _ => return None,
+    })
+}
+
+/// What only the message tells.
+fn class_of_message(code: &str, message: &str) -> Option<FaultClass> {
+    let says = |words: &str| message.contains(words);
+    let is_state = code == "FAILED_PRECONDITION";
+    if says("api key not valid") || says("api key expired") {
+        Some(FaultClass::UpstreamAuth)
+    } else if says("exceeds the maximum number of tokens") {
+        Some(FaultClass::ContextLength)
+    } else if says("location is not supported") || is_state && says("location") {
+        Some(FaultClass::UpstreamPermission)
+    } else if says("enable billing") || is_state && says("billing") {
+        Some(FaultClass::UpstreamQuota)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &str, code: &str, kind: Option<&str>, class: FaultClass) {
+        let (report, read) = read_error(None, body.as_bytes());
+        assert_eq!(
+            (report.code.as_deref(), report.kind.as_deref(), read),
+            (Some(code), kind, class),
+            "{body}"
+        );
+    }
+
+    #[test]
+    fn the_word_and_the_reason_tell_the_class() {
+        let invalid = r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"x","reason":"API_KEY_INVALID"}]}}"#;
+        check(invalid, "INVALID_ARGUMENT", Some("API_KEY_INVALID"), FaultClass::UpstreamAuth);
+        assert_eq!(read_error(None, invalid.as_bytes()).0.message, None, "it may hold the key");
+        let status = |word: &str| format!(r#"[{{"error":{{"code":1,"message":"m","status":"{word}"}}}}]"#);
+        for (word, class) in [
+            ("RESOURCE_EXHAUSTED", FaultClass::RateLimit),
+            ("UNAVAILABLE", FaultClass::Overloaded),
+            ("DEADLINE_EXCEEDED", FaultClass::Timeout),
+            ("PERMISSION_DENIED", FaultClass::UpstreamPermission),
+            ("NOT_FOUND", FaultClass::UpstreamNotFound),
+            ("INVALID_ARGUMENT", FaultClass::BadRequest),
+            ("INTERNAL", FaultClass::Upstream),
+        ] {
+            check(&status(word), word, None, class);
+        }
+        let long = r#"{"error":{"code":400,"status":"INVALID_ARGUMENT","message":"The input token count (9) exceeds the maximum number of tokens allowed (5)."}}"#;
+        check(long, "INVALID_ARGUMENT", None, FaultClass::ContextLength);
+    }
+
+    #[test]
+    fn a_quota_of_days_is_no_limit_of_moments() {
+        let used_up = |quota: &str| {
+            let details = format!(r#"[5,{{"violations":[5,{{"quotaId":"{quota}"}}]}}]"#);
+            format!(r#"{{"error":{{"code":429,"status":"RESOURCE_EXHAUSTED","details":{details}}}}}"#)
+        };
+        check(&used_up("RequestsPerDayPerProject"), "RESOURCE_EXHAUSTED", None, FaultClass::UpstreamQuota);
+        check(&used_up("RequestsPerMinute"), "RESOURCE_EXHAUSTED", None, FaultClass::RateLimit);
+    }
+
+    #[test]
+    fn a_word_about_the_request_beside_a_failed_server_is_not_believed() {
+        let body = br#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#;
+        assert_eq!(read_error(Some(400), body).1, FaultClass::BadRequest);
+        assert_eq!(read_error(Some(500), body).1, FaultClass::Upstream);
+    }
+
+    #[test]
+    fn without_a_word_the_number_tells() {
+        check(r#"{"error":{"code":429,"message":"m"}}"#, "429", None, FaultClass::RateLimit);
+        assert_eq!(read_error(Some(503), b"<html>").1, FaultClass::Overloaded);
+    }
+}

@@ -1,0 +1,29 @@
+//! The gemini grammar: `generateContent`, its stream, and what is asked of a model beside it.
+
+mod address;
+mod embed;
+mod error;
+mod failure;
+mod finish;
+mod media;
+mod names;
+mod read;
+mod reader;
+mod request;
+mod schema;
+mod wire;
+mod write;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use address::{Verb, gemini_address};
+pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
+pub(crate) use error::error_body;
+pub use failure::read_error as read_gemini_error;
+pub(crate) use read::read_prompt;
+pub(crate) use reader::Reader;
+pub(crate) use request::decode_request;
+pub(crate) use write::write_prompt;
+pub(crate) use writer::Writer;

@@ -1,0 +1,174 @@
+//! Reads how the answer is to be made.
+
+use domain::prompt::{Effort, OutputFormat, Shows};
+use domain::{Fault, Json};
+
+use super::Reading;
+use crate::fields::optional_boolean;
+use crate::gemini::names::{count, each, members, number, raw, text, whole, word};
+use crate::gemini::schema::to_json_schema;
+use crate::json::{Cursor, Kind};
+use crate::refusal::wrong_value;
+
+/// The form of the answer, which several fields tell together.
+#[derive(Default)]
+struct Form {
+    media_type: Option<String>,
+    media_type_path: String,
+    vendor_schema: Option<Json>,
+    json_schema: Option<Json>,
+}
+
+impl Reading {
+    pub(super) fn generation(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        let mut form = Form::default();
+        members(cursor, path, |cursor, name, written| {
+            let path = format!("{path}.{written}");
+            if self.sampling(cursor, name, &path)? {
+                return Ok(());
+            }
+            self.output(cursor, name, path, &mut form)
+        })?;
+        self.settle_form(form);
+        Ok(())
+    }
+
+    /// `false` where the field is of another kind, and was not read.
+    fn sampling(&mut self, cursor: &mut Cursor<'_>, name: &str, path: &str) -> Result<bool, Box<Fault>> {
+        let sampling = &mut self.prompt.sampling;
+        match name {
+            "temperature" => sampling.temperature = number(cursor, path)?,
+            "topP" => sampling.top_p = number(cursor, path)?,
+            "topK" => sampling.top_k = count(cursor, path)?,
+            "seed" => sampling.seed = whole(cursor, path)?,
+            "presencePenalty" => sampling.presence_penalty = number(cursor, path)?,
+            "frequencyPenalty" => sampling.frequency_penalty = number(cursor, path)?,
+            "responseLogprobs" => sampling.logprobs = optional_boolean(cursor, path)?.unwrap_or(false),
+            "logprobs" => sampling.top_logprobs = count(cursor, path)?,
+            "candidateCount" => {
+                let choices = count(cursor, path)?;
+                sampling.choices = choices.map(|choices| u32::try_from(choices).unwrap_or(u32::MAX));
+            }
+            "stopSequences" => each(cursor, |cursor, _| {
+                sampling.stop.extend(text(cursor, path)?);
+                Ok::<(), Box<Fault>>(())
+            })?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn output(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        name: &str,
+        path: String,
+        form: &mut Form,
+    ) -> Result<(), Box<Fault>> {
+        match name {
+            "maxOutputTokens" => self.prompt.output.tokens_max = count(cursor, &path)?,
+            "responseMimeType" => {
+                form.media_type = text(cursor, &path)?.map(|word| word.to_ascii_lowercase());
+                form.media_type_path = path;
+            }
+            "responseSchema" if cursor.kind()? == Kind::Object => {
+                form.vendor_schema = Some(to_json_schema(cursor)?);
+            }
+            "responseJsonSchema" => form.json_schema = raw(cursor)?,
+            "responseModalities" => each(cursor, |cursor, _| {
+                let modality = text(cursor, &path)?.unwrap_or_default().to_ascii_lowercase();
+                if !matches!(modality.as_str(), "" | "text" | "modality_unspecified") {
+                    self.prompt.output.modalities.push(modality);
+                }
+                Ok::<(), Box<Fault>>(())
+            })?,
+            "speechConfig" => self.speech(cursor, &path)?,
+            "thinkingConfig" => self.thinking(cursor, &path)?,
+            "mediaResolution" | "enableEnhancedCivicAnswers" | "routingConfig" | "modelSelectionConfig" => {
+                self.extra(cursor, path, false)?;
+            }
+            _ => self.extra(cursor, path, true)?,
+        }
+        Ok(())
+    }
+
+    fn settle_form(&mut self, form: Form) {
+        let schema = form.json_schema.or(form.vendor_schema);
+        self.prompt.output.format = match (schema, form.media_type.as_deref()) {
+            (Some(schema), media_type) => {
+                if !matches!(media_type, None | Some("" | "application/json")) {
+                    // One bare word of an enumeration, which is no JSON.
+                    self.note(form.media_type_path, true);
+                }
+                Some(OutputFormat::JsonSchema { name: None, description: None, schema, strict: None })
+            }
+            (None, Some("application/json")) => Some(OutputFormat::JsonObject),
+            (None, Some("text/plain")) => Some(OutputFormat::Text),
+            (None, None | Some("")) => None,
+            (None, Some(_)) => {
+                self.note(form.media_type_path, true);
+                None
+            }
+        };
+    }
+
+    /// A prebuilt voice is what other grammars can say too.
+    fn speech(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        members(cursor, path, |cursor, name, written| {
+            let path = format!("{path}.{written}");
+            if name != "voiceConfig" {
+                return Ok(self.extra(cursor, path, true)?);
+            }
+            members(cursor, &path, |cursor, name, written| {
+                let path = format!("{path}.{written}");
+                if name != "prebuiltVoiceConfig" {
+                    return Ok(self.extra(cursor, path, true)?);
+                }
+                members(cursor, &path, |cursor, name, written| {
+                    let path = format!("{path}.{written}");
+                    if name != "voiceName" {
+                        return Ok(self.extra(cursor, path, true)?);
+                    }
+                    let voice = text(cursor, &path)?;
+                    let quoted = voice.and_then(|voice| serde_json::to_string(&voice).ok());
+                    self.prompt.output.audio = quoted.map(|voice| Json(format!("{{\"voice\":{voice}}}")));
+                    Ok::<(), Box<Fault>>(())
+                })
+            })
+        })
+    }
+
+    fn thinking(&mut self, cursor: &mut Cursor<'_>, path: &str) -> Result<(), Box<Fault>> {
+        members(cursor, path, |cursor, name, written| {
+            let path = format!("{path}.{written}");
+            match name {
+                "includeThoughts" => {
+                    let shows = |yes| if yes { Shows::Summary } else { Shows::Nothing };
+                    self.prompt.reasoning.shows = optional_boolean(cursor, &path)?.map(shows);
+                }
+                "thinkingBudget" => match whole(cursor, &path)? {
+                    None => {}
+                    Some(-1) => self.prompt.reasoning.is_adaptive = true,
+                    Some(0) => self.prompt.reasoning.effort = Some(Effort::None),
+                    Some(budget) => self.prompt.reasoning.budget_tokens = Some(positive(budget, &path)?),
+                },
+                "thinkingLevel" => match word(cursor, &path)?.as_deref() {
+                    None | Some("" | "THINKING_LEVEL_UNSPECIFIED") => {}
+                    Some(word) => match Effort::of(word) {
+                        Some(effort) => self.prompt.reasoning.effort = Some(effort),
+                        None => self.note(path, false),
+                    },
+                },
+                _ => self.extra(cursor, path, true)?,
+            }
+            Ok::<(), Box<Fault>>(())
+        })
+    }
+}
+
+fn positive(budget: i64, path: &str) -> Result<u64, Box<Fault>> {
+    u64::try_from(budget).map_err(|_| {
+        let fix = "Send -1 for what the model thinks right, 0 for none, or a number of tokens.".to_owned();
+        wrong_value(path.to_owned(), "is no budget of tokens", fix)
+    })
+}

@@ -1,0 +1,93 @@
+//! Logarithms of probabilities, told as the chat grammar tells them.
+
+use domain::Json;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::part::optional_text;
+use crate::answer::StreamFault;
+use crate::gemini::names::{camel, each, raw};
+use crate::json::{Cursor, JsonError, Kind};
+
+#[derive(Serialize)]
+struct Token {
+    #[serde(flatten)]
+    chosen: Likely,
+    top_logprobs: Vec<Likely>,
+}
+
+#[derive(Serialize)]
+struct Likely {
+    token: String,
+    logprob: Box<RawValue>,
+    bytes: Vec<u8>,
+}
+
+/// `None` where nothing is told of any token.
+pub(super) fn read(json: &[u8]) -> Result<Option<Json>, StreamFault> {
+    let mut chosen = Vec::new();
+    let mut tops: Vec<Vec<Likely>> = Vec::new();
+    Cursor::new(json)?.object(|cursor, member| {
+        match &*camel(&member.key.decode()) {
+            "chosenCandidates" => each(cursor, |cursor, _| {
+                chosen.push(read_likely(cursor)?);
+                Ok::<(), JsonError>(())
+            })?,
+            "topCandidates" => each(cursor, |cursor, _| {
+                tops.push(read_tops(cursor)?);
+                Ok::<(), JsonError>(())
+            })?,
+            _ => drop(cursor.skip()?),
+        }
+        Ok::<(), StreamFault>(())
+    })?;
+    let mut tops = tops.into_iter();
+    let tokens: Vec<Token> = chosen
+        .into_iter()
+        .filter_map(|chosen| {
+            let top_logprobs = tops.next().unwrap_or_default();
+            Some(Token { chosen: chosen?, top_logprobs })
+        })
+        .collect();
+    Ok(serde_json::to_string(&tokens).ok().filter(|_| !tokens.is_empty()).map(Json))
+}
+
+fn read_tops(cursor: &mut Cursor<'_>) -> Result<Vec<Likely>, JsonError> {
+    let mut tops = Vec::new();
+    if cursor.kind()? != Kind::Object {
+        cursor.skip()?;
+        return Ok(tops);
+    }
+    cursor.object(|cursor, member| {
+        if !member.key.is("candidates") {
+            return cursor.skip().map(|_| ());
+        }
+        each(cursor, |cursor, _| {
+            tops.extend(read_likely(cursor)?);
+            Ok(())
+        })
+    })?;
+    Ok(tops)
+}
+
+fn read_likely(cursor: &mut Cursor<'_>) -> Result<Option<Likely>, JsonError> {
+    let (mut token, mut logprob) = (None, None);
+    if cursor.kind()? != Kind::Object {
+        cursor.skip()?;
+        return Ok(None);
+    }
+    cursor.object(|cursor, member| {
+        match (&*camel(&member.key.decode()), cursor.kind()?) {
+            ("token", _) => token = optional_text(cursor)?,
+            ("logProbability", Kind::Number) => {
+                logprob = raw(cursor)?.and_then(|json| RawValue::from_string(json.0).ok());
+            }
+            _ => drop(cursor.skip()?),
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    let Some(token) = token else { return Ok(None) };
+    // Zero is left out where defaults are, and means that it was sure.
+    let logprob = logprob.or_else(|| RawValue::from_string("0".to_owned()).ok());
+    Ok(logprob.map(|logprob| Likely { bytes: token.clone().into_bytes(), token, logprob }))
+}

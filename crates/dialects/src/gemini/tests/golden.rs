@@ -1,0 +1,236 @@
+//! The exchanges in `golden/dialects/gemini`: an upstream's bytes, the events that they tell and what clients get of
+//! them; and clients' requests, and what they become.
+
+use bytes::Bytes;
+use domain::{Abilities, Event, Grammar, PartKind};
+use serde::Deserialize;
+
+use super::{addressed, documents, read, way, wish};
+use crate::answer::{ReadAnswer, WriteAnswer};
+use crate::gemini::{Reader, Writer, write_prompt};
+use crate::{AnswerStream, Listener, Losses, StreamFault, whole_answer};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum Exchange {
+    Stream {
+        source: String,
+        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        #[serde(default)]
+        cancelled: bool,
+        upstream: Vec<String>,
+        expected: Streamed,
+    },
+    Answer {
+        source: String,
+        upstream: String,
+        expected: Answered,
+    },
+    Request {
+        source: String,
+        client: String,
+        expected: Requested,
+    },
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Streamed {
+    events: Vec<String>,
+    /// The same told anew to a client of this grammar.
+    client: Vec<String>,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    events: Vec<String>,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Requested {
+    upstream: String,
+    /// What has no place between grammars; with `!` where it means something.
+    extras: Vec<String>,
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/gemini");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let exchange =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        check(&path.display().to_string(), exchange);
+        count += 1;
+    }
+    assert!(count > 25, "only {count} exchanges were found");
+}
+
+fn check(name: &str, exchange: Exchange) {
+    let is_sourced = |source: &str| source.starts_with("constructed: ") || source.starts_with("recorded: ");
+    match exchange {
+        Exchange::Stream { source, cancelled, upstream, expected } => {
+            assert!(is_sourced(&source), "{name}");
+            assert_eq!(streamed(&upstream.concat(), cancelled), expected, "{name}");
+            check_passage(name, &upstream.concat(), cancelled, &expected);
+            if !cancelled {
+                check_translation(name, &upstream.concat(), &expected);
+            }
+        }
+        Exchange::Answer { source, upstream, expected } => {
+            assert!(is_sourced(&source), "{name}");
+            let mut events = Vec::new();
+            let end = Reader::default().whole(upstream.as_bytes(), &mut events);
+            let answered = Answered { events: shown(&events), fault: end.err().map(|fault| told(&fault)) };
+            assert_eq!(answered, expected, "{name}");
+            // The client's answer is the upstream's, as it is.
+            let passed =
+                whole_answer(&way(Grammar::Gemini, Grammar::Gemini, false), Bytes::from(upstream.clone()));
+            assert_eq!(passed.as_ref().err().map(told), expected.fault, "{name}");
+            assert!(passed.is_err() || passed.is_ok_and(|answer| answer.body == upstream), "{name}");
+        }
+        Exchange::Request { source, client, expected } => {
+            assert!(is_sourced(&source), "{name}");
+            let prompt = read(&client);
+            let mut losses = Losses::new(Grammar::Gemini, Grammar::Gemini);
+            let listener = Listener { model: &addressed().model, abilities: Abilities::default() };
+            let body = write_prompt(&prompt, &listener, &mut losses).expect(name);
+            assert_eq!(losses.settle(false).expect(name), Vec::<String>::new(), "{name}");
+            let mark = |is_meaning| if is_meaning { "!" } else { "" };
+            let requested = Requested {
+                upstream: String::from_utf8(body).expect("UTF-8"),
+                extras: prompt
+                    .extras
+                    .iter()
+                    .map(|extra| format!("{}{}", extra.name, mark(extra.is_meaning)))
+                    .collect(),
+            };
+            assert_eq!(requested, expected, "{name}");
+        }
+    }
+}
+
+/// What the reader tells of a stream, and what the writer makes of that.
+fn streamed(upstream: &str, cancelled: bool) -> Streamed {
+    let mut reader = Reader::default();
+    let mut events = Vec::new();
+    let is_document = upstream.starts_with(['{', '[']);
+    let read = if is_document {
+        reader.whole(upstream.as_bytes(), &mut events)
+    } else {
+        let frames = upstream.split("\r\n\r\n").filter(|frame| !frame.is_empty());
+        frames
+            .map(|frame| frame.strip_prefix("data:").expect("a frame of data").trim_start())
+            .try_for_each(|data| reader.event(b"", data.as_bytes(), &mut events))
+            .and_then(|()| if cancelled { Ok(()) } else { reader.end(&mut events) })
+    };
+    let events_shown = shown(&events);
+    let mut writer = Writer::new(wish());
+    let mut client = Vec::new();
+    for event in events {
+        let mut frames = Vec::new();
+        writer.event(event, &mut frames);
+        if !frames.is_empty() {
+            client.push(String::from_utf8(frames).expect("UTF-8"));
+        }
+    }
+    // A stream that is cut inside of an event is told as one that is cut between two.
+    let fault = read.err().map(|fault| told(&fault).replace("cut_json", "ended_early"));
+    Streamed { events: events_shown, client, fault }
+}
+
+/// Through the stream that the gateway drives, as sent and byte by byte: the upstream's own bytes pass, and what is no
+/// stream is made one.
+fn check_passage(name: &str, upstream: &str, cancelled: bool, expected: &Streamed) {
+    for size in [1, 7, upstream.len()] {
+        let mut answer = AnswerStream::new(way(Grammar::Gemini, Grammar::Gemini, false));
+        let mut out = Vec::new();
+        let mut end = upstream
+            .as_bytes()
+            .chunks(size)
+            .try_for_each(|chunk| answer.push(Bytes::copy_from_slice(chunk), &mut out));
+        if !cancelled {
+            end = end.and_then(|()| answer.finish(&mut out));
+        }
+        assert_eq!(end.as_ref().err().map(told), expected.fault, "{name}");
+        if end.is_ok() {
+            let is_document = upstream.starts_with(['{', '[']);
+            let sent = if is_document { expected.client.concat() } else { upstream.to_owned() };
+            assert_eq!(String::from_utf8_lossy(&out.concat()), sent, "{name}");
+        }
+    }
+}
+
+/// Clients of other grammars get an answer that their own readers take, or are told of the same fault.
+fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
+    for client in [Grammar::Anthropic, Grammar::Responses] {
+        let mut answer = AnswerStream::new(way(client, Grammar::Gemini, false));
+        let mut out = Vec::new();
+        let end = answer
+            .push(Bytes::copy_from_slice(upstream.as_bytes()), &mut out)
+            .and_then(|()| answer.finish(&mut out));
+        assert_eq!(end.as_ref().err().map(told), expected.fault, "{name} for {client:?}");
+        if end.is_ok() {
+            let mut again = AnswerStream::new(way(Grammar::Gemini, client, false));
+            let mut back = Vec::new();
+            let end = again.push(Bytes::from(out.concat()), &mut back).and_then(|()| again.finish(&mut back));
+            // A call that nobody can read is a failure to some grammars.
+            let is_malformed = expected.events.iter().any(|event| event.contains("MalformedCall"));
+            let is_told = is_malformed && matches!(end, Err(StreamFault::Upstream(..)));
+            assert!(end == Ok(()) || is_told, "{name} from {client:?}: {end:?}");
+            assert!(is_told || !documents(&back.concat()).is_empty(), "{name} from {client:?}");
+        }
+    }
+}
+
+fn told(fault: &StreamFault) -> String {
+    match fault {
+        StreamFault::Broken(word) => (*word).to_owned(),
+        StreamFault::Upstream(report, class) => {
+            let code = report.code.as_deref().unwrap_or_default();
+            format!("{} {code}: {}", class.as_str(), report.message.as_deref().unwrap_or_default())
+        }
+    }
+}
+
+fn shown(events: &[Event]) -> Vec<String> {
+    events.iter().map(show).collect()
+}
+
+fn show(event: &Event) -> String {
+    let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    match event {
+        Event::Start { id, model, .. } => format!("start {} {}", optional(id), optional(model)),
+        Event::Begin { choice, part, kind } => format!("begin {choice}.{part} {}", show_kind(kind)),
+        Event::Delta { choice, part, text } => format!("delta {choice}.{part} {text}"),
+        Event::Signature { choice, part, value } => format!("signature {choice}.{part} {value}"),
+        Event::Citation { choice, part, json } => format!("citation {choice}.{part} {}", json.0),
+        Event::Logprobs { choice, tokens } => format!("logprobs {choice} {}", tokens.0),
+        Event::End { choice, part } => format!("end {choice}.{part}"),
+        Event::Finish { choice, finish } => {
+            let why = finish.explanation.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+            format!("finish {choice} {:?} {}{why}", finish.reason, optional(&finish.raw))
+        }
+        Event::Usage(usage) => {
+            format!("usage {}+{} {}+{}", usage.input, usage.cached_read, usage.output, usage.reasoning)
+        }
+        Event::Done => "done".to_owned(),
+    }
+}
+
+fn show_kind(kind: &PartKind) -> String {
+    match kind {
+        PartKind::Text => "text".to_owned(),
+        PartKind::Thought { is_summary, .. } => (if *is_summary { "summary" } else { "thought" }).to_owned(),
+        PartKind::Redacted => "redacted".to_owned(),
+        PartKind::Refusal => "refusal".to_owned(),
+        PartKind::Call { id, name, .. } => format!("call {id} {name}"),
+        PartKind::Foreign { kind, json } => format!("{kind} {}", json.0),
+    }
+}

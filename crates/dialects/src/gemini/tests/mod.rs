@@ -1,0 +1,85 @@
+//! The grammar both ways.
+
+mod address;
+mod arbitrary;
+mod golden;
+mod prompts;
+mod requests;
+mod round_trip;
+mod writing;
+
+use bytes::Bytes;
+use domain::{Event, Grammar, Operation, Prompt, TraceId};
+
+use crate::answer::{ReadAnswer, StreamFault, Wish, WriteAnswer};
+use crate::gemini::{Reader, Writer, decode_request, read_prompt};
+use crate::{Addressed, VectorForm, Way};
+
+/// Who asks for what, where it does not matter.
+fn addressed() -> Addressed {
+    Addressed { model: "gemini-2.5-flash".to_owned(), ..Addressed::default() }
+}
+
+fn read(body: &str) -> Prompt {
+    let bytes = Bytes::copy_from_slice(body.as_bytes());
+    let request = decode_request(Operation::Chat, &bytes, Some(&addressed()))
+        .unwrap_or_else(|fault| panic!("{body}: {fault}"));
+    read_prompt(&bytes, &request).unwrap_or_else(|fault| panic!("{body}: {fault}"))
+}
+
+fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client,
+        upstream,
+        usage: true,
+        as_array,
+        model: "asked-for".to_owned(),
+        trace: TraceId::new(1, [7; 10]),
+        created_unix_s: 5,
+        namespaces: Vec::new(),
+        vectors: VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+fn wish() -> Wish {
+    Wish { model: "asked-for".to_owned(), is_own: true, ..Wish::default() }
+}
+
+/// What a stream's events tell, and how it ended.
+fn read_events<'a>(data: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Event>, Result<(), StreamFault>) {
+    let mut reader = Reader::default();
+    let mut out = Vec::new();
+    for data in data {
+        if let Err(fault) = reader.event(b"", data, &mut out) {
+            return (out, Err(fault));
+        }
+    }
+    let end = reader.end(&mut out);
+    (out, end)
+}
+
+fn write_events(events: impl IntoIterator<Item = Event>) -> Vec<u8> {
+    let mut writer = Writer::new(wish());
+    let mut out = Vec::new();
+    events.into_iter().for_each(|event| writer.event(event, &mut out));
+    out
+}
+
+/// The documents of a stream of ours, which holds nothing else.
+fn documents(stream: &[u8]) -> Vec<&[u8]> {
+    let text = std::str::from_utf8(stream).expect("UTF-8");
+    let mut frames: Vec<&str> = text.split("\r\n\r\n").collect();
+    assert_eq!(frames.pop(), Some(""), "every frame is ended: {text}");
+    frames
+        .into_iter()
+        .map(|frame| {
+            let json = frame.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {frame}"));
+            assert!(!json.starts_with(' ') && !json.contains(['\r', '\n']), "{json}");
+            assert_eq!(crate::json::validate(json.as_bytes()), Ok(()), "{json}");
+            json.as_bytes()
+        })
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! The wire's own types, as requests and answers are written: in camel case, and without what says nothing.
+
+use std::borrow::Cow;
+
+use domain::Fault;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+/// What the vendor documents in the place of a signature for a call that it did not make itself, and its base64: the
+/// field holds bytes.
+const SKIP_SENTINEL: &str = "skip_thought_signature_validator";
+pub(super) const SKIP_SENTINEL_BASE64: &str = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I=";
+
+pub(super) fn is_skip_sentinel(signature: &str) -> bool {
+    signature == SKIP_SENTINEL || signature == SKIP_SENTINEL_BASE64
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Content<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<&'static str>,
+    pub parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Part<'a> {
+    #[serde(flatten)]
+    pub datum: Datum<'a>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub thought: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thought_signature: Option<Cow<'a, str>>,
+}
+
+/// What a part says: its one member beside the marks.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Datum<'a> {
+    Text(Cow<'a, str>),
+    InlineData(Blob<'a>),
+    FileData(FileData<'a>),
+    FunctionCall(FunctionCall<'a>),
+    FunctionResponse(FunctionResponse<'a>),
+    ExecutableCode(Cow<'a, RawValue>),
+    CodeExecutionResult(Cow<'a, RawValue>),
+    ToolCall(Cow<'a, RawValue>),
+    ToolResponse(Cow<'a, RawValue>),
+    /// Media of an answer, as its upstream wrote it.
+    #[serde(rename = "inlineData")]
+    Inline(Cow<'a, RawValue>),
+    #[serde(rename = "fileData")]
+    File(Cow<'a, RawValue>),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Blob<'a> {
+    pub mime_type: &'a str,
+    pub data: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FileData<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<&'a str>,
+    pub file_uri: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FunctionCall<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub id: Cow<'a, str>,
+    pub name: Cow<'a, str>,
+    pub args: Cow<'a, RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FunctionResponse<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub id: &'a str,
+    pub name: &'a str,
+    pub response: Box<RawValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part<'a>>,
+}
+
+impl<'a> Part<'a> {
+    pub(super) const fn of(datum: Datum<'a>) -> Self {
+        Self { datum, thought: false, thought_signature: None }
+    }
+
+    pub(super) const fn text(text: &'a str) -> Self {
+        Self::of(Datum::Text(Cow::Borrowed(text)))
+    }
+}
+
+impl<'a> Datum<'a> {
+    /// A part of the vendor's own making; `None` where the kind is another vendor's.
+    pub(super) fn foreign(kind: &str, json: Cow<'a, RawValue>) -> Option<Self> {
+        Some(match kind {
+            "executableCode" => Self::ExecutableCode(json),
+            "codeExecutionResult" => Self::CodeExecutionResult(json),
+            "toolCall" => Self::ToolCall(json),
+            "toolResponse" => Self::ToolResponse(json),
+            "inlineData" => Self::Inline(json),
+            "fileData" => Self::File(json),
+            _ => return None,
+        })
+    }
+}
+
+/// Names and values in the order in which they were said.
+#[derive(Debug)]
+pub(super) struct Pairs<Value>(pub Vec<(String, Value)>);
+
+impl<Value: Serialize> Serialize for Pairs<Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// JSON that somebody checked, to be written as it is.
+pub(super) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
+    serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
+}
+
+/// The text where it is an object.
+pub(super) fn object(json: &str) -> Option<&RawValue> {
+    serde_json::from_str::<&RawValue>(json).ok().filter(|raw| raw.get().starts_with('{'))
+}
+
+pub(super) const fn is_false(truth: &bool) -> bool {
+    !*truth
+}

@@ -1,0 +1,105 @@
+//! Writes the conversation.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use domain::prompt::{Role, Turn};
+use domain::{Fault, Prompt, Thinking};
+
+use super::super::wire::{Content, Datum, Part, SKIP_SENTINEL_BASE64};
+use crate::losses::Losses;
+use crate::speak::Listener;
+
+mod part;
+
+pub(super) struct Conversation<'a> {
+    pub system_instruction: Option<Content<'a>>,
+    pub contents: Vec<Content<'a>>,
+}
+
+/// What is being written.
+struct Writing<'a, 'l> {
+    /// The tool of each call, by the call's id: results must name it.
+    names: HashMap<&'a str, &'a str>,
+    contents: Vec<Content<'a>>,
+    /// Instructions from the middle of the conversation, which go before the next words of the user.
+    held: Vec<Part<'a>>,
+    losses: &'l mut Losses,
+}
+
+pub(super) fn write<'a>(
+    prompt: &'a Prompt,
+    listener: &Listener<'_>,
+    losses: &mut Losses,
+) -> Result<Conversation<'a>, Box<Fault>> {
+    let mut system: Vec<Part<'a>> =
+        prompt.instructions.iter().map(|instruction| Part::text(&instruction.text)).collect();
+    let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
+    let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
+    // Calls behind the user's last words are of the loop that goes on, whose seals models of this kind check.
+    let active = prompt.turns.iter().rposition(|turn| turn.role == Role::User).map_or(0, |last| last + 1);
+    let checks_seals = !matches!(listener.abilities.thinking, Thinking::Never | Thinking::Budget);
+    let mut writing = Writing { names: HashMap::new(), contents: Vec::new(), held: Vec::new(), losses };
+    for (index, turn) in prompt.turns.iter().enumerate() {
+        if index < leading {
+            writing.instruct(turn)?;
+            system.append(&mut writing.held);
+        } else if is_instruction(turn) {
+            writing.instruct(turn)?;
+        } else {
+            let place = prompt.instructions.len() + index;
+            writing.turn(turn, place, checks_seals && index >= active)?;
+        }
+    }
+    writing.release();
+    let mut contents = writing.contents;
+    if contents.is_empty() && !system.is_empty() {
+        // Instructions alone are no conversation here, and others answer them.
+        contents.push(Content { role: Some("user"), parts: std::mem::take(&mut system) });
+    }
+    let system_instruction = (!system.is_empty()).then_some(Content { role: None, parts: system });
+    Ok(Conversation { system_instruction, contents })
+}
+
+impl<'a> Writing<'a, '_> {
+    fn instruct(&mut self, turn: &'a Turn) -> Result<(), Box<Fault>> {
+        let parts = self.parts(turn, 0)?;
+        self.held.extend(parts);
+        Ok(())
+    }
+
+    fn turn(&mut self, turn: &'a Turn, place: usize, is_active: bool) -> Result<(), Box<Fault>> {
+        let mut parts = self.parts(turn, place)?;
+        let role = if turn.role == Role::Assistant { "model" } else { "user" };
+        match turn.role {
+            Role::User => parts.splice(0..0, std::mem::take(&mut self.held)).for_each(drop),
+            // Between a call and its result nothing may stand.
+            Role::Tool => {}
+            _ => self.release(),
+        }
+        if is_active {
+            seal_first_call(&mut parts);
+        }
+        if !parts.is_empty() {
+            self.contents.push(Content { role: Some(role), parts });
+        }
+        Ok(())
+    }
+
+    /// Instructions that no words of the user follow are words of the user by themselves.
+    fn release(&mut self) {
+        if !self.held.is_empty() {
+            self.contents.push(Content { role: Some("user"), parts: std::mem::take(&mut self.held) });
+        }
+    }
+}
+
+/// The first call of a step carries the step's seal; where there is none that is good here, a word that says so.
+fn seal_first_call(parts: &mut [Part<'_>]) {
+    let first = parts.iter_mut().find(|part| matches!(part.datum, Datum::FunctionCall(_)));
+    if let Some(part) = first
+        && part.thought_signature.is_none()
+    {
+        part.thought_signature = Some(Cow::Borrowed(SKIP_SENTINEL_BASE64));
+    }
+}

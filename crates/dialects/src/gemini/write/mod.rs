@@ -1,0 +1,113 @@
+//! Writes a request for an upstream of this grammar.
+
+mod contents;
+mod generation;
+mod tools;
+
+use domain::prompt::ServiceTier;
+use domain::{Fault, Prompt};
+use serde::Serialize;
+
+use self::contents::Conversation;
+use self::generation::GenerationConfig;
+use self::tools::{Tool, ToolConfig};
+use super::wire::{Content, Pairs};
+use crate::losses::{Feature, Losses};
+use crate::speak::Listener;
+
+/// The vendor's bounds of a label's name and value.
+const LABEL_BYTES_MAX: usize = 63;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Content<'a>>,
+    contents: Vec<Content<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_config: Option<ToolConfig<'a>>,
+    #[serde(skip_serializing_if = "GenerationConfig::is_empty")]
+    generation_config: GenerationConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_tier: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Pairs<String>>,
+}
+
+pub(crate) fn write_prompt(
+    prompt: &Prompt,
+    listener: &Listener<'_>,
+    losses: &mut Losses,
+) -> Result<Vec<u8>, Box<Fault>> {
+    let Conversation { system_instruction, contents } = contents::write(prompt, listener, losses)?;
+    let body = Body {
+        system_instruction,
+        contents,
+        tools: tools::write(prompt, losses)?,
+        tool_config: tools::choice(prompt, losses),
+        generation_config: generation::write(prompt, listener, losses)?,
+        cached_content: prompt.caching.content.as_deref(),
+        service_tier: prompt.service_tier.and_then(tier),
+        store: prompt.store,
+        labels: labels(prompt, losses),
+    };
+    lose_the_rest(prompt, losses);
+    serde_json::to_vec(&body).map_err(|_| Box::new(Fault::internal()))
+}
+
+/// `Auto` is what the vendor does when nothing is said.
+const fn tier(tier: ServiceTier) -> Option<&'static str> {
+    match tier {
+        ServiceTier::Auto => None,
+        ServiceTier::Default => Some("standard"),
+        ServiceTier::Flex => Some("flex"),
+        ServiceTier::Priority => Some("priority"),
+    }
+}
+
+/// Metadata so far as labels may be named and valued so: one that may not would have the request refused.
+fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<String>> {
+    let is_plain = |text: &str| {
+        let plain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+        text.len() <= LABEL_BYTES_MAX && text.bytes().all(plain)
+    };
+    let mut labels = Vec::new();
+    for (name, value) in &prompt.metadata {
+        if name.starts_with(|first: char| first.is_ascii_lowercase()) && is_plain(name) && is_plain(value) {
+            labels.push((name.clone(), value.clone()));
+        } else {
+            losses.lose(Feature::Metadata);
+        }
+    }
+    (!labels.is_empty()).then_some(Pairs(labels))
+}
+
+/// What has no words here at all.
+fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
+    let caching = &prompt.caching;
+    let has_marks = prompt.instructions.iter().any(|instruction| instruction.cache.is_some())
+        || prompt.turns.iter().flat_map(|turn| &turn.parts).any(|part| part.cache.is_some())
+        || prompt.tools.iter().any(|tool| tool.cache.is_some())
+        || caching.automatic.is_some();
+    let lost = [
+        (has_marks, Feature::CacheMark),
+        (caching.key.is_some(), Feature::CacheKey),
+        (caching.retention.is_some(), Feature::CacheRetention),
+        (prompt.parallel_tools == Some(false), Feature::SingleToolCalls),
+        (prompt.sampling.logit_bias.is_some(), Feature::LogitBias),
+        (prompt.output.prediction.is_some(), Feature::Prediction),
+        (prompt.output.verbosity.is_some(), Feature::Verbosity),
+        (prompt.end_user.is_some(), Feature::EndUser),
+        (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
+    ];
+    for (_, feature) in lost.into_iter().filter(|(is_said, _)| *is_said) {
+        losses.lose(feature);
+    }
+}

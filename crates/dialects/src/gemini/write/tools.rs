@@ -1,0 +1,135 @@
+//! Writes tools and the choice among them.
+
+use std::borrow::Cow;
+
+use domain::prompt::{ToolChoice, ToolKind};
+use domain::{Fault, Json, Prompt};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::gemini::wire::{Pairs, checked};
+use crate::json::{Cursor, Kind, find_member};
+use crate::losses::{Feature, Losses};
+
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Tool<'a> {
+    Functions(Functions<'a>),
+    Hosted(Pairs<&'a RawValue>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Functions<'a> {
+    function_declarations: Vec<Function<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Function<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters_json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolConfig<'a> {
+    function_calling_config: Calling<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Calling<'a> {
+    mode: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed_function_names: Vec<Cow<'a, str>>,
+}
+
+/// Functions that follow each other are one tool here, as the vendor's own clients send them.
+pub(super) fn write<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Result<Vec<Tool<'a>>, Box<Fault>> {
+    let mut tools = Vec::new();
+    for tool in &prompt.tools {
+        match &tool.kind {
+            ToolKind::Function { name, description, schema, strict } => {
+                if *strict == Some(true) {
+                    losses.lose(Feature::StrictTool);
+                }
+                let parameters_json_schema = match schema {
+                    Some(schema) if takes_something(schema)? => Some(checked(schema.as_str())?),
+                    _ => None,
+                };
+                let function = Function { name, description: description.as_deref(), parameters_json_schema };
+                match tools.last_mut() {
+                    Some(Tool::Functions(functions)) => functions.function_declarations.push(function),
+                    _ => tools.push(Tool::Functions(Functions { function_declarations: vec![function] })),
+                }
+            }
+            ToolKind::Custom { .. } => losses.lose(Feature::CustomTool),
+            ToolKind::Hosted { kind, json } if is_own(kind) => {
+                tools.push(Tool::Hosted(Pairs(vec![(kind.clone(), checked(json.as_str())?)])));
+            }
+            ToolKind::Hosted { .. } => losses.lose(Feature::HostedTool),
+        }
+    }
+    Ok(tools)
+}
+
+/// The tools that this vendor runs itself.
+fn is_own(kind: &str) -> bool {
+    matches!(
+        kind,
+        "googleSearch"
+            | "googleSearchRetrieval"
+            | "enterpriseWebSearch"
+            | "googleMaps"
+            | "urlContext"
+            | "codeExecution"
+            | "fileSearch"
+            | "computerUse"
+            | "retrieval"
+            | "mcpServers"
+            | "parallelAiSearch"
+            | "exaAiSearch"
+    )
+}
+
+/// Whether a schema has properties, or says what it takes in another way: one that says nothing must be left out.
+fn takes_something(schema: &Json) -> Result<bool, Box<Fault>> {
+    let bytes = schema.as_str().as_bytes();
+    if let Some(span) = find_member(bytes, "properties")? {
+        return Ok(Cursor::new(span.of(bytes))?.value()?.is_something(span.of(bytes)));
+    }
+    if Cursor::new(bytes)?.kind()? != Kind::Object {
+        return Ok(false);
+    }
+    let mut says_more = false;
+    Cursor::new(bytes)?.object(|cursor, member| {
+        let is_frame =
+            ["type", "additionalProperties", "required", "$schema"].iter().any(|name| member.key.is(name));
+        says_more |= !is_frame;
+        cursor.skip().map(|_| ())
+    })?;
+    Ok(says_more)
+}
+
+pub(super) fn choice<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<ToolConfig<'a>> {
+    let (mode, names) = match prompt.tool_choice.as_ref()? {
+        ToolChoice::Auto => ("AUTO", Vec::new()),
+        ToolChoice::None => ("NONE", Vec::new()),
+        ToolChoice::Required => ("ANY", Vec::new()),
+        ToolChoice::Named { is_custom: true, .. } => {
+            losses.lose(Feature::CustomTool);
+            return None;
+        }
+        ToolChoice::Named { name, .. } => ("ANY", vec![Cow::Borrowed(name.as_str())]),
+        ToolChoice::Allowed { names, is_required } => {
+            let names = names.iter().map(|name| Cow::Borrowed(name.as_str())).collect();
+            // Only these two modes look at the names.
+            (if *is_required { "ANY" } else { "VALIDATED" }, names)
+        }
+    };
+    Some(ToolConfig { function_calling_config: Calling { mode, allowed_function_names: names } })
+}

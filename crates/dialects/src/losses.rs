@@ -1,0 +1,354 @@
+//! What one grammar says and another has no words for: one table, sorted once into what changes the answer and what
+//! doesn't.
+
+use std::collections::HashSet;
+
+use domain::{Fault, FaultClass, Grammar};
+
+/// What a request may say that some grammar can't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Feature {
+    Choices,
+    Logprobs,
+    Seed,
+    Temperature,
+    TopP,
+    TopK,
+    PresencePenalty,
+    FrequencyPenalty,
+    LogitBias,
+    Stop,
+    Audio,
+    Video,
+    Document,
+    ProviderFile,
+    Modalities,
+    SpokenAudio,
+    Prediction,
+    Verbosity,
+    Metadata,
+    EndUser,
+    ServiceTier,
+    Store,
+    CacheMark,
+    CacheKey,
+    CacheRetention,
+    CachedContent,
+    SingleToolCalls,
+    /// That some tool is called.
+    ForcedCall,
+    CustomTool,
+    HostedTool,
+    StrictTool,
+    JsonObject,
+    JsonSchema,
+    Reasoning,
+    /// That what the model thinks is shown.
+    ShownReasoning,
+    ThinkingBudget,
+    EncryptedReasoning,
+    /// A thought in the history that only its own provider reads, or that has no place.
+    Thought,
+    Citations,
+    ParticipantName,
+    ImageDetail,
+    DocumentContext,
+    /// That a stream tells what it used.
+    StreamUsage,
+}
+
+/// Whether a thing may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sort {
+    /// Without it the answer is another: a request that needs it is refused.
+    Meaning,
+    /// Without it the answer is the same, or as good: it is left out, and named.
+    Hint,
+}
+
+/// One row: the feature, its sort, and what it is called in chat, responses, anthropic and gemini; empty where that
+/// grammar has no words for it.
+struct Row(Feature, Sort, [&'static str; 4]);
+
+const TABLE: &[Row] = &[
+    Row(Feature::Choices, Sort::Meaning, ["n", "", "", "generationConfig.candidateCount"]),
+    Row(
+        Feature::Logprobs,
+        Sort::Meaning,
+        ["logprobs", "top_logprobs", "", "generationConfig.responseLogprobs"],
+    ),
+    Row(Feature::Seed, Sort::Hint, ["seed", "", "", "generationConfig.seed"]),
+    Row(
+        Feature::Temperature,
+        Sort::Hint,
+        ["temperature", "temperature", "temperature", "generationConfig.temperature"],
+    ),
+    Row(Feature::TopP, Sort::Hint, ["top_p", "top_p", "top_p", "generationConfig.topP"]),
+    Row(Feature::TopK, Sort::Hint, ["", "", "top_k", "generationConfig.topK"]),
+    Row(
+        Feature::PresencePenalty,
+        Sort::Hint,
+        ["presence_penalty", "", "", "generationConfig.presencePenalty"],
+    ),
+    Row(
+        Feature::FrequencyPenalty,
+        Sort::Hint,
+        ["frequency_penalty", "", "", "generationConfig.frequencyPenalty"],
+    ),
+    Row(Feature::LogitBias, Sort::Hint, ["logit_bias", "", "", ""]),
+    Row(Feature::Stop, Sort::Meaning, ["stop", "", "stop_sequences", "generationConfig.stopSequences"]),
+    Row(Feature::Audio, Sort::Meaning, ["input_audio", "", "", "inlineData"]),
+    Row(Feature::Video, Sort::Meaning, ["", "", "", "inlineData"]),
+    Row(Feature::Document, Sort::Meaning, ["file", "input_file", "document", "inlineData"]),
+    Row(Feature::ProviderFile, Sort::Meaning, ["file_id", "file_id", "file_id", "fileData"]),
+    Row(Feature::Modalities, Sort::Meaning, ["modalities", "", "", "generationConfig.responseModalities"]),
+    Row(Feature::SpokenAudio, Sort::Meaning, ["audio", "", "", "generationConfig.speechConfig"]),
+    Row(Feature::Prediction, Sort::Hint, ["prediction", "", "", ""]),
+    Row(Feature::Verbosity, Sort::Hint, ["verbosity", "text.verbosity", "", ""]),
+    Row(Feature::Metadata, Sort::Hint, ["metadata", "metadata", "", "labels"]),
+    Row(Feature::EndUser, Sort::Hint, ["user", "user", "metadata.user_id", ""]),
+    Row(Feature::ServiceTier, Sort::Hint, ["service_tier", "service_tier", "service_tier", "serviceTier"]),
+    Row(Feature::Store, Sort::Hint, ["store", "store", "", "store"]),
+    Row(
+        Feature::CacheMark,
+        Sort::Hint,
+        ["prompt_cache_breakpoint", "prompt_cache_breakpoint", "cache_control", ""],
+    ),
+    Row(Feature::CacheKey, Sort::Hint, ["prompt_cache_key", "prompt_cache_key", "", ""]),
+    Row(Feature::CacheRetention, Sort::Hint, ["prompt_cache_retention", "prompt_cache_retention", "", ""]),
+    Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent"]),
+    Row(
+        Feature::SingleToolCalls,
+        Sort::Meaning,
+        ["parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", ""],
+    ),
+    Row(
+        Feature::ForcedCall,
+        Sort::Meaning,
+        ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode"],
+    ),
+    Row(Feature::CustomTool, Sort::Meaning, ["tools", "tools", "", ""]),
+    Row(Feature::HostedTool, Sort::Hint, ["web_search_options", "tools", "tools", "tools"]),
+    Row(Feature::StrictTool, Sort::Hint, ["tools.function.strict", "tools.strict", "tools.strict", ""]),
+    Row(
+        Feature::JsonObject,
+        Sort::Meaning,
+        ["response_format", "text.format", "", "generationConfig.responseMimeType"],
+    ),
+    Row(
+        Feature::JsonSchema,
+        Sort::Meaning,
+        ["response_format", "text.format", "output_config.format", "generationConfig.responseJsonSchema"],
+    ),
+    Row(
+        Feature::Reasoning,
+        Sort::Hint,
+        ["reasoning_effort", "reasoning", "thinking", "generationConfig.thinkingConfig"],
+    ),
+    Row(
+        Feature::ShownReasoning,
+        Sort::Hint,
+        ["", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts"],
+    ),
+    Row(
+        Feature::ThinkingBudget,
+        Sort::Hint,
+        ["", "", "thinking.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget"],
+    ),
+    Row(Feature::EncryptedReasoning, Sort::Hint, ["", "include", "", ""]),
+    Row(Feature::Thought, Sort::Hint, ["reasoning_content", "reasoning", "thinking", "thought"]),
+    Row(Feature::Citations, Sort::Hint, ["annotations", "annotations", "citations", ""]),
+    Row(Feature::ParticipantName, Sort::Hint, ["messages.name", "", "", ""]),
+    Row(Feature::ImageDetail, Sort::Hint, ["image_url.detail", "input_image.detail", "", ""]),
+    Row(Feature::DocumentContext, Sort::Hint, ["", "", "document.context", ""]),
+    Row(Feature::StreamUsage, Sort::Hint, ["stream_options", "", "", ""]),
+];
+
+/// What servers of chat added to it, has no place in the table, and an answer is as good without.
+const ADDED_HINTS: &[&str] = &[
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "chat_template_kwargs",
+    "reasoning_format",
+    "reasoning_history",
+    "include_reasoning",
+];
+
+/// Whether a field of chat that the table does not have means something.
+pub(crate) fn is_meaning(name: &str) -> bool {
+    !ADDED_HINTS.contains(&name)
+}
+
+const fn column(grammar: Grammar) -> usize {
+    match grammar {
+        Grammar::Chat => 0,
+        Grammar::Responses => 1,
+        Grammar::Anthropic => 2,
+        Grammar::Gemini => 3,
+    }
+}
+
+impl Feature {
+    /// Every feature, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    /// What a grammar calls so.
+    #[must_use]
+    pub fn named(grammar: Grammar, name: &str) -> Option<Self> {
+        Self::all().find(|feature| feature.name(grammar) == Some(name))
+    }
+
+    fn row(self) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.0 == self)
+    }
+
+    #[must_use]
+    pub fn sort(self) -> Sort {
+        self.row().map_or(Sort::Meaning, |row| row.1)
+    }
+
+    /// What it is called; `None` where the grammar has no words for it.
+    #[must_use]
+    pub fn name(self, grammar: Grammar) -> Option<&'static str> {
+        let name = *self.row()?.2.get(column(grammar))?;
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// What can't be said of one request, as its client named it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Losses {
+    client: Grammar,
+    by: By,
+    lost: Vec<(String, Sort, Option<Feature>)>,
+    /// The names in it: a body may hold as many as it has room for.
+    names: HashSet<String>,
+}
+
+/// Why something can't be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The upstream's grammar has no words for it.
+    Grammar(Grammar),
+    /// The grammar has, and this server does not take them.
+    Server,
+}
+
+impl Losses {
+    #[must_use]
+    pub fn new(client: Grammar, upstream: Grammar) -> Self {
+        Self { client, by: By::Grammar(upstream), lost: Vec::new(), names: HashSet::new() }
+    }
+
+    /// By a server that takes only a part of its grammar.
+    #[must_use]
+    pub fn of_server(client: Grammar) -> Self {
+        Self { client, by: By::Server, lost: Vec::new(), names: HashSet::new() }
+    }
+
+    /// Whose words the names of what is lost are.
+    #[must_use]
+    pub const fn client(&self) -> Grammar {
+        self.client
+    }
+
+    /// The target can't say it.
+    pub fn lose(&mut self, feature: Feature) {
+        let name = feature.name(self.client).unwrap_or("this");
+        self.lose_at(feature, name);
+    }
+
+    /// The target can't say it, and this is where the client did: `messages[2].content[0]`.
+    pub fn lose_at(&mut self, feature: Feature, name: impl Into<String>) {
+        self.push(name.into(), feature.sort(), Some(feature));
+    }
+
+    /// The target can't say a part of it, and the answer is as good without that part: it is named and no more.
+    pub fn lose_part(&mut self, feature: Feature) {
+        let name = feature.name(self.client).unwrap_or("this");
+        self.push(name.to_owned(), Sort::Hint, Some(feature));
+    }
+
+    /// A field that no table has.
+    pub fn lose_extra(&mut self, name: impl Into<String>, is_meaning: bool) {
+        self.push(name.into(), if is_meaning { Sort::Meaning } else { Sort::Hint }, None);
+    }
+
+    fn push(&mut self, name: String, sort: Sort, feature: Option<Feature>) {
+        if self.names.insert(name.clone()) {
+            self.lost.push((name, sort, feature));
+        }
+    }
+
+    /// What is left out, by the client's names.
+    ///
+    /// # Errors
+    /// Something must not be left out, and the client has not said that it may: the fault names it.
+    pub fn settle(self, is_lenient: bool) -> Result<Vec<String>, Box<Fault>> {
+        let needed = self.lost.iter().find(|(_, sort, _)| *sort == Sort::Meaning && !is_lenient);
+        if let Some((name, _, feature)) = needed {
+            return Err(match self.by {
+                By::Grammar(upstream) => unsaid(name, *feature, upstream),
+                By::Server => untaken(name),
+            });
+        }
+        Ok(self.lost.into_iter().map(|(name, _, _)| name).collect())
+    }
+}
+
+fn unsaid(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault> {
+    let message = format!(
+        "The model that was to answer is spoken to in the {} grammar, which has no words for \"{name}\".",
+        upstream.as_str()
+    );
+    let able: Vec<&str> = Grammar::ALL
+        .into_iter()
+        .filter(|grammar| feature.is_some_and(|feature| feature.name(*grammar).is_some()))
+        .map(Grammar::as_str)
+        .collect();
+    let other = if able.is_empty() {
+        String::new()
+    } else {
+        format!(" use a model whose provider speaks {} (GET /v2/capabilities lists them),", able.join(" or "))
+    };
+    let fix = format!("Leave it out,{other} or send \"Agent-Lenient: true\" to have it dropped.");
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+    Box::new(fault.fix(fix).param(name.to_owned()))
+}
+
+fn untaken(name: &str) -> Box<Fault> {
+    let message = format!("The server that was to answer does not take \"{name}\".");
+    let fix = "Leave it out, use another model, or send \"Agent-Lenient: true\" to have it dropped. If the server does take it, \
+               probe it again or state so on its credential or node.";
+    let fault = Fault::new(FaultClass::Unsupported, "unsupported_parameter", message);
+    Box::new(fault.fix(fix).param(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_is_in_the_table_once_and_said_by_some_grammar() {
+        for (at, row) in TABLE.iter().enumerate() {
+            assert!(TABLE.iter().take(at).all(|other| other.0 != row.0), "{:?}", row.0);
+            assert!(Grammar::ALL.into_iter().any(|grammar| row.0.name(grammar).is_some()), "{:?}", row.0);
+        }
+    }
+
+    #[test]
+    fn meaning_is_refused_by_name_and_a_hint_is_told() {
+        let mut losses = Losses::new(Grammar::Chat, Grammar::Anthropic);
+        losses.lose(Feature::Seed);
+        losses.lose(Feature::Seed);
+        assert_eq!(losses.clone().settle(false).unwrap(), ["seed"]);
+        losses.lose(Feature::Logprobs);
+        let fault = losses.clone().settle(false).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("logprobs"));
+        assert!(fault.to_string().contains("chat or responses or gemini"), "{fault}");
+        assert_eq!(losses.settle(true).unwrap(), ["seed", "logprobs"]);
+    }
+}

@@ -1,0 +1,639 @@
+//! An answer's way from an upstream to a client: passed on as it is where both speak one grammar, else translated event
+//! by event.
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
+use framing::sse::{Data, EventSplitter, read_event};
+
+use crate::answer::{
+    AnswerFacts, Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
+};
+use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
+use crate::splice::join_small;
+use crate::turns::{Gatherer, TurnState};
+use crate::{VectorForm, count, embed, responses};
+
+/// Between which grammars an answer travels, and how its client wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    pub operation: Operation,
+    pub client: Grammar,
+    pub upstream: Grammar,
+    /// Its server is known to take liberties with the grammar: a whole answer is mended on its way.
+    pub is_loose: bool,
+    /// The client is told the usage of a stream.
+    pub usage: bool,
+    /// A stream is one array that grows.
+    pub as_array: bool,
+    /// As the client named it.
+    pub model: String,
+    pub trace: TraceId,
+    pub created_unix_s: u64,
+    /// Groups that the client declared its functions in, as its prompt has them.
+    pub namespaces: Vec<String>,
+    /// How the client wants vectors.
+    pub vectors: VectorForm,
+    /// Bytes of text in the prompt, for what an upstream does not count.
+    pub prompt_bytes: u64,
+}
+
+/// A stream on its way.
+#[derive(Debug)]
+pub struct AnswerStream {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Chat on both sides, which is most of all traffic: read without being understood.
+    Scan(Box<StreamScanner>),
+    Walk(Box<Walk>),
+}
+
+/// A stream whose events are read, and passed on or written anew.
+#[derive(Debug)]
+struct Walk {
+    way: Way,
+    splitter: EventSplitter,
+    carry: BytesMut,
+    mode: Mode,
+    reader: Box<dyn ReadAnswer>,
+    /// `None` where the upstream's own bytes go on.
+    writer: Option<Box<dyn WriteAnswer>>,
+    progress: Progress,
+    facts: StreamFacts,
+    /// Kept for its room.
+    events: Vec<Event>,
+    /// Members of the client's array that went out.
+    members: u64,
+    /// The last event went on as it was, and so does what still belongs to its end.
+    last_passed: bool,
+    gatherer: Gatherer,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Too little has come to tell.
+    #[default]
+    Start,
+    Events,
+    /// One JSON document in the place of a stream: held whole, then told as events.
+    Whole,
+}
+
+impl Way {
+    fn wish(&self) -> Wish {
+        Wish {
+            usage: self.usage,
+            model: self.model.clone(),
+            trace: Some(self.trace),
+            created_unix_s: self.created_unix_s,
+            namespaces: self.namespaces.clone(),
+            is_own: self.is_same(),
+        }
+    }
+
+    /// The answer was made before, and goes on as it is.
+    fn is_look(&self) -> bool {
+        self.operation == Operation::Stored
+    }
+
+    pub(crate) fn is_same(&self) -> bool {
+        self.client == self.upstream
+    }
+}
+
+impl AnswerStream {
+    #[must_use]
+    pub fn new(way: Way) -> Self {
+        if way.is_same() && way.client == Grammar::Chat {
+            return Self { kind: Kind::Scan(Box::new(StreamScanner::new(!way.usage))) };
+        }
+        Self { kind: Kind::Walk(Box::new(Walk::new(way))) }
+    }
+
+    /// Takes what the upstream sent and appends to `out` what the client gets.
+    ///
+    /// # Errors
+    /// The stream failed. What was whole before the fault is in `out`; nothing more may be pushed.
+    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.push(chunk, out),
+            Kind::Walk(walk) => walk.push(&chunk, out),
+        }
+    }
+
+    /// Takes the upstream's end.
+    ///
+    /// # Errors
+    /// The stream ended before its terminal state. What could still be put out is in `out`.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.finish(out),
+            Kind::Walk(walk) => walk.finish(out),
+        }
+    }
+
+    /// What its provider calls the answer, where it was told.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scan(_) => None,
+            Kind::Walk(walk) => walk.progress.id.as_deref(),
+        }
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> &StreamFacts {
+        match &self.kind {
+            Kind::Scan(scanner) => scanner.facts(),
+            Kind::Walk(walk) => &walk.facts,
+        }
+    }
+
+    /// What the provider must be shown again with the results of the calls of this answer.
+    #[must_use]
+    pub fn turn(&self) -> Option<TurnState> {
+        match &self.kind {
+            Kind::Scan(_) => None,
+            Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
+        }
+    }
+
+    /// What ends the stream here as if the answer had reached its length. `last` is what was put out last.
+    #[must_use]
+    pub fn length_stop(&mut self, last: &[u8], used: Usage) -> Bytes {
+        match &mut self.kind {
+            Kind::Scan(scanner) => scanner.length_stop(last, used),
+            Kind::Walk(walk) => walk.length_stop(used),
+        }
+    }
+
+    /// The error as the last event of the stream.
+    #[must_use]
+    pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
+        match &mut self.kind {
+            Kind::Scan(_) => chat::error_event(fault, trace),
+            Kind::Walk(walk) => walk.error_event(fault, trace),
+        }
+    }
+
+    /// What keeps a silent stream open.
+    #[must_use]
+    pub fn ping(&self) -> Bytes {
+        match &self.kind {
+            Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
+            Kind::Walk(walk) if walk.way.as_array => Bytes::from_static(b"\n"),
+            Kind::Walk(walk) => Bytes::from_static(ping(walk.way.client)),
+        }
+    }
+}
+
+impl Walk {
+    fn new(way: Way) -> Self {
+        Self {
+            reader: match way.is_look() {
+                true => Box::new(responses::Look::default()),
+                false => reader(way.upstream),
+            },
+            writer: (!way.is_same()).then(|| writer(way.client, way.wish())),
+            way,
+            splitter: EventSplitter::new(),
+            carry: BytesMut::new(),
+            mode: Mode::Start,
+            progress: Progress::default(),
+            facts: StreamFacts::default(),
+            events: Vec::new(),
+            members: 0,
+            last_passed: false,
+            gatherer: Gatherer::default(),
+        }
+    }
+
+    fn push(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Start => self.start(chunk, out),
+            Mode::Events => self.split(chunk, out),
+            Mode::Whole => self.hold(chunk, ANSWER_BYTES_MAX),
+        }
+    }
+
+    fn start(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        self.hold(chunk, EVENT_BYTES_MAX)?;
+        let text = skip_lead(&self.carry);
+        let lead = self.carry.len() - text.len();
+        self.mode = match text.first() {
+            None => return Ok(()),
+            Some(b'{' | b'[') => Mode::Whole,
+            Some(b'<') => return Err(StreamFault::Broken("html")),
+            Some(_) => match begins_stream(text) {
+                Some(true) => Mode::Events,
+                Some(false) => return Err(StreamFault::Broken("not_a_stream")),
+                None => return Ok(()),
+            },
+        };
+        let begun = self.carry.split().freeze().slice(lead..);
+        self.push(&begun, out)
+    }
+
+    fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
+        if self.carry.len() + bytes.len() > bytes_max {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        self.carry.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        let mut at = 0;
+        if self.splitter.take_stray_line_feed(chunk) {
+            at = 1;
+            if self.last_passed {
+                out.push(chunk.slice(..at));
+            }
+        }
+        let result = loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest, EVENT_BYTES_MAX) };
+            let event = if self.carry.is_empty() {
+                chunk.slice(at..at + length)
+            } else {
+                if let Err(fault) = self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX) {
+                    break Err(fault);
+                }
+                self.carry.split().freeze()
+            };
+            at += length;
+            if let Err(fault) = self.take(&event, out) {
+                break Err(fault);
+            }
+        };
+        join_small(out, first);
+        result
+    }
+
+    /// One whole event of the upstream's.
+    fn take(&mut self, event: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        self.last_passed = false;
+        let parsed = read_event(event);
+        let data = &*parsed.data.json(event);
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let read = if data.trim_ascii().is_empty() {
+            Ok(())
+        } else {
+            self.reader.event(parsed.name, data, &mut events)
+        };
+        self.facts.events += u64::from(!events.is_empty());
+        events.iter().for_each(|event| self.note(event));
+        if self.writer.is_some() {
+            self.write(&mut events, out);
+        } else if read.is_ok() {
+            self.progress.events += u64::from(!data.is_empty());
+            self.pass(event, data, out);
+        }
+        self.events = events;
+        read
+    }
+
+    /// The upstream's own bytes, in the framing that the client wants.
+    fn pass(&mut self, event: &Bytes, data: &[u8], out: &mut Vec<Bytes>) {
+        if !self.way.as_array {
+            self.last_passed = true;
+            out.push(event.clone());
+        } else if !data.is_empty() {
+            let member = Bytes::copy_from_slice(data);
+            self.add_member(member, out);
+        }
+        if self.way.as_array && self.facts.done {
+            out.push(Bytes::from_static(b"]"));
+        }
+    }
+
+    fn add_member(&mut self, member: Bytes, out: &mut Vec<Bytes>) {
+        out.push(Bytes::from_static(if self.members == 0 { b"[" } else { b",\r\n" }));
+        out.push(member);
+        self.members += 1;
+    }
+
+    /// Writes events anew, by the stream's writer or by one that goes on behind what was passed.
+    fn write(&mut self, events: &mut Vec<Event>, out: &mut Vec<Bytes>) {
+        let ends = events.contains(&Event::Done);
+        let mut bytes = Vec::new();
+        match &mut self.writer {
+            Some(writer) => events.drain(..).for_each(|event| writer.event(event, &mut bytes)),
+            None => {
+                let mut writer = self.resumed();
+                events.drain(..).for_each(|event| writer.event(event, &mut bytes));
+            }
+        }
+        self.put(bytes, out);
+        if ends && self.way.as_array {
+            out.push(Bytes::from_static(if self.members == 0 { b"[]" } else { b"]" }));
+        }
+    }
+
+    fn put(&mut self, bytes: Vec<u8>, out: &mut Vec<Bytes>) {
+        if bytes.is_empty() {
+            return;
+        }
+        let bytes = Bytes::from(bytes);
+        if !self.way.as_array {
+            return out.push(bytes);
+        }
+        // What our own writers put between two documents: no JSON of theirs holds it.
+        for frame in bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data: ")) {
+            self.add_member(bytes.slice_ref(frame.trim_ascii_end()), out);
+        }
+    }
+
+    fn resumed(&self) -> Box<dyn WriteAnswer> {
+        let mut writer = writer(self.way.client, self.way.wish());
+        writer.resume(&self.progress);
+        writer
+    }
+
+    fn note(&mut self, event: &Event) {
+        // Where the upstream's own bytes go on, the client is told the seals and brings them back by itself.
+        if self.writer.is_some() {
+            self.gatherer.note(event, self.way.upstream);
+        }
+        let (progress, facts) = (&mut self.progress, &mut self.facts);
+        progress.note(event);
+        facts.content_bytes += content_bytes(event);
+        match event {
+            Event::Delta { text, .. } => facts.content_started |= !text.is_empty(),
+            Event::Begin { kind, .. } => {
+                facts.content_started |=
+                    matches!(kind, PartKind::Call { .. } | PartKind::Redacted | PartKind::Foreign { .. });
+            }
+            Event::Usage(usage) => facts.usage = Some(*usage),
+            Event::Done => (facts.done, facts.finished) = (true, true),
+            _ => {}
+        }
+        facts.finished |= progress.is_finished();
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        match self.mode {
+            Mode::Start if self.carry.is_empty() && self.way.is_look() => {}
+            Mode::Start if self.carry.is_empty() => return Err(StreamFault::Broken("empty")),
+            Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
+            Mode::Whole => return self.finish_whole(out),
+            Mode::Events => {}
+        }
+        if !self.carry.is_empty() && read_event(&self.carry).data != Data::None {
+            // The last event, where the upstream ended without the blank line that SDKs wait for.
+            self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+            let event = self.carry.split().freeze();
+            match self.take(&event, out) {
+                Ok(()) => {}
+                Err(StreamFault::Broken(_)) if self.facts.finished => {}
+                Err(StreamFault::Broken(_)) => return Err(StreamFault::Broken("ended_early")),
+                Err(fault) => return Err(fault),
+            }
+        }
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = Vec::new();
+        let ended = self.reader.end(&mut events);
+        events.iter().for_each(|event| self.note(event));
+        ended?;
+        if self.way.is_look() {
+            return Ok(());
+        }
+        if !self.facts.done {
+            return Err(StreamFault::Broken(if self.facts.events == 0 { "empty" } else { "ended_early" }));
+        }
+        self.write(&mut events, out);
+        Ok(())
+    }
+
+    /// A whole answer in the place of a stream is told as one.
+    fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let body = self.carry.split().freeze();
+        let mut events = Vec::new();
+        self.reader.whole(&body, &mut events)?;
+        self.facts.events = 1;
+        // Nothing of it was passed on, so its writer begins at the beginning.
+        if self.writer.is_none() {
+            self.writer = Some(writer(self.way.client, self.way.wish()));
+        }
+        events.iter().for_each(|event| self.note(event));
+        self.write(&mut events, out);
+        Ok(())
+    }
+
+    fn length_stop(&mut self, used: Usage) -> Bytes {
+        // It is made already: what it used is known with its end.
+        if self.way.is_look() {
+            return Bytes::new();
+        }
+        let mut events: Vec<Event> = self
+            .progress
+            .open
+            .iter()
+            .map(|(choice, part, _)| Event::End { choice: *choice, part: *part })
+            .collect();
+        let open = self.progress.unfinished();
+        events.extend(open.map(|choice| Event::Finish { choice, finish: Finish::of(Reason::Length) }));
+        events.extend([Event::Usage(used), Event::Done]);
+        let mut out = Vec::new();
+        self.write(&mut events, &mut out);
+        Bytes::from(out.concat())
+    }
+
+    fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
+        // The answer itself did not fail: it can be looked at again.
+        if self.way.is_look() {
+            return chat::error_event(fault, trace);
+        }
+        let mut bytes = Vec::new();
+        match &mut self.writer {
+            Some(writer) => writer.error(fault, trace, &mut bytes),
+            None => self.resumed().error(fault, trace, &mut bytes),
+        }
+        let mut out = Vec::new();
+        self.put(bytes, &mut out);
+        if self.way.as_array {
+            out.push(Bytes::from_static(b"]"));
+        }
+        Bytes::from(out.concat())
+    }
+}
+
+impl Progress {
+    pub(crate) fn note(&mut self, event: &Event) {
+        match event {
+            Event::Start { id, model, created_unix_s } => {
+                self.started = true;
+                self.id.clone_from(id);
+                self.model.clone_from(model);
+                self.created_unix_s = *created_unix_s;
+            }
+            Event::Begin { choice, part, kind } => {
+                self.parts += 1;
+                self.open.push((*choice, *part, kind.clone()));
+                self.begin(*choice);
+            }
+            Event::End { choice, part } => self.open.retain(|(c, p, _)| (c, p) != (choice, part)),
+            Event::Finish { choice, .. } => {
+                self.begin(*choice);
+                if !self.finished.contains(choice) {
+                    self.finished.push(*choice);
+                }
+            }
+            Event::Usage(usage) => self.usage = Some(*usage),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, choice: u32) {
+        if !self.begun.contains(&choice) {
+            self.begun.push(choice);
+        }
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        !self.begun.is_empty() && self.begun.len() == self.finished.len()
+    }
+
+    /// The choices that have no finish yet; the first, where none began.
+    fn unfinished(&self) -> impl Iterator<Item = u32> {
+        let begun = if self.begun.is_empty() { vec![0] } else { self.begun.clone() };
+        let finished = self.finished.clone();
+        begun.into_iter().filter(move |choice| !finished.contains(choice))
+    }
+}
+
+/// A whole answer as the client gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeAnswer {
+    pub body: Bytes,
+    pub facts: AnswerFacts,
+    /// What the provider must be shown again with the results of the calls of this answer.
+    pub turn: Option<TurnState>,
+    /// The answer as its provider knows it, where it says so and may keep it.
+    pub made: Option<Box<Made>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub id: String,
+    /// It has come to its end; one that is made in the background has not.
+    pub is_over: bool,
+}
+
+/// Reads a body that came with status 200, and makes of it what the client gets: itself, where both speak one grammar.
+///
+/// # Errors
+/// It is no answer: an error in a 200, HTML, nothing at all, JSON cut short, or a stream that does not end well.
+pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    match way.operation {
+        Operation::Count => return count::whole_answer(way, body),
+        Operation::Embed => return embed::whole_answer(way, body),
+        Operation::Stored => return Ok(looked_at(body)),
+        _ => {}
+    }
+    if way.is_same() && way.client == Grammar::Chat {
+        return match way.operation {
+            Operation::Moderate => {
+                let facts = chat::side::read_answer(&body)?;
+                Ok(WholeAnswer::plain(body, facts))
+            }
+            _ => {
+                let (body, facts) = chat::whole_answer(body, way.is_loose)?;
+                Ok(WholeAnswer::plain(body, facts))
+            }
+        };
+    }
+    let text = skip_lead(&body);
+    let mut reader = reader(way.upstream);
+    let mut events = Vec::new();
+    let mut is_stream = false;
+    match text.first() {
+        None => return Err(StreamFault::Broken("empty")),
+        Some(b'<') => return Err(StreamFault::Broken("html")),
+        Some(b'{' | b'[') => reader.whole(text, &mut events)?,
+        Some(_) if begins_stream(text) == Some(true) => {
+            is_stream = true;
+            read_stream(reader.as_mut(), text, &mut events)?;
+        }
+        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
+    }
+    let (facts, made) = (facts_of(&events), made_of(&events));
+    if way.is_same() && !is_stream {
+        return Ok(WholeAnswer { made, ..WholeAnswer::plain(body, facts) });
+    }
+    let mut gatherer = Gatherer::default();
+    if !way.is_same() {
+        events.iter().for_each(|event| gatherer.note(event, way.upstream));
+    }
+    let body = Bytes::from(writer(way.client, way.wish()).whole(events));
+    Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, ..WholeAnswer::plain(body, facts) })
+}
+
+/// What is asked about an answer that was made before is passed on, whatever it is.
+fn looked_at(body: Bytes) -> WholeAnswer {
+    let facts = AnswerFacts { usage: responses::read_look(&body), content_bytes: 0 };
+    WholeAnswer::plain(body, facts)
+}
+
+impl WholeAnswer {
+    pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
+        Self { body, facts, turn: None, made: None }
+    }
+}
+
+fn made_of(events: &[Event]) -> Option<Box<Made>> {
+    let id = events.iter().find_map(|event| match event {
+        Event::Start { id, .. } => id.clone(),
+        _ => None,
+    })?;
+    Some(Box::new(Made { id, is_over: events.iter().any(|event| matches!(event, Event::Finish { .. })) }))
+}
+
+fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>) -> Result<(), StreamFault> {
+    let mut splitter = EventSplitter::new();
+    let mut ended = text.to_vec();
+    ended.extend_from_slice(b"\n\n");
+    let mut rest = ended.as_slice();
+    while let Some((event, after)) = splitter.find_end(rest).and_then(|end| rest.split_at_checked(end)) {
+        let parsed = read_event(event);
+        let data = parsed.data.json(event);
+        if !data.trim_ascii().is_empty() && events.last() != Some(&Event::Done) {
+            reader.event(parsed.name, &data, events)?;
+        }
+        rest = after;
+    }
+    if events.last() != Some(&Event::Done) {
+        reader.end(events)?;
+    }
+    Ok(())
+}
+
+fn facts_of(events: &[Event]) -> AnswerFacts {
+    let mut facts = AnswerFacts::default();
+    for event in events {
+        facts.content_bytes += content_bytes(event);
+        if let Event::Usage(usage) = event {
+            facts.usage = Some(*usage);
+        }
+    }
+    facts
+}
+
+/// The bytes of text and of calls that an event says.
+const fn content_bytes(event: &Event) -> u64 {
+    match event {
+        Event::Delta { text, .. } => text.len() as u64,
+        Event::Begin { kind: PartKind::Call { name, .. }, .. } => name.len() as u64,
+        _ => 0,
+    }
+}

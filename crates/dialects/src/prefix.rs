@@ -1,0 +1,360 @@
+//! What of a request may come again in others: its prefixes, up to each place where a provider's cache can end, and what is put
+//! into its bytes so that they are cached.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::Grammar;
+use domain::limits::PREFIX_ENDS_MAX;
+
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::splice::{Edit, splice};
+
+const MARK: &str = r#","cache_control":{"type":"ephemeral"}"#;
+const MARK_NAME: &str = r#""cache_control""#;
+/// A text becomes a block where it is marked: grammars say that the two are one.
+const BLOCK_OPEN: &str = r#"[{"type":"text","text":"#;
+const BLOCK_CLOSE: &str = r#","cache_control":{"type":"ephemeral"}}]"#;
+
+/// The prefixes of one request, in the order in which its provider reads it: tools, instructions, turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefixes {
+    ends: Vec<PrefixEnd>,
+    head: u64,
+    conversation: u64,
+    is_helped: bool,
+    /// Behind the brace that opens the request.
+    open: usize,
+}
+
+/// Where a prefix ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixEnd {
+    /// Of all bytes up to here.
+    pub fingerprint: u64,
+    /// So many bytes of the request are in it.
+    pub bytes: u64,
+    /// It ends before the first turn.
+    pub is_head: bool,
+    place: Option<Place>,
+}
+
+/// Where a mark goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before this closing brace.
+    Object(usize),
+    /// Around this text.
+    Text(Span),
+}
+
+/// Text that is put into a request; nothing of the client's gives way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    at: usize,
+    text: Cow<'static, str>,
+}
+
+/// The members of a request that a prefix is made of.
+struct Names {
+    instructions: &'static str,
+    turns: &'static str,
+    /// Says that the client helps the cache itself.
+    key: &'static str,
+    takes_marks: bool,
+}
+
+const fn names(grammar: Grammar) -> Option<Names> {
+    match grammar {
+        Grammar::Chat => {
+            Some(Names { instructions: "", turns: "messages", key: "prompt_cache_key", takes_marks: false })
+        }
+        Grammar::Responses => Some(Names {
+            instructions: "instructions",
+            turns: "input",
+            key: "prompt_cache_key",
+            takes_marks: false,
+        }),
+        Grammar::Anthropic => {
+            Some(Names { instructions: "system", turns: "messages", key: "cache_control", takes_marks: true })
+        }
+        Grammar::Gemini => None,
+    }
+}
+
+/// A part of a prefix as it stands in the request.
+#[derive(Debug, Clone, Copy, Default)]
+struct Piece {
+    span: Span,
+    is_instruction: bool,
+    place: Option<Place>,
+}
+
+#[derive(Default)]
+struct Draft {
+    tools: Option<Piece>,
+    instructions: Option<Piece>,
+    turns: Vec<Piece>,
+    is_helped: bool,
+}
+
+/// Reads the prefixes of a request that was found to be one. `None` where the grammar has none, or nothing is said.
+#[must_use]
+pub fn read_prefixes(grammar: Grammar, body: &[u8]) -> Option<Prefixes> {
+    let names = names(grammar)?;
+    let mut cursor = Cursor::new(body).ok()?;
+    let mut draft = Draft { is_helped: names.takes_marks && has_mark(body), ..Draft::default() };
+    if cursor.kind().ok()? != Kind::Object {
+        return None;
+    }
+    let open = cursor.position() + 1;
+    cursor.object(|cursor, member| draft.read(cursor, &names, &member.key.decode())).ok()?;
+    (!draft.turns.is_empty()).then(|| draft.finish(body, open))
+}
+
+/// A request of our own with these put in.
+#[must_use]
+pub fn insert(body: &Bytes, inserts: &[Insert]) -> Vec<Bytes> {
+    let mut out = Vec::with_capacity(1);
+    splice(body, &mut inserts.iter().map(Insert::edit).collect::<Vec<_>>(), &mut out);
+    out
+}
+
+/// Marks may also stand deep inside of results of tools. Text that names them is escaped, or is taken for one.
+fn has_mark(body: &[u8]) -> bool {
+    std::str::from_utf8(body).is_ok_and(|text| text.contains(MARK_NAME))
+}
+
+impl Draft {
+    fn read(&mut self, cursor: &mut Cursor<'_>, names: &Names, name: &str) -> Result<(), JsonError> {
+        if name == "tools" {
+            self.tools = Some(list(cursor, names.takes_marks)?);
+        } else if name == names.turns {
+            self.read_turns(cursor, names)?;
+        } else if name == names.instructions {
+            let piece = content(cursor, names.takes_marks)?;
+            self.instructions = Some(piece).filter(|piece| !piece.span.is_empty());
+        } else if name == names.key {
+            self.is_helped |= cursor.value()?.is_something(cursor.bytes());
+        } else {
+            cursor.skip()?;
+        }
+        Ok(())
+    }
+
+    fn read_turns(&mut self, cursor: &mut Cursor<'_>, names: &Names) -> Result<(), JsonError> {
+        if cursor.kind()? != Kind::Array {
+            let span = cursor.skip()?;
+            self.turns.push(Piece { span, ..Piece::default() });
+            return Ok(());
+        }
+        cursor.array(|cursor, _| {
+            let turn = turn(cursor, names.takes_marks)?;
+            self.turns.push(turn);
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn finish(self, body: &[u8], open: usize) -> Prefixes {
+        let leading = self.turns.iter().take_while(|turn| turn.is_instruction).count();
+        let head_pieces =
+            usize::from(self.tools.is_some()) + usize::from(self.instructions.is_some()) + leading;
+        let mut rolling = Rolling::default();
+        let mut ends = Vec::new();
+        let (mut head, mut conversation) = (None, None);
+        let pieces = self.tools.into_iter().chain(self.instructions).chain(self.turns);
+        for (number, piece) in pieces.enumerate() {
+            rolling.add(piece.span.of(body));
+            let is_head = number < head_pieces;
+            if is_head {
+                head = Some(rolling.state);
+            } else {
+                conversation.get_or_insert(rolling.state);
+            }
+            ends.push(PrefixEnd {
+                fingerprint: rolling.state,
+                bytes: rolling.bytes,
+                is_head,
+                place: piece.place,
+            });
+        }
+        // Conversations go on at their end: of a long one its middle is of no use.
+        let surplus = ends.len().saturating_sub(PREFIX_ENDS_MAX);
+        let heads = head_pieces.min(PREFIX_ENDS_MAX / 2);
+        ends.drain(heads..heads + surplus);
+        let conversation = conversation.unwrap_or(rolling.state);
+        Prefixes { ends, head: head.unwrap_or(conversation), conversation, is_helped: self.is_helped, open }
+    }
+}
+
+/// A list of objects, as one piece.
+fn list(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> {
+    if !takes_marks || cursor.kind()? != Kind::Array {
+        return Ok(Piece { span: cursor.skip()?, ..Piece::default() });
+    }
+    let mut place = None;
+    let span = cursor.array(|cursor, _| {
+        let is_object = cursor.kind()? == Kind::Object;
+        let tool = cursor.skip()?;
+        place = (is_object && tool.len() > 2).then(|| Place::Object(tool.end.saturating_sub(1)));
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(Piece { span, place, ..Piece::default() })
+}
+
+fn turn(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> {
+    if cursor.kind()? != Kind::Object {
+        return Ok(Piece { span: cursor.skip()?, ..Piece::default() });
+    }
+    let mut piece = Piece::default();
+    piece.span = cursor.object(|cursor, member| {
+        if takes_marks && member.key.is("content") {
+            piece.place = content(cursor, true)?.place;
+        } else if !takes_marks && member.key.is("role") {
+            piece.is_instruction =
+                matches!(cursor.value()?, Value::String(role) if role.is("system") || role.is("developer"));
+        } else {
+            cursor.skip()?;
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(piece)
+}
+
+/// A text, or blocks of which the last may be marked. Nothing, where nothing is said.
+fn content(cursor: &mut Cursor<'_>, takes_marks: bool) -> Result<Piece, JsonError> {
+    match cursor.kind()? {
+        Kind::Null => {
+            cursor.skip()?;
+            Ok(Piece::default())
+        }
+        Kind::String => {
+            let span = cursor.skip()?;
+            let place = (takes_marks && span.len() > 2).then_some(Place::Text(span));
+            Ok(Piece { span, place, ..Piece::default() })
+        }
+        Kind::Array if takes_marks => {
+            let mut place = None;
+            let span = cursor.array(|cursor, _| {
+                place = block(cursor)?;
+                Ok::<(), JsonError>(())
+            })?;
+            Ok(Piece { span, place, ..Piece::default() })
+        }
+        _ => Ok(Piece { span: cursor.skip()?, ..Piece::default() }),
+    }
+}
+
+/// Thoughts and empty texts take no mark.
+fn block(cursor: &mut Cursor<'_>) -> Result<Option<Place>, JsonError> {
+    if cursor.kind()? != Kind::Object {
+        cursor.skip()?;
+        return Ok(None);
+    }
+    let (mut takes_mark, mut is_empty_text) = (false, false);
+    let span = cursor.object(|cursor, member| {
+        if member.key.is("type") {
+            takes_mark =
+                matches!(cursor.value()?, Value::String(kind) if MARKED.iter().any(|known| kind.is(known)));
+        } else if member.key.is("text") {
+            is_empty_text = matches!(cursor.value()?, Value::String(text) if text.is_empty());
+        } else {
+            cursor.skip()?;
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok((takes_mark && !is_empty_text).then(|| Place::Object(span.end.saturating_sub(1))))
+}
+
+const MARKED: [&str; 5] = ["text", "image", "document", "tool_use", "tool_result"];
+
+impl Prefixes {
+    /// Those of instructions and tools, then the last ones of the turns.
+    #[must_use]
+    pub fn ends(&self) -> &[PrefixEnd] {
+        &self.ends
+    }
+
+    /// Stands for what is before the first turn; for the first turn, where there is nothing.
+    #[must_use]
+    pub const fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Stands for all up to the first turn, which is the same as long as the conversation goes on.
+    #[must_use]
+    pub const fn conversation(&self) -> u64 {
+        self.conversation
+    }
+
+    /// The client itself says what is to be cached, or together with what.
+    #[must_use]
+    pub const fn is_helped(&self) -> bool {
+        self.is_helped
+    }
+
+    /// Marks the ends of these numbers. One that takes no mark gets none.
+    #[must_use]
+    pub fn marks(&self, chosen: &[usize]) -> Vec<Insert> {
+        let places = chosen.iter().filter_map(|number| self.ends.get(*number)?.place);
+        places.flat_map(|place| place.inserts().into_iter().flatten()).collect()
+    }
+
+    /// A further member of the request: a text that needs no escapes.
+    #[must_use]
+    pub fn member(&self, name: &str, text: &str) -> Insert {
+        Insert { at: self.open, text: Cow::Owned(format!("\"{name}\":\"{text}\",")) }
+    }
+}
+
+impl PrefixEnd {
+    #[must_use]
+    pub const fn takes_mark(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
+impl Place {
+    fn inserts(self) -> [Option<Insert>; 2] {
+        let insert = |at, text| Some(Insert { at, text: Cow::Borrowed(text) });
+        match self {
+            Self::Object(brace) => [insert(brace, MARK), None],
+            Self::Text(span) => [insert(span.start, BLOCK_OPEN), insert(span.end, BLOCK_CLOSE)],
+        }
+    }
+}
+
+impl Insert {
+    pub(crate) fn edit(&self) -> Edit<'_> {
+        Edit { span: Span::new(self.at, self.at), text: Cow::Borrowed(&*self.text) }
+    }
+}
+
+/// A fingerprint of what has come so far. Whoever finds two texts of one fingerprint finds them among their own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rolling {
+    state: u64,
+    bytes: u64,
+}
+
+impl Rolling {
+    fn add(&mut self, piece: &[u8]) {
+        let (words, rest) = piece.as_chunks::<8>();
+        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
+        self.mix(rest.iter().fold(0, |word, byte| (word << 8) | u64::from(*byte)));
+        self.mix(piece.len() as u64);
+        self.bytes += piece.len() as u64;
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "both halves of the product are used")]
+    fn mix(&mut self, word: u64) {
+        const ODD: u128 = 0x9E37_79B9_7F4A_7C15;
+        let product = u128::from(self.state.rotate_left(23) ^ word ^ 0xD6E8_FEB8_6659_FD93) * ODD;
+        self.state = product as u64 ^ (product >> 64) as u64;
+    }
+}
+
+#[cfg(test)]
+#[path = "prefix_tests.rs"]
+mod tests;

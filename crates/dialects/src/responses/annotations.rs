@@ -1,0 +1,22 @@
+//! Citations in the words of this grammar.
+
+use domain::Json;
+use serde_json::value::RawValue;
+
+use super::members::Members;
+use super::write_items::owned;
+
+/// What a citation may be here.
+const KINDS: &[&str] = &["url_citation", "file_citation", "container_file_citation", "file_path"];
+
+/// A citation as an annotation; `None` where it is another grammar's and can't be said. The chat grammar's differ from
+/// these only by standing one level deeper.
+pub(super) fn own_annotation(json: &Json) -> Option<Box<RawValue>> {
+    let members = Members::of_answer(json.as_str().as_bytes())?;
+    let kind = members.said("type")?;
+    let kind = KINDS.iter().find(|known| **known == kind)?;
+    let Some(inner) = members.said_object(kind) else { return owned(json) };
+    let inner = std::str::from_utf8(inner).ok()?.strip_prefix('{')?.trim_start();
+    let comma = if inner.starts_with('}') { "" } else { "," };
+    owned(&Json(format!("{{\"type\":\"{kind}\"{comma}{inner}")))
+}

@@ -1,0 +1,74 @@
+//! How an answer of this grammar ends: its status, its reason, its usage, or its error.
+
+use domain::{Event, FaultClass, Finish, Reason};
+
+use super::members::Members;
+use super::reader::Reader;
+use super::usage::read_usage;
+use crate::answer::StreamFault;
+use crate::chat::{class_of, read_error};
+
+/// What an error event or body says.
+pub(super) fn upstream(body: &[u8]) -> StreamFault {
+    let mut report = read_error(body);
+    // The event's own name, where the error stands beside it.
+    report.kind = report.kind.take().filter(|kind| kind != "error");
+    let class = match report.code.as_deref() {
+        Some(
+            "invalid_prompt"
+            | "bio_policy"
+            | "misalignment_policy_violation"
+            | "image_content_policy_violation",
+        ) => FaultClass::ContentPolicy,
+        Some(code) if code.contains("image") => FaultClass::BadRequest,
+        _ => class_of(None, &report),
+    };
+    StreamFault::Upstream(report, class)
+}
+
+impl Reader {
+    /// The response as it is in the end.
+    pub(super) fn finish(&mut self, response: &Members<'_>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        self.start(Some(response), out);
+        let status = response.said("status").unwrap_or_default();
+        if status == "failed" {
+            out.extend(read_usage(response, true).map(Event::Usage));
+            let error = response.said_object("error").unwrap_or_default();
+            return Err(upstream(error));
+        }
+        for (at, item) in (0..).zip(response.said_elements("output")) {
+            self.item_done(at, Some(item), out)?;
+        }
+        self.end_text(out);
+        let open: Vec<u64> = self.items.keys().copied().collect();
+        for at in open {
+            self.end_call(at, out);
+        }
+        // An answer that is made in the background has no end yet, and that is no fault of it.
+        if !matches!(&*status, "queued" | "in_progress") {
+            out.push(Event::Finish { choice: 0, finish: self.reason(&status, response) });
+        }
+        out.extend(read_usage(response, self.parts == 0).map(Event::Usage));
+        out.push(Event::Done);
+        self.is_done = true;
+        Ok(())
+    }
+
+    fn reason(&self, status: &str, response: &Members<'_>) -> Finish {
+        let incomplete =
+            response.said_members("incomplete_details").and_then(|details| details.said("reason"));
+        let said = incomplete.as_deref().filter(|_| status == "incomplete");
+        let reason = match (status, said) {
+            (_, Some("max_output_tokens" | "max_messages")) => Reason::Length,
+            (_, Some("content_filter")) => Reason::ContentFilter,
+            (_, Some("steered")) => Reason::Stop,
+            ("cancelled", _) => Reason::Error,
+            ("incomplete", _) if self.parts == 0 => Reason::Error,
+            _ if self.has_calls => Reason::Calls,
+            _ if self.has_refusal => Reason::Refusal,
+            _ => Reason::Stop,
+        };
+        let raw = said.unwrap_or(status);
+        Finish { raw: (!raw.is_empty()).then(|| raw.to_owned()), ..Finish::of(reason) }
+    }
+}

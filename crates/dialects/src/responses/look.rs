@@ -1,0 +1,103 @@
+//! An answer of this grammar that was made before: it goes on untouched, and only its end is looked for.
+
+use domain::{Event, Finish, Json, PartKind, Reason, Usage};
+
+use super::members::Members;
+use super::usage::read_usage;
+use crate::answer::{ReadAnswer, StreamFault};
+
+/// Reads a stream that may begin anywhere in an answer. What failed back then is no failure of this look.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    is_begun: bool,
+}
+
+/// What a whole answer says was used, once it has come to its end.
+pub(crate) fn used_in_the_end(response: &Members<'_>) -> Option<Usage> {
+    let status = response.said("status")?;
+    if matches!(&*status, "queued" | "in_progress") { None } else { read_usage(response, true) }
+}
+
+/// As `used_in_the_end`, of a body that may be anything.
+pub(crate) fn read_look(body: &[u8]) -> Option<Usage> {
+    used_in_the_end(&Members::of_answer(body)?)
+}
+
+impl ReadAnswer for Look {
+    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let Some(event) = Members::of_answer(data.trim_ascii()) else { return Ok(()) };
+        let kind = event.said("type").unwrap_or(String::from_utf8_lossy(name));
+        // Whatever it is, the client has begun to read an answer that can't be begun anew.
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let kind = PartKind::Foreign { kind: kind.clone().into_owned(), json: Json("{}".to_owned()) };
+            out.push(Event::Begin { choice: 0, part: 0, kind });
+        }
+        let ends = ["response.completed", "response.incomplete", "response.failed", "response.cancelled"];
+        if ends.contains(&&*kind) {
+            let response = event.said_members("response");
+            out.extend(response.and_then(|response| used_in_the_end(&response)).map(Event::Usage));
+            out.push(Event::Finish { choice: 0, finish: Finish::of(Reason::Stop) });
+            out.push(Event::Done);
+        }
+        Ok(())
+    }
+
+    /// It was asked for from some place on, and may have nothing behind that.
+    fn end(&mut self, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        out.push(Event::Done);
+        Ok(())
+    }
+
+    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        super::Reader::default().whole(body, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(events: &[&str]) -> (usize, Option<u64>) {
+        let (mut look, mut out) = (Look::default(), Vec::new());
+        for data in events {
+            look.event(b"", data.as_bytes(), &mut out).unwrap();
+        }
+        let used = out.iter().find_map(|event| match event {
+            Event::Usage(usage) => Some(usage.completion_total()),
+            _ => None,
+        });
+        (out.iter().filter(|event| **event == Event::Done).count(), used)
+    }
+
+    #[test]
+    fn a_stream_is_read_from_anywhere_and_only_its_end_tells() {
+        let delta = r#"{"type":"response.function_call_arguments.delta","output_index":3,"delta":"{"}"#;
+        let open = r#"{"type":"response.in_progress","response":{"status":"in_progress","usage":{"input_tokens":1,"output_tokens":1}}}"#;
+        assert_eq!(read(&[delta, open, "what is no JSON"]), (0, None));
+        for status in ["completed", "incomplete", "failed", "cancelled"] {
+            let end = format!(
+                r#"{{"type":"response.{status}","response":{{"status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}}}"#
+            );
+            assert_eq!(read(&[delta, &end]), (1, Some(5)), "{status}");
+            let end = format!(r#"{{"type":"response.{status}","response":{{"status":"{status}"}}}}"#);
+            assert_eq!(read(&[&end]), (1, None), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_whole_answer_tells_what_it_used_once_it_is_over() {
+        let used = |status| {
+            let body = format!(
+                r#"{{"object":"response","status":"{status}","usage":{{"input_tokens":3,"output_tokens":5}}}}"#
+            );
+            read_look(body.as_bytes()).map(|usage| usage.prompt_total())
+        };
+        assert_eq!(used("queued"), None);
+        assert_eq!(used("in_progress"), None);
+        assert_eq!(used("completed"), Some(3));
+        assert_eq!(used("cancelled"), Some(3));
+        assert_eq!(read_look(br#"{"id":"r","object":"response","deleted":true}"#), None);
+        assert_eq!(read_look(br#"{"status":"cancelled","usage":null}"#), None);
+        assert_eq!(read_look(b"[]"), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! The members of one object, taken by name: what nobody takes is left over and can be told.
+
+use std::borrow::Cow;
+
+use domain::{Fault, Json};
+
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+
+/// Members that say something: `null` counts as absent.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    /// The way to the object; empty for the body itself.
+    way: String,
+    bytes: &'a [u8],
+    list: Vec<(Cow<'a, str>, Value<'a>)>,
+}
+
+/// The elements of an array, each with the way to it.
+pub(super) type Elements<'a> = Vec<(String, &'a [u8])>;
+
+impl<'a> Members<'a> {
+    pub(super) fn read(bytes: &'a [u8], way: String) -> Result<Self, Box<Fault>> {
+        let mut cursor = Cursor::new(bytes)?;
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(way, "an object", kind));
+        }
+        let mut list = Vec::new();
+        cursor.object(|cursor, member| {
+            let value = cursor.value()?;
+            if !matches!(value, Value::Null) {
+                list.push((member.key.decode(), value));
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        cursor.end()?;
+        Ok(Self { way, bytes, list })
+    }
+
+    /// The way to one of its members.
+    pub(super) fn at(&self, name: &str) -> String {
+        if self.way.is_empty() { name.to_owned() } else { format!("{}.{name}", self.way) }
+    }
+
+    pub(super) fn way(&self) -> &str {
+        &self.way
+    }
+
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Takes a member out. That it is there twice is refused, for readers differ in which one counts.
+    pub(super) fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
+        let Some(at) = self.list.iter().position(|(known, _)| known == name) else { return Ok(None) };
+        let (_, value) = self.list.remove(at);
+        if self.list.iter().any(|(known, _)| known == name) {
+            return Err(duplicate(self.at(name)));
+        }
+        Ok(Some(value))
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.decode().into_owned())),
+            Some(other) => Err(wrong_type(self.at(name), "a string", kind_of(&other))),
+        }
+    }
+
+    pub(super) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+        self.text(name)?.ok_or_else(|| missing(self.at(name), fix))
+    }
+
+    pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Boolean(truth)) => Ok(Some(truth)),
+            Some(other) => Err(wrong_type(self.at(name), "a boolean", kind_of(&other))),
+        }
+    }
+
+    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+        let Some(value) = self.take(name)? else { return Ok(None) };
+        match (value.as_count(), value) {
+            (Some(count), _) => Ok(Some(count)),
+            (None, Value::Number(_)) => {
+                let fix = format!("Send a whole number from 0 in \"{}\".", self.at(name));
+                Err(wrong_value(self.at(name), "is not a whole number from 0", fix))
+            }
+            (None, other) => Err(wrong_type(self.at(name), "a whole number", kind_of(&other))),
+        }
+    }
+
+    /// A number as it is written.
+    pub(super) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Number(text)) => Ok(Some(Json(text.to_owned()))),
+            Some(other) => Err(wrong_type(self.at(name), "a number", kind_of(&other))),
+        }
+    }
+
+    /// An object as it is written.
+    pub(super) fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Object(span)) => Ok(Some(span.of(self.bytes))),
+            Some(other) => Err(wrong_type(self.at(name), "an object", kind_of(&other))),
+        }
+    }
+
+    pub(super) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+        let way = self.at(name);
+        self.object(name)?.map(|bytes| Self::read(bytes, way)).transpose()
+    }
+
+    /// The elements of an array, each with the way to it.
+    pub(super) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
+        let way = self.at(name);
+        match self.take(name)? {
+            None => Ok(None),
+            Some(Value::Array(span)) => Ok(Some(elements_of(span.of(self.bytes), &way)?)),
+            Some(other) => Err(wrong_type(way, "an array", kind_of(&other))),
+        }
+    }
+
+    /// The names that nobody took.
+    pub(super) fn rest(self) -> impl Iterator<Item = String> {
+        self.list.into_iter().map(|(name, _)| name.into_owned())
+    }
+
+    /// The names that nobody took and that say something.
+    pub(super) fn spoken_rest(self) -> Vec<(String, bool)> {
+        let bytes = self.bytes;
+        self.list.into_iter().map(|(name, value)| (name.into_owned(), value.is_something(bytes))).collect()
+    }
+}
+
+/// What an answer says: members of any type that it should not have are as good as absent.
+impl<'a> Members<'a> {
+    pub(super) fn of_answer(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes, String::new()).ok()
+    }
+
+    fn find(&self, name: &str) -> Option<&Value<'a>> {
+        self.list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    pub(super) fn said(&self, name: &str) -> Option<Cow<'a, str>> {
+        match self.find(name)? {
+            Value::String(text) => Some(text.decode()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn said_count(&self, name: &str) -> Option<u64> {
+        self.find(name)?.as_count()
+    }
+
+    pub(super) fn said_object(&self, name: &str) -> Option<&'a [u8]> {
+        match self.find(name)? {
+            Value::Object(span) => Some(span.of(self.bytes)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn said_members(&self, name: &str) -> Option<Self> {
+        Self::of_answer(self.said_object(name)?)
+    }
+
+    /// An array as it is written, where something is in it.
+    pub(super) fn said_array(&self, name: &str) -> Option<&'a [u8]> {
+        match self.find(name)? {
+            Value::Array(span) => Some(span.of(self.bytes)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn said_elements(&self, name: &str) -> Vec<&'a [u8]> {
+        let Some(array) = self.said_array(name) else { return Vec::new() };
+        let found = elements_of(array, "").unwrap_or_default();
+        found.into_iter().map(|(_, element)| element).collect()
+    }
+}
+
+/// The elements of an array that was checked, with the way to each.
+pub(super) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>, JsonError> {
+    let mut found = Vec::new();
+    Cursor::new(array)?.array(|cursor, index| {
+        let span: Span = cursor.skip()?;
+        found.push((format!("{way}[{index}]"), span.of(array)));
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(found)
+}
+
+/// The one value that these bytes are.
+pub(super) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
+    Cursor::new(bytes)?.value()
+}
+
+pub(super) fn json_of(bytes: &[u8]) -> Json {
+    Json(String::from_utf8_lossy(bytes).into_owned())
+}
+
+pub(super) const fn kind_of(value: &Value<'_>) -> Kind {
+    match value {
+        Value::Null => Kind::Null,
+        Value::Boolean(_) => Kind::Boolean,
+        Value::Number(_) => Kind::Number,
+        Value::String(_) => Kind::String,
+        Value::Array(_) => Kind::Array,
+        Value::Object(_) => Kind::Object,
+    }
+}
+
+impl Members<'_> {
+    /// All members in their order, each with its text where it is one.
+    pub(super) fn texts(self) -> Vec<(String, Option<String>)> {
+        let text = |value| match value {
+            Value::String(text) => Some(text.decode().into_owned()),
+            _ => None,
+        };
+        self.list.into_iter().map(|(name, value)| (name.into_owned(), text(value))).collect()
+    }
+}

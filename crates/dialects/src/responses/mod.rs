@@ -1,0 +1,29 @@
+//! The responses grammar: requests, answers, streams and errors, read and written.
+
+mod annotations;
+mod ending;
+mod frames;
+mod items;
+mod look;
+mod members;
+mod output;
+mod read;
+mod reader;
+mod request;
+mod tools;
+mod usage;
+mod write;
+mod write_items;
+mod writer;
+
+pub(crate) use look::{Look, read_look};
+pub(crate) use read::read_prompt;
+pub(crate) use reader::Reader;
+pub(crate) use request::{decode_look, decode_request};
+pub(crate) use write::write_prompt;
+pub(crate) use writer::Writer;
+
+#[cfg(test)]
+mod cases;
+#[cfg(test)]
+mod round_trips;

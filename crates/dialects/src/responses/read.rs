@@ -1,0 +1,234 @@
+//! Reads a whole request into the form that every grammar can be written from.
+
+use domain::prompt::{
+    Caching, Effort, Extra, Instruction, Output, OutputFormat, Reasoning, Sampling, ServiceTier, Shows,
+};
+use domain::{Fault, Prompt};
+
+use super::items::{Conversation, read_items};
+use super::members::{Members, value_of};
+use super::tools::{read_choice, read_tools};
+use crate::json::Value;
+use crate::refusal::{wrong_type, wrong_value};
+
+/// Documented fields without which the answer is the same, or as good.
+const HINTS: &[&str] = &[
+    "client_metadata",
+    "context_management",
+    "max_tool_calls",
+    "stream_options",
+    "truncation",
+    "prompt_cache_options",
+    "access_programs",
+    "image",
+    "user",
+];
+
+pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    members.take("model")?;
+    let mut prompt = Prompt { stream: members.boolean("stream")?.unwrap_or(false), ..Prompt::default() };
+    read_conversation(&mut members, &mut prompt)?;
+    read_tools(&mut members, &mut prompt)?;
+    read_choice(&mut members, &mut prompt)?;
+    prompt.parallel_tools = members.boolean("parallel_tool_calls")?;
+    prompt.sampling = Sampling {
+        temperature: members.number("temperature")?,
+        top_p: members.number("top_p")?,
+        top_logprobs: members.count("top_logprobs")?,
+        ..Sampling::default()
+    };
+    prompt.output.tokens_max = members.count("max_output_tokens")?;
+    read_text(&mut members, &mut prompt.output, &mut prompt.extras)?;
+    prompt.reasoning = read_reasoning(&mut members, &mut prompt.extras)?;
+    read_include(&mut members, &mut prompt)?;
+    prompt.caching = Caching {
+        key: members.text("prompt_cache_key")?,
+        retention: members.text("prompt_cache_retention")?,
+        ..Caching::default()
+    };
+    prompt.store = members.boolean("store")?;
+    prompt.service_tier = read_tier(&mut members, &mut prompt.extras)?;
+    prompt.end_user = match members.text("safety_identifier")? {
+        Some(name) => Some(name),
+        None => members.text("user")?,
+    };
+    read_metadata(&mut members, &mut prompt)?;
+    // The vendor's own default needs no words.
+    let default_truncation =
+        |(name, _): &(String, bool)| name == "truncation" && is_word(body, name, "disabled");
+    for (name, is_something) in members.spoken_rest().into_iter().filter(|member| !default_truncation(member))
+    {
+        let is_hint = HINTS.contains(&name.as_str());
+        // What only stands there empty, or turned off, is no loss where it is known what it is.
+        if is_something || !(is_hint || name == "background") {
+            prompt.add_extra(name, !is_hint);
+        }
+    }
+    Ok(prompt)
+}
+
+/// What a form of our own adds to the shared one.
+pub(super) trait AddExtra {
+    /// Tells what has no place; once, however often it was said.
+    fn add_extra(&mut self, name: String, is_meaning: bool);
+}
+
+impl AddExtra for Vec<Extra> {
+    fn add_extra(&mut self, name: String, is_meaning: bool) {
+        if self.iter().all(|extra| extra.name != name) {
+            self.push(Extra { name, is_meaning });
+        }
+    }
+}
+
+impl AddExtra for Prompt {
+    fn add_extra(&mut self, name: String, is_meaning: bool) {
+        self.extras.add_extra(name, is_meaning);
+    }
+}
+
+fn is_word(body: &[u8], name: &str, word: &str) -> bool {
+    Members::of_answer(body).and_then(|members| members.said(name)).is_some_and(|said| said == word)
+}
+
+fn read_conversation(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    if let Some(text) = members.text("instructions")? {
+        prompt.instructions.push(Instruction { is_developer: false, text, cache: None });
+    }
+    let input = members.take("input")?;
+    let mut conversation = Conversation::new(prompt);
+    match input {
+        None => {}
+        Some(Value::String(text)) => conversation.say(&text.decode()),
+        Some(Value::Array(span)) => read_items(span.of(members.bytes()), &mut conversation)?,
+        Some(other) => {
+            let kind = super::members::kind_of(&other);
+            return Err(wrong_type("input".to_owned(), "a string or an array of items", kind));
+        }
+    }
+    Ok(())
+}
+
+fn read_text(
+    members: &mut Members<'_>,
+    output: &mut Output,
+    extras: &mut Vec<Extra>,
+) -> Result<(), Box<Fault>> {
+    let Some(mut text) = members.members("text")? else { return Ok(()) };
+    output.verbosity = text.text("verbosity")?;
+    if let Some(format) = text.members("format")? {
+        output.format = Some(read_format(format, extras)?);
+    }
+    leave(text, extras);
+    Ok(())
+}
+
+fn read_format(mut format: Members<'_>, extras: &mut Vec<Extra>) -> Result<OutputFormat, Box<Fault>> {
+    let fix = "Say text, json_object or json_schema.";
+    let read = match &*format.needed_text("type", fix)? {
+        "text" => OutputFormat::Text,
+        "json_object" => OutputFormat::JsonObject,
+        "json_schema" => OutputFormat::JsonSchema {
+            name: format.text("name")?,
+            description: format.text("description")?,
+            schema: match format.object("schema")? {
+                Some(schema) => super::members::json_of(schema),
+                None => {
+                    let fix = "Send the schema that the answer shall keep to.";
+                    return Err(crate::refusal::missing(format.at("schema"), fix));
+                }
+            },
+            strict: format.boolean("strict")?,
+        },
+        _ => return Err(wrong_value(format.at("type"), "is no format of this API", fix.to_owned())),
+    };
+    leave(format, extras);
+    Ok(read)
+}
+
+fn read_reasoning(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<Reasoning, Box<Fault>> {
+    let Some(mut said) = members.members("reasoning")? else { return Ok(Reasoning::default()) };
+    let mut reasoning = Reasoning::default();
+    if let Some(word) = said.text("effort")? {
+        reasoning.effort = Effort::of(&word);
+        if reasoning.effort.is_none() {
+            let words = Effort::ALL.map(Effort::as_str).join(", ");
+            return Err(wrong_value(said.at("effort"), "is no effort", format!("Say one of {words}.")));
+        }
+    }
+    let older = said.text("generate_summary")?;
+    let summary = said.text("summary")?.or(older);
+    reasoning.shows = summary.is_some().then_some(Shows::Summary);
+    // How long the summary shall be has no place.
+    if summary.is_some_and(|word| word != "auto") {
+        extras.add_extra(said.at("summary"), false);
+    }
+    let way = said.way().to_owned();
+    for name in said.rest() {
+        let is_hint = matches!(&*name, "context" | "mode");
+        extras.add_extra(format!("{way}.{name}"), !is_hint);
+    }
+    Ok(reasoning)
+}
+
+fn read_include(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    for (way, element) in members.elements("include")?.unwrap_or_default() {
+        let Value::String(word) = value_of(element)? else {
+            let kind = super::members::kind_of(&value_of(element)?);
+            return Err(wrong_type(way, "a string", kind));
+        };
+        match &*word.decode() {
+            "reasoning.encrypted_content" => prompt.reasoning.wants_encrypted = true,
+            "message.output_text.logprobs" => prompt.sampling.logprobs = true,
+            word => {
+                // More of what a tool of the provider's did, or of what the client itself sent.
+                let is_hint = [
+                    "file_search_call.",
+                    "web_search_call.",
+                    "code_interpreter_call.",
+                    "computer_call_output.",
+                    "message.input_image.",
+                ]
+                .iter()
+                .any(|known| word.starts_with(known));
+                prompt.add_extra(format!("include: {word}"), !is_hint);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_tier(members: &mut Members<'_>, extras: &mut Vec<Extra>) -> Result<Option<ServiceTier>, Box<Fault>> {
+    let Some(word) = members.text("service_tier")? else { return Ok(None) };
+    let tier = match &*word {
+        "auto" => Some(ServiceTier::Auto),
+        "default" => Some(ServiceTier::Default),
+        "flex" => Some(ServiceTier::Flex),
+        "priority" => Some(ServiceTier::Priority),
+        _ => None,
+    };
+    if tier.is_none() {
+        extras.add_extra("service_tier".to_owned(), false);
+    }
+    Ok(tier)
+}
+
+fn read_metadata(members: &mut Members<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let Some(metadata) = members.members("metadata")? else { return Ok(()) };
+    for (name, value) in metadata.texts() {
+        match value {
+            Some(text) => prompt.metadata.push((name, text)),
+            None => prompt.add_extra(format!("metadata.{name}"), false),
+        }
+    }
+    Ok(())
+}
+
+/// What nobody took is unknown to us, so it may be what matters.
+pub(super) fn leave(members: Members<'_>, extras: &mut Vec<Extra>) {
+    let way = members.way().to_owned();
+    for name in members.rest() {
+        extras.add_extra(format!("{way}.{name}"), true);
+    }
+}

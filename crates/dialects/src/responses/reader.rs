@@ -1,0 +1,412 @@
+//! Reads an answer of this grammar, streamed or whole, as events.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use domain::{Event, PartKind};
+
+use super::ending::upstream;
+use super::members::{Members, json_of};
+use super::tools::flat_name;
+use crate::answer::{ReadAnswer, StreamFault};
+
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    is_started: bool,
+    pub(super) is_done: bool,
+    /// How many parts began.
+    pub(super) parts: u32,
+    /// The text, refusal or thought that is open: there is one at most.
+    open: Option<(Key, u32)>,
+    /// What was told of each output item.
+    pub(super) items: BTreeMap<u64, Item>,
+    pub(super) has_calls: bool,
+    pub(super) has_refusal: bool,
+}
+
+/// Which text of which item; those of a thought are one each, however many parts they come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    item: u64,
+    slot: Slot,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Slot {
+    Text(u64),
+    Refusal(u64),
+    Summary,
+    Thought,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Item {
+    /// Its id, for thoughts, which keep it.
+    id: Option<String>,
+    call: Option<Call>,
+    /// How many bytes of each text went out, so that what repeats it adds only what is missing.
+    sent: BTreeMap<Slot, usize>,
+    /// Citations that went out, by text.
+    cited: BTreeMap<u64, usize>,
+    /// The part of a thought that its texts came from last.
+    paragraph: Option<u64>,
+    is_told: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    part: u32,
+    sent: usize,
+    is_open: bool,
+}
+
+impl ReadAnswer for Reader {
+    fn event(&mut self, name: &[u8], data: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let data = data.trim_ascii();
+        if self.is_done || data == b"[DONE]" {
+            return Ok(());
+        }
+        let Some(event) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
+        let name = String::from_utf8_lossy(name);
+        let kind = event.said("type").unwrap_or(name);
+        match &*kind {
+            "error" => return Err(upstream(data)),
+            "response.created" | "response.queued" | "response.in_progress" => {
+                let response = event.said_members("response");
+                self.start(response.as_ref(), out);
+            }
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
+                let response = event.said_members("response");
+                let Some(response) = response else { return Err(StreamFault::Broken("not_a_response")) };
+                self.finish(&response, out)?;
+            }
+            _ => match kind.strip_prefix("response.") {
+                Some(kind) => self.content(kind, &event, out)?,
+                // Errors of servers that name no type; what else has none of ours says nothing.
+                None if event.said_object("error").is_some() => return Err(upstream(data)),
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, _out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        if self.is_done { Ok(()) } else { Err(StreamFault::Broken("ended_early")) }
+    }
+
+    fn whole(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let Some(response) = Members::of_answer(body) else { return Err(StreamFault::Broken("bad_json")) };
+        let is_response = response.said_array("output").is_some()
+            || response.said("object").is_some_and(|object| object == "response");
+        if !is_response {
+            let is_error = response.said_object("error").is_some() || response.said("error").is_some();
+            return Err(if is_error { upstream(body) } else { StreamFault::Broken("not_a_response") });
+        }
+        self.finish(&response, out)
+    }
+}
+
+impl Reader {
+    pub(super) fn start(&mut self, response: Option<&Members<'_>>, out: &mut Vec<Event>) {
+        if std::mem::replace(&mut self.is_started, true) {
+            return;
+        }
+        let text = |name| response.and_then(|response| response.said(name)).map(Cow::into_owned);
+        out.push(Event::Start {
+            id: text("id"),
+            model: text("model"),
+            created_unix_s: response.and_then(|response| response.said_count("created_at")),
+        });
+    }
+
+    /// An event between the first and the last.
+    fn content(&mut self, kind: &str, event: &Members<'_>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let at = event.said_count("output_index").unwrap_or(0);
+        let index = event.said_count("content_index").unwrap_or(0);
+        let delta = || event.said("delta").unwrap_or_default();
+        match kind {
+            "output_item.added" => self.item_added(at, event, out),
+            "output_item.done" => self.item_done(at, event.said_object("item"), out)?,
+            "content_part.added" => self.part_said(at, index, event, out),
+            "content_part.done" => {
+                self.part_said(at, index, event, out);
+                // The seal of a thought comes behind its last part.
+                if matches!(self.open, Some((Key { slot: Slot::Text(_) | Slot::Refusal(_), .. }, _))) {
+                    self.end_text(out);
+                }
+            }
+            "output_text.delta" => {
+                self.say(Key { item: at, slot: Slot::Text(index) }, &delta(), out);
+                self.logprobs(event, out);
+            }
+            "output_text.done" => {
+                self.say_rest(Key { item: at, slot: Slot::Text(index) }, event.said("text"), out)
+            }
+            "output_text.annotation.added" => {
+                if let Some(citation) = event.said_object("annotation") {
+                    self.cite(at, index, citation, out);
+                }
+            }
+            "refusal.delta" => self.say(Key { item: at, slot: Slot::Refusal(index) }, &delta(), out),
+            "refusal.done" => {
+                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, event.said("refusal"), out);
+            }
+            "reasoning_summary_text.delta" => {
+                let part = event.said_count("summary_index").unwrap_or(0);
+                self.think(Key { item: at, slot: Slot::Summary }, part, &delta(), out);
+            }
+            "reasoning_text.delta" => self.think(Key { item: at, slot: Slot::Thought }, index, &delta(), out),
+            "function_call_arguments.delta" | "custom_tool_call_input.delta" => {
+                self.argue(at, &delta(), out)?
+            }
+            "function_call_arguments.done" => self.argue_rest(at, event.said("arguments").as_deref(), out)?,
+            "custom_tool_call_input.done" => self.argue_rest(at, event.said("input").as_deref(), out)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn item_added(&mut self, at: u64, event: &Members<'_>, out: &mut Vec<Event>) {
+        self.start(None, out);
+        let Some(item) = event.said_members("item") else { return };
+        self.items.entry(at).or_default().id = item.said("id").map(Cow::into_owned);
+        self.begin_call(at, &item, out);
+    }
+
+    /// Begins a call, where the item is one and it did not begin yet.
+    fn begin_call(&mut self, at: u64, item: &Members<'_>, out: &mut Vec<Event>) {
+        let is_custom = match item.said("type").as_deref() {
+            Some("function_call") => false,
+            Some("custom_tool_call") => true,
+            _ => return,
+        };
+        if self.items.get(&at).is_some_and(|item| item.call.is_some()) {
+            return;
+        }
+        self.end_text(out);
+        let name = item.said("name").unwrap_or_default();
+        let name = match item.said("namespace") {
+            Some(namespace) => flat_name(&namespace, &name),
+            None => name.into_owned(),
+        };
+        let id = item.said("call_id").or_else(|| item.said("id")).unwrap_or_default().into_owned();
+        let part = self.begin(PartKind::Call { id, name, is_custom }, out);
+        self.items.entry(at).or_default().call = Some(Call { part, sent: 0, is_open: true });
+        self.has_calls = true;
+    }
+
+    fn begin(&mut self, kind: PartKind, out: &mut Vec<Event>) -> u32 {
+        self.start(None, out);
+        let part = self.parts;
+        self.parts += 1;
+        out.push(Event::Begin { choice: 0, part, kind });
+        part
+    }
+
+    /// The part that a text goes to. Texts come one after the other: one that is gone back to begins anew.
+    fn text_part(&mut self, key: Key, out: &mut Vec<Event>) -> u32 {
+        match self.open {
+            Some((open, part)) if open == key => return part,
+            _ => self.end_text(out),
+        }
+        // Beside a text no call may be open; the items of an answer come one after the other.
+        for call in self.items.values_mut().filter_map(|item| item.call.as_mut()).filter(|call| call.is_open)
+        {
+            call.is_open = false;
+            out.push(Event::End { choice: 0, part: call.part });
+        }
+        let id = || self.items.get(&key.item).and_then(|item| item.id.clone());
+        let kind = match key.slot {
+            Slot::Text(_) => PartKind::Text,
+            Slot::Refusal(_) => PartKind::Refusal,
+            Slot::Summary => PartKind::Thought { is_summary: true, id: id() },
+            Slot::Thought => PartKind::Thought { is_summary: false, id: id() },
+        };
+        self.has_refusal |= kind == PartKind::Refusal;
+        let part = self.begin(kind, out);
+        self.open = Some((key, part));
+        self.items.entry(key.item).or_default().sent.entry(key.slot).or_default();
+        part
+    }
+
+    pub(super) fn end_text(&mut self, out: &mut Vec<Event>) {
+        if let Some((_, part)) = self.open.take() {
+            out.push(Event::End { choice: 0, part });
+        }
+    }
+
+    fn say(&mut self, key: Key, text: &str, out: &mut Vec<Event>) {
+        let part = self.text_part(key, out);
+        if text.is_empty() {
+            return;
+        }
+        *self.items.entry(key.item).or_default().sent.entry(key.slot).or_default() += text.len();
+        out.push(Event::Delta { choice: 0, part, text: text.to_owned() });
+    }
+
+    /// What the whole of a text holds beyond what was said of it. An empty text is one, too.
+    fn say_rest(&mut self, key: Key, whole: Option<Cow<'_, str>>, out: &mut Vec<Event>) {
+        let Some(whole) = whole else { return };
+        let sent = self.sent(key);
+        match whole.get(sent.unwrap_or(0)..) {
+            Some(rest) if !rest.is_empty() => self.say(key, rest, out),
+            _ if sent.is_none() => drop(self.text_part(key, out)),
+            _ => {}
+        }
+    }
+
+    /// How much of a text went out; `None` where it did not begin.
+    fn sent(&self, key: Key) -> Option<usize> {
+        self.items.get(&key.item)?.sent.get(&key.slot).copied()
+    }
+
+    /// A thought's text; its parts are paragraphs of one.
+    fn think(&mut self, key: Key, paragraph: u64, text: &str, out: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        let before = self.items.entry(key.item).or_default().paragraph.replace(paragraph);
+        if self.sent(key).is_some() && before.is_some_and(|before| before != paragraph) {
+            self.say(key, "\n\n", out);
+        }
+        self.say(key, text, out);
+    }
+
+    fn part_said(&mut self, at: u64, index: u64, event: &Members<'_>, out: &mut Vec<Event>) {
+        let Some(part) = event.said_members("part") else { return };
+        self.message_part(at, index, &part, out);
+    }
+
+    fn message_part(&mut self, at: u64, index: u64, part: &Members<'_>, out: &mut Vec<Event>) {
+        match part.said("type").as_deref() {
+            Some("output_text") => {
+                let key = Key { item: at, slot: Slot::Text(index) };
+                let is_new = self.sent(key).is_none();
+                self.say_rest(key, part.said("text"), out);
+                if is_new {
+                    self.logprobs(part, out);
+                }
+                let told = self.items.get(&at).and_then(|item| item.cited.get(&index)).copied().unwrap_or(0);
+                for citation in part.said_elements("annotations").into_iter().skip(told) {
+                    self.cite(at, index, citation, out);
+                }
+            }
+            Some("refusal") => {
+                self.say_rest(Key { item: at, slot: Slot::Refusal(index) }, part.said("refusal"), out);
+            }
+            _ => {}
+        }
+    }
+
+    fn cite(&mut self, at: u64, index: u64, citation: &[u8], out: &mut Vec<Event>) {
+        let part = self.text_part(Key { item: at, slot: Slot::Text(index) }, out);
+        *self.items.entry(at).or_default().cited.entry(index).or_default() += 1;
+        out.push(Event::Citation { choice: 0, part, json: json_of(citation) });
+    }
+
+    fn logprobs(&self, said: &Members<'_>, out: &mut Vec<Event>) {
+        if !said.said_elements("logprobs").is_empty()
+            && let Some(tokens) = said.said_array("logprobs")
+        {
+            out.push(Event::Logprobs { choice: 0, tokens: json_of(tokens) });
+        }
+    }
+
+    fn argue(&mut self, at: u64, text: &str, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let call = self.items.get_mut(&at).and_then(|item| item.call.as_mut());
+        match call {
+            _ if text.is_empty() => Ok(()),
+            Some(call) if call.is_open => {
+                call.sent += text.len();
+                out.push(Event::Delta { choice: 0, part: call.part, text: text.to_owned() });
+                Ok(())
+            }
+            // Arguments of a call that nobody opened, or that was ended: they would be lost.
+            _ => Err(StreamFault::Broken("out_of_order")),
+        }
+    }
+
+    fn argue_rest(&mut self, at: u64, whole: Option<&str>, out: &mut Vec<Event>) -> Result<(), StreamFault> {
+        let call = self.items.get(&at).and_then(|item| item.call.as_ref());
+        let Some(sent) = call.map(|call| call.sent) else { return Ok(()) };
+        let rest = whole.and_then(|whole| whole.get(sent..)).unwrap_or_default();
+        self.argue(at, rest, out)
+    }
+
+    /// An item as it is in the end: what of it was not told yet is told now.
+    pub(super) fn item_done(
+        &mut self,
+        at: u64,
+        item: Option<&[u8]>,
+        out: &mut Vec<Event>,
+    ) -> Result<(), StreamFault> {
+        self.start(None, out);
+        let Some((bytes, item)) = item.and_then(|bytes| Some((bytes, Members::of_answer(bytes)?))) else {
+            return Ok(());
+        };
+        if self.items.get(&at).is_some_and(|item| item.is_told) {
+            return Ok(());
+        }
+        let kind = item.said("type").unwrap_or_default();
+        match &*kind {
+            "message" => {
+                for (index, part) in (0..).zip(item.said_elements("content")) {
+                    if let Some(part) = Members::of_answer(part) {
+                        self.message_part(at, index, &part, out);
+                    }
+                }
+            }
+            "function_call" | "custom_tool_call" => {
+                self.begin_call(at, &item, out);
+                let member = if kind == "function_call" { "arguments" } else { "input" };
+                self.argue_rest(at, item.said(member).as_deref(), out)?;
+                self.end_call(at, out);
+            }
+            "reasoning" => self.thought_done(at, &item, out),
+            "" => {}
+            _ => {
+                self.end_text(out);
+                let part =
+                    self.begin(PartKind::Foreign { kind: kind.into_owned(), json: json_of(bytes) }, out);
+                out.push(Event::End { choice: 0, part });
+            }
+        }
+        if self.open.is_some_and(|(key, _)| key.item == at) {
+            self.end_text(out);
+        }
+        self.items.entry(at).or_default().is_told = true;
+        Ok(())
+    }
+
+    pub(super) fn end_call(&mut self, at: u64, out: &mut Vec<Event>) {
+        let call = self.items.get_mut(&at).and_then(|item| item.call.as_mut());
+        if let Some(call) = call.filter(|call| call.is_open) {
+            call.is_open = false;
+            out.push(Event::End { choice: 0, part: call.part });
+        }
+    }
+
+    fn thought_done(&mut self, at: u64, item: &Members<'_>, out: &mut Vec<Event>) {
+        let entry = self.items.entry(at).or_default();
+        if entry.id.is_none() {
+            entry.id = item.said("id").map(Cow::into_owned);
+        }
+        for (member, slot) in [("summary", Slot::Summary), ("content", Slot::Thought)] {
+            let key = Key { item: at, slot };
+            if self.sent(key).is_some() {
+                continue;
+            }
+            for (index, part) in (0..).zip(item.said_elements(member)) {
+                let text = Members::of_answer(part).and_then(|part| part.said("text"));
+                self.think(key, index, &text.unwrap_or_default(), out);
+            }
+        }
+        if let Some(value) = item.said("encrypted_content") {
+            let part = match self.open {
+                Some((key, part)) if key.item == at => part,
+                _ => self.text_part(Key { item: at, slot: Slot::Summary }, out),
+            };
+            out.push(Event::Signature { choice: 0, part, value: value.into_owned() });
+        }
+    }
+}

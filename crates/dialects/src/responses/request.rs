@@ -1,0 +1,242 @@
+//! Reads what the rooms need of a request, in one pass.
+
+use bytes::Bytes;
+use domain::Fault;
+
+use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
+use crate::{Request, Stored, StoredAct};
+
+/// The fields that a room reads: a second one of the same name is refused.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Model,
+    Input,
+    Instructions,
+    Stream,
+    MaxOutputTokens,
+    User,
+    SafetyIdentifier,
+    /// What stands in the place of an input, or adds to it.
+    PreviousResponse,
+    Conversation,
+    PromptTemplate,
+    Store,
+    Background,
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Draft {
+    seen: u16,
+    /// Those of them that are not `null`.
+    said: u16,
+    request: Request,
+    is_unkept: bool,
+    user: Option<Span>,
+    safety_identifier: Option<Span>,
+}
+
+/// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are
+/// checked for type and for being there once; all others pass.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty());
+    }
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        cursor.skip()?;
+        cursor.end()?;
+        return Err(no_object(kind));
+    }
+    let mut draft = Draft::default();
+    cursor.object(|cursor, member| draft.read(cursor, &member))?;
+    cursor.end()?;
+    draft.finish()
+}
+
+impl Draft {
+    fn read(&mut self, cursor: &mut Cursor<'_>, member: &Member<'_>) -> Result<(), Box<Fault>> {
+        let name = member.key.decode();
+        let field = match &*name {
+            "model" => Field::Model,
+            "input" => Field::Input,
+            "instructions" => Field::Instructions,
+            "stream" => Field::Stream,
+            "max_output_tokens" => Field::MaxOutputTokens,
+            "user" => Field::User,
+            "safety_identifier" => Field::SafetyIdentifier,
+            "previous_response_id" => Field::PreviousResponse,
+            "conversation" => Field::Conversation,
+            "prompt" => Field::PromptTemplate,
+            "store" => Field::Store,
+            "background" => Field::Background,
+            // Tool definitions are part of the prompt that the model reads.
+            "tools" => {
+                self.request.prompt_bytes += cursor.skip()?.len() as u64;
+                return Ok(());
+            }
+            _ => {
+                cursor.skip()?;
+                return Ok(());
+            }
+        };
+        let bit = 1_u16 << field as u16;
+        if self.seen & bit != 0 {
+            return Err(duplicate(name.into_owned()));
+        }
+        self.seen |= bit;
+        self.read_field(cursor, field, &name)
+    }
+
+    const fn has(&self, field: Field) -> bool {
+        self.said & (1 << field as u16) != 0
+    }
+
+    fn read_field(&mut self, cursor: &mut Cursor<'_>, field: Field, name: &str) -> Result<(), Box<Fault>> {
+        let is_said = cursor.kind()? != Kind::Null;
+        match field {
+            Field::Model => read_model(cursor, &mut self.request)?,
+            Field::Input => self.request.prompt_bytes += read_input(cursor)?,
+            Field::Instructions => {
+                let kind = cursor.kind()?;
+                match cursor.value()? {
+                    Value::Null => {}
+                    Value::String(text) => self.request.prompt_bytes += text.decoded_len() as u64,
+                    _ => return Err(wrong_type(name.to_owned(), "a string", kind)),
+                }
+            }
+            Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
+            Field::MaxOutputTokens => self.request.max_output_tokens = optional_count(cursor, name)?,
+            Field::User => self.user = optional_text(cursor, name)?,
+            Field::SafetyIdentifier => self.safety_identifier = optional_text(cursor, name)?,
+            Field::PreviousResponse => self.request.stored = read_previous(cursor, name)?,
+            // They are kept unless the client says otherwise.
+            Field::Store => self.is_unkept = optional_boolean(cursor, name)? == Some(false),
+            Field::Background => {
+                self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
+            }
+            Field::Conversation | Field::PromptTemplate => {
+                cursor.skip()?;
+            }
+        }
+        self.said |= u16::from(is_said) << field as u16;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Request, Box<Fault>> {
+        if !self.has(Field::Model) {
+            let fix = "Send the id of a model as GET /v1/models lists it.";
+            return Err(missing("model".to_owned(), fix));
+        }
+        let others = [Field::Input, Field::PreviousResponse, Field::Conversation, Field::PromptTemplate];
+        if !others.into_iter().any(|field| self.has(field)) {
+            return Err(missing("input".to_owned(), "Send a text, or an array of input items."));
+        }
+        let mut request = self.request;
+        request.choices = 1;
+        // Usage is always told in this grammar.
+        request.include_usage = true;
+        request.is_kept = !self.is_unkept;
+        request.end_user = self.safety_identifier.or(self.user);
+        Ok(request)
+    }
+}
+
+/// A request about an answer that was made before: it says nothing to a model.
+pub(crate) fn decode_look(stored: &Stored) -> Request {
+    let mut asked = stored.query.split('&');
+    Request {
+        stream: stored.act == StoredAct::Read && asked.any(|pair| pair == "stream=true"),
+        include_usage: true,
+        max_output_tokens: Some(0),
+        choices: 1,
+        stored: Some(Box::new(stored.clone())),
+        ..Request::default()
+    }
+}
+
+fn read_previous(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Box<Stored>>, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(None),
+        Value::String(text) => {
+            let id = text.decode().into_owned();
+            Ok(Some(Box::new(Stored { id, act: StoredAct::Continue, query: String::new() })))
+        }
+        _ => Err(wrong_type(name.to_owned(), "a string", kind)),
+    }
+}
+
+/// Checks the input's form and counts the bytes of its text.
+fn read_input(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
+    let kind = cursor.kind()?;
+    if kind != Kind::Array {
+        return match cursor.value()? {
+            Value::Null => Ok(0),
+            Value::String(text) => Ok(text.decoded_len() as u64),
+            _ => Err(wrong_type("input".to_owned(), "a string or an array of items", kind)),
+        };
+    }
+    let mut bytes = 0;
+    cursor.array(|cursor, index| {
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(format!("input[{index}]"), "an object", kind));
+        }
+        bytes += read_item(cursor)?;
+        Ok::<(), Box<Fault>>(())
+    })?;
+    Ok(bytes)
+}
+
+fn read_item(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+    let mut bytes = 0;
+    cursor.object(|cursor, member| {
+        bytes += match &*member.key.decode() {
+            "content" | "output" | "summary" => read_content(cursor)?,
+            "arguments" | "input" => text_bytes(cursor)?,
+            _ => {
+                cursor.skip()?;
+                0
+            }
+        };
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(bytes)
+}
+
+/// A text, or parts with texts; what they are besides is the upstream's to judge.
+fn read_content(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+    if cursor.kind()? != Kind::Array {
+        return text_bytes(cursor);
+    }
+    let mut bytes = 0;
+    cursor.array(|cursor, _| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.object(|cursor, member| {
+            if member.key.is("text") || member.key.is("refusal") {
+                bytes += text_bytes(cursor)?;
+            } else {
+                cursor.skip()?;
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(bytes)
+}
+
+fn text_bytes(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+    match cursor.value()? {
+        Value::String(text) => Ok(text.decoded_len() as u64),
+        _ => Ok(0),
+    }
+}

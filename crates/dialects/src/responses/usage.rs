@@ -1,0 +1,113 @@
+//! Usage as this grammar reports it, both ways.
+
+use domain::{Usage, UsageSource};
+use serde::Serialize;
+
+use super::members::Members;
+
+#[derive(Serialize)]
+pub(super) struct UsageBody {
+    input_tokens: u64,
+    input_tokens_details: InputDetails,
+    output_tokens: u64,
+    output_tokens_details: OutputDetails,
+    total_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct InputDetails {
+    cached_tokens: u64,
+    cache_write_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct OutputDetails {
+    reasoning_tokens: u64,
+}
+
+impl From<&Usage> for UsageBody {
+    fn from(usage: &Usage) -> Self {
+        let (input, output) = (usage.prompt_total(), usage.completion_total());
+        Self {
+            input_tokens: input,
+            input_tokens_details: InputDetails {
+                cached_tokens: usage.cached_read,
+                cache_write_tokens: usage.cache_write.saturating_add(usage.cache_write_long),
+            },
+            output_tokens: output,
+            output_tokens_details: OutputDetails { reasoning_tokens: usage.reasoning },
+            total_tokens: input.saturating_add(output),
+        }
+    }
+}
+
+/// What a response says was used, in disjoint classes; `None` where it says nothing, or only zeros of an answer that
+/// is not empty.
+pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage> {
+    let said = response.said_members("usage")?;
+    let (prompt, completion) =
+        (said.said_count("input_tokens")?, said.said_count("output_tokens").unwrap_or(0));
+    if prompt == 0 && completion == 0 && !is_empty {
+        return None;
+    }
+    let details = said.said_members("input_tokens_details");
+    let detail =
+        |name| details.as_ref().and_then(|details: &Members<'_>| details.said_count(name)).unwrap_or(0);
+    let (cached, written) = (detail("cached_tokens"), detail("cache_write_tokens"));
+    let lifetimes = details.as_ref().and_then(|details| details.said_members("cache_write_tokens_details"));
+    let long =
+        lifetimes.and_then(|lifetimes| lifetimes.said_count("ttl_12h_tokens")).unwrap_or(0).min(written);
+    let thought = said.said_members("output_tokens_details");
+    let reasoning = thought.and_then(|details| details.said_count("reasoning_tokens")).unwrap_or(0);
+    Some(Usage {
+        input: prompt.saturating_sub(cached).saturating_sub(written),
+        cached_read: cached,
+        cache_write: written - long,
+        cache_write_long: long,
+        output: completion.saturating_sub(reasoning),
+        reasoning,
+        source: UsageSource::Provider,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(report: &str, [input, cached, write, long, output, reasoning]: [u64; 6]) {
+        let response = format!("{{\"usage\":{report}}}");
+        let usage = read_usage(&Members::of_answer(response.as_bytes()).unwrap(), false).unwrap();
+        let counts = [
+            usage.input,
+            usage.cached_read,
+            usage.cache_write,
+            usage.cache_write_long,
+            usage.output,
+            usage.reasoning,
+        ];
+        assert_eq!(counts, [input, cached, write, long, output, reasoning], "{report}");
+    }
+
+    #[test]
+    fn every_class_is_told_apart() {
+        check(r#"{"input_tokens":10,"output_tokens":4}"#, [10, 0, 0, 0, 4, 0]);
+        check(
+            r#"{"input_tokens":100,"input_tokens_details":{"cached_tokens":60,"cache_write_tokens":30,
+                "cache_write_tokens_details":{"ttl_30m_tokens":10,"ttl_12h_tokens":20}},
+                "output_tokens":50,"output_tokens_details":{"reasoning_tokens":20}}"#,
+            [10, 60, 10, 20, 30, 20],
+        );
+        check(
+            r#"{"input_tokens":5,"input_tokens_details":{"cached_tokens":9},"output_tokens":1,"output_tokens_details":null}"#,
+            [0, 9, 0, 0, 1, 0],
+        );
+    }
+
+    #[test]
+    fn zeros_of_an_answer_that_said_something_are_no_report() {
+        let zero = Members::of_answer(br#"{"usage":{"input_tokens":0,"output_tokens":0}}"#).unwrap();
+        assert_eq!(read_usage(&zero, false), None);
+        assert!(read_usage(&zero, true).is_some());
+        assert_eq!(read_usage(&Members::of_answer(br#"{"usage":null}"#).unwrap(), true), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Writes an answer of this grammar, streamed or whole.
+
+use domain::{Event, Fault, FaultClass, Finish, PartKind, Reason, TraceId};
+
+use super::frames::{Frame, Head, Pen, Standing};
+use super::output::Output;
+use crate::answer::{Progress, Wish, WriteAnswer};
+use crate::error::message;
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    head: Head,
+    is_started: bool,
+    /// Others wrote the beginning, so that the items that are open, and their ids, are not known.
+    is_resumed: bool,
+    finish: Option<Finish>,
+    output: Output,
+    pen: Pen,
+}
+
+impl Writer {
+    pub(crate) fn new(wish: Wish) -> Self {
+        // Of the trace's own id the letters in front say what it is of, which is no answer.
+        let trace = wish.trace.map(|trace| trace.to_string()).unwrap_or_default();
+        let stem = trace.rsplit('_').next().unwrap_or_default().to_owned();
+        Self {
+            head: Head {
+                id: format!("resp_{stem}"),
+                model: wish.model,
+                created_unix_s: wish.created_unix_s,
+                usage: None,
+            },
+            is_started: false,
+            is_resumed: false,
+            finish: None,
+            output: Output::new(stem, wish.namespaces),
+            pen: Pen::default(),
+        }
+    }
+
+    fn start(&mut self, id: Option<String>, model: Option<String>, created: Option<u64>, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.is_started, true) {
+            return;
+        }
+        self.name(id, model, created);
+        let standing = Standing::InProgress;
+        for r#type in ["response.created", standing.event()] {
+            let response = Some(standing.response(&self.head, Vec::new()));
+            self.pen.put(Frame { r#type, response, ..Frame::default() }, out);
+        }
+    }
+
+    /// What the upstream calls its answer; the id only where it is of this grammar, so that it can be referred to.
+    fn name(&mut self, id: Option<String>, model: Option<String>, created: Option<u64>) {
+        if let Some(id) = id.filter(|id| id.starts_with("resp_") || self.is_resumed) {
+            self.head.id = id;
+        }
+        if let Some(model) = model.filter(|model| !model.is_empty()) {
+            self.head.model = model;
+        }
+        self.head.created_unix_s = created.unwrap_or(self.head.created_unix_s);
+    }
+
+    fn take(&mut self, event: Event, out: &mut Vec<u8>) {
+        if let Event::Start { id, model, created_unix_s } = event {
+            return self.start(id, model, created_unix_s, out);
+        }
+        self.start(None, None, None, out);
+        let (output, pen) = (&mut self.output, &mut self.pen);
+        match event {
+            Event::Begin { choice: 0, part, kind } => output.begin(part, kind, pen, out),
+            Event::Delta { choice: 0, part, text } if !text.is_empty() => output.delta(part, &text, pen, out),
+            Event::Signature { choice: 0, part, value } => output.seal(part, value),
+            Event::Citation { choice: 0, part, json } => output.cite(part, &json, pen, out),
+            Event::Logprobs { choice: 0, tokens } => output.logprobs(&tokens),
+            Event::End { choice: 0, part } => output.end(part, pen, out),
+            Event::Finish { choice: 0, finish } => self.finish(finish, out),
+            Event::Usage(usage) => self.head.usage = Some(usage),
+            Event::Done => self.done(out),
+            // An answer is one here; others that were asked for were told as lost.
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, finish: Finish, out: &mut Vec<u8>) {
+        if finish.reason == Reason::Refusal
+            && !self.output.has_refusal
+            && let Some(words) = finish.explanation.as_deref()
+        {
+            self.refuse(words, out);
+        }
+        let is_whole = matches!(self.standing(Some(&finish)), Standing::Completed);
+        let status = if is_whole { "completed" } else { "incomplete" };
+        self.output.end_all(status, &mut self.pen, out);
+        self.finish = Some(finish);
+    }
+
+    /// The provider's words for not answering, as the model's own refusal would stand there.
+    fn refuse(&mut self, words: &str, out: &mut Vec<u8>) {
+        // No upstream numbers its parts up to here.
+        let part = u32::MAX;
+        self.output.begin(part, PartKind::Refusal, &mut self.pen, out);
+        self.output.delta(part, words, &mut self.pen, out);
+        self.output.end(part, &mut self.pen, out);
+    }
+
+    fn standing(&self, finish: Option<&Finish>) -> Standing {
+        let Some(finish) = finish else { return Standing::Completed };
+        match finish.reason {
+            Reason::Stop | Reason::StopSequence | Reason::Calls | Reason::Pause => Standing::Completed,
+            Reason::Refusal if self.output.has_refusal => Standing::Completed,
+            Reason::Length | Reason::ContextLength => Standing::Incomplete("max_output_tokens"),
+            Reason::ContentFilter | Reason::Refusal => Standing::Incomplete("content_filter"),
+            Reason::MalformedCall => failed("The model called a tool in a form that can't be read."),
+            Reason::Error => failed("The provider ended the answer without saying why."),
+        }
+    }
+
+    /// The last event: all that the answer is.
+    fn done(&mut self, out: &mut Vec<u8>) {
+        if !self.is_resumed {
+            self.output.end_all("completed", &mut self.pen, out);
+        }
+        let standing = self.standing(self.finish.as_ref());
+        self.put_end(&standing, out);
+    }
+
+    fn put_end(&mut self, standing: &Standing, out: &mut Vec<u8>) {
+        let response = Some(standing.response(&self.head, self.output.written()));
+        self.pen.put(Frame { r#type: standing.event(), response, ..Frame::default() }, out);
+    }
+}
+
+fn failed(message: &str) -> Standing {
+    Standing::Failed { code: "server_error", message: message.to_owned() }
+}
+
+impl WriteAnswer for Writer {
+    fn resume(&mut self, progress: &Progress) {
+        self.is_resumed = true;
+        self.is_started = progress.started;
+        self.name(progress.id.clone(), progress.model.clone(), progress.created_unix_s);
+        self.head.usage = progress.usage;
+        // The upstream numbers its events from 0, and all of them went out.
+        self.pen.sequence = progress.events;
+    }
+
+    fn event(&mut self, event: Event, out: &mut Vec<u8>) {
+        self.take(event, out);
+    }
+
+    fn error(&mut self, fault: &Fault, trace: TraceId, out: &mut Vec<u8>) {
+        self.start(None, None, None, out);
+        // What was said so far stays said. A call that is open is never told as done, lest somebody makes it.
+        self.output.end_message("incomplete", &mut self.pen, out);
+        let standing = Standing::Failed { code: code(fault.class), message: message(fault, trace) };
+        self.put_end(&standing, out);
+    }
+
+    fn whole(&mut self, events: Vec<Event>) -> Vec<u8> {
+        self.pen.is_silent = true;
+        let mut out = Vec::new();
+        for event in events {
+            self.take(event, &mut out);
+        }
+        let standing = self.standing(self.finish.as_ref());
+        serde_json::to_vec(&standing.response(&self.head, self.output.written())).unwrap_or_default()
+    }
+}
+
+/// What programs match on, in the words of this API and of its clients.
+const fn code(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContentPolicy
+        | FaultClass::MethodNotAllowed
+        | FaultClass::MediaType
+        | FaultClass::NotAcceptable
+        | FaultClass::Conflict
+        | FaultClass::Precondition
+        | FaultClass::Unauthenticated
+        | FaultClass::Forbidden
+        | FaultClass::NotFound
+        | FaultClass::ClientTimeout
+        | FaultClass::Cancelled => "invalid_prompt",
+        FaultClass::ContextLength => "context_length_exceeded",
+        FaultClass::UpstreamQuota | FaultClass::BudgetReached | FaultClass::CreditsRequired => {
+            "insufficient_quota"
+        }
+        FaultClass::RateLimit | FaultClass::Limited => "rate_limit_exceeded",
+        FaultClass::Overloaded | FaultClass::Unavailable => "server_is_overloaded",
+        FaultClass::UpstreamAuth
+        | FaultClass::UpstreamPermission
+        | FaultClass::UpstreamNotFound
+        | FaultClass::Timeout
+        | FaultClass::Deadline
+        | FaultClass::Upstream
+        | FaultClass::StreamBroken
+        | FaultClass::Internal => "server_error",
+    }
+}

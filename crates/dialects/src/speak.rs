@@ -1,0 +1,94 @@
+//! A request said in another grammar.
+
+use bytes::Bytes;
+use domain::{Abilities, Fault, Grammar, Operation, Prompt};
+
+use crate::losses::Losses;
+use crate::{Addressed, Request, anthropic, chat, gemini, responses};
+
+/// For whom a request is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener<'a> {
+    /// The model's name there.
+    pub model: &'a str,
+    pub abilities: Abilities,
+}
+
+/// A request in another grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spoken {
+    pub body: Bytes,
+    /// What was left out, by the client's names.
+    pub dropped: Vec<String>,
+}
+
+/// Reads what the rooms need of a request. `addressed` is what its address said, for grammars that say the model there.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub fn decode_request(
+    grammar: Grammar,
+    operation: Operation,
+    body: &Bytes,
+    addressed: Option<&Addressed>,
+) -> Result<Request, Box<Fault>> {
+    match grammar {
+        Grammar::Chat => chat::side::decode(operation, body),
+        Grammar::Responses => match addressed.and_then(|addressed| addressed.stored.as_ref()) {
+            Some(stored) => Ok(responses::decode_look(stored)),
+            None => responses::decode_request(body),
+        },
+        Grammar::Anthropic => anthropic::decode_request(operation, body),
+        Grammar::Gemini => gemini::decode_request(operation, body, addressed),
+    }
+}
+
+/// Reads a whole request into the form that every grammar can be written from.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
+    match grammar {
+        Grammar::Chat => chat::read_prompt(body),
+        Grammar::Responses => responses::read_prompt(body),
+        Grammar::Anthropic => anthropic::read_prompt(body),
+        Grammar::Gemini => gemini::read_prompt(body, request),
+    }
+}
+
+/// Writes a request. What the grammar can't say is told to `losses`.
+///
+/// # Errors
+/// What the prompt holds can't be written at all, such as arguments of a call that are no JSON.
+pub fn write_prompt(
+    grammar: Grammar,
+    prompt: &Prompt,
+    listener: &Listener<'_>,
+    losses: &mut Losses,
+) -> Result<Vec<u8>, Box<Fault>> {
+    match grammar {
+        Grammar::Chat => chat::write_prompt(prompt, listener, losses),
+        Grammar::Responses => responses::write_prompt(prompt, listener, losses),
+        Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
+        Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
+    }
+}
+
+/// Says a client's request in an upstream's grammar.
+///
+/// # Errors
+/// The request is wrong, or means what the other grammar can't say and may not be left out.
+pub fn speak(
+    client: Grammar,
+    prompt: &Prompt,
+    upstream: Grammar,
+    listener: &Listener<'_>,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut losses = Losses::new(client, upstream);
+    let body = write_prompt(upstream, prompt, listener, &mut losses)?;
+    for extra in &prompt.extras {
+        losses.lose_extra(&*extra.name, extra.is_meaning);
+    }
+    Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+}

@@ -1,0 +1,228 @@
+//! What a provider must be shown again when the results of its model's calls come back, and most clients have no words
+//! for: thoughts with their seals, and the seals of the calls themselves.
+
+use domain::limits::KEPT_TURN_BYTES_MAX;
+use domain::prompt::{Content, Part, Prompt, Signature, Thought, ToolCall};
+use domain::{Event, Grammar, PartKind};
+use serde::{Deserialize, Serialize};
+
+/// The seals of one answer that called tools.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnState {
+    /// Whose they are: nobody else reads them.
+    pub provider: String,
+    pub model: String,
+    pub grammar: Grammar,
+    thoughts: Vec<Thought>,
+    /// Each call by its id, with its own seal.
+    calls: Vec<(String, Option<String>)>,
+}
+
+impl TurnState {
+    /// The ids of the calls.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
+        self.calls.iter().map(|(id, _)| &**id)
+    }
+
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    fn seal_of(&self, call: &str) -> Option<&str> {
+        self.calls.iter().find(|(id, _)| id == call)?.1.as_deref()
+    }
+}
+
+/// Gathers an answer's seals as its events go by. It holds thoughts, bounded: those that are longer are not kept.
+#[derive(Debug, Default)]
+pub(crate) struct Gatherer {
+    open: Vec<(u32, u32, Sealed)>,
+    thoughts: Vec<Thought>,
+    calls: Vec<(String, Option<String>)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Sealed {
+    Thought(Thought),
+    Call(String, Option<String>),
+}
+
+impl Gatherer {
+    pub(crate) fn note(&mut self, event: &Event, grammar: Grammar) {
+        match event {
+            Event::Begin { choice: 0, part, kind } => {
+                let sealed = match kind {
+                    PartKind::Thought { is_summary, id } => Sealed::Thought(Thought {
+                        is_summary: *is_summary,
+                        id: id.clone(),
+                        ..Thought::default()
+                    }),
+                    PartKind::Redacted => {
+                        Sealed::Thought(Thought { is_redacted: true, ..Thought::default() })
+                    }
+                    PartKind::Call { id, .. } => Sealed::Call(id.clone(), None),
+                    _ => return,
+                };
+                self.open.push((0, *part, sealed));
+            }
+            Event::Delta { choice, part, text } => {
+                if let Some(Sealed::Thought(thought)) = self.find(*choice, *part) {
+                    thought.text.push_str(text);
+                    self.bytes += text.len();
+                }
+            }
+            Event::Signature { choice, part, value } => {
+                self.bytes += value.len();
+                match self.find(*choice, *part) {
+                    Some(Sealed::Thought(thought)) => {
+                        thought.signature = Some(Signature { grammar, value: value.clone() });
+                    }
+                    Some(Sealed::Call(_, seal)) => *seal = Some(value.clone()),
+                    None => {}
+                }
+            }
+            Event::End { choice, part } => self.end(*choice, *part),
+            _ => {}
+        }
+        if self.bytes > KEPT_TURN_BYTES_MAX {
+            self.thoughts.clear();
+            self.open.retain(|(_, _, sealed)| matches!(sealed, Sealed::Call(..)));
+        }
+    }
+
+    fn find(&mut self, choice: u32, part: u32) -> Option<&mut Sealed> {
+        self.open.iter_mut().find(|(c, p, _)| (*c, *p) == (choice, part)).map(|(_, _, sealed)| sealed)
+    }
+
+    fn end(&mut self, choice: u32, part: u32) {
+        let Some(place) = self.open.iter().position(|(c, p, _)| (*c, *p) == (choice, part)) else { return };
+        match self.open.remove(place).2 {
+            Sealed::Thought(thought) if thought.signature.is_some() => self.thoughts.push(thought),
+            Sealed::Thought(_) => {}
+            Sealed::Call(id, seal) => self.calls.push((id, seal)),
+        }
+    }
+
+    /// What is to be kept; nothing where no tool was called, or nothing is sealed.
+    pub(crate) fn state(&self, grammar: Grammar) -> Option<TurnState> {
+        let is_sealed = !self.thoughts.is_empty() || self.calls.iter().any(|(_, seal)| seal.is_some());
+        if self.calls.is_empty() || !is_sealed {
+            return None;
+        }
+        Some(TurnState {
+            provider: String::new(),
+            model: String::new(),
+            grammar,
+            thoughts: self.thoughts.clone(),
+            calls: self.calls.clone(),
+        })
+    }
+}
+
+/// The calls of a conversation whose provider's seals the client did not bring along.
+#[must_use]
+pub fn unsealed_calls(prompt: &Prompt) -> Vec<String> {
+    let calls = prompt.turns.iter().flat_map(|turn| &turn.parts).filter_map(|part| match &part.content {
+        Content::ToolCall(call) if call.signature.is_none() => Some(call.id.clone()),
+        _ => None,
+    });
+    calls.collect()
+}
+
+/// Puts back what was kept, in the turns of these calls. Thoughts that the client sent without a seal give way to the
+/// sealed ones.
+pub fn recall(prompt: &mut Prompt, states: &[TurnState]) {
+    for turn in &mut prompt.turns {
+        let first = turn.parts.iter().find_map(|part| match &part.content {
+            Content::ToolCall(call) => states.iter().find(|state| state.calls().any(|id| id == call.id)),
+            _ => None,
+        });
+        let Some(state) = first else { continue };
+        for part in &mut turn.parts {
+            if let Content::ToolCall(ToolCall { id, signature: signature @ None, .. }) = &mut part.content {
+                let value = state.seal_of(id).map(str::to_owned);
+                *signature = value.map(|value| Signature { grammar: state.grammar, value });
+            }
+        }
+        let has_own = |part: &Part| matches!(&part.content, Content::Thought(Thought { signature: Some(seal), .. }) if seal.grammar == state.grammar && !seal.value.is_empty());
+        if state.thoughts.is_empty() || turn.parts.iter().any(has_own) {
+            continue;
+        }
+        turn.parts.retain(|part| !matches!(part.content, Content::Thought(_)));
+        let thoughts = state.thoughts.iter().cloned().map(|thought| Part::of(Content::Thought(thought)));
+        turn.parts.splice(..0, thoughts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::prompt::{Role, Turn};
+
+    fn call(id: &str) -> Part {
+        Part::of(Content::ToolCall(ToolCall {
+            id: id.into(),
+            name: "f".into(),
+            arguments: "{}".into(),
+            is_custom: false,
+            signature: None,
+        }))
+    }
+
+    fn gathered(seal_of_call: Option<&str>) -> Option<TurnState> {
+        let mut gatherer = Gatherer::default();
+        let thought = PartKind::Thought { is_summary: false, id: None };
+        let kind = PartKind::Call { id: "c1".into(), name: "f".into(), is_custom: false };
+        let mut events = vec![
+            Event::Begin { choice: 0, part: 0, kind: thought },
+            Event::Delta { choice: 0, part: 0, text: "why".into() },
+            Event::Signature { choice: 0, part: 0, value: "seal".into() },
+            Event::End { choice: 0, part: 0 },
+            Event::Begin { choice: 0, part: 1, kind },
+        ];
+        events.extend(seal_of_call.map(|value| Event::Signature { choice: 0, part: 1, value: value.into() }));
+        events.push(Event::End { choice: 0, part: 1 });
+        events.iter().for_each(|event| gatherer.note(event, Grammar::Anthropic));
+        gatherer.state(Grammar::Anthropic)
+    }
+
+    #[test]
+    fn what_was_sealed_comes_back_by_the_id_of_a_call() {
+        let state = gathered(Some("own")).unwrap();
+        let state = TurnState::decode(&state.encode()).unwrap();
+        let unsealed = Part::of(Content::Thought(Thought { text: "why".into(), ..Thought::default() }));
+        let turn = Turn { role: Role::Assistant, name: None, parts: vec![unsealed, call("c1")] };
+        let other = Turn { role: Role::Assistant, name: None, parts: vec![call("c2")] };
+        let mut prompt = Prompt { turns: vec![turn, other.clone()], ..Prompt::default() };
+        assert_eq!(unsealed_calls(&prompt), ["c1", "c2"]);
+        recall(&mut prompt, &[state]);
+        let [Part { content: Content::Thought(thought), .. }, Part { content: Content::ToolCall(call), .. }] =
+            &*prompt.turns[0].parts
+        else {
+            panic!("{:?}", prompt.turns[0]);
+        };
+        assert_eq!((&*thought.text, &*thought.signature.as_ref().unwrap().value), ("why", "seal"));
+        assert_eq!(call.signature.as_ref().unwrap().value, "own");
+        assert_eq!(prompt.turns[1], other);
+        assert_eq!(unsealed_calls(&prompt), ["c2"]);
+    }
+
+    #[test]
+    fn an_answer_without_calls_or_without_seals_is_not_kept() {
+        assert!(Gatherer::default().state(Grammar::Gemini).is_none());
+        assert!(gathered(None).is_some());
+        let mut gatherer = Gatherer::default();
+        let kind = PartKind::Call { id: "c1".into(), name: "f".into(), is_custom: false };
+        for event in [Event::Begin { choice: 0, part: 0, kind }, Event::End { choice: 0, part: 0 }] {
+            gatherer.note(&event, Grammar::Chat);
+        }
+        assert!(gatherer.state(Grammar::Chat).is_none());
+    }
+}

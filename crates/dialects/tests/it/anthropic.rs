@@ -1,0 +1,272 @@
+//! The exchanges in `golden/dialects/anthropic`, each upstream bytes or a client's and what becomes of them.
+
+use bytes::Bytes;
+use dialects::{
+    AnswerStream, Listener, Request, Spoken, StreamFault, Way, decode_request, read_prompt, speak,
+    upstream_body, whole_answer,
+};
+use domain::{Abilities, Fault, Grammar, Operation, Usage, UsageSource};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum Exchange {
+    Stream {
+        source: String,
+        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        #[serde(default)]
+        cancelled: bool,
+        upstream: Vec<String>,
+        expected: Streamed,
+    },
+    Answer {
+        source: String,
+        upstream: String,
+        expected: Answered,
+    },
+    /// For an upstream of the same grammar.
+    Request {
+        source: String,
+        client: String,
+        upstream_model: String,
+        expected: Requested,
+    },
+    /// Read and written anew.
+    Prompt {
+        source: String,
+        client: String,
+        upstream_model: String,
+        expected: Prompted,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Streamed {
+    client: Vec<String>,
+    usage: Option<Counts>,
+    content_bytes: u64,
+    fault: Option<Failed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    client: Option<String>,
+    usage: Option<Counts>,
+    fault: Option<Failed>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Requested {
+    upstream: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Prompted {
+    upstream: Option<String>,
+    dropped: Option<Vec<String>>,
+    fault: Option<Refused>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    input: u64,
+    cached_read: u64,
+    cache_write: u64,
+    cache_write_long: u64,
+    output: u64,
+    reasoning: u64,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Failed {
+    broken: Option<String>,
+    /// The class.
+    upstream: Option<String>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Refused {
+    code: String,
+    param: String,
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
+        let Counts { input, cached_read, cache_write, cache_write_long, output, reasoning } = counts;
+        let source = UsageSource::Provider;
+        Self { input, cached_read, cache_write, cache_write_long, output, reasoning, source }
+    }
+}
+
+impl From<StreamFault> for Failed {
+    fn from(fault: StreamFault) -> Self {
+        match fault {
+            StreamFault::Broken(word) => {
+                Self { broken: Some(word.to_owned()), upstream: None, message: None }
+            }
+            StreamFault::Upstream(report, class) => {
+                Self { broken: None, upstream: Some(class.as_str().to_owned()), message: report.message }
+            }
+        }
+    }
+}
+
+fn way() -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client: Grammar::Anthropic,
+        upstream: Grammar::Anthropic,
+        usage: true,
+        as_array: false,
+        model: "my/claude".to_owned(),
+        trace: "trc_0190c0ffee007000800000000000abcd".parse().expect("a trace id"),
+        created_unix_s: 0,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+fn decoded(body: &Bytes) -> Result<Request, Box<Fault>> {
+    decode_request(Grammar::Anthropic, Operation::Chat, body, None)
+}
+
+/// Read whole, and written anew for an upstream of the same grammar.
+fn said_again(body: &Bytes, model: &str) -> Result<Spoken, Box<Fault>> {
+    let prompt = read_prompt(Grammar::Anthropic, body, &decoded(body)?)?;
+    let listener = Listener { model, abilities: Abilities::default() };
+    speak(Grammar::Anthropic, &prompt, Grammar::Anthropic, &listener, false)
+}
+
+fn exchanges() -> impl Iterator<Item = (String, Exchange)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/anthropic");
+    std::fs::read_dir(folder).expect("the folder is in the repository").map(|entry| {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let exchange =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (path.display().to_string(), exchange)
+    })
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let mut count = 0;
+    for (name, exchange) in exchanges() {
+        check(&name, exchange);
+        count += 1;
+    }
+    assert!(count > 25, "only {count} exchanges were found");
+}
+
+fn check(name: &str, exchange: Exchange) {
+    let source = match exchange {
+        Exchange::Stream { source, cancelled, upstream, expected } => {
+            // As sent, and again byte by byte.
+            let sent: Vec<Bytes> = upstream.iter().map(|chunk| Bytes::from(chunk.clone())).collect();
+            check_stream(name, cancelled, &sent, &expected);
+            let bytes = upstream.concat().into_bytes();
+            let single: Vec<Bytes> = bytes.chunks(1).map(Bytes::copy_from_slice).collect();
+            check_stream(name, cancelled, &single, &expected);
+            source
+        }
+        Exchange::Answer { source, upstream, expected } => {
+            let answered = whole_answer(&way(), Bytes::from(upstream));
+            assert_eq!(answered.as_ref().err().cloned().map(Failed::from), expected.fault, "{name}");
+            if let Ok(whole) = answered {
+                assert_eq!(
+                    Some(String::from_utf8_lossy(&whole.body).as_ref()),
+                    expected.client.as_deref(),
+                    "{name}"
+                );
+                assert_eq!(whole.facts.usage, expected.usage.map(Usage::from), "{name}");
+            }
+            source
+        }
+        Exchange::Request { source, client, upstream_model, expected } => {
+            let body = Bytes::from(client);
+            let request = decoded(&body).expect(name);
+            let sent = upstream_body(&body, &request, &upstream_model, true).concat();
+            assert_eq!(String::from_utf8_lossy(&sent), expected.upstream, "{name}");
+            source
+        }
+        Exchange::Prompt { source, client, upstream_model, expected } => {
+            check_prompt(name, client, &upstream_model, &expected);
+            source
+        }
+    };
+    assert!(source.starts_with("constructed: ") || source.starts_with("recorded: "), "{name}");
+}
+
+fn check_prompt(name: &str, client: String, model: &str, expected: &Prompted) {
+    let body = Bytes::from(client);
+    match said_again(&body, model) {
+        Ok(spoken) => {
+            let text = String::from_utf8_lossy(&spoken.body);
+            assert_eq!(Some(text.as_ref()), expected.upstream.as_deref(), "{name}");
+            assert_eq!(Some(&spoken.dropped), expected.dropped.as_ref(), "{name}");
+            // Said once more, it is the same: nothing is changed twice.
+            assert_eq!(said_again(&spoken.body, model).expect(name).body, spoken.body, "{name}");
+        }
+        Err(fault) => {
+            let param = fault.param.as_deref().unwrap_or_default().to_owned();
+            let refused = Refused { code: fault.code.to_owned(), param };
+            assert_eq!(Some(&refused), expected.fault.as_ref(), "{name}: {fault}");
+        }
+    }
+}
+
+fn check_stream(name: &str, cancelled: bool, chunks: &[Bytes], expected: &Streamed) {
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    let mut end = Ok(());
+    for chunk in chunks {
+        end = end.and_then(|()| stream.push(chunk.clone(), &mut out));
+    }
+    if !cancelled {
+        end = end.and_then(|()| stream.finish(&mut out));
+    }
+    assert_eq!(String::from_utf8_lossy(&out.concat()), expected.client.concat(), "{name}");
+    assert_eq!(end.err().map(Failed::from).as_ref(), expected.fault.as_ref(), "{name}");
+    let facts = stream.facts();
+    assert_eq!(facts.usage, expected.usage.map(Usage::from), "{name}");
+    assert_eq!(facts.content_bytes, expected.content_bytes, "{name}");
+}
+
+/// What a stream comes to when it arrives cut at these places.
+fn pushed(bytes: &[u8], cuts: &[usize]) -> (String, Option<StreamFault>, String) {
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    let mut end = Ok(());
+    let mut at = 0;
+    for cut in cuts.iter().chain([&bytes.len()]) {
+        let chunk = bytes.get(at..*cut).unwrap_or_default();
+        end = end.and_then(|()| stream.push(Bytes::copy_from_slice(chunk), &mut out));
+        at = at.max(*cut);
+    }
+    let end = end.and_then(|()| stream.finish(&mut out));
+    (String::from_utf8_lossy(&out.concat()).into_owned(), end.err(), format!("{:?}", stream.facts()))
+}
+
+proptest! {
+    #[test]
+    fn a_stream_is_the_same_however_it_is_cut(cuts in proptest::collection::vec(0_usize..3000, 0..12)) {
+        for (name, exchange) in exchanges() {
+            let Exchange::Stream { upstream, .. } = exchange else { continue };
+            let bytes = upstream.concat().into_bytes();
+            let mut inside: Vec<usize> = cuts.iter().map(|cut| cut % bytes.len()).collect();
+            inside.sort_unstable();
+            prop_assert_eq!(pushed(&bytes, &inside), pushed(&bytes, &[]), "{}", name);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The exchanges in `golden/dialects/responses`, each upstream bytes or a client's and what becomes of them. Other
+//! grammars have their own; here both sides speak this one.
+
+use bytes::Bytes;
+use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, decode_request, upstream_body, whole_answer};
+use domain::{Grammar, Operation, TraceId, Usage};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum Exchange {
+    Stream {
+        source: String,
+        /// The client goes away after these bytes, so nobody asks whether the stream ended well.
+        #[serde(default)]
+        cancelled: bool,
+        upstream: Vec<String>,
+        expected: Streamed,
+    },
+    Answer {
+        source: String,
+        upstream: String,
+        expected: Answered,
+    },
+    Request {
+        source: String,
+        client: String,
+        upstream_model: String,
+        expected: Requested,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Streamed {
+    /// What goes on to the client; the upstream's own bytes where it is left out.
+    client: Option<String>,
+    usage: Option<Counts>,
+    content_bytes: u64,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answered {
+    usage: Option<Counts>,
+    content_bytes: u64,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Requested {
+    upstream: Option<String>,
+    stream: bool,
+    prompt_bytes: u64,
+    max_output_tokens: Option<u64>,
+    end_user: Option<String>,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+struct Counts {
+    input: u64,
+    cached_read: u64,
+    cache_write: u64,
+    output: u64,
+    reasoning: u64,
+}
+
+impl From<Usage> for Counts {
+    fn from(usage: Usage) -> Self {
+        let Usage { input, cached_read, cache_write, output, reasoning, .. } = usage;
+        Self { input, cached_read, cache_write, output, reasoning }
+    }
+}
+
+fn way() -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client: Grammar::Responses,
+        upstream: Grammar::Responses,
+        usage: true,
+        as_array: false,
+        model: "asked".to_owned(),
+        trace: TraceId::new(1_700_000_000_000, [7; 10]),
+        created_unix_s: 1_700_000_000,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+fn word(fault: StreamFault) -> String {
+    match fault {
+        StreamFault::Broken(word) => word.to_owned(),
+        StreamFault::Upstream(report, class) => {
+            format!("{}: {}", class.as_str(), report.message.unwrap_or_default())
+        }
+    }
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/responses");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let exchange =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        check(&path.display().to_string(), exchange);
+        count += 1;
+    }
+    assert!(count >= 14, "only {count} exchanges were found");
+}
+
+fn check(name: &str, exchange: Exchange) {
+    match exchange {
+        Exchange::Stream { source, cancelled, upstream, expected } => {
+            check_source(name, &source);
+            // As sent, and again byte by byte.
+            check_stream(
+                name,
+                cancelled,
+                &upstream.iter().map(String::as_bytes).collect::<Vec<_>>(),
+                &expected,
+            );
+            let bytes = upstream.concat();
+            check_stream(name, cancelled, &bytes.as_bytes().chunks(1).collect::<Vec<_>>(), &expected);
+        }
+        Exchange::Answer { source, upstream, expected } => {
+            check_source(name, &source);
+            let body = Bytes::from(upstream);
+            match whole_answer(&way(), body.clone()) {
+                Ok(WholeAnswer { body: sent, facts, .. }) => {
+                    assert_eq!(expected.fault, None, "{name}");
+                    assert_eq!(sent, body, "{name}");
+                    assert_eq!(facts.usage.map(Counts::from), expected.usage, "{name}");
+                    assert_eq!(facts.content_bytes, expected.content_bytes, "{name}");
+                }
+                Err(fault) => assert_eq!(Some(word(fault)), expected.fault, "{name}"),
+            }
+        }
+        Exchange::Request { source, client, upstream_model, expected } => {
+            check_source(name, &source);
+            check_request(name, &Bytes::from(client), &upstream_model, &expected);
+        }
+    }
+}
+
+fn check_source(name: &str, source: &str) {
+    assert!(source.starts_with("constructed: ") || source.starts_with("recorded: "), "{name}");
+}
+
+fn check_request(name: &str, body: &Bytes, upstream_model: &str, expected: &Requested) {
+    match decode_request(Grammar::Responses, Operation::Chat, body, None) {
+        Ok(request) => {
+            assert_eq!(expected.fault, None, "{name}");
+            assert_eq!(request.stream, expected.stream, "{name}");
+            assert_eq!(request.prompt_bytes, expected.prompt_bytes, "{name}");
+            assert_eq!(request.max_output_tokens, expected.max_output_tokens, "{name}");
+            assert_eq!(request.end_user(body), expected.end_user, "{name}");
+            let sent = upstream_body(body, &request, upstream_model, true).concat();
+            assert_eq!(Some(String::from_utf8_lossy(&sent).into_owned()), expected.upstream, "{name}");
+        }
+        Err(fault) => assert_eq!(Some(fault.to_string()), expected.fault, "{name}"),
+    }
+}
+
+fn check_stream(name: &str, cancelled: bool, chunks: &[&[u8]], expected: &Streamed) {
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    let mut fault =
+        chunks.iter().find_map(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).err());
+    if fault.is_none() && !cancelled {
+        fault = stream.finish(&mut out).err();
+    }
+    assert_eq!(fault.map(word), expected.fault, "{name}");
+    let client =
+        expected.client.clone().unwrap_or_else(|| String::from_utf8_lossy(&chunks.concat()).into_owned());
+    assert_eq!(String::from_utf8_lossy(&out.concat()), client, "{name}");
+    let facts = stream.facts();
+    assert_eq!(facts.usage.map(Counts::from), expected.usage, "{name}");
+    assert_eq!(facts.content_bytes, expected.content_bytes, "{name}");
+    assert_eq!(facts.done, expected.fault.is_none() && !cancelled, "{name}");
+}

@@ -1,0 +1,10 @@
+//! The responses grammar from outside: golden exchanges, and streams cut at every place.
+
+#![expect(clippy::result_large_err, reason = "a fault ends a test as it ends a stream")]
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod requests;
+#[cfg(test)]
+mod streams;

@@ -1,0 +1,229 @@
+//! Requests as clients send them: what is read of them, refused of them, and said of them elsewhere.
+
+use bytes::Bytes;
+use dialects::{decode_request, read_prompt};
+use domain::prompt::{Content, Extra, Role, Source, ToolChoice, ToolKind};
+use domain::{Grammar, Operation, Prompt};
+
+fn read(body: &str) -> Prompt {
+    let bytes = Bytes::from(body.to_owned());
+    let request = decode_request(Grammar::Responses, Operation::Chat, &bytes, None).expect("it is a request");
+    read_prompt(Grammar::Responses, &bytes, &request).expect("it can be read")
+}
+
+fn with(fields: &str) -> Prompt {
+    read(&format!("{{\"model\":\"m\",\"input\":\"x\",{fields}}}"))
+}
+
+fn refused(body: &str) -> (String, String) {
+    let bytes = Bytes::from(body.to_owned());
+    let fault = match decode_request(Grammar::Responses, Operation::Chat, &bytes, None) {
+        Ok(request) => read_prompt(Grammar::Responses, &bytes, &request).expect_err(body),
+        Err(fault) => fault,
+    };
+    assert!(fault.fix.is_some(), "{fault}");
+    (fault.code.to_owned(), fault.param.unwrap_or_default().into_owned())
+}
+
+fn extras(prompt: &Prompt) -> Vec<(&str, bool)> {
+    prompt.extras.iter().map(|Extra { name, is_meaning }| (name.as_str(), *is_meaning)).collect()
+}
+
+/// As a coding agent sends it: developer messages first, a namespace and a tool of the provider's, items sent back with
+/// what they came with.
+const AGENT: &str = r#"{"model":"m","stream":true,"store":false,"include":["reasoning.encrypted_content"],
+  "prompt_cache_key":"k","client_metadata":{"session":"s"},"reasoning":{"summary":"auto"},"parallel_tool_calls":true,
+  "tool_choice":"auto","instructions":"Base.",
+  "input":[
+    {"type":"message","role":"developer","content":[{"type":"input_text","text":"One."}]},
+    {"type":"message","role":"developer","content":[{"type":"input_text","text":"Two."}]},
+    {"role":"user","content":"List."},
+    {"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"a"},{"type":"summary_text","text":"b"}],"encrypted_content":"seal","status":"completed"},
+    {"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"Listing.","annotations":[],"logprobs":[]}],"phase":"commentary"},
+    {"type":"function_call","id":"fc_1","status":"completed","call_id":"c1","namespace":"shell","name":"run","arguments":"{\"n\":12345678901234567890}"},
+    {"type":"custom_tool_call","id":"ctc_1","status":"completed","call_id":"c2","name":"patch","input":"*** Begin"},
+    {"type":"function_call_output","call_id":"c1","output":"done"},
+    {"type":"custom_tool_call_output","call_id":"c2","output":[{"type":"input_image","image_url":"data:image/png;base64,AA=="}]},
+    {"type":"web_search_call","id":"ws_1","status":"completed","action":{"type":"search"}}],
+  "tools":[
+    {"type":"function","name":"read","description":"Reads.","parameters":{"type":"object"},"strict":false},
+    {"type":"namespace","name":"shell","description":"Runs.","tools":[{"type":"function","name":"run","parameters":null}]},
+    {"type":"custom","name":"patch","format":{"type":"grammar","syntax":"lark","definition":"x"}},
+    {"type":"web_search","external_web_access":false}]}"#;
+
+#[test]
+fn an_agents_request_is_read_whole() {
+    let prompt = read(AGENT);
+    let said: Vec<_> = prompt.instructions.iter().map(|one| (one.is_developer, one.text.as_str())).collect();
+    assert_eq!(said, [(false, "Base."), (true, "One."), (true, "Two.")]);
+    let roles: Vec<_> = prompt.turns.iter().map(|turn| (turn.role, turn.parts.len())).collect();
+    assert_eq!(roles, [(Role::User, 1), (Role::Assistant, 4), (Role::Tool, 2)]);
+    let [thought, text, call, custom] = &prompt.turns[1].parts[..] else { panic!("four parts") };
+    let Content::Thought(thought) = &thought.content else { panic!("a thought") };
+    assert_eq!((thought.text.as_str(), thought.id.as_deref()), ("a\n\nb", Some("rs_1")));
+    assert_eq!(
+        thought.signature.as_ref().map(|seal| (seal.grammar, seal.value.as_str())),
+        Some((Grammar::Responses, "seal"))
+    );
+    assert!(matches!(&text.content, Content::Text { text, .. } if text == "Listing."));
+    let Content::ToolCall(call) = &call.content else { panic!("a call") };
+    assert_eq!((call.name.as_str(), call.arguments.as_str()), ("shell__run", "{\"n\":12345678901234567890}"));
+    assert!(
+        matches!(&custom.content, Content::ToolCall(call) if call.is_custom && call.arguments == "*** Begin")
+    );
+    let Content::ToolResult(result) = &prompt.turns[2].parts[1].content else { panic!("a result") };
+    assert!(
+        matches!(&result.parts[0].content, Content::Image { source: Source::Inline { media_type, .. }, .. } if media_type == "image/png")
+    );
+    let names: Vec<_> = prompt
+        .tools
+        .iter()
+        .map(|tool| match &tool.kind {
+            ToolKind::Function { name, .. } | ToolKind::Custom { name, .. } => name.as_str(),
+            ToolKind::Hosted { kind, .. } => kind.as_str(),
+        })
+        .collect();
+    assert_eq!(names, ["read", "shell__run", "patch", "web_search"]);
+    assert_eq!(prompt.namespaces, ["shell"]);
+    assert!(prompt.reasoning.wants_encrypted && prompt.store == Some(false));
+    // Nothing of it may stop the agent over another grammar.
+    assert_eq!(
+        extras(&prompt),
+        [
+            ("input.status", false),
+            ("input.id", false),
+            ("input.phase", false),
+            ("input[9] (web_search_call)", false),
+            ("tools[1].description", false),
+            ("client_metadata", false),
+        ]
+    );
+}
+
+#[test]
+fn what_has_no_place_is_told_by_name_and_sort() {
+    for (fields, expected) in [
+        (r#""background":true"#, vec![("background", true)]),
+        (r#""background":false,"client_metadata":{},"truncation":"disabled","max_tool_calls":null"#, vec![]),
+        (r#""truncation":"auto""#, vec![("truncation", false)]),
+        (r#""previous_response_id":"resp_1""#, vec![("previous_response_id", true)]),
+        (r#""conversation":{"id":"c"}"#, vec![("conversation", true)]),
+        (r#""prompt":{"id":"p"}"#, vec![("prompt", true)]),
+        (r#""context_management":[{"type":"compaction"}]"#, vec![("context_management", false)]),
+        (
+            r#""stream_options":{"include_obfuscation":false},"max_tool_calls":3"#,
+            vec![("stream_options", false), ("max_tool_calls", false)],
+        ),
+        (r#""seed":7,"later":false"#, vec![("seed", true), ("later", true)]),
+        (r#""text":{"format":{"type":"text","x":1},"y":2}"#, vec![("text.format.x", true), ("text.y", true)]),
+        (
+            r#""reasoning":{"effort":"high","summary":"detailed","context":"auto"}"#,
+            vec![("reasoning.summary", false), ("reasoning.context", false)],
+        ),
+        (
+            r#""include":["web_search_call.results","later"]"#,
+            vec![("include: web_search_call.results", false), ("include: later", true)],
+        ),
+        (
+            r#""service_tier":"scale","metadata":{"a":"b","n":1}"#,
+            vec![("service_tier", false), ("metadata.n", false)],
+        ),
+        (
+            r#""tools":[{"type":"web_search"}],"tool_choice":{"type":"web_search"}"#,
+            vec![("tool_choice", true)],
+        ),
+        (r#""tools":[{"type":"web_search"}],"tool_choice":"required""#, vec![("tool_choice", true)]),
+        (
+            r#""tools":[{"type":"function","name":"f","defer_loading":true,"z":1}]"#,
+            vec![("tools[0].defer_loading", false), ("tools[0].z", true)],
+        ),
+        (r#""safety_identifier":"a","user":"b""#, vec![("user", false)]),
+    ] {
+        assert_eq!(extras(&with(fields)), expected, "{fields}");
+    }
+    let items = read(
+        r#"{"model":"m","input":[{"type":"item_reference","id":"msg_unknown"},{"type":"computer_call"},
+        {"role":"user","content":[{"type":"input_audio"},{"type":"input_text","text":"x","foo":1}]}]}"#,
+    );
+    assert_eq!(
+        extras(&items),
+        [
+            ("input[0] (item_reference)", true),
+            ("input[1] (computer_call)", true),
+            ("input[2].content[0] (input_audio)", true),
+            ("input[2].content[1].foo", true),
+        ]
+    );
+}
+
+#[test]
+fn a_choice_of_tools_has_many_forms() {
+    let named = |name: &str, is_custom| ToolChoice::Named { name: name.to_owned(), is_custom };
+    let allowed = |names: &[&str], is_required| ToolChoice::Allowed {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        is_required,
+    };
+    for (choice, expected) in [
+        (r#""auto""#, ToolChoice::Auto),
+        (r#""none""#, ToolChoice::None),
+        (r#""required""#, ToolChoice::Required),
+        (r#"{"type":"function","name":"f"}"#, named("f", false)),
+        (r#"{"type":"function","namespace":"n","name":"f"}"#, named("n__f", false)),
+        (r#"{"type":"custom","name":"c"}"#, named("c", true)),
+        (
+            r#"{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"f"},{"type":"web_search"}]}"#,
+            allowed(&["f"], true),
+        ),
+        (
+            r#"{"type":"allowed_tools","mode":"auto","tools":[{"type":"custom","name":"c"}]}"#,
+            allowed(&["c"], false),
+        ),
+    ] {
+        assert_eq!(with(&format!("\"tool_choice\":{choice}")).tool_choice, Some(expected), "{choice}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (body, code, param) in [
+        ("", "empty_body", ""),
+        ("[]", "invalid_type", ""),
+        (r#"{"input":"x"}"#, "missing_required_parameter", "model"),
+        (r#"{"model":"m"}"#, "missing_required_parameter", "input"),
+        (r#"{"model":"m","input":null}"#, "missing_required_parameter", "input"),
+        (r#"{"model":"m","input":"x","input":"y"}"#, "duplicate_field", "input"),
+        (r#"{"model":"m","input":"x","stream":null,"stream":true}"#, "duplicate_field", "stream"),
+        (r#"{"model":"m","input":"x","stream":1}"#, "invalid_type", "stream"),
+        (r#"{"model":"m","input":"x","max_output_tokens":-1}"#, "invalid_value", "max_output_tokens"),
+        (r#"{"model":"m","input":["x"]}"#, "invalid_type", "input[0]"),
+        (r#"{"model":"m","input":5}"#, "invalid_type", "input"),
+        (r#"{"model":"m","input":[{"role":"tool","content":"x"}]}"#, "invalid_value", "input[0].role"),
+        (r#"{"model":"m","input":[{"content":"x"}]}"#, "missing_required_parameter", "input[0].role"),
+        (r#"{"model":"m","input":[{"role":"user"}]}"#, "missing_required_parameter", "input[0].content"),
+        (
+            r#"{"model":"m","input":[{"type":"function_call","name":"f"}]}"#,
+            "missing_required_parameter",
+            "input[0].call_id",
+        ),
+        (
+            r#"{"model":"m","input":[{"role":"user","role":"user","content":"x"}]}"#,
+            "duplicate_field",
+            "input[0].role",
+        ),
+        (
+            r#"{"model":"m","input":"x","tools":[{"name":"f"}]}"#,
+            "missing_required_parameter",
+            "tools[0].type",
+        ),
+        (r#"{"model":"m","input":"x","tool_choice":"most"}"#, "invalid_value", "tool_choice"),
+        (r#"{"model":"m","input":"x","reasoning":{"effort":"huge"}}"#, "invalid_value", "reasoning.effort"),
+        (r#"{"model":"m","input":"x","temperature":"hot"}"#, "invalid_type", "temperature"),
+        (r#"{"model":"m","input":"\ud800"}"#, "invalid_json", ""),
+    ] {
+        assert_eq!(refused(body), (code.to_owned(), param.to_owned()), "{body}");
+    }
+    // What stands in the place of an input.
+    for field in ["previous_response_id", "conversation", "prompt"] {
+        read(&format!("{{\"model\":\"m\",\"{field}\":\"x\"}}"));
+    }
+}

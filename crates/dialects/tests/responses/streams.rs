@@ -1,0 +1,263 @@
+//! Streams on their way: cut at any place, stopped by us, and told in the place of another kind of answer.
+
+use bytes::Bytes;
+use dialects::{AnswerStream, StreamFault, Way, WholeAnswer, whole_answer};
+use domain::{Fault, FaultClass, Grammar, Operation, TraceId, Usage, UsageSource};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const TRACE: &str = "018bcfe5680077078707070707070707";
+
+fn way() -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client: Grammar::Responses,
+        upstream: Grammar::Responses,
+        usage: true,
+        as_array: false,
+        model: "asked".to_owned(),
+        trace: format!("trc_{TRACE}").parse::<TraceId>().expect("a trace"),
+        created_unix_s: 1_700_000_000,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = format!("{}/../../golden/dialects/responses/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let exchange: Value = serde_json::from_slice(&std::fs::read(path).expect("it is there")).expect("JSON");
+    match &exchange["upstream"] {
+        Value::String(text) => text.clone().into_bytes(),
+        chunks => chunks
+            .as_array()
+            .expect("chunks")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<String>()
+            .into_bytes(),
+    }
+}
+
+/// The data of each event, whose `event:` line says the same as its type.
+fn events(bytes: &[u8]) -> Vec<Value> {
+    let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let read = |event: &str| {
+        let (name, data) = event.split_once('\n').expect("two lines");
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON");
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    text.split("\n\n").filter(|event| !event.is_empty()).map(read).collect()
+}
+
+fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["type"].as_str()).collect()
+}
+
+fn run(chunks: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Result<(), StreamFault>, AnswerStream) {
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    let pushed = chunks.into_iter().try_for_each(|chunk| stream.push(chunk, &mut out));
+    let ended = pushed.and_then(|()| stream.finish(&mut out));
+    (out.concat(), ended, stream)
+}
+
+/// Rules that the accumulators of the official SDKs hold a stream to.
+fn keeps_the_rules(events: &[Value]) {
+    assert_eq!(types(events)[..2], ["response.created", "response.in_progress"]);
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], json!(number));
+        if let Some(id) = event["response"]["id"].as_str() {
+            assert_eq!(id, events[0]["response"]["id"]);
+        }
+    }
+    let of = |wanted: &str| events.iter().filter(move |event| event["type"] == wanted).collect::<Vec<_>>();
+    let (added, done) = (of("response.output_item.added"), of("response.output_item.done"));
+    for (index, event) in added.iter().enumerate() {
+        assert_eq!(event["output_index"], json!(index), "dense, in the order of adding");
+        let same = done.iter().find(|done| done["output_index"] == json!(index)).expect("each is done");
+        assert_eq!(
+            (&event["item"]["type"], &event["item"]["id"]),
+            (&same["item"]["type"], &same["item"]["id"])
+        );
+    }
+    let last = events.last().expect("one");
+    let output = last["response"]["output"].as_array().expect("an array");
+    assert_eq!(output.len(), done.len());
+    for done in done {
+        assert_eq!(
+            Some(&done["item"]),
+            output.get(usize::try_from(done["output_index"].as_u64().unwrap()).unwrap())
+        );
+    }
+}
+
+#[test]
+fn a_whole_answer_in_the_place_of_a_stream_is_told_as_one() {
+    let (out, ended, stream) = run([Bytes::from(golden("answer-normal"))]);
+    assert_eq!(ended, Ok(()));
+    assert!(stream.facts().done);
+    let events = events(&out);
+    keeps_the_rules(&events);
+    assert_eq!(
+        types(&events)[2..],
+        [
+            "response.output_item.added",
+            "response.reasoning_summary_part.added",
+            "response.reasoning_summary_text.delta",
+            "response.reasoning_summary_text.delta",
+            "response.reasoning_summary_text.delta",
+            "response.reasoning_summary_text.done",
+            "response.reasoning_summary_part.done",
+            "response.output_item.done",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.output_item.added",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "response.output_item.done",
+            "response.completed",
+        ]
+    );
+    let response = &events.last().unwrap()["response"];
+    // It is this grammar's own answer, so that its name is good for a later request.
+    assert_eq!(response["id"], "resp_1");
+    assert_eq!(response["output"][0]["encrypted_content"], "gAAA");
+    assert_eq!(response["output"][1]["id"], format!("msg_{TRACE}01"));
+    assert_eq!(
+        response["usage"],
+        json!({"input_tokens": 20, "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 4},
+            "output_tokens": 6, "output_tokens_details": {"reasoning_tokens": 2}, "total_tokens": 26})
+    );
+}
+
+#[test]
+fn a_stream_in_the_place_of_a_whole_answer_is_told_as_one() {
+    for (name, status, texts) in [
+        ("stream-text", "completed", vec!["Hellö 😀"]),
+        ("stream-reasoning", "completed", vec!["Done"]),
+        ("stream-incomplete", "incomplete", vec!["One two"]),
+        ("stream-web-search", "completed", vec!["Done"]),
+    ] {
+        let WholeAnswer { body, facts, .. } = whole_answer(&way(), Bytes::from(golden(name))).expect(name);
+        let response: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(response["status"], status, "{name}");
+        assert!(facts.usage.is_some(), "{name}");
+        let output = response["output"].as_array().unwrap();
+        let said: Vec<_> = output.iter().filter_map(|item| item["content"][0]["text"].as_str()).collect();
+        assert_eq!(said, texts, "{name}");
+        if name == "stream-web-search" {
+            assert_eq!(output[0]["type"], "web_search_call");
+            assert_eq!(output[1]["content"][0]["annotations"][0]["url"], "https://a.example");
+        }
+    }
+    let failed = whole_answer(&way(), Bytes::from(golden("stream-failed")));
+    assert!(matches!(failed, Err(StreamFault::Upstream(_, FaultClass::RateLimit))), "{failed:?}");
+}
+
+/// The upstream's events up to and with the second delta.
+fn begun() -> (AnswerStream, Vec<u8>) {
+    let bytes = golden("stream-text");
+    let text = String::from_utf8(bytes).unwrap();
+    let six: String = text.split_inclusive("\n\n").take(6).collect();
+    let (mut stream, mut out) = (AnswerStream::new(way()), Vec::new());
+    stream.push(Bytes::from(six), &mut out).unwrap();
+    (stream, out.concat())
+}
+
+#[test]
+fn what_others_began_is_ended_by_length() {
+    let (mut stream, mut bytes) = begun();
+    let used = Usage { input: 3, output: 2, source: UsageSource::Estimate, ..Usage::default() };
+    bytes.extend_from_slice(&stream.length_stop(b"", used));
+    let events = events(&bytes);
+    let last = events.last().unwrap();
+    assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.incomplete"), &json!(6)));
+    assert_eq!(last["response"]["id"], "resp_1");
+    assert_eq!(last["response"]["incomplete_details"], json!({"reason": "max_output_tokens"}));
+    assert_eq!(last["response"]["usage"]["total_tokens"], 5);
+}
+
+#[test]
+fn an_error_ends_what_began_and_what_did_not() {
+    let fault = Fault::new(FaultClass::Overloaded, "overloaded", "The provider is overloaded.");
+    let trace = way().trace;
+    let (mut stream, mut bytes) = begun();
+    bytes.extend_from_slice(&stream.error_event(&fault, trace));
+    let told = events(&bytes);
+    assert_eq!(told.len(), 7);
+    let last = told.last().unwrap();
+    assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.failed"), &json!(6)));
+    assert_eq!((&last["response"]["id"], &last["response"]["status"]), (&json!("resp_1"), &json!("failed")));
+    assert_eq!(last["response"]["error"]["code"], "server_is_overloaded");
+
+    let first = events(&AnswerStream::new(way()).error_event(&fault, trace));
+    assert_eq!(types(&first), ["response.created", "response.in_progress", "response.failed"]);
+    keeps_the_rules(&first);
+    assert_eq!(first[2]["response"]["id"], format!("resp_{TRACE}"));
+    assert_eq!(first[2]["response"]["model"], "asked");
+}
+
+proptest! {
+    #[test]
+    fn no_cut_changes_what_goes_on(cuts in proptest::collection::vec(0_usize..4000, 0..6), at in 0_usize..4) {
+        let bytes = golden(["stream-text", "stream-reasoning", "stream-calls-interleaved", "stream-crlf"][at]);
+        let mut places: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+        places.extend([0, bytes.len()]);
+        places.sort_unstable();
+        let chunks = places.windows(2).map(|pair| Bytes::copy_from_slice(&bytes[pair[0]..pair[1]]));
+        let (whole, _, expected) = run([Bytes::from(bytes.clone())]);
+        let (out, ended, stream) = run(chunks);
+        prop_assert_eq!(ended, Ok(()));
+        prop_assert_eq!(out, whole);
+        prop_assert_eq!(stream.facts(), expected.facts());
+    }
+}
+
+/// Calls of a chat upstream, begun in turn and filled in turn.
+const CHAT: &str = r#"data: {"id":"chatcmpl-1","model":"up","created":5,"choices":[{"index":0,"delta":{"role":"assistant","content":"On it."}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c0","function":{"name":"shell__run","arguments":""}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"c1","function":{"name":"read","arguments":"{\"a\":"}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"n\":1}"}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"function":{"arguments":"2}"}}]}}]}
+
+data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}
+
+data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":4}}
+
+data: [DONE]
+
+"#;
+
+#[test]
+fn an_answer_of_the_chat_grammar_is_told_in_this_one() {
+    let way = || Way { upstream: Grammar::Chat, namespaces: vec!["shell".to_owned()], ..way() };
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    CHAT.as_bytes().chunks(7).for_each(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).unwrap());
+    stream.finish(&mut out).unwrap();
+    let events = events(&out.concat());
+    keeps_the_rules(&events);
+    let response = &events.last().unwrap()["response"];
+    assert_eq!((&response["id"], &response["model"]), (&json!(format!("resp_{TRACE}")), &json!("up")));
+    let output = response["output"].as_array().unwrap();
+    assert_eq!(output[0]["content"][0]["text"], "On it.");
+    let call = |at: usize| {
+        json!([output[at]["namespace"], output[at]["name"], output[at]["call_id"], output[at]["arguments"]])
+    };
+    assert_eq!(call(1), json!(["shell", "run", "c0", "{\"n\":1}"]));
+    assert_eq!(call(2), json!([null, "read", "c1", "{\"a\":2}"]));
+    let WholeAnswer { body, .. } = whole_answer(&way(), Bytes::from(CHAT)).unwrap();
+    let whole: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&whole["output"], &whole["usage"]), (&response["output"], &response["usage"]));
+}

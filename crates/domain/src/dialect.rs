@@ -1,0 +1,69 @@
+//! The wire grammars: of a client's surface, and of what travels to and from a model.
+
+use serde::{Deserialize, Serialize};
+
+/// The client's surface: it decides how requests are read and how answers and errors are written. Records number them:
+/// new ones come last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Dialect {
+    /// OpenAI chat completions, and what else of its API has no stream of its own kind.
+    Chat,
+    /// Our own `/v1/run`; its model steps travel as chat.
+    Run,
+    /// The native `/v2` surface and everything that has no dialect of its own: RFC 9457 problem documents.
+    Native,
+    /// OpenAI responses.
+    Responses,
+    /// Anthropic messages.
+    Anthropic,
+    /// Gemini generateContent.
+    Gemini,
+}
+
+/// How a request to a model and its answer are written. An upstream speaks one or more, a client one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Grammar {
+    Chat,
+    Responses,
+    Anthropic,
+    Gemini,
+}
+
+impl Dialect {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Run => "run",
+            Self::Native => "native",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The grammar of its model steps.
+    #[must_use]
+    pub const fn grammar(self) -> Grammar {
+        match self {
+            Self::Chat | Self::Run | Self::Native => Grammar::Chat,
+            Self::Responses => Grammar::Responses,
+            Self::Anthropic => Grammar::Anthropic,
+            Self::Gemini => Grammar::Gemini,
+        }
+    }
+}
+
+impl Grammar {
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+}

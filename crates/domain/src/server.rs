@@ -1,0 +1,253 @@
+//! What a compatible server takes and sends of the common grammar: facts with their dates, and what of them shapes a
+//! request.
+
+/// One thing to know of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Trait {
+    /// It lists its models.
+    Models,
+    /// It answers a conversation.
+    Chat,
+    Stream,
+    /// A whole answer says what it used.
+    Usage,
+    StreamOptions,
+    /// A stream says what it used, asked or not.
+    StreamUsage,
+    /// A stream ends with the grammar's own end.
+    Done,
+    DeveloperRole,
+    MaxCompletionTokens,
+    /// `tool_choice: "required"`.
+    ForcedCall,
+    ParallelToolCalls,
+    JsonSchema,
+    /// Lists of texts as the content of system and tool messages.
+    ContentParts,
+    /// `null` as the content of a message that is calls alone.
+    NullContent,
+    /// Fields that it does not know are passed over.
+    UnknownFields,
+    /// Where it tells what the model thought.
+    Reasoning,
+    /// The shape of its errors.
+    Errors,
+}
+
+const NO: &str = "no";
+const YES: &str = "yes";
+const FLAG: &[&str] = &[NO, YES];
+
+/// One row: the trait, what it is called, and the values that it may have.
+struct Row(Trait, &'static str, &'static [&'static str]);
+
+const TABLE: &[Row] = &[
+    Row(Trait::Models, "models", FLAG),
+    Row(Trait::Chat, "chat", FLAG),
+    Row(Trait::Stream, "stream", FLAG),
+    Row(Trait::Usage, "usage", FLAG),
+    Row(Trait::StreamOptions, "stream_options", FLAG),
+    Row(Trait::StreamUsage, "stream_usage", FLAG),
+    Row(Trait::Done, "done", FLAG),
+    Row(Trait::DeveloperRole, "developer_role", FLAG),
+    Row(Trait::MaxCompletionTokens, "max_completion_tokens", FLAG),
+    Row(Trait::ForcedCall, "tool_choice_required", FLAG),
+    Row(Trait::ParallelToolCalls, "parallel_tool_calls", FLAG),
+    Row(Trait::JsonSchema, "json_schema", FLAG),
+    Row(Trait::ContentParts, "content_parts", FLAG),
+    Row(Trait::NullContent, "null_content", FLAG),
+    Row(Trait::UnknownFields, "unknown_fields", FLAG),
+    Row(Trait::Reasoning, "reasoning", &["none", "reasoning", "reasoning_content"]),
+    Row(Trait::Errors, "errors", &["object", "text", "detail", "message", "page", "other"]),
+];
+
+impl Trait {
+    /// Every trait, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|row| row.0)
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().map_or("", |row| row.1)
+    }
+
+    /// What it may be.
+    #[must_use]
+    pub fn values(self) -> &'static [&'static str] {
+        self.row().map_or(&[], |row| row.2)
+    }
+
+    /// The finding of this value; `None` where it has no such value.
+    #[must_use]
+    pub fn found(self, value: &str, unix_ms: u64) -> Option<Finding> {
+        let value = self.values().iter().copied().find(|known| *known == value)?;
+        Some(Finding { of: self, value, unix_ms })
+    }
+
+    /// The finding that the server does it, or that it does not.
+    #[must_use]
+    pub const fn is(self, truth: bool, unix_ms: u64) -> Finding {
+        Finding { of: self, value: if truth { YES } else { NO }, unix_ms }
+    }
+
+    fn row(self) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.0 == self)
+    }
+}
+
+/// What is known of one trait, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    pub of: Trait,
+    /// One of the trait's values.
+    pub value: &'static str,
+    pub unix_ms: u64,
+}
+
+impl Finding {
+    /// Whether the server does it; `None` where the trait has other values.
+    #[must_use]
+    pub fn flag(&self) -> Option<bool> {
+        match self.value {
+            NO => Some(false),
+            YES => Some(true),
+            _ => None,
+        }
+    }
+}
+
+/// Where a fact comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nobody asked the server yet, or it did not say.
+    Unverified,
+    Probed,
+    /// A person said so, and is believed above a probe.
+    Stated,
+}
+
+impl Evidence {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Probed => "probed",
+            Self::Stated => "stated",
+        }
+    }
+}
+
+/// What a probe came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Probed {
+    pub unix_ms: u64,
+    /// Which model was asked.
+    pub model: Option<String>,
+    /// What kept it from finding out everything.
+    pub error: Option<String>,
+    pub found: Vec<Finding>,
+}
+
+/// All that is known of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerFacts {
+    /// `None` where it was never probed. What an earlier probe found and this one did not is kept, with its date.
+    pub probed: Option<Probed>,
+    pub stated: Vec<Finding>,
+}
+
+impl ServerFacts {
+    /// A trait's finding, and where it comes from.
+    #[must_use]
+    pub fn of(&self, of: Trait) -> (Option<Finding>, Evidence) {
+        let find = |findings: &[Finding]| findings.iter().find(|finding| finding.of == of).copied();
+        let stated = find(&self.stated).map(|finding| (Some(finding), Evidence::Stated));
+        let probed = || find(&self.probed.as_ref()?.found).map(|finding| (Some(finding), Evidence::Probed));
+        stated.or_else(probed).unwrap_or((None, Evidence::Unverified))
+    }
+
+    /// Takes what a newer probe found.
+    pub fn learn(&mut self, mut probed: Probed) {
+        if let Some(before) = self.probed.take() {
+            let is_found = |of| probed.found.iter().any(|finding| finding.of == of);
+            let kept: Vec<Finding> =
+                before.found.into_iter().filter(|finding| !is_found(finding.of)).collect();
+            probed.found.extend(kept);
+            probed.model = probed.model.or(before.model);
+        }
+        self.probed = Some(probed);
+    }
+
+    /// What requests are shaped by.
+    #[must_use]
+    pub fn quirks(&self) -> Quirks {
+        Trait::all()
+            .filter(|of| self.of(*of).0.and_then(|finding| finding.flag()) == Some(false))
+            .fold(Quirks::default(), Quirks::lacking)
+    }
+}
+
+/// The traits that a server is known not to have; none of one that nobody asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quirks(u32);
+
+impl Quirks {
+    /// With one more.
+    #[must_use]
+    pub const fn lacking(self, of: Trait) -> Self {
+        Self(self.0 | 1 << of as u32)
+    }
+
+    #[must_use]
+    pub const fn lacks(self, of: Trait) -> bool {
+        self.0 & 1 << of as u32 != 0
+    }
+
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trait_is_in_the_table_once() {
+        for of in Trait::all() {
+            assert_eq!(Trait::all().filter(|other| *other == of).count(), 1, "{of:?}");
+            assert_eq!(Trait::named(of.name()), Some(of));
+            assert!(of.values().len() > 1);
+        }
+        assert_eq!(Trait::named("nonsense"), None);
+        assert_eq!(Trait::Errors.found("yes", 1), None);
+    }
+
+    #[test]
+    fn a_person_is_believed_above_a_probe_and_a_newer_probe_above_an_older_one() {
+        let mut facts = ServerFacts::default();
+        assert_eq!(facts.of(Trait::StreamOptions), (None, Evidence::Unverified));
+        assert!(facts.quirks().is_none());
+        let probe = |unix_ms, found| Probed { unix_ms, model: None, error: None, found };
+        facts.learn(probe(1, vec![Trait::StreamOptions.is(false, 1), Trait::Done.is(true, 1)]));
+        facts.learn(probe(2, vec![Trait::DeveloperRole.is(false, 2)]));
+        assert_eq!(
+            facts.of(Trait::StreamOptions),
+            (Some(Trait::StreamOptions.is(false, 1)), Evidence::Probed)
+        );
+        assert!(facts.quirks().lacks(Trait::StreamOptions) && facts.quirks().lacks(Trait::DeveloperRole));
+        assert!(!facts.quirks().lacks(Trait::Done));
+        facts.stated.push(Trait::StreamOptions.is(true, 3));
+        assert_eq!(facts.of(Trait::StreamOptions).1, Evidence::Stated);
+        assert_eq!(facts.quirks(), Quirks::default().lacking(Trait::DeveloperRole));
+        facts.learn(probe(4, vec![Trait::DeveloperRole.is(true, 4)]));
+        assert!(facts.quirks().is_none());
+    }
+}

@@ -1,0 +1,278 @@
+//! What an attempt does for its provider's cache of prompts: marks where prefixes come again and that pays, or a key that keeps
+//! those of one beginning together.
+
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::time::Duration;
+
+use dialects::{Insert, Prefixes};
+use domain::limits::{CACHE_TOKENS_MIN_UNKNOWN, PREFIX_PROMPT_BYTES_MIN};
+use domain::{CacheFacts, CacheMode, CacheRecord, Grammar, IdHasher, Operation, Rates};
+use http::header::{HeaderName, HeaderValue};
+use plan::Attempt;
+use providers::{CacheHelp, KeyOf, KeyPlace, Provider};
+
+use crate::answer::Exchange;
+
+/// The usual estimate; the provider tells the true number.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// The help that one attempt is given.
+pub(crate) struct Care<'a> {
+    exchange: &'a Exchange,
+    attempt: &'a Attempt,
+    provider: &'a dyn Provider,
+    is_applied: bool,
+    record: Option<CacheRecord>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// A place where a prefix ends, and how often it came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sight {
+    times_before: u8,
+    tokens: u64,
+    is_head: bool,
+    takes_mark: bool,
+}
+
+/// What a token that is written to a cache costs beyond a fresh one, and what one that is read saves; in one unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stakes {
+    premium: u64,
+    discount: u64,
+}
+
+impl<'a> Care<'a> {
+    /// `None` where nothing is to be done, which is found without a look at the prompt.
+    pub(crate) fn of(
+        exchange: &'a Exchange,
+        attempt: &'a Attempt,
+        provider: &'a dyn Provider,
+    ) -> Option<Self> {
+        let (call, caller) = (&exchange.call, &exchange.caller);
+        let is_prompt = matches!(call.operation(), Operation::Chat | Operation::Run);
+        if !is_prompt || call.request().prompt_bytes < PREFIX_PROMPT_BYTES_MIN {
+            return None;
+        }
+        let policy = caller.project().caching.or(caller.workspace().caching);
+        let mode = policy.mode(attempt.profile());
+        let is_applied = mode == CacheMode::Apply;
+        let care = Self { exchange, attempt, provider, is_applied, record: None, header: None };
+        (mode != CacheMode::Off).then_some(care)
+    }
+
+    /// What goes into the client's own bytes.
+    pub(crate) fn look_at_call(&mut self, body: &[u8]) -> Vec<Insert> {
+        let call = &self.exchange.call;
+        let grammar = call.dialect().grammar();
+        self.look(grammar, body.len(), || call.prefixes(body))
+    }
+
+    /// What goes into a request that was written in this grammar.
+    pub(crate) fn look_at(&mut self, grammar: Grammar, body: &[u8]) -> Vec<Insert> {
+        let read = std::cell::OnceCell::new();
+        self.look(grammar, body.len(), || {
+            read.get_or_init(|| dialects::read_prefixes(grammar, body)).as_ref()
+        })
+    }
+
+    /// The header that says what else belongs to it, unless the client said so itself.
+    pub(crate) fn header(&mut self, said: &[(HeaderName, HeaderValue)]) -> Option<(HeaderName, HeaderValue)> {
+        let header = self.header.take()?;
+        if said.iter().any(|(name, _)| *name == header.0) {
+            self.record = None;
+            return None;
+        }
+        Some(header).filter(|_| self.is_applied)
+    }
+
+    pub(crate) const fn record(&self) -> Option<CacheRecord> {
+        self.record
+    }
+
+    fn look<'p>(
+        &mut self,
+        grammar: Grammar,
+        body_bytes: usize,
+        read: impl FnOnce() -> Option<&'p Prefixes>,
+    ) -> Vec<Insert> {
+        let Some(help) = self.provider.cache_help(grammar) else { return Vec::new() };
+        let manifest = self.exchange.caller.snapshot().catalogue().capabilities();
+        let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.upstream_model());
+        let tokens_min = facts.tokens_min.unwrap_or(match help {
+            CacheHelp::Marks => CACHE_TOKENS_MIN_UNKNOWN,
+            // It costs nothing.
+            CacheHelp::Key { .. } => 0,
+        });
+        if body_bytes as u64 / BYTES_A_TOKEN < tokens_min {
+            return Vec::new();
+        }
+        let Some(prefixes) = read().filter(|prefixes| !prefixes.is_helped()) else { return Vec::new() };
+        let sights = self.sights(prefixes, tokens_min, facts.lifetime);
+        let inserts = match help {
+            CacheHelp::Marks => self.mark(prefixes, &sights, &facts),
+            CacheHelp::Key { place, of } => self.name(prefixes, &sights, place, of),
+        };
+        if self.is_applied { inserts } else { Vec::new() }
+    }
+
+    /// Looks all prefixes up that are long enough, and remembers them: once for an exchange, however often it is tried.
+    fn sights(&self, prefixes: &Prefixes, tokens_min: u64, lifetime: Duration) -> Vec<Sight> {
+        let (exchange, now_us) = (self.exchange, self.exchange.now_us());
+        let table = exchange.hands.board.prefixes(exchange.caller.workspace().id, now_us);
+        let model = BuildHasherDefault::<IdHasher>::default().hash_one(self.attempt.upstream_model());
+        let own = u8::from(exchange.is_remembered.replace(true));
+        let ends = prefixes.ends().iter().map(|end| {
+            let tokens = end.bytes / BYTES_A_TOKEN;
+            let mut sight =
+                Sight { times_before: 0, tokens, is_head: end.is_head, takes_mark: end.takes_mark() };
+            if tokens >= tokens_min {
+                let fingerprint = end.fingerprint ^ model;
+                sight.times_before = table.count(fingerprint, lifetime, now_us).saturating_sub(own);
+                if own == 0 {
+                    table.note(fingerprint, lifetime, now_us);
+                }
+            }
+            sight
+        });
+        ends.collect()
+    }
+
+    fn mark(&mut self, prefixes: &Prefixes, sights: &[Sight], facts: &CacheFacts) -> Vec<Insert> {
+        let rates = self.attempt.rates_for(sights.last().map_or(0, |sight| sight.tokens));
+        let Some(stakes) = Stakes::of(rates, facts) else { return Vec::new() };
+        let chosen = choose(sights, stakes);
+        if !chosen.is_empty() {
+            self.record = Some(CacheRecord {
+                is_applied: self.is_applied,
+                marks: u8::try_from(chosen.len()).unwrap_or(u8::MAX),
+                has_key: false,
+                // What came twice had its mark the last time.
+                reusable_tokens: reusable(sights, 2),
+            });
+        }
+        prefixes.marks(&chosen)
+    }
+
+    fn name(&mut self, prefixes: &Prefixes, sights: &[Sight], place: KeyPlace, of: KeyOf) -> Vec<Insert> {
+        let reusable_tokens = reusable(sights, 1);
+        if !self.is_applied && reusable_tokens == 0 {
+            return Vec::new();
+        }
+        let (exchange, is_applied) = (self.exchange, self.is_applied);
+        self.record = Some(CacheRecord { is_applied, marks: 0, has_key: true, reusable_tokens });
+        let prefix = match of {
+            KeyOf::Head => prefixes.head(),
+            KeyOf::Conversation => prefixes.conversation(),
+        };
+        let key = exchange.caller.snapshot().cache_key(exchange.caller.workspace().id, prefix);
+        match place {
+            KeyPlace::Member(name) => vec![prefixes.member(name, &key)],
+            KeyPlace::Header(name) => {
+                let value = HeaderValue::try_from(key).ok();
+                self.header = value.map(|value| (HeaderName::from_static(name), value));
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Stakes {
+    /// By the prices of the attempt, else by what is known of the seller. `None` where nobody knows that reading is cheaper.
+    fn of(rates: Option<Rates>, facts: &CacheFacts) -> Option<Self> {
+        if let Some((rates, read)) = rates.and_then(|rates| Some((rates, rates.cached_read?))) {
+            let write = rates.cache_write.unwrap_or(rates.input);
+            let premium = write.0.saturating_sub(rates.input.0);
+            return Some(Self { premium, discount: rates.input.0.saturating_sub(read.0) });
+        }
+        Some(Self { premium: facts.write_pct?.saturating_sub(100), discount: facts.discount_pct? })
+    }
+
+    /// One write against as many reads as it came before: it comes again as often as it did.
+    fn pay(self, times_before: u8) -> bool {
+        self.premium < self.discount.saturating_mul(u64::from(times_before))
+    }
+}
+
+/// Where marks go, at most three: the longest prefix that came before, the longest that came twice, which has had its mark
+/// and is far from the first where a turn is long, and the instructions, which other conversations begin with too.
+fn choose(sights: &[Sight], stakes: Stakes) -> Vec<usize> {
+    let pays = |sight: &Sight| sight.takes_mark && stakes.pay(sight.times_before);
+    let last = |is_it: &dyn Fn(&Sight) -> bool| sights.iter().rposition(|sight| pays(sight) && is_it(sight));
+    let longest = [last(&|_| true), last(&|sight| sight.times_before > 1), last(&|sight| sight.is_head)];
+    let mut chosen: Vec<_> = longest.into_iter().flatten().collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
+/// Tokens of the longest prefix that came before so often.
+fn reusable(sights: &[Sight], times_before: u8) -> u64 {
+    sights.iter().rfind(|sight| sight.times_before >= times_before).map_or(0, |sight| sight.tokens)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Price;
+
+    use super::*;
+
+    const FACTS: CacheFacts = CacheFacts {
+        tokens_min: Some(1_024),
+        lifetime: Duration::from_secs(300),
+        write_pct: Some(125),
+        discount_pct: Some(90),
+    };
+    const SHORT: Stakes = Stakes { premium: 25, discount: 90 };
+
+    /// Of how often each came; a dot takes no mark. The first is the head.
+    fn sights(times: &str) -> Vec<Sight> {
+        let sight = |(number, word): (usize, &str)| Sight {
+            times_before: word.trim_end_matches('.').parse().unwrap(),
+            tokens: (number as u64 + 1) * 1_000,
+            is_head: number == 0,
+            takes_mark: !word.ends_with('.'),
+        };
+        times.split(' ').enumerate().map(sight).collect()
+    }
+
+    #[test]
+    fn marks_stand_where_prefixes_came_before() {
+        for (times, expected) in [
+            ("0 0 0", &[][..]),
+            ("1 0 0", &[0]),
+            ("1 1 0 0", &[0, 1]),
+            ("2 2 1 1 0 0", &[0, 1, 3]),
+            ("9 9 9 9 1 1 0", &[0, 3, 5]),
+            ("2. 2 1. 1. 0", &[1]),
+            ("0. 0. 0.", &[]),
+        ] {
+            assert_eq!(choose(&sights(times), SHORT), expected, "{times}");
+        }
+        assert_eq!(reusable(&sights("2 2 1 0"), 2), 2_000);
+        assert_eq!((reusable(&sights("2 2 1 0"), 1), reusable(&sights("0 0"), 1)), (3_000, 0));
+    }
+
+    #[test]
+    fn a_mark_is_put_where_reads_save_more_than_the_write_costs() {
+        let dear = Stakes { premium: 100, discount: 90 };
+        assert_eq!(choose(&sights("1 1 0"), dear), [] as [usize; 0]);
+        assert_eq!(choose(&sights("2 2 1 0"), dear), [0, 1]);
+        assert!(choose(&sights("9 9 9"), Stakes { premium: 0, discount: 0 }).is_empty());
+    }
+
+    #[test]
+    fn stakes_are_of_the_prices_that_are_known() {
+        let rates = Rates {
+            input: Price(3_000_000),
+            cached_read: Some(Price(300_000)),
+            cache_write: Some(Price(3_750_000)),
+            ..Rates::default()
+        };
+        let priced = Stakes { premium: 750_000, discount: 2_700_000 };
+        assert_eq!(Stakes::of(Some(rates), &FACTS), Some(priced));
+        assert_eq!(Stakes::of(None, &FACTS), Some(SHORT));
+        assert_eq!(Stakes::of(Some(Rates { cached_read: None, ..rates }), &FACTS), Some(SHORT));
+        assert_eq!(Stakes::of(None, &CacheFacts { discount_pct: None, ..FACTS }), None);
+    }
+}

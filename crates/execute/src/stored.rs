@@ -1,0 +1,212 @@
+//! Answers that providers keep: who made one is remembered, and what one used that was made in the background is booked
+//! by the request that first sees its end.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
+use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
+use domain::{Fault, FaultClass, Operation, Usage};
+use plan::Attempt;
+
+use crate::answer::Exchange;
+use crate::feed::{known_usage, silent_usage};
+use crate::miss::Miss;
+
+/// How what an answer used comes into the books.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Booking {
+    /// By the request that it answers.
+    Own,
+    /// By whoever is given the right to, once the end is seen.
+    Once,
+    /// It is there already, or nothing is used.
+    Never,
+}
+
+impl Exchange {
+    pub(crate) fn booking(&self) -> Booking {
+        let request = self.call.request();
+        match (self.call.operation(), &request.stored, self.call.maker()) {
+            (Operation::Stored, Some(stored), Some(FoundResponse::Known(known))) => {
+                let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
+                if shows_it && !known.is_booked { Booking::Once } else { Booking::Never }
+            }
+            (Operation::Stored, ..) => Booking::Never,
+            _ if self.keeps() && request.is_background => Booking::Once,
+            _ => Booking::Own,
+        }
+    }
+
+    /// Whether the answer is kept where it is made. What is said in another grammar than the client's is not.
+    pub(crate) fn keeps(&self) -> bool {
+        self.call.operation() == Operation::Chat && self.call.request().is_kept && self.is_as_said.get()
+    }
+
+    /// What was used, as far as it is for this exchange to book.
+    pub(crate) fn usage_of(&self, reported: Option<Usage>, content_bytes: u64, is_estimated: bool) -> Usage {
+        match self.booking() {
+            Booking::Own => {
+                known_usage(reported, self.call.request().prompt_bytes, content_bytes, is_estimated)
+            }
+            Booking::Once if self.has_right.get() => reported.unwrap_or_default(),
+            Booking::Once | Booking::Never => Usage::default(),
+        }
+    }
+
+    pub(crate) fn usage_of_silence(&self, miss: &Miss) -> Usage {
+        match self.call.operation() {
+            Operation::Stored => Usage::default(),
+            _ => silent_usage(miss, self.call.request().prompt_bytes),
+        }
+    }
+
+    /// Remembers who made an answer.
+    pub(crate) fn keep_response(
+        &self,
+        id: &str,
+        attempt: &Attempt,
+        is_booked: bool,
+    ) -> PortFuture<'static, ()> {
+        let response = StoredResponse {
+            request: self.trace(),
+            maker: attempt.principal(),
+            model: (*self.resolved_model).to_owned(),
+            upstream_model: attempt.upstream_model().to_owned(),
+            is_booked,
+        };
+        self.hands.responses.keep(self.name(id), response)
+    }
+
+    /// Asks for the right to book what an answer used.
+    pub(crate) fn ask_right(&self, id: &str) -> PortFuture<'static, bool> {
+        self.hands.responses.book(self.name(id), self.trace())
+    }
+
+    /// The right comes too late: the client has left.
+    pub(crate) fn leave_right(&self, id: &str, asked: PortFuture<'static, bool>) {
+        let (keeper, name, trace) = (Arc::clone(&self.hands.responses), self.name(id), self.trace());
+        tokio::spawn(async move {
+            if asked.await {
+                keeper.unbook(name, trace);
+            }
+        });
+    }
+
+    fn name(&self, id: &str) -> ResponseName {
+        let (workspace, project) = (self.caller.workspace().id, self.caller.project().id);
+        ResponseName { workspace, project, id: id.to_owned() }
+    }
+
+    /// The id of the answer that this exchange is about, where it is not its own.
+    pub(crate) fn looked_at(&self) -> Option<&str> {
+        let stored = self.call.request().stored.as_deref()?;
+        (self.call.operation() == Operation::Stored).then_some(stored.id.as_str())
+    }
+
+    /// A provider that no longer has an answer says so of that, and not of a model.
+    pub(crate) fn told_miss(&self, miss: Miss) -> Miss {
+        let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
+            return miss;
+        };
+        let Miss { fault, status, should_retry, request_sent } = miss;
+        let message = format!("Response with id '{id}' not found.");
+        let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
+            .fix("Its provider no longer has it: it was deleted, or kept long enough.");
+        let gone = match fault.upstream {
+            Some(report) => gone.upstream(*report),
+            None => gone,
+        };
+        Miss { fault: Box::new(gone), status, should_retry, request_sent }
+    }
+}
+
+/// Does what is to be done with a whole answer that has to do with kept ones, before its client is sent it.
+pub(crate) async fn note(exchange: &Exchange, attempt: &Attempt, whole: WholeAnswer) -> WholeAnswer {
+    match exchange.looked_at() {
+        Some(id) => note_look(exchange, id, whole.facts.usage.is_some()).await,
+        None => note_made(exchange, attempt, whole.made.as_deref()).await,
+    }
+    whole
+}
+
+async fn note_look(exchange: &Exchange, id: &str, tells_usage: bool) {
+    if tells_usage && exchange.booking() == Booking::Once {
+        exchange.has_right.set(exchange.ask_right(id).await);
+    }
+    let stored = exchange.call.request().stored.as_ref();
+    if stored.is_some_and(|stored| stored.act == StoredAct::Delete) {
+        exchange.hands.responses.forget(exchange.name(id));
+    }
+}
+
+async fn note_made(exchange: &Exchange, attempt: &Attempt, made: Option<&Made>) {
+    // Nobody but this request knows the id yet, so nobody else has seen its end.
+    exchange.has_right.set(made.is_none_or(|made| made.is_over));
+    let Some(made) = made else { return };
+    let is_booked = made.is_over || exchange.booking() == Booking::Own;
+    let kept = exchange.keep_response(&made.id, attempt, is_booked);
+    if exchange.call.request().is_background {
+        // Its client looks for it at once, and perhaps at another replica.
+        kept.await;
+    } else {
+        tokio::spawn(kept);
+    }
+}
+
+/// An answer that nobody here knows is asked of nobody: it may be another workspace's in a shared account.
+pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
+    let unknown = exchange.call.request().stored.as_ref().filter(|stored| {
+        stored.act == StoredAct::Continue && !matches!(exchange.call.maker(), Some(FoundResponse::Known(_)))
+    });
+    let Some(stored) = unknown else { return Ok(()) };
+    let shown: String = stored.id.chars().filter(|letter| !letter.is_control()).take(128).collect();
+    let message = format!("Previous response with id '{shown}' not found.");
+    let fault = Fault::new(FaultClass::BadRequest, "previous_response_not_found", message);
+    let fix =
+        "Name a response that this project made here and kept, or send the whole conversation in \"input\".";
+    Err(Box::new(fault.param("previous_response_id").fix(fix)))
+}
+
+/// What a stream does about the answer that it tells.
+#[derive(Default)]
+pub(crate) struct Watch {
+    is_kept: bool,
+    /// The right to book it is being asked for; until it is there, nobody is shown the end.
+    asked: Option<PortFuture<'static, bool>>,
+    is_asked: bool,
+}
+
+impl Watch {
+    /// More of the stream was read.
+    pub(crate) fn note(&mut self, exchange: &Exchange, attempt: &Attempt, stream: &AnswerStream) {
+        let is_once = exchange.booking() == Booking::Once;
+        if !self.is_kept
+            && let Some(id) = stream.id().filter(|_| exchange.keeps())
+        {
+            self.is_kept = true;
+            tokio::spawn(exchange.keep_response(id, attempt, !is_once));
+        }
+        if self.is_asked || !is_once || stream.facts().usage.is_none() {
+            return;
+        }
+        if let Some(id) = exchange.looked_at().or_else(|| stream.id()) {
+            (self.is_asked, self.asked) = (true, Some(exchange.ask_right(id)));
+        }
+    }
+
+    pub(crate) fn poll_right(&mut self, exchange: &Exchange, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(asked) = &mut self.asked {
+            exchange.has_right.set(ready!(asked.as_mut().poll(cx)));
+            self.asked = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// The client wants no more: a right that comes now is given back.
+    pub(crate) fn end(&mut self, exchange: &Exchange, stream: &AnswerStream) {
+        if let (Some(asked), Some(id)) = (self.asked.take(), exchange.looked_at().or_else(|| stream.id())) {
+            exchange.leave_right(id, asked);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The cheapest real call with a credential, an account or a node: does its secret work, and which models are there.
+
+use std::sync::Arc;
+
+use domain::limits::{FIRST_BYTE_TIME_MAX, VERIFY_TIME_MAX};
+use domain::{Fault, FaultClass, Principal};
+use plan::Seat;
+use snapshot::Snapshot;
+use tokio::time::{Instant, timeout};
+
+use crate::attempt::{self, request_of, sign};
+use crate::miss::Miss;
+use crate::timer::Timer;
+use crate::{Hands, read};
+
+/// What is to be verified.
+#[derive(Debug, Clone)]
+pub struct VerifyTarget {
+    pub seat: Seat,
+    /// The canonical slug; anything for a node.
+    pub provider: Arc<str>,
+    pub base_url: Arc<str>,
+}
+
+impl VerifyTarget {
+    /// Resolves where a seat is asked. `None` where neither it nor the catalogue knows an address.
+    #[must_use]
+    pub fn of(seat: Seat, snapshot: &Snapshot) -> Option<Self> {
+        let (slug, own) = match &seat {
+            Seat::Byok(credential) => (Arc::clone(&credential.provider), credential.base_url.clone()),
+            Seat::Managed(account) => (Arc::clone(&account.provider), account.base_url.clone()),
+            Seat::Byoc(node) => ("byoc".into(), Some(Arc::clone(&node.base_url))),
+        };
+        let facts = snapshot.catalogue().provider(&slug);
+        let provider = facts.map_or(slug, |facts| facts.slug.as_str().into());
+        let base_url = own.or_else(|| facts?.base_url.as_deref().map(Arc::from))?;
+        Some(Self { seat, provider, base_url })
+    }
+}
+
+/// Whether nobody knows what the servers of a provider take until they are asked.
+#[must_use]
+pub fn is_probed(provider: &str) -> bool {
+    providers::provider(provider).is_probed()
+}
+
+/// What a verification found.
+#[derive(Debug, Clone)]
+pub struct VerifyReport {
+    pub principal: Principal,
+    pub checked_unix_ms: u64,
+    pub latency_ms: u64,
+    /// `None` where it answered as it should.
+    pub fault: Option<Box<Fault>>,
+    /// What it serves, where it says so.
+    pub models: Option<Vec<String>>,
+}
+
+impl VerifyReport {
+    /// The provider took the secret, or took none.
+    #[must_use]
+    pub const fn is_well(&self) -> bool {
+        self.fault.is_none()
+    }
+
+    /// The secret itself was refused; other faults say nothing about it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.fault.as_ref().is_some_and(|fault| fault.class == FaultClass::UpstreamAuth)
+    }
+}
+
+/// Asks the target for its models. Nothing is generated and nothing is metered. A target that answers well is
+/// forgiven on the board.
+pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
+    let started_us = hands.now_us();
+    let limit = VERIFY_TIME_MAX.min(FIRST_BYTE_TIME_MAX);
+    let result = match timeout(limit, ask(target, hands)).await {
+        Ok(result) => result,
+        Err(_) => Err(Miss::timeout(&target.provider, "did not answer", limit.as_secs())),
+    };
+    let principal = target.seat.principal();
+    if result.is_ok() {
+        hands.board.shared().forgive(principal);
+    }
+    let (models, fault) = match result {
+        Ok(models) => (models, None),
+        Err(miss) => (None, Some(miss.fault)),
+    };
+    VerifyReport {
+        principal,
+        checked_unix_ms: hands.world.clock.unix_ms(),
+        latency_ms: hands.now_us().saturating_sub(started_us).div_ceil(1_000),
+        fault,
+        models,
+    }
+}
+
+async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>, Miss> {
+    let provider = providers::provider(&target.provider);
+    let mut outgoing = provider.list_models(&target.base_url);
+    sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
+    let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
+    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
+    let bytes =
+        read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;
+    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(&target.provider, what))?;
+    Ok(provider.read_models(&bytes))
+}

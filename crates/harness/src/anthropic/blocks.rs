@@ -1,0 +1,303 @@
+//! Tables of content blocks: the fields of each, and in whose turns it may stand.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use super::checks::{self, Field, Need, Shape, join};
+use super::error::Refusal;
+use super::tools::NAME_BYTES_MAX;
+
+/// Where a block stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    User,
+    Assistant,
+    System,
+    /// Inside a `tool_result`.
+    Result,
+}
+
+/// What the checks of one request depend on.
+pub(crate) struct Rules<'a> {
+    /// Fields accepted beside the provider's own.
+    pub(crate) also: &'a [String],
+    /// The API version that moved documents and citations out of some turns.
+    pub(crate) newer: bool,
+}
+
+struct Block {
+    kind: &'static str,
+    homes: &'static [Home],
+    fields: &'static [Field],
+}
+
+const TYPE: Field = ("type", Shape::Text, Need::Required);
+const CACHE: Field = ("cache_control", Shape::Object, Need::Nullable);
+const USER: &[Home] = &[Home::User];
+const ASSISTANT: &[Home] = &[Home::Assistant];
+const MATERIAL: &[Home] = &[Home::User, Home::Result];
+const SERVER_RESULT: &[Field] = &[
+    TYPE,
+    CACHE,
+    ("tool_use_id", Shape::Text, Need::Required),
+    ("content", Shape::Any, Need::Required),
+    ("caller", Shape::Object, Need::Optional),
+];
+
+const BLOCKS: &[Block] = &[
+    Block {
+        kind: "text",
+        homes: &[Home::User, Home::Assistant, Home::System, Home::Result],
+        fields: &[
+            TYPE,
+            CACHE,
+            ("text", Shape::Text, Need::Required),
+            ("citations", Shape::List, Need::Nullable),
+        ],
+    },
+    Block {
+        kind: "image",
+        homes: MATERIAL,
+        fields: &[
+            TYPE,
+            CACHE,
+            ("source", Shape::Object, Need::Required),
+            ("transformations", Shape::Object, Need::Nullable),
+        ],
+    },
+    Block {
+        kind: "document",
+        homes: &[Home::User, Home::Assistant, Home::Result],
+        fields: &[
+            TYPE,
+            CACHE,
+            ("source", Shape::Object, Need::Required),
+            ("citations", Shape::Object, Need::Nullable),
+            ("context", Shape::Text, Need::Nullable),
+            ("title", Shape::Text, Need::Nullable),
+        ],
+    },
+    Block {
+        kind: "search_result",
+        homes: MATERIAL,
+        fields: &[
+            TYPE,
+            CACHE,
+            ("content", Shape::List, Need::Required),
+            ("source", Shape::Text, Need::Required),
+            ("title", Shape::Text, Need::Required),
+            ("citations", Shape::Object, Need::Optional),
+        ],
+    },
+    Block {
+        kind: "thinking",
+        homes: ASSISTANT,
+        fields: &[
+            TYPE,
+            ("signature", Shape::Text, Need::Required),
+            ("thinking", Shape::Text, Need::Required),
+        ],
+    },
+    Block {
+        kind: "redacted_thinking",
+        homes: ASSISTANT,
+        fields: &[TYPE, ("data", Shape::Text, Need::Required)],
+    },
+    Block {
+        kind: "tool_use",
+        homes: ASSISTANT,
+        fields: &[
+            TYPE,
+            CACHE,
+            ("id", Shape::Text, Need::Required),
+            ("input", Shape::Object, Need::Required),
+            ("name", Shape::Text, Need::Required),
+            ("caller", Shape::Object, Need::Optional),
+            ("toolset_name", Shape::Text, Need::Nullable),
+        ],
+    },
+    Block {
+        kind: "tool_result",
+        homes: USER,
+        fields: &[
+            TYPE,
+            CACHE,
+            ("tool_use_id", Shape::Text, Need::Required),
+            ("content", Shape::TextOrList, Need::Optional),
+            ("is_error", Shape::Flag, Need::Optional),
+            ("toolset_name", Shape::Text, Need::Nullable),
+        ],
+    },
+    Block {
+        kind: "server_tool_use",
+        homes: ASSISTANT,
+        fields: &[
+            TYPE,
+            CACHE,
+            ("id", Shape::Text, Need::Required),
+            ("input", Shape::Object, Need::Required),
+            ("name", Shape::Text, Need::Required),
+            ("caller", Shape::Object, Need::Optional),
+        ],
+    },
+    Block { kind: "web_search_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block { kind: "web_fetch_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block { kind: "code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block { kind: "bash_code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block { kind: "text_editor_code_execution_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block { kind: "tool_search_tool_result", homes: ASSISTANT, fields: SERVER_RESULT },
+    Block {
+        kind: "container_upload",
+        homes: USER,
+        fields: &[TYPE, CACHE, ("file_id", Shape::Text, Need::Required)],
+    },
+    Block {
+        kind: "tool_reference",
+        homes: &[Home::Result],
+        fields: &[TYPE, CACHE, ("tool_name", Shape::Text, Need::Required)],
+    },
+];
+
+const IMAGES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/webp"];
+const URL: &[Field] = &[TYPE, ("url", Shape::Text, Need::Required)];
+const FILE: &[Field] = &[TYPE, ("file_id", Shape::Text, Need::Required)];
+const IMAGE_SOURCES: &[(&str, &[Field])] = &[
+    (
+        "base64",
+        &[TYPE, ("data", Shape::Text, Need::Required), ("media_type", Shape::OneOf(IMAGES), Need::Required)],
+    ),
+    ("url", URL),
+    ("file", FILE),
+];
+const DOCUMENT_SOURCES: &[(&str, &[Field])] = &[
+    (
+        "base64",
+        &[
+            TYPE,
+            ("data", Shape::Text, Need::Required),
+            ("media_type", Shape::OneOf(&["application/pdf"]), Need::Required),
+        ],
+    ),
+    (
+        "text",
+        &[
+            TYPE,
+            ("data", Shape::Text, Need::Required),
+            ("media_type", Shape::OneOf(&["text/plain"]), Need::Required),
+        ],
+    ),
+    ("content", &[TYPE, ("content", Shape::TextOrList, Need::Required)]),
+    ("url", URL),
+    ("file", FILE),
+];
+
+/// Refuses what is wrong with a list of blocks; `place` is the list's path.
+pub(crate) fn check(place: &str, list: &[Value], home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
+    list.iter().enumerate().try_for_each(|(at, block)| one(&format!("{place}.{at}"), block, home, rules))
+}
+
+fn one(place: &str, block: &Value, home: Home, rules: &Rules<'_>) -> Result<(), Refusal> {
+    let block = checks::object(place, block)?;
+    let kind = checks::tag(place, block)?;
+    let Some(known) = BLOCKS.iter().find(|known| known.kind == kind) else {
+        let tags: Vec<&str> = BLOCKS.iter().map(|known| known.kind).collect();
+        return Err(checks::wrong_tag(place, kind, &tags));
+    };
+    if !known.homes.contains(&home) {
+        return Err(astray(place, known, home));
+    }
+    let inner = join(place, kind);
+    checks::fields(&inner, block, known.fields, rules.also)?;
+    let newer = rules.newer;
+    match kind {
+        "text" => text(&inner, block, home, newer),
+        "image" => source(&inner, block, IMAGE_SOURCES, rules),
+        "document" if newer && home == Home::Assistant => {
+            Err(Refusal::at(place, "`document` blocks are not permitted in `assistant` messages"))
+        }
+        "document" => source(&inner, block, DOCUMENT_SOURCES, rules),
+        "tool_use" => tool_use(&inner, block),
+        "tool_result" => match block.get("content") {
+            Some(Value::Array(list)) => check(&join(&inner, "content"), list, Home::Result, rules),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn astray(place: &str, block: &Block, home: Home) -> Refusal {
+    let kind = block.kind;
+    let Some(owner) = block.homes.first().filter(|_| home != Home::Result) else {
+        let tags: Vec<&str> =
+            BLOCKS.iter().filter(|known| known.homes.contains(&home)).map(|known| known.kind).collect();
+        return checks::wrong_tag(place, kind, &tags);
+    };
+    let owner = match owner {
+        Home::User => "user",
+        Home::Assistant => "assistant",
+        Home::System => "system",
+        Home::Result => "tool_result",
+    };
+    let message = place.split(".content").next().unwrap_or(place);
+    Refusal::at(message, format!("`{kind}` blocks can only be in `{owner}` messages"))
+}
+
+fn text(place: &str, block: &Map<String, Value>, home: Home, newer: bool) -> Result<(), Refusal> {
+    let text = block.get("text").and_then(Value::as_str).unwrap_or_default();
+    if text.is_empty() && block.get("cache_control").is_some_and(|mark| !mark.is_null()) {
+        return Err(Refusal::at(place, "cache_control cannot be set for empty text blocks"));
+    }
+    let cites = block.get("citations").is_some_and(|citations| !citations.is_null());
+    if newer && cites && home == Home::User {
+        return Err(Refusal::at(&join(place, "citations"), "Extra inputs are not permitted"));
+    }
+    said("messages", text)
+}
+
+/// Refuses text that says nothing.
+pub(crate) fn said(place: &str, text: &str) -> Result<(), Refusal> {
+    if text.is_empty() {
+        Err(Refusal::at(place, "text content blocks must be non-empty"))
+    } else if text.trim().is_empty() {
+        Err(Refusal::at(place, "text content blocks must contain non-whitespace text"))
+    } else {
+        Ok(())
+    }
+}
+
+fn source(
+    place: &str,
+    block: &Map<String, Value>,
+    sources: &[(&str, &[Field])],
+    rules: &Rules<'_>,
+) -> Result<(), Refusal> {
+    let place = join(place, "source");
+    let source = checks::object(&place, block.get("source").unwrap_or(&Value::Null))?;
+    let kind = checks::tag(&place, source)?;
+    let Some((_, table)) = sources.iter().find(|(known, _)| *known == kind) else {
+        let tags: Vec<&str> = sources.iter().map(|(known, _)| *known).collect();
+        return Err(checks::wrong_tag(&place, kind, &tags));
+    };
+    let place = join(&place, kind);
+    checks::fields(&place, source, table, rules.also)?;
+    let data = source.get("data").and_then(Value::as_str).filter(|_| kind == "base64");
+    if data.is_some_and(|data| STANDARD.decode(data).is_err()) {
+        return Err(Refusal::at(&join(&place, "data"), "Invalid base64 data"));
+    }
+    match source.get("content") {
+        Some(Value::Array(list)) => check(&join(&place, "content"), list, Home::Result, rules),
+        _ => Ok(()),
+    }
+}
+
+fn tool_use(place: &str, block: &Map<String, Value>) -> Result<(), Refusal> {
+    for (field, max) in [("id", usize::MAX), ("name", NAME_BYTES_MAX)] {
+        let word = block.get(field).and_then(Value::as_str).unwrap_or_default();
+        if !checks::is_word(word, max) {
+            let pattern = if field == "id" { "^[a-zA-Z0-9_-]+$" } else { "^[a-zA-Z0-9_-]{1,128}$" };
+            return Err(Refusal::at(&join(place, field), format!("String should match pattern '{pattern}'")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Cache marks: where they may stand, and what they make a prompt cost.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::checks::{self, Field, Need, Shape, join};
+use super::error::Refusal;
+
+const MARKS_MAX: usize = 4;
+/// A mark finds a cached prefix that ends at most this many blocks before it.
+const LOOK_BACK_BLOCKS: usize = 20;
+const CONTROL: &[Field] = &[
+    ("type", Shape::OneOf(&["ephemeral"]), Need::Required),
+    ("ttl", Shape::OneOf(&["5m", "1h"]), Need::Optional),
+];
+
+/// How long a marked prefix is kept. Nothing here lives long enough to expire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    FiveMinutes,
+    Hour,
+}
+
+/// One block of a prompt, with the prefix that ends at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// Fingerprint of everything up to and with this block.
+    pub(crate) prefix: u64,
+    /// Tokens up to and with this block.
+    pub(crate) tokens: u64,
+    pub(crate) mark: Option<Ttl>,
+    /// Thinking cannot carry a mark.
+    pub(crate) markable: bool,
+}
+
+/// The prompt's tokens, each in one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) input: u64,
+    pub(crate) read: u64,
+    pub(crate) written_5m: u64,
+    pub(crate) written_1h: u64,
+}
+
+/// Collects a request's marks in the provider's order and refuses too many and shorter before longer ones.
+#[derive(Default)]
+pub(crate) struct Marks(Vec<Ttl>);
+
+impl Marks {
+    /// The mark of an object at this place, if it has one.
+    pub(crate) fn read(
+        &mut self,
+        place: &str,
+        object: &Map<String, Value>,
+        also: &[String],
+    ) -> Result<Option<Ttl>, Refusal> {
+        let Some(control) = object.get("cache_control").filter(|control| !control.is_null()) else {
+            return Ok(None);
+        };
+        let place = join(place, "cache_control");
+        let control = checks::object(&place, control)?;
+        checks::fields(&place, control, CONTROL, also)?;
+        let hour = control.get("ttl").and_then(Value::as_str) == Some("1h");
+        let ttl = if hour { Ttl::Hour } else { Ttl::FiveMinutes };
+        if hour && self.0.contains(&Ttl::FiveMinutes) {
+            return Err(Refusal::at(
+                &join(&place, "ttl"),
+                "a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. Note that blocks \
+                 are processed in the following order: `tools`, `system`, `messages`.",
+            ));
+        }
+        self.0.push(ttl);
+        Ok(Some(ttl))
+    }
+
+    pub(crate) fn counted(&self) -> Result<(), Refusal> {
+        let found = self.0.len();
+        if found <= MARKS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::bad(format!(
+            "A maximum of {MARKS_MAX} blocks with cache_control may be provided. Found {found}."
+        )))
+    }
+}
+
+impl Counted {
+    pub(crate) fn total(&self) -> u64 {
+        self.input + self.read + self.written()
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written_5m + self.written_1h
+    }
+}
+
+/// What a prompt costs when `seen` is in cache; afterwards its marked prefixes are, too.
+pub(crate) fn count(segments: &[Segment], tokens_min: u64, seen: &mut HashSet<u64>) -> Counted {
+    let total = segments.last().map_or(0, |segment| segment.tokens);
+    let read = cached(segments, tokens_min, seen);
+    let mut counted = Counted { read, ..Counted::default() };
+    let mut upto = read;
+    for segment in segments.iter().filter(|segment| segment.tokens >= tokens_min) {
+        let Some(ttl) = segment.mark else { continue };
+        let written = segment.tokens.saturating_sub(upto);
+        match ttl {
+            Ttl::FiveMinutes => counted.written_5m += written,
+            Ttl::Hour => counted.written_1h += written,
+        }
+        upto = upto.max(segment.tokens);
+        seen.insert(segment.prefix);
+    }
+    counted.input = total.saturating_sub(upto);
+    counted
+}
+
+/// The longest prefix in cache that a mark finds.
+fn cached(segments: &[Segment], tokens_min: u64, seen: &HashSet<u64>) -> u64 {
+    let marks = segments.iter().enumerate().rev().filter(|(_, segment)| segment.mark.is_some());
+    let found = marks.filter_map(|(at, _)| {
+        let first = (at + 1).saturating_sub(LOOK_BACK_BLOCKS);
+        let near = segments.get(first..=at)?;
+        near.iter().rev().find(|segment| segment.tokens >= tokens_min && seen.contains(&segment.prefix))
+    });
+    found.map(|segment| segment.tokens).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOUR: Option<Ttl> = Some(Ttl::Hour);
+    const SHORT: Option<Ttl> = Some(Ttl::FiveMinutes);
+
+    fn segments(list: &[(u64, u64, Option<Ttl>)]) -> Vec<Segment> {
+        let one = |&(prefix, tokens, mark)| Segment { prefix, tokens, mark, markable: true };
+        list.iter().map(one).collect()
+    }
+
+    fn check(seen: &mut HashSet<u64>, list: &[(u64, u64, Option<Ttl>)], expected: [u64; 4]) {
+        let counted = count(&segments(list), 1024, seen);
+        let found = [counted.input, counted.read, counted.written_5m, counted.written_1h];
+        assert_eq!(found, expected, "{list:?}");
+    }
+
+    #[test]
+    fn a_prefix_is_written_once_and_read_after() {
+        let mut seen = HashSet::new();
+        let talk = [(1, 2000, HOUR), (2, 2500, None), (3, 3000, SHORT), (4, 3100, None)];
+        check(&mut seen, &talk, [100, 0, 1000, 2000]);
+        check(&mut seen, &talk, [100, 3000, 0, 0]);
+        let longer = [(1, 2000, HOUR), (2, 2500, None), (3, 3000, None), (4, 3100, None), (5, 4000, SHORT)];
+        check(&mut seen, &longer, [0, 3000, 1000, 0]);
+        check(&mut seen, &[(1, 2000, HOUR), (9, 2100, None)], [100, 2000, 0, 0]);
+        check(&mut seen, &[(1, 2000, None)], [2000, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_short_prefix_is_neither_written_nor_read() {
+        let mut seen = HashSet::new();
+        for _ in 0..2 {
+            check(&mut seen, &[(1, 1000, SHORT), (2, 1010, None)], [1010, 0, 0, 0]);
+        }
+    }
+
+    proptest! {
+        /// No token is lost or counted twice, and what was written is read the next time.
+        #[test]
+        fn every_token_is_in_one_class(
+            blocks in prop::collection::vec((0_u64..2000, prop::option::of(prop::bool::ANY)), 1..30),
+            tokens_min in 0_u64..4096,
+        ) {
+            let mut tokens = 0;
+            let list: Vec<_> = blocks.iter().zip(1_u64..).map(|((size, mark), prefix)| {
+                tokens += size;
+                (prefix, tokens, mark.map(|hour| if hour { Ttl::Hour } else { Ttl::FiveMinutes }))
+            }).collect();
+            let segments = segments(&list);
+            let mut seen = HashSet::new();
+            let first = count(&segments, tokens_min, &mut seen);
+            let second = count(&segments, tokens_min, &mut seen);
+            prop_assert_eq!((first.total(), first.read), (tokens, 0));
+            prop_assert_eq!((second.total(), second.written()), (tokens, 0));
+            prop_assert_eq!((second.read, second.input), (first.written(), first.input));
+        }
+    }
+
+    #[test]
+    fn a_mark_looks_back_over_twenty_blocks() {
+        let talk = |blocks: u64| {
+            let plain = (2..=blocks).map(|at| (at, 2000 + at, if at == blocks { SHORT } else { None }));
+            std::iter::once((1, 2000, None)).chain(plain).collect::<Vec<_>>()
+        };
+        check(&mut HashSet::from([1]), &talk(20), [0, 2000, 20, 0]);
+        check(&mut HashSet::from([1]), &talk(21), [0, 0, 2021, 0]);
+    }
+}

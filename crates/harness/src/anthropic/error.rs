@@ -1,0 +1,126 @@
+//! Anthropic's refusals in Anthropic's words and shape.
+
+use serde_json::{Value, json};
+
+use crate::emulator::Behaviour;
+use crate::openai::error::ApiError;
+
+const KINDS: &[&str] = &[
+    "invalid_request_error",
+    "authentication_error",
+    "billing_error",
+    "permission_error",
+    "not_found_error",
+    "conflict_error",
+    "request_too_large",
+    "rate_limit_error",
+    "api_error",
+    "timeout_error",
+    "overloaded_error",
+];
+
+/// A refusal: a status, what the body says, and headers that go with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) kind: String,
+    pub(crate) message: String,
+    /// `details.error_code`, which few errors have.
+    code: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, kind: &str, message: impl Into<String>) -> Self {
+        Self { status, kind: kind.to_owned(), message: message.into(), code: None, headers: Vec::new() }
+    }
+
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self::new(400, "invalid_request_error", message)
+    }
+
+    /// A fault at a place in the body, such as `messages.0.content`.
+    pub(crate) fn at(place: &str, message: impl std::fmt::Display) -> Self {
+        Self::bad(format!("{place}: {message}"))
+    }
+
+    pub(crate) fn wrong_key() -> Self {
+        Self::new(401, "authentication_error", "invalid x-api-key")
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, "not_found_error", message)
+    }
+
+    pub(crate) fn model_not_found(model: &str) -> Self {
+        Self::not_found(format!("model: {model}"))
+    }
+
+    pub(crate) fn no_credit() -> Self {
+        Self::new(
+            402,
+            "billing_error",
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or \
+             purchase credits.",
+        )
+    }
+
+    pub(crate) fn rate_limited(retry_after_ms: u64) -> Self {
+        let mut refusal = Self::of_status(429);
+        refusal.headers.push(("retry-after".to_owned(), retry_after_ms.div_ceil(1000).to_string()));
+        refusal
+    }
+
+    /// The words the provider uses with each status, and a script's own where it has them.
+    pub(crate) fn scripted(status: u16, behaviour: &Behaviour) -> Self {
+        let mut refusal = Self::of_status(status);
+        match &behaviour.code {
+            Some(kind) if KINDS.contains(&kind.as_str()) => refusal.kind.clone_from(kind),
+            code => refusal.code.clone_from(code),
+        }
+        if let Some(message) = &behaviour.message {
+            refusal.message.clone_from(message);
+        }
+        refusal
+    }
+
+    pub(crate) fn body(&self, request_id: &str) -> Value {
+        let mut error = json!({"type": self.kind, "message": self.message});
+        if let (Some(code), Some(fields)) = (&self.code, error.as_object_mut()) {
+            fields.insert("details".to_owned(), json!({"error_code": code}));
+        }
+        json!({"type": "error", "error": error, "request_id": request_id})
+    }
+
+    fn of_status(status: u16) -> Self {
+        let (kind, message) = match status {
+            401 => ("authentication_error", "invalid x-api-key"),
+            402 => (
+                "billing_error",
+                "Your account has a billing problem. Please check your payment information.",
+            ),
+            403 => {
+                ("permission_error", "Your API key does not have permission to use the specified resource.")
+            }
+            404 => ("not_found_error", "Not found"),
+            409 => ("conflict_error", "The request conflicts with another one."),
+            413 => ("request_too_large", "Request exceeds the maximum size"),
+            429 => (
+                "rate_limit_error",
+                "This request would exceed your organization's rate limit. Please try again later.",
+            ),
+            400..500 => ("invalid_request_error", "The request is invalid."),
+            504 => ("timeout_error", "The request timed out."),
+            529 => ("overloaded_error", "Overloaded"),
+            _ => ("api_error", "Internal server error"),
+        };
+        Self::new(status, kind, message)
+    }
+}
+
+/// What the emulator itself fails at is told in the common words.
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self::new(error.status, "api_error", error.message)
+    }
+}

@@ -1,0 +1,154 @@
+//! The served Claude models: `GET /v1/models`, `GET /v1/models/{id}`, and what each of them allows.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::error::Refusal;
+
+/// A fixed creation time keeps the list the same from run to run.
+const CREATED: &str = "2026-02-24T00:00:00Z";
+const PAGE_DEFAULT: usize = 20;
+const PAGE_MAX: usize = 1000;
+
+/// One served Claude model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaudeModel {
+    pub id: String,
+    /// The prompt, and the prompt and `max_tokens` together, may not exceed this.
+    pub context_tokens_max: u64,
+    pub output_tokens_max: u64,
+    /// Shorter prefixes are not cached.
+    pub cache_tokens_min: u64,
+    /// Refuses sampling options and a beginning of the answer, as the newest models do.
+    pub strict: bool,
+}
+
+impl ClaudeModel {
+    /// A model with a context of 200,000 tokens and a smallest cached prefix of 1,024.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            context_tokens_max: 200_000,
+            output_tokens_max: 64_000,
+            cache_tokens_min: 1024,
+            strict: false,
+        }
+    }
+
+    pub fn context_tokens_max(mut self, tokens: u64) -> Self {
+        self.context_tokens_max = tokens;
+        self
+    }
+
+    pub fn cache_tokens_min(mut self, tokens: u64) -> Self {
+        self.cache_tokens_min = tokens;
+        self
+    }
+
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
+            Self::new("claude-opus-5").cache_tokens_min(512).strict(),
+            Self::new("claude-sonnet-5").strict(),
+            Self::new("claude-opus-4-6").cache_tokens_min(4096),
+            Self::new("claude-sonnet-4-6"),
+            Self::new("claude-sonnet-4-5"),
+            Self::new("claude-haiku-4-5").cache_tokens_min(4096),
+            Self::new("claude-haiku-4-5-20251001").cache_tokens_min(4096),
+        ]
+    }
+
+    fn row(&self) -> Value {
+        let has = json!({"supported": true});
+        let has_not = json!({"supported": false});
+        json!({
+            "type": "model",
+            "id": self.id,
+            "display_name": self.id,
+            "created_at": CREATED,
+            "lifecycle": "active",
+            "max_input_tokens": self.context_tokens_max,
+            "max_tokens": self.output_tokens_max,
+            "capabilities": {
+                "batch": has_not,
+                "citations": has_not,
+                "code_execution": has_not,
+                "context_management": has_not,
+                "effort": {"supported": true, "low": has, "medium": has, "high": has, "xhigh": has, "max": has},
+                "image_input": has,
+                "pdf_input": has,
+                "server_tools": {"supported": false, "code_execution": has_not, "web_search": has_not},
+                "structured_outputs": has,
+                "thinking": {
+                    "supported": true,
+                    "types": {"enabled": has, "disabled": has, "adaptive": has, "between_tools": has},
+                },
+            },
+        })
+    }
+}
+
+pub(crate) fn find<'a>(models: &'a [ClaudeModel], id: &str) -> Result<&'a ClaudeModel, Refusal> {
+    models.iter().find(|model| model.id == id).ok_or_else(|| Refusal::model_not_found(id))
+}
+
+pub(crate) fn one(models: &[ClaudeModel], id: &str) -> Result<Value, Refusal> {
+    find(models, id).map(ClaudeModel::row)
+}
+
+/// A page of the list, as the query asks for it.
+pub(crate) fn page(models: &[ClaudeModel], query: &str) -> Result<Value, Refusal> {
+    let mut shown: Vec<&ClaudeModel> = models.iter().collect();
+    let mut limit = PAGE_DEFAULT;
+    let mut backwards = false;
+    for (name, value) in pairs(query) {
+        let found = shown.iter().position(|model| model.id == value);
+        match (name, found) {
+            ("limit", _) => limit = page_limit(&value)?,
+            ("after_id", Some(at)) => drop(shown.drain(..=at)),
+            ("before_id", Some(at)) => {
+                shown.truncate(at);
+                backwards = true;
+            }
+            ("after_id" | "before_id", None) => {
+                return Err(Refusal::at(name, format!("Invalid cursor: {value}")));
+            }
+            _ => return Err(Refusal::at(name, "Extra inputs are not permitted")),
+        }
+    }
+    let has_more = shown.len() > limit;
+    if backwards {
+        shown.drain(..shown.len().saturating_sub(limit));
+    } else {
+        shown.truncate(limit);
+    }
+    Ok(json!({
+        "data": shown.iter().map(|model| model.row()).collect::<Vec<_>>(),
+        "has_more": has_more,
+        "first_id": shown.first().map(|model| &model.id),
+        "last_id": shown.last().map(|model| &model.id),
+    }))
+}
+
+fn page_limit(value: &str) -> Result<usize, Refusal> {
+    let limit = value
+        .parse()
+        .map_err(|_| Refusal::at("limit", "Input should be a valid integer, unable to parse"))?;
+    match limit {
+        1..=PAGE_MAX => Ok(limit),
+        0 => Err(Refusal::at("limit", "Input should be greater than or equal to 1")),
+        _ => Err(Refusal::at("limit", format!("Input should be less than or equal to {PAGE_MAX}"))),
+    }
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name, percent_encoding::percent_decode_str(value).decode_utf8_lossy()))
+}

@@ -1,0 +1,178 @@
+//! The streamed form of an answer: named events in the provider's exact order.
+
+use serde_json::{Value, json};
+
+use super::answer::{Block, Reply};
+use super::error::Refusal;
+use crate::emulator::frames::{self, Event};
+use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
+use crate::openai::stream::fragments;
+use crate::openai::tokens;
+
+/// Real streams begin with a provisional count.
+const FIRST_TOKENS: u64 = 1;
+/// What breaks a real stream off most often.
+const STREAM_ERROR_STATUS: u16 = 529;
+
+/// Builds the events of one answer.
+struct Events<'a> {
+    reply: &'a Reply,
+    mode: UsageMode,
+    events: Vec<Event>,
+    said: u64,
+}
+
+/// All events of the answer as bytes, each with its place and the tokens it carries.
+pub(crate) fn parts(reply: &Reply, behaviour: &Behaviour, request_id: &str) -> Vec<Part> {
+    let mut events = Events { reply, mode: behaviour.usage, events: Vec::new(), said: 0 };
+    events.all(behaviour.tools == Some(ToolMode::Interleaved));
+    if behaviour.no_done {
+        events.events.pop();
+    }
+    if behaviour.doubled_done {
+        events.stop();
+    }
+    frames::parts(events.events, behaviour, || Event {
+        name: Some("error"),
+        data: Refusal::scripted(STREAM_ERROR_STATUS, behaviour).body(request_id).to_string(),
+        tokens: 0,
+        place: Place::Error,
+    })
+}
+
+impl Events<'_> {
+    fn all(&mut self, interleaved: bool) {
+        let mut message = self.reply.head();
+        if let (true, Some(fields)) = (self.mode != UsageMode::Missing, message.as_object_mut()) {
+            fields.insert("usage".to_owned(), self.reply.usage(self.mode, FIRST_TOKENS, false));
+        }
+        self.push("message_start", json!({"message": message}), 0, Place::Role);
+        self.push("ping", json!({}), 0, Place::Frame);
+        let blocks = &self.reply.blocks;
+        let calls =
+            blocks.iter().position(|block| matches!(block, Block::Call { .. })).unwrap_or(blocks.len());
+        let apart = if interleaved { calls } else { blocks.len() };
+        for (index, block) in blocks.iter().enumerate().take(apart) {
+            self.start(index, block);
+            deltas(block).iter().for_each(|delta| self.delta(index, delta));
+            self.end(index);
+        }
+        if interleaved {
+            self.interleaved(apart);
+        }
+        self.finish();
+        self.stop();
+    }
+
+    /// What no real answer does: the calls take turns, fragment by fragment.
+    fn interleaved(&mut self, first: usize) {
+        let calls: Vec<(usize, &Block)> = self.reply.blocks.iter().enumerate().skip(first).collect();
+        let mut waiting: Vec<_> =
+            calls.iter().map(|(index, block)| (*index, deltas(block).into_iter())).collect();
+        for (index, block) in &calls {
+            self.start(*index, block);
+        }
+        loop {
+            let turn: Vec<(usize, Delta)> =
+                waiting.iter_mut().filter_map(|(index, left)| Some((*index, left.next()?))).collect();
+            if turn.is_empty() {
+                break;
+            }
+            turn.iter().for_each(|(index, delta)| self.delta(*index, delta));
+        }
+        for (index, _) in calls {
+            self.end(index);
+        }
+    }
+
+    fn start(&mut self, index: usize, block: &Block) {
+        let (block, tokens) = match block {
+            Block::Thinking { .. } => (json!({"type": "thinking", "thinking": "", "signature": ""}), 0),
+            Block::Redacted { data, tokens } => (json!({"type": "redacted_thinking", "data": data}), *tokens),
+            Block::Text { .. } => (json!({"type": "text", "text": "", "citations": null}), 0),
+            Block::Call { id, name, .. } => {
+                (json!({"type": "tool_use", "id": id, "name": name, "input": {}}), tokens::count(name))
+            }
+        };
+        self.push(
+            "content_block_start",
+            json!({"index": index, "content_block": block}),
+            tokens,
+            Place::Frame,
+        );
+    }
+
+    fn delta(&mut self, index: usize, delta: &Delta) {
+        let body = json!({"index": index, "delta": delta.body});
+        self.push("content_block_delta", body, delta.tokens, delta.place);
+    }
+
+    fn end(&mut self, index: usize) {
+        self.push("content_block_stop", json!({"index": index}), 0, Place::Frame);
+    }
+
+    /// The finish takes the tokens that a script counted beyond what was said.
+    fn finish(&mut self) {
+        let reply = self.reply;
+        let delta = json!({
+            "stop_reason": reply.stop_reason,
+            "stop_sequence": reply.stop_sequence,
+            "stop_details": reply.stop_details(),
+            "container": null,
+        });
+        let mut body = json!({"delta": delta});
+        if let (true, Some(fields)) = (self.mode != UsageMode::Missing, body.as_object_mut()) {
+            let usage = reply.usage_so_far(self.mode, reply.output_tokens, true);
+            fields.insert("usage".to_owned(), usage);
+        }
+        self.push("message_delta", body, u64::MAX, Place::Finish);
+    }
+
+    fn stop(&mut self) {
+        self.push("message_stop", json!({}), 0, Place::Done);
+    }
+
+    fn push(&mut self, name: &'static str, body: Value, tokens: u64, place: Place) {
+        let tokens = tokens.min(self.reply.output_tokens.saturating_sub(self.said));
+        self.said += tokens;
+        let mut whole = json!({"type": name});
+        if let (Some(fields), Value::Object(more)) = (whole.as_object_mut(), body) {
+            fields.extend(more);
+        }
+        self.events.push(Event { name: Some(name), data: whole.to_string(), tokens, place });
+    }
+}
+
+/// One step of a block.
+struct Delta {
+    body: Value,
+    tokens: u64,
+    place: Place,
+}
+
+fn deltas(block: &Block) -> Vec<Delta> {
+    let said = |kind: &str, field: &str, piece: &str| Delta {
+        body: json!({"type": kind, field: piece}),
+        tokens: tokens::count(piece),
+        place: Place::Content,
+    };
+    match block {
+        Block::Thinking { pieces, signature, hidden_tokens } => {
+            let thought = pieces.iter().map(|piece| said("thinking_delta", "thinking", piece));
+            let signed = Delta {
+                body: json!({"type": "signature_delta", "signature": signature}),
+                tokens: *hidden_tokens,
+                place: Place::Frame,
+            };
+            thought.chain([signed]).collect()
+        }
+        Block::Redacted { .. } => Vec::new(),
+        Block::Text { pieces } => pieces.iter().map(|piece| said("text_delta", "text", piece)).collect(),
+        Block::Call { input, .. } => {
+            let written = input.to_string();
+            let empty = std::iter::once(String::new());
+            let pieces = empty.chain(fragments(&written));
+            pieces.map(|piece| said("input_json_delta", "partial_json", &piece)).collect()
+        }
+    }
+}

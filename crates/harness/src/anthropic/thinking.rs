@@ -1,0 +1,121 @@
+//! The thinking option, and what the provider demands of thinking that a conversation brings back.
+
+use serde_json::{Map, Value};
+
+use super::checks::{self, Field, Need, Shape, join};
+use super::error::Refusal;
+use super::sign::Seal;
+use super::turns::{Said, Turn};
+
+const BUDGET_TOKENS_MIN: i64 = 1024;
+const KIND: Field = ("type", Shape::Text, Need::Required);
+/// `updates` is a beta that Claude Code asks for.
+const DISPLAY: Field = ("display", Shape::OneOf(&["summarized", "omitted", "updates"]), Need::Nullable);
+const KINDS: &[(&str, &[Field])] = &[
+    ("adaptive", &[KIND, DISPLAY]),
+    ("between_tools", &[KIND]),
+    ("disabled", &[KIND]),
+    ("enabled", &[KIND, DISPLAY, ("budget_tokens", Shape::Integer(BUDGET_TOKENS_MIN), Need::Required)]),
+];
+
+/// How an answer is to think.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Thinking {
+    pub(crate) on: bool,
+    /// Always thinks, so that its turns always begin with thinking.
+    always: bool,
+    pub(crate) budget_tokens: Option<u64>,
+    /// Sends no text, only signatures.
+    pub(crate) omitted: bool,
+}
+
+/// Reads `thinking` and refuses what does not go with it.
+pub(crate) fn read(fields: &Map<String, Value>, also: &[String]) -> Result<Thinking, Refusal> {
+    let Some(value) = fields.get("thinking") else { return Ok(Thinking::default()) };
+    let place = "thinking";
+    let config = checks::object(place, value)?;
+    let kind = checks::tag(place, config)?;
+    let Some((_, table)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        let tags: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
+        return Err(checks::wrong_tag(place, kind, &tags));
+    };
+    checks::fields(&join(place, kind), config, table, also)?;
+    let thinking = Thinking {
+        on: kind != "disabled",
+        always: kind == "enabled",
+        budget_tokens: config.get("budget_tokens").and_then(Value::as_u64),
+        omitted: config.get("display") == Some(&Value::from("omitted")),
+    };
+    let tokens_max = fields.get("max_tokens").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    if thinking.budget_tokens.is_some_and(|budget| budget >= tokens_max) {
+        return Err(Refusal::bad("`max_tokens` must be greater than `thinking.budget_tokens`."));
+    }
+    let choice = fields.get("tool_choice").and_then(|choice| choice.get("type")).and_then(Value::as_str);
+    if thinking.on && matches!(choice, Some("any" | "tool")) {
+        return Err(Refusal::bad("Thinking may not be enabled when tool_choice forces tool use."));
+    }
+    Ok(thinking)
+}
+
+/// Refuses thinking that this provider never wrote, and thinking of the latest answer that is not as it was.
+pub(crate) fn replayed(turns: &[Turn<'_>], thinking: Thinking) -> Result<(), Refusal> {
+    let all = turns.iter().flat_map(|turn| &turn.said).filter(|said| said.is_thinking());
+    all.map(seal).try_for_each(|seal| seal.map(|_| ()))?;
+    let Some(latest) = turns.iter().rposition(|turn| turn.role == "assistant") else { return Ok(()) };
+    let Some(turn) = turns.get(latest) else { return Ok(()) };
+    let followed = turns.get(latest + 1).and_then(|turn| turn.said.first());
+    let unfinished = followed.is_none_or(|said| said.kind == "tool_result");
+    match turn.said.first() {
+        Some(first) if thinking.always && unfinished && !first.is_thinking() => Err(thoughtless(first)),
+        _ => untouched(turn),
+    }
+}
+
+fn seal(said: &Said<'_>) -> Result<Seal, Refusal> {
+    let field = if said.kind == "thinking" { "signature" } else { "data" };
+    Seal::read(said.field(field))
+        .ok_or_else(|| Refusal::at(&said.place(), format!("Invalid `{field}` in `{}` block", said.kind)))
+}
+
+fn thoughtless(first: &Said<'_>) -> Refusal {
+    Refusal::at(
+        &join(&first.place(), "type"),
+        format!(
+            "Expected `thinking` or `redacted_thinking`, but found `{}`. When `thinking` is enabled, a final \
+             `assistant` message must start with a thinking block (preceding the lastmost set of `tool_use` and \
+             `tool_result` blocks). To avoid this requirement, disable `thinking`.",
+            first.kind
+        ),
+    )
+}
+
+/// An answer's blocks must all be there, in their order, with their text.
+fn untouched(turn: &Turn<'_>) -> Result<(), Refusal> {
+    let mut before: Option<(Seal, &Said<'_>)> = None;
+    for said in turn.said.iter().filter(|said| said.is_thinking()) {
+        let seal = seal(said)?;
+        let follows = match before {
+            Some((last, _)) if last.index + 1 < last.count => {
+                (seal.answer, seal.index) == (last.answer, last.index + 1)
+            }
+            _ => seal.index == 0,
+        };
+        let whole = said.kind != "thinking" || seal.vouches_for(said.field("thinking"));
+        if !(follows && whole) {
+            return Err(touched(said));
+        }
+        before = Some((seal, said));
+    }
+    match before {
+        Some((last, said)) if last.index + 1 < last.count => Err(touched(said)),
+        _ => Ok(()),
+    }
+}
+
+fn touched(said: &Said<'_>) -> Refusal {
+    Refusal::at(
+        &said.place(),
+        "`thinking` or `redacted_thinking` blocks in the latest assistant message cannot be modified. These blocks \
+         must remain as they were in the original response.",
+    )
+}

@@ -1,0 +1,209 @@
+//! What the provider refuses in a conversation: roles, empty turns, and tool calls and results out of place.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use super::blocks::{self, Home, Rules};
+use super::checks::{self, Field, Need, Shape, join};
+use super::error::Refusal;
+
+const MESSAGE: &[Field] = &[
+    ("role", Shape::OneOf(&["user", "assistant", "system"]), Need::Required),
+    ("content", Shape::TextOrList, Need::Required),
+];
+
+/// Neighbouring messages of one role, which the provider takes as one.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) role: &'a str,
+    pub(crate) said: Vec<Said<'a>>,
+}
+
+/// One block, or a message's text.
+#[derive(Debug)]
+pub(crate) struct Said<'a> {
+    pub(crate) message: usize,
+    at: usize,
+    pub(crate) kind: &'a str,
+    /// None where the message is one text.
+    block: Option<&'a Map<String, Value>>,
+    pub(crate) text: &'a str,
+}
+
+/// Reads the conversation as turns and refuses what is wrong with it, but for its thinking.
+pub(crate) fn read<'a>(messages: &'a [Value], rules: &Rules<'_>) -> Result<Vec<Turn<'a>>, Refusal> {
+    if messages.is_empty() {
+        return Err(Refusal::bad("messages: at least one message is required"));
+    }
+    let mut turns: Vec<Turn<'a>> = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        let place = format!("messages.{at}");
+        let message = checks::object(&place, message)?;
+        checks::fields(&place, message, MESSAGE, rules.also)?;
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
+        let said = said(at, role, message, rules, at + 1 == messages.len())?;
+        match turns.last_mut().filter(|turn| turn.role == role) {
+            Some(turn) => turn.said.extend(said),
+            None => turns.push(Turn { role, said }),
+        }
+    }
+    if turns.first().is_some_and(|turn| turn.role == "assistant") {
+        return Err(Refusal::bad("messages: first message must use the \"user\" role"));
+    }
+    unique(&turns)?;
+    answered(&turns)?;
+    Ok(turns)
+}
+
+/// Refuses an answer's beginning where the model takes none, and one that ends in white space.
+pub(crate) fn ending(turns: &[Turn<'_>], strict: bool) -> Result<(), Refusal> {
+    let Some(last) = turns.last().filter(|turn| turn.role == "assistant").map(|turn| turn.said.last()) else {
+        return Ok(());
+    };
+    if last.is_some_and(|said| said.kind == "text" && said.text.ends_with(char::is_whitespace)) {
+        return Err(Refusal::bad("messages: final assistant content cannot end with trailing whitespace"));
+    }
+    // What a server's tool left unfinished is sent back to be gone on with.
+    let paused =
+        last.is_some_and(|said| said.kind == "server_tool_use" || said.kind.ends_with("_tool_result"));
+    if strict && !paused {
+        return Err(Refusal::bad(
+            "This model does not support assistant message prefill. The conversation must end with a user message.",
+        ));
+    }
+    Ok(())
+}
+
+impl Said<'_> {
+    pub(crate) fn place(&self) -> String {
+        format!("messages.{}.content.{}", self.message, self.at)
+    }
+
+    pub(crate) fn field(&self, name: &str) -> &str {
+        self.block.and_then(|block| block.get(name)).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(crate) fn is_thinking(&self) -> bool {
+        matches!(self.kind, "thinking" | "redacted_thinking")
+    }
+}
+
+fn said<'a>(
+    at: usize,
+    role: &str,
+    message: &'a Map<String, Value>,
+    rules: &Rules<'_>,
+    last: bool,
+) -> Result<Vec<Said<'a>>, Refusal> {
+    let place = format!("messages.{at}");
+    let may_be_empty = last && role == "assistant";
+    let empty = || {
+        Refusal::at(
+            &place,
+            "all messages must have non-empty content except for the optional final assistant message",
+        )
+    };
+    match message.get("content") {
+        Some(Value::String(text)) if text.is_empty() => {
+            if may_be_empty {
+                Ok(Vec::new())
+            } else {
+                Err(empty())
+            }
+        }
+        Some(Value::String(text)) => {
+            blocks::said("messages", text)?;
+            Ok(vec![Said { message: at, at: 0, kind: "text", block: None, text }])
+        }
+        Some(Value::Array(list)) if list.is_empty() && !may_be_empty => Err(empty()),
+        Some(Value::Array(list)) => {
+            let home = match role {
+                "assistant" => Home::Assistant,
+                "system" => Home::System,
+                _ => Home::User,
+            };
+            blocks::check(&join(&place, "content"), list, home, rules)?;
+            Ok(list.iter().enumerate().filter_map(|(index, block)| one(at, index, block)).collect())
+        }
+        _ => Err(empty()),
+    }
+}
+
+fn one(message: usize, at: usize, block: &Value) -> Option<Said<'_>> {
+    let text_of = |name: &str| block.get(name).and_then(Value::as_str);
+    Some(Said {
+        message,
+        at,
+        kind: text_of("type")?,
+        block: block.as_object(),
+        text: text_of("text").unwrap_or_default(),
+    })
+}
+
+fn unique(turns: &[Turn<'_>]) -> Result<(), Refusal> {
+    let mut seen = HashSet::new();
+    let calls = turns.iter().flat_map(|turn| &turn.said).filter(|said| said.kind == "tool_use");
+    for call in calls {
+        if !seen.insert(call.field("id")) {
+            return Err(Refusal::at(&call.place(), "`tool_use` ids must be unique"));
+        }
+    }
+    Ok(())
+}
+
+/// Each call needs its result at the head of the very next user turn, and each result needs its call.
+fn answered(turns: &[Turn<'_>]) -> Result<(), Refusal> {
+    let mut open: Vec<&Said<'_>> = Vec::new();
+    for turn in turns {
+        results(turn, &open)?;
+        let leading: HashSet<&str> = turn
+            .said
+            .iter()
+            .take_while(|said| said.kind == "tool_result" && turn.role == "user")
+            .map(|said| said.field("tool_use_id"))
+            .collect();
+        unanswered(&open, &leading)?;
+        open = turn.said.iter().filter(|said| said.kind == "tool_use").collect();
+    }
+    unanswered(&open, &HashSet::new())
+}
+
+fn results(turn: &Turn<'_>, open: &[&Said<'_>]) -> Result<(), Refusal> {
+    let mut seen = HashSet::new();
+    for said in turn.said.iter().filter(|said| said.kind == "tool_result") {
+        let id = said.field("tool_use_id");
+        if !open.iter().any(|call| call.field("id") == id) {
+            return Err(Refusal::at(
+                &said.place(),
+                format!(
+                    "unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must \
+                     have a corresponding `tool_use` block in the previous message."
+                ),
+            ));
+        }
+        if !seen.insert(id) {
+            return Err(Refusal::at(
+                &said.place(),
+                format!(
+                    "each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unanswered(open: &[&Said<'_>], results: &HashSet<&str>) -> Result<(), Refusal> {
+    let missing: Vec<&&Said<'_>> = open.iter().filter(|call| !results.contains(call.field("id"))).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    let ids: Vec<&str> = missing.iter().map(|call| call.field("id")).collect();
+    Err(Refusal::at(
+        &format!("messages.{}", first.message),
+        format!(
+            "`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block \
+             must have a corresponding `tool_result` block in the next message.",
+            ids.join(", ")
+        ),
+    ))
+}

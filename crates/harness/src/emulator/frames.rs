@@ -1,0 +1,112 @@
+//! Events on their way to the wire: first the script's damage, then lines and bytes.
+
+use bytes::Bytes;
+
+use super::behaviour::{At, Behaviour, LineEnd};
+use super::play::{Part, Place};
+
+/// One event before it is written out.
+pub(crate) struct Event {
+    /// What its `event:` line says, where the provider writes one.
+    pub(crate) name: Option<&'static str>,
+    pub(crate) data: String,
+    pub(crate) tokens: u64,
+    pub(crate) place: Place,
+}
+
+/// The events as bytes; `error` is what stands in a stream that breaks off with an error.
+pub(crate) fn parts(
+    mut events: Vec<Event>,
+    behaviour: &Behaviour,
+    error: impl FnOnce() -> Event,
+) -> Vec<Part> {
+    damage(&mut events, behaviour, error);
+    let last = events.len().saturating_sub(1);
+    events
+        .into_iter()
+        .enumerate()
+        .map(|(at, event)| Part {
+            bytes: written(&event, at, at == last, behaviour),
+            tokens: event.tokens,
+            place: event.place,
+        })
+        .collect()
+}
+
+/// The event index a place stands for.
+pub(crate) fn index(places: &[Place], at: At) -> usize {
+    let first = |wanted: Place| places.iter().position(|place| *place == wanted);
+    let end = places.len();
+    let found = match at {
+        At::Event(event) => Some(event.min(end)),
+        At::Middle => {
+            let content = || (0..end).filter(|at| places.get(*at) == Some(&Place::Content));
+            content().nth(content().count() / 2)
+        }
+        At::Finish => first(Place::Finish),
+        At::Usage => first(Place::Usage).or_else(|| first(Place::Done)),
+        At::Done => first(Place::Done),
+    };
+    found.unwrap_or(end)
+}
+
+/// Does to the events what the script wants.
+pub(crate) fn damage(events: &mut Vec<Event>, behaviour: &Behaviour, error: impl FnOnce() -> Event) {
+    let at = |events: &[Event], at: At| {
+        let places: Vec<Place> = events.iter().map(|event| event.place).collect();
+        index(&places, at)
+    };
+    if let Some(event) = behaviour.malformed.map(|place| at(events, place)).and_then(|at| events.get_mut(at))
+    {
+        let half = event.data.floor_char_boundary(event.data.len() / 2);
+        event.data.truncate(half);
+    }
+    if let Some(place) = behaviour.joined_line {
+        let at = at(events, place);
+        if at + 1 < events.len() {
+            let next = events.remove(at + 1);
+            if let Some(event) = events.get_mut(at) {
+                event.data.push_str(&next.data);
+                event.tokens += next.tokens;
+            }
+        }
+    }
+    if let Some(place) = behaviour.error_event {
+        events.truncate(at(events, place));
+        events.push(error());
+    }
+}
+
+fn written(event: &Event, at: usize, last: bool, behaviour: &Behaviour) -> Bytes {
+    let data = &event.data;
+    let end = match behaviour.line_end.unwrap_or_default() {
+        LineEnd::Lf => "\n",
+        LineEnd::Crlf => "\r\n",
+        LineEnd::Cr => "\r",
+    };
+    let (name, field) = if behaviour.no_space { ("event:", "data:") } else { ("event: ", "data: ") };
+    let mut text = String::with_capacity(data.len() + 64);
+    if at == 0 && behaviour.bom {
+        text.push('\u{feff}');
+    }
+    if behaviour.comments {
+        text.push_str(&format!(": ping {at}{end}{end}"));
+    }
+    match event.name {
+        Some(own) => text.push_str(&format!("{name}{own}{end}")),
+        None if behaviour.extra_lines => text.push_str(&format!("{name}message{end}")),
+        None => {}
+    }
+    if behaviour.extra_lines {
+        text.push_str(&format!("id: {at}{end}retry: 1000{end}"));
+    }
+    // A line break is harmless after the opening brace, where white space means nothing.
+    match data.strip_prefix('{').filter(|_| behaviour.multiline) {
+        Some(rest) => text.push_str(&format!("{field}{{{end}{field}{rest}{end}")),
+        None => text.push_str(&format!("{field}{data}{end}")),
+    }
+    if !(last && behaviour.unterminated) {
+        text.push_str(end);
+    }
+    Bytes::from(text)
+}

@@ -1,0 +1,232 @@
+//! Turns a readable request and a behaviour into an answer's head and steps.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::answer::{self, Plan};
+use super::caches::Cached;
+use super::content::Content;
+use super::error::ApiError;
+use super::models::{Abilities, abilities};
+use super::options;
+use super::prompt::{self, Counted, ModalityTokens};
+use super::request::GenerateRequest;
+use super::service::{Admitted, check_turns, json, refused, to_json};
+use super::stream::{self, Form};
+use crate::emulator::answering::{buffered, head, played, special};
+use crate::emulator::service::{Answer, before_head, behaviour, unix_seconds};
+use crate::emulator::{Behaviour, Model, UsageMode};
+use crate::openai::answer::{Circumstances, Reply, compose};
+
+const TIER_HEADER: &str = "x-gemini-service-tier";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CountRequest {
+    contents: Vec<Content>,
+    generate_content_request: Option<GenerateRequest>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Count {
+    total_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_content_token_count: Option<u64>,
+    prompt_tokens_details: Vec<ModalityTokens>,
+}
+
+/// A request that passed every check, with what its cached content brings.
+struct Checked {
+    contents: Vec<Content>,
+    counted: Counted,
+    cached: Option<Cached>,
+    abilities: Abilities,
+}
+
+pub(crate) fn count(call: &Admitted<'_>, model: &Model, request: CountRequest) -> Result<Answer, ApiError> {
+    let request = match (request.generate_content_request, request.contents) {
+        (Some(_), contents) if !contents.is_empty() => {
+            return Err(ApiError::invalid("Only one of contents and generate_content_request can be set."));
+        }
+        (Some(inner), _) => inner,
+        (None, contents) => GenerateRequest { contents, ..GenerateRequest::default() },
+    };
+    let checked = checked(call, model, &request)?;
+    json(&Count {
+        total_tokens: checked.counted.prompt.tokens,
+        cached_content_token_count: checked.cached.map(|cached| cached.tokens),
+        prompt_tokens_details: checked.counted.details(),
+    })
+}
+
+pub(crate) async fn embed(
+    call: &Admitted<'_>,
+    prompt_tokens: u64,
+    body: impl FnOnce(bool) -> Result<Value, ApiError>,
+) -> Result<Answer, ApiError> {
+    let behaviour = scripted(call, None)?;
+    before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = canned(call, &behaviour, false)? {
+        return Ok(answer);
+    }
+    call.guard.note(|entry| {
+        entry.billable = true;
+        entry.prompt_tokens = prompt_tokens;
+    });
+    buffered(&body(behaviour.usage != UsageMode::Missing)?, 0, &behaviour)
+        .map_err(|error| broken(&error.message))
+}
+
+pub(crate) async fn generate(
+    call: &Admitted<'_>,
+    model: &Model,
+    request: &GenerateRequest,
+    streamed: Option<Form>,
+) -> Result<Answer, ApiError> {
+    let checked = checked(call, model, request)?;
+    call.shared.gemini.signed(&model.id, checked.abilities, &checked.contents)?;
+    let behaviour = scripted(call, request.script())?;
+    before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = canned(call, &behaviour, streamed.is_some())? {
+        return Ok(answer);
+    }
+    room(model, request, checked.counted.prompt.tokens)?;
+    let reply = reply(call, model, request, &checked, &behaviour);
+    let mut response_id = String::new();
+    call.guard.note(|entry| {
+        response_id = format!("emulator{:014}", entry.id);
+        entry.billable = true;
+        entry.prompt_tokens = reply.prompt_tokens;
+        entry.cached_tokens = reply.cached_tokens;
+    });
+    let plan = Plan {
+        reply: &reply,
+        prompt_details: checked.counted.details(),
+        include_thoughts: request.include_thoughts(),
+        logprobs: request.generation_config.response_logprobs,
+        signer: checked.abilities.signs.then_some(&call.shared.gemini.signer),
+        model: &model.id,
+        usage: behaviour.usage,
+        response_id,
+    };
+    let mut answer = put(&plan, &behaviour, streamed)?;
+    // A script may tell of a downgrade; it comes last and wins.
+    let tier = request.service_tier.as_deref().filter(|tier| *tier != "UNSPECIFIED").unwrap_or("STANDARD");
+    answer.headers.insert(0, (TIER_HEADER.to_owned(), tier.to_ascii_lowercase()));
+    Ok(answer)
+}
+
+fn checked(call: &Admitted<'_>, model: &Model, request: &GenerateRequest) -> Result<Checked, ApiError> {
+    let named = request.model.as_deref().map(|name| name.strip_prefix("models/").unwrap_or(name));
+    if named.is_some_and(|named| named != model.id) {
+        return Err(ApiError::at("model", "the model must be the one in the path"));
+    }
+    let abilities = abilities(&model.id);
+    check_turns(request)?;
+    options::check(request, abilities)?;
+    let cached = call.shared.gemini.caches.used(&call.key, &model.id, request)?;
+    let before = cached.as_ref().map(|cached| cached.contents.clone()).unwrap_or_default();
+    let contents: Vec<Content> = before.into_iter().chain(request.contents.iter().cloned()).collect();
+    let counted = match &cached {
+        Some(cached) => prompt::count(&cached.tools, cached.system_instruction.as_ref(), &contents),
+        None => prompt::count(&request.tools, request.system_instruction.as_ref(), &contents),
+    };
+    Ok(Checked { contents, counted, cached, abilities })
+}
+
+fn room(model: &Model, request: &GenerateRequest, prompt_tokens: u64) -> Result<(), ApiError> {
+    let limit = model.context_tokens_max;
+    let wanted = request.generation_config.max_output_tokens.and_then(|tokens| u64::try_from(tokens).ok());
+    if prompt_tokens > limit {
+        return Err(ApiError::invalid(format!(
+            "The input token count ({prompt_tokens}) exceeds the maximum number of tokens allowed ({limit})."
+        )));
+    }
+    // The provider cuts what it says to the room that is left; only a wish beyond the whole window is refused.
+    if wanted.is_some_and(|wanted| wanted > limit) {
+        return Err(ApiError::at("generation_config.max_output_tokens", "exceeds what the model can say"));
+    }
+    Ok(())
+}
+
+/// What is said, made up the way the emulator always does it.
+fn reply(
+    call: &Admitted<'_>,
+    model: &Model,
+    request: &GenerateRequest,
+    checked: &Checked,
+    behaviour: &Behaviour,
+) -> Reply {
+    let tools = checked.cached.as_ref().map_or(&request.tools, |cached| &cached.tools);
+    let question = prompt::question(request, &checked.contents, tools, &model.id, checked.abilities);
+    let implicit = call.shared.remember(&call.key, &model.id, &checked.counted.prompt);
+    let long_enough = checked.abilities.cache_tokens_min.is_some_and(|tokens| implicit >= tokens);
+    let explicit = checked.cached.as_ref().map(|cached| cached.tokens);
+    let mut number = 0;
+    call.guard.note(|entry| number = entry.id);
+    let known = Circumstances {
+        number,
+        created: unix_seconds(),
+        prompt_tokens: checked.counted.prompt.tokens,
+        cached_tokens: explicit.unwrap_or(if long_enough { implicit } else { 0 }),
+    };
+    let mut behaviour = answer::behaviour(behaviour);
+    let config = &request.generation_config;
+    if config.wants_enum() && behaviour.text.is_none() {
+        let schema = config.schema().unwrap_or_default();
+        behaviour.text = schema.pointer("/enum/0").and_then(Value::as_str).map(str::to_owned);
+    }
+    let mut reply = compose(&question, &behaviour, &known);
+    if behaviour.refusal {
+        reply.choices.clear();
+        reply.reasoning_tokens = 0;
+        reply.completion_tokens = 0;
+    }
+    reply
+}
+
+fn put(plan: &Plan<'_>, behaviour: &Behaviour, streamed: Option<Form>) -> Result<Answer, ApiError> {
+    let blocked = behaviour.refusal.then(|| answer::blocked(plan, behaviour.code.as_deref()));
+    let form = match (streamed, behaviour.wrong_form) {
+        (form, false) => form,
+        (Some(_), true) => None,
+        (None, true) => Some(Form::Events),
+    };
+    let Some(form) = form else {
+        let body = to_json(&blocked.unwrap_or_else(|| plan.whole()))?;
+        return buffered(&body, plan.reply.completion_tokens, behaviour)
+            .map_err(|error| broken(&error.message));
+    };
+    let parts = match blocked {
+        Some(blocked) => stream::single(&to_json(&blocked)?.to_string(), behaviour, form),
+        None => stream::parts(plan, behaviour, form),
+    };
+    let media = match form {
+        Form::Events => "text/event-stream",
+        Form::Array => "application/json; charset=UTF-8",
+    };
+    played(parts, head(media, behaviour), behaviour).map_err(|error| broken(&error.message))
+}
+
+fn scripted(call: &Admitted<'_>, script: Option<&str>) -> Result<Behaviour, ApiError> {
+    behaviour(call.shared, &call.key, script).map_err(|error| ApiError::invalid(error.message))
+}
+
+/// Answers that do not depend on the request; a status alone is told in the provider's own envelope.
+fn canned(call: &Admitted<'_>, behaviour: &Behaviour, streamed: bool) -> Result<Option<Answer>, ApiError> {
+    let elsewhere = behaviour.bomb > 0 || behaviour.redirect.is_some() || behaviour.body.is_some();
+    match behaviour.status {
+        Some(status) if !elsewhere => {
+            let mut answer = refused(call.guard, &ApiError::scripted(status, behaviour), streamed);
+            let named = behaviour.headers.iter().map(|(name, value)| (name.clone(), value.clone()));
+            answer.headers.extend(named);
+            Ok(Some(answer))
+        }
+        _ => special(call.guard, behaviour).map_err(|error| broken(&error.message)),
+    }
+}
+
+fn broken(why: &str) -> ApiError {
+    ApiError::internal(why)
+}

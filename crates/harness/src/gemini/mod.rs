@@ -1,0 +1,47 @@
+//! The Gemini wire as the real provider speaks it: what it refuses, what it answers, how it counts.
+
+mod answer;
+mod answering;
+mod caches;
+mod content;
+mod embeddings;
+mod error;
+mod models;
+mod options;
+mod prompt;
+mod protojson;
+mod request;
+mod route;
+mod schema;
+pub(crate) mod service;
+mod signature;
+mod stream;
+mod turns;
+
+use caches::Caches;
+use content::Content;
+use error::ApiError;
+use models::Abilities;
+use signature::Signer;
+
+/// What an emulator remembers for this provider.
+pub(crate) struct State {
+    caches: Caches,
+    signer: Signer,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self { caches: Caches::default(), signer: Signer::new() }
+    }
+
+    /// Forgets the cached contents; signatures given out stay good.
+    pub(crate) fn reset(&self) {
+        self.caches.clear();
+    }
+
+    /// Refuses a history whose signatures are not what this model gave out.
+    fn signed(&self, model: &str, abilities: Abilities, contents: &[Content]) -> Result<(), ApiError> {
+        if abilities.signs { self.signer.check(model, contents) } else { Ok(()) }
+    }
+}

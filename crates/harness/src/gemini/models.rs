@@ -1,0 +1,139 @@
+//! The served models, what their names say about them, and `GET models`.
+
+use serde::Serialize;
+
+use super::error::ApiError;
+use crate::emulator::{Kind, Model};
+
+const OUTPUT_TOKENS_MAX: u64 = 65_536;
+const CONTEXT_TOKENS_MAX: u64 = 1_048_576;
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 1000;
+
+/// Served when the configuration names none of this provider's models.
+const DEFAULTS: &[&str] =
+    &["gemini-3-pro-preview", "gemini-2.5-flash", "gemini-2.0-flash", "gemini-embedding-001"];
+
+/// What a model can do, read off its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    pub(crate) thinks: bool,
+    /// Signs its function calls and demands the signatures back; takes a level instead of a budget.
+    pub(crate) signs: bool,
+    /// The shortest prefix that is cached; none where nothing is.
+    pub(crate) cache_tokens_min: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Row {
+    name: String,
+    version: &'static str,
+    display_name: String,
+    description: String,
+    input_token_limit: u64,
+    output_token_limit: u64,
+    supported_generation_methods: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<bool>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Page {
+    models: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_page_token: Option<String>,
+}
+
+/// This provider's part of the configured models.
+pub(crate) fn served(configured: &[Model]) -> Vec<Model> {
+    let ours = |id: &str| id.starts_with("gemini") || id.starts_with("gemma");
+    let named: Vec<Model> = configured.iter().filter(|model| ours(&model.id)).cloned().collect();
+    if named.is_empty() {
+        DEFAULTS.iter().map(|id| Model::named(id).context_tokens_max(CONTEXT_TOKENS_MAX)).collect()
+    } else {
+        named
+    }
+}
+
+/// Finds a model for a method; the name comes with or without `models/` before it.
+pub(crate) fn find(configured: &[Model], name: &str, version: &str, method: &str) -> Result<Model, ApiError> {
+    let id = name.strip_prefix("models/").unwrap_or(name);
+    let found = served(configured).into_iter().find(|model| model.id == id);
+    found.filter(|model| method == "getModel" || methods(model.kind).contains(&method)).ok_or_else(|| {
+        ApiError::not_found(format!(
+            "models/{id} is not found for API version {version}, or is not supported for {method}. Call ListModels \
+             to see the list of available models and their supported methods."
+        ))
+    })
+}
+
+pub(crate) fn abilities(id: &str) -> Abilities {
+    let version = id.strip_prefix("gemini-").and_then(|rest| rest.split('-').next()).unwrap_or_default();
+    let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+    let (major, minor): (u32, u32) = (major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
+    match (major, minor) {
+        (3.., _) => Abilities { thinks: true, signs: true, cache_tokens_min: Some(4096) },
+        (2, 5..) => Abilities { thinks: true, signs: false, cache_tokens_min: Some(2048) },
+        _ => Abilities { thinks: false, signs: false, cache_tokens_min: None },
+    }
+}
+
+pub(crate) fn page(configured: &[Model], size: Option<usize>, token: Option<&str>) -> Result<Page, ApiError> {
+    let bad = || ApiError::invalid("Invalid page_token.");
+    let start: usize =
+        token.filter(|token| !token.is_empty()).map_or(Ok(0), str::parse).map_err(|_| bad())?;
+    let size = size.filter(|size| *size > 0).unwrap_or(PAGE).min(PAGE_MAX);
+    let all = served(configured);
+    let rest = all.len().saturating_sub(start + size);
+    let next_page_token = (rest > 0).then(|| (start + size).to_string());
+    Ok(Page { models: all.iter().skip(start).take(size).map(row).collect(), next_page_token })
+}
+
+pub(crate) fn row(model: &Model) -> Row {
+    let speaks = model.kind != Kind::Embedding;
+    Row {
+        name: format!("models/{}", model.id),
+        version: "001",
+        display_name: model.id.clone(),
+        description: format!("The emulator's {}", model.id),
+        input_token_limit: model.context_tokens_max,
+        output_token_limit: if speaks { OUTPUT_TOKENS_MAX } else { 1 },
+        supported_generation_methods: methods(model.kind),
+        temperature: speaks.then_some(1.0),
+        max_temperature: speaks.then_some(2.0),
+        thinking: (speaks && abilities(&model.id).thinks).then_some(true),
+    }
+}
+
+fn methods(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Embedding => &["embedContent", "batchEmbedContents", "countTokens"],
+        _ => &["generateContent", "streamGenerateContent", "countTokens", "createCachedContent"],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_what_a_model_can_do() {
+        for (id, thinks, signs, cache) in [
+            ("gemini-4-pro", true, true, Some(4096)),
+            ("gemini-3-pro-preview", true, true, Some(4096)),
+            ("gemini-3.1-flash", true, true, Some(4096)),
+            ("gemini-2.5-flash-lite", true, false, Some(2048)),
+            ("gemini-2.0-flash", false, false, None),
+            ("gemma-3-27b-it", false, false, None),
+        ] {
+            let expected = Abilities { thinks, signs, cache_tokens_min: cache };
+            assert_eq!(abilities(id), expected, "{id}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One call of this provider from its head to its answer.
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde_json::json;
+
+use super::answering;
+use super::caches::Sent;
+use super::embeddings::{BatchRequest, EmbedRequest};
+use super::error::ApiError;
+use super::request::GenerateRequest;
+use super::route::{self, Target};
+use super::schema::{self, Message};
+use super::stream::Form;
+use super::{models, protojson, turns};
+use crate::emulator::KeyState;
+use crate::emulator::service::{self, Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, json_answer, violation};
+use crate::emulator::state::{Guard, Shared};
+use crate::emulator::wire::Control;
+
+/// The header that holds the key.
+const KEY_HEADER: &str = "x-goog-api-key";
+
+/// A call whose key is good, as its handlers see it.
+pub(crate) struct Admitted<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) control: &'a Control,
+    pub(crate) guard: &'a Guard,
+    pub(crate) key: String,
+    pub(crate) version: &'static str,
+}
+
+/// Whether a call is meant for this provider: by its path, and where another has the same one, by its key.
+pub(crate) fn serves(head: &Parts) -> bool {
+    match route::version(head.uri.path()) {
+        Some(("v1beta", _)) => true,
+        Some((_, rest)) if rest.starts_with("cachedContents") => true,
+        Some((_, rest)) if rest.split('/').next() == Some("models") => {
+            head.method == Method::POST && rest.contains('/') || sent_key(head).is_some()
+        }
+        _ => false,
+    }
+}
+
+/// The key a call brings, in its header or in its query.
+fn sent_key(head: &Parts) -> Option<String> {
+    let header = head.headers.get(KEY_HEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    header.or_else(|| route::query(&head.uri, "key"))
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    let uri = &call.head.uri;
+    call.guard.note(|entry| entry.key = sent_key(call.head));
+    let streamed = route::route(uri.path()).ok().and_then(|route| route::form(uri, &route.target));
+    match attempt(call, body, streamed).await {
+        Ok(answer) => answer,
+        Err(error) => refused(call.guard, &error, streamed.is_some()),
+    }
+}
+
+/// The answer that a refusal is; a stream's stands in an array.
+pub(crate) fn refused(guard: &Guard, error: &ApiError, streamed: bool) -> Answer {
+    guard.note(|entry| entry.error_code = Some(error.name()));
+    let body = if streamed { json!([error.body()]) } else { error.body() };
+    json_answer(error.code, Vec::new(), &body)
+}
+
+async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Result<Answer, ApiError> {
+    let Call { shared, control, guard, head, .. } = *sent;
+    let body = service::read(shared, guard, body)
+        .await
+        .map_err(|_| ApiError::invalid("Request payload size exceeds the limit, or the body broke off."))?;
+    forbidden_headers(sent)?;
+    let route = route::route(head.uri.path())?;
+    if !route.target.takes(&head.method) {
+        return Err(ApiError::not_found("The requested method was not found on this server."));
+    }
+    let key = authorised(sent)?;
+    let call = Admitted { shared, control, guard, key, version: route.version };
+    match (route.target, &head.method) {
+        (Target::Models, _) => {
+            let size = route::query(&head.uri, "pageSize").and_then(|size| size.parse().ok());
+            let token = route::query(&head.uri, "pageToken");
+            json(&models::page(&shared.config.models, size, token.as_deref())?)
+        }
+        (Target::Model(id), _) => {
+            json(&models::row(&models::find(&shared.config.models, &id, call.version, "getModel")?))
+        }
+        (Target::Caches, &Method::POST) => {
+            call.create_cache(read(&head.headers, &body, &schema::CACHED_CONTENT)?)
+        }
+        (Target::Caches, _) => json(&shared.gemini.caches.list(&call.key)),
+        (Target::Cache(name), &Method::PATCH) => {
+            let sent = read(&head.headers, &body, &schema::CACHED_CONTENT)?;
+            json(&shared.gemini.caches.update(&call.key, &name, &sent)?)
+        }
+        (Target::Cache(name), &Method::DELETE) => {
+            shared.gemini.caches.delete(&call.key, &name)?;
+            json(&json!({}))
+        }
+        (Target::Cache(name), _) => json(&shared.gemini.caches.get(&call.key, &name)?.row()),
+        (Target::Method(model, method), _) => {
+            call.method(&model, &method, &head.headers, &body, streamed).await
+        }
+    }
+}
+
+impl Admitted<'_> {
+    async fn method(
+        &self,
+        model: &str,
+        method: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+        streamed: Option<Form>,
+    ) -> Result<Answer, ApiError> {
+        let model = models::find(&self.shared.config.models, model, self.version, method)?;
+        self.guard.note(|entry| {
+            entry.model = Some(model.id.clone());
+            entry.stream = streamed.is_some();
+        });
+        match method {
+            "countTokens" => answering::count(self, &model, read(headers, body, &schema::COUNT)?),
+            "embedContent" => {
+                let request: EmbedRequest = read(headers, body, &schema::EMBED)?;
+                request.check(&model.id)?;
+                answering::embed(self, request.tokens(), |shows_usage| to_json(&request.answer(shows_usage)))
+                    .await
+            }
+            "batchEmbedContents" => {
+                let request: BatchRequest = read(headers, body, &schema::BATCH_EMBED)?;
+                request.check(&model.id)?;
+                answering::embed(self, request.tokens(), |shows_usage| to_json(&request.answer(shows_usage)))
+                    .await
+            }
+            _ => {
+                let request: GenerateRequest = read(headers, body, &schema::GENERATE)?;
+                answering::generate(self, &model, &request, streamed).await
+            }
+        }
+    }
+
+    fn create_cache(&self, sent: Sent) -> Result<Answer, ApiError> {
+        let Some(named) = sent.model.clone() else {
+            return Err(ApiError::invalid(
+                "* CreateCachedContentRequest.cached_content.model: model is not specified",
+            ));
+        };
+        if !named.starts_with("models/") {
+            return Err(ApiError::invalid(
+                "* CreateCachedContentRequest.cached_content.model: unexpected model name",
+            ));
+        }
+        let model = models::find(&self.shared.config.models, &named, self.version, "createCachedContent")?;
+        let mut number = 0;
+        self.guard.note(|entry| {
+            number = entry.id;
+            entry.model = Some(model.id.clone());
+        });
+        json(&self.shared.gemini.caches.create(&self.key, number, &model.id, sent)?)
+    }
+}
+
+/// Refuses what belongs to a gateway or its clients, and any key that is not this provider's; credentials of another
+/// kind are a refusal of their own.
+fn forbidden_headers(call: &Call<'_>) -> Result<(), ApiError> {
+    let headers = &call.head.headers;
+    let forbidden = |name: &&str| {
+        let listed = FORBIDDEN.contains(name) || *name == AUTHORIZATION.as_str();
+        listed && *name != KEY_HEADER || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let mut wrong: Vec<String> = headers
+        .keys()
+        .map(HeaderName::as_str)
+        .filter(forbidden)
+        .map(|name| format!("header {name}"))
+        .collect();
+    if headers.get_all(KEY_HEADER).iter().count() > 1 {
+        wrong.push(format!("header {KEY_HEADER} sent twice"));
+    }
+    for what in &wrong {
+        violation(call.shared, call.guard, call.head.uri.path(), what.clone());
+    }
+    match wrong.first() {
+        None => Ok(()),
+        Some(_) if headers.contains_key(AUTHORIZATION) => Err(ApiError::foreign_credentials()),
+        Some(what) => Err(ApiError::invalid(format!("{what}: must not be sent to this API."))),
+    }
+}
+
+fn authorised(call: &Call<'_>) -> Result<String, ApiError> {
+    let key = sent_key(call.head).ok_or_else(ApiError::no_key)?;
+    match call.shared.key_state(&key) {
+        Some(KeyState::Ok) => Ok(key),
+        Some(KeyState::Revoked) => Err(ApiError::wrong_key()),
+        Some(KeyState::Exhausted | KeyState::Suspended) => Err(ApiError::out_of_quota()),
+        Some(KeyState::RateLimited { retry_after_ms }) => Err(ApiError::rate_limited(Some(retry_after_ms))),
+        None => {
+            let what = format!("{KEY_HEADER} that is none of the accepted keys");
+            violation(call.shared, call.guard, call.head.uri.path(), what);
+            Err(ApiError::wrong_key())
+        }
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(
+    headers: &HeaderMap,
+    body: &Bytes,
+    message: &Message,
+) -> Result<T, ApiError> {
+    let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = sent.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::invalid(format!(
+            "Unsupported content type: '{media}'; send application/json."
+        )));
+    }
+    protojson::read(body, message)
+}
+
+pub(crate) fn to_json(body: &impl Serialize) -> Result<serde_json::Value, ApiError> {
+    serde_json::to_value(body).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+pub(crate) fn json(body: &impl Serialize) -> Result<Answer, ApiError> {
+    Ok(json_answer(200, Vec::new(), &to_json(body)?))
+}
+
+/// The conversation checks that generating and counting share.
+pub(crate) fn check_turns(request: &GenerateRequest) -> Result<(), ApiError> {
+    turns::check(&request.contents)?;
+    turns::check_instruction(request.system_instruction.as_ref())
+}

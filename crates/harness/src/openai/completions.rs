@@ -1,0 +1,280 @@
+//! `POST /v1/completions`, the endpoint from before chats: a prompt is continued.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{Circumstances, Reply, compose};
+use super::checks::{self, Shape};
+use super::error::ApiError;
+use super::flavour::Flavour;
+use super::request::{self, ChatRequest, flag, given, named_model, script};
+use super::routes::OpenAiCall;
+use super::usage::usage;
+use super::{perf, stream, tokens};
+use crate::emulator::answering::{bill, buffered, special_as, streamed};
+use crate::emulator::frames::{self, Event};
+use crate::emulator::service::{Answer, unix_seconds};
+use crate::emulator::{Behaviour, Kind, Part, Place, UsageMode};
+
+/// What a call that says nothing gets.
+const TOKENS_MAX: u64 = 16;
+const PROMPTS_MAX: usize = 2048;
+
+const FIELDS: &[(&str, Shape)] = &[
+    ("model", Shape::Text),
+    ("prompt", Shape::TextOrList),
+    ("best_of", Shape::Integer(1, 20)),
+    ("echo", Shape::Flag),
+    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
+    ("logit_bias", Shape::Object),
+    ("logprobs", Shape::Integer(0, 5)),
+    ("max_tokens", Shape::Integer(0, i64::MAX)),
+    ("n", Shape::Integer(1, 128)),
+    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
+    ("seed", Shape::Integer(-i64::MAX, i64::MAX)),
+    ("stop", Shape::TextOrList),
+    ("stream", Shape::Flag),
+    ("stream_options", Shape::Object),
+    ("suffix", Shape::Text),
+    ("temperature", Shape::Decimal(0.0, 2.0)),
+    ("top_p", Shape::Decimal(0.0, 1.0)),
+    ("user", Shape::Text),
+];
+
+/// A request that passed every check: one chat for each prompt, since a continuation is an answer to it.
+struct Completions {
+    chats: Vec<ChatRequest>,
+    prompts: Vec<String>,
+    prompt_tokens: u64,
+    echo: bool,
+    logprobs: bool,
+    include_usage: bool,
+}
+
+pub(crate) async fn answer(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = call.fields()?;
+    let wanted = read(call, &fields)?;
+    let first = wanted.chats.first().cloned().unwrap_or_default();
+    let behaviour = call.begin(&first.model, first.stream, script(&fields).as_deref()).await?;
+    if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
+        return Ok(answer);
+    }
+    let reply = wanted.reply(call.number(), &behaviour);
+    bill(call.guard, &reply);
+    if first.stream == behaviour.wrong_form {
+        let mut answer =
+            buffered(&wanted.whole(&reply, behaviour.usage), reply.completion_tokens, &behaviour)?;
+        answer.headers.extend(perf::headers(&reply));
+        return Ok(answer);
+    }
+    streamed(wanted.parts(&reply, &behaviour), &behaviour)
+}
+
+fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completions, ApiError> {
+    let served = call.served();
+    let model = named_model(fields, served)?;
+    // Fireworks continues a text with any model that chats.
+    let fits = match call.flavour {
+        Flavour::Fireworks => model.kind != Kind::Embedding,
+        Flavour::OpenAi | Flavour::Xai | Flavour::Server(_) => model.kind == Kind::Completion,
+    };
+    if !fits {
+        return Err(ApiError::new(
+            404,
+            "invalid_request_error",
+            "This is a chat model and not supported in the v1/completions endpoint. Did you mean to use \
+             v1/chat/completions?",
+        )
+        .param("model"));
+    }
+    let vendor: &[(&str, Shape)] =
+        if call.flavour == Flavour::Fireworks { checks::CHAT_FIREWORKS } else { &[] };
+    checks::fields(fields, &[FIELDS, vendor], served.also, |name| served.flavour.unknown_field(name))?;
+    request::stream_options(fields)?;
+    request::stops(fields)?;
+    let count = fields.get("n").and_then(Value::as_u64).unwrap_or(1);
+    if given(fields, "best_of") && fields.get("best_of").and_then(Value::as_u64) < Some(count) {
+        return Err(ApiError::bad(
+            "You requested that the server return more choices than it will generate (HINT: 'best_of' must be at \
+             least 'n').",
+        )
+        .param("best_of"));
+    }
+    let (prompts, prompt_tokens) = prompts(fields.get("prompt"))?;
+    let tokens_max = fields.get("max_tokens").and_then(Value::as_u64).unwrap_or(TOKENS_MAX);
+    let chat = |prompt: &String| ChatRequest {
+        flavour: call.flavour,
+        model: model.id.clone(),
+        messages: vec![json!({"role": "user", "content": prompt})],
+        stream: flag(fields, "stream"),
+        choices: usize::try_from(count).unwrap_or(1),
+        tokens_max: Some(tokens_max),
+        stop: request::stop_list(fields),
+        service_tier: "default".to_owned(),
+        ..ChatRequest::default()
+    };
+    Ok(Completions {
+        chats: prompts.iter().map(chat).collect(),
+        prompts,
+        prompt_tokens,
+        echo: flag(fields, "echo"),
+        logprobs: given(fields, "logprobs"),
+        include_usage: fields.get("stream_options").and_then(|options| options.get("include_usage"))
+            == Some(&Value::Bool(true)),
+    })
+}
+
+/// Each prompt as text, and what they cost together; token ids stand for themselves.
+fn prompts(prompt: Option<&Value>) -> Result<(Vec<String>, u64), ApiError> {
+    let invalid = || ApiError::bad("'$.prompt' is invalid. Please check the API reference.").param("prompt");
+    let prompt = prompt.ok_or_else(|| ApiError::missing("prompt"))?;
+    let many = match prompt {
+        Value::Array(list) if list.iter().all(Value::is_u64) => vec![prompt],
+        Value::Array(list) => list.iter().collect(),
+        other => vec![other],
+    };
+    if many.is_empty() || many.len() > PROMPTS_MAX {
+        return Err(invalid());
+    }
+    let mut cost = 0;
+    let mut texts = Vec::with_capacity(many.len());
+    for one in many {
+        let (text, tokens) = match one {
+            Value::String(text) => (text.clone(), tokens::count(text)),
+            Value::Array(ids) if !ids.is_empty() && ids.iter().all(Value::is_u64) => {
+                (one.to_string(), ids.len() as u64)
+            }
+            _ => return Err(invalid()),
+        };
+        cost += tokens;
+        texts.push(text);
+    }
+    Ok((texts, cost))
+}
+
+impl Completions {
+    /// One reply over all prompts; its choices are theirs in order.
+    fn reply(&self, number: u64, behaviour: &Behaviour) -> Reply {
+        let known = Circumstances {
+            number,
+            created: unix_seconds(),
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: 0,
+        };
+        let mut replies = self.chats.iter().map(|chat| compose(chat, behaviour, &known));
+        let mut whole = replies.next().unwrap_or_else(|| compose(&ChatRequest::default(), behaviour, &known));
+        for more in replies {
+            whole.choices.extend(more.choices);
+            whole.completion_tokens += more.completion_tokens;
+        }
+        whole.id = format!("cmpl-emulator{number:012}");
+        whole
+    }
+
+    /// The prompt that a choice continues.
+    fn prompt(&self, choice: usize) -> &str {
+        let each = self.chats.first().map_or(1, |chat| chat.choices.max(1));
+        self.prompts.get(choice / each).map_or("", String::as_str)
+    }
+
+    fn whole(&self, reply: &Reply, mode: UsageMode) -> Value {
+        let choices: Vec<Value> = reply
+            .choices
+            .iter()
+            .enumerate()
+            .map(|(index, choice)| {
+                let said = choice.pieces.concat();
+                let text = if self.echo { format!("{}{said}", self.prompt(index)) } else { said };
+                self.choice(index, &text, 0, Some(&choice.finish))
+            })
+            .collect();
+        let mut body = head(reply, &Value::from(choices));
+        if let (true, Some(fields)) = (mode != UsageMode::Missing, body.as_object_mut()) {
+            fields.insert("usage".to_owned(), usage(reply, mode, reply.completion_tokens));
+        }
+        body
+    }
+
+    fn choice(&self, index: usize, text: &str, offset: usize, finish: Option<&str>) -> Value {
+        let logprobs = if self.logprobs { logprobs(text, offset) } else { Value::Null };
+        json!({"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish})
+    }
+
+    fn parts(&self, reply: &Reply, behaviour: &Behaviour) -> Vec<Part> {
+        let mut events = Vec::new();
+        for (index, choice) in reply.choices.iter().enumerate() {
+            let mut offset = 0;
+            if self.echo {
+                let prompt = self.prompt(index);
+                let chunk = self.choice(index, prompt, offset, None);
+                events.push(self.event(reply, &chunk, 0, Place::Role));
+                offset += prompt.chars().count();
+            }
+            for piece in &choice.pieces {
+                let chunk = self.choice(index, piece, offset, None);
+                events.push(self.event(reply, &chunk, tokens::count(piece), Place::Content));
+                offset += piece.chars().count();
+            }
+            let chunk = self.choice(index, "", offset, Some(&choice.finish));
+            events.push(self.event(reply, &chunk, 0, Place::Finish));
+        }
+        self.end(reply, behaviour, &mut events);
+        frames::parts(events, behaviour, || stream::error_event(behaviour))
+    }
+
+    /// What follows the choices: usage where it is due, and the end mark.
+    fn end(&self, reply: &Reply, behaviour: &Behaviour, events: &mut Vec<Event>) {
+        let asked = match behaviour.usage {
+            UsageMode::Normal | UsageMode::Zero => self.include_usage || reply.flavour == Flavour::Fireworks,
+            UsageMode::Unasked => true,
+            UsageMode::Missing | UsageMode::Joined | UsageMode::Every => false,
+        };
+        if asked {
+            let mut chunk = head(reply, &json!([]));
+            if let Some(fields) = chunk.as_object_mut() {
+                let usage = usage(reply, behaviour.usage, reply.completion_tokens);
+                fields.insert("usage".to_owned(), usage);
+            }
+            events.push(Event { name: None, data: chunk.to_string(), tokens: 0, place: Place::Usage });
+        }
+        let done = || Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done };
+        let marks = usize::from(!behaviour.no_done) + usize::from(behaviour.doubled_done);
+        events.extend(std::iter::repeat_with(done).take(marks));
+    }
+
+    fn event(&self, reply: &Reply, choice: &Value, tokens: u64, place: Place) -> Event {
+        let mut chunk = head(reply, &json!([choice]));
+        if let (true, Some(fields)) = (self.include_usage, chunk.as_object_mut()) {
+            fields.insert("usage".to_owned(), Value::Null);
+        }
+        Event { name: None, data: chunk.to_string(), tokens, place }
+    }
+}
+
+fn head(reply: &Reply, choices: &Value) -> Value {
+    json!({
+        "id": reply.id,
+        "object": "text_completion",
+        "created": reply.created,
+        "model": reply.model,
+        "choices": choices,
+    })
+}
+
+/// The endpoint's own form of log probabilities: lists side by side.
+fn logprobs(text: &str, offset: usize) -> Value {
+    let tokens: Vec<&str> = tokens::split(text).collect();
+    let offsets: Vec<usize> = tokens
+        .iter()
+        .scan(offset, |at, token| {
+            let here = *at;
+            *at += token.chars().count();
+            Some(here)
+        })
+        .collect();
+    json!({
+        "tokens": tokens,
+        "token_logprobs": vec![-0.25; tokens.len()],
+        "top_logprobs": tokens.iter().map(|token| json!({*token: -0.25})).collect::<Vec<_>>(),
+        "text_offset": offsets,
+    })
+}

@@ -1,0 +1,37 @@
+//! What Fireworks tells of a call beside its answer: counters in headers, and in the body on demand.
+
+use serde_json::{Value, json};
+
+use super::answer::Reply;
+use super::flavour::Flavour;
+
+/// A fixed time: nothing here is measured, and a test may compare.
+const SECONDS: &str = "0.002";
+
+/// The headers of a whole answer; a stream has none of them.
+pub(crate) fn headers(reply: &Reply) -> Vec<(String, String)> {
+    if reply.flavour != Flavour::Fireworks {
+        return Vec::new();
+    }
+    [
+        ("fireworks-prompt-tokens", reply.prompt_tokens.to_string()),
+        ("fireworks-cached-prompt-tokens", reply.cached_tokens.to_string()),
+        ("fireworks-server-time-to-first-token", SECONDS.to_owned()),
+        ("fireworks-server-processing-time", SECONDS.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// Adds `perf_metrics` to a body or to the chunk with the finish reason.
+pub(crate) fn write(body: &mut Value, reply: &Reply) {
+    if let Some(fields) = body.as_object_mut() {
+        let metrics = json!({
+            "prompt-tokens": reply.prompt_tokens.to_string(),
+            "cached-prompt-tokens": reply.cached_tokens.to_string(),
+            "server-time-to-first-token": SECONDS,
+            "server-processing-time": SECONDS,
+        });
+        fields.insert("perf_metrics".to_owned(), metrics);
+    }
+}

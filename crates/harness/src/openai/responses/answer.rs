@@ -1,0 +1,301 @@
+//! An answer as items, and the response object around them.
+
+use serde_json::{Map, Value, json};
+
+use super::request::ResponsesRequest;
+use super::seal::Sealer;
+use crate::emulator::{Behaviour, UsageMode};
+use crate::openai::answer::{Call, Reply, logprobs, thinking};
+use crate::openai::stream::error_message;
+
+/// A whole answer with the ids it has for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) id: String,
+    pub(crate) items: Vec<Item>,
+    pub(crate) end: End,
+    pub(crate) reply: Reply,
+    pub(crate) background: bool,
+    mode: UsageMode,
+    echo: Map<String, Value>,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    /// The reason that `incomplete_details` gives.
+    Incomplete(&'static str),
+    Failed {
+        code: String,
+        message: String,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Item {
+    pub(crate) id: String,
+    pub(crate) said: Said,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    Reasoning { tokens: u64, summary: Option<String>, sealed: Option<String> },
+    Message { pieces: Vec<String>, refusal: bool, logprobs: bool },
+    Call(Call),
+}
+
+/// An item that reasoning led to ends in this.
+const THOUGHT: &str = "t";
+/// An item that came without reasoning ends in this.
+const UNTHOUGHT: &str = "s";
+
+/// The id of the reasoning that led to an item of this emulator.
+pub(crate) fn reasoning_of(id: &str) -> Option<String> {
+    let (kind, rest) = id.split_once("_emulator")?;
+    let number = rest.strip_suffix(THOUGHT)?;
+    let number = number.get(..number.len().checked_sub(2)?)?;
+    (kind != "rs").then(|| format!("rs_emulator{number}00{THOUGHT}"))
+}
+
+impl Response {
+    pub(crate) fn new(
+        number: u64,
+        request: &ResponsesRequest,
+        reply: Reply,
+        behaviour: &Behaviour,
+        sealer: &Sealer,
+    ) -> Self {
+        let id = format!("resp_emulator{number:012}");
+        let end = end(&reply, behaviour);
+        let items = items(number, request, &reply, sealer);
+        Self {
+            id,
+            items,
+            end,
+            background: request.background,
+            mode: behaviour.usage,
+            echo: request.echo.clone(),
+            reply,
+        }
+    }
+
+    /// The finished items.
+    pub(crate) fn output(&self) -> Vec<Value> {
+        let last = self.items.len().saturating_sub(1);
+        self.items
+            .iter()
+            .enumerate()
+            .map(|(at, item)| item.value(if at == last { self.last_status() } else { "completed" }))
+            .collect()
+    }
+
+    /// What the last item is when the answer ends.
+    pub(crate) fn last_status(&self) -> &'static str {
+        if self.end == End::Completed { "completed" } else { "incomplete" }
+    }
+
+    /// The object while nothing was said yet.
+    pub(crate) fn open(&self, status: &str) -> Value {
+        self.object(status, &[])
+    }
+
+    /// The object once the answer has ended, with what was said until then.
+    pub(crate) fn ended(&self, output: &[Value]) -> Value {
+        let (status, name, detail) = match &self.end {
+            End::Completed => ("completed", "error", Value::Null),
+            End::Incomplete(reason) => ("incomplete", "incomplete_details", json!({"reason": reason})),
+            End::Failed { code, message } => ("failed", "error", json!({"code": code, "message": message})),
+        };
+        let mut object = self.object(status, output);
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert(name.to_owned(), detail);
+            if self.end == End::Completed {
+                fields.insert("completed_at".to_owned(), Value::from(self.reply.created));
+            }
+            if !matches!(self.end, End::Failed { .. }) {
+                fields.insert("usage".to_owned(), self.usage());
+            }
+        }
+        object
+    }
+
+    fn object(&self, status: &str, output: &[Value]) -> Value {
+        let mut object = json!({
+            "id": self.id,
+            "object": "response",
+            "created_at": self.reply.created,
+            "completed_at": null,
+            "status": status,
+            "background": self.background,
+            "error": null,
+            "incomplete_details": null,
+            "model": self.reply.model,
+            "output": output,
+            "service_tier": self.reply.service_tier,
+            "usage": null,
+        });
+        if let Some(fields) = object.as_object_mut() {
+            fields.extend(self.echo.clone());
+        }
+        object
+    }
+
+    /// Reasoning is inside the output here, whoever the vendor is.
+    fn usage(&self) -> Value {
+        if self.mode == UsageMode::Missing {
+            return Value::Null;
+        }
+        let reply = &self.reply;
+        let shown = |tokens: u64| if self.mode == UsageMode::Zero { 0 } else { tokens };
+        json!({
+            "input_tokens": shown(reply.prompt_tokens),
+            "input_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "cache_write_tokens": 0},
+            "output_tokens": shown(reply.completion_tokens),
+            "output_tokens_details": {"reasoning_tokens": shown(reply.reasoning_tokens)},
+            "total_tokens": shown(reply.prompt_tokens + reply.completion_tokens),
+        })
+    }
+}
+
+fn end(reply: &Reply, behaviour: &Behaviour) -> End {
+    if behaviour.failed.is_some() {
+        return End::Failed {
+            code: behaviour.code.clone().unwrap_or_else(|| "server_error".to_owned()),
+            message: error_message(behaviour).to_owned(),
+        };
+    }
+    match reply.choices.first().map(|choice| choice.finish.as_str()) {
+        Some("length") => End::Incomplete("max_output_tokens"),
+        Some("content_filter") => End::Incomplete("content_filter"),
+        _ => End::Completed,
+    }
+}
+
+fn items(number: u64, request: &ResponsesRequest, reply: &Reply, sealer: &Sealer) -> Vec<Item> {
+    let thinks = request.chat.reasons && reply.reasoning_tokens > 0;
+    let mut said = Vec::new();
+    if thinks {
+        said.push(Said::Reasoning {
+            tokens: reply.reasoning_tokens,
+            summary: request.summary.then(|| thinking(reply.reasoning_tokens)),
+            sealed: None,
+        });
+    }
+    if let Some(choice) = reply.choices.first() {
+        // All tokens may have gone into reasoning.
+        if choice.calls.is_empty() && !(thinks && choice.pieces.is_empty()) {
+            said.push(Said::Message {
+                pieces: choice.pieces.clone(),
+                refusal: choice.refusal,
+                logprobs: reply.logprobs,
+            });
+        }
+        said.extend(choice.calls.iter().cloned().map(Said::Call));
+    }
+    let mark = if thinks { THOUGHT } else { UNTHOUGHT };
+    let item = |(at, mut said): (usize, Said)| {
+        let id = format!("{}_emulator{number:012}{at:02}{mark}", said.prefix());
+        if let Said::Reasoning { sealed, .. } = &mut said {
+            *sealed = request.encrypted.then(|| sealer.seal(reply.flavour, &id));
+        }
+        Item { id, said }
+    };
+    said.into_iter().enumerate().map(item).collect()
+}
+
+impl Said {
+    fn prefix(&self) -> &'static str {
+        match self {
+            Self::Reasoning { .. } => "rs",
+            Self::Message { .. } => "msg",
+            Self::Call(call) if call.custom => "ctc",
+            Self::Call(_) => "fc",
+        }
+    }
+}
+
+impl Item {
+    /// The item as it is in the end.
+    pub(crate) fn value(&self, status: &str) -> Value {
+        match &self.said {
+            Said::Reasoning { summary, sealed, .. } => {
+                let parts: Vec<Value> = summary.iter().map(|text| summary_part(text)).collect();
+                reasoning(&self.id, &parts, sealed.as_deref())
+            }
+            Said::Message { pieces, refusal, logprobs } => {
+                let part = part(&pieces.concat(), *refusal, *logprobs);
+                message(&self.id, status, &[part])
+            }
+            Said::Call(call) => self.call(call, &call.arguments, status),
+        }
+    }
+
+    /// The item as it begins.
+    pub(crate) fn begun(&self) -> Value {
+        match &self.said {
+            Said::Reasoning { sealed, .. } => reasoning(&self.id, &[], sealed.as_deref()),
+            Said::Message { .. } => message(&self.id, "in_progress", &[]),
+            Said::Call(call) => self.call(call, "", "in_progress"),
+        }
+    }
+
+    fn call(&self, call: &Call, arguments: &str, status: &str) -> Value {
+        let (kind, field) =
+            if call.custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
+        json!({
+            "id": self.id,
+            "type": kind,
+            "status": status,
+            "call_id": call.id,
+            "name": call.name,
+            field: arguments,
+        })
+    }
+}
+
+pub(crate) fn summary_part(text: &str) -> Value {
+    json!({"type": "summary_text", "text": text})
+}
+
+/// A part of a message.
+pub(crate) fn part(text: &str, refusal: bool, asked: bool) -> Value {
+    if refusal {
+        return json!({"type": "refusal", "refusal": text});
+    }
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": probabilities(text, asked)})
+}
+
+/// The log probabilities of a text: an empty list when nobody asked.
+pub(crate) fn probabilities(text: &str, asked: bool) -> Value {
+    logprobs(text, asked, false).get("content").cloned().unwrap_or_else(|| json!([]))
+}
+
+fn message(id: &str, status: &str, content: &[Value]) -> Value {
+    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+}
+
+fn reasoning(id: &str, summary: &[Value], sealed: Option<&str>) -> Value {
+    let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
+    if let (Some(sealed), Some(fields)) = (sealed, item.as_object_mut()) {
+        fields.insert("encrypted_content".to_owned(), Value::from(sealed));
+    }
+    item
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_knows_its_reasoning() {
+        let check =
+            |id: &str, expected: Option<&str>| assert_eq!(reasoning_of(id).as_deref(), expected, "{id}");
+        check("msg_emulator00000000000701t", Some("rs_emulator00000000000700t"));
+        check("fc_emulator00000000000702t", Some("rs_emulator00000000000700t"));
+        check("fc_emulator00000000000700s", None);
+        check("rs_emulator00000000000700t", None);
+        check("fc_67ccd2bed1ec8190b14f964abc054267", None);
+        check("fc_emulatort", None);
+    }
+}

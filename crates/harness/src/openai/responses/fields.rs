@@ -1,0 +1,339 @@
+//! The fields of a Responses request and what each may say.
+
+use serde_json::{Map, Value};
+
+use super::schema;
+use crate::emulator::{Kind, Model};
+use crate::openai::checks::{self, Shape};
+use crate::openai::error::ApiError;
+use crate::openai::flavour::{Flavour, Served};
+use crate::openai::request::{flag, given, list, metadata};
+
+const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+const SUMMARIES: &[&str] = &["auto", "concise", "detailed"];
+const LEVELS: &[&str] = &["low", "medium", "high"];
+
+/// Every top-level field (wire facts, section 3.2), and the one that Codex adds to them.
+const FIELDS: &[(&str, Shape)] = &[
+    ("access_programs", Shape::Object),
+    ("background", Shape::Flag),
+    ("client_metadata", Shape::Object),
+    ("context_management", Shape::List),
+    ("conversation", Shape::TextOrObject),
+    ("image", Shape::Object),
+    ("include", Shape::List),
+    ("input", Shape::TextOrList),
+    ("instructions", Shape::Text),
+    ("max_output_tokens", Shape::Integer(16, i64::MAX)),
+    ("max_tool_calls", Shape::Integer(1, i64::MAX)),
+    ("metadata", Shape::Object),
+    ("model", Shape::Text),
+    ("moderation", Shape::Object),
+    ("parallel_tool_calls", Shape::Flag),
+    ("previous_response_id", Shape::Text),
+    ("prompt", Shape::Object),
+    ("prompt_cache_key", Shape::Text),
+    ("prompt_cache_options", Shape::Object),
+    ("prompt_cache_retention", Shape::OneOf(&["in_memory", "24h"])),
+    ("reasoning", Shape::Object),
+    ("safety_identifier", Shape::Text),
+    ("service_tier", Shape::OneOf(&["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"])),
+    ("store", Shape::Flag),
+    ("stream", Shape::Flag),
+    ("stream_options", Shape::Object),
+    ("temperature", Shape::Decimal(0.0, 2.0)),
+    ("text", Shape::Object),
+    ("tool_choice", Shape::TextOrObject),
+    ("tools", Shape::List),
+    ("top_logprobs", Shape::Integer(0, 20)),
+    ("top_p", Shape::Decimal(0.0, 1.0)),
+    ("truncation", Shape::OneOf(&["auto", "disabled"])),
+    ("user", Shape::Text),
+];
+
+/// Fields inside fields.
+const REASONING: &[(&str, Shape)] = &[
+    ("context", Shape::Text),
+    ("effort", Shape::OneOf(EFFORTS)),
+    ("generate_summary", Shape::OneOf(SUMMARIES)),
+    ("mode", Shape::Text),
+    ("summary", Shape::OneOf(SUMMARIES)),
+];
+const TEXT: &[(&str, Shape)] = &[("format", Shape::Object), ("verbosity", Shape::OneOf(LEVELS))];
+
+const INCLUDABLE: &[&str] = &[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+];
+
+/// Tools that the provider runs itself; the emulator takes them and never calls them.
+const HOSTED: &[&str] = &[
+    "web_search",
+    "web_search_preview",
+    "file_search",
+    "computer",
+    "computer_use_preview",
+    "code_interpreter",
+    "image_generation",
+    "mcp",
+    "shell",
+    "local_shell",
+    "apply_patch",
+    "tool_search",
+    "namespace",
+    "programmatic_tool_calling",
+    "x_search",
+    "code_execution",
+    "collections_search",
+];
+const FUNCTION: &[&str] = &[
+    "type",
+    "name",
+    "description",
+    "parameters",
+    "strict",
+    "defer_loading",
+    "output_schema",
+    "allowed_callers",
+];
+
+/// Refuses what the endpoint refuses before it looks at the input.
+pub(crate) fn check(fields: &Map<String, Value>, model: &Model, served: Served<'_>) -> Result<(), ApiError> {
+    if !matches!(model.kind, Kind::Chat | Kind::Reasoning) {
+        return Err(ApiError::bad(format!(
+            "The requested model '{}' cannot be used with the Responses API.",
+            model.id
+        ))
+        .param("model")
+        .code("unsupported_model"));
+    }
+    checks::fields(fields, &[FIELDS], served.also, ApiError::unknown_parameter)?;
+    nested(fields, "reasoning", REASONING)?;
+    nested(fields, "text", TEXT)?;
+    nested(fields, "stream_options", &[("include_obfuscation", Shape::Flag)])?;
+    if given(fields, "stream_options") && !flag(fields, "stream") {
+        return Err(ApiError::bad(
+            "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
+        )
+        .param("stream_options"));
+    }
+    include(fields)?;
+    sampling(fields, model, served.flavour)?;
+    format(fields)?;
+    tools(fields)?;
+    metadata(fields)?;
+    state(fields)
+}
+
+/// Refuses unknown names and wrong values inside an object field.
+fn nested(fields: &Map<String, Value>, name: &str, table: &[(&str, Shape)]) -> Result<(), ApiError> {
+    let Some(Value::Object(object)) = fields.get(name) else { return Ok(()) };
+    for (key, value) in object {
+        let place = format!("{name}.{key}");
+        let Some((_, shape)) = table.iter().find(|(known, _)| known == key) else {
+            return Err(ApiError::unknown_parameter(&place));
+        };
+        if !value.is_null() {
+            checks::shape(&place, shape, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn include(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    for (at, one) in list(fields, "include").iter().enumerate() {
+        checks::shape(&format!("include[{at}]"), &Shape::OneOf(INCLUDABLE), one)?;
+    }
+    Ok(())
+}
+
+/// Whether `include` names this.
+pub(crate) fn includes(fields: &Map<String, Value>, name: &str) -> bool {
+    list(fields, "include").iter().any(|one| one == name)
+}
+
+/// What reasoning models refuse, and what the others refuse of reasoning.
+fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Result<(), ApiError> {
+    let logprobs = "message.output_text.logprobs";
+    if model.kind != Kind::Reasoning {
+        let effort = fields.get("reasoning").and_then(|reasoning| reasoning.get("effort"));
+        if effort.is_some_and(|effort| !effort.is_null()) {
+            return Err(ApiError::unsupported("reasoning.effort", ""));
+        }
+        if includes(fields, "reasoning.encrypted_content") {
+            return Err(ApiError::bad("Encrypted content is not supported with this model.").param("include"));
+        }
+    } else if flavour == Flavour::OpenAi {
+        for name in ["temperature", "top_p", "top_logprobs"] {
+            if given(fields, name) {
+                return Err(ApiError::unsupported(name, ""));
+            }
+        }
+        if includes(fields, logprobs) {
+            return Err(ApiError::unsupported("include", ""));
+        }
+    }
+    if given(fields, "top_logprobs") && !includes(fields, logprobs) {
+        return Err(ApiError::bad(format!(
+            "The 'top_logprobs' parameter is only allowed when 'include' has '{logprobs}'."
+        ))
+        .param("top_logprobs"));
+    }
+    Ok(())
+}
+
+fn format(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let Some(format) = fields.get("text").and_then(|text| text.get("format")).and_then(Value::as_object)
+    else {
+        return Ok(());
+    };
+    let known: &[&str] = match format.get("type").and_then(Value::as_str) {
+        None => return Err(ApiError::missing("text.format.type")),
+        Some("text") => &["type"],
+        Some("json_object") => {
+            let said = fields.get("input").map(Value::to_string).unwrap_or_default().to_lowercase();
+            if !said.contains("json") {
+                return Err(ApiError::bad(
+                    "Response input messages must contain the word 'json' in some form to use 'text.format' of type \
+                     'json_object'.",
+                )
+                .param("input"));
+            }
+            &["type"]
+        }
+        Some("json_schema") => {
+            for name in ["name", "schema"] {
+                if !format.contains_key(name) {
+                    return Err(ApiError::missing(&format!("text.format.{name}")));
+                }
+            }
+            if format.get("strict") == Some(&Value::Bool(true)) {
+                let name = format.get("name").and_then(Value::as_str).unwrap_or_default();
+                let schema = format.get("schema").unwrap_or(&Value::Null);
+                schema::strict("text.format.schema", &format!("response_format '{name}'"), schema)?;
+            }
+            &["type", "name", "schema", "strict", "description"]
+        }
+        Some(other) => {
+            let kinds = &["json_object", "json_schema", "text"];
+            return Err(ApiError::wrong_value("text.format.type", other, kinds));
+        }
+    };
+    checks::only("text.format", format, known, &[])
+}
+
+fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    let tools = list(fields, "tools");
+    for (at, tool) in tools.iter().enumerate() {
+        let place = format!("tools[{at}]");
+        let Value::Object(tool) = tool else { return Err(ApiError::wrong_type(&place, "an object", tool)) };
+        self::tool(&place, tool)?;
+    }
+    choice(fields, tools)
+}
+
+fn tool(place: &str, tool: &Map<String, Value>) -> Result<(), ApiError> {
+    let known = match tool.get("type").and_then(Value::as_str) {
+        None => return Err(ApiError::missing(&format!("{place}.type"))),
+        Some("function") => FUNCTION,
+        Some("custom") => &["type", "name", "description", "format", "defer_loading", "allowed_callers"],
+        Some(hosted) if HOSTED.contains(&hosted) => return Ok(()),
+        Some(other) => {
+            let all = [&["function", "custom"], HOSTED].concat();
+            return Err(ApiError::wrong_value(&format!("{place}.type"), other, &all));
+        }
+    };
+    let path = format!("{place}.name");
+    let name = tool.get("name").ok_or_else(|| ApiError::missing(&path))?;
+    let name = name.as_str().ok_or_else(|| ApiError::wrong_type(&path, "a string", name))?;
+    let legal = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+        return Err(ApiError::bad(format!(
+            "Invalid '{path}': string does not match pattern. Expected a string that matches the pattern \
+             '^[a-zA-Z0-9_-]+$'."
+        ))
+        .param(path)
+        .code("invalid_value"));
+    }
+    checks::only(place, tool, known, &[])?;
+    if tool.get("strict") == Some(&Value::Bool(true)) {
+        let schema = tool.get("parameters").unwrap_or(&Value::Null);
+        schema::strict(&format!("{place}.parameters"), &format!("function '{name}'"), schema)?;
+    }
+    Ok(())
+}
+
+fn choice(fields: &Map<String, Value>, tools: &[Value]) -> Result<(), ApiError> {
+    let named = |name: &str| tools.iter().any(|tool| tool.get("name").and_then(Value::as_str) == Some(name));
+    match fields.get("tool_choice") {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(mode)) => {
+            checks::shape(
+                "tool_choice",
+                &Shape::OneOf(&["none", "auto", "required"]),
+                &Value::from(mode.as_str()),
+            )?;
+            if mode == "required" && tools.is_empty() {
+                return Err(ApiError::bad(
+                    "Tool choice 'required' must be specified with 'tools' parameter.",
+                )
+                .param("tool_choice"));
+            }
+            Ok(())
+        }
+        Some(choice) => match choice.get("type").and_then(Value::as_str) {
+            None => Err(ApiError::missing("tool_choice.type")),
+            Some("function" | "custom") => {
+                let name = choice.get("name").and_then(Value::as_str);
+                // A chat's nested form is the usual mistake here.
+                let name = name.ok_or_else(|| ApiError::missing("tool_choice.name"))?;
+                if named(name) {
+                    return Ok(());
+                }
+                Err(ApiError::bad(format!("Tool choice '{name}' not found in 'tools' parameter."))
+                    .param("tool_choice"))
+            }
+            Some("allowed_tools") => Ok(()),
+            Some(hosted) if HOSTED.contains(&hosted) => Ok(()),
+            Some(other) => {
+                let all = [&["function", "custom", "allowed_tools"], HOSTED].concat();
+                Err(ApiError::wrong_value("tool_choice.type", other, &all))
+            }
+        },
+    }
+}
+
+/// What may not be said together about keeping an answer, and what this provider never heard of.
+fn state(fields: &Map<String, Value>) -> Result<(), ApiError> {
+    if flag(fields, "background") && fields.get("store") == Some(&Value::Bool(false)) {
+        return Err(ApiError::bad("Background mode requires 'store' to be true.").param("background"));
+    }
+    if given(fields, "conversation") && given(fields, "previous_response_id") {
+        return Err(ApiError::bad(
+            "Mutually exclusive parameters: ['previous_response_id', 'conversation']. Ensure you are only providing \
+             one of them.",
+        )
+        .code("mutually_exclusive_parameters"));
+    }
+    for (name, what) in [("conversation", "Conversation"), ("prompt", "Prompt")] {
+        if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+            let id = value.get("id").unwrap_or(value).as_str().unwrap_or_default();
+            let message = format!("{what} with id '{id}' not found.");
+            return Err(ApiError::new(404, "invalid_request_error", message).param(name));
+        }
+    }
+    let asked = ["input", "previous_response_id"].iter().any(|name| given(fields, name));
+    if asked {
+        return Ok(());
+    }
+    Err(ApiError::bad(
+        "One of 'input' or 'previous_response_id' or 'prompt' or 'conversation' must be provided.",
+    )
+    .code("missing_required_parameter"))
+}

@@ -1,0 +1,137 @@
+//! The answers that are kept: to be read again, continued, cancelled and deleted.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::answer::Response;
+use crate::openai::error::ApiError;
+use crate::openai::flavour::Flavour;
+
+/// Older answers are dropped beyond this many.
+const KEPT_MAX: usize = 2_000;
+
+/// How far a background answer is; each look at it moves it on by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Queued,
+    InProgress,
+    Done,
+    Cancelled,
+}
+
+/// Whose answers are looked for: a key sees those of its own project alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) flavour: Flavour,
+    pub(crate) key: &'a str,
+}
+
+/// One answer and what it was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) flavour: Flavour,
+    pub(crate) key: String,
+    pub(crate) response: Response,
+    pub(crate) stage: Stage,
+    /// It was made as a stream, with padding or without, and can be watched again.
+    pub(crate) streamed: Option<bool>,
+    /// The call's own items, each with an id.
+    pub(crate) input: Vec<Value>,
+    pub(crate) previous: Option<String>,
+}
+
+impl Kept {
+    fn is_of(&self, owner: Owner<'_>) -> bool {
+        self.flavour == owner.flavour && self.key == owner.key
+    }
+}
+
+/// All kept answers by id; ids grow with time.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    kept: BTreeMap<String, Kept>,
+}
+
+impl Store {
+    pub(crate) fn keep(&mut self, kept: Kept) {
+        self.kept.insert(kept.response.id.clone(), kept);
+        while self.kept.len() > KEPT_MAX {
+            self.kept.pop_first();
+        }
+    }
+
+    pub(crate) fn find(&self, owner: Owner<'_>, id: &str) -> Result<&Kept, ApiError> {
+        self.kept.get(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))
+    }
+
+    /// Looks at an answer, which moves it on; the second value says whether it was completed by this look.
+    pub(crate) fn poll(&mut self, owner: Owner<'_>, id: &str) -> Result<(&Kept, bool), ApiError> {
+        let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
+        let before = kept.stage;
+        kept.stage = match before {
+            Stage::Queued => Stage::InProgress,
+            Stage::InProgress => Stage::Done,
+            end => end,
+        };
+        let completed = before == Stage::InProgress;
+        Ok((kept, completed))
+    }
+
+    /// Ends a background answer that still runs.
+    pub(crate) fn cancel(&mut self, owner: Owner<'_>, id: &str) -> Result<&Kept, ApiError> {
+        let kept = self.kept.get_mut(id).filter(|kept| kept.is_of(owner)).ok_or_else(|| not_found(id))?;
+        if !kept.response.background {
+            return Err(ApiError::bad("Cannot cancel a synchronous response."));
+        }
+        match kept.stage {
+            Stage::Queued | Stage::InProgress => kept.stage = Stage::Cancelled,
+            Stage::Cancelled => {}
+            Stage::Done => return Err(ApiError::bad("Cannot cancel a completed response.")),
+        }
+        Ok(kept)
+    }
+
+    pub(crate) fn delete(&mut self, owner: Owner<'_>, id: &str) -> Result<(), ApiError> {
+        self.find(owner, id)?;
+        self.kept.remove(id);
+        Ok(())
+    }
+
+    /// Everything said before and in an answer, oldest first.
+    pub(crate) fn conversation(&self, owner: Owner<'_>, id: &str) -> Result<Vec<Value>, ApiError> {
+        let mut turns = Vec::new();
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let kept = self.find(owner, id).map_err(|_| no_previous(id))?;
+            if !matches!(kept.stage, Stage::Done) {
+                return Err(ApiError::bad(format!("Previous response with id '{id}' is not completed."))
+                    .param("previous_response_id"));
+            }
+            turns.push(kept);
+            next = kept.previous.as_deref();
+        }
+        let spoken = |kept: &&Kept| [kept.input.clone(), kept.response.output()].concat();
+        Ok(turns.iter().rev().flat_map(spoken).collect())
+    }
+
+    /// An item of any kept answer, or one that was sent to it.
+    pub(crate) fn item(&self, owner: Owner<'_>, id: &str) -> Option<Value> {
+        let named = |item: &Value| item.get("id").and_then(Value::as_str) == Some(id);
+        let owned = |kept: &Kept| {
+            let said = kept.response.output().into_iter().find(named);
+            said.or_else(|| kept.input.iter().find(|item| named(item)).cloned())
+        };
+        self.kept.values().rev().filter(|kept| kept.is_of(owner)).find_map(owned)
+    }
+}
+
+fn not_found(id: &str) -> ApiError {
+    ApiError::new(404, "invalid_request_error", format!("Response with id '{id}' not found."))
+}
+
+fn no_previous(id: &str) -> ApiError {
+    ApiError::bad(format!("Previous response with id '{id}' not found."))
+        .param("previous_response_id")
+        .code("previous_response_not_found")
+}

@@ -1,0 +1,237 @@
+//! A Responses answer as events: every part is opened, spoken and closed, and all are numbered.
+
+use serde_json::{Map, Value, json};
+
+use super::answer::{End, Item, Response, Said, part, probabilities, summary_part};
+use crate::emulator::frames::{self, Event};
+use crate::emulator::{Behaviour, Part, Place, ToolMode};
+use crate::openai::answer::Call;
+use crate::openai::stream::{error_message, fragments};
+use crate::openai::tokens;
+
+struct Events<'a> {
+    response: &'a Response,
+    obfuscated: bool,
+    list: Vec<Event>,
+    said: u64,
+    output: Vec<Value>,
+}
+
+/// All events of the answer as bytes, each with its place and the tokens it carries.
+pub(crate) fn parts(response: &Response, obfuscated: bool, behaviour: &Behaviour) -> Vec<Part> {
+    let mut events = Events { response, obfuscated, list: Vec::new(), said: 0, output: Vec::new() };
+    events.all(behaviour);
+    let list = events.list;
+    let places: Vec<Place> = list.iter().map(|event| event.place).collect();
+    let broken_at = behaviour.error_event.map_or(0, |at| frames::index(&places, at));
+    frames::parts(list, behaviour, || error_event(broken_at, behaviour))
+}
+
+/// The provider writes the error inside `error`; its own description of the event has it flat.
+fn error_event(number: usize, behaviour: &Behaviour) -> Event {
+    let code = behaviour.code.as_deref().unwrap_or("server_error");
+    let message = error_message(behaviour);
+    let body = if behaviour.flat_error {
+        json!({"type": "error", "code": code, "message": message, "param": null, "sequence_number": number})
+    } else {
+        let error = json!({"type": "server_error", "code": code, "message": message, "param": null});
+        json!({"type": "error", "error": error, "sequence_number": number})
+    };
+    Event { name: Some("error"), data: body.to_string(), tokens: 0, place: Place::Error }
+}
+
+impl Events<'_> {
+    fn all(&mut self, behaviour: &Behaviour) {
+        self.lifecycle("response.created", if self.response.background { "queued" } else { "in_progress" });
+        if self.response.background {
+            self.lifecycle("response.queued", "queued");
+        }
+        self.lifecycle("response.in_progress", "in_progress");
+        let interleaved = behaviour.tools == Some(ToolMode::Interleaved);
+        let items = &self.response.items;
+        let calls: Vec<(usize, &Item, &Call)> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(at, item)| match &item.said {
+                Said::Call(call) => Some((at, item, call)),
+                _ => None,
+            })
+            .collect();
+        for (at, item) in items.iter().enumerate() {
+            match &item.said {
+                Said::Reasoning { tokens, summary, .. } => {
+                    self.reasoning(at, item, *tokens, summary.as_deref());
+                }
+                Said::Message { pieces, refusal, logprobs } => {
+                    self.message(at, item, pieces, *refusal, *logprobs);
+                }
+                Said::Call(call) if !interleaved => self.calls(&[(at, item, call)]),
+                Said::Call(_) => {}
+            }
+        }
+        if interleaved {
+            self.calls(&calls);
+        }
+        self.end(behaviour);
+    }
+
+    /// The last event; a failure stands where the script puts it and names what was finished by then.
+    fn end(&mut self, behaviour: &Behaviour) {
+        let name = match self.response.end {
+            End::Completed => "response.completed",
+            End::Incomplete(_) => "response.incomplete",
+            End::Failed { .. } => "response.failed",
+        };
+        if let Some(at) = behaviour.failed {
+            let places: Vec<Place> = self.list.iter().map(|event| event.place).collect();
+            self.list.truncate(frames::index(&places, at));
+            let finished = |event: &&Event| event.name == Some("response.output_item.done");
+            let finished = self.list.iter().filter(finished).count();
+            self.output.truncate(finished);
+        }
+        let left = self.response.reply.completion_tokens.saturating_sub(self.said);
+        let left = if behaviour.failed.is_some() { 0 } else { left };
+        let object = self.response.ended(&self.output);
+        self.push(name, json!({"response": object}), left, Place::Finish);
+    }
+
+    fn lifecycle(&mut self, name: &'static str, status: &str) {
+        let object = self.response.open(status);
+        self.push(name, json!({"response": object}), 0, Place::Role);
+    }
+
+    fn reasoning(&mut self, at: usize, item: &Item, tokens: u64, summary: Option<&str>) {
+        self.added(at, item);
+        let place = || json!({"item_id": item.id, "output_index": at, "summary_index": 0});
+        if let Some(text) = summary {
+            self.frame("response.reasoning_summary_part.added", with(place(), "part", summary_part("")));
+            for piece in fragments(text) {
+                self.delta("response.reasoning_summary_text.delta", place(), &piece, 0);
+            }
+            self.frame("response.reasoning_summary_text.done", with(place(), "text", Value::from(text)));
+            self.frame("response.reasoning_summary_part.done", with(place(), "part", summary_part(text)));
+        }
+        self.done(at, item, tokens);
+    }
+
+    fn message(&mut self, at: usize, item: &Item, pieces: &[String], refusal: bool, asked: bool) {
+        self.added(at, item);
+        let place = || json!({"item_id": item.id, "output_index": at, "content_index": 0});
+        let text = pieces.concat();
+        self.frame("response.content_part.added", with(place(), "part", part("", refusal, false)));
+        for piece in pieces {
+            let tokens = tokens::count(piece);
+            if refusal {
+                self.delta("response.refusal.delta", place(), piece, tokens);
+            } else {
+                let place = with(place(), "logprobs", probabilities(piece, asked));
+                self.delta("response.output_text.delta", place, piece, tokens);
+            }
+        }
+        if refusal {
+            self.frame("response.refusal.done", with(place(), "refusal", Value::from(text.as_str())));
+        } else {
+            let place = with(place(), "logprobs", probabilities(&text, asked));
+            self.frame("response.output_text.done", with(place, "text", Value::from(text.as_str())));
+        }
+        self.frame("response.content_part.done", with(place(), "part", part(&text, refusal, asked)));
+        self.done(at, item, 0);
+    }
+
+    /// Calls whose fragments take turns; one alone is spoken at a stretch.
+    fn calls(&mut self, calls: &[(usize, &Item, &Call)]) {
+        let all: Vec<Vec<String>> = calls.iter().map(|(_, _, call)| fragments(&call.arguments)).collect();
+        for (at, item, call) in calls {
+            self.added(*at, item);
+            self.said_by_last(tokens::count(&call.name));
+        }
+        let longest = all.iter().map(Vec::len).max().unwrap_or(0);
+        for turn in 0..longest {
+            for ((at, item, call), fragments) in calls.iter().zip(&all) {
+                let Some(fragment) = fragments.get(turn) else { continue };
+                let place = json!({"item_id": item.id, "output_index": at});
+                self.delta(call_event(call, false), place, fragment, tokens::count(fragment));
+            }
+        }
+        for (at, item, call) in calls {
+            let (_, field) = call.kind();
+            let mut place = json!({"item_id": item.id, "output_index": at, field: call.arguments});
+            if !call.custom {
+                place = with(place, "name", Value::from(call.name.as_str()));
+            }
+            self.frame(call_event(call, true), place);
+            self.done(*at, item, 0);
+        }
+    }
+
+    fn added(&mut self, at: usize, item: &Item) {
+        let begun = item.begun();
+        self.frame("response.output_item.added", json!({"output_index": at, "item": begun}));
+    }
+
+    fn done(&mut self, at: usize, item: &Item, tokens: u64) {
+        let last = at + 1 == self.response.items.len();
+        let value = item.value(if last { self.response.last_status() } else { "completed" });
+        self.output.push(value.clone());
+        self.push(
+            "response.output_item.done",
+            json!({"output_index": at, "item": value}),
+            tokens,
+            Place::Frame,
+        );
+    }
+
+    fn frame(&mut self, name: &'static str, fields: Value) {
+        self.push(name, fields, 0, Place::Frame);
+    }
+
+    fn delta(&mut self, name: &'static str, place: Value, delta: &str, tokens: u64) {
+        let mut fields = with(place, "delta", Value::from(delta));
+        if self.obfuscated {
+            fields = with(fields, "obfuscation", Value::from("x".repeat(self.list.len() % 7 + 1)));
+        }
+        self.push(name, fields, tokens, Place::Content);
+    }
+
+    /// Counts tokens with the event that was written last.
+    fn said_by_last(&mut self, tokens: u64) {
+        let tokens = self.counted(tokens);
+        if let Some(event) = self.list.last_mut() {
+            event.tokens += tokens;
+        }
+    }
+
+    /// No more is counted than a script allows.
+    fn counted(&mut self, tokens: u64) -> u64 {
+        let tokens = tokens.min(self.response.reply.completion_tokens.saturating_sub(self.said));
+        self.said += tokens;
+        tokens
+    }
+
+    fn push(&mut self, name: &'static str, fields: Value, tokens: u64, place: Place) {
+        let tokens = self.counted(tokens);
+        let mut event = Map::new();
+        event.insert("type".to_owned(), Value::from(name));
+        event.insert("sequence_number".to_owned(), Value::from(self.list.len()));
+        if let Value::Object(fields) = fields {
+            event.extend(fields);
+        }
+        self.list.push(Event { name: Some(name), data: Value::Object(event).to_string(), tokens, place });
+    }
+}
+
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value);
+    }
+    object
+}
+
+fn call_event(call: &Call, done: bool) -> &'static str {
+    match (call.custom, done) {
+        (false, false) => "response.function_call_arguments.delta",
+        (false, true) => "response.function_call_arguments.done",
+        (true, false) => "response.custom_tool_call_input.delta",
+        (true, true) => "response.custom_tool_call_input.done",
+    }
+}

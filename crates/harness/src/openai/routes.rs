@@ -1,0 +1,147 @@
+//! The paths below `/v1`: what is served there, to which method, and by whom.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::flavour::{Flavour, Served};
+use super::responses::service as responses;
+use super::{completions, embeddings, models, moderations, request};
+use crate::emulator::Behaviour;
+use crate::emulator::answering;
+use crate::emulator::service::{self, Answer, json_answer};
+use crate::emulator::state::{Guard, Shared};
+use crate::emulator::wire::Control;
+
+/// One call whose key was accepted.
+pub(crate) struct OpenAiCall<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) control: &'a Control,
+    pub(crate) guard: &'a Guard,
+    pub(crate) head: &'a http::request::Parts,
+    pub(crate) body: &'a Bytes,
+    pub(crate) key: &'a str,
+    pub(crate) flavour: Flavour,
+}
+
+pub(crate) enum Route {
+    Models,
+    Model(String),
+    Chat,
+    Completions,
+    Embeddings,
+    Moderations,
+    Responses,
+    InputTokens,
+    Response(String),
+    DeleteResponse(String),
+    CancelResponse(String),
+    InputItems(String),
+}
+
+pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Route, ApiError> {
+    let unknown = || ApiError::invalid_url(method.as_str(), path);
+    if let Some(below) = path.strip_prefix("/v1/responses/").filter(|id| !id.is_empty()) {
+        return below_responses(flavour, method, path, below);
+    }
+    let (wanted, route) = match path {
+        "/v1/chat/completions" => (Method::POST, Route::Chat),
+        "/v1/completions" => (Method::POST, Route::Completions),
+        "/v1/embeddings" => (Method::POST, Route::Embeddings),
+        "/v1/moderations" if flavour == Flavour::OpenAi => (Method::POST, Route::Moderations),
+        "/v1/responses" => (Method::POST, Route::Responses),
+        "/v1/models" => (Method::GET, Route::Models),
+        _ => {
+            let id = path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()).ok_or_else(unknown)?;
+            (Method::GET, Route::Model(percent_decode_str(id).decode_utf8_lossy().into_owned()))
+        }
+    };
+    if *method == wanted { Ok(route) } else { Err(ApiError::wrong_method(method.as_str(), path)) }
+}
+
+fn below_responses(flavour: Flavour, method: &Method, path: &str, below: &str) -> Result<Route, ApiError> {
+    let (id, rest) = below.split_once('/').unwrap_or((below, ""));
+    let id = id.to_owned();
+    let wrong = || ApiError::wrong_method(method.as_str(), path);
+    if flavour == Flavour::Xai && matches!(rest, "cancel" | "input_items") {
+        return Err(ApiError::invalid_url(method.as_str(), path));
+    }
+    match (id.as_str(), rest, method) {
+        ("input_tokens", "", &Method::POST) => Ok(Route::InputTokens),
+        ("input_tokens", "", _) => Err(wrong()),
+        (_, "", &Method::GET) => Ok(Route::Response(id)),
+        (_, "", &Method::DELETE) => Ok(Route::DeleteResponse(id)),
+        (_, "cancel", &Method::POST) => Ok(Route::CancelResponse(id)),
+        (_, "input_items", &Method::GET) => Ok(Route::InputItems(id)),
+        (_, "" | "cancel" | "input_items", _) => Err(wrong()),
+        _ => Err(ApiError::invalid_url(method.as_str(), path)),
+    }
+}
+
+pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer, ApiError> {
+    match route {
+        Route::Models => Ok(json_answer(200, Vec::new(), &models::all(call.served()))),
+        Route::Model(id) => Ok(json_answer(200, Vec::new(), &models::one(call.served(), &id)?)),
+        Route::Chat => chat(call).await,
+        Route::Completions => completions::answer(call).await,
+        Route::Embeddings => {
+            let fields = call.fields()?;
+            let wanted = embeddings::read(&fields, call.served())?;
+            let behaviour = call.begin(&wanted.model, false, wanted.script.as_deref()).await?;
+            answering::embeddings(call, &wanted, &behaviour)
+        }
+        Route::Moderations => moderations::answer(call).await,
+        Route::Responses => responses::create(call).await,
+        Route::InputTokens => responses::input_tokens(call),
+        Route::Response(id) => responses::get(call, &id),
+        Route::DeleteResponse(id) => responses::delete(call, &id),
+        Route::CancelResponse(id) => responses::cancel(call, &id),
+        Route::InputItems(id) => responses::input_items(call, &id),
+    }
+}
+
+async fn chat(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = call.fields()?;
+    let mut chat = request::chat(&fields, call.served())?;
+    let behaviour = call.begin(&chat.model, chat.stream, chat.script.as_deref()).await?;
+    let cache = call.flavour.cache(call.key, &call.head.headers, &fields);
+    answering::chat(call, &mut chat, &cache, &behaviour)
+}
+
+impl OpenAiCall<'_> {
+    pub(crate) fn served(&self) -> Served<'_> {
+        self.shared.served(self.flavour)
+    }
+
+    /// The body's fields.
+    pub(crate) fn fields(&self) -> Result<Map<String, Value>, ApiError> {
+        service::fields(&self.head.headers, self.body)
+    }
+
+    /// The call's number in the journal.
+    pub(crate) fn number(&self) -> u64 {
+        let mut number = 0;
+        self.guard.note(|entry| number = entry.id);
+        number
+    }
+
+    /// Enters a good request into the journal, finds its script, and waits as long as that says.
+    pub(crate) async fn begin(
+        &self,
+        model: &str,
+        stream: bool,
+        script: Option<&str>,
+    ) -> Result<Behaviour, ApiError> {
+        self.guard.note(|entry| {
+            entry.model = Some(model.to_owned());
+            entry.stream = stream;
+        });
+        let behaviour = service::behaviour(self.shared, self.key, script)?;
+        service::before_head(self.control, self.guard, &behaviour).await;
+        Ok(behaviour)
+    }
+}

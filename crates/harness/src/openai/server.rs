@@ -1,0 +1,246 @@
+//! Servers that speak this wire in a way of their own: what each refuses, how it says so, and what it makes of an answer.
+
+use serde_json::{Map, Value, json};
+
+use super::checks;
+use super::error::ApiError;
+use crate::emulator::frames::Event;
+use crate::emulator::{Place, UsageMode};
+
+/// One kind of server, by what it is known for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Server {
+    /// Takes whatever it is sent, and is as free in what it says.
+    Lenient,
+    /// Refuses every field that it does not know.
+    Strict,
+    /// Knows the grammar as it was at first.
+    Old,
+    /// Streams without options, and ends without a word.
+    Bare,
+    /// As vLLM was before it could force a call.
+    Vllm,
+    /// As Ollama: passes over what it does not know, and says calls whole.
+    Ollama,
+}
+
+const STRICT_FIELDS: &[&str] = &[
+    "model",
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "parallel_tool_calls",
+    "response_format",
+    "seed",
+    "stop",
+    "stream",
+    "stream_options",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_p",
+    // Scripts travel in it.
+    "user",
+];
+const STRICT_MESSAGE_FIELDS: &[&str] = &["role", "content", "name", "tool_calls", "tool_call_id"];
+
+impl Server {
+    pub const ALL: [Self; 6] = [Self::Lenient, Self::Strict, Self::Old, Self::Bare, Self::Vllm, Self::Ollama];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lenient => "lenient",
+            Self::Strict => "strict",
+            Self::Old => "old",
+            Self::Bare => "bare",
+            Self::Vllm => "vllm",
+            Self::Ollama => "ollama",
+        }
+    }
+
+    pub(crate) fn base(self) -> &'static str {
+        match self {
+            Self::Lenient => "/lenient/v1",
+            Self::Strict => "/strict/v1",
+            Self::Old => "/old/v1",
+            Self::Bare => "/bare/v1",
+            Self::Vllm => "/vllm/v1",
+            Self::Ollama => "/ollama/v1",
+        }
+    }
+
+    /// What only this server refuses of a chat.
+    pub(crate) fn check(self, fields: &Map<String, Value>) -> Result<(), ApiError> {
+        let messages = fields.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        match self {
+            Self::Lenient | Self::Ollama => Ok(()),
+            Self::Strict => {
+                only(fields, STRICT_FIELDS)?;
+                messages
+                    .iter()
+                    .filter_map(Value::as_object)
+                    .try_for_each(|message| only(message, STRICT_MESSAGE_FIELDS))
+            }
+            Self::Old => {
+                refuse(fields, &["max_completion_tokens", "parallel_tool_calls"])?;
+                messages.iter().try_for_each(old_message)
+            }
+            Self::Bare => {
+                refuse(fields, &["stream_options"])?;
+                match fields.get("response_format").and_then(|format| format.get("type")) {
+                    Some(kind) if kind == "json_schema" => {
+                        Err(ApiError::bad("response_format is not supported"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Vllm => match fields.get("tool_choice") {
+                Some(choice) if choice == "required" => Err(ApiError::bad(
+                    "Currently only named tools or \"auto\" are supported for tool_choice, not 'required'",
+                )),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// The fields that are looked at: what a server does not know, and did not refuse, it passes over.
+    pub(crate) fn known(self, fields: &Map<String, Value>) -> Map<String, Value> {
+        let is_known = |name: &str| checks::CHAT.iter().any(|(known, _)| *known == name);
+        let known = fields.iter().filter(|(name, _)| is_known(name));
+        known.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    pub(crate) fn error_body(self, error: &ApiError) -> Value {
+        let message = &error.message;
+        match self {
+            Self::Lenient => json!({"message": message}),
+            Self::Strict => {
+                json!({"detail": [{"type": "extra_forbidden", "loc": ["body", error.param], "msg": message}]})
+            }
+            Self::Old => json!({"detail": message}),
+            Self::Bare => json!({"error": message}),
+            Self::Vllm => {
+                json!({"object": "error", "message": message, "type": "BadRequestError", "param": null, "code": error.status})
+            }
+            Self::Ollama => {
+                json!({"error": {"message": message, "type": "api_error", "param": null, "code": null}})
+            }
+        }
+    }
+
+    /// When a stream tells its usage.
+    pub(crate) fn usage(self) -> UsageMode {
+        match self {
+            Self::Lenient => UsageMode::Every,
+            Self::Strict => UsageMode::Joined,
+            Self::Bare => UsageMode::Missing,
+            Self::Old | Self::Vllm | Self::Ollama => UsageMode::Normal,
+        }
+    }
+
+    pub(crate) fn says_calls_whole(self) -> bool {
+        matches!(self, Self::Old | Self::Ollama)
+    }
+
+    /// What it makes of a stream.
+    pub(crate) fn spread(self, events: &mut Vec<Event>) {
+        if self == Self::Bare {
+            events.retain(|event| event.place != Place::Done);
+        }
+        for event in events.iter_mut().filter(|event| event.place != Place::Done) {
+            if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
+                self.change(&mut chunk, "delta", event.place == Place::Finish);
+                event.data = chunk.to_string();
+            }
+        }
+    }
+
+    /// What it makes of a whole answer.
+    pub(crate) fn change_whole(self, answer: &mut Value) {
+        self.change(answer, "message", true);
+    }
+
+    fn change(self, answer: &mut Value, place: &str, is_end: bool) {
+        let Some(fields) = answer.as_object_mut() else { return };
+        if self == Self::Lenient {
+            fields.remove("id");
+            let created = fields.get("created").and_then(Value::as_u64).unwrap_or_default();
+            fields.insert("created".to_owned(), json!(created as f64 + 0.5));
+        }
+        let choices = fields.get_mut("choices").and_then(Value::as_array_mut);
+        for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
+            self.change_choice(choice, place, is_end);
+        }
+    }
+
+    fn change_choice(self, choice: &mut Map<String, Value>, place: &str, is_end: bool) {
+        match self {
+            Self::Lenient if choice.get("finish_reason") == Some(&"stop".into()) => {
+                choice.insert("finish_reason".to_owned(), "eos".into());
+            }
+            Self::Old => {
+                if let Some(said) = choice.get_mut(place) {
+                    loosen_calls(said);
+                }
+                if is_end && place == "delta" {
+                    choice.insert(place.to_owned(), Value::Null);
+                }
+            }
+            Self::Bare if place == "delta" => {
+                if let Some(said) = choice.remove(place) {
+                    choice.insert("message".to_owned(), said);
+                }
+            }
+            Self::Vllm | Self::Ollama => {
+                let name = if self == Self::Vllm { "reasoning_content" } else { "reasoning" };
+                let said = choice.get_mut(place).and_then(Value::as_object_mut);
+                if let Some(said) = said.filter(|said| said.contains_key("role")) {
+                    said.insert(name.to_owned(), "Hm.".into());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Calls without their numbers, their arguments as objects.
+fn loosen_calls(said: &mut Value) {
+    let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
+    for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+        call.remove("index");
+        let arguments = call.get_mut("function").and_then(|function| function.get_mut("arguments"));
+        if let Some(arguments) = arguments
+            && let Some(Ok(object)) = arguments.as_str().map(serde_json::from_str)
+        {
+            *arguments = object;
+        }
+    }
+}
+
+fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), ApiError> {
+    match object.keys().find(|name| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let error = ApiError::bad("Extra inputs are not permitted").param(name);
+            Err(ApiError { status: 422, ..error })
+        }
+    }
+}
+
+fn refuse(fields: &Map<String, Value>, names: &[&str]) -> Result<(), ApiError> {
+    match names.iter().find(|name| fields.contains_key(**name)) {
+        None => Ok(()),
+        Some(name) => Err(ApiError::bad(format!("{name} is not supported"))),
+    }
+}
+
+fn old_message(message: &Value) -> Result<(), ApiError> {
+    if message.get("role").is_some_and(|role| role == "developer") {
+        return Err(ApiError::bad("Unexpected role: developer"));
+    }
+    match message.get("content") {
+        Some(Value::String(_)) => Ok(()),
+        _ => Err(ApiError::bad("content must be a string")),
+    }
+}

@@ -1,0 +1,69 @@
+//! What a chat is said to have cost, as each vendor says it.
+
+use serde_json::{Value, json};
+
+use super::answer::Reply;
+use super::flavour::Flavour;
+use crate::emulator::UsageMode;
+
+/// xAI's prices for each token, in units of 1e-10 USD.
+const XAI_PROMPT_TICKS: u64 = 20_000;
+const XAI_CACHED_TICKS: u64 = 5_000;
+const XAI_COMPLETION_TICKS: u64 = 100_000;
+
+/// The usage object for this many completion tokens.
+pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> Value {
+    let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
+    match reply.flavour {
+        Flavour::OpenAi | Flavour::Server(_) => {}
+        Flavour::Xai => return usage_xai(reply, shown, completion_tokens),
+        Flavour::Fireworks => {
+            return json!({
+                "prompt_tokens": shown(reply.prompt_tokens),
+                "completion_tokens": shown(completion_tokens),
+                "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+                "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens)},
+            });
+        }
+    }
+    json!({
+        "prompt_tokens": shown(reply.prompt_tokens),
+        "completion_tokens": shown(completion_tokens),
+        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens), "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": shown(reply.reasoning_tokens.min(completion_tokens)),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    })
+}
+
+/// xAI counts reasoning beside the completion and says what the call cost.
+fn usage_xai(reply: &Reply, shown: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
+    let reasoning = reply.reasoning_tokens.min(completion_tokens);
+    let fresh = reply.prompt_tokens.saturating_sub(reply.cached_tokens);
+    let ticks = fresh * XAI_PROMPT_TICKS
+        + reply.cached_tokens * XAI_CACHED_TICKS
+        + completion_tokens * XAI_COMPLETION_TICKS;
+    json!({
+        "prompt_tokens": shown(reply.prompt_tokens),
+        "completion_tokens": shown(completion_tokens - reasoning),
+        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {
+            "text_tokens": shown(reply.prompt_tokens),
+            "audio_tokens": 0,
+            "image_tokens": 0,
+            "cached_tokens": shown(reply.cached_tokens),
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": shown(reasoning),
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+        "num_sources_used": 0,
+        "cost_in_usd_ticks": shown(ticks),
+    })
+}

@@ -1,0 +1,257 @@
+//! What is refused under Anthropic's paths, and in which words.
+
+use harness::KeyState;
+use harness::client::Client;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    COUNT, MESSAGES, NEWER, OLDER, check, client, error_of, question, speaking, start, talk, tide_tool, user,
+};
+use crate::{KEY, OTHER_KEY, WITHIN, with};
+
+#[tokio::test]
+async fn fields_and_their_shapes() {
+    check(
+        OLDER,
+        &[
+            (json!({}), None),
+            (json!({"x": 1}), Some("x: Extra inputs are not permitted")),
+            (json!({"mcp_servers": []}), Some("mcp_servers: Extra inputs are not permitted")),
+            (json!({"user_profile_id": "u"}), Some("user_profile_id: Extra inputs are not permitted")),
+            (json!({"max_tokens": null}), Some("max_tokens: Field required")),
+            (json!({"max_tokens": -1}), Some("max_tokens: Input should be greater than or equal to 0")),
+            (json!({"max_tokens": "5"}), Some("max_tokens: Input should be a valid integer")),
+            (json!({"max_tokens": 64_001}), Some("max_tokens: 64001 > 64000, which is the maximum allowed")),
+            (json!({"model": null}), Some("model: Field required")),
+            (json!({"model": ""}), Some("model: String should have at least 1 character")),
+            (json!({"model": "gpt-4o"}), Some("model: gpt-4o")),
+            (json!({"stream": "yes"}), Some("stream: Input should be a valid boolean")),
+            (
+                json!({"service_tier": "flex"}),
+                Some("service_tier: Input should be 'auto' or 'standard_only'"),
+            ),
+            (json!({"service_tier": "standard_only"}), None),
+            (json!({"speed": "standard", "inference_geo": "us"}), None),
+            (json!({"metadata": {"user_id": "u"}}), None),
+            (json!({"metadata": {"user": "u"}}), Some("metadata.user: Extra inputs are not permitted")),
+            (json!({"metadata": {"user_id": "u".repeat(257)}}), Some("at most 256 characters")),
+            (json!({"diagnostics": {"previous_message_id": "msg_1"}}), None),
+            (json!({"stop_sequences": ["\n"]}), Some("each stop sequence must contain non-whitespace")),
+            (json!({"stop_sequences": [5]}), Some("stop_sequences.0: Input should be a valid string")),
+            (json!({"output_config": {"effort": "none"}}), Some("output_config.effort: Input should be")),
+            (json!({"output_config": {"effort": "xhigh"}}), None),
+            (json!({"model": "claude-small"}), Some("exceed context limit: 8 + 2000 > 100")),
+            (
+                json!({"model": "claude-small", "messages": [user(json!("w ".repeat(200)))]}),
+                Some("prompt is too long: 207 tokens > 100 maximum"),
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn sampling_by_version_and_model() {
+    for field in [json!({"temperature": 1.0}), json!({"top_p": 0.9}), json!({"top_k": 5})] {
+        check(NEWER, &[(field.clone(), Some("Extra inputs are not permitted"))]).await;
+        check(OLDER, &[(field, None)]).await;
+    }
+    let newest = |more: Value| with(json!({"model": "claude-opus-5"}), more);
+    check(
+        OLDER,
+        &[
+            (json!({"temperature": 1.5}), Some("temperature: Input should be less than or equal to 1")),
+            (json!({"temperature": 0.5, "top_p": 0.5}), Some("cannot both be specified")),
+            (newest(json!({"temperature": 1.0})), None),
+            (newest(json!({"temperature": 0.5})), Some("`temperature` is not supported by this model")),
+            (newest(json!({"top_k": 5})), Some("`top_k` is not supported by this model")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn tools_and_choices() {
+    let tool = |change: Value| json!({"tools": [with(tide_tool(), change)]});
+    let choose = |choice: Value| json!({"tools": [tide_tool()], "tool_choice": choice});
+    let open = json!({"type": "object", "properties": {}});
+    check(
+        OLDER,
+        &[
+            (json!({"tools": []}), None),
+            (tool(json!({"description": "x", "type": "custom"})), None),
+            (tool(json!({"name": "a b"})), Some("tools.0.custom.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'")),
+            (tool(json!({"name": "a".repeat(129)})), Some("tools.0.custom.name")),
+            (tool(json!({"input_schema": null})), Some("tools.0.custom.input_schema: Field required")),
+            (tool(json!({"input_schema": {}})), Some("tools.0.custom.input_schema.type: Field required")),
+            (tool(json!({"input_schema": {"type": "string"}})), Some("input_schema.type: Input should be 'object'")),
+            (tool(json!({"input_schema": {"type": "object", "required": "x"}})), Some("JSON schema is invalid")),
+            (tool(json!({"input_schema": {"type": "object", "anyOf": []}})), Some("does not support oneOf, allOf, or anyOf")),
+            (tool(json!({"strict": true, "input_schema": open})), Some("'additionalProperties' must be explicitly set to false")),
+            (tool(json!({"parameters": {}})), Some("tools.0.custom.parameters: Extra inputs are not permitted")),
+            (tool(json!({"type": "function"})), Some("tools.0: Input tag 'function' found using 'type'")),
+            (json!({"tools": [tide_tool(), tide_tool()]}), Some("Tool names must be unique")),
+            (json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}), None),
+            (choose(json!({"type": "any", "disable_parallel_tool_use": true})), None),
+            (choose(json!({"type": "tool", "name": "tide"})), None),
+            (choose(json!({"type": "tool"})), Some("tool_choice.tool.name: Field required")),
+            (choose(json!({"type": "tool", "name": "wind"})), Some("Tool 'wind' not found in provided tools")),
+            (choose(json!({"type": "required"})), Some("tool_choice: Input tag 'required'")),
+            (choose(json!("auto")), Some("tool_choice: Input should be a valid dictionary")),
+            (json!({"tool_choice": {"type": "auto"}}), Some("tool_choice may only be specified while providing tools")),
+            (json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}), Some("output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false")),
+            (json!({"output_config": {"format": {"type": "json_object"}}}), Some("output_config.format")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn cache_marks_and_thinking_options() {
+    let mark =
+        |ttl: Value| json!({"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": ttl}});
+    let marks = |list: &[&str]| talk(&[user(list.iter().map(|ttl| mark(json!(ttl))).collect())]);
+    let budget = |tokens: i64| json!({"thinking": {"type": "enabled", "budget_tokens": tokens}});
+    check(
+        OLDER,
+        &[
+            (marks(&["1h", "1h", "5m", "5m"]), None),
+            (marks(&["5m"; 5]), Some("A maximum of 4 blocks with cache_control may be provided. Found 5.")),
+            (marks(&["5m", "1h"]), Some("messages.0.content.1.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m'")),
+            (marks(&["30m"]), Some("cache_control.ttl: Input should be '5m' or '1h'")),
+            (with(marks(&["1h"]), json!({"tools": [with(tide_tool(), json!({"cache_control": {"type": "ephemeral"}}))]})), Some("must not come after a ttl='5m'")),
+            (json!({"cache_control": {"type": "ephemeral"}}), None),
+            (budget(1024), None),
+            (budget(1023), Some("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")),
+            (budget(2000), Some("`max_tokens` must be greater than `thinking.budget_tokens`")),
+            (json!({"thinking": {"type": "enabled"}}), Some("thinking.enabled.budget_tokens: Field required")),
+            (json!({"thinking": {"type": "adaptive", "display": "omitted"}}), None),
+            (json!({"thinking": {"type": "adaptive", "budget_tokens": 1024}}), Some("thinking.adaptive.budget_tokens: Extra inputs")),
+            (json!({"thinking": {"type": "deep"}}), Some("thinking: Input tag 'deep'")),
+            (with(budget(1024), json!({"temperature": 0.5})), Some("`temperature` may only be set to 1 when thinking is enabled")),
+            (with(budget(1024), json!({"top_p": 0.5})), Some("`top_p` must be greater than or equal to 0.95")),
+            (with(budget(1024), json!({"top_k": 5})), Some("`top_k` must be unset")),
+            (with(budget(1024), json!({"tools": [tide_tool()], "tool_choice": {"type": "any"}})), Some("Thinking may not be enabled when tool_choice forces tool use.")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_and_places() {
+    let emulator = start().await;
+    let json = ("content-type", "application/json");
+    for (body, status) in [("", 400), ("{", 400), ("[]", 400), ("{\"model\": \"\\ud800\"}", 400)] {
+        let answer = client(&emulator).call(Method::POST, MESSAGES, &[json], body).await.unwrap();
+        assert_eq!(error_of(&answer).0, status, "{body}");
+    }
+    let text = [("content-type", "text/plain")];
+    let answer = client(&emulator).call(Method::POST, MESSAGES, &text, question().to_string()).await.unwrap();
+    assert!(error_of(&answer).2.contains("content-type"));
+    let large = format!("{{\"x\": \"{}\"}}", "x".repeat(33 * 1024 * 1024));
+    let answer = client(&emulator).call(Method::POST, MESSAGES, &[json], large).await.unwrap();
+    assert_eq!((error_of(&answer).0, error_of(&answer).1.as_str()), (413, "request_too_large"));
+    for (method, path, status) in [
+        (Method::GET, MESSAGES, 405),
+        (Method::POST, "/anthropic/v1/models", 405),
+        (Method::POST, "/anthropic/v1/complete", 404),
+        (Method::POST, "/anthropic/v1/chat/completions", 404),
+        (Method::POST, "/v1/messages/batches", 404),
+        (Method::GET, "/anthropic/v1/models/gpt-4o", 404),
+        (Method::GET, "/anthropic/v1/models/claude-opus-5", 200),
+        (Method::GET, "/v1/models/claude-opus-5", 200),
+    ] {
+        let answer = client(&emulator).call(method.clone(), path, &[json], "{}").await.unwrap();
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        if status != 200 {
+            error_of(&answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn counting_takes_less() {
+    let emulator = start().await;
+    let count = async |change: Value| {
+        let request = with(with(question(), json!({"max_tokens": null})), change);
+        client(&emulator).post(COUNT, &request).await.unwrap()
+    };
+    assert_eq!(count(json!({})).await.json(), json!({"input_tokens": 8}));
+    for (change, words) in [
+        (json!({"max_tokens": 5}), "max_tokens: Extra inputs are not permitted"),
+        (json!({"stream": true}), "stream: Extra inputs are not permitted"),
+        (json!({"temperature": 1}), "temperature: Extra inputs are not permitted"),
+        (json!({"messages": []}), "at least one message is required"),
+        (json!({"model": "none"}), "model: none"),
+    ] {
+        let answer = count(change.clone()).await;
+        assert!(error_of(&answer).2.contains(words), "{change}: {}", answer.text());
+    }
+    emulator.script(KEY, [harness::Behaviour::status(529)]);
+    assert_eq!(error_of(&count(json!({})).await).1, "overloaded_error");
+}
+
+#[tokio::test]
+async fn keys_versions_and_betas() {
+    let emulator = start().await;
+    let bare = Client::new(emulator.origin()).within(WITHIN);
+    let ask = async |client: Client, request: Value| client.post(MESSAGES, &request).await.unwrap();
+    let versioned = |client: Client| client.header("anthropic-version", NEWER);
+    let cases = [
+        (versioned(bare.clone()), 401, "x-api-key header is required"),
+        (versioned(bare.clone()).header("x-api-key", "sk-nobody"), 401, "invalid x-api-key"),
+        (versioned(bare.clone()).bearer("sk-nobody"), 401, "invalid x-api-key"),
+        (versioned(bare.clone()).header("authorization", "Basic eDp5"), 401, "x-api-key header is required"),
+        (bare.clone().header("x-api-key", KEY), 400, "anthropic-version: header is required"),
+        (speaking(&emulator, "2024-01-01"), 400, "anthropic-version: \"2024-01-01\" is not a valid version"),
+        (client(&emulator).header("anthropic-beta", "everything"), 400, "Unexpected value(s) `everything`"),
+    ];
+    for (client, status, words) in cases {
+        let (found, kind, message) = error_of(&ask(client, question()).await);
+        let expected = if status == 401 { "authentication_error" } else { "invalid_request_error" };
+        assert_eq!((found, kind.as_str()), (status, expected), "{words}");
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(emulator.violations().len(), 3, "{:?}", emulator.violations());
+    assert_eq!(ask(versioned(bare.clone()).bearer(KEY), question()).await.status, 200);
+    let beta =
+        client(&emulator).header("anthropic-beta", "mcp-client-2025-11-20, context-management-2025-06-27");
+    assert_eq!(ask(beta, with(question(), json!({"mcp_servers": []}))).await.status, 200);
+    for (state, status, kind) in [
+        (KeyState::Revoked, 401, "authentication_error"),
+        (KeyState::Exhausted, 402, "billing_error"),
+        (KeyState::RateLimited { retry_after_ms: 1500 }, 429, "rate_limit_error"),
+    ] {
+        emulator.set_key(KEY, state);
+        let answer = ask(client(&emulator), question()).await;
+        let (found, of, _) = error_of(&answer);
+        assert_eq!((found, of.as_str()), (status, kind));
+        assert_eq!(answer.header("retry-after"), (status == 429).then_some("2"));
+    }
+}
+
+#[tokio::test]
+async fn foreign_headers_and_keys_are_violations() {
+    let emulator = start().await;
+    let cases = [
+        (vec![("cookie", "a=b")], 1),
+        (vec![("x-tidegate-tags", "t")], 1),
+        (vec![("api-key", "secret")], 1),
+        (vec![("authorization", "Bearer client-key")], 1),
+        (vec![("x-forwarded-for", "1.2.3.4")], 1),
+        (vec![("api-key", KEY), ("authorization", OTHER_BEARER)], 0),
+    ];
+    assert_eq!(OTHER_BEARER, format!("Bearer {OTHER_KEY}"));
+    for (headers, violations) in cases {
+        emulator.reset();
+        let client =
+            headers.iter().fold(client(&emulator), |client, (name, value)| client.header(*name, *value));
+        let answer = client.post(MESSAGES, &question()).await.unwrap();
+        assert_eq!(emulator.violations().len(), violations, "{headers:?}");
+        assert_eq!(answer.status, if violations == 0 { 200 } else { 400 }, "{headers:?}");
+        assert_eq!(emulator.journal()[0].key.as_deref(), Some(KEY), "the own header goes first");
+    }
+}
+
+const OTHER_BEARER: &str = "Bearer sk-test-bbbbbbbbbbbbbbbbbbbbbbbb";

@@ -1,0 +1,135 @@
+//! Anthropic: its own grammar, whose version every request names.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, Operation, Secret};
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+
+use crate::retry_after::until_ms;
+use crate::{Ask, CacheHelp, Classified, Outgoing, Provider, Target, auth, classify, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Anthropic];
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+/// The one that takes what other grammars' clients say of sampling. A client of this grammar names its own.
+const USUAL_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Tokens of a sign-in are no keys, and go where tokens do.
+const TOKEN_PREFIX: &[u8] = b"sk-ant-oat";
+const MODELS: &str = "v1/models?limit=1000";
+
+pub(crate) struct Anthropic;
+
+impl Provider for Anthropic {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Embed | Operation::Moderate | Operation::Complete | Operation::Stored => &[],
+            _ => NATIVE,
+        }
+    }
+
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        Some(CacheHelp::Marks)
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+        let path = match ask.operation {
+            Operation::Count => "v1/messages/count_tokens",
+            _ => "v1/messages",
+        };
+        let mut outgoing = said.to(compatible::join(target.base_url, path), ask);
+        if outgoing.headers.iter().all(|(name, _)| *name != VERSION) {
+            outgoing.headers.push((VERSION, USUAL_VERSION));
+        }
+        Ok(outgoing)
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+        if secret.expose().trim_ascii().starts_with(TOKEN_PREFIX) {
+            return auth::bearer::sign(outgoing, secret);
+        }
+        auth::key::sign(outgoing, KEY, secret)
+    }
+
+    fn list_models(&self, base_url: &str) -> Outgoing {
+        let mut outgoing = compatible::list_models(base_url);
+        outgoing.method = Method::GET;
+        outgoing.url = compatible::join(base_url, MODELS);
+        outgoing.headers.push((VERSION, USUAL_VERSION));
+        outgoing
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let mut classified = classify::classify(status, headers, body, provider);
+        if status < 500 && says_spent(body) {
+            classified.class = FaultClass::UpstreamQuota;
+        }
+        if classified.class == FaultClass::RateLimit && classified.retry_after_ms.is_none() {
+            classified.retry_after_ms = reset_ms(headers);
+        }
+        classified
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    error: Error,
+}
+
+#[derive(Deserialize)]
+struct Error {
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    error_code: Option<String>,
+}
+
+/// Whether the account spent what it may: its error reads like a rate limit that passes, and does not pass.
+fn says_spent(body: &[u8]) -> bool {
+    let said = serde_json::from_slice(body).ok().and_then(|Envelope { error }| error.details?.error_code);
+    said.is_some_and(|code| code.contains("spend_limit"))
+}
+
+/// The wait until what is used up is there again: the longest of those whose remainder is nothing.
+fn reset_ms(headers: &HeaderMap) -> Option<u64> {
+    ["requests", "tokens", "input-tokens", "output-tokens"]
+        .iter()
+        .filter(|what| {
+            let remaining = headers.get(format!("anthropic-ratelimit-{what}-remaining"));
+            remaining.is_some_and(|value| value.as_bytes() == b"0")
+        })
+        .filter_map(|what| until_ms(headers, &format!("anthropic-ratelimit-{what}-reset")))
+        .max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_at_which_tokens_are_there_again_is_a_wait() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("date", "Fri, 20 Nov 2026 09:18:47 GMT"),
+            ("anthropic-ratelimit-requests-remaining", "3"),
+            ("anthropic-ratelimit-requests-reset", "2026-11-20T10:18:47Z"),
+            ("anthropic-ratelimit-input-tokens-remaining", "0"),
+            ("anthropic-ratelimit-input-tokens-reset", "2026-11-20T09:19:17Z"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let body =
+            Bytes::from_static(br#"{"type":"error","error":{"type":"rate_limit_error","message":"m"}}"#);
+        assert_eq!(Anthropic.classify(429, &headers, &body, "x").retry_after_ms, Some(30_000));
+        let spent = br#"{"type":"error","error":{"type":"rate_limit_error","message":"m","details":{"error_code":"workspace_spend_limit"}}}"#;
+        let class = |status, body| Anthropic.classify(status, &headers, &Bytes::from_static(body), "x").class;
+        assert_eq!(class(429, spent), FaultClass::UpstreamQuota);
+        assert_eq!(class(500, spent), FaultClass::Upstream);
+        let body =
+            Bytes::from_static(br#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#);
+        assert_eq!(Anthropic.classify(529, &headers, &body, "x").class, FaultClass::Overloaded);
+    }
+}

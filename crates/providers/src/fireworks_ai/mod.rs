@@ -1,0 +1,89 @@
+//! Fireworks: the common grammar and its successor.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, Operation};
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
+
+/// It has a third, whose cache marks it takes in few places: what its clients send to others, it would refuse.
+const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
+/// Prompts under one key share a cache, and nobody else's.
+const ISOLATION: HeaderName = HeaderName::from_static("x-prompt-cache-isolation-key");
+/// Every call of an account that has not paid, or spent what it may in a month, is answered with it.
+const SUSPENDED: u16 = 412;
+
+pub(crate) struct FireworksAi;
+
+impl Provider for FireworksAi {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        compatible::grammars(operation, NATIVE)
+    }
+
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        Some(CacheHelp::Key { place: KeyPlace::Header("x-session-affinity"), of: KeyOf::Conversation })
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let mut outgoing = compatible::generate(target, ask, self.grammars(ask.operation))?;
+        let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
+        outgoing.headers.extend(key.map(|key| (ISOLATION, key)));
+        Ok(outgoing)
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let mut classified = classify::classify(status, headers, body, provider);
+        if status == SUSPENDED {
+            classified.class = FaultClass::UpstreamQuota;
+        }
+        classified
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::WorkspaceId;
+
+    #[test]
+    fn workspaces_of_one_account_have_caches_of_their_own() {
+        let body = Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#);
+        let request = dialects::chat::decode_request(&body).unwrap();
+        let target = Target {
+            base_url: "http://host",
+            upstream_model: "m",
+            abilities: &Default::default,
+            quirks: domain::Quirks::default(),
+        };
+        let sent = |shared_by| {
+            let ask = Ask {
+                operation: Operation::Chat,
+                grammar: Grammar::Chat,
+                request: &request,
+                body: &body,
+                native_headers: &[],
+                is_lenient: false,
+                shared_by,
+                inserts: &[],
+                prompt: None,
+            };
+            let headers = FireworksAi.generate(&target, &ask).unwrap().headers;
+            headers.into_iter().find(|(name, _)| *name == ISOLATION).map(|(_, value)| value)
+        };
+        let (one, other) = (WorkspaceId::new(1, [1; 10]), WorkspaceId::new(1, [2; 10]));
+        assert!(sent(Some(one)).is_some());
+        assert_ne!(sent(Some(one)), sent(Some(other)));
+        assert_eq!(sent(None), None, "a customer's own account keeps its caches as they are");
+    }
+
+    #[test]
+    fn a_suspended_account_has_no_credit() {
+        let body = Bytes::from_static(
+            br#"{"error":{"object":"error","type":"invalid_request_error","code":"PRECONDITION_FAILED","message":"Account emulator is suspended."}}"#,
+        );
+        let class = |status| FireworksAi.classify(status, &HeaderMap::new(), &body, "x").class;
+        assert_eq!(class(412), FaultClass::UpstreamQuota);
+        assert_eq!(class(400), FaultClass::BadRequest);
+    }
+}

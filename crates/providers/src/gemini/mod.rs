@@ -1,0 +1,173 @@
+//! The Gemini API: its own grammar, with the model in the address.
+
+use bytes::Bytes;
+use dialects::read_gemini_error;
+use domain::{Fault, Grammar, Operation, Secret, UpstreamReport};
+use http::HeaderMap;
+use http::header::HeaderName;
+use serde::Deserialize;
+
+use crate::retry_after::delay_ms;
+use crate::{Ask, Classified, Outgoing, Provider, Target, auth, classify, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Gemini];
+const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
+/// New fields come here first.
+const VERSION: &str = "v1beta";
+const PREFIX: &str = "models/";
+
+pub(crate) struct Gemini;
+
+impl Provider for Gemini {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Moderate | Operation::Complete | Operation::Stored => &[],
+            _ => NATIVE,
+        }
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+        let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
+        let verb = match ask.operation {
+            Operation::Embed if is_single => "embedContent",
+            Operation::Embed => "batchEmbedContents",
+            Operation::Count => "countTokens",
+            _ if ask.request.stream => "streamGenerateContent?alt=sse",
+            _ => "generateContent",
+        };
+        let path = format!("{VERSION}/{}:{verb}", resource(target.upstream_model));
+        Ok(said.to(compatible::join(target.base_url, &path), ask))
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+        auth::key::sign(outgoing, KEY, secret)
+    }
+
+    fn list_models(&self, base_url: &str) -> Outgoing {
+        let mut outgoing = compatible::list_models(base_url);
+        outgoing.url = compatible::join(base_url, &format!("{VERSION}/models?pageSize=1000"));
+        outgoing
+    }
+
+    fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
+        let list: List = serde_json::from_slice(body).ok()?;
+        let name = |model: Named| model.name.strip_prefix(PREFIX).map_or(model.name.clone(), str::to_owned);
+        Some(list.models.into_iter().map(name).collect())
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let mut classified = classify::classify(status, headers, body, provider);
+        let (report, class) = read_gemini_error(Some(status), body);
+        classified.class = class;
+        classified.report = UpstreamReport {
+            provider: std::mem::take(&mut classified.report.provider),
+            request_id: classified.report.request_id.take(),
+            ..report
+        };
+        classified.retry_after_ms = classified.retry_after_ms.or_else(|| delay(body));
+        classified
+    }
+}
+
+/// The model as a part of an address: what is not of a name is escaped, so that none leads elsewhere.
+fn resource(model: &str) -> String {
+    let has_kind = [PREFIX, "tunedModels/"].iter().any(|kind| model.starts_with(kind));
+    let mut path = String::from(if has_kind { "" } else { PREFIX });
+    for byte in model.bytes() {
+        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
+        if is_plain || byte == b'/' && has_kind {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}
+
+#[derive(Deserialize)]
+struct List {
+    models: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    error: Error,
+}
+
+/// Streams answer an error as the one element of their array.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Body {
+    // First: a list of one would pass for the fields of one, in order.
+    Listed([Envelope; 1]),
+    One(Envelope),
+}
+
+#[derive(Deserialize)]
+struct Error {
+    #[serde(default)]
+    details: Vec<Detail>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Detail {
+    retry_delay: Option<String>,
+}
+
+/// There is no header for when to come back: it stands in the body.
+fn delay(body: &[u8]) -> Option<u64> {
+    let (Body::One(Envelope { error }) | Body::Listed([Envelope { error }])) =
+        serde_json::from_slice(body).ok()?;
+    error.details.iter().find_map(|detail| delay_ms(detail.retry_delay.as_deref()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::FaultClass;
+
+    fn classified(status: u16, body: &'static str) -> Classified {
+        Gemini.classify(status, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()), "gemini")
+    }
+
+    #[test]
+    fn an_address_holds_a_name_and_nothing_else() {
+        assert_eq!(resource("gemini-2.5-pro"), "models/gemini-2.5-pro");
+        assert_eq!(resource("tunedModels/mine-1"), "tunedModels/mine-1");
+        assert_eq!(resource("../secrets?x#y:z"), "models/..%2Fsecrets%3Fx%23y%3Az");
+    }
+
+    #[test]
+    fn what_it_says_decides() {
+        let key = r#"{"error":{"code":400,"message":"API key not valid.","status":"INVALID_ARGUMENT","details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}]}}"#;
+        let refused = classified(400, key);
+        assert_eq!((refused.class, refused.report.message), (FaultClass::UpstreamAuth, None));
+        let limited = r#"[{"error":{"code":429,"message":"Quota","status":"RESOURCE_EXHAUSTED","details":[{"@type":"x","retryDelay":"34.07s"}]}}]"#;
+        let limited = classified(429, limited);
+        assert_eq!((limited.class, limited.retry_after_ms), (FaultClass::RateLimit, Some(34_070)));
+        assert_eq!(limited.report.code.as_deref(), Some("RESOURCE_EXHAUSTED"));
+        let daily = r#"{"error":{"code":429,"message":"Quota","status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"RequestsPerDayPerProject"}]}]}}"#;
+        assert_eq!(classified(429, daily).class, FaultClass::UpstreamQuota);
+        let long = r#"{"error":{"code":400,"message":"The input token count (9) exceeds the maximum number of tokens allowed (8).","status":"INVALID_ARGUMENT"}}"#;
+        assert_eq!(classified(400, long).class, FaultClass::ContextLength);
+        assert_eq!(
+            classified(503, r#"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#).class,
+            FaultClass::Overloaded
+        );
+        assert_eq!(classified(502, "<html>").class, FaultClass::Upstream);
+    }
+
+    #[test]
+    fn models_are_listed_by_their_names() {
+        let body = Bytes::from_static(br#"{"models":[{"name":"models/a"},{"name":"tunedModels/b"}]}"#);
+        assert_eq!(Gemini.read_models(&body), Some(vec!["a".to_owned(), "tunedModels/b".to_owned()]));
+        assert_eq!(Gemini.read_models(&Bytes::from_static(b"<html>")), None);
+    }
+}

@@ -1,0 +1,523 @@
+//! What is asked of a server to find out what it takes, one small call at a time, and what its answers tell.
+
+use bytes::Bytes;
+use dialects::chat::read_error;
+use domain::{Finding, Grammar, Probed, Trait};
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use serde_json::{Map, Value, json};
+
+use crate::Outgoing;
+use crate::compatible::{join, list_models, read_models};
+
+/// Whoever runs the server sees in its log whose calls these are.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate-probe/", env!("CARGO_PKG_VERSION")));
+/// Calls of one probe, so that no server keeps it going.
+const CALLS_MAX: u32 = 20;
+/// An answer that calls a tool, or is JSON, is longer than a word.
+const TOKENS: u64 = 1;
+const TOKENS_OF_CALLS: u64 = 32;
+const OLDER_LENGTH: &str = "max_tokens";
+const NEWER_LENGTH: &str = "max_completion_tokens";
+/// No server knows it.
+const UNKNOWN_FIELD: &str = "tidegate_probe";
+/// What one request can hold together: a server that takes it takes each.
+const TRIED: &[Trait] = &[
+    Trait::DeveloperRole,
+    Trait::MaxCompletionTokens,
+    Trait::ContentParts,
+    Trait::NullContent,
+    Trait::ParallelToolCalls,
+    Trait::ForcedCall,
+    Trait::JsonSchema,
+    Trait::UnknownFields,
+];
+
+/// A server's answer, so far as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// A probe under way. It is asked for the next call and told what was heard, until there is no next one.
+#[derive(Debug)]
+pub struct Probe {
+    base_url: String,
+    step: Step,
+    calls: u32,
+    unix_ms: u64,
+    probed: Probed,
+    /// The length's name that this server is asked with.
+    length: &'static str,
+    is_asked_again: bool,
+}
+
+/// What is to be asked next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Models,
+    Chat,
+    Stream {
+        with_options: bool,
+    },
+    /// All that may be tried, at once.
+    Together,
+    /// One of them alone.
+    Alone(usize),
+    /// What no server takes, to see how it refuses.
+    Wrong,
+    Over,
+}
+
+/// What an answer means for what was tried.
+enum Verdict {
+    Taken,
+    Refused,
+    /// It may be the server's state and not the request; it is asked once more.
+    Unsure,
+    /// Nothing more can be found out now.
+    Away(String),
+}
+
+impl Probe {
+    /// Of a server at `base_url`. `models` are those that are known to be served there: the first is asked, or the first that
+    /// the server lists.
+    #[must_use]
+    pub fn new(base_url: &str, models: &[String], unix_ms: u64) -> Self {
+        let model = models.first().cloned();
+        Self {
+            base_url: base_url.to_owned(),
+            step: Step::Models,
+            calls: 0,
+            unix_ms,
+            probed: Probed { unix_ms, model, error: None, found: Vec::new() },
+            length: OLDER_LENGTH,
+            is_asked_again: false,
+        }
+    }
+
+    /// The next call; `None` where all is known that can be.
+    pub fn next_call(&mut self) -> Option<Outgoing> {
+        self.calls += 1;
+        if self.calls > CALLS_MAX {
+            self.step = Step::Over;
+        }
+        let model = match (self.step, &self.probed.model) {
+            (Step::Over, _) => return None,
+            (Step::Models, _) => return Some(list_models(&self.base_url)),
+            (_, Some(model)) => model.clone(),
+            (_, None) => {
+                self.end("It lists no models, so that none can be asked: name one.");
+                return None;
+            }
+        };
+        let body = match self.step {
+            Step::Chat => self.request(&model, &[], TOKENS),
+            Step::Stream { with_options } => {
+                let mut body = self.request(&model, &[], TOKENS);
+                body.insert("stream".to_owned(), true.into());
+                if with_options {
+                    body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+                }
+                body
+            }
+            Step::Together => self.request(&model, TRIED, TOKENS_OF_CALLS),
+            Step::Alone(at) => {
+                let tried = TRIED.get(at).copied();
+                self.request(&model, tried.as_slice(), TOKENS_OF_CALLS)
+            }
+            Step::Wrong | Step::Models | Step::Over => {
+                let mut body = self.request(&model, &[], TOKENS);
+                body.insert("messages".to_owned(), "none".into());
+                body
+            }
+        };
+        Some(self.outgoing(body))
+    }
+
+    /// Takes the answer to the call that `next_call` gave.
+    pub fn hear(&mut self, heard: &Heard) {
+        if heard.status >= 400 {
+            self.note_errors(heard);
+        }
+        match self.step {
+            Step::Models => self.hear_models(heard),
+            Step::Chat => self.hear_chat(heard),
+            Step::Stream { with_options } => self.hear_stream(heard, with_options),
+            Step::Together => match verdict(heard) {
+                Verdict::Taken => {
+                    TRIED.iter().for_each(|of| self.find(*of, true));
+                    self.step = Step::Wrong;
+                }
+                Verdict::Away(why) => self.end(&why),
+                Verdict::Refused | Verdict::Unsure => self.step = Step::Alone(0),
+            },
+            Step::Alone(at) => self.hear_alone(heard, at),
+            Step::Wrong | Step::Over => self.step = Step::Over,
+        }
+        if self.step == Step::Wrong && self.has(Trait::Errors) {
+            self.step = Step::Over;
+        }
+    }
+
+    /// The call was not answered: why.
+    pub fn fail(&mut self, why: &str) {
+        self.end(why);
+    }
+
+    /// What was found out.
+    #[must_use]
+    pub fn finish(self) -> Probed {
+        self.probed
+    }
+
+    fn end(&mut self, why: &str) {
+        self.probed.error = Some(why.to_owned());
+        self.step = Step::Over;
+    }
+
+    fn find(&mut self, of: Trait, truth: bool) {
+        self.put(of.is(truth, self.unix_ms));
+    }
+
+    fn find_value(&mut self, of: Trait, value: &str) {
+        if let Some(finding) = of.found(value, self.unix_ms) {
+            self.put(finding);
+        }
+    }
+
+    fn put(&mut self, finding: Finding) {
+        self.probed.found.retain(|known| known.of != finding.of);
+        self.probed.found.push(finding);
+    }
+
+    fn has(&self, of: Trait) -> bool {
+        self.probed.found.iter().any(|finding| finding.of == of)
+    }
+
+    fn hear_models(&mut self, heard: &Heard) {
+        let listed = (heard.status == 200).then(|| read_models(&heard.body)).flatten();
+        match (listed, verdict(heard)) {
+            (Some(models), _) => {
+                self.find(Trait::Models, true);
+                self.probed.model = self.probed.model.take().or_else(|| models.into_iter().next());
+            }
+            (None, Verdict::Away(why)) if matches!(heard.status, 401 | 403) => return self.end(&why),
+            (None, _) => self.find(Trait::Models, false),
+        }
+        self.step = Step::Chat;
+    }
+
+    /// Without a conversation nothing else can be tried. Some servers know only the newer name of its length.
+    fn hear_chat(&mut self, heard: &Heard) {
+        match verdict(heard) {
+            Verdict::Taken => {
+                let answer: Value = serde_json::from_slice(&heard.body).unwrap_or_default();
+                let is_answer = answer.get("choices").is_some_and(Value::is_array);
+                self.find(Trait::Chat, is_answer);
+                if !is_answer {
+                    return self.end("What it answers is no completion.");
+                }
+                if self.length == NEWER_LENGTH {
+                    self.find(Trait::MaxCompletionTokens, true);
+                }
+                self.find(Trait::Usage, answer.get("usage").is_some_and(Value::is_object));
+                self.note_reasoning(&answer, "message");
+                self.is_asked_again = false;
+                self.step = Step::Stream { with_options: true };
+            }
+            Verdict::Refused if self.length != NEWER_LENGTH => self.length = NEWER_LENGTH,
+            Verdict::Unsure if !self.is_asked_again => self.is_asked_again = true,
+            Verdict::Refused | Verdict::Unsure => {
+                self.find(Trait::Chat, false);
+                let why = refusal(heard);
+                self.end(&why);
+            }
+            Verdict::Away(why) => self.end(&why),
+        }
+    }
+
+    fn hear_stream(&mut self, heard: &Heard, with_options: bool) {
+        let chunks = chunks(&heard.body);
+        match verdict(heard) {
+            Verdict::Taken => {
+                self.find(Trait::Stream, !chunks.is_empty());
+                self.find(Trait::StreamOptions, with_options);
+                self.find(Trait::Done, ends(&heard.body));
+                let says_usage = |chunk: &Value| chunk.get("usage").is_some_and(Value::is_object);
+                self.find(Trait::StreamUsage, chunks.iter().any(says_usage));
+                chunks.iter().for_each(|chunk| self.note_reasoning(chunk, "delta"));
+                self.step = Step::Together;
+            }
+            Verdict::Refused | Verdict::Unsure if with_options => {
+                self.step = Step::Stream { with_options: false };
+            }
+            Verdict::Refused | Verdict::Unsure => {
+                self.find(Trait::Stream, false);
+                self.step = Step::Together;
+            }
+            Verdict::Away(why) => self.end(&why),
+        }
+    }
+
+    fn hear_alone(&mut self, heard: &Heard, at: usize) {
+        let tried = TRIED.get(at).copied();
+        match (verdict(heard), tried) {
+            (Verdict::Away(why), _) => return self.end(&why),
+            (Verdict::Unsure, _) if !self.is_asked_again => {
+                self.is_asked_again = true;
+                return;
+            }
+            (verdict, Some(of)) if !(of == Trait::MaxCompletionTokens && self.has(of)) => {
+                self.find(of, matches!(verdict, Verdict::Taken));
+            }
+            _ => {}
+        }
+        self.is_asked_again = false;
+        self.step = if at + 1 < TRIED.len() { Step::Alone(at + 1) } else { Step::Wrong };
+    }
+
+    /// Where it tells what it thought. That it tells nothing in one word is no proof that it never does.
+    fn note_reasoning(&mut self, answer: &Value, place: &str) {
+        let said = answer.pointer("/choices/0").and_then(|choice| choice.get(place));
+        let says = |name| said.and_then(|said| said.get(name)).is_some_and(|value| !value.is_null());
+        for name in ["reasoning", "reasoning_content"] {
+            if says(name) {
+                self.find_value(Trait::Reasoning, name);
+            }
+        }
+    }
+
+    fn note_errors(&mut self, heard: &Heard) {
+        if !self.has(Trait::Errors) {
+            self.find_value(Trait::Errors, shape(&heard.body));
+        }
+    }
+
+    /// A short conversation that needs each of `tried`.
+    fn request(&self, model: &str, tried: &[Trait], tokens: u64) -> Map<String, Value> {
+        let has = |of| tried.contains(&of);
+        let length = if has(Trait::MaxCompletionTokens) { NEWER_LENGTH } else { self.length };
+        let mut body = Map::new();
+        let mut say = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
+        say("model", model.into());
+        say("messages", messages(tried));
+        say(length, tokens.into());
+        let calls = [Trait::ContentParts, Trait::NullContent, Trait::ForcedCall, Trait::ParallelToolCalls];
+        if calls.into_iter().any(has) {
+            let look = json!({"name": "look", "parameters": {"type": "object", "properties": {}}});
+            say("tools", json!([{"type": "function", "function": look}]));
+        }
+        if has(Trait::ForcedCall) {
+            say("tool_choice", "required".into());
+        }
+        if has(Trait::ParallelToolCalls) {
+            say("parallel_tool_calls", false.into());
+        }
+        if has(Trait::JsonSchema) {
+            let yes = json!({"yes": {"type": "boolean"}});
+            let schema = json!({"type": "object", "properties": yes, "required": ["yes"], "additionalProperties": false});
+            let named = json!({"name": "answer", "schema": schema});
+            say("response_format", json!({"type": "json_schema", "json_schema": named}));
+        }
+        if has(Trait::UnknownFields) {
+            say(UNKNOWN_FIELD, true.into());
+        }
+        body
+    }
+
+    fn outgoing(&self, body: Map<String, Value>) -> Outgoing {
+        let mut outgoing = list_models(&self.base_url);
+        outgoing.method = Method::POST;
+        outgoing.url = join(&self.base_url, "chat/completions");
+        outgoing.headers.retain(|(name, _)| *name != USER_AGENT);
+        outgoing.headers.push((USER_AGENT, AGENT));
+        outgoing.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        if body.contains_key("stream") {
+            outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+            outgoing.headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
+        }
+        outgoing.body = vec![Bytes::from(Value::Object(body).to_string())];
+        outgoing.grammar = Grammar::Chat;
+        outgoing
+    }
+}
+
+fn messages(tried: &[Trait]) -> Value {
+    let has = |of| tried.contains(&of);
+    let (parts, null) = (has(Trait::ContentParts), has(Trait::NullContent));
+    let text = |text: &str| if parts { json!([{"type": "text", "text": text}]) } else { json!(text) };
+    let mut messages = Vec::new();
+    if parts || has(Trait::DeveloperRole) {
+        let role = if has(Trait::DeveloperRole) { "developer" } else { "system" };
+        messages.push(json!({"role": role, "content": text("Be brief.")}));
+    }
+    messages.push(json!({"role": "user", "content": "Say yes."}));
+    if parts || null {
+        let content = if null { Value::Null } else { json!("") };
+        let call =
+            json!({"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}});
+        messages.push(json!({"role": "assistant", "content": content, "tool_calls": [call]}));
+        messages.push(json!({"role": "tool", "tool_call_id": "call_1", "content": text("yes")}));
+    }
+    Value::Array(messages)
+}
+
+fn verdict(heard: &Heard) -> Verdict {
+    match heard.status {
+        200..300 => Verdict::Taken,
+        400 | 404 | 405 | 415 | 422 | 501 => Verdict::Refused,
+        500 => Verdict::Unsure,
+        401 | 403 => Verdict::Away(format!("It refused the key (status {}).", heard.status)),
+        status => Verdict::Away(format!("It answered with status {status}.")),
+    }
+}
+
+fn refusal(heard: &Heard) -> String {
+    let said = read_error(&heard.body).message.map(|said| format!(": {said}")).unwrap_or_default();
+    format!("It does not answer a conversation (status {}){said}", heard.status)
+}
+
+fn chunks(body: &[u8]) -> Vec<Value> {
+    let lines = body.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+    lines.filter_map(|json| serde_json::from_slice(json).ok()).collect()
+}
+
+fn ends(body: &[u8]) -> bool {
+    let mut lines = body.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+    lines.any(|text| text.trim_ascii() == b"[DONE]")
+}
+
+/// The shape of an error's body.
+fn shape(body: &[u8]) -> &'static str {
+    if body.trim_ascii_start().starts_with(b"<") {
+        return "page";
+    }
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    match body.get("error") {
+        Some(Value::Object(_)) => "object",
+        Some(Value::String(_)) => "text",
+        _ if body.get("detail").is_some() => "detail",
+        _ if body.get("message").is_some() => "message",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::from_slice;
+
+    /// Plays a server that answers each call by its body; what a probe found out of it, and with how many calls.
+    fn probe(answer: impl Fn(&Value) -> (u16, String)) -> (Probed, u32) {
+        let mut probe = Probe::new("http://host/v1", &[], 7);
+        let mut calls = 0;
+        while let Some(outgoing) = probe.next_call() {
+            calls += 1;
+            let body: Value = from_slice(&outgoing.body.concat()).unwrap_or_default();
+            let (status, text) = match outgoing.method {
+                Method::GET => (200, r#"{"data":[{"id":"m"}]}"#.to_owned()),
+                _ => answer(&body),
+            };
+            probe.hear(&Heard { status, body: text.into() });
+        }
+        (probe.finish(), calls)
+    }
+
+    fn value(probed: &Probed, of: Trait) -> Option<&'static str> {
+        probed.found.iter().find(|finding| finding.of == of).map(|finding| finding.value)
+    }
+
+    fn well(body: &Value) -> (u16, String) {
+        let said = r#"{"choices":[{"message":{"content":"yes","reasoning":"why"}}],"usage":{}}"#;
+        let chunks = "data: {\"choices\":[{\"delta\":{}}]}\n\ndata: {\"usage\":{}}\n\ndata: [DONE]\n\n";
+        match (body["stream"] == true, body["messages"].is_array()) {
+            (true, _) => (200, chunks.to_owned()),
+            (false, true) => (200, said.to_owned()),
+            (false, false) => (422, r#"{"detail":"no"}"#.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_server_that_takes_everything_is_asked_little() {
+        let (probed, calls) = probe(well);
+        assert_eq!(calls, 5);
+        assert_eq!((probed.model.as_deref(), probed.error.as_deref(), probed.unix_ms), (Some("m"), None, 7));
+        assert_eq!(probed.found.len(), Trait::all().count());
+        assert_eq!(value(&probed, Trait::Reasoning), Some("reasoning"));
+        assert_eq!(value(&probed, Trait::Errors), Some("detail"));
+        let flags = probed.found.iter().filter(|finding| finding.value == "yes").count();
+        assert_eq!(flags, Trait::all().count() - 2);
+    }
+
+    #[test]
+    fn what_a_server_refuses_is_found_one_by_one() {
+        type Refuses = fn(&Value) -> bool;
+        let refused: [(Trait, Refuses); 9] = [
+            (Trait::StreamOptions, |body| body.get("stream_options").is_some()),
+            (Trait::DeveloperRole, |body| body["messages"][0]["role"] == "developer"),
+            (Trait::MaxCompletionTokens, |body| body.get("max_completion_tokens").is_some()),
+            (Trait::ContentParts, |body| body["messages"][0]["content"].is_array()),
+            (Trait::NullContent, |body| body["messages"].to_string().contains(r#""content":null"#)),
+            (Trait::ParallelToolCalls, |body| body.get("parallel_tool_calls").is_some()),
+            (Trait::ForcedCall, |body| body.get("tool_choice").is_some()),
+            (Trait::JsonSchema, |body| body.get("response_format").is_some()),
+            (Trait::UnknownFields, |body| body.get(UNKNOWN_FIELD).is_some()),
+        ];
+        for (lacking, refuses) in refused {
+            let (probed, calls) = probe(|body| match refuses(body) {
+                true => (400, r#"{"error":"no"}"#.to_owned()),
+                false => well(body),
+            });
+            assert!(calls <= CALLS_MAX);
+            for (of, _) in refused {
+                let expected = if of == lacking { "no" } else { "yes" };
+                assert_eq!(value(&probed, of), Some(expected), "{lacking:?} {of:?}");
+            }
+            assert_eq!(value(&probed, Trait::Errors), Some("text"));
+            assert_eq!(probed.error, None);
+        }
+        let (probed, _) = probe(|body| match body.get("max_tokens") {
+            Some(_) => (400, "{}".to_owned()),
+            None => well(body),
+        });
+        assert_eq!(value(&probed, Trait::Chat), Some("yes"));
+        assert_eq!(value(&probed, Trait::MaxCompletionTokens), Some("yes"));
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_left_open() {
+        let (probed, calls) = probe(|_| (401, r#"{"message":"Bearer sk-secret"}"#.to_owned()));
+        assert_eq!((calls, probed.error.as_deref()), (2, Some("It refused the key (status 401).")));
+        assert_eq!((value(&probed, Trait::Chat), value(&probed, Trait::Errors)), (None, Some("message")));
+        let (probed, _) = probe(|_| (404, "<html>".to_owned()));
+        assert_eq!((value(&probed, Trait::Chat), value(&probed, Trait::Errors)), (Some("no"), Some("page")));
+        let said = probed.error.expect("it says why");
+        assert!(said.contains("status 404"), "{said}");
+        let (probed, calls) = probe(|_| (500, String::new()));
+        assert_eq!((calls, value(&probed, Trait::Chat)), (3, Some("no")));
+        // Once the server is away, what it did not say stays open.
+        let (probed, _) =
+            probe(|body| if body["stream"] == true { (429, String::new()) } else { well(body) });
+        assert_eq!(value(&probed, Trait::Chat), Some("yes"));
+        assert_eq!((value(&probed, Trait::Stream), value(&probed, Trait::JsonSchema)), (None, None));
+        assert_eq!(probed.error.as_deref(), Some("It answered with status 429."));
+    }
+
+    #[test]
+    fn without_a_model_nobody_can_be_asked() {
+        let mut probe = Probe::new("http://host", &[], 1);
+        assert!(probe.next_call().is_some());
+        probe.hear(&Heard { status: 404, body: Bytes::new() });
+        assert!(probe.next_call().is_none());
+        let probed = probe.finish();
+        assert_eq!(value(&probed, Trait::Models), Some("no"));
+        assert!(probed.error.is_some_and(|error| error.contains("name one")));
+        let mut probe = Probe::new("http://host", &["known".to_owned()], 1);
+        assert!(probe.next_call().is_some());
+        probe.fail("It could not be reached.");
+        assert!(probe.next_call().is_none());
+        assert_eq!(probe.finish().error.as_deref(), Some("It could not be reached."));
+    }
+}

@@ -1,0 +1,28 @@
+//! xAI: the common grammar and its successor. A conversation keeps its cache where a header names it.
+
+use domain::{Fault, Grammar, Operation};
+
+use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
+
+pub(crate) struct Xai;
+
+impl Provider for Xai {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        compatible::grammars(operation, NATIVE)
+    }
+
+    /// Each grammar has a place of its own for a conversation's name.
+    fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {
+        let place = match grammar {
+            Grammar::Responses => KeyPlace::Member("prompt_cache_key"),
+            _ => KeyPlace::Header("x-grok-conv-id"),
+        };
+        Some(CacheHelp::Key { place, of: KeyOf::Conversation })
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        compatible::generate(target, ask, self.grammars(ask.operation))
+    }
+}

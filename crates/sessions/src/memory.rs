@@ -1,0 +1,243 @@
+//! Turns in memory: found by their calls, and bounded by bytes. The one that nobody asked for the longest goes first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use vault::KeptPlace;
+
+/// What a turn takes beside its content, and what each of its calls does.
+const TURN_BYTES: usize = 512;
+const CALL_BYTES: usize = 192;
+
+pub(crate) type Digest = [u8; 32];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub place: KeptPlace,
+    pub calls: Vec<Digest>,
+    pub content: Bytes,
+    pub until_unix_ms: u64,
+}
+
+impl Turn {
+    pub(crate) fn bytes(&self) -> usize {
+        TURN_BYTES + self.calls.len() * CALL_BYTES + self.content.len()
+    }
+}
+
+/// Both clocks: of turns the end is kept, of memory the age.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub unix_ms: u64,
+    pub us: u64,
+}
+
+pub(crate) struct Memory {
+    bytes_max: usize,
+    bytes: usize,
+    turns: HashMap<Digest, Held>,
+    by_call: HashMap<Digest, Digest>,
+    /// The turn by when it was last used; no two at once.
+    by_use: BTreeMap<u64, Digest>,
+    uses: u64,
+}
+
+struct Held {
+    turn: Arc<Turn>,
+    used: u64,
+    believed_until_us: u64,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            bytes: 0,
+            turns: HashMap::new(),
+            by_call: HashMap::new(),
+            by_use: BTreeMap::new(),
+            uses: 0,
+        }
+    }
+
+    /// The same turn once more is believed anew. Of two turns that have a call of one id, the newer is found by it.
+    pub(crate) fn put(&mut self, turn: Arc<Turn>, believed_until_us: u64) {
+        let digest = turn.place.digest;
+        self.remove(&digest);
+        if turn.bytes() > self.bytes_max {
+            return;
+        }
+        for call in &turn.calls {
+            let other = self.by_call.get(call).and_then(|other| self.turns.get(other));
+            if other.is_none_or(|other| other.turn.until_unix_ms <= turn.until_unix_ms) {
+                self.by_call.insert(*call, digest);
+            }
+        }
+        self.bytes += turn.bytes();
+        self.uses += 1;
+        self.by_use.insert(self.uses, digest);
+        self.turns.insert(digest, Held { turn, used: self.uses, believed_until_us });
+        while self.bytes > self.bytes_max
+            && let Some((_, oldest)) = self.by_use.first_key_value()
+        {
+            let oldest = *oldest;
+            self.remove(&oldest);
+        }
+    }
+
+    /// The turn of a call, and whether it is believed without the store.
+    pub(crate) fn find(&mut self, call: &Digest, now: Now) -> Option<(Arc<Turn>, bool)> {
+        let digest = *self.by_call.get(call)?;
+        let held = self.turns.get_mut(&digest)?;
+        if held.turn.until_unix_ms <= now.unix_ms {
+            self.remove(&digest);
+            return None;
+        }
+        self.by_use.remove(&held.used);
+        self.uses += 1;
+        held.used = self.uses;
+        self.by_use.insert(self.uses, digest);
+        Some((Arc::clone(&held.turn), now.us < held.believed_until_us))
+    }
+
+    pub(crate) fn remove(&mut self, digest: &Digest) {
+        let Some(Held { turn, used, .. }) = self.turns.remove(digest) else { return };
+        self.bytes -= turn.bytes();
+        self.by_use.remove(&used);
+        for call in &turn.calls {
+            if self.by_call.get(call) == Some(digest) {
+                self.by_call.remove(call);
+            }
+        }
+    }
+
+    pub(crate) fn forget(&mut self, is_over: impl Fn(&Turn) -> bool) {
+        let over = self.turns.values().filter(|held| is_over(&held.turn));
+        let over: Vec<_> = over.map(|held| held.turn.place.digest).collect();
+        for digest in &over {
+            self.remove(digest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Kept, ProjectId, TraceId, WorkspaceId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn turn(number: u8, calls: &[u8], length: usize) -> Arc<Turn> {
+        let place = KeptPlace {
+            kept: Kept::Turn,
+            workspace: WorkspaceId::new(1, [number % 2; 10]),
+            project: ProjectId::new(1, [1; 10]),
+            digest: [number; 32],
+            request: TraceId::new(1, [number; 10]),
+        };
+        let calls = calls.iter().map(|call| [*call; 32]).collect();
+        let content = Bytes::from(vec![number; length]);
+        Arc::new(Turn { place, calls, content, until_unix_ms: 1_000 + u64::from(number) })
+    }
+
+    const NOW: Now = Now { unix_ms: 0, us: 0 };
+
+    fn found(memory: &mut Memory, call: u8, now: Now) -> Option<(u8, bool)> {
+        memory.find(&[call; 32], now).map(|(turn, is_believed)| (turn.place.digest[0], is_believed))
+    }
+
+    #[test]
+    fn a_turn_is_found_by_each_call_until_its_end_and_believed_for_a_while() {
+        let mut memory = Memory::new(10_000);
+        memory.put(turn(1, &[10, 11], 5), 50);
+        assert_eq!(found(&mut memory, 10, NOW), Some((1, true)));
+        assert_eq!(found(&mut memory, 11, Now { us: 49, ..NOW }), Some((1, true)));
+        assert_eq!(found(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, false)));
+        memory.put(turn(1, &[10, 11], 5), 90);
+        assert_eq!(found(&mut memory, 11, Now { us: 50, ..NOW }), Some((1, true)));
+        assert_eq!(found(&mut memory, 11, Now { unix_ms: 1_001, us: 0 }), None);
+        assert_eq!((found(&mut memory, 10, NOW), memory.bytes), (None, 0), "it went at once");
+    }
+
+    #[test]
+    fn a_call_leads_to_the_newest_turn_whichever_came_first() {
+        for order in [[1, 2], [2, 1]] {
+            let mut memory = Memory::new(10_000);
+            for number in order {
+                memory.put(turn(number, &[10, 20 + number], 5), 50);
+            }
+            assert_eq!(found(&mut memory, 10, NOW), Some((2, true)), "{order:?}");
+            assert_eq!(found(&mut memory, 21, NOW), Some((1, true)), "{order:?}");
+            memory.remove(&[1; 32]);
+            assert_eq!(
+                found(&mut memory, 10, NOW),
+                Some((2, true)),
+                "it is not the older one's to take along"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_everything_is_not_taken() {
+        let mut memory = Memory::new(2_000);
+        memory.put(turn(1, &[10], 5), 50);
+        memory.put(turn(2, &[11], 2_000), 50);
+        assert_eq!((found(&mut memory, 10, NOW), found(&mut memory, 11, NOW)), (Some((1, true)), None));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(u8, usize),
+        Find(u8),
+        Forget(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => (0_u8..20, 0_usize..1_500).prop_map(|(number, length)| Step::Put(number, length)),
+            4 => (0_u8..20).prop_map(Step::Find),
+            1 => (0_u8..2).prop_map(Step::Forget),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// As a list does that is searched from its end, where what was used last stands.
+        #[test]
+        fn what_was_used_last_stays_and_the_bound_holds(steps in steps()) {
+            const BYTES_MAX: usize = 6_000;
+            let mut memory = Memory::new(BYTES_MAX);
+            let mut model: Vec<Arc<Turn>> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Put(number, length) => {
+                        let turn = turn(number, &[number], length);
+                        memory.put(Arc::clone(&turn), 1);
+                        model.retain(|other| other.place != turn.place);
+                        model.push(turn);
+                        while model.iter().map(|turn| turn.bytes()).sum::<usize>() > BYTES_MAX {
+                            model.remove(0);
+                        }
+                    }
+                    Step::Find(number) => {
+                        let wanted = model.iter().position(|turn| turn.place.digest == [number; 32]);
+                        let wanted = wanted.map(|at| model.remove(at));
+                        let found = memory.find(&[number; 32], NOW).map(|(turn, _)| turn);
+                        prop_assert_eq!(&found, &wanted);
+                        model.extend(wanted);
+                    }
+                    Step::Forget(of) => {
+                        let workspace = turn(of, &[], 0).place.workspace;
+                        memory.forget(|turn| turn.place.workspace == workspace);
+                        model.retain(|turn| turn.place.workspace != workspace);
+                    }
+                }
+                let bytes = memory.turns.values().map(|held| held.turn.bytes()).sum::<usize>();
+                prop_assert!(bytes == memory.bytes && bytes <= BYTES_MAX);
+                prop_assert_eq!(memory.turns.len(), model.len());
+                prop_assert_eq!((memory.by_use.len(), memory.by_call.len()), (model.len(), model.len()));
+            }
+        }
+    }
+}

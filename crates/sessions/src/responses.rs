@@ -1,0 +1,292 @@
+//! Who made the answers that providers keep: written in batches behind the answers, found by the provider's ids for a month.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::TraceId;
+use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX, RESPONSE_KNOWN, RESPONSES_WAITING_MAX};
+use domain::ports::{FoundResponse, PortFuture, ResponseKeeper, ResponseName, StoredResponse};
+use store::{Store, StoreError, StoredResponseRow};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use vault::Vault;
+use world::World;
+
+type Digest = [u8; 32];
+
+/// Rows of one transaction.
+const BATCH_ROWS: usize = 256;
+/// A batch is offered so often to a store that is away, after pauses each twice as long.
+const WRITE_TRIES: u32 = 12;
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What is over is removed this often, so many rows at a time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRED_ROWS: u32 = 500;
+/// How long a stop waits for answers that are being written.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The keeper.
+pub struct Responses {
+    inner: Arc<Inner>,
+    asks: mpsc::Sender<Ask>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Inner {
+    store: Store,
+    vault: Vault,
+    world: World,
+    /// Where the store is used: serving cores wait for it, and never do its work.
+    runtime: Handle,
+    /// What the store has not heard of yet.
+    waiting: Mutex<HashMap<Digest, StoredResponse>>,
+}
+
+/// What is asked of the one that writes. It does one after the other, so that nobody books what is not kept yet.
+enum Ask {
+    Keep(StoredResponseRow, oneshot::Sender<()>),
+    Book(Digest, TraceId, oneshot::Sender<bool>),
+    Unbook(Digest, TraceId),
+    Forget(Digest),
+    Stop,
+}
+
+impl Responses {
+    /// Writes what is kept from then on. Called on the runtime that is to use the store.
+    #[must_use]
+    pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
+        let (asks, asked) = mpsc::channel(RESPONSES_WAITING_MAX);
+        let runtime = Handle::current();
+        let inner = Arc::new(Inner { store, vault, world, runtime, waiting: Mutex::default() });
+        let writer = tokio::spawn(Arc::clone(&inner).write_all(asked));
+        Arc::new(Self { inner, asks, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Ends when what waits for the store is written, or after a while.
+    pub async fn stop(&self) {
+        let Some(mut writer) = locked(&self.writer).take() else { return };
+        let stopping = async {
+            let _ = self.asks.send(Ask::Stop).await;
+            let _ = (&mut writer).await;
+        };
+        if timeout(STOP_WAIT_MAX, stopping).await.is_err() {
+            writer.abort();
+            let responses = self.inner.waiting().len();
+            tracing::warn!(responses, "who made them was not written before the stop");
+        }
+    }
+
+    fn digest(&self, name: &ResponseName) -> Digest {
+        self.inner.vault.requests.of_response(name.workspace, name.project, &name.id)
+    }
+
+    /// What is asked without waiting. It is refused only where the store was away for long.
+    fn ask(&self, ask: Ask) -> bool {
+        let is_taken = self.asks.try_send(ask).is_ok();
+        if !is_taken {
+            tracing::warn!("too many responses wait for the store");
+        }
+        is_taken
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An id that can stand in an address as it is.
+fn is_plain(id: &str) -> bool {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
+}
+
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Digest, StoredResponse>> {
+        locked(&self.waiting)
+    }
+
+    async fn write_all(self: Arc<Self>, mut asked: mpsc::Receiver<Ask>) {
+        let mut expiry = interval_at(Instant::now() + EXPIRE_EVERY, EXPIRE_EVERY);
+        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asks = Vec::new();
+        loop {
+            tokio::select! {
+                count = asked.recv_many(&mut asks, BATCH_ROWS) => if count == 0 { return },
+                _ = expiry.tick() => self.expire().await,
+            }
+            let (mut rows, mut kept) = (Vec::new(), Vec::new());
+            for ask in asks.drain(..) {
+                if let Ask::Keep(row, told) = ask {
+                    rows.push(row);
+                    kept.push(told);
+                    continue;
+                }
+                // What was kept before is written before.
+                self.keep(std::mem::take(&mut rows)).await;
+                kept.drain(..).for_each(tell);
+                match ask {
+                    Ask::Stop => return,
+                    ask => self.act(ask).await,
+                }
+            }
+            self.keep(rows).await;
+            kept.into_iter().for_each(tell);
+        }
+    }
+
+    /// A batch of which one row can't be kept is kept row by row: its project may be gone.
+    async fn keep(&self, rows: Vec<StoredResponseRow>) {
+        if rows.is_empty() {
+            return;
+        }
+        if let Err(error) = self.patiently(|| self.store.stored_responses().keep(rows.clone())).await {
+            if rows.len() == 1 || error.is_transient() {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, responses = rows.len(), "who made them could not be written");
+            } else {
+                for row in rows.iter().cloned() {
+                    Box::pin(self.keep(vec![row])).await;
+                }
+            }
+        }
+        let mut waiting = self.waiting();
+        rows.iter().for_each(|row| drop(waiting.remove(&row.digest)));
+    }
+
+    async fn act(&self, ask: Ask) {
+        let responses = self.store.stored_responses();
+        let done = match ask {
+            Ask::Book(digest, by, told) => match self.patiently(|| responses.book(digest, by)).await {
+                // Who asked went away meanwhile.
+                Ok(is_given) if told.send(is_given).is_err() && is_given => {
+                    self.patiently(|| responses.unbook(digest, by)).await
+                }
+                done => done.map(drop),
+            },
+            Ask::Unbook(digest, by) => self.patiently(|| responses.unbook(digest, by)).await,
+            Ask::Forget(digest) => self.patiently(|| responses.forget(digest)).await,
+            Ask::Keep(..) | Ask::Stop => Ok(()),
+        };
+        if let Err(error) = done {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "what became of a stored response could not be written");
+        }
+    }
+
+    async fn patiently<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = WRITE_PAUSE;
+        for _ in 1..WRITE_TRIES {
+            match work().await {
+                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+                done => return done,
+            }
+            pause = WRITE_PAUSE_MAX.min(pause * 2);
+        }
+        work().await
+    }
+
+    async fn expire(&self) {
+        let now_unix_ms = self.world.clock.unix_ms();
+        loop {
+            match self.store.stored_responses().expire(now_unix_ms, EXPIRED_ROWS).await {
+                Ok(removed) if removed == u64::from(EXPIRED_ROWS) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "responses that are over could not be removed");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn find(&self, digest: Digest) -> FoundResponse {
+        if let Some(response) = self.waiting().get(&digest) {
+            return FoundResponse::Known(response.clone());
+        }
+        let found = self.store.stored_responses().find(digest, self.world.clock.unix_ms()).await;
+        match found {
+            Ok(Some(response)) => FoundResponse::Known(response),
+            Ok(None) => FoundResponse::Unknown,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "who made a response could not be looked for");
+                FoundResponse::Away
+            }
+        }
+    }
+}
+
+/// Nobody may be waiting any more.
+fn tell(told: oneshot::Sender<()>) {
+    let _ = told.send(());
+}
+
+impl ResponseKeeper for Responses {
+    fn keep(&self, name: ResponseName, response: StoredResponse) -> PortFuture<'static, ()> {
+        if !is_plain(&name.id) {
+            return Box::pin(async {});
+        }
+        let digest = self.digest(&name);
+        let known_ms = u64::try_from(RESPONSE_KNOWN.as_millis()).unwrap_or(u64::MAX);
+        let until_unix_ms = self.inner.world.clock.unix_ms().saturating_add(known_ms);
+        self.inner.waiting().insert(digest, response.clone());
+        let ResponseName { workspace, project, .. } = name;
+        let row = StoredResponseRow { digest, workspace, project, response, until_unix_ms };
+        let (told, written) = oneshot::channel();
+        if !self.ask(Ask::Keep(row, told)) {
+            self.inner.waiting().remove(&digest);
+            return Box::pin(async {});
+        }
+        Box::pin(async move {
+            let _ = timeout(RESPONSE_FIND_TIME_MAX, written).await;
+        })
+    }
+
+    fn find(&self, name: ResponseName) -> PortFuture<'static, FoundResponse> {
+        if !is_plain(&name.id) {
+            return Box::pin(async { FoundResponse::Unknown });
+        }
+        let (inner, digest) = (Arc::clone(&self.inner), self.digest(&name));
+        let looking = self.inner.runtime.spawn(async move { inner.find(digest).await });
+        Box::pin(async move {
+            match timeout(RESPONSE_FIND_TIME_MAX, looking).await {
+                Ok(Ok(found)) => found,
+                _ => FoundResponse::Away,
+            }
+        })
+    }
+
+    fn book(&self, name: ResponseName, by: TraceId) -> PortFuture<'static, bool> {
+        let (told, given) = oneshot::channel();
+        if !self.ask(Ask::Book(self.digest(&name), by, told)) {
+            return Box::pin(async { false });
+        }
+        Box::pin(async move { matches!(timeout(RESPONSE_FIND_TIME_MAX, given).await, Ok(Ok(true))) })
+    }
+
+    fn unbook(&self, name: ResponseName, by: TraceId) {
+        self.ask(Ask::Unbook(self.digest(&name), by));
+    }
+
+    fn forget(&self, name: ResponseName) {
+        self.ask(Ask::Forget(self.digest(&name)));
+    }
+}
+
+impl std::fmt::Debug for Responses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Responses").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "responses_tests.rs"]
+mod tests;

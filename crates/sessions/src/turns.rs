@@ -1,0 +1,389 @@
+//! What providers must be shown again of turns in which tools were called: remembered here, sealed in the store, found
+//! by the ids of the calls for a day.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::Kept;
+use domain::limits::{
+    KEPT_TURN_BYTES_MAX, TURN_BELIEVED, TURN_CALLS_MAX, TURN_FIND_TIME_MAX, TURN_KEPT, TURNS_FOUND_BYTES_MAX,
+    TURNS_REMEMBERED_BYTES_MAX, TURNS_WAITING_BYTES_MAX,
+};
+use domain::ports::{KeptTurn, PortFuture, PurgeError, PurgeScope, Purgeable, Purged, TurnKeeper};
+use domain::{ProjectId, WorkspaceId};
+use store::{KeptTurnRow, Store, StoreError, TurnsAsked};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore};
+use tokio::task::JoinHandle;
+use vault::{KeptPlace, Vault};
+use world::World;
+
+use crate::memory::{Digest, Memory, Now, Turn};
+use crate::packing::{pack_turn, unpack_turn};
+
+/// A turn is offered so often to a store that is away, after pauses each twice as long.
+const WRITE_TRIES: u32 = 12;
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+const WRITE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// What is over is removed this often, so many rows at a time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRED_ROWS: u32 = 500;
+/// Trouble with the store is told no more often than this: each request would tell it.
+const TELL_EVERY_US: u64 = 60_000_000;
+/// How long a stop waits for turns that are being written.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// The keeper of turns.
+pub struct Turns {
+    inner: Arc<Inner>,
+    attendant: JoinHandle<()>,
+}
+
+struct Inner {
+    store: Store,
+    vault: Vault,
+    world: World,
+    /// Where the store is used: serving cores wait for it, and never do its work.
+    runtime: Handle,
+    here: Mutex<Here>,
+    /// Bytes that may wait for the store.
+    room: Arc<Semaphore>,
+    /// Held alone by a purge: nothing that it removes is read into memory, or written, around it.
+    purging: RwLock<()>,
+    told_us: Mutex<Option<u64>>,
+}
+
+/// What this process knows by itself.
+struct Here {
+    memory: Memory,
+    /// Turns that the store has not heard of yet. A purge takes them out, and then they are not written.
+    waiting: HashMap<Digest, KeptPlace>,
+}
+
+impl Turns {
+    /// Looks after what is kept from then on. Called on the runtime that is to use the store.
+    #[must_use]
+    pub fn start(store: Store, vault: Vault, world: World) -> Arc<Self> {
+        let inner = Arc::new(Inner {
+            store,
+            vault,
+            world,
+            runtime: Handle::current(),
+            here: Mutex::new(Here {
+                memory: Memory::new(TURNS_REMEMBERED_BYTES_MAX),
+                waiting: HashMap::new(),
+            }),
+            room: Arc::new(Semaphore::new(TURNS_WAITING_BYTES_MAX)),
+            purging: RwLock::default(),
+            told_us: Mutex::default(),
+        });
+        let attendant = tokio::spawn(attend(Arc::downgrade(&inner)));
+        Arc::new(Self { inner, attendant })
+    }
+
+    /// Ends when what waits for the store is written, or after a while.
+    pub async fn stop(&self) {
+        self.attendant.abort();
+        let all = u32::try_from(TURNS_WAITING_BYTES_MAX).unwrap_or(u32::MAX);
+        if tokio::time::timeout(STOP_WAIT_MAX, self.inner.room.acquire_many(all)).await.is_err() {
+            tracing::warn!(turns = self.inner.here().waiting.len(), "turns were not written before the stop");
+        }
+    }
+}
+
+impl Drop for Turns {
+    fn drop(&mut self) {
+        self.attendant.abort();
+    }
+}
+
+async fn attend(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(EXPIRE_EVERY).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.expire().await {
+            inner.tell(Some(&error), "turns that are over could not be removed");
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    fn here(&self) -> MutexGuard<'_, Here> {
+        locked(&self.here)
+    }
+
+    fn now(&self) -> Now {
+        Now { unix_ms: self.world.clock.unix_ms(), us: self.world.clock.monotonic_us() }
+    }
+
+    /// Trouble with the store, once in a while.
+    fn tell(&self, error: Option<&(dyn std::error::Error + 'static)>, what: &'static str) {
+        let now_us = self.world.clock.monotonic_us();
+        let mut told_us = locked(&self.told_us);
+        if told_us.is_none_or(|told_us| now_us.saturating_sub(told_us) >= TELL_EVERY_US) {
+            *told_us = Some(now_us);
+            tracing::warn!(error, "{what}; it is told once a minute at most");
+        }
+    }
+
+    fn believed_until_us(&self) -> u64 {
+        let believed_us = u64::try_from(TURN_BELIEVED.as_micros()).unwrap_or(u64::MAX);
+        self.world.clock.monotonic_us().saturating_add(believed_us)
+    }
+
+    /// What is to be kept of a turn; `None` where nobody could find it, or it is too long.
+    fn turn(&self, kept: KeptTurn) -> Option<Arc<Turn>> {
+        let KeptTurn { workspace, project, request, calls, content } = kept;
+        let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
+        let calls: Vec<_> = calls.iter().take(TURN_CALLS_MAX).map(hash).collect();
+        let digest = self.vault.requests.of_turn(request, calls.first()?);
+        if content.len() > KEPT_TURN_BYTES_MAX {
+            return None;
+        }
+        let place = KeptPlace { kept: Kept::Turn, workspace, project, digest, request };
+        let kept_ms = u64::try_from(TURN_KEPT.as_millis()).unwrap_or(u64::MAX);
+        let until_unix_ms = self.world.clock.unix_ms().saturating_add(kept_ms);
+        Some(Arc::new(Turn { place, calls, content: content.into(), until_unix_ms }))
+    }
+
+    /// `None` where too much waits for the store already.
+    fn room_for(&self, turn: &Turn) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(turn.bytes()).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()
+    }
+
+    async fn write(&self, turn: &Turn) {
+        let mut pause = WRITE_PAUSE;
+        for tries_left in (0..WRITE_TRIES).rev() {
+            match self.try_write(turn).await {
+                Ok(()) => break,
+                Err(error) if error.is_transient() && tries_left > 0 => {
+                    tokio::time::sleep(pause).await;
+                    pause = WRITE_PAUSE_MAX.min(pause * 2);
+                }
+                Err(error) => self.tell(Some(&error), "a turn is known to this process alone"),
+            }
+        }
+        self.here().waiting.remove(&turn.place.digest);
+    }
+
+    async fn try_write(&self, turn: &Turn) -> Result<(), StoreError> {
+        let _no_purge = self.purging.read().await;
+        let place = turn.place;
+        if !self.here().waiting.contains_key(&place.digest) {
+            return Ok(());
+        }
+        // Sealed at each try: the workspace's key may be replaced meanwhile.
+        let sealed = pack_turn(&turn.calls, &turn.content)
+            .and_then(|packed| self.vault.sealer.seal_kept(&place, &packed).ok());
+        let Some(sealed) = sealed else {
+            tracing::error!(request = %place.request, "a turn could not be sealed");
+            return Ok(());
+        };
+        let KeptPlace { digest, workspace, project, request, .. } = place;
+        let until_unix_ms = turn.until_unix_ms;
+        let row = KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms };
+        self.store.kept_turns().keep(row, turn.calls.clone()).await?;
+        self.here().waiting.remove(&digest);
+        Ok(())
+    }
+
+    async fn find(
+        self: &Arc<Self>,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        calls: &[String],
+    ) -> Vec<Option<Bytes>> {
+        let unsought = calls.len().saturating_sub(TURN_CALLS_MAX);
+        let hash = |call: &String| self.vault.requests.of_call(workspace, project, call);
+        let sought: Vec<_> = calls.iter().skip(unsought).map(hash).collect();
+        let (mut known, unsure) = self.recall(&sought);
+        if !unsure.is_empty() {
+            let asked = TurnsAsked {
+                workspace,
+                project,
+                calls: unsure.iter().copied().collect(),
+                now_unix_ms: self.world.clock.unix_ms(),
+                bytes_max: TURNS_FOUND_BYTES_MAX as u64,
+            };
+            // While nobody tells, what is remembered holds.
+            if let Some(found) = self.ask(asked).await {
+                self.correct(&mut known, &unsure, &found);
+            }
+        }
+        let content = |call| known.get(call).map(|turn| turn.content.clone());
+        std::iter::repeat_n(None, unsought).chain(sought.iter().map(content)).collect()
+    }
+
+    /// What is remembered of calls, and those that the store is to be asked for.
+    fn recall(&self, sought: &[Digest]) -> (HashMap<Digest, Arc<Turn>>, HashSet<Digest>) {
+        let (mut known, mut unsure) = (HashMap::new(), HashSet::new());
+        let now = self.now();
+        let memory = &mut self.here().memory;
+        for call in sought {
+            let found = memory.find(call, now);
+            if !found.as_ref().is_some_and(|(_, is_believed)| *is_believed) {
+                unsure.insert(*call);
+            }
+            known.extend(found.map(|(turn, _)| (*call, turn)));
+        }
+        (known, unsure)
+    }
+
+    /// Of what was not sure, what the store says holds.
+    fn correct(&self, known: &mut HashMap<Digest, Arc<Turn>>, unsure: &HashSet<Digest>, found: &[Arc<Turn>]) {
+        let is_found = |turn: &Turn| found.iter().any(|other| other.place == turn.place);
+        for turn in unsure.iter().filter_map(|call| known.remove(call)) {
+            if !is_found(&turn) {
+                self.here().memory.remove(&turn.place.digest);
+            }
+        }
+        // The oldest come first: of two that have a call of one id, the newer holds.
+        for turn in found {
+            let calls = turn.calls.iter().filter(|call| unsure.contains(*call));
+            known.extend(calls.map(|call| (*call, Arc::clone(turn))));
+        }
+    }
+
+    /// What the store knows; `None` where it did not tell in time.
+    async fn ask(self: &Arc<Self>, asked: TurnsAsked) -> Option<Vec<Arc<Turn>>> {
+        const WHAT: &str = "turns could not be looked for";
+        let inner = Arc::clone(self);
+        let looking = self.runtime.spawn(async move { inner.look(asked).await });
+        match tokio::time::timeout(TURN_FIND_TIME_MAX, looking).await {
+            Ok(Ok(Ok(found))) => return Some(found),
+            Ok(Ok(Err(error))) => self.tell(Some(&error), WHAT),
+            Ok(Err(error)) => self.tell(Some(&error), WHAT),
+            Err(error) => self.tell(Some(&error), WHAT),
+        }
+        None
+    }
+
+    async fn look(&self, asked: TurnsAsked) -> Result<Vec<Arc<Turn>>, StoreError> {
+        let _no_purge = self.purging.read().await;
+        let rows = self.store.kept_turns().find(asked).await?;
+        let turns: Vec<_> = rows.into_iter().filter_map(|row| self.open(row)).map(Arc::new).collect();
+        let believed_until_us = self.believed_until_us();
+        let memory = &mut self.here().memory;
+        for turn in &turns {
+            memory.put(Arc::clone(turn), believed_until_us);
+        }
+        Ok(turns)
+    }
+
+    /// What does not open is not known. A refusal is audited; a key that another process made is learned in a moment.
+    fn open(&self, row: KeptTurnRow) -> Option<Turn> {
+        let KeptTurnRow { digest, workspace, project, request, sealed, until_unix_ms } = row;
+        let place = KeptPlace { kept: Kept::Turn, workspace, project, digest, request };
+        let packed = self.vault.opener.open_kept(&place, &sealed).ok()?;
+        let (calls, content) = unpack_turn(packed.expose())?;
+        Some(Turn { place, calls, content, until_unix_ms })
+    }
+
+    async fn expire(&self) -> Result<(), StoreError> {
+        let now_unix_ms = self.world.clock.unix_ms();
+        self.here().memory.forget(|turn| turn.until_unix_ms <= now_unix_ms);
+        let expire = || self.store.kept_turns().expire(now_unix_ms, EXPIRED_ROWS);
+        while expire().await? == u64::from(EXPIRED_ROWS) {}
+        Ok(())
+    }
+
+    /// Forgets what is known here alone; how much of it the store had not heard of.
+    fn forget(&self, scope: &PurgeScope) -> u64 {
+        let mut here = self.here();
+        here.memory.forget(|turn| covers(scope, &turn.place));
+        let before = here.waiting.len();
+        here.waiting.retain(|_, place| !covers(scope, place));
+        (before - here.waiting.len()) as u64
+    }
+
+    async fn purge(&self, scope: PurgeScope) -> Result<u64, StoreError> {
+        let _alone = self.purging.write().await;
+        let unheard = self.forget(&scope);
+        self.store.kept_turns().purge(scope).await.map(|gone| gone + unheard)
+    }
+
+    async fn remaining(&self, scope: PurgeScope) -> Result<u64, StoreError> {
+        let _alone = self.purging.write().await;
+        let unheard = self.here().waiting.values().filter(|place| covers(&scope, place)).count() as u64;
+        self.store.kept_turns().remaining(scope).await.map(|left| left + unheard)
+    }
+}
+
+fn covers(scope: &PurgeScope, place: &KeptPlace) -> bool {
+    let is_named = match &scope.what {
+        Purged::Everything => true,
+        Purged::Project(project) => *project == place.project,
+        Purged::Requests(requests) => requests.contains(&place.request),
+    };
+    scope.workspace == place.workspace && is_named
+}
+
+impl TurnKeeper for Turns {
+    fn keep(&self, turn: KeptTurn) -> PortFuture<'static, ()> {
+        let Some(turn) = self.inner.turn(turn) else { return Box::pin(async {}) };
+        let room = self.inner.room_for(&turn);
+        {
+            let mut here = self.inner.here();
+            here.memory.put(Arc::clone(&turn), self.inner.believed_until_us());
+            if room.is_some() {
+                here.waiting.insert(turn.place.digest, turn.place);
+            }
+        }
+        let Some(room) = room else {
+            self.inner.tell(None, "too many turns wait for the store; some are known to this process alone");
+            return Box::pin(async {});
+        };
+        let inner = Arc::clone(&self.inner);
+        // At once, and not when the future is asked: whoever waits for it may go away.
+        let writing = self.inner.runtime.spawn(async move {
+            inner.write(&turn).await;
+            drop(room);
+        });
+        Box::pin(async move {
+            let _ = writing.await;
+        })
+    }
+
+    fn find(
+        &self,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        calls: Vec<String>,
+    ) -> PortFuture<'static, Vec<Option<Bytes>>> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.find(workspace, project, &calls).await })
+    }
+}
+
+impl Purgeable for Turns {
+    fn place(&self) -> &'static str {
+        "kept_turns"
+    }
+
+    fn purge(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(async move { self.inner.purge(scope).await.map_err(|error| PurgeError(error.to_string())) })
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> PortFuture<'_, Result<u64, PurgeError>> {
+        Box::pin(
+            async move { self.inner.remaining(scope).await.map_err(|error| PurgeError(error.to_string())) },
+        )
+    }
+}
+
+impl std::fmt::Debug for Turns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turns").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "turns_tests.rs"]
+mod tests;

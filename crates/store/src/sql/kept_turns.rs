@@ -1,0 +1,137 @@
+//! Kept turns, and the calls that lead to them.
+
+use std::collections::BTreeSet;
+
+use domain::Sealed;
+use domain::ports::PurgeScope;
+
+use super::fields::{ColumnId, Fields};
+use super::purging::{self, Texts};
+use super::writing::{Writing, signed};
+use super::{Connection, Database, Row, seals, sql};
+use crate::kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
+use crate::{StoreError, StoreFuture};
+
+const TABLE: &str = "kept_turns";
+const PURGE: Texts = [
+    "DELETE FROM kept_turns WHERE workspace = $1",
+    "DELETE FROM kept_turns WHERE workspace = $1 AND project = $2",
+    "DELETE FROM kept_turns WHERE workspace = $1 AND request = $2",
+];
+const REMAINING: Texts = [
+    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1",
+    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1 AND project = $2",
+    "SELECT COUNT(*) AS found FROM kept_turns WHERE workspace = $1 AND request = $2",
+];
+
+const LEAD: &str = "INSERT INTO kept_turn_calls (digest, turn) SELECT call, $2 FROM unnest($1) AS call \
+    ON CONFLICT (digest) DO UPDATE SET turn = excluded.turn";
+// Without `WHERE` SQLite would take the conflict for a join.
+const LEAD_ON_SQLITE: &str = "INSERT INTO kept_turn_calls (digest, turn) \
+    SELECT unhex(value), $2 FROM json_each($1) WHERE true \
+    ON CONFLICT (digest) DO UPDATE SET turn = excluded.turn";
+
+/// A seal's length is known without reading it, so that only what is given is read.
+macro_rules! find {
+    ($calls:literal) => {
+        concat!(
+            "WITH sizes AS (
+                 SELECT digest, SUM(length(sealed)) OVER (ORDER BY until_unix_ms DESC, digest) AS upto
+                 FROM kept_turns
+                 WHERE workspace = $2 AND project = $3 AND until_unix_ms > $4 AND digest IN
+                     (SELECT turn FROM kept_turn_calls WHERE digest ",
+            $calls,
+            "))
+             SELECT kept_turns.* FROM sizes JOIN kept_turns ON kept_turns.digest = sizes.digest
+             WHERE upto <= $5 ORDER BY until_unix_ms, kept_turns.digest DESC"
+        )
+    };
+}
+const FIND: &str = find!("= ANY($1)");
+const FIND_ON_SQLITE: &str = find!("IN (SELECT unhex(value) FROM json_each($1))");
+
+const fn of_either<'t>(connection: &Connection, postgres: &'t str, sqlite: &'t str) -> &'t str {
+    if matches!(connection, Connection::Postgres(_)) { postgres } else { sqlite }
+}
+
+async fn keep(writing: &mut Writing, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> Result<(), StoreError> {
+    seals::require_key(writing, turn.workspace, &turn.sealed.key_id).await?;
+    let query = sql("INSERT INTO kept_turns
+         (digest, workspace, project, request, sealed_version, sealed_key_id, sealed, until_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (digest) DO NOTHING");
+    query
+        .bind(turn.digest.to_vec())
+        .bind(turn.workspace.bytes())
+        .bind(turn.project.bytes())
+        .bind(turn.request.bytes())
+        .bind(i64::from(turn.sealed.version))
+        .bind(turn.sealed.key_id)
+        .bind(turn.sealed.bytes)
+        .bind(signed(turn.until_unix_ms))
+        .run(writing.connection())
+        .await?;
+    // Each once, and in one order for whoever writes: a statement changes no row twice, and no two wait for each other.
+    let calls: BTreeSet<_> = calls.into_iter().collect();
+    let lead = of_either(writing.connection(), LEAD, LEAD_ON_SQLITE);
+    let calls: Vec<_> = calls.into_iter().collect();
+    sql(lead).bind(calls).bind(turn.digest.to_vec()).run(writing.connection()).await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<KeptTurnRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let sealed = Sealed {
+        version: fields.small("sealed_version")?,
+        key_id: fields.text("sealed_key_id")?,
+        bytes: fields.get("sealed")?,
+    };
+    Ok(KeptTurnRow {
+        digest: fields.digest("digest")?,
+        workspace: fields.id("workspace")?,
+        project: fields.id("project")?,
+        request: fields.id("request")?,
+        sealed,
+        until_unix_ms: fields.number("until_unix_ms")?,
+    })
+}
+
+async fn find(connection: &mut Connection, asked: TurnsAsked) -> Result<Vec<KeptTurnRow>, StoreError> {
+    let query = sql(of_either(connection, FIND, FIND_ON_SQLITE))
+        .bind(asked.calls)
+        .bind(asked.workspace.bytes())
+        .bind(asked.project.bytes())
+        .bind(signed(asked.now_unix_ms))
+        .bind(signed(asked.bytes_max));
+    query.rows(connection).await?.iter().map(read).collect()
+}
+
+impl KeptTurns for Database {
+    fn keep(&self, turn: KeptTurnRow, calls: Vec<[u8; 32]>) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(keep(writing, turn, calls))))
+    }
+
+    fn find(&self, asked: TurnsAsked) -> StoreFuture<'_, Vec<KeptTurnRow>> {
+        Box::pin(async move { find(&mut self.read().await?, asked).await })
+    }
+
+    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM kept_turns WHERE digest IN
+                     (SELECT digest FROM kept_turns WHERE until_unix_ms <= $1 LIMIT $2)")
+                .bind(signed(now_unix_ms))
+                .bind(i64::from(rows_max))
+                .run(writing.connection())
+                .await
+            })
+        }))
+    }
+
+    fn purge(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| Box::pin(purging::purge(writing, scope, PURGE))))
+    }
+
+    fn remaining(&self, scope: PurgeScope) -> StoreFuture<'_, u64> {
+        Box::pin(async move { purging::remaining(&mut self.read().await?, scope, REMAINING).await })
+    }
+}

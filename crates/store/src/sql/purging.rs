@@ -1,0 +1,52 @@
+//! What all places of kept content have in common: its end by workspace, project or request.
+
+use domain::WorkspaceId;
+use domain::ports::{PurgeScope, Purged};
+
+use super::fields::{ColumnId, Fields};
+use super::statement::Statement;
+use super::writing::Writing;
+use super::{Connection, sql};
+use crate::StoreError;
+
+/// Of everything of a workspace, of a project of it, and of a request.
+pub(super) type Texts = [&'static str; 3];
+
+/// The statements that together reach everything of a scope.
+fn scoped(workspace: WorkspaceId, what: Purged, [all, of_project, of_request]: Texts) -> Vec<Statement> {
+    match what {
+        Purged::Everything => vec![sql(all).bind(workspace.bytes())],
+        Purged::Project(project) => vec![sql(of_project).bind(workspace.bytes()).bind(project.bytes())],
+        Purged::Requests(requests) => requests
+            .into_iter()
+            .map(|request| sql(of_request).bind(workspace.bytes()).bind(request.bytes()))
+            .collect(),
+    }
+}
+
+/// How many rows went.
+pub(super) async fn purge(
+    writing: &mut Writing,
+    scope: PurgeScope,
+    deletes: Texts,
+) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    for statement in scoped(scope.workspace, scope.what, deletes) {
+        gone += statement.run(writing.connection()).await?;
+    }
+    Ok(gone)
+}
+
+/// How many rows are there; each statement counts them as `found`.
+pub(super) async fn remaining(
+    connection: &mut Connection,
+    scope: PurgeScope,
+    counts: Texts,
+) -> Result<u64, StoreError> {
+    let mut left = 0;
+    for statement in scoped(scope.workspace, scope.what, counts) {
+        let row = statement.one(connection).await?;
+        left += Fields::new("kept content", &row).number("found")?;
+    }
+    Ok(left)
+}

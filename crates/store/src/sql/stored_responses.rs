@@ -1,0 +1,109 @@
+//! Who made the answers that providers keep.
+
+use domain::TraceId;
+use domain::ports::StoredResponse;
+
+use super::fields::{ColumnId, Fields};
+use super::writing::{Writing, signed};
+use super::{Database, Row, sql};
+use crate::stored_responses::{StoredResponseRow, StoredResponses};
+use crate::{StoreError, StoreFuture};
+
+const TABLE: &str = "stored_responses";
+
+async fn keep(writing: &mut Writing, row: StoredResponseRow) -> Result<(), StoreError> {
+    let StoredResponse { request, maker, model, upstream_model, is_booked } = row.response;
+    sql("INSERT INTO stored_responses
+         (digest, workspace, project, request, maker, model, upstream_model, booked_by, until_unix_ms)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (digest) DO NOTHING")
+    .bind(row.digest.to_vec())
+    .bind(row.workspace.bytes())
+    .bind(row.project.bytes())
+    .bind(request.bytes())
+    .bind(maker.to_string())
+    .bind(model)
+    .bind(upstream_model)
+    .bind(is_booked.then(|| request.bytes()))
+    .bind(signed(row.until_unix_ms))
+    .run(writing.connection())
+    .await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<StoredResponse, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let maker = fields.text("maker")?;
+    Ok(StoredResponse {
+        request: fields.id("request")?,
+        maker: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
+        model: fields.text("model")?,
+        upstream_model: fields.text("upstream_model")?,
+        is_booked: fields.maybe_id::<TraceId>("booked_by")?.is_some(),
+    })
+}
+
+impl StoredResponses for Database {
+    fn keep(&self, rows: Vec<StoredResponseRow>) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                for row in rows {
+                    keep(writing, row).await?;
+                }
+                Ok(())
+            })
+        }))
+    }
+
+    fn find(&self, digest: [u8; 32], now_unix_ms: u64) -> StoreFuture<'_, Option<StoredResponse>> {
+        Box::pin(async move {
+            let query = sql("SELECT * FROM stored_responses WHERE digest = $1 AND until_unix_ms > $2");
+            let query = query.bind(digest.to_vec()).bind(signed(now_unix_ms));
+            query.row(&mut self.read().await?).await?.as_ref().map(read).transpose()
+        })
+    }
+
+    fn book(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE stored_responses SET booked_by = $2
+                     WHERE digest = $1 AND (booked_by IS NULL OR booked_by = $2)");
+                let query = query.bind(digest.to_vec()).bind(by.bytes());
+                Ok(query.run(writing.connection()).await? > 0)
+            })
+        }))
+    }
+
+    fn unbook(&self, digest: [u8; 32], by: TraceId) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE stored_responses SET booked_by = NULL
+                     WHERE digest = $1 AND booked_by = $2");
+                query.bind(digest.to_vec()).bind(by.bytes()).run(writing.connection()).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn forget(&self, digest: [u8; 32]) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM stored_responses WHERE digest = $1");
+                query.bind(digest.to_vec()).run(writing.connection()).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM stored_responses WHERE digest IN
+                     (SELECT digest FROM stored_responses WHERE until_unix_ms <= $1 LIMIT $2)")
+                .bind(signed(now_unix_ms))
+                .bind(i64::from(rows_max))
+                .run(writing.connection())
+                .await
+            })
+        }))
+    }
+}

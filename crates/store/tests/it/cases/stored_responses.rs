@@ -1,0 +1,87 @@
+//! Who made the answers that providers keep.
+
+use domain::ports::StoredResponse;
+use domain::{AccountId, CredentialId, Principal, ProjectId, TraceId};
+use store::StoredResponseRow;
+use store::fixtures::CommitFault;
+
+use crate::Fresh;
+use crate::samples::*;
+
+fn trace(number: u64) -> TraceId {
+    TraceId::new(NOW, bytes(number))
+}
+
+fn row(fresh: &Fresh, number: u8) -> StoredResponseRow {
+    let maker = match number % 2 {
+        0 => Principal::Account(AccountId::new(NOW, bytes(number.into()))),
+        _ => Principal::Credential(CredentialId::new(NOW, bytes(number.into()))),
+    };
+    StoredResponseRow {
+        digest: digest(number),
+        workspace: fresh.founding.workspace.id,
+        project: fresh.founding.project.id,
+        response: StoredResponse {
+            request: trace(number.into()),
+            maker,
+            model: "publisher/model".into(),
+            upstream_model: "model".into(),
+            is_booked: number > 2,
+        },
+        until_unix_ms: NOW + u64::from(number),
+    }
+}
+
+async fn found(fresh: &Fresh, number: u8, now_unix_ms: u64) -> Option<StoredResponse> {
+    fresh.store.stored_responses().find(digest(number), now_unix_ms).await.unwrap()
+}
+
+pub async fn an_answer_is_known_by_its_hash_for_a_while(fresh: &Fresh) {
+    let responses = fresh.store.stored_responses();
+    responses.keep((1..=4).map(|number| row(fresh, number)).collect()).await.unwrap();
+    for number in 1..=4 {
+        assert_eq!(found(fresh, number, NOW).await, Some(row(fresh, number).response));
+    }
+    assert_eq!(found(fresh, 9, NOW).await, None);
+    assert_eq!(found(fresh, 2, NOW + 2).await, None, "before anybody removes it");
+    assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 2, "a few at a time");
+    assert_eq!(responses.expire(NOW + 3, 2).await.unwrap(), 1);
+    responses.forget(digest(4)).await.unwrap();
+    assert_eq!(found(fresh, 4, NOW).await, None);
+    assert_eq!(responses.expire(NOW + 9, 2).await.unwrap(), 0);
+}
+
+pub async fn one_request_alone_books_an_answer(fresh: &Fresh) {
+    let responses = fresh.store.stored_responses();
+    responses.keep(vec![row(fresh, 1), row(fresh, 3)]).await.unwrap();
+    let many = (10..30).map(|by| responses.book(digest(1), trace(by)));
+    let mut won = Vec::new();
+    for (by, book) in (10..30).zip(many) {
+        if book.await.unwrap() {
+            won.push(by);
+        }
+    }
+    assert_eq!(won, [10]);
+    assert!(found(fresh, 1, NOW).await.unwrap().is_booked);
+    assert!(responses.book(digest(1), trace(10)).await.unwrap(), "it has the right still");
+    responses.unbook(digest(1), trace(11)).await.unwrap();
+    assert!(!responses.book(digest(1), trace(11)).await.unwrap(), "it was not its own to give back");
+    responses.unbook(digest(1), trace(10)).await.unwrap();
+    assert!(responses.book(digest(1), trace(11)).await.unwrap());
+    assert!(!responses.book(digest(3), trace(11)).await.unwrap(), "its own request books it");
+    assert!(!responses.book(digest(9), trace(11)).await.unwrap(), "nobody knows it");
+    // Kept again, where an answer of the store was lost: it stays as it is.
+    responses.keep(vec![row(fresh, 1)]).await.unwrap();
+    assert!(!responses.book(digest(1), trace(12)).await.unwrap());
+}
+
+pub async fn of_rows_that_are_kept_together_all_are_or_none(fresh: &Fresh) {
+    let responses = fresh.store.stored_responses();
+    let orphan = StoredResponseRow { project: ProjectId::new(NOW, bytes(77)), ..row(fresh, 2) };
+    responses.keep(vec![row(fresh, 1), orphan]).await.unwrap_err();
+    assert_eq!(found(fresh, 1, NOW).await, None);
+    fresh.store.commit_faults().script([CommitFault::AnswerLost]);
+    responses.keep(vec![row(fresh, 1)]).await.unwrap_err();
+    responses.keep(vec![row(fresh, 1)]).await.unwrap();
+    assert_eq!(found(fresh, 1, NOW).await, Some(row(fresh, 1).response));
+}

@@ -1,0 +1,124 @@
+//! The gemini grammar: addresses, requests, streams and answers.
+
+use bolero::check;
+use bytes::Bytes;
+use dialects::json::validate;
+use dialects::{
+    Addressed, AnswerStream, Listener, Losses, Way, WholeAnswer, decode_request, read_address, read_prompt,
+    whole_answer, write_prompt,
+};
+use domain::{Abilities, Grammar, Operation, TraceId};
+
+use crate::material::{Bends, ITERATIONS, bent};
+
+const REQUESTS: &[&str] = &[
+    r#"{"contents":[{"role":"user","parts":[{"text":"Hi"},{"inline_data":{"mime_type":"image/png","data":"-_8"}}]}],"generationConfig":{"topK":40.0,"stopSequences":["a"],"thinkingConfig":{"thinking_level":"LOW"}}}"#,
+    r#"{"contents":[{"role":"model","parts":[{"functionCall":{"name":"f","args":{"a":1}},"thoughtSignature":"S=="}]},{"parts":{"functionResponse":{"name":"f","response":{"output":"x"}}}}],"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}}}"#,
+    r#"{"system_instruction":{"parts":[{"text":"x"}]},"contents":{"parts":{"text":"y"}},"tools":[{"function_declarations":[{"name":"f","parameters":{"type":"OBJECT","nullable":true,"properties":{"a":{"type":"ARRAY","items":{"enum":["x"]}}}}}]},{"googleSearch":{}}],"labels":{"a":"b"}}"#,
+];
+
+const STREAMS: &[&str] = &[
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"é\",\"thought\":true},{\"functionCall\":{\"name\":\"f\",\"args\":{}},\"thoughtSignature\":\"S\"}],\"role\":\"model\"}}],\"usageMetadata\":{\"promptTokenCount\":1}}\r\n\r\ndata: {\"candidates\":[{\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":1,\"candidatesTokenCount\":2}}\r\n\r\n",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\",\"partialArgs\":[{\"jsonPath\":\"$.a[0].b\",\"stringValue\":\"x\"},{\"jsonPath\":\"$.a[0].c\",\"numberValue\":1}],\"willContinue\":true}}]}}]}\n\ndata: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{}}]},\"finishReason\":\"STOP\"}]}\n\n",
+    "data: {\"promptFeedback\":{\"blockReason\":\"SAFETY\"}}\r\n\r\n",
+    "data: {\"error\":{\"code\":503,\"status\":\"UNAVAILABLE\",\"message\":\"m\"}}\r\n\r\n",
+    "[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"x\"}]}}]},\n{\"candidates\":[{\"finishReason\":\"MAX_TOKENS\"}]}]",
+    "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"x\"}]},\"finishReason\":\"STOP\",\"logprobsResult\":{\"chosenCandidates\":[{\"token\":\"x\"}]}}]}",
+];
+
+const ADDRESSES: &[&str] = &[
+    "models/openai%2Fgpt-4o-mini:generateContent",
+    "gemini/gemini-2.5-flash:streamGenerateContent",
+    "projects/p/locations/l/publishers/google/models/m:countTokens",
+];
+
+fn way(as_array: bool) -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client: Grammar::Gemini,
+        upstream: Grammar::Gemini,
+        usage: true,
+        as_array,
+        model: "m".to_owned(),
+        trace: TraceId::new(1, [7; 10]),
+        created_unix_s: 1,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+#[test]
+fn fuzz_gemini_address() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let path = String::from_utf8_lossy(&bent(ADDRESSES, *which, bends)).into_owned();
+        match read_address(&path, &path) {
+            Ok((addressed, _)) => {
+                assert!(!addressed.model.is_empty());
+                assert!(addressed.model.split('/').all(|part| part != ".." && part != "."), "{path}");
+            }
+            Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+#[test]
+fn fuzz_gemini_request() {
+    let addressed = Addressed { model: "m".to_owned(), stream: true, ..Addressed::default() };
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(REQUESTS, *which, bends));
+        let request = match decode_request(Grammar::Gemini, Operation::Chat, &body, Some(&addressed)) {
+            Ok(request) => request,
+            Err(fault) => return assert!(fault.fix.is_some(), "{fault}"),
+        };
+        assert_eq!(validate(&body), Ok(()));
+        let Ok(prompt) = read_prompt(Grammar::Gemini, &body, &request) else { return };
+        let mut losses = Losses::new(Grammar::Gemini, Grammar::Gemini);
+        let listener = Listener { model: "m", abilities: Abilities::default() };
+        if let Ok(written) = write_prompt(Grammar::Gemini, &prompt, &listener, &mut losses) {
+            assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
+            assert!(losses.settle(false).is_ok(), "what was read here can be said here");
+        }
+    });
+}
+
+/// What a stream comes to when it arrives in chunks of this size.
+fn pass(bytes: &[u8], size: usize, as_array: bool) -> (Vec<u8>, bool, String) {
+    let mut stream = AnswerStream::new(way(as_array));
+    let mut out = Vec::new();
+    let mut failed =
+        bytes.chunks(size.max(1)).any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err());
+    if !failed {
+        failed = stream.finish(&mut out).is_err();
+    }
+    (out.concat(), failed, format!("{:?}", stream.facts()))
+}
+
+#[test]
+fn fuzz_gemini_stream() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8, bool)>().for_each(
+        |(which, bends, size, as_array)| {
+            let bytes = bent(STREAMS, *which, bends);
+            let (sent, failed, facts) = pass(&bytes, bytes.len(), *as_array);
+            let pieces = pass(&bytes, usize::from(*size) % 9 + 1, *as_array);
+            assert_eq!((&pieces.1, &pieces.2), (&failed, &facts));
+            if !failed {
+                assert_eq!(pieces.0, sent);
+                assert!(!as_array || validate(&sent) == Ok(()), "{}", String::from_utf8_lossy(&sent));
+            }
+        },
+    );
+}
+
+#[test]
+fn fuzz_gemini_answer() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(STREAMS, *which, bends));
+        if let Ok(WholeAnswer { body: answer, facts, .. }) = whole_answer(&way(false), body) {
+            assert_eq!(validate(answer.trim_ascii()), Ok(()));
+            let again = whole_answer(&way(false), answer).expect("what is put together is an answer");
+            assert_eq!(again.facts.content_bytes, facts.content_bytes);
+        }
+    });
+}

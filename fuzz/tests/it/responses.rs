@@ -1,0 +1,96 @@
+//! The responses grammar: requests, and answers streamed and whole.
+
+use bolero::check;
+use bytes::Bytes;
+use dialects::json::validate;
+use dialects::{AnswerStream, Way, WholeAnswer, decode_request, read_prompt, upstream_body, whole_answer};
+use domain::{Grammar, Operation, TraceId};
+
+use crate::material::{Bends, ITERATIONS, bent};
+
+const REQUESTS: &[&str] = &[
+    r#"{"model":"a/b","input":"Hello","instructions":"x","stream":true,"max_output_tokens":5,"user":"u","tool_choice":"auto"}"#,
+    r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"x"},{"type":"input_image","image_url":"data:image/png;base64,AA=="}]},{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"h"}],"encrypted_content":"e"},{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"y"}]},{"type":"item_reference","id":"m"}],"model":"m"}"#,
+    r#"{"model":"m","input":[],"tools":[{"type":"function","name":"f","parameters":{},"strict":true},{"type":"namespace","name":"n","tools":[{"type":"custom","name":"c"}]},{"type":"web_search"}],"tool_choice":{"type":"allowed_tools","mode":"required","tools":[{"type":"function","name":"f"}]},"text":{"format":{"type":"json_schema","name":"s","schema":{}}},"reasoning":{"effort":"low"},"include":["x"],"metadata":{"a":"b"}}"#,
+];
+
+const ANSWERS: &[&str] = &[
+    "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"model\":\"m\",\"created_at\":1}}\n\ndata: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"type\":\"message\",\"id\":\"a\"}}\n\ndata: {\"type\":\"response.output_text.delta\",\"output_index\":0,\"content_index\":0,\"delta\":\"é\",\"logprobs\":[{}]}\n\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\",\"status\":\"completed\",\"output\":[],\"usage\":{\"input_tokens\":5,\"output_tokens\":1}}}\n\n",
+    "data: {\"type\":\"response.output_item.added\",\"output_index\":0,\"item\":{\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\"}}\r\n\r\ndata: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":0,\"delta\":\"{}\"}\r\n\r\ndata: {\"type\":\"response.reasoning_summary_text.delta\",\"output_index\":1,\"summary_index\":0,\"delta\":\"h\"}\r\n\r\ndata: {\"type\":\"response.incomplete\",\"response\":{\"status\":\"incomplete\",\"incomplete_details\":{\"reason\":\"max_output_tokens\"},\"output\":[]}}\r\n\r\n",
+    "event: error\ndata: {\"type\":\"error\",\"code\":\"rate_limit_exceeded\",\"message\":\"m\"}\n\n",
+    "{\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"type\":\"reasoning\",\"summary\":[{\"text\":\"h\"}],\"encrypted_content\":\"e\"},{\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"x\",\"annotations\":[{\"type\":\"url_citation\"}]}]},{\"type\":\"web_search_call\"}],\"usage\":{\"input_tokens\":1}}",
+];
+
+fn way() -> Way {
+    Way {
+        is_loose: false,
+        operation: Operation::Chat,
+        client: Grammar::Responses,
+        upstream: Grammar::Responses,
+        usage: true,
+        as_array: false,
+        model: "m".to_owned(),
+        trace: TraceId::new(1, [1; 10]),
+        created_unix_s: 1,
+        namespaces: Vec::new(),
+        vectors: dialects::VectorForm::default(),
+        prompt_bytes: 0,
+    }
+}
+
+#[test]
+fn fuzz_responses_request() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(REQUESTS, *which, bends));
+        match decode_request(Grammar::Responses, Operation::Chat, &body, None) {
+            Ok(request) => {
+                assert_eq!(validate(&body), Ok(()));
+                let sent = upstream_body(&body, &request, "other \"model\"", true).concat();
+                assert_eq!(validate(&sent), Ok(()), "{}", String::from_utf8_lossy(&sent));
+                if let Err(fault) = read_prompt(Grammar::Responses, &body, &request) {
+                    assert!(fault.fix.is_some(), "{fault}");
+                }
+            }
+            Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+/// What a stream comes to when it arrives in chunks of this size.
+fn scan(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
+    let mut stream = AnswerStream::new(way());
+    let mut out = Vec::new();
+    let mut pieces = bytes.chunks(chunk.max(1));
+    let failed = pieces.any(|chunk| stream.push(Bytes::copy_from_slice(chunk), &mut out).is_err())
+        || stream.finish(&mut out).is_err();
+    (out.concat(), failed, format!("{:?}", stream.facts()))
+}
+
+#[test]
+fn fuzz_responses_stream() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends, u8)>().for_each(|(which, bends, chunk)| {
+        let bytes = bent(ANSWERS, *which, bends);
+        assert_eq!(scan(&bytes, usize::from(*chunk) % 9 + 1), scan(&bytes, bytes.len()));
+    });
+}
+
+#[test]
+fn fuzz_responses_answer() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(ANSWERS, *which, bends));
+        if let Ok(WholeAnswer { body: answer, facts, .. }) = whole_answer(&way(), body) {
+            assert_eq!(validate(&answer), Ok(()));
+            match whole_answer(&way(), answer.clone()) {
+                Ok(again) => {
+                    assert_eq!(validate(&again.body), Ok(()));
+                    assert_eq!(again.facts.usage, facts.usage);
+                }
+                // An answer that ended without a reason is told as failed.
+                Err(fault) => {
+                    let text = String::from_utf8_lossy(&answer);
+                    assert!(text.contains("\"status\":\"failed\""), "{fault:?} of {text}");
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,257 @@
+//! What the gateway does for providers' caches of prompts: on managed accounts by itself, on own credentials when told to.
+
+use harness::client::{Answer, Client};
+use harness::{Behaviour, Entry, Flavour, Model};
+use serde_json::{Value, json};
+
+use crate::ask::MINI;
+use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config};
+
+const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
+const MESSAGES: &str = "/v1/messages";
+const CHAT: &str = "/v1/chat/completions";
+
+/// Instructions that are long enough to be cached.
+fn instructions(about: &str) -> String {
+    format!("You know everything of {about}. ").repeat(300)
+}
+
+/// A conversation of so many questions; its instructions stand where the grammar has them.
+fn talk(path: &str, model: &str, about: &str, questions: usize) -> Value {
+    let turn = |role: &str, number: usize| json!({"role": role, "content": format!("{role} {number} says that the tide comes in.")});
+    let mut messages: Vec<_> =
+        (0..questions).flat_map(|number| [turn("user", number), turn("assistant", number)]).collect();
+    messages.pop();
+    if path == MESSAGES {
+        return json!({"model": model, "max_tokens": 64, "system": instructions(about), "messages": messages});
+    }
+    messages.insert(0, json!({"role": "system", "content": instructions(about)}));
+    json!({"model": model, "messages": messages})
+}
+
+async fn ask(client: &Client, path: &str, body: &Value) -> Answer {
+    let answer = client.post(path, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+async fn booked(gateway: &Gateway, answer: &Answer) -> Value {
+    gateway.settled(answer.header("agent-trace-id").unwrap()).await
+}
+
+/// Asks one question after the other, and says what the books have of each.
+async fn converse(gateway: &Gateway, path: &str, model: &str, about: &str, questions: usize) -> Vec<Value> {
+    let mut booked_all = Vec::new();
+    for number in 1..=questions {
+        let answer = ask(&gateway.client(), path, &talk(path, model, about, number)).await;
+        booked_all.push(booked(gateway, &answer).await);
+    }
+    booked_all
+}
+
+async fn claude(gateway: &Gateway, path: &str) {
+    let secret = if path == "/v2/accounts" { POOL } else { OWN };
+    let body = json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    gateway.make(path, body).await;
+}
+
+fn sent(gateway: &Gateway) -> Vec<Entry> {
+    gateway.emulator.journal().into_iter().filter(|entry| entry.method == "POST").collect()
+}
+
+fn json_of(entry: &Entry) -> Value {
+    serde_json::from_slice(&entry.body).unwrap()
+}
+
+fn header<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {
+    entry.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+fn marks(entry: &Entry) -> usize {
+    String::from_utf8_lossy(&entry.body).matches("\"cache_control\"").count()
+}
+
+/// The request without marks, with texts as blocks.
+fn bare(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.iter().filter(|(name, _)| *name != "cache_control");
+            kept.map(|(name, value)| {
+                let is_text = (name == "content" || name == "system") && value.is_string();
+                let value = bare(value);
+                (name.clone(), if is_text { json!([{"type": "text", "text": value}]) } else { value })
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+        }
+        Value::Array(list) => list.iter().map(bare).collect(),
+        _ => value.clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_managed_conversation_is_read_from_the_cache() {
+    for (path, about) in [(MESSAGES, "the sea"), (CHAT, "the moon")] {
+        let gateway = Gateway::start().await;
+        claude(&gateway, "/v2/accounts").await;
+        let booked = converse(&gateway, path, CLAUDE, about, 4).await;
+        assert_eq!(booked[0]["caching"], Value::Null, "nothing came before: {}", booked[0]);
+        assert!(booked[1]["cache_write_tokens"].as_u64().unwrap() > 1_024, "{}", booked[1]);
+        for request in &booked[2..] {
+            let cached = request["cached_tokens"].as_u64().unwrap();
+            assert!(cached > 1_024, "{request}");
+            let caching = &request["caching"];
+            assert_eq!(
+                (&caching["state"], &caching["saved_tokens"], &caching["evidence"]),
+                (&json!("applied"), &json!(cached), &json!("provider_reported"))
+            );
+        }
+        let calls = sent(&gateway);
+        for (number, call) in calls.iter().enumerate() {
+            assert!(marks(call) <= 4 && (marks(call) > 0) == (number > 0), "{number}");
+            if path == MESSAGES {
+                let mut said = talk(path, CLAUDE, about, number + 1);
+                said["model"] = json!("claude-sonnet-4-6");
+                assert_eq!(bare(&json_of(call)), bare(&said));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_switched_off_or_done_by_the_client_is_left_alone() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/accounts").await;
+    let project = format!("/v2/projects/{}", gateway.founded.project_id);
+    let shown = gateway.patch(&project, json!({"caching": {"managed": "off"}})).await;
+    assert_eq!(shown["caching"], json!({"managed": "off"}));
+    for request in converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await {
+        assert_eq!((&request["caching"], &request["cached_tokens"]), (&Value::Null, &json!(0)), "{request}");
+    }
+    assert!(sent(&gateway).iter().all(|call| marks(call) == 0));
+    gateway.patch(&project, json!({"caching": {"managed": null}})).await;
+    for _ in 0..3 {
+        let mut body = talk(MESSAGES, CLAUDE, "the moon", 2);
+        body["messages"][0]["content"] =
+            json!([{"type": "text", "text": "Hello.", "cache_control": {"type": "ephemeral"}}]);
+        let request = booked(&gateway, &ask(&gateway.client(), MESSAGES, &body).await).await;
+        assert_eq!(request["caching"], Value::Null, "{request}");
+    }
+    assert!(sent(&gateway).iter().skip(3).all(|call| marks(call) == 1));
+    let wrong = gateway.patched(&project, json!({"caching": {"byok": "on"}})).await;
+    assert_eq!(wrong.status, 400, "{}", wrong.text());
+    assert!(wrong.text().contains("caching.byok"), "{}", wrong.text());
+}
+
+#[tokio::test]
+async fn on_own_credentials_it_is_suggested_until_it_is_switched_on() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/provider-credentials").await;
+    let suggested = converse(&gateway, MESSAGES, CLAUDE, "the sea", 3).await;
+    for (number, call) in sent(&gateway).iter().enumerate() {
+        let said = talk(MESSAGES, CLAUDE, "the sea", number + 1).to_string();
+        assert_eq!(String::from_utf8_lossy(&call.body), said.replace(CLAUDE, "claude-sonnet-4-6"));
+    }
+    let last = &suggested[2]["caching"];
+    assert_eq!((&last["state"], &last["evidence"]), (&json!("suggested"), &json!("router_inferred")));
+    assert!(last["saved_tokens"].as_u64().unwrap() > 1_024 && last["breakpoints"] == 3, "{last}");
+    assert_eq!(suggested[2]["cached_tokens"], 0);
+    let workspace = format!("/v2/workspaces/{}", gateway.founded.workspace_id);
+    gateway.patch(&workspace, json!({"caching": {"byok": "apply"}})).await;
+    let applied = converse(&gateway, MESSAGES, CLAUDE, "the sea", 4).await;
+    assert_eq!(applied[3]["caching"]["state"], "applied");
+    assert!(applied[3]["cached_tokens"].as_u64().unwrap() > 1_024, "{}", applied[3]);
+    let output = gateway.cli().run(&[
+        "workspace",
+        "set",
+        &gateway.founded.workspace_id,
+        "--cache-byok",
+        "inherit",
+        "--json",
+    ]);
+    assert_eq!(output.json()["caching"], json!({}));
+}
+
+#[tokio::test]
+async fn workspaces_have_keys_and_memories_of_their_own() {
+    let gateway = Gateway::start().await;
+    claude(&gateway, "/v2/accounts").await;
+    gateway.account("openai", POOL).await;
+    let other = gateway.make("/v2/workspaces", json!({"name": "other"})).await;
+    let other = gateway.with_key(other["api_key"].as_str().unwrap());
+    let key_of = |call: &Entry| json_of(call)["prompt_cache_key"].as_str().unwrap_or_default().to_owned();
+    for questions in [1, 2] {
+        for client in [&gateway.client(), &other] {
+            ask(client, CHAT, &talk(CHAT, MINI, "the sea", questions)).await;
+        }
+    }
+    let keys: Vec<_> = sent(&gateway).iter().map(key_of).collect();
+    assert!(keys[0].starts_with("tgc_") && keys[0].len() == 36, "{keys:?}");
+    assert_eq!((&keys[0], &keys[1]), (&keys[2], &keys[3]), "of one beginning");
+    assert_ne!(keys[0], keys[1]);
+    let mut own = talk(CHAT, MINI, "the sea", 1);
+    own["prompt_cache_key"] = json!("mine");
+    ask(&gateway.client(), CHAT, &own).await;
+    assert_eq!(key_of(&sent(&gateway)[4]), "mine");
+    // What one workspace has sent twice is new to the other.
+    for client in [&gateway.client(), &gateway.client(), &other] {
+        ask(client, MESSAGES, &talk(MESSAGES, CLAUDE, "the moon", 1)).await;
+    }
+    let marked: Vec<_> = sent(&gateway).iter().skip(5).map(marks).collect();
+    assert_eq!(marked, [0, 2, 0]);
+}
+
+#[tokio::test]
+async fn conversations_are_named_where_a_header_does() {
+    let grok = "grok-4.20-0309-non-reasoning";
+    let deepseek = "accounts/fireworks/models/deepseek-v3p2";
+    for (provider, flavour, model, name) in [
+        ("xai", Flavour::Xai, "xai/grok-4.20-0309-non-reasoning", "x-grok-conv-id"),
+        ("fireworks_ai", Flavour::Fireworks, "deepseek-ai/DeepSeek-V3.2", "x-session-affinity"),
+    ] {
+        let config = config().model(Model::chat(grok)).model(Model::chat(deepseek));
+        let gateway = Gateway::with(config, &[]).await;
+        let url = gateway.emulator.base_url_of(flavour);
+        gateway.make("/v2/accounts", json!({"provider": provider, "secret": POOL, "base_url": url})).await;
+        for (about, questions) in [("the sea", 1), ("the sea", 2), ("the moon", 1)] {
+            ask(&gateway.client(), CHAT, &talk(CHAT, model, about, questions)).await;
+        }
+        let calls = sent(&gateway);
+        let names: Vec<_> = calls.iter().map(|call| header(call, name).unwrap_or_default()).collect();
+        assert!(names[0].starts_with("tgc_"), "{provider}: {names:?}");
+        assert_eq!(names[0], names[1]);
+        assert_ne!(names[0], names[2]);
+        let said = [(name, "mine"), ("content-type", "application/json")];
+        let body = talk(CHAT, model, "the sea", 3).to_string();
+        let answer = gateway.client().call(http::Method::POST, CHAT, &said, body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let calls = sent(&gateway);
+        let own: Vec<_> = calls[3].headers.iter().filter(|(known, _)| known == name).collect();
+        assert_eq!(own.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(), ["mine"]);
+        assert_eq!(booked(&gateway, &answer).await["caching"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn prompts_of_one_beginning_go_to_one_account_while_it_may_be_asked() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    gateway.account("openai", POOL_SECOND).await;
+    for about in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
+        for questions in [1, 2] {
+            ask(&gateway.client(), CHAT, &talk(CHAT, MINI, about, questions)).await;
+        }
+    }
+    let calls = sent(&gateway);
+    let keys: Vec<_> = calls.iter().map(|call| call.key.clone().unwrap_or_default()).collect();
+    for pair in keys.chunks(2) {
+        assert_eq!(pair[0], pair[1], "{keys:?}");
+    }
+    let [first, second] = [POOL, POOL_SECOND].map(|key| keys.iter().filter(|known| *known == key).count());
+    assert!(first > 0 && second > 0, "all went to one account: {first} and {second}");
+    let own = keys[0].clone();
+    let other = if own == POOL { POOL_SECOND } else { POOL };
+    gateway.emulator.script(&own, [Behaviour::rate_limited(30).always()]);
+    ask(&gateway.client(), CHAT, &talk(CHAT, MINI, "a", 3)).await;
+    assert_eq!(sent(&gateway).pop().unwrap().key.as_deref(), Some(other));
+}

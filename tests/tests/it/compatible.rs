@@ -1,0 +1,279 @@
+//! Servers of the common dialect, each with its own habits: asked when they are registered, spoken to as they understand, read
+//! as they speak, and overruled by whoever knows better.
+
+use std::collections::BTreeMap;
+
+use harness::{Emulator, Flavour, Outcome, Server};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{question, refused, said, streaming_usage, trace_of, with};
+use crate::command::workspace;
+use crate::gateway::{CUSTOM, Gateway, NODE, id_of};
+
+fn address(emulator: &Emulator, server: Server) -> String {
+    emulator.base_url_of(Flavour::Server(server))
+}
+
+fn slug(server: Server) -> String {
+    format!("acme-{}", server.name())
+}
+
+fn model(server: Server) -> String {
+    format!("{}/acme-large", slug(server))
+}
+
+/// Registers a server as a credential of the workspace's own.
+async fn registered(gateway: &Gateway, server: Server) -> Value {
+    let address = address(&gateway.emulator, server);
+    let body = json!({"provider": slug(server), "secret": CUSTOM, "base_url": address});
+    gateway.make("/v2/provider-credentials", body).await
+}
+
+/// The facts of a credential or node, each with the value that it has.
+fn facts(shown: &Value) -> BTreeMap<String, Value> {
+    let facts = shown["server"]["facts"].as_array().unwrap_or_else(|| panic!("no facts: {shown}"));
+    let named = |fact: &Value| (fact["name"].as_str().unwrap().to_owned(), fact["value"].clone());
+    facts.iter().map(named).collect()
+}
+
+fn fact<'a>(shown: &'a Value, name: &str) -> &'a Value {
+    let facts = shown["server"]["facts"].as_array().unwrap();
+    facts.iter().find(|fact| fact["name"] == name).unwrap_or_else(|| panic!("no {name}: {shown}"))
+}
+
+/// What each server does otherwise than one that does everything.
+fn habits(server: Server) -> Value {
+    match server {
+        Server::Lenient => json!({"errors": "message", "reasoning": null}),
+        Server::Strict => json!({"errors": "detail", "reasoning": null, "unknown_fields": false}),
+        Server::Old => json!({
+            "errors": "detail", "reasoning": null, "developer_role": false, "max_completion_tokens": false,
+            "content_parts": false, "null_content": false, "parallel_tool_calls": false,
+        }),
+        Server::Bare => json!({
+            "errors": "text", "reasoning": null, "stream_options": false, "stream_usage": false, "done": false,
+            "json_schema": false,
+        }),
+        Server::Vllm => {
+            json!({"errors": "message", "reasoning": "reasoning_content", "tool_choice_required": false})
+        }
+        Server::Ollama => json!({"errors": "object", "reasoning": "reasoning"}),
+    }
+}
+
+/// The requests that a server was sent for clients.
+fn sent(gateway: &Gateway) -> Vec<Value> {
+    gateway.calls(CUSTOM).iter().map(harness::Entry::json).collect()
+}
+
+fn last_sent(gateway: &Gateway) -> Value {
+    sent(gateway).pop().expect("a request")
+}
+
+#[tokio::test]
+async fn each_server_is_asked_and_then_understood() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    for server in Server::ALL {
+        let gateway = Gateway::start().await;
+        let made = registered(&gateway, server).await;
+        assert_eq!(made["server"]["error"], Value::Null, "{made}");
+        assert!(made["server"]["probed_at"].is_string(), "{made}");
+        let habits = habits(server);
+        for (name, found) in facts(&made) {
+            let expected = habits.get(&name).cloned().unwrap_or(true.into());
+            assert_eq!(found, expected, "{server:?} {name}");
+            let evidence = if found.is_null() { "unverified" } else { "probed" };
+            assert_eq!(fact(&made, &name)["evidence"], evidence, "{server:?} {name}");
+            assert_eq!(fact(&made, &name)["at"].is_string(), !found.is_null(), "{server:?} {name}");
+        }
+        let kept = gateway.get(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+        assert_eq!(kept["server"], made["server"], "{server:?}");
+        assert!(gateway.emulator.totals().probes <= 16, "{server:?}");
+
+        let mut command = tokio::process::Command::new(&interpreter);
+        command.arg(workspace().join("tests/sdk/compatible.py"));
+        command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, &model(server)]);
+        command.env("NO_PROXY", "*").kill_on_drop(true);
+        let output = tokio::time::timeout(WITHIN, command.output()).await.unwrap().unwrap();
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{server:?} {stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+        let cases: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(cases.len(), 3, "{server:?} {stdout}");
+        let dropped = if server == Server::Bare { json!("stream_options") } else { Value::Null };
+        assert_eq!((&cases[1]["dropped"], &cases[1]["usage"]), (&dropped, &json!(server != Server::Bare)));
+        // Nothing that a server refuses ever reached it but to find out.
+        for entry in gateway.calls(CUSTOM) {
+            assert_eq!(entry.outcome, Outcome::Answered, "{server:?} {}", entry.json());
+        }
+        assert_eq!(gateway.emulator.violations(), []);
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_lacks_is_left_out_or_refused_by_name() {
+    let gateway = Gateway::start().await;
+    for server in [Server::Strict, Server::Bare, Server::Vllm] {
+        registered(&gateway, server).await;
+    }
+    let tool = json!({"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}});
+    let forced = json!({"tools": [tool], "tool_choice": "required"});
+    let schema =
+        json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}});
+    let cases = [
+        (Server::Strict, json!({"surprise": 1}), "surprise"),
+        (Server::Bare, schema, "response_format"),
+        (Server::Vllm, forced, "tool_choice"),
+    ];
+    for (server, more, name) in cases {
+        let before = sent(&gateway).len();
+        let body = with(question(&model(server)), more);
+        let error = refused(&gateway.chat(&body).await, 400, "unsupported_parameter");
+        assert_eq!(error["param"], name);
+        assert_eq!(sent(&gateway).len(), before, "no byte left");
+        let lenient = [("agent-lenient", "true"), ("content-type", "application/json")];
+        let client = gateway.client();
+        let call = client.call(http::Method::POST, crate::ask::CHAT, &lenient, body.to_string());
+        let answer = call.await.unwrap();
+        assert_eq!((answer.status, answer.header("agent-dropped-params")), (200, Some(name)));
+        assert_eq!(last_sent(&gateway).get(name), None);
+    }
+    let hints = json!({"metadata": {"a": "b"}, "store": false, "verbosity": "low"});
+    let answer = gateway.chat_ok(&with(question(&model(Server::Strict)), hints)).await;
+    assert_eq!(answer.header("agent-dropped-params"), Some("metadata, verbosity"));
+}
+
+#[tokio::test]
+async fn usage_that_a_server_does_not_tell_is_estimated_and_marked() {
+    let gateway = Gateway::start().await;
+    registered(&gateway, Server::Bare).await;
+    let answer = gateway.chat_ok(&streaming_usage(&model(Server::Bare))).await;
+    assert_eq!(said(&answer), "You said: hello there");
+    assert_eq!(harness::sse::events(&answer.body).last().map(String::as_str), Some("[DONE]"));
+    let request = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(request["outcome"], "completed", "{request}");
+    assert_eq!(request["estimated"], true, "{request}");
+    assert!(request["output_tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{request}");
+}
+
+#[tokio::test]
+async fn another_dialect_is_said_to_an_old_server_in_its_words() {
+    let gateway = Gateway::start().await;
+    registered(&gateway, Server::Old).await;
+    let body = json!({
+        "model": model(Server::Old), "max_tokens": 50,
+        "system": [{"type": "text", "text": "Be"}, {"type": "text", "text": "brief."}],
+        "tools": [{"name": "look", "input_schema": {"type": "object"}}],
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "hello"}, {"type": "text", "text": "there"}]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}]},
+        ],
+    });
+    let answer = gateway.client().post("/v1/messages", &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let sent = last_sent(&gateway);
+    assert_eq!((&sent["max_tokens"], sent.get("max_completion_tokens")), (&json!(50), None), "{sent}");
+    let contents: Vec<&Value> =
+        sent["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
+    assert_eq!(contents, [&json!("Be\nbrief."), &json!("hello\nthere"), &json!(""), &json!("sunny")]);
+}
+
+#[tokio::test]
+async fn a_person_is_believed_above_a_probe() {
+    let gateway = Gateway::start().await;
+    let path = format!("/v2/provider-credentials/{}", id_of(&registered(&gateway, Server::Lenient).await));
+    let ask = with(
+        question(&model(Server::Lenient)),
+        json!({"messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hello"}]}),
+    );
+    let role = || last_sent(&gateway)["messages"][0]["role"].clone();
+    gateway.chat_ok(&ask).await;
+    assert_eq!(role(), "developer");
+    let stated = gateway.patch(&path, json!({"stated_facts": {"developer_role": false}})).await;
+    assert_eq!(fact(&stated, "developer_role")["evidence"], "stated");
+    assert_eq!(stated["stated_facts"], json!({"developer_role": false}));
+    gateway.chat_ok(&ask).await;
+    assert_eq!(role(), "system");
+    // A probe finds what it finds, and the person's word still counts.
+    let probed =
+        gateway.admin().post(&format!("{path}/probe"), &json!({"model": "acme-large"})).await.unwrap();
+    assert_eq!(probed.status, 200, "{}", probed.text());
+    assert_eq!(probed.json()["server"]["model"], "acme-large");
+    assert_eq!(fact(&probed.json(), "developer_role")["value"], false);
+    let taken_back = gateway.patch(&path, json!({"stated_facts": {"developer_role": null}})).await;
+    assert_eq!(
+        fact(&taken_back, "developer_role"),
+        &json!({
+            "name": "developer_role", "value": true, "evidence": "probed", "at": fact(&probed.json(), "null_content")["at"],
+        })
+    );
+    gateway.chat_ok(&ask).await;
+    assert_eq!(role(), "developer");
+    for wrong in [json!({"nonsense": true}), json!({"developer_role": "perhaps"})] {
+        let answer = gateway.patched(&path, json!({"stated_facts": wrong})).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &json!("invalid_value")),
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_is_asked_too_and_the_command_line_shows_it() {
+    let gateway = Gateway::start().await;
+    let address = address(&gateway.emulator, Server::Old);
+    let node = json!({"name": "attic", "base_url": address, "secret": NODE, "models": ["tide-1"]});
+    let made = gateway.make("/v2/byoc/nodes", node).await;
+    assert_eq!(
+        (&made["server"]["model"], &fact(&made, "content_parts")["value"]),
+        (&json!("tide-1"), &json!(false))
+    );
+    let id = id_of(&made);
+    let shown = gateway.cli().run(&["nodes", "show", &id]).ok();
+    let line =
+        shown.lines().find(|line| line.starts_with("content_parts")).unwrap_or_else(|| panic!("{shown}"));
+    assert!(line.contains("false") && line.contains("probed"), "{line}");
+    let set = gateway.cli().run(&["nodes", "set", &id, "--fact", "content_parts=yes", "--json"]).json();
+    assert_eq!(fact(&set, "content_parts")["evidence"], "stated");
+    let probed = gateway.cli().run(&["nodes", "probe", &id, "--json"]).json();
+    assert_eq!(fact(&probed, "content_parts")["value"], true);
+    let undone = gateway.cli().run(&["nodes", "set", &id, "--fact", "content_parts=", "--json"]).json();
+    assert_eq!(fact(&undone, "content_parts")["evidence"], "probed");
+    let body = json!({"model": "tide-1", "messages": [{"role": "user", "content": [{"type": "text", "text": "hello there"}]}]});
+    assert_eq!(said(&gateway.chat_ok(&body).await), "You said: hello there");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_registered_and_says_so() {
+    let gateway = Gateway::start().await;
+    let body = json!({"provider": "acme-away", "secret": CUSTOM, "base_url": "http://127.0.0.1:9/v1"});
+    let made = gateway.make("/v2/provider-credentials", body).await;
+    assert!(made["server"]["error"].as_str().is_some_and(|error| !error.contains(CUSTOM)), "{made}");
+    assert!(facts(&made).values().all(Value::is_null), "{made}");
+    // A key that is refused tells nothing of what the server takes.
+    let address = address(&gateway.emulator, Server::Lenient);
+    let body =
+        json!({"provider": "acme-closed", "secret": "sk-unknown-0123456789abcdef", "base_url": address});
+    let made = gateway.make("/v2/provider-credentials", body).await;
+    assert_eq!(made["server"]["error"], "It refused the key (status 401).");
+    let path = format!("/v2/provider-credentials/{}", id_of(&made));
+    // With a new secret it is asked when it is verified.
+    let rotated = gateway.admin().post(&format!("{path}/rotate"), &json!({"secret": CUSTOM})).await.unwrap();
+    assert_eq!(rotated.status, 200, "{}", rotated.text());
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!(verified["server"]["error"], Value::Null, "{verified}");
+    assert_eq!(fact(&verified, "chat")["value"], true);
+    // Of a provider that is known there is nothing to ask.
+    let known = gateway.credential("openai", crate::gateway::OWN).await;
+    let path = format!("/v2/provider-credentials/{known}");
+    assert_eq!(gateway.get(&path).await["server"], Value::Null);
+    let answer = gateway.admin().post(&format!("{path}/probe"), &json!({})).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("invalid_value")));
+    let answer = gateway.patched(&path, json!({"stated_facts": {"done": false}})).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(gateway.emulator.totals().by_key.get(crate::gateway::OWN).map(|tally| tally.calls), None);
+}

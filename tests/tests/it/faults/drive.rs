@@ -1,0 +1,142 @@
+//! The official SDKs as programs: what each is to ask, and what it says an application was told.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use domain::{Dialect, Grammar};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::command::workspace;
+
+/// Far longer than all of them take together.
+const WITHIN: Duration = Duration::from_secs(900);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Language {
+    Python,
+    Node,
+}
+
+/// An official SDK, on one of its surfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sdk {
+    pub language: Language,
+    pub grammar: Grammar,
+}
+
+/// One call that an application makes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ask {
+    pub id: usize,
+    pub sdk: &'static str,
+    pub surface: &'static str,
+    pub base_url: String,
+    pub api_key: String,
+    pub model: &'static str,
+    pub stream: bool,
+    pub timeout_s: u64,
+    /// An SDK that still waits then is left alone.
+    pub patience_s: u64,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Told {
+    pub id: usize,
+    pub raised: Option<String>,
+    pub status: Option<u16>,
+    pub code: Option<String>,
+    pub pieces: usize,
+    /// The answer came to an end of its own.
+    pub whole: bool,
+}
+
+pub const SDKS: [Sdk; 8] = {
+    use Grammar::{Anthropic, Chat, Gemini, Responses};
+    use Language::{Node, Python};
+    [
+        Sdk { language: Python, grammar: Chat },
+        Sdk { language: Node, grammar: Chat },
+        Sdk { language: Python, grammar: Responses },
+        Sdk { language: Node, grammar: Responses },
+        Sdk { language: Python, grammar: Anthropic },
+        Sdk { language: Node, grammar: Anthropic },
+        Sdk { language: Python, grammar: Gemini },
+        Sdk { language: Node, grammar: Gemini },
+    ]
+};
+
+impl Sdk {
+    pub const fn package(self) -> &'static str {
+        match self.grammar {
+            Grammar::Chat | Grammar::Responses => "openai",
+            Grammar::Anthropic => "anthropic",
+            Grammar::Gemini => "google",
+        }
+    }
+
+    pub const fn dialect(self) -> Dialect {
+        match self.grammar {
+            Grammar::Chat => Dialect::Chat,
+            Grammar::Responses => Dialect::Responses,
+            Grammar::Anthropic => Dialect::Anthropic,
+            Grammar::Gemini => Dialect::Gemini,
+        }
+    }
+
+    pub const fn surface(self) -> &'static str {
+        match self.grammar {
+            Grammar::Chat => "chat",
+            Grammar::Responses => "responses",
+            Grammar::Anthropic => "messages",
+            Grammar::Gemini => "gemini",
+        }
+    }
+
+    pub fn name(self) -> String {
+        let language = match self.language {
+            Language::Python => "py",
+            Language::Node => "js",
+        };
+        format!("{language} {}", self.surface())
+    }
+}
+
+impl Language {
+    fn command(self) -> (PathBuf, PathBuf) {
+        match self {
+            Self::Python => (workspace().join(".venv/bin/python"), workspace().join("tests/sdk/faults.py")),
+            Self::Node => ("node".into(), workspace().join("tests/node/faults.mjs")),
+        }
+    }
+}
+
+/// Asks everything through the SDKs of one language.
+pub async fn drive(language: Language, asks: Vec<Ask>) -> Vec<Told> {
+    let (program, script) = language.command();
+    let mut child = Command::new(program)
+        .arg(script)
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{language:?}: {error}; run make setup first"));
+    let mut lines = String::new();
+    for ask in &asks {
+        lines.push_str(&serde_json::to_string(ask).unwrap());
+        lines.push('\n');
+    }
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = tokio::time::timeout(WITHIN, child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told: Vec<Told> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), asks.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    told
+}

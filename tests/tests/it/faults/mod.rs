@@ -1,0 +1,119 @@
+//! What applications are told when providers fail: the official SDKs raise the same as they would against the provider
+//! itself, and ask no more often.
+
+mod drive;
+mod page;
+mod scripted;
+mod stage;
+mod verdict;
+
+use domain::{Fault, Grammar};
+
+use drive::{SDKS, Sdk};
+use page::Judged;
+use scripted::{Scripted, all};
+use stage::{Outcome, Outcomes, Row, Stage};
+use verdict::{Asked, Raised, holds_always, stands_for, verdict};
+
+/// Of a hundred rows, so many must be as they would be alone, or otherwise for a reason that is written down.
+const EQUAL_PERCENT: usize = 98;
+
+/// Failures that are told to clients of other grammars than the provider's.
+const ABROAD: [&str; 18] = [
+    "bad request",
+    "context length",
+    "content filter",
+    "key refused",
+    "permission",
+    "no such model",
+    "no credit",
+    "rate limit",
+    "conflict",
+    "server error, streamed",
+    "overloaded",
+    "gateway timeout",
+    "reset",
+    "error under 200",
+    "ends before content",
+    "cut after content",
+    "ends after content",
+    "overloaded after content",
+];
+
+/// What the SDK raises where its own vendor uses the words of the failure's class.
+fn own<'o>(faults: &[Scripted], outcomes: &'o Outcomes, sdk: Sdk, scripted: &Scripted) -> &'o Outcome {
+    let name = stands_for(scripted.class, scripted.is_late);
+    let fault = faults.iter().position(|known| known.name == name).unwrap();
+    &outcomes.direct[&Row { sdk, vendor: sdk.grammar, fault }]
+}
+
+#[tokio::test]
+async fn sdks_raise_what_they_would_without_a_gateway() {
+    let faults = all();
+    let mut stage = Stage::open().await;
+    for sdk in SDKS {
+        for (at, scripted) in faults.iter().enumerate() {
+            stage.ask_vendor(sdk, at, scripted);
+            stage.ask_gateway(sdk, sdk.grammar, at, scripted).await;
+        }
+    }
+    let outcomes = stage.play().await;
+    let mut judged = Vec::new();
+    for (fault, scripted) in faults.iter().enumerate() {
+        for sdk in SDKS {
+            let row = Row { sdk, vendor: sdk.grammar, fault };
+            let (Some(direct), Some(through)) = (outcomes.direct.get(&row), outcomes.through.get(&row))
+            else {
+                continue;
+            };
+            holds_always(scripted, through, direct.calls, &format!("{} {}", sdk.name(), scripted.name));
+            let verdict = verdict(scripted, direct, through, own(&faults, &outcomes, sdk, scripted));
+            if verdict.raised == Raised::Different || verdict.asked == Asked::Different {
+                println!("{} {}: {direct:?} {through:?}", sdk.name(), scripted.name);
+            }
+            judged.push(Judged { row, verdict });
+        }
+    }
+    let equal =
+        |one: &&Judged| one.verdict.raised != Raised::Different && one.verdict.asked != Asked::Different;
+    let share = judged.iter().filter(equal).count() * 100 / judged.len();
+    assert!(share >= EQUAL_PERCENT, "only {share} % of {} rows are equal", judged.len());
+    page::keep(&faults, &outcomes, &judged);
+}
+
+#[tokio::test]
+async fn sdks_raise_by_class_whatever_the_provider_speaks() {
+    let faults = all();
+    let mut stage = Stage::open().await;
+    for sdk in SDKS {
+        for (at, scripted) in faults.iter().enumerate() {
+            if faults.iter().any(|other| stands_for(other.class, other.is_late) == scripted.name) {
+                stage.ask_vendor(sdk, at, scripted);
+            }
+            if !ABROAD.contains(&scripted.name) {
+                continue;
+            }
+            for vendor in [Grammar::Chat, Grammar::Anthropic, Grammar::Gemini] {
+                let is_home = stage::is_same_seller(sdk.grammar, vendor);
+                if !is_home {
+                    stage.ask_gateway(sdk, vendor, at, scripted).await;
+                }
+            }
+        }
+    }
+    let outcomes = stage.play().await;
+    assert!(outcomes.through.len() > 2 * SDKS.len() * (ABROAD.len() - 2), "{}", outcomes.through.len());
+    for (row, through) in &outcomes.through {
+        let scripted = &faults[row.fault];
+        let own = own(&faults, &outcomes, row.sdk, scripted);
+        let shown = format!("{} over {:?}: {}", row.sdk.name(), row.vendor, scripted.name);
+        holds_always(scripted, through, own.calls, &shown);
+        assert_eq!(through.told.raised, own.told.raised, "{shown}: {through:?} {own:?}");
+        if !scripted.is_late {
+            let fault = Fault::new(scripted.class, "word", "Text.");
+            let of_class = dialects::status(&fault, row.sdk.dialect());
+            assert_eq!(through.told.status, Some(of_class), "{shown}: {through:?}");
+        }
+        assert!(through.calls <= own.calls, "{shown}: {through:?} {own:?}");
+    }
+}

@@ -1,0 +1,327 @@
+//! What goes wrong at a provider, in each provider's own words.
+
+use std::time::Duration;
+
+use domain::{FaultClass, Grammar};
+use harness::emulator::CannedBody;
+use harness::{At, Behaviour};
+
+use FaultClass::{
+    BadRequest, Conflict, ContentPolicy, ContextLength, Overloaded, RateLimit, StreamBroken, Timeout,
+    Unsupported, Upstream, UpstreamAuth, UpstreamNotFound, UpstreamPermission, UpstreamQuota,
+};
+use Grammar::{Anthropic, Chat, Gemini, Responses};
+
+/// One way to fail.
+pub struct Scripted {
+    pub name: &'static str,
+    pub class: FaultClass,
+    pub stream: bool,
+    /// Content went out before it fails: only the stream itself can still say so.
+    pub is_late: bool,
+    /// `None` where the provider has no such failure.
+    pub behaviour: fn(Grammar) -> Option<Behaviour>,
+    /// Why the gateway tells it as it tells its class, where the SDK would have seen something else.
+    pub why: Option<&'static str>,
+    /// The SDK waits no longer than this for one answer.
+    pub timeout_s: u64,
+    /// Nothing is wrong: the SDKs take it for a whole answer.
+    pub is_whole: bool,
+}
+
+const NOT_YOURS: &str = "The client's own key is good: the provider refused the credential behind it, which only its owner can mend.";
+const NO_CREDIT: &str =
+    "No retry helps an account without credit, and 402 says so to SDKs that would retry a 429.";
+const NO_WIRE: &str =
+    "The gateway's own connection is whole: it tells in words what the SDK would see as a torn one.";
+const NO_ANSWER: &str =
+    "The SDK takes this for an answer, or fails on it later; the gateway says that it is none.";
+const SAID_BY_CLASS: &str = "The class table has one status for all shades of this failure.";
+const ASLEEP: &str =
+    "The SDK sleeps through the hour. The gateway tells it at once, with the wait in the text.";
+const CONVERTED: &str = "The SDK reads nothing of it; the gateway tells it in the form that was asked for.";
+
+fn fault(name: &'static str, class: FaultClass, behaviour: fn(Grammar) -> Option<Behaviour>) -> Scripted {
+    Scripted {
+        name,
+        class,
+        stream: false,
+        is_late: false,
+        behaviour,
+        why: None,
+        timeout_s: 30,
+        is_whole: false,
+    }
+}
+
+impl Scripted {
+    /// The provider says what is wrong, and an SDK reads it.
+    pub fn is_said(&self) -> bool {
+        self.why.is_none_or(|why| ![NO_WIRE, NO_ANSWER, CONVERTED, ASLEEP].contains(&why))
+    }
+
+    fn streamed(mut self) -> Self {
+        self.stream = true;
+        self
+    }
+
+    fn late(mut self) -> Self {
+        self.is_late = true;
+        self.streamed()
+    }
+
+    fn why(mut self, why: &'static str) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    fn within_s(mut self, seconds: u64) -> Self {
+        self.timeout_s = seconds;
+        self
+    }
+
+    fn whole(mut self) -> Self {
+        self.is_whole = true;
+        self
+    }
+}
+
+fn status(code: u16) -> Option<Behaviour> {
+    Some(Behaviour::status(code))
+}
+
+const fn is_openai(vendor: Grammar) -> bool {
+    matches!(vendor, Chat | Responses)
+}
+
+/// The provider's own event that says it failed, at this place.
+fn told(vendor: Grammar, at: impl Into<At>, code: &str) -> Option<Behaviour> {
+    let good = ok().code(code);
+    Some(if vendor == Responses { good.failed(at) } else { good.error_event(at) })
+}
+
+fn ok() -> Behaviour {
+    Behaviour::ok()
+}
+
+/// All of them. The first that has a class and a vendor's own word for it stands for the class.
+pub fn all() -> Vec<Scripted> {
+    [refusals(), limits(), failures(), strange_bodies(), broken_streams(), told_in_streams()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn refusals() -> Vec<Scripted> {
+    vec![
+        fault("bad request", BadRequest, |_| status(400)),
+        fault("bad request, streamed", BadRequest, |_| status(400)).streamed(),
+        fault("wrong value", BadRequest, |vendor| {
+            let code = if is_openai(vendor) { "invalid_value" } else { "INVALID_ARGUMENT" };
+            Some(Behaviour::status(400).code(code).message("Invalid value: 'x'."))
+        }),
+        fault("unsupported parameter", Unsupported, |vendor| match vendor {
+            Chat | Responses => Some(Behaviour::status(400).code("unsupported_parameter")),
+            Anthropic => Some(Behaviour::status(400).message("temperature: Extra inputs are not permitted")),
+            Gemini => None,
+        }),
+        fault("context length", ContextLength, |vendor| {
+            let refused = Behaviour::status(400);
+            Some(match vendor {
+                Chat | Responses => refused.code("context_length_exceeded"),
+                Anthropic => refused.message("prompt is too long: 200001 tokens > 200000 maximum"),
+                Gemini => refused
+                    .message("The input token count (9) exceeds the maximum number of tokens allowed (5)."),
+            })
+        }),
+        fault("content filter", ContentPolicy, |vendor| match vendor {
+            Chat | Responses => Some(Behaviour::status(400).code("content_filter")),
+            Anthropic => Some(Behaviour::status(400).message("Output blocked by content filtering policy")),
+            Gemini => None,
+        }),
+        fault("moderation", ContentPolicy, |vendor| {
+            is_openai(vendor).then(|| Behaviour::status(400).code("moderation_blocked"))
+        }),
+        fault("prompt blocked", ContentPolicy, |vendor| (vendor == Gemini).then(|| ok().refusal())).whole(),
+        fault("key refused", UpstreamAuth, |vendor| match vendor {
+            Gemini => Some(Behaviour::status(400).code("API_KEY_INVALID")),
+            _ => status(401),
+        })
+        .why(NOT_YOURS),
+        fault("key refused, streamed", UpstreamAuth, |_| status(401)).streamed().why(NOT_YOURS),
+        fault("permission", UpstreamPermission, |_| status(403)),
+        fault("country", UpstreamPermission, |vendor| match vendor {
+            Chat | Responses => Some(Behaviour::status(403).code("unsupported_country_region_territory")),
+            Anthropic => None,
+            Gemini => Some(
+                Behaviour::status(400)
+                    .code("FAILED_PRECONDITION")
+                    .message("User location is not supported for the API use."),
+            ),
+        }),
+        fault("no such model", UpstreamNotFound, |_| status(404)),
+        fault("no such model, streamed", UpstreamNotFound, |_| status(404)).streamed(),
+        fault("request timeout", Timeout, |vendor| (vendor != Gemini).then(|| Behaviour::status(408)))
+            .why(SAID_BY_CLASS),
+        fault("conflict", Conflict, |_| status(409)),
+        fault("gone", BadRequest, |_| status(410)),
+        fault("precondition", BadRequest, |_| status(412)),
+        fault("too large", BadRequest, |_| status(413)),
+        fault("media type", BadRequest, |_| status(415)),
+        fault("unprocessable", BadRequest, |_| status(422)),
+        fault("locked", BadRequest, |_| status(423)),
+        fault("head too large", BadRequest, |_| status(431)),
+    ]
+}
+
+fn limits() -> Vec<Scripted> {
+    let quota = |vendor: Grammar| match vendor {
+        Chat | Responses | Gemini => Some(Behaviour::out_of_quota()),
+        Anthropic => {
+            Some(Behaviour::status(400).message("Your credit balance is too low to access the API."))
+        }
+    };
+    vec![
+        fault("no credit", UpstreamQuota, |vendor| match vendor {
+            Chat | Responses | Anthropic => status(402),
+            Gemini => Some(Behaviour::out_of_quota()),
+        }),
+        fault("quota", UpstreamQuota, quota).why(NO_CREDIT),
+        fault("quota, streamed", UpstreamQuota, quota).streamed().why(NO_CREDIT),
+        fault("credit exhausted", UpstreamQuota, |vendor| {
+            is_openai(vendor).then(|| Behaviour::status(429).code("credit_balance_exhausted"))
+        })
+        .why(NO_CREDIT),
+        fault("hard limit", UpstreamQuota, |vendor| {
+            is_openai(vendor).then(|| Behaviour::status(429).code("billing_hard_limit_reached"))
+        })
+        .why(NO_CREDIT),
+        fault("spend limit", UpstreamQuota, |vendor| {
+            (vendor == Anthropic).then(|| Behaviour::status(429).code("workspace_spend_limit"))
+        })
+        .why(NO_CREDIT),
+        fault("rate limit", RateLimit, |_| status(429)),
+        fault("rate limit, streamed", RateLimit, |_| status(429)).streamed(),
+        fault("retry-after", RateLimit, |_| Some(Behaviour::rate_limited(1))),
+        fault("retry-after-ms", RateLimit, |_| Some(Behaviour::status(429).retry_after_ms(300))),
+        fault("retry-after as a date", RateLimit, |_| Some(Behaviour::status(429).retry_after_date(2))),
+        fault("retry-after of an hour", RateLimit, |_| Some(Behaviour::rate_limited(3_600))).why(ASLEEP),
+        fault("slow down", RateLimit, |vendor| {
+            is_openai(vendor).then(|| Behaviour::status(429).code("slow_down"))
+        }),
+        fault("x-should-retry: false", RateLimit, |vendor| {
+            (vendor != Gemini).then(|| Behaviour::status(429).header("x-should-retry", "false"))
+        }),
+    ]
+}
+
+fn failures() -> Vec<Scripted> {
+    vec![
+        fault("bad gateway", Upstream, |_| status(502)),
+        fault("server error", Upstream, |_| status(500)),
+        fault("server error, streamed", Upstream, |_| status(500)).streamed(),
+        fault("overloaded", Overloaded, |vendor| status(if vendor == Anthropic { 529 } else { 503 })),
+        fault("overloaded, streamed", Overloaded, |vendor| {
+            status(if vendor == Anthropic { 529 } else { 503 })
+        })
+        .streamed(),
+        fault("overloaded by code", Overloaded, |vendor| {
+            is_openai(vendor).then(|| Behaviour::status(503).code("server_is_overloaded"))
+        }),
+        fault("unavailable", Overloaded, |_| status(503)).why(SAID_BY_CLASS),
+        fault("gateway timeout", Timeout, |_| status(504)),
+        fault("gateway timeout, streamed", Timeout, |_| status(504)).streamed(),
+        fault("unknown failure", Upstream, |_| status(520)),
+        fault("origin timeout", Timeout, |vendor| (vendor != Gemini).then(|| Behaviour::status(524)))
+            .why(SAID_BY_CLASS),
+        fault("foreign overload", Overloaded, |_| status(529)),
+    ]
+}
+
+fn strange_bodies() -> Vec<Scripted> {
+    vec![
+        fault("page of HTML", Upstream, |_| Some(Behaviour::status(502).with_body(CannedBody::Html))),
+        fault("page of HTML, streamed", Upstream, |_| {
+            Some(Behaviour::status(502).with_body(CannedBody::Html))
+        })
+        .streamed(),
+        fault("no body", Upstream, |_| Some(Behaviour::status(500).with_body(CannedBody::Empty))),
+        fault("error as text", Upstream, |_| Some(Behaviour::status(500).with_body(CannedBody::Text))),
+        fault("error as details", BadRequest, |_| Some(Behaviour::status(422).with_body(CannedBody::Detail))),
+        fault("error as message", BadRequest, |_| {
+            Some(Behaviour::status(400).with_body(CannedBody::Message))
+        }),
+        fault("redirect", StreamBroken, |_| Some(ok().redirect("http://127.0.0.1:9/v1/elsewhere")))
+            .why(NO_WIRE),
+        fault("error under 200", Upstream, |_| Some(Behaviour::canned(CannedBody::Openai))).why(NO_ANSWER),
+        fault("error under 200, streamed", Upstream, |_| Some(Behaviour::canned(CannedBody::Openai)))
+            .streamed()
+            .why(NO_ANSWER),
+        fault("HTML under 200", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Html))).why(NO_ANSWER),
+        fault("nothing under 200", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Empty)))
+            .why(NO_ANSWER),
+        fault("nothing under 200, streamed", StreamBroken, |_| Some(Behaviour::canned(CannedBody::Empty)))
+            .streamed()
+            .why(NO_ANSWER),
+        fault("half a body", StreamBroken, |_| Some(ok().cut(1))).why(NO_WIRE),
+        fault("reset", Upstream, |_| Some(Behaviour::reset())).why(NO_WIRE),
+        fault("reset, streamed", Upstream, |_| Some(Behaviour::reset())).streamed().why(NO_WIRE),
+        fault("silence", Timeout, |_| Some(ok().latency(Duration::from_secs(60)))).within_s(2),
+        fault("answer whole, stream asked", Upstream, |_| Some(ok().wrong_form()))
+            .streamed()
+            .why(CONVERTED)
+            .whole(),
+    ]
+}
+
+fn broken_streams() -> Vec<Scripted> {
+    vec![
+        fault("cut before content", StreamBroken, |_| Some(ok().cut(0))).streamed().why(NO_WIRE),
+        fault("ends before content", StreamBroken, |_| Some(ok().eof(0))).streamed().why(NO_ANSWER),
+        fault("cut after content", StreamBroken, |_| Some(ok().cut(At::Finish))).late().why(NO_WIRE),
+        fault("closed after content", StreamBroken, |_| Some(ok().close(At::Finish))).late().why(NO_WIRE),
+        fault("cut inside an event", StreamBroken, |_| Some(ok().cut_inside(At::Finish))).late().why(NO_WIRE),
+        fault("ends after content", StreamBroken, |_| Some(ok().eof(At::Finish))).late().why(NO_ANSWER),
+        fault("broken JSON after content", StreamBroken, |_| Some(ok().malformed(At::Finish)))
+            .late()
+            .why(NO_WIRE),
+        fault("silence after content", Timeout, |_| Some(ok().stall(At::Finish))).late().within_s(2),
+        fault("two ends", Upstream, |vendor| (vendor != Gemini).then(|| ok().doubled_done()))
+            .streamed()
+            .whole(),
+    ]
+}
+
+fn told_in_streams() -> Vec<Scripted> {
+    vec![
+        fault("error event before content", Upstream, |vendor| {
+            let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
+            told(vendor, 0, code)
+        })
+        .streamed()
+        .why("Nothing was said yet: it can still be told with a status, after the gateway tried again."),
+        fault("error event after content", Upstream, |vendor| {
+            let code = if vendor == Anthropic { "api_error" } else { "INTERNAL" };
+            told(vendor, At::Finish, code)
+        })
+        .late(),
+        fault("overloaded after content", Overloaded, |vendor| {
+            let code = match vendor {
+                Chat | Responses => "server_is_overloaded",
+                Anthropic => "overloaded_error",
+                Gemini => "UNAVAILABLE",
+            };
+            told(vendor, At::Finish, code)
+        })
+        .late(),
+        fault("rate limit after content", RateLimit, |vendor| {
+            let code = match vendor {
+                Chat | Responses => "rate_limit_exceeded",
+                Anthropic => "rate_limit_error",
+                Gemini => "RESOURCE_EXHAUSTED",
+            };
+            told(vendor, At::Finish, code)
+        })
+        .late(),
+    ]
+}

@@ -1,0 +1,224 @@
+//! Where the SDKs ask: a provider that fails as scripted, alone and behind the gateway. Each case has a workspace of
+//! its own, so that none feels what the gateway learnt of another's credential.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use domain::Grammar;
+use harness::{Behaviour, Config, Emulator, KeyState};
+use serde_json::json;
+
+use super::drive::{Ask, Language, SDKS, Sdk, Told, drive};
+use super::scripted::Scripted;
+use crate::gateway::{Founded, Gateway};
+use crate::wait::a_moment;
+
+/// An SDK that sleeps for as long as a provider told it to is not waited for.
+const PATIENCE_S: u64 = 20;
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// One call to be made, and where what it does is counted.
+struct Case {
+    sdk: Sdk,
+    vendor: Grammar,
+    fault: usize,
+    /// The key that the provider sees.
+    secret: String,
+    /// Whose books it is in; none where the SDK asks the provider itself.
+    books: Option<Founded>,
+    ask: Ask,
+}
+
+/// What an SDK did and was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub told: Told,
+    /// How often the SDK asked.
+    pub calls: usize,
+    /// How often the provider was asked.
+    pub upstream: usize,
+}
+
+/// One row of the run: a fault of a vendor, by one SDK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Row {
+    pub sdk: Sdk,
+    pub vendor: Grammar,
+    pub fault: usize,
+}
+
+/// All outcomes, by row: alone, and through the gateway.
+#[derive(Default)]
+pub struct Outcomes {
+    pub direct: HashMap<Row, Outcome>,
+    pub through: HashMap<Row, Outcome>,
+}
+
+/// A gateway, and an upstream for each SDK: the gateway's retries of an upstream are bounded for all that ask it.
+pub struct Stage {
+    gateway: Gateway,
+    upstreams: Vec<Emulator>,
+    cases: Vec<Case>,
+}
+
+impl Stage {
+    pub async fn open() -> Self {
+        let mut upstreams = Vec::new();
+        for _ in SDKS {
+            upstreams.push(Emulator::start(Config { workers: 1, ..crate::gateway::config() }).await.unwrap());
+        }
+        Self { gateway: Gateway::start().await, upstreams, cases: Vec::new() }
+    }
+
+    /// The SDK asks the provider itself.
+    pub fn ask_vendor(&mut self, sdk: Sdk, fault: usize, scripted: &Scripted) {
+        let Some(behaviour) = (scripted.behaviour)(sdk.grammar) else { return };
+        let secret = self.secret(sdk, behaviour);
+        let base_url = base_url(self.upstream(sdk), sdk.grammar);
+        let ask = self.asked(sdk, scripted, base_url, secret.clone(), model(sdk.grammar));
+        self.cases.push(Case { sdk, vendor: sdk.grammar, fault, secret, books: None, ask });
+    }
+
+    /// The SDK asks the gateway, behind which a vendor's key is its workspace's own.
+    pub async fn ask_gateway(&mut self, sdk: Sdk, vendor: Grammar, fault: usize, scripted: &Scripted) {
+        let Some(behaviour) = (scripted.behaviour)(vendor) else { return };
+        let secret = self.secret(sdk, behaviour);
+        let made = self.gateway.make("/v2/workspaces", json!({"name": secret})).await;
+        let founded: Founded = serde_json::from_value(made).unwrap();
+        let body = json!({
+            "provider": slug(vendor),
+            "display_name": "ours",
+            "secret": secret,
+            "base_url": base_url(self.upstream(sdk), vendor),
+        });
+        let admin = self.gateway.with_key(&founded.admin_key);
+        let made = admin.post("/v2/provider-credentials", &body).await.unwrap();
+        assert_eq!(made.status, 201, "{}", made.text());
+        let version = if matches!(sdk.grammar, Grammar::Chat | Grammar::Responses) { "/v1" } else { "" };
+        let base_url = format!("{}{version}", self.gateway.origin);
+        let ask = self.asked(sdk, scripted, base_url, founded.api_key.clone(), sold(vendor));
+        self.cases.push(Case { sdk, vendor, fault, secret, books: Some(founded), ask });
+    }
+
+    /// Lets all SDKs ask what they are to ask.
+    pub async fn play(self) -> Outcomes {
+        let of = |language| {
+            let cases = self.cases.iter().filter(move |case| case.sdk.language == language);
+            drive(language, cases.map(|case| case.ask.clone()).collect())
+        };
+        let (python, node) = tokio::join!(of(Language::Python), of(Language::Node));
+        let mut told: HashMap<usize, Told> =
+            python.into_iter().chain(node).map(|told| (told.id, told)).collect();
+        let mut outcomes = Outcomes::default();
+        for case in &self.cases {
+            let told = told.remove(&case.ask.id).unwrap();
+            let upstream = self.asked_upstream(case);
+            let row = Row { sdk: case.sdk, vendor: case.vendor, fault: case.fault };
+            match &case.books {
+                None => outcomes.direct.insert(row, Outcome { told, calls: upstream, upstream }),
+                Some(founded) => {
+                    let calls = self.calls_in_books(founded, upstream).await;
+                    outcomes.through.insert(row, Outcome { told, calls, upstream })
+                }
+            };
+        }
+        for upstream in &self.upstreams {
+            assert_eq!(upstream.violations(), []);
+        }
+        outcomes
+    }
+
+    fn asked(
+        &self,
+        sdk: Sdk,
+        scripted: &Scripted,
+        base_url: String,
+        api_key: String,
+        model: &'static str,
+    ) -> Ask {
+        Ask {
+            id: self.cases.len(),
+            sdk: sdk.package(),
+            surface: sdk.surface(),
+            base_url,
+            api_key,
+            model,
+            stream: scripted.stream,
+            timeout_s: scripted.timeout_s,
+            patience_s: PATIENCE_S,
+        }
+    }
+
+    /// A key of one case, which always fails in this way.
+    fn secret(&self, sdk: Sdk, behaviour: Behaviour) -> String {
+        let secret = format!("sk-fault-{:04}-9d4be0a7c2f1", self.cases.len());
+        self.upstream(sdk).set_key(&secret, KeyState::Ok);
+        self.upstream(sdk).script(&secret, [behaviour.always()]);
+        secret
+    }
+
+    fn upstream(&self, sdk: Sdk) -> &Emulator {
+        let at = SDKS.iter().position(|known| *known == sdk).unwrap();
+        &self.upstreams[at]
+    }
+
+    fn asked_upstream(&self, case: &Case) -> usize {
+        let journal = self.upstream(case.sdk).journal();
+        let of_key = journal.iter().filter(|entry| entry.key.as_deref() == Some(&case.secret));
+        of_key.filter(|entry| entry.method == "POST").count()
+    }
+
+    /// The client's calls, once the books have all that the provider was asked.
+    async fn calls_in_books(&self, founded: &Founded, upstream: usize) -> usize {
+        let admin = self.gateway.with_key(&founded.admin_key);
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        loop {
+            let rows = admin.get("/v2/requests?limit=100").await.unwrap().json();
+            let rows = rows["data"].as_array().cloned().unwrap_or_default();
+            let tries: u64 = rows.iter().filter_map(|row| row["attempts"].as_u64()).sum();
+            if !rows.is_empty() && tries == upstream as u64 {
+                return rows.len();
+            }
+            assert!(Instant::now() < deadline, "asked {upstream} times, booked {rows:?}");
+            a_moment().await;
+        }
+    }
+}
+
+/// Whether a vendor sells under this grammar.
+pub fn is_same_seller(grammar: Grammar, vendor: Grammar) -> bool {
+    slug(grammar) == slug(vendor)
+}
+
+const fn slug(vendor: Grammar) -> &'static str {
+    match vendor {
+        Grammar::Chat | Grammar::Responses => "openai",
+        Grammar::Anthropic => "anthropic",
+        Grammar::Gemini => "gemini",
+    }
+}
+
+const fn model(vendor: Grammar) -> &'static str {
+    match vendor {
+        Grammar::Chat | Grammar::Responses => "gpt-4o-mini",
+        Grammar::Anthropic => "claude-sonnet-4-6",
+        Grammar::Gemini => "gemini-2.5-flash",
+    }
+}
+
+/// What the gateway's catalogue calls it.
+const fn sold(vendor: Grammar) -> &'static str {
+    match vendor {
+        Grammar::Chat | Grammar::Responses => "openai/gpt-4o-mini",
+        Grammar::Anthropic => "anthropic/claude-sonnet-4-6",
+        Grammar::Gemini => "google/gemini-2.5-flash",
+    }
+}
+
+fn base_url(upstream: &Emulator, vendor: Grammar) -> String {
+    match vendor {
+        Grammar::Chat | Grammar::Responses => upstream.base_url(),
+        Grammar::Anthropic => upstream.anthropic_url(),
+        Grammar::Gemini => upstream.origin(),
+    }
+}

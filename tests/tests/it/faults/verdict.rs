@@ -1,0 +1,84 @@
+//! What an SDK did behind the gateway beside what it does against the provider itself.
+
+use domain::FaultClass;
+use domain::limits::TRIES_PER_PRINCIPAL_MAX;
+
+use super::scripted::Scripted;
+use super::stage::Outcome;
+
+/// How an exception compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Raised {
+    Same,
+    /// The same as for the failure that stands for its class, on purpose.
+    OfClass(&'static str),
+    Different,
+}
+
+/// How often the SDK asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Same,
+    /// Less often, because the gateway asked again in its place, or because no retry helps.
+    Fewer,
+    Different,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub raised: Raised,
+    pub asked: Asked,
+}
+
+/// The failure in whose words a class is told: the table's, by name.
+pub const fn stands_for(class: FaultClass, is_late: bool) -> &'static str {
+    if is_late {
+        return "error event after content";
+    }
+    match class {
+        FaultClass::UpstreamPermission => "permission",
+        FaultClass::UpstreamNotFound => "no such model",
+        FaultClass::UpstreamQuota => "no credit",
+        FaultClass::RateLimit => "rate limit",
+        FaultClass::Overloaded => "overloaded",
+        FaultClass::Timeout => "gateway timeout",
+        FaultClass::Conflict => "conflict",
+        FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => "bad gateway",
+        _ => "bad request",
+    }
+}
+
+/// Compares; `own` is what the SDK raises where its own vendor uses the words of the class.
+pub fn verdict(scripted: &Scripted, direct: &Outcome, through: &Outcome, own: &Outcome) -> Verdict {
+    let raised = if through.told.raised == direct.told.raised {
+        Raised::Same
+    } else {
+        match scripted.why {
+            Some(why) if scripted.is_whole && through.told.whole => Raised::OfClass(why),
+            Some(why) if !scripted.is_whole && through.told.raised == own.told.raised => Raised::OfClass(why),
+            _ => Raised::Different,
+        }
+    };
+    let asked_instead = through.upstream > through.calls;
+    let asked = if through.calls == direct.calls {
+        Asked::Same
+    } else if through.calls < direct.calls && (asked_instead || scripted.why.is_some()) {
+        Asked::Fewer
+    } else {
+        Asked::Different
+    };
+    Verdict { raised, asked }
+}
+
+/// What holds for every row, whatever it says: a broken answer is never taken for a whole one, and the provider is
+/// asked no more often than the more eager of the two would have asked it alone.
+pub fn holds_always(scripted: &Scripted, through: &Outcome, direct_calls: usize, row: &str) {
+    let told = &through.told;
+    if scripted.is_whole {
+        assert!(told.raised.is_none() && told.whole, "{row}: {through:?}");
+    } else {
+        assert!(told.raised.is_some() && !told.whole, "{row}: a failure ended like an answer: {through:?}");
+    }
+    let most = direct_calls.max(TRIES_PER_PRINCIPAL_MAX as usize);
+    assert!(through.upstream <= most, "{row}: the provider was asked {} times", through.upstream);
+}

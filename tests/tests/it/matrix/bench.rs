@@ -1,0 +1,70 @@
+//! A gateway with a credential at every seller, and an SDK's driver in front of it.
+
+use serde_json::json;
+
+use super::driver::{Asked, Driver, Language};
+use super::parties::{self, Cell, Seller};
+use super::verdict;
+use crate::ask::question;
+use crate::gateway::Gateway;
+
+pub struct Bench {
+    gateway: Gateway,
+    driver: Driver,
+}
+
+impl Bench {
+    pub async fn start(language: Language) -> Self {
+        Self { gateway: gateway().await, driver: Driver::start(language) }
+    }
+
+    /// A good answer after failures, so that none of them is held against the credential in the next cell.
+    async fn reconcile(&self, cell: &Cell) {
+        self.gateway.emulator.reset();
+        self.gateway.chat_ok(&question(cell.model().0)).await;
+    }
+
+    /// Runs a cell and says everything that is not as it must be.
+    pub async fn differences(&mut self, cell: &Cell) -> Vec<String> {
+        let emulator = &self.gateway.emulator;
+        emulator.reset();
+        let key = cell.seller.key();
+        emulator.script(&key, cell.case.script(cell.stream));
+        let name = cell.name();
+        let asked = Asked {
+            id: &name,
+            client: cell.client.as_str(),
+            base_url: &self.gateway.origin,
+            api_key: &self.gateway.founded.api_key,
+            model: cell.model().0,
+            stream: cell.stream,
+            case: cell.case.asked(),
+        };
+        let seen = self.driver.ask(&asked).await;
+        let entries = self.gateway.calls(&key);
+        let mut wrong = verdict::of(cell, self.driver.language, &seen, &entries);
+        let violations = self.gateway.emulator.violations();
+        wrong.extend(violations.iter().map(|violation| format!("violation: {}", violation.what)));
+        if cell.case.fails() {
+            self.reconcile(cell).await;
+        }
+        wrong.into_iter().map(|what| format!("{name}: {what}")).collect()
+    }
+}
+
+/// A gateway that knows every seller.
+pub async fn gateway() -> Gateway {
+    let gateway = Gateway::with(parties::config(), &[]).await;
+    for seller in Seller::ALL {
+        let base_url = seller.base_url(&gateway.emulator);
+        let (provider, secret) = (seller.slug(), seller.key());
+        let mut body =
+            json!({"provider": provider, "display_name": "ours", "secret": secret, "base_url": base_url});
+        if seller == Seller::Compatible {
+            // It refuses what its grammar has not, and its grammar has more than a probe can know.
+            body["stated_facts"] = json!({"unknown_fields": true});
+        }
+        gateway.make("/v2/provider-credentials", body).await;
+    }
+    gateway
+}

@@ -1,0 +1,285 @@
+//! What is asked in the cells, what the emulator is told to answer, and what the client must then see.
+
+use harness::{At, Behaviour, ToolMode};
+
+use super::page::Note;
+use super::parties::{Cell, Client, Seller};
+
+/// What the SDKs ask; the words are in `tests/sdk/matrix.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    Text,
+    System,
+    Length,
+    Stop,
+    Image,
+    Schema,
+    Tools,
+    Thinking,
+    ThinkingTools,
+    Cached,
+    NotFound,
+    RateLimit,
+    Failing,
+    Cut,
+}
+
+/// What one model call ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Stop,
+    Length,
+    StopSequence,
+    Tools,
+}
+
+/// What one model call must show.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    pub text: String,
+    /// The names of the tools that it calls.
+    pub calls: Vec<&'static str>,
+    pub ended: Ended,
+    /// Tokens that it thinks.
+    pub reasoning: u64,
+}
+
+/// How a failure shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// The class of the exception, and the status in it, in Python and in Node.
+    pub seen: [(&'static str, Option<u16>); 2],
+    /// Tries of the gateway's own.
+    pub tries: usize,
+}
+
+pub const UNICODE: &str = "né 漢字 🙂";
+pub const WEATHER: (&str, &str) = ("get_weather", "{\"city\":\"né 漢字 \\\"🙂\\\"\\n\"}");
+pub const TIDE: (&str, &str) = ("get_tide", r#"{"harbour":"value","day":1}"#);
+const BEFORE_STOP: &str = "up to the ";
+const WITH_STOP: &str = "up to the lighthouse and on";
+/// The first sixteen tokens of a longer answer.
+const SIXTEEN: &str = "You said: Tell me about tides, né 漢字 🙂 the tide comes in and lifts every";
+const SCHEMA: &str = r#"{"harbour":"value","high":true}"#;
+/// The first stop in the calls of tools; what follows is less and less.
+const THOUGHT: [u64; 3] = [9, 7, 3];
+
+impl Case {
+    pub const ALL: [Self; 14] = [
+        Self::Text,
+        Self::System,
+        Self::Length,
+        Self::Stop,
+        Self::Image,
+        Self::Schema,
+        Self::Tools,
+        Self::Thinking,
+        Self::ThinkingTools,
+        Self::Cached,
+        Self::NotFound,
+        Self::RateLimit,
+        Self::Failing,
+        Self::Cut,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::System => "instructions and history",
+            Self::Length => "length",
+            Self::Stop => "stop words",
+            Self::Image => "image",
+            Self::Schema => "schema",
+            Self::Tools => "tools",
+            Self::Thinking => "thinking",
+            Self::ThinkingTools => "thinking with tools",
+            Self::Cached => "cached prompt",
+            Self::NotFound => "404",
+            Self::RateLimit => "429",
+            Self::Failing => "500",
+            Self::Cut => "broken off",
+        }
+    }
+
+    /// What the drivers call it.
+    pub const fn asked(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Length => "length",
+            Self::Stop => "stop",
+            Self::Image => "image",
+            Self::Schema => "schema",
+            Self::Tools => "tools",
+            Self::Thinking => "thinking",
+            Self::ThinkingTools => "thinking_tools",
+            Self::Text | Self::Cached | Self::NotFound | Self::RateLimit | Self::Failing | Self::Cut => {
+                "text"
+            }
+        }
+    }
+
+    pub const fn thinks(self) -> bool {
+        matches!(self, Self::Thinking | Self::ThinkingTools)
+    }
+
+    pub const fn fails(self) -> bool {
+        matches!(self, Self::NotFound | Self::RateLimit | Self::Failing | Self::Cut)
+    }
+
+    /// What the emulator does, call by call.
+    pub fn script(self, stream: bool) -> Vec<Behaviour> {
+        let say = |text: &str| Behaviour::ok().reasoning(0).text(text);
+        match self {
+            Self::Text | Self::Image => vec![say("unicode")],
+            Self::System | Self::Schema => vec![Behaviour::ok().reasoning(0)],
+            Self::Length => vec![Behaviour::ok().reasoning(0).tokens(24)],
+            Self::Stop => vec![say(WITH_STOP)],
+            Self::Tools => calling([0; 3]),
+            Self::Thinking => vec![Behaviour::ok().reasoning(THOUGHT[0]).text("unicode")],
+            Self::ThinkingTools => calling(THOUGHT),
+            Self::Cached => {
+                vec![Behaviour { prompt_tokens: Some(2000), cached_tokens: Some(1024), ..say("unicode") }]
+            }
+            Self::NotFound => vec![Behaviour::status(404).always()],
+            Self::RateLimit => vec![Behaviour::status(429).retry_after_ms(1).always()],
+            Self::Failing => vec![Behaviour::status(500).always()],
+            Self::Cut if stream => vec![Behaviour::ok().reasoning(0).chunks(20).cut(At::Middle).always()],
+            Self::Cut => vec![Behaviour::ok().reasoning(0).cut(1).always()],
+        }
+    }
+
+    /// What must reach the model, in whatever grammar.
+    pub fn needles(self) -> Vec<&'static str> {
+        let question = "Tell me about tides, né 漢字 🙂";
+        match self {
+            Self::System => vec![
+                "Answer like an old harbour master, and never in verse.",
+                "Which harbour is the oldest?",
+                "The one behind the breakwater.",
+                "And the youngest?",
+            ],
+            Self::Stop => vec![question, "lighthouse"],
+            Self::Image => vec![question, "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQ"],
+            Self::Schema => vec![question, "harbour", "high", "boolean"],
+            Self::Tools | Self::ThinkingTools => vec![
+                question,
+                "get_weather",
+                "The weather of a city.",
+                "Aveiro",
+                "get_tide",
+                "The tide of a harbour on a day.",
+                "sunny, né 21°",
+                "high at",
+            ],
+            _ => vec![question],
+        }
+    }
+}
+
+/// Two calls at once, one more, and then a word.
+fn calling(reasoning: [u64; 3]) -> Vec<Behaviour> {
+    let [first, second, third] = reasoning;
+    vec![
+        Behaviour::ok().reasoning(first).tools(ToolMode::Parallel),
+        Behaviour::ok().reasoning(second).tools(ToolMode::Single),
+        Behaviour::ok().reasoning(third).tools(ToolMode::None).text("unicode"),
+    ]
+}
+
+impl Cell {
+    /// What each model call must show; nothing where the case fails.
+    pub fn expected(&self) -> Vec<Expected> {
+        let round =
+            |text: &str, ended| Expected { text: text.to_owned(), calls: Vec::new(), ended, reasoning: 0 };
+        let said = |text: &str| vec![round(text, Ended::Stop)];
+        let calls = |calls: &[&'static str]| Expected { calls: calls.to_vec(), ..round("", Ended::Tools) };
+        let looped =
+            vec![calls(&["get_weather", "get_tide"]), calls(&["get_weather"]), round(UNICODE, Ended::Stop)];
+        let thinking = |rounds: Vec<Expected>| {
+            let rounds = rounds.into_iter().zip(THOUGHT);
+            rounds.map(|(round, reasoning)| Expected { reasoning, ..round }).collect()
+        };
+        match self.case {
+            Case::Text | Case::Image | Case::Cached => said(UNICODE),
+            Case::System => said("You said: And the youngest?"),
+            Case::Length => vec![round(SIXTEEN, Ended::Length)],
+            Case::Stop => vec![round(BEFORE_STOP, Ended::StopSequence)],
+            Case::Schema => said(SCHEMA),
+            Case::Tools => looped,
+            Case::Thinking => thinking(said(UNICODE)),
+            Case::ThinkingTools => thinking(looped),
+            Case::NotFound | Case::RateLimit | Case::Failing | Case::Cut => Vec::new(),
+        }
+    }
+
+    /// What the SDK must throw.
+    pub fn failure(&self) -> Option<Failure> {
+        let of = |status, openai: &'static str, gemini: &'static str, tries| {
+            let seen = match self.client {
+                Client::Gemini => [(gemini, Some(status)), ("ApiError", Some(status))],
+                _ => [(openai, Some(status)); 2],
+            };
+            Some(Failure { seen, tries })
+        };
+        match self.case {
+            Case::NotFound => of(404, "NotFoundError", "ClientError", 1),
+            Case::RateLimit => of(429, "RateLimitError", "ClientError", 3),
+            Case::Failing => of(502, "InternalServerError", "ServerError", 3),
+            Case::Cut if !self.stream => of(502, "InternalServerError", "ServerError", 3),
+            // Its head is out: the error is the stream's last event.
+            Case::Cut => {
+                let seen = match self.client {
+                    Client::Chat | Client::Responses => [("APIError", None); 2],
+                    Client::Messages => [("APIStatusError", Some(200)), ("APIError", None)],
+                    Client::Gemini => [("ServerError", Some(502)), ("ApiError", Some(502))],
+                };
+                Some(Failure { seen, tries: 1 })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What the emulators think, over and over, a token a word.
+const THOUGHTS: [&str; 8] = [" the", " tide", " comes", " in", " and", " lifts", " every", " boat"];
+const GEMINI_THOUGHTS: [&str; 9] =
+    ["Weighing", " what", " was", " asked", " before", " any", " word", " is", " said."];
+
+impl Expected {
+    /// The thoughts that the client must read: all of them, where the seller shows any.
+    pub fn thought(&self, cell: &Cell) -> String {
+        let note = Note::of(cell.client, cell.seller, cell.case);
+        if matches!(note, Some(Note::ThoughtsUnsaid | Note::ThoughtsUnasked)) {
+            return String::new();
+        }
+        let words: &[&str] = match cell.seller.grammar(cell.client) {
+            Client::Gemini => &GEMINI_THOUGHTS,
+            Client::Chat if cell.seller != Seller::Fireworks => &[],
+            _ => &THOUGHTS,
+        };
+        let tokens = usize::try_from(self.reasoning).unwrap();
+        words.iter().cycle().take(if words.is_empty() { 0 } else { tokens }).copied().collect()
+    }
+}
+
+impl Ended {
+    /// How a client's grammar says it of an answer in another's.
+    pub fn told(self, client: Client, seller: Seller) -> &'static str {
+        match (client, self) {
+            (Client::Chat, Self::Stop | Self::StopSequence) => "stop",
+            (Client::Chat, Self::Length) => "length",
+            (Client::Chat, Self::Tools) => "tool_calls",
+            (Client::Responses, Self::Length) => "incomplete:max_output_tokens",
+            (Client::Responses, _) => "completed",
+            // Only this grammar tells one from the other.
+            (Client::Messages, Self::StopSequence) if seller.grammar(client) == Client::Messages => {
+                "stop_sequence"
+            }
+            (Client::Messages, Self::Stop | Self::StopSequence) => "end_turn",
+            (Client::Messages, Self::Length) => "max_tokens",
+            (Client::Messages, Self::Tools) => "tool_use",
+            (Client::Gemini, Self::Length) => "MAX_TOKENS",
+            (Client::Gemini, _) => "STOP",
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A program that drives the SDKs of one language: it is given a command a line and answers a result a line.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::WITHIN;
+use crate::command::workspace;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Language {
+    Python,
+    Node,
+}
+
+/// What an SDK is to ask.
+#[derive(Debug, Serialize)]
+pub struct Asked<'a> {
+    pub id: &'a str,
+    pub client: &'a str,
+    pub base_url: &'a str,
+    pub api_key: &'a str,
+    pub model: &'a str,
+    pub stream: bool,
+    pub case: &'a str,
+}
+
+/// What its user saw.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    pub id: String,
+    pub rounds: Vec<Round>,
+    pub error: Option<Thrown>,
+    /// The bodies that went out, the model's name in them a star.
+    pub sent: Vec<String>,
+}
+
+/// One model call.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Round {
+    pub text: String,
+    pub thought: String,
+    pub calls: Vec<Call>,
+    pub finish: String,
+    pub usage: Usage,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    pub name: String,
+    pub arguments: String,
+}
+
+/// Tokens: of the whole prompt, of everything generated, and of each what was cached and what was thought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    pub input: u64,
+    pub output: u64,
+    pub cached: u64,
+    pub reasoning: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by whoever reads a failed cell")]
+pub struct Thrown {
+    pub class: String,
+    pub status: Option<u16>,
+    pub code: Option<String>,
+    pub message: String,
+    /// It is one of the SDK's own errors.
+    pub foreseen: bool,
+}
+
+pub struct Driver {
+    pub language: Language,
+    commands: ChildStdin,
+    results: Lines<BufReader<ChildStdout>>,
+    /// Kept, because it is killed when it is dropped.
+    _process: Child,
+}
+
+impl Driver {
+    pub fn start(language: Language) -> Self {
+        let (program, script): (PathBuf, &str) = match language {
+            Language::Python => (workspace().join(".venv/bin/python"), "tests/sdk/matrix.py"),
+            Language::Node => ("node".into(), "tests/node/matrix.mjs"),
+        };
+        let packages = workspace().join("tests/node/node_modules/@google/genai");
+        let made = if language == Language::Python { program.exists() } else { packages.exists() };
+        assert!(made, "run scripts/python-env.sh and scripts/node-env.sh first");
+        let mut command = Command::new(program);
+        command.arg(workspace().join(script)).env("NO_PROXY", "*").kill_on_drop(true);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (commands, results) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self { language, commands, results: BufReader::new(results).lines(), _process: process }
+    }
+
+    pub async fn ask(&mut self, asked: &Asked<'_>) -> Seen {
+        let line = format!("{}\n", serde_json::to_string(asked).unwrap());
+        self.commands.write_all(line.as_bytes()).await.unwrap();
+        self.commands.flush().await.unwrap();
+        let answered = tokio::time::timeout(WITHIN * 3, self.results.next_line()).await;
+        let line = answered.unwrap_or_else(|_| panic!("no result for {asked:?}")).unwrap();
+        let line = line.unwrap_or_else(|| panic!("the driver ended at {asked:?}"));
+        let seen: Seen = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(seen.id, asked.id);
+        seen
+    }
+}

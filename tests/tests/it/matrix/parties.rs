@@ -1,0 +1,157 @@
+//! Who speaks to whom: the clients' dialects, the sellers and their grammars, and the cells between them.
+
+use harness::{Config, Emulator, Flavour, Model};
+
+use super::cases::Case;
+use super::page::Note;
+
+/// The dialect of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    Chat,
+    Responses,
+    Messages,
+    Gemini,
+}
+
+/// Someone who sells models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seller {
+    OpenAi,
+    Anthropic,
+    Gemini,
+    Xai,
+    Fireworks,
+    /// A server of the workspace's own.
+    Compatible,
+}
+
+/// One cell, in one of its two forms.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    pub client: Client,
+    pub seller: Seller,
+    pub case: Case,
+    pub stream: bool,
+}
+
+impl Client {
+    pub const ALL: [Self; 4] = [Self::Chat, Self::Responses, Self::Messages, Self::Gemini];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+            Self::Messages => "messages",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+impl Seller {
+    pub const ALL: [Self; 6] =
+        [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Xai, Self::Fireworks, Self::Compatible];
+
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Xai => "xai",
+            Self::Fireworks => "fireworks_ai",
+            Self::Compatible => "acme",
+        }
+    }
+
+    /// The workspace's key at this seller; no two have the same one, so that the journal can be told apart.
+    pub fn key(self) -> String {
+        format!("sk-{}-5d0c7a19e4b82f6380a1c94e7d2b6f58", self.slug())
+    }
+
+    pub fn base_url(self, emulator: &Emulator) -> String {
+        match self {
+            Self::OpenAi | Self::Compatible => emulator.base_url(),
+            Self::Anthropic => emulator.anthropic_url(),
+            Self::Gemini => emulator.origin(),
+            Self::Xai => emulator.base_url_of(Flavour::Xai),
+            Self::Fireworks => emulator.base_url_of(Flavour::Fireworks),
+        }
+    }
+
+    /// The model as clients name it; the second one thinks.
+    pub const fn models(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OpenAi => ("openai/gpt-4o-mini", "openai/gpt-5-mini"),
+            Self::Anthropic => ("anthropic/claude-sonnet-4-6", "anthropic/claude-sonnet-4-6"),
+            Self::Gemini => ("google/gemini-2.5-flash", "google/gemini-3-flash-preview"),
+            Self::Xai => ("xai/grok-4.20-0309-non-reasoning", "xai/grok-4.20-0309-reasoning"),
+            Self::Fireworks => ("deepseek-ai/DeepSeek-V3.2", "deepseek-ai/DeepSeek-V4-Pro"),
+            Self::Compatible => ("acme/acme-large", "acme/acme-thinks"),
+        }
+    }
+
+    /// The same two models as the seller names them.
+    pub const fn upstream_models(self) -> (&'static str, &'static str) {
+        match self {
+            Self::OpenAi => ("gpt-4o-mini", "gpt-5-mini"),
+            Self::Anthropic => ("claude-sonnet-4-6", "claude-sonnet-4-6"),
+            Self::Gemini => ("gemini-2.5-flash", "gemini-3-flash-preview"),
+            Self::Xai => ("grok-4.20-0309-non-reasoning", "grok-4.20-0309-reasoning"),
+            Self::Fireworks => {
+                ("accounts/fireworks/models/deepseek-v3p2", "accounts/fireworks/models/deepseek-v4-pro")
+            }
+            Self::Compatible => ("acme-large", "acme-thinks"),
+        }
+    }
+
+    /// The grammar in which it is spoken to by this client.
+    pub const fn grammar(self, client: Client) -> Client {
+        match (self, client) {
+            (Self::Anthropic, _) => Client::Messages,
+            (Self::Gemini, _) => Client::Gemini,
+            (Self::OpenAi | Self::Xai | Self::Fireworks, Client::Responses) => Client::Responses,
+            (Self::OpenAi | Self::Xai | Self::Fireworks | Self::Compatible, _) => Client::Chat,
+        }
+    }
+}
+
+impl Cell {
+    pub fn is_same_grammar(&self) -> bool {
+        self.seller.grammar(self.client) == self.client
+    }
+
+    pub fn model(&self) -> (&'static str, &'static str) {
+        let (named, upstream) = (self.seller.models(), self.seller.upstream_models());
+        if self.case.thinks() { (named.1, upstream.1) } else { (named.0, upstream.0) }
+    }
+
+    pub fn name(&self) -> String {
+        let form = if self.stream { "streamed" } else { "buffered" };
+        format!("{} to {}, {}, {form}", self.client.as_str(), self.seller.slug(), self.case.name())
+    }
+}
+
+/// All that is asked.
+pub fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for seller in Seller::ALL {
+        for client in Client::ALL {
+            for case in Case::ALL {
+                if Note::of(client, seller, case) != Some(Note::NoSuchField) {
+                    cells.extend([false, true].map(|stream| Cell { client, seller, case, stream }));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// An emulator that serves all of them.
+pub fn config() -> Config {
+    let config = Config::default().keys(Seller::ALL.map(Seller::key));
+    Seller::ALL.into_iter().fold(config, |config, seller| {
+        let (speaks, thinks) = seller.upstream_models();
+        let config = config.model(Model::chat(speaks));
+        if thinks == speaks { config } else { config.model(Model::reasoning(thinks)) }
+    })
+}

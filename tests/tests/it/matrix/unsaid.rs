@@ -1,0 +1,139 @@
+//! What a client says and a target has no words for: refused by its name where the answer would be another, else left out
+//! and named.
+
+use harness::client::Answer;
+use serde_json::{Value, json};
+
+use super::parties::{Client, Seller};
+use crate::gateway::Gateway;
+
+/// What becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// 400, and this is named.
+    Refused(&'static str),
+    /// 200, and this is named in `Agent-Dropped-Params`.
+    Dropped(&'static str),
+    /// 200, and nothing is left out.
+    Said,
+}
+
+/// One request.
+pub struct Saying {
+    pub client: Client,
+    pub seller: Seller,
+    /// What is said beside the question.
+    pub said: &'static str,
+    /// The client sends `Agent-Lenient: true`.
+    pub lenient: bool,
+    pub fate: Fate,
+}
+
+const fn saying(client: Client, seller: Seller, said: &'static str, fate: Fate) -> Saying {
+    Saying { client, seller, said, lenient: false, fate }
+}
+
+const fn leniently(client: Client, seller: Seller, said: &'static str, fate: Fate) -> Saying {
+    Saying { client, seller, said, lenient: true, fate }
+}
+
+const AUDIO: &str = r#"{"messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"UklGRg==","format":"wav"}}]}]}"#;
+
+pub const SAYINGS: &[Saying] = &[
+    saying(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Refused("n")),
+    leniently(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Dropped("n")),
+    saying(Client::Chat, Seller::Gemini, r#"{"n":2}"#, Fate::Said),
+    saying(Client::Chat, Seller::Anthropic, r#"{"logprobs":true}"#, Fate::Refused("logprobs")),
+    saying(Client::Chat, Seller::Anthropic, AUDIO, Fate::Refused("input_audio")),
+    saying(Client::Chat, Seller::Anthropic, r#"{"seed":7}"#, Fate::Dropped("seed")),
+    saying(Client::Chat, Seller::Gemini, r#"{"seed":7}"#, Fate::Said),
+    saying(Client::Chat, Seller::Anthropic, r#"{"logit_bias":{"50256":-100}}"#, Fate::Dropped("logit_bias")),
+    saying(Client::Chat, Seller::Gemini, r#"{"logit_bias":{"50256":-100}}"#, Fate::Dropped("logit_bias")),
+    saying(Client::Chat, Seller::Anthropic, r#"{"presence_penalty":0.5}"#, Fate::Dropped("presence_penalty")),
+    saying(
+        Client::Chat,
+        Seller::Anthropic,
+        r#"{"response_format":{"type":"json_object"}}"#,
+        Fate::Refused("response_format"),
+    ),
+    saying(Client::Responses, Seller::Anthropic, r#"{"top_logprobs":2}"#, Fate::Refused("top_logprobs")),
+    saying(
+        Client::Responses,
+        Seller::Gemini,
+        r#"{"text":{"verbosity":"low"}}"#,
+        Fate::Dropped("text.verbosity"),
+    ),
+    saying(Client::Responses, Seller::Compatible, r#"{"store":false}"#, Fate::Said),
+    saying(Client::Messages, Seller::OpenAi, r#"{"top_k":40}"#, Fate::Dropped("top_k")),
+    saying(Client::Messages, Seller::Gemini, r#"{"top_k":40}"#, Fate::Said),
+    saying(
+        Client::Messages,
+        Seller::Gemini,
+        r#"{"messages":[{"role":"user","content":[{"type":"text","text":"hello there","cache_control":{"type":"ephemeral"}}]}]}"#,
+        Fate::Dropped("cache_control"),
+    ),
+    saying(
+        Client::Gemini,
+        Seller::OpenAi,
+        r#"{"generationConfig":{"topK":40}}"#,
+        Fate::Dropped("generationConfig.topK"),
+    ),
+    saying(Client::Gemini, Seller::Anthropic, r#"{"generationConfig":{"topK":40}}"#, Fate::Said),
+    saying(
+        Client::Gemini,
+        Seller::Anthropic,
+        r#"{"generationConfig":{"candidateCount":2}}"#,
+        Fate::Refused("generationConfig.candidateCount"),
+    ),
+    saying(
+        Client::Gemini,
+        Seller::Anthropic,
+        r#"{"cachedContent":"cachedContents/abc"}"#,
+        Fate::Refused("cachedContent"),
+    ),
+];
+
+impl Saying {
+    /// Asks, and says what is not as it must be.
+    pub async fn difference(&self, gateway: &Gateway) -> Option<String> {
+        let model = self.seller.models().0;
+        let (path, mut body) = question(self.client, model);
+        let said: Value = serde_json::from_str(self.said).unwrap();
+        body.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let mut client = gateway.client();
+        if self.lenient {
+            client = client.header("agent-lenient", "true");
+        }
+        let answer = client.post(&path, &body).await.unwrap();
+        let dropped = answer.header("agent-dropped-params");
+        let held = match self.fate {
+            Fate::Said => answer.status == 200 && dropped.is_none(),
+            Fate::Dropped(name) => answer.status == 200 && dropped == Some(name),
+            Fate::Refused(name) => answer.status == 400 && is_named(self.client, &answer, name),
+        };
+        let told = format!("{} dropped {dropped:?}: {}", answer.status, answer.text());
+        (!held).then(|| format!("POST {path} {body}: not {:?} but {told}", self.fate))
+    }
+}
+
+/// Where the dialect's errors have a place for the name, there; in the message in any case.
+fn is_named(client: Client, answer: &Answer, name: &str) -> bool {
+    let error = &answer.json()["error"];
+    let in_place = matches!(client, Client::Messages | Client::Gemini) || error["param"] == name;
+    in_place && error["message"].as_str().is_some_and(|message| message.contains(&format!("\"{name}\"")))
+}
+
+fn question(client: Client, model: &str) -> (String, Value) {
+    let turn = json!({"role": "user", "content": "hello there"});
+    match client {
+        Client::Chat => ("/v1/chat/completions".to_owned(), json!({"model": model, "messages": [turn]})),
+        Client::Responses => ("/v1/responses".to_owned(), json!({"model": model, "input": "hello there"})),
+        Client::Messages => {
+            ("/v1/messages".to_owned(), json!({"model": model, "max_tokens": 100, "messages": [turn]}))
+        }
+        Client::Gemini => (
+            format!("/v1beta/models/{model}:generateContent"),
+            json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}),
+        ),
+    }
+}

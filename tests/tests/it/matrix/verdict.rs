@@ -1,0 +1,141 @@
+//! Compares what a client saw and what reached the seller with what both must be.
+
+use harness::Entry;
+use serde_json::Value;
+
+use super::cases::{Expected, TIDE, WEATHER};
+use super::driver::{Language, Round, Seen, Usage};
+use super::page::Note;
+use super::parties::Cell;
+
+/// Everything that differs.
+pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    match cell.failure() {
+        Some(_) => failed(cell, language, seen, entries, &mut wrong),
+        None => answered(cell, seen, entries, &mut wrong),
+    }
+    if cell.is_same_grammar() {
+        passed(cell, seen, entries, &mut wrong);
+    }
+    heard(cell, entries, &mut wrong);
+    wrong
+}
+
+fn answered(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
+    if let Some(error) = &seen.error {
+        wrong.push(format!("it failed: {error:?}"));
+    }
+    let expected = cell.expected();
+    if (seen.rounds.len(), entries.len(), seen.sent.len()) != (expected.len(), expected.len(), expected.len())
+    {
+        wrong.push(format!(
+            "{} model calls were seen, {} sent, {} reached the seller; {} were to be",
+            seen.rounds.len(),
+            seen.sent.len(),
+            entries.len(),
+            expected.len()
+        ));
+    }
+    for (at, ((round, expected), entry)) in seen.rounds.iter().zip(&expected).zip(entries).enumerate() {
+        compared(cell, round, expected, entry, &mut |what| wrong.push(format!("call {at}: {what}")));
+    }
+}
+
+fn compared(cell: &Cell, round: &Round, expected: &Expected, entry: &Entry, tell: &mut impl FnMut(String)) {
+    if round.text != expected.text {
+        tell(format!("text {:?}, not {:?}", round.text, expected.text));
+    }
+    let calls: Vec<(&str, &str)> = round.calls.iter().map(|call| (&*call.name, &*call.arguments)).collect();
+    let known = [WEATHER, TIDE];
+    let wanted: Vec<(&str, &str)> =
+        expected.calls.iter().map(|name| *known.iter().find(|(known, _)| known == name).unwrap()).collect();
+    if calls != wanted {
+        tell(format!("calls {calls:?}, not {wanted:?}"));
+    }
+    let thought = expected.thought(cell);
+    if round.thought != thought {
+        tell(format!("thought {:?}, not {thought:?}", round.thought));
+    }
+    let finish = expected.ended.told(cell.client, cell.seller);
+    if round.finish != finish {
+        tell(format!("it ended with {:?}, not {finish:?}", round.finish));
+    }
+    let note = Note::of(cell.client, cell.seller, cell.case);
+    let counted_beside = if note == Some(Note::ThoughtsBeside) { expected.reasoning } else { 0 };
+    let usage = Usage {
+        input: entry.prompt_tokens,
+        output: entry.said_tokens - counted_beside,
+        cached: entry.cached_tokens,
+        reasoning: if note == Some(Note::ThoughtsUncounted) { 0 } else { expected.reasoning },
+    };
+    if round.usage != usage {
+        tell(format!("{:?}, not {usage:?}", round.usage));
+    }
+}
+
+fn failed(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
+    let Some(failure) = cell.failure() else { return };
+    let (class, status) = failure.seen[usize::from(language == Language::Node)];
+    match &seen.error {
+        None => wrong.push(format!("it did not fail: {:?}", seen.rounds)),
+        Some(error) => {
+            if !error.foreseen || error.class != class || error.status != status {
+                wrong.push(format!("{error:?}, not {class} with {status:?}"));
+            }
+        }
+    }
+    if seen.sent.len() != 1 || entries.len() != failure.tries {
+        wrong.push(format!(
+            "the SDK tried {} times, the gateway {} and not {}",
+            seen.sent.len(),
+            entries.len(),
+            failure.tries
+        ));
+    }
+}
+
+/// Where both sides speak one grammar, what the SDK sent is what arrived, but for the model's name.
+fn passed(cell: &Cell, seen: &Seen, entries: &[Entry], wrong: &mut Vec<String>) {
+    let name = Value::from(cell.model().1).to_string();
+    for (at, (sent, entry)) in seen.sent.iter().zip(entries).enumerate() {
+        let arrived = String::from_utf8_lossy(&entry.body).replacen(&name, "\"*\"", 1);
+        if arrived != *sent {
+            wrong.push(format!("call {at}: the body arrived otherwise: {arrived} and not {sent}"));
+        }
+    }
+}
+
+/// Nothing that the model must know was lost on the way.
+fn heard(cell: &Cell, entries: &[Entry], wrong: &mut Vec<String>) {
+    let Some(last) = entries.last() else { return };
+    let mut words = Vec::new();
+    words_of(&last.json(), &mut words);
+    let lost: Vec<_> = cell
+        .case
+        .needles()
+        .into_iter()
+        .filter(|needle| !words.iter().any(|word| word.contains(needle)))
+        .collect();
+    if !lost.is_empty() {
+        wrong.push(format!("{lost:?} did not arrive: {}", last.json()));
+    }
+}
+
+fn words_of(value: &Value, words: &mut Vec<String>) {
+    match value {
+        Value::String(text) => {
+            words.push(text.clone());
+            // Results and arguments are JSON within JSON in some grammars, and as their SDK escaped it.
+            if let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text) {
+                words_of(&inner, words);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| words_of(item, words)),
+        Value::Object(fields) => {
+            words.extend(fields.keys().cloned());
+            fields.values().for_each(|item| words_of(item, words));
+        }
+        _ => {}
+    }
+}

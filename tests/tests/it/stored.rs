@@ -1,0 +1,324 @@
+//! Answers that a provider keeps: read, gone on from, watched and deleted where they were made, and in the books once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domain::limits::RESPONSE_ID_BYTES_MAX;
+use harness::client::{Answer, Client};
+use harness::{Behaviour, sse};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, refused, trace_of, trace_of_stream, with};
+use crate::command::workspace;
+use crate::gateway::{Founded, Gateway, OWN, OWN_SECOND, POOL, POOL_SECOND};
+use crate::sdk::drive;
+
+const PATH: &str = "/v1/responses";
+
+fn ask() -> Value {
+    json!({"model": MINI, "input": "hello there"})
+}
+
+fn later() -> Value {
+    with(ask(), json!({"background": true}))
+}
+
+async fn made(client: &Client, body: &Value) -> (String, Answer) {
+    let answer = client.post(PATH, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    (answer.json()["id"].as_str().unwrap().to_owned(), answer)
+}
+
+async fn get(client: &Client, path: &str) -> Answer {
+    client.get(&format!("{PATH}/{path}")).await.unwrap()
+}
+
+/// The key of the last call that reached the emulator.
+fn last_key(gateway: &Gateway) -> String {
+    gateway.emulator.journal().pop().unwrap().key.unwrap()
+}
+
+/// A key whose requests a route sends to one credential.
+async fn bound(gateway: &Gateway, credential: &str) -> Client {
+    let (key, id) = gateway.key(json!({"name": "bound"})).await;
+    gateway.route(json!({"scope": {"key_id": id}, "credential_ids": [credential]})).await;
+    gateway.with_key(&key)
+}
+
+/// What the books say was used is what the emulator counted.
+async fn agree(gateway: &Gateway, requests: u64) -> Value {
+    let sums = gateway.booked(requests).await;
+    let totals = gateway.emulator.totals().all;
+    assert_eq!(sums["input_tokens"], totals.prompt_tokens, "{sums}");
+    assert_eq!(sums["output_tokens"], totals.completion_tokens, "{sums}");
+    assert_eq!(sums["requests"], requests, "{sums}");
+    sums
+}
+
+#[tokio::test]
+async fn an_answer_is_found_where_it_was_made() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let second = gateway.credential("openai", OWN_SECOND).await;
+    let other = bound(&gateway, &second).await;
+    let (theirs, _) = made(&other, &ask()).await;
+    let (ours, _) = made(&gateway.client(), &ask()).await;
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
+    for restart in [false, true] {
+        if restart {
+            gateway.stop().await;
+            gateway.start_again().await;
+        }
+        for (id, key) in [(&theirs, OWN_SECOND), (&ours, OWN)] {
+            let shown = get(&gateway.client(), id).await;
+            assert_eq!((shown.status, &shown.json()["id"]), (200, &json!(id)), "{}", shown.text());
+            assert_eq!(shown.header("agent-execution-profile"), Some("byok"));
+            assert_eq!(shown.header("agent-resolved-model"), Some(MINI));
+            assert_eq!(last_key(&gateway), key);
+            let items = get(&gateway.client(), &format!("{id}/input_items?order=asc&limit=1")).await;
+            assert_eq!(items.json()["data"][0]["content"][0]["text"], "hello there", "{}", items.text());
+            assert_eq!(last_key(&gateway), key);
+            let next = with(ask(), json!({"previous_response_id": id, "input": "and more"}));
+            for body in [next.clone(), with(next, json!({"stream": true}))] {
+                let answer = gateway.client().post(PATH, &body).await.unwrap();
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert_eq!(last_key(&gateway), key);
+            }
+        }
+    }
+    // What a stream made is found as well.
+    let events = gateway.client().post(PATH, &with(ask(), json!({"stream": true}))).await.unwrap();
+    let first: Value = serde_json::from_str(&sse::events(&events.body)[0]).unwrap();
+    let streamed = first["response"]["id"].as_str().unwrap();
+    assert_eq!(get(&gateway.client(), streamed).await.json()["status"], "completed");
+    let gone = gateway.client().delete(&format!("{PATH}/{theirs}")).await.unwrap();
+    assert_eq!(gone.json(), json!({"id": theirs, "object": "response", "deleted": true}));
+    refused(&get(&gateway.client(), &theirs).await, 404, "response_not_found");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn pooled_accounts_are_returned_to() {
+    let gateway = Gateway::start().await;
+    for secret in [POOL, POOL_SECOND] {
+        gateway.account("openai", secret).await;
+    }
+    let mut makers = Vec::new();
+    for _ in 0..12 {
+        let (id, answer) = made(&gateway.client(), &ask()).await;
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+        makers.push((id, last_key(&gateway)));
+    }
+    assert!(makers.iter().any(|(_, key)| *key != makers[0].1), "both were drawn");
+    for (id, key) in &makers {
+        let next = with(ask(), json!({"previous_response_id": id}));
+        made(&gateway.client(), &next).await;
+        assert_eq!(last_key(&gateway), *key);
+        assert_eq!(get(&gateway.client(), id).await.status, 200);
+        assert_eq!(last_key(&gateway), *key);
+    }
+    // An own credential comes first from now on, and nothing lets requests leave it.
+    gateway.credential("openai", OWN).await;
+    let next = with(ask(), json!({"previous_response_id": makers[0].0}));
+    let error =
+        refused(&gateway.client().post(PATH, &next).await.unwrap(), 400, "previous_response_unavailable");
+    assert!(error["message"].as_str().unwrap().contains("byok_fallback: never"), "{error}");
+    gateway.route(json!({"scope": {}, "profiles": ["byok"], "byok_fallback": "managed"})).await;
+    made(&gateway.client(), &next).await;
+    assert_eq!(last_key(&gateway), makers[0].1);
+}
+
+#[tokio::test]
+async fn nobody_else_sees_it() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let (id, _) = made(&gateway.client(), &ask()).await;
+    let others: Founded =
+        serde_json::from_value(gateway.make("/v2/workspaces", json!({"name": "the others"})).await).unwrap();
+    let project = gateway.make("/v2/projects", json!({"name": "beside"})).await["id"].clone();
+    let (beside, _) = gateway.key(json!({"name": "beside", "project_id": project})).await;
+    let calls = gateway.emulator.journal().len();
+    let long = "r".repeat(RESPONSE_ID_BYTES_MAX + 1);
+    let unknown = ["resp_none", "resp%5Fnone", "input_tokens", &long];
+    for key in [&others.api_key, &beside, &gateway.founded.api_key] {
+        let client = gateway.with_key(key);
+        let is_own = *key == gateway.founded.api_key;
+        for id in unknown.into_iter().chain((!is_own).then_some(id.as_str())) {
+            let told = [
+                get(&client, id).await,
+                get(&client, &format!("{id}?stream=true&starting_after=1")).await,
+                get(&client, &format!("{id}/input_items")).await,
+                client.delete(&format!("{PATH}/{id}")).await.unwrap(),
+                client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap(),
+            ];
+            for answer in told {
+                let error = refused(&answer, 404, "response_not_found");
+                assert_eq!(error["type"], "invalid_request_error");
+                let message = error["message"].as_str().unwrap();
+                let shown = id.get(..128).unwrap_or(id);
+                assert!(message.starts_with(&format!("Response with id '{shown}' not found.")), "{message}");
+            }
+            for path in [PATH, "/v1/responses/input_tokens"] {
+                let next = with(ask(), json!({"previous_response_id": id}));
+                let answer = client.post(path, &next).await.unwrap();
+                let error = refused(&answer, 400, "previous_response_not_found");
+                assert_eq!(error["param"], "previous_response_id");
+            }
+        }
+    }
+    assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
+    let (reader, _) = gateway.key(json!({"name": "reader", "scopes": ["read"]})).await;
+    assert_eq!(get(&gateway.with_key(&reader), &id).await.status, 403);
+    let (away, _) = gateway.key(json!({"name": "away", "ip_allowlist": ["10.9.8.0/24"]})).await;
+    assert_eq!(get(&gateway.with_key(&away), &id).await.status, 403);
+    assert_eq!(get(&gateway.with_key("tg_live_wrong"), &id).await.status, 401);
+    assert_eq!(get(&gateway.client(), &id).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_maker_that_may_not_be_asked_is_named() {
+    let gateway = Gateway::start().await;
+    let first = gateway.credential("openai", OWN).await;
+    gateway.credential("openai", OWN_SECOND).await;
+    let (id, _) = made(&gateway.client(), &ask()).await;
+    let next = with(ask(), json!({"previous_response_id": id}));
+    let (unkept, _) = made(&gateway.client(), &with(ask(), json!({"store": false}))).await;
+    refused(&get(&gateway.client(), &unkept).await, 404, "response_not_found");
+    // Another model of the same maker goes on; one that it does not sell does not.
+    made(&gateway.client(), &with(next.clone(), json!({"model": "openai/gpt-4o"}))).await;
+    assert_eq!(last_key(&gateway), OWN);
+    let elsewhere = with(next.clone(), json!({"model": "anthropic/claude-haiku-4-5"}));
+    let answer = gateway.client().post(PATH, &elsewhere).await.unwrap();
+    let error = refused(&answer, 400, "previous_response_unavailable");
+    assert!(error["message"].as_str().unwrap().contains("has no offer of this model"), "{error}");
+    // It fails there and nowhere else.
+    gateway.emulator.script(OWN, [Behaviour::status(401)]);
+    let failed = gateway.client().post(PATH, &next).await.unwrap();
+    assert_eq!(failed.status, 502, "{}", failed.text());
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
+    let calls = gateway.emulator.journal().len();
+    gateway.patch(&format!("/v2/provider-credentials/{first}"), json!({"status": "disabled"})).await;
+    for (answer, status, code) in [
+        (get(&gateway.client(), &id).await, 404, "response_unavailable"),
+        (gateway.client().post(PATH, &next).await.unwrap(), 400, "previous_response_unavailable"),
+    ] {
+        let error = refused(&answer, status, code);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("credential \"openai of ours\" is switched off"), "{message}");
+    }
+    gateway.remove(&format!("/v2/provider-credentials/{first}")).await;
+    let error = refused(&get(&gateway.client(), &id).await, 404, "response_unavailable");
+    assert!(error["message"].as_str().unwrap().contains("no longer there"), "{error}");
+    assert_eq!(gateway.emulator.journal().len(), calls, "nobody was asked");
+}
+
+#[tokio::test]
+async fn what_a_background_answer_used_is_booked_once() {
+    let mut gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let client = gateway.client();
+    let (id, queued) = made(&client, &later()).await;
+    assert_eq!(queued.json()["status"], "queued");
+    let created = gateway.settled(&trace_of(&queued)).await;
+    assert_eq!((&created["input_tokens"], &created["output_tokens"]), (&json!(0), &json!(0)), "{created}");
+    assert_eq!(get(&client, &id).await.json()["status"], "in_progress");
+    gateway.crash().await;
+    let client = gateway.client();
+    // Several see its end at once.
+    let looks = (0..6).map(|_| {
+        let (client, id) = (gateway.client(), id.clone());
+        tokio::spawn(async move { get(&client, &id).await })
+    });
+    let mut holders = 0;
+    for look in looks.collect::<Vec<_>>() {
+        let look = look.await.unwrap();
+        assert_eq!(look.json()["status"], "completed", "{}", look.text());
+        let record = gateway.settled(&trace_of(&look)).await;
+        holders += usize::from(record["output_tokens"].as_u64().unwrap() > 0);
+    }
+    assert_eq!(holders, 1);
+    agree(&gateway, 8).await;
+    get(&client, &id).await;
+    gateway.stop().await;
+    gateway.start_again().await;
+    let client = gateway.client();
+    get(&client, &id).await;
+    agree(&gateway, 10).await;
+    let snapshot = gateway.get("/v2/billing/snapshot").await;
+    assert_eq!(snapshot["unmetered_event_count"], 1, "the request that did not wait: {snapshot}");
+    // One that is cancelled, and one that nobody looks at again, used nothing that anybody told.
+    let (cancelled, _) = made(&client, &later()).await;
+    let answer = client.post(&format!("{PATH}/{cancelled}/cancel"), &json!({})).await.unwrap();
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("cancelled")));
+    assert_eq!(get(&client, &cancelled).await.json()["status"], "cancelled");
+    made(&client, &later()).await;
+    agree(&gateway, 14).await;
+    let (plain, _) = made(&client, &ask()).await;
+    let answer = client.post(&format!("{PATH}/{plain}/cancel"), &json!({})).await.unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("Cannot cancel a synchronous response."), "{}", answer.text());
+    get(&client, &plain).await;
+    agree(&gateway, 17).await;
+    assert_eq!(gateway.get("/v2/billing/snapshot").await["unmetered_event_count"], 3);
+}
+
+#[tokio::test]
+async fn a_background_stream_is_resumed_and_booked_once() {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    let client = gateway.client();
+    let body = with(later(), json!({"stream": true}));
+    // Watched to the end by whoever asked, and looked at later.
+    let whole = client.post(PATH, &body).await.unwrap();
+    let events: Vec<Value> =
+        sse::events(&whole.body).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let id = events[0]["response"]["id"].as_str().unwrap();
+    get(&client, id).await;
+    agree(&gateway, 2).await;
+    for after in [0, 3, events.len() - 2] {
+        let rest = get(&client, &format!("{id}?stream=true&starting_after={after}")).await;
+        assert_eq!(rest.status, 200, "{}", rest.text());
+        assert_eq!(rest.header("content-type"), Some("text/event-stream; charset=utf-8"));
+        let rest = sse::events(&rest.body);
+        let rest: Vec<Value> = rest.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        assert_eq!(rest, events[after + 1..]);
+    }
+    let nothing = get(&client, &format!("{id}?stream=true&starting_after={}", events.len())).await;
+    assert_eq!((nothing.status, nothing.body.len()), (200, 0));
+    agree(&gateway, 6).await;
+    // Left in the middle, resumed by another request, and looked at.
+    gateway.emulator.script(OWN, [Behaviour::ok().interval(Duration::from_millis(30))]);
+    let mut stream = client.stream(PATH, &body).await.unwrap();
+    let trace = trace_of_stream(&stream);
+    let first = stream.event().await.unwrap().unwrap();
+    let id = serde_json::from_str::<Value>(&first).unwrap()["response"]["id"].as_str().unwrap().to_owned();
+    drop(stream);
+    let left = gateway.settled(&trace).await;
+    assert_eq!((&left["outcome"], &left["output_tokens"]), (&json!("client_cancelled"), &json!(0)), "{left}");
+    let rest = get(&client, &format!("{id}?stream=true&starting_after=0")).await;
+    let resumed = gateway.settled(&trace_of(&rest)).await;
+    assert!(resumed["output_tokens"].as_u64().unwrap() > 0, "{resumed}");
+    get(&client, &format!("{id}?stream=true")).await;
+    get(&client, &id).await;
+    agree(&gateway, 10).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn official_clients_keep_their_answers() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    assert!(workspace().join("tests/node/node_modules/openai").exists(), "run scripts/node-env.sh first");
+    let drivers: [(PathBuf, &str, usize); 2] =
+        [(interpreter, "tests/sdk/stored.py", 6), ("node".into(), "tests/node/stored.mjs", 4)];
+    for (program, script, cases) in drivers {
+        let gateway = Gateway::start().await;
+        gateway.credential("openai", OWN).await;
+        gateway.credential("openai", OWN_SECOND).await;
+        let driven = drive(program, workspace().join(script), &gateway).await;
+        assert_eq!(driven.held, cases, "{script}");
+        let attempted = gateway.emulator.journal().len() as u64;
+        agree(&gateway, attempted).await;
+        assert_eq!(gateway.emulator.violations(), []);
+    }
+}

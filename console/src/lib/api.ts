@@ -44,6 +44,8 @@ export interface Options {
   ifMatch?: string;
   /** Called with who is named here instead of the one signed in. */
   as?: Caller;
+  /** Goes through even where the page ends meanwhile. */
+  outlives?: boolean;
 }
 
 export interface Answer<T> {
@@ -82,6 +84,7 @@ export async function send(method: string, path: string, options: Options = {}):
       signal: options.signal,
       credentials: by.key ? 'omit' : 'same-origin',
       cache: 'no-store',
+      keepalive: options.outlives,
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;

@@ -28,6 +28,13 @@ interface Me {
   csrf_token?: string;
 }
 
+const leaving: (() => Promise<void>)[] = [];
+
+/** What is undone in the name of who is signed in, before they are not any more. */
+export function beforeLeaving(act: () => Promise<void>): void {
+  leaving.push(act);
+}
+
 class Session {
   state = $state<'starting' | 'out' | 'in'>('starting');
   member = $state.raw<Member | undefined>(undefined);
@@ -108,12 +115,14 @@ class Session {
   }
 
   async turnTo(workspace: string): Promise<void> {
+    await Promise.all(leaving.map((act) => act()));
     localStorage.setItem(WORKSPACE, workspace);
     forget();
     await this.#asMember();
   }
 
   async signOut(): Promise<void> {
+    await Promise.all(leaving.map((act) => act()));
     if (!this.key) await post('/v2/sign-out').catch(() => undefined);
     this.#out();
   }

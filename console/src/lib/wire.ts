@@ -157,6 +157,29 @@ export interface Exchange extends Told, Metered {
     snapshot_version: number;
   };
   attempts: Attempt[];
+  /** Older servers have none. */
+  caching?: CachingOfRequest | null;
+}
+
+/** What was done for the provider's cache of prompts, or would have been. */
+export interface CachingOfRequest {
+  state: 'applied' | 'suggested';
+  breakpoints: number;
+  key: boolean;
+  saved_tokens: number | null;
+  evidence: string;
+}
+
+export interface CachePolicy {
+  managed?: string;
+  byok?: string;
+}
+
+export interface Workspace {
+  id: string;
+  name: string;
+  /** Older servers have none. */
+  caching?: CachePolicy;
 }
 
 export interface ApiKey {
@@ -180,7 +203,24 @@ export interface Project {
   id: string;
   name: string;
   environment: string;
+  caching?: CachePolicy;
   created_at: string;
+}
+
+export interface ServerFact {
+  name: string;
+  /** Nothing where it is unverified. */
+  value: boolean | string | null;
+  evidence: string;
+  at: string | null;
+}
+
+/** What is known of a compatible server. */
+export interface Server {
+  probed_at: string | null;
+  model: string | null;
+  error: string | null;
+  facts: ServerFact[];
 }
 
 export interface Credential {
@@ -197,6 +237,8 @@ export interface Credential {
   expires_at: string | null;
   last_verified_at: string | null;
   last_error: string | null;
+  /** Nothing where the provider itself is known. */
+  server: Server | null;
   created_at: string;
   openings?: number;
 }
@@ -222,6 +264,7 @@ export interface ComputeNode {
   has_secret: boolean;
   last_seen_at: string | null;
   last_error: string | null;
+  server: Server;
   created_at: string;
 }
 
@@ -264,6 +307,63 @@ export interface PlannedAttempt {
   pricing: { input_micros_per_million: number; output_micros_per_million: number; cached_input_micros_per_million: number | null } | null;
   markup_bps: number | null;
   fallback: boolean;
+}
+
+/** Micro-USD for a million tokens. */
+export interface Prices {
+  input_micros_per_million: number;
+  output_micros_per_million: number;
+  cached_input_micros_per_million: number | null;
+  cache_write_micros_per_million: number | null;
+  cache_write_long_micros_per_million: number | null;
+}
+
+export interface PricedOffer {
+  provider: string;
+  upstream_model: string;
+  regions: string[];
+  /** Nothing where nobody read a price. */
+  price: Prices | null;
+  long_prompt: { above_tokens: number; price: Prices } | null;
+  source: string;
+  checked: string;
+  until: string | null;
+}
+
+export interface PricedModel {
+  model: string;
+  modality: string;
+  context_tokens: number | null;
+  output_tokens_max: number | null;
+  offers: PricedOffer[];
+}
+
+export interface PriceBook {
+  revision: string;
+  data: PricedModel[];
+}
+
+export type FactValue = boolean | number | string | string[];
+
+/** One thing that is known, or known to be unverified. */
+export interface Fact {
+  value?: FactValue;
+  source: string;
+  checked?: string;
+}
+
+export type Facts = Record<string, Fact>;
+
+export interface ProviderManifest {
+  provider: string;
+  facts: Facts;
+  /** In what some models differ; a name that ends with `*` stands for all that begin so. */
+  models: { names: string[]; facts: Facts }[];
+}
+
+export interface CapabilityManifest {
+  revision: string;
+  data: ProviderManifest[];
 }
 
 export interface BillingSnapshot {

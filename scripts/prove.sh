@@ -91,6 +91,10 @@ case $which in
                 "$migrations/${number}_"*) echo "$commit" && break ;;
             esac
         done)
+        if [ -z "$before" ]; then
+            echo "no commit ends with migration $number: more than one came at once, and replicas of the version before bear one" >&2
+            exit 1
+        fi
         older=$PWD/target/older/$before
         if [ ! -x "$older/tidegate" ]; then
             mkdir -p "$older"

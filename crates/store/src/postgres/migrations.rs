@@ -17,10 +17,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (6, "audit", include_str!("../../migrations/postgres/0006_audit.sql")),
     (7, "records", include_str!("../../migrations/postgres/0007_records.sql")),
     (8, "sign_in_tries", include_str!("../../migrations/postgres/0008_sign_in_tries.sql")),
-    (9, "kept_turns", include_str!("../../migrations/postgres/0009_kept_turns.sql")),
-    (10, "stored_responses", include_str!("../../migrations/postgres/0010_stored_responses.sql")),
-    (11, "servers", include_str!("../../migrations/postgres/0011_servers.sql")),
-    (12, "caching", include_str!("../../migrations/postgres/0012_caching.sql")),
+    (9, "grammars", include_str!("../../migrations/postgres/0009_grammars.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration
 /// leaves what they use as it is. So many migrations, not numbers: those have gaps.

@@ -72,7 +72,7 @@ fn requests_are_written_for_the_model_they_go_to() {
         ("openai", "openai/gpt-5.6-sol", Some(128_000), effort, [true, true, true]),
         ("openai", "openai/gpt-6.2-sol", Some(128_000), effort, [true, false, true]),
         ("openai", "openai/text-embedding-3-small", None, Thinking::Never, [false, false, false]),
-        ("anthropic", "anthropic/claude-sonnet-4-6", Some(64_000), effort, [false, false, true]),
+        ("anthropic", "anthropic/claude-sonnet-4-6", Some(128_000), effort, [false, false, true]),
         ("anthropic", "claude-haiku-4-5-20251001", None, budget, [false, false, true]),
         ("anthropic", "anthropic/claude-opus-4-5", Some(64_000), budget, [false, false, true]),
         ("anthropic", "anthropic/claude-opus-4-7", Some(128_000), effort, [true, false, true]),

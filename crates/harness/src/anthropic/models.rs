@@ -56,7 +56,7 @@ impl ClaudeModel {
             Self::new("claude-opus-5").cache_tokens_min(512).strict(),
             Self::new("claude-sonnet-5").strict(),
             Self::new("claude-opus-4-6").cache_tokens_min(4096),
-            Self::new("claude-sonnet-4-6"),
+            Self { output_tokens_max: 128_000, ..Self::new("claude-sonnet-4-6") },
             Self::new("claude-sonnet-4-5"),
             Self::new("claude-haiku-4-5").cache_tokens_min(4096),
             Self::new("claude-haiku-4-5-20251001").cache_tokens_min(4096),

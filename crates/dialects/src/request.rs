@@ -41,6 +41,8 @@ pub struct Request {
     pub(crate) prompt: Option<Span>,
     /// What to put where, so that the upstream is asked for usage; `None` where it is anyway.
     pub(crate) usage_edit: Option<(Span, &'static str)>,
+    /// Where the sealed form of the model's thoughts is asked for.
+    pub(crate) sealed_thoughts: Option<Span>,
     /// What we wrote for this conversation in an earlier answer, and an upstream of the same grammar refuses.
     pub(crate) cuts: Vec<Span>,
 }
@@ -89,6 +91,16 @@ pub struct Addressed {
 }
 
 impl Request {
+    /// The same without a wish for the sealed form of the model's thoughts, which a vendor may refuse for models that
+    /// think none, and the name of the wish. `None` where nobody wishes.
+    #[must_use]
+    pub fn without_sealed_thoughts(&self) -> Option<(Self, &'static str)> {
+        let span = self.sealed_thoughts?;
+        let mut request = self.clone();
+        request.cuts.push(span);
+        Some((request, "include"))
+    }
+
     /// Whom the client asks for, cut to what we keep; `body` is the one that was read.
     #[must_use]
     pub fn end_user(&self, body: &[u8]) -> Option<String> {

@@ -24,6 +24,7 @@ enum Field {
     PromptTemplate,
     Store,
     Background,
+    Include,
 }
 
 /// What was read so far.
@@ -76,6 +77,7 @@ impl Draft {
             "prompt" => Field::PromptTemplate,
             "store" => Field::Store,
             "background" => Field::Background,
+            "include" => Field::Include,
             // Tool definitions are part of the prompt that the model reads.
             "tools" => {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
@@ -121,6 +123,7 @@ impl Draft {
             Field::Background => {
                 self.request.is_background = optional_boolean(cursor, name)?.unwrap_or(false);
             }
+            Field::Include => self.request.sealed_thoughts = find_sealed_thoughts(cursor)?,
             Field::Conversation | Field::PromptTemplate => {
                 cursor.skip()?;
             }
@@ -146,6 +149,29 @@ impl Draft {
         request.end_user = self.safety_identifier.or(self.user);
         Ok(request)
     }
+}
+
+/// Where the sealed form of thoughts is asked for, with a comma of its own: without it the array is one still.
+fn find_sealed_thoughts(cursor: &mut Cursor<'_>) -> Result<Option<Span>, JsonError> {
+    if cursor.kind()? != Kind::Array {
+        return cursor.skip().map(|_| None);
+    }
+    let bytes = cursor.bytes();
+    let (mut found, mut before): (Option<Span>, Option<Span>) = (None, None);
+    let mut is_first_open = false;
+    cursor.array(|cursor, _| {
+        let span = cursor.skip()?;
+        if let (true, Some(first)) = (is_first_open, &mut found) {
+            *first = Span::new(first.start, span.start);
+            is_first_open = false;
+        } else if found.is_none() && span.of(bytes) == b"\"reasoning.encrypted_content\"" {
+            found = Some(Span::new(before.map_or(span.start, |before| before.end), span.end));
+            is_first_open = before.is_none();
+        }
+        before = Some(span);
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(found)
 }
 
 /// A request about an answer that was made before: it says nothing to a model.

@@ -1,7 +1,7 @@
 //! Requests as clients send them: what is read of them, refused of them, and said of them elsewhere.
 
 use bytes::Bytes;
-use dialects::{decode_request, read_prompt};
+use dialects::{decode_request, read_prompt, upstream_body};
 use domain::prompt::{Content, Extra, Role, Source, ToolChoice, ToolKind};
 use domain::{Grammar, Operation, Prompt};
 
@@ -225,5 +225,28 @@ fn what_is_wrong_is_named() {
     // What stands in the place of an input.
     for field in ["previous_response_id", "conversation", "prompt"] {
         read(&format!("{{\"model\":\"m\",\"{field}\":\"x\"}}"));
+    }
+}
+
+#[test]
+fn a_wish_for_sealed_thoughts_can_be_taken_out() {
+    for (include, left) in [
+        (r#"["reasoning.encrypted_content"]"#, "[]"),
+        (r#"[ "reasoning.encrypted_content" , "a" ]"#, r#"[ "a" ]"#),
+        (r#"["a", "reasoning.encrypted_content"]"#, r#"["a"]"#),
+        (r#"["a","reasoning.encrypted_content","b"]"#, r#"["a","b"]"#),
+    ] {
+        let body = |include: &str| Bytes::from(format!(r#"{{"model":"m","include":{include},"input":"x"}}"#));
+        let said = body(include);
+        let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
+        let (without, name) = request.without_sealed_thoughts().expect("it wishes for them");
+        assert_eq!(name, "include");
+        assert_eq!(upstream_body(&said, &without, "m", true).concat(), body(left), "{include}");
+        assert_eq!(upstream_body(&said, &request, "m", true).concat(), said);
+    }
+    for other in [r#"["message.output_text.logprobs"]"#, "[]", "null", r#"{"a":1}"#] {
+        let said = Bytes::from(format!(r#"{{"model":"m","include":{other},"input":"x"}}"#));
+        let request = decode_request(Grammar::Responses, Operation::Chat, &said, None).expect("a request");
+        assert!(request.without_sealed_thoughts().is_none(), "{other}");
     }
 }

@@ -1,6 +1,6 @@
 //! OpenAI: the vendor of the common grammar, and of its successor.
 
-use domain::{Fault, Grammar, Operation};
+use domain::{Fault, Grammar, Operation, Thinking};
 
 use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, compatible};
 
@@ -22,7 +22,20 @@ impl Provider for OpenAi {
         Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Head })
     }
 
+    /// It refuses to seal the thoughts of a model that thinks none; agents ask for it whatever the model.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        compatible::generate(target, ask, self.grammars(ask.operation))
+        let grammars = self.grammars(ask.operation);
+        let thinks = || (target.abilities)().thinking != Thinking::Never;
+        match ask.request.without_sealed_thoughts().filter(|_| !thinks()) {
+            Some((request, name)) => {
+                let mut outgoing =
+                    compatible::generate(target, &Ask { request: &request, ..*ask }, grammars)?;
+                if outgoing.grammar == ask.grammar {
+                    outgoing.dropped.push(name.to_owned());
+                }
+                Ok(outgoing)
+            }
+            None => compatible::generate(target, ask, grammars),
+        }
     }
 }

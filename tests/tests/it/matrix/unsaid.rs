@@ -63,6 +63,12 @@ pub const SAYINGS: &[Saying] = &[
         r#"{"text":{"verbosity":"low"}}"#,
         Fate::Dropped("text.verbosity"),
     ),
+    saying(
+        Client::Responses,
+        Seller::OpenAi,
+        r#"{"include":["reasoning.encrypted_content"]}"#,
+        Fate::Dropped("include"),
+    ),
     saying(Client::Responses, Seller::Compatible, r#"{"store":false}"#, Fate::Said),
     saying(Client::Messages, Seller::OpenAi, r#"{"top_k":40}"#, Fate::Dropped("top_k")),
     saying(Client::Messages, Seller::Gemini, r#"{"top_k":40}"#, Fate::Said),

@@ -339,6 +339,8 @@ impl Effort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shows {
     Nothing,
+    /// Nothing is said of it, in a grammar that shows thoughts unasked: those of a grammar that doesn't are asked for.
+    Unasked,
     Summary,
     Full,
 }

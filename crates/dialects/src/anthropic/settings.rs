@@ -84,7 +84,8 @@ pub(super) fn read_sampling(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
 pub(super) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut thinking) = whole.object("thinking")? else { return Ok(()) };
     let kind = thinking.need("type", "Give thinking a type: enabled, adaptive or disabled.")?;
-    match &*kind.text()? {
+    let kind_text = kind.text()?;
+    match &*kind_text {
         "enabled" => {
             let budget = thinking.need("budget_tokens", "Send how many tokens it may think.")?;
             prompt.reasoning.budget_tokens = Some(budget.count()?);
@@ -97,15 +98,18 @@ pub(super) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
         }
         _ => return Err(kind.unknown("enabled, adaptive, between_tools and disabled")),
     }
+    // Whether thoughts are shown unasked depends on the vendor's model, and here it is another's: a client that pays for
+    // them and does not say that it wants none is shown them.
+    let unasked = (kind_text != "disabled").then_some(Shows::Unasked);
     prompt.reasoning.shows = match thinking.take("display")? {
-        None => None,
+        None => unasked,
         Some(display) => match &*display.text()? {
             "summarized" => Some(Shows::Summary),
             "omitted" => Some(Shows::Nothing),
             // Betas add ways of showing, such as Claude Code's `updates`; what is thought stays the same.
             _ => {
                 prompt.extras.push(Extra { name: display.path, is_meaning: false });
-                None
+                unasked
             }
         },
     };

@@ -119,9 +119,10 @@ impl Plan {
         tokens_max: u64,
         losses: &mut Losses,
     ) -> (Option<Thinking>, Option<&'static str>) {
-        let display = self.shows.map(|shows| match shows {
-            Shows::Nothing => "omitted",
-            Shows::Summary | Shows::Full => "summarized",
+        let display = self.shows.and_then(|shows| match shows {
+            Shows::Nothing => Some("omitted"),
+            Shows::Summary | Shows::Full => Some("summarized"),
+            Shows::Unasked => None,
         });
         let said = |r#type, budget_tokens| Some(Thinking { r#type, budget_tokens, display });
         let thinking = match self.mode {

@@ -249,7 +249,7 @@ impl Expected {
     /// The thoughts that the client must read: all of them, where the seller shows any.
     pub fn thought(&self, cell: &Cell) -> String {
         let note = Note::of(cell.client, cell.seller, cell.case);
-        if matches!(note, Some(Note::ThoughtsUnsaid | Note::ThoughtsUnasked)) {
+        if note == Some(Note::ThoughtsUnsaid) {
             return String::new();
         }
         let words: &[&str] = match cell.seller.grammar(cell.client) {

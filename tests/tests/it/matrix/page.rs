@@ -15,8 +15,6 @@ pub enum Note {
     ThoughtsBeside,
     /// The client's grammar has no words for thoughts.
     ThoughtsUnsaid,
-    /// The client leaves it to its grammar whether thoughts are shown, and the seller's doesn't by itself.
-    ThoughtsUnasked,
     /// The seller does not tell a stop word from an end of its own.
     StopUntold,
 }
@@ -32,11 +30,6 @@ const NOTES: &[(Note, &str)] = &[
         "xAI counts thoughts beside the answer's tokens; where its bytes pass, the client reads it so.",
     ),
     (Note::ThoughtsUnsaid, "The client's grammar has no words for thoughts: they are counted only."),
-    (
-        Note::ThoughtsUnasked,
-        "The client does not say whether it wants to see thoughts, and this seller hides them unless it is asked: they are \
-         counted only.",
-    ),
     (
         Note::StopUntold,
         "The seller does not tell an end at a stop word from one of its own: the client reads `end_turn`.",
@@ -54,7 +47,6 @@ impl Note {
                 (Seller::Anthropic | Seller::Gemini, _) if matches!(client, Client::Chat) => {
                     Some(Self::ThoughtsUnsaid)
                 }
-                (Seller::Gemini, _) if matches!(client, Client::Messages) => Some(Self::ThoughtsUnasked),
                 _ => None,
             },
             (Client::Messages, Case::Stop) if !matches!(seller.grammar(client), Client::Messages) => {

@@ -158,7 +158,7 @@ fn tool() -> impl Strategy<Value = Tool> {
 }
 
 fn reasoning() -> impl Strategy<Value = Reasoning> {
-    let shows = option::of(select(vec![Shows::Summary, Shows::Nothing]));
+    let shows = select(vec![Shows::Summary, Shows::Unasked, Shows::Nothing]).prop_map(Some);
     let effort =
         option::of(select(vec![Effort::Low, Effort::Medium, Effort::High, Effort::XHigh, Effort::Max]));
     prop_oneof![

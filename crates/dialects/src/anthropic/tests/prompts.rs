@@ -220,7 +220,10 @@ fn settings_are_read() {
     let between = with(r#""thinking":{"type":"between_tools"}"#);
     assert_eq!((between.reasoning.is_adaptive, extras(&between)), (true, vec![("thinking.type", false)]));
     let updates = with(r#""thinking":{"type":"enabled","budget_tokens":2000,"display":"updates"}"#);
-    assert_eq!((updates.reasoning.budget_tokens, updates.reasoning.shows), (Some(2000), None));
+    assert_eq!(
+        (updates.reasoning.budget_tokens, updates.reasoning.shows),
+        (Some(2000), Some(Shows::Unasked))
+    );
     assert_eq!(extras(&updates), [("thinking.display", false)]);
     let both =
         with(r#""output_config":{"effort":"low","task_budget":{"x":1}},"thinking":{"type":"disabled"}"#);

@@ -235,6 +235,28 @@ fn effort_and_budget_are_said_as_the_model_takes_them() {
 }
 
 #[test]
+fn thoughts_are_shown_unless_a_client_that_sees_them_elsewhere_wants_none() {
+    let asked = |thinking: &str| {
+        let body = format!(
+            r#"{{"model":"m","max_tokens":9000,"messages":[{{"role":"user","content":"q"}}],"thinking":{thinking}}}"#
+        );
+        let prompt = crate::anthropic::read_prompt(body.as_bytes()).unwrap();
+        let (body, _) =
+            said(&prompt, Abilities { thinking: Thinking::Budget, ..Abilities::default() }).unwrap();
+        let config = body.split_once("\"thinkingConfig\":").map_or("", |(_, config)| config);
+        config.trim_end_matches('}').to_owned()
+    };
+    let enabled = r#""type":"enabled","budget_tokens":2000"#;
+    let shown = r#"{"includeThoughts":true,"thinkingBudget":2000"#;
+    assert_eq!(asked(&format!("{{{enabled}}}")), shown);
+    assert_eq!(asked(&format!(r#"{{{enabled},"display":"summarized"}}"#)), shown);
+    let hidden = shown.replace("true", "false");
+    assert_eq!(asked(&format!(r#"{{{enabled},"display":"omitted"}}"#)), hidden);
+    assert_eq!(asked(r#"{"type":"adaptive"}"#), shown.replace("2000", "-1"));
+    assert_eq!(asked(r#"{"type":"disabled"}"#), r#"{"thinkingBudget":0"#);
+}
+
+#[test]
 fn media_by_address_is_file_data() {
     let image = |url: &str| Content::Image {
         source: Source::Url { url: url.to_owned(), media_type: None },

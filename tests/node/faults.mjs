@@ -30,11 +30,13 @@ const surfaces = {
     const client = new OpenAI({ baseURL: base_url, apiKey: api_key, timeout: timeout_s * 1000 });
     const answer = await client.responses.create({ model, input: ASK, stream });
     if (!stream) return yield ended(answer);
+    let last = null;
     for await (const event of answer) {
-      yield ["response.completed", "response.failed", "response.incomplete"].includes(event.type)
-        ? ended(event.response)
-        : null;
+      if (["response.completed", "response.failed", "response.incomplete"].includes(event.type)) last = event.response;
+      else yield null;
     }
+    // Whoever reads to the end must get there: what is broken off behind its last event is told as a broken connection.
+    if (last) yield ended(last);
   },
   async *messages({ base_url, api_key, model, stream, timeout_s }) {
     const client = new Anthropic({ baseURL: base_url, apiKey: api_key, timeout: timeout_s * 1000 });

@@ -36,11 +36,15 @@ def responses(command):
     if not command["stream"]:
         yield from ended(answer.status, answer.error)
         return
+    last = None
     for event in answer:
         if event.type in ("response.completed", "response.failed", "response.incomplete"):
-            yield from ended(event.response.status, event.response.error)
+            last = event.response
         else:
             yield None
+    # Whoever reads to the end must get there: what is broken off behind its last event is told as a broken connection.
+    if last:
+        yield from ended(last.status, last.error)
 
 
 class ResponseFailed(Exception):

@@ -179,6 +179,16 @@ impl AnswerStream {
         }
     }
 
+    /// Whether the event that tells of an error is one of the ends that the client's grammar has: behind it the stream
+    /// ends as any other does. Elsewhere an end would look like that of an answer.
+    #[must_use]
+    pub fn ends_with_its_error(&self) -> bool {
+        match &self.kind {
+            Kind::Scan(_) => false,
+            Kind::Walk(walk) => walk.way.client == Grammar::Responses && !walk.way.is_look(),
+        }
+    }
+
     /// What keeps a silent stream open.
     #[must_use]
     pub fn ping(&self) -> Bytes {

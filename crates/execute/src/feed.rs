@@ -121,6 +121,12 @@ impl Feed {
         self.stream.error_event(fault, self.exchange.trace())
     }
 
+    /// Whether that event is an end that the client's grammar has.
+    #[must_use]
+    pub fn ends_with_its_error(&self) -> bool {
+        self.stream.ends_with_its_error()
+    }
+
     /// What keeps the stream open while it is silent.
     #[must_use]
     pub fn ping(&self) -> Bytes {

@@ -363,6 +363,11 @@ impl Body for OnceBody {
                 None => return Poll::Ready(None),
             };
             let Ok(bytes) = frame.into_data() else { continue };
+            // Its head said that all was well, and its last event that it was not.
+            if this.inner.is_failed() {
+                this.state = State::Plain;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
             this.collect(&bytes);
             if this.inner.is_end_stream() && matches!(this.state, State::Watching(_)) {
                 this.ended(Some(bytes));

@@ -20,6 +20,8 @@ pub enum Piece {
     Data(Bytes),
     /// The last: the answer is whole with it.
     Last(Bytes),
+    /// The last: the answer failed, and its grammar has an end that says so.
+    Failed(Bytes),
     /// The answer is whole.
     End,
     /// The answer broke off: the connection must not be ended cleanly.

@@ -181,9 +181,13 @@ impl Stream {
         // Whatever came of it so far was seen by the client; an SDK that tries again pays twice.
         let fault = miss.fault.should_retry(false);
         let event = feed.error_event(&fault);
+        let is_end = feed.ends_with_its_error() && !event.is_empty();
         drop(feed);
         self.bytes_out = self.bytes_out.saturating_add(event.len() as u64);
         self.ending = Some(Ending { outcome, fault: Some(Box::new(fault)), usage });
+        if is_end {
+            return Piece::Failed(event);
+        }
         self.state = State::Breaking(Box::pin(sleep(ERROR_EVENT_LINGER)));
         Piece::Data(event)
     }

@@ -29,6 +29,8 @@ pub struct ReplyBody {
     usage: Option<Usage>,
     /// What the last byte waits for.
     booked: Option<Booked>,
+    /// It ends cleanly, and says itself that it failed.
+    is_failed: bool,
 }
 
 #[derive(Debug)]
@@ -40,17 +42,23 @@ enum Kind {
 
 impl ReplyBody {
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole(bytes), usage: None, booked: None }
+        Self { kind: Kind::Whole(bytes), usage: None, booked: None, is_failed: false }
     }
 
     pub(crate) fn relayed(delivery: Delivery) -> Self {
-        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, booked: None }
+        Self { kind: Kind::Relayed(Box::new(delivery)), usage: None, booked: None, is_failed: false }
     }
 
     /// What the exchange used, as it was booked. Known of answers that were settled whole.
     #[must_use]
     pub const fn usage(&self) -> Option<&Usage> {
         self.usage.as_ref()
+    }
+
+    /// Whether the last bytes of it say that it failed: behind a head that said otherwise it is no answer to keep.
+    #[must_use]
+    pub const fn is_failed(&self) -> bool {
+        self.is_failed
     }
 
     /// Whether the rest is there and waits for the end of the event loop's turn, when its record is written: whoever has
@@ -98,6 +106,11 @@ impl Body for ReplyBody {
                 Piece::Data(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Piece::Last(bytes) => {
                     this.end();
+                    this.kind = Kind::Whole(bytes);
+                }
+                Piece::Failed(bytes) => {
+                    this.end();
+                    this.is_failed = true;
                     this.kind = Kind::Whole(bytes);
                 }
                 Piece::End => this.end(),

@@ -163,6 +163,41 @@ async fn a_break_in_the_middle_is_told_in_band() {
     }
 }
 
+/// A grammar that has an end for what failed is ended with it: its clients read the failure, not a broken connection.
+#[tokio::test]
+async fn an_answer_whose_grammar_can_say_that_it_failed_ends_so() {
+    let gateway = gateway().await;
+    let body = json!({"model": MINI, "input": "hello there", "stream": true});
+    let breaks = [
+        Behaviour::ok().chunks(20).cut(At::Middle),
+        Behaviour::ok().chunks(20).eof(At::Middle),
+        Behaviour::ok().chunks(20).malformed(At::Middle),
+        Behaviour::ok().chunks(20).failed(At::Middle),
+    ];
+    for (number, behaviour) in breaks.into_iter().enumerate() {
+        // Under a key that it does not keep: the second time it is asked anew.
+        for _ in 0..2 {
+            let asked = gateway.calls(OWN).len();
+            gateway.emulator.script(OWN, [behaviour.clone()]);
+            let client = gateway.client().header("idempotency-key", format!("break {number}"));
+            let mut stream = client.stream("/v1/responses", &body).await.unwrap();
+            let trace = trace_of_stream(&stream);
+            let (events, is_clean) = read(&mut stream).await;
+            assert!(is_clean, "{events:?}");
+            let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+            assert_eq!(
+                (&last["type"], &last["response"]["status"]),
+                (&json!("response.failed"), &json!("failed")),
+                "{last}"
+            );
+            assert!(last["response"]["error"]["message"].as_str().unwrap().contains(&trace), "{last}");
+            assert_eq!(gateway.calls(OWN).len(), asked + 1);
+            let request = gateway.settled(&trace).await;
+            assert_eq!(request["outcome"], "failed", "{request}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_failure_before_the_first_word_has_its_own_status_or_the_next_serves() {
     let cases = [

@@ -196,6 +196,13 @@ fn an_error_ends_what_began_and_what_did_not() {
     assert_eq!((&last["type"], &last["sequence_number"]), (&json!("response.failed"), &json!(6)));
     assert_eq!((&last["response"]["id"], &last["response"]["status"]), (&json!("resp_1"), &json!("failed")));
     assert_eq!(last["response"]["error"]["code"], "server_is_overloaded");
+    assert!(stream.ends_with_its_error());
+    for client in [Grammar::Chat, Grammar::Anthropic, Grammar::Gemini] {
+        let other = AnswerStream::new(Way { client, ..way() });
+        assert!(!other.ends_with_its_error(), "{client:?} has no end for it");
+    }
+    let look = AnswerStream::new(Way { operation: Operation::Stored, ..way() });
+    assert!(!look.ends_with_its_error(), "the answer itself did not fail");
 
     let first = events(&AnswerStream::new(way()).error_event(&fault, trace));
     assert_eq!(types(&first), ["response.created", "response.in_progress", "response.failed"]);

@@ -41,6 +41,6 @@ pub use passage::{AnswerStream, Made, Way, WholeAnswer, whole_answer};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
 pub use request::{Addressed, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
-pub use standing::standing_headers;
+pub use standing::{standing_headers, tells_limits};
 pub use status::status;
 pub use turns::{TurnState, recall, unsealed_calls};

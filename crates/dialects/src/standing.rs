@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use domain::{Dialect, Standing, Standings};
+use domain::{Dialect, Grammar, Standing, Standings};
 use http::header::{HeaderName, HeaderValue};
 
 /// A dialect's names for limit, what remains and when all of it is there again; and how it writes that time.
@@ -64,6 +64,19 @@ pub fn standing_headers(dialect: Dialect, standings: &Standings) -> Vec<(HeaderN
     headers
 }
 
+/// Whether a provider tells with this header how near an account is to its limits, in the words that clients of the
+/// grammar look for.
+#[must_use]
+pub fn tells_limits(grammar: Grammar, name: &[u8]) -> bool {
+    let beginning: &[u8] = match grammar {
+        Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
+        Grammar::Anthropic => b"anthropic-ratelimit-",
+        // Its providers tell no limits beside their answers, and its clients look for none.
+        Grammar::Gemini => return false,
+    };
+    name.get(..beginning.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
+}
+
 /// As Go writes a duration: `12ms`, `1.5s`, `6m0s`.
 fn duration(ms: u64) -> String {
     let mut text = String::new();
@@ -99,6 +112,21 @@ mod tests {
             (61_020, "1m1.02s"),
         ] {
             assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_clients_own_words_for_limits_are_known() {
+        for (grammar, name, is_known) in [
+            (Grammar::Chat, "X-RateLimit-Remaining-Tokens", true),
+            (Grammar::Responses, "x-ratelimit-limit-requests", true),
+            (Grammar::Chat, "anthropic-ratelimit-requests-limit", false),
+            (Grammar::Anthropic, "anthropic-ratelimit-input-tokens-remaining", true),
+            (Grammar::Anthropic, "x-ratelimit-limit-requests", false),
+            (Grammar::Anthropic, "anthropic-organization-id", false),
+            (Grammar::Gemini, "x-ratelimit-limit-requests", false),
+        ] {
+            assert_eq!(tells_limits(grammar, name.as_bytes()), is_known, "{grammar:?} {name}");
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Exchange {
     pub(crate) prompt: OnceCell<Rc<Prompt>>,
     /// The upstream was asked in the client's own grammar.
     pub(crate) is_as_said: Cell<bool>,
+    /// What the last refusal was told with that a client may see.
+    pub(crate) refused_with: RefCell<Vec<(HeaderName, HeaderValue)>>,
     /// What an answer used that others may see the end of is this exchange's to book.
     pub(crate) has_right: Cell<bool>,
 }
@@ -138,6 +140,8 @@ pub enum AnswerBody {
 /// No attempt answered. The tab is still open.
 pub struct Failed {
     pub fault: Box<Fault>,
+    /// Of the headers that its upstream sent beside it those that a client may see.
+    pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
     pub tab: Tab,
     /// The last that was tried; `None` where nobody could be.
     pub served: Option<Served>,

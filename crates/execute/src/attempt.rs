@@ -389,8 +389,27 @@ pub(crate) struct Opened {
     pub body: InBody,
 }
 
-/// Sends, and tells an answer from a refusal.
-pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: &Request) -> Result<Opened, Miss> {
+/// Sends for an exchange, and tells an answer from a refusal.
+pub(crate) async fn ask_for(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    request: &Request,
+) -> Result<Opened, Miss> {
+    let (slug, seat) = (attempt.provider(), attempt.seat());
+    ask(&exchange.hands, slug, seat, request, |headers| {
+        exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
+    })
+    .await
+}
+
+/// Sends, and tells an answer from a refusal, whose headers are shown to `refused_with`.
+pub(crate) async fn ask(
+    hands: &Hands,
+    slug: &str,
+    seat: &Seat,
+    request: &Request,
+    refused_with: impl FnOnce(&Headers),
+) -> Result<Opened, Miss> {
     let answer = hands.egress.send(request, reach(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
     let status = answer.status.as_u16();
@@ -400,6 +419,7 @@ pub(crate) async fn ask(hands: &Hands, slug: &str, seat: &Seat, request: &Reques
         return Err(Miss { status: Some(status), ..Miss::broken(slug, &what).not_again() });
     }
     if !answer.status.is_success() {
+        refused_with(&answer.headers);
         return Err(Box::pin(refused(hands, slug, answer)).await.of(seat));
     }
     Ok(Opened { status, headers: answer.headers, body: answer.body })
@@ -440,13 +460,14 @@ fn request_id(headers: &Headers) -> Option<Arc<str>> {
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the
-/// customer's own, what is left of its limits.
-pub(crate) fn passed_on(headers: &Headers, seat: &Seat) -> Vec<(HeaderName, HeaderValue)> {
+/// customer's own, what is left of its limits, in words that the client knows. Of pooled accounts it would tell what
+/// others use.
+pub(crate) fn passed_on(headers: &Headers, seat: &Seat, client: Grammar) -> Vec<(HeaderName, HeaderValue)> {
     let is_own = matches!(seat, Seat::Byok(_));
     let has = |part: Option<&[u8]>, word: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(word));
     let is_allowed = |name: &[u8]| {
         has(name.last_chunk::<14>().map(<[u8; 14]>::as_slice), b"-processing-ms")
-            || (is_own && has(name.get(..12), b"x-ratelimit-"))
+            || (is_own && dialects::tells_limits(client, name))
     };
     let mut passed: Vec<(HeaderName, HeaderValue)> = Vec::new();
     for (name, value) in headers.iter().filter(|(name, _)| is_allowed(name)) {

@@ -18,7 +18,7 @@ use plan::Attempt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Exchange;
-use crate::attempt::{OpenAttempt, Opened, ask, passed_on, stream_miss};
+use crate::attempt::{OpenAttempt, Opened, ask_for, passed_on, stream_miss};
 use crate::miss::Miss;
 use crate::stored::Watch;
 use crate::timer::{Alarm, Timer};
@@ -69,7 +69,7 @@ impl Feed {
     ) -> Self {
         let (asking, asked) = (Rc::clone(exchange), Rc::clone(attempt));
         let opening = async move {
-            let answered = ask(&asking.hands, asked.provider(), asked.seat(), &request).await;
+            let answered = ask_for(&asking, &asked, &request).await;
             answered.map_err(|miss| asking.told_miss(miss))
         };
         Self {
@@ -294,7 +294,8 @@ impl Feed {
                 Miss::broken(self.attempt.provider(), "its stream is compressed, which was not asked for");
             return self.fail(miss.not_again());
         }
-        self.upstream_headers.extend(passed_on(&opened.headers, self.attempt.seat()));
+        let client = self.exchange.dialect().grammar();
+        self.upstream_headers.extend(passed_on(&opened.headers, self.attempt.seat(), client));
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }

@@ -18,7 +18,7 @@ use plan::{Attempt, Planned};
 use tokio::time::{Instant, sleep};
 
 use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
-use crate::attempt::{self, OpenAttempt, Opened, Start, ask, judge_whole, passed_on};
+use crate::attempt::{self, OpenAttempt, Opened, Start, ask_for, judge_whole, passed_on};
 use crate::feed::Feed;
 use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
@@ -57,6 +57,8 @@ struct Journey {
     tries: u32,
     /// The failure that the client would be told now.
     told: Option<Miss>,
+    /// What its upstream said beside it.
+    told_with: Vec<(HeaderName, HeaderValue)>,
     /// The earliest time at which somebody who limits us may be asked again.
     limited_until_us: Option<u64>,
     served: Option<Served>,
@@ -105,6 +107,7 @@ impl Journey {
             has_right: Cell::new(false),
             hands: hands.clone(),
             is_remembered: Cell::new(false),
+            refused_with: RefCell::new(Vec::new()),
         });
         Self {
             begun_us: now_us,
@@ -115,6 +118,7 @@ impl Journey {
             room,
             tries: 0,
             told: None,
+            told_with: Vec::new(),
             limited_until_us: None,
             served: None,
         }
@@ -157,7 +161,7 @@ impl Journey {
                 TryEnd::Answered(reply) => return SeatEnd::Answered(reply),
                 TryEnd::Missed(miss) => miss,
                 TryEnd::Refused(fault) => {
-                    self.told = Some(Miss::new(*fault));
+                    (self.told, self.told_with) = (Some(Miss::new(*fault)), Vec::new());
                     return SeatEnd::Stop;
                 }
             };
@@ -273,7 +277,7 @@ impl Journey {
             self.exchange.keep_turn(turn, attempt);
         }
         let usage = self.exchange.usage_of(facts.usage, facts.content_bytes, open.is_usage_estimated());
-        let mut upstream_headers = passed_on(headers, attempt.seat());
+        let mut upstream_headers = passed_on(headers, attempt.seat(), self.exchange.dialect().grammar());
         upstream_headers.extend(open.told());
         TryEnd::Answered(Box::new(Reply {
             served: self.served_by(attempt),
@@ -327,8 +331,10 @@ impl Journey {
         }
         let is_limit = |miss: &Miss| miss.class() == FaultClass::RateLimit;
         let keeps = self.told.as_ref().is_some_and(is_limit) && miss.class().blame() == Blame::Credential;
+        let refused_with = self.exchange.refused_with.take();
         if !keeps {
             self.told = Some(miss);
+            self.told_with = refused_with;
         }
     }
 
@@ -394,6 +400,7 @@ impl Journey {
         }
         Box::new(Failed {
             fault,
+            upstream_headers: self.told_with,
             tab: self.tab,
             served: self.served,
             trace: self.exchange.trace(),
@@ -410,7 +417,7 @@ async fn wait_for_head(
     deadline: Instant,
 ) -> Result<Opened, Miss> {
     let limit = exchange.timeouts.first_byte;
-    let asking = pin!(ask(&exchange.hands, attempt.provider(), attempt.seat(), request));
+    let asking = pin!(ask_for(exchange, attempt, request));
     match timer.within(limit, deadline, asking).await {
         Ok(answered) => answered.map_err(|miss| exchange.told_miss(miss)),
         Err(Alarm::Deadline) => Err(Miss::deadline()),

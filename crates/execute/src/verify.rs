@@ -101,7 +101,7 @@ async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>
     let mut outgoing = provider.list_models(&target.base_url);
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
-    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request).await?;
+    let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request, |_| {}).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);
     let bytes =
         read::whole(&mut opened.body, &mut timer, VERIFY_TIME_MAX, deadline, &target.provider).await?;

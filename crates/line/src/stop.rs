@@ -4,7 +4,7 @@ use admit::AdmitFailed;
 use domain::{Fault, Standings};
 use execute::Failed;
 use plan::PlanFailed;
-use relay::{Delivery, deliver_fault};
+use relay::{Delivery, deliver_failed, deliver_fault};
 
 /// Why there is no answer of an upstream.
 pub(crate) enum Stop {
@@ -39,8 +39,7 @@ impl From<Box<PlanFailed>> for Stop {
 
 impl From<Box<Failed>> for Stop {
     fn from(failed: Box<Failed>) -> Self {
-        let Failed { fault, tab, served, trace, dialect } = *failed;
-        let code = fault.code;
-        Self::Late(Box::new(deliver_fault(tab, fault, served.as_ref(), dialect, trace)), code)
+        let code = failed.fault.code;
+        Self::Late(Box::new(deliver_failed(*failed)), code)
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
-use execute::{Answer, AnswerBody, Hands, Served};
+use execute::{Answer, AnswerBody, Failed, Hands, Served};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -111,6 +111,18 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
         }
     };
     Delivery { status: StatusCode::OK, headers, body, fallback_used: parts.served.fallback_used }
+}
+
+/// What is told where no attempt answered, with what the upstream said beside its refusal, but for what we say
+/// ourselves.
+#[must_use]
+pub fn deliver_failed(failed: Failed) -> Delivery {
+    let Failed { fault, upstream_headers, tab, served, trace, dialect } = failed;
+    let mut delivery = deliver_fault(tab, fault, served.as_ref(), dialect, trace);
+    for (name, value) in upstream_headers {
+        delivery.headers.entry(name).or_insert(value);
+    }
+    delivery
 }
 
 /// An error after admission, in the client's grammar, with the tab that it closes. `served` is the last that was tried.

@@ -4,5 +4,5 @@ mod delivery;
 mod headers;
 mod stream;
 
-pub use delivery::{Conclusion, Delivery, Piece, deliver_fault, relay};
+pub use delivery::{Conclusion, Delivery, Piece, deliver_failed, deliver_fault, relay};
 pub use headers::served_headers;

@@ -6,7 +6,7 @@ use harness::client::Answer;
 use harness::{Behaviour, Emulator};
 use serde_json::{Value, json};
 
-use crate::ask::{MINI, question, refused, said, streaming, trace_of};
+use crate::ask::{MINI, question, refused, said, streaming, trace_of, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, row};
 
 /// One way in which a provider fails, and what a client is told of it.
@@ -219,4 +219,37 @@ async fn a_provider_that_is_away_is_told_as_such() {
     refused(&gateway.chat(&question(MINI)).await, 502, "upstream_unreachable");
     gateway.emulator.accept_again().await.unwrap();
     gateway.chat_ok(&question(MINI)).await;
+}
+
+/// What is left of the limits of an account of one's own, in the words of the client's own SDK: with an answer, and with
+/// the refusal that says there is nothing left. Of the operator's accounts nobody learns it.
+#[tokio::test]
+async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not() {
+    const CLAUDE: &str = "anthropic/claude-haiku-4-5";
+    const LEFT: &str = "anthropic-ratelimit-input-tokens-remaining";
+    for (path, key, own) in [("/v2/provider-credentials", OWN, true), ("/v2/accounts", POOL, false)] {
+        let gateway = Gateway::with(config(), &[]).await;
+        let claude = json!({
+            "provider": "anthropic",
+            "display_name": "claude",
+            "secret": key,
+            "base_url": gateway.emulator.anthropic_url(),
+        });
+        gateway.make(path, claude).await;
+        let turn = json!({"role": "user", "content": "hello there"});
+        let messages = json!({"model": CLAUDE, "max_tokens": 50, "messages": [turn]});
+        let streamed = with(messages.clone(), json!({"stream": true}));
+        for body in [&messages, &streamed] {
+            let answer = gateway.client().post("/v1/messages", body).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.header(LEFT).is_some(), own, "{:?}", answer.headers);
+        }
+        // Whose SDK knows no such words is told none.
+        let chat = gateway.chat_ok(&question(CLAUDE)).await;
+        assert_eq!(chat.header(LEFT), None, "{:?}", chat.headers);
+        gateway.emulator.script(key, [Behaviour::rate_limited(40).always()]);
+        let refused = gateway.client().post("/v1/messages", &messages).await.unwrap();
+        assert_eq!(refused.status, 429, "{}", refused.text());
+        assert_eq!(refused.header(LEFT).is_some(), own, "{:?}", refused.headers);
+    }
 }

@@ -5,9 +5,10 @@ use domain::limits::RETRY_AFTER_SENT_MAX;
 use domain::{Dialect, Fault, FaultClass, TraceId, UpstreamReport};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{anthropic, chat, gemini, problem, status};
+use crate::{Request, anthropic, chat, gemini, problem, status};
 
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -42,6 +43,28 @@ pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAns
         Dialect::Run | Dialect::Native => (problem::CONTENT_TYPE, problem::body(fault, status, trace)),
     };
     ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
+}
+
+/// The answer for a prompt that was refused for its content, in a dialect that has one for it in the place of an error;
+/// in the form that was asked for, as every answer. `None` elsewhere.
+#[must_use]
+pub fn render_blocked(
+    fault: &Fault,
+    dialect: Dialect,
+    request: &Request,
+    trace: TraceId,
+) -> Option<ErrorAnswer> {
+    if (dialect, fault.class) != (Dialect::Gemini, FaultClass::ContentPolicy) {
+        return None;
+    }
+    let body = gemini::blocked_body(fault, &request.model, trace);
+    let (content_type, body) = match (request.stream, request.as_array) {
+        (true, true) => (JSON, [b"[".as_slice(), &body, b"]"].concat()),
+        (true, false) => (EVENTS, [b"data: ".as_slice(), &body, b"\r\n\r\n"].concat()),
+        (false, _) => (JSON, body),
+    };
+    let headers = headers(fault, dialect, trace);
+    Some(ErrorAnswer { status: 200, content_type, headers, body: Bytes::from(body) })
 }
 
 fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, HeaderValue)> {

@@ -32,7 +32,7 @@ mod turns;
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::speak_texts;
-pub use error::{ErrorAnswer, render_error, request_id_header};
+pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use losses::{Feature, Losses, Sort};
 pub use models::{ModelRow, model_object, models_list};

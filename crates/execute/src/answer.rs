@@ -8,7 +8,7 @@ use std::time::Duration;
 use admit::Caller;
 use bytes::Bytes;
 use decode::Call;
-use dialects::TurnState;
+use dialects::{ErrorAnswer, TurnState};
 use domain::ports::KeptTurn;
 use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -140,6 +140,8 @@ pub enum AnswerBody {
 /// No attempt answered. The tab is still open.
 pub struct Failed {
     pub fault: Box<Fault>,
+    /// What the client reads in the place of an error, where its grammar has an answer for it.
+    pub blocked: Option<ErrorAnswer>,
     /// Of the headers that its upstream sent beside it those that a client may see.
     pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
     pub tab: Tab,

@@ -398,8 +398,14 @@ impl Journey {
         if self.tries > 1 {
             fault.should_retry = Some(false);
         }
+        let call = &self.exchange.call;
+        let is_talk = matches!(call.operation(), Operation::Chat | Operation::Run);
+        let blocked =
+            || dialects::render_blocked(&fault, self.exchange.dialect(), call.request(), call.trace());
+        let blocked = if is_talk { blocked() } else { None };
         Box::new(Failed {
             fault,
+            blocked,
             upstream_headers: self.told_with,
             tab: self.tab,
             served: self.served,

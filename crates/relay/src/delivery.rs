@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use dialects::ErrorAnswer;
 use domain::{Dialect, Fault, FaultClass, Outcome, TraceId, Usage};
 use execute::{Answer, AnswerBody, Failed, Hands, Served};
 use http::StatusCode;
@@ -117,8 +118,9 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
 /// ourselves.
 #[must_use]
 pub fn deliver_failed(failed: Failed) -> Delivery {
-    let Failed { fault, upstream_headers, tab, served, trace, dialect } = failed;
-    let mut delivery = deliver_fault(tab, fault, served.as_ref(), dialect, trace);
+    let Failed { fault, blocked, upstream_headers, tab, served, trace, dialect } = failed;
+    let answer = blocked.unwrap_or_else(|| dialects::render_error(&fault, dialect, trace));
+    let mut delivery = deliver(tab, fault, answer, served.as_ref(), dialect, trace);
     for (name, value) in upstream_headers {
         delivery.headers.entry(name).or_insert(value);
     }
@@ -135,6 +137,17 @@ pub fn deliver_fault(
     trace: TraceId,
 ) -> Delivery {
     let answer = dialects::render_error(&fault, dialect, trace);
+    deliver(tab, fault, answer, served, dialect, trace)
+}
+
+fn deliver(
+    tab: Tab,
+    fault: Box<Fault>,
+    answer: ErrorAnswer,
+    served: Option<&Served>,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Delivery {
     let mut headers = served_headers(trace, served);
     if served.is_none() {
         headers.insert(ATTEMPTS, HeaderValue::from(0));

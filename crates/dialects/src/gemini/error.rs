@@ -53,6 +53,29 @@ pub(crate) fn error_body(fault: &Fault, status: u16, trace: TraceId) -> Bytes {
     Bytes::from(serde_json::to_vec(&Envelope { error }).unwrap_or_default())
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Blocked<'a> {
+    prompt_feedback: Feedback<'a>,
+    model_version: &'a str,
+    response_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback<'a> {
+    block_reason: &'static str,
+    block_reason_message: &'a str,
+}
+
+/// An answer without candidates: a prompt that was refused for its content is no error in this grammar.
+pub(crate) fn blocked_body(fault: &Fault, model: &str, trace: TraceId) -> Vec<u8> {
+    let message = message(fault, trace);
+    let prompt_feedback = Feedback { block_reason: "PROHIBITED_CONTENT", block_reason_message: &message };
+    let body = Blocked { prompt_feedback, model_version: model, response_id: trace.to_string() };
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
 /// `error.status`, as the vendor's own API says it.
 const fn word(class: FaultClass) -> &'static str {
     match class {

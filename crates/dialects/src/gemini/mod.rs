@@ -20,7 +20,7 @@ mod tests;
 
 pub use address::{Verb, gemini_address};
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
-pub(crate) use error::error_body;
+pub(crate) use error::{blocked_body, error_body};
 pub use failure::read_error as read_gemini_error;
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;

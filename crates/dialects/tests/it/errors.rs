@@ -136,3 +136,33 @@ fn an_error_in_a_stream_is_one_event() {
     let value: serde_json::Value = serde_json::from_str(json).expect("JSON");
     assert_eq!(value["error"]["code"], "stream_broken");
 }
+
+#[test]
+fn a_prompt_that_is_refused_for_its_content_is_an_answer_where_the_dialect_has_one() {
+    let fault = Fault::new(FaultClass::ContentPolicy, "content_filter", "The provider refused the content.");
+    let blocked = |stream, as_array| {
+        let mut request = dialects::Request::default();
+        (request.model, request.stream, request.as_array) = ("m".into(), stream, as_array);
+        let answer =
+            dialects::render_blocked(&fault, Dialect::Gemini, &request, trace()).expect("it has one");
+        assert_eq!(answer.status, 200);
+        (answer.content_type, String::from_utf8(answer.body.to_vec()).expect("UTF-8"))
+    };
+    let (kind, whole) = blocked(false, false);
+    let said: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(
+        (kind, &said["promptFeedback"]["blockReason"]),
+        ("application/json", &"PROHIBITED_CONTENT".into())
+    );
+    let words = said["promptFeedback"]["blockReasonMessage"].as_str().expect("words");
+    assert!(words.starts_with("The provider refused the content.") && words.contains(&trace().to_string()));
+    assert_eq!((&said["modelVersion"], said.get("candidates")), (&"m".into(), None));
+    assert_eq!(blocked(true, false), ("text/event-stream; charset=utf-8", format!("data: {whole}\r\n\r\n")));
+    assert_eq!(blocked(true, true), ("application/json", format!("[{whole}]")));
+    let request = dialects::Request::default();
+    for dialect in [Dialect::Chat, Dialect::Responses, Dialect::Anthropic, Dialect::Run] {
+        assert!(dialects::render_blocked(&fault, dialect, &request, trace()).is_none(), "{dialect:?}");
+    }
+    let other = Fault::new(FaultClass::BadRequest, "invalid_type", "no");
+    assert!(dialects::render_blocked(&other, Dialect::Gemini, &request, trace()).is_none());
+}

@@ -7,7 +7,7 @@ mod scripted;
 mod stage;
 mod verdict;
 
-use domain::{Fault, Grammar};
+use domain::{Fault, FaultClass, Grammar};
 
 use drive::{SDKS, Sdk};
 use page::Judged;
@@ -107,6 +107,12 @@ async fn sdks_raise_by_class_whatever_the_provider_speaks() {
         let scripted = &faults[row.fault];
         let own = own(&faults, &outcomes, row.sdk, scripted);
         let shown = format!("{} over {:?}: {}", row.sdk.name(), row.vendor, scripted.name);
+        if (scripted.class, row.sdk.grammar) == (FaultClass::ContentPolicy, Grammar::Gemini) {
+            // No error in this grammar: an answer without candidates says why.
+            let told = &through.told;
+            assert!(told.raised.is_none() && told.whole && through.calls == 1, "{shown}: {through:?}");
+            continue;
+        }
         holds_always(scripted, through, own.calls, &shown);
         assert_eq!(through.told.raised, own.told.raised, "{shown}: {through:?} {own:?}");
         if !scripted.is_late {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use dialects::{AnswerStream, Way, render_error};
+use dialects::{AnswerStream, Request, Way, render_blocked, render_error};
 use domain::{Blame, Dialect, Fault, FaultClass, Grammar, Operation, TraceId};
 use execute::schedule::{Remedy, remedy};
 use execute::{Lesson, lesson};
@@ -111,7 +111,10 @@ fn fault(class: FaultClass) -> Fault {
 }
 
 fn told(class: FaultClass, dialect: Dialect, word: &str) -> String {
-    let answer = render_error(&fault(class), dialect, TraceId::new(1, [0; 10]));
+    let (fault, trace) = (fault(class), TraceId::new(1, [0; 10]));
+    let blocked = render_blocked(&fault, dialect, &Request::default(), trace);
+    let word = if blocked.is_some() { "/promptFeedback/blockReason" } else { word };
+    let answer = blocked.unwrap_or_else(|| render_error(&fault, dialect, trace));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     format!("{} `{}`", answer.status, body.pointer(word).and_then(Value::as_str).unwrap())
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use domain::prompt::Place;
 use domain::{Fault, FaultClass, Grammar};
 
 /// What a request may say that some grammar can't.
@@ -264,6 +265,14 @@ impl Losses {
     /// The target can't say it, and this is where the client did: `messages[2].content[0]`.
     pub fn lose_at(&mut self, feature: Feature, name: impl Into<String>) {
         self.push(name.into(), feature.sort(), Some(feature));
+    }
+
+    /// The target can't say what stands in a part, whose place is told.
+    pub fn lose_in(&mut self, feature: Feature, place: &Place) {
+        match (place.as_str(), feature.name(self.client)) {
+            (Some(place), Some(name)) => self.lose_at(feature, format!("{place}.{name}")),
+            _ => self.lose(feature),
+        }
     }
 
     /// The target can't say a part of it, and the answer is as good without that part: it is named and no more.

@@ -67,7 +67,13 @@ pub struct Turn {
 pub struct Part {
     pub content: Content,
     pub cache: Option<CacheMark>,
+    pub place: Place,
 }
+
+/// Where the client said a thing that not every upstream can be told, as errors name it: `messages[2].content[0]`. What is
+/// said is the same wherever it stands.
+#[derive(Debug, Clone, Default)]
+pub struct Place(Option<Box<str>>);
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
@@ -374,10 +380,30 @@ pub struct Extra {
     pub is_meaning: bool,
 }
 
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Place {
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
 impl Part {
     #[must_use]
     pub const fn of(content: Content) -> Self {
-        Self { content, cache: None }
+        Self { content, cache: None, place: Place(None) }
+    }
+
+    /// As the client said it there. Of most parts nobody will ask where they stood.
+    #[must_use]
+    pub fn said(content: Content, cache: Option<CacheMark>, place: &str) -> Self {
+        let is_asked_for = cache.is_some() || matches!(content, Content::Audio { .. });
+        Self { content, cache, place: Place(is_asked_for.then(|| place.into())) }
     }
 
     #[must_use]

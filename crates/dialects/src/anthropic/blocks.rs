@@ -81,8 +81,9 @@ pub(super) fn read_block(
         Content::Thought(_) => None,
         _ => read_mark(&mut object, extras)?,
     };
+    let part = Part::said(content, cache, &object.path);
     object.leave(hints, extras);
-    Ok(Some(Part { content, cache }))
+    Ok(Some(part))
 }
 
 fn read_text(object: &mut Object<'_>, place: Place) -> Result<Content, Box<Fault>> {

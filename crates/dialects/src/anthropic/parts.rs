@@ -83,7 +83,7 @@ impl Scribe<'_> {
                 return Ok(Some(Block::Raw(Raw(json.as_str()))));
             }
             other => {
-                self.lose(feature_of(other));
+                self.losses.lose_in(feature_of(other), &part.place);
                 None
             }
         };

@@ -297,7 +297,7 @@ fn what_other_grammars_tell_is_written_or_passed_over() {
 
 fn prompt_of(role: Role, content: Content) -> Prompt {
     let cache = Some(CacheMark { lifetime: Some(CacheLifetime::Hour1) });
-    let part = Part { content, cache };
+    let part = Part { cache, ..Part::of(content) };
     Prompt { turns: vec![Turn { role, name: None, parts: vec![part] }], ..Prompt::default() }
 }
 

@@ -166,8 +166,9 @@ fn read_part(mut part: Members<'_>, conversation: &mut Conversation<'_>) -> Resu
         }
     };
     let cache = read_mark(&mut part, conversation)?;
+    let said = Part::said(content, cache, part.way());
     leave(part, &mut conversation.prompt.extras);
-    Ok(Some(Part { content, cache }))
+    Ok(Some(said))
 }
 
 fn read_mark(

@@ -69,7 +69,7 @@ fn plain(text: String) -> Content {
 
 fn input_part() -> impl Strategy<Value = Part> {
     (prop_oneof![text().prop_map(plain), media()], mark())
-        .prop_map(|(content, cache)| Part { content, cache })
+        .prop_map(|(content, cache)| Part { cache, ..Part::of(content) })
 }
 
 fn user_turn() -> impl Strategy<Value = Turn> {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use domain::prompt::{
-    self, CacheMark, Content, Instruction, Role, Source, Thought, ToolCall, ToolResult, Turn,
+    self, CacheMark, Content, Instruction, Place, Role, Source, Thought, ToolCall, ToolResult, Turn,
 };
 use domain::{Abilities, Grammar, Json};
 use serde::Serialize;
@@ -119,7 +119,7 @@ impl<'a> Items<'a> {
 
     pub(super) fn instruct(&mut self, instruction: &'a Instruction, losses: &mut Losses) {
         let role = if instruction.is_developer { Role::Developer } else { Role::System };
-        let mark = self.mark(instruction.cache, losses);
+        let mark = self.mark(instruction.cache, &Place::default(), losses);
         self.parts.push(input_text(&instruction.text, mark));
         self.end_message(role);
     }
@@ -149,7 +149,7 @@ impl<'a> Items<'a> {
             }
             Content::ToolResult(result) => {
                 self.end_message(role);
-                let item = self.result_item(result, part.cache, losses);
+                let item = self.result_item(result, part, losses);
                 self.items.push(item);
             }
             Content::Thought(thought) => {
@@ -167,8 +167,8 @@ impl<'a> Items<'a> {
                 self.parts.extend(written);
             }
             _ => {
-                let mark = self.mark(part.cache, losses);
-                let written = input_part(&part.content, mark, losses);
+                let mark = self.mark(part.cache, &part.place, losses);
+                let written = input_part(part, mark, losses);
                 self.parts.extend(written);
             }
         }
@@ -191,10 +191,10 @@ impl<'a> Items<'a> {
         }
     }
 
-    fn mark(&self, mark: Option<CacheMark>, losses: &mut Losses) -> Option<Breakpoint> {
+    fn mark(&self, mark: Option<CacheMark>, place: &Place, losses: &mut Losses) -> Option<Breakpoint> {
         let mark = mark?;
         if !self.abilities.cache_marks {
-            losses.lose(Feature::CacheMark);
+            losses.lose_in(Feature::CacheMark, place);
             return None;
         }
         Some(Breakpoint::of(mark))
@@ -203,11 +203,11 @@ impl<'a> Items<'a> {
     /// Only what the client put in may carry a mark.
     fn no_mark(&self, part: &prompt::Part, losses: &mut Losses) {
         if part.cache.is_some() {
-            losses.lose(Feature::CacheMark);
+            losses.lose_in(Feature::CacheMark, &part.place);
         }
     }
 
-    fn result_item(&self, result: &'a ToolResult, cache: Option<CacheMark>, losses: &mut Losses) -> Item<'a> {
+    fn result_item(&self, result: &'a ToolResult, whole: &prompt::Part, losses: &mut Losses) -> Item<'a> {
         let mut parts = Vec::new();
         if result.is_error {
             // The API has no flag for it, so the model is told in words.
@@ -215,9 +215,9 @@ impl<'a> Items<'a> {
         }
         let last = result.parts.len().saturating_sub(1);
         for (at, part) in result.parts.iter().enumerate() {
-            let cache = part.cache.or(cache.filter(|_| at == last));
-            let mark = self.mark(cache, losses);
-            parts.extend(input_part(&part.content, mark, losses));
+            let marked = if part.cache.is_none() && at == last { whole } else { part };
+            let mark = self.mark(marked.cache, &marked.place, losses);
+            parts.extend(input_part(part, mark, losses));
         }
         let (call_id, output) = (result.id.as_str(), words(parts));
         if result.is_custom {
@@ -279,8 +279,8 @@ fn answer_part<'a>(content: &'a Content, losses: &mut Losses) -> Option<Part<'a>
 }
 
 /// What the client put in.
-fn input_part<'a>(content: &'a Content, mark: Option<Breakpoint>, losses: &mut Losses) -> Option<Part<'a>> {
-    match content {
+fn input_part<'a>(part: &'a prompt::Part, mark: Option<Breakpoint>, losses: &mut Losses) -> Option<Part<'a>> {
+    match &part.content {
         Content::Text { text, .. } | Content::Refusal { text } => Some(input_text(text, mark)),
         Content::Image { source, detail } => Some(image(source, detail.as_deref(), mark)),
         Content::Document { source, name, context, cite } => {
@@ -293,7 +293,7 @@ fn input_part<'a>(content: &'a Content, mark: Option<Breakpoint>, losses: &mut L
             Some(file(source, name.as_deref(), mark))
         }
         Content::Audio { .. } => {
-            losses.lose(Feature::Audio);
+            losses.lose_in(Feature::Audio, &part.place);
             None
         }
         Content::Video { .. } => {

@@ -44,7 +44,7 @@ pub const SAYINGS: &[Saying] = &[
     leniently(Client::Chat, Seller::Anthropic, r#"{"n":2}"#, Fate::Dropped("n")),
     saying(Client::Chat, Seller::Gemini, r#"{"n":2}"#, Fate::Said),
     saying(Client::Chat, Seller::Anthropic, r#"{"logprobs":true}"#, Fate::Refused("logprobs")),
-    saying(Client::Chat, Seller::Anthropic, AUDIO, Fate::Refused("input_audio")),
+    saying(Client::Chat, Seller::Anthropic, AUDIO, Fate::Refused("messages[0].content[0].input_audio")),
     saying(Client::Chat, Seller::Anthropic, r#"{"seed":7}"#, Fate::Dropped("seed")),
     saying(Client::Chat, Seller::Gemini, r#"{"seed":7}"#, Fate::Said),
     saying(Client::Chat, Seller::Anthropic, r#"{"logit_bias":{"50256":-100}}"#, Fate::Dropped("logit_bias")),
@@ -76,7 +76,7 @@ pub const SAYINGS: &[Saying] = &[
         Client::Messages,
         Seller::Gemini,
         r#"{"messages":[{"role":"user","content":[{"type":"text","text":"hello there","cache_control":{"type":"ephemeral"}}]}]}"#,
-        Fate::Dropped("cache_control"),
+        Fate::Dropped("messages[0].content[0].cache_control"),
     ),
     saying(
         Client::Gemini,

@@ -35,7 +35,7 @@ fn mark() -> impl Strategy<Value = Option<CacheMark>> {
 }
 
 fn marked(content: impl Strategy<Value = Content>) -> impl Strategy<Value = Part> {
-    (content, mark()).prop_map(|(content, cache)| Part { content, cache })
+    (content, mark()).prop_map(|(content, cache)| Part { cache, ..Part::of(content) })
 }
 
 fn plain_text() -> impl Strategy<Value = Content> {
@@ -123,7 +123,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
                 let id = format!("toolu_{count}");
                 let result =
                     ToolResult { id: id.clone(), name: None, parts: inside, is_error, is_custom: false };
-                results.push(Part { content: Content::ToolResult(result), cache });
+                results.push(Part { cache, ..Part::of(Content::ToolResult(result)) });
                 let call = ToolCall { id, name, arguments, is_custom: false, signature: None };
                 parts.push(Part::of(Content::ToolCall(call)));
             }

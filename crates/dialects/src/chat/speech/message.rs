@@ -119,7 +119,7 @@ impl<'a> Writing<'a, '_, '_> {
         let Some(said) = part.cache else { return };
         match parts.last_mut().filter(|_| self.scribe.abilities.cache_marks) {
             Some(last) => last.prompt_cache_breakpoint = Some(mark(said)),
-            None => self.scribe.losses.lose(Feature::CacheMark),
+            None => self.scribe.losses.lose_in(Feature::CacheMark, &part.place),
         }
     }
 
@@ -141,7 +141,7 @@ impl<'a> Writing<'a, '_, '_> {
                     parts.extend(self.scribe.write(part));
                 }
                 Content::Image { .. } => self.scribe.losses.lose_extra("assistant.image", true),
-                Content::Audio { .. } => self.scribe.losses.lose(Feature::Audio),
+                Content::Audio { .. } => self.scribe.losses.lose_in(Feature::Audio, &part.place),
                 Content::Video { .. } => self.scribe.losses.lose(Feature::Video),
                 Content::Document { .. } => self.scribe.losses.lose(Feature::Document),
                 Content::ToolResult(result) => self.scribe.losses.lose_extra(result.id.as_str(), true),
@@ -160,7 +160,7 @@ impl<'a> Writing<'a, '_, '_> {
 
     fn lose_mark(&mut self, part: &Part) {
         if part.cache.is_some() {
-            self.scribe.losses.lose(Feature::CacheMark);
+            self.scribe.losses.lose_in(Feature::CacheMark, &part.place);
         }
     }
 

@@ -31,10 +31,14 @@ pub(super) fn plain<'a>(text: impl Into<Cow<'a, str>>) -> MessagePart<'a> {
 
 impl Scribe<'_, '_> {
     pub(super) fn write<'a>(&mut self, part: &'a Part) -> Option<MessagePart<'a>> {
+        if matches!(part.content, Content::Audio { source: Source::Url { .. } }) {
+            self.losses.lose_in(Feature::Audio, &part.place);
+            return None;
+        }
         let content = self.write_content(&part.content)?;
         let mark = part.cache.map(mark).filter(|_| self.abilities.cache_marks);
         if part.cache.is_some() && mark.is_none() {
-            self.losses.lose(Feature::CacheMark);
+            self.losses.lose_in(Feature::CacheMark, &part.place);
         }
         Some(MessagePart { content, prompt_cache_breakpoint: mark })
     }

@@ -283,8 +283,8 @@ fn user_part() -> impl Strategy<Value = Part> {
         context: None,
         cite: false,
     });
-    let media =
-        (prop_oneof![images, audio, file], mark()).prop_map(|(content, cache)| Part { content, cache });
+    let media = (prop_oneof![images, audio, file], mark())
+        .prop_map(|(content, cache)| Part { cache, ..Part::of(content) });
     prop_oneof![text_part(), media]
 }
 

@@ -56,7 +56,7 @@ impl Reading {
                 let name = result.name.as_deref().unwrap_or_default();
                 result.id = self.calls.answer(id, name).ok_or_else(|| {
                     let fix = "Send each result behind the call that it answers, with its name.".to_owned();
-                    wrong_value(path, "answers no call of this conversation", fix)
+                    wrong_value(path.clone(), "answers no call of this conversation", fix)
                 })?;
                 Some(Content::ToolResult(result))
             }
@@ -64,7 +64,7 @@ impl Reading {
         };
         for content in seal.into_iter().chain(content) {
             let role = if matches!(content, Content::ToolResult(_)) { Role::Tool } else { role };
-            self.push(Part::of(content), role, is_first);
+            self.push(Part::said(content, None, &path), role, is_first);
         }
         Ok(())
     }

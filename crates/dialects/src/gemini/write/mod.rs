@@ -92,8 +92,11 @@ fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<String>> {
 /// What has no words here at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     let caching = &prompt.caching;
+    let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
+    for part in parts.filter(|part| part.cache.is_some()) {
+        losses.lose_in(Feature::CacheMark, &part.place);
+    }
     let has_marks = prompt.instructions.iter().any(|instruction| instruction.cache.is_some())
-        || prompt.turns.iter().flat_map(|turn| &turn.parts).any(|part| part.cache.is_some())
         || prompt.tools.iter().any(|tool| tool.cache.is_some())
         || caching.automatic.is_some();
     let lost = [

@@ -211,6 +211,19 @@ fn an_error_ends_what_began_and_what_did_not() {
     assert_eq!(first[2]["response"]["model"], "asked");
 }
 
+#[test]
+fn what_was_counted_of_a_broken_answer_is_not_told_as_its_usage() {
+    let mut stream = AnswerStream::new(Way { upstream: Grammar::Anthropic, ..way() });
+    let begun = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[],\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\n\n";
+    let mut out = Vec::new();
+    stream.push(Bytes::from(begun), &mut out).unwrap();
+    assert!(stream.facts().usage.is_some());
+    let fault = Fault::new(FaultClass::StreamBroken, "broken", "It broke.");
+    let told = events(&stream.error_event(&fault, way().trace));
+    let last = told.last().unwrap();
+    assert_eq!((&last["type"], &last["response"]["usage"]), (&json!("response.failed"), &Value::Null));
+}
+
 proptest! {
     #[test]
     fn no_cut_changes_what_goes_on(cuts in proptest::collection::vec(0_usize..4000, 0..6), at in 0_usize..4) {

@@ -82,11 +82,11 @@ case $which in
             journeys 'test(/^fleet::/)'
         ;;
     upgrade)
-        # The version before is that of the migration before, as it came to this line of history.
+        # The version before is the last of this line of history that has the migration before as its newest.
         migrations=crates/store/migrations/postgres
         newest=$(ls "$migrations" | tail -n 1)
         number=$(printf '%04d' $((10#${newest%%_*} - 1)))
-        before=$(git rev-list --first-parent HEAD -- "$migrations" | while read -r commit; do
+        before=$(git rev-list --first-parent HEAD | while read -r commit; do
             case $(git ls-tree --name-only "$commit" "$migrations/" | tail -n 1) in
                 "$migrations/${number}_"*) echo "$commit" && break ;;
             esac

@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     fn client(&self, place: usize, key: &str) -> Client {
-        Client::new(self.origin(place)).bearer(key).within(WITHIN)
+        self.gateway.versioned(Client::new(self.origin(place))).bearer(key).within(WITHIN)
     }
 
     /// Ends one as an operator does and starts it again, perhaps as another build of the program.

@@ -140,7 +140,12 @@ impl Gateway {
 
     /// A client with any key.
     pub fn with_key(&self, key: &str) -> Client {
-        Client::new(&self.origin).bearer(key).within(WITHIN)
+        self.versioned(Client::new(&self.origin)).bearer(key).within(WITHIN)
+    }
+
+    /// A client of it, or of others of its kind.
+    pub fn versioned(&self, client: Client) -> Client {
+        if self.program == tidegate().unwrap() { client } else { client.other_version() }
     }
 
     /// A client with the key that applications use.

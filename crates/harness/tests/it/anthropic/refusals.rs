@@ -22,7 +22,10 @@ async fn fields_and_their_shapes() {
             (json!({"max_tokens": null}), Some("max_tokens: Field required")),
             (json!({"max_tokens": -1}), Some("max_tokens: Input should be greater than or equal to 0")),
             (json!({"max_tokens": "5"}), Some("max_tokens: Input should be a valid integer")),
-            (json!({"max_tokens": 64_001}), Some("max_tokens: 64001 > 64000, which is the maximum allowed")),
+            (
+                json!({"max_tokens": 128_001}),
+                Some("max_tokens: 128001 > 128000, which is the maximum allowed"),
+            ),
             (json!({"model": null}), Some("model: Field required")),
             (json!({"model": ""}), Some("model: String should have at least 1 character")),
             (json!({"model": "gpt-4o"}), Some("model: gpt-4o")),

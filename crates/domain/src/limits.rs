@@ -82,6 +82,13 @@ pub const PREFIXES_REMEMBERED_MAX: usize = 2_048;
 /// Workspaces whose prefixes are remembered; those that were away longest are forgotten first.
 pub const PREFIX_WORKSPACES_MAX: usize = 1_024;
 
+/// Of one text, so much is counted by a tokenizer, which takes about 10 ms; what is longer goes on as it began.
+pub const COUNTED_BYTES_MAX: usize = 256 * 1024;
+/// The body of a streamed request is kept up to this for the length of its answer, to be counted should nobody else do so.
+pub const COUNTED_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Models whose bytes for a token are learned; those of which least is known are forgotten first.
+pub const RATIOS_MAX: usize = 1_024;
+
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Until the upstream's first byte of an answer.
 pub const FIRST_BYTE_TIME_MAX: Duration = Duration::from_secs(120);

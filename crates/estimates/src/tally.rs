@@ -1,0 +1,147 @@
+//! Counting by public tokenizers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use domain::Vocabulary;
+use domain::limits::COUNTED_BYTES_MAX;
+use tiktoken::CoreBpe;
+
+/// Counts the tokens of texts that are read one after another. Each text is counted by itself: where a text ends, a token
+/// ends.
+pub struct Tally {
+    table: Option<&'static CoreBpe>,
+    tokens: u64,
+    counted_bytes: u64,
+    rest_bytes: u64,
+}
+
+impl Tally {
+    /// The first one of a vocabulary in a process waits until its table is unpacked: `warm` spares it that.
+    #[must_use]
+    pub fn new(vocabulary: Vocabulary) -> Self {
+        Self { table: table(vocabulary), tokens: 0, counted_bytes: 0, rest_bytes: 0 }
+    }
+
+    pub fn add(&mut self, text: &str) {
+        let room = (COUNTED_BYTES_MAX as u64).saturating_sub(self.counted_bytes);
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(text.len());
+        let (counted, rest) = text.split_at(text.floor_char_boundary(room));
+        if let Some(table) = self.table {
+            self.tokens += table.count(counted) as u64;
+            self.counted_bytes += counted.len() as u64;
+            self.rest_bytes += rest.len() as u64;
+        }
+    }
+
+    /// Bytes of text that is not at hand: it is taken to be like what was counted.
+    pub const fn add_unread(&mut self, bytes: u64) {
+        self.rest_bytes += bytes;
+    }
+
+    /// Tokens that are no text, such as those between the turns of a conversation.
+    pub const fn add_tokens(&mut self, tokens: u64) {
+        self.tokens += tokens;
+    }
+
+    /// `None` where nothing was counted that what is left could be likened to.
+    #[must_use]
+    pub fn tokens(&self) -> Option<u64> {
+        if self.rest_bytes == 0 {
+            return self.table.map(|_| self.tokens);
+        }
+        let whole = u128::from(self.counted_bytes) + u128::from(self.rest_bytes);
+        let scaled = (u128::from(self.tokens) * whole).checked_div(u128::from(self.counted_bytes))?;
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+/// Unpacks a vocabulary's table beside the caller, once in a process.
+pub fn warm(vocabulary: Vocabulary) {
+    static BEGUN: [AtomicBool; Vocabulary::ALL.len()] = [const { AtomicBool::new(false) }; 2];
+    let Some(begun) = BEGUN.get(vocabulary as usize) else { return };
+    // A look before the swap: each stream comes here, and cores don't take a line from each other that nobody writes.
+    if begun.load(Ordering::Relaxed) || begun.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // Where no thread can be had, the first who counts unpacks it.
+    let name = format!("table-{}", vocabulary.as_str());
+    drop(std::thread::Builder::new().name(name).spawn(move || table(vocabulary).is_some()));
+}
+
+fn table(vocabulary: Vocabulary) -> Option<&'static CoreBpe> {
+    tiktoken::get_encoding(match vocabulary {
+        Vocabulary::Cl100k => "cl100k_base",
+        Vocabulary::O200k => "o200k_base",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(vocabulary: Vocabulary, text: &str) -> u64 {
+        let mut tally = Tally::new(vocabulary);
+        tally.add(text);
+        tally.tokens().unwrap()
+    }
+
+    /// As the tokenizers' makers and readers publish them.
+    #[test]
+    fn known_texts_have_their_known_counts() {
+        for (text, cl100k, o200k) in [
+            ("", 0, 0),
+            ("hello world", 2, 2),
+            ("tiktoken is great!", 6, 6),
+            ("antidisestablishmentarianism", 6, 6),
+            ("2 + 2 = 4", 7, 7),
+            ("お誕生日おめでとう", 9, 8),
+            // What stands for a control token elsewhere is text here.
+            ("<|endoftext|>", 7, 7),
+        ] {
+            assert_eq!(
+                (count(Vocabulary::Cl100k, text), count(Vocabulary::O200k, text)),
+                (cl100k, o200k),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_are_counted_apart_and_together() {
+        let mut tally = Tally::new(Vocabulary::O200k);
+        tally.add("hello");
+        tally.add(" world");
+        tally.add_tokens(4);
+        assert_eq!(tally.tokens(), Some(6));
+    }
+
+    #[test]
+    fn what_is_longer_than_the_bound_goes_on_as_it_began() {
+        let text = "The tide comes in twice a day. ".repeat(20_000);
+        assert!(text.len() > 2 * COUNTED_BYTES_MAX);
+        let mut tally = Tally::new(Vocabulary::O200k);
+        tally.add(&text);
+        assert_eq!(tally.counted_bytes, COUNTED_BYTES_MAX as u64);
+        let whole = table(Vocabulary::O200k).unwrap().count(&text) as u64;
+        assert!(tally.tokens().unwrap().abs_diff(whole) <= whole / 100, "{:?} of {whole}", tally.tokens());
+        let mut unread = Tally::new(Vocabulary::O200k);
+        unread.add_unread(9);
+        assert_eq!(unread.tokens(), None);
+        unread.add("hello world");
+        assert_eq!(unread.tokens(), Some(3));
+    }
+
+    #[test]
+    fn a_table_that_is_warmed_is_the_one_that_counts() {
+        warm(Vocabulary::Cl100k);
+        warm(Vocabulary::Cl100k);
+        assert_eq!(count(Vocabulary::Cl100k, "hello world"), 2);
+    }
+}

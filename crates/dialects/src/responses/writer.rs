@@ -153,6 +153,8 @@ impl WriteAnswer for Writer {
         self.start(None, None, None, out);
         // What was said so far stays said. A call that is open is never told as done, lest somebody makes it.
         self.output.end_message("incomplete", &mut self.pen, out);
+        // What was counted by now is no count of the answer.
+        self.head.usage = None;
         let standing = Standing::Failed { code: code(fault.class), message: message(fault, trace) };
         self.put_end(&standing, out);
     }

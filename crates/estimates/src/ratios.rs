@@ -44,7 +44,7 @@ struct Mean {
 }
 
 /// What is known of one model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ratio {
     prompt: Mean,
     answer: Mean,
@@ -92,12 +92,6 @@ impl Mean {
     fn of(half: u64) -> Self {
         let parts = (half >> SEEN_BITS) & ((1 << RATIO_BITS) - 1);
         Self { parts: parts.clamp(LEAST * UNIT, MOST * UNIT), seen: half & ((1 << SEEN_BITS) - 1) }
-    }
-}
-
-impl Default for Ratio {
-    fn default() -> Self {
-        Self { prompt: Mean::default(), answer: Mean::default() }
     }
 }
 

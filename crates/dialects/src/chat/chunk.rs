@@ -106,16 +106,8 @@ impl Reading {
     /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
     /// `edits` what SDKs need and the server left out.
     pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<Chunk, StreamFault> {
-        let alike = self.likeness.as_ref().and_then(|likeness| likeness.read(json));
-        if let Some(Alike { text_bytes, usage_member }) = alike {
-            self.content_bytes += text_bytes;
-            if self.kept.is_wanted()
-                && let Some(text) =
-                    self.likeness.as_ref().and_then(|likeness| likeness.text(json, text_bytes))
-            {
-                self.kept.push(text);
-            }
-            return Ok(Chunk { content: true, usage_only: false, has_choices: true, usage_member });
+        if let Some(chunk) = self.read_alike(json) {
+            return Ok(chunk);
         }
         let bytes_before = self.content_bytes;
         (self.texts, self.text) = (0, None);
@@ -176,6 +168,17 @@ impl Reading {
             }
         }
         Ok(chunk)
+    }
+
+    /// A chunk that differs from the one before by its text alone.
+    fn read_alike(&mut self, json: &[u8]) -> Option<Chunk> {
+        let likeness = self.likeness.as_ref()?;
+        let Alike { text_bytes, usage_member } = likeness.read(json)?;
+        self.content_bytes += text_bytes;
+        if self.kept.is_wanted() {
+            likeness.text(json, text_bytes).into_iter().for_each(|text| self.kept.push(text));
+        }
+        Some(Chunk { content: true, usage_only: false, has_choices: true, usage_member })
     }
 
     /// How many there are; none where they are passed over.

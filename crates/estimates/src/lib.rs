@@ -7,7 +7,7 @@ mod tally;
 use std::sync::Arc;
 
 pub use ratios::{Ratio, Ratios, Told};
-pub use tally::{Tally, warm};
+pub use tally::{Tally, load, warm};
 
 /// What a core estimates with. What is learned is of all cores.
 #[derive(Debug, Default)]

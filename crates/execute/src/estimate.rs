@@ -65,6 +65,7 @@ impl Exchange {
         if !matches!(self.call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
             return None;
         }
+        let mut tally = Tally::new(vocabulary)?;
         let read;
         let prompt = match self.prompt.get() {
             Some(prompt) => &**prompt,
@@ -75,7 +76,6 @@ impl Exchange {
                 &read
             }
         };
-        let mut tally = Tally::new(vocabulary);
         each_text(prompt, &mut |text| tally.add(text));
         let messages = (prompt.instructions.len() + prompt.turns.len()) as u64;
         tally.add_tokens(messages * MESSAGE_TOKENS + ANSWER_TOKENS);
@@ -115,12 +115,12 @@ pub(crate) fn known_usage(
     }
 }
 
-/// `None` where nothing of the answer's text was kept.
+/// `None` where its table is not at hand, or nothing of the answer's text was kept.
 fn answer_tokens(vocabulary: Vocabulary, text: &str, content_bytes: u64) -> Option<u64> {
     if content_bytes == 0 {
         return Some(0);
     }
-    let mut tally = Tally::new(vocabulary);
+    let mut tally = Tally::new(vocabulary)?;
     tally.add(text);
     tally.add_unread(content_bytes.saturating_sub(text.len() as u64));
     tally.tokens()

@@ -212,12 +212,13 @@ impl Feed {
     /// to be used, for the tab's closing.
     pub fn close(&mut self, tab: &mut Tab) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
+        // It is cut off before anything is counted.
+        self.source = Source::Over;
         let usage = self.settled_usage();
         let facts = self.stream.facts();
         if facts.finished {
             self.exchange.learn(&self.attempt, &usage, facts.content_bytes);
         }
-        self.source = Source::Over;
         if let Some(turn) = self.stream.turn() {
             self.exchange.keep_turn(turn, &self.attempt);
         }

@@ -9,10 +9,11 @@ mod error;
 mod files;
 mod load;
 mod source;
+mod tokenizers;
 
 use std::sync::Arc;
 
-use domain::{Abilities, Grammar, IdMap, Rates};
+use domain::{Abilities, Grammar, IdMap, Rates, Vocabulary};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
@@ -164,6 +165,7 @@ pub struct Catalogue {
     /// Names without their publisher, to places in `models`.
     bare_index: IdMap<String, Vec<usize>>,
     manifest: Manifest,
+    tokenizers: tokenizers::Tokenizers,
 }
 
 impl Catalogue {
@@ -249,6 +251,12 @@ impl Catalogue {
             output_tokens_max: known.and_then(|known| known.output_tokens_max),
             ..self.manifest.abilities(slug, upstream)
         }
+    }
+
+    /// The public tokenizer of a model, by its name at its seller; `None` of all others.
+    #[must_use]
+    pub fn vocabulary(&self, upstream_model: &str) -> Option<Vocabulary> {
+        self.tokenizers.of(upstream_model)
     }
 
     #[must_use]

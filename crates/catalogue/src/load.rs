@@ -8,11 +8,14 @@ use domain::{IdMap, Price, Rates};
 use crate::error::CatalogueError;
 use crate::files::{LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
-use crate::{Catalogue, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities};
+use crate::{
+    Catalogue, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities, tokenizers,
+};
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
 const MODELS: &str = include_str!("../../../catalogue/models.toml");
 const CAPABILITIES: &str = include_str!("../../../catalogue/capabilities.toml");
+const TOKENIZERS: &str = include_str!("../../../catalogue/tokenizers.toml");
 
 /// What `source` says of a price that an operator gave without one.
 const OPERATOR: &str = "operator";
@@ -23,6 +26,8 @@ pub fn embedded() -> Result<Catalogue, CatalogueError> {
     let mut catalogue = from_texts(PROVIDERS, MODELS)?;
     let source = Source { file: "catalogue/capabilities.toml", text: CAPABILITIES, overlay: false };
     catalogue.manifest = capabilities::load(source, &catalogue)?;
+    let source = Source { file: "catalogue/tokenizers.toml", text: TOKENIZERS, overlay: false };
+    catalogue.tokenizers = tokenizers::load(source)?;
     Ok(catalogue)
 }
 
@@ -37,6 +42,7 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         model_index: IdMap::default(),
         bare_index: IdMap::default(),
         manifest: Manifest::default(),
+        tokenizers: tokenizers::Tokenizers::default(),
     };
     for row in provider_source.parse::<ProvidersFile>()?.provider {
         add_provider(&mut catalogue, provider_source, row)?;

@@ -114,6 +114,8 @@ fn streams() {
                 namespaces: Vec::new(),
                 vectors: dialects::VectorForm::default(),
                 prompt_bytes: 0,
+                keeps_text: false,
+                guess: None,
             };
             let start = Instant::now();
             let mut answer = AnswerStream::new(way);

@@ -68,13 +68,14 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
         let facts = chat::side::read_answer(&body)?;
         return Ok(WholeAnswer::plain(body, facts));
     }
-    let told = match way.upstream {
+    let mut told = match way.upstream {
         Grammar::Gemini => gemini::read_vectors(text)?,
         Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::read_vectors(text)?,
     };
     if told.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
     }
+    told.usage = told.usage.or_else(|| way.guess.as_ref().map(|guess| guess.usage("", 0)));
     let facts = AnswerFacts { usage: told.usage, content_bytes: 0 };
     if way.is_same() {
         return Ok(WholeAnswer::plain(body, facts));

@@ -1,6 +1,8 @@
 //! An answer's way from an upstream to a client: passed on as it is where both speak one grammar, else translated event
 //! by event.
 
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
@@ -10,12 +12,13 @@ use crate::answer::{
     AnswerFacts, Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
 };
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
+use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::turns::{Gatherer, TurnState};
 use crate::{VectorForm, count, embed, responses};
 
 /// Between which grammars an answer travels, and how its client wants it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Way {
     pub operation: Operation,
     pub client: Grammar,
@@ -36,6 +39,10 @@ pub struct Way {
     pub vectors: VectorForm,
     /// Bytes of text in the prompt, for what an upstream does not count.
     pub prompt_bytes: u64,
+    /// The text of a stream is kept, up to a bound, so that its tokens can be counted.
+    pub keeps_text: bool,
+    /// Who says what was used where the upstream does not, and its answer is written anew.
+    pub guess: Option<Rc<dyn Guess>>,
 }
 
 /// A stream on its way.
@@ -70,6 +77,7 @@ struct Walk {
     /// The last event went on as it was, and so does what still belongs to its end.
     last_passed: bool,
     gatherer: Gatherer,
+    kept: KeptText,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +116,11 @@ impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
         if way.is_same() && way.client == Grammar::Chat {
-            return Self { kind: Kind::Scan(Box::new(StreamScanner::new(!way.usage))) };
+            let mut scanner = StreamScanner::new(!way.usage);
+            if way.keeps_text {
+                scanner.keep_text();
+            }
+            return Self { kind: Kind::Scan(Box::new(scanner)) };
         }
         Self { kind: Kind::Walk(Box::new(Walk::new(way))) }
     }
@@ -149,6 +161,15 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.facts(),
             Kind::Walk(walk) => &walk.facts,
+        }
+    }
+
+    /// The beginning of the answer's text, where it is kept.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match &self.kind {
+            Kind::Scan(scanner) => scanner.kept_text(),
+            Kind::Walk(walk) => walk.kept.as_str(),
         }
     }
 
@@ -208,6 +229,7 @@ impl Walk {
                 false => reader(way.upstream),
             },
             writer: (!way.is_same()).then(|| writer(way.client, way.wish())),
+            kept: KeptText::new(way.keeps_text),
             way,
             splitter: EventSplitter::new(),
             carry: BytesMut::new(),
@@ -300,7 +322,7 @@ impl Walk {
             self.reader.event(parsed.name, data, &mut events)
         };
         self.facts.events += u64::from(!events.is_empty());
-        events.iter().for_each(|event| self.note(event));
+        self.note_all(&mut events);
         if self.writer.is_some() {
             self.write(&mut events, out);
         } else if read.is_ok() {
@@ -368,6 +390,18 @@ impl Walk {
         writer
     }
 
+    fn note_all(&mut self, events: &mut Vec<Event>) {
+        events.iter().for_each(|event| self.note(event));
+        let is_end = |event: &Event| *event == Event::Done;
+        if let (Some(guess), Some(end)) = (&self.way.guess, events.iter().position(is_end))
+            && !is_counted(self.facts.usage.as_ref(), self.facts.content_bytes)
+        {
+            let usage = Event::Usage(guess.usage(self.kept.as_str(), self.facts.content_bytes));
+            self.note(&usage);
+            events.insert(end, usage);
+        }
+    }
+
     fn note(&mut self, event: &Event) {
         // Where the upstream's own bytes go on, the client is told the seals and brings them back by itself.
         if self.writer.is_some() {
@@ -375,6 +409,7 @@ impl Walk {
         }
         let (progress, facts) = (&mut self.progress, &mut self.facts);
         progress.note(event);
+        self.kept.note(event);
         facts.content_bytes += content_bytes(event);
         match event {
             Event::Delta { text, .. } => facts.content_started |= !text.is_empty(),
@@ -413,7 +448,7 @@ impl Walk {
         }
         let mut events = Vec::new();
         let ended = self.reader.end(&mut events);
-        events.iter().for_each(|event| self.note(event));
+        self.note_all(&mut events);
         ended?;
         if self.way.is_look() {
             return Ok(());
@@ -435,7 +470,7 @@ impl Walk {
         if self.writer.is_none() {
             self.writer = Some(writer(self.way.client, self.way.wish()));
         }
-        events.iter().for_each(|event| self.note(event));
+        self.note_all(&mut events);
         self.write(&mut events, out);
         Ok(())
     }
@@ -531,6 +566,8 @@ pub struct WholeAnswer {
     pub turn: Option<TurnState>,
     /// The answer as its provider knows it, where it says so and may keep it.
     pub made: Option<Box<Made>>,
+    /// What the answer says, where its upstream counted nothing of it.
+    pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -559,7 +596,11 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
             }
             _ => {
                 let (body, facts) = chat::whole_answer(body, way.is_loose)?;
-                Ok(WholeAnswer::plain(body, facts))
+                let text = match facts.usage {
+                    Some(_) => String::new(),
+                    None => text_of(&body),
+                };
+                Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
             }
         };
     }
@@ -577,16 +618,26 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         }
         Some(_) => return Err(StreamFault::Broken("not_an_answer")),
     }
-    let (facts, made) = (facts_of(&events), made_of(&events));
+    let (mut facts, made) = (facts_of(&events), made_of(&events));
+    let mut text = String::new();
+    if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
+        KeptText::of(&events).as_str().clone_into(&mut text);
+        if let Some(guess) = &way.guess {
+            let usage = guess.usage(&text, facts.content_bytes);
+            facts.usage = Some(usage);
+            let end = events.iter().position(|event| *event == Event::Done).unwrap_or(events.len());
+            events.insert(end, Event::Usage(usage));
+        }
+    }
     if way.is_same() && !is_stream {
-        return Ok(WholeAnswer { made, ..WholeAnswer::plain(body, facts) });
+        return Ok(WholeAnswer { made, text, ..WholeAnswer::plain(body, facts) });
     }
     let mut gatherer = Gatherer::default();
     if !way.is_same() {
         events.iter().for_each(|event| gatherer.note(event, way.upstream));
     }
     let body = Bytes::from(writer(way.client, way.wish()).whole(events));
-    Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, ..WholeAnswer::plain(body, facts) })
+    Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
 }
 
 /// What is asked about an answer that was made before is passed on, whatever it is.
@@ -597,8 +648,16 @@ fn looked_at(body: Bytes) -> WholeAnswer {
 
 impl WholeAnswer {
     pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
-        Self { body, facts, turn: None, made: None }
+        Self { body, facts, turn: None, made: None, text: String::new() }
     }
+}
+
+/// What a whole answer of the chat grammar says.
+fn text_of(body: &[u8]) -> String {
+    let mut events = Vec::new();
+    // It was read as an answer already: what can't be read as one here says no text that could be counted.
+    drop(reader(Grammar::Chat).whole(skip_lead(body), &mut events));
+    KeptText::of(&events).as_str().to_owned()
 }
 
 fn made_of(events: &[Event]) -> Option<Box<Made>> {

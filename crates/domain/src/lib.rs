@@ -25,6 +25,7 @@ pub mod secret;
 pub mod server;
 pub mod timeline;
 pub mod usage;
+pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
 pub use allowance::{
@@ -51,3 +52,4 @@ pub use secret::{Kept, Sealed, Secret};
 pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
 pub use usage::{Usage, UsageSource};
+pub use vocabulary::Vocabulary;

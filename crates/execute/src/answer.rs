@@ -9,6 +9,7 @@ use admit::Caller;
 use bytes::Bytes;
 use decode::Call;
 use dialects::{ErrorAnswer, TurnState};
+use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::KeptTurn;
 use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -53,14 +54,20 @@ pub struct Exchange {
     pub(crate) is_as_said: Cell<bool>,
     /// What the last refusal was told with that a client may see.
     pub(crate) refused_with: RefCell<Vec<(HeaderName, HeaderValue)>>,
+    /// Its tokens may have to be counted, with the model's own tokenizer, when the answer is over.
+    pub(crate) keeps_body: Cell<bool>,
     /// What an answer used that others may see the end of is this exchange's to book.
     pub(crate) has_right: Cell<bool>,
 }
 
 impl Exchange {
-    /// Content went out, so nobody is asked again: the request's body is not kept for the length of the answer.
+    /// Content went out, so nobody is asked again: the request's body is not kept for the length of the answer, unless it
+    /// is short and somebody may have to count it.
     pub fn forget_body(&self) {
-        self.body.take();
+        let keeps = self.keeps_body.get() && self.body.borrow().len() <= COUNTED_BODY_BYTES_MAX;
+        if !keeps {
+            self.body.take();
+        }
     }
 
     /// Keeps what the provider must be shown again, for the client has no words for it.

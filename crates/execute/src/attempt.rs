@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{TurnState, Way, WholeAnswer};
+use dialects::{Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
 use domain::{Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Usage};
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
@@ -16,6 +16,7 @@ use providers::{Ask, Outgoing, Provider, Target};
 
 use crate::answer::Exchange;
 use crate::caching::Care;
+use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
 use crate::{Hands, read, stored};
 
@@ -66,9 +67,10 @@ impl OpenAttempt {
     }
 
     /// The way of its answer to the client.
-    pub(crate) fn way(&self, exchange: &Exchange) -> Way {
+    pub(crate) fn way(&self, exchange: &Rc<Exchange>) -> Way {
         let (call, client) = (&exchange.call, exchange.dialect().grammar());
         let request = call.request();
+        let guesser = || Guesser { exchange: Rc::clone(exchange), attempt: Rc::clone(&self.attempt) };
         // Only what is written anew names the model.
         let is_translated = client != self.grammar;
         Way {
@@ -84,7 +86,24 @@ impl OpenAttempt {
             namespaces: exchange.prompt.get().map(|prompt| prompt.namespaces.clone()).unwrap_or_default(),
             vectors: request.vectors,
             prompt_bytes: request.prompt_bytes,
+            keeps_text: self.keeps_text(exchange),
+            guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
         }
+    }
+
+    /// Whether a stream's text is kept, to be counted should it be cut before its provider has told its tokens.
+    fn keeps_text(&self, exchange: &Exchange) -> bool {
+        if !exchange.call.request().stream {
+            return false;
+        }
+        let vocabulary = exchange.vocabulary(&self.attempt);
+        vocabulary.into_iter().for_each(estimates::warm);
+        exchange.keeps_body.set(vocabulary.is_some());
+        vocabulary.is_some()
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.attempt
     }
 
     /// What the client is told of how it was asked.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dialects::{AnswerStream, StreamFacts};
 use domain::limits::STREAM_PIECE_BYTES;
-use domain::{Fault, FaultClass, Usage, UsageSource};
+use domain::{Fault, Usage};
 use egress::{InBody, Request};
 use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
@@ -94,12 +94,22 @@ impl Feed {
         self.stream.facts()
     }
 
-    /// The best that is known of what was used: the upstream's own count, else an estimate of what came so far.
+    /// What is known of what was used by now: the upstream's own count, else an estimate by the bytes that came so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
+        self.usage_or(|content_bytes| self.exchange.quick_estimate(&self.attempt, content_bytes))
+    }
+
+    /// The best that can be known, for the books: what nobody counted is counted here, where that can be done.
+    fn settled_usage(&self) -> Usage {
+        self.usage_or(|bytes| self.exchange.estimate(&self.attempt, self.stream.text(), bytes))
+    }
+
+    fn usage_or(&self, estimate: impl FnOnce(u64) -> Usage) -> Usage {
         let facts = self.stream.facts();
         let is_estimated = self.open.as_ref().is_some_and(OpenAttempt::is_usage_estimated);
-        self.exchange.usage_of(facts.usage, facts.content_bytes, is_estimated)
+        let bytes = facts.content_bytes;
+        self.exchange.usage_of(facts.usage, bytes, is_estimated, || estimate(bytes))
     }
 
     /// What has been used by now, on the side of more: an event holds at least a token.
@@ -208,8 +218,13 @@ impl Feed {
     /// to be used, for the tab's closing.
     pub fn close(&mut self, tab: &mut Tab) -> Usage {
         self.watch.end(&self.exchange, &self.stream);
-        let usage = self.usage();
+        // It is cut off before anything is counted.
         self.source = Source::Over;
+        let usage = self.settled_usage();
+        let facts = self.stream.facts();
+        if facts.finished {
+            self.exchange.learn(&self.attempt, &usage, facts.content_bytes);
+        }
         if let Some(turn) = self.stream.turn() {
             self.exchange.keep_turn(turn, &self.attempt);
         }
@@ -233,7 +248,7 @@ impl Feed {
     fn usage_of_miss(&self, miss: &Miss) -> Usage {
         let facts = self.stream.facts();
         let is_silent = facts.usage.is_none() && facts.content_bytes == 0;
-        if is_silent { self.exchange.usage_of_silence(miss) } else { self.usage() }
+        if is_silent { self.exchange.usage_of_silence(&self.attempt, miss) } else { self.settled_usage() }
     }
 
     fn is_begun(&self) -> bool {
@@ -333,27 +348,4 @@ impl Feed {
         self.ended = Some(Err(miss));
         Poll::Ready(())
     }
-}
-
-/// Counts of the upstream where there are any; else an estimate, marked as one. A node may mark its own so.
-pub(crate) fn known_usage(
-    reported: Option<Usage>,
-    prompt_bytes: u64,
-    content_bytes: u64,
-    is_estimated: bool,
-) -> Usage {
-    // A count of zero for an answer with text in it is no count.
-    let is_counted =
-        |usage: &Usage| content_bytes == 0 || usage.prompt_total() > 0 || usage.completion_total() > 0;
-    match reported.filter(is_counted) {
-        Some(usage) if is_estimated => Usage { source: UsageSource::Estimate, ..usage },
-        Some(usage) => usage,
-        None => dialects::chat::estimate(prompt_bytes, content_bytes),
-    }
-}
-
-/// What a try used that brought nothing: an upstream that we stopped waiting for may still bill the prompt.
-pub(crate) fn silent_usage(miss: &Miss, prompt_bytes: u64) -> Usage {
-    let may_bill = miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
-    if may_bill { dialects::chat::estimate(prompt_bytes, 0) } else { Usage::default() }
 }

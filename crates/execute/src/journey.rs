@@ -105,6 +105,7 @@ impl Journey {
             prompt: OnceCell::new(),
             is_as_said: Cell::new(false),
             has_right: Cell::new(false),
+            keeps_body: Cell::new(false),
             hands: hands.clone(),
             is_remembered: Cell::new(false),
             refused_with: RefCell::new(Vec::new()),
@@ -183,12 +184,12 @@ impl Journey {
         }
     }
 
-    /// The tokens of a request whose seller has no way to count them, by their bytes.
+    /// The tokens of a request whose seller has no way to count them, estimated.
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
         let grammar = self.exchange.dialect().grammar();
         let is_own = self.exchange.call.operation() == Operation::Count
             && !providers::provider(attempt.provider()).counts();
-        let tokens = || dialects::chat::estimate(self.exchange.call.request().prompt_bytes, 0).input;
+        let tokens = || self.exchange.estimate(attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }
 
@@ -272,13 +273,20 @@ impl Journey {
         open: OpenAttempt,
         whole: WholeAnswer,
     ) -> TryEnd {
-        let WholeAnswer { body: bytes, facts, turn, .. } = whole;
+        let WholeAnswer { body: bytes, facts, turn, text, .. } = whole;
         if let Some(turn) = turn {
             self.exchange.keep_turn(turn, attempt);
         }
-        let usage = self.exchange.usage_of(facts.usage, facts.content_bytes, open.is_usage_estimated());
-        let mut upstream_headers = passed_on(headers, attempt.seat(), self.exchange.dialect().grammar());
+        let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
+        let estimate = || exchange.estimate(attempt, &text, content_bytes);
+        let usage = exchange.usage_of(facts.usage, content_bytes, open.is_usage_estimated(), estimate);
+        exchange.learn(attempt, &usage, content_bytes);
+        let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.told());
+        // What was written anew tells our estimate; what went on as it came tells none.
+        if usage.is_estimated() && !exchange.is_as_said.get() {
+            upstream_headers.push((ESTIMATE, HeaderValue::from_static("1")));
+        }
         TryEnd::Answered(Box::new(Reply {
             served: self.served_by(attempt),
             body: AnswerBody::Whole { bytes, usage, open },
@@ -287,7 +295,7 @@ impl Journey {
     }
 
     fn missed(&mut self, open: OpenAttempt, miss: Miss) -> TryEnd {
-        let usage = self.exchange.usage_of_silence(&miss);
+        let usage = self.exchange.usage_of_silence(open.attempt(), &miss);
         open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
         TryEnd::Missed(miss)
     }
@@ -432,7 +440,7 @@ async fn wait_for_head(
 }
 
 async fn wait_for_rest(
-    exchange: &Exchange,
+    exchange: &Rc<Exchange>,
     attempt: &Attempt,
     open: &OpenAttempt,
     opened: &mut Opened,

@@ -4,6 +4,7 @@ mod again;
 mod answer;
 mod attempt;
 mod caching;
+mod estimate;
 mod feed;
 mod journey;
 mod miss;
@@ -39,6 +40,7 @@ pub struct Hands {
     pub opener: Arc<vault::Opener>,
     pub board: Rc<board::Cell>,
     pub timers: Rc<Timers>,
+    pub estimates: Rc<estimates::Estimator>,
     /// What providers need to see again, of all cores.
     pub turns: Arc<dyn TurnKeeper>,
     /// Who made the answers that providers keep, of all cores.

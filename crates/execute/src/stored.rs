@@ -10,7 +10,7 @@ use domain::{Fault, FaultClass, Operation, Usage};
 use plan::Attempt;
 
 use crate::answer::Exchange;
-use crate::feed::{known_usage, silent_usage};
+use crate::estimate::known_usage;
 use crate::miss::Miss;
 
 /// How what an answer used comes into the books.
@@ -44,20 +44,28 @@ impl Exchange {
     }
 
     /// What was used, as far as it is for this exchange to book.
-    pub(crate) fn usage_of(&self, reported: Option<Usage>, content_bytes: u64, is_estimated: bool) -> Usage {
+    pub(crate) fn usage_of(
+        &self,
+        reported: Option<Usage>,
+        content_bytes: u64,
+        is_estimated: bool,
+        estimate: impl FnOnce() -> Usage,
+    ) -> Usage {
         match self.booking() {
-            Booking::Own => {
-                known_usage(reported, self.call.request().prompt_bytes, content_bytes, is_estimated)
-            }
+            Booking::Own => known_usage(reported, content_bytes, is_estimated, estimate),
             Booking::Once if self.has_right.get() => reported.unwrap_or_default(),
             Booking::Once | Booking::Never => Usage::default(),
         }
     }
 
-    pub(crate) fn usage_of_silence(&self, miss: &Miss) -> Usage {
+    /// What a try used that brought nothing: an upstream that we stopped waiting for may still bill the prompt.
+    pub(crate) fn usage_of_silence(&self, attempt: &Attempt, miss: &Miss) -> Usage {
+        let may_bill =
+            miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
         match self.call.operation() {
             Operation::Stored => Usage::default(),
-            _ => silent_usage(miss, self.call.request().prompt_bytes),
+            _ if may_bill => self.estimate(attempt, "", 0),
+            _ => Usage::default(),
         }
     }
 

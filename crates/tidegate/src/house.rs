@@ -38,6 +38,7 @@ pub struct House {
     pub replica: ReplicaId,
     pub keeper: Arc<Keeper>,
     pub board: Arc<board::Shared>,
+    ratios: Arc<estimates::Ratios>,
     pub egress: Arc<EgressSettings>,
     pub recovered: RecoveryReport,
     pub world: World,
@@ -118,6 +119,7 @@ impl House {
             replica,
             keeper,
             board: board::Shared::new(),
+            ratios: Arc::default(),
             egress: Arc::new(outbound(settings)?),
             recovered,
             world,
@@ -156,6 +158,7 @@ impl House {
             opener: Arc::clone(&self.vault.opener),
             board: board::Cell::new(Arc::clone(&self.board), cores),
             timers: Rc::default(),
+            estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.ratios))),
             turns: Arc::clone(&self.turns) as Arc<dyn TurnKeeper>,
             responses: Arc::clone(&self.responses) as Arc<dyn ResponseKeeper>,
         };

@@ -68,6 +68,8 @@ fn way(client: Grammar) -> Way {
         namespaces: Vec::new(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     }
 }
 

@@ -96,6 +96,8 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         namespaces: Vec::new(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     };
     let mut stream = AnswerStream::new(way);
     let mut out = Vec::new();

@@ -46,6 +46,8 @@ fn way(as_array: bool) -> Way {
         namespaces: Vec::new(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     }
 }
 

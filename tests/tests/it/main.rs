@@ -29,6 +29,7 @@ mod declared;
 mod devices;
 mod embeddings;
 mod environments;
+mod estimates;
 mod exports;
 mod faults;
 mod filters;

@@ -1,7 +1,7 @@
 //! The manifest of capabilities, and what the translation takes from it.
 
 use catalogue::{CacheKind, Fact, PurgeControl};
-use domain::{Abilities, Grammar, Thinking};
+use domain::{Abilities, Grammar, Thinking, Vocabulary};
 
 use crate::{FIRST_CLASS, shipped};
 
@@ -184,4 +184,28 @@ fn the_manifest_can_be_told() {
     assert_eq!(first["facts"]["thinking_off"]["source"].as_str(), Some("unverified"));
     assert!(first["facts"]["thinking_off"].get("value").is_none());
     assert!(first.get("names").is_none());
+}
+
+#[test]
+fn models_with_a_public_tokenizer_have_it_wherever_they_are_sold() {
+    let catalogue = shipped();
+    let (o200k, cl100k) = (Some(Vocabulary::O200k), Some(Vocabulary::Cl100k));
+    for (model, vocabulary) in [
+        ("gpt-4o-mini", o200k),
+        ("gpt-4.1", o200k),
+        ("gpt-5.4-pro", o200k),
+        ("o3", o200k),
+        ("o4-mini-2025-04-16", o200k),
+        ("accounts/fireworks/models/gpt-oss-120b", o200k),
+        ("openai/gpt-oss-20b", o200k),
+        ("gpt-4-turbo", cl100k),
+        ("gpt-3.5-turbo-0125", cl100k),
+        ("text-embedding-3-small", cl100k),
+        ("gpt-6.2-sol", None),
+        ("claude-sonnet-5-5", None),
+        ("gemini-2.5-pro", None),
+        ("some/model", None),
+    ] {
+        assert_eq!(catalogue.vocabulary(model), vocabulary, "{model}");
+    }
 }

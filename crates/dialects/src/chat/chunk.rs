@@ -9,6 +9,7 @@ use super::likeness::{Alike, Likeness, Seen};
 use super::usage::Registers;
 use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::said::KeptText;
 use crate::splice::Edit;
 
 /// A random string of random length, against readers of packet sizes.
@@ -36,6 +37,8 @@ pub(super) struct Reading {
     /// The strings of content in the present chunk: how many, and the last.
     texts: u32,
     text: Option<Span>,
+    /// What `content_bytes` counts, for whoever must count its tokens.
+    kept: KeptText,
 }
 
 /// What one chunk is.
@@ -76,6 +79,15 @@ impl Reading {
         Self { counts_alone: true, ..Self::default() }
     }
 
+    /// Keeps the text of what is read from here on, up to a bound.
+    pub(super) fn keep_text(&mut self) {
+        self.kept = KeptText::new(true);
+    }
+
+    pub(super) fn kept_text(&self) -> &str {
+        self.kept.as_str()
+    }
+
     pub(super) fn usage(&self) -> Option<Usage> {
         self.registers.usage(self.content_bytes)
     }
@@ -94,10 +106,8 @@ impl Reading {
     /// Reads one chunk, or a whole answer, which differs by `message` in the place of `delta`. Appends to
     /// `edits` what SDKs need and the server left out.
     pub(super) fn read(&mut self, json: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<Chunk, StreamFault> {
-        let alike = self.likeness.as_ref().and_then(|likeness| likeness.read(json));
-        if let Some(Alike { text_bytes, usage_member }) = alike {
-            self.content_bytes += text_bytes;
-            return Ok(Chunk { content: true, usage_only: false, has_choices: true, usage_member });
+        if let Some(chunk) = self.read_alike(json) {
+            return Ok(chunk);
         }
         let bytes_before = self.content_bytes;
         (self.texts, self.text) = (0, None);
@@ -158,6 +168,17 @@ impl Reading {
             }
         }
         Ok(chunk)
+    }
+
+    /// A chunk that differs from the one before by its text alone.
+    fn read_alike(&mut self, json: &[u8]) -> Option<Chunk> {
+        let likeness = self.likeness.as_ref()?;
+        let Alike { text_bytes, usage_member } = likeness.read(json)?;
+        self.content_bytes += text_bytes;
+        if self.kept.is_wanted() {
+            likeness.text(json, text_bytes).into_iter().for_each(|text| self.kept.push(text));
+        }
+        Some(Chunk { content: true, usage_only: false, has_choices: true, usage_member })
     }
 
     /// How many there are; none where they are passed over.
@@ -239,6 +260,7 @@ impl Reading {
         let mut content = false;
         // Servers that say their reasoning under both names mean it once.
         let mut reasoning = 0;
+        let mut thought = None;
         cursor.object(|cursor, member| {
             match &*member.key.decode() {
                 "role" => {
@@ -248,7 +270,10 @@ impl Reading {
                 "reasoning_content" | "reasoning" => {
                     let value = cursor.value()?;
                     content |= value.is_something(bytes);
-                    reasoning = reasoning.max(text_length(&value));
+                    if text_length(&value) > reasoning {
+                        reasoning = text_length(&value);
+                        thought = self.kept.is_wanted().then(|| text_of(&value, bytes).into_owned());
+                    }
                 }
                 "tool_calls" if cursor.kind()? == Kind::Array => {
                     cursor.array(|cursor, place| {
@@ -261,12 +286,16 @@ impl Reading {
             Ok::<(), JsonError>(())
         })?;
         self.content_bytes += reasoning;
+        thought.iter().for_each(|text| self.kept.push(text));
         Ok(content)
     }
 
     fn read_text(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
         let value = cursor.value()?;
         self.content_bytes += text_length(&value);
+        if self.kept.is_wanted() {
+            self.kept.push(&text_of(&value, cursor.bytes()));
+        }
         if let Value::String(text) = &value {
             self.texts += 1;
             self.text = Some(text.span);
@@ -303,7 +332,7 @@ impl Reading {
                     }
                 }
                 "function" | "custom" if cursor.kind()? == Kind::Object => {
-                    bytes += read_function(cursor, edits)?
+                    bytes += read_function(cursor, edits, &mut self.kept)?
                 }
                 _ => {
                     cursor.skip()?;
@@ -353,7 +382,11 @@ impl UsagePlace {
 }
 
 /// The name and the arguments of a call. Arguments that are an object count as they are written, and become a string.
-fn read_function(cursor: &mut Cursor<'_>, edits: &mut Vec<Edit<'static>>) -> Result<u64, JsonError> {
+fn read_function(
+    cursor: &mut Cursor<'_>,
+    edits: &mut Vec<Edit<'static>>,
+    kept: &mut KeptText,
+) -> Result<u64, JsonError> {
     let json = cursor.bytes();
     let mut bytes = 0;
     cursor.object(|cursor, member| {
@@ -361,6 +394,9 @@ fn read_function(cursor: &mut Cursor<'_>, edits: &mut Vec<Edit<'static>>) -> Res
             "name" | "arguments" | "input" => {
                 let value = cursor.value()?;
                 bytes += text_length(&value);
+                if kept.is_wanted() {
+                    kept.push(&text_of(&value, json));
+                }
                 if let Value::Object(span) = value {
                     let written = String::from_utf8_lossy(span.of(json));
                     let text = serde_json::to_string(&written).unwrap_or_default();
@@ -381,6 +417,15 @@ fn text_length(value: &Value<'_>) -> u64 {
         Value::String(text) => text.decoded_len() as u64,
         Value::Array(span) | Value::Object(span) => span.len() as u64,
         Value::Null | Value::Boolean(_) | Value::Number(_) => 0,
+    }
+}
+
+/// The text whose length that is.
+fn text_of<'a>(value: &'a Value<'a>, json: &'a [u8]) -> Cow<'a, str> {
+    match value {
+        Value::String(text) => text.decode(),
+        Value::Array(span) | Value::Object(span) => String::from_utf8_lossy(span.of(json)),
+        Value::Null | Value::Boolean(_) | Value::Number(_) => Cow::Borrowed(""),
     }
 }
 
@@ -442,6 +487,8 @@ mod tests {
         #[test]
         fn a_stream_is_read_as_its_chunks_are_one_by_one(chunks in prop::collection::vec(chunk(), 1..24)) {
             let (mut quick, mut plain) = (Reading::of_stream(), Reading::default());
+            quick.keep_text();
+            plain.keep_text();
             for json in chunks {
                 let (mut quick_edits, mut plain_edits) = (Vec::new(), Vec::new());
                 let found = quick.read(json.as_bytes(), &mut quick_edits).expect("it is valid");
@@ -449,6 +496,8 @@ mod tests {
                 prop_assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{}", json);
                 prop_assert_eq!(quick_edits, plain_edits);
                 prop_assert_eq!(quick.content_bytes, plain.content_bytes);
+                prop_assert_eq!(quick.kept_text(), plain.kept_text());
+                prop_assert_eq!(quick.kept_text().len() as u64, plain.content_bytes);
                 prop_assert_eq!(quick.usage(), plain.usage());
                 prop_assert_eq!(quick.finished(), plain.finished());
             }

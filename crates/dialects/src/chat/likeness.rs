@@ -87,6 +87,14 @@ impl Likeness {
     }
 }
 
+impl Likeness {
+    /// The text of a chunk that was read by this one.
+    pub(super) fn text<'a>(&self, json: &'a [u8], text_bytes: u64) -> Option<&'a str> {
+        let end = self.text.start.checked_add(usize::try_from(text_bytes).ok()?)?;
+        std::str::from_utf8(json.get(self.text.start..end)?).ok()
+    }
+}
+
 const fn inside(string: Span) -> Range<usize> {
     string.start + 1..string.end - 1
 }

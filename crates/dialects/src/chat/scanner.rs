@@ -73,6 +73,15 @@ impl StreamScanner {
         Self { hide_usage, reading: Reading::of_stream(), ..Self::default() }
     }
 
+    /// Keeps the text of the answer, up to a bound, for whoever must count its tokens.
+    pub(crate) fn keep_text(&mut self) {
+        self.reading.keep_text();
+    }
+
+    pub(crate) fn kept_text(&self) -> &str {
+        self.reading.kept_text()
+    }
+
     /// Takes what the upstream sent and appends to `out` what the client gets.
     ///
     /// # Errors

@@ -39,6 +39,8 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         namespaces: Vec::new(),
         vectors,
         prompt_bytes: 9,
+        keeps_text: false,
+        guess: None,
     }
 }
 

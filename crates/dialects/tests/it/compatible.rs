@@ -20,6 +20,8 @@ fn way(client: Grammar) -> Way {
         namespaces: Vec::new(),
         vectors: VectorForm::default(),
         prompt_bytes: 8,
+        keeps_text: false,
+        guess: None,
     }
 }
 

@@ -22,6 +22,8 @@ fn way() -> Way {
         namespaces: Vec::new(),
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     }
 }
 

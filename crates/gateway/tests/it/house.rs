@@ -154,6 +154,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 opener,
                 board: board::Cell::new(board, 2),
                 timers: Rc::default(),
+                estimates: Rc::default(),
                 turns: Arc::new(domain::ports::NoTurns),
                 responses: Arc::new(domain::ports::NoResponses),
             };

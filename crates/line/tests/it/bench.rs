@@ -209,6 +209,7 @@ impl Bench {
             opener: vault.opener.clone(),
             board: board::Cell::new(board::Shared::new(), 1),
             timers: Rc::default(),
+            estimates: Rc::default(),
             turns: Arc::new(domain::ports::NoTurns),
             responses: Arc::new(domain::ports::NoResponses),
             world,

@@ -133,6 +133,8 @@ fn in_stream(class: FaultClass) -> String {
         created_unix_s: 0,
         namespaces: Vec::new(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
         vectors: dialects::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(way).error_event(&fault(class), TraceId::new(1, [0; 10]));

@@ -478,6 +478,8 @@ fn way() -> Way {
         namespaces: Vec::new(),
         vectors: crate::VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     }
 }
 

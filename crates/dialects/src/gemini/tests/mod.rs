@@ -41,6 +41,8 @@ fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
         namespaces: Vec::new(),
         vectors: VectorForm::default(),
         prompt_bytes: 0,
+        keeps_text: false,
+        guess: None,
     }
 }
 

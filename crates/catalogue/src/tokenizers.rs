@@ -1,0 +1,147 @@
+//! Which models read with a public tokenizer.
+
+use domain::Vocabulary;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::error::CatalogueError;
+use crate::source::{Source, UNVERIFIED, is_day};
+
+/// `tokenizers.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenizersFile {
+    #[serde(default)]
+    tokenizer: Vec<TokenizerRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenizerRow {
+    vocabulary: Spanned<String>,
+    models: Spanned<Vec<String>>,
+    source: Spanned<String>,
+    checked: Spanned<String>,
+}
+
+/// The models of each vocabulary, whoever sells them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tokenizers {
+    /// Whole names, sorted.
+    exact: Vec<(String, Vocabulary)>,
+    beginnings: Vec<(String, Vocabulary)>,
+}
+
+impl Tokenizers {
+    /// By the model's name at its seller; a path before it is left out.
+    pub fn of(&self, model: &str) -> Option<Vocabulary> {
+        let name = model.rsplit('/').next().unwrap_or(model);
+        let exact = self.exact.binary_search_by(|(exact, _)| exact.as_str().cmp(name)).ok();
+        let exact = exact.and_then(|place| self.exact.get(place));
+        let known =
+            exact.or_else(|| self.beginnings.iter().find(|(beginning, _)| name.starts_with(beginning)));
+        known.map(|(_, vocabulary)| *vocabulary)
+    }
+}
+
+/// # Errors
+/// The file is wrong; the error names its line and field.
+pub fn load(source: Source<'_>) -> Result<Tokenizers, CatalogueError> {
+    let mut found = Tokenizers::default();
+    for row in source.parse::<TokenizersFile>()?.tokenizer {
+        let word = row.vocabulary.get_ref();
+        let Some(vocabulary) = Vocabulary::from_word(word) else {
+            let known = Vocabulary::ALL.map(Vocabulary::as_str).join(", ");
+            let message = format!("no such vocabulary: \"{word}\"; it is one of {known}");
+            return Err(source.wrong(row.vocabulary.span(), "vocabulary", &message));
+        };
+        if row.source.get_ref().is_empty() || row.source.get_ref() == UNVERIFIED {
+            return Err(source.wrong(row.source.span(), "source", "says where this was read"));
+        }
+        if !is_day(row.checked.get_ref()) {
+            return Err(source.wrong(row.checked.span(), "checked", "is a day, as \"2026-11-20\""));
+        }
+        let place = row.models.span();
+        for name in row.models.into_inner() {
+            add(&mut found, source, place.clone(), &name, vocabulary)?;
+        }
+    }
+    found.exact.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    // The longer beginning is the more exact one.
+    found.beginnings.sort_by_key(|(beginning, _)| std::cmp::Reverse(beginning.len()));
+    Ok(found)
+}
+
+fn add(
+    found: &mut Tokenizers,
+    source: Source<'_>,
+    place: std::ops::Range<usize>,
+    name: &str,
+    vocabulary: Vocabulary,
+) -> Result<(), CatalogueError> {
+    let (list, name) = match name.strip_suffix('*') {
+        Some(beginning) => (&mut found.beginnings, beginning),
+        None => (&mut found.exact, name),
+    };
+    if name.is_empty() || name.contains(['*', '/']) {
+        let message = "a name is as its seller writes it, without a path; `*` may end it";
+        return Err(source.wrong(place, "models", message));
+    }
+    if list.iter().any(|(known, _)| known == name) {
+        return Err(source.wrong(place, "models", &format!("\"{name}\" stands twice")));
+    }
+    list.push((name.to_owned(), vocabulary));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Tokenizers, CatalogueError> {
+        load(Source { file: "tokenizers.toml", text, overlay: false })
+    }
+
+    fn row(vocabulary: &str, models: &str) -> String {
+        format!(
+            "[[tokenizer]]\nvocabulary = \"{vocabulary}\"\nmodels = {models}\nsource = \"page\"\nchecked = \"2026-11-21\"\n"
+        )
+    }
+
+    #[test]
+    fn the_more_exact_name_is_the_stronger() {
+        let text = row("cl100k", r#"["one*", "two"]"#) + &row("o200k", r#"["one-big*", "one-x", "two-*"]"#);
+        let found = read(&text).unwrap();
+        for (model, vocabulary) in [
+            ("one", Some(Vocabulary::Cl100k)),
+            ("one-small", Some(Vocabulary::Cl100k)),
+            ("one-bigger", Some(Vocabulary::O200k)),
+            ("accounts/alpha/models/one-x", Some(Vocabulary::O200k)),
+            ("one-x2", Some(Vocabulary::Cl100k)),
+            ("two", Some(Vocabulary::Cl100k)),
+            ("two-b", Some(Vocabulary::O200k)),
+            ("twofold", None),
+            ("", None),
+        ] {
+            assert_eq!(found.of(model), vocabulary, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_row_is_refused_with_its_field() {
+        let good = row("o200k", r#"["one"]"#);
+        for (text, told) in [
+            (row("p50k", r#"["one"]"#), "no such vocabulary: \"p50k\""),
+            (good.replace("\"page\"", "\"\""), "says where"),
+            (good.replace("\"page\"", "\"unverified\""), "says where"),
+            (good.replace("2026-11-21", "today"), "is a day"),
+            (row("o200k", r#"["*"]"#), "without a path"),
+            (row("o200k", r#"["a/b"]"#), "without a path"),
+            (good.clone() + &good, "stands twice"),
+            (good.replace("models", "model"), "unknown field"),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.to_string().contains(told), "wanted {told:?}, got: {error}");
+        }
+    }
+}

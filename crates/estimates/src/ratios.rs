@@ -1,0 +1,264 @@
+//! Bytes for a token, learned for each model at each seller from exchanges whose tokens the seller counted: a table that all
+//! cores read and write without a lock. What it mixes up or forgets makes an estimate worse, and nothing else.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use domain::limits::RATIOS_MAX;
+
+/// What vocabularies of 100 000 to 200 000 entries take for a token of English prose and code.
+const FIRST: u64 = 4;
+/// Beyond these, something else was counted than the text: images, thoughts that are kept back, a template that is longer
+/// than what it holds.
+const LEAST: u64 = 1;
+const MOST: u64 = 8;
+/// An exchange with less says more of what is put around texts than of the texts.
+const TOKENS_MIN: u64 = 16;
+/// The weight of one exchange falls to one in so many.
+const MEMORY: u64 = 16;
+
+/// Slots that a model may be in.
+const WAYS: usize = 8;
+const BUCKETS: usize = RATIOS_MAX / WAYS;
+
+/// A ratio is kept in parts of a byte.
+const UNIT: u64 = 4_096;
+const RATIO_BITS: u32 = 16;
+const SEEN_BITS: u32 = 4;
+const HALF_BITS: u32 = RATIO_BITS + SEEN_BITS;
+const TAG_SHIFT: u32 = 2 * HALF_BITS;
+
+/// Text, and what its reader said of its tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    pub bytes: u64,
+    pub tokens: u64,
+}
+
+/// Bytes for a token of prompts or of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mean {
+    parts: u64,
+    /// Exchanges that it was learned from, up to `MEMORY`.
+    seen: u64,
+}
+
+/// What is known of one model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ratio {
+    prompt: Mean,
+    answer: Mean,
+}
+
+#[derive(Debug)]
+pub struct Ratios {
+    buckets: Box<[[AtomicU64; WAYS]]>,
+    /// Names may come from clients: nobody shall know which of them share a bucket.
+    hasher: RandomState,
+}
+
+impl Default for Mean {
+    fn default() -> Self {
+        Self { parts: FIRST * UNIT, seen: 0 }
+    }
+}
+
+impl Mean {
+    fn learn(self, told: Told) -> Self {
+        let is_text =
+            told.bytes >= told.tokens.saturating_mul(LEAST) && told.bytes <= told.tokens.saturating_mul(MOST);
+        if told.tokens < TOKENS_MIN || !is_text {
+            return self;
+        }
+        let parts = u128::from(told.bytes) * u128::from(UNIT) / u128::from(told.tokens);
+        let parts = u64::try_from(parts).unwrap_or(MOST * UNIT);
+        // The beginning counts as one exchange; later ones weigh the more the fewer there were.
+        let weight = (self.seen + 2).min(MEMORY);
+        Self {
+            parts: (self.parts * (weight - 1) + parts + weight / 2) / weight,
+            seen: (self.seen + 1).min((1 << SEEN_BITS) - 1),
+        }
+    }
+
+    fn tokens(self, bytes: u64) -> u64 {
+        bytes.saturating_mul(UNIT).div_ceil(self.parts)
+    }
+
+    const fn half(self) -> u64 {
+        self.parts << SEEN_BITS | self.seen
+    }
+
+    /// Whatever a slot says, the ratio is one that can be: cores write at the same time.
+    fn of(half: u64) -> Self {
+        let parts = (half >> SEEN_BITS) & ((1 << RATIO_BITS) - 1);
+        Self { parts: parts.clamp(LEAST * UNIT, MOST * UNIT), seen: half & ((1 << SEEN_BITS) - 1) }
+    }
+}
+
+impl Ratio {
+    #[must_use]
+    pub fn prompt_tokens(self, bytes: u64) -> u64 {
+        self.prompt.tokens(bytes)
+    }
+
+    #[must_use]
+    pub fn answer_tokens(self, bytes: u64) -> u64 {
+        self.answer.tokens(bytes)
+    }
+
+    const fn seen(self) -> u64 {
+        self.prompt.seen + self.answer.seen
+    }
+
+    const fn slot(self, tag: u64) -> u64 {
+        tag << TAG_SHIFT | self.prompt.half() << HALF_BITS | self.answer.half()
+    }
+
+    fn of(slot: u64) -> Self {
+        Self { prompt: Mean::of(slot >> HALF_BITS), answer: Mean::of(slot) }
+    }
+}
+
+impl Default for Ratios {
+    fn default() -> Self {
+        let empty = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self { buckets: (0..BUCKETS).map(|_| empty()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl Ratios {
+    #[must_use]
+    pub fn of(&self, provider: &str, model: &str) -> Ratio {
+        let (bucket, tag) = self.place(provider, model);
+        find(bucket, tag).map_or_else(Ratio::default, |(_, ratio)| ratio)
+    }
+
+    /// Learns from one exchange. Of two cores that do so at once, one may not be heard.
+    pub fn learn(&self, provider: &str, model: &str, prompt: Told, answer: Told) {
+        let (bucket, tag) = self.place(provider, model);
+        let (slot, before) = match find(bucket, tag) {
+            Some((slot, ratio)) => (Some(slot), ratio),
+            None => (None, Ratio::default()),
+        };
+        let now = Ratio { prompt: before.prompt.learn(prompt), answer: before.answer.learn(answer) };
+        if now == before {
+            return;
+        }
+        let seen = |slot: &&AtomicU64| match slot.load(Ordering::Relaxed) {
+            0 => 0,
+            known => 1 + Ratio::of(known).seen(),
+        };
+        if let Some(slot) = slot.or_else(|| bucket.iter().min_by_key(seen)) {
+            slot.store(now.slot(tag), Ordering::Relaxed);
+        }
+    }
+
+    fn place(&self, provider: &str, model: &str) -> (&[AtomicU64], u64) {
+        let hash = self.hasher.hash_one((provider, model));
+        let number = usize::try_from(hash % BUCKETS as u64);
+        let bucket = number.ok().and_then(|number| self.buckets.get(number));
+        (bucket.map_or(&[], <[AtomicU64; WAYS]>::as_slice), hash >> TAG_SHIFT)
+    }
+}
+
+fn find(bucket: &[AtomicU64], tag: u64) -> Option<(&AtomicU64, Ratio)> {
+    bucket.iter().find_map(|slot| {
+        let known = slot.load(Ordering::Relaxed);
+        (known != 0 && known >> TAG_SHIFT == tag).then(|| (slot, Ratio::of(known)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn told(bytes: u64, tokens: u64) -> Told {
+        Told { bytes, tokens }
+    }
+
+    #[test]
+    fn nothing_learned_is_four_bytes_a_token() {
+        let ratio = Ratios::default().of("a", "m");
+        assert_eq!([0, 1, 4, 5].map(|bytes| ratio.prompt_tokens(bytes)), [0, 1, 1, 2]);
+        assert_eq!(ratio.answer_tokens(4_000), 1_000);
+        assert_eq!(ratio.answer_tokens(u64::MAX), u64::MAX.div_ceil(FIRST * UNIT));
+    }
+
+    #[test]
+    fn prompts_and_answers_of_each_model_are_learned_apart() {
+        let ratios = Ratios::default();
+        for _ in 0..200 {
+            ratios.learn("a", "m", told(2_000, 1_000), told(6_000, 1_000));
+        }
+        let ratio = ratios.of("a", "m");
+        assert!((995..=1_005).contains(&ratio.prompt_tokens(2_000)), "{ratio:?}");
+        assert!((995..=1_005).contains(&ratio.answer_tokens(6_000)), "{ratio:?}");
+        for (provider, model) in [("a", "n"), ("b", "m"), ("am", "")] {
+            assert_eq!(ratios.of(provider, model), Ratio::default());
+        }
+    }
+
+    #[test]
+    fn the_first_exchanges_weigh_most_and_what_changed_is_learned_anew() {
+        let ratios = Ratios::default();
+        let after = |bytes| {
+            ratios.learn("a", "m", told(bytes, 1_000), Told::default());
+            ratios.of("a", "m").prompt.parts
+        };
+        assert_eq!(after(2_000), 3 * UNIT);
+        assert_eq!(after(3_000), 3 * UNIT);
+        for _ in 0..100 {
+            after(2_000);
+        }
+        assert!(after(6_000) > 2 * UNIT + UNIT / 5);
+        for _ in 0..100 {
+            after(6_000);
+        }
+        assert!(after(6_000) > 6 * UNIT - UNIT / 50);
+    }
+
+    #[test]
+    fn what_is_no_text_or_too_little_of_it_teaches_nothing() {
+        let ratios = Ratios::default();
+        for strange in [told(0, 0), told(0, 900), told(50, 900), told(9_000, 900), told(40, 15), told(9, 0)] {
+            ratios.learn("a", "m", strange, strange);
+            assert_eq!(ratios.of("a", "m"), Ratio::default(), "{strange:?}");
+        }
+        assert!(
+            ratios.buckets.iter().flatten().all(|slot| slot.load(Ordering::Relaxed) == 0),
+            "takes no room"
+        );
+    }
+
+    #[test]
+    fn a_full_bucket_forgets_of_what_it_knows_least() {
+        let ratios = Ratios::default();
+        for _ in 0..20 {
+            ratios.learn("a", "well known", told(2_000, 1_000), Told::default());
+        }
+        for number in 0..20 * RATIOS_MAX {
+            ratios.learn("b", &number.to_string(), told(3_000, 1_000), Told::default());
+        }
+        assert!(ratios.of("a", "well known").prompt.parts < 3 * UNIT);
+    }
+
+    proptest! {
+        #[test]
+        fn a_ratio_stays_in_its_range_and_reads_back(
+            tag in 0_u64..1 << 24,
+            heard in prop::collection::vec((any::<u64>(), any::<u64>(), 0_u64..9_000, 0_u64..2_000), 0..40),
+        ) {
+            let mut ratio = Ratio::default();
+            for (wild, wilder, bytes, tokens) in heard {
+                ratio.prompt = ratio.prompt.learn(told(wild, wilder));
+                ratio.answer = ratio.answer.learn(told(bytes, tokens));
+                for mean in [ratio.prompt, ratio.answer] {
+                    prop_assert!((LEAST * UNIT..=MOST * UNIT).contains(&mean.parts));
+                }
+                prop_assert_eq!(Ratio::of(ratio.slot(tag)), ratio);
+                prop_assert_eq!(ratio.slot(tag) >> TAG_SHIFT, tag);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What was used where nobody has counted it: by the model's own tokenizer where that is public, else by what its texts
+//! took before. Texts are counted when an exchange is settled without a report, and at no other time.
+
+use std::rc::Rc;
+
+use dialects::{Guess, each_text, is_counted};
+use domain::{Operation, Usage, UsageSource, Vocabulary};
+use estimates::{Tally, Told};
+use plan::Attempt;
+
+use crate::answer::Exchange;
+
+/// Tokens that stand around each message, and before the answer, as the tokenizers' maker tells to count them.
+const MESSAGE_TOKENS: u64 = 4;
+const ANSWER_TOKENS: u64 = 3;
+
+/// Estimates one try of an exchange, for the writer of its answer.
+pub(crate) struct Guesser {
+    pub exchange: Rc<Exchange>,
+    pub attempt: Rc<Attempt>,
+}
+
+impl std::fmt::Debug for Guesser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guesser").finish_non_exhaustive()
+    }
+}
+
+impl Guess for Guesser {
+    fn usage(&self, text: &str, content_bytes: u64) -> Usage {
+        self.exchange.estimate(&self.attempt, text, content_bytes)
+    }
+}
+
+impl Exchange {
+    /// The public tokenizer of the model that is asked.
+    pub(crate) fn vocabulary(&self, attempt: &Attempt) -> Option<Vocabulary> {
+        self.caller.snapshot().catalogue().vocabulary(attempt.upstream_model())
+    }
+
+    /// Counts, where it can be done. `text` is what is kept of the answer.
+    pub(crate) fn estimate(&self, attempt: &Attempt, text: &str, content_bytes: u64) -> Usage {
+        let quick = self.quick_estimate(attempt, content_bytes);
+        let Some(vocabulary) = self.vocabulary(attempt) else { return quick };
+        Usage {
+            input: self.prompt_tokens(vocabulary).unwrap_or(quick.input),
+            output: answer_tokens(vocabulary, text, content_bytes).unwrap_or(quick.output),
+            ..quick
+        }
+    }
+
+    /// By bytes alone: what can be asked at each piece of a stream.
+    pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
+        let ratio = self.hands.estimates.ratios().of(attempt.provider(), attempt.upstream_model());
+        Usage {
+            input: ratio.prompt_tokens(self.call.request().prompt_bytes),
+            output: ratio.answer_tokens(content_bytes),
+            source: UsageSource::Estimate,
+            ..Usage::default()
+        }
+    }
+
+    /// `None` of what is no conversation, and where the request is no longer there.
+    fn prompt_tokens(&self, vocabulary: Vocabulary) -> Option<u64> {
+        if !matches!(self.call.operation(), Operation::Chat | Operation::Run | Operation::Count) {
+            return None;
+        }
+        let mut tally = Tally::new(vocabulary)?;
+        let read;
+        let prompt = match self.prompt.get() {
+            Some(prompt) => &**prompt,
+            None => {
+                let body = self.body.borrow();
+                let grammar = self.call.dialect().grammar();
+                read = dialects::read_prompt(grammar, &body, self.call.request()).ok()?;
+                &read
+            }
+        };
+        each_text(prompt, &mut |text| tally.add(text));
+        let messages = (prompt.instructions.len() + prompt.turns.len()) as u64;
+        tally.add_tokens(messages * MESSAGE_TOKENS + ANSWER_TOKENS);
+        tally.tokens()
+    }
+
+    /// Learns what a token takes at this model, from an answer whose tokens its provider counted to the end.
+    pub(crate) fn learn(&self, attempt: &Attempt, usage: &Usage, content_bytes: u64) {
+        let request = self.call.request();
+        let is_text = matches!(
+            self.call.operation(),
+            Operation::Chat | Operation::Run | Operation::Complete | Operation::Embed
+        );
+        // Of an answer that goes on from a stored one, the prompt is longer than what was sent.
+        if usage.source != UsageSource::Provider || !is_text || request.stored.is_some() {
+            return;
+        }
+        let prompt = Told { bytes: request.prompt_bytes, tokens: usage.prompt_total() };
+        // Thoughts may be counted and not shown.
+        let bytes = if usage.reasoning == 0 { content_bytes } else { 0 };
+        let answer = Told { bytes, tokens: usage.output };
+        self.hands.estimates.ratios().learn(attempt.provider(), attempt.upstream_model(), prompt, answer);
+    }
+}
+
+/// Counts of the upstream where there are any; else an estimate, marked as one. A node may mark its own so.
+pub(crate) fn known_usage(
+    reported: Option<Usage>,
+    content_bytes: u64,
+    is_estimated: bool,
+    estimate: impl FnOnce() -> Usage,
+) -> Usage {
+    match reported.filter(|usage| is_counted(Some(usage), content_bytes)) {
+        Some(usage) if is_estimated => Usage { source: UsageSource::Estimate, ..usage },
+        Some(usage) => usage,
+        None => estimate(),
+    }
+}
+
+/// `None` where its table is not at hand, or nothing of the answer's text was kept.
+fn answer_tokens(vocabulary: Vocabulary, text: &str, content_bytes: u64) -> Option<u64> {
+    if content_bytes == 0 {
+        return Some(0);
+    }
+    let mut tally = Tally::new(vocabulary)?;
+    tally.add(text);
+    tally.add_unread(content_bytes.saturating_sub(text.len() as u64));
+    tally.tokens()
+}

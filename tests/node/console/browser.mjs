@@ -12,6 +12,24 @@ export function ok(name) {
   console.log("ok", name);
 }
 
+/** How much slower each page is made on purpose: `TIDEGATE_SLOW_BROWSER=6` finds what leans on a fast machine. */
+const SLOWED = Number(process.env.TIDEGATE_SLOW_BROWSER ?? 1);
+/** The most that is waited for anything; it costs nothing where things go well. */
+const WITHIN_MS = 30_000 * Math.max(1, SLOWED / 2);
+
+/** Waits until a check holds; what it last failed of is thrown where it never does. */
+export async function eventually(check) {
+  const until = Date.now() + WITHIN_MS;
+  for (;;) {
+    try {
+      return await check();
+    } catch (failure) {
+      if (Date.now() > until) throw failure;
+      await new Promise((resume) => setTimeout(resume, 50));
+    }
+  }
+}
+
 /** Runs a journey in a browser of its own, and looks at what the page complained of. */
 export async function inBrowser(origin, journey) {
   const browser = await chromium.launch({
@@ -22,7 +40,9 @@ export async function inBrowser(origin, journey) {
   const complaints = [];
   async function open(options = {}) {
     const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
-    context.setDefaultTimeout(15_000);
+    context.setDefaultTimeout(WITHIN_MS);
+    // Also the tabs that a journey opens later.
+    if (SLOWED > 1) context.on("page", (page) => void slow(context, page));
     const page = await context.newPage();
     page.on("request", (request) => {
       const url = new URL(request.url());
@@ -41,6 +61,11 @@ export async function inBrowser(origin, journey) {
   } finally {
     await browser.close();
   }
+}
+
+async function slow(context, page) {
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("Emulation.setCPUThrottlingRate", { rate: SLOWED });
 }
 
 /** Signs in with a key, as a person does. */

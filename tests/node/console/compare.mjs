@@ -183,7 +183,7 @@ async function itFitsAPhone(page) {
 
 /** The status that a key gets, once it is what is wanted. */
 async function refused(key) {
-  const deadline = Date.now() + 15_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const answer = await fetch(`${origin}/v1/models`, { headers: { authorization: `Bearer ${key}` } });
     await answer.text();

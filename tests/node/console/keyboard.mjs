@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -40,6 +40,13 @@ function unreached() {
   const controls = document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]');
   const radios = (one) => one.type === "radio" && document.querySelector(`input[name="${one.name}"][data-reached]`);
   return [...controls].filter((one) => one.tabIndex >= 0 && !one.disabled && one.checkVisibility({ visibilityProperty: true }) && !("reached" in one.dataset) && !radios(one)).map((one) => one.outerHTML.slice(0, 140));
+}
+
+/** Where the keyboard is, seen at one moment: in the dialog, with the browser itself (past either end), or elsewhere. */
+function place() {
+  const one = document.activeElement;
+  if (document.querySelector("dialog")?.contains(one)) return { at: "inside", tag: one.tagName, html: one.outerHTML.slice(0, 140) };
+  return { at: !one || one === document.body ? "browser" : "elsewhere", html: one?.outerHTML.slice(0, 140) };
 }
 
 async function walk(page, path) {
@@ -77,19 +84,22 @@ async function everyDialogGivesTheKeyboardBack(page) {
     await page.keyboard.press("Enter");
     const dialog = page.getByRole("dialog");
     await dialog.waitFor();
-    const inside = () => page.evaluate(() => document.querySelector("dialog")?.contains(document.activeElement));
-    assert.ok(await inside(), `${path}: the dialog has the keyboard`);
-    const tag = await page.evaluate(() => document.activeElement?.tagName);
-    assert.ok(["INPUT", "SELECT", "TEXTAREA"].includes(tag), `${path}: it begins at the first thing to fill in, not at ${tag}`);
+    const first = await page.evaluate(place);
+    assert.equal(first.at, "inside", `${path}: the dialog has the keyboard, not ${first.html}`);
+    assert.ok(["INPUT", "SELECT", "TEXTAREA"].includes(first.tag), `${path}: it begins at the first thing to fill in, not at ${first.html}`);
     for (let presses = 0; presses < 60; presses += 1) {
       await page.keyboard.press("Tab");
-      assert.ok((await inside()) || (await page.evaluate(() => document.activeElement === document.body)), `${path}: the keyboard leaves the dialog`);
+      const { at, html } = await page.evaluate(place);
+      assert.notEqual(at, "elsewhere", `${path}: the keyboard leaves the dialog for ${html}`);
     }
     await page.keyboard.press("Escape");
     await dialog.waitFor({ state: "detached" });
     // Closed is closed in the address, too.
     await page.waitForURL((url) => !url.searchParams.has(query.split("=")[0]));
-    assert.ok(await opener.evaluate((one) => one === document.activeElement), `${path}: the keyboard is where it was`);
+    await eventually(async () => {
+      const now = await opener.evaluate((one) => (one === document.activeElement ? undefined : (document.activeElement?.outerHTML.slice(0, 140) ?? "nothing")));
+      assert.equal(now, undefined, `${path}: the keyboard is where it was`);
+    });
   }
   ok("every_dialog_gives_the_keyboard_back");
 }

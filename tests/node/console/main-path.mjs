@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
-import { chat, inBrowser, ok, v2, visit } from "./browser.mjs";
+import { chat, eventually, inBrowser, ok, v2, visit } from "./browser.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
 const FIRST_PAGE_BYTES_MAX = 150 * 1024;
@@ -71,7 +71,8 @@ async function signInByKeyboard(page) {
   await page.keyboard.type(adminKey);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1, name: "Usage" }).waitFor();
-  assert.match(page.url(), /\/usage\?range=7d$/, "who signs in goes where they wanted to go");
+  // Who signs in goes where they wanted to go.
+  await page.waitForURL(/\/usage\?range=7d$/);
   assert.equal(await page.evaluate(() => JSON.stringify(localStorage).includes("tg_live_")), false);
   ok("sign_in_by_keyboard");
 }
@@ -81,7 +82,7 @@ async function go(page, letter, heading) {
   await page.locator("body").press("g");
   await page.locator("body").press(letter);
   await page.getByRole("heading", { level: 1, name: heading }).waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement?.tagName), "H1", "a page begins at its heading");
+  await eventually(async () => assert.equal(await page.evaluate(() => document.activeElement?.tagName), "H1", "a page begins at its heading"));
 }
 
 async function firstRequestArrives(page) {
@@ -123,7 +124,7 @@ async function tailIsLive(page) {
   const refused = await chat(origin, apiKey, { model: "no-such-model" });
   assert.equal(refused.status, 404);
   await page.locator(`a[href*="${refused.id}"]`).waitFor();
-  assert.ok((await rows.count()) >= 3);
+  await eventually(async () => assert.ok((await rows.count()) >= 3));
   await page.locator("body").press("/");
   await page.keyboard.type("outcome:failed");
   await page.keyboard.press("Enter");
@@ -173,7 +174,7 @@ async function plotByKeyboard(page) {
   const plot = page.getByRole("slider", { name: /Requests by outcome/ });
   await plot.focus();
   await page.keyboard.press("End");
-  assert.match((await plot.getAttribute("aria-valuetext")) ?? "", /Completed \d+/);
+  await eventually(async () => assert.match((await plot.getAttribute("aria-valuetext")) ?? "", /Completed \d+/));
   await page.getByRole("button", { name: "Requests by outcome as a table" }).click();
   await page.getByRole("region", { name: "Requests by outcome, table" }).waitFor();
   ok("plot_by_keyboard");

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { chat, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { chat, eventually, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey, apiKey, emulator, ownSecret, nodeUrl] = process.argv.slice(2);
@@ -27,7 +27,7 @@ async function keyIsBounded(page) {
   await accessible(page);
   await page.getByRole("button", { name: "Done" }).click();
   const row = page.getByRole("row").filter({ hasText: "bounded" });
-  assert.ok((await row.innerText()).includes("2 requests/min"));
+  await row.getByText("2 requests/min").waitFor();
   const statuses = [];
   for (let sent = 0; sent < 3; sent += 1) statuses.push((await chat(origin, key, { model: "echo" })).status);
   assert.deepEqual(statuses, [200, 200, 429]);
@@ -99,7 +99,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   await page.getByRole("dialog").getByRole("textbox").fill("Team account");
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await page.getByRole("heading", { level: 1, name: "Credentials" }).waitFor();
-  assert.ok(!(await page.locator("main").innerText()).includes("Team account"));
+  await eventually(async () => assert.ok(!(await page.locator("main").innerText()).includes("Team account")));
   ok("credential_is_switched_and_deleted");
 }
 
@@ -130,8 +130,11 @@ async function routeIsChangedAndDeleted(page) {
 async function auditTellsAllOfIt(page) {
   await visit(page, `${origin}/audit`);
   const { data } = await v2(origin, adminKey, "audit?limit=100");
-  const rows = await page.locator("tbody tr").allInnerTexts();
-  assert.equal(rows.length, data.length);
+  const rows = await eventually(async () => {
+    const shown = await page.locator("tbody tr").allInnerTexts();
+    assert.equal(shown.length, data.length);
+    return shown;
+  });
   data.forEach((entry, at) => {
     for (const said of [entry.sequence === null ? "–" : String(entry.sequence), entry.action, entry.detail]) assert.ok(rows[at].includes(said), `${said} is not in ${rows[at]}`);
   });

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, picture, signIn, v2, violations, visit } from "./browser.mjs";
 import { send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -63,7 +63,7 @@ async function catalogueIsSearchedAndSorted(page) {
   await wanted(page, "find", "Anthropic OPUS");
   const opus = data.filter((model) => model.model.includes("opus")).map((model) => model.model);
   assert.ok(opus.length > 1);
-  assert.deepEqual(await names(page), opus);
+  await eventually(async () => assert.deepEqual(await names(page), opus));
   await page.getByRole("status").getByText(`${opus.length} of ${data.length + 1} models`).waitFor();
   // By the keyboard: a heading sorts upwards, downwards, and lets go.
   const heading = page.getByRole("columnheader", { name: "Output", exact: true });
@@ -72,36 +72,39 @@ async function catalogueIsSearchedAndSorted(page) {
   for (const [sort, aria, direction] of [["output", "ascending", 1], ["-output", "descending", -1]]) {
     await page.keyboard.press("Enter");
     await wanted(page, "sort", sort);
-    assert.equal(await heading.getAttribute("aria-sort"), aria);
-    const costs = (await names(page)).map(cost);
-    const priced = costs.filter((one) => one !== null);
-    assert.deepEqual(costs.slice(0, priced.length), priced, "what has no price stands last");
-    assert.deepEqual(priced, priced.toSorted((a, b) => (a - b) * direction));
+    await eventually(async () => {
+      assert.equal(await heading.getAttribute("aria-sort"), aria);
+      const costs = (await names(page)).map(cost);
+      const priced = costs.filter((one) => one !== null);
+      assert.deepEqual(costs.slice(0, priced.length), priced, "what has no price stands last");
+      assert.deepEqual(priced, priced.toSorted((a, b) => (a - b) * direction));
+    });
   }
   assert.deepEqual(await violations(page), []);
   const shown = await names(page);
   await page.reload();
   await page.locator("tbody tr").first().waitFor();
-  assert.deepEqual(await names(page), shown, "the address says all of it");
+  await eventually(async () => assert.deepEqual(await names(page), shown, "the address says all of it"));
   await page.getByRole("columnheader", { name: "Output", exact: true }).getByRole("button").press("Enter");
   await wanted(page, "sort", null);
-  assert.equal(await heading.getAttribute("aria-sort"), null);
+  await eventually(async () => assert.equal(await heading.getAttribute("aria-sort"), null));
   // By seller, by modality, and what nobody has.
   await visit(page, `${origin}/models`);
   await page.locator("label", { hasText: /^from/ }).locator("select").selectOption({ label: "Gemini API" });
   await wanted(page, "seller", "gemini");
   const gemini = (await get("price-books?provider=gemini")).data.map((model) => model.model);
-  assert.deepEqual(await names(page), gemini);
+  await eventually(async () => assert.deepEqual(await names(page), gemini));
   await page.locator("label", { hasText: /^for/ }).locator("select").selectOption("embedding");
   await wanted(page, "modality", "embedding");
-  assert.deepEqual(await names(page), (await get("price-books?provider=gemini")).data.filter((model) => model.modality === "embedding").map((model) => model.model));
+  const embeddings = (await get("price-books?provider=gemini")).data.filter((model) => model.modality === "embedding").map((model) => model.model);
+  await eventually(async () => assert.deepEqual(await names(page), embeddings));
   await page.goBack();
-  assert.deepEqual([query(page).get("seller"), query(page).get("modality")], ["gemini", null]);
+  await eventually(() => assert.deepEqual([query(page).get("seller"), query(page).get("modality")], ["gemini", null]));
   await page.getByLabel("Find a model").fill("nothing like it");
   await page.getByText(`0 of ${data.length + 1} models match.`).waitFor();
   await page.getByRole("link", { name: "Clear the search" }).click();
   await page.locator("tbody tr").nth(gemini.length).waitFor();
-  assert.equal(query(page).toString(), "");
+  await eventually(() => assert.equal(query(page).toString(), ""));
   ok("catalogue_is_searched_and_sorted");
 }
 
@@ -164,7 +167,7 @@ async function modelLeadsToItsTrial(page) {
   await page.getByText("a node tells only which models it has").waitFor();
   await page.getByRole("link", { name: "Try it" }).click();
   await page.getByRole("heading", { level: 1, name: "Playground" }).waitFor();
-  assert.equal(query(page).get("model"), "echo");
+  await wanted(page, "model", "echo");
   await page.getByRole("link", { name: "price and abilities" }).click();
   await page.getByRole("heading", { level: 1, name: "echo", exact: true }).waitFor();
   // What is not for talking is not tried by talking; what nobody knows is said to be unknown.
@@ -209,7 +212,7 @@ async function manifestIsTheServers(page) {
     await rows.first().locator("summary").focus();
     await page.keyboard.press("Enter");
     const [first] = one.models;
-    for (const said of first.names) assert.ok((await rows.first().innerText()).includes(said));
+    for (const said of first.names) await eventually(async () => assert.ok((await rows.first().innerText()).includes(said), said));
     assert.equal(await rows.first().locator("[data-fact]").count(), Object.keys(first.facts).length);
   }
   assert.deepEqual(await violations(page), []);

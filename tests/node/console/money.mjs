@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
-import { inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, signIn, v2, visit } from "./browser.mjs";
 import { populate, send } from "./traffic.mjs";
 
 const [origin, adminKey] = process.argv.slice(2);
@@ -23,7 +23,7 @@ async function invoiceIsTheServers(page) {
   const snapshot = await v2(origin, adminKey, "billing/snapshot");
   await visit(page, `${origin}/billing`);
   await page.getByText("Owed so far").waitFor();
-  assert.ok((await page.locator("tfoot").innerText()).includes(dollars(snapshot.owed_micros)));
+  await eventually(async () => assert.ok((await page.locator("tfoot").innerText()).includes(dollars(snapshot.owed_micros))));
   const [draft] = (await v2(origin, adminKey, "billing/invoices")).data;
   await page.locator(`tbody a[href="/billing/${draft.id}"]`).click();
   await page.getByRole("heading", { level: 1, name: "Invoice" }).waitFor();

@@ -5,7 +5,7 @@
 // Prints `ok CASE` for each case that held.
 
 import assert from "node:assert/strict";
-import { inBrowser, ok, picture, signIn, v2, visit } from "./browser.mjs";
+import { eventually, inBrowser, ok, picture, signIn, v2, visit } from "./browser.mjs";
 import { trade } from "./trade.mjs";
 import { send } from "./traffic.mjs";
 
@@ -109,7 +109,7 @@ async function requestsAreTheServers(page) {
     for (const [place, text] of Object.entries(wanted)) assert.equal(cells[place], text, `${row.id}, column ${place}: ${cells.join(" | ")}`);
     assert.ok(cells[1].startsWith(String(row.status)) && cells[2].startsWith(row.requested_model), cells.join(" | "));
   }
-  assert.ok((await page.locator("main").innerText()).includes(`${data.length} in this span`));
+  await page.getByText(`${data.length} in this span`).first().waitFor();
   await picture(page, "requests");
   await page.setViewportSize({ width: 1280, height: 860 });
   ok("requests_are_the_servers");
@@ -166,8 +166,8 @@ async function usageIsTheServers(page) {
     const wanted = (await get(`usage?window=24h&group_by=${group}`)).data;
     await visit(page, `${origin}/usage?group=${group}&metric=requests`);
     const region = page.getByRole("region", { name: `Usage by ${group}, table` });
+    await eventually(async () => assert.equal(await region.locator("tbody tr").count(), wanted.length, group));
     const rows = await region.locator("tbody tr").all();
-    assert.equal(rows.length, wanted.length, group);
     const shown = await Promise.all(rows.map((row) => texts(row.locator("td"))));
     const tell = (row) => [count(row.requests), row.failed_requests > 0 ? count(row.failed_requests) : "–", count(row.input_tokens), row.cached_tokens > 0 ? count(row.cached_tokens) : "–", `${row.estimated_requests > 0 ? "~" : ""}${count(row.output_tokens)}`, dollars(row.cost_micros), `${row.unpriced_requests > 0 ? "≥ " : ""}${dollars(row.provider_cost_micros)}`].join(" | ");
     assert.deepEqual(shown.map((cells) => cells.slice(0, 7).join(" | ")).sort(), wanted.map(tell).sort(), group);

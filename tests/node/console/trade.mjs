@@ -61,7 +61,7 @@ async function left(origin, key) {
 
 /** Settled requests are seen within a second. */
 async function booked(origin, adminKey, wanted) {
-  const until = Date.now() + 10_000;
+  const until = Date.now() + 60_000;
   for (;;) {
     const { data } = await v2(origin, adminKey, "requests?limit=100");
     if (data.length === wanted) return;

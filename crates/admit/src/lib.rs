@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use decode::Call;
+use domain::ports::FoundResponse;
 use domain::{Fault, Standings};
 use ledger::{Journal, Opening, Refused, Tab};
 
@@ -91,6 +92,11 @@ impl Admitted {
     #[must_use]
     pub const fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Who made the answer that the call names was found out.
+    pub fn set_maker(&mut self, found: FoundResponse) {
+        self.call.set_maker(found);
     }
 
     pub const fn tab_mut(&mut self) -> &mut Tab {

@@ -31,6 +31,8 @@ pub struct Request {
     pub is_kept: bool,
     /// The client does not wait for its answer, and looks for it later.
     pub is_background: bool,
+    /// The first place where it names by an id what lies at its provider, beside answers.
+    pub names_kept: Option<Box<String>>,
     /// Where the body names the model; `None` where the address does.
     pub(crate) model_value: Option<Span>,
     /// Where the client says who asks.

@@ -183,7 +183,9 @@ pub(crate) async fn begin(
     let provider = providers::provider(attempt.provider());
     let is_spoken = provider.grammars(exchange.call.operation()).contains(&exchange.dialect().grammar());
     exchange.is_as_said.set(is_spoken);
-    if is_spoken && let Err(fault) = stored::check_previous(exchange) {
+    let kept =
+        || stored::check_previous(exchange).and_then(|()| stored::check_named(exchange, attempt.seat()));
+    if is_spoken && let Err(fault) = kept() {
         return Start::Refused(fault);
     }
     // Apart: few requests are translated, and every future has room for what is awaited in it.

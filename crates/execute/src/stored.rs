@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
 use domain::ports::{FoundResponse, PortFuture, ResponseName, StoredResponse};
 use domain::{Fault, FaultClass, Operation, Usage};
-use plan::Attempt;
+use plan::{Attempt, Seat};
 
 use crate::answer::Exchange;
 use crate::estimate::known_usage;
@@ -174,6 +174,23 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     let fix =
         "Name a response that this project made here and kept, or send the whole conversation in \"input\".";
     Err(Box::new(fault.param("previous_response_id").fix(fix)))
+}
+
+/// A pooled account keeps what several workspaces made: what a request names there by an id may be another's.
+pub(crate) fn check_named(exchange: &Exchange, seat: &Seat) -> Result<(), Box<Fault>> {
+    let named = match seat {
+        Seat::Managed(_) => exchange.call.request().names_kept.as_deref(),
+        Seat::Byok(_) | Seat::Byoc(_) => None,
+    };
+    let Some(place) = named else { return Ok(()) };
+    let message = format!(
+        "{place} names something that is kept at the provider, which a managed account shared by several workspaces does \
+         not give out."
+    );
+    let fix = "Send what it stands for, go on from a response by previous_response_id, or use a credential of your own.";
+    Err(Box::new(
+        Fault::new(FaultClass::Unsupported, "kept_elsewhere", message).param(place.clone()).fix(fix),
+    ))
 }
 
 /// What a stream does about the answer that it tells.

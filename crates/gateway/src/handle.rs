@@ -455,6 +455,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_is_small() {
         let bytes = future_bytes(answer);
-        assert!(bytes <= 4096, "{bytes}");
+        assert!(bytes <= 2816, "{bytes}");
     }
 }

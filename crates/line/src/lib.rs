@@ -12,11 +12,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use admit::{CoreAllowances, admit};
+use admit::{Admitted, CoreAllowances, admit};
 use decode::decode;
 use domain::Fault;
 use domain::ports::AnswerKeeper;
 use execute::{Journal, execute};
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use plan::plan;
 use relay::relay;
@@ -75,10 +76,9 @@ pub fn serve(
     caller: Caller,
 ) -> impl Future<Output = Response<ReplyBody>> + use<'_> {
     let (trace, dialect) = (inbound.trace, inbound.dialect);
-    // No `async fn`: that would keep its arguments beside it.
-    let sentence = sentence(core, inbound, caller);
-    async move {
-        let response = match sentence.await {
+    // No `async` around it: that would have room for the sentence twice, and copy it from the one to the other.
+    sentence(core, inbound, caller).map(move |said| {
+        let response = match said {
             Ok(response) => response,
             Err(Stop::Early(fault)) => return refuse(core, dialect, &fault, trace),
             Err(Stop::Bounded(bounded)) => {
@@ -92,19 +92,26 @@ pub fn serve(
         };
         core.counters.answered(response.status().as_u16());
         response
-    }
+    })
 }
 
 async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
-    let mut call = decode(inbound, core.now_us())?;
-    // Before a tab is open: every future has room for what waits in it.
-    if let Some(name) = maker::name(&caller, &call) {
-        let found = core.hands.responses.find(name).await;
-        call.set_maker(found);
-    }
+    let call = decode(inbound, core.now_us())?;
+    let name = maker::name(&caller, &call);
     // The two take a microsecond together: one reading of the clock serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+    let Some(name) = name else { return rest(core, admitted, now_us).await };
+    // Apart: few requests name an answer, and every future has room for what waits in it.
+    let found = async move {
+        let admitted = maker::found(core, admitted, name).await;
+        rest(core, admitted, core.now_us()).await
+    };
+    Box::pin(found).await
+}
+
+/// What follows when it is known who asks and what of.
+async fn rest(core: &Core, admitted: Admitted, now_us: u64) -> Result<Response<ReplyBody>, Stop> {
     let random = core.hands.world.random.next_u64();
     let planned = plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?;
     let answer = execute(planned, &core.hands).await?;

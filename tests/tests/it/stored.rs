@@ -175,6 +175,54 @@ async fn nobody_else_sees_it() {
     assert_eq!(get(&gateway.client(), &id).await.status, 200);
 }
 
+/// Who made it is looked for once the request was let in: what nobody made costs what every request does.
+#[tokio::test]
+async fn limits_bound_what_ids_of_nobody_cost() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let limits = json!({"name": "bounded", "limits": {"requests_per_minute": 3}});
+    let (key, _) = gateway.key(limits).await;
+    let client = gateway.with_key(&key);
+    let mut told = Vec::new();
+    for asked in 0..6 {
+        told.push(get(&client, &format!("resp_nobody{asked}")).await.status);
+    }
+    assert_eq!(told, [404, 404, 404, 429, 429, 429]);
+    let next = with(ask(), json!({"previous_response_id": "resp_nobody"}));
+    assert_eq!(client.post(PATH, &next).await.unwrap().status, 429);
+}
+
+/// In a pooled account an id may be another workspace's; in one's own it is one's own.
+#[tokio::test]
+async fn what_a_shared_account_keeps_is_not_named_there() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let file = json!([{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]);
+    let before = json!({"role": "user", "content": "hello"});
+    let named = [
+        (json!({"conversation": "conv_1"}), "conversation"),
+        (json!({"prompt": {"id": "pmpt_1"}}), "prompt"),
+        (json!({"input": [before, {"type": "item_reference", "id": "msg_1"}]}), "input[1]"),
+        (json!({"input": [{"id": "msg_1"}]}), "input[0]"),
+        (json!({"input": file}), "input[0]"),
+    ];
+    for (more, place) in &named {
+        let answer = gateway.client().post(PATH, &with(ask(), more.clone())).await.unwrap();
+        let error = refused(&answer, 400, "kept_elsewhere");
+        assert_eq!(error["param"], *place, "{error}");
+        assert!(error["message"].as_str().unwrap().contains("credential of your own"), "{error}");
+    }
+    assert_eq!(gateway.calls(POOL).len(), 0, "nothing was sent");
+    gateway.credential("openai", OWN).await;
+    for (more, place) in named {
+        let request = with(ask(), more);
+        gateway.client().post(PATH, &request).await.unwrap();
+        let sent = gateway.calls(OWN).pop().unwrap().json();
+        let field = if place.starts_with("input") { "input" } else { place };
+        assert_eq!(sent[field], request[field], "it goes on as it came");
+    }
+}
+
 #[tokio::test]
 async fn a_maker_that_may_not_be_asked_is_named() {
     let gateway = Gateway::start().await;

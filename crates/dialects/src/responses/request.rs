@@ -104,7 +104,7 @@ impl Draft {
         let is_said = cursor.kind()? != Kind::Null;
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
-            Field::Input => self.request.prompt_bytes += read_input(cursor)?,
+            Field::Input => read_input(cursor, &mut self.request)?,
             Field::Instructions => {
                 let kind = cursor.kind()?;
                 match cursor.value()? {
@@ -126,6 +126,9 @@ impl Draft {
             Field::Include => self.request.sealed_thoughts = find_sealed_thoughts(cursor)?,
             Field::Conversation | Field::PromptTemplate => {
                 cursor.skip()?;
+                if is_said {
+                    name_kept(&mut self.request, || name.to_owned());
+                }
             }
         }
         self.said |= u16::from(is_said) << field as u16;
@@ -199,65 +202,103 @@ fn read_previous(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Box<Store
     }
 }
 
-/// Checks the input's form and counts the bytes of its text.
-fn read_input(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
+/// Checks the input's form, counts the bytes of its text, and notes what it names that its provider keeps.
+fn read_input(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
-        return match cursor.value()? {
-            Value::Null => Ok(0),
-            Value::String(text) => Ok(text.decoded_len() as u64),
-            _ => Err(wrong_type("input".to_owned(), "a string or an array of items", kind)),
-        };
+        match cursor.value()? {
+            Value::Null => {}
+            Value::String(text) => request.prompt_bytes += text.decoded_len() as u64,
+            _ => return Err(wrong_type("input".to_owned(), "a string or an array of items", kind)),
+        }
+        return Ok(());
     }
-    let mut bytes = 0;
     cursor.array(|cursor, index| {
         let kind = cursor.kind()?;
         if kind != Kind::Object {
             return Err(wrong_type(format!("input[{index}]"), "an object", kind));
         }
-        bytes += read_item(cursor)?;
+        let item = read_item(cursor)?;
+        request.prompt_bytes += item.bytes;
+        if item.names_kept() {
+            name_kept(request, || format!("input[{index}]"));
+        }
         Ok::<(), Box<Fault>>(())
     })?;
-    Ok(bytes)
+    Ok(())
 }
 
-fn read_item(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
-    let mut bytes = 0;
+/// The first that a request names of what lies at its provider.
+fn name_kept(request: &mut Request, place: impl FnOnce() -> String) {
+    request.names_kept.get_or_insert_with(|| Box::new(place()));
+}
+
+/// What is looked at of an item of the input.
+#[derive(Default)]
+struct Item {
+    bytes: u64,
+    has_file: bool,
+    is_reference: bool,
+    has_id: bool,
+    /// It says what it is, or says something itself.
+    has_more: bool,
+}
+
+impl Item {
+    /// An item by its id alone is a reference, whether or not it says so.
+    const fn names_kept(&self) -> bool {
+        self.has_file || self.is_reference || self.has_id && !self.has_more
+    }
+}
+
+fn read_item(cursor: &mut Cursor<'_>) -> Result<Item, JsonError> {
+    let mut item = Item::default();
     cursor.object(|cursor, member| {
-        bytes += match &*member.key.decode() {
-            "content" | "output" | "summary" => read_content(cursor)?,
-            "arguments" | "input" => text_bytes(cursor)?,
+        let name = member.key.decode();
+        match &*name {
+            "content" | "output" | "summary" => read_content(cursor, &mut item)?,
+            "arguments" | "input" => item.bytes += text_bytes(cursor)?,
+            "type" => {
+                let kind = cursor.value()?;
+                item.is_reference = matches!(&kind, Value::String(kind) if kind.decode() == "item_reference");
+                item.has_more |= !matches!(kind, Value::Null);
+            }
+            "id" => {
+                cursor.skip()?;
+                item.has_id = true;
+            }
             _ => {
                 cursor.skip()?;
-                0
             }
-        };
+        }
+        item.has_more |= !matches!(&*name, "id" | "type");
         Ok::<(), JsonError>(())
     })?;
-    Ok(bytes)
+    Ok(item)
 }
 
 /// A text, or parts with texts; what they are besides is the upstream's to judge.
-fn read_content(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+fn read_content(cursor: &mut Cursor<'_>, item: &mut Item) -> Result<(), JsonError> {
     if cursor.kind()? != Kind::Array {
-        return text_bytes(cursor);
+        item.bytes += text_bytes(cursor)?;
+        return Ok(());
     }
-    let mut bytes = 0;
     cursor.array(|cursor, _| {
         if cursor.kind()? != Kind::Object {
             return cursor.skip().map(|_| ());
         }
         cursor.object(|cursor, member| {
             if member.key.is("text") || member.key.is("refusal") {
-                bytes += text_bytes(cursor)?;
+                item.bytes += text_bytes(cursor)?;
             } else {
+                item.has_file |= member.key.is("file_id") && cursor.kind()? != Kind::Null;
                 cursor.skip()?;
             }
             Ok::<(), JsonError>(())
         })?;
         Ok::<(), JsonError>(())
     })?;
-    Ok(bytes)
+    Ok(())
 }
 
 fn text_bytes(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {

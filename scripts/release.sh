@@ -18,7 +18,8 @@ profdata=$(find_profdata)
 
 echo "1 of 3: building with counters"
 rm -rf "$profile/counts"
-RUSTFLAGS="-Cprofile-generate=$profile/counts" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_STRIP=none \
+# With the very profile of step 3: cargo names each crate's symbols by it, and counts are found again by symbol.
+RUSTFLAGS="-Cprofile-generate=$profile/counts" \
     cargo build --locked --release --target "$host" --target-dir "$profile" -p tidegate
 
 echo "2 of 3: counting under the benchmark's load"
@@ -29,7 +30,8 @@ target/make-run/bench --binary "$profile/$host/release/tidegate" --only us --rou
 
 echo "3 of 3: building with what was counted"
 rm -rf "$release" # cargo doesn't see that a profile has changed
-RUSTFLAGS="-Cprofile-use=$profile/tidegate.profdata" \
+# What the counts call hot stands together, and what they call cold apart: the linker would mix them again.
+RUSTFLAGS="-Cprofile-use=$profile/tidegate.profdata -Clink-arg=-Wl,-z,keep-text-section-prefix" \
     cargo build --locked --release --target "$host" --target-dir "$release" -p tidegate
 install -m 755 "$release/$host/release/tidegate" target/tidegate
 ls -l target/tidegate

@@ -146,7 +146,7 @@ async function sumsAreTheServers(page) {
     const shown = name.endsWith("_micros")
       ? `$${grouped.format(Math.floor(wanted[name] / 1e6))}.${String(wanted[name] % 1e6).padStart(6, "0")}`
       : grouped.format(wanted[name]);
-    assert.equal((await cell.innerText()).trim(), shown, name);
+    await eventually(async () => assert.equal((await cell.innerText()).trim(), shown, name));
   }
   // A number leads to its rows.
   await page.locator("table").getByRole("link", { name: "echo" }).click();

@@ -1,7 +1,7 @@
 // What the journeys find on the server: honest traffic, and names and models as somebody hostile would choose them.
 
 import assert from "node:assert/strict";
-import { chat } from "./browser.mjs";
+import { chat, eventually, v2 } from "./browser.mjs";
 
 const [origin, adminKey, apiKey] = process.argv.slice(2);
 
@@ -25,13 +25,22 @@ export async function send(method, path, body, key = adminKey) {
   return text === "" ? undefined : JSON.parse(text);
 }
 
-/** Names and models as somebody hostile would choose them, and some honest traffic. */
+/** Names and models as somebody hostile would choose them, and some honest traffic; over when all of it is in the books. */
 export async function populate() {
+  const sent = [];
   for (const [at, name] of HOSTILE.entries()) {
     await send("POST", "api-keys", { name });
     await send("POST", "byoc/nodes", { name, base_url: `http://127.0.0.1:9/${at}`, models: [name], labels: [name] });
-    await chat(origin, apiKey, { model: name });
+    sent.push(await chat(origin, apiKey, { model: name }));
   }
-  for (let sent = 0; sent < 3; sent += 1) assert.equal((await chat(origin, apiKey, { model: "echo", stream: sent > 0 })).status, 200);
-  assert.equal((await chat(origin, apiKey, { model: "no-such-model" })).status, 404);
+  const statuses = [];
+  for (const request of [{ model: "echo" }, { model: "echo", stream: true }, { model: "echo", stream: true }, { model: "no-such-model" }]) {
+    sent.push(await chat(origin, apiKey, request));
+    statuses.push(sent.at(-1).status);
+  }
+  assert.deepEqual(statuses, [200, 200, 200, 404]);
+  await eventually(async () => {
+    const booked = new Set((await v2(origin, adminKey, "requests?limit=100")).data.map((row) => row.id));
+    for (const { id } of sent) assert.ok(booked.has(id), `${id} is not in the books`);
+  });
 }

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { fields, payload } from './schema';
 import type { CredentialKind } from './wire';
 
-const kind = (schema: CredentialKind['schema']): CredentialKind => ({ provider: 'p', display_name: 'P', auth: 'api_key', available: true, base_url: null, environment_variable: null, schema });
+const kind = (schema: CredentialKind['schema']): CredentialKind => ({ provider: 'p', display_name: 'P', auth: 'api_key', available: true, custom: false, base_url: null, base_url_example: null, environment_variable: null, schema });
 
 test('one secret travels as it is', () => {
   const one = kind({ required: ['secret'], properties: { secret: { type: 'string', writeOnly: true } } });
@@ -21,4 +21,15 @@ test('several secrets travel together, and the rest is configuration', () => {
     ['session', 'Session'],
   ]);
   expect(payload(aws, { access_key_id: 'a', secret_access_key: 'b', region: 'eu', session: ' ' })).toEqual({ secret: { access_key_id: 'a', secret_access_key: 'b' }, config: { region: 'eu' } });
+});
+
+test('names with a text each are lines', () => {
+  const cloud = kind({ required: ['secret', 'deployments'], properties: { secret: { writeOnly: true }, deployments: { type: 'object', examples: ['m = n'] }, version: { type: 'string' } } });
+  expect(fields(cloud).map((field) => [field.name, field.isMap, field.example])).toEqual([
+    ['secret', false, undefined],
+    ['deployments', true, 'm = n'],
+    ['version', false, undefined],
+  ]);
+  const typed = { secret: 's', deployments: ' openai/gpt-4o = mine \n\nbare=also\nno deployment', version: '2024-10-21' };
+  expect(payload(cloud, typed)).toEqual({ secret: 's', config: { deployments: { 'openai/gpt-4o': 'mine', bare: 'also', 'no deployment': '' }, version: '2024-10-21' } });
 });

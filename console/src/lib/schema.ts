@@ -8,6 +8,9 @@ export interface SchemaField {
   hint?: string;
   isSecret: boolean;
   isRequired: boolean;
+  /** Names with a text each, one of them a line. */
+  isMap: boolean;
+  example?: string;
   options?: string[];
 }
 
@@ -20,6 +23,8 @@ export function fields(kind: CredentialKind): SchemaField[] {
     hint: property.description,
     isSecret: property.writeOnly === true,
     isRequired: required.has(name),
+    isMap: property.type === 'object',
+    example: property.examples?.[0],
     options: property.enum,
   }));
   return found.sort((a, b) => Number(b.isSecret) - Number(a.isSecret) || Number(b.isRequired) - Number(a.isRequired));
@@ -31,12 +36,23 @@ function words(name: string): string {
 }
 
 /** Where one secret is wanted it travels as it is; several travel together. Other fields are the credential's configuration. */
-export function payload(kind: CredentialKind, typed: Record<string, string>): { secret: unknown; config?: Record<string, string> } {
+export function payload(kind: CredentialKind, typed: Record<string, string>): { secret: unknown; config?: Record<string, unknown> } {
   const given = fields(kind).filter((field) => (typed[field.name] ?? '').trim() !== '');
   const value = (field: SchemaField) => (typed[field.name] ?? '').trim();
   const secrets = given.filter((field) => field.isSecret);
-  const config = Object.fromEntries(given.filter((field) => !field.isSecret).map((field) => [field.name, value(field)]));
+  const config = Object.fromEntries(given.filter((field) => !field.isSecret).map((field) => [field.name, field.isMap ? pairs(value(field)) : value(field)]));
   const [only] = secrets;
   const secret = secrets.length === 1 && only?.name === 'secret' ? value(only) : Object.fromEntries(secrets.map((field) => [field.name, value(field)]));
   return Object.keys(config).length > 0 ? { secret, config } : { secret };
+}
+
+/** Lines of `name = text`; a line that is none goes along whole, so that the server says what is wrong with it. */
+function pairs(text: string): Record<string, string> {
+  const lines = text.split('\n').map((line) => line.trim());
+  return Object.fromEntries(
+    lines.filter(Boolean).map((line) => {
+      const at = line.indexOf('=');
+      return at < 0 ? [line, ''] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+    }),
+  );
 }

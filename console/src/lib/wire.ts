@@ -248,9 +248,11 @@ export interface CredentialKind {
   display_name: string;
   auth: string;
   available: boolean;
+  custom: boolean;
   base_url: string | null;
+  base_url_example: string | null;
   environment_variable: string | null;
-  schema: { required?: string[]; properties?: Record<string, { type?: string; title?: string; description?: string; writeOnly?: boolean; enum?: string[] }> };
+  schema: { required?: string[]; properties?: Record<string, { type?: string; title?: string; description?: string; writeOnly?: boolean; enum?: string[]; examples?: string[] }> };
 }
 
 export interface ComputeNode {

@@ -1,7 +1,11 @@
 //! The data files as they are written: every key is known, so that a misspelt one is refused and not passed over.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
+
+use crate::config::ConfigForm;
 
 /// `providers.toml`.
 #[derive(Debug, Deserialize)]
@@ -21,6 +25,10 @@ pub struct ProviderRow {
     #[serde(default)]
     pub publishers: Vec<String>,
     pub base_url: Option<String>,
+    pub base_url_example: Option<String>,
+    pub models_of: Option<String>,
+    #[serde(default)]
+    pub config: BTreeMap<String, ConfigRow>,
     #[serde(default)]
     pub byok: bool,
     #[serde(default)]
@@ -34,6 +42,18 @@ pub struct ProviderRow {
     pub custom: bool,
     #[serde(default)]
     pub reports_usage: bool,
+}
+
+/// What a credential says of its account beside its address and secret.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigRow {
+    pub title: String,
+    pub says: String,
+    pub form: ConfigForm,
+    #[serde(default)]
+    pub required: bool,
+    pub example: String,
 }
 
 /// `models.toml`, and an operator's overlay.

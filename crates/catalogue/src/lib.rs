@@ -4,6 +4,7 @@
 //! A price stands in a file only with the place where it was read; an offer without one is *unpriced*, never free.
 
 mod capabilities;
+mod config;
 mod distance;
 mod error;
 mod files;
@@ -19,6 +20,7 @@ pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
     PurgeControl, Retention, ThinkingControl,
 };
+pub use config::{ConfigField, ConfigForm};
 pub use distance::nearest_of;
 pub use error::CatalogueError;
 
@@ -135,6 +137,12 @@ pub struct ProviderFacts {
     pub publishers: Vec<String>,
     /// Where it is reached when a credential or account names no address.
     pub base_url: Option<String>,
+    /// Whose customers have each an address of their own: one as it may look.
+    pub base_url_example: Option<String>,
+    /// It runs this provider's models, under names that its customers give them.
+    pub models_of: Option<String>,
+    /// What a credential says of its account, beside its address and its secret.
+    pub config: Vec<ConfigField>,
     /// Takes a customer's own credential.
     pub byok: bool,
     /// Takes an operator's account.
@@ -238,7 +246,8 @@ impl Catalogue {
     /// What a model at a provider takes; the model by its full name, or by its name there.
     #[must_use]
     pub fn abilities(&self, provider: &str, model: &str) -> Abilities {
-        let slug = self.provider(provider).map_or(provider, |facts| facts.slug.as_str());
+        let facts = self.provider(provider);
+        let slug = facts.map_or(provider, |facts| facts.models_of.as_deref().unwrap_or(&facts.slug));
         let sold = |known: &&Model| known.offer(slug).is_some();
         let known = self.model(model).filter(sold).or_else(|| {
             self.models

@@ -9,7 +9,8 @@ use crate::error::CatalogueError;
 use crate::files::{LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::{
-    Catalogue, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities, tokenizers,
+    Catalogue, ConfigField, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities,
+    tokenizers,
 };
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
@@ -78,8 +79,19 @@ fn add_provider(
     if row.base_url.as_deref().is_some_and(|url| !url.starts_with("https://") || url.ends_with('/')) {
         return Err(source.wrong(place, &field, "base_url begins with https:// and ends without a slash"));
     }
-    if row.available && row.base_url.is_none() && !row.custom {
-        return Err(source.wrong(place, &field, "an available provider needs a base_url"));
+    if row.available && row.base_url.is_none() && row.base_url_example.is_none() && !row.custom {
+        let message = "an available provider needs a base_url, or a base_url_example of its customers' own";
+        return Err(source.wrong(place, &field, message));
+    }
+    if let Some(other) = row.models_of.as_deref().filter(|other| catalogue.provider(other).is_none()) {
+        let message = format!("models_of \"{other}\" is no provider that stands before it");
+        return Err(source.wrong(place, &field, &message));
+    }
+    let mut config = Vec::new();
+    for (name, row) in row.config {
+        let message = format!("config \"{name}\" is nothing that is read, or of another form");
+        let read = ConfigField::of(name, row);
+        config.push(read.ok_or_else(|| source.wrong(place.clone(), &field, &message))?);
     }
     let index = catalogue.providers.len();
     for name in std::iter::once(&slug).chain(&row.synonyms) {
@@ -98,6 +110,9 @@ fn add_provider(
         synonyms: row.synonyms,
         publishers: row.publishers,
         base_url: row.base_url,
+        base_url_example: row.base_url_example,
+        models_of: row.models_of,
+        config,
         byok: row.byok,
         managed: row.managed,
         emergency_only: row.emergency_only,

@@ -1,5 +1,7 @@
 //! Failures of the store and the vault as faults that the caller of `/v2` can act on.
 
+use std::borrow::Cow;
+
 use domain::{Fault, FaultClass};
 use store::StoreError;
 
@@ -57,7 +59,8 @@ pub fn invalid(field: impl Into<String>, message: impl Into<String>, fix: impl I
 
 /// A 400 for a field that is not there.
 #[must_use]
-pub fn missing(field: &'static str, fix: &'static str) -> Box<Fault> {
+pub fn missing(field: impl Into<Cow<'static, str>>, fix: impl Into<Cow<'static, str>>) -> Box<Fault> {
+    let field = field.into();
     Box::new(
         Fault::new(FaultClass::BadRequest, "missing_field", format!("{field} is missing."))
             .param(field)

@@ -12,6 +12,7 @@ mod failure;
 mod filter;
 mod founding;
 mod heads;
+mod hosting;
 mod incoming;
 pub mod invoicing;
 mod judgement;

@@ -9,6 +9,7 @@ pub mod event;
 pub mod fault;
 pub mod filter;
 pub mod hash;
+pub mod hosting;
 pub mod ids;
 pub mod limits;
 pub mod master_key;
@@ -37,6 +38,7 @@ pub use event::{Event, Finish, PartKind, Reason};
 pub use fault::{Blame, Fault, FaultClass, UpstreamReport};
 pub use filter::{Filter, FilterError};
 pub use hash::{IdHasher, IdMap};
+pub use hosting::Hosting;
 pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
     ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,

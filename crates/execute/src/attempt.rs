@@ -259,6 +259,7 @@ fn outgoing_of(
     let target = Target {
         base_url: attempt.base_url(),
         upstream_model: attempt.upstream_model(),
+        hosting: attempt.seat().hosting(),
         abilities: &|| abilities(exchange, attempt),
         quirks: quirks(attempt.seat()),
     };
@@ -307,7 +308,7 @@ async fn prompt_for(exchange: &Exchange, attempt: &Attempt) -> Result<Option<Rc<
 
 /// What is known of the model at its seller.
 fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
-    exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.upstream_model())
+    exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
 }
 
 /// What the server is known not to take. Of pooled accounts nobody asks.

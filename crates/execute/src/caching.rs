@@ -98,7 +98,7 @@ impl<'a> Care<'a> {
     ) -> Vec<Insert> {
         let Some(help) = self.provider.cache_help(grammar) else { return Vec::new() };
         let manifest = self.exchange.caller.snapshot().catalogue().capabilities();
-        let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.upstream_model());
+        let facts = manifest.cache_facts(self.attempt.provider(), self.attempt.known_model());
         let tokens_min = facts.tokens_min.unwrap_or(match help {
             CacheHelp::Marks => CACHE_TOKENS_MIN_UNKNOWN,
             // It costs nothing.

@@ -98,7 +98,7 @@ pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
 
 async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>, Miss> {
     let provider = providers::provider(&target.provider);
-    let mut outgoing = provider.list_models(&target.base_url);
+    let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
     sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
     let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request, |_| {}).await?;

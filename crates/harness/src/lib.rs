@@ -1,6 +1,7 @@
 //! Test doubles and tools for the suites: a strict provider emulator, a secret scanner, and drivers for the built program.
 
 mod anthropic;
+mod azure;
 pub mod canary;
 pub mod client;
 mod contract;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use catalogue::{Catalogue, LongPrompt, Offer, ProviderFacts};
-use domain::{Principal, Profile, Rates};
+use domain::{Hosting, Principal, Profile, Rates, hosting};
 use snapshot::{AccountEntry, CredentialEntry, NodeEntry, WorkspaceEntry};
 
 use crate::reason::Refusal;
@@ -35,6 +35,16 @@ impl Seat {
         self.principal().profile()
     }
 
+    /// What its owner says of it, beside its address.
+    #[must_use]
+    pub fn hosting(&self) -> &Hosting {
+        match self {
+            Self::Byok(credential) => &credential.hosting,
+            Self::Managed(account) => &account.hosting,
+            Self::Byoc(_) => &hosting::PLAIN,
+        }
+    }
+
     /// The name that its owner gave it.
     #[must_use]
     pub fn display_name(&self) -> &str {
@@ -62,6 +72,8 @@ pub struct Attempt {
     seat: Seat,
     provider: Arc<str>,
     upstream_model: Arc<str>,
+    /// The model's own name, where its customer gave it another one there.
+    deployed: Option<Arc<str>>,
     base_url: Arc<str>,
     region: Option<Arc<str>>,
     rates: Option<Rates>,
@@ -97,6 +109,7 @@ impl Attempt {
         Ok(Self {
             provider: slug(known, &credential.provider),
             upstream_model,
+            deployed: facts.models_of.is_some().then(|| full_name.into()),
             base_url: address(credential.base_url.as_ref(), facts)?,
             region: credential.region.clone(),
             // Prices of the customer's own hold for prompts of any length.
@@ -116,6 +129,7 @@ impl Attempt {
         known: Option<&ProviderFacts>,
         upstream_model: Arc<str>,
         offer: Option<&Offer>,
+        full_name: &str,
     ) -> Result<Self, Refusal> {
         let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
@@ -126,6 +140,7 @@ impl Attempt {
         Ok(Self {
             provider: slug(known, &account.provider),
             upstream_model,
+            deployed: facts.models_of.is_some().then(|| full_name.into()),
             base_url: address(account.base_url.as_ref(), facts)?,
             region: account.region.clone(),
             rates,
@@ -149,6 +164,7 @@ impl Attempt {
         Ok(Self {
             provider: NODE_PROVIDER.into(),
             upstream_model: upstream_model.into(),
+            deployed: None,
             base_url: Arc::clone(&node.base_url),
             region: None,
             rates: None,
@@ -212,6 +228,12 @@ impl Attempt {
     #[must_use]
     pub fn upstream_model(&self) -> &str {
         &self.upstream_model
+    }
+
+    /// The name by which it is known what the model can do.
+    #[must_use]
+    pub fn known_model(&self) -> &str {
+        self.deployed.as_deref().unwrap_or(&self.upstream_model)
     }
 
     #[must_use]

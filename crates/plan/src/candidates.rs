@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalogue::Offer;
 use domain::ports::StoredResponse;
-use domain::{Principal, RouteSpec};
+use domain::{Hosting, Principal, RouteSpec};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
 
 use crate::attempt::{Attempt, Seat};
@@ -32,7 +32,10 @@ struct Sold<'a> {
 
 impl Sold<'_> {
     fn shared_model(&self) -> Arc<str> {
-        self.offer.map_or_else(|| self.upstream_model.into(), |offer| Arc::clone(&offer.upstream_model))
+        match self.offer {
+            Some(offer) if *offer.upstream_model == *self.upstream_model => Arc::clone(&offer.upstream_model),
+            _ => self.upstream_model.into(),
+        }
     }
 }
 
@@ -82,7 +85,10 @@ fn credential_attempt(
 ) -> Result<Attempt, Refusal> {
     let facts = ask.catalogue.provider(&credential.provider);
     let provider = facts.map_or(&*credential.provider, |facts| facts.slug.as_str());
-    let sold = sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?;
+    let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
+        Some(publisher) => deployed_by(resolved, provider, publisher, &credential.hosting)?,
+        None => sold_by(resolved, provider).ok_or(Refusal::DoesNotOffer)?,
+    };
     check_credential(ask, credential)?;
     if !spec.credential_ids.is_empty() && !spec.credential_ids.contains(&credential.id) {
         return Err(Refusal::CredentialNotInRoute);
@@ -148,7 +154,9 @@ pub fn maker(ask: &Ask<'_>, stored: &StoredResponse) -> Result<Attempt, Option<R
             let (facts, offer) = facts_of(&account.provider);
             let attempt = match account.disabled {
                 true => Err(Refusal::Disabled),
-                false => Attempt::managed(account, ask.catalogue, facts, upstream_model, offer),
+                false => {
+                    Attempt::managed(account, ask.catalogue, facts, upstream_model, offer, &stored.model)
+                }
             };
             (Seat::Managed(Arc::clone(account)), attempt)
         }
@@ -189,13 +197,16 @@ fn account_attempt(
 ) -> Result<Attempt, Refusal> {
     let facts = ask.catalogue.provider(&account.provider);
     let provider = facts.map_or(&*account.provider, |facts| facts.slug.as_str());
-    let sold = pooled_by(resolved, provider, account)?;
+    let sold = match facts.and_then(|facts| facts.models_of.as_deref()) {
+        Some(publisher) => pooled_deployment(resolved, provider, publisher, account)?,
+        None => pooled_by(resolved, provider, account)?,
+    };
     if account.disabled {
         return Err(Refusal::Disabled);
     }
     check_provider(ask, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
-    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer)
+    Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer, &resolved.name)
 }
 
 fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {
@@ -209,6 +220,46 @@ fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {
             (seller == provider).then_some(Sold { upstream_model, offer: None })
         }
         Meaning::OnNode { .. } => None,
+    }
+}
+
+/// What its owner deployed of a model, where a cloud runs those of `publisher` under its customers' names. Behind the
+/// seller's prefix a deployment is found by its own name, too.
+fn deployed_by<'a>(
+    resolved: &Resolved<'a>,
+    provider: &str,
+    publisher: &str,
+    hosting: &'a Hosting,
+) -> Result<Sold<'a>, Refusal> {
+    match resolved.meaning {
+        Meaning::Model { seller: Some(seller), .. } if seller != provider => Err(Refusal::DoesNotOffer),
+        Meaning::Model { model, .. } => match hosting.deployment(&[&model.full, &model.name]) {
+            Some(upstream_model) => Ok(Sold { upstream_model, offer: model.offer(provider) }),
+            None if model.offer(publisher).is_some() => Err(Refusal::NotDeployed),
+            None => Err(Refusal::DoesNotOffer),
+        },
+        Meaning::AtSeller { seller, upstream_model } if seller == provider => {
+            let is_own = hosting.deployments.values().any(|own| own == upstream_model);
+            let named = hosting.deployment(&[upstream_model]).or_else(|| is_own.then_some(upstream_model));
+            named.map(|upstream_model| Sold { upstream_model, offer: None }).ok_or(Refusal::NotDeployed)
+        }
+        Meaning::AtSeller { .. } | Meaning::OnNode { .. } => Err(Refusal::DoesNotOffer),
+    }
+}
+
+/// What an account's operator deployed, less what its list leaves out.
+fn pooled_deployment<'a>(
+    resolved: &Resolved<'a>,
+    provider: &str,
+    publisher: &str,
+    account: &'a AccountEntry,
+) -> Result<Sold<'a>, Refusal> {
+    let sold = deployed_by(resolved, provider, publisher, &account.hosting)?;
+    let is_listed =
+        |listed: &[String]| listed.iter().any(|name| *name == *resolved.name || name == sold.upstream_model);
+    match account.models.as_deref() {
+        Some(listed) if !is_listed(listed) => Err(Refusal::ModelNotListed),
+        _ => Ok(sold),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::attempt::Seat;
 pub enum Refusal {
     /// It has no offer of this model. Such a one is shown by an explanation and not kept with a request.
     DoesNotOffer,
+    /// Its cloud has the model, and its owner named no deployment of it.
+    NotDeployed,
     /// The account is limited to other models.
     ModelNotListed,
     /// It serves another project, environment or workspace.
@@ -64,6 +66,7 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DoesNotOffer => "does_not_offer",
+            Self::NotDeployed => "not_deployed",
             Self::ModelNotListed => "model_not_listed",
             Self::OutOfScope => "out_of_scope",
             Self::Disabled => "disabled",
@@ -107,6 +110,7 @@ impl Refusal {
     pub fn detail(self) -> String {
         let fixed = match self {
             Self::DoesNotOffer => "has no offer of this model",
+            Self::NotDeployed => "names no deployment of this model in its config",
             Self::ModelNotListed => "is limited to other models",
             Self::OutOfScope => "serves another project or environment",
             Self::Disabled => "is switched off",

@@ -32,8 +32,18 @@ pub(crate) fn generate(
     ask: &Ask<'_>,
     native: &[Grammar],
 ) -> Result<Outgoing, Box<Fault>> {
+    generate_at(target, ask, native, |path| join(target.base_url, path))
+}
+
+/// The same, at addresses that `at` makes of the common paths.
+pub(crate) fn generate_at(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+    at: impl Fn(&str) -> String,
+) -> Result<Outgoing, Box<Fault>> {
     if let (Operation::Stored, Some(stored)) = (ask.operation, &ask.request.stored) {
-        return Ok(look(target, ask, stored));
+        return Ok(look(ask, stored, at));
     }
     let said = say(target, ask, native)?;
     let path = match (ask.operation, said.grammar) {
@@ -45,11 +55,11 @@ pub(crate) fn generate(
         (_, Grammar::Anthropic) => "messages",
         (_, Grammar::Chat | Grammar::Gemini) => "chat/completions",
     };
-    Ok(said.to(join(target.base_url, path), ask))
+    Ok(said.to(at(path), ask))
 }
 
 /// What is asked about an answer that was made before. Its id is the upstream's own.
-fn look(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
+fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
     let (method, below) = match stored.act {
         StoredAct::Read | StoredAct::Continue => (Method::GET, ""),
         StoredAct::Delete => (Method::DELETE, ""),
@@ -59,7 +69,7 @@ fn look(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
     let question = if stored.query.is_empty() { "" } else { "?" };
     let path = format!("responses/{}{below}{question}{}", stored.id, stored.query);
     let said = Said { grammar: Grammar::Responses, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = said.to(join(target.base_url, &path), ask);
+    let mut outgoing = said.to(at(&path), ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }
@@ -259,6 +269,7 @@ mod tests {
             base_url: "http://host/v1/",
             upstream_model: "b",
             abilities: &Default::default,
+            hosting: &domain::hosting::PLAIN,
             quirks: Quirks::default(),
         };
         let ask = Ask {
@@ -307,6 +318,7 @@ mod tests {
                 base_url: "http://host/v1",
                 upstream_model: "m",
                 abilities: &Default::default,
+                hosting: &domain::hosting::PLAIN,
                 quirks: Quirks::default(),
             };
             let ask = Ask {
@@ -340,6 +352,7 @@ mod tests {
             base_url: "http://host",
             upstream_model: "m",
             abilities: &Default::default,
+            hosting: &domain::hosting::PLAIN,
             quirks: Quirks::default(),
         };
         for (operation, words) in [

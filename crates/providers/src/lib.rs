@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod auth;
+mod azure_openai;
 mod classify;
 mod compatible;
 mod fireworks_ai;
@@ -17,7 +18,8 @@ mod xai;
 use bytes::Bytes;
 use dialects::{Insert, Request};
 use domain::{
-    Abilities, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, UpstreamReport, WorkspaceId,
+    Abilities, Fault, FaultClass, Grammar, Hosting, Operation, Prompt, Quirks, Secret, UpstreamReport,
+    WorkspaceId,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -31,6 +33,8 @@ pub struct Target<'a> {
     /// Ends where the provider's own SDK's does, with `/v1` for servers of this shape.
     pub base_url: &'a str,
     pub upstream_model: &'a str,
+    /// What its owner says of the account there.
+    pub hosting: &'a Hosting,
     /// What is known of the model there; asked for only where a request is written anew.
     pub abilities: &'a dyn Fn() -> Abilities,
     /// What its server is known not to take.
@@ -143,7 +147,7 @@ pub trait Provider: Sync {
     }
 
     /// The cheapest real call: it tells whether a secret works, and which models there are.
-    fn list_models(&self, base_url: &str) -> Outgoing {
+    fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         compatible::list_models(base_url)
     }
 

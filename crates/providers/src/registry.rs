@@ -2,6 +2,7 @@
 
 use crate::Provider;
 use crate::anthropic::Anthropic;
+use crate::azure_openai::AzureOpenAi;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
 use crate::nebius::Nebius;
@@ -16,6 +17,7 @@ use crate::xai::Xai;
 pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {
         "anthropic" => &Anthropic,
+        "azure_openai" => &AzureOpenAi,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,
         "openai" => &OpenAi,

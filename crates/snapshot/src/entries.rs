@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, CachePolicy, CredentialId, KeyId, NodeId, ProjectId, Quirks, Rates, RouteId, RouteSpec, Terms,
-    WorkspaceId, secret::Sealed,
+    AccountId, CachePolicy, CredentialId, Hosting, KeyId, NodeId, ProjectId, Quirks, Rates, RouteId,
+    RouteSpec, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -72,6 +72,7 @@ pub struct CredentialEntry {
     /// The provider's own address where `None`.
     pub base_url: Option<Arc<str>>,
     pub region: Option<Arc<str>>,
+    pub hosting: Arc<Hosting>,
     pub sealed: Arc<Sealed>,
     pub state: CredentialState,
     pub expires_unix_ms: Option<u64>,
@@ -93,6 +94,7 @@ pub struct AccountEntry {
     pub display_name: Arc<str>,
     pub base_url: Option<Arc<str>>,
     pub region: Option<Arc<str>>,
+    pub hosting: Arc<Hosting>,
     pub sealed: Arc<Sealed>,
     pub disabled: bool,
     /// Serves only these models (`publisher/model` or the seller's own name); `None` serves all of its offers.

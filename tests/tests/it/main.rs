@@ -12,6 +12,7 @@
 mod ask;
 mod audit;
 mod authorisation;
+mod azure;
 mod backups;
 mod bad_input;
 mod books;

@@ -139,7 +139,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("google", "gemini", true),
         ("google_gemini", "gemini", true),
         ("bedrock", "aws_bedrock", false),
-        ("azure", "azure_openai", false),
+        ("azure", "azure_openai", true),
         ("vertex", "vertex_ai", false),
         ("fireworks", "fireworks_ai", true),
         ("mistral", "mistral", false),

@@ -19,7 +19,7 @@ use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, judgement};
+use crate::{Control, Reply, hosting, judgement};
 
 const PATH: &str = "/v2/accounts";
 const ONE: &str = "/v2/accounts/{id}";
@@ -199,6 +199,10 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
             return Err(invalid("status", format!("\"{other}\" is no status."), "Use active or disabled."));
         }
     };
+    let snapshot = control.keeper.current();
+    let facts = snapshot.catalogue().provider(&base.provider);
+    hosting::check_address(facts, input.base_url.is_some())?;
+    hosting::check(facts, &input.config)?;
     Ok(AccountRow {
         display_name: checked_name(input.display_name.clone(), "display_name")?,
         auth: "api_key".into(),

@@ -24,7 +24,7 @@ use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerShown};
-use crate::{Control, Reply, judgement, moment};
+use crate::{Control, Reply, hosting, judgement, moment};
 
 const PATH: &str = "/v2/provider-credentials";
 const ONE: &str = "/v2/provider-credentials/{id}";
@@ -346,6 +346,10 @@ async fn row_of(
         Some(text) => Some(moment::read(text, "expires_at")?),
     };
     let server = stated_server(control, input, &base)?;
+    let snapshot = control.keeper.current();
+    let facts = snapshot.catalogue().provider(&base.provider);
+    hosting::check_address(facts, input.base_url.is_some())?;
+    hosting::check(facts, &input.config)?;
     Ok(CredentialRow {
         server,
         display_name: checked_name(input.display_name.clone(), "display_name")?,
@@ -625,7 +629,11 @@ struct Kind {
     auth: &'static str,
     /// Whether this version can call it.
     available: bool,
+    /// Whether it stands for servers at an address of the workspace's own, under a name of its own.
+    custom: bool,
     base_url: Option<String>,
+    /// Where each customer has an address of their own: how it may look.
+    base_url_example: Option<String>,
     environment_variable: Option<String>,
     /// The JSON Schema of what it takes.
     schema: Value,
@@ -641,9 +649,11 @@ fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
             synonyms: facts.synonyms.clone(),
             auth: "api_key",
             available: facts.available,
+            custom: facts.custom,
             base_url: facts.base_url.clone(),
+            base_url_example: facts.base_url_example.clone(),
             environment_variable: facts.secret_env.clone(),
-            schema: json!({"type": "object", "required": ["secret"], "properties": {"secret": {"type": "string", "writeOnly": true}}}),
+            schema: hosting::schema(facts),
         });
         Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
     })

@@ -12,6 +12,7 @@ use super::play::{self, Part, Place};
 use super::service::{Answer, json_answer, unix_seconds};
 use super::squeeze;
 use super::state::{Guard, Shared};
+use crate::azure;
 use crate::openai::answer::{Circumstances, Reply, compose, whole};
 use crate::openai::embeddings::{self, EmbeddingsRequest};
 use crate::openai::error::ApiError;
@@ -39,8 +40,10 @@ pub(crate) fn chat(
         if request.perf_metrics {
             perf::write(&mut body, &reply);
         }
-        if let Flavour::Server(server) = call.flavour {
-            server.change_whole(&mut body);
+        match call.flavour {
+            Flavour::Server(server) => server.change_whole(&mut body),
+            Flavour::Azure => azure::change_whole(&mut body),
+            Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
         }
         let mut answer = buffered(&body, reply.completion_tokens, behaviour)?;
         answer.headers.extend(perf::headers(&reply));

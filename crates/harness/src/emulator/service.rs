@@ -18,6 +18,7 @@ use super::journal::{Entry, Outcome, Violation};
 use super::state::{Guard, Shared};
 use super::wire::Control;
 use crate::anthropic;
+use crate::azure;
 use crate::gemini;
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
@@ -120,10 +121,17 @@ async fn answer(
 ) -> Result<Answer, ApiError> {
     let body = read(shared, guard, body).await?;
     let path = head.uri.path();
-    forbidden_headers(shared, guard, &head.headers, path)?;
     let (flavour, path) = Flavour::of(path, shared.config.flavour);
+    forbidden_headers(shared, guard, &head.headers, head.uri.path(), flavour)?;
+    let site = match flavour {
+        Flavour::Azure => Some(azure::site(path, head.uri.query())?),
+        _ => None,
+    };
+    let is_current = site.as_ref().is_some_and(|site| site.is_current);
+    let path = site.as_ref().map_or(path, |site| &site.path);
     let route = routes::route(flavour, &head.method, path)?;
-    let key = authorised(shared, guard, &head.headers, path, flavour)?;
+    let key = authorised(shared, guard, &head.headers, path, flavour, is_current)?;
+    let body = site.as_ref().map_or_else(|| Ok(body.clone()), |site| site.body(&body))?;
     let call = OpenAiCall { shared, control, guard, head, body: &body, key: &key, flavour };
     routes::answer(&call, route).await
 }
@@ -144,9 +152,11 @@ fn forbidden_headers(
     guard: &Guard,
     headers: &HeaderMap,
     path: &str,
+    flavour: Flavour,
 ) -> Result<(), ApiError> {
     let mut first = None;
-    for name in headers.keys().map(HeaderName::as_str) {
+    let own = |name: &str| flavour == Flavour::Azure && name == azure::KEY;
+    for name in headers.keys().map(HeaderName::as_str).filter(|name| !own(name)) {
         let forbidden =
             FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
         if forbidden {
@@ -167,12 +177,24 @@ fn authorised(
     headers: &HeaderMap,
     path: &str,
     flavour: Flavour,
+    is_current: bool,
 ) -> Result<String, ApiError> {
     // xAI calls a wrong key a bad request.
     let wrong = |key: &str| match flavour {
         Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
+        Flavour::Azure => azure::wrong_key(),
         Flavour::OpenAi | Flavour::Fireworks | Flavour::Server(_) => ApiError::wrong_key(key),
     };
+    if flavour == Flavour::Azure {
+        let own = headers.get(azure::KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        // The current paths take the key where the vendor's own have it, too.
+        let sent = own.or_else(|| if is_current { bearer(headers) } else { None });
+        guard.note(|entry| entry.key.clone_from(&sent));
+        return match sent {
+            Some(key) => accepted(shared, guard, path, key, wrong),
+            None => Err(wrong("")),
+        };
+    }
     if !headers.contains_key(AUTHORIZATION) {
         return Err(ApiError::no_key());
     }
@@ -180,6 +202,16 @@ fn authorised(
         violation(shared, guard, path, "authorization that is no bearer key".to_owned());
         return Err(ApiError::no_key());
     };
+    accepted(shared, guard, path, key, wrong)
+}
+
+fn accepted(
+    shared: &Shared,
+    guard: &Guard,
+    path: &str,
+    key: String,
+    wrong: impl Fn(&str) -> ApiError,
+) -> Result<String, ApiError> {
     match shared.key_state(&key) {
         Some(KeyState::Ok) => Ok(key),
         Some(KeyState::Revoked) => Err(wrong(&key)),

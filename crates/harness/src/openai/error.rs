@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::flavour::Flavour;
+use crate::azure;
 
 /// A refusal: a status, the body's four fields, and headers that go with it.
 #[derive(Debug, Clone)]
@@ -45,6 +46,7 @@ impl ApiError {
             Flavour::OpenAi => {
                 json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
             }
+            Flavour::Azure => azure::error_body(self),
             Flavour::Server(server) => server.error_body(self),
             Flavour::Xai => json!({"code": grpc_words(self.status), "error": self.message}),
             Flavour::Fireworks => json!({"error": {

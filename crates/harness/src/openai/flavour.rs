@@ -15,6 +15,8 @@ pub enum Flavour {
     OpenAi,
     Xai,
     Fireworks,
+    /// OpenAI's models at a resource of a customer's.
+    Azure,
     /// Nobody's own: a server that somebody runs.
     Server(Server),
 }
@@ -41,6 +43,7 @@ impl Flavour {
             Self::OpenAi => "/v1",
             Self::Xai => "/xai/v1",
             Self::Fireworks => "/fireworks/inference/v1",
+            Self::Azure => "/azure",
             Self::Server(server) => server.base(),
         }
     }
@@ -50,6 +53,7 @@ impl Flavour {
         match self {
             Self::OpenAi | Self::Xai | Self::Server(_) => "/v1",
             Self::Fireworks => "/inference/v1",
+            Self::Azure => "",
         }
     }
 
@@ -59,6 +63,7 @@ impl Flavour {
             "openai" => Some(Self::OpenAi),
             "xai" => Some(Self::Xai),
             "fireworks" => Some(Self::Fireworks),
+            "azure" => Some(Self::Azure),
             _ => Server::ALL.into_iter().find(|server| server.name() == name).map(Self::Server),
         }
     }
@@ -68,6 +73,8 @@ impl Flavour {
         let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with("/v1/"));
         if let Some(path) = below("/xai") {
             (Self::Xai, path)
+        } else if let Some(path) = path.strip_prefix("/azure").filter(|rest| rest.starts_with("/openai/")) {
+            (Self::Azure, path)
         } else if let Some(path) = below("/fireworks/inference") {
             (Self::Fireworks, path)
         } else if let Some(path) = below("/inference").filter(|_| host == Self::Fireworks) {
@@ -87,14 +94,16 @@ impl Flavour {
         match self {
             Self::Xai => model.starts_with("grok"),
             Self::Fireworks => model.starts_with("accounts/"),
-            Self::OpenAi | Self::Server(_) => !model.starts_with("grok") && !model.starts_with("accounts/"),
+            Self::OpenAi | Self::Azure | Self::Server(_) => {
+                !model.starts_with("grok") && !model.starts_with("accounts/")
+            }
         }
     }
 
     /// How a field that nobody knows is refused.
     pub(crate) fn unknown_field(self, name: &str) -> ApiError {
         match self {
-            Self::OpenAi | Self::Xai | Self::Server(_) => ApiError::unknown_argument(name),
+            Self::OpenAi | Self::Azure | Self::Xai | Self::Server(_) => ApiError::unknown_argument(name),
             Self::Fireworks => ApiError::bad(format!("Extra inputs are not permitted, field: '{name}'")),
         }
     }
@@ -104,7 +113,9 @@ impl Flavour {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let field = |name: &str| fields.get(name).and_then(Value::as_str);
         match self {
-            Self::OpenAi | Self::Server(_) => CacheSpace { name: key.to_owned(), tokens_min: None },
+            Self::OpenAi | Self::Azure | Self::Server(_) => {
+                CacheSpace { name: key.to_owned(), tokens_min: None }
+            }
             // A conversation that is named stays on one server, so its prefixes are found again, short ones too.
             Self::Xai => match header("x-grok-conv-id").or_else(|| field("prompt_cache_key")) {
                 Some(conversation) => CacheSpace {

@@ -84,14 +84,14 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
         return Err(ApiError::missing("messages"));
     }
     let vendor: &[(&str, checks::Shape)] = match served.flavour {
-        Flavour::OpenAi | Flavour::Server(_) => &[],
+        Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => &[],
         Flavour::Xai => checks::CHAT_XAI,
         Flavour::Fireworks => checks::CHAT_FIREWORKS,
     };
     checks::fields(fields, &[checks::CHAT, vendor], served.also, |name| served.flavour.unknown_field(name))?;
     messages::check(list(fields, "messages"), served)?;
     match served.flavour {
-        Flavour::OpenAi => reasoning(fields, model)?,
+        Flavour::OpenAi | Flavour::Azure => reasoning(fields, model)?,
         Flavour::Xai => reasoning_xai(fields, model)?,
         Flavour::Fireworks | Flavour::Server(_) => {}
     }

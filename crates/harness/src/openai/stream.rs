@@ -7,6 +7,7 @@ use super::flavour::Flavour;
 use super::request::ChatRequest;
 use super::usage::usage;
 use super::{perf, tokens};
+use crate::azure;
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
 
@@ -40,8 +41,10 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
     if behaviour.doubled_done {
         events.push(Event { name: None, data: "[DONE]".to_owned(), tokens: 0, place: Place::Done });
     }
-    if let Flavour::Server(server) = reply.flavour {
-        server.spread(&mut events);
+    match reply.flavour {
+        Flavour::Server(server) => server.spread(&mut events),
+        Flavour::Azure => azure::spread(&mut events),
+        Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
     }
     frames::parts(events, behaviour, || error_event(behaviour))
 }
@@ -104,7 +107,7 @@ impl Chunks<'_> {
         let says_whole = match self.reply.flavour {
             Flavour::Xai => true,
             Flavour::Server(server) => server.says_calls_whole(),
-            Flavour::OpenAi | Flavour::Fireworks => false,
+            Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks => false,
         };
         if says_whole {
             self.call_whole(index, at, call);

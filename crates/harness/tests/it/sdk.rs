@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use harness::process::workspace;
-use harness::{Behaviour, Emulator, Outcome};
+use harness::{Behaviour, Emulator, Flavour, Outcome};
 
 use crate::{KEY, start};
 
@@ -99,6 +99,20 @@ async fn googles_node_sdk_sees_a_real_provider() {
     let arguments = [driver("gemini.mjs"), node_packages("@google/genai"), emulator.origin(), KEY.to_owned()];
     ran(run("node".into(), &arguments, &[]).await, 15);
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
+async fn python_sdk_sees_a_resource_of_azure() {
+    let emulator = start().await;
+    let arguments = [
+        driver("azure.py"),
+        emulator.base_url_of(Flavour::Azure),
+        KEY.to_owned(),
+        "my-gpt-4o-mini".to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 14);
+    // A wrong key by the older paths, and one by the current.
+    assert_eq!(emulator.violations().len(), 2, "{:?}", emulator.violations());
 }
 
 fn retried(emulator: &Emulator, statuses: &[u16]) {

@@ -1,7 +1,7 @@
 //! Anthropic: its own grammar, whose version every request names.
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Grammar, Operation, Secret};
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Secret};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
@@ -52,7 +52,7 @@ impl Provider for Anthropic {
         auth::key::sign(outgoing, KEY, secret)
     }
 
-    fn list_models(&self, base_url: &str) -> Outgoing {
+    fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         let mut outgoing = compatible::list_models(base_url);
         outgoing.method = Method::GET;
         outgoing.url = compatible::join(base_url, MODELS);

@@ -54,6 +54,7 @@ mod tests {
             base_url: "http://host",
             upstream_model: "m",
             abilities: &Default::default,
+            hosting: &domain::hosting::PLAIN,
             quirks: domain::Quirks::default(),
         };
         let sent = |shared_by| {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dialects::read_gemini_error;
-use domain::{Fault, Grammar, Operation, Secret, UpstreamReport};
+use domain::{Fault, Grammar, Hosting, Operation, Secret, UpstreamReport};
 use http::HeaderMap;
 use http::header::HeaderName;
 use serde::Deserialize;
@@ -44,7 +44,7 @@ impl Provider for Gemini {
         auth::key::sign(outgoing, KEY, secret)
     }
 
-    fn list_models(&self, base_url: &str) -> Outgoing {
+    fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
         let mut outgoing = compatible::list_models(base_url);
         outgoing.url = compatible::join(base_url, &format!("{VERSION}/models?pageSize=1000"));
         outgoing

@@ -119,6 +119,7 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 base_url: &base_url,
                 upstream_model: &upstream_model,
                 abilities: &Abilities::default,
+                hosting: &domain::hosting::PLAIN,
                 quirks: domain::Quirks::default(),
             };
             let ask = Ask {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{KeyId, Terms, WorkspaceId};
+use domain::{Hosting, KeyId, Terms, WorkspaceId};
+use serde_json::Value;
 use snapshot::{
     AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
     SourceError, WorkspaceEntry,
@@ -43,6 +44,7 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
         display_name: row.display_name.into(),
         base_url: row.base_url.map(Into::into),
         region: row.region.map(Into::into),
+        hosting: Arc::new(hosting(row.config)),
         sealed: Arc::new(row.secret.sealed),
         state: row.state,
         expires_unix_ms: row.expires_unix_ms,
@@ -54,6 +56,11 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
     }
 }
 
+/// What is not understood was checked when it was written, or is its owner's own.
+fn hosting(config: Value) -> Hosting {
+    serde_json::from_value(config).unwrap_or_default()
+}
+
 fn account_entry(row: crate::AccountRow) -> AccountEntry {
     AccountEntry {
         id: row.id,
@@ -61,6 +68,7 @@ fn account_entry(row: crate::AccountRow) -> AccountEntry {
         display_name: row.display_name.into(),
         base_url: row.base_url.map(Into::into),
         region: row.region.map(Into::into),
+        hosting: Arc::new(hosting(row.config)),
         sealed: Arc::new(row.secret.sealed),
         disabled: row.disabled,
         models: row.models.map(Arc::new),

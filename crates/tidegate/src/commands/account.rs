@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Shared;
+use super::hosting::Hosting;
 use crate::api::{self, Api};
 use crate::body::Body;
 use crate::output::{self, Failure};
@@ -31,6 +32,8 @@ pub enum Command {
         /// Serves models without a known price, too; they are counted as unpriced.
         #[arg(long)]
         allow_unpriced: bool,
+        #[command(flatten)]
+        hosting: Hosting,
     },
     /// Lists accounts.
     List,
@@ -50,6 +53,8 @@ pub enum Command {
         weight: Option<u32>,
         #[arg(long)]
         markup_bps: Option<u32>,
+        #[command(flatten)]
+        hosting: Hosting,
     },
     /// Makes the provider's cheapest call with it.
     Verify { id: String },
@@ -68,7 +73,17 @@ const PATH: &str = "/v2/accounts";
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Add { provider, name, base_url, region, models, weight, markup_bps, allow_unpriced } => {
+        Command::Add {
+            provider,
+            name,
+            base_url,
+            region,
+            models,
+            weight,
+            markup_bps,
+            allow_unpriced,
+            hosting,
+        } => {
             let secret = api::ask_secret(shared, &provider)?;
             let body = Body::new()
                 .with("display_name", name.unwrap_or_else(|| provider.clone()))
@@ -76,6 +91,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with("secret", secret)
                 .with("allow_unpriced", allow_unpriced)
                 .with_some("base_url", base_url)
+                .with_some("config", hosting.config()?)
                 .with_some("region", region)
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
@@ -90,9 +106,10 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No accounts. `tidegate account add openai` seals one.",
         ),
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, region, models, weight, markup_bps } => {
+        Command::Set { id, name, region, models, weight, markup_bps, hosting } => {
             let body = Body::new()
                 .with_some("display_name", name)
+                .with_some("config", hosting.config()?)
                 .with_some("region", region)
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::hosting::Hosting;
 use super::{Shared, servers};
 use crate::api::{self, Api};
 use crate::body::Body;
@@ -28,6 +29,8 @@ pub enum Command {
         /// Serves only this environment.
         #[arg(long)]
         environment: Option<String>,
+        #[command(flatten)]
+        hosting: Hosting,
         #[command(flatten)]
         stating: servers::Stating,
     },
@@ -64,6 +67,8 @@ pub struct Adding {
     base_url: Option<String>,
     #[arg(long)]
     region: Option<String>,
+    #[command(flatten)]
+    hosting: Hosting,
     /// Serves only this project.
     #[arg(long)]
     project: Option<String>,
@@ -99,10 +104,11 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No credentials. `tidegate credential add openai` seals one.",
         ),
         Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, region, project, environment, stating } => {
+        Command::Set { id, name, region, project, environment, hosting, stating } => {
             let body = Body::new()
                 .with_some("display_name", name)
                 .with_some("region", region)
+                .with_some("config", hosting.config()?)
                 .with_some("scope", scope_of(project, environment))
                 .with_some("stated_facts", stating.patch()?)
                 .done();
@@ -140,7 +146,9 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
-    let Adding { provider, name, base_url, region, project, environment, from_env, no_verify } = adding;
+    let Adding { provider, name, base_url, region, hosting, project, environment, from_env, no_verify } =
+        adding;
+    let config = hosting.config()?;
     let secret =
         if from_env { from_environment(api, &provider)? } else { api::ask_secret(shared, &provider)? };
     let body = Body::new()
@@ -149,6 +157,7 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         .with("secret", secret)
         .with_some("base_url", base_url)
         .with_some("region", region)
+        .with_some("config", config)
         .with_some("scope", scope_of(project, environment))
         .done();
     let made = api.post(PATH, &body)?;

@@ -14,6 +14,7 @@ mod context;
 mod credential;
 mod doctor;
 mod export;
+mod hosting;
 mod init;
 mod invoice_check;
 mod jobs;

@@ -169,7 +169,7 @@ fn sampling(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> Res
         if includes(fields, "reasoning.encrypted_content") {
             return Err(ApiError::bad("Encrypted content is not supported with this model.").param("include"));
         }
-    } else if flavour == Flavour::OpenAi {
+    } else if matches!(flavour, Flavour::OpenAi | Flavour::Azure) {
         for name in ["temperature", "top_p", "top_logprobs"] {
             if given(fields, name) {
                 return Err(ApiError::unsupported(name, ""));

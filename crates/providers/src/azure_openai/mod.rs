@@ -1,0 +1,89 @@
+//! Azure OpenAI: its vendor's grammars at a resource of the customer's own, where models have the names of the
+//! customer's deployments. The current paths name the deployment as the model; the older ones, in the path itself,
+//! and an API version with it.
+
+use domain::{Fault, Grammar, Hosting, Operation, Secret};
+use http::header::HeaderName;
+
+use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, auth, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
+const KEY: HeaderName = HeaderName::from_static("api-key");
+/// Below the resource, where the current paths begin.
+const CURRENT: &str = "/openai/v1";
+/// What the older paths ask of a deployment; all else is asked of the resource.
+const OF_A_DEPLOYMENT: [&str; 3] = ["chat/completions", "completions", "embeddings"];
+
+pub(crate) struct AzureOpenAi;
+
+impl Provider for AzureOpenAi {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        compatible::grammars(operation, NATIVE)
+    }
+
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Head })
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let native = self.grammars(ask.operation);
+        compatible::generate_at(target, ask, native, |path| {
+            address(target.base_url, target.hosting, target.upstream_model, path)
+        })
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+        auth::key::sign(outgoing, KEY, secret)
+    }
+
+    fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
+        let mut outgoing = compatible::list_models(base_url);
+        outgoing.url = address(base_url, hosting, "", "models");
+        outgoing
+    }
+}
+
+/// The resource may be given with the current paths' beginning or without it.
+fn address(base_url: &str, hosting: &Hosting, deployment: &str, path: &str) -> String {
+    let base = base_url.trim_end_matches('/');
+    let resource = base.strip_suffix(CURRENT).unwrap_or(base);
+    let Some(version) = &hosting.api_version else {
+        return format!("{resource}{CURRENT}/{path}");
+    };
+    let and = if path.contains('?') { '&' } else { '?' };
+    let below = match OF_A_DEPLOYMENT.contains(&path) {
+        true => format!("deployments/{deployment}/{path}"),
+        false => path.to_owned(),
+    };
+    format!("{resource}/openai/{below}{and}api-version={version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(base_url: &str, version: Option<&str>, path: &str, expected: &str) {
+        let hosting = Hosting { api_version: version.map(str::to_owned), ..Hosting::default() };
+        assert_eq!(address(base_url, &hosting, "mine", path), expected);
+    }
+
+    #[test]
+    fn current_paths_name_the_deployment_as_the_model() {
+        let chat = "https://r.example/openai/v1/chat/completions";
+        check("https://r.example", None, "chat/completions", chat);
+        check("https://r.example/openai/v1", None, "chat/completions", chat);
+        check("https://r.example/openai/v1/", None, "chat/completions", chat);
+        check("https://r.example", None, "models", "https://r.example/openai/v1/models");
+    }
+
+    #[test]
+    fn older_paths_name_the_deployment_and_a_version() {
+        let old = Some("2024-10-21");
+        let deployed = "https://r.example/openai/deployments/mine/embeddings?api-version=2024-10-21";
+        check("https://r.example", old, "embeddings", deployed);
+        check("https://r.example/openai/v1", old, "embeddings", deployed);
+        check("https://r.example", old, "models", "https://r.example/openai/models?api-version=2024-10-21");
+        let looked = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
+        check("https://r.example", old, "responses/resp_1?stream=true", looked);
+    }
+}

@@ -1,0 +1,59 @@
+//! What a credential or an account says of itself, as options of the command line.
+
+use serde_json::{Map, Value, json};
+
+use crate::output::{self, Failure};
+
+/// For providers where each customer has a resource of their own; `kinds` tells which.
+#[derive(Debug, clap::Args)]
+pub struct Hosting {
+    /// Your deployment of a model, such as openai/gpt-4o=my-gpt-4o; MODEL= alone takes it back.
+    #[arg(long = "deployment", value_name = "MODEL=NAME")]
+    deployments: Vec<String>,
+    /// For the older paths of a cloud, one for each deployment, such as 2024-10-21.
+    #[arg(long)]
+    api_version: Option<String>,
+}
+
+impl Hosting {
+    /// As the `config` of a request; none where nothing was said.
+    pub fn config(self) -> Result<Option<Value>, Failure> {
+        let mut deployments = Map::new();
+        for pair in &self.deployments {
+            let Some((model, name)) = pair.split_once('=').filter(|(model, _)| !model.is_empty()) else {
+                let message =
+                    format!("\"{pair}\" is no deployment. Give MODEL=NAME, such as openai/gpt-4o=my-gpt-4o.");
+                return Err(Failure::new(output::USAGE, message));
+            };
+            let name = if name.is_empty() { Value::Null } else { name.into() };
+            deployments.insert(model.to_owned(), name);
+        }
+        let mut config = Map::new();
+        if !deployments.is_empty() {
+            config.insert("deployments".to_owned(), Value::Object(deployments));
+        }
+        if let Some(version) = self.api_version {
+            config.insert("api_version".to_owned(), json!(version));
+        }
+        Ok(if config.is_empty() { None } else { Some(Value::Object(config)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(deployments: &[&str], api_version: Option<&str>) -> Result<Option<Value>, Failure> {
+        let deployments = deployments.iter().map(ToString::to_string).collect();
+        Hosting { deployments, api_version: api_version.map(str::to_owned) }.config()
+    }
+
+    #[test]
+    fn deployments_are_named_and_taken_back() {
+        assert_eq!(config(&[], None).unwrap(), None);
+        let said =
+            json!({"deployments": {"openai/gpt-4o": "mine", "old": null}, "api_version": "2024-10-21"});
+        assert_eq!(config(&["openai/gpt-4o=mine", "old="], Some("2024-10-21")).unwrap(), Some(said));
+        assert!(config(&["mine"], None).is_err() && config(&["=mine"], None).is_err());
+    }
+}

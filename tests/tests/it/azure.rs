@@ -1,0 +1,190 @@
+//! Azure: the customer's own resource serves what the pool or the vendor served, under the deployments that its owner
+//! named, by the current paths and by the older ones.
+
+use harness::{Entry, Flavour};
+use serde_json::{Value, json};
+
+use crate::ask::{MINI, problem, question, refused, said, scripted, streaming, trace_of, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+
+const DEPLOYMENT: &str = "my-gpt-4o-mini";
+const OLD: &str = "2024-10-21";
+
+fn resource(gateway: &Gateway) -> String {
+    gateway.emulator.base_url_of(Flavour::Azure)
+}
+
+fn body(gateway: &Gateway, secret: &str, more: Value) -> Value {
+    let config = with(json!({"deployments": {MINI: DEPLOYMENT}}), more);
+    json!({"provider": "azure", "secret": secret, "base_url": resource(gateway), "config": config})
+}
+
+async fn credential(gateway: &Gateway, more: Value) -> String {
+    id_of(&gateway.make("/v2/provider-credentials", body(gateway, OWN, more)).await)
+}
+
+fn last(gateway: &Gateway, key: &str) -> Entry {
+    gateway.calls(key).pop().expect("a call")
+}
+
+#[tokio::test]
+async fn a_deployment_serves_the_model_that_was_asked_for() {
+    for (version, path) in [
+        (json!({}), "/azure/openai/v1/chat/completions".to_owned()),
+        (
+            json!({"api_version": OLD}),
+            format!("/azure/openai/deployments/{DEPLOYMENT}/chat/completions?api-version={OLD}"),
+        ),
+    ] {
+        let gateway = Gateway::start().await;
+        let id = credential(&gateway, version).await;
+        for request in [question(MINI), streaming(MINI)] {
+            let answer = gateway.chat_ok(&request).await;
+            assert_eq!(said(&answer), "You said: hello there");
+            assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+            assert_eq!(answer.header("agent-resolved-provider"), Some("azure_openai"));
+            assert_eq!(answer.header("agent-byok-credential-id"), Some(id.as_str()));
+            let sent = last(&gateway, OWN);
+            assert_eq!((sent.path.as_str(), &sent.json()["model"]), (path.as_str(), &json!(DEPLOYMENT)));
+            assert_eq!((sent.header("api-key"), sent.header("authorization")), (Some(OWN), None));
+            let booked = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+            assert_eq!(
+                (&booked["estimated"], &booked["unpriced"]),
+                (&json!(false), &json!(true)),
+                "{booked}"
+            );
+        }
+        assert_eq!(gateway.emulator.violations(), []);
+    }
+}
+
+#[tokio::test]
+async fn every_client_reaches_a_deployment() {
+    let gateway = Gateway::start().await;
+    credential(&gateway, json!({})).await;
+    let user = json!([{"role": "user", "content": "hello there"}]);
+    let messages = json!({"model": MINI, "max_tokens": 50, "messages": user});
+    let answer = gateway.client().post("/v1/messages", &messages).await.unwrap();
+    assert_eq!(answer.json()["content"][0]["text"], "You said: hello there", "{}", answer.text());
+    let responses = json!({"model": MINI, "input": "hello there", "store": false});
+    let answer = gateway.client().post("/v1/responses", &responses).await.unwrap();
+    assert_eq!(
+        answer.json()["output"][0]["content"][0]["text"],
+        "You said: hello there",
+        "{}",
+        answer.text()
+    );
+    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
+    let path = format!("/v1beta/models/{MINI}:generateContent");
+    let answer = gateway.client().post(&path, &contents).await.unwrap();
+    let text = answer.json().pointer("/candidates/0/content/parts/0/text").cloned();
+    assert_eq!(text, Some(json!("You said: hello there")), "{}", answer.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_is_not_deployed_is_told_and_not_sent() {
+    let gateway = Gateway::start().await;
+    let id = credential(&gateway, json!({})).await;
+    let plan = gateway.plan(json!({"model": "openai/gpt-4o"})).await;
+    let rejected = plan["rejected"].as_array().unwrap();
+    assert_eq!(rejected[0]["reason"], "not_deployed", "{plan}");
+    refused(&gateway.chat(&question("openai/gpt-4o")).await, 404, "model_not_served");
+    assert_eq!(gateway.calls(OWN).len(), 0);
+    // By its own name a deployment is found behind the seller's, and no other is.
+    let answer = gateway.chat_ok(&question(&format!("azure:{DEPLOYMENT}"))).await;
+    assert_eq!(answer.header("agent-byok-credential-id"), Some(id.as_str()));
+    assert_eq!(gateway.chat(&question("azure:another")).await.status, 404);
+    // A deployment that its owner took away meanwhile is the provider's word.
+    let wrong = json!({"config": {"deployments": {MINI: "gone"}}});
+    gateway.patch(&format!("/v2/provider-credentials/{id}"), wrong).await;
+    let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains("deployment"), "{error}");
+}
+
+#[tokio::test]
+async fn a_filter_is_told_as_what_it_is() {
+    let gateway = Gateway::start().await;
+    credential(&gateway, json!({})).await;
+    let blocked = scripted(MINI, "status=400,code=content_filter,message=The prompt was filtered");
+    let error = refused(&gateway.chat(&blocked).await, 400, "content_filter");
+    assert!(error["message"].as_str().unwrap().contains("filtered"), "{error}");
+    assert_eq!(gateway.calls(OWN).len(), 1, "nobody is asked again");
+}
+
+#[tokio::test]
+async fn what_a_resource_needs_is_asked_for() {
+    let gateway = Gateway::start().await;
+    let good = body(&gateway, OWN, json!({}));
+    for (wrong, code, pointer) in [
+        (with(good.clone(), json!({"base_url": null})), "missing_field", "base_url"),
+        (with(good.clone(), json!({"config": null})), "missing_field", "config.deployments"),
+        (
+            with(good.clone(), json!({"config": {"deployments": {MINI: "a/b"}}})),
+            "invalid_value",
+            "config.deployments",
+        ),
+        (body(&gateway, OWN, json!({"api_version": "newest"})), "invalid_value", "config.api_version"),
+        (body(&gateway, OWN, json!({"version": OLD})), "invalid_value", "config.version"),
+    ] {
+        for path in ["/v2/provider-credentials", "/v2/accounts"] {
+            let answer = gateway.admin().post(path, &wrong).await.unwrap();
+            let told = problem(&answer, 400, code);
+            assert!(told.to_string().contains(pointer), "{path} {pointer}: {told}");
+        }
+    }
+    let kinds = gateway.get("/v2/provider-credentials/kinds").await;
+    let kind =
+        kinds["data"].as_array().unwrap().iter().find(|kind| kind["provider"] == "azure_openai").unwrap();
+    assert_eq!(kind["schema"]["required"], json!(["secret", "deployments"]), "{kind}");
+    assert_eq!(
+        kind["schema"]["properties"]["deployments"]["additionalProperties"]["type"], "string",
+        "{kind}"
+    );
+    assert!(kind["base_url"].is_null() && kind["base_url_example"].is_string(), "{kind}");
+}
+
+#[tokio::test]
+async fn a_resource_is_verified_by_its_own_list() {
+    for (version, path) in [
+        (json!({}), "/azure/openai/v1/models".to_owned()),
+        (json!({"api_version": OLD}), format!("/azure/openai/models?api-version={OLD}")),
+    ] {
+        let gateway = Gateway::start().await;
+        let id = credential(&gateway, version).await;
+        let verify = format!("/v2/provider-credentials/{id}/verify");
+        let verified = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
+        assert_eq!(verified["status"], "active", "{verified}");
+        assert_eq!(gateway.emulator.journal().pop().unwrap().path, path);
+        gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
+        let refused = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
+        assert_eq!(refused["status"], "invalid", "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_pooled_resource_serves_what_its_operator_deployed() {
+    let gateway = Gateway::start().await;
+    let account = with(body(&gateway, POOL, json!({})), json!({"allow_unpriced": true}));
+    gateway.make("/v2/accounts", account).await;
+    let answer = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    assert_eq!(answer.header("agent-resolved-provider"), Some("azure_openai"));
+    refused(&gateway.chat(&question("openai/gpt-4o")).await, 404, "model_not_served");
+}
+
+/// From the pool to one's own resource: one credential is added, and the application sends what it sent before.
+#[tokio::test]
+async fn ones_own_resource_takes_over_from_the_pool() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let request = question(MINI);
+    let before = gateway.chat_ok(&request).await;
+    assert_eq!(before.header("agent-execution-profile"), Some("managed_provider"));
+    let added = gateway.make("/v2/provider-credentials", body(&gateway, OWN_SECOND, json!({}))).await;
+    let after = gateway.chat_ok(&request).await;
+    assert_eq!(after.header("agent-execution-profile"), Some("byok"));
+    assert_eq!(after.header("agent-byok-credential-id"), added["id"].as_str());
+    assert_eq!(said(&before), said(&after));
+}

@@ -17,12 +17,13 @@ pub enum Metric {
     FirstByteP50Us,
     FirstByteP99Us,
     IdleMib,
+    ServedMib,
     StreamKib,
     ReadyMs,
 }
 
 impl Metric {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CpuUsPerRequest,
         Self::ServingUsPerRequest,
         Self::RequestsPerSecond,
@@ -33,6 +34,7 @@ impl Metric {
         Self::FirstByteP50Us,
         Self::FirstByteP99Us,
         Self::IdleMib,
+        Self::ServedMib,
         Self::StreamKib,
         Self::ReadyMs,
     ];
@@ -49,6 +51,7 @@ impl Metric {
             Self::FirstByteP50Us => "added to first byte p50 (us)",
             Self::FirstByteP99Us => "added to first byte p99 (us)",
             Self::IdleMib => "memory idle (MiB)",
+            Self::ServedMib => "memory after a stream (MiB)",
             Self::StreamKib => "memory per open stream (KiB)",
             Self::ReadyMs => "ready after start (ms)",
         }
@@ -86,12 +89,13 @@ const fn times(metric: Metric, party: Party, other: Party, ratio_max: f64) -> Ta
     Target { metric, party, other, limit: Limit::RatioMax(ratio_max) }
 }
 
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ours(Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
     ours(Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
     ours(Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
     ours(Metric::StreamKib, Limit::Max(40.0)),
     ours(Metric::IdleMib, Limit::Max(40.0)),
+    ours(Metric::ServedMib, Limit::Max(40.0)),
     ours(Metric::ReadyMs, Limit::Max(300.0)),
     growth(Metric::CpuUsPerRequest, Party::UsManyKeys, 1.05),
     growth(Metric::CpuUsPerRequest, Party::UsTwoWorkers, 1.1),

@@ -89,13 +89,12 @@ const fn times(metric: Metric, party: Party, other: Party, ratio_max: f64) -> Ta
     Target { metric, party, other, limit: Limit::RatioMax(ratio_max) }
 }
 
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 11] = [
     ours(Metric::CpuUsPerRequest, Limit::RatioMax(1.6)),
     ours(Metric::CpuUsPerChunk, Limit::RatioMax(1.1)),
     ours(Metric::AddedP99Us, Limit::DifferenceMax(1000.0)),
     ours(Metric::StreamKib, Limit::Max(40.0)),
     ours(Metric::IdleMib, Limit::Max(40.0)),
-    ours(Metric::ServedMib, Limit::Max(40.0)),
     ours(Metric::ReadyMs, Limit::Max(300.0)),
     growth(Metric::CpuUsPerRequest, Party::UsManyKeys, 1.05),
     growth(Metric::CpuUsPerRequest, Party::UsTwoWorkers, 1.1),

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { fields, payload } from './schema';
 import type { CredentialKind } from './wire';
 
-const kind = (schema: CredentialKind['schema']): CredentialKind => ({ provider: 'p', display_name: 'P', auth: 'api_key', available: true, custom: false, base_url: null, base_url_example: null, environment_variable: null, schema });
+const kind = (schema: CredentialKind['schema']): CredentialKind => ({ provider: 'p', display_name: 'P', auth: 'api_key', title: 'API key', says: '', is_host_identity: false, permission: null, available: true, custom: false, base_url: null, base_url_example: null, environment_variable: null, schema });
 
 test('one secret travels as it is', () => {
   const one = kind({ required: ['secret'], properties: { secret: { type: 'string', writeOnly: true } } });
-  expect(payload(one, { secret: ' sk-1 ' })).toEqual({ secret: 'sk-1' });
+  expect(payload(one, { secret: ' sk-1 ' })).toEqual({ auth: 'api_key', secret: 'sk-1' });
 });
 
 test('several secrets travel together, and the rest is configuration', () => {
@@ -20,7 +20,14 @@ test('several secrets travel together, and the rest is configuration', () => {
     ['region', 'Region'],
     ['session', 'Session'],
   ]);
-  expect(payload(aws, { access_key_id: 'a', secret_access_key: 'b', region: 'eu', session: ' ' })).toEqual({ secret: { access_key_id: 'a', secret_access_key: 'b' }, config: { region: 'eu' } });
+  expect(payload(aws, { access_key_id: 'a', secret_access_key: 'b', region: 'eu', session: ' ' })).toEqual({ auth: 'api_key', secret: { access_key_id: 'a', secret_access_key: 'b' }, config: { region: 'eu' } });
+});
+
+test('a secret that is an object is the file whole, and what has none sends none', () => {
+  const file = kind({ required: ['secret'], properties: { secret: { type: 'object', writeOnly: true } } });
+  expect(fields(file).map((field) => [field.isFile, field.isMap])).toEqual([[true, false]]);
+  expect(payload(file, { secret: ' {"a":1}\n' })).toEqual({ auth: 'api_key', secret: '{"a":1}' });
+  expect(payload(kind({ properties: {} }), {})).toEqual({ auth: 'api_key', secret: undefined });
 });
 
 test('names with a text each are lines', () => {
@@ -31,5 +38,5 @@ test('names with a text each are lines', () => {
     ['version', false, undefined],
   ]);
   const typed = { secret: 's', deployments: ' openai/gpt-4o = mine \n\nbare=also\nno deployment', version: '2024-10-21' };
-  expect(payload(cloud, typed)).toEqual({ secret: 's', config: { deployments: { 'openai/gpt-4o': 'mine', bare: 'also', 'no deployment': '' }, version: '2024-10-21' } });
+  expect(payload(cloud, typed)).toEqual({ auth: 'api_key', secret: 's', config: { deployments: { 'openai/gpt-4o': 'mine', bare: 'also', 'no deployment': '' }, version: '2024-10-21' } });
 });

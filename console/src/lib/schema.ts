@@ -10,6 +10,8 @@ export interface SchemaField {
   isRequired: boolean;
   /** Names with a text each, one of them a line. */
   isMap: boolean;
+  /** A secret of many lines: the file as the cloud hands it out. */
+  isFile: boolean;
   example?: string;
   options?: string[];
 }
@@ -23,7 +25,8 @@ export function fields(kind: CredentialKind): SchemaField[] {
     hint: property.description,
     isSecret: property.writeOnly === true,
     isRequired: required.has(name),
-    isMap: property.type === 'object',
+    isMap: property.type === 'object' && property.writeOnly !== true,
+    isFile: property.type === 'object' && property.writeOnly === true,
     example: property.examples?.[0],
     options: property.enum,
   }));
@@ -36,14 +39,14 @@ function words(name: string): string {
 }
 
 /** Where one secret is wanted it travels as it is; several travel together. Other fields are the credential's configuration. */
-export function payload(kind: CredentialKind, typed: Record<string, string>): { secret: unknown; config?: Record<string, unknown> } {
+export function payload(kind: CredentialKind, typed: Record<string, string>): { auth: string; secret: unknown; config?: Record<string, unknown> } {
   const given = fields(kind).filter((field) => (typed[field.name] ?? '').trim() !== '');
   const value = (field: SchemaField) => (typed[field.name] ?? '').trim();
   const secrets = given.filter((field) => field.isSecret);
   const config = Object.fromEntries(given.filter((field) => !field.isSecret).map((field) => [field.name, field.isMap ? pairs(value(field)) : value(field)]));
   const [only] = secrets;
-  const secret = secrets.length === 1 && only?.name === 'secret' ? value(only) : Object.fromEntries(secrets.map((field) => [field.name, value(field)]));
-  return Object.keys(config).length > 0 ? { secret, config } : { secret };
+  const secret = secrets.length === 0 ? undefined : secrets.length === 1 && only?.name === 'secret' ? value(only) : Object.fromEntries(secrets.map((field) => [field.name, value(field)]));
+  return Object.keys(config).length > 0 ? { auth: kind.auth, secret, config } : { auth: kind.auth, secret };
 }
 
 /** Lines of `name = text`; a line that is none goes along whole, so that the server says what is wrong with it. */

@@ -247,6 +247,10 @@ export interface CredentialKind {
   provider: string;
   display_name: string;
   auth: string;
+  title: string;
+  says: string;
+  is_host_identity: boolean;
+  permission: string | null;
   available: boolean;
   custom: boolean;
   base_url: string | null;

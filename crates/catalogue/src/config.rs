@@ -1,9 +1,9 @@
 //! What a credential says of its account: fields as data, so that the form, the check and the documentation are one.
 
-use domain::hosting::{API_VERSION, DEPLOYMENTS};
+use domain::{AuthKind, Hosting};
 use serde::Deserialize;
 
-use crate::files::ConfigRow;
+use crate::files::{AuthRow, ConfigRow};
 
 /// How a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -13,6 +13,23 @@ pub enum ConfigForm {
     Names,
     /// A day, `-preview` after it where it is one.
     Version,
+    /// One name or id, without spaces.
+    Word,
+    /// An address.
+    Url,
+}
+
+/// How a secret is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretForm {
+    /// One line of text.
+    #[default]
+    Text,
+    /// A JSON object, as the cloud hands it out.
+    Json,
+    /// There is none.
+    None,
 }
 
 /// One field of a `config`.
@@ -26,13 +43,102 @@ pub struct ConfigField {
     pub example: String,
 }
 
-/// What the rooms read of a `config`.
-const KNOWN: [(&str, ConfigForm); 2] = [(DEPLOYMENTS, ConfigForm::Names), (API_VERSION, ConfigForm::Version)];
+/// A way to prove who asks that a provider takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthFacts {
+    pub kind: AuthKind,
+    pub title: String,
+    /// What the secret is, and where it is found.
+    pub says: String,
+    pub secret: SecretForm,
+    /// Fields of the `config` that it can't do without.
+    pub needs: Vec<String>,
+    /// Fields that it alone may have.
+    pub takes: Vec<String>,
+    /// It is the identity of the machine that asks.
+    pub host: bool,
+    /// The least that it must be allowed to do, as its cloud writes that.
+    pub permission: Option<String>,
+}
 
 impl ConfigField {
     /// `None` where no room would read it.
     pub(crate) fn of(name: String, row: ConfigRow) -> Option<Self> {
         let ConfigRow { title, says, form, required, example } = row;
-        KNOWN.contains(&(name.as_str(), form)).then_some(Self { name, title, says, form, required, example })
+        let is_read = match form {
+            ConfigForm::Names => name == "deployments",
+            ConfigForm::Version => name == "api_version",
+            ConfigForm::Url => name == "token_url",
+            ConfigForm::Word => WORDS.contains(&name.as_str()),
+        };
+        is_read.then_some(Self { name, title, says, form, required, example })
+    }
+}
+
+/// The words that `Hosting` holds of a `config`.
+const WORDS: [&str; 8] =
+    ["resource", "project", "location", "quota_project", "tenant_id", "client_id", "role_arn", "external_id"];
+
+impl AuthFacts {
+    pub(crate) fn of(row: AuthRow) -> Self {
+        let AuthRow { kind, title, says, secret, needs, takes, host, permission } = row;
+        Self { kind, title, says, secret, needs, takes, host, permission }
+    }
+
+    /// What a provider takes that says nothing else.
+    pub(crate) fn key() -> Self {
+        Self {
+            kind: AuthKind::ApiKey,
+            title: "API key".to_owned(),
+            says: "The key, as the provider shows it.".to_owned(),
+            secret: SecretForm::Text,
+            needs: Vec::new(),
+            takes: Vec::new(),
+            host: false,
+            permission: None,
+        }
+    }
+
+    /// Whether it names a field as its own.
+    #[must_use]
+    pub fn names(&self, field: &str) -> bool {
+        self.needs.iter().chain(&self.takes).any(|name| name == field)
+    }
+}
+
+/// An address with the words of a `config` in it, such as `https://{resource}.example.com`.
+///
+/// # Errors
+/// The name of the word that is not said.
+pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<String, &'a str> {
+    let mut filled = String::with_capacity(address.len() + 16);
+    let mut rest = address;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+        filled.push_str(before);
+        // A word that is more than a label could lead the secret to another host.
+        let is_label = |word: &&str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        filled.push_str(hosting.word(name).filter(is_label).ok_or(name)?);
+        rest = behind;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_filled_with_what_is_said() {
+        let hosting = Hosting { region: Some("eu-1".to_owned()), ..Hosting::default() };
+        assert_eq!(fill("https://api.example/v1", &hosting).as_deref(), Ok("https://api.example/v1"));
+        assert_eq!(fill("https://x-{region}.example", &hosting).as_deref(), Ok("https://x-eu-1.example"));
+        assert_eq!(fill("https://{location}-x.example", &hosting).as_deref(), Ok("https://eu-1-x.example"));
+        assert_eq!(fill("https://{resource}.example", &hosting), Err("resource"));
+        for elsewhere in ["evil.example/", "a.b", "a@b", "a:1", "a?b", "a#b"] {
+            let hosting = Hosting { resource: Some(elsewhere.to_owned()), ..Hosting::default() };
+            assert_eq!(fill("https://{resource}.example", &hosting), Err("resource"), "{elsewhere}");
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use domain::AuthKind;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::config::ConfigForm;
+use crate::config::{ConfigForm, SecretForm};
 
 /// `providers.toml`.
 #[derive(Debug, Deserialize)]
@@ -25,10 +26,14 @@ pub struct ProviderRow {
     #[serde(default)]
     pub publishers: Vec<String>,
     pub base_url: Option<String>,
+    #[serde(default)]
+    pub base_urls: BTreeMap<String, String>,
     pub base_url_example: Option<String>,
     pub models_of: Option<String>,
     #[serde(default)]
     pub config: BTreeMap<String, ConfigRow>,
+    #[serde(default)]
+    pub auth: Vec<AuthRow>,
     #[serde(default)]
     pub byok: bool,
     #[serde(default)]
@@ -54,6 +59,24 @@ pub struct ConfigRow {
     #[serde(default)]
     pub required: bool,
     pub example: String,
+}
+
+/// A way to prove who asks.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthRow {
+    pub kind: AuthKind,
+    pub title: String,
+    pub says: String,
+    #[serde(default)]
+    pub secret: SecretForm,
+    #[serde(default)]
+    pub needs: Vec<String>,
+    #[serde(default)]
+    pub takes: Vec<String>,
+    #[serde(default)]
+    pub host: bool,
+    pub permission: Option<String>,
 }
 
 /// `models.toml`, and an operator's overlay.

@@ -14,13 +14,13 @@ mod tokenizers;
 
 use std::sync::Arc;
 
-use domain::{Abilities, Grammar, IdMap, Rates, Vocabulary};
+use domain::{Abilities, AuthKind, Grammar, Hosting, IdMap, Rates, Vocabulary};
 
 pub use capabilities::{
     CacheIsolation, CacheKind, Fact, Facts, GrammarName, Manifest, ModelManifest, ProviderManifest,
     PurgeControl, Retention, ThinkingControl,
 };
-pub use config::{ConfigField, ConfigForm};
+pub use config::{AuthFacts, ConfigField, ConfigForm, SecretForm};
 pub use distance::nearest_of;
 pub use error::CatalogueError;
 
@@ -137,12 +137,16 @@ pub struct ProviderFacts {
     pub publishers: Vec<String>,
     /// Where it is reached when a credential or account names no address.
     pub base_url: Option<String>,
+    /// The same for places whose address is of another form, by the place.
+    pub base_urls: Vec<(String, String)>,
     /// Whose customers have each an address of their own: one as it may look.
     pub base_url_example: Option<String>,
     /// It runs this provider's models, under names that its customers give them.
     pub models_of: Option<String>,
     /// What a credential says of its account, beside its address and its secret.
     pub config: Vec<ConfigField>,
+    /// How it can be proved who asks; the first is what is meant where nothing is said.
+    pub auths: Vec<AuthFacts>,
     /// Takes a customer's own credential.
     pub byok: bool,
     /// Takes an operator's account.
@@ -157,6 +161,25 @@ pub struct ProviderFacts {
     pub custom: bool,
     /// Reports usage in a stream when asked with `stream_options.include_usage`.
     pub reports_usage: bool,
+}
+
+impl ProviderFacts {
+    /// Where an account is reached that names no address.
+    ///
+    /// # Errors
+    /// The word of its `config` that the address lacks; none where the provider has no address at all.
+    pub fn address(&self, hosting: &Hosting) -> Result<String, Option<&str>> {
+        let place = hosting.place();
+        let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == place);
+        let address = own.map(|(_, url)| url).or(self.base_url.as_ref()).ok_or(None)?;
+        config::fill(address, hosting).map_err(Some)
+    }
+
+    /// What it says of a kind of secret; `None` where it takes none such.
+    #[must_use]
+    pub fn auth(&self, kind: AuthKind) -> Option<&AuthFacts> {
+        self.auths.iter().find(|auth| auth.kind == kind)
+    }
 }
 
 /// The whole of it, immutable.

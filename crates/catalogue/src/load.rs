@@ -6,11 +6,13 @@ use std::collections::hash_map::Entry;
 use domain::{IdMap, Price, Rates};
 
 use crate::error::CatalogueError;
-use crate::files::{LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow};
+use crate::files::{
+    AuthRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
+};
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::{
-    Catalogue, ConfigField, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts, capabilities,
-    tokenizers,
+    AuthFacts, Catalogue, ConfigField, LongPrompt, Manifest, Modality, Model, Offer, ProviderFacts,
+    capabilities, tokenizers,
 };
 
 const PROVIDERS: &str = include_str!("../../../catalogue/providers.toml");
@@ -93,6 +95,8 @@ fn add_provider(
         let read = ConfigField::of(name, row);
         config.push(read.ok_or_else(|| source.wrong(place.clone(), &field, &message))?);
     }
+    let auths = read_auths(row.auth, &config)
+        .map_err(|message: String| source.wrong(place.clone(), &field, &message))?;
     let index = catalogue.providers.len();
     for name in std::iter::once(&slug).chain(&row.synonyms) {
         if catalogue.provider_index.insert(name.clone(), index).is_some() {
@@ -110,9 +114,11 @@ fn add_provider(
         synonyms: row.synonyms,
         publishers: row.publishers,
         base_url: row.base_url,
+        base_urls: row.base_urls.into_iter().collect(),
         base_url_example: row.base_url_example,
         models_of: row.models_of,
         config,
+        auths,
         byok: row.byok,
         managed: row.managed,
         emergency_only: row.emergency_only,
@@ -122,6 +128,28 @@ fn add_provider(
         reports_usage: row.reports_usage,
     });
     Ok(())
+}
+
+/// A provider that says nothing takes a key.
+fn read_auths(rows: Vec<AuthRow>, config: &[ConfigField]) -> Result<Vec<AuthFacts>, String> {
+    let mut auths: Vec<AuthFacts> = Vec::new();
+    for auth in rows.into_iter().map(AuthFacts::of) {
+        let named = auth.needs.iter().chain(&auth.takes);
+        if let Some(name) = named.clone().find(|name| config.iter().all(|field| field.name != **name)) {
+            return Err(format!(
+                "auth \"{}\" names \"{name}\", which is no config of it",
+                auth.kind.as_str()
+            ));
+        }
+        if auths.iter().any(|other| other.kind == auth.kind) {
+            return Err(format!("auth \"{}\" stands twice", auth.kind.as_str()));
+        }
+        auths.push(auth);
+    }
+    if auths.is_empty() {
+        auths.push(AuthFacts::key());
+    }
+    Ok(auths)
 }
 
 fn add_models(

@@ -1,18 +1,94 @@
 //! What a credential or an account says of itself beside its address: checked against the fields that its provider has,
 //! and shown as the schema of a form.
 
-use catalogue::{ConfigField, ConfigForm, ProviderFacts};
-use domain::Fault;
+use catalogue::{AuthFacts, ConfigField, ConfigForm, ProviderFacts, SecretForm};
+use domain::{AuthKind, Fault, FaultClass, Hosting, WorkspaceId};
+use egress::Reach;
 use serde_json::{Map, Value, json};
 
+use crate::Control;
 use crate::failure::{invalid, missing};
 
 /// A deployment's name stands in addresses.
 const NAME_BYTES_MAX: usize = 64;
 const NAMES_MAX: usize = 1_000;
 
+/// An id, a project or a role; an ARN is the longest of them.
+const WORD_BYTES_MAX: usize = 2_048;
+
+/// What a credential or an account is to be, as far as its provider decides what that may be.
+#[derive(Clone, Copy)]
+pub struct Claim<'a> {
+    pub facts: Option<&'a ProviderFacts>,
+    /// `None` for an account, which belongs to the operator.
+    pub workspace: Option<WorkspaceId>,
+    pub auth: Option<&'a str>,
+    pub config: &'a Value,
+    pub base_url: Option<&'a str>,
+    pub region: Option<&'a str>,
+}
+
+/// How it proves who it is, where all that it says fits together.
+pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault>> {
+    let auth = check_auth(claim.facts, claim.auth)?;
+    let own = claim.facts.and_then(|facts| facts.auth(auth));
+    if let (Some(workspace), true) = (claim.workspace, own.is_some_and(|own| own.host))
+        && !control.egress.host_identity.contains(&workspace)
+    {
+        return Err(not_the_host(workspace));
+    }
+    check_config(claim.facts, own, claim.config)?;
+    if let Some(url) = claim.config.get("token_url").and_then(Value::as_str) {
+        egress::check_base_url(url, &control.egress, Reach::Provider)
+            .map_err(|fault| Box::new(fault.param("config.token_url")))?;
+    }
+    check_address(claim)?;
+    Ok(auth)
+}
+
+/// A provider that the catalogue doesn't know is a server that takes a key.
+fn check_auth(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Result<AuthKind, Box<Fault>> {
+    let takes: Vec<AuthKind> = match facts {
+        Some(facts) => facts.auths.iter().map(|auth| auth.kind).collect(),
+        None => vec![AuthKind::ApiKey],
+    };
+    let usual = takes.first().copied().unwrap_or_default();
+    let Some(name) = auth else { return Ok(usual) };
+    AuthKind::from_name(name).filter(|kind| takes.contains(kind)).ok_or_else(|| {
+        let names: Vec<&str> = takes.iter().map(|kind| kind.as_str()).collect();
+        let provider = facts.map_or("a server of your own", |facts| &facts.display_name);
+        let message = format!("auth \"{name}\" is nothing that {provider} takes here.");
+        invalid("auth", message, format!("Use {}.", names.join(" or ")))
+    })
+}
+
+fn not_the_host(workspace: WorkspaceId) -> Box<Fault> {
+    let message =
+        "This kind uses the identity of the machine that Tidegate runs on, which belongs to its operator.";
+    let fix = format!(
+        "The operator adds {workspace} to TIDEGATE_HOST_IDENTITY, or you use a kind with a secret of your own."
+    );
+    Box::new(Fault::new(FaultClass::Forbidden, "host_identity_not_allowed", message).param("auth").fix(fix))
+}
+
+/// Whether a secret belongs to it at all.
+#[must_use]
+pub fn secret_form(facts: Option<&ProviderFacts>, auth: AuthKind) -> SecretForm {
+    facts.and_then(|facts| facts.auth(auth)).map_or(SecretForm::Text, |auth| auth.secret)
+}
+
+/// Whether a change leads the secret elsewhere than its owner sent it.
+#[must_use]
+pub fn leads_elsewhere(before: &Value, after: &Value) -> bool {
+    ["token_url", "resource"].iter().any(|field| before.get(*field) != after.get(*field))
+}
+
 /// Where a provider has no fields, a `config` is its owner's own affair.
-pub fn check(facts: Option<&ProviderFacts>, config: &Value) -> Result<(), Box<Fault>> {
+fn check_config(
+    facts: Option<&ProviderFacts>,
+    auth: Option<&AuthFacts>,
+    config: &Value,
+) -> Result<(), Box<Fault>> {
     let Some(facts) = facts.filter(|facts| !facts.config.is_empty()) else { return Ok(()) };
     let none = Map::new();
     let given = match config {
@@ -25,8 +101,9 @@ pub fn check(facts: Option<&ProviderFacts>, config: &Value) -> Result<(), Box<Fa
     }
     for field in &facts.config {
         let path = format!("config.{}", field.name);
+        let is_needed = auth.is_some_and(|auth| auth.needs.contains(&field.name));
         match given.get(&field.name) {
-            None | Some(Value::Null) if field.required => {
+            None | Some(Value::Null) if field.required || is_needed => {
                 return Err(missing(path, format!("{} For example: {}.", field.says, field.example)));
             }
             None | Some(Value::Null) => {}
@@ -45,6 +122,9 @@ fn check_one(path: &str, field: &ConfigField, value: &Value) -> Result<(), Box<F
             is_filled && names.len() <= NAMES_MAX && are_names
         }
         (ConfigForm::Version, Value::String(text)) => is_version(text),
+        (ConfigForm::Word, Value::String(text)) => is_word(text),
+        // Whether it may be reached is looked at where all is known.
+        (ConfigForm::Url, Value::String(_)) => true,
         _ => false,
     };
     let takes = match field.form {
@@ -52,6 +132,8 @@ fn check_one(path: &str, field: &ConfigField, value: &Value) -> Result<(), Box<F
             "an object of model names, each with a name of letters, digits, \"-\", \"_\" and \".\""
         }
         ConfigForm::Version => "a day, with \"-preview\" after it where it is one",
+        ConfigForm::Word => "a name or an id, without spaces",
+        ConfigForm::Url => "an address",
     };
     match is_fine {
         true => Ok(()),
@@ -74,6 +156,12 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
+/// It stands in addresses and forms.
+fn is_word(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/@+=,".contains(&byte);
+    (1..=WORD_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain) && !text.contains("..")
+}
+
 fn is_version(text: &str) -> bool {
     let day = text.strip_suffix("-preview").unwrap_or(text);
     let mut parts = day.split('-').map(str::len);
@@ -82,11 +170,21 @@ fn is_version(text: &str) -> bool {
 }
 
 /// What a credential of this provider takes beside its name and address: the secret, and the fields of its `config`.
-pub fn schema(facts: &ProviderFacts) -> Value {
-    let mut properties =
-        Map::from_iter([("secret".to_owned(), json!({"type": "string", "writeOnly": true}))]);
-    let mut required = vec!["secret"];
-    for field in &facts.config {
+pub fn schema(facts: &ProviderFacts, auth: &AuthFacts) -> Value {
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    let says = json!({"title": auth.title, "description": auth.says, "writeOnly": true});
+    if let (true, Value::Object(mut secret)) = (auth.secret != SecretForm::None, says) {
+        let kind = if auth.secret == SecretForm::Json { "object" } else { "string" };
+        secret.insert("type".to_owned(), kind.into());
+        properties.insert("secret".to_owned(), Value::Object(secret));
+        required.push("secret");
+    }
+    // What only another kind has is no field of this one.
+    let others = || facts.auths.iter().filter(|other| other.kind != auth.kind);
+    let is_shown =
+        |field: &&ConfigField| auth.names(&field.name) || !others().any(|other| other.names(&field.name));
+    for field in facts.config.iter().filter(is_shown) {
         let mut property =
             json!({"title": field.title, "description": field.says, "examples": [field.example]});
         if let Some(property) = property.as_object_mut() {
@@ -95,26 +193,43 @@ pub fn schema(facts: &ProviderFacts) -> Value {
                     property.insert("type".to_owned(), "object".into());
                     property.insert("additionalProperties".to_owned(), json!({"type": "string"}));
                 }
-                ConfigForm::Version => {
+                ConfigForm::Url => {
+                    property.insert("type".to_owned(), "string".into());
+                    property.insert("format".to_owned(), "uri".into());
+                }
+                ConfigForm::Version | ConfigForm::Word => {
                     property.insert("type".to_owned(), "string".into());
                 }
             }
         }
         properties.insert(field.name.clone(), property);
-        if field.required {
+        if field.required || auth.needs.contains(&field.name) {
             required.push(&field.name);
         }
     }
     json!({"type": "object", "required": required, "properties": properties})
 }
 
-/// Whose customers have each an address of their own needs it.
-pub fn check_address(facts: Option<&ProviderFacts>, has_address: bool) -> Result<(), Box<Fault>> {
-    match facts.and_then(|facts| facts.base_url_example.as_deref()) {
-        Some(example) if !has_address => {
+/// Whose customers have each an address of their own needs it, or what it is made of.
+fn check_address(claim: &Claim<'_>) -> Result<(), Box<Fault>> {
+    let Some(facts) = claim.facts.filter(|facts| claim.base_url.is_none() && !facts.custom) else {
+        return Ok(());
+    };
+    let said: Hosting = serde_json::from_value(claim.config.clone()).unwrap_or_default();
+    let hosting = Hosting { region: claim.region.map(str::to_owned), ..said };
+    match (facts.address(&hosting), facts.base_url_example.as_deref()) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), Some(example)) => {
             Err(missing("base_url", format!("Give the address of your own resource, such as {example}.")))
         }
-        _ => Ok(()),
+        (Err(Some("region")), None) => {
+            Err(missing("region", format!("Name the region in which {} serves you.", facts.display_name)))
+        }
+        (Err(Some(word)), None) => {
+            Err(missing(format!("config.{word}"), format!("The address of {} has it.", facts.display_name)))
+        }
+        // One that is stored before it can be asked.
+        (Err(None), None) => Ok(()),
     }
 }
 
@@ -127,8 +242,9 @@ mod tests {
     fn a_config_is_checked_by_the_fields_of_its_provider() {
         let catalogue = Catalogue::embedded().unwrap();
         let facts = catalogue.provider("azure_openai");
+        let own = facts.and_then(|facts| facts.auth(AuthKind::ApiKey));
         let param = |config: Value| {
-            check(facts, &config).err().map(|fault| fault.param.clone().unwrap().into_owned())
+            check_config(facts, own, &config).err().map(|fault| fault.param.clone().unwrap().into_owned())
         };
         assert_eq!(param(json!({"deployments": {"openai/gpt-4o": "mine"}})), None);
         let whole = json!({"deployments": {"gpt-4o": "a.b-C_1"}, "api_version": "2024-10-01-preview"});
@@ -146,8 +262,58 @@ mod tests {
             assert_eq!(param(config.clone()).as_deref(), Some(wrong), "{config}");
         }
         // Of others a config is their owner's own.
-        assert!(check(catalogue.provider("openai"), &json!({"anything": 1})).is_ok());
-        assert!(check_address(facts, false).is_err() && check_address(facts, true).is_ok());
-        assert!(check_address(catalogue.provider("openai"), false).is_ok());
+        assert!(check_config(catalogue.provider("openai"), None, &json!({"anything": 1})).is_ok());
+    }
+
+    #[test]
+    fn an_address_is_given_or_made_of_what_is_said() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let (none, resource) = (Value::Null, json!({"resource": "mine"}));
+        let asks = |provider, config, base_url| {
+            let facts = catalogue.provider(provider);
+            let claim = Claim { facts, workspace: None, auth: None, config, base_url, region: None };
+            check_address(&claim).err().map(|fault| fault.param.clone().unwrap().into_owned())
+        };
+        assert_eq!(asks("azure_openai", &none, None).as_deref(), Some("base_url"));
+        assert_eq!(asks("azure_openai", &none, Some("https://x.example")), None);
+        assert_eq!(asks("azure_openai", &resource, None), None);
+        assert_eq!(asks("openai", &none, None), None);
+    }
+
+    #[test]
+    fn a_kind_is_one_that_the_provider_takes_and_needs_its_fields() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let facts = catalogue.provider("azure_openai");
+        assert_eq!(check_auth(facts, None).ok(), Some(AuthKind::ApiKey));
+        assert_eq!(check_auth(facts, Some("oauth_client")).ok(), Some(AuthKind::OauthClient));
+        let fault = check_auth(facts, Some("iam_static")).unwrap_err();
+        assert_eq!(
+            fault.fix.as_deref(),
+            Some("Use api_key or oauth_client or workload_identity or managed_identity.")
+        );
+        assert!(check_auth(None, Some("oauth_client")).is_err() && check_auth(None, Some("api_key")).is_ok());
+        let own = facts.and_then(|facts| facts.auth(AuthKind::OauthClient));
+        let lacking = json!({"deployments": {"m": "n"}, "tenant_id": "t"});
+        let fault = check_config(facts, own, &lacking).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("config.client_id"));
+        let spaced = json!({"deployments": {"m": "n"}, "tenant_id": "a b", "client_id": "c"});
+        assert_eq!(check_config(facts, own, &spaced).unwrap_err().param.as_deref(), Some("config.tenant_id"));
+    }
+
+    #[test]
+    fn a_form_shows_the_fields_of_its_kind() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let facts = catalogue.provider("azure_openai").unwrap();
+        let fields = |kind| {
+            let schema = schema(facts, facts.auth(kind).unwrap());
+            let names = schema["properties"].as_object().unwrap().keys().cloned();
+            (names.collect::<Vec<_>>(), schema["required"].clone())
+        };
+        let (names, required) = fields(AuthKind::ApiKey);
+        assert_eq!(names, ["api_version", "deployments", "resource", "secret"]);
+        assert_eq!(required, json!(["secret", "deployments"]));
+        let (names, required) = fields(AuthKind::ManagedIdentity);
+        assert!(names.contains(&"client_id".to_owned()) && !names.contains(&"secret".to_owned()));
+        assert_eq!(required, json!(["deployments"]));
     }
 }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The names that the fields have in a `config`.
-pub const DEPLOYMENTS: &str = "deployments";
-pub const API_VERSION: &str = "api_version";
+use crate::AuthKind;
 
 /// Out of a credential's or an account's `config`; what else stands there is its owner's.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -17,16 +15,75 @@ pub struct Hosting {
     pub deployments: BTreeMap<String, String>,
     /// The version of the cloud's interface that is asked for; the current one without.
     pub api_version: Option<String>,
+    /// The name of the customer's own resource, which its address begins with.
+    pub resource: Option<String>,
+    pub project: Option<String>,
+    /// Where the cloud serves; the region of the credential where it says nothing.
+    pub location: Option<String>,
+    /// Whose requests count against whose quota, where it is another project than the one that is asked.
+    pub quota_project: Option<String>,
+    /// The directory in which an application is known, and its id there.
+    pub tenant_id: Option<String>,
+    pub client_id: Option<String>,
+    /// Where the cloud exchanges secrets for tokens, where that is another address than its usual one.
+    pub token_url: Option<String>,
+    pub role_arn: Option<String>,
+    pub external_id: Option<String>,
+    /// What stands beside the `config`: the region of the credential or account.
+    #[serde(skip)]
+    pub region: Option<String>,
+    /// What stands beside the `config`: what kind of secret there is.
+    #[serde(skip)]
+    pub auth: AuthKind,
 }
 
 /// What is said of an account that says nothing.
-pub static PLAIN: Hosting = Hosting { deployments: BTreeMap::new(), api_version: None };
+pub static PLAIN: Hosting = Hosting {
+    deployments: BTreeMap::new(),
+    api_version: None,
+    resource: None,
+    project: None,
+    location: None,
+    quota_project: None,
+    tenant_id: None,
+    client_id: None,
+    token_url: None,
+    role_arn: None,
+    external_id: None,
+    region: None,
+    auth: AuthKind::ApiKey,
+};
 
 impl Hosting {
     /// The first of a model's names that is deployed, by its name there.
     #[must_use]
     pub fn deployment(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| self.deployments.get(*name)).map(String::as_str)
+    }
+
+    /// Where it is: the location that it says, else its region.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.location.as_deref().or(self.region.as_deref())
+    }
+
+    /// What stands under the name of a field that is one word or id.
+    #[must_use]
+    pub fn word(&self, field: &str) -> Option<&str> {
+        let word = match field {
+            "api_version" => &self.api_version,
+            "resource" => &self.resource,
+            "project" => &self.project,
+            "location" => return self.place(),
+            "quota_project" => &self.quota_project,
+            "tenant_id" => &self.tenant_id,
+            "client_id" => &self.client_id,
+            "role_arn" => &self.role_arn,
+            "external_id" => &self.external_id,
+            "region" => &self.region,
+            _ => return None,
+        };
+        word.as_deref()
     }
 }
 
@@ -38,10 +95,19 @@ mod tests {
     fn a_full_name_is_stronger_than_a_bare_one() {
         let named = |full: &str, own: &str| (full.to_owned(), own.to_owned());
         let deployments = BTreeMap::from([named("openai/gpt-4o", "whole"), named("gpt-4o", "bare")]);
-        let hosting = Hosting { deployments, api_version: None };
+        let hosting = Hosting { deployments, ..Hosting::default() };
         assert_eq!(hosting.deployment(&["openai/gpt-4o", "gpt-4o"]), Some("whole"));
         assert_eq!(hosting.deployment(&["other/gpt-4o", "gpt-4o"]), Some("bare"));
         assert_eq!(hosting.deployment(&["openai/gpt-5", "gpt-5"]), None);
         assert_eq!(PLAIN, Hosting::default());
+    }
+
+    #[test]
+    fn a_location_is_stronger_than_a_region() {
+        let mut hosting = Hosting { region: Some("here".to_owned()), ..Hosting::default() };
+        assert_eq!((hosting.place(), hosting.word("location")), (Some("here"), Some("here")));
+        hosting.location = Some("there".to_owned());
+        assert_eq!((hosting.word("location"), hosting.word("region")), (Some("there"), Some("here")));
+        assert_eq!(hosting.word("deployments"), None);
     }
 }

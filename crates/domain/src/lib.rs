@@ -3,6 +3,7 @@
 pub mod abilities;
 pub mod allowance;
 pub mod api_key;
+pub mod auth;
 pub mod caching;
 pub mod dialect;
 pub mod event;
@@ -32,6 +33,7 @@ pub use abilities::{Abilities, Thinking};
 pub use allowance::{
     Budget, Counts, Drawing, Drawn, Limits, OnReached, Period, Standing, Standings, Subject, Terms,
 };
+pub use auth::AuthKind;
 pub use caching::{CacheFacts, CacheMode, CachePolicy, CacheRecord};
 pub use dialect::{Dialect, Grammar};
 pub use event::{Event, Finish, PartKind, Reason};

@@ -171,10 +171,15 @@ fn check_port(target: &Target, settings: &EgressSettings, reach: Reach) -> Resul
 /// A name whose addresses are not known yet: what can be said already is said when it is saved.
 fn check_name(target: &Target, settings: &EgressSettings, reach: Reach) -> Result<(), Refusal> {
     let host = target.host.as_str();
+    if is_metadata_name(host) && reach == Reach::Machine {
+        return Ok(());
+    }
     if is_metadata_name(host) {
         return Err(never(host, AddressKind::Metadata));
     }
-    let inside = settings.allow_private || (reach == Reach::Node && !settings.node_networks.is_empty());
+    let inside = settings.allow_private
+        || reach == Reach::Machine
+        || (reach == Reach::Node && !settings.node_networks.is_empty());
     if host == "localhost" || host.ends_with(".localhost") {
         return if inside { Ok(()) } else { Err(needs_setting(host, AddressKind::Loopback, reach)) };
     }
@@ -205,6 +210,8 @@ pub(crate) fn check_address(
     };
     let listed = reach == Reach::Node && settings.node_networks.iter().any(|net| net.contains(address));
     match kind(address) {
+        AddressKind::Public if reach == Reach::Machine && !target.https => Err(plain_http(&shown, reach)),
+        _ if reach == Reach::Machine => Ok(()),
         AddressKind::Public if target.https || listed => Ok(()),
         AddressKind::Public => Err(plain_http(&shown, reach)),
         // A document's URL comes with a request, so the operator's permission for base URLs covers the loopback only.

@@ -36,6 +36,10 @@ pub struct EgressSettings {
     pub node_networks: Vec<IpNet>,
     /// `TIDEGATE_CA_FILE`: more roots for every TLS connection.
     pub extra_roots_pem: Option<Vec<u8>>,
+    /// `TIDEGATE_METADATA_URL`: where the machine's own cloud answers, in the place of the clouds' own addresses.
+    pub metadata_url: Option<String>,
+    /// `TIDEGATE_HOST_IDENTITY`: workspaces whose credentials may be the machine's own identity.
+    pub host_identity: Vec<domain::WorkspaceId>,
     pub resolver: Arc<dyn Resolver>,
 }
 
@@ -46,6 +50,8 @@ impl Default for EgressSettings {
             allow_private: false,
             node_networks: Vec::new(),
             extra_roots_pem: None,
+            metadata_url: None,
+            host_identity: Vec::new(),
             resolver: Arc::new(SystemResolver),
         }
     }
@@ -73,6 +79,8 @@ pub enum Reach {
     Webhook,
     /// An address that the operator configured.
     System,
+    /// Where a cloud answers inside every machine of its own; no request and no row names it.
+    Machine,
 }
 
 /// A core's way out: its own connections, shared with no other core. Clones share the pool.
@@ -107,6 +115,14 @@ impl Client {
     /// It is not a URL.
     pub fn read_url(&self, url: String) -> Result<http::Uri, http::uri::InvalidUri> {
         self.pool.read_url(url)
+    }
+
+    /// The address of a cloud inside its machines, or at the address that the operator put in its place.
+    #[must_use]
+    pub fn machine_url(&self, url: String) -> String {
+        let Some(own) = self.settings().metadata_url.as_deref() else { return url };
+        let path = url.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        format!("{}{}", own.trim_end_matches('/'), path.unwrap_or_default())
     }
 
     /// Connections now open, idle ones among them.

@@ -23,6 +23,7 @@ pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: Miss) -> (Tab,
         let attempt = std::rc::Rc::clone(&failed.attempt);
         let hands = &exchange.hands;
         let step = schedule::next_step(&Situation {
+            token_refused: false,
             class: miss.class(),
             retry_after_ms: miss.fault.retry_after_ms,
             should_retry: miss.should_retry,

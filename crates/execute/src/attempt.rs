@@ -12,7 +12,7 @@ use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
 use plan::{Attempt, Seat};
-use providers::{Ask, Outgoing, Provider, Target};
+use providers::{Ask, Outgoing, Provider, Signer, Target};
 
 use crate::answer::Exchange;
 use crate::caching::Care;
@@ -44,6 +44,8 @@ pub struct OpenAttempt {
     dropped: Vec<String>,
     /// Whose prices these are.
     attempt: Rc<Attempt>,
+    /// What signed it, where that was kept from an earlier request.
+    token: Option<Arc<Secret>>,
 }
 
 impl OpenAttempt {
@@ -132,6 +134,18 @@ impl OpenAttempt {
         }
     }
 
+    /// What a failure means for who is signed for by a token.
+    pub(crate) fn excuse(&self, hands: &Hands, miss: Miss) -> Miss {
+        let is_refused = miss.class() == FaultClass::UpstreamAuth && miss.status.is_some();
+        match self.token.as_ref().filter(|_| is_refused) {
+            Some(token) => {
+                hands.tokens.forget(self.attempt.principal(), token);
+                Miss { token_refused: true, ..miss }
+            }
+            None => miss,
+        }
+    }
+
     /// It failed: its memo stays in the books beside the try that follows.
     pub fn missed(mut self, tab: &mut Tab, miss: &Miss, usage: Usage, now_us: u64) {
         self.price(tab, &usage);
@@ -204,7 +218,7 @@ pub(crate) async fn begin(
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
-    let open = OpenAttempt {
+    let mut open = OpenAttempt {
         number: begun.number,
         ticket,
         received_us: exchange.call.received_us(),
@@ -218,9 +232,11 @@ pub(crate) async fn begin(
         grammar: outgoing.grammar,
         dropped: std::mem::take(&mut outgoing.dropped),
         attempt: Rc::clone(attempt),
+        token: None,
     };
-    if let Err(fault) = sign(hands, attempt.seat(), provider, &mut outgoing) {
-        return Start::Missed(open, Miss::new(*fault).unsent().not_again());
+    match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
+        Ok(token) => open.token = token,
+        Err(miss) => return Start::Missed(open, miss),
     }
     match request_of(&hands.egress, outgoing) {
         Ok(request) => Start::Going(open, request),
@@ -352,20 +368,35 @@ fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>)
     }
 }
 
-/// Opens what the seat has sealed and writes the header that it is for. A node without a secret gets no header.
-pub(crate) fn sign(
+/// Opens what the seat has sealed and writes the header that it is for. A node without a secret gets no header. Tells
+/// what signed it where that is older than the request.
+pub(crate) async fn sign(
     hands: &Hands,
     seat: &Seat,
     provider: &dyn Provider,
+    slug: &str,
+    base_url: &str,
     outgoing: &mut Outgoing,
-) -> Result<(), Box<Fault>> {
-    match open_secret(hands, seat)? {
-        Some(secret) => provider.authorise(outgoing, &secret),
-        None => Ok(()),
+) -> Result<Option<Arc<Secret>>, Miss> {
+    let unsent = |fault: Box<Fault>| Miss::of_boxed(fault).unsent().not_again();
+    let hosting = seat.hosting();
+    let mut authorise = |secret: &Secret| {
+        let unix_s = hands.world.clock.unix_ms() / 1_000;
+        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(unsent)
+    };
+    if hosting.auth.is_exchanged() {
+        // Apart: few seats need it, and every future has room for what is awaited in it.
+        let token = Box::pin(hands.tokens.of(hands, seat, slug, base_url)).await?;
+        authorise(&token.secret)?;
+        return Ok(Some(token.secret).filter(|_| token.was_kept));
+    }
+    match open_secret(hands, seat).map_err(unsent)? {
+        Some(secret) => authorise(&secret).map(|()| None),
+        None => Ok(None),
     }
 }
 
-fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
+pub(crate) fn open_secret(hands: &Hands, seat: &Seat) -> Result<Option<Secret>, Box<Fault>> {
     let (workspace, object, sealed) = match seat {
         Seat::Byok(credential) => (credential.workspace, credential.id.text(), &credential.sealed),
         // Operator accounts belong to no workspace: they are sealed under the nil one.

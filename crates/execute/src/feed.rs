@@ -234,6 +234,14 @@ impl Feed {
         usage
     }
 
+    /// What a failure means for who is signed for by a token.
+    pub(crate) fn excuse(&self, miss: Miss) -> Miss {
+        match &self.open {
+            Some(open) => open.excuse(&self.exchange.hands, miss),
+            None => miss,
+        }
+    }
+
     /// Ends the try as failed; returns what it used.
     pub fn missed(&mut self, tab: &mut Tab, miss: &Miss) -> Usage {
         self.watch.end(&self.exchange, &self.stream);

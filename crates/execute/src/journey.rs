@@ -258,6 +258,7 @@ impl Journey {
         let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
         let head_left = head_until_us.saturating_sub(self.exchange.now_us());
         if let Err(miss) = feed.wait_first(Instant::now() + Duration::from_micros(head_left)).await {
+            let miss = feed.excuse(miss);
             feed.missed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);
         }
@@ -295,6 +296,7 @@ impl Journey {
     }
 
     fn missed(&mut self, open: OpenAttempt, miss: Miss) -> TryEnd {
+        let miss = open.excuse(&self.exchange.hands, miss);
         let usage = self.exchange.usage_of_silence(open.attempt(), &miss);
         open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
         TryEnd::Missed(miss)
@@ -302,6 +304,7 @@ impl Journey {
 
     fn step_after(&self, index: usize, miss: &Miss, tries_on_seat: u32) -> Step {
         schedule::next_step(&Situation {
+            token_refused: miss.token_refused,
             class: miss.class(),
             retry_after_ms: miss.fault.retry_after_ms,
             should_retry: miss.should_retry,

@@ -13,6 +13,7 @@ mod read;
 pub mod schedule;
 mod stored;
 mod timer;
+mod tokens;
 mod verify;
 
 use std::rc::Rc;
@@ -30,6 +31,7 @@ pub use ledger::Journal;
 pub use miss::{Lesson, Miss, lesson};
 pub use probe::probe;
 pub use timer::Timers;
+pub use tokens::{SharedTokens, Tokens};
 pub use verify::{VerifyReport, VerifyTarget, is_probed, verify};
 
 /// What a core reaches the outside with.
@@ -41,6 +43,7 @@ pub struct Hands {
     pub board: Rc<board::Cell>,
     pub timers: Rc<Timers>,
     pub estimates: Rc<estimates::Estimator>,
+    pub tokens: Rc<Tokens>,
     /// What providers need to see again, of all cores.
     pub turns: Arc<dyn TurnKeeper>,
     /// Who made the answers that providers keep, of all cores.

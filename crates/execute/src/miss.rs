@@ -46,12 +46,18 @@ pub struct Miss {
     pub should_retry: Option<bool>,
     /// `false` where no byte of the request can have reached the upstream: it bills nothing.
     pub request_sent: bool,
+    /// What was refused is a token before its time: another one is asked for, and nothing is learnt of the secret.
+    pub token_refused: bool,
 }
 
 impl Miss {
     #[must_use]
     pub fn new(fault: Fault) -> Self {
-        Self { fault: Box::new(fault), status: None, should_retry: None, request_sent: true }
+        Self::of_boxed(Box::new(fault))
+    }
+
+    pub(crate) const fn of_boxed(fault: Box<Fault>) -> Self {
+        Self { fault, status: None, should_retry: None, request_sent: true, token_refused: false }
     }
 
     #[must_use]
@@ -106,6 +112,9 @@ impl Miss {
 
     /// What the board learns. A pause that the provider named is kept for everyone, else a limit is only ours.
     pub(crate) fn verdict(&self, now_us: u64) -> Option<Verdict> {
+        if self.token_refused {
+            return None;
+        }
         let named = self.fault.retry_after_ms;
         match lesson(self.class()) {
             // A secret that we could not open was refused by nobody.

@@ -28,7 +28,7 @@ pub async fn probe(target: &VerifyTarget, models: &[String], hands: &Hands) -> P
 
 async fn ask(target: &VerifyTarget, hands: &Hands, mut outgoing: Outgoing) -> Result<Heard, Miss> {
     let provider = providers::provider(&target.provider);
-    sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
+    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
     let answer = hands.egress.send(&request, reach(&target.seat)).await;
     let mut answer = answer.map_err(|error| Miss::egress(&error, &target.provider))?;

@@ -24,6 +24,8 @@ pub struct Situation {
     pub class: FaultClass,
     /// What the provider asked us to wait.
     pub retry_after_ms: Option<u64>,
+    /// A token was refused before its time, and the next try has another one.
+    pub token_refused: bool,
     /// What the provider said of a retry, where it said anything.
     pub should_retry: Option<bool>,
     /// Tries with this seat, the failed one among them.
@@ -109,6 +111,9 @@ pub fn next_step(situation: &Situation) -> Step {
     if situation.tries >= ATTEMPTS_MAX {
         return Step::GiveUp;
     }
+    if situation.token_refused && situation.tries_on_seat < TRIES_PER_PRINCIPAL_MAX {
+        return Step::Again { wait: Duration::ZERO };
+    }
     match remedy(situation.class) {
         Remedy::None => Step::GiveUp,
         Remedy::NextSeat => onward,
@@ -154,6 +159,7 @@ mod tests {
 
     fn situation(class: FaultClass) -> Situation {
         Situation {
+            token_refused: false,
             class,
             retry_after_ms: None,
             should_retry: None,

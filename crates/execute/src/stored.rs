@@ -117,7 +117,7 @@ impl Exchange {
         let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
             return miss;
         };
-        let Miss { fault, status, should_retry, request_sent } = miss;
+        let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
         let message = format!("Response with id '{id}' not found.");
         let gone = Fault::new(FaultClass::NotFound, "response_not_found", message)
             .fix("Its provider no longer has it: it was deleted, or kept long enough.");
@@ -125,7 +125,7 @@ impl Exchange {
             Some(report) => gone.upstream(*report),
             None => gone,
         };
-        Miss { fault: Box::new(gone), status, should_retry, request_sent }
+        Miss { fault: Box::new(gone), status, should_retry, request_sent, token_refused }
     }
 }
 

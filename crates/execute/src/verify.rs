@@ -33,7 +33,7 @@ impl VerifyTarget {
         };
         let facts = snapshot.catalogue().provider(&slug);
         let provider = facts.map_or(slug, |facts| facts.slug.as_str().into());
-        let base_url = own.or_else(|| facts?.base_url.as_deref().map(Arc::from))?;
+        let base_url = own.or_else(|| facts?.address(seat.hosting()).ok().map(Arc::from))?;
         Some(Self { seat, provider, base_url })
     }
 }
@@ -99,7 +99,7 @@ pub async fn verify(target: &VerifyTarget, hands: &Hands) -> VerifyReport {
 async fn ask(target: &VerifyTarget, hands: &Hands) -> Result<Option<Vec<String>>, Miss> {
     let provider = providers::provider(&target.provider);
     let mut outgoing = provider.list_models(&target.base_url, target.seat.hosting());
-    sign(hands, &target.seat, provider, &mut outgoing).map_err(|fault| Miss::new(*fault))?;
+    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(|fault| Miss::new(*fault))?;
     let mut opened = attempt::ask(hands, &target.provider, &target.seat, &request, |_| {}).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + VERIFY_TIME_MAX);

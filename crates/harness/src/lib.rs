@@ -5,6 +5,7 @@ mod azure;
 pub mod canary;
 pub mod client;
 mod contract;
+pub mod directory;
 pub mod emulator;
 mod gemini;
 mod openai;

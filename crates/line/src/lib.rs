@@ -27,7 +27,7 @@ pub use admit::{Caller, Needs, identify as identify_in};
 pub use counters::Counters;
 pub use decode::Inbound;
 pub use dialects::{Addressed, ErrorAnswer, Stored, StoredAct, Verb, read_address, render_error};
-pub use execute::Hands;
+pub use execute::{Hands, SharedTokens, Tokens};
 pub use models::models;
 pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};

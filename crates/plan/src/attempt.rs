@@ -110,7 +110,7 @@ impl Attempt {
             provider: slug(known, &credential.provider),
             upstream_model,
             deployed: facts.models_of.is_some().then(|| full_name.into()),
-            base_url: address(credential.base_url.as_ref(), facts)?,
+            base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
             // Prices of the customer's own hold for prompts of any length.
             rates: own.map(|(_, rates)| *rates).or_else(|| offer?.rates),
@@ -141,7 +141,7 @@ impl Attempt {
             provider: slug(known, &account.provider),
             upstream_model,
             deployed: facts.models_of.is_some().then(|| full_name.into()),
-            base_url: address(account.base_url.as_ref(), facts)?,
+            base_url: address(account.base_url.as_ref(), facts, &account.hosting)?,
             region: account.region.clone(),
             rates,
             long_prompt: long_prompt(offer),
@@ -294,8 +294,11 @@ fn usable(facts: &ProviderFacts, takes_profile: bool) -> Result<(), Refusal> {
     if takes_profile { Ok(()) } else { Err(Refusal::ProfileNotTaken) }
 }
 
-fn address(own: Option<&Arc<str>>, facts: &ProviderFacts) -> Result<Arc<str>, Refusal> {
-    own.cloned().or_else(|| facts.base_url.as_deref().map(Arc::from)).ok_or(Refusal::NoAddress)
+fn address(own: Option<&Arc<str>>, facts: &ProviderFacts, hosting: &Hosting) -> Result<Arc<str>, Refusal> {
+    match own {
+        Some(own) => Ok(Arc::clone(own)),
+        None => facts.address(hosting).map(Arc::from).map_err(|_| Refusal::NoAddress),
+    }
 }
 
 /// The canonical slug, or a workspace's own.

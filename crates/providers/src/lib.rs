@@ -75,6 +75,40 @@ pub struct Outgoing {
     pub dropped: Vec<String>,
 }
 
+/// By what, and when, a request is signed.
+#[derive(Clone, Copy)]
+pub struct Signer<'a> {
+    /// Empty where the machine's own identity speaks.
+    pub secret: &'a Secret,
+    pub hosting: &'a Hosting,
+    pub unix_s: u64,
+}
+
+/// How an account comes to what signs its requests, where its secret doesn't sign them itself.
+pub enum Grant {
+    /// This is asked next; its answer is shown with those before it.
+    Ask {
+        outgoing: Box<Outgoing>,
+        door: Door,
+    },
+    Granted(Granted),
+}
+
+/// Where a grant is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// At the cloud.
+    Cloud,
+    /// At the address that clouds have inside every machine of theirs.
+    Machine,
+}
+
+/// What signs for a while.
+pub struct Granted {
+    pub secret: Secret,
+    pub lives_s: u64,
+}
+
 /// What a cache of prompts is helped with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheHelp {
@@ -141,9 +175,22 @@ pub trait Provider: Sync {
     /// Signs. The value is marked sensitive, and its memory is wiped when the header is dropped.
     ///
     /// # Errors
-    /// The secret can't be a header value.
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
-        auth::bearer::sign(outgoing, secret)
+    /// The secret can't be a header value, or is not of its kind.
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        auth::bearer::sign(outgoing, signer.secret)
+    }
+
+    /// The next step to what signs, where kinds of secrets are exchanged. `heard` are the answers to the steps before.
+    ///
+    /// # Errors
+    /// The secret is not of its kind, or an answer is none.
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, _heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        Err(auth::no_such_kind(signer.hosting.auth))
+    }
+
+    /// What a refusal of a step to a grant means.
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        auth::oauth::classify(status, headers, body, provider)
     }
 
     /// The cheapest real call: it tells whether a secret works, and which models there are.

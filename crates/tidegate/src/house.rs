@@ -39,6 +39,7 @@ pub struct House {
     pub keeper: Arc<Keeper>,
     pub board: Arc<board::Shared>,
     ratios: Arc<estimates::Ratios>,
+    tokens: Arc<line::SharedTokens>,
     pub egress: Arc<EgressSettings>,
     pub recovered: RecoveryReport,
     pub world: World,
@@ -120,6 +121,7 @@ impl House {
             keeper,
             board: board::Shared::new(),
             ratios: Arc::default(),
+            tokens: Arc::default(),
             egress: Arc::new(outbound(settings)?),
             recovered,
             world,
@@ -159,6 +161,7 @@ impl House {
             board: board::Cell::new(Arc::clone(&self.board), cores),
             timers: Rc::default(),
             estimates: Rc::new(estimates::Estimator::new(Arc::clone(&self.ratios))),
+            tokens: Rc::new(line::Tokens::new(Arc::clone(&self.tokens))),
             turns: Arc::clone(&self.turns) as Arc<dyn TurnKeeper>,
             responses: Arc::clone(&self.responses) as Arc<dyn ResponseKeeper>,
         };
@@ -319,6 +322,8 @@ fn outbound(settings: &Settings) -> anyhow::Result<EgressSettings> {
         allow_private: settings.allow_private_upstreams,
         node_networks: settings.node_networks.clone(),
         extra_roots_pem,
+        metadata_url: settings.metadata_url.clone(),
+        host_identity: settings.host_identity.clone(),
         ..EgressSettings::default()
     })
 }

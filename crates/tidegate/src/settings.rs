@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::WorkspaceId;
 use domain::limits::ANSWER_BYTES_MAX;
 
 use crate::heads::Place;
@@ -102,6 +103,19 @@ pub const DEFINITIONS: &[Definition] = &[
         "TIDEGATE_NODE_NETWORKS",
         "",
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
+    ),
+    plain(
+        "host_identity",
+        "TIDEGATE_HOST_IDENTITY",
+        "",
+        "Ids of workspaces whose credentials may be this machine's own identity at its cloud, with commas between them; the \
+         operator's accounts always may.",
+    ),
+    plain(
+        "metadata_url",
+        "TIDEGATE_METADATA_URL",
+        "",
+        "Where this machine's cloud answers for its identity, in the place of the clouds' own addresses.",
     ),
     plain(
         "ca_file",
@@ -310,6 +324,8 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub host_identity: Vec<WorkspaceId>,
+    pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
     pub heads: Option<Place>,
@@ -369,6 +385,22 @@ impl Settings {
                 "node_networks",
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
+            )?,
+            host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                words.map(|word| word.parse().ok()).collect()
+            })?,
+            metadata_url: layers.parsed(
+                "metadata_url",
+                "an address such as http://127.0.0.1:8089",
+                |text| match text {
+                    "" => Some(None),
+                    url => url
+                        .parse::<http::Uri>()
+                        .ok()
+                        .filter(|url| url.host().is_some())
+                        .map(|_| Some(url.to_owned())),
+                },
             )?,
             ca_file: layers.path("ca_file"),
             invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {

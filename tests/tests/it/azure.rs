@@ -1,7 +1,11 @@
 //! Azure: the customer's own resource serves what the pool or the vendor served, under the deployments that its owner
 //! named, by the current paths and by the older ones.
 
-use harness::{Entry, Flavour};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use harness::directory::{CLIENT, ENTRA, TENANT};
+use harness::{Entry, Flavour, KeyState};
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, question, refused, said, scripted, streaming, trace_of, with};
@@ -143,6 +147,169 @@ async fn what_a_resource_needs_is_asked_for() {
         "{kind}"
     );
     assert!(kind["base_url"].is_null() && kind["base_url_example"].is_string(), "{kind}");
+    let of_azure = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "azure_openai");
+    let auths: Vec<&str> = of_azure.map(|kind| kind["auth"].as_str().unwrap()).collect();
+    assert_eq!(auths, ["api_key", "oauth_client", "workload_identity", "managed_identity"]);
+}
+
+/// An application of the directory, whose secret is a key of the emulator.
+fn application(gateway: &Gateway, secret: &str, more: Value) -> Value {
+    let directory = format!("{}{ENTRA}", gateway.emulator.origin());
+    let entra = json!({"tenant_id": TENANT, "client_id": CLIENT, "token_url": directory});
+    let config = with(entra, more);
+    with(body(gateway, secret, config), json!({"auth": "oauth_client"}))
+}
+
+fn tokens_asked(gateway: &Gateway) -> usize {
+    gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(ENTRA)).count()
+}
+
+#[tokio::test]
+async fn an_application_of_the_directory_signs_by_its_token() {
+    for version in [json!({}), json!({"api_version": OLD})] {
+        let gateway = Gateway::start().await;
+        let made = gateway.make("/v2/provider-credentials", application(&gateway, OWN, version)).await;
+        assert_eq!(made["auth"], "oauth_client", "{made}");
+        let verify = format!("/v2/provider-credentials/{}/verify", id_of(&made));
+        let verified = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
+        assert_eq!(verified["status"], "active", "{verified}");
+        for request in [question(MINI), streaming(MINI)] {
+            let answer = gateway.chat_ok(&request).await;
+            assert_eq!(said(&answer), "You said: hello there");
+            let sent = last(&gateway, OWN);
+            let token = sent.header("authorization").unwrap();
+            assert!(token.starts_with("Bearer tok-") && sent.header("api-key").is_none(), "{token}");
+            let booked = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+        }
+        assert_eq!(gateway.emulator.tokens_issued(), 1, "one token serves them all");
+        assert_eq!(gateway.emulator.violations(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_requests_wait_for_one_token() {
+    let gateway = Gateway::start().await;
+    gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
+    assert_eq!(gateway.emulator.tokens_issued(), 0);
+    let client = gateway.client();
+    let request = question(MINI);
+    let asked = (0..1_000).map(|_| client.post("/v1/chat/completions", &request));
+    let answers = join_all(asked).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+    assert_eq!((gateway.emulator.tokens_issued(), tokens_asked(&gateway)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_before_its_time_is_replaced_within_the_request() {
+    let gateway = Gateway::start().await;
+    gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
+    gateway.chat_ok(&question(MINI)).await;
+    for (round, request) in [question(MINI), streaming(MINI)].into_iter().enumerate() {
+        gateway.emulator.revoke_tokens();
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), "You said: hello there");
+        assert_eq!(gateway.emulator.tokens_issued(), round as u64 + 2);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_anew_before_it_ends() {
+    let gateway = Gateway::start().await;
+    gateway.emulator.tokens_live(Duration::from_secs(2));
+    gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let mut served = 0;
+    while gateway.emulator.tokens_issued() < 3 {
+        assert!(std::time::Instant::now() < until, "only {} tokens", gateway.emulator.tokens_issued());
+        gateway.chat_ok(&question(MINI)).await;
+        served += 1;
+    }
+    assert_eq!(gateway.calls(OWN).len(), served, "no request met a token that was over");
+}
+
+#[tokio::test]
+async fn what_the_directory_refuses_is_told_in_its_words() {
+    let gateway = Gateway::start().await;
+    for (more, secret, words) in [
+        (json!({}), "no-such-secret", "AADSTS7000215"),
+        (json!({"tenant_id": "another"}), OWN, "AADSTS90002"),
+        (json!({"client_id": "another"}), OWN, "AADSTS700016"),
+    ] {
+        let made = gateway.make("/v2/provider-credentials", application(&gateway, secret, more)).await;
+        let path = format!("/v2/provider-credentials/{}", id_of(&made));
+        let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+        assert_eq!(verified["status"], "invalid", "{verified}");
+        assert!(verified["last_error"].as_str().unwrap().contains(words), "{verified}");
+        gateway.admin().delete(&path).await.unwrap();
+    }
+    // One that was good and is no more: one refusal for all who come at once.
+    gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let asked_before = tokens_asked(&gateway);
+    let client = gateway.client();
+    let request = question(MINI);
+    let answers = join_all((0..50).map(|_| client.post("/v1/chat/completions", &request))).await;
+    for answer in answers {
+        refused(&answer.unwrap(), 502, "upstream_auth_failed");
+    }
+    assert!(tokens_asked(&gateway) - asked_before <= 2, "{}", tokens_asked(&gateway));
+}
+
+#[tokio::test]
+async fn a_secret_does_not_follow_another_directory() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({}))).await;
+    let path = format!("/v2/provider-credentials/{}", id_of(&made));
+    let elsewhere = json!({"config": {"token_url": "https://elsewhere.example"}});
+    problem(&gateway.patched(&path, elsewhere).await, 409, "base_url_needs_secret");
+    problem(&gateway.patched(&path, json!({"auth": "api_key"})).await, 409, "base_url_needs_secret");
+    let inside = application(&gateway, OWN, json!({"token_url": "http://169.254.169.254"}));
+    let told = problem(
+        &gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap(),
+        400,
+        "base_url_refused",
+    );
+    assert!(told.to_string().contains("config.token_url"), "{told}");
+    // As a key it is taken where it is given anew.
+    let key = json!({"auth": "api_key", "secret": OWN});
+    assert_eq!(gateway.patch(&path, key).await["auth"], "api_key");
+    gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(last(&gateway, OWN).header("api-key"), Some(OWN));
+}
+
+#[tokio::test]
+async fn the_machines_identity_is_the_operators_and_whom_it_lists() {
+    let mut gateway = Gateway::start().await;
+    gateway.emulator.be_machine_of(POOL);
+    let mut machine = body(&gateway, "", json!({}));
+    machine["auth"] = json!("managed_identity");
+    machine.as_object_mut().unwrap().remove("secret");
+    let answer = gateway.admin().post("/v2/provider-credentials", &machine).await.unwrap();
+    let told = problem(&answer, 403, "host_identity_not_allowed").to_string();
+    assert!(
+        told.contains("TIDEGATE_HOST_IDENTITY") && told.contains(&gateway.founded.workspace_id),
+        "{told}"
+    );
+    let secret = with(machine.clone(), json!({"secret": OWN, "allow_unpriced": true}));
+    problem(&gateway.admin().post("/v2/accounts", &secret).await.unwrap(), 400, "invalid_value");
+    gateway.make("/v2/accounts", with(machine.clone(), json!({"allow_unpriced": true}))).await;
+    let answer = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    assert!(last(&gateway, POOL).header("authorization").unwrap().starts_with("Bearer tok-"));
+    // A workspace that the operator lists speaks as the machine, until it is listed no more.
+    gateway.stop().await;
+    let workspace = gateway.founded.workspace_id.clone();
+    gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
+    gateway.start_again().await;
+    gateway.make("/v2/provider-credentials", machine).await;
+    let answer = gateway.chat_ok(&question(MINI)).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+    gateway.stop().await;
+    gateway.set("TIDEGATE_HOST_IDENTITY", "");
+    gateway.start_again().await;
+    let error = refused(&gateway.chat(&question(MINI)).await, 502, "host_identity_not_allowed");
+    assert!(error.to_string().contains("TIDEGATE_HOST_IDENTITY"), "{error}");
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ impl Gateway {
         let mut environment = vec![
             ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),
             ("TIDEGATE_WORKERS".to_owned(), "2".to_owned()),
+            ("TIDEGATE_METADATA_URL".to_owned(), emulator.origin()),
         ];
         if let Some(pem) = emulator.ca_pem() {
             let file = directory.path().join("ca.pem");
@@ -180,6 +181,11 @@ impl Gateway {
     /// Starts the process and doesn't wait for it.
     pub fn launch(&mut self) {
         self.process = launch(&self.program, &self.data(), &self.environment);
+    }
+
+    /// From the next start on this setting is another one.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Ends the process as an operator does.

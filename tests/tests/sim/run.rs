@@ -446,6 +446,7 @@ impl Run {
         tab.attempt_ended(number, AttemptEnd { status, fault: Some(class), ..AttemptEnd::default() });
         self.plan_turn();
         let step = next_step(&Situation {
+            token_refused: false,
             class,
             retry_after_ms,
             should_retry: None,

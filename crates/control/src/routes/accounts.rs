@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalogue::SecretForm;
 use domain::{AccountId, Fault};
 use egress::Reach;
 use http::Method;
@@ -11,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
+use super::credentials;
 use super::secrets::{self, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::hosting::Claim;
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
@@ -188,9 +191,6 @@ fn ranged(value: Option<u32>, default: u32, max: u32, field: &'static str) -> Re
 }
 
 fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountRow, Box<Fault>> {
-    if input.auth.as_deref().is_some_and(|auth| auth != "api_key") {
-        return Err(invalid("auth", "Only api_key is available in this version.", "Use api_key."));
-    }
     let disabled = match input.status.as_deref() {
         None => base.disabled,
         Some("active") => false,
@@ -200,12 +200,18 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         }
     };
     let snapshot = control.keeper.current();
-    let facts = snapshot.catalogue().provider(&base.provider);
-    hosting::check_address(facts, input.base_url.is_some())?;
-    hosting::check(facts, &input.config)?;
+    let claim = Claim {
+        facts: snapshot.catalogue().provider(&base.provider),
+        workspace: None,
+        auth: input.auth.as_deref(),
+        config: &input.config,
+        base_url: input.base_url.as_deref(),
+        region: input.region.as_deref(),
+    };
+    let auth = hosting::check(control, &claim)?;
     Ok(AccountRow {
         display_name: checked_name(input.display_name.clone(), "display_name")?,
-        auth: "api_key".into(),
+        auth: auth.as_str().to_owned(),
         base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
@@ -225,7 +231,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let mut input: Input = ask.json()?;
         let provider = checked_provider(control, input.provider.take())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
-        let secret = secrets::read(input.secret.take())?;
+        let form = credentials::secret_form(control, &provider, input.auth.as_deref());
+        let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = AccountId::new(now, control.world.id_bytes());
         let blank = AccountRow {
@@ -303,8 +310,11 @@ async fn write(
             "Make another account.",
         ));
     }
+    let auth_after = input.auth.clone().unwrap_or_else(|| row.auth.clone());
+    let form = credentials::secret_form(control, &row.provider, Some(&auth_after));
+    let changes_kind = auth_after != row.auth;
     let secret = match input.secret.take() {
-        None => None,
+        None if !(changes_kind && form == SecretForm::None) => None,
         given => {
             let version = row.secret.sealed.version.saturating_add(1);
             Some(secrets::seal(
@@ -312,13 +322,16 @@ async fn write(
                 vault::OPERATOR,
                 &row.id.to_string(),
                 version,
-                &secrets::read(given)?,
+                &secrets::read(given, form)?,
             )?)
         }
     };
-    let address = row.base_url.clone();
+    let (address, config) = (row.base_url.clone(), row.config.clone());
     let changed = row_of(control, &input, row)?;
-    if changed.base_url != address && secret.is_none() {
+    let moves = changed.base_url != address
+        || hosting::leads_elsewhere(&config, &changed.config)
+        || changes_kind && form != SecretForm::None;
+    if moves && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
     let act = ask.act(&control.world);
@@ -345,8 +358,9 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
-        let plain = secrets::read(rotation.secret)?;
         let row = load(control, &ask).await?;
+        let form = credentials::secret_form(control, &row.provider, Some(&row.auth));
+        let plain = secrets::read(rotation.secret, form)?;
         let version = row.secret.sealed.version.saturating_add(1);
         let secret = secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &plain)?;
         let act = ask.act(&control.world);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::{CredentialId, Fault, Price, ProjectId, Rates, ServerFacts};
+use catalogue::SecretForm;
+use domain::{AuthKind, CredentialId, Fault, Price, ProjectId, Rates, ServerFacts};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -18,6 +19,7 @@ use super::secrets::{self, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
+use crate::hosting::Claim;
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
@@ -312,17 +314,6 @@ fn checked_provider(
     }
 }
 
-fn checked_auth(auth: Option<&str>) -> Result<String, Box<Fault>> {
-    match auth.unwrap_or("api_key") {
-        "api_key" => Ok("api_key".into()),
-        other => Err(invalid(
-            "auth",
-            format!("auth \"{other}\" is not available in this version."),
-            "Use api_key.",
-        )),
-    }
-}
-
 async fn row_of(
     control: &Control,
     ask: &Ask,
@@ -347,13 +338,19 @@ async fn row_of(
     };
     let server = stated_server(control, input, &base)?;
     let snapshot = control.keeper.current();
-    let facts = snapshot.catalogue().provider(&base.provider);
-    hosting::check_address(facts, input.base_url.is_some())?;
-    hosting::check(facts, &input.config)?;
+    let claim = Claim {
+        facts: snapshot.catalogue().provider(&base.provider),
+        workspace: Some(base.workspace),
+        auth: input.auth.as_deref(),
+        config: &input.config,
+        base_url: input.base_url.as_deref(),
+        region: input.region.as_deref(),
+    };
+    let auth = hosting::check(control, &claim)?;
     Ok(CredentialRow {
         server,
         display_name: checked_name(input.display_name.clone(), "display_name")?,
-        auth: checked_auth(input.auth.as_deref())?,
+        auth: auth.as_str().to_owned(),
         base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
@@ -387,7 +384,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let mut input: Input = ask.json()?;
         let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
-        let secret = secrets::read(input.secret.take())?;
+        let form = secret_form(control, &provider, input.auth.as_deref());
+        let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = CredentialId::new(now, control.world.id_bytes());
         let blank = CredentialRow {
@@ -477,18 +475,24 @@ async fn write(
             "Make another credential.",
         ));
     }
+    let auth_after = input.auth.clone().unwrap_or_else(|| row.auth.clone());
+    let form = secret_form(control, &row.provider, Some(&auth_after));
+    let changes_kind = auth_after != row.auth;
     let secret = match input.secret.take() {
-        None => None,
+        // What has no secret any more keeps none.
+        None if !(changes_kind && form == SecretForm::None) => None,
         given => {
             let version = row.secret.sealed.version.saturating_add(1);
-            let plain = secrets::read(given)?;
+            let plain = secrets::read(given, form)?;
             Some(secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?)
         }
     };
     let status = input.status.take();
-    let (id, before, address) = (row.id, row.state, row.base_url.clone());
+    let (id, before, address, config) = (row.id, row.state, row.base_url.clone(), row.config.clone());
     let changed = row_of(control, ask, &input, row).await?;
-    let moves = changed.base_url != address;
+    let moves = changed.base_url != address
+        || hosting::leads_elsewhere(&config, &changed.config)
+        || changes_kind && form != SecretForm::None;
     if moves && secret.is_none() {
         return Err(secrets::address_needs_secret());
     }
@@ -549,8 +553,8 @@ fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
-        let plain = secrets::read(rotation.secret)?;
         let row = load(control, &ask).await?;
+        let plain = secrets::read(rotation.secret, secret_form(control, &row.provider, Some(&row.auth)))?;
         let version = row.secret.sealed.version.saturating_add(1);
         let secret = secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?;
         let act = ask.act(&control.world);
@@ -619,6 +623,14 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     })
 }
 
+/// The form of a secret; whether its kind is one at all is checked with all else.
+pub(super) fn secret_form(control: &Control, provider: &str, auth: Option<&str>) -> SecretForm {
+    let snapshot = control.keeper.current();
+    let facts = snapshot.catalogue().provider(provider);
+    let usual = facts.and_then(|facts| facts.auths.first()).map_or(AuthKind::ApiKey, |auth| auth.kind);
+    hosting::secret_form(facts, auth.and_then(AuthKind::from_name).unwrap_or(usual))
+}
+
 /// What a provider is called, and how it is authorised.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "CredentialKind")]
@@ -626,7 +638,14 @@ struct Kind {
     provider: String,
     display_name: String,
     synonyms: Vec<String>,
+    /// The kind of its secret; a provider that takes several is listed once for each, the usual one first.
     auth: &'static str,
+    title: String,
+    says: String,
+    /// Whether it is the identity of the machine that Tidegate runs on.
+    is_host_identity: bool,
+    /// The least that it must be allowed to do, as its cloud writes that.
+    permission: Option<String>,
     /// Whether this version can call it.
     available: bool,
     /// Whether it stands for servers at an address of the workspace's own, under a name of its own.
@@ -643,17 +662,24 @@ struct Kind {
 fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
     Box::pin(async move {
         let snapshot = control.keeper.current();
-        let kinds = snapshot.catalogue().providers().iter().filter(|facts| facts.byok).map(|facts| Kind {
+        let offered = snapshot.catalogue().providers().iter().filter(|facts| facts.byok);
+        let kinds = offered.flat_map(|facts| facts.auths.iter().map(move |auth| (facts, auth)));
+        let kinds = kinds.map(|(facts, auth)| Kind {
             provider: facts.slug.clone(),
             display_name: facts.display_name.clone(),
             synonyms: facts.synonyms.clone(),
-            auth: "api_key",
+            auth: auth.kind.as_str(),
+            title: auth.title.clone(),
+            says: auth.says.clone(),
+            is_host_identity: auth.host,
+            permission: auth.permission.clone(),
             available: facts.available,
             custom: facts.custom,
-            base_url: facts.base_url.clone(),
+            // Where each customer has an address of their own the example says more.
+            base_url: facts.base_url.clone().filter(|_| facts.base_url_example.is_none()),
             base_url_example: facts.base_url_example.clone(),
             environment_variable: facts.secret_env.clone(),
-            schema: hosting::schema(facts),
+            schema: hosting::schema(facts, auth),
         });
         Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))
     })

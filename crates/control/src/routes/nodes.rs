@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use catalogue::SecretForm;
 use domain::{Fault, NodeId, ServerFacts};
 use egress::Reach;
 use http::Method;
@@ -171,9 +172,13 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let id = NodeId::new(now, control.world.id_bytes());
         let secret = match input.secret.take() {
             None => None,
-            given => {
-                Some(secrets::seal(control, ask.workspace(), &id.to_string(), 1, &secrets::read(given)?)?)
-            }
+            given => Some(secrets::seal(
+                control,
+                ask.workspace(),
+                &id.to_string(),
+                1,
+                &secrets::read(given, SecretForm::Text)?,
+            )?),
         };
         let blank = NodeRow {
             id,
@@ -255,7 +260,7 @@ async fn write(
                 row.workspace,
                 &row.id.to_string(),
                 version,
-                &secrets::read(given)?,
+                &secrets::read(given, SecretForm::Text)?,
             )?))
         }
     };

@@ -1,5 +1,6 @@
 //! What credentials, accounts and nodes share: reading a secret, sealing it, and checking an address.
 
+use catalogue::SecretForm;
 use domain::{Fault, FaultClass, Secret, WorkspaceId};
 use egress::Reach;
 use schemars::JsonSchema;
@@ -20,8 +21,39 @@ pub struct Rotation {
 
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 
-/// A secret as it was sent: text without a line break or other control character.
-pub fn read(value: Option<Value>) -> Result<Secret, Box<Fault>> {
+/// A secret as it was sent, of the form that its kind has.
+pub fn read(value: Option<Value>, form: SecretForm) -> Result<Secret, Box<Fault>> {
+    match (form, value) {
+        (SecretForm::Text, value) => read_text(value),
+        (SecretForm::Json, Some(value)) => read_json(value),
+        (SecretForm::Json, None) => {
+            Err(missing("secret", "Send the JSON of this kind; it is sealed on arrival and never shown."))
+        }
+        // What has no secret is sealed all the same, so that its row is as any other.
+        (SecretForm::None, None | Some(Value::Null)) => Ok(Secret::new(Vec::new())),
+        (SecretForm::None, Some(_)) => {
+            let message = "This kind has no secret: the machine's own identity speaks.";
+            Err(invalid("secret", message, "Leave the secret out."))
+        }
+    }
+}
+
+/// The object itself, or the text of the file that it stands in.
+fn read_json(value: Value) -> Result<Secret, Box<Fault>> {
+    let object = match &value {
+        Value::Object(_) => Some(value),
+        Value::String(text) => serde_json::from_str(text).ok().filter(Value::is_object),
+        _ => None,
+    };
+    let secret = object.and_then(|object| serde_json::to_vec(&object).ok()).map(Secret::new);
+    secret.filter(|secret| secret.expose().len() <= SECRET_BYTES_MAX).ok_or_else(|| {
+        let message = format!("The secret is no JSON object of at most {SECRET_BYTES_MAX} bytes.");
+        invalid("secret", message, "Send the JSON as the cloud handed it out, whole.")
+    })
+}
+
+/// Text without a line break or other control character.
+fn read_text(value: Option<Value>) -> Result<Secret, Box<Fault>> {
     let text = match value {
         Some(Value::String(text)) => text,
         Some(_) => {

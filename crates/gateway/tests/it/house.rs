@@ -155,6 +155,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 board: board::Cell::new(board, 2),
                 timers: Rc::default(),
                 estimates: Rc::default(),
+                tokens: Rc::default(),
                 turns: Arc::new(domain::ports::NoTurns),
                 responses: Arc::new(domain::ports::NoResponses),
             };

@@ -12,6 +12,12 @@ pub(crate) const KEY: &str = "api-key";
 /// Each model is deployed once, under its own name with this before it.
 pub(crate) const DEPLOYED: &str = "my-";
 
+/// The services that a token for these paths is for.
+pub(crate) const fn services(is_current: bool) -> &'static [&'static str] {
+    const COGNITIVE: &str = "https://cognitiveservices.azure.com";
+    if is_current { &["https://ai.azure.com", COGNITIVE] } else { &[COGNITIVE] }
+}
+
 /// Where a call goes: the path that its vendor has for it, and the deployment where the path names one.
 pub(crate) struct Site {
     pub(crate) path: String,

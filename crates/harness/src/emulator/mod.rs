@@ -127,6 +127,26 @@ impl Emulator {
         self.shared.clear_scripts();
     }
 
+    /// How many tokens its directory has handed out.
+    pub fn tokens_issued(&self) -> u64 {
+        self.shared.directory.count()
+    }
+
+    /// How long those live that it hands out from now on.
+    pub fn tokens_live(&self, lives: Duration) {
+        self.shared.directory.lives(lives);
+    }
+
+    /// Ends all that it handed out.
+    pub fn revoke_tokens(&self) {
+        self.shared.directory.revoke();
+    }
+
+    /// Gives the machine that asks it an identity: a token of it stands for this key.
+    pub fn be_machine_of(&self, key: &str) {
+        self.shared.directory.be_machine_of(key);
+    }
+
     /// Accepts a key from now on, in this state.
     pub fn set_key(&self, key: &str, state: KeyState) {
         self.shared.set_key(key, state);

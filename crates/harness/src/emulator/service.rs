@@ -19,6 +19,7 @@ use super::state::{Guard, Shared};
 use super::wire::Control;
 use crate::anthropic;
 use crate::azure;
+use crate::directory;
 use crate::gemini;
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
@@ -81,6 +82,10 @@ pub(crate) async fn serve(
         request_id: &request_id,
     };
     // Each provider answers for its own paths, headers and refusals; what is no one else's means OpenAI.
+    if directory::serves(&head) {
+        let answer = directory::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
     if anthropic::service::serves(&head) {
         let answer = anthropic::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
@@ -187,6 +192,13 @@ fn authorised(
     };
     if flavour == Flavour::Azure {
         let own = headers.get(azure::KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let token = bearer(headers).filter(|_| own.is_none());
+        if let Some(key) =
+            token.and_then(|token| directory::is_for(shared, &token, azure::services(is_current)))
+        {
+            guard.note(|entry| entry.key = Some(key.clone()));
+            return accepted(shared, guard, path, key, wrong);
+        }
         // The current paths take the key where the vendor's own have it, too.
         let sent = own.or_else(|| if is_current { bearer(headers) } else { None });
         guard.note(|entry| entry.key.clone_from(&sent));

@@ -11,6 +11,7 @@ use super::behaviour::Behaviour;
 use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
+use crate::directory;
 use crate::gemini;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) sealer: Sealer,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
+    pub(crate) directory: directory::State,
     inner: Mutex<Inner>,
 }
 
@@ -68,6 +70,7 @@ impl Shared {
             sealer: Sealer::new(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
+            directory: directory::State::new(),
             inner: Mutex::new(inner),
             config,
         }
@@ -79,6 +82,7 @@ impl Shared {
         drop(inner);
         *lock(&self.responses) = Store::default();
         self.gemini.reset();
+        self.directory.reset();
         lock(&self.connections).retain(|control| control.is_open());
         self.notify();
     }

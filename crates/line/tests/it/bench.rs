@@ -210,6 +210,7 @@ impl Bench {
             board: board::Cell::new(board::Shared::new(), 1),
             timers: Rc::default(),
             estimates: Rc::default(),
+            tokens: Rc::default(),
             turns: Arc::new(domain::ports::NoTurns),
             responses: Arc::new(domain::ports::NoResponses),
             world,

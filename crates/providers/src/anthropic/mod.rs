@@ -1,13 +1,13 @@
 //! Anthropic: its own grammar, whose version every request names.
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Secret};
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::retry_after::until_ms;
-use crate::{Ask, CacheHelp, Classified, Outgoing, Provider, Target, auth, classify, compatible};
+use crate::{Ask, CacheHelp, Classified, Outgoing, Provider, Signer, Target, auth, classify, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Anthropic];
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -45,11 +45,11 @@ impl Provider for Anthropic {
         Ok(outgoing)
     }
 
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
-        if secret.expose().trim_ascii().starts_with(TOKEN_PREFIX) {
-            return auth::bearer::sign(outgoing, secret);
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        if signer.secret.expose().trim_ascii().starts_with(TOKEN_PREFIX) {
+            return auth::bearer::sign(outgoing, signer.secret);
         }
-        auth::key::sign(outgoing, KEY, secret)
+        auth::key::sign(outgoing, KEY, signer.secret)
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {

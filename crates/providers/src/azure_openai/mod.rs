@@ -2,10 +2,11 @@
 //! customer's deployments. The current paths name the deployment as the model; the older ones, in the path itself,
 //! and an API version with it.
 
-use domain::{Fault, Grammar, Hosting, Operation, Secret};
+use bytes::Bytes;
+use domain::{Fault, Grammar, Hosting, Operation};
 use http::header::HeaderName;
 
-use crate::{Ask, CacheHelp, KeyOf, KeyPlace, Outgoing, Provider, Target, auth, compatible};
+use crate::{Ask, CacheHelp, Grant, KeyOf, KeyPlace, Outgoing, Provider, Signer, Target, auth, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 const KEY: HeaderName = HeaderName::from_static("api-key");
@@ -32,14 +33,29 @@ impl Provider for AzureOpenAi {
         })
     }
 
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
-        auth::key::sign(outgoing, KEY, secret)
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        match signer.hosting.auth.is_exchanged() {
+            true => auth::bearer::sign(outgoing, signer.secret),
+            false => auth::key::sign(outgoing, KEY, signer.secret),
+        }
+    }
+
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        auth::entra::grant(signer, scope(signer.hosting), heard)
     }
 
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
         let mut outgoing = compatible::list_models(base_url);
         outgoing.url = address(base_url, hosting, "", "models");
         outgoing
+    }
+}
+
+/// What a token is for: the older paths belong to another service than the current ones.
+const fn scope(hosting: &Hosting) -> &'static str {
+    match hosting.api_version {
+        Some(_) => "https://cognitiveservices.azure.com",
+        None => "https://ai.azure.com",
     }
 }
 

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use dialects::read_gemini_error;
-use domain::{Fault, Grammar, Hosting, Operation, Secret, UpstreamReport};
+use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
 use http::HeaderMap;
 use http::header::HeaderName;
 use serde::Deserialize;
 
 use crate::retry_after::delay_ms;
-use crate::{Ask, Classified, Outgoing, Provider, Target, auth, classify, compatible};
+use crate::{Ask, Classified, Outgoing, Provider, Signer, Target, auth, classify, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Gemini];
 const KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
@@ -40,8 +40,8 @@ impl Provider for Gemini {
         Ok(said.to(compatible::join(target.base_url, &path), ask))
     }
 
-    fn authorise(&self, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
-        auth::key::sign(outgoing, KEY, secret)
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        auth::key::sign(outgoing, KEY, signer.secret)
     }
 
     fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {

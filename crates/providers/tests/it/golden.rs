@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dialects::{Addressed, decode_request, native_headers, read_prompt};
 use domain::{Abilities, Grammar, Operation, Secret};
 use http::{HeaderMap, HeaderName};
-use providers::{Ask, Outgoing, Provider, Target, provider};
+use providers::{Ask, Outgoing, Provider, Signer, Target, provider};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -134,7 +134,9 @@ fn check(name: &str, seller: &dyn Provider, exchange: Exchange) {
                 prompt: (!is_spoken).then_some(&prompt),
             };
             let mut outgoing = seller.generate(&target, &ask).expect(name);
-            seller.authorise(&mut outgoing, &Secret::from_text(secret)).expect(name);
+            let secret = Secret::from_text(secret);
+            let signer = Signer { secret: &secret, hosting: &domain::hosting::PLAIN, unix_s: 0 };
+            seller.authorise(&mut outgoing, &signer).expect(name);
             assert_sent(name, &outgoing, &expected);
             source
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{Hosting, KeyId, Terms, WorkspaceId};
+use domain::{AuthKind, Hosting, KeyId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
     AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
@@ -43,8 +43,8 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
         provider: row.provider.into(),
         display_name: row.display_name.into(),
         base_url: row.base_url.map(Into::into),
+        hosting: Arc::new(hosting(row.config, row.region.as_ref(), &row.auth)),
         region: row.region.map(Into::into),
-        hosting: Arc::new(hosting(row.config)),
         sealed: Arc::new(row.secret.sealed),
         state: row.state,
         expires_unix_ms: row.expires_unix_ms,
@@ -57,8 +57,9 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
 }
 
 /// What is not understood was checked when it was written, or is its owner's own.
-fn hosting(config: Value) -> Hosting {
-    serde_json::from_value(config).unwrap_or_default()
+fn hosting(config: Value, region: Option<&String>, auth: &str) -> Hosting {
+    let said: Hosting = serde_json::from_value(config).unwrap_or_default();
+    Hosting { region: region.cloned(), auth: AuthKind::from_name(auth).unwrap_or_default(), ..said }
 }
 
 fn account_entry(row: crate::AccountRow) -> AccountEntry {
@@ -67,8 +68,8 @@ fn account_entry(row: crate::AccountRow) -> AccountEntry {
         provider: row.provider.into(),
         display_name: row.display_name.into(),
         base_url: row.base_url.map(Into::into),
+        hosting: Arc::new(hosting(row.config, row.region.as_ref(), &row.auth)),
         region: row.region.map(Into::into),
-        hosting: Arc::new(hosting(row.config)),
         sealed: Arc::new(row.secret.sealed),
         disabled: row.disabled,
         models: row.models.map(Arc::new),

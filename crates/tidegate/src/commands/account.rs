@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Shared;
+use super::credential::has_secret;
 use super::hosting::Hosting;
 use crate::api::{self, Api};
 use crate::body::Body;
@@ -84,11 +85,16 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             allow_unpriced,
             hosting,
         } => {
-            let secret = api::ask_secret(shared, &provider)?;
+            let auth = hosting.auth.clone();
+            let secret = match has_secret(&api, &provider, auth.as_deref())? {
+                true => Some(api::ask_secret(shared, &provider)?),
+                false => None,
+            };
             let body = Body::new()
                 .with("display_name", name.unwrap_or_else(|| provider.clone()))
                 .with("provider", provider)
-                .with("secret", secret)
+                .with_some("auth", auth)
+                .with_some("secret", secret)
                 .with("allow_unpriced", allow_unpriced)
                 .with_some("base_url", base_url)
                 .with_some("config", hosting.config()?)

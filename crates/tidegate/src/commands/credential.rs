@@ -108,6 +108,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             let body = Body::new()
                 .with_some("display_name", name)
                 .with_some("region", region)
+                .with_some("auth", hosting.auth.clone())
                 .with_some("config", hosting.config()?)
                 .with_some("scope", scope_of(project, environment))
                 .with_some("stated_facts", stating.patch()?)
@@ -138,7 +139,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
         Command::Kinds => output::list(
             shared,
             &api.get("/v2/provider-credentials/kinds")?,
-            &["provider", "display_name", "auth", "environment_variable", "available"],
+            &["provider", "display_name", "auth", "title", "environment_variable", "available"],
             "No kinds.",
         ),
     }
@@ -148,13 +149,18 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
     let Adding { provider, name, base_url, region, hosting, project, environment, from_env, no_verify } =
         adding;
+    let auth = hosting.auth.clone();
     let config = hosting.config()?;
-    let secret =
-        if from_env { from_environment(api, &provider)? } else { api::ask_secret(shared, &provider)? };
+    let secret = match (has_secret(api, &provider, auth.as_deref())?, from_env) {
+        (false, _) => None,
+        (true, true) => Some(from_environment(api, &provider)?),
+        (true, false) => Some(api::ask_secret(shared, &provider)?),
+    };
     let body = Body::new()
         .with("display_name", name.unwrap_or_else(|| provider.clone()))
         .with("provider", provider)
-        .with("secret", secret)
+        .with_some("auth", auth)
+        .with_some("secret", secret)
         .with_some("base_url", base_url)
         .with_some("region", region)
         .with_some("config", config)
@@ -175,6 +181,24 @@ fn scope_of(project: Option<String>, environment: Option<String>) -> Option<Valu
 fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), Failure> {
     servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &json!({"status": status}))?);
     Ok(())
+}
+
+/// Whether a kind has a secret at all: the machine's own identity has none. A kind that isn't known is the server's to
+/// refuse.
+pub fn has_secret(api: &Api, provider: &str, auth: Option<&str>) -> Result<bool, Failure> {
+    let Some(auth) = auth else { return Ok(true) };
+    let kinds = api.get("/v2/provider-credentials/kinds")?;
+    let text = |kind: &Value, name: &str| kind.get(name).and_then(Value::as_str).map(str::to_owned);
+    let is_named = |kind: &Value| {
+        let synonyms = kind.get("synonyms").and_then(Value::as_array);
+        text(kind, "provider").as_deref() == Some(provider)
+            || synonyms.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(provider)))
+    };
+    let data = kinds.get("data").and_then(Value::as_array);
+    let kind = data.and_then(|kinds| {
+        kinds.iter().find(|kind| is_named(kind) && text(kind, "auth").as_deref() == Some(auth))
+    });
+    Ok(kind.is_none_or(|kind| kind.pointer("/schema/properties/secret").is_some()))
 }
 
 /// The variable's name is a fact of the provider, and the server has the catalogue.

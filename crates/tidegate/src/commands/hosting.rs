@@ -13,6 +13,12 @@ pub struct Hosting {
     /// For the older paths of a cloud, one for each deployment, such as 2024-10-21.
     #[arg(long)]
     api_version: Option<String>,
+    /// The kind of its secret, where the provider takes several, such as oauth_client.
+    #[arg(long)]
+    pub auth: Option<String>,
+    /// A further field of its config, such as tenant_id=…; NAME= alone takes it back.
+    #[arg(long = "config", value_name = "NAME=TEXT")]
+    fields: Vec<String>,
 }
 
 impl Hosting {
@@ -35,6 +41,14 @@ impl Hosting {
         if let Some(version) = self.api_version {
             config.insert("api_version".to_owned(), json!(version));
         }
+        for pair in &self.fields {
+            let Some((name, text)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+                let message = format!("\"{pair}\" is no field. Give NAME=TEXT, such as tenant_id=my-tenant.");
+                return Err(Failure::new(output::USAGE, message));
+            };
+            let text = if text.is_empty() { Value::Null } else { text.into() };
+            config.insert(name.to_owned(), text);
+        }
         Ok(if config.is_empty() { None } else { Some(Value::Object(config)) })
     }
 }
@@ -45,7 +59,19 @@ mod tests {
 
     fn config(deployments: &[&str], api_version: Option<&str>) -> Result<Option<Value>, Failure> {
         let deployments = deployments.iter().map(ToString::to_string).collect();
-        Hosting { deployments, api_version: api_version.map(str::to_owned) }.config()
+        let api_version = api_version.map(str::to_owned);
+        Hosting { deployments, api_version, auth: None, fields: Vec::new() }.config()
+    }
+
+    #[test]
+    fn fields_are_given_and_taken_back() {
+        let fields = |fields: &[&str]| {
+            let fields = fields.iter().map(ToString::to_string).collect();
+            Hosting { deployments: Vec::new(), api_version: None, auth: None, fields }.config()
+        };
+        let said = json!({"tenant_id": "t=1", "client_id": null});
+        assert_eq!(fields(&["tenant_id=t=1", "client_id="]).unwrap(), Some(said));
+        assert!(fields(&["tenant_id"]).is_err() && fields(&["=x"]).is_err());
     }
 
     #[test]

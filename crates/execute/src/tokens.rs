@@ -1,0 +1,259 @@
+//! What secrets are exchanged for, kept for as long as it lives: asked for once, however many requests wait for it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use domain::limits::{FIRST_BYTE_TIME_MAX, GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX};
+use domain::{Fault, FaultClass, Hosting, Principal, Secret};
+use egress::Reach;
+use plan::Seat;
+use providers::{Door, Grant, Granted, Outgoing, Provider, Signer};
+use tokio::time::timeout;
+
+use crate::attempt::{open_secret, request_of};
+use crate::miss::Miss;
+use crate::{Hands, read};
+
+/// After so much of its life another one is asked for.
+const USED_PERCENT: u64 = 80;
+
+/// The tokens of a process.
+#[derive(Debug, Default)]
+pub struct SharedTokens {
+    slots: Mutex<HashMap<Principal, Arc<Slot>>>,
+}
+
+/// Whoever holds it asks; the others wait for what comes of that.
+type Slot = tokio::sync::Mutex<Option<Outcome>>;
+
+/// What became of the last exchange.
+#[derive(Debug, Clone)]
+struct Outcome {
+    grounds: Grounds,
+    found: Result<Held, Refused>,
+}
+
+/// What it was asked for with: of anything else it is no token.
+#[derive(Debug, Clone, PartialEq)]
+struct Grounds {
+    secret_version: u32,
+    hosting: Arc<Hosting>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    secret: Arc<Secret>,
+    refresh_us: u64,
+    expires_us: u64,
+}
+
+/// A refusal is told to all who waited, and to who comes at once: a thousand requests don't ask a thousand times.
+#[derive(Debug, Clone)]
+struct Refused {
+    miss: Miss,
+    until_us: u64,
+}
+
+impl SharedTokens {
+    fn slots(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a seat may speak as the machine itself: the operator's own, and whom the operator lists.
+fn may_be_machine(hands: &Hands, seat: &Seat) -> bool {
+    match seat {
+        Seat::Managed(_) => true,
+        Seat::Byok(credential) => hands.egress.settings().host_identity.contains(&credential.workspace),
+        Seat::Byoc(_) => false,
+    }
+}
+
+/// One core's tokens: what the process has, without asking it each time.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    own: RefCell<HashMap<Principal, (Grounds, Held)>>,
+    shared: Arc<SharedTokens>,
+}
+
+/// A token, and whether it was there before this request.
+pub(crate) struct Token {
+    pub secret: Arc<Secret>,
+    pub was_kept: bool,
+}
+
+impl Tokens {
+    #[must_use]
+    pub fn new(shared: Arc<SharedTokens>) -> Self {
+        Self { own: RefCell::default(), shared }
+    }
+
+    /// What signs for a seat whose secret does not.
+    ///
+    /// # Errors
+    /// It was refused, or nobody answered.
+    pub(crate) async fn of(
+        &self,
+        hands: &Hands,
+        seat: &Seat,
+        slug: &str,
+        base_url: &str,
+    ) -> Result<Token, Miss> {
+        let (principal, grounds) = (seat.principal(), grounds(seat));
+        if let Some(held) = self.kept(principal, &grounds, hands.now_us()) {
+            return Ok(Token { secret: held.secret, was_kept: true });
+        }
+        let slot = Arc::clone(self.shared.slots().entry(principal).or_default());
+        let mut outcome = slot.lock().await;
+        let now_us = hands.now_us();
+        let known = outcome.take().filter(|outcome| outcome.grounds == grounds);
+        if let Some(Outcome { found: Err(refused), .. }) = &known
+            && now_us < refused.until_us
+        {
+            let miss = refused.miss.clone();
+            *outcome = known;
+            return Err(miss);
+        }
+        let old = known.and_then(|outcome| outcome.found.ok()).filter(|held| now_us < held.expires_us);
+        if let Some(held) = old.as_ref().filter(|held| now_us < held.refresh_us) {
+            let held = held.clone();
+            *outcome = Some(Outcome { grounds: grounds.clone(), found: Ok(held.clone()) });
+            return Ok(self.keep(principal, grounds, held, true));
+        }
+        // Should this be cancelled, the slot is empty and the next one asks.
+        let asked = exchange(hands, seat, slug, base_url).await;
+        let now_us = hands.now_us();
+        let found = match (asked, old) {
+            (Ok(granted), _) => Ok(held(granted, now_us)),
+            // While the old one lives, a directory that is away for a moment stops nobody.
+            (Err(_), Some(old)) => Ok(old),
+            (Err(miss), None) => {
+                let until_us = now_us.saturating_add(micros(GRANT_REFUSED_FOR));
+                Err(Refused { miss, until_us })
+            }
+        };
+        *outcome = Some(Outcome { grounds: grounds.clone(), found: found.clone() });
+        match found {
+            Ok(held) => Ok(self.keep(principal, grounds, held, false)),
+            Err(refused) => Err(refused.miss),
+        }
+    }
+
+    /// An upstream refused it before its time: nobody is given it again.
+    pub(crate) fn forget(&self, principal: Principal, refused: &Arc<Secret>) {
+        self.own.borrow_mut().retain(|of, (_, held)| *of != principal || !Arc::ptr_eq(&held.secret, refused));
+        let slot = self.shared.slots().get(&principal).map(Arc::clone);
+        // Who holds it asks for another one already.
+        if let Some(mut outcome) = slot.as_ref().and_then(|slot| slot.try_lock().ok()) {
+            let is_it = |outcome: &Outcome| {
+                outcome.found.as_ref().is_ok_and(|held| Arc::ptr_eq(&held.secret, refused))
+            };
+            if outcome.as_ref().is_some_and(is_it) {
+                *outcome = None;
+            }
+        }
+    }
+
+    fn kept(&self, principal: Principal, grounds: &Grounds, now_us: u64) -> Option<Held> {
+        let own = self.own.borrow();
+        let (kept_grounds, held) = own.get(&principal)?;
+        (kept_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
+    }
+
+    fn keep(&self, principal: Principal, grounds: Grounds, held: Held, was_kept: bool) -> Token {
+        let secret = Arc::clone(&held.secret);
+        self.own.borrow_mut().insert(principal, (grounds, held));
+        Token { secret, was_kept }
+    }
+}
+
+fn grounds(seat: &Seat) -> Grounds {
+    let (sealed, hosting) = match seat {
+        Seat::Byok(credential) => (Some(&credential.sealed), Some(&credential.hosting)),
+        Seat::Managed(account) => (Some(&account.sealed), Some(&account.hosting)),
+        Seat::Byoc(node) => (node.sealed.as_ref(), None),
+    };
+    Grounds {
+        secret_version: sealed.map_or(0, |sealed| sealed.version),
+        hosting: hosting.map(Arc::clone).unwrap_or_default(),
+    }
+}
+
+fn held(granted: Granted, now_us: u64) -> Held {
+    let lives_us = granted.lives_s.saturating_mul(1_000_000);
+    Held {
+        secret: Arc::new(granted.secret),
+        refresh_us: now_us.saturating_add(lives_us / 100 * USED_PERCENT),
+        expires_us: now_us.saturating_add(lives_us),
+    }
+}
+
+fn micros(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// All steps from the secret to what signs.
+async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
+    let steps = walk(hands, seat, slug, base_url);
+    match timeout(FIRST_BYTE_TIME_MAX, steps).await {
+        Ok(granted) => granted,
+        Err(_) => Err(Miss::timeout(slug, "did not exchange the secret", FIRST_BYTE_TIME_MAX.as_secs())),
+    }
+}
+
+async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
+    let provider = providers::provider(slug);
+    let secret = open_secret(hands, seat).map_err(unsent)?.unwrap_or_else(|| Secret::new(Vec::new()));
+    let mut heard: Vec<Bytes> = Vec::new();
+    while heard.len() < GRANT_STEPS_MAX {
+        let unix_s = hands.world.clock.unix_ms() / 1_000;
+        let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
+        match provider.grant(base_url, &signer, &heard).map_err(unsent)? {
+            Grant::Granted(granted) => return Ok(granted),
+            Grant::Ask { outgoing, door } => {
+                let reach = match door {
+                    Door::Cloud => Reach::Provider,
+                    Door::Machine if may_be_machine(hands, seat) => Reach::Machine,
+                    Door::Machine => return Err(unsent(not_the_machine())),
+                };
+                heard.push(ask(hands, provider, slug, *outgoing, reach).await?);
+            }
+        }
+    }
+    Err(Miss::broken(slug, "the exchange of its secret does not end"))
+}
+
+fn unsent(fault: Box<Fault>) -> Miss {
+    Miss::of_boxed(fault).unsent().not_again()
+}
+
+fn not_the_machine() -> Box<Fault> {
+    let message = "This workspace's credentials may not use the identity of the machine.";
+    let fault = Fault::new(FaultClass::UpstreamAuth, "host_identity_not_allowed", message);
+    Box::new(fault.fix("The operator lists the workspace in TIDEGATE_HOST_IDENTITY."))
+}
+
+async fn ask(
+    hands: &Hands,
+    provider: &dyn Provider,
+    slug: &str,
+    mut outgoing: Outgoing,
+    reach: Reach,
+) -> Result<Bytes, Miss> {
+    if reach == Reach::Machine {
+        outgoing.url = hands.egress.machine_url(outgoing.url);
+    }
+    let request = request_of(&hands.egress, outgoing).map_err(unsent)?;
+    let answer = hands.egress.send(&request, reach).await.map_err(|error| Miss::egress(&error, slug))?;
+    let (status, headers) = (answer.status, answer.headers);
+    let body = read::prefix(answer.body, GRANT_BYTES_MAX).await;
+    let body = read::decoded(&headers, body).map_err(|what| Miss::broken(slug, what))?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let mut classified = provider.classify_grant(status.as_u16(), &headers.to_map(), &body, slug);
+    classified.report.request_id = None;
+    Err(Miss::classified(classified, status.as_u16()))
+}

@@ -1,0 +1,213 @@
+//! Where clouds exchange what proves an identity for tokens: Entra's directory, and the address inside every machine.
+//! A token stands for one of the emulator's keys, so that all else of a key holds for its tokens.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+
+use crate::emulator::KeyState;
+use crate::emulator::service::{Answer, Call, json_answer, read};
+use crate::emulator::state::{Shared, lock};
+
+/// The one tenant that the directory has, and the one application in it. Its secrets are the emulator's keys.
+pub const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+pub const CLIENT: &str = "11111111-2222-3333-4444-555555555555";
+/// Below the emulator, where Entra answers.
+pub const ENTRA: &str = "/entra";
+const TOKEN_PATH: &str = "/oauth2/v2.0/token";
+const MACHINE_PATH: &str = "/metadata/identity/oauth2/token";
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const LIVES: Duration = Duration::from_secs(3_599);
+
+/// The tokens that were handed out.
+pub(crate) struct State(Mutex<Issued>);
+
+struct Issued {
+    tokens: HashMap<String, Token>,
+    count: u64,
+    lives: Duration,
+    /// Whose identity the machine has.
+    machine: Option<String>,
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    pub(crate) key: String,
+    /// The service that it is for.
+    pub(crate) audience: String,
+    until: Instant,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        let (tokens, machine) = (HashMap::new(), None);
+        Self(Mutex::new(Issued { tokens, count: 0, lives: LIVES, machine }))
+    }
+
+    pub(crate) fn reset(&self) {
+        *lock(&self.0) = Self::new().0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+
+    /// A new token, and how many seconds it lives.
+    pub(crate) fn issue(&self, key: &str, audience: &str) -> (String, u64) {
+        let mut issued = lock(&self.0);
+        issued.count += 1;
+        let token = format!("tok-{}-of-the-emulator", issued.count);
+        let until = Instant::now() + issued.lives;
+        let stands_for = Token { key: key.to_owned(), audience: audience.to_owned(), until };
+        issued.tokens.insert(token.clone(), stands_for);
+        (token, issued.lives.as_secs())
+    }
+
+    /// What a token stands for, while it lives.
+    pub(crate) fn token(&self, token: &str) -> Option<Token> {
+        lock(&self.0).tokens.get(token).filter(|token| Instant::now() < token.until).cloned()
+    }
+
+    pub(crate) fn machine(&self) -> Option<String> {
+        lock(&self.0).machine.clone()
+    }
+
+    pub(crate) fn be_machine_of(&self, key: &str) {
+        lock(&self.0).machine = Some(key.to_owned());
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        lock(&self.0).count
+    }
+
+    pub(crate) fn revoke(&self) {
+        lock(&self.0).tokens.clear();
+    }
+
+    pub(crate) fn lives(&self, lives: Duration) {
+        lock(&self.0).lives = lives;
+    }
+}
+
+pub(crate) fn serves(head: &http::request::Parts) -> bool {
+    let path = head.uri.path();
+    path == MACHINE_PATH || (path.starts_with(ENTRA) && path.ends_with(TOKEN_PATH))
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    call.guard.note(|entry| entry.key = None);
+    let found = match read(call.shared, call.guard, body).await {
+        Ok(_) if call.head.uri.path() == MACHINE_PATH => machine(call),
+        Ok(body) => entra(call, &body),
+        Err(_) => Err(refusal("invalid_request", "AADSTS900144: The request body is too large.")),
+    };
+    let (status, body) = match found {
+        Ok(body) => (200, body),
+        Err((status, body)) => (status, body),
+    };
+    json_answer(status, Vec::new(), &body)
+}
+
+type Refusal = (u16, Value);
+
+fn refusal(error: &str, description: &str) -> Refusal {
+    let status = if error == "invalid_client" { 401 } else { 400 };
+    // The directory's words have its ids and the time on lines of their own.
+    let description =
+        format!("{description} Trace ID: 0 Correlation ID: 0\r\nTimestamp: 2026-01-01 00:00:00Z");
+    (status, json!({"error": error, "error_description": description, "error_codes": [], "trace_id": "0"}))
+}
+
+/// A form with an application's proof, for one service.
+fn entra(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
+    let head = call.head;
+    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let form = form(body);
+    let field = |name: &str| form.get(name).map(String::as_str);
+    let tenant = head.uri.path().strip_prefix(ENTRA).and_then(|path| path.strip_suffix(TOKEN_PATH));
+    let missing = |name: &str| {
+        refusal(
+            "invalid_request",
+            &format!("AADSTS900144: The request body must contain the following parameter: '{name}'."),
+        )
+    };
+    if head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+        return Err(refusal(
+            "invalid_request",
+            "AADSTS900561: The endpoint only accepts POST requests with a form.",
+        ));
+    }
+    if tenant != Some(&format!("/{TENANT}")) {
+        return Err(refusal("invalid_request", "AADSTS90002: Tenant not found."));
+    }
+    if field("grant_type") != Some("client_credentials") {
+        return Err(refusal(
+            "unsupported_grant_type",
+            "AADSTS70003: The app requested an unsupported grant type.",
+        ));
+    }
+    if field("client_id").ok_or_else(|| missing("client_id"))? != CLIENT {
+        return Err(refusal(
+            "unauthorized_client",
+            "AADSTS700016: Application was not found in the directory.",
+        ));
+    }
+    let scope = field("scope").ok_or_else(|| missing("scope"))?;
+    let Some(audience) = scope.strip_suffix("/.default") else {
+        return Err(refusal("invalid_scope", "AADSTS1002012: The provided value for scope is not valid."));
+    };
+    let proof = match (field("client_secret"), field("client_assertion"), field("client_assertion_type")) {
+        (Some(secret), None, None) => secret,
+        (None, Some(assertion), Some(ASSERTION)) => assertion,
+        _ => return Err(missing("client_assertion' or 'client_secret")),
+    };
+    if call.shared.key_state(proof) != Some(KeyState::Ok) {
+        return Err(refusal("invalid_client", "AADSTS7000215: Invalid client secret provided."));
+    }
+    let (token, lives) = call.shared.directory.issue(proof, audience);
+    Ok(json!({"token_type": "Bearer", "expires_in": lives, "ext_expires_in": lives, "access_token": token}))
+}
+
+/// The machine's own identity, asked for from inside it.
+fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
+    let head = call.head;
+    let says_so = head.headers.get("metadata").is_some_and(|value| value == "true");
+    let query = form(head.uri.query().unwrap_or_default().as_bytes());
+    let field = |name: &str| query.get(name).map(String::as_str);
+    // Whoever is led here by a proxy brings this header along.
+    if !says_so || head.headers.contains_key("x-forwarded-for") {
+        return Err((
+            400,
+            json!({"error": "invalid_request", "error_description": "Required metadata header not specified"}),
+        ));
+    }
+    if head.method != Method::GET || field("api-version") != Some("2018-02-01") {
+        return Err((400, json!({"error": "invalid_request", "error_description": "Invalid api-version"})));
+    }
+    let identity =
+        call.shared.directory.machine().filter(|_| field("client_id").is_none_or(|id| id == CLIENT));
+    let (Some(key), Some(resource)) = (identity, field("resource")) else {
+        return Err((400, json!({"error": "invalid_request", "error_description": "Identity not found"})));
+    };
+    let (token, lives) = call.shared.directory.issue(&key, resource);
+    // This address writes its numbers as text.
+    Ok(
+        json!({"access_token": token, "client_id": CLIENT, "expires_in": lives.to_string(), "resource": resource, "token_type": "Bearer"}),
+    )
+}
+
+fn form(body: &[u8]) -> HashMap<String, String> {
+    url::form_urlencoded::parse(body).into_owned().collect()
+}
+
+/// Whether a token is one for this service.
+pub(crate) fn is_for(shared: &Shared, token: &str, services: &[&str]) -> Option<String> {
+    shared
+        .directory
+        .token(token)
+        .filter(|token| services.contains(&token.audience.as_str()))
+        .map(|token| token.key)
+}

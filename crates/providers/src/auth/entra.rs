@@ -1,0 +1,100 @@
+//! Tokens of Microsoft Entra: an application's secret, the token that something else vouches with, or the machine's own
+//! identity, each exchanged for a token to one service.
+
+use bytes::Bytes;
+use domain::{AuthKind, Fault};
+
+use super::{needed, no_such_kind, oauth};
+use crate::{Grant, Signer};
+
+const DIRECTORY: &str = "https://login.microsoftonline.com";
+const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01";
+const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// One question and its answer, whatever the kind.
+pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    if let Some(answer) = heard.last() {
+        return oauth::read(answer);
+    }
+    let hosting = signer.hosting;
+    let secret = signer.secret.expose().trim_ascii();
+    let scope = format!("{service}/.default");
+    let client: &[(&str, &[u8])] = match hosting.auth {
+        AuthKind::OauthClient => &[("client_secret", secret)],
+        AuthKind::WorkloadIdentity => &[("client_assertion_type", ASSERTION), ("client_assertion", secret)],
+        AuthKind::ManagedIdentity => {
+            // Of several identities the one is meant that is named.
+            let one = hosting.client_id.as_deref().map(|id| format!("&client_id={id}")).unwrap_or_default();
+            return Ok(oauth::look(format!("{MACHINE}&resource={service}{one}"), "metadata", "true"));
+        }
+        kind => return Err(no_such_kind(kind)),
+    };
+    let directory = hosting.token_url.as_deref().unwrap_or(DIRECTORY).trim_end_matches('/');
+    let tenant = needed(hosting.tenant_id.as_ref(), "tenant_id")?;
+    let client_id = needed(hosting.client_id.as_ref(), "client_id")?;
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        ("grant_type", b"client_credentials"),
+        ("client_id", client_id.as_bytes()),
+        ("scope", scope.as_bytes()),
+    ];
+    fields.extend_from_slice(client);
+    Ok(oauth::form(format!("{directory}/{tenant}/oauth2/v2.0/token"), &fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Door, Granted};
+    use domain::{Hosting, Secret};
+
+    fn hosting(auth: AuthKind) -> Hosting {
+        let some = |text: &str| Some(text.to_owned());
+        Hosting { auth, tenant_id: some("t-1"), client_id: some("c-1"), ..Hosting::default() }
+    }
+
+    fn asked(hosting: &Hosting) -> (String, String, Door) {
+        let secret = Secret::from_text("s&cret".to_owned());
+        let signer = Signer { secret: &secret, hosting, unix_s: 0 };
+        let Ok(Grant::Ask { outgoing, door }) = grant(&signer, "https://ai.azure.com", &[]) else {
+            panic!("nothing was heard yet")
+        };
+        (outgoing.url, String::from_utf8(outgoing.body.concat()).unwrap(), door)
+    }
+
+    #[test]
+    fn an_application_proves_itself_by_its_secret() {
+        let (url, body, door) = asked(&hosting(AuthKind::OauthClient));
+        assert_eq!(url, "https://login.microsoftonline.com/t-1/oauth2/v2.0/token");
+        let expected = "grant_type=client_credentials&client_id=c-1&scope=https%3A%2F%2Fai.azure.com%2F.default\
+                        &client_secret=s%26cret";
+        assert_eq!((body.as_str(), door), (expected, Door::Cloud));
+        let own = Hosting {
+            token_url: Some("https://login.example/".to_owned()),
+            ..hosting(AuthKind::OauthClient)
+        };
+        assert_eq!(asked(&own).0, "https://login.example/t-1/oauth2/v2.0/token");
+    }
+
+    #[test]
+    fn a_machine_asks_inside_itself_for_the_identity_that_is_named() {
+        let (url, body, door) = asked(&hosting(AuthKind::ManagedIdentity));
+        assert!(url.starts_with("http://169.254.169.254/metadata/identity/oauth2/token?"), "{url}");
+        assert!(url.ends_with("&resource=https://ai.azure.com&client_id=c-1"), "{url}");
+        assert_eq!((body.as_str(), door), ("", Door::Machine));
+    }
+
+    #[test]
+    fn what_lacks_a_field_says_which() {
+        let lacking = Hosting { tenant_id: None, ..hosting(AuthKind::OauthClient) };
+        let secret = Secret::from_text("s".to_owned());
+        let signer = Signer { secret: &secret, hosting: &lacking, unix_s: 0 };
+        let Err(fault) = grant(&signer, "https://x", &[]) else { panic!("it lacks its tenant") };
+        assert_eq!(
+            (fault.code, fault.fix.as_deref()),
+            ("credential_incomplete", Some("Give config.tenant_id."))
+        );
+        let answer = Bytes::from_static(br#"{"access_token":"t","expires_in":60}"#);
+        let granted = grant(&signer, "https://x", &[answer]);
+        assert!(matches!(granted, Ok(Grant::Granted(Granted { lives_s: 60, .. }))));
+    }
+}

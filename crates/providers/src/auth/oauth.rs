@@ -1,0 +1,163 @@
+//! The exchange of a secret for a token that lives for a while, as clouds do it over OAuth.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Secret};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, HeaderName, Method};
+use serde::Deserialize;
+
+use crate::{Classified, Door, Grant, Granted, Outgoing, classify};
+
+/// Tokens that say nothing of their life are asked for anew before anybody's would end.
+const LIFE_UNKNOWN_S: u64 = 300;
+
+/// A form that asks for a token.
+pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
+    let mut body = Vec::new();
+    for (name, value) in fields {
+        if !body.is_empty() {
+            body.push(b'&');
+        }
+        body.extend_from_slice(name.as_bytes());
+        body.push(b'=');
+        for byte in *value {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => body.push(*byte),
+                _ => body.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            }
+        }
+    }
+    let content = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let outgoing = Outgoing {
+        method: Method::POST,
+        url,
+        headers: vec![(CONTENT_TYPE, content), (ACCEPT, HeaderValue::from_static("application/json"))],
+        body: vec![Bytes::from(body)],
+        grammar: domain::Grammar::Chat,
+        dropped: Vec::new(),
+    };
+    Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud }
+}
+
+/// A look at the address inside the machine.
+pub(crate) fn look(url: String, name: &'static str, value: &'static str) -> Grant {
+    let outgoing = Outgoing {
+        method: Method::GET,
+        url,
+        headers: vec![(HeaderName::from_static(name), HeaderValue::from_static(value))],
+        body: Vec::new(),
+        grammar: domain::Grammar::Chat,
+        dropped: Vec::new(),
+    };
+    Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
+}
+
+#[derive(Deserialize)]
+struct Token {
+    access_token: String,
+    expires_in: Option<Seconds>,
+}
+
+/// Some write numbers as text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(u64),
+    Text(String),
+}
+
+/// The token of an answer.
+pub(crate) fn read(body: &[u8]) -> Result<Grant, Box<Fault>> {
+    let token: Token = serde_json::from_slice(body).map_err(|_| not_a_token())?;
+    let lives_s = match token.expires_in {
+        Some(Seconds::Number(seconds)) => seconds,
+        Some(Seconds::Text(text)) => text.parse().map_err(|_| not_a_token())?,
+        None => LIFE_UNKNOWN_S,
+    };
+    match token.access_token.is_empty() {
+        true => Err(not_a_token()),
+        false => Ok(Grant::Granted(Granted { secret: Secret::from_text(token.access_token), lives_s })),
+    }
+}
+
+fn not_a_token() -> Box<Fault> {
+    let message = "The answer to the exchange of the secret holds no token.";
+    let fault = Fault::new(FaultClass::Upstream, "token_unreadable", message);
+    Box::new(fault.fix("Correct the address where tokens are asked for, or report it to the provider."))
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    error_description: Option<String>,
+}
+
+/// `{"error": "invalid_client", "error_description"}`: the code decides, and the description is for people.
+pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+    let mut classified = classify::classify(status, headers, body, provider);
+    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else { return classified };
+    classified.class = match refusal.error.as_str() {
+        "invalid_client"
+        | "invalid_grant"
+        | "unauthorized_client"
+        | "invalid_scope"
+        | "access_denied"
+        | "invalid_request"
+        | "invalid_resource" => FaultClass::UpstreamAuth,
+        "temporarily_unavailable" => FaultClass::Overloaded,
+        _ => classified.class,
+    };
+    // The first line names the reason; what follows are ids and times.
+    let said = refusal.error_description.unwrap_or_default();
+    classified.report.message = said.lines().next().filter(|line| !line.is_empty()).map(str::to_owned);
+    classified.report.code = Some(refusal.error);
+    classified
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_escapes_what_a_secret_may_hold() {
+        let Grant::Ask { outgoing, door } =
+            form("https://h/t".to_owned(), &[("a", b"x"), ("b", b"p&q =\xff~")])
+        else {
+            panic!("nothing was granted yet")
+        };
+        assert_eq!(outgoing.body.concat(), b"a=x&b=p%26q%20%3D%FF~");
+        assert_eq!((outgoing.method, door), (Method::POST, Door::Cloud));
+    }
+
+    #[test]
+    fn a_token_is_read_with_its_life() {
+        let life = |body: &str| match read(body.as_bytes()) {
+            Ok(Grant::Granted(granted)) => Some((granted.secret.expose().to_vec(), granted.lives_s)),
+            _ => None,
+        };
+        let token = || b"t".to_vec();
+        assert_eq!(
+            life(r#"{"access_token":"t","expires_in":3599,"token_type":"Bearer"}"#),
+            Some((token(), 3_599))
+        );
+        assert_eq!(life(r#"{"access_token":"t","expires_in":"86400"}"#), Some((token(), 86_400)));
+        assert_eq!(life(r#"{"access_token":"t"}"#), Some((token(), LIFE_UNKNOWN_S)));
+        for wrong in ["", "{}", r#"{"access_token":""}"#, r#"{"access_token":"t","expires_in":"soon"}"#] {
+            assert_eq!(life(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_code() {
+        let body = Bytes::from_static(
+            br#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret.\r\nTrace ID: x"}"#,
+        );
+        let classified = classify(401, &HeaderMap::new(), &body, "azure");
+        assert_eq!(classified.class, FaultClass::UpstreamAuth);
+        assert_eq!(classified.report.message.as_deref(), Some("AADSTS7000215: Invalid client secret."));
+        let grant = Bytes::from_static(br#"{"error":"invalid_grant"}"#);
+        assert_eq!(classify(400, &HeaderMap::new(), &grant, "x").class, FaultClass::UpstreamAuth);
+        let down = Bytes::from_static(b"<html>");
+        assert_eq!(classify(503, &HeaderMap::new(), &down, "x").class, FaultClass::Overloaded);
+    }
+}

@@ -229,6 +229,7 @@ export interface Credential {
   display_name: string;
   auth: string;
   status: string;
+  over_quota_until: string | null;
   secret_fingerprint: string;
   secret_version: number;
   base_url: string | null;

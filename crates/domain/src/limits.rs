@@ -222,7 +222,8 @@ pub const WEBHOOK_OFFERED_MAX: Duration = Duration::from_secs(3 * 86_400);
 pub const WEBHOOK_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
 pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
 /// So long before a credential expires its workspace is told.
-pub const CREDENTIAL_EXPIRY_NOTICE: Duration = Duration::from_secs(7 * 86_400);
+pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
+    [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];
 
 /// Finalised months that a new invoice is checked against for what came late.
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;

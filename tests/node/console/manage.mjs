@@ -86,7 +86,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   // A secret that the provider refuses is told where it is needed: here, and on Home.
   await page.getByRole("button", { name: "Rotate" }).click();
-  await page.getByRole("dialog").getByLabel("New API key").fill("sk-nobody-knows-this-one");
+  await page.getByRole("dialog").getByLabel("New secret").fill("sk-nobody-knows-this-one");
   await accessible(page);
   await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
   await page.getByText("invalid", { exact: true }).waitFor();

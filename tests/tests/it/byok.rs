@@ -253,3 +253,24 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
         assert_eq!(refused.header(LEFT).is_some(), own, "{:?}", refused.headers);
     }
 }
+
+/// A quota that is used up is told as that, with the time at which the provider is asked again, and a good
+/// verification heals it.
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
+    let gateway = Gateway::start().await;
+    let id = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{id}");
+    gateway.emulator.set_key(OWN, harness::KeyState::Exhausted);
+    refused(&gateway.chat(&question(MINI)).await, 402, "insufficient_quota");
+    let shown = gateway.get(&path).await;
+    assert_eq!(shown["status"], "over_quota", "{shown}");
+    assert!(shown["over_quota_until"].is_string(), "{shown}");
+    // What was read can be sent back as it was.
+    let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
+    assert_eq!(same["status"], "over_quota", "{same}");
+    gateway.emulator.set_key(OWN, harness::KeyState::Ok);
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!((&verified["status"], &verified["over_quota_until"]), (&json!("active"), &Value::Null));
+    gateway.chat_ok(&question(MINI)).await;
+}

@@ -223,6 +223,19 @@ export interface Server {
   facts: ServerFact[];
 }
 
+export interface LearnedLimit {
+  limit: number;
+  remaining: number;
+  resets_at: string;
+}
+
+export interface LearnedLimits {
+  model: string;
+  requests: LearnedLimit | null;
+  tokens: LearnedLimit | null;
+  told_at: string;
+}
+
 export interface Credential {
   id: string;
   provider: string;
@@ -230,6 +243,7 @@ export interface Credential {
   auth: string;
   status: string;
   over_quota_until: string | null;
+  learned_limits: LearnedLimits[];
   secret_fingerprint: string;
   secret_version: number;
   base_url: string | null;

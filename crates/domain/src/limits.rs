@@ -56,6 +56,8 @@ pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
 /// A parked principal is probed this often, over all cores together.
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
+/// A core tells the others this often how near a principal is to its provider's limits.
+pub const LIMITS_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// A rest that a provider asks for is believed up to this.
 pub const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Unspent retries are kept for this long.

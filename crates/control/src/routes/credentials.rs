@@ -27,7 +27,8 @@ use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerShown};
-use crate::{Control, Reply, hosting, judgement, moment};
+use crate::told::LearnedLimits;
+use crate::{Control, Reply, hosting, judgement, moment, told};
 
 const PATH: &str = "/v2/provider-credentials";
 const ONE: &str = "/v2/provider-credentials/{id}";
@@ -185,6 +186,8 @@ struct Shown {
     expires_at: Option<Moment>,
     retention: Value,
     limits: Value,
+    /// What its provider told of its limits, as this gateway heard it last.
+    learned_limits: Vec<LearnedLimits>,
     pricing: BTreeMap<String, RatesWire>,
     commitment: Value,
     metadata: Value,
@@ -235,6 +238,7 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
         expires_at: row.expires_unix_ms.map(Moment),
         retention: row.retention.clone(),
         limits: row.limits.clone(),
+        learned_limits: told::learned(control, Principal::Credential(row.id)),
         pricing: row.pricing.iter().map(|(model, rates)| (model.clone(), RatesWire::show(rates))).collect(),
         commitment: row.commitment.clone(),
         metadata: row.metadata.clone(),
@@ -286,6 +290,7 @@ fn writable(control: &Control, row: &CredentialRow) -> Value {
             "secret_fingerprint",
             "secret_version",
             "over_quota_until",
+            "learned_limits",
             "last_verified_at",
             "last_error",
             "server",

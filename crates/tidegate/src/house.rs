@@ -89,7 +89,7 @@ impl House {
         let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The journal of the last run is in the books: nothing that it leased is needed.
         clerk.begin().await?;
-        let catalogue = Arc::new(read_catalogue(settings)?);
+        let catalogue = Arc::new(read_catalogue(settings)?.with_emergencies(settings.emergency));
         let keeper = Keeper::start(
             store.source(),
             KeeperSettings {

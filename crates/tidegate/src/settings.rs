@@ -105,6 +105,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
     ),
     plain(
+        "emergency",
+        "TIDEGATE_EMERGENCY",
+        "0",
+        "1 lets accounts of a provider that is kept for emergencies serve, where the call's route allows it and all others of \
+         the pool have failed.",
+    ),
+    plain(
         "host_identity",
         "TIDEGATE_HOST_IDENTITY",
         "",
@@ -324,6 +331,7 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
@@ -386,6 +394,7 @@ impl Settings {
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
             )?,
+            emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
                 let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
                 words.map(|word| word.parse().ok()).collect()

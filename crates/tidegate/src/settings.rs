@@ -346,6 +346,21 @@ pub struct Settings {
 
 const DAYS: &str = "a number of days, or 0";
 
+/// An address, or none.
+fn address(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let url = text.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
+    url.map(|_| Some(text.to_owned()))
+}
+
+/// So many units of so many seconds, within bounds.
+fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Option<Duration> {
+    let count = text.parse().ok().filter(|count| bounds.contains(count));
+    count.map(|count: u64| Duration::from_secs(count * seconds))
+}
+
 impl Settings {
     /// # Errors
     /// Names the first setting that can't be used, where it came from, and what it must be.
@@ -402,32 +417,17 @@ impl Settings {
             metadata_url: layers.parsed(
                 "metadata_url",
                 "an address such as http://127.0.0.1:8089",
-                |text| match text {
-                    "" => Some(None),
-                    url => url
-                        .parse::<http::Uri>()
-                        .ok()
-                        .filter(|url| url.host().is_some())
-                        .map(|_| Some(url.to_owned())),
-                },
+                address,
             )?,
             ca_file: layers.path("ca_file"),
             invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {
-                t.parse()
-                    .ok()
-                    .filter(|hours| *hours <= 672)
-                    .map(|hours: u64| Duration::from_secs(hours * 3_600))
+                span(t, 0..=672, 3_600)
             })?,
             heads: Place::of(layers.text("audit.heads")),
             heads_again: layers.parsed(
                 "audit.heads_minutes",
                 "a number of minutes from 1 to 10080",
-                |t| {
-                    t.parse()
-                        .ok()
-                        .filter(|minutes| (1..=10_080).contains(minutes))
-                        .map(|minutes: u64| Duration::from_secs(minutes * 60))
-                },
+                |t| span(t, 1..=10_080, 60),
             )?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),

@@ -96,7 +96,7 @@ async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_
 async fn a_limit_a_bill_and_a_bad_request_are_no_emergency() {
     for (behaviour, status) in [
         (Behaviour::rate_limited(30), 429),
-        (Behaviour::out_of_quota(), 429),
+        (Behaviour::out_of_quota(), 402),
         (Behaviour::status(404), 404),
         (Behaviour::status(400), 400),
     ] {

@@ -33,6 +33,7 @@ export function effects(rule: RouteRule, name: (id: string) => string | undefine
   if (rule.byok_fallback !== 'never') said.push(`falls back to ${rule.byok_fallback} accounts`);
   if (rule.fallback_on.length > 0) said.push(`on ${rule.fallback_on.join(', ').replaceAll('_', ' ')}`);
   if (rule.overflow) said.push(`overflows to ${rule.overflow} accounts`);
+  if (rule.emergency) said.push('takes emergency accounts when all others have failed');
   const times: [string, number | undefined][] = [
     ['waits for a head', rule.head_wait_ms],
     ['for a first byte', rule.first_byte_timeout_ms],

@@ -300,6 +300,7 @@ export interface RouteRule {
   byok_fallback: string;
   fallback_on: string[];
   overflow?: string;
+  emergency?: string;
   head_wait_ms?: number;
   first_byte_timeout_ms?: number;
   idle_timeout_ms?: number;

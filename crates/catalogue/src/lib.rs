@@ -151,7 +151,7 @@ pub struct ProviderFacts {
     pub byok: bool,
     /// Takes an operator's account.
     pub managed: bool,
-    /// May be stored, and is chosen by no ordinary plan.
+    /// Serves only when all of the pool have failed, and never on a customer's own credential.
     pub emergency_only: bool,
     /// The environment variable that its own tools read a key from: offered for import.
     pub secret_env: Option<String>,
@@ -197,6 +197,7 @@ pub struct Catalogue {
     bare_index: IdMap<String, Vec<usize>>,
     manifest: Manifest,
     tokenizers: tokenizers::Tokenizers,
+    takes_emergencies: bool,
 }
 
 impl Catalogue {
@@ -214,6 +215,18 @@ impl Catalogue {
     /// The overlay is wrong; the error names its line and field.
     pub fn with_overlay(self, toml: &str) -> Result<Self, CatalogueError> {
         load::with_overlay(self, toml)
+    }
+
+    /// With the operator's word on providers that are kept for emergencies.
+    #[must_use]
+    pub fn with_emergencies(self, takes_emergencies: bool) -> Self {
+        Self { takes_emergencies, ..self }
+    }
+
+    /// Whether providers that are kept for emergencies may serve at all.
+    #[must_use]
+    pub const fn takes_emergencies(&self) -> bool {
+        self.takes_emergencies
     }
 
     /// Names this exact content; kept with what was computed from it.

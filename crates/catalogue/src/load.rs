@@ -46,6 +46,7 @@ pub fn from_texts(providers: &str, models: &str) -> Result<Catalogue, CatalogueE
         bare_index: IdMap::default(),
         manifest: Manifest::default(),
         tokenizers: tokenizers::Tokenizers::default(),
+        takes_emergencies: false,
     };
     for row in provider_source.parse::<ProvidersFile>()?.provider {
         add_provider(&mut catalogue, provider_source, row)?;

@@ -101,6 +101,8 @@ pub struct RouteSpec {
     pub fallback_on: Vec<FallbackClass>,
     /// `overflow: managed`: what exceeds own capacity is sent to the pool. Failure never triggers it.
     pub overflow_managed: bool,
+    /// `emergency: allowed`: once all of the pool have failed, an account that is kept for that may serve.
+    pub emergency_allowed: bool,
     pub head_wait_ms: Option<u64>,
     pub first_byte_timeout_ms: Option<u64>,
     pub idle_timeout_ms: Option<u64>,

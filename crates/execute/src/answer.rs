@@ -33,6 +33,8 @@ pub struct Served {
     /// Tries so far, this one among them.
     pub attempts: u32,
     pub fallback_used: bool,
+    /// By an account that is kept for when all others of the pool have failed.
+    pub is_emergency: bool,
 }
 
 /// What stays the same over all tries of one exchange.

@@ -227,7 +227,7 @@ pub(crate) async fn begin(
         status: None,
         upstream_request_id: None,
         is_node: matches!(attempt.seat(), Seat::Byoc(_)),
-        is_loose: provider.is_probed(),
+        is_loose: provider.is_loose(),
         is_usage_estimated: false,
         grammar: outgoing.grammar,
         dropped: std::mem::take(&mut outgoing.dropped),

@@ -62,6 +62,8 @@ struct Journey {
     /// The earliest time at which somebody who limits us may be asked again.
     limited_until_us: Option<u64>,
     served: Option<Served>,
+    /// All that failed so far did so because their provider was not there.
+    is_outage: bool,
 }
 
 struct Reply {
@@ -122,6 +124,7 @@ impl Journey {
             told_with: Vec::new(),
             limited_until_us: None,
             served: None,
+            is_outage: true,
         }
     }
 
@@ -132,7 +135,10 @@ impl Journey {
             match self.ask_seat(index, &attempt, now_us).await {
                 SeatEnd::Answered(reply) => return Some(reply),
                 SeatEnd::Stop => return None,
-                SeatEnd::Exhausted(class) => index = self.next_index(index, class)?,
+                SeatEnd::Exhausted(class) => {
+                    self.is_outage &= schedule::is_outage(class);
+                    index = self.next_index(index, class)?;
+                }
             }
             now_us = self.exchange.now_us();
         }
@@ -202,7 +208,7 @@ impl Journey {
     ) -> Result<Ticket, SeatEnd> {
         let exchange = Rc::clone(&self.exchange);
         let hands = &exchange.hands;
-        let is_last = self.next_index(index, FaultClass::Overloaded).is_none();
+        let is_last = self.is_last(index);
         loop {
             let standing = match attempt::claim(hands, attempt, is_last, now_us) {
                 Ok(ticket) => return Ok(ticket),
@@ -318,17 +324,29 @@ impl Journey {
     }
 
     /// The next seat that a failure of this class may go on to. From the customer's own to the pool only where the
-    /// route says so, for that class.
+    /// route says so, for that class; to one that is kept for emergencies only where all before it were not there.
     fn next_index(&self, index: usize, class: FaultClass) -> Option<usize> {
         let from = self.attempts.get(index)?;
         let may_pay = from.is_fallback() || schedule::may_fall_back(class, &self.fallback_on);
+        let may_rescue = self.is_outage && schedule::is_outage(class);
+        let may = |attempt: &Attempt| {
+            (may_pay || !attempt.is_fallback()) && (may_rescue || !attempt.is_emergency())
+        };
         let rest = self.attempts.iter().enumerate().skip(index + 1);
-        rest.filter(|(_, attempt)| may_pay || !attempt.is_fallback()).map(|(next, _)| next).next()
+        rest.filter(|(_, attempt)| may(attempt)).map(|(next, _)| next).next()
+    }
+
+    /// Whether nobody is left but those that are kept for emergencies: then this one is tried even where it is thought to
+    /// be away, since only a failure of this very call leads further.
+    fn is_last(&self, index: usize) -> bool {
+        let next = self.next_index(index, FaultClass::Overloaded).and_then(|next| self.attempts.get(next));
+        next.is_none_or(|attempt| attempt.is_emergency())
     }
 
     fn has_next_own(&self, index: usize) -> bool {
         let Some(from) = self.attempts.get(index) else { return false };
-        self.attempts.iter().skip(index + 1).any(|attempt| attempt.is_fallback() == from.is_fallback())
+        let kind = |attempt: &Attempt| (attempt.is_fallback(), attempt.is_emergency());
+        self.attempts.iter().skip(index + 1).any(|attempt| kind(attempt) == kind(from))
     }
 
     /// Keeps the failure that helps the client most: a limit that will pass says more than a refused credential
@@ -379,7 +397,8 @@ impl Journey {
             upstream_model: Arc::clone(attempt.upstream_model_shared()),
             region: attempt.region_shared().cloned(),
             attempts: self.tries,
-            fallback_used: attempt.is_fallback(),
+            fallback_used: attempt.is_fallback() || attempt.is_emergency(),
+            is_emergency: attempt.is_emergency(),
         }
     }
 

@@ -153,6 +153,20 @@ pub fn may_fall_back(class: FaultClass, fallback_on: &[FallbackClass]) -> bool {
     FallbackClass::of(class).is_some_and(|class| fallback_on.is_empty() || fallback_on.contains(&class))
 }
 
+/// Whether a failure says that the account's provider is not there. A limit and a bill do not: those who are kept for
+/// emergencies serve neither load nor price.
+#[must_use]
+pub const fn is_outage(class: FaultClass) -> bool {
+    matches!(
+        class,
+        FaultClass::Upstream
+            | FaultClass::Overloaded
+            | FaultClass::Timeout
+            | FaultClass::StreamBroken
+            | FaultClass::UpstreamAuth
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +265,23 @@ mod tests {
         ];
         for (known, named, told) in cases {
             assert_eq!(earliest_ahead(known, named, 10), told, "{known:?} {named:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_and_a_bill_are_no_outage() {
+        for class in
+            [FaultClass::Upstream, FaultClass::Overloaded, FaultClass::Timeout, FaultClass::UpstreamAuth]
+        {
+            assert!(is_outage(class), "{class:?}");
+        }
+        for class in [
+            FaultClass::RateLimit,
+            FaultClass::UpstreamQuota,
+            FaultClass::UpstreamNotFound,
+            FaultClass::BadRequest,
+        ] {
+            assert!(!is_outage(class), "{class:?}");
         }
     }
 

@@ -8,6 +8,7 @@ mod contract;
 pub mod directory;
 pub mod emulator;
 mod gemini;
+mod mistral;
 mod openai;
 pub mod postgres;
 pub mod process;

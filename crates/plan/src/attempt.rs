@@ -82,6 +82,7 @@ pub struct Attempt {
     markup_bps: u32,
     reports_usage: bool,
     is_fallback: bool,
+    is_emergency: bool,
 }
 
 fn long_prompt(offer: Option<&Offer>) -> Option<Box<LongPrompt>> {
@@ -104,6 +105,9 @@ impl Attempt {
             return Err(Refusal::OutOfScope);
         }
         let facts = known.or_else(|| catalogue.facts(&credential.provider)).ok_or(Refusal::NotInBuild)?;
+        if facts.emergency_only {
+            return Err(Refusal::EmergencyOnly);
+        }
         usable(facts, facts.byok)?;
         let own = credential.pricing.iter().find(|(name, _)| name == full_name || **name == *upstream_model);
         Ok(Self {
@@ -118,6 +122,7 @@ impl Attempt {
             markup_bps: 0,
             reports_usage: facts.reports_usage,
             is_fallback: false,
+            is_emergency: false,
             seat: Seat::Byok(Arc::clone(credential)),
         })
     }
@@ -148,6 +153,7 @@ impl Attempt {
             markup_bps: account.markup_bps,
             reports_usage: facts.reports_usage,
             is_fallback: false,
+            is_emergency: facts.emergency_only,
             seat: Seat::Managed(Arc::clone(account)),
         })
     }
@@ -172,6 +178,7 @@ impl Attempt {
             markup_bps: 0,
             reports_usage: true,
             is_fallback: false,
+            is_emergency: false,
             seat: Seat::Byoc(Arc::clone(node)),
         })
     }
@@ -282,12 +289,15 @@ impl Attempt {
     pub const fn is_fallback(&self) -> bool {
         self.is_fallback
     }
+
+    /// Kept for when all others of the pool have failed.
+    #[must_use]
+    pub const fn is_emergency(&self) -> bool {
+        self.is_emergency
+    }
 }
 
 fn usable(facts: &ProviderFacts, takes_profile: bool) -> Result<(), Refusal> {
-    if facts.emergency_only {
-        return Err(Refusal::EmergencyOnly);
-    }
     if !facts.available {
         return Err(Refusal::NotInBuild);
     }

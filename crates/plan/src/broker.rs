@@ -6,7 +6,7 @@ use board::{Standing, Standings};
 use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Seat};
 use crate::candidates::{self, Candidates};
 use crate::question::Ask;
 use crate::reason::{Refusal, Rejection};
@@ -83,12 +83,14 @@ fn choose(
     decision: &mut Decision<'_>,
 ) {
     let listed = listed_profiles(spec);
+    let emergency = std::mem::take(&mut found.emergency);
     if let Some(maker) = ask.maker {
+        refuse_all(found, emergency, Refusal::NotItsMaker);
         return choose_maker(ask, spec, maker, found, board, decision);
     }
     let Some(chosen) = chosen_profile(listed, spec, found) else {
         drop_unlisted(listed, found);
-        return;
+        return refuse_all(found, emergency, Refusal::EmergencyNotDue);
     };
     let mut byok = std::mem::take(&mut found.byok);
     let mut byoc = std::mem::take(&mut found.byoc);
@@ -103,20 +105,36 @@ fn choose(
     match chosen {
         Profile::Byok => {
             refuse_all(found, byoc, refusal(Profile::Byoc));
+            refuse_all(found, emergency, Refusal::EmergencyOnly);
             let own = split(ask, board, byok);
             choose_own(spec, found, own, split(ask, board, managed), decision);
         }
         Profile::Byoc => {
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, managed, refusal(Profile::ManagedProvider));
+            refuse_all(found, emergency, Refusal::EmergencyOnly);
             take(found, split(ask, board, byoc), decision);
         }
         Profile::ManagedProvider | Profile::Subscription => {
             refuse_all(found, byok, refusal(Profile::Byok));
             refuse_all(found, byoc, refusal(Profile::Byoc));
             take(found, split(ask, board, managed), decision);
+            rescue(found, split(ask, board, order::accounts(ask, spec, emergency)), decision);
         }
     }
+}
+
+/// Those that are kept for emergencies come last, behind others of the pool that are asked first: whether these fail is
+/// for the serving core to see. Where one of them is only limited, the pool is there, and nobody else is needed.
+fn rescue(found: &mut Candidates, kept: Split, decision: &mut Decision<'_>) {
+    let is_limited = found.rejected.iter().any(|rejection| {
+        matches!(rejection.seat, Seat::Managed(_)) && rejection.refusal.rate_limited_ms().is_some()
+    });
+    if decision.attempts.is_empty() || is_limited {
+        return refuse_all(found, kept.into_all(), Refusal::EmergencyNotDue);
+    }
+    refuse_closed(found, kept.closed);
+    decision.attempts.extend(kept.open);
 }
 
 /// What only its maker knows is asked of nobody else, and of that one only where the call may go there.

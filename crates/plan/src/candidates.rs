@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalogue::Offer;
+use catalogue::{Offer, ProviderFacts};
 use domain::ports::StoredResponse;
 use domain::{Hosting, Principal, RouteSpec};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
@@ -21,6 +21,8 @@ pub struct Candidates {
     pub byok: Vec<Attempt>,
     pub byoc: Vec<Attempt>,
     pub managed: Vec<Attempt>,
+    /// Accounts that serve only when all of the others have failed.
+    pub emergency: Vec<Attempt>,
     pub rejected: Vec<Rejection>,
 }
 
@@ -57,6 +59,7 @@ pub fn gather(ask: &Ask<'_>, resolved: &Resolved<'_>, spec: &RouteSpec) -> Candi
     }
     for account in ask.accounts {
         match account_attempt(ask, resolved, spec, account) {
+            Ok(attempt) if attempt.is_emergency() => found.emergency.push(attempt),
             Ok(attempt) => found.managed.push(attempt),
             Err(refusal) => found.reject(Seat::Managed(Arc::clone(account)), refusal),
         }
@@ -206,7 +209,22 @@ fn account_attempt(
     }
     check_provider(ask, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
+    check_emergency(ask, spec, facts)?;
     Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer, &resolved.name)
+}
+
+/// The operator's word and the project's: without both, nobody who is kept for emergencies is asked.
+fn check_emergency(ask: &Ask<'_>, spec: &RouteSpec, facts: Option<&ProviderFacts>) -> Result<(), Refusal> {
+    match facts {
+        Some(facts) if facts.emergency_only => {
+            match (ask.catalogue.takes_emergencies(), spec.emergency_allowed) {
+                (false, _) => Err(Refusal::EmergencyOff),
+                (true, false) => Err(Refusal::EmergencyNotAllowed),
+                (true, true) => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn sold_by<'a>(resolved: &Resolved<'a>, provider: &str) -> Option<Sold<'a>> {

@@ -48,6 +48,7 @@ pub struct ExplainedAttempt {
     pub rates: Option<Rates>,
     pub markup_bps: u32,
     pub is_fallback: bool,
+    pub is_emergency: bool,
 }
 
 /// Decides as `plan` does, with the same arguments and the same result, and tells all of it.
@@ -104,5 +105,6 @@ fn explained(attempt: &Attempt) -> ExplainedAttempt {
         rates: attempt.rates(),
         markup_bps: attempt.markup_bps(),
         is_fallback: attempt.is_fallback(),
+        is_emergency: attempt.is_emergency(),
     }
 }

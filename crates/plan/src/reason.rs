@@ -22,7 +22,11 @@ pub enum Refusal {
     Draining,
     Unreachable,
     NotInBuild,
+    /// Never on a customer's own credential, nor beside one.
     EmergencyOnly,
+    EmergencyOff,
+    EmergencyNotAllowed,
+    EmergencyNotDue,
     ProfileNotTaken,
     NoAddress,
     Unpriced,
@@ -77,6 +81,9 @@ impl Refusal {
             Self::Unreachable => "unreachable",
             Self::NotInBuild => "not_in_build",
             Self::EmergencyOnly => "emergency_only",
+            Self::EmergencyOff => "emergency_off",
+            Self::EmergencyNotAllowed => "emergency_not_allowed",
+            Self::EmergencyNotDue => "emergency_not_due",
             Self::ProfileNotTaken => "profile_not_taken",
             Self::NoAddress => "no_address",
             Self::Unpriced => "unpriced",
@@ -121,7 +128,15 @@ impl Refusal {
             Self::Unreachable => "did not answer when it was last asked",
             Self::NotInBuild => "belongs to a provider that this build has no code for yet",
             Self::EmergencyOnly => {
-                "belongs to a provider that is kept for emergencies and never chosen by a plan"
+                "belongs to a provider that is kept for emergencies of the managed pool alone"
+            }
+            Self::EmergencyOff => "is kept for emergencies, which the operator has not switched on",
+            Self::EmergencyNotAllowed => {
+                "is kept for emergencies, and the call's route does not allow them (emergency: allowed)"
+            }
+            Self::EmergencyNotDue => {
+                "is kept for emergencies: it serves only after others of the pool were asked and failed, and a limit is no \
+                 failure"
             }
             Self::ProfileNotTaken => "belongs to a provider that does not take this profile",
             Self::NoAddress => "has no base_url, and its provider has none of its own",

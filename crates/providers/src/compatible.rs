@@ -1,7 +1,7 @@
 //! What servers of the common chat grammar share: paths, headers, body edits and the model list.
 
 use bytes::Bytes;
-use dialects::chat::{suited, suited_body};
+use dialects::chat::{Taste, suited, suited_body};
 use dialects::json::{Cursor, JsonError, Kind, Value};
 use dialects::{Listener, Losses, Stored, StoredAct, speak, speak_count, speak_texts, upstream_body_with};
 use domain::{Fault, FaultClass, Grammar, Operation, Quirks, Trait};
@@ -35,6 +35,16 @@ pub(crate) fn generate(
     generate_at(target, ask, native, |path| join(target.base_url, path))
 }
 
+/// The same of a server of which its vendor says what it takes.
+pub(crate) fn generate_for(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+    taste: &Taste,
+) -> Result<Outgoing, Box<Fault>> {
+    generate_of(target, ask, native, taste, |path| join(target.base_url, path))
+}
+
 /// The same, at addresses that `at` makes of the common paths.
 pub(crate) fn generate_at(
     target: &Target<'_>,
@@ -42,10 +52,20 @@ pub(crate) fn generate_at(
     native: &[Grammar],
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
+    generate_of(target, ask, native, &Taste::COMMON, at)
+}
+
+fn generate_of(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+    taste: &Taste,
+    at: impl Fn(&str) -> String,
+) -> Result<Outgoing, Box<Fault>> {
     if let (Operation::Stored, Some(stored)) = (ask.operation, &ask.request.stored) {
         return Ok(look(ask, stored, at));
     }
-    let said = say(target, ask, native)?;
+    let said = say_for(target, ask, native, taste)?;
     let path = match (ask.operation, said.grammar) {
         (Operation::Embed, _) => "embeddings",
         (Operation::Moderate, _) => "moderations",
@@ -84,12 +104,21 @@ pub(crate) struct Said {
 /// The client's own bytes, edited, where the upstream speaks its grammar, else a translation into the first that it
 /// speaks. One that speaks none has no way to do it.
 pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Result<Said, Box<Fault>> {
-    let quirks = quirks_for(ask.operation, target.quirks);
+    say_for(target, ask, native, &Taste::COMMON)
+}
+
+fn say_for(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+    taste: &Taste,
+) -> Result<Said, Box<Fault>> {
+    let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
         let (body, dropped) = match quirks.is_none() {
             true => (upstream_body_with(ask.body, ask.request, model, true, ask.inserts), Vec::new()),
-            false => suit(model, ask, quirks)?,
+            false => suit(model, ask, quirks, taste)?,
         };
         return Ok(Said { grammar: ask.grammar, body, dropped });
     }
@@ -111,7 +140,7 @@ pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Res
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
         let mut losses = Losses::of_server(ask.grammar);
-        said.body = suited(&said.body.concat().into(), quirks, &mut losses)?;
+        said.body = suited(&said.body.concat().into(), quirks, taste, &mut losses)?;
         let lost = losses.settle(ask.is_lenient)?;
         let lost: Vec<String> = lost.into_iter().filter(|name| !said.dropped.contains(name)).collect();
         said.dropped.extend(lost);
@@ -120,16 +149,24 @@ pub(crate) fn say(target: &Target<'_>, ask: &Ask<'_>, native: &[Grammar]) -> Res
 }
 
 /// The client's own bytes, without what the server does not take.
-fn suit(model: &str, ask: &Ask<'_>, quirks: Quirks) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
+fn suit(
+    model: &str,
+    ask: &Ask<'_>,
+    quirks: Quirks,
+    taste: &Taste,
+) -> Result<(Vec<Bytes>, Vec<String>), Box<Fault>> {
     let mut losses = Losses::of_server(ask.grammar);
-    let body = suited_body(ask.body, ask.request, model, quirks, &mut losses)?;
+    let body = suited_body(ask.body, ask.request, model, quirks, taste, &mut losses, ask.inserts)?;
     Ok((body, losses.settle(ask.is_lenient)?))
 }
 
 /// Of what a server does not take, what may be in a request of this kind.
-fn quirks_for(operation: Operation, quirks: Quirks) -> Quirks {
+fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
     match operation {
         Operation::Chat | Operation::Run => quirks,
+        Operation::Embed if taste.fields.contains(&"input") => {
+            Quirks::default().lacking(Trait::UnknownFields).lacking(Trait::StreamOptions)
+        }
         Operation::Complete if quirks.lacks(Trait::StreamOptions) => {
             Quirks::default().lacking(Trait::StreamOptions)
         }

@@ -7,6 +7,7 @@ mod classify;
 mod compatible;
 mod fireworks_ai;
 mod gemini;
+mod mistral;
 mod nebius;
 mod openai;
 mod openai_compatible;
@@ -160,6 +161,11 @@ pub trait Provider: Sync {
     /// Whether nobody knows what its servers take until they are asked.
     fn is_probed(&self) -> bool {
         false
+    }
+
+    /// Whether it takes liberties with the grammar, so that its whole answers are mended.
+    fn is_loose(&self) -> bool {
+        self.is_probed()
     }
 
     /// How its cache of prompts is helped by who asks in this grammar; `None` where it has no need of help, or no cache.

@@ -5,6 +5,7 @@ use crate::anthropic::Anthropic;
 use crate::azure_openai::AzureOpenAi;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
+use crate::mistral::Mistral;
 use crate::nebius::Nebius;
 use crate::openai::OpenAi;
 use crate::openai_compatible::OpenAiCompatible;
@@ -20,6 +21,7 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
         "azure_openai" => &AzureOpenAi,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,
+        "mistral" => &Mistral,
         "openai" => &OpenAi,
         "nebius" => &Nebius,
         "together_ai" => &TogetherAi,

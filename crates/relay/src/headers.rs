@@ -35,7 +35,10 @@ pub(crate) fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Serve
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let Some(served) = served else { return headers };
     headers.insert(PROFILE, HeaderValue::from_static(served.profile.as_str()));
-    headers.insert(MODE, HeaderValue::from_static("live"));
+    headers.insert(
+        MODE,
+        HeaderValue::from_static(if served.is_emergency { "openrouter_fallback" } else { "live" }),
+    );
     headers.insert(FALLBACK, HeaderValue::from_static(if served.fallback_used { "true" } else { "false" }));
     // A number takes memory of its own, and most often it is this one.
     let attempts = match served.attempts {
@@ -112,6 +115,7 @@ mod tests {
             region: Some("eu-north".into()),
             attempts: 2,
             fallback_used: false,
+            is_emergency: false,
         };
         let headers = served_headers(TraceId::new(1, [1; 10]), Some(&served));
         for (name, value) in expected {

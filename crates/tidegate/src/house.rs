@@ -89,11 +89,10 @@ impl House {
         let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The journal of the last run is in the books: nothing that it leased is needed.
         clerk.begin().await?;
-        let catalogue = Arc::new(read_catalogue(settings)?);
         let keeper = Keeper::start(
             store.source(),
             KeeperSettings {
-                catalogue,
+                catalogue: Arc::new(read_catalogue(settings)?),
                 key_hash: Arc::clone(&vault.hasher) as Arc<dyn KeyHash>,
                 before_publish: teach(Arc::clone(&vault.opener)),
                 poll_every: POLL_EVERY,
@@ -302,7 +301,7 @@ fn lesson_of(change: &Change) -> Lesson {
 }
 
 fn read_catalogue(settings: &Settings) -> anyhow::Result<Catalogue> {
-    let catalogue = Catalogue::embedded()?;
+    let catalogue = Catalogue::embedded()?.with_emergencies(settings.emergency);
     match &settings.price_file {
         None => Ok(catalogue),
         Some(path) => {

@@ -105,6 +105,13 @@ pub const DEFINITIONS: &[Definition] = &[
         "Address blocks in which nodes may live, such as 10.0.0.0/8,192.168.0.0/16.",
     ),
     plain(
+        "emergency",
+        "TIDEGATE_EMERGENCY",
+        "0",
+        "1 lets accounts of a provider that is kept for emergencies serve, where the call's route allows it and all others of \
+         the pool have failed.",
+    ),
+    plain(
         "host_identity",
         "TIDEGATE_HOST_IDENTITY",
         "",
@@ -324,6 +331,7 @@ pub struct Settings {
     pub minutes_keep_days: Option<u64>,
     pub allow_private_upstreams: bool,
     pub node_networks: Vec<egress::IpNet>,
+    pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
@@ -337,6 +345,21 @@ pub struct Settings {
 }
 
 const DAYS: &str = "a number of days, or 0";
+
+/// An address, or none.
+fn address(text: &str) -> Option<Option<String>> {
+    if text.is_empty() {
+        return Some(None);
+    }
+    let url = text.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
+    url.map(|_| Some(text.to_owned()))
+}
+
+/// So many units of so many seconds, within bounds.
+fn span(text: &str, bounds: std::ops::RangeInclusive<u64>, seconds: u64) -> Option<Duration> {
+    let count = text.parse().ok().filter(|count| bounds.contains(count));
+    count.map(|count: u64| Duration::from_secs(count * seconds))
+}
 
 impl Settings {
     /// # Errors
@@ -386,6 +409,7 @@ impl Settings {
                 "a list of blocks such as 10.0.0.0/8",
                 parse_networks,
             )?,
+            emergency: layers.parsed("emergency", "0 or 1", switch)?,
             host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
                 let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
                 words.map(|word| word.parse().ok()).collect()
@@ -393,32 +417,17 @@ impl Settings {
             metadata_url: layers.parsed(
                 "metadata_url",
                 "an address such as http://127.0.0.1:8089",
-                |text| match text {
-                    "" => Some(None),
-                    url => url
-                        .parse::<http::Uri>()
-                        .ok()
-                        .filter(|url| url.host().is_some())
-                        .map(|_| Some(url.to_owned())),
-                },
+                address,
             )?,
             ca_file: layers.path("ca_file"),
             invoice_grace: layers.parsed("invoice_grace_hours", "a number of hours from 0 to 672", |t| {
-                t.parse()
-                    .ok()
-                    .filter(|hours| *hours <= 672)
-                    .map(|hours: u64| Duration::from_secs(hours * 3_600))
+                span(t, 0..=672, 3_600)
             })?,
             heads: Place::of(layers.text("audit.heads")),
             heads_again: layers.parsed(
                 "audit.heads_minutes",
                 "a number of minutes from 1 to 10080",
-                |t| {
-                    t.parse()
-                        .ok()
-                        .filter(|minutes| (1..=10_080).contains(minutes))
-                        .map(|minutes: u64| Duration::from_secs(minutes * 60))
-                },
+                |t| span(t, 1..=10_080, 60),
             )?,
             price_file: layers.path("price_file"),
             master_key_file: layers.path("master_key_file"),

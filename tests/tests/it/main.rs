@@ -45,6 +45,7 @@ mod keys;
 mod kill;
 mod managed;
 mod matrix;
+mod mistral;
 mod models;
 mod people;
 mod person;

@@ -1,10 +1,10 @@
 //! The operator's pool: failover between accounts and providers, and what is never chosen.
 
-use harness::Behaviour;
+use harness::{Behaviour, Model};
 use serde_json::json;
 
 use crate::ask::{LLAMA, MINI, question, refused, streaming, trace_of};
-use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, row};
+use crate::gateway::{Gateway, OWN, POOL, POOL_SECOND, config, row};
 
 #[tokio::test]
 async fn the_next_account_serves() {
@@ -49,8 +49,82 @@ async fn the_next_seller_of_a_model_serves() {
     );
 }
 
+/// What the emergency provider calls the model.
+const MINI_THERE: &str = "openai/gpt-4o-mini";
+
+/// A gateway whose pool has one ordinary account and one that is kept for emergencies.
+async fn pool_with_a_rescue(operator: bool, route: bool) -> Gateway {
+    let word = [("TIDEGATE_EMERGENCY", "1")];
+    let config = config().model(Model::chat(MINI_THERE));
+    let gateway = Gateway::with(config, if operator { &word } else { &[] }).await;
+    gateway.account("openai", POOL).await;
+    gateway.account("openrouter", POOL_SECOND).await;
+    let scope = json!({"model": MINI});
+    let rule = if route { json!({"scope": scope, "emergency": "allowed"}) } else { json!({"scope": scope}) };
+    gateway.route(rule).await;
+    gateway
+}
+
 #[tokio::test]
-async fn the_emergency_provider_is_stored_and_never_chosen() {
+async fn only_a_failure_that_operator_and_route_allow_for_reaches_the_emergency_provider() {
+    for row in 0..8_u8 {
+        let [failed, operator, route] = [row & 1, row & 2, row & 4].map(|bit| bit != 0);
+        let gateway = pool_with_a_rescue(operator, route).await;
+        if failed {
+            gateway.emulator.script(POOL, [Behaviour::status(500).always()]);
+        }
+        let rescued = failed && operator && route;
+        for body in [question(MINI), streaming(MINI)] {
+            let answer = gateway.chat(&body).await;
+            assert_eq!(answer.status == 200, !failed || rescued, "{row}: {}", answer.text());
+            let mode = if rescued { "openrouter_fallback" } else { "live" };
+            assert_eq!(answer.header("agent-execution-mode"), Some(mode), "{row}");
+            let provider = if rescued { "openrouter" } else { "openai" };
+            assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{row}");
+            let told = if rescued { "true" } else { "false" };
+            assert_eq!(answer.header("agent-fallback-used"), Some(told), "{row}");
+            let booked = gateway.settled(&trace_of(&answer)).await;
+            assert_eq!((&booked["mode"], &booked["provider"]), (&json!("mi"), &json!(provider)), "{booked}");
+        }
+        let calls = gateway.calls(POOL_SECOND);
+        assert_eq!(calls.len(), if rescued { 2 } else { 0 }, "{row}");
+        assert!(calls.iter().all(|call| call.model.as_deref() == Some(MINI_THERE)));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_a_bill_and_a_bad_request_are_no_emergency() {
+    for (behaviour, status) in [
+        (Behaviour::rate_limited(30), 429),
+        (Behaviour::out_of_quota(), 402),
+        (Behaviour::status(404), 404),
+        (Behaviour::status(400), 400),
+    ] {
+        let gateway = pool_with_a_rescue(true, true).await;
+        gateway.emulator.script(POOL, [behaviour.always()]);
+        let answer = gateway.chat(&question(MINI)).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(gateway.calls(POOL_SECOND).len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_emergency_provider_serves_nobody_who_has_a_credential_of_their_own() {
+    let gateway = pool_with_a_rescue(true, true).await;
+    gateway.credential("openai", OWN).await;
+    gateway.route(json!({"scope": {}, "byok_fallback": "managed", "emergency": "allowed"})).await;
+    for key in [OWN, POOL] {
+        gateway.emulator.script(key, [Behaviour::status(500).always()]);
+    }
+    let answer = gateway.chat(&question(MINI)).await;
+    assert!(answer.status >= 500, "{}", answer.text());
+    let other = gateway.chat(&question("openai/gpt-4o")).await;
+    assert!(other.status >= 500, "{}", other.text());
+    assert_eq!(gateway.calls(POOL_SECOND).len(), 0);
+}
+
+#[tokio::test]
+async fn the_emergency_provider_is_no_ordinary_one() {
     let gateway = Gateway::start().await;
     let account = gateway.account("openrouter", POOL).await;
     let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_served");

@@ -138,6 +138,8 @@ struct PlannedAttempt {
     pricing: Option<PlannedPricing>,
     markup_bps: u32,
     fallback: bool,
+    /// Made only if all before it have failed because their provider was not there.
+    emergency: bool,
 }
 
 #[derive(Clone, Serialize, JsonSchema)]
@@ -198,6 +200,7 @@ fn attempt(attempt: &ExplainedAttempt) -> PlannedAttempt {
         pricing: attempt.rates.map(pricing),
         markup_bps: attempt.markup_bps,
         fallback: attempt.is_fallback,
+        emergency: attempt.is_emergency,
     }
 }
 

@@ -88,6 +88,9 @@ struct Wire {
     fallback_on: Vec<FallbackClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     overflow: Option<String>,
+    /// `allowed` lets an account that the operator keeps for emergencies serve once all others of the pool have failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emergency: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head_wait_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +144,7 @@ fn wire_of(spec: &RouteSpec) -> Wire {
         byok_fallback: spec.byok_fallback.as_str().to_owned(),
         fallback_on: spec.fallback_on.clone(),
         overflow: spec.overflow_managed.then(|| "managed".to_owned()),
+        emergency: spec.emergency_allowed.then(|| "allowed".to_owned()),
         head_wait_ms: spec.head_wait_ms,
         first_byte_timeout_ms: spec.first_byte_timeout_ms,
         idle_timeout_ms: spec.idle_timeout_ms,
@@ -172,17 +176,8 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
             ));
         }
     };
-    let overflow_managed = match wire.overflow.as_deref() {
-        None => false,
-        Some("managed") => true,
-        Some(other) => {
-            return Err(invalid(
-                "overflow",
-                format!("\"{other}\" is no overflow."),
-                "Use managed, or leave it out.",
-            ));
-        }
-    };
+    let overflow_managed = only_word(wire.overflow.as_deref(), "overflow", "managed")?;
+    let emergency_allowed = only_word(wire.emergency.as_deref(), "emergency", "allowed")?;
     let catalogue = Arc::clone(control.keeper.current().catalogue());
     let canonical = |name: String| catalogue.provider(&name).map_or(name.clone(), |facts| facts.slug.clone());
     Ok(RouteSpec {
@@ -195,11 +190,24 @@ async fn spec_of(control: &Control, ask: &Ask, wire: Wire) -> Result<RouteSpec, 
         byok_fallback,
         fallback_on: wire.fallback_on,
         overflow_managed,
+        emergency_allowed,
         head_wait_ms: positive(wire.head_wait_ms, "head_wait_ms")?,
         first_byte_timeout_ms: positive(wire.first_byte_timeout_ms, "first_byte_timeout_ms")?,
         idle_timeout_ms: positive(wire.idle_timeout_ms, "idle_timeout_ms")?,
         deadline_ms: positive(wire.deadline_ms, "deadline_ms")?,
     })
+}
+
+/// A field that has one word or is left out.
+fn only_word(said: Option<&str>, field: &'static str, word: &str) -> Result<bool, Box<Fault>> {
+    match said {
+        None => Ok(false),
+        Some(said) if said == word => Ok(true),
+        Some(other) => {
+            let message = format!("\"{other}\" is no {field}.");
+            Err(invalid(field, message, format!("Use {word}, or leave it out.")))
+        }
+    }
 }
 
 async fn scope_of(

@@ -6,6 +6,7 @@ use domain::Usage;
 
 use super::error::{class_of, read_error};
 use super::likeness::{Alike, Likeness, Seen};
+use super::listed::Listed;
 use super::usage::Registers;
 use crate::answer::StreamFault;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
@@ -266,6 +267,7 @@ impl Reading {
                 "role" => {
                     cursor.skip()?;
                 }
+                "content" if cursor.kind()? == Kind::Array => content |= self.read_list(cursor, edits)?,
                 "content" | "refusal" => content |= self.read_text(cursor)?,
                 "reasoning_content" | "reasoning" => {
                     let value = cursor.value()?;
@@ -288,6 +290,22 @@ impl Reading {
         self.content_bytes += reasoning;
         thought.iter().for_each(|text| self.kept.push(text));
         Ok(content)
+    }
+
+    /// A list of parts becomes the texts that clients look for.
+    fn read_list(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        edits: &mut Vec<Edit<'static>>,
+    ) -> Result<bool, JsonError> {
+        let start = cursor.position();
+        let listed = Listed::read(cursor)?;
+        for text in [&listed.thought, &listed.text] {
+            self.content_bytes += text.len() as u64;
+            self.kept.push(text);
+        }
+        edits.push(Edit { span: Span::new(start, cursor.position()), text: Cow::Owned(listed.written()) });
+        Ok(!listed.is_empty())
     }
 
     fn read_text(&mut self, cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {

@@ -159,7 +159,8 @@ fn read_object(cursor: &mut Cursor<'_>, report: &mut UpstreamReport) -> Result<(
             ("error" | "message" | "detail", Value::String(text)) => {
                 report.message.get_or_insert_with(|| bounded(&text.decode(), UPSTREAM_MESSAGE_BYTES_MAX));
             }
-            ("detail", Value::Array(span) | Value::Object(span)) => {
+            // A list of what is wrong stands in the place of a message, or as one.
+            ("detail", Value::Array(span) | Value::Object(span)) | ("message", Value::Object(span)) => {
                 let said = String::from_utf8_lossy(span.of(bytes));
                 report.message.get_or_insert_with(|| bounded(&said, UPSTREAM_MESSAGE_BYTES_MAX));
             }

@@ -5,38 +5,12 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::{Fault, Grammar, Quirks, Trait};
 
-use crate::Request;
+use super::taste::Taste;
 use crate::json::{Cursor, JsonError, Kind, Span, Text, Value, find_member};
 use crate::losses::{Feature, Losses, is_meaning};
 use crate::request::own_edits;
 use crate::splice::{Edit, splice};
-
-/// What every server of this grammar knows; whatever else is said is unknown to one that refuses what it does not know.
-const FIELDS: &[&str] = &[
-    "model",
-    "messages",
-    "frequency_penalty",
-    "logit_bias",
-    "logprobs",
-    "max_completion_tokens",
-    "max_tokens",
-    "n",
-    "parallel_tool_calls",
-    "presence_penalty",
-    "response_format",
-    "seed",
-    "stop",
-    "stream",
-    "stream_options",
-    "temperature",
-    "tool_choice",
-    "tools",
-    "top_logprobs",
-    "top_p",
-    "user",
-];
-const MESSAGE_FIELDS: &[&str] = &["role", "content", "name", "tool_calls", "tool_call_id"];
-const FUNCTION_FIELDS: &[&str] = &["name", "description", "parameters"];
+use crate::{Insert, Request};
 
 /// The client's bytes for a server with quirks: as `upstream_body`, and without what the server does not take.
 ///
@@ -47,12 +21,15 @@ pub fn suited_body(
     request: &Request,
     upstream_model: &str,
     quirks: Quirks,
+    taste: &Taste,
     losses: &mut Losses,
+    inserts: &[Insert],
 ) -> Result<Vec<Bytes>, Box<Fault>> {
     let (rename, usage) = own_edits(request, upstream_model, !quirks.lacks(Trait::StreamOptions));
     // What is put in at a place goes before what is cut there.
-    let mut edits: Vec<Edit<'_>> = usage.into_iter().chain(rename).collect();
-    edits.extend(suit(body, quirks, losses)?);
+    let inserts = inserts.iter().map(Insert::edit);
+    let mut edits: Vec<Edit<'_>> = usage.into_iter().chain(rename).chain(inserts).collect();
+    edits.extend(suit(body, quirks, taste, losses)?);
     let mut out = Vec::with_capacity(1);
     splice(body, &mut edits, &mut out);
     Ok(out)
@@ -62,17 +39,28 @@ pub fn suited_body(
 ///
 /// # Errors
 /// As `suited_body`.
-pub fn suited(body: &Bytes, quirks: Quirks, losses: &mut Losses) -> Result<Vec<Bytes>, Box<Fault>> {
+pub fn suited(
+    body: &Bytes,
+    quirks: Quirks,
+    taste: &Taste,
+    losses: &mut Losses,
+) -> Result<Vec<Bytes>, Box<Fault>> {
     let mut out = Vec::with_capacity(1);
-    splice(body, &mut suit(body, quirks, losses)?, &mut out);
+    splice(body, &mut suit(body, quirks, taste, losses)?, &mut out);
     Ok(out)
 }
 
-fn suit(body: &[u8], quirks: Quirks, losses: &mut Losses) -> Result<Vec<Edit<'static>>, JsonError> {
+fn suit(
+    body: &[u8],
+    quirks: Quirks,
+    taste: &Taste,
+    losses: &mut Losses,
+) -> Result<Vec<Edit<'static>>, JsonError> {
     let newer_length = find_member(body, "max_completion_tokens")?;
     let mut suiting = Suiting {
         body,
         quirks,
+        taste,
         losses,
         has_newer_length: newer_length.is_some_and(|span| span.of(body) != b"null"),
         edits: Vec::new(),
@@ -84,6 +72,7 @@ fn suit(body: &[u8], quirks: Quirks, losses: &mut Losses) -> Result<Vec<Edit<'st
 struct Suiting<'a, 'b> {
     body: &'a [u8],
     quirks: Quirks,
+    taste: &'b Taste,
     losses: &'b mut Losses,
     has_newer_length: bool,
     edits: Vec<Edit<'static>>,
@@ -177,7 +166,10 @@ impl<'a, 'b> Suiting<'a, 'b> {
             "response_format" if lacks(Trait::JsonSchema) && self.is_schema(&value)? => {
                 self.lose(Feature::JsonSchema)
             }
-            _ => self.known(&value, name, FIELDS, name),
+            _ => match self.taste.own_name(name) {
+                Some(own) => self.own_name(key, own)?,
+                None => self.known(&value, name, self.taste.fields, name),
+            },
         };
         Ok(fate)
     }
@@ -194,6 +186,15 @@ impl<'a, 'b> Suiting<'a, 'b> {
         }
         self.edits.push(Edit { span: key.span, text: Cow::Borrowed("\"max_tokens\"") });
         Fate::Stays
+    }
+
+    /// The grammar's name gives way to the server's own, and the whole to a client that said the latter.
+    fn own_name(&mut self, key: &Text<'_>, own: &'static str) -> Result<Fate, JsonError> {
+        if find_member(self.body, own)?.is_some() {
+            return Ok(Fate::Goes);
+        }
+        self.edits.push(Edit { span: key.span, text: Cow::Owned(format!("\"{own}\"")) });
+        Ok(Fate::Stays)
     }
 
     /// What we asked for ourselves is nobody's loss.
@@ -217,7 +218,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
             return Fate::Stays;
         }
         if value.is_something(self.body) {
-            match Feature::named(Grammar::Chat, name) {
+            let named = |name| Feature::named(Grammar::Chat, name);
+            match named(place).or_else(|| named(name)) {
                 Some(feature) => self.losses.lose(feature),
                 None => self.losses.lose_extra(place, is_meaning(name)),
             }
@@ -247,13 +249,8 @@ impl<'a, 'b> Suiting<'a, 'b> {
         name: &str,
     ) -> Result<Fate, JsonError> {
         let value = cursor.value()?;
-        if name == "strict" {
-            if value.is_something(self.body) {
-                self.losses.lose(Feature::StrictTool);
-            }
-            return Ok(Fate::Goes);
-        }
-        Ok(self.known(&value, name, FUNCTION_FIELDS, name))
+        let place = if name == "strict" { "tools.function.strict" } else { name };
+        Ok(self.known(&value, name, self.taste.function_fields, place))
     }
 
     fn message(&mut self, cursor: &mut Cursor<'a>) -> Result<(), JsonError> {
@@ -285,9 +282,43 @@ impl<'a, 'b> Suiting<'a, 'b> {
             ("content", Value::Array(span)) if self.quirks.lacks(Trait::ContentParts) => {
                 self.flatten(*span)?;
             }
-            _ => return Ok(self.known(&value, name, MESSAGE_FIELDS, &format!("messages.{name}"))),
+            ("tool_call_id", Value::String(id)) => self.call_id(id, 0),
+            ("tool_calls", Value::Array(span)) if self.taste.call_id_letters.is_some() => {
+                self.call_ids(*span)?;
+            }
+            _ => {
+                let place = format!("messages.{name}");
+                return Ok(self.known(&value, name, self.taste.message_fields, &place));
+            }
         }
         Ok(Fate::Stays)
+    }
+
+    fn call_ids(&mut self, array: Span) -> Result<(), JsonError> {
+        Cursor::new(array.of(self.body))?.array(|cursor, _| {
+            if cursor.kind()? != Kind::Object {
+                return cursor.skip().map(|_| ());
+            }
+            cursor.object(|cursor, member| {
+                match cursor.value()? {
+                    Value::String(id) if member.key.is("id") => self.call_id(&id, array.start),
+                    _ => {}
+                }
+                Ok::<(), JsonError>(())
+            })?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// An id as the server takes it; `offset` is where the bytes begin that its span is of.
+    fn call_id(&mut self, id: &Text<'_>, offset: usize) {
+        let said = id.decode();
+        let told = self.taste.call_id(&said);
+        if told != said {
+            let span = Span::new(id.span.start + offset, id.span.end + offset);
+            self.edits.push(Edit { span, text: Cow::Owned(format!("\"{told}\"")) });
+        }
     }
 
     /// Texts alone become one text. Where anything else is among them, it is the server's to refuse.
@@ -363,7 +394,7 @@ mod tests {
     fn sent(body: &str, lacking: &[Trait]) -> (String, Losses) {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let mut losses = Losses::of_server(Grammar::Chat);
-        let out = suited(&body, quirks(lacking), &mut losses).unwrap().concat();
+        let out = suited(&body, quirks(lacking), &Taste::COMMON, &mut losses).unwrap().concat();
         (String::from_utf8(out).unwrap(), losses)
     }
 
@@ -461,7 +492,8 @@ mod tests {
         let request = decode_request(&body).unwrap();
         let send = |lacking: &[Trait]| {
             let mut losses = Losses::of_server(Grammar::Chat);
-            let out = suited_body(&body, &request, "b", quirks(lacking), &mut losses).unwrap().concat();
+            let out = suited_body(&body, &request, "b", quirks(lacking), &Taste::COMMON, &mut losses, &[]);
+            let out = out.unwrap().concat();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(
@@ -472,6 +504,37 @@ mod tests {
             send(&[Trait::UnknownFields, Trait::StreamOptions]),
             r#"{"stream":true,"model":"b","messages":[{"role":"user","content":"x"}]}"#
         );
+    }
+
+    #[test]
+    fn a_vendors_own_names_and_ids_are_said() {
+        let taste = Taste {
+            fields: &["model", "messages", "random_seed", "tools"],
+            message_fields: &["role", "content", "tool_calls", "tool_call_id"],
+            function_fields: &["name", "strict"],
+            names: &[("seed", "random_seed")],
+            call_id_letters: Some(9),
+        };
+        let told = |body: &'static str| {
+            let mut losses = Losses::of_server(Grammar::Chat);
+            let body = Bytes::from_static(body.as_bytes());
+            let sent = suited(&body, quirks(&[Trait::UnknownFields]), &taste, &mut losses).unwrap().concat();
+            (String::from_utf8(sent).unwrap(), losses.settle(false).unwrap())
+        };
+        let (sent, dropped) = told(
+            r#"{"seed":7,"user":"me","messages":[{"role":"user","name":"Ann","content":"x"},
+                {"role":"assistant","tool_calls":[{"type":"function","id":"call_1"},{"id":"D681PevKs"}]},
+                {"role":"tool","tool_call_id":"call_1"},{"role":"tool","tool_call_id":"D681PevKs"}],
+                "tools":[{"function":{"name":"f","strict":true}}]}"#,
+        );
+        let id = taste.call_id("call_1");
+        let expected = r#"{"random_seed":7,"messages":[{"role":"user","content":"x"},
+                {"role":"assistant","tool_calls":[{"type":"function","id":"@"},{"id":"D681PevKs"}]},
+                {"role":"tool","tool_call_id":"@"},{"role":"tool","tool_call_id":"D681PevKs"}],
+                "tools":[{"function":{"name":"f","strict":true}}]}"#;
+        assert_eq!(sent, expected.replace('@', &id));
+        assert_eq!(dropped, ["user", "messages.name"]);
+        assert_eq!(told(r#"{"seed":7,"random_seed":8}"#).0, r#"{"random_seed":8}"#);
     }
 
     fn message() -> impl Strategy<Value = serde_json::Value> {

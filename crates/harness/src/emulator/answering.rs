@@ -12,7 +12,6 @@ use super::play::{self, Part, Place};
 use super::service::{Answer, json_answer, unix_seconds};
 use super::squeeze;
 use super::state::{Guard, Shared};
-use crate::azure;
 use crate::openai::answer::{Circumstances, Reply, compose, whole};
 use crate::openai::embeddings::{self, EmbeddingsRequest};
 use crate::openai::error::ApiError;
@@ -20,6 +19,7 @@ use crate::openai::flavour::{CacheSpace, Flavour};
 use crate::openai::request::ChatRequest;
 use crate::openai::routes::OpenAiCall;
 use crate::openai::{perf, stream, tokens};
+use crate::{azure, mistral};
 
 const HTML: &str =
     "<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>";
@@ -43,6 +43,7 @@ pub(crate) fn chat(
         match call.flavour {
             Flavour::Server(server) => server.change_whole(&mut body),
             Flavour::Azure => azure::change_whole(&mut body),
+            Flavour::Mistral => mistral::change_whole(&mut body),
             Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
         }
         let mut answer = buffered(&body, reply.completion_tokens, behaviour)?;
@@ -114,7 +115,11 @@ pub(crate) fn embeddings(
         entry.billable = true;
         entry.prompt_tokens = request.prompt_tokens;
     });
-    buffered(&embeddings::answer(request), 0, behaviour)
+    let mut body = embeddings::answer(request);
+    if let (Flavour::Mistral, Some(fields)) = (call.flavour, body.as_object_mut()) {
+        fields.insert("id".to_owned(), format!("embd-{}", call.number()).into());
+    }
+    buffered(&body, 0, behaviour)
 }
 
 fn context(shared: &Shared, request: &mut ChatRequest, prompt_tokens: u64) -> Result<(), ApiError> {
@@ -164,7 +169,7 @@ pub(crate) fn special_as(
         return Ok(None);
     }
     let status = behaviour.status.unwrap_or(200);
-    let error = canned_error(status, behaviour);
+    let error = canned_error(status, behaviour, flavour);
     guard.note(|entry| entry.error_code.clone_from(&error.code));
     Ok(Some(canned(status, &error, behaviour, flavour)))
 }
@@ -194,9 +199,11 @@ fn plain(status: u16, media: &str, body: &'static str, behaviour: &Behaviour) ->
 }
 
 /// The words the provider uses with each status.
-fn canned_error(status: u16, behaviour: &Behaviour) -> ApiError {
+fn canned_error(status: u16, behaviour: &Behaviour, flavour: Flavour) -> ApiError {
     let quota = behaviour.code.as_deref() == Some("insufficient_quota");
     let mut error = match status {
+        401 if flavour == Flavour::Mistral => mistral::wrong_key(),
+        429 if flavour == Flavour::Mistral => mistral::rate_limited(),
         401 => ApiError::bad("Incorrect API key provided.").code("invalid_api_key"),
         404 => ApiError::bad("The requested resource does not exist.").code("model_not_found"),
         429 if quota => ApiError::out_of_quota(),

@@ -21,6 +21,7 @@ use crate::anthropic;
 use crate::azure;
 use crate::directory;
 use crate::gemini;
+use crate::mistral;
 use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
 use crate::openai::request;
@@ -190,6 +191,7 @@ fn authorised(
     let wrong = |key: &str| match flavour {
         Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
         Flavour::Azure => azure::wrong_key(),
+        Flavour::Mistral => mistral::wrong_key(),
         Flavour::OpenAi | Flavour::Fireworks | Flavour::Server(_) => ApiError::wrong_key(key),
     };
     if flavour == Flavour::Azure {
@@ -209,12 +211,16 @@ fn authorised(
             None => Err(wrong("")),
         };
     }
+    let none = || match flavour {
+        Flavour::Mistral => mistral::wrong_key(),
+        _ => ApiError::no_key(),
+    };
     if !headers.contains_key(AUTHORIZATION) {
-        return Err(ApiError::no_key());
+        return Err(none());
     }
     let Some(key) = bearer(headers) else {
         violation(shared, guard, path, "authorization that is no bearer key".to_owned());
-        return Err(ApiError::no_key());
+        return Err(none());
     };
     accepted(shared, guard, path, key, wrong)
 }

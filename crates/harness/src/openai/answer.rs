@@ -85,7 +85,7 @@ pub(crate) fn compose(request: &ChatRequest, behaviour: &Behaviour, known: &Circ
 
 /// What the model thought, where its vendor shows it in a chat.
 pub(crate) fn thought(reply: &Reply) -> Option<String> {
-    (reply.flavour == Flavour::Fireworks && reply.reasoning_tokens > 0)
+    (matches!(reply.flavour, Flavour::Fireworks | Flavour::Mistral) && reply.reasoning_tokens > 0)
         .then(|| thinking(reply.reasoning_tokens))
 }
 

@@ -75,7 +75,7 @@ fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completion
     // Fireworks continues a text with any model that chats.
     let fits = match call.flavour {
         Flavour::Fireworks => model.kind != Kind::Embedding,
-        Flavour::OpenAi | Flavour::Azure | Flavour::Xai | Flavour::Server(_) => {
+        Flavour::OpenAi | Flavour::Azure | Flavour::Xai | Flavour::Mistral | Flavour::Server(_) => {
             model.kind == Kind::Completion
         }
     };

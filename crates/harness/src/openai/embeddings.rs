@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::checks;
 use super::error::ApiError;
-use super::flavour::Served;
+use super::flavour::{Flavour, Served};
 use super::request::{named_model, script, text};
 use super::tokens;
 use crate::emulator::Kind;
+use crate::mistral;
 
 const DIMENSIONS: usize = 1536;
 const INPUTS_MAX: usize = 2048;
@@ -38,9 +39,11 @@ pub(crate) fn read(fields: &Map<String, Value>, served: Served<'_>) -> Result<Em
         ));
     }
     let input = fields.get("input").ok_or_else(|| ApiError::missing("input"))?;
-    checks::fields(fields, &[checks::EMBEDDINGS], served.also, |name| served.flavour.unknown_field(name))?;
+    let table = if served.flavour == Flavour::Mistral { mistral::EMBEDDINGS } else { checks::EMBEDDINGS };
+    checks::fields(fields, &[table], served.also, |name| served.flavour.unknown_field(name))?;
     let (inputs, prompt_tokens) = inputs(input)?;
-    let dimensions = fields.get("dimensions").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let dimensions = fields.get("dimensions").or_else(|| fields.get("output_dimension"));
+    let dimensions = dimensions.and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     Ok(EmbeddingsRequest {
         model: model.id.clone(),
         script: script(fields),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::flavour::Flavour;
-use crate::azure;
+use crate::{azure, mistral};
 
 /// A refusal: a status, the body's four fields, and headers that go with it.
 #[derive(Debug, Clone)]
@@ -47,6 +47,7 @@ impl ApiError {
                 json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
             }
             Flavour::Azure => azure::error_body(self),
+            Flavour::Mistral => mistral::error_body(self),
             Flavour::Server(server) => server.error_body(self),
             Flavour::Xai => json!({"code": grpc_words(self.status), "error": self.message}),
             Flavour::Fireworks => json!({"error": {

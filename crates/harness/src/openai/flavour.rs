@@ -7,6 +7,7 @@ use super::error::ApiError;
 use super::server::Server;
 use super::tokens::CACHE_STEP_TOKENS;
 use crate::emulator::Model;
+use crate::mistral;
 
 /// Whose habits an answer has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -17,6 +18,7 @@ pub enum Flavour {
     Fireworks,
     /// OpenAI's models at a resource of a customer's.
     Azure,
+    Mistral,
     /// Nobody's own: a server that somebody runs.
     Server(Server),
 }
@@ -44,6 +46,7 @@ impl Flavour {
             Self::Xai => "/xai/v1",
             Self::Fireworks => "/fireworks/inference/v1",
             Self::Azure => "/azure",
+            Self::Mistral => "/mistral/v1",
             Self::Server(server) => server.base(),
         }
     }
@@ -51,7 +54,7 @@ impl Flavour {
     /// The base path on a host of the vendor's own.
     pub fn host_base(self) -> &'static str {
         match self {
-            Self::OpenAi | Self::Xai | Self::Server(_) => "/v1",
+            Self::OpenAi | Self::Xai | Self::Mistral | Self::Server(_) => "/v1",
             Self::Fireworks => "/inference/v1",
             Self::Azure => "",
         }
@@ -64,6 +67,7 @@ impl Flavour {
             "xai" => Some(Self::Xai),
             "fireworks" => Some(Self::Fireworks),
             "azure" => Some(Self::Azure),
+            "mistral" => Some(Self::Mistral),
             _ => Server::ALL.into_iter().find(|server| server.name() == name).map(Self::Server),
         }
     }
@@ -73,6 +77,8 @@ impl Flavour {
         let below = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with("/v1/"));
         if let Some(path) = below("/xai") {
             (Self::Xai, path)
+        } else if let Some(path) = below("/mistral") {
+            (Self::Mistral, path)
         } else if let Some(path) = path.strip_prefix("/azure").filter(|rest| rest.starts_with("/openai/")) {
             (Self::Azure, path)
         } else if let Some(path) = below("/fireworks/inference") {
@@ -94,8 +100,9 @@ impl Flavour {
         match self {
             Self::Xai => model.starts_with("grok"),
             Self::Fireworks => model.starts_with("accounts/"),
+            Self::Mistral => mistral::serves(model),
             Self::OpenAi | Self::Azure | Self::Server(_) => {
-                !model.starts_with("grok") && !model.starts_with("accounts/")
+                !model.starts_with("grok") && !model.starts_with("accounts/") && !mistral::serves(model)
             }
         }
     }
@@ -104,6 +111,7 @@ impl Flavour {
     pub(crate) fn unknown_field(self, name: &str) -> ApiError {
         match self {
             Self::OpenAi | Self::Azure | Self::Xai | Self::Server(_) => ApiError::unknown_argument(name),
+            Self::Mistral => mistral::unknown_field(name),
             Self::Fireworks => ApiError::bad(format!("Extra inputs are not permitted, field: '{name}'")),
         }
     }
@@ -116,6 +124,14 @@ impl Flavour {
             Self::OpenAi | Self::Azure | Self::Server(_) => {
                 CacheSpace { name: key.to_owned(), tokens_min: None }
             }
+            // Without a key nothing is looked for.
+            Self::Mistral => match field("prompt_cache_key") {
+                Some(conversation) => CacheSpace {
+                    name: format!("{key} mistral {conversation}"),
+                    tokens_min: Some(CACHE_STEP_TOKENS),
+                },
+                None => CacheSpace { name: format!("{key} mistral"), tokens_min: Some(u64::MAX) },
+            },
             // A conversation that is named stays on one server, so its prefixes are found again, short ones too.
             Self::Xai => match header("x-grok-conv-id").or_else(|| field("prompt_cache_key")) {
                 Some(conversation) => CacheSpace {
@@ -143,7 +159,11 @@ impl<'a> Served<'a> {
     }
 
     pub(crate) fn find(self, name: &str) -> Result<&'a Model, ApiError> {
-        self.all().find(|model| model.id == name).ok_or_else(|| ApiError::model_not_found(name))
+        let none = || match self.flavour {
+            Flavour::Mistral => mistral::no_such_model(name),
+            _ => ApiError::model_not_found(name),
+        };
+        self.all().find(|model| model.id == name).ok_or_else(none)
     }
 }
 

@@ -55,6 +55,7 @@ fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<
     let vendor: &[&str] = match served.flavour {
         _ if role != "assistant" => &[],
         Flavour::OpenAi | Flavour::Azure => &[],
+        Flavour::Mistral => &["prefix"],
         Flavour::Xai | Flavour::Fireworks => &["reasoning_content"],
         Flavour::Server(_) => &["reasoning_content", "reasoning"],
     };

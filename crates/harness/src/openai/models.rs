@@ -3,20 +3,25 @@
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::flavour::Served;
+use super::flavour::{Flavour, Served};
 use crate::emulator::Model;
 
 /// A fixed creation time keeps the list the same from run to run.
 const CREATED: u64 = 1_715_367_049;
 
 pub(crate) fn all(served: Served<'_>) -> Value {
-    json!({"object": "list", "data": served.all().map(row).collect::<Vec<_>>()})
+    json!({"object": "list", "data": served.all().map(|model| row(model, served.flavour)).collect::<Vec<_>>()})
 }
 
 pub(crate) fn one(served: Served<'_>, id: &str) -> Result<Value, ApiError> {
-    served.find(id).map(row).map_err(|error| error.param("model"))
+    served.find(id).map(|model| row(model, served.flavour)).map_err(|error| error.param("model"))
 }
 
-fn row(model: &Model) -> Value {
-    json!({"id": model.id, "object": "model", "created": CREATED, "owned_by": "system"})
+fn row(model: &Model, flavour: Flavour) -> Value {
+    let mut row = json!({"id": model.id, "object": "model", "created": CREATED, "owned_by": "system"});
+    if let (Flavour::Mistral, Some(fields)) = (flavour, row.as_object_mut()) {
+        fields.insert("type".to_owned(), "base".into());
+        fields.insert("capabilities".to_owned(), json!({"completion_chat": true, "function_calling": true}));
+    }
+    row
 }

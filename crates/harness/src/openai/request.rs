@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::messages;
 use crate::emulator::{Kind, Model};
+use crate::mistral;
 
 /// A chat request that passed every check.
 #[derive(Debug, Clone, Default)]
@@ -83,20 +84,24 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
     if !fields.contains_key("messages") {
         return Err(ApiError::missing("messages"));
     }
-    let vendor: &[(&str, checks::Shape)] = match served.flavour {
-        Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => &[],
-        Flavour::Xai => checks::CHAT_XAI,
-        Flavour::Fireworks => checks::CHAT_FIREWORKS,
+    let tables: &[&[(&str, checks::Shape)]] = match served.flavour {
+        Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => &[checks::CHAT],
+        Flavour::Xai => &[checks::CHAT, checks::CHAT_XAI],
+        Flavour::Fireworks => &[checks::CHAT, checks::CHAT_FIREWORKS],
+        Flavour::Mistral => &[mistral::CHAT],
     };
-    checks::fields(fields, &[checks::CHAT, vendor], served.also, |name| served.flavour.unknown_field(name))?;
+    if served.flavour == Flavour::Mistral {
+        mistral::check(list(fields, "messages"))?;
+    }
+    checks::fields(fields, tables, served.also, |name| served.flavour.unknown_field(name))?;
     messages::check(list(fields, "messages"), served)?;
     match served.flavour {
         Flavour::OpenAi | Flavour::Azure => reasoning(fields, model)?,
         Flavour::Xai => reasoning_xai(fields, model)?,
-        Flavour::Fireworks | Flavour::Server(_) => {}
+        Flavour::Fireworks | Flavour::Mistral | Flavour::Server(_) => {}
     }
     options(fields)?;
-    tools(fields)?;
+    tools(fields, served.flavour)?;
     metadata(fields)?;
     Ok(read(fields, model, served.flavour))
 }
@@ -272,7 +277,7 @@ fn response_format(fields: &Map<String, Value>) -> Result<(), ApiError> {
     }
 }
 
-fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
+fn tools(fields: &Map<String, Value>, flavour: Flavour) -> Result<(), ApiError> {
     let tools = list(fields, "tools");
     for name in ["tool_choice", "parallel_tool_calls"] {
         if tools.is_empty() && given(fields, name) && fields.get(name) != Some(&Value::from("none")) {
@@ -290,6 +295,7 @@ fn tools(fields: &Map<String, Value>) -> Result<(), ApiError> {
         tool_named(&format!("tools[{at}]"), tool)?;
     }
     match fields.get("tool_choice") {
+        Some(Value::String(choice)) if choice == "any" && flavour == Flavour::Mistral => Ok(()),
         Some(Value::String(choice)) if !["none", "auto", "required"].contains(&choice.as_str()) => {
             Err(ApiError::wrong_value("tool_choice", choice, &["none", "auto", "required"]))
         }
@@ -362,7 +368,11 @@ fn read(fields: &Map<String, Value>, model: &Model, flavour: Flavour) -> ChatReq
         reasons: model.kind == Kind::Reasoning,
         messages: list(fields, "messages").to_vec(),
         tools: list(fields, "tools").to_vec(),
-        tool_choice: fields.get("tool_choice").cloned().unwrap_or_default(),
+        // "any" is what one vendor calls it.
+        tool_choice: match fields.get("tool_choice") {
+            Some(choice) if choice == "any" => Value::from("required"),
+            choice => choice.cloned().unwrap_or_default(),
+        },
         response_format: fields.get("response_format").cloned().unwrap_or_default(),
         stream: flag(fields, "stream"),
         include_usage: option("include_usage"),

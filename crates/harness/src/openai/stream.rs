@@ -7,9 +7,9 @@ use super::flavour::Flavour;
 use super::request::ChatRequest;
 use super::usage::usage;
 use super::{perf, tokens};
-use crate::azure;
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
+use crate::{azure, mistral};
 
 /// Tool arguments travel in fragments of this many tokens; padded ones in larger steps.
 const FRAGMENT_TOKENS: usize = 1;
@@ -27,8 +27,8 @@ struct Chunks<'a> {
 /// All events of the answer as bytes, each with its place and the tokens it carries.
 pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour) -> Vec<Part> {
     let mode = match (reply.flavour, behaviour.usage) {
-        // Fireworks reports usage with the finish reason and asks nobody.
-        (Flavour::Fireworks, UsageMode::Normal) => UsageMode::Joined,
+        // They report usage with the finish reason and ask nobody.
+        (Flavour::Fireworks | Flavour::Mistral, UsageMode::Normal) => UsageMode::Joined,
         (Flavour::Server(server), UsageMode::Normal) => server.usage(),
         (_, mode) => mode,
     };
@@ -44,6 +44,7 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
     match reply.flavour {
         Flavour::Server(server) => server.spread(&mut events),
         Flavour::Azure => azure::spread(&mut events),
+        Flavour::Mistral => mistral::spread(&mut events),
         Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
     }
     frames::parts(events, behaviour, || error_event(behaviour))
@@ -105,7 +106,7 @@ impl Chunks<'_> {
 
     fn call(&mut self, index: usize, at: usize, call: &Call) {
         let says_whole = match self.reply.flavour {
-            Flavour::Xai => true,
+            Flavour::Xai | Flavour::Mistral => true,
             Flavour::Server(server) => server.says_calls_whole(),
             Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks => false,
         };

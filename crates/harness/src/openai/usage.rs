@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::answer::Reply;
 use super::flavour::Flavour;
 use crate::emulator::UsageMode;
+use crate::mistral;
 
 /// xAI's prices for each token, in units of 1e-10 USD.
 const XAI_PROMPT_TICKS: u64 = 20_000;
@@ -16,6 +17,7 @@ pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> V
     let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
     match reply.flavour {
         Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => {}
+        Flavour::Mistral => return mistral::usage(reply, shown, completion_tokens),
         Flavour::Xai => return usage_xai(reply, shown, completion_tokens),
         Flavour::Fireworks => {
             return json!({

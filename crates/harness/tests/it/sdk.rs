@@ -115,6 +115,14 @@ async fn python_sdk_sees_a_resource_of_azure() {
     assert_eq!(emulator.violations().len(), 2, "{:?}", emulator.violations());
 }
 
+#[tokio::test]
+async fn mistrals_python_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    let origin = emulator.base_url_of(Flavour::Mistral).trim_end_matches("/v1").to_owned();
+    ran(run(interpreter(), &[driver("mistral.py"), origin, KEY.to_owned()], &[]).await, 11);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
 fn retried(emulator: &Emulator, statuses: &[u16]) {
     emulator.script(KEY, statuses.iter().map(|status| Behaviour::status(*status).retry_after_ms(1)));
 }

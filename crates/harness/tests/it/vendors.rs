@@ -1,4 +1,4 @@
-//! Vendors that speak the same wire differently: xAI and Fireworks.
+//! Vendors that speak the same wire differently: xAI, Fireworks and Mistral.
 
 use harness::client::{Answer, Client};
 use harness::{Behaviour, Config, Emulator, Flavour, KeyState};
@@ -200,4 +200,34 @@ async fn fireworks_refuses_and_truncates() {
     let suspended = ask(json!({})).await;
     assert_eq!(suspended.status, 412);
     assert!(suspended.json()["error"]["message"].as_str().unwrap().contains("is suspended"));
+}
+
+#[tokio::test]
+async fn mistral_refuses_what_it_does_not_know() {
+    let emulator = start().await;
+    let good =
+        json!({"model": "mistral-large-2512", "messages": [{"role": "user", "content": "hello there"}]});
+    let path = "/mistral/v1/chat/completions";
+    assert_eq!(client(&emulator).post(path, &good).await.unwrap().status, 200);
+    for (wrong, place) in [
+        (json!({"max_completion_tokens": 5}), json!(["body", "max_completion_tokens"])),
+        (json!({"seed": 7}), json!(["body", "seed"])),
+        (json!({"user": "me"}), json!(["body", "user"])),
+        (
+            json!({"stream": true, "stream_options": {"include_usage": true}}),
+            json!(["body", "stream_options"]),
+        ),
+        (
+            json!({"messages": [{"role": "user", "name": "Ann", "content": "x"}]}),
+            json!(["body", "messages", "0", "user", "name"]),
+        ),
+        (
+            json!({"messages": [{"role": "developer", "content": "x"}]}),
+            json!(["body", "messages", "0", "role"]),
+        ),
+    ] {
+        let answer = client(&emulator).post(path, &with(good.clone(), wrong)).await.unwrap();
+        assert_eq!(answer.status, 422, "{place}: {}", answer.text());
+        assert_eq!(answer.json()["message"]["detail"][0]["loc"], place, "{}", answer.text());
+    }
 }

@@ -265,14 +265,87 @@ fn an_account_may_list_what_no_offer_names() {
     assert_eq!(answer.attempts[0].upstream_model, "openai/gpt-4o");
 }
 
+/// An ordinary account, one that is kept for emergencies, and the two words that let it be asked.
+fn rescued(operator: bool, route: bool) -> House {
+    let spec = RouteSpec { emergency_allowed: route, ..RouteSpec::default() };
+    let house = House::new().route(1, spec);
+    House { takes_emergencies: operator, ..house.account(1, "openai").account(2, "openrouter") }
+}
+
 #[test]
-fn emergency_providers_are_never_chosen() {
-    let house = House::new()
-        .account_with(1, "openrouter", |entry| entry.allow_unpriced = true)
-        .credential(1, "openrouter");
-    for model in ["acme/twin", "openrouter/acme/twin", "openrouter:anything"] {
-        expect(&house, model, "", &[(a(1), "emergency_only"), (c(1), "emergency_only")]);
+fn an_emergency_needs_the_operators_word_and_the_routes() {
+    for (operator, route, attempts, refused) in [
+        (false, false, "a1", "emergency_off"),
+        (false, true, "a1", "emergency_off"),
+        (true, false, "a1", "emergency_not_allowed"),
+        (true, true, "a1 a2", "-"),
+    ] {
+        let house = rescued(operator, route);
+        expect(&house, "openai/gpt-4o-mini", attempts, &[(a(2), refused)]);
+        let asked = house.ask("openai/gpt-4o-mini").attempts;
+        let kept: Vec<bool> = asked.iter().map(|attempt| attempt.is_emergency).collect();
+        assert_eq!(kept, [false, true][..asked.len()], "{operator} {route}");
     }
+}
+
+#[test]
+fn an_emergency_is_the_failure_of_somebody_who_was_asked() {
+    // Nobody else is in the pool, or nobody else has the model: nothing failed.
+    let alone = |house: House| House {
+        takes_emergencies: true,
+        ..house.route(1, RouteSpec { emergency_allowed: true, ..RouteSpec::default() }).account_with(
+            2,
+            "openrouter",
+            |entry| entry.allow_unpriced = true,
+        )
+    };
+    expect(&alone(House::new()), "acme/twin", "", &[(a(2), "emergency_not_due")]);
+    let other = alone(House::new().account(1, "nebius"));
+    expect(&other, "acme/twin", "", &[(a(2), "emergency_not_due")]);
+    expect(
+        &alone(House::new().account(1, "openai")),
+        "openrouter:anything",
+        "",
+        &[(a(2), "emergency_not_due")],
+    );
+    // Switched off is no failure, a limit is none, and one that only seems to be away is asked first.
+    let off = alone(House::new().account_with(1, "openai", |entry| entry.disabled = true));
+    expect(&off, "openai/gpt-4o-mini", "", &[(a(2), "emergency_not_due")]);
+    let limited = rescued(true, true).standing(a(1), resting(1));
+    expect(&limited, "openai/gpt-4o-mini", "", &[(a(2), "emergency_not_due")]);
+    let both = limited.account(3, "openai");
+    expect(&both, "openai/gpt-4o-mini", "a3", &[(a(2), "emergency_not_due")]);
+    let away = rescued(true, true).standing(a(1), broken());
+    expect(&away, "openai/gpt-4o-mini", "a1 a2", &[]);
+    // It is away itself.
+    let gone = rescued(true, true).standing(a(2), broken());
+    expect(&gone, "openai/gpt-4o-mini", "a1", &[(a(2), "breaker_open")]);
+}
+
+#[test]
+fn an_emergency_is_never_one_of_own_credentials_or_nodes() {
+    let house = rescued(true, true).credential(1, "openrouter");
+    expect(&house, "acme/twin", "", &[(c(1), "emergency_only")]);
+    expect(
+        &rescued(true, true).credential(2, "openai"),
+        "openai/gpt-4o-mini",
+        "c2",
+        &[(a(2), "emergency_only")],
+    );
+    // Not behind a fallback to the pool either: the workspace allowed the pool, and no third party.
+    for spec in [
+        RouteSpec { byok_fallback: ByokFallback::Managed, emergency_allowed: true, ..RouteSpec::default() },
+        RouteSpec { overflow_managed: true, emergency_allowed: true, ..RouteSpec::default() },
+    ] {
+        let own = House::new().account(1, "openai").account(2, "openrouter").credential(2, "openai");
+        let house = House { takes_emergencies: true, ..own.route(1, spec) };
+        let house = house.standing(c(2), resting(1));
+        let answer = house.ask("openai/gpt-4o-mini");
+        assert!(answer.attempts.iter().all(|attempt| attempt.provider == "openai"), "{answer:?}");
+        assert_eq!(reason(&answer, a(2)), "emergency_only");
+    }
+    let node = rescued(true, true).node(1, &["openai/gpt-4o-mini"]);
+    expect(&node, "openai/gpt-4o-mini", "n1", &[(a(2), "emergency_only")]);
 }
 
 #[test]

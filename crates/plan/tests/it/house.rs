@@ -59,6 +59,8 @@ pub struct House {
     pub key: Option<KeyId>,
     pub environment: &'static str,
     pub modality: Modality,
+    /// The operator's word.
+    pub takes_emergencies: bool,
 }
 
 struct NoHash;
@@ -192,6 +194,7 @@ impl House {
             key: Some(key_id(1)),
             environment: "production",
             modality: Modality::Chat,
+            takes_emergencies: false,
         }
     }
 
@@ -274,7 +277,10 @@ impl House {
             keys: Vec::new(),
             workspaces: vec![Arc::new(self.workspace.clone())],
             accounts: self.accounts.clone(),
-            catalogue: catalogue(),
+            catalogue: match self.takes_emergencies {
+                true => Arc::new(Catalogue::clone(&catalogue()).with_emergencies(true)),
+                false => catalogue(),
+            },
             key_hash: Arc::new(NoHash),
         })
     }

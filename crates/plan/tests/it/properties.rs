@@ -51,6 +51,7 @@ prop_compose! {
         providers in proptest::collection::vec(provider(), 0..2),
         fallback in any::<bool>(),
         overflow in any::<bool>(),
+        emergency in any::<bool>(),
         fallback_on in proptest::sample::subsequence(FallbackClass::ALL.to_vec(), 0..=6),
         model in proptest::option::of(proptest::sample::select(vec!["openai/", "gpt", "meta-llama/", ""])),
         credentials in proptest::collection::vec(1_u8..5, 0..2),
@@ -63,6 +64,7 @@ prop_compose! {
             byok_fallback: if fallback { ByokFallback::Managed } else { ByokFallback::Never },
             fallback_on,
             overflow_managed: overflow,
+            emergency_allowed: emergency,
             ..RouteSpec::default()
         }
     }
@@ -75,9 +77,11 @@ prop_compose! {
         accounts in proptest::collection::vec((provider(), any::<bool>(), 0_u32..4, any::<bool>(), standing()), 0..5),
         routes in proptest::collection::vec(route(), 0..3),
         random in any::<u64>(),
+        takes_emergencies in any::<bool>(),
     ) -> House {
         let mut house = House::new();
         house.random = random;
+        house.takes_emergencies = takes_emergencies;
         for (number, (provider, state, foreign, standing)) in (1..).zip(credentials) {
             house = house.credential_with(number, provider, |entry| {
                 entry.state = state;
@@ -152,12 +156,20 @@ proptest! {
                 Principal::Account(_) => prop_assert!(!attempt.is_fallback),
                 Principal::Node(_) => prop_assert!(!attempt.is_fallback && attempt.rates.is_none()),
             }
-            prop_assert_ne!(attempt.provider.as_str(), "openrouter");
+            // Kept for emergencies: by both words, beside nobody's own, and behind somebody of the pool.
+            prop_assert_eq!(attempt.is_emergency, attempt.provider == "openrouter");
+            if attempt.is_emergency {
+                prop_assert!(house.takes_emergencies && spec.emergency_allowed && !live_own);
+                prop_assert!(attempt.profile == Profile::ManagedProvider && !attempt.is_fallback);
+                prop_assert!(!answer.attempts[0].is_emergency);
+            }
             if attempt.profile == Profile::ManagedProvider && attempt.rates.is_none() {
                 let account = house.accounts.iter().find(|a| Principal::Account(a.id) == attempt.principal).unwrap();
                 prop_assert!(account.allow_unpriced);
             }
         }
+        let first_kept = answer.attempts.iter().position(|attempt| attempt.is_emergency).unwrap_or(tried.len());
+        prop_assert!(answer.attempts.iter().skip(first_kept).all(|attempt| attempt.is_emergency));
         // A fallback never comes before what it is a fallback for.
         let first_fallback = answer.attempts.iter().position(|attempt| attempt.is_fallback).unwrap_or(tried.len());
         prop_assert!(answer.attempts.iter().skip(first_fallback).all(|attempt| attempt.is_fallback));

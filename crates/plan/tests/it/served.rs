@@ -22,8 +22,14 @@ fn what_would_be_served_is_listed_and_nothing_else() {
         })
         .node(1, &["echo"])
         .node_with(2, &["gone"], |entry| entry.state = NodeState::Draining);
+    let shipped = catalogue::Catalogue::embedded().unwrap();
+    let sold = |id: &str| shipped.model(id).is_some_and(|model| model.offer("nebius").is_some());
+    let all = house.served();
+    assert!(all.iter().filter(|model| sold(&model.id)).count() > 10);
+    // Of what the seller has one is enough.
+    let told = |id: &str| id == "meta-llama/Llama-3.3-70B-Instruct" || !sold(id);
     let listed: Vec<(String, String)> =
-        house.served().into_iter().map(|model| (model.id, model.owned_by)).collect();
+        all.into_iter().filter(|model| told(&model.id)).map(|model| (model.id, model.owned_by)).collect();
     let expected = [
         ("echo", "byoc"),
         ("meta-llama/Llama-3.3-70B-Instruct", "meta-llama"),
@@ -49,6 +55,11 @@ fn a_route_and_the_modality_narrow_the_list() {
     house.modality = Modality::Embedding;
     assert_eq!(
         ids(&house),
-        ["openai/text-embedding-3-large", "openai/text-embedding-3-small", "openai/text-embedding-ada-002"]
+        [
+            "Qwen/Qwen3-Embedding-8B",
+            "openai/text-embedding-3-large",
+            "openai/text-embedding-3-small",
+            "openai/text-embedding-ada-002"
+        ]
     );
 }

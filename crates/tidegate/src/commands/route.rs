@@ -59,6 +59,9 @@ pub struct Rule {
     /// The failures that the fallback may follow: auth, quota, `rate_limit`, overloaded, upstream, timeout.
     #[arg(long = "fallback-on", value_delimiter = ',')]
     fallback_on: Vec<String>,
+    /// `allowed` lets an account that the operator keeps for emergencies serve once all others of the pool have failed.
+    #[arg(long)]
+    emergency: Option<String>,
 }
 
 impl Rule {
@@ -81,6 +84,7 @@ impl Rule {
             .with_list("node_labels", &self.node_labels)
             .with_list("fallback_on", &self.fallback_on)
             .with_some("byok_fallback", self.byok_fallback.as_ref())
+            .with_some("emergency", self.emergency.as_ref())
             .done()
     }
 }

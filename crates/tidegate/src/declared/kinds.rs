@@ -227,6 +227,7 @@ pub const KINDS: &[Kind] = &[
             field("byok_fallback", &["byok_fallback"], Form::Plain, "\"never\""),
             field("fallback_on", &["fallback_on"], Form::Set, "[]"),
             field("overflow", &["overflow"], Form::Plain, "null"),
+            field("emergency", &["emergency"], Form::Plain, "null"),
             field("head_wait_ms", &["head_wait_ms"], Form::Plain, "null"),
             field("first_byte_timeout_ms", &["first_byte_timeout_ms"], Form::Plain, "null"),
             field("idle_timeout_ms", &["idle_timeout_ms"], Form::Plain, "null"),

@@ -1,0 +1,102 @@
+//! What a vendor's server takes of the grammar, where its own documentation says it: names, fields, and ids of calls.
+
+use std::borrow::Cow;
+use std::hash::Hasher;
+
+use domain::IdHasher;
+
+/// All that is taken. What a client says beside it is not sent to a server that refuses what it does not know.
+#[derive(Debug, Clone, Copy)]
+pub struct Taste {
+    pub fields: &'static [&'static str],
+    pub message_fields: &'static [&'static str],
+    pub function_fields: &'static [&'static str],
+    /// What it calls by another name: the grammar's, then its own.
+    pub names: &'static [(&'static str, &'static str)],
+    /// The letters and digits that an id of a call has, and nothing else.
+    pub call_id_letters: Option<usize>,
+}
+
+impl Taste {
+    /// What every server of this grammar knows, for those of whom nobody says more.
+    pub const COMMON: Self = Self {
+        fields: &[
+            "model",
+            "messages",
+            "frequency_penalty",
+            "logit_bias",
+            "logprobs",
+            "max_completion_tokens",
+            "max_tokens",
+            "n",
+            "parallel_tool_calls",
+            "presence_penalty",
+            "response_format",
+            "seed",
+            "stop",
+            "stream",
+            "stream_options",
+            "temperature",
+            "tool_choice",
+            "tools",
+            "top_logprobs",
+            "top_p",
+            "user",
+        ],
+        message_fields: &["role", "content", "name", "tool_calls", "tool_call_id"],
+        function_fields: &["name", "description", "parameters"],
+        names: &[],
+        call_id_letters: None,
+    };
+
+    /// What the server calls this field, where that is not what the grammar calls it.
+    pub(super) fn own_name(&self, name: &str) -> Option<&'static str> {
+        self.names.iter().find(|(common, _)| *common == name).map(|(_, own)| *own)
+    }
+
+    /// The id under which the server is told of a call; the same for a call and for its result.
+    pub(super) fn call_id<'a>(&self, id: &'a str) -> Cow<'a, str> {
+        match self.call_id_letters {
+            Some(letters) if !is_of(id, letters) => Cow::Owned(id_of(id, letters)),
+            _ => Cow::Borrowed(id),
+        }
+    }
+}
+
+fn is_of(id: &str, letters: usize) -> bool {
+    id.len() == letters && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// As many letters and digits, drawn from the id: the next request of a conversation has the same ones, and its prefix
+/// stays what it was.
+fn id_of(id: &str, letters: usize) -> String {
+    let mut hasher = IdHasher::default();
+    hasher.write(id.as_bytes());
+    let mut left = hasher.finish();
+    let letter = |_| {
+        let digit = u32::try_from(left % 36).unwrap_or_default();
+        left /= 36;
+        char::from_digit(digit, 36).unwrap_or('0')
+    };
+    (0..letters).map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_not_taken_has_one_that_is() {
+        let taste = Taste { call_id_letters: Some(9), ..Taste::COMMON };
+        assert_eq!(taste.call_id("D681PevKs"), "D681PevKs");
+        let mut seen = std::collections::HashSet::new();
+        for number in 0..10_000 {
+            let id = format!("call_{number}");
+            let told = taste.call_id(&id).into_owned();
+            assert!(is_of(&told, 9), "{told}");
+            assert_eq!(taste.call_id(&id), told, "it is the same each time");
+            assert!(seen.insert(told), "{id}");
+        }
+        assert_eq!(Taste::COMMON.call_id("call_1"), "call_1");
+    }
+}

@@ -1,0 +1,200 @@
+//! Mistral's ways with the common wire: a field that it does not know is a 422, ids of calls have nine letters and
+//! digits, and what its models think stands among the parts of their content.
+
+use serde_json::{Map, Value, json};
+
+use crate::emulator::Place;
+use crate::emulator::frames::Event;
+use crate::openai::answer::Reply;
+use crate::openai::checks::Shape;
+use crate::openai::error::ApiError;
+
+const CALL_ID_LETTERS: usize = 9;
+
+/// Every field of the vendor's own client (mistralai 3.7.0).
+pub(crate) const CHAT: &[(&str, Shape)] = &[
+    ("messages", Shape::List),
+    ("model", Shape::Text),
+    ("frequency_penalty", Shape::Decimal(-2.0, 2.0)),
+    ("guardrails", Shape::List),
+    ("logprobs", Shape::Flag),
+    ("max_tokens", Shape::Integer(0, i64::MAX)),
+    ("metadata", Shape::Object),
+    ("min_tokens", Shape::Integer(0, i64::MAX)),
+    ("n", Shape::Integer(1, 128)),
+    ("parallel_tool_calls", Shape::Flag),
+    ("prediction", Shape::Object),
+    ("presence_penalty", Shape::Decimal(-2.0, 2.0)),
+    ("prompt_cache_key", Shape::Text),
+    ("prompt_logprobs", Shape::Flag),
+    ("prompt_mode", Shape::OneOf(&["reasoning"])),
+    ("random_seed", Shape::Integer(0, i64::MAX)),
+    ("reasoning_effort", Shape::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"])),
+    ("repetition_penalty", Shape::Decimal(0.0, 2.0)),
+    ("response_format", Shape::Object),
+    ("safe_prompt", Shape::Flag),
+    ("service_tier", Shape::OneOf(&["auto", "standard_only"])),
+    ("stop", Shape::TextOrList),
+    ("stream", Shape::Flag),
+    ("temperature", Shape::Decimal(0.0, 1.5)),
+    ("tool_choice", Shape::TextOrObject),
+    ("tools", Shape::List),
+    ("top_k", Shape::Integer(0, i64::MAX)),
+    ("top_logprobs", Shape::Integer(0, 20)),
+    ("top_p", Shape::Decimal(0.0, 1.0)),
+    ("top_prompt_logprobs", Shape::Integer(0, 20)),
+];
+
+pub(crate) const EMBEDDINGS: &[(&str, Shape)] = &[
+    ("input", Shape::TextOrList),
+    ("model", Shape::Text),
+    ("encoding_format", Shape::OneOf(&["float", "base64"])),
+    ("metadata", Shape::Object),
+    ("output_dimension", Shape::Integer(1, 3072)),
+    ("output_dtype", Shape::OneOf(&["float", "int8", "uint8", "binary", "ubinary"])),
+];
+
+pub(crate) fn serves(model: &str) -> bool {
+    ["mistral-", "magistral-"].iter().any(|family| model.starts_with(family))
+}
+
+pub(crate) fn unknown_field(name: &str) -> ApiError {
+    let error = ApiError::new(422, "extra_forbidden", "Extra inputs are not permitted");
+    error.param(name)
+}
+
+pub(crate) fn wrong_key() -> ApiError {
+    ApiError::new(401, "", "Unauthorized")
+}
+
+pub(crate) fn no_such_model(model: &str) -> ApiError {
+    ApiError::new(400, "invalid_model", format!("Invalid model: {model}")).code("1500")
+}
+
+pub(crate) fn rate_limited() -> ApiError {
+    ApiError::new(429, "rate_limited", "Rate limit exceeded").code("1300")
+}
+
+/// A refused key is told in one word, what is wrong with a body as a list in the place of the message, all else flat.
+pub(crate) fn error_body(error: &ApiError) -> Value {
+    let ApiError { message, kind, code, param, .. } = error;
+    if kind.is_empty() {
+        return json!({"detail": message});
+    }
+    let kind = *kind;
+    let told = match error.status {
+        422 => {
+            let place = param.as_deref().unwrap_or_default().split('.').collect::<Vec<_>>();
+            let place = [vec!["body"], place].concat();
+            json!({"detail": [{"type": kind, "loc": place, "msg": message}]})
+        }
+        _ => json!(message),
+    };
+    let kind = if error.status == 422 { "invalid_request_error" } else { kind };
+    json!({"object": "error", "message": told, "type": kind, "param": null, "code": code, "raw_status_code": error.status})
+}
+
+/// What only Mistral refuses of a conversation.
+pub(crate) fn check(messages: &[Value]) -> Result<(), ApiError> {
+    let mut before = "";
+    for (at, message) in messages.iter().filter_map(Value::as_object).enumerate() {
+        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
+        let known: &[&str] = match role {
+            "assistant" => &["role", "content", "tool_calls", "prefix"],
+            "tool" => &["role", "content", "tool_call_id", "name"],
+            "system" | "user" => &["role", "content"],
+            _ => return Err(unknown_field(&format!("messages.{at}.role"))),
+        };
+        if let Some(name) = message.keys().find(|name| !known.contains(&name.as_str())) {
+            return Err(unknown_field(&format!("messages.{at}.{role}.{name}")));
+        }
+        if (before, role) == ("tool", "user") {
+            let message = "Unexpected role 'user' after role 'tool'";
+            return Err(ApiError::new(400, "invalid_request_message_order", message).code("3230"));
+        }
+        before = role;
+        ids(message).try_for_each(call_id)?;
+    }
+    Ok(())
+}
+
+fn ids(message: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+    let of_calls = calls.filter_map(|call| call.get("id"));
+    of_calls.chain(message.get("tool_call_id")).filter_map(Value::as_str)
+}
+
+fn call_id(id: &str) -> Result<(), ApiError> {
+    if id.len() == CALL_ID_LETTERS && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    let message =
+        format!("Tool call id was {id} but must be a-z, A-Z, 0-9, with a length of {CALL_ID_LETTERS}.");
+    Err(ApiError::new(400, "invalid_function_call", message).code("3280"))
+}
+
+/// What it calls a call: nine digits, drawn from the name that others would have for it.
+fn own_id(id: &str) -> String {
+    let number = id
+        .bytes()
+        .fold(7_u64, |number, byte| (number.wrapping_mul(31).wrapping_add(u64::from(byte))) % 1_000_000_000);
+    format!("{number:0CALL_ID_LETTERS$}")
+}
+
+/// What it makes of a whole answer.
+pub(crate) fn change_whole(answer: &mut Value) {
+    if let Some(fields) = answer.as_object_mut() {
+        fields.remove("service_tier");
+        fields.remove("system_fingerprint");
+    }
+    change(answer, "message");
+}
+
+/// What it makes of a stream.
+pub(crate) fn spread(events: &mut [Event]) {
+    for event in events.iter_mut().filter(|event| event.place != Place::Done) {
+        if let Ok(mut chunk) = serde_json::from_str::<Value>(&event.data) {
+            if let Some(fields) = chunk.as_object_mut() {
+                fields.remove("service_tier");
+                fields.remove("system_fingerprint");
+            }
+            change(&mut chunk, "delta");
+            event.data = chunk.to_string();
+        }
+    }
+}
+
+fn change(answer: &mut Value, place: &str) {
+    let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
+    for choice in choices.into_iter().flatten() {
+        let Some(said) = choice.get_mut(place).and_then(Value::as_object_mut) else { continue };
+        said.remove("refusal");
+        said.remove("annotations");
+        think(said);
+        let calls = said.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten().filter_map(Value::as_object_mut) {
+            if let Some(id) = call.get("id").and_then(Value::as_str).map(own_id) {
+                call.insert("id".to_owned(), id.into());
+            }
+        }
+    }
+}
+
+/// A thought is one part of the content, the text is another.
+fn think(said: &mut Map<String, Value>) {
+    let Some(thought) = said.remove("reasoning_content") else { return };
+    let mut parts = vec![json!({"type": "thinking", "thinking": [{"type": "text", "text": thought}]})];
+    if let Some(Value::String(text)) = said.get("content") {
+        parts.push(json!({"type": "text", "text": text}));
+    }
+    said.insert("content".to_owned(), Value::Array(parts));
+}
+
+pub(crate) fn usage(reply: &Reply, shown: impl Fn(u64) -> u64, completion_tokens: u64) -> Value {
+    json!({
+        "prompt_tokens": shown(reply.prompt_tokens),
+        "completion_tokens": shown(completion_tokens),
+        "total_tokens": shown(reply.prompt_tokens + completion_tokens),
+        "prompt_tokens_details": {"cached_tokens": shown(reply.cached_tokens)},
+    })
+}

@@ -1,0 +1,98 @@
+//! Mistral: the common grammar under its own names, and nothing of it that the vendor does not know.
+
+use bytes::Bytes;
+use dialects::chat::Taste;
+use domain::{Fault, FaultClass, Grammar, Operation, Trait};
+use http::HeaderMap;
+
+use crate::{Ask, CacheHelp, Classified, KeyOf, KeyPlace, Outgoing, Provider, Target, classify, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Chat];
+
+/// The fields of the vendor's own client; any other is answered with a 422.
+const CHAT: Taste = Taste {
+    fields: &[
+        "model",
+        "messages",
+        "frequency_penalty",
+        "guardrails",
+        "logprobs",
+        "max_tokens",
+        "metadata",
+        "min_tokens",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_logprobs",
+        "prompt_mode",
+        "random_seed",
+        "reasoning_effort",
+        "repetition_penalty",
+        "response_format",
+        "safe_prompt",
+        "service_tier",
+        "stop",
+        "stream",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+        "top_prompt_logprobs",
+    ],
+    message_fields: &["role", "content", "prefix", "tool_calls", "tool_call_id"],
+    function_fields: &["name", "description", "parameters", "strict"],
+    names: &[("seed", "random_seed")],
+    call_id_letters: Some(9),
+};
+
+const EMBEDDINGS: Taste = Taste {
+    fields: &["model", "input", "metadata", "output_dimension", "output_dtype", "encoding_format"],
+    names: &[("dimensions", "output_dimension")],
+    ..CHAT
+};
+
+pub(crate) struct Mistral;
+
+impl Provider for Mistral {
+    /// Its completions fill in the middle of a text, and its moderation has categories of its own.
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Complete | Operation::Moderate => &[],
+            _ => compatible::grammars(operation, NATIVE),
+        }
+    }
+
+    /// Models that think send their content as a list of parts.
+    fn is_loose(&self) -> bool {
+        true
+    }
+
+    fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
+        Some(CacheHelp::Key { place: KeyPlace::Member("prompt_cache_key"), of: KeyOf::Conversation })
+    }
+
+    /// Its streams tell their usage unasked.
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let lacking =
+            [Trait::UnknownFields, Trait::StreamOptions, Trait::MaxCompletionTokens, Trait::DeveloperRole];
+        let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
+        let taste = if ask.operation == Operation::Embed { &EMBEDDINGS } else { &CHAT };
+        let target = Target { quirks, ..*target };
+        compatible::generate_for(&target, ask, self.grammars(ask.operation), taste)
+    }
+
+    /// Unknown models are bad requests to it, and models that have no room left are told as limits.
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let mut classified = classify::classify(status, headers, body, provider);
+        match classified.report.kind.as_deref() {
+            Some("invalid_model") if status < 500 => classified.class = FaultClass::UpstreamNotFound,
+            Some("service_tier_capacity_exceeded") => classified.class = FaultClass::Overloaded,
+            _ => {}
+        }
+        classified
+    }
+}

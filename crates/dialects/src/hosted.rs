@@ -54,11 +54,11 @@ pub fn with_members(
     Ok(out)
 }
 
-/// What of a request a counter of Vertex's takes: the request itself, not one inside of another.
+/// What of a request such a cloud's counter takes: the request itself, not one inside of another.
 const COUNTED: [&str; 6] =
     ["contents", "systemInstruction", "system_instruction", "tools", "generationConfig", "generation_config"];
 
-/// A question for a count as the vendor's cloud takes it.
+/// A question for a count as such a cloud takes it.
 ///
 /// # Errors
 /// It is no object.

@@ -136,6 +136,10 @@ impl State {
         lock(&self.0).tokens.clear();
     }
 
+    pub(crate) fn expire(&self) {
+        lock(&self.0).tokens.values_mut().for_each(|token| token.until = Instant::now());
+    }
+
     pub(crate) fn lives(&self, lives: Duration) {
         lock(&self.0).lives = lives;
     }

@@ -138,7 +138,12 @@ impl Emulator {
         self.shared.directory.lives(lives);
     }
 
-    /// Ends all that it handed out.
+    /// Ends all that it handed out, as time does.
+    pub fn expire_tokens(&self) {
+        self.shared.directory.expire();
+    }
+
+    /// Takes back all that it handed out.
     pub fn revoke_tokens(&self) {
         self.shared.directory.revoke();
     }

@@ -29,7 +29,7 @@ const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const FIRST_VERSION: (&str, &str) = ("2023-06-01", "vertex-2023-10-16");
 
 /// What is asked to see whether an account works: it costs nothing, and wants the same permission as an answer.
-const PROBE: &str = "publishers/google/models/gemini-2.5-flash:countTokens";
+const PROBE: &str = "publishers/google/models/gemini-2.5-flash-lite:countTokens";
 const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]}]}"#;
 
 pub(crate) struct VertexAi;

@@ -324,41 +324,42 @@ async fn a_token_that_is_over_before_its_time_is_replaced_within_the_request() {
     assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
 }
 
-/// A verification's words, and those that a request is refused with.
-async fn told(gateway: &Gateway, id: &str, status: &str, words: &str) {
-    let verified = verified(gateway, id).await;
-    assert_eq!(verified["status"], status, "{verified}");
+/// One refusal for all who come at once, and the verification that says it, too.
+async fn not_exchanged(gateway: &Gateway, body: Value, words: &str) {
+    let path =
+        format!("/v2/provider-credentials/{}", id_of(&gateway.make("/v2/provider-credentials", body).await));
+    let before = exchanges(gateway);
+    let client = gateway.client();
+    let request = question(GEMINI);
+    for answer in join_all((0..50).map(|_| client.post("/v1/chat/completions", &request))).await {
+        let error = refused(&answer.unwrap(), 502, "upstream_auth_failed");
+        assert!(error["message"].as_str().unwrap().contains(words), "{words}: {error}");
+    }
+    assert!(exchanges(gateway) - before <= 2, "{}", exchanges(gateway) - before);
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!(verified["status"], "invalid", "{verified}");
     assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
+    gateway.remove(&path).await;
 }
 
 #[tokio::test]
 async fn what_google_does_not_exchange_is_told_in_its_words() {
     let gateway = start().await;
-    let id = credential(&gateway, json!({})).await;
     // A clock that is wrong by more than a few minutes, either way.
     for ahead in [3_700, -3_700] {
         gateway.emulator.clock_ahead(ahead);
-        told(&gateway, &id, "invalid", "Token must be a short-lived token").await;
+        not_exchanged(&gateway, body(&gateway, OWN, json!({})), "Token must be a short-lived token").await;
     }
-    let error = refused(&gateway.chat(&question(GEMINI)).await, 502, "upstream_auth_failed");
-    assert!(error["message"].as_str().unwrap().contains("iat and exp"), "{error}");
-    gateway.emulator.clock_ahead(0);
-    // A key that its owner deleted: one refusal for all who come at once.
-    gateway.emulator.set_key(OWN, KeyState::Revoked);
-    told(&gateway, &id, "invalid", "Invalid JWT Signature").await;
-    let before = exchanges(&gateway);
-    let client = gateway.client();
-    let request = question(GEMINI);
-    for answer in join_all((0..50).map(|_| client.post("/v1/chat/completions", &request))).await {
-        refused(&answer.unwrap(), 502, "upstream_auth_failed");
-    }
-    assert!(exchanges(&gateway) - before <= 2, "{}", exchanges(&gateway) - before);
+    gateway.emulator.clock_ahead(60);
+    let id = credential(&gateway, json!({})).await;
+    gateway.chat_ok(&question(GEMINI)).await;
     gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
-    // An account that nobody knows.
-    let mut unknown = body(&gateway, OWN_SECOND, json!({}));
+    // An account that nobody knows, and a key that its owner deleted.
+    let mut unknown = body(&gateway, OWN, json!({}));
     unknown["secret"]["client_email"] = json!("nobody@x.iam.gserviceaccount.com");
-    let id = id_of(&gateway.make("/v2/provider-credentials", unknown).await);
-    told(&gateway, &id, "invalid", "account not found").await;
+    not_exchanged(&gateway, unknown, "account not found").await;
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    not_exchanged(&gateway, body(&gateway, OWN, json!({})), "Invalid JWT Signature").await;
 }
 
 #[tokio::test]
@@ -371,13 +372,13 @@ async fn what_vertex_refuses_is_told_exactly() {
         (json!({"quota_project": "another"}), "to use project another"),
     ] {
         let id = credential(&gateway, more).await;
-        let verified = verified(&gateway, &id).await;
-        assert_ne!(verified["status"], "active", "{verified}");
-        assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
         for model in [GEMINI, CLAUDE] {
             let error = refused(&gateway.chat(&question(model)).await, 403, "upstream_permission_denied");
             assert!(error["message"].as_str().unwrap().contains(words), "{words}: {error}");
         }
+        let verified = verified(&gateway, &id).await;
+        assert_ne!(verified["status"], "active", "{verified}");
+        assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
         gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
     }
     let id = credential(&gateway, json!({})).await;
@@ -390,11 +391,11 @@ async fn what_vertex_refuses_is_told_exactly() {
     let error = refused(&gateway.chat(&long).await, 400, "invalid_request");
     assert!(error["message"].as_str().unwrap().contains("max_tokens"), "{error}");
     gateway.emulator.deny(OWN);
-    let verified = verified(&gateway, &id).await;
-    assert!(verified["last_error"].as_str().unwrap().contains(denied), "{verified}");
     let resource = format!("//aiplatform.googleapis.com/{}/publishers/google/models/gemini-2.5-pro", place());
     let error = refused(&gateway.chat(&question(GEMINI)).await, 403, "upstream_permission_denied");
     assert!(error["message"].as_str().unwrap().contains(&resource), "{error}");
+    let verified = verified(&gateway, &id).await;
+    assert!(verified["last_error"].as_str().unwrap().contains(denied), "{verified}");
 }
 
 #[tokio::test]
@@ -428,7 +429,7 @@ async fn what_an_account_needs_is_asked_for() {
         (with(good.clone(), json!({"base_url": null, "config": {}})), "missing_field", "config.location"),
         (with(good.clone(), json!({"secret": "no json"})), "invalid_value", "secret"),
         (with(good.clone(), json!({"secret": null})), "missing_field", "secret"),
-        (with(good.clone(), json!({"auth": "api_key"})), "invalid_value", "auth"),
+        (with(good.clone(), json!({"auth": "api_key", "secret": "k"})), "invalid_value", "auth"),
         (with(good.clone(), json!({"config": {"location": "a b"}})), "invalid_value", "config.location"),
         (with(good.clone(), json!({"config": {"place": "x"}})), "invalid_value", "config.place"),
     ] {

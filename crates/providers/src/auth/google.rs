@@ -77,8 +77,9 @@ pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<F
     let token = parts.next().unwrap_or_default();
     let project = parts.next().and_then(|project| std::str::from_utf8(project).ok());
     if outgoing.url.contains(OWN_PROJECT) {
-        let project = super::needed(project.map(str::to_owned).as_ref(), "project")?.to_owned();
-        outgoing.url = outgoing.url.replacen(OWN_PROJECT, &format!("projects/{}/", segment(&project)), 1);
+        let project = project.map(str::to_owned);
+        let project = segment(super::needed(project.as_ref(), "project")?);
+        outgoing.url = outgoing.url.replacen(OWN_PROJECT, &format!("projects/{project}/"), 1);
     }
     bearer::sign(outgoing, &Secret::new(token.to_vec()))
 }

@@ -388,7 +388,7 @@ async fn what_vertex_refuses_is_told_exactly() {
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
     // A maker's own refusal passes in that maker's words.
     let long = with(question(CLAUDE), json!({"max_tokens": 900_000}));
-    let error = refused(&gateway.chat(&long).await, 400, "invalid_request");
+    let error = refused(&gateway.chat(&long).await, 400, "upstream_bad_request");
     assert!(error["message"].as_str().unwrap().contains("max_tokens"), "{error}");
     gateway.emulator.deny(OWN);
     let resource = format!("//aiplatform.googleapis.com/{}/publishers/google/models/gemini-2.5-pro", place());

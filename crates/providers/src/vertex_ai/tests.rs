@@ -1,3 +1,5 @@
+//! What leaves for each maker, and what comes back as a refusal.
+
 use super::*;
 use dialects::Addressed;
 use domain::{AuthKind, FaultClass, Secret};

@@ -138,8 +138,8 @@ async fn google(
     let events = query(&call.head.uri, "alt").as_deref() == Some("sse");
     let form = if events { Form::Events } else { Form::Array };
     let (body, form) = match verb {
-        "generateContent" => (body.clone(), None),
-        "streamGenerateContent" => (body.clone(), Some(form)),
+        "generateContent" => (generated(body)?, None),
+        "streamGenerateContent" => (generated(body)?, Some(form)),
         "countTokens" => (counted(model, body)?, None),
         _ => return Err(site.no_model()),
     };
@@ -149,15 +149,25 @@ async fn google(
     }
 }
 
+/// The cloud keeps no answers.
+fn generated(body: &Bytes) -> Result<Bytes, ApiError> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(fields)) if fields.contains_key("store") => Err(unknown_name("store")),
+        _ => Ok(body.clone()),
+    }
+}
+
+fn unknown_name(name: &str) -> ApiError {
+    ApiError::invalid(format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field."))
+}
+
 /// The cloud's counter takes the request itself, where the vendor's own takes it inside of another.
 fn counted(model: &str, body: &Bytes) -> Result<Bytes, ApiError> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(ApiError::invalid("Invalid JSON payload received."));
     };
     if let Some(name) = fields.keys().find(|name| !COUNTED.contains(&name.as_str())) {
-        return Err(ApiError::invalid(format!(
-            "Invalid JSON payload received. Unknown name \"{name}\": Cannot find field."
-        )));
+        return Err(unknown_name(name));
     }
     fields.insert("model".to_owned(), format!("models/{model}").into());
     Ok(Bytes::from(json!({"generateContentRequest": fields}).to_string()))

@@ -76,7 +76,7 @@ const RESPONSES_MEMBERS: &[&str] = &[
 ];
 
 /// The object with only the members of these names, each as it was written.
-fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
+pub(crate) fn keep_members(object: &[u8], names: &[&str]) -> Result<String, Box<Fault>> {
     let mut out = String::from("{");
     let mut cursor = Cursor::new(object)?;
     cursor.object(|cursor, member| {

@@ -195,7 +195,8 @@ pub(crate) async fn begin(
     let hands = &exchange.hands;
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
-    let is_spoken = provider.grammars(exchange.call.operation()).contains(&exchange.dialect().grammar());
+    let spoken = provider.grammars_for(exchange.call.operation(), attempt.upstream_model());
+    let is_spoken = spoken.contains(&exchange.dialect().grammar());
     exchange.is_as_said.set(is_spoken);
     let kept =
         || stored::check_previous(exchange).and_then(|()| stored::check_named(exchange, attempt.seat()));

@@ -194,7 +194,7 @@ impl Journey {
     fn own_count(&self, attempt: &Attempt) -> Option<Bytes> {
         let grammar = self.exchange.dialect().grammar();
         let is_own = self.exchange.call.operation() == Operation::Count
-            && !providers::provider(attempt.provider()).counts();
+            && !providers::provider(attempt.provider()).counts(attempt.upstream_model());
         let tokens = || self.exchange.estimate(attempt, "", 0).input;
         is_own.then(|| dialects::count_answer(grammar, tokens()))
     }

@@ -14,6 +14,7 @@ pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod sse;
+mod vertex;
 
 pub use anthropic::models::ClaudeModel;
 pub use emulator::{

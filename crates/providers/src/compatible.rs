@@ -383,7 +383,7 @@ mod tests {
         let does = |slug, operation| !provider(slug).grammars(operation).is_empty();
         assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
-        assert!(provider("openai").counts() && !provider("xai").counts());
+        assert!(provider("openai").counts("m") && !provider("xai").counts("m"));
         let (body, request) = (Bytes::from_static(b"{}"), dialects::Request::default());
         let target = Target {
             base_url: "http://host",

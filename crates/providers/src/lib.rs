@@ -15,6 +15,7 @@ mod registry;
 mod retry_after;
 mod together_ai;
 mod told_limits;
+mod vertex_ai;
 mod xai;
 
 use bytes::Bytes;
@@ -153,9 +154,14 @@ pub trait Provider: Sync {
     /// no way to do it.
     fn grammars(&self, operation: Operation) -> &'static [Grammar];
 
-    /// Whether it counts the tokens of a request before it is answered.
-    fn counts(&self) -> bool {
-        !self.grammars(Operation::Count).is_empty()
+    /// The same for one model of a seller whose models are asked in several ways.
+    fn grammars_for(&self, operation: Operation, _upstream_model: &str) -> &'static [Grammar] {
+        self.grammars(operation)
+    }
+
+    /// Whether it counts the tokens of a request to a model before it is answered.
+    fn counts(&self, upstream_model: &str) -> bool {
+        !self.grammars_for(Operation::Count, upstream_model).is_empty()
     }
 
     /// Whether nobody knows what its servers take until they are asked.

@@ -10,6 +10,7 @@ use crate::nebius::Nebius;
 use crate::openai::OpenAi;
 use crate::openai_compatible::OpenAiCompatible;
 use crate::together_ai::TogetherAi;
+use crate::vertex_ai::VertexAi;
 use crate::xai::Xai;
 
 /// The provider of a slug. A slug that is not listed is a server of a workspace or a node, which speak the
@@ -25,6 +26,7 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
         "openai" => &OpenAi,
         "nebius" => &Nebius,
         "together_ai" => &TogetherAi,
+        "vertex_ai" => &VertexAi,
         "xai" => &Xai,
         _ => &OpenAiCompatible,
     }

@@ -61,6 +61,7 @@ mod streams;
 mod three_modes;
 mod upgrade;
 mod vault;
+mod vertex;
 mod wait;
 mod webhooks;
 mod writes;

@@ -54,6 +54,7 @@ fn every_row_speaks_of_a_model_that_could_be_asked_for() {
         r#"anthropic ["claude-3-7*", "claude-opus-4-0*", "claude-opus-4-1*", "claude-opus-4-2*", "claude-sonnet-4-0*", "claude-sonnet-4-2*"]"#,
         r#"anthropic ["claude-3-5*", "claude-3-haiku*", "claude-3-opus*", "claude-3-sonnet*"]"#,
         r#"gemini ["gemini-2.0*"]"#,
+        r#"vertex_ai ["claude-3-7*", "claude-opus-4-0*", "claude-opus-4-1*", "claude-opus-4-2*", "claude-sonnet-4-0*", "claude-sonnet-4-2*"]"#,
     ];
     assert_eq!(unused, known);
 }
@@ -118,6 +119,7 @@ fn each_provider_speaks_its_own_grammars() {
         ("gemini", &[Grammar::Gemini]),
         ("google", &[Grammar::Gemini]),
         ("fireworks_ai", &[Grammar::Chat, Grammar::Responses, Grammar::Anthropic]),
+        ("vertex_ai", &[Grammar::Gemini, Grammar::Anthropic, Grammar::Chat]),
     ] {
         assert_eq!(catalogue.grammars(provider), grammars, "{provider}");
     }

@@ -163,7 +163,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("google_gemini", "gemini", true),
         ("bedrock", "aws_bedrock", false),
         ("azure", "azure_openai", true),
-        ("vertex", "vertex_ai", false),
+        ("vertex", "vertex_ai", true),
         ("fireworks", "fireworks_ai", true),
         ("mistral", "mistral", true),
         ("fal", "fal", false),

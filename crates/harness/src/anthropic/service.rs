@@ -66,37 +66,53 @@ async fn attempt(call: &Call<'_>, key: Option<&str>, body: Incoming) -> Result<A
     let served = route(&call.head.method, call.head.uri.path())?;
     let key = authorised(call, key)?;
     let edition = edition(call)?;
-    let config = &call.shared.config;
-    let (served_models, also) = (&config.claude_models, &config.accepted_fields);
+    let served_models = &call.shared.config.claude_models;
     match served {
         Route::Models => {
             let page = models::page(served_models, call.head.uri.query().unwrap_or_default())?;
             Ok(json_answer(200, Vec::new(), &page))
         }
         Route::Model(id) => Ok(json_answer(200, Vec::new(), &models::one(served_models, &id)?)),
-        Route::CountTokens => {
-            let fields = fields(call, &body)?;
-            let (model, tokens) = request::count_tokens(&fields, edition, served_models, also)?;
-            call.guard.note(|entry| entry.model = Some(model.id.clone()));
-            let behaviour = behaviour(call, key, None)?;
-            before_head(call.control, call.guard, &behaviour).await;
-            match answering::special(call, &behaviour)? {
-                Some(answer) => Ok(answer),
-                None => Ok(json_answer(200, Vec::new(), &json!({"input_tokens": tokens}))),
-            }
-        }
-        Route::Messages => {
-            let fields = fields(call, &body)?;
-            let request = request::messages(&fields, edition, served_models, also)?;
-            call.guard.note(|entry| {
-                entry.model = Some(request.model.id.clone());
-                entry.stream = request.stream;
-            });
-            let behaviour = behaviour(call, key, request.script.as_deref())?;
-            before_head(call.control, call.guard, &behaviour).await;
-            answering::messages(call, key, &request, &behaviour)
-        }
+        Route::CountTokens => count_tokens(call, key, &fields(call, &body)?, edition).await,
+        Route::Messages => messages(call, key, &fields(call, &body)?, edition).await,
     }
+}
+
+/// The count of a prompt, whoever's address took it.
+pub(crate) async fn count_tokens(
+    call: &Call<'_>,
+    key: &str,
+    fields: &Map<String, Value>,
+    edition: Edition,
+) -> Result<Answer, Refusal> {
+    let config = &call.shared.config;
+    let (model, tokens) =
+        request::count_tokens(fields, edition, &config.claude_models, &config.accepted_fields)?;
+    call.guard.note(|entry| entry.model = Some(model.id.clone()));
+    let behaviour = behaviour(call, key, None)?;
+    before_head(call.control, call.guard, &behaviour).await;
+    match answering::special(call, &behaviour)? {
+        Some(answer) => Ok(answer),
+        None => Ok(json_answer(200, Vec::new(), &json!({"input_tokens": tokens}))),
+    }
+}
+
+/// An answer to a prompt, whoever's address took it.
+pub(crate) async fn messages(
+    call: &Call<'_>,
+    key: &str,
+    fields: &Map<String, Value>,
+    edition: Edition,
+) -> Result<Answer, Refusal> {
+    let config = &call.shared.config;
+    let request = request::messages(fields, edition, &config.claude_models, &config.accepted_fields)?;
+    call.guard.note(|entry| {
+        entry.model = Some(request.model.id.clone());
+        entry.stream = request.stream;
+    });
+    let behaviour = behaviour(call, key, request.script.as_deref())?;
+    before_head(call.control, call.guard, &behaviour).await;
+    answering::messages(call, key, &request, &behaviour)
 }
 
 fn route(method: &Method, path: &str) -> Result<Route, Refusal> {

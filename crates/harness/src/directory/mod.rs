@@ -1,7 +1,9 @@
-//! Where clouds exchange what proves an identity for tokens: Entra's directory, and the address inside every machine.
+//! Where clouds exchange what proves an identity for tokens: Entra's directory, Google's endpoint, and the address inside every machine.
 //! A token stands for one of the emulator's keys, so that all else of a key holds for its tokens.
 
-use std::collections::HashMap;
+pub mod google;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,12 @@ struct Issued {
     lives: Duration,
     /// Whose identity the machine has.
     machine: Option<String>,
+    /// Google's service accounts: the key that each stands for, by its address.
+    accounts: HashMap<String, String>,
+    /// Keys whose accounts may use nothing.
+    denied: HashSet<String>,
+    /// How much later it is here than elsewhere.
+    clock_ahead_s: i64,
 }
 
 /// What a token stands for.
@@ -47,8 +55,15 @@ pub(crate) struct Token {
 
 impl State {
     pub(crate) fn new() -> Self {
-        let (tokens, machine) = (HashMap::new(), None);
-        Self(Mutex::new(Issued { tokens, count: 0, lives: LIVES, machine }))
+        Self(Mutex::new(Issued {
+            tokens: HashMap::new(),
+            count: 0,
+            lives: LIVES,
+            machine: None,
+            accounts: HashMap::new(),
+            denied: HashSet::new(),
+            clock_ahead_s: 0,
+        }))
     }
 
     pub(crate) fn reset(&self) {
@@ -71,6 +86,40 @@ impl State {
         lock(&self.0).tokens.get(token).filter(|token| Instant::now() < token.until).cloned()
     }
 
+    /// Whether a token was handed out, though it may be over.
+    pub(crate) fn was_issued(&self, token: &str) -> bool {
+        lock(&self.0).tokens.contains_key(token)
+    }
+
+    /// A new service account for a key; returns its address.
+    pub(crate) fn add_account(&self, key: &str) -> String {
+        let mut issued = lock(&self.0);
+        let email =
+            format!("robot-{}@{}.iam.gserviceaccount.com", issued.accounts.len() + 1, google::PROJECT);
+        issued.accounts.insert(email.clone(), key.to_owned());
+        email
+    }
+
+    pub(crate) fn account(&self, email: &str) -> Option<String> {
+        lock(&self.0).accounts.get(email).cloned()
+    }
+
+    pub(crate) fn deny(&self, key: &str) {
+        lock(&self.0).denied.insert(key.to_owned());
+    }
+
+    pub(crate) fn is_denied(&self, key: &str) -> bool {
+        lock(&self.0).denied.contains(key)
+    }
+
+    pub(crate) fn be_ahead(&self, seconds: i64) {
+        lock(&self.0).clock_ahead_s = seconds;
+    }
+
+    pub(crate) fn clock_ahead_s(&self) -> i64 {
+        lock(&self.0).clock_ahead_s
+    }
+
     pub(crate) fn machine(&self) -> Option<String> {
         lock(&self.0).machine.clone()
     }
@@ -87,6 +136,10 @@ impl State {
         lock(&self.0).tokens.clear();
     }
 
+    pub(crate) fn expire(&self) {
+        lock(&self.0).tokens.values_mut().for_each(|token| token.until = Instant::now());
+    }
+
     pub(crate) fn lives(&self, lives: Duration) {
         lock(&self.0).lives = lives;
     }
@@ -94,14 +147,19 @@ impl State {
 
 pub(crate) fn serves(head: &http::request::Parts) -> bool {
     let path = head.uri.path();
-    path == MACHINE_PATH || (path.starts_with(ENTRA) && path.ends_with(TOKEN_PATH))
+    [MACHINE_PATH, google::PATH, google::MACHINE_PATH].contains(&path)
+        || (path.starts_with(ENTRA) && path.ends_with(TOKEN_PATH))
 }
 
 pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
     call.guard.note(|entry| entry.key = None);
     let found = match read(call.shared, call.guard, body).await {
-        Ok(_) if call.head.uri.path() == MACHINE_PATH => machine(call),
-        Ok(body) => entra(call, &body),
+        Ok(body) => match call.head.uri.path() {
+            MACHINE_PATH => machine(call),
+            google::MACHINE_PATH => google::machine(call),
+            google::PATH => google::exchange(call, &body),
+            _ => entra(call, &body),
+        },
         Err(_) => Err(refusal("invalid_request", "AADSTS900144: The request body is too large.")),
     };
     let (status, body) = match found {

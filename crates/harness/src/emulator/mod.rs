@@ -31,6 +31,7 @@ pub use journal::{ConnectionEntry, Entry, Outcome, Tally, Totals, Violation};
 pub(crate) use play::{Part, Place};
 
 use crate::anthropic;
+use crate::directory;
 use crate::openai::flavour::Flavour;
 use server::Server;
 use state::{Shared, lock};
@@ -137,7 +138,12 @@ impl Emulator {
         self.shared.directory.lives(lives);
     }
 
-    /// Ends all that it handed out.
+    /// Ends all that it handed out, as time does.
+    pub fn expire_tokens(&self) {
+        self.shared.directory.expire();
+    }
+
+    /// Takes back all that it handed out.
     pub fn revoke_tokens(&self) {
         self.shared.directory.revoke();
     }
@@ -145,6 +151,21 @@ impl Emulator {
     /// Gives the machine that asks it an identity: a token of it stands for this key.
     pub fn be_machine_of(&self, key: &str) {
         self.shared.directory.be_machine_of(key);
+    }
+
+    /// The key file of a new service account at Google: its tokens stand for this key.
+    pub fn service_account(&self, key: &str) -> serde_json::Value {
+        directory::google::key_file(&self.shared.directory.add_account(key), &self.origin())
+    }
+
+    /// Takes from a key's accounts what they may use.
+    pub fn deny(&self, key: &str) {
+        self.shared.directory.deny(key);
+    }
+
+    /// From now on it is so much later here than elsewhere.
+    pub fn clock_ahead(&self, seconds: i64) {
+        self.shared.directory.be_ahead(seconds);
     }
 
     /// Accepts a key from now on, in this state.

@@ -26,6 +26,7 @@ use crate::openai::error::ApiError;
 use crate::openai::flavour::Flavour;
 use crate::openai::request;
 use crate::openai::routes::{self, OpenAiCall};
+use crate::vertex;
 
 /// An answer before it becomes a response.
 pub(crate) struct Answer {
@@ -84,6 +85,10 @@ pub(crate) async fn serve(
     // Each provider answers for its own paths, headers and refusals; what is no one else's means OpenAI.
     if directory::serves(&head) {
         let answer = directory::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    if vertex::serves(&head) {
+        let answer = vertex::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
     if anthropic::service::serves(&head) {

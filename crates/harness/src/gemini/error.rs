@@ -180,7 +180,12 @@ impl ApiError {
     }
 
     fn info(self, reason: &'static str) -> Self {
-        self.detail(Detail::ErrorInfo { reason, domain: DOMAIN, metadata: Metadata { service: SERVICE } })
+        self.info_of(SERVICE, reason)
+    }
+
+    /// The reason that another service of the provider's gives.
+    pub(crate) fn info_of(self, service: &'static str, reason: &'static str) -> Self {
+        self.detail(Detail::ErrorInfo { reason, domain: DOMAIN, metadata: Metadata { service } })
     }
 
     fn detail(mut self, detail: Detail) -> Self {

@@ -110,6 +110,22 @@ async fn attempt(sent: &Call<'_>, body: Incoming, streamed: Option<Form>) -> Res
     }
 }
 
+/// What a model answers to a call that another address took and admitted; none where it is not served.
+pub(crate) async fn served_method(
+    sent: &Call<'_>,
+    key: &str,
+    model: &str,
+    method: &str,
+    body: &Bytes,
+    streamed: Option<Form>,
+) -> Option<Result<Answer, ApiError>> {
+    let Call { shared, control, guard, head, .. } = *sent;
+    let version = "v1beta";
+    models::find(&shared.config.models, model, version, method).ok()?;
+    let call = Admitted { shared, control, guard, key: key.to_owned(), version };
+    Some(call.method(model, method, &head.headers, body, streamed).await)
+}
+
 impl Admitted<'_> {
     async fn method(
         &self,

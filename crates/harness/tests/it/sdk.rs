@@ -123,6 +123,21 @@ async fn mistrals_python_sdk_sees_a_real_provider() {
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }
 
+#[tokio::test]
+async fn python_sdks_of_two_makers_see_vertex() {
+    let emulator = start().await;
+    let arguments = [
+        driver("vertex.py"),
+        emulator.origin(),
+        emulator.service_account(KEY).to_string(),
+        harness::directory::google::PROJECT.to_owned(),
+        "us-east5".to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 11);
+    // A token that nobody was given.
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
 fn retried(emulator: &Emulator, statuses: &[u16]) {
     emulator.script(KEY, statuses.iter().map(|status| Behaviour::status(*status).retry_after_ms(1)));
 }

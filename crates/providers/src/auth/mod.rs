@@ -2,6 +2,7 @@
 
 pub(crate) mod bearer;
 pub(crate) mod entra;
+pub(crate) mod google;
 pub(crate) mod key;
 pub(crate) mod oauth;
 

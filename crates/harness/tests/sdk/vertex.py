@@ -1,0 +1,167 @@
+"""Drives Vertex AI with the official Python SDKs of two makers and checks what a user of them would see.
+
+usage: vertex.py ORIGIN KEY_FILE PROJECT LOCATION
+"""
+
+import json
+import sys
+
+import anthropic
+from anthropic import AnthropicVertex
+from google import genai
+from google.auth import exceptions as refusals
+from google.genai import errors as failures
+from google.genai import types
+from google.oauth2 import service_account
+
+ASK = "Tell me about tides"
+SAID = f"You said: {ASK}"
+GEMINI, CLAUDE = "gemini-2.5-flash", "claude-haiku-4-5@20251001"
+TURNS = [{"role": "user", "content": ASK}]
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+origin, file, project, location = sys.argv[1:5]
+file = json.loads(file)
+# A client that nobody holds closes under its own requests.
+kept = []
+
+
+def credentials(**changes):
+    return service_account.Credentials.from_service_account_info(file | changes, scopes=SCOPES)
+
+
+def google(**changes):
+    options = types.HttpOptions(base_url=origin, timeout=20_000)
+    said = {"project": project, "location": location, "credentials": credentials()} | changes
+    kept.append(genai.Client(vertexai=True, http_options=options, **said))
+    return kept[-1]
+
+
+def claude(**changes):
+    said = {"project_id": project, "region": location, "credentials": credentials()} | changes
+    return AnthropicVertex(base_url=f"{origin}/v1", max_retries=0, **said)
+
+
+def buffered():
+    answer = google().models.generate_content(model=GEMINI, contents=ASK)
+    assert answer.text == SAID, answer
+    assert answer.usage_metadata.total_token_count > answer.usage_metadata.prompt_token_count
+
+
+def streamed():
+    chunks = list(google().models.generate_content_stream(model=GEMINI, contents=ASK))
+    assert "".join(chunk.text or "" for chunk in chunks) == SAID
+    assert chunks[-1].candidates[0].finish_reason == types.FinishReason.STOP
+
+
+def tools():
+    client = google()
+    tool = types.Tool(
+        function_declarations=[types.FunctionDeclaration(name="get_weather", parameters_json_schema=CITY)]
+    )
+    config = types.GenerateContentConfig(tools=[tool], labels={"emulate": "tools=single"})
+    asked = [types.Content(role="user", parts=[types.Part(text=ASK)])]
+    answer = client.models.generate_content(model=GEMINI, contents=asked, config=config)
+    (call,) = answer.function_calls
+    result = types.FunctionResponse(id=call.id, name=call.name, response={"output": "sunny"})
+    turns = [*asked, answer.candidates[0].content, types.Content(role="user", parts=[types.Part(function_response=result)])]
+    config = types.GenerateContentConfig(tools=[tool])
+    assert client.models.generate_content(model=GEMINI, contents=turns, config=config).text == SAID
+
+
+def counted():
+    client = google()
+    config = types.CountTokensConfig(system_instruction="Be brief.")
+    plain = client.models.count_tokens(model=GEMINI, contents=ASK).total_tokens
+    assert 0 < plain < client.models.count_tokens(model=GEMINI, contents=ASK, config=config).total_tokens
+
+
+def refused():
+    for changes, status, words in [
+        ({"project": "another"}, "PERMISSION_DENIED", "resource project another"),
+        ({"location": "atlantis1"}, "PERMISSION_DENIED", "aiplatform.endpoints.predict"),
+    ]:
+        try:
+            google(**changes).models.generate_content(model=GEMINI, contents=ASK)
+        except failures.ClientError as error:
+            assert (error.code, error.status) == (403, status) and words in error.message, error
+        else:
+            raise AssertionError(f"{changes} was taken")
+    try:
+        google().models.generate_content(model="gemini-0", contents=ASK)
+    except failures.ClientError as error:
+        assert error.code == 404 and "Publisher Model" in error.message, error
+    else:
+        raise AssertionError("no such model")
+
+
+def not_exchanged():
+    for changes, words in [
+        ({"client_email": "nobody@x.iam.gserviceaccount.com"}, "account not found"),
+        ({"private_key_id": "deleted"}, "Invalid JWT Signature"),
+    ]:
+        try:
+            google(credentials=credentials(**changes)).models.generate_content(model=GEMINI, contents=ASK)
+        except refusals.RefreshError as error:
+            assert "invalid_grant" in str(error) and words in str(error), error
+        else:
+            raise AssertionError(f"{changes} was taken")
+
+
+def message():
+    answer = claude().messages.create(model=CLAUDE, max_tokens=100, messages=TURNS)
+    assert answer.content[0].text == SAID, answer
+    assert answer.model == "claude-haiku-4-5-20251001" and answer.usage.input_tokens > 0, answer
+
+
+def message_streamed():
+    with claude().messages.stream(model=CLAUDE, max_tokens=100, messages=TURNS) as stream:
+        assert "".join(stream.text_stream) == SAID
+
+
+def message_tools():
+    client = claude()
+    tool = {"name": "get_weather", "input_schema": CITY}
+    said = {"model": CLAUDE, "max_tokens": 100, "tools": [tool]}
+    turns = [{"role": "user", "content": "Please call get_weather"}]
+    answer = client.messages.create(messages=turns, **said)
+    (call,) = [block for block in answer.content if block.type == "tool_use"]
+    result = {"type": "tool_result", "tool_use_id": call.id, "content": "sunny"}
+    turns += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": [result]}]
+    assert client.messages.create(messages=turns, **said).stop_reason == "end_turn"
+
+
+def message_counted():
+    assert claude().messages.count_tokens(model=CLAUDE, messages=TURNS).input_tokens > 0
+
+
+def message_refused():
+    for changes, ask, kind in [
+        ({}, {"model": "claude-0"}, anthropic.NotFoundError),
+        ({}, {"messages": []}, anthropic.BadRequestError),
+        ({"project_id": "another"}, {}, anthropic.PermissionDeniedError),
+        ({"access_token": "nobody's"}, {}, anthropic.AuthenticationError),
+    ]:
+        try:
+            claude(**changes).messages.create(**({"model": CLAUDE, "max_tokens": 9, "messages": TURNS} | ask))
+        except kind:
+            continue
+        raise AssertionError(f"{changes} {ask} was taken")
+
+
+CASES = [
+    buffered,
+    streamed,
+    tools,
+    counted,
+    refused,
+    not_exchanged,
+    message,
+    message_streamed,
+    message_tools,
+    message_counted,
+    message_refused,
+]
+for case in CASES:
+    case()
+    print("ok", case.__name__, flush=True)

@@ -1,0 +1,328 @@
+//! Tokens of Google's cloud: a service account signs with the key of its file that it is who it is; a machine's own
+//! identity is asked for inside the machine.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use domain::{AuthKind, Fault, FaultClass, Secret};
+use http::Uri;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
+
+use super::{bearer, no_such_kind, oauth};
+use crate::{Grant, Granted, Outgoing, Signer};
+
+const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
+const MACHINE: &str =
+    "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
+const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// The longest that is taken.
+const LIVES_S: u64 = 3_600;
+/// What stands in an address for the project that the key file names: no project is called so.
+pub(crate) const OWN_PROJECT: &str = "projects/-/";
+
+/// What of a service account's file is read.
+#[derive(Deserialize)]
+struct KeyFile {
+    #[serde(rename = "type")]
+    kind: String,
+    client_email: String,
+    private_key: String,
+    private_key_id: Option<String>,
+    token_uri: Option<String>,
+    project_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Header<'a> {
+    alg: &'static str,
+    typ: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    scope: &'static str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+}
+
+/// One question and its answer. What signs is the token, and behind it the project that the file names.
+pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    match (signer.hosting.auth, heard.last()) {
+        (AuthKind::ServiceAccount, None) => ask(signer),
+        (AuthKind::ServiceAccount, Some(answer)) => {
+            let project = read_file(signer.secret)?.project_id;
+            Ok(match oauth::read(answer)? {
+                Grant::Granted(granted) => Grant::Granted(with_project(&granted, project.as_deref())),
+                ask @ Grant::Ask { .. } => ask,
+            })
+        }
+        (AuthKind::ManagedIdentity, None) => Ok(oauth::look(MACHINE.to_owned(), "metadata-flavor", "Google")),
+        (AuthKind::ManagedIdentity, Some(answer)) => oauth::read(answer),
+        (kind, _) => Err(no_such_kind(kind)),
+    }
+}
+
+/// Signs with a token, and names the project of its file where the address left that open.
+pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+    let mut parts = secret.expose().splitn(2, |byte| *byte == b'\n');
+    let token = parts.next().unwrap_or_default();
+    let project = parts.next().and_then(|project| std::str::from_utf8(project).ok());
+    if outgoing.url.contains(OWN_PROJECT) {
+        let project = project.map(str::to_owned);
+        let project = segment(super::needed(project.as_ref(), "project")?);
+        outgoing.url = outgoing.url.replacen(OWN_PROJECT, &format!("projects/{project}/"), 1);
+    }
+    bearer::sign(outgoing, &Secret::new(token.to_vec()))
+}
+
+/// A name as one part of an address: what is not of a name is escaped, so that none leads elsewhere.
+pub(crate) fn segment(name: &str) -> String {
+    let mut path = String::with_capacity(name.len());
+    // A name of dots alone would be a step.
+    let is_step = !name.is_empty() && name.bytes().all(|byte| byte == b'.');
+    for byte in name.bytes() {
+        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
+        match is_plain && !is_step {
+            true => path.push(char::from(byte)),
+            false => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+fn with_project(granted: &Granted, project: Option<&str>) -> Granted {
+    let mut secret = granted.secret.expose().to_vec();
+    if let Some(project) = project {
+        secret.push(b'\n');
+        secret.extend_from_slice(project.as_bytes());
+    }
+    Granted { secret: Secret::new(secret), lives_s: granted.lives_s }
+}
+
+fn ask(signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
+    let file = read_file(signer.secret)?;
+    let said = file.token_uri.as_deref().unwrap_or(ENDPOINT);
+    let url = endpoint(said, signer.hosting.token_url.as_deref())?;
+    let assertion = assertion(&file, said, signer.unix_s)?;
+    Ok(oauth::form(url.to_owned(), &[("grant_type", GRANT), ("assertion", assertion.as_bytes())]))
+}
+
+fn read_file(secret: &Secret) -> Result<KeyFile, Box<Fault>> {
+    let file: Option<KeyFile> = serde_json::from_slice(secret.expose()).ok();
+    file.filter(|file| file.kind == "service_account").ok_or_else(|| {
+        let message = "The secret is no key file of a service account.";
+        unusable(message, "Rotate the credential with the JSON file of a service account's key, whole.")
+    })
+}
+
+/// Where the file is exchanged: at Google, else where its owner says so beside it, which was looked at when it was
+/// saved. A file alone leads nobody elsewhere.
+fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
+    match own {
+        Some(own) if own == said || is_google(said) => Ok(own),
+        None if is_google(said) => Ok(said),
+        _ => {
+            let message = "The key file wants to be exchanged at an address that is not Google's.";
+            let fix = "Use the file as Google hands it out, or give its token_uri as config.token_url, too.";
+            Err(unusable(message, fix))
+        }
+    }
+}
+
+fn is_google(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else { return false };
+    // With a name before the host, or a port behind it, it is no address that Google hands out.
+    let is_plain = url.authority().map(http::uri::Authority::as_str) == url.host();
+    is_plain
+        && url.scheme_str() == Some("https")
+        && url.host().is_some_and(|host| host.ends_with(".googleapis.com"))
+}
+
+/// Its own word for who it is, signed, for an hour.
+fn assertion(file: &KeyFile, audience: &str, unix_s: u64) -> Result<String, Box<Fault>> {
+    let header = Header { alg: "RS256", typ: "JWT", kid: file.private_key_id.as_deref() };
+    let claims = Claims {
+        iss: &file.client_email,
+        scope: SCOPE,
+        aud: audience,
+        iat: unix_s,
+        exp: unix_s.saturating_add(LIVES_S),
+    };
+    let text = |value: Result<Vec<u8>, serde_json::Error>| {
+        value.map(|json| URL_SAFE_NO_PAD.encode(json)).map_err(|_| Box::new(Fault::internal()))
+    };
+    let signed = format!("{}.{}", text(serde_json::to_vec(&header))?, text(serde_json::to_vec(&claims))?);
+    let signature = rs256(&file.private_key, signed.as_bytes()).ok_or_else(|| {
+        let message = "The private key in the file can't be read.";
+        unusable(message, "Rotate the credential with the JSON file as Google hands it out.")
+    })?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+fn rs256(pem: &str, text: &[u8]) -> Option<Vec<u8>> {
+    let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+    let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok()?;
+    let mut signature = vec![0; key.public_modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).ok()?;
+    Some(signature)
+}
+
+fn unusable(message: &'static str, fix: &'static str) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
+    Box::new(fault.fix(fix).should_retry(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Door;
+    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use domain::Hosting;
+    use serde_json::{Value, json};
+
+    const NOW: u64 = 1_790_000_000;
+
+    fn pem(key: &KeyPair) -> String {
+        let der = key.as_der().unwrap();
+        let text = base64::engine::general_purpose::STANDARD.encode(AsRef::<[u8]>::as_ref(&*der));
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+    }
+
+    fn file(pem: &str, token_uri: &str) -> Value {
+        json!({
+            "type": "service_account", "project_id": "tides", "private_key_id": "k1", "private_key": pem,
+            "client_email": "robot@tides.iam.gserviceaccount.com", "token_uri": token_uri,
+        })
+    }
+
+    fn asked(file: &Value, hosting: &Hosting, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        let secret = Secret::from_text(file.to_string());
+        grant(&Signer { secret: &secret, hosting, unix_s: NOW }, heard)
+    }
+
+    fn hosting(token_url: Option<&str>) -> Hosting {
+        let token_url = token_url.map(str::to_owned);
+        Hosting { auth: AuthKind::ServiceAccount, token_url, ..Hosting::default() }
+    }
+
+    #[test]
+    fn what_a_service_account_says_is_signed_with_its_key() {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let Ok(Grant::Ask { outgoing, door }) = asked(&file(&pem(&key), ENDPOINT), &hosting(None), &[])
+        else {
+            panic!("nothing was heard yet")
+        };
+        assert_eq!((outgoing.url.as_str(), door), (ENDPOINT, Door::Cloud));
+        let body = String::from_utf8(outgoing.body.concat()).unwrap();
+        let assertion = body
+            .strip_prefix("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=")
+            .unwrap();
+        let (signed, signature) = assertion.rsplit_once('.').unwrap();
+        let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        public.verify(signed.as_bytes(), &signature).unwrap();
+        assert!(public.verify(b"something else", &signature).is_err());
+        let (header, claims) = signed.split_once('.').unwrap();
+        let read = |part| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+        assert_eq!(read(header), json!({"alg": "RS256", "typ": "JWT", "kid": "k1"}));
+        let expected = json!({
+            "iss": "robot@tides.iam.gserviceaccount.com", "scope": SCOPE, "aud": ENDPOINT,
+            "iat": NOW, "exp": NOW + 3_600,
+        });
+        assert_eq!(read(claims), expected);
+    }
+
+    #[test]
+    fn a_token_signs_and_brings_the_project_of_its_file() {
+        let answer = Bytes::from_static(br#"{"access_token":"t","expires_in":3599}"#);
+        let heard = asked(&file("", ENDPOINT), &hosting(None), std::slice::from_ref(&answer));
+        let Ok(Grant::Granted(granted)) = heard else { panic!("it was granted") };
+        assert_eq!(granted.lives_s, 3_599);
+        let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
+        outgoing.headers.clear();
+        sign(&mut outgoing, &granted.secret).unwrap();
+        assert_eq!(outgoing.url, "https://h/v1/projects/tides/locations/l/models");
+        let [(_, value)] = &*outgoing.headers else { panic!("not the one header") };
+        assert_eq!(value.as_bytes(), b"Bearer t");
+        // A machine's identity has no file: its project is said beside it.
+        let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
+        let Ok(Grant::Granted(granted)) = asked(&json!({}), &machine, &[answer]) else { panic!("granted") };
+        let mut outgoing = crate::compatible::list_models("https://h/v1/projects/-/locations/l");
+        let fault = sign(&mut outgoing, &granted.secret).unwrap_err();
+        assert_eq!(
+            (fault.code, fault.fix.as_deref()),
+            ("credential_incomplete", Some("Give config.project."))
+        );
+    }
+
+    #[test]
+    fn a_machine_asks_inside_itself() {
+        let machine = Hosting { auth: AuthKind::ManagedIdentity, ..Hosting::default() };
+        let Ok(Grant::Ask { outgoing, door }) = asked(&json!({}), &machine, &[]) else { panic!("it asks") };
+        assert_eq!((outgoing.url.as_str(), door), (MACHINE, Door::Machine));
+        let [(name, value)] = &*outgoing.headers else { panic!("not the one header") };
+        assert_eq!((name.as_str(), value.as_bytes()), ("metadata-flavor", &b"Google"[..]));
+        let key = Hosting::default();
+        assert_eq!(asked(&json!({}), &key, &[]).err().unwrap().code, "credential_unusable");
+    }
+
+    #[test]
+    fn a_file_leads_nobody_elsewhere() {
+        for (said, own, expected) in [
+            (ENDPOINT, None, Some(ENDPOINT)),
+            ("https://oauth2.us.googleapis.com/token", None, Some("https://oauth2.us.googleapis.com/token")),
+            ("http://oauth2.googleapis.com/token", None, None),
+            ("https://googleapis.com.evil.example/token", None, None),
+            ("https://evilgoogleapis.com/token", None, None),
+            ("https://x.googleapis.com:22/token", None, None),
+            ("https://evil.example#@x.googleapis.com/token", None, None),
+            ("https://u@x.googleapis.com/token", None, None),
+            ("https://evil.example/x.googleapis.com", None, None),
+            ("http://169.254.169.254/token", None, None),
+            ("https://elsewhere.example/token", Some("https://another.example/token"), None),
+            (
+                "https://elsewhere.example/token",
+                Some("https://elsewhere.example/token"),
+                Some("https://elsewhere.example/token"),
+            ),
+            // Google's own endpoint, reached by a way of the owner's.
+            (ENDPOINT, Some("https://private.example/token"), Some("https://private.example/token")),
+        ] {
+            assert_eq!(endpoint(said, own).ok(), expected, "{said} {own:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_told_without_its_text() {
+        for wrong in [
+            json!({"type": "authorized_user", "client_email": "x", "private_key": "canary"}),
+            json!({"type": "service_account", "private_key": "canary"}),
+            file("canary", ENDPOINT),
+            file("-----BEGIN PRIVATE KEY-----\nY2FuYXJ5\n-----END PRIVATE KEY-----\n", ENDPOINT),
+        ] {
+            let fault = asked(&wrong, &hosting(None), &[]).err().unwrap();
+            assert_eq!(fault.code, "credential_unusable");
+            assert!(!fault.to_string().contains("canary") && !fault.to_string().contains("Y2Fu"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_part_of_an_address() {
+        assert_eq!(segment("claude-opus-4-5@20251101"), "claude-opus-4-5@20251101");
+        assert_eq!(segment("../a?b#c:d;e%2F"), "..%2Fa%3Fb%23c%3Ad%3Be%252F");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

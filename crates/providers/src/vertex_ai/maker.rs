@@ -1,0 +1,59 @@
+//! Who made a model, read off its name there.
+
+use domain::{Grammar, Operation};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    Google,
+    Anthropic,
+    /// Open and partners' models behind one endpoint, each under its publisher's name.
+    Others,
+}
+
+/// The maker of a model, and its name in that maker's addresses. A name may be a resource's, or have its publisher
+/// before it.
+pub(super) fn maker(model: &str) -> (Maker, &str) {
+    let named = model.strip_prefix("publishers/").and_then(|rest| rest.split_once("/models/"));
+    match named.or_else(|| model.split_once('/')) {
+        Some(("google", name)) => (Maker::Google, name),
+        Some(("anthropic", name)) => (Maker::Anthropic, name),
+        Some(_) => (Maker::Others, model),
+        None if model.starts_with("claude-") => (Maker::Anthropic, model),
+        None => (Maker::Google, model),
+    }
+}
+
+impl Maker {
+    pub(super) fn grammars(self, operation: Operation) -> &'static [Grammar] {
+        match (operation, self) {
+            (Operation::Chat | Operation::Run | Operation::Verify | Operation::Count, Self::Google) => {
+                &[Grammar::Gemini]
+            }
+            (Operation::Chat | Operation::Run | Operation::Verify | Operation::Count, Self::Anthropic) => {
+                &[Grammar::Anthropic]
+            }
+            (Operation::Chat | Operation::Run | Operation::Verify, Self::Others) => &[Grammar::Chat],
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_its_maker() {
+        for (model, expected) in [
+            ("gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
+            ("google/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
+            ("publishers/google/models/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
+            ("claude-opus-4-5@20251101", (Maker::Anthropic, "claude-opus-4-5@20251101")),
+            ("anthropic/claude-opus-5", (Maker::Anthropic, "claude-opus-5")),
+            ("openai/gpt-oss-120b-maas", (Maker::Others, "openai/gpt-oss-120b-maas")),
+            ("xai/grok-4.3", (Maker::Others, "xai/grok-4.3")),
+        ] {
+            assert_eq!(maker(model), expected, "{model}");
+        }
+    }
+}

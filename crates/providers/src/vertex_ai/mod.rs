@@ -1,0 +1,176 @@
+//! Vertex AI: models of several makers at a project and a place of the customer's own. Each maker is asked in its own
+//! grammar and at addresses of its own; the rest of an address, the token and most refusals they have in common.
+
+mod maker;
+
+use bytes::Bytes;
+use dialects::{bare_count, with_members};
+use domain::{Fault, Grammar, Hosting, Operation};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+
+use crate::anthropic::Anthropic;
+use crate::auth::google;
+use crate::gemini::Gemini;
+use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
+use maker::{Maker, maker};
+
+/// New fields of Google's own models come here first.
+const NEWEST: &str = "v1beta1";
+const STABLE: &str = "v1";
+/// Where nothing is said, as in Google's own clients.
+const ANYWHERE: &str = "global";
+const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+/// What the first version of the vendor's own API is called here.
+const FIRST_VERSION: (&str, &str) = ("2023-06-01", "vertex-2023-10-16");
+
+/// What is asked to see whether an account works: it costs nothing, and wants the same permission as an answer.
+const PROBE: &str = "publishers/google/models/gemini-2.5-flash-lite:countTokens";
+const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]}]}"#;
+
+pub(crate) struct VertexAi;
+
+impl Provider for VertexAi {
+    /// Those of the cloud's own models.
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        Maker::Google.grammars(operation)
+    }
+
+    fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
+        maker(upstream_model).0.grammars(operation)
+    }
+
+    fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {
+        (grammar == Grammar::Anthropic).then_some(CacheHelp::Marks)
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let (maker, name) = maker(target.upstream_model);
+        let mut outgoing = match maker {
+            Maker::Google => of_google(target, ask, name),
+            Maker::Anthropic => of_anthropic(target, ask, name),
+            Maker::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
+                let below = format!("endpoints/openapi/{path}");
+                address(target.base_url, target.hosting, STABLE, &below)
+            }),
+        }?;
+        outgoing.headers.extend(quota_project(target.hosting));
+        Ok(outgoing)
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        google::sign(outgoing, signer.secret)
+    }
+
+    fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        google::grant(signer, heard)
+    }
+
+    fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
+        let mut outgoing = compatible::list_models(base_url);
+        outgoing.method = Method::POST;
+        outgoing.url = address(base_url, hosting, NEWEST, PROBE);
+        outgoing.headers.push((CONTENT_TYPE, HeaderValue::from_static("application/json")));
+        outgoing.headers.extend(quota_project(hosting));
+        outgoing.body = vec![Bytes::from_static(PROBE_BODY)];
+        outgoing
+    }
+
+    /// It has no list of what a project may use.
+    fn read_models(&self, _body: &Bytes) -> Option<Vec<String>> {
+        None
+    }
+
+    /// What another maker's model refuses is told in that maker's words; all else in the cloud's.
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        match serde_json::from_slice::<Refusal>(body) {
+            Ok(refusal) if refusal.kind == "error" => Anthropic.classify(status, headers, body, provider),
+            _ => Gemini.classify(status, headers, body, provider),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+    let mut said = compatible::say(target, ask, Maker::Google.grammars(ask.operation))?;
+    let verb = match ask.operation {
+        Operation::Count => {
+            said.body = bare_count(&said.body)?;
+            "countTokens"
+        }
+        _ if ask.request.stream => "streamGenerateContent?alt=sse",
+        _ => "generateContent",
+    };
+    let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
+    Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+}
+
+/// The vendor's body, but for what the address says, and for what its own API reads in headers.
+fn of_anthropic(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+    let own = Target { upstream_model: name, ..*target };
+    let mut said = compatible::say(&own, ask, Maker::Anthropic.grammars(ask.operation))?;
+    let is_count = ask.operation == Operation::Count;
+    let headers = if said.grammar == ask.grammar { ask.native_headers } else { &[] };
+    said.body = with_members(&said.body, &members(headers)?, is_count)?;
+    if ask.prompt.is_some() {
+        // What was written anew is one piece, for who marks in it what is to be cached.
+        said.body = vec![Bytes::from(said.body.concat())];
+    }
+    let (name, verb) = match ask.operation {
+        Operation::Count => ("count-tokens".to_owned(), "rawPredict"),
+        _ if ask.request.stream => (google::segment(name), "streamRawPredict"),
+        _ => (google::segment(name), "rawPredict"),
+    };
+    let below = format!("publishers/anthropic/models/{name}:{verb}");
+    let mut outgoing = said.to(address(target.base_url, target.hosting, STABLE, &below), ask);
+    outgoing.headers.retain(|(name, _)| *name != VERSION && *name != BETA);
+    Ok(outgoing)
+}
+
+/// The version of the vendor's API that the client speaks, and the betas that it asks for.
+fn members(headers: &[(HeaderName, HeaderValue)]) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
+    let of = |wanted: HeaderName| {
+        let values = headers.iter().filter(move |(name, _)| *name == wanted);
+        values.filter_map(|(_, value)| value.to_str().ok())
+    };
+    let (first, here) = FIRST_VERSION;
+    let version = of(VERSION).next().filter(|version| *version != first).unwrap_or(here);
+    let betas: Vec<&str> =
+        of(BETA).flat_map(|betas| betas.split(',')).map(str::trim).filter(|beta| !beta.is_empty()).collect();
+    let json = |value: Result<String, serde_json::Error>| value.map_err(|_| Box::new(Fault::internal()));
+    let mut members = vec![("anthropic_version", json(serde_json::to_string(version))?)];
+    if !betas.is_empty() {
+        members.push(("anthropic_beta", json(serde_json::to_string(&betas))?));
+    }
+    Ok(members)
+}
+
+fn quota_project(hosting: &Hosting) -> Option<(HeaderName, HeaderValue)> {
+    let project = hosting.quota_project.as_deref()?;
+    Some((QUOTA_PROJECT, HeaderValue::from_str(project).ok()?))
+}
+
+/// Below the project and the place. A base may be given with a version behind it, as the vendors' clients take it.
+fn address(base_url: &str, hosting: &Hosting, version: &str, below: &str) -> String {
+    let base = base_url.trim_end_matches('/');
+    let base =
+        [NEWEST, STABLE].iter().find_map(|end| base.strip_suffix(end)?.strip_suffix('/')).unwrap_or(base);
+    let project = match &hosting.project {
+        Some(project) => format!("projects/{}/", google::segment(project)),
+        None => google::OWN_PROJECT.to_owned(),
+    };
+    let place = google::segment(hosting.place().unwrap_or(ANYWHERE));
+    format!("{base}/{version}/{project}locations/{place}/{below}")
+}
+
+#[cfg(test)]
+mod tests;

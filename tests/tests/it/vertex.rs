@@ -1,0 +1,486 @@
+//! Vertex AI: models of several makers at a customer's own project, signed for by a service account's own word or by the
+//! machine's identity, and asked by every client.
+
+use futures_util::future::join_all;
+use harness::client::Answer;
+use harness::directory::google::PROJECT;
+use harness::{Config, Entry, KeyState, Model};
+use serde_json::{Value, json};
+
+use crate::ask::{problem, question, refused, said, shape, streaming, trace_of, with};
+use crate::gateway::{self, Gateway, OWN, OWN_SECOND, POOL, id_of};
+
+const LOCATION: &str = "us-east5";
+const GEMINI: &str = "google/gemini-2.5-pro";
+const CLAUDE: &str = "anthropic/claude-haiku-4-5";
+/// A partner's, which the catalogue does not know.
+const OPEN: &str = "openai/gpt-oss-120b-maas";
+const SAID: &str = "You said: hello there";
+
+fn config() -> Config {
+    let models = ["gemini-2.5-pro", "gemini-2.5-flash-lite", OPEN];
+    models.into_iter().fold(gateway::config(), |config, id| config.model(Model::chat(id)))
+}
+
+async fn start() -> Gateway {
+    Gateway::with(config(), &[]).await
+}
+
+fn place() -> String {
+    format!("projects/{PROJECT}/locations/{LOCATION}")
+}
+
+/// A credential with the file of a service account whose tokens stand for this key.
+fn body(gateway: &Gateway, key: &str, more: Value) -> Value {
+    let file = gateway.emulator.service_account(key);
+    let token_url = file["token_uri"].clone();
+    let config = with(json!({"location": LOCATION, "token_url": token_url}), more);
+    json!({
+        "provider": "vertex", "auth": "service_account", "secret": file, "base_url": gateway.emulator.origin(),
+        "config": config,
+    })
+}
+
+async fn credential(gateway: &Gateway, more: Value) -> String {
+    id_of(&gateway.make("/v2/provider-credentials", body(gateway, OWN, more)).await)
+}
+
+async fn verified(gateway: &Gateway, id: &str) -> Value {
+    let path = format!("/v2/provider-credentials/{id}/verify");
+    gateway.admin().post(&path, &json!({})).await.unwrap().json()
+}
+
+fn last(gateway: &Gateway, key: &str) -> Entry {
+    gateway.calls(key).pop().expect("a call")
+}
+
+fn exchanges(gateway: &Gateway) -> usize {
+    gateway.emulator.journal().iter().filter(|entry| entry.path == "/google/token").count()
+}
+
+async fn asked(gateway: &Gateway, path: &str, body: &Value) -> Value {
+    let answer = gateway.client().post(path, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_service_account_serves_what_was_asked_for() {
+    let gateway = start().await;
+    let id = credential(&gateway, json!({"quota_project": "tides-quota"})).await;
+    assert_eq!(verified(&gateway, &id).await["status"], "active");
+    let probe = format!("/v1beta1/{}/publishers/google/models/gemini-2.5-flash-lite:countTokens", place());
+    assert_eq!(last(&gateway, OWN).path, probe);
+    let google = format!("/v1beta1/{}/publishers/google/models/gemini-2.5-pro", place());
+    let anthropic = format!("/v1/{}/publishers/anthropic/models/claude-haiku-4-5@20251001", place());
+    for (request, path) in [
+        (question(GEMINI), format!("{google}:generateContent")),
+        (streaming(GEMINI), format!("{google}:streamGenerateContent?alt=sse")),
+        (question(CLAUDE), format!("{anthropic}:rawPredict")),
+        (streaming(CLAUDE), format!("{anthropic}:streamRawPredict")),
+        (question(&format!("vertex:{OPEN}")), format!("/v1/{}/endpoints/openapi/chat/completions", place())),
+        (streaming(&format!("vertex:{OPEN}")), format!("/v1/{}/endpoints/openapi/chat/completions", place())),
+    ] {
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), SAID, "{request}");
+        assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(id.as_str()));
+        let sent = last(&gateway, OWN);
+        assert_eq!(sent.path, path);
+        assert!(sent.header("authorization").unwrap().starts_with("Bearer tok-"));
+        assert_eq!(sent.header("x-goog-user-project"), Some("tides-quota"));
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+        assert_eq!(booked["estimated"], false, "{booked}");
+    }
+    assert_eq!(gateway.emulator.tokens_issued(), 1, "one token serves them all");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// What a client of each grammar asks, and where the answer's text stands.
+fn in_each_grammar(model: &str, text: &str) -> [(String, Value, &'static str); 4] {
+    let turns = json!([{"role": "user", "content": text}]);
+    let contents = json!([{"role": "user", "parts": [{"text": text}]}]);
+    let gemini = format!("/v1beta/models/{model}:generateContent");
+    [
+        (
+            "/v1/chat/completions".to_owned(),
+            json!({"model": model, "messages": turns}),
+            "/choices/0/message/content",
+        ),
+        (
+            "/v1/responses".to_owned(),
+            json!({"model": model, "input": text, "store": false}),
+            "/output/0/content/0/text",
+        ),
+        (
+            "/v1/messages".to_owned(),
+            json!({"model": model, "max_tokens": 400, "messages": turns}),
+            "/content/0/text",
+        ),
+        (gemini, json!({"contents": contents}), "/candidates/0/content/parts/0/text"),
+    ]
+}
+
+#[tokio::test]
+async fn every_client_reaches_every_makers_models() {
+    let gateway = start().await;
+    credential(&gateway, json!({})).await;
+    for model in [GEMINI, CLAUDE, &format!("vertex:{OPEN}")] {
+        for (path, body, text) in in_each_grammar(model, "hello there") {
+            let answer = asked(&gateway, &path, &body).await;
+            assert_eq!(answer.pointer(text), Some(&json!(SAID)), "{model} {path}: {answer}");
+        }
+    }
+    // A client of a maker's own grammar is understood there as it spoke.
+    let client = gateway
+        .client()
+        .header("anthropic-version", "2026-10-21")
+        .header("anthropic-beta", "effort-2025-11-24");
+    let (path, body, _) = &in_each_grammar(CLAUDE, "hello there")[2];
+    assert_eq!(client.post(path, body).await.unwrap().status, 200);
+    let sent = last(&gateway, OWN);
+    let expected = json!({"anthropic_version": "2026-10-21", "anthropic_beta": ["effort-2025-11-24"]});
+    assert_eq!(sent.json(), with(with(body.clone(), json!({"model": null})), expected));
+    assert!(sent.header("anthropic-version").is_none() && sent.header("anthropic-beta").is_none());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_whoever_counts() {
+    let gateway = start().await;
+    credential(&gateway, json!({})).await;
+    let place = place();
+    for (model, path) in [
+        (GEMINI, Some(format!("/v1beta1/{place}/publishers/google/models/gemini-2.5-pro:countTokens"))),
+        (CLAUDE, Some(format!("/v1/{place}/publishers/anthropic/models/count-tokens:rawPredict"))),
+        (&format!("vertex:{OPEN}"), None),
+    ] {
+        let before = gateway.calls(OWN).len();
+        let [_, _, (_, messages, _), (generate, contents, _)] = in_each_grammar(model, "hello there");
+        let count =
+            asked(&gateway, "/v1/messages/count_tokens", &with(messages, json!({"max_tokens": null}))).await;
+        assert!(count["input_tokens"].as_u64().unwrap() > 0, "{model}: {count}");
+        let path_of_count = generate.replace(":generateContent", ":countTokens");
+        let inside = json!({"generateContentRequest": with(contents.clone(), json!({"model": format!("models/{model}")}))});
+        for body in [contents, inside] {
+            let count = asked(&gateway, &path_of_count, &body).await;
+            assert!(count["totalTokens"].as_u64().unwrap() > 0, "{model}: {count}");
+        }
+        let paths: Vec<String> = gateway.calls(OWN).into_iter().skip(before).map(|call| call.path).collect();
+        assert_eq!(paths, path.map_or(Vec::new(), |path| vec![path; 3]), "{model}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+const ASK_FOR_WEATHER: &str = "Please call get_weather";
+
+fn city() -> Value {
+    json!({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
+}
+
+fn extended(list: &Value, more: impl IntoIterator<Item = Value>) -> Value {
+    list.as_array().unwrap().iter().cloned().chain(more).collect()
+}
+
+async fn loops_in_chat(gateway: &Gateway, model: &str) {
+    let tools = json!([{"type": "function", "function": {"name": "get_weather", "parameters": city()}}]);
+    let turns = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
+    let body = json!({"model": model, "tools": tools, "messages": turns});
+    let answer = asked(gateway, "/v1/chat/completions", &body).await;
+    let message = &answer["choices"][0]["message"];
+    let call = &message["tool_calls"][0];
+    assert_eq!(call["function"]["name"], "get_weather", "{model}: {answer}");
+    let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"});
+    let turns = extended(&turns, [message.clone(), result]);
+    let answer = asked(gateway, "/v1/chat/completions", &with(body, json!({"messages": turns}))).await;
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop", "{model}: {answer}");
+}
+
+async fn loops_in_responses(gateway: &Gateway, model: &str) {
+    let tools = json!([{"type": "function", "name": "get_weather", "parameters": city()}]);
+    let input = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
+    let body = json!({"model": model, "tools": tools, "input": input, "store": false});
+    let answer = asked(gateway, "/v1/responses", &body).await;
+    let output = answer["output"].as_array().unwrap();
+    let call = output.iter().find(|item| item["type"] == "function_call");
+    let call = call.unwrap_or_else(|| panic!("{model}: {answer}"));
+    let result = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"});
+    let input = extended(&input, output.iter().cloned().chain([result]));
+    let answer = asked(gateway, "/v1/responses", &with(body, json!({"input": input}))).await;
+    assert_eq!(answer["status"], "completed", "{model}: {answer}");
+}
+
+async fn loops_in_messages(gateway: &Gateway, model: &str) {
+    let tools = json!([{"name": "get_weather", "input_schema": city()}]);
+    let turns = json!([{"role": "user", "content": ASK_FOR_WEATHER}]);
+    let body = json!({"model": model, "max_tokens": 400, "tools": tools, "messages": turns});
+    let answer = asked(gateway, "/v1/messages", &body).await;
+    let blocks = answer["content"].as_array().unwrap();
+    let call = blocks.iter().find(|block| block["type"] == "tool_use");
+    let call = call.unwrap_or_else(|| panic!("{model}: {answer}"));
+    let result = json!([{"type": "tool_result", "tool_use_id": call["id"], "content": "sunny"}]);
+    let said = json!({"role": "assistant", "content": answer["content"]});
+    let turns = extended(&turns, [said, json!({"role": "user", "content": result})]);
+    let answer = asked(gateway, "/v1/messages", &with(body, json!({"messages": turns}))).await;
+    assert_eq!(answer["stop_reason"], "end_turn", "{model}: {answer}");
+}
+
+async fn loops_in_gemini(gateway: &Gateway, model: &str) {
+    let tools = json!([{"functionDeclarations": [{"name": "get_weather", "parametersJsonSchema": city()}]}]);
+    let contents = json!([{"role": "user", "parts": [{"text": ASK_FOR_WEATHER}]}]);
+    let path = format!("/v1beta/models/{model}:generateContent");
+    let body = json!({"tools": tools, "contents": contents});
+    let answer = asked(gateway, &path, &body).await;
+    let content = &answer["candidates"][0]["content"];
+    let parts = content["parts"].as_array().unwrap();
+    let call = parts.iter().find_map(|part| part.get("functionCall"));
+    let call = call.unwrap_or_else(|| panic!("{model}: {answer}"));
+    let result = json!({"id": call["id"], "name": "get_weather", "response": {"output": "sunny"}});
+    let turn = json!({"role": "user", "parts": [{"functionResponse": result}]});
+    let contents = extended(&contents, [content.clone(), turn]);
+    let answer = asked(gateway, &path, &with(body, json!({"contents": contents}))).await;
+    assert_eq!(answer["candidates"][0]["finishReason"], "STOP", "{model}: {answer}");
+}
+
+#[tokio::test]
+async fn tools_are_called_and_answered_in_every_clients_words() {
+    let gateway = start().await;
+    credential(&gateway, json!({})).await;
+    for model in [GEMINI, CLAUDE, &format!("vertex:{OPEN}")] {
+        loops_in_chat(&gateway, model).await;
+        loops_in_responses(&gateway, model).await;
+        loops_in_messages(&gateway, model).await;
+        loops_in_gemini(&gateway, model).await;
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// What a client of each grammar sees, buffered and streamed, but for ids, times and texts.
+async fn seen(gateway: &Gateway, profile: &str, provider: &str) -> Vec<Value> {
+    let mut seen = Vec::new();
+    for (path, body, text) in in_each_grammar(GEMINI, "hello there") {
+        let answer = gateway.client().post(&path, &body).await.unwrap();
+        assert_eq!(answer.header("agent-execution-profile"), Some(profile), "{path}");
+        assert_eq!(answer.header("agent-resolved-provider"), Some(provider), "{path}");
+        assert_eq!(answer.json().pointer(text), Some(&json!(SAID)), "{}", answer.text());
+        seen.push(shape(&answer.json()));
+    }
+    let answer = gateway.chat_ok(&streaming(GEMINI)).await;
+    assert_eq!(said(&answer), SAID);
+    let events = harness::sse::events(&answer.body);
+    seen.extend(
+        events.iter().filter_map(|event| serde_json::from_str(event).ok()).map(|chunk: Value| shape(&chunk)),
+    );
+    seen
+}
+
+#[tokio::test]
+async fn one_model_is_the_same_from_the_pool_a_service_account_and_a_key() {
+    let gateway = start().await;
+    let own = json!({"provider": "gemini", "base_url": gateway.emulator.origin()});
+    gateway.make("/v2/accounts", with(own.clone(), json!({"secret": POOL}))).await;
+    let pooled = seen(&gateway, "managed_provider", "gemini").await;
+    let id = credential(&gateway, json!({})).await;
+    let vertex = seen(&gateway, "byok", "vertex_ai").await;
+    gateway.patch(&format!("/v2/provider-credentials/{id}"), json!({"status": "disabled"})).await;
+    gateway.make("/v2/provider-credentials", with(own, json!({"secret": OWN_SECOND}))).await;
+    let key = seen(&gateway, "byok", "gemini").await;
+    assert_eq!(pooled, vertex);
+    assert_eq!(pooled, key);
+    // An operator's service account pools it, too.
+    let account = with(body(&gateway, POOL, json!({})), json!({"weight": 100}));
+    gateway.make("/v2/accounts", account).await;
+    let answer = gateway.chat_ok(&question(&format!("vertex:{}", GEMINI.split_once('/').unwrap().1))).await;
+    assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_thousand_requests_wait_for_one_token() {
+    let gateway = start().await;
+    credential(&gateway, json!({})).await;
+    assert_eq!(gateway.emulator.tokens_issued(), 0);
+    let client = gateway.client();
+    let request = question(GEMINI);
+    let answers = join_all((0..1_000).map(|_| client.post("/v1/chat/completions", &request))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+    assert_eq!((gateway.emulator.tokens_issued(), exchanges(&gateway)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_before_its_time_is_replaced_within_the_request() {
+    let gateway = start().await;
+    credential(&gateway, json!({})).await;
+    for (round, request) in [question(GEMINI), streaming(GEMINI), question(CLAUDE)].into_iter().enumerate() {
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), SAID);
+        assert_eq!(gateway.emulator.tokens_issued(), round as u64 + 1);
+        gateway.emulator.expire_tokens();
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+    gateway.emulator.revoke_tokens();
+    assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
+}
+
+/// What a request is refused with, few questions for all who come then, and the verification that says it, too.
+async fn not_exchanged(gateway: &Gateway, body: Value, words: &str) {
+    let path =
+        format!("/v2/provider-credentials/{}", id_of(&gateway.make("/v2/provider-credentials", body).await));
+    let before = exchanges(gateway);
+    let client = gateway.client();
+    let request = question(GEMINI);
+    let first =
+        refused(&client.post("/v1/chat/completions", &request).await.unwrap(), 502, "upstream_auth_failed");
+    assert!(first["message"].as_str().unwrap().contains(words), "{words}: {first}");
+    for answer in join_all((0..50).map(|_| client.post("/v1/chat/completions", &request))).await {
+        refused(&answer.unwrap(), 502, "upstream_auth_failed");
+    }
+    assert!(exchanges(gateway) - before <= 2, "{}", exchanges(gateway) - before);
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!(verified["status"], "invalid", "{verified}");
+    assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
+    gateway.remove(&path).await;
+}
+
+#[tokio::test]
+async fn what_google_does_not_exchange_is_told_in_its_words() {
+    let gateway = start().await;
+    // A clock that is wrong by more than a few minutes, either way.
+    for ahead in [3_700, -3_700] {
+        gateway.emulator.clock_ahead(ahead);
+        not_exchanged(&gateway, body(&gateway, OWN, json!({})), "Token must be a short-lived token").await;
+    }
+    gateway.emulator.clock_ahead(60);
+    let id = credential(&gateway, json!({})).await;
+    gateway.chat_ok(&question(GEMINI)).await;
+    gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+    // An account that nobody knows, and a key that its owner deleted.
+    let mut unknown = body(&gateway, OWN, json!({}));
+    unknown["secret"]["client_email"] = json!("nobody@x.iam.gserviceaccount.com");
+    not_exchanged(&gateway, unknown, "account not found").await;
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    not_exchanged(&gateway, body(&gateway, OWN, json!({})), "Invalid JWT Signature").await;
+}
+
+#[tokio::test]
+async fn what_vertex_refuses_is_told_exactly() {
+    let gateway = start().await;
+    let denied = "Permission 'aiplatform.endpoints.predict' denied";
+    for (more, words) in [
+        (json!({"project": "another"}), "Permission denied on resource project another"),
+        (json!({"location": "atlantis1"}), denied),
+        (json!({"quota_project": "another"}), "to use project another"),
+    ] {
+        let id = credential(&gateway, more).await;
+        for model in [GEMINI, CLAUDE] {
+            let error = refused(&gateway.chat(&question(model)).await, 403, "upstream_permission_denied");
+            assert!(error["message"].as_str().unwrap().contains(words), "{words}: {error}");
+        }
+        let verified = verified(&gateway, &id).await;
+        assert_ne!(verified["status"], "active", "{verified}");
+        assert!(verified["last_error"].as_str().unwrap().contains(words), "{words}: {verified}");
+        gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+    }
+    let id = credential(&gateway, json!({})).await;
+    let error = refused(&gateway.chat(&question("vertex:gemini-0")).await, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
+    let error = refused(&gateway.chat(&question("vertex:claude-0@1")).await, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
+    // A maker's own refusal passes in that maker's words.
+    let long = with(question(CLAUDE), json!({"max_tokens": 900_000}));
+    let error = refused(&gateway.chat(&long).await, 400, "upstream_bad_request");
+    assert!(error["message"].as_str().unwrap().contains("max_tokens"), "{error}");
+    gateway.emulator.deny(OWN);
+    let resource = format!("//aiplatform.googleapis.com/{}/publishers/google/models/gemini-2.5-pro", place());
+    let error = refused(&gateway.chat(&question(GEMINI)).await, 403, "upstream_permission_denied");
+    assert!(error["message"].as_str().unwrap().contains(&resource), "{error}");
+    let verified = verified(&gateway, &id).await;
+    assert!(verified["last_error"].as_str().unwrap().contains(denied), "{verified}");
+}
+
+#[tokio::test]
+async fn a_key_file_leads_nobody_elsewhere() {
+    let gateway = start().await;
+    // The file's address alone is not enough: it is not Google's.
+    let id = credential(&gateway, json!({"token_url": null})).await;
+    let error = refused(&gateway.chat(&question(GEMINI)).await, 502, "credential_unusable");
+    assert!(error["message"].as_str().unwrap().contains("not Google's"), "{error}");
+    assert_eq!(exchanges(&gateway), 0);
+    gateway.remove(&format!("/v2/provider-credentials/{id}")).await;
+    let inside = body(&gateway, OWN, json!({"token_url": "http://metadata.google.internal/token"}));
+    let told = problem(
+        &gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap(),
+        400,
+        "base_url_refused",
+    );
+    assert!(told.to_string().contains("config.token_url"), "{told}");
+    // What is saved beside the file can't be changed without it.
+    let id = credential(&gateway, json!({})).await;
+    let elsewhere = json!({"config": {"location": LOCATION, "token_url": "https://elsewhere.example"}});
+    let path = format!("/v2/provider-credentials/{id}");
+    problem(&gateway.patched(&path, elsewhere).await, 409, "base_url_needs_secret");
+}
+
+#[tokio::test]
+async fn what_an_account_needs_is_asked_for() {
+    let gateway = start().await;
+    let good = body(&gateway, OWN, json!({}));
+    for (wrong, code, pointer) in [
+        (with(good.clone(), json!({"base_url": null, "config": {}})), "missing_field", "config.location"),
+        (with(good.clone(), json!({"secret": "no json"})), "invalid_value", "secret"),
+        (with(good.clone(), json!({"secret": null})), "missing_field", "secret"),
+        (with(good.clone(), json!({"auth": "api_key", "secret": "k"})), "invalid_value", "auth"),
+        (with(good.clone(), json!({"config": {"location": "a b"}})), "invalid_value", "config.location"),
+        (with(good.clone(), json!({"config": {"place": "x"}})), "invalid_value", "config.place"),
+    ] {
+        for path in ["/v2/provider-credentials", "/v2/accounts"] {
+            let told = problem(&gateway.admin().post(path, &wrong).await.unwrap(), 400, code);
+            assert!(told.to_string().contains(pointer), "{path} {pointer}: {told}");
+        }
+    }
+    // A region is a location, too; the file may come as text.
+    let text = json!({"secret": good["secret"].to_string(), "region": LOCATION});
+    let config = json!({"config": {"token_url": good["config"]["token_url"]}});
+    gateway.make("/v2/provider-credentials", with(with(good, text), config)).await;
+    gateway.chat_ok(&question(GEMINI)).await;
+    assert!(last(&gateway, OWN).path.contains(&place()));
+    let kinds = gateway.get("/v2/provider-credentials/kinds").await;
+    let kinds = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "vertex_ai");
+    let kinds: Vec<&Value> = kinds.collect();
+    assert_eq!(
+        kinds.iter().map(|kind| &kind["auth"]).collect::<Vec<_>>(),
+        ["service_account", "managed_identity"]
+    );
+    assert_eq!(kinds[0]["schema"]["required"], json!(["secret"]), "{}", kinds[0]);
+    assert_eq!(kinds[1]["schema"]["required"], json!(["project"]), "{}", kinds[1]);
+    assert!(
+        kinds[0]["permission"].as_str().unwrap().contains("aiplatform.endpoints.predict"),
+        "{}",
+        kinds[0]
+    );
+}
+
+#[tokio::test]
+async fn the_machines_identity_is_the_operators() {
+    let gateway = start().await;
+    gateway.emulator.be_machine_of(POOL);
+    let config = json!({"location": LOCATION, "project": PROJECT});
+    let machine = json!({
+        "provider": "vertex_ai", "auth": "managed_identity", "base_url": gateway.emulator.origin(), "config": config,
+    });
+    let answer: Answer = gateway.admin().post("/v2/provider-credentials", &machine).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    let nameless = with(machine.clone(), json!({"config": {"location": LOCATION}}));
+    problem(&gateway.admin().post("/v2/accounts", &nameless).await.unwrap(), 400, "missing_field");
+    gateway.make("/v2/accounts", machine).await;
+    for request in [question(GEMINI), streaming(GEMINI)] {
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), SAID);
+        assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    }
+    assert!(last(&gateway, POOL).header("authorization").unwrap().starts_with("Bearer tok-"));
+    assert_eq!(gateway.emulator.tokens_issued(), 1);
+    assert_eq!(gateway.emulator.violations(), []);
+}

@@ -4,6 +4,7 @@ pub(crate) mod bearer;
 pub(crate) mod entra;
 pub(crate) mod key;
 pub(crate) mod oauth;
+pub(crate) mod sigv4;
 
 use domain::{AuthKind, Fault, FaultClass};
 

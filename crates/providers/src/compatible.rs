@@ -53,7 +53,7 @@ pub(crate) fn generate_at(
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
         (_, Grammar::Anthropic) => "messages",
-        (_, Grammar::Chat | Grammar::Gemini) => "chat/completions",
+        (_, Grammar::Chat | Grammar::Gemini | Grammar::Converse) => "chat/completions",
     };
     Ok(said.to(at(path), ask))
 }

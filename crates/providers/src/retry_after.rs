@@ -35,7 +35,7 @@ pub(crate) fn until_ms(headers: &HeaderMap, name: &str) -> Option<u64> {
 }
 
 /// `2026-11-20T09:19:17Z`, with or without a fraction. No provider writes another zone.
-fn moment_unix_ms(text: &str) -> Option<u64> {
+pub(crate) fn moment_unix_ms(text: &str) -> Option<u64> {
     let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut day = day.split('-').map(str::parse::<u64>);
     let mut time = time.split('.').next()?.split(':').map(str::parse::<u64>);

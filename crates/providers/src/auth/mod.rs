@@ -1,5 +1,6 @@
 //! Signing schemes, one file each.
 
+pub(crate) mod aws;
 pub(crate) mod bearer;
 pub(crate) mod entra;
 pub(crate) mod key;

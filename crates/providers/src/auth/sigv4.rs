@@ -182,7 +182,9 @@ fn no_keys() -> Box<Fault> {
     let message = "The credential's secret is no pair of access keys.";
     let fix = "Rotate the credential with {\"access_key_id\", \"secret_access_key\"}, and \"session_token\" where the keys \
                are for a while.";
-    Box::new(Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message).fix(fix).should_retry(false))
+    Box::new(
+        Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message).fix(fix).should_retry(false),
+    )
 }
 
 #[cfg(test)]

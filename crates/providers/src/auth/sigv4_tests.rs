@@ -69,7 +69,10 @@ const VECTORS: &[Vector] = &[
     },
     // get-unreserved, as Amazon publishes it.
     Vector {
-        asks: ("GET", "https://example.amazonaws.com/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
+        asks: (
+            "GET",
+            "https://example.amazonaws.com/-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+        ),
         body: "",
         content: None,
         scope: Scope { region: "us-east-1", service: "service" },
@@ -104,7 +107,10 @@ const VECTORS: &[Vector] = &[
         signature: "9a624bd73a37c9a373b5312afbebe7a714a789de108f0bdfe846570885f57e84",
     },
     Vector {
-        asks: ("POST", "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse"),
+        asks: (
+            "POST",
+            "https://bedrock-runtime.us-east-1.amazonaws.com/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse",
+        ),
         body: "{\"messages\":[]}",
         content: Some("application/json"),
         scope: Scope { region: "us-east-1", service: "bedrock" },
@@ -115,7 +121,10 @@ const VECTORS: &[Vector] = &[
         signature: "806fe0554e159f4502917487f021567bb54629cf27c3434ded6b8723bce5b8e0",
     },
     Vector {
-        asks: ("POST", "https://bedrock-runtime.eu-central-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A123456789012%3Aapplication-inference-profile%2Fab12/converse-stream"),
+        asks: (
+            "POST",
+            "https://bedrock-runtime.eu-central-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aeu-central-1%3A123456789012%3Aapplication-inference-profile%2Fab12/converse-stream",
+        ),
         body: "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"hé\"}]}]}",
         content: Some("application/json"),
         scope: Scope { region: "eu-central-1", service: "bedrock" },
@@ -137,7 +146,10 @@ const VECTORS: &[Vector] = &[
         signature: "342b3a0dd01a215989268dbf122f1483863e82a8b2c6881db27efa28c6d91f2c",
     },
     Vector {
-        asks: ("GET", "http://127.0.0.1:8443/bedrock/foundation-models?byProvider=anthropic&byOutputModality=TEXT"),
+        asks: (
+            "GET",
+            "http://127.0.0.1:8443/bedrock/foundation-models?byProvider=anthropic&byOutputModality=TEXT",
+        ),
         body: "",
         content: None,
         scope: Scope { region: "ap-southeast-2", service: "bedrock" },

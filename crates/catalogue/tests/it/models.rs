@@ -37,7 +37,7 @@ fn what_everybody_asks_for_is_there_and_priced() {
     }
     let llama = catalogue.model("meta-llama/Llama-3.3-70B-Instruct").unwrap();
     let sellers: Vec<&str> = llama.offers.iter().map(|offer| offer.provider.as_str()).collect();
-    assert_eq!(sellers, ["together_ai", "nebius"]);
+    assert_eq!(sellers, ["together_ai", "nebius", "aws_bedrock"]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("nebius", "nebius", true),
         ("google", "gemini", true),
         ("google_gemini", "gemini", true),
-        ("bedrock", "aws_bedrock", false),
+        ("bedrock", "aws_bedrock", true),
         ("azure", "azure_openai", true),
         ("vertex", "vertex_ai", false),
         ("fireworks", "fireworks_ai", true),

@@ -1,6 +1,7 @@
 //! Signature Version 4 as the cloud checks it, and the access keys that stand for the emulator's own.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::{digest, hmac};
@@ -75,7 +76,7 @@ pub(super) fn verified(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP",
         ));
     }
-    fresh(stamp)?;
+    fresh(stamp, shared.clock_ahead_s.load(Ordering::Relaxed))?;
     let (key, secret) = signer(shared, &head.headers, said.access_key_id)?;
     if let Some(name) = unsigned(&head.headers, &said.headers) {
         return Err(Refusal::signature(format!(
@@ -118,12 +119,12 @@ fn read(headers: &HeaderMap) -> Result<Said<'_>, Refusal> {
 }
 
 /// Refuses what was signed by a clock that is too far from this one.
-fn fresh(stamp: &str) -> Result<(), Refusal> {
+fn fresh(stamp: &str, ahead_s: u64) -> Result<(), Refusal> {
     let form = format_description!("[year][month][day]T[hour][minute][second]Z");
     let signed =
         PrimitiveDateTime::parse(stamp, &form).map_err(|_| Refusal::signature("Invalid date format"))?;
     let signed = signed.assume_utc();
-    let now = OffsetDateTime::now_utc();
+    let now = OffsetDateTime::now_utc() + Duration::from_secs(ahead_s);
     let written = |at: OffsetDateTime| at.format(&form).unwrap_or_default();
     let (early, late) = (now - SERVICE_SKEW, now + SERVICE_SKEW);
     if signed < early {

@@ -18,6 +18,7 @@ pub(crate) mod wire;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -161,6 +162,11 @@ impl Emulator {
     /// Gives the machine that asks it an identity: a token of it stands for this key.
     pub fn be_machine_of(&self, key: &str) {
         self.shared.directory.be_machine_of(key);
+    }
+
+    /// Puts its clock ahead of the machine's, where signatures are dated.
+    pub fn clock_ahead(&self, ahead: Duration) {
+        self.shared.clock_ahead_s.store(ahead.as_secs(), Ordering::Relaxed);
     }
 
     /// Accepts a key from now on, in this state.

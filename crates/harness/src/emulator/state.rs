@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
+    /// How far its clock is ahead of the machine's, where signatures are dated.
+    pub(crate) clock_ahead_s: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -71,6 +73,7 @@ impl Shared {
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
+            clock_ahead_s: AtomicU64::new(0),
             inner: Mutex::new(inner),
             config,
         }
@@ -83,6 +86,7 @@ impl Shared {
         *lock(&self.responses) = Store::default();
         self.gemini.reset();
         self.directory.reset();
+        self.clock_ahead_s.store(0, Ordering::Relaxed);
         lock(&self.connections).retain(|control| control.is_open());
         self.notify();
     }

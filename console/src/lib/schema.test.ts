@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fields, payload } from './schema';
+import { fields, payload, providersOf } from './schema';
 import type { CredentialKind } from './wire';
 
 const kind = (schema: CredentialKind['schema']): CredentialKind => ({ provider: 'p', display_name: 'P', auth: 'api_key', title: 'API key', says: '', is_host_identity: false, permission: null, available: true, custom: false, base_url: null, base_url_example: null, environment_variable: null, schema });
@@ -21,6 +21,12 @@ test('several secrets travel together, and the rest is configuration', () => {
     ['session', 'Session'],
   ]);
   expect(payload(aws, { access_key_id: 'a', secret_access_key: 'b', region: 'eu', session: ' ' })).toEqual({ auth: 'api_key', secret: { access_key_id: 'a', secret_access_key: 'b' }, config: { region: 'eu' } });
+});
+
+test('a provider is offered once, by its usual kind', () => {
+  const of = (provider: string, auth: string, available = true) => ({ ...kind({}), provider, auth, available });
+  const offered = providersOf([of('a', 'api_key'), of('b', 'api_key', false), of('c', 'oauth_client'), of('c', 'api_key'), of('d', 'api_key')]);
+  expect(offered.map((one) => [one.provider, one.auth])).toEqual([['a', 'api_key'], ['c', 'oauth_client'], ['d', 'api_key']]);
 });
 
 test('a secret that is an object is the file whole, and what has none sends none', () => {

@@ -16,6 +16,12 @@ export interface SchemaField {
   options?: string[];
 }
 
+/** Those that can be chosen, each provider once: one that takes several kinds of secrets is listed with each, the usual one first. */
+export function providersOf(kinds: CredentialKind[]): CredentialKind[] {
+  const usable = kinds.filter((kind) => kind.available);
+  return usable.filter((one, index) => usable.findIndex((other) => other.provider === one.provider) === index);
+}
+
 /** The secret first, then the other required fields, then the rest. */
 export function fields(kind: CredentialKind): SchemaField[] {
   const required = new Set(kind.schema.required ?? []);

@@ -223,12 +223,27 @@ export interface Server {
   facts: ServerFact[];
 }
 
+export interface LearnedLimit {
+  limit: number;
+  remaining: number;
+  resets_at: string;
+}
+
+export interface LearnedLimits {
+  model: string;
+  requests: LearnedLimit | null;
+  tokens: LearnedLimit | null;
+  told_at: string;
+}
+
 export interface Credential {
   id: string;
   provider: string;
   display_name: string;
   auth: string;
   status: string;
+  over_quota_until: string | null;
+  learned_limits: LearnedLimits[];
   secret_fingerprint: string;
   secret_version: number;
   base_url: string | null;

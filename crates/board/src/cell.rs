@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::{IdMap, Principal, WorkspaceId};
+use domain::{IdMap, Principal, Standings as AccountStandings, WorkspaceId};
 
 use crate::breaker::{Breaker, BreakerState};
 use crate::budget::RetryBudget;
 use crate::prefixes::{Known, Remembered};
-use crate::shared::{Notices, Parking, Shared};
-use crate::{Standing, Standings, Verdict};
-use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX};
+use crate::shared::{Notices, Parking, Shared, ToldLimits};
+use crate::{Standing, Standings, Verdict, micros};
+use domain::limits::{BOARD_MODELS_MAX, BOARD_PRINCIPALS_MAX, BOARD_UPSTREAMS_MAX, LIMITS_TOLD_EVERY};
 
 /// How busy and how fast a principal is with a model, as this core sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,6 +29,8 @@ struct Seat {
     model: Box<str>,
     breaker: cell::Cell<Breaker>,
     gauge: cell::Cell<Gauge>,
+    /// When its provider's limits were told to all cores last.
+    limits_told_us: cell::Cell<u64>,
 }
 
 impl Seat {
@@ -175,6 +177,27 @@ impl Cell {
             is_probe,
             is_told: false,
         })
+    }
+
+    /// A provider told beside an answer how near the principal is to its limits. What would be refused isn't sent: where
+    /// no request is left, it rests for as long as one takes to come back.
+    pub fn hear_limits(
+        &self,
+        principal: Principal,
+        upstream_model: &str,
+        standings: AccountStandings,
+        now_us: u64,
+    ) {
+        let Some(seat) = self.inside.borrow().find(principal, upstream_model) else { return };
+        if let Some(requests) = standings.requests.filter(|requests| requests.remaining == 0) {
+            let one_us = requests.reset_ms.saturating_mul(1_000) / requests.limit.max(1);
+            self.shared.rest(principal, upstream_model, now_us.saturating_add(one_us), now_us);
+        }
+        if now_us >= seat.limits_told_us.get() + micros(LIMITS_TOLD_EVERY) || seat.limits_told_us.get() == 0 {
+            seat.limits_told_us.set(now_us);
+            let upstream_model = upstream_model.into();
+            self.shared.note_limits(principal, ToldLimits { upstream_model, standings, at_us: now_us });
+        }
     }
 
     /// A first try goes to this upstream, which lets retries to it grow.

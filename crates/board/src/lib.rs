@@ -10,7 +10,7 @@ pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use cell::{Cell, Gauge, Ticket};
 pub use prefixes::Remembered;
-pub use shared::{Parking, Shared};
+pub use shared::{Parking, Shared, ToldLimits};
 
 use std::time::Duration;
 

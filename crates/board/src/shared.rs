@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use domain::{FaultClass, IdMap, Principal};
+use domain::{FaultClass, IdMap, Principal, Standings as AccountStandings};
 
 use crate::micros;
 use crate::prefixes::Prefixes;
 use crate::{Standing, Standings};
-use domain::limits::{BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
+use domain::limits::{BOARD_MODELS_MAX, BOARD_NOTICES_MAX, PARKED_PROBE_EVERY, REST_MAX};
 
 /// Why and until when a principal is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,15 @@ pub struct Shared {
     version: AtomicU64,
     notices: Mutex<Arc<Notices>>,
     prefixes: Prefixes,
+    limits: Mutex<IdMap<Principal, Vec<ToldLimits>>>,
+}
+
+/// How near a principal was to its provider's limits with one model, and when that was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldLimits {
+    pub upstream_model: Box<str>,
+    pub standings: AccountStandings,
+    pub at_us: u64,
 }
 
 impl Shared {
@@ -92,6 +101,30 @@ impl Shared {
     #[must_use]
     pub fn parking(&self, principal: Principal) -> Option<Parking> {
         self.current().parking(principal)
+    }
+
+    /// What its provider told last of its limits, by model.
+    #[must_use]
+    pub fn told_limits(&self, principal: Principal) -> Vec<ToldLimits> {
+        self.limits().get(&principal).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what was told for whoever looks at the principal. Cores call it about once a second for each model.
+    pub(crate) fn note_limits(&self, principal: Principal, told: ToldLimits) {
+        let mut limits = self.limits();
+        if limits.len() >= BOARD_NOTICES_MAX && !limits.contains_key(&principal) {
+            // It is a figure to look at: it is told anew with the next answer.
+            limits.clear();
+        }
+        let of_principal = limits.entry(principal).or_default();
+        of_principal.retain(|known| known.upstream_model != told.upstream_model);
+        if of_principal.len() < BOARD_MODELS_MAX {
+            of_principal.push(told);
+        }
+    }
+
+    fn limits(&self) -> MutexGuard<'_, IdMap<Principal, Vec<ToldLimits>>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) const fn prefixes(&self) -> &Prefixes {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::limits::{CREDENTIAL_EXPIRY_NOTICE, EVENTS_KEPT, PAGE_ROWS_MAX};
+use domain::limits::{EVENTS_KEPT, PAGE_ROWS_MAX};
 use domain::ports::PortFuture;
 use domain::{CredentialId, EventId, WorkspaceId};
 use jobs::{Handler, Handlers, Outcome, Policy};
@@ -24,6 +24,7 @@ const FORGET: &str = "events.forget";
 const TELL_ALERTS: &str = "budgets.tell_alerts";
 const ALERTS_AT_ONCE: u32 = 100;
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 const ALERTS_EVERY_MS: u64 = 5_000;
 
 /// Everything that this process's worker can do. An invoice waits for `grace` after its month for records on their way.
@@ -163,13 +164,16 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     let Some(expires) = row.expires_unix_ms.filter(|expires| Some(*expires) == announced) else {
         return Ok(());
     };
-    if row.state == CredentialState::Revoked {
+    let now = ours.control.world.clock.unix_ms();
+    if row.state == CredentialState::Revoked || expires <= now {
         return Ok(());
     }
+    // One that an earlier version asked for says nothing of how long before it is.
+    let before_ms = job.payload.get("before_ms").and_then(Value::as_u64).unwrap_or_default();
     let random = credential.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
     let event = EventRow {
-        // The same however often this runs: one end is told once.
-        id: EventId::new(expires.saturating_sub(milliseconds(CREDENTIAL_EXPIRY_NOTICE)), random),
+        // The same however often this runs: each notice is told once.
+        id: EventId::new(expires.saturating_sub(before_ms), random),
         workspace,
         kind: EventKind::CredentialExpiring,
         payload: json!({
@@ -177,8 +181,9 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
             "provider": row.provider,
             "display_name": row.display_name,
             "expires_at_unix_ms": expires,
+            "days_left": expires.saturating_sub(now).div_ceil(DAY_MS),
         }),
-        created_unix_ms: ours.control.world.clock.unix_ms(),
+        created_unix_ms: now,
     };
     ours.control.store.events().emit(event).await
 }

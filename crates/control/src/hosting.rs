@@ -310,7 +310,7 @@ mod tests {
             (names.collect::<Vec<_>>(), schema["required"].clone())
         };
         let (names, required) = fields(AuthKind::ApiKey);
-        assert_eq!(names, ["api_version", "deployments", "resource", "secret"]);
+        assert_eq!(names, ["secret", "api_version", "deployments", "resource"]);
         assert_eq!(required, json!(["secret", "deployments"]));
         let (names, required) = fields(AuthKind::ManagedIdentity);
         assert!(names.contains(&"client_id".to_owned()) && !names.contains(&"secret".to_owned()));

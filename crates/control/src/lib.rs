@@ -30,6 +30,7 @@ mod routes;
 mod servers;
 mod site;
 mod tokens;
+mod told;
 mod version;
 mod webhooks;
 

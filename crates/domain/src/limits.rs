@@ -56,6 +56,8 @@ pub const BREAKER_OPEN_MAX: Duration = Duration::from_secs(120);
 pub const BREAKER_TRIAL_MAX: Duration = Duration::from_secs(130);
 /// A parked principal is probed this often, over all cores together.
 pub const PARKED_PROBE_EVERY: Duration = Duration::from_secs(60);
+/// A core tells the others this often how near a principal is to its provider's limits.
+pub const LIMITS_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// A rest that a provider asks for is believed up to this.
 pub const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Unspent retries are kept for this long.
@@ -222,7 +224,8 @@ pub const WEBHOOK_OFFERED_MAX: Duration = Duration::from_secs(3 * 86_400);
 pub const WEBHOOK_OVERLAP: Duration = Duration::from_secs(24 * 3_600);
 pub const WEBHOOKS_OF_WORKSPACE_MAX: u32 = 32;
 /// So long before a credential expires its workspace is told.
-pub const CREDENTIAL_EXPIRY_NOTICE: Duration = Duration::from_secs(7 * 86_400);
+pub const CREDENTIAL_EXPIRY_NOTICES: [Duration; 3] =
+    [Duration::from_secs(14 * 86_400), Duration::from_secs(3 * 86_400), Duration::from_secs(86_400)];
 
 /// Finalised months that a new invoice is checked against for what came late.
 pub const INVOICE_ADJUSTED_MONTHS: usize = 12;

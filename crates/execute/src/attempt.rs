@@ -449,10 +449,23 @@ pub(crate) async fn ask_for(
     request: &Request,
 ) -> Result<Opened, Miss> {
     let (slug, seat) = (attempt.provider(), attempt.seat());
-    ask(&exchange.hands, slug, seat, request, |headers| {
+    let opened = ask(&exchange.hands, slug, seat, request, |headers| {
+        hear_limits(exchange, attempt, headers);
         exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
     })
-    .await
+    .await?;
+    hear_limits(exchange, attempt, &opened.headers);
+    Ok(opened)
+}
+
+/// Keeps what a provider told of its account's limits.
+fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
+    let hands = &exchange.hands;
+    let standings = providers::told_limits(headers.iter(), || hands.world.clock.unix_ms());
+    if standings == domain::Standings::default() {
+        return;
+    }
+    hands.board.hear_limits(attempt.principal(), attempt.upstream_model(), standings, hands.now_us());
 }
 
 /// Sends, and tells an answer from a refusal, whose headers are shown to `refused_with`.

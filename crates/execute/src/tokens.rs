@@ -35,6 +35,15 @@ struct Outcome {
     found: Result<Held, Refused>,
 }
 
+impl Outcome {
+    fn ends_us(&self) -> u64 {
+        match &self.found {
+            Ok(held) => held.expires_us,
+            Err(refused) => refused.until_us,
+        }
+    }
+}
+
 /// What it was asked for with: of anything else it is no token.
 #[derive(Debug, Clone, PartialEq)]
 struct Grounds {
@@ -57,6 +66,20 @@ struct Refused {
 }
 
 impl SharedTokens {
+    /// The place where one is asked for. Those whose token is over, such as of a credential that is gone, make room.
+    fn slot(&self, principal: Principal, now_us: u64) -> Arc<Slot> {
+        let mut slots = self.slots();
+        slots.retain(|of, slot| {
+            let is_over = |slot: &Slot| {
+                let outcome = slot.try_lock();
+                outcome
+                    .is_ok_and(|outcome| outcome.as_ref().is_none_or(|outcome| outcome.ends_us() <= now_us))
+            };
+            *of == principal || Arc::strong_count(slot) > 1 || !is_over(slot)
+        });
+        Arc::clone(slots.entry(principal).or_default())
+    }
+
     fn slots(&self) -> MutexGuard<'_, HashMap<Principal, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,7 +128,7 @@ impl Tokens {
         if let Some(held) = self.kept(principal, &grounds, hands.now_us()) {
             return Ok(Token { secret: held.secret, was_kept: true });
         }
-        let slot = Arc::clone(self.shared.slots().entry(principal).or_default());
+        let slot = self.shared.slot(principal, hands.now_us());
         let mut outcome = slot.lock().await;
         let now_us = hands.now_us();
         let known = outcome.take().filter(|outcome| outcome.grounds == grounds);
@@ -120,7 +143,7 @@ impl Tokens {
         if let Some(held) = old.as_ref().filter(|held| now_us < held.refresh_us) {
             let held = held.clone();
             *outcome = Some(Outcome { grounds: grounds.clone(), found: Ok(held.clone()) });
-            return Ok(self.keep(principal, grounds, held, true));
+            return Ok(self.keep(principal, grounds, held, true, now_us));
         }
         // Should this be cancelled, the slot is empty and the next one asks.
         let asked = exchange(hands, seat, slug, base_url).await;
@@ -136,7 +159,7 @@ impl Tokens {
         };
         *outcome = Some(Outcome { grounds: grounds.clone(), found: found.clone() });
         match found {
-            Ok(held) => Ok(self.keep(principal, grounds, held, false)),
+            Ok(held) => Ok(self.keep(principal, grounds, held, false, now_us)),
             Err(refused) => Err(refused.miss),
         }
     }
@@ -162,9 +185,11 @@ impl Tokens {
         (kept_grounds == grounds && now_us < held.refresh_us).then(|| held.clone())
     }
 
-    fn keep(&self, principal: Principal, grounds: Grounds, held: Held, was_kept: bool) -> Token {
+    fn keep(&self, principal: Principal, grounds: Grounds, held: Held, was_kept: bool, now_us: u64) -> Token {
         let secret = Arc::clone(&held.secret);
-        self.own.borrow_mut().insert(principal, (grounds, held));
+        let mut own = self.own.borrow_mut();
+        own.retain(|_, (_, held)| now_us < held.expires_us);
+        own.insert(principal, (grounds, held));
         Token { secret, was_kept }
     }
 }

@@ -14,6 +14,7 @@ mod openai_compatible;
 mod registry;
 mod retry_after;
 mod together_ai;
+mod told_limits;
 mod xai;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
+pub use told_limits::told_limits;
 
 /// Where an attempt goes.
 #[derive(Clone, Copy)]

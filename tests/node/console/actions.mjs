@@ -45,7 +45,7 @@ async function credentialIsSealedVerifiedRotated(page) {
   const before = (await v2(origin, adminKey, "provider-credentials")).data[0];
   assert.ok(before.last_verified_at);
   await page.getByRole("button", { name: "Rotate" }).click();
-  await page.getByRole("dialog").getByLabel("New API key").fill(secondSecret);
+  await page.getByRole("dialog").getByLabel("New secret").fill(secondSecret);
   await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
   await page.getByText(/version 2/).waitFor();
   const after = (await v2(origin, adminKey, "provider-credentials")).data[0];

@@ -86,7 +86,7 @@ async function credentialIsSwitchedAndDeleted(page) {
   assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
   // A secret that the provider refuses is told where it is needed: here, and on Home.
   await page.getByRole("button", { name: "Rotate" }).click();
-  await page.getByRole("dialog").getByLabel("New API key").fill("sk-nobody-knows-this-one");
+  await page.getByRole("dialog").getByLabel("New secret").fill("sk-nobody-knows-this-one");
   await accessible(page);
   await page.getByRole("dialog").getByRole("button", { name: "Rotate" }).click();
   await page.getByText("invalid", { exact: true }).waitFor();
@@ -101,6 +101,38 @@ async function credentialIsSwitchedAndDeleted(page) {
   await page.getByRole("heading", { level: 1, name: "Credentials" }).waitFor();
   await eventually(async () => assert.ok(!(await page.locator("main").innerText()).includes("Team account")));
   ok("credential_is_switched_and_deleted");
+}
+
+/** A provider that takes several kinds of secrets asks for what each of them needs. */
+async function credentialSignsInByItsDirectory(page) {
+  await visit(page, `${origin}/credentials?new=azure_openai`);
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Signs in with").selectOption("Managed identity");
+  await form.getByText("its operator lists the workspaces").waitFor();
+  assert.equal(await form.getByLabel("Tenant id").count(), 0);
+  await form.getByLabel("Signs in with").selectOption("Entra client secret");
+  await form.getByLabel("Entra client secret").fill(ownSecret);
+  await form.getByLabel("Address").fill(`${emulator}/azure`);
+  await form.getByLabel("Tenant id").fill("72f988bf-86f1-41af-91ab-2d7cd011db47");
+  await form.getByLabel("Client id").fill("11111111-2222-3333-4444-555555555555");
+  await form.getByLabel("Deployments").fill("openai/gpt-4o-mini = my-gpt-4o-mini");
+  await form.getByLabel("Directory").fill(`${emulator}/entra`);
+  await form.getByText("The least that it must be allowed").click();
+  await form.getByText("Cognitive Services OpenAI User").waitFor();
+  await accessible(page);
+  await picture(page, "credential-by-directory");
+  await form.getByRole("button", { name: "Seal and verify" }).click();
+  await page.getByText("oauth client", { exact: true }).waitFor();
+  await page.getByText("active", { exact: true }).waitFor();
+  assert.equal((await chat(origin, apiKey, { model: MINI })).status, 200);
+  // What the provider told of its limits beside that answer stands here.
+  await visit(page, page.url());
+  const limits = page.getByRole("table", { name: "Limits that its provider told" });
+  await limits.getByRole("row").filter({ hasText: "my-gpt-4o-mini" }).getByText("of 10,000").waitFor();
+  await accessible(page);
+  await picture(page, "credential-limits");
+  await send("DELETE", new URL(page.url()).pathname.replace("/credentials/", "provider-credentials/"));
+  ok("credential_signs_in_by_its_directory");
 }
 
 async function routeIsChangedAndDeleted(page) {
@@ -171,6 +203,7 @@ await inBrowser(origin, async (open) => {
   await keyIsBounded(page);
   await nodeIsAddedDrainedRemoved(page);
   await credentialIsSwitchedAndDeleted(page);
+  await credentialSignsInByItsDirectory(page);
   await routeIsChangedAndDeleted(page);
   await auditTellsAllOfIt(page);
   await rowsAreTakenAlong(page);

@@ -253,3 +253,55 @@ async fn the_limits_of_an_own_account_are_told_and_those_of_a_pooled_one_are_not
         assert_eq!(refused.header(LEFT).is_some(), own, "{:?}", refused.headers);
     }
 }
+
+/// A quota that is used up is told as that, with the time at which the provider is asked again, and a good
+/// verification heals it.
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_a_state_until_it_heals() {
+    let gateway = Gateway::start().await;
+    let id = gateway.credential("openai", OWN).await;
+    let path = format!("/v2/provider-credentials/{id}");
+    gateway.emulator.set_key(OWN, harness::KeyState::Exhausted);
+    refused(&gateway.chat(&question(MINI)).await, 402, "insufficient_quota");
+    let shown = gateway.get(&path).await;
+    assert_eq!(shown["status"], "over_quota", "{shown}");
+    assert!(shown["over_quota_until"].is_string(), "{shown}");
+    // What was read can be sent back as it was.
+    let same = gateway.patch(&path, json!({"display_name": "mine", "status": "over_quota"})).await;
+    assert_eq!(same["status"], "over_quota", "{same}");
+    gateway.emulator.set_key(OWN, harness::KeyState::Ok);
+    let verified = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+    assert_eq!((&verified["status"], &verified["over_quota_until"]), (&json!("active"), &Value::Null));
+    gateway.chat_ok(&question(MINI)).await;
+}
+
+/// What a provider tells of its limits is shown, and where no request is left the next credential is asked at once.
+#[tokio::test]
+async fn what_a_provider_tells_of_its_limits_is_learned() {
+    let gateway = Gateway::start().await;
+    let first = gateway.credential("openai", OWN).await;
+    let second = gateway.credential("openai", OWN_SECOND).await;
+    gateway.chat_ok(&question(MINI)).await;
+    let learned = |shown: &Value| shown["learned_limits"][0].clone();
+    let shown = learned(&gateway.get(&format!("/v2/provider-credentials/{first}")).await);
+    assert_eq!((&shown["model"], &shown["requests"]["limit"]), (&json!("gpt-4o-mini"), &json!(10_000)), "{shown}");
+    assert!(shown["requests"]["remaining"].as_u64().unwrap() < 10_000, "{shown}");
+    assert_eq!(shown["tokens"]["limit"], 2_000_000, "{shown}");
+    assert!(shown["told_at"].is_string() && shown["requests"]["resets_at"].is_string(), "{shown}");
+    assert!(learned(&gateway.get(&format!("/v2/provider-credentials/{second}")).await).is_null());
+    for body in [question(MINI), streaming(MINI)] {
+        let gateway = Gateway::start().await;
+        gateway.credential("openai", OWN).await;
+        let second = gateway.credential("openai", OWN_SECOND).await;
+        // Two a minute, and none is left: one is back in half a minute.
+        let used_up = Behaviour::ok()
+            .header("x-ratelimit-limit-requests", "2")
+            .header("x-ratelimit-remaining-requests", "0")
+            .header("x-ratelimit-reset-requests", "60s");
+        gateway.emulator.script(OWN, [used_up]);
+        gateway.chat_ok(&body).await;
+        let answer = gateway.chat_ok(&body).await;
+        assert_eq!(answer.header("agent-byok-credential-id"), Some(second.as_str()));
+        assert_eq!((gateway.calls(OWN).len(), gateway.calls(OWN_SECOND).len()), (1, 1));
+    }
+}

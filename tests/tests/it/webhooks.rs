@@ -343,7 +343,7 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
     assert!(receiver.is_quiet(Duration::from_millis(800)).await);
 }
 
-/// Of a credential that ends in less than the week before which it is told.
+/// Of a credential that ends so soon that a notice is due.
 #[tokio::test]
 async fn a_credentials_end_is_told_once_before_it_comes() {
     let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
@@ -363,8 +363,15 @@ async fn a_credentials_end_is_told_once_before_it_comes() {
     assert_eq!((&told["type"], &told["data"]["id"]), (&json!("credential.expiring"), &json!(credential)));
     let shown = gateway.get(&path).await;
     assert_eq!(told["data"]["expires_at"], shown["expires_at"], "{told}");
+    assert_eq!((&told["data"]["days_left"], &shown["status"]), (&json!(3), &json!("expiring")), "{told}");
     gateway.patch(&path, json!({"display_name": "another name"})).await;
     assert!(receiver.is_quiet(Duration::from_millis(600)).await, "told once");
+    // Each notice is one of its own: another end has others.
+    gateway.patch(&path, json!({"expires_at": soon(1)})).await;
+    let told = event(&receiver.received().await);
+    assert_eq!(told["data"]["days_left"], 1, "{told}");
+    gateway.patch(&path, json!({"expires_at": null})).await;
+    assert_eq!(gateway.get(&path).await["status"], "active");
 }
 
 /// Without the operator's permission nothing inside can be named, and what is saved is checked again when it is used.

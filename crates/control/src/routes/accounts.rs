@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalogue::SecretForm;
-use domain::{AccountId, Fault};
+use domain::{AccountId, Fault, Principal};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -22,7 +22,8 @@ use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
-use crate::{Control, Reply, hosting, judgement};
+use crate::told::LearnedLimits;
+use crate::{Control, Reply, hosting, judgement, told};
 
 const PATH: &str = "/v2/accounts";
 const ONE: &str = "/v2/accounts/{id}";
@@ -103,6 +104,8 @@ struct Shown {
     region: Option<String>,
     config: Value,
     limits: Value,
+    /// What its provider told of its limits, as this gateway heard it last.
+    learned_limits: Vec<LearnedLimits>,
     metadata: Value,
     models: Option<Vec<String>>,
     weight: u32,
@@ -113,7 +116,7 @@ struct Shown {
     created_at: Moment,
 }
 
-fn show(row: &AccountRow) -> Shown {
+fn show(control: &Control, row: &AccountRow) -> Shown {
     Shown {
         id: row.id.to_string(),
         object: "account",
@@ -127,6 +130,7 @@ fn show(row: &AccountRow) -> Shown {
         region: row.region.clone(),
         config: row.config.clone(),
         limits: row.limits.clone(),
+        learned_limits: told::learned(control, Principal::Account(row.id)),
         metadata: row.metadata.clone(),
         models: row.models.clone(),
         weight: row.weight,
@@ -138,14 +142,15 @@ fn show(row: &AccountRow) -> Shown {
     }
 }
 
-fn writable(row: &AccountRow) -> Value {
-    let mut document = json!(show(row));
+fn writable(control: &Control, row: &AccountRow) -> Value {
+    let mut document = json!(show(control, row));
     if let Some(fields) = document.as_object_mut() {
         let derived = [
             "id",
             "object",
             "secret_fingerprint",
             "secret_version",
+            "learned_limits",
             "last_verified_at",
             "last_error",
             "created_at",
@@ -260,14 +265,16 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.accounts().create(row, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+        Ok(Reply::json(&show(control, &written.row))?
+            .version(written.row.version)
+            .created(format!("{PATH}/{id}")))
     })
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let listed = control.store.accounts().list(ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 
@@ -278,14 +285,14 @@ async fn load(control: &Control, ask: &Ask) -> Result<AccountRow, Box<Fault>> {
 fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(&row))?;
+        let changed = ask.patched(writable(control, &row))?;
         write(control, &ask, changed, row).await
     })
 }
@@ -338,7 +345,7 @@ async fn write(
     let written =
         control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
     control.published(written.version).await?;
-    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+    Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
 
 fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -368,7 +375,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written =
             control.store.accounts().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }
 
@@ -377,7 +384,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
         if ask.is_rehearsal {
-            return Reply::json(&show(&row));
+            return Reply::json(&show(control, &row));
         }
         let snapshot = control.keeper.current();
         let entry = snapshot.accounts().iter().find(|entry| entry.id == row.id).cloned();
@@ -393,6 +400,6 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let act = ask.act(&control.world);
         let written = control.store.accounts().verified(row.id, found, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalogue::SecretForm;
-use domain::{AuthKind, CredentialId, Fault, Price, ProjectId, Rates, ServerFacts};
+use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
+use domain::{AuthKind, CredentialId, Fault, FaultClass, Price, Principal, ProjectId, Rates, ServerFacts};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -26,7 +27,8 @@ use crate::reply::Page;
 use crate::request::{Ask, not_found};
 use crate::router::{Handled, Route};
 use crate::servers::{self, ProbeInput, ServerShown};
-use crate::{Control, Reply, hosting, judgement, moment};
+use crate::told::LearnedLimits;
+use crate::{Control, Reply, hosting, judgement, moment, told};
 
 const PATH: &str = "/v2/provider-credentials";
 const ONE: &str = "/v2/provider-credentials/{id}";
@@ -171,8 +173,10 @@ struct Shown {
     provider: String,
     display_name: String,
     auth: String,
-    #[schemars(extend("enum" = ["active", "invalid", "disabled", "revoked"]))]
+    #[schemars(extend("enum" = ["active", "expiring", "expired", "over_quota", "invalid", "disabled", "revoked"]))]
     status: &'static str,
+    /// When its provider is asked again, where the quota is used up.
+    over_quota_until: Option<Moment>,
     secret_fingerprint: String,
     secret_version: u32,
     base_url: Option<String>,
@@ -182,6 +186,8 @@ struct Shown {
     expires_at: Option<Moment>,
     retention: Value,
     limits: Value,
+    /// What its provider told of its limits, as this gateway heard it last.
+    learned_limits: Vec<LearnedLimits>,
     pricing: BTreeMap<String, RatesWire>,
     commitment: Value,
     metadata: Value,
@@ -209,7 +215,8 @@ struct Opened {
     openings: u64,
 }
 
-fn show(row: &CredentialRow) -> Shown {
+fn show(control: &Control, row: &CredentialRow) -> Shown {
+    let over_quota_until = over_quota_until(control, row);
     Shown {
         id: row.id.to_string(),
         object: "provider_credential",
@@ -217,7 +224,8 @@ fn show(row: &CredentialRow) -> Shown {
         provider: row.provider.clone(),
         display_name: row.display_name.clone(),
         auth: row.auth.clone(),
-        status: status_name(row.state),
+        status: status_name(row, over_quota_until, control.world.clock.unix_ms()),
+        over_quota_until: over_quota_until.map(Moment),
         secret_fingerprint: row.secret.fingerprint.clone(),
         secret_version: row.secret.sealed.version,
         base_url: row.base_url.clone(),
@@ -230,6 +238,7 @@ fn show(row: &CredentialRow) -> Shown {
         expires_at: row.expires_unix_ms.map(Moment),
         retention: row.retention.clone(),
         limits: row.limits.clone(),
+        learned_limits: told::learned(control, Principal::Credential(row.id)),
         pricing: row.pricing.iter().map(|(model, rates)| (model.clone(), RatesWire::show(rates))).collect(),
         commitment: row.commitment.clone(),
         metadata: row.metadata.clone(),
@@ -241,8 +250,28 @@ fn show(row: &CredentialRow) -> Shown {
     }
 }
 
-const fn status_name(state: CredentialState) -> &'static str {
-    match state {
+/// When a provider that had said that the quota is used up is asked again, as far as this gateway knows.
+fn over_quota_until(control: &Control, row: &CredentialRow) -> Option<u64> {
+    let parking = control.board.parking(Principal::Credential(row.id))?;
+    let clock = &control.world.clock;
+    let is_of_this_secret = parking.secret_version == row.secret.sealed.version;
+    let left_us = parking.probe_at_us.saturating_sub(clock.monotonic_us());
+    let until = || clock.unix_ms().saturating_add(left_us.div_ceil(1_000));
+    (parking.cause == FaultClass::UpstreamQuota && is_of_this_secret).then(until)
+}
+
+/// What has no other trouble is told of what is coming.
+fn status_name(row: &CredentialRow, over_quota_until: Option<u64>, now_unix_ms: u64) -> &'static str {
+    let [soon, ..] = CREDENTIAL_EXPIRY_NOTICES;
+    let soon_ms = u64::try_from(soon.as_millis()).unwrap_or(u64::MAX);
+    match row.state {
+        CredentialState::Active if row.expires_unix_ms.is_some_and(|end| end <= now_unix_ms) => "expired",
+        CredentialState::Active if over_quota_until.is_some() => "over_quota",
+        CredentialState::Active
+            if row.expires_unix_ms.is_some_and(|end| end.saturating_sub(soon_ms) <= now_unix_ms) =>
+        {
+            "expiring"
+        }
         CredentialState::Active => "active",
         CredentialState::Invalid => "invalid",
         CredentialState::Disabled => "disabled",
@@ -251,8 +280,8 @@ const fn status_name(state: CredentialState) -> &'static str {
 }
 
 /// The part of a row that its owner writes, as a document that a merge patch applies to.
-fn writable(row: &CredentialRow) -> Value {
-    let mut document = json!(show(row));
+fn writable(control: &Control, row: &CredentialRow) -> Value {
+    let mut document = json!(show(control, row));
     if let Some(fields) = document.as_object_mut() {
         let derived = [
             "id",
@@ -260,6 +289,8 @@ fn writable(row: &CredentialRow) -> Value {
             "workspace_id",
             "secret_fingerprint",
             "secret_version",
+            "over_quota_until",
+            "learned_limits",
             "last_verified_at",
             "last_error",
             "server",
@@ -421,7 +452,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             true => written.row,
             false => control.probe_credential(Act::system(&control.world), written.row, None).await?,
         };
-        Ok(Reply::json(&show(&row))?.version(row.version).created(format!("{PATH}/{id}")))
+        Ok(Reply::json(&show(control, &row))?.version(row.version).created(format!("{PATH}/{id}")))
     })
 }
 
@@ -431,7 +462,7 @@ fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             CredentialFilter { provider: ask.query.get("provider").cloned(), ..CredentialFilter::default() };
         let listed =
             control.store.credentials().list(ask.workspace(), filter, ask.page()?).await.map_err(of_store)?;
-        Reply::json(&ask.paged(listed, show))
+        Reply::json(&ask.paged(listed, |row| show(control, row)))
     })
 }
 
@@ -443,14 +474,14 @@ fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
         let openings = control.store.audit().openings(row.id).await.map_err(of_store)?;
-        Ok(Reply::json(&Opened { shown: show(&row), openings })?.version(row.version))
+        Ok(Reply::json(&Opened { shown: show(control, &row), openings })?.version(row.version))
     })
 }
 
 fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let row = load(control, &ask).await?;
-        let changed = ask.patched(writable(&row))?;
+        let changed = ask.patched(writable(control, &row))?;
         write(control, &ask, changed, row).await
     })
 }
@@ -510,7 +541,7 @@ async fn write(
         true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
         false => written.row,
     };
-    Ok(Reply::json(&show(&row))?.version(row.version))
+    Ok(Reply::json(&show(control, &row))?.version(row.version))
 }
 
 /// The state that a status asks for, where it is another one than before.
@@ -524,6 +555,8 @@ fn wanted_state(
         Some("disabled") => CredentialState::Disabled,
         Some("revoked") => CredentialState::Revoked,
         Some("invalid") if before == CredentialState::Invalid => return Ok(None),
+        // Read, and sent back as it was.
+        Some("expiring" | "expired" | "over_quota") if before == CredentialState::Active => return Ok(None),
         Some(other) => {
             return Err(invalid(
                 "status",
@@ -562,7 +595,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let written =
             control.store.credentials().replace(row, Some(secret), expected, act).await.map_err(of_store)?;
         control.published(written.version).await?;
-        Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+        Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
     })
 }
 
@@ -571,7 +604,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let Nothing {} = ask.json()?;
         let row = load(control, &ask).await?;
         if ask.is_rehearsal {
-            return Reply::json(&show(&row));
+            return Reply::json(&show(control, &row));
         }
         let snapshot = control.keeper.current();
         let entry = snapshot
@@ -600,7 +633,7 @@ fn verify(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             true => control.probe_credential(Act::system(&control.world), written.row, None).await?,
             false => written.row,
         };
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 
@@ -619,7 +652,7 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             true => row,
             false => control.probe_credential(ask.act(&control.world), row, model).await?,
         };
-        Ok(Reply::json(&show(&row))?.version(row.version))
+        Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
 }
 

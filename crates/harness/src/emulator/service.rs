@@ -72,7 +72,6 @@ pub(crate) async fn serve(
         return Ok(admin::response(status, &body, &shared, control, entry));
     }
     let request_id = entry.request_id.clone();
-    let key = entry.key.clone();
     let guard = shared.open(entry, Arc::clone(&control));
     let call = Call {
         shared: &shared,
@@ -108,6 +107,9 @@ pub(crate) async fn serve(
         Ok(answer) => answer,
         Err(error) => refused(&guard, &error, flavour),
     };
+    // A token's key is known when it was looked at.
+    let mut key = None;
+    guard.note(|entry| key.clone_from(&entry.key));
     let ratelimit = key.filter(|key| shared.key_state(key).is_some()).map(|_| number);
     answer.headers = [headers(flavour, &request_id, started, ratelimit), answer.headers].concat();
     Ok(response(answer, guard, control))

@@ -1,5 +1,6 @@
 //! Events, and the deliveries that they cause.
 
+use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{CredentialId, EventId, WebhookId, WorkspaceId};
 use serde_json::json;
 use uuid::Uuid;
@@ -91,8 +92,8 @@ pub(super) fn delivery_of(webhook: WebhookId, event: &EventRow, unix_ms: u64) ->
     }
 }
 
-/// Asks for the notice before a credential's end, under the end that it has now: a notice of another end finds that it
-/// no longer holds.
+/// Asks for the notices before a credential's end, under the end that it has now: a notice of another end finds that it
+/// no longer holds. Of those whose time is over, only the last is worth telling.
 pub(super) async fn announce_expiry(
     writing: &mut Writing,
     workspace: WorkspaceId,
@@ -101,21 +102,27 @@ pub(super) async fn announce_expiry(
     unix_ms: u64,
 ) -> Result<(), StoreError> {
     let Some(expires) = expires_unix_ms.filter(|expires| *expires > unix_ms) else { return Ok(()) };
-    let notice_ms = u64::try_from(domain::limits::CREDENTIAL_EXPIRY_NOTICE.as_millis()).unwrap_or(u64::MAX);
-    let job = NewJob {
-        kind: crate::webhooks::ANNOUNCE_EXPIRY,
-        workspace: OURS,
-        name: Some(format!("{}:{credential}:{expires}", crate::webhooks::ANNOUNCE_EXPIRY)),
-        payload: json!({
-            "workspace": workspace.to_string(),
-            "credential": credential.to_string(),
-            "expires_unix_ms": expires,
-        }),
-        run_unix_ms: expires.saturating_sub(notice_ms),
-        every_ms: None,
-        unix_ms,
-    };
-    super::jobs::enqueue(writing, job).await?;
+    let notices =
+        CREDENTIAL_EXPIRY_NOTICES.map(|before| u64::try_from(before.as_millis()).unwrap_or(u64::MAX));
+    let is_due = |before_ms: u64| expires.saturating_sub(before_ms) <= unix_ms;
+    let last_due = notices.into_iter().filter(|before_ms| is_due(*before_ms)).min();
+    for before_ms in notices.into_iter().filter(|before_ms| !is_due(*before_ms)).chain(last_due) {
+        let job = NewJob {
+            kind: crate::webhooks::ANNOUNCE_EXPIRY,
+            workspace: OURS,
+            name: Some(format!("{}:{credential}:{expires}:{before_ms}", crate::webhooks::ANNOUNCE_EXPIRY)),
+            payload: json!({
+                "workspace": workspace.to_string(),
+                "credential": credential.to_string(),
+                "expires_unix_ms": expires,
+                "before_ms": before_ms,
+            }),
+            run_unix_ms: expires.saturating_sub(before_ms),
+            every_ms: None,
+            unix_ms,
+        };
+        super::jobs::enqueue(writing, job).await?;
+    }
     Ok(())
 }
 

@@ -171,7 +171,7 @@ fn gateway(shared: &Shared, checks: &mut Vec<Check>) {
     );
     if let Ok(credentials) = api.get("/v2/provider-credentials") {
         let fix = "`tidegate credential rotate ID` gives it a new secret, `tidegate credential verify ID` asks again.";
-        states("credential", &credentials, &["active", "disabled"], fix, checks);
+        states("credential", &credentials, &["active", "expiring", "disabled"], fix, checks);
     }
 }
 

@@ -190,7 +190,9 @@ fn step(api: &Api, object: Declared, workspace: &Workspace, wishes: Wishes) -> R
     let found: Vec<&Live> =
         workspace.objects.iter().filter(|live| live.kind.noun == kind.noun && live.label == label).collect();
     let Some(first) = found.first() else {
-        if kind.secret == SecretNeed::Needed && object.secret.is_none() {
+        // The machine's own identity has no secret.
+        let is_machine = object.fields.get("auth").is_some_and(|auth| auth == "managed_identity");
+        if kind.secret == SecretNeed::Needed && object.secret.is_none() && !is_machine {
             let message = format!(
                 "a new {} needs its secret: secret = {{ env = \"NAME\" }}, {{ file = \"PATH\" }} or {{ stdin = true }}.",
                 kind.noun

@@ -47,7 +47,7 @@ pub enum Form {
     /// A provider, under any of its names.
     Provider,
     /// What the server may tell as something else while nobody changed it: the second word counts as the first.
-    Status(&'static str, &'static str),
+    Status(&'static str, &'static [&'static str]),
     /// The name of an object of this kind, where `/v2` has its id.
     Name(&'static str),
     Names(&'static str),
@@ -97,7 +97,13 @@ const BASE_URL: Field = field("base_url", &["base_url"], Form::Address, "null");
 const REGION: Field = field("region", &["region"], Form::Plain, "null");
 const CONFIG: Field = field("config", &["config"], Form::Plain, "null");
 const LIMITS: Field = field("limits", &["limits"], Form::Plain, "null");
-const SEALED_STATUS: Field = field("status", &["status"], Form::Status("active", "invalid"), "\"active\"");
+const SEALED_STATUS: Field = field(
+    "status",
+    &["status"],
+    Form::Status("active", &["invalid", "expiring", "expired", "over_quota"]),
+    "\"active\"",
+);
+const AUTH: Field = field("auth", &["auth"], Form::Plain, "\"api_key\"");
 
 /// In the order in which they may name each other.
 pub const KINDS: &[Kind] = &[
@@ -124,6 +130,7 @@ pub const KINDS: &[Kind] = &[
         fields: &[
             fixed("name", &["display_name"], Form::Plain),
             fixed("provider", &["provider"], Form::Provider),
+            AUTH,
             BASE_URL,
             REGION,
             field("models", &["models"], Form::Plain, "null"),
@@ -148,6 +155,7 @@ pub const KINDS: &[Kind] = &[
         fields: &[
             fixed("name", &["display_name"], Form::Plain),
             fixed("provider", &["provider"], Form::Provider),
+            AUTH,
             BASE_URL,
             REGION,
             field("project", &["scope", "project_id"], Form::Name("project"), "null"),
@@ -177,7 +185,7 @@ pub const KINDS: &[Kind] = &[
             BASE_URL,
             field("models", &["models"], Form::DeclaredModels, "null"),
             field("labels", &["labels"], Form::Set, "[]"),
-            field("status", &["status"], Form::Status("ready", "unreachable"), "\"ready\""),
+            field("status", &["status"], Form::Status("ready", &["unreachable"]), "\"ready\""),
             STATED_FACTS,
             METADATA,
         ],

@@ -75,8 +75,8 @@ impl Names {
             Form::Moment => text(&|text| unix_ms(text).map_or_else(|| text.to_owned(), |ms| ms.to_string())),
             Form::Provider => text(&|text| self.provider(text)),
             Form::Scope => self.settled_scope(value),
-            Form::Status(one, other) => {
-                text(&|text| if text == other { one.to_owned() } else { text.to_owned() })
+            Form::Status(one, others) => {
+                text(&|text| if others.contains(&text) { one.to_owned() } else { text.to_owned() })
             }
             _ => value.clone(),
         }

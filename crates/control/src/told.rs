@@ -1,0 +1,50 @@
+//! What a provider told beside its answers of a credential's or an account's limits, as this gateway heard it last.
+
+use domain::{Principal, Standing};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::Control;
+use crate::moment::Moment;
+
+/// How near to its provider's limits it was with one model.
+#[derive(Serialize, JsonSchema)]
+pub struct LearnedLimits {
+    /// The model's name there.
+    model: String,
+    requests: Option<Limit>,
+    tokens: Option<Limit>,
+    told_at: Moment,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LearnedLimit")]
+struct Limit {
+    limit: u64,
+    remaining: u64,
+    /// When all of it is there again.
+    resets_at: Moment,
+}
+
+/// Newest first.
+pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
+    let clock = &control.world.clock;
+    let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
+    let mut told = control.board.told_limits(principal);
+    told.sort_by_key(|told| std::cmp::Reverse(told.at_us));
+    let shown = told.into_iter().map(|told| {
+        let told_unix_ms = now_unix_ms.saturating_sub(now_us.saturating_sub(told.at_us) / 1_000);
+        let limit = |standing: Standing| Limit {
+            limit: standing.limit,
+            remaining: standing.remaining,
+            resets_at: Moment(told_unix_ms.saturating_add(standing.reset_ms)),
+        };
+        LearnedLimits {
+            model: told.upstream_model.into(),
+            requests: told.standings.requests.map(limit),
+            tokens: told.standings.tokens.map(limit),
+            told_at: Moment(told_unix_ms),
+        }
+    });
+    shown.collect()
+}

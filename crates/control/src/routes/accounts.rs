@@ -70,7 +70,7 @@ struct Input {
     provider: Option<String>,
     display_name: Option<String>,
     auth: Option<String>,
-    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
+    #[schemars(with = "Option<String>", extend("type" = ["string", "object", "null"], "writeOnly" = true))]
     secret: Option<Value>,
     base_url: Option<String>,
     region: Option<String>,

@@ -89,7 +89,7 @@ struct Input {
     provider: Option<String>,
     display_name: Option<String>,
     auth: Option<String>,
-    #[schemars(with = "Option<String>", extend("writeOnly" = true))]
+    #[schemars(with = "Option<String>", extend("type" = ["string", "object", "null"], "writeOnly" = true))]
     secret: Option<Value>,
     #[serde(default)]
     config: Value,

@@ -15,7 +15,7 @@ use crate::failure::{invalid, missing};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
-    #[schemars(with = "String", extend("writeOnly" = true))]
+    #[schemars(with = "String", extend("type" = ["string", "object"], "writeOnly" = true))]
     pub secret: Option<Value>,
 }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, STS, access_keys};
-use harness::client::Answer;
 use harness::{At, Behaviour, Entry, KeyState};
 use serde_json::{Value, json};
 
-use crate::ask::{problem, question, refused, said, streaming, trace_of, with};
+use crate::ask::{CHAT, problem, question, refused, said, streaming, trace_of, trace_of_stream, with};
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
 
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
@@ -246,16 +245,22 @@ async fn what_bedrock_refuses_is_told_in_the_clients_words() {
 async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
     let gateway = Gateway::start().await;
     gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
-    let broken = |answer: &Answer| !answer.text().contains("[DONE]") && answer.text().contains("\"error\"");
-    for behaviour in [
-        Behaviour::ok().error_event(At::Finish).code("throttlingException"),
-        Behaviour::ok().bad_sum(At::Finish),
-        Behaviour::ok().cut_inside(At::Finish),
-        Behaviour::ok().eof(At::Finish),
+    let broken = "upstream_answer_broken";
+    for (behaviour, code) in [
+        (Behaviour::ok().error_event(At::Finish).code("throttlingException"), "rate_limit_exceeded"),
+        (Behaviour::ok().bad_sum(At::Finish), broken),
+        (Behaviour::ok().cut_inside(At::Finish), broken),
+        (Behaviour::ok().eof(At::Finish), broken),
     ] {
         gateway.emulator.script(OWN, [behaviour.clone()]);
-        let answer = gateway.chat(&streaming(HAIKU)).await;
-        assert!(answer.status == 200 && broken(&answer), "{behaviour:?}: {}", answer.text());
+        let mut stream = gateway.client().stream(CHAT, &streaming(HAIKU)).await.unwrap();
+        let trace = trace_of_stream(&stream);
+        let (events, end) = stream.events().await;
+        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], code, "{behaviour:?}: {events:?}");
+        assert!(end.is_err(), "{behaviour:?}: it looks complete");
+        let booked = gateway.settled(&trace).await;
+        assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{behaviour:?}: {booked}");
     }
     // Frames come in pieces of any size.
     gateway.emulator.script(OWN, [Behaviour::ok().split(7)]);
@@ -268,7 +273,7 @@ async fn a_role_is_taken_on_once_for_all() {
     let made = gateway.make(CREDENTIALS, role(&gateway, json!({}))).await;
     assert_eq!(gateway.emulator.tokens_issued(), 0);
     let (client, request) = (gateway.client(), question(HAIKU));
-    let answers = join_all((0..200).map(|_| client.post(crate::ask::CHAT, &request))).await;
+    let answers = join_all((0..200).map(|_| client.post(CHAT, &request))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
     assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
     assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());

@@ -23,6 +23,10 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let (mut report, class) = read_converse_error(Some(status), text(KIND), body);
     let words = String::from_utf8_lossy(body);
     classified.class = refine(class, &mut report, &words);
+    // One exception stands for many reasons: where the class names the reason, its name would hide it.
+    if matches!(classified.class, FaultClass::ContextLength | FaultClass::Unsupported) {
+        report.code = None;
+    }
     classified.report = UpstreamReport {
         provider: std::mem::take(&mut classified.report.provider),
         request_id: id.or(classified.report.request_id.take()),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use domain::{Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
 
-use crate::{anthropic, chat, gemini, responses};
+use crate::{anthropic, chat, converse, gemini, responses};
 
 /// Why a stream, or a buffered answer, is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,12 +120,14 @@ pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
         Grammar::Responses => Box::new(responses::Reader::default()),
         Grammar::Anthropic => Box::new(anthropic::Reader::default()),
         Grammar::Gemini => Box::new(gemini::Reader::default()),
+        Grammar::Converse => Box::new(converse::Reader::default()),
     }
 }
 
 pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
     match grammar {
-        Grammar::Chat => Box::new(chat::Writer::new(wish)),
+        // No client speaks converse; chat is what all others have in common.
+        Grammar::Chat | Grammar::Converse => Box::new(chat::Writer::new(wish)),
         Grammar::Responses => Box::new(responses::Writer::new(wish)),
         Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
         Grammar::Gemini => Box::new(gemini::Writer::new(wish)),
@@ -136,7 +138,7 @@ pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
 #[must_use]
 pub const fn ping(grammar: Grammar) -> &'static [u8] {
     match grammar {
-        Grammar::Chat | Grammar::Responses => b": ping\n\n",
+        Grammar::Chat | Grammar::Responses | Grammar::Converse => b": ping\n\n",
         Grammar::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         // Its SDKs read no comments, and their chats forget an answer that has a chunk without parts; blank lines pass.
         Grammar::Gemini => b"\r\n\r\n",

@@ -17,7 +17,7 @@ pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     Bytes::from(match grammar {
         Grammar::Anthropic => format!("{{\"input_tokens\":{tokens}}}"),
         Grammar::Gemini => format!("{{\"totalTokens\":{tokens}}}"),
-        Grammar::Chat | Grammar::Responses => {
+        Grammar::Chat | Grammar::Responses | Grammar::Converse => {
             format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}")
         }
     })
@@ -54,6 +54,10 @@ pub fn speak_count(
             let inside = with_first(&body, "model", &model)?;
             format!("{{\"generateContentRequest\":{inside}}}")
         }
+        Grammar::Converse => {
+            let inside = keep_members(&body, CONVERSE_MEMBERS)?;
+            format!("{{\"input\":{{\"converse\":{inside}}}}}")
+        }
         Grammar::Anthropic => keep_members(&body, ANTHROPIC_MEMBERS)?,
         Grammar::Chat | Grammar::Responses => keep_members(&body, RESPONSES_MEMBERS)?,
     };
@@ -63,6 +67,7 @@ pub fn speak_count(
 /// What counters take of what their vendors' models are sent; they refuse all else.
 const ANTHROPIC_MEMBERS: &[&str] =
     &["model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"];
+const CONVERSE_MEMBERS: &[&str] = &["messages", "system", "toolConfig", "additionalModelRequestFields"];
 const RESPONSES_MEMBERS: &[&str] = &[
     "model",
     "input",
@@ -116,7 +121,11 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     if cursor.kind()? != Kind::Object {
         return Err(StreamFault::Broken("not_an_object"));
     }
-    let name = if upstream == Grammar::Gemini { "totalTokens" } else { "input_tokens" };
+    let name = match upstream {
+        Grammar::Gemini => "totalTokens",
+        Grammar::Converse => "inputTokens",
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => "input_tokens",
+    };
     let mut tokens = None;
     let mut is_error = false;
     cursor.object(|cursor, member| {
@@ -151,6 +160,7 @@ mod tests {
         assert_eq!(read(Grammar::Responses, "{\"object\":\"x\",\"input_tokens\":6}"), Ok(6));
         assert_eq!(read(Grammar::Gemini, "{\"totalTokens\":7,\"promptTokensDetails\":[{}]}"), Ok(7));
         assert_eq!(read(Grammar::Gemini, "{}"), Ok(0));
+        assert_eq!(read(Grammar::Converse, "{\"inputTokens\":8}"), Ok(8));
         assert!(matches!(
             read(Grammar::Gemini, "{\"error\":{\"message\":\"x\"}}"),
             Err(StreamFault::Upstream(..))

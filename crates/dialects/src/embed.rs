@@ -52,11 +52,15 @@ pub fn speak_texts(
         Grammar::Chat => chat::read_texts(body, &mut losses)?,
         Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, &mut losses)?,
         // These have no words for it, nor a path.
-        Grammar::Responses | Grammar::Anthropic => return Err(Box::new(Fault::internal())),
+        Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
+            return Err(Box::new(Fault::internal()));
+        }
     };
     let body = match upstream {
         Grammar::Gemini => gemini::write_texts(&texts, model)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::write_texts(&texts, model)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
+            chat::write_texts(&texts, model)?
+        }
     };
     Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
 }
@@ -70,7 +74,9 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
     }
     let mut told = match way.upstream {
         Grammar::Gemini => gemini::read_vectors(text)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::read_vectors(text)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
+            chat::read_vectors(text)?
+        }
     };
     if told.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
@@ -82,7 +88,9 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
     }
     let written = match way.client {
         Grammar::Gemini => gemini::write_vectors(&told, way.vectors.is_batch)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => chat::write_vectors(&told, way)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
+            chat::write_vectors(&told, way)?
+        }
     };
     Ok(WholeAnswer::plain(Bytes::from(written), facts))
 }

@@ -7,7 +7,9 @@
 
 mod answer;
 mod anthropic;
+mod calls;
 pub mod chat;
+mod converse;
 mod count;
 mod embed;
 mod error;
@@ -32,6 +34,7 @@ mod status;
 mod turns;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
+pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::speak_texts;
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};

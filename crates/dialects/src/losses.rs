@@ -23,6 +23,8 @@ pub enum Feature {
     Video,
     Document,
     ProviderFile,
+    /// Media that lie on the web.
+    MediaUrl,
     Modalities,
     SpokenAudio,
     Prediction,
@@ -38,6 +40,8 @@ pub enum Feature {
     SingleToolCalls,
     /// That some tool is called.
     ForcedCall,
+    /// That no tool is called, where some are declared.
+    NoCall,
     CustomTool,
     HostedTool,
     StrictTool,
@@ -67,102 +71,164 @@ pub enum Sort {
     Hint,
 }
 
-/// One row: the feature, its sort, and what it is called in chat, responses, anthropic and gemini; empty where that
-/// grammar has no words for it.
-struct Row(Feature, Sort, [&'static str; 4]);
+/// One row: the feature, its sort, and what it is called in chat, responses, anthropic, gemini and converse; empty where
+/// that grammar has no words for it.
+struct Row(Feature, Sort, [&'static str; 5]);
 
 const TABLE: &[Row] = &[
-    Row(Feature::Choices, Sort::Meaning, ["n", "", "", "generationConfig.candidateCount"]),
+    Row(Feature::Choices, Sort::Meaning, ["n", "", "", "generationConfig.candidateCount", ""]),
     Row(
         Feature::Logprobs,
         Sort::Meaning,
-        ["logprobs", "top_logprobs", "", "generationConfig.responseLogprobs"],
+        ["logprobs", "top_logprobs", "", "generationConfig.responseLogprobs", ""],
     ),
-    Row(Feature::Seed, Sort::Hint, ["seed", "", "", "generationConfig.seed"]),
+    Row(Feature::Seed, Sort::Hint, ["seed", "", "", "generationConfig.seed", ""]),
     Row(
         Feature::Temperature,
         Sort::Hint,
-        ["temperature", "temperature", "temperature", "generationConfig.temperature"],
+        [
+            "temperature",
+            "temperature",
+            "temperature",
+            "generationConfig.temperature",
+            "inferenceConfig.temperature",
+        ],
     ),
-    Row(Feature::TopP, Sort::Hint, ["top_p", "top_p", "top_p", "generationConfig.topP"]),
-    Row(Feature::TopK, Sort::Hint, ["", "", "top_k", "generationConfig.topK"]),
+    Row(
+        Feature::TopP,
+        Sort::Hint,
+        ["top_p", "top_p", "top_p", "generationConfig.topP", "inferenceConfig.topP"],
+    ),
+    Row(Feature::TopK, Sort::Hint, ["", "", "top_k", "generationConfig.topK", ""]),
     Row(
         Feature::PresencePenalty,
         Sort::Hint,
-        ["presence_penalty", "", "", "generationConfig.presencePenalty"],
+        ["presence_penalty", "", "", "generationConfig.presencePenalty", ""],
     ),
     Row(
         Feature::FrequencyPenalty,
         Sort::Hint,
-        ["frequency_penalty", "", "", "generationConfig.frequencyPenalty"],
+        ["frequency_penalty", "", "", "generationConfig.frequencyPenalty", ""],
     ),
-    Row(Feature::LogitBias, Sort::Hint, ["logit_bias", "", "", ""]),
-    Row(Feature::Stop, Sort::Meaning, ["stop", "", "stop_sequences", "generationConfig.stopSequences"]),
-    Row(Feature::Audio, Sort::Meaning, ["input_audio", "", "", "inlineData"]),
-    Row(Feature::Video, Sort::Meaning, ["", "", "", "inlineData"]),
-    Row(Feature::Document, Sort::Meaning, ["file", "input_file", "document", "inlineData"]),
-    Row(Feature::ProviderFile, Sort::Meaning, ["file_id", "file_id", "file_id", "fileData"]),
-    Row(Feature::Modalities, Sort::Meaning, ["modalities", "", "", "generationConfig.responseModalities"]),
-    Row(Feature::SpokenAudio, Sort::Meaning, ["audio", "", "", "generationConfig.speechConfig"]),
-    Row(Feature::Prediction, Sort::Hint, ["prediction", "", "", ""]),
-    Row(Feature::Verbosity, Sort::Hint, ["verbosity", "text.verbosity", "", ""]),
-    Row(Feature::Metadata, Sort::Hint, ["metadata", "metadata", "", "labels"]),
-    Row(Feature::EndUser, Sort::Hint, ["user", "user", "metadata.user_id", ""]),
-    Row(Feature::ServiceTier, Sort::Hint, ["service_tier", "service_tier", "service_tier", "serviceTier"]),
-    Row(Feature::Store, Sort::Hint, ["store", "store", "", "store"]),
+    Row(Feature::LogitBias, Sort::Hint, ["logit_bias", "", "", "", ""]),
+    Row(
+        Feature::Stop,
+        Sort::Meaning,
+        ["stop", "", "stop_sequences", "generationConfig.stopSequences", "inferenceConfig.stopSequences"],
+    ),
+    Row(Feature::Audio, Sort::Meaning, ["input_audio", "", "", "inlineData", "audio"]),
+    Row(Feature::Video, Sort::Meaning, ["", "", "", "inlineData", "video"]),
+    Row(Feature::Document, Sort::Meaning, ["file", "input_file", "document", "inlineData", "document"]),
+    Row(Feature::ProviderFile, Sort::Meaning, ["file_id", "file_id", "file_id", "fileData", ""]),
+    Row(
+        Feature::MediaUrl,
+        Sort::Meaning,
+        ["image_url.url", "image_url", "source.url", "fileData.fileUri", ""],
+    ),
+    Row(
+        Feature::Modalities,
+        Sort::Meaning,
+        ["modalities", "", "", "generationConfig.responseModalities", ""],
+    ),
+    Row(Feature::SpokenAudio, Sort::Meaning, ["audio", "", "", "generationConfig.speechConfig", ""]),
+    Row(Feature::Prediction, Sort::Hint, ["prediction", "", "", "", ""]),
+    Row(Feature::Verbosity, Sort::Hint, ["verbosity", "text.verbosity", "", "", ""]),
+    Row(Feature::Metadata, Sort::Hint, ["metadata", "metadata", "", "labels", "requestMetadata"]),
+    Row(Feature::EndUser, Sort::Hint, ["user", "user", "metadata.user_id", "", ""]),
+    Row(
+        Feature::ServiceTier,
+        Sort::Hint,
+        ["service_tier", "service_tier", "service_tier", "serviceTier", "serviceTier"],
+    ),
+    Row(Feature::Store, Sort::Hint, ["store", "store", "", "store", ""]),
     Row(
         Feature::CacheMark,
         Sort::Hint,
-        ["prompt_cache_breakpoint", "prompt_cache_breakpoint", "cache_control", ""],
+        ["prompt_cache_breakpoint", "prompt_cache_breakpoint", "cache_control", "", "cachePoint"],
     ),
-    Row(Feature::CacheKey, Sort::Hint, ["prompt_cache_key", "prompt_cache_key", "", ""]),
-    Row(Feature::CacheRetention, Sort::Hint, ["prompt_cache_retention", "prompt_cache_retention", "", ""]),
-    Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent"]),
+    Row(Feature::CacheKey, Sort::Hint, ["prompt_cache_key", "prompt_cache_key", "", "", ""]),
+    Row(
+        Feature::CacheRetention,
+        Sort::Hint,
+        ["prompt_cache_retention", "prompt_cache_retention", "", "", ""],
+    ),
+    Row(Feature::CachedContent, Sort::Meaning, ["", "", "", "cachedContent", ""]),
     Row(
         Feature::SingleToolCalls,
         Sort::Meaning,
-        ["parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", ""],
+        ["parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "", ""],
     ),
     Row(
         Feature::ForcedCall,
         Sort::Meaning,
-        ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode"],
+        [
+            "tool_choice",
+            "tool_choice",
+            "tool_choice",
+            "toolConfig.functionCallingConfig.mode",
+            "toolConfig.toolChoice",
+        ],
     ),
-    Row(Feature::CustomTool, Sort::Meaning, ["tools", "tools", "", ""]),
-    Row(Feature::HostedTool, Sort::Hint, ["web_search_options", "tools", "tools", "tools"]),
-    Row(Feature::StrictTool, Sort::Hint, ["tools.function.strict", "tools.strict", "tools.strict", ""]),
+    Row(
+        Feature::NoCall,
+        Sort::Meaning,
+        ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode", ""],
+    ),
+    Row(Feature::CustomTool, Sort::Meaning, ["tools", "tools", "", "", ""]),
+    Row(Feature::HostedTool, Sort::Hint, ["web_search_options", "tools", "tools", "tools", ""]),
+    Row(
+        Feature::StrictTool,
+        Sort::Hint,
+        ["tools.function.strict", "tools.strict", "tools.strict", "", "toolSpec.strict"],
+    ),
     Row(
         Feature::JsonObject,
         Sort::Meaning,
-        ["response_format", "text.format", "", "generationConfig.responseMimeType"],
+        ["response_format", "text.format", "", "generationConfig.responseMimeType", ""],
     ),
     Row(
         Feature::JsonSchema,
         Sort::Meaning,
-        ["response_format", "text.format", "output_config.format", "generationConfig.responseJsonSchema"],
+        [
+            "response_format",
+            "text.format",
+            "output_config.format",
+            "generationConfig.responseJsonSchema",
+            "outputConfig.textFormat",
+        ],
     ),
     Row(
         Feature::Reasoning,
         Sort::Hint,
-        ["reasoning_effort", "reasoning", "thinking", "generationConfig.thinkingConfig"],
+        [
+            "reasoning_effort",
+            "reasoning",
+            "thinking",
+            "generationConfig.thinkingConfig",
+            "outputConfig.effort",
+        ],
     ),
     Row(
         Feature::ShownReasoning,
         Sort::Hint,
-        ["", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts"],
+        ["", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts", ""],
     ),
     Row(
         Feature::ThinkingBudget,
         Sort::Hint,
-        ["", "", "thinking.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget"],
+        ["", "", "thinking.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget", ""],
     ),
-    Row(Feature::EncryptedReasoning, Sort::Hint, ["", "include", "", ""]),
-    Row(Feature::Thought, Sort::Hint, ["reasoning_content", "reasoning", "thinking", "thought"]),
-    Row(Feature::Citations, Sort::Hint, ["annotations", "annotations", "citations", ""]),
-    Row(Feature::ParticipantName, Sort::Hint, ["messages.name", "", "", ""]),
-    Row(Feature::ImageDetail, Sort::Hint, ["image_url.detail", "input_image.detail", "", ""]),
-    Row(Feature::DocumentContext, Sort::Hint, ["", "", "document.context", ""]),
-    Row(Feature::StreamUsage, Sort::Hint, ["stream_options", "", "", ""]),
+    Row(Feature::EncryptedReasoning, Sort::Hint, ["", "include", "", "", ""]),
+    Row(
+        Feature::Thought,
+        Sort::Hint,
+        ["reasoning_content", "reasoning", "thinking", "thought", "reasoningContent"],
+    ),
+    Row(Feature::Citations, Sort::Hint, ["annotations", "annotations", "citations", "", "citationsContent"]),
+    Row(Feature::ParticipantName, Sort::Hint, ["messages.name", "", "", "", ""]),
+    Row(Feature::ImageDetail, Sort::Hint, ["image_url.detail", "input_image.detail", "", "", ""]),
+    Row(Feature::DocumentContext, Sort::Hint, ["", "", "document.context", "", "document.context"]),
+    Row(Feature::StreamUsage, Sort::Hint, ["stream_options", "", "", "", ""]),
 ];
 
 /// What servers of chat added to it, has no place in the table, and an answer is as good without.
@@ -187,6 +253,7 @@ const fn column(grammar: Grammar) -> usize {
         Grammar::Responses => 1,
         Grammar::Anthropic => 2,
         Grammar::Gemini => 3,
+        Grammar::Converse => 4,
     }
 }
 

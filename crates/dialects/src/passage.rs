@@ -6,12 +6,14 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
+use framing::event_stream::{Frame, FrameDecoder};
 use framing::sse::{Data, EventSplitter, read_event};
 
 use crate::answer::{
     AnswerFacts, Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
 };
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
+use crate::converse::{begins_frames, no_frame, read_frame, read_frames};
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::turns::{Gatherer, TurnState};
@@ -63,6 +65,7 @@ enum Kind {
 struct Walk {
     way: Way,
     splitter: EventSplitter,
+    frames: FrameDecoder,
     carry: BytesMut,
     mode: Mode,
     reader: Box<dyn ReadAnswer>,
@@ -86,6 +89,8 @@ enum Mode {
     #[default]
     Start,
     Events,
+    /// Binary frames, of which the decoder holds what has not come whole.
+    Frames,
     /// One JSON document in the place of a stream: held whole, then told as events.
     Whole,
 }
@@ -109,6 +114,11 @@ impl Way {
 
     pub(crate) fn is_same(&self) -> bool {
         self.client == self.upstream
+    }
+
+    /// The upstream streams binary frames. They are never passed on as they are: no client speaks their grammar.
+    fn has_frames(&self) -> bool {
+        self.upstream == Grammar::Converse
     }
 }
 
@@ -232,6 +242,7 @@ impl Walk {
             kept: KeptText::new(way.keeps_text),
             way,
             splitter: EventSplitter::new(),
+            frames: FrameDecoder::new(),
             carry: BytesMut::new(),
             mode: Mode::Start,
             progress: Progress::default(),
@@ -247,6 +258,7 @@ impl Walk {
         match self.mode {
             Mode::Start => self.start(chunk, out),
             Mode::Events => self.split(chunk, out),
+            Mode::Frames => self.cut(chunk, out),
             Mode::Whole => self.hold(chunk, ANSWER_BYTES_MAX),
         }
     }
@@ -259,6 +271,10 @@ impl Walk {
             None => return Ok(()),
             Some(b'{' | b'[') => Mode::Whole,
             Some(b'<') => return Err(StreamFault::Broken("html")),
+            Some(first) if self.way.has_frames() => match begins_frames(*first) {
+                true => Mode::Frames,
+                false => return Err(StreamFault::Broken("not_a_stream")),
+            },
             Some(_) => match begins_stream(text) {
                 Some(true) => Mode::Events,
                 Some(false) => return Err(StreamFault::Broken("not_a_stream")),
@@ -304,6 +320,42 @@ impl Walk {
         };
         join_small(out, first);
         result
+    }
+
+    /// Takes bytes of a stream of frames.
+    fn cut(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        self.frames.push(chunk);
+        let result = loop {
+            match self.frames.next_frame() {
+                Ok(None) => break Ok(()),
+                Ok(Some(frame)) => {
+                    if let Err(fault) = self.take_frame(&frame, out) {
+                        break Err(fault);
+                    }
+                }
+                // What comes behind the end of an answer is nobody's.
+                Err(_) if self.facts.done => break Ok(()),
+                Err(fault) => break Err(no_frame(fault)),
+            }
+        };
+        join_small(out, first);
+        result
+    }
+
+    /// One whole frame of the upstream's.
+    fn take_frame(&mut self, frame: &Frame, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.facts.done {
+            return Ok(());
+        }
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let read = read_frame(self.reader.as_mut(), frame, &mut events);
+        self.facts.events += u64::from(!events.is_empty());
+        self.note_all(&mut events);
+        self.write(&mut events, out);
+        self.events = events;
+        read
     }
 
     /// One whole event of the upstream's.
@@ -430,7 +482,10 @@ impl Walk {
             Mode::Start if self.carry.is_empty() => return Err(StreamFault::Broken("empty")),
             Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
             Mode::Whole => return self.finish_whole(out),
-            Mode::Events => {}
+            Mode::Frames if !self.frames.is_empty() && !self.facts.finished => {
+                return Err(StreamFault::Broken("ended_early"));
+            }
+            Mode::Events | Mode::Frames => {}
         }
         if !self.carry.is_empty() && read_event(&self.carry).data != Data::None {
             // The last event, where the upstream ended without the blank line that SDKs wait for.
@@ -612,6 +667,10 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         None => return Err(StreamFault::Broken("empty")),
         Some(b'<') => return Err(StreamFault::Broken("html")),
         Some(b'{' | b'[') => reader.whole(text, &mut events)?,
+        Some(first) if way.has_frames() && begins_frames(*first) => {
+            is_stream = true;
+            read_frames(reader.as_mut(), text, &mut events)?;
+        }
         Some(_) if begins_stream(text) == Some(true) => {
             is_stream = true;
             read_stream(reader.as_mut(), text, &mut events)?;

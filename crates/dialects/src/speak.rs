@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::{Abilities, Fault, Grammar, Operation, Prompt};
 
 use crate::losses::Losses;
-use crate::{Addressed, Request, anthropic, chat, gemini, responses};
+use crate::{Addressed, Request, anthropic, chat, converse, gemini, responses};
 
 /// For whom a request is written.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,8 @@ pub fn decode_request(
         },
         Grammar::Anthropic => anthropic::decode_request(operation, body),
         Grammar::Gemini => gemini::decode_request(operation, body, addressed),
+        // No client speaks it, and no route leads here.
+        Grammar::Converse => Err(Box::new(Fault::internal())),
     }
 }
 
@@ -53,6 +55,7 @@ pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<P
         Grammar::Responses => responses::read_prompt(body),
         Grammar::Anthropic => anthropic::read_prompt(body),
         Grammar::Gemini => gemini::read_prompt(body, request),
+        Grammar::Converse => Err(Box::new(Fault::internal())),
     }
 }
 
@@ -71,6 +74,7 @@ pub fn write_prompt(
         Grammar::Responses => responses::write_prompt(prompt, listener, losses),
         Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
         Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
+        Grammar::Converse => converse::write_prompt(prompt, listener, losses),
     }
 }
 

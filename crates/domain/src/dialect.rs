@@ -27,6 +27,8 @@ pub enum Grammar {
     Responses,
     Anthropic,
     Gemini,
+    /// Amazon Bedrock's Converse. No client speaks it: it only is what some upstreams are asked in.
+    Converse,
 }
 
 impl Dialect {
@@ -55,7 +57,7 @@ impl Dialect {
 }
 
 impl Grammar {
-    pub const ALL: [Self; 4] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini];
+    pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +66,7 @@ impl Grammar {
             Self::Responses => "responses",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Converse => "converse",
         }
     }
 }

@@ -1,3 +1,4 @@
 //! How streams are cut into frames on the wire: incremental, bounded, pure.
 
+pub mod event_stream;
 pub mod sse;

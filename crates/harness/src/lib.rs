@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod azure;
+pub mod bedrock;
 pub mod canary;
 pub mod client;
 mod contract;

@@ -73,7 +73,7 @@ fn generate_of(
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
         (_, Grammar::Anthropic) => "messages",
-        (_, Grammar::Chat | Grammar::Gemini) => "chat/completions",
+        (_, Grammar::Chat | Grammar::Gemini | Grammar::Converse) => "chat/completions",
     };
     Ok(said.to(at(path), ask))
 }

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod auth;
+mod aws_bedrock;
 mod azure_openai;
 mod classify;
 mod compatible;

@@ -2,6 +2,7 @@
 
 use crate::Provider;
 use crate::anthropic::Anthropic;
+use crate::aws_bedrock::AwsBedrock;
 use crate::azure_openai::AzureOpenAi;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
@@ -19,6 +20,7 @@ use crate::xai::Xai;
 pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {
         "anthropic" => &Anthropic,
+        "aws_bedrock" => &AwsBedrock,
         "azure_openai" => &AzureOpenAi,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,

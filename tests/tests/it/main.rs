@@ -15,6 +15,7 @@ mod authorisation;
 mod azure;
 mod backups;
 mod bad_input;
+mod bedrock;
 mod books;
 mod browser;
 mod budgets;

@@ -161,7 +161,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("nebius", "nebius", true),
         ("google", "gemini", true),
         ("google_gemini", "gemini", true),
-        ("bedrock", "aws_bedrock", false),
+        ("bedrock", "aws_bedrock", true),
         ("azure", "azure_openai", true),
         ("vertex", "vertex_ai", true),
         ("fireworks", "fireworks_ai", true),

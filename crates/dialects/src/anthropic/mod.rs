@@ -24,7 +24,9 @@ pub(crate) use decode::decode_request;
 pub(crate) use error::error_body;
 pub(crate) use prompt::read_prompt;
 pub(crate) use reader::Reader;
-pub(crate) use write::write_prompt;
+pub(crate) use thinking::plan as plan_thinking;
+pub(crate) use wire::Thinking;
+pub(crate) use write::{THINKING_TOP_P_MIN, TOKENS_MAX, write_prompt};
 pub(crate) use writer::Writer;
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! Writes the parts of a turn as blocks.
 
-use std::borrow::Cow;
-
+use domain::Fault;
 use domain::prompt::{Content, Json, Part, Role, Source, Thought, ToolCall, ToolResult};
-use domain::{Fault, FaultClass};
 
-use super::tools::check_name;
-use super::whole::object_of;
+use super::tools::NAME_BYTES_MAX;
 use super::wire::{self, Block, BlockKind, CitationsConfig, Input, Mark, OwnBlock, Raw};
 use super::write::is_own;
+use crate::calls::{check_name, no_arguments, object_of};
 use crate::json::find_member;
 use crate::losses::{Feature, Losses};
 
@@ -117,7 +115,7 @@ impl Scribe<'_> {
             self.lose(Feature::Thought);
         }
         let path = format!("messages[{}]", self.turn);
-        check_name(&call.name, || path.clone())?;
+        check_name(&call.name, NAME_BYTES_MAX, || path.clone())?;
         let input = if call.is_custom {
             Input::Text { input: &call.arguments }
         } else {
@@ -209,11 +207,4 @@ fn plain_id(id: &str) -> String {
         }
     }
     plain
-}
-
-fn no_arguments(path: String) -> Box<Fault> {
-    let message = format!("\"{path}\" calls a tool with arguments that are no JSON object.");
-    let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";
-    let fault = Fault::new(FaultClass::BadRequest, "invalid_tool_arguments", message);
-    Box::new(fault.fix(fix).param(Cow::from(path)))
 }

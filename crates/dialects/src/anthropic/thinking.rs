@@ -1,10 +1,9 @@
 //! How much the model is told to think.
 
 use domain::prompt::{Content, Effort, Prompt, Role, Shows, ToolChoice};
-use domain::{Abilities, Thinking as Ability};
+use domain::{Abilities, Grammar, Thinking as Ability};
 
 use super::wire::Thinking;
-use super::write::is_own;
 use crate::losses::{Feature, Losses};
 
 /// The provider takes no smaller budget.
@@ -12,7 +11,7 @@ const BUDGET_MIN: u64 = 1024;
 
 /// What is asked for, before the answer's length is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     mode: Mode,
     effort: Option<Effort>,
     shows: Option<Shows>,
@@ -27,7 +26,8 @@ enum Mode {
     Budget(u64),
 }
 
-pub(super) fn plan(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) -> Plan {
+/// `own` is the grammar whose seals are good where this goes.
+pub(crate) fn plan(prompt: &Prompt, abilities: &Abilities, own: Grammar, losses: &mut Losses) -> Plan {
     let reasoning = &prompt.reasoning;
     let mut plan = Plan { mode: Mode::Unsaid, effort: None, shows: reasoning.shows };
     let is_off = reasoning.effort == Some(Effort::None) || reasoning.budget_tokens == Some(0);
@@ -55,7 +55,7 @@ pub(super) fn plan(prompt: &Prompt, abilities: &Abilities, losses: &mut Losses) 
     if is_forced(prompt) {
         losses.lose(Feature::Reasoning);
         plan.mode = Mode::Unsaid;
-    } else if matches!(plan.mode, Mode::Budget(_)) && goes_on_without_thought(prompt) {
+    } else if matches!(plan.mode, Mode::Budget(_)) && goes_on_without_thought(prompt, own) {
         losses.lose(Feature::Reasoning);
         plan = Plan::default();
     }
@@ -93,12 +93,12 @@ fn is_forced(prompt: &Prompt) -> bool {
 }
 
 /// Whether a loop of tools goes on that began without a thought: the provider refuses to begin one inside.
-fn goes_on_without_thought(prompt: &Prompt) -> bool {
+fn goes_on_without_thought(prompt: &Prompt, own: Grammar) -> bool {
     let mut latest = prompt.turns.iter().rev().skip_while(|turn| turn.role != Role::Assistant);
     let is_last_result = prompt.turns.last().is_some_and(|turn| turn.role == Role::Tool);
     let is_sealed = |content: &Content| {
         matches!(content, Content::Thought(thought)
-        if thought.signature.as_ref().is_some_and(|signature| is_own(signature.grammar)))
+        if thought.signature.as_ref().is_some_and(|signature| signature.grammar == own))
     };
     is_last_result
         && latest.next().is_some_and(|turn| !turn.parts.iter().any(|part| is_sealed(&part.content)))
@@ -106,7 +106,7 @@ fn goes_on_without_thought(prompt: &Prompt) -> bool {
 
 impl Plan {
     /// What it takes of the answer's length at most.
-    pub(super) const fn budget(&self) -> u64 {
+    pub(crate) const fn budget(&self) -> u64 {
         match self.mode {
             Mode::Budget(tokens) => tokens,
             _ => 0,
@@ -114,7 +114,7 @@ impl Plan {
     }
 
     /// What is said of it in a request for so long an answer, and the effort.
-    pub(super) fn within(
+    pub(crate) fn within(
         self,
         tokens_max: u64,
         losses: &mut Losses,

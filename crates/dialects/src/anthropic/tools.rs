@@ -1,17 +1,16 @@
 //! Writes tools, and which of them is to be called.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
+use domain::Fault;
 use domain::prompt::{Prompt, ToolChoice as Choice, ToolKind};
-use domain::{Fault, FaultClass};
 
 use super::wire::{FunctionTool, Mark, Raw, RawCow, Tool, ToolChoice};
-use super::write::with_member;
+use crate::calls::{check_name, typed};
 use crate::losses::{Feature, Losses};
 
 /// What a tool's name may be long.
-const NAME_BYTES_MAX: usize = 128;
+pub(super) const NAME_BYTES_MAX: usize = 128;
 
 /// The tools, and the names of those that were written.
 pub(super) fn write_tools<'a>(
@@ -30,7 +29,7 @@ pub(super) fn write_tools<'a>(
                 if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name.as_str())) {
                     continue;
                 }
-                check_name(name, || format!("tools[{index}].name"))?;
+                check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
                 names.insert(name.as_str());
                 let schema = schema.as_ref().map_or("{}", |schema| schema.as_str());
                 tools.push(Tool::Function(FunctionTool {
@@ -51,34 +50,12 @@ pub(super) fn write_tools<'a>(
     Ok((tools, names))
 }
 
-/// The provider takes a schema of an object, and wants that said.
-fn typed(schema: &str) -> Cow<'_, str> {
-    if schema.trim_start().trim_start_matches('{').trim_start() == "}" {
-        return Cow::Borrowed(r#"{"type":"object","properties":{}}"#);
-    }
-    with_member(schema, "type", "\"object\"")
-}
-
 /// Tools that the provider itself knows are dated, but for one kind.
 fn is_own_tool(kind: &str) -> bool {
     let dated = kind
         .rsplit_once('_')
         .is_some_and(|(_, date)| date.len() == 8 && date.bytes().all(|digit| digit.is_ascii_digit()));
     dated || kind == "mcp_toolset"
-}
-
-/// # Errors
-/// The name has characters that this grammar has no place for: another name would not be known to the client.
-pub(super) fn check_name(name: &str, path: impl Fn() -> String) -> Result<(), Box<Fault>> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_plain) {
-        return Ok(());
-    }
-    let message = format!("\"{}\" is a name that the model's provider doesn't take for a tool.", path());
-    let fix = format!("Name the tool with 1 to {NAME_BYTES_MAX} letters, digits, \"_\" and \"-\".");
-    Err(Box::new(
-        Fault::new(FaultClass::Unsupported, "unsupported_tool_name", message).fix(fix).param(path()),
-    ))
 }
 
 pub(super) fn write_choice<'a>(

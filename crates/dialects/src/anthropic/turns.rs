@@ -1,16 +1,12 @@
 //! Writes instructions and turns: who speaks when, and which result answers which call.
 
-use std::collections::{HashMap, HashSet};
-
-use domain::prompt::{Content, Instruction, Part, Prompt, Role, Turn};
-use domain::{Fault, FaultClass};
+use domain::Fault;
+use domain::prompt::{Instruction, Prompt, Role};
 
 use super::parts::{Scribe, text_block};
 use super::wire::{Block, BlockKind, Mark, Message};
+use crate::calls::{FIRST_WORDS, pair};
 use crate::losses::Losses;
-
-/// What the user says first where nobody said anything: a conversation can't begin otherwise.
-const FIRST_WORDS: &str = "Begin.";
 
 pub(super) fn write_instructions(prompt: &Prompt) -> Vec<Block<'_>> {
     let said = prompt.instructions.iter().filter(|instruction| !instruction.text.trim().is_empty());
@@ -63,60 +59,4 @@ fn trim_end(messages: &mut Vec<Message<'_>>) {
     {
         *text = text.trim_end();
     }
-}
-
-/// The results that answer the calls of each turn, by that turn's index: those that come before the next turn that
-/// calls, wherever among other turns they stand.
-fn pair(turns: &[Turn]) -> Result<HashMap<usize, Vec<&Part>>, Box<Fault>> {
-    let mut answered = HashMap::new();
-    // The turn that called last, and its calls that have no result yet.
-    let mut calling: Option<usize> = None;
-    let mut open: HashSet<&str> = HashSet::new();
-    for (index, turn) in turns.iter().enumerate() {
-        let calls: Vec<&str> = turn.parts.iter().filter_map(call_id).collect();
-        if turn.role == Role::Assistant && !calls.is_empty() {
-            check_answered(calling, &open)?;
-            calling = Some(index);
-            open = calls.into_iter().collect();
-        }
-        if turn.role != Role::Tool {
-            continue;
-        }
-        for part in &turn.parts {
-            let Content::ToolResult(result) = &part.content else { continue };
-            let caller = calling.filter(|_| open.remove(result.id.as_str()));
-            let Some(caller) = caller else { return Err(unasked(index)) };
-            answered.entry(caller).or_insert_with(Vec::new).push(part);
-        }
-    }
-    // Calls that end the conversation are the provider's to judge.
-    let is_last = calling.is_some_and(|calling| calling + 1 == turns.len());
-    if !is_last {
-        check_answered(calling, &open)?;
-    }
-    Ok(answered)
-}
-
-fn call_id(part: &Part) -> Option<&str> {
-    match &part.content {
-        Content::ToolCall(call) => Some(&call.id),
-        _ => None,
-    }
-}
-
-fn check_answered(calling: Option<usize>, open: &HashSet<&str>) -> Result<(), Box<Fault>> {
-    let Some(turn) = calling.filter(|_| !open.is_empty()) else { return Ok(()) };
-    let message = format!("\"messages[{turn}]\" calls a tool and has no result of it.");
-    let fix = "Send the result of each call before the next turn of the assistant.";
-    Err(refused("tool_call_without_result", message, fix, turn))
-}
-
-fn unasked(turn: usize) -> Box<Fault> {
-    let message = format!("\"messages[{turn}]\" has a result that no call before it asks for.");
-    let fix = "Send each result once, behind the turn of the assistant that has the call with its id.";
-    refused("tool_result_without_call", message, fix, turn)
-}
-
-fn refused(code: &'static str, message: String, fix: &'static str, turn: usize) -> Box<Fault> {
-    Box::new(Fault::new(FaultClass::BadRequest, code, message).fix(fix).param(format!("messages[{turn}]")))
 }

@@ -8,7 +8,7 @@ use super::usage::Report;
 use super::wire::Raw;
 use super::writer::Shape;
 use crate::answer::Wish;
-use crate::json::{Cursor, Kind};
+use crate::calls::object_of;
 
 #[derive(Debug)]
 struct Block {
@@ -111,18 +111,6 @@ impl Block {
             PartKind::Foreign { json, .. } => wish.is_own.then_some(Content::foreign(json)),
         }
     }
-}
-
-/// The arguments where they are an object; none at all are an empty one.
-pub(super) fn object_of(arguments: &str) -> Option<&str> {
-    if arguments.trim().is_empty() {
-        return Some("{}");
-    }
-    let mut cursor = Cursor::new(arguments.as_bytes()).ok()?;
-    let is_object = cursor.kind().ok()? == Kind::Object;
-    cursor.skip().ok()?;
-    cursor.end().ok()?;
-    is_object.then_some(arguments)
 }
 
 /// Free text as the input of a tool that takes an object.

@@ -181,7 +181,7 @@ pub(super) struct ToolChoice<'a> {
 }
 
 #[derive(Debug, Serialize, PartialEq, Eq)]
-pub(super) struct Thinking {
+pub(crate) struct Thinking {
     pub r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_tokens: Option<u64>,

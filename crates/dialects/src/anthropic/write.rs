@@ -10,14 +10,14 @@ use super::thinking::{self, Plan};
 use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
-use crate::json::find_member;
+use crate::calls::with_member;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
 
 /// What an answer may have at most where nobody says: this grammar's provider must be told.
-const TOKENS_MAX: u64 = 4096;
+pub(crate) const TOKENS_MAX: u64 = 4096;
 /// Below this share of the likeliest tokens the provider doesn't think.
-const THINKING_TOP_P_MIN: f64 = 0.95;
+pub(crate) const THINKING_TOP_P_MIN: f64 = 0.95;
 
 /// # Errors
 /// A call's arguments are no JSON object, its tool has a name that can't be said, or calls and results don't pair.
@@ -28,7 +28,7 @@ pub(crate) fn write_prompt(
 ) -> Result<Vec<u8>, Box<Fault>> {
     let (tools, names) = write_tools(prompt, losses)?;
     let tool_choice = write_choice(prompt, &names, losses);
-    let plan = thinking::plan(prompt, &listener.abilities, losses);
+    let plan = thinking::plan(prompt, &listener.abilities, Grammar::Anthropic, losses);
     let max_tokens = tokens_max(prompt, listener, &plan);
     let (thinking, effort) = plan.within(max_tokens, losses);
     let mut body = Body {
@@ -131,19 +131,6 @@ fn write_format<'a>(output: &'a Output, losses: &mut Losses) -> Option<Format<'a
 fn described<'a>(schema: &'a Json, description: &str) -> Cow<'a, str> {
     let quoted = serde_json::to_string(description).unwrap_or_default();
     with_member(schema.as_str(), "description", &quoted)
-}
-
-/// The object with a member put first, where it has none of that name.
-pub(super) fn with_member<'a>(object: &'a str, name: &str, value: &str) -> Cow<'a, str> {
-    let is_said = find_member(object.as_bytes(), name).map_or(true, |found| found.is_some());
-    let inside = object.trim_start().strip_prefix('{').map(str::trim_start);
-    match inside {
-        Some(inside) if !is_said => {
-            let comma = if inside.starts_with('}') { "" } else { "," };
-            Cow::Owned(format!("{{\"{name}\":{value}{comma}{inside}"))
-        }
-        _ => Cow::Borrowed(object),
-    }
 }
 
 fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {

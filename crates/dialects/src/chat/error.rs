@@ -208,6 +208,11 @@ fn offset(span: Span, by: usize) -> Span {
     Span::new(span.start + by, span.end + by)
 }
 
+/// A message of an upstream, as far as it may be shown; `None` where it says nothing.
+pub(crate) fn read_message(text: &str) -> Option<String> {
+    (!text.trim().is_empty()).then(|| bounded(text, UPSTREAM_MESSAGE_BYTES_MAX))
+}
+
 fn word(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= UPSTREAM_WORD_BYTES_MAX)
         .then(|| bounded(text, UPSTREAM_WORD_BYTES_MAX))

@@ -157,6 +157,8 @@ pub struct Behaviour {
     pub eof: Option<At>,
     /// Sends broken JSON in place of this event.
     pub malformed: Option<At>,
+    /// Spoils the checksum of the event here, where events have one.
+    pub bad_sum: Option<At>,
     /// Sends an error event here and ends without `[DONE]`.
     pub error_event: Option<At>,
     /// Writes the error event's fields beside its type instead of inside `error`; Responses only.
@@ -411,6 +413,11 @@ impl Behaviour {
 
     pub fn malformed(mut self, at: impl Into<At>) -> Self {
         self.malformed = Some(at.into());
+        self
+    }
+
+    pub fn bad_sum(mut self, at: impl Into<At>) -> Self {
+        self.bad_sum = Some(at.into());
         self
     }
 

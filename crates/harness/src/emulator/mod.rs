@@ -31,6 +31,7 @@ pub use journal::{ConnectionEntry, Entry, Outcome, Tally, Totals, Violation};
 pub(crate) use play::{Part, Place};
 
 use crate::anthropic;
+use crate::bedrock;
 use crate::directory;
 use crate::openai::flavour::Flavour;
 use server::Server;
@@ -92,6 +93,21 @@ impl Emulator {
     /// The base URL an Anthropic client takes: paths below it begin with `/v1`, and all of them mean its API.
     pub fn anthropic_url(&self) -> String {
         format!("{}{}", self.origin(), anthropic::service::BASE)
+    }
+
+    /// The base URL of Bedrock here, of its runtime and of its control plane.
+    pub fn bedrock_url(&self) -> String {
+        format!("{}{}", self.origin(), bedrock::BASE)
+    }
+
+    /// Where roles are lent here.
+    pub fn sts_url(&self) -> String {
+        format!("{}{}", self.origin(), bedrock::STS)
+    }
+
+    /// Temporary access keys that stand for a key, as a credential takes them.
+    pub fn session_keys(&self, key: &str) -> serde_json::Value {
+        bedrock::lent(&self.shared, key)
     }
 
     /// Scheme, host and port: the base URL a Gemini client takes, which names the version itself.

@@ -19,6 +19,7 @@ use super::state::{Guard, Shared};
 use super::wire::Control;
 use crate::anthropic;
 use crate::azure;
+use crate::bedrock;
 use crate::directory;
 use crate::gemini;
 use crate::mistral;
@@ -89,6 +90,14 @@ pub(crate) async fn serve(
     }
     if vertex::serves(&head) {
         let answer = vertex::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    if bedrock::serves_keys(&head) {
+        let answer = bedrock::answer_keys(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    if bedrock::service::serves(&head) {
+        let answer = bedrock::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
     if anthropic::service::serves(&head) {

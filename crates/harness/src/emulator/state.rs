@@ -150,6 +150,11 @@ impl Shared {
         lock(&self.inner).keys.get(key).copied()
     }
 
+    /// The key that something else stands for.
+    pub(crate) fn find_key(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        lock(&self.inner).keys.keys().find(|key| is_it(key)).cloned()
+    }
+
     pub(crate) fn set_key(&self, key: &str, state: KeyState) {
         lock(&self.inner).keys.insert(key.to_owned(), state);
     }

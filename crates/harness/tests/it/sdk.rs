@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 
+use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, access_keys};
 use harness::process::workspace;
 use harness::{Behaviour, Emulator, Flavour, Outcome};
 
@@ -136,6 +137,25 @@ async fn python_sdks_of_two_makers_see_vertex() {
     ran(run(interpreter(), &arguments, &[]).await, 11);
     // A token that nobody was given.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
+async fn python_sdk_sees_bedrock() {
+    let emulator = start().await;
+    let keys = access_keys(KEY);
+    let text = |name: &str| keys[name].as_str().unwrap().to_owned();
+    let arguments = [
+        driver("bedrock.py"),
+        emulator.bedrock_url(),
+        emulator.sts_url(),
+        text("access_key_id"),
+        text("secret_access_key"),
+        REGION.to_owned(),
+        ROLE.to_owned(),
+        EXTERNAL_ID.to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 10);
+    assert_eq!(emulator.violations(), []);
 }
 
 fn retried(emulator: &Emulator, statuses: &[u16]) {

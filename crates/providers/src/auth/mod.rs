@@ -1,10 +1,12 @@
 //! Signing schemes, one file each.
 
+pub(crate) mod aws;
 pub(crate) mod bearer;
 pub(crate) mod entra;
 pub(crate) mod google;
 pub(crate) mod key;
 pub(crate) mod oauth;
+pub(crate) mod sigv4;
 
 use domain::{AuthKind, Fault, FaultClass};
 

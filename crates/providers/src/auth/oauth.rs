@@ -13,6 +13,11 @@ const LIFE_UNKNOWN_S: u64 = 300;
 
 /// A form that asks for a token.
 pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
+    Grant::Ask { outgoing: Box::new(form_to(url, fields)), door: Door::Cloud }
+}
+
+/// A form, not yet on its way.
+pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
     let mut body = Vec::new();
     for (name, value) in fields {
         if !body.is_empty() {
@@ -28,15 +33,14 @@ pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
         }
     }
     let content = HeaderValue::from_static("application/x-www-form-urlencoded");
-    let outgoing = Outgoing {
+    Outgoing {
         method: Method::POST,
         url,
         headers: vec![(CONTENT_TYPE, content), (ACCEPT, HeaderValue::from_static("application/json"))],
         body: vec![Bytes::from(body)],
         grammar: domain::Grammar::Chat,
         dropped: Vec::new(),
-    };
-    Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud }
+    }
 }
 
 /// A look at the address inside the machine.

@@ -75,6 +75,8 @@ impl Sdk {
             Grammar::Chat | Grammar::Responses => "openai",
             Grammar::Anthropic => "anthropic",
             Grammar::Gemini => "google",
+            // No SDK is pointed at us that speaks it.
+            Grammar::Converse => unreachable!(),
         }
     }
 
@@ -84,6 +86,7 @@ impl Sdk {
             Grammar::Responses => Dialect::Responses,
             Grammar::Anthropic => Dialect::Anthropic,
             Grammar::Gemini => Dialect::Gemini,
+            Grammar::Converse => unreachable!(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Sdk {
             Grammar::Responses => "responses",
             Grammar::Anthropic => "messages",
             Grammar::Gemini => "gemini",
+            Grammar::Converse => unreachable!(),
         }
     }
 

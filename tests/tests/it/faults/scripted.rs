@@ -10,7 +10,7 @@ use FaultClass::{
     BadRequest, Conflict, ContentPolicy, ContextLength, Overloaded, RateLimit, StreamBroken, Timeout,
     Unsupported, Upstream, UpstreamAuth, UpstreamNotFound, UpstreamPermission, UpstreamQuota,
 };
-use Grammar::{Anthropic, Chat, Gemini, Responses};
+use Grammar::{Anthropic, Chat, Converse, Gemini, Responses};
 
 /// One way to fail.
 pub struct Scripted {
@@ -123,13 +123,14 @@ fn refusals() -> Vec<Scripted> {
         fault("unsupported parameter", Unsupported, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(400).code("unsupported_parameter")),
             Anthropic => Some(Behaviour::status(400).message("temperature: Extra inputs are not permitted")),
-            Gemini => None,
+            Gemini | Converse => None,
         }),
         fault("context length", ContextLength, |vendor| {
             let refused = Behaviour::status(400);
             Some(match vendor {
                 Chat | Responses => refused.code("context_length_exceeded"),
                 Anthropic => refused.message("prompt is too long: 200001 tokens > 200000 maximum"),
+                Converse => refused.message("Input is too long for requested model."),
                 Gemini => refused
                     .message("The input token count (9) exceeds the maximum number of tokens allowed (5)."),
             })
@@ -137,7 +138,7 @@ fn refusals() -> Vec<Scripted> {
         fault("content filter", ContentPolicy, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(400).code("content_filter")),
             Anthropic => Some(Behaviour::status(400).message("Output blocked by content filtering policy")),
-            Gemini => None,
+            Gemini | Converse => None,
         }),
         fault("moderation", ContentPolicy, |vendor| {
             is_openai(vendor).then(|| Behaviour::status(400).code("moderation_blocked"))
@@ -152,7 +153,7 @@ fn refusals() -> Vec<Scripted> {
         fault("permission", UpstreamPermission, |_| status(403)),
         fault("country", UpstreamPermission, |vendor| match vendor {
             Chat | Responses => Some(Behaviour::status(403).code("unsupported_country_region_territory")),
-            Anthropic => None,
+            Anthropic | Converse => None,
             Gemini => Some(
                 Behaviour::status(400)
                     .code("FAILED_PRECONDITION")
@@ -176,7 +177,7 @@ fn refusals() -> Vec<Scripted> {
 
 fn limits() -> Vec<Scripted> {
     let quota = |vendor: Grammar| match vendor {
-        Chat | Responses | Gemini => Some(Behaviour::out_of_quota()),
+        Chat | Responses | Gemini | Converse => Some(Behaviour::out_of_quota()),
         Anthropic => {
             Some(Behaviour::status(400).message("Your credit balance is too low to access the API."))
         }
@@ -184,7 +185,7 @@ fn limits() -> Vec<Scripted> {
     vec![
         fault("no credit", UpstreamQuota, |vendor| match vendor {
             Chat | Responses | Anthropic => status(402),
-            Gemini => Some(Behaviour::out_of_quota()),
+            Gemini | Converse => Some(Behaviour::out_of_quota()),
         }),
         fault("quota", UpstreamQuota, quota).why(NO_CREDIT),
         fault("quota, streamed", UpstreamQuota, quota).streamed().why(NO_CREDIT),
@@ -310,6 +311,7 @@ fn told_in_streams() -> Vec<Scripted> {
                 Chat | Responses => "server_is_overloaded",
                 Anthropic => "overloaded_error",
                 Gemini => "UNAVAILABLE",
+                Converse => "serviceUnavailableException",
             };
             told(vendor, At::Finish, code)
         })
@@ -319,6 +321,7 @@ fn told_in_streams() -> Vec<Scripted> {
                 Chat | Responses => "rate_limit_exceeded",
                 Anthropic => "rate_limit_error",
                 Gemini => "RESOURCE_EXHAUSTED",
+                Converse => "throttlingException",
             };
             told(vendor, At::Finish, code)
         })

@@ -195,6 +195,8 @@ const fn slug(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "openai",
         Grammar::Anthropic => "anthropic",
         Grammar::Gemini => "gemini",
+        // Who sells it is not asked here.
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -203,6 +205,7 @@ const fn model(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "gpt-4o-mini",
         Grammar::Anthropic => "claude-sonnet-4-6",
         Grammar::Gemini => "gemini-2.5-flash",
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -212,6 +215,7 @@ const fn sold(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "openai/gpt-4o-mini",
         Grammar::Anthropic => "anthropic/claude-sonnet-4-6",
         Grammar::Gemini => "google/gemini-2.5-flash",
+        Grammar::Converse => unreachable!(),
     }
 }
 
@@ -220,5 +224,6 @@ fn base_url(upstream: &Emulator, vendor: Grammar) -> String {
         Grammar::Chat | Grammar::Responses => upstream.base_url(),
         Grammar::Anthropic => upstream.anthropic_url(),
         Grammar::Gemini => upstream.origin(),
+        Grammar::Converse => unreachable!(),
     }
 }

@@ -1,0 +1,147 @@
+//! What an upstream of this grammar says of its failures.
+
+use domain::limits::UPSTREAM_WORD_BYTES_MAX;
+use domain::{FaultClass, UpstreamReport};
+use framing::event_stream::Frame;
+
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::json::{Cursor, JsonError, Kind, Value};
+
+/// Reads an error, and tells its class: the report's code is the exception's name. The status is the answer's own, where it
+/// had one; `kind` is what its header `x-amzn-errortype` says, where it has that.
+#[must_use]
+pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (UpstreamReport, FaultClass) {
+    // The message is bounded and freed of what looks like a key there.
+    let mut report = chat::read_error(body);
+    let said = Said::read(body).unwrap_or_default();
+    if report.message.is_none() {
+        report.message = said.message.as_deref().and_then(chat::read_message);
+    }
+    report.status = status;
+    report.code = kind.and_then(exception).or(said.exception).or(report.code.take());
+    (report.kind, report.param) = (None, None);
+    let class = class_of(status, said.original_status, &report);
+    if class == FaultClass::UpstreamAuth {
+        // A refused key is not repeated to whoever sent the request.
+        report.message = None;
+    }
+    (report, class)
+}
+
+/// The failure that a frame of a stream tells; `None` where it is an event.
+pub(crate) fn told_fault(frame: &Frame) -> Option<StreamFault> {
+    let (mut report, class) = match frame.text(":message-type") {
+        Some("exception") => read_error(None, frame.text(":exception-type"), &frame.payload),
+        Some("error") => {
+            let message = frame.text(":error-message").unwrap_or_default();
+            read_error(None, frame.text(":error-code"), message.as_bytes())
+        }
+        _ => return None,
+    };
+    // Behind a head of 200 there is no status.
+    report.status = None;
+    Some(StreamFault::Upstream(report, class))
+}
+
+#[derive(Default)]
+struct Said {
+    exception: Option<String>,
+    /// Some of its servers begin the name with a capital.
+    message: Option<String>,
+    /// What the model's own server answered.
+    original_status: Option<u16>,
+}
+
+impl Said {
+    fn read(body: &[u8]) -> Result<Self, JsonError> {
+        let mut said = Self::default();
+        let mut cursor = Cursor::new(body)?;
+        if cursor.kind()? != Kind::Object {
+            return Ok(said);
+        }
+        cursor.object(|cursor, member| {
+            match (&*member.key.decode(), cursor.value()?) {
+                ("__type", Value::String(text)) => said.exception = exception(&text.decode()),
+                ("Message", Value::String(text)) => said.message = Some(text.decode().into_owned()),
+                ("originalStatusCode", value) => {
+                    said.original_status = value.as_count().and_then(|status| u16::try_from(status).ok());
+                }
+                _ => {}
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        Ok(said)
+    }
+}
+
+/// The name alone: headers put an address behind it, bodies a module before it, and streams begin it small.
+fn exception(text: &str) -> Option<String> {
+    let name = text.split(':').next().unwrap_or_default();
+    let name = name.rsplit('#').next().unwrap_or_default().trim();
+    let is_word = |name: &str| name.chars().all(|character| character.is_ascii_alphanumeric());
+    if name.is_empty() || name.len() > UPSTREAM_WORD_BYTES_MAX || !is_word(name) {
+        return None;
+    }
+    let mut name = name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Some(name)
+}
+
+fn class_of(status: Option<u16>, original_status: Option<u16>, report: &UpstreamReport) -> FaultClass {
+    let message = report.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let says = |words: &str| message.contains(words);
+    match report.code.as_deref().unwrap_or_default() {
+        "ValidationException" => class_of_refusal(&message),
+        "AccessDeniedException" if says("api key") || says("authentication") || says("security token") => {
+            FaultClass::UpstreamAuth
+        }
+        "AccessDeniedException" => FaultClass::UpstreamPermission,
+        "UnrecognizedClientException"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "InvalidSignatureException"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationTokenException"
+        | "InvalidClientTokenId" => FaultClass::UpstreamAuth,
+        "ResourceNotFoundException" | "UnknownOperationException" => FaultClass::UpstreamNotFound,
+        // It is not there again in a moment.
+        "ThrottlingException" if says("per day") => FaultClass::UpstreamQuota,
+        "ThrottlingException" | "TooManyRequestsException" | "ModelNotReadyException" => {
+            FaultClass::RateLimit
+        }
+        "ServiceQuotaExceededException" => FaultClass::UpstreamQuota,
+        "ConflictException" => FaultClass::Conflict,
+        "ModelTimeoutException" => FaultClass::Timeout,
+        "ModelErrorException" | "ModelStreamErrorException" => match original_status {
+            Some(429) => FaultClass::RateLimit,
+            Some(400..=499) => class_of_refusal(&message),
+            _ => FaultClass::Upstream,
+        },
+        "InternalServerException" | "InternalFailure" | "InternalServerError" => FaultClass::Upstream,
+        "ServiceUnavailableException" => FaultClass::Overloaded,
+        _ => chat::class_of(status, report),
+    }
+}
+
+/// What only the message tells of a request that was refused.
+fn class_of_refusal(message: &str) -> FaultClass {
+    let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
+    if says(&[
+        "is too long",
+        "maximum context length",
+        "exceed context limit",
+        "maximum number of tokens",
+        "too many input tokens",
+    ]) {
+        FaultClass::ContextLength
+    } else if says(&["on-demand throughput", "model identifier is invalid"]) {
+        FaultClass::UpstreamNotFound
+    } else if says(&["operation not allowed"]) {
+        FaultClass::UpstreamPermission
+    } else {
+        FaultClass::BadRequest
+    }
+}

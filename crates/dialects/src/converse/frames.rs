@@ -1,0 +1,52 @@
+//! The frames of a stream, told to a reader of this grammar.
+
+use domain::Event;
+use framing::event_stream::{Frame, FrameDecoder, FrameFault};
+
+use super::error::told_fault;
+use crate::answer::{ReadAnswer, StreamFault};
+
+/// Whether a frame's length may begin so: none is as long as twice the bound.
+pub(crate) const fn begins_frames(first: u8) -> bool {
+    first < 2
+}
+
+pub(crate) const fn no_frame(fault: FrameFault) -> StreamFault {
+    StreamFault::Broken(match fault {
+        FrameFault::Checksum => "bad_checksum",
+        FrameFault::Oversized => "oversized",
+        FrameFault::Malformed => "bad_frame",
+    })
+}
+
+/// What a frame says to a reader of its grammar.
+pub(crate) fn read_frame(
+    reader: &mut dyn ReadAnswer,
+    frame: &Frame,
+    events: &mut Vec<Event>,
+) -> Result<(), StreamFault> {
+    match told_fault(frame) {
+        Some(fault) => Err(fault),
+        None => {
+            let name = frame.text(":event-type").unwrap_or_default();
+            reader.event(name.as_bytes(), &frame.payload, events)
+        }
+    }
+}
+
+/// What a stream says that has come whole.
+pub(crate) fn read_frames(
+    reader: &mut dyn ReadAnswer,
+    stream: &[u8],
+    events: &mut Vec<Event>,
+) -> Result<(), StreamFault> {
+    let mut frames = FrameDecoder::new();
+    frames.push(stream);
+    while events.last() != Some(&Event::Done) {
+        match frames.next_frame().map_err(no_frame)? {
+            Some(frame) => read_frame(reader, &frame, events)?,
+            None => return reader.end(events),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! The pieces that events and answers of this grammar are made of, as far as a reader needs them. Each is an object whose
+//! one member tells its kind.
+
+use domain::prompt::Json;
+
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+
+/// What a delta says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    Text(String),
+    /// More of a call's arguments.
+    Input(String),
+    Thought(String),
+    Seal(String),
+    /// A thought that only its provider reads.
+    Redacted(String),
+    Citation(Json),
+    /// Nothing that has a place in an answer.
+    Other,
+}
+
+/// A block, as it begins in a stream or whole in an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    /// Of one kind of thing that deltas say, all at once.
+    Said(Vec<Said>),
+    /// `input` is there in a whole answer.
+    Call { id: String, name: String, input: Option<String> },
+    /// Media, and tools that the upstream runs itself.
+    Foreign { kind: String, json: Json },
+}
+
+/// An answer that is whole.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// `None` where the body has no message.
+    pub content: Option<Span>,
+    pub stop: Option<String>,
+    pub usage: Option<Span>,
+}
+
+/// The number of a block, and the member of that name.
+pub(super) fn read_numbered(data: &[u8], name: &str) -> Result<(u64, Option<Span>), JsonError> {
+    let (mut index, mut found) = (0, None);
+    members(data, |key, value| {
+        match value {
+            Value::Object(span) if key == name => found = Some(span),
+            value if key == "contentBlockIndex" => index = value.as_count().unwrap_or(0),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok((index, found))
+}
+
+/// A member of an event that is a text, or an object.
+pub(super) fn read_text(data: &[u8], name: &str) -> Result<Option<String>, JsonError> {
+    let mut found = None;
+    members(data, |key, value| {
+        if let Value::String(text) = value
+            && key == name
+        {
+            found = Some(text.decode().into_owned());
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+impl Said {
+    pub(super) fn read(delta: &[u8]) -> Result<Self, JsonError> {
+        let mut said = Self::Other;
+        members(delta, |key, value| {
+            match (key, value) {
+                ("text", Value::String(text)) => said = Self::Text(text.decode().into_owned()),
+                ("toolUse", Value::Object(span)) => {
+                    said = read_text(span.of(delta), "input")?.map_or(Self::Other, Self::Input);
+                }
+                ("reasoningContent", Value::Object(span)) => said = read_thought(span.of(delta))?,
+                ("citation", Value::Object(span)) => said = Self::Citation(raw(delta, span)),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(said)
+    }
+}
+
+fn read_thought(json: &[u8]) -> Result<Said, JsonError> {
+    let mut said = Said::Other;
+    members(json, |key, value| {
+        if let Value::String(text) = value {
+            let text = text.decode().into_owned();
+            match key {
+                "text" => said = Said::Thought(text),
+                "signature" => said = Said::Seal(text),
+                "redactedContent" => said = Said::Redacted(text),
+                _ => {}
+            }
+        }
+        Ok(())
+    })?;
+    Ok(said)
+}
+
+impl Block {
+    /// `None` where nothing is in it.
+    pub(super) fn read(json: &[u8]) -> Result<Option<Self>, JsonError> {
+        let mut block = None;
+        members(json, |key, value| {
+            match (key, value) {
+                (_, Value::Null) => {}
+                ("text", Value::String(text)) => {
+                    block = Some(Self::Said(vec![Said::Text(text.decode().into_owned())]));
+                }
+                ("reasoningContent", Value::Object(span)) => block = Some(whole_thought(span.of(json))?),
+                ("citationsContent", Value::Object(span)) => block = Some(cited_text(span.of(json))?),
+                ("toolUse", Value::Object(span)) => block = Some(call(span.of(json))?),
+                (kind, Value::Object(span)) => {
+                    block = Some(Self::Foreign { kind: kind.to_owned(), json: raw(json, span) });
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(block)
+    }
+}
+
+fn call(json: &[u8]) -> Result<Block, JsonError> {
+    let (mut id, mut name, mut input, mut is_own) = (String::new(), String::new(), None, true);
+    members(json, |key, value| {
+        match (key, value) {
+            ("toolUseId", Value::String(text)) => id = text.decode().into_owned(),
+            ("name", Value::String(text)) => name = text.decode().into_owned(),
+            ("input", Value::Object(span)) => input = Some(raw(json, span).0),
+            // A call of a tool that the upstream runs itself.
+            ("type", Value::String(kind)) => is_own = !kind.is("server_tool_use"),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(match is_own {
+        true => Block::Call { id, name, input },
+        false => Block::Foreign { kind: "toolUse".to_owned(), json: raw(json, Span::new(0, json.len())) },
+    })
+}
+
+fn whole_thought(json: &[u8]) -> Result<Block, JsonError> {
+    let mut said = Vec::new();
+    members(json, |key, value| {
+        match (key, value) {
+            ("reasoningText", Value::Object(span)) => {
+                let text = span.of(json);
+                said.extend(read_text(text, "text")?.map(Said::Thought));
+                said.extend(read_text(text, "signature")?.map(Said::Seal));
+            }
+            ("redactedContent", Value::String(text)) => {
+                said.push(Said::Redacted(text.decode().into_owned()));
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(Block::Said(said))
+}
+
+/// A text and what it cites: its pieces, then the citations.
+fn cited_text(json: &[u8]) -> Result<Block, JsonError> {
+    let (mut said, mut citations) = (Vec::new(), Vec::new());
+    members(json, |key, value| {
+        match (key, value) {
+            ("content", Value::Array(span)) => each(span.of(json), |piece| {
+                said.extend(read_text(piece, "text")?.map(Said::Text));
+                Ok(())
+            })?,
+            ("citations", Value::Array(span)) => each(span.of(json), |citation| {
+                citations.push(Said::Citation(raw(citation, Span::new(0, citation.len()))));
+                Ok(())
+            })?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    said.append(&mut citations);
+    Ok(Block::Said(said))
+}
+
+impl Answer {
+    /// The spans are of the body.
+    pub(super) fn read(body: &[u8]) -> Result<Self, JsonError> {
+        let mut answer = Self::default();
+        let mut cursor = Cursor::new(body)?;
+        if cursor.kind()? != Kind::Object {
+            return Ok(answer);
+        }
+        cursor.object(|cursor, member| {
+            match (&*member.key.decode(), cursor.value()?) {
+                ("output", Value::Object(span)) => answer.content = find_content(body, span)?,
+                ("stopReason", Value::String(word)) => answer.stop = Some(word.decode().into_owned()),
+                ("usage", Value::Object(span)) => answer.usage = Some(span),
+                _ => {}
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        cursor.end()?;
+        Ok(answer)
+    }
+}
+
+/// The content of the message that an output has.
+fn find_content(body: &[u8], output: Span) -> Result<Option<Span>, JsonError> {
+    let (mut message, mut content) = (None, None);
+    members(output.of(body), |key, value| {
+        if let ("message", Value::Object(span)) = (key, value) {
+            message = Some(within(span, output));
+        }
+        Ok(())
+    })?;
+    let Some(message) = message else { return Ok(None) };
+    members(message.of(body), |key, value| {
+        if let ("content", Value::Array(span)) = (key, value) {
+            content = Some(within(span, message));
+        }
+        Ok(())
+    })?;
+    Ok(content)
+}
+
+const fn within(inner: Span, outer: Span) -> Span {
+    Span::new(outer.start + inner.start, outer.start + inner.end)
+}
+
+/// The objects of an array; what else is in it is passed over.
+pub(super) fn each(
+    array: &[u8],
+    mut take: impl FnMut(&[u8]) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    Cursor::new(array)?.array(|cursor, _| {
+        let is_object = cursor.kind()? == Kind::Object;
+        let span = cursor.skip()?;
+        if is_object { take(span.of(array)) } else { Ok(()) }
+    })?;
+    Ok(())
+}
+
+/// Reads an object and nothing behind it. What is none has no members.
+fn members(
+    json: &[u8],
+    mut member: impl FnMut(&str, Value<'_>) -> Result<(), JsonError>,
+) -> Result<(), JsonError> {
+    let mut cursor = Cursor::new(json)?;
+    if cursor.kind()? != Kind::Object {
+        cursor.skip()?;
+        return cursor.end();
+    }
+    cursor.object(|cursor, found| {
+        let key = found.key.decode();
+        let value = cursor.value()?;
+        member(&key, value)
+    })?;
+    cursor.end()
+}
+
+fn raw(bytes: &[u8], span: Span) -> Json {
+    Json(String::from_utf8_lossy(span.of(bytes)).into_owned())
+}

@@ -1,0 +1,1 @@
+//! The grammar as an upstream speaks it.

@@ -1,0 +1,130 @@
+//! Usage as this grammar's upstreams count it.
+
+use domain::{Usage, UsageSource};
+
+use crate::json::{Cursor, JsonError, Kind};
+
+/// The upstream's counters, each the latest that was said.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Registers {
+    input: Option<u64>,
+    read: Option<u64>,
+    written: Option<u64>,
+    written_5m: Option<u64>,
+    written_1h: Option<u64>,
+    output: Option<u64>,
+    seen: bool,
+}
+
+impl Registers {
+    /// Reads a usage object.
+    pub(super) fn read(&mut self, usage: &[u8]) -> Result<(), JsonError> {
+        self.seen = true;
+        Cursor::new(usage)?.object(|cursor, member| {
+            let register = match &*member.key.decode() {
+                "inputTokens" => &mut self.input,
+                "outputTokens" => &mut self.output,
+                "cacheReadInputTokens" => &mut self.read,
+                "cacheWriteInputTokens" => &mut self.written,
+                "cacheDetails" if cursor.kind()? == Kind::Array => return self.read_details(cursor),
+                _ => return cursor.skip().map(|_| ()),
+            };
+            latest(register, cursor)
+        })?;
+        Ok(())
+    }
+
+    /// How long what was written to the cache lives there.
+    fn read_details(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        let (mut short, mut long) = (None, None);
+        cursor.array(|cursor, _| {
+            if cursor.kind()? != Kind::Object {
+                return cursor.skip().map(|_| ());
+            }
+            let (mut tokens, mut is_long) = (None, false);
+            cursor.object(|cursor, member| match &*member.key.decode() {
+                "ttl" => {
+                    is_long = cursor.skip()?.of(cursor.bytes()) == b"\"1h\"";
+                    Ok(())
+                }
+                "inputTokens" => latest(&mut tokens, cursor),
+                _ => cursor.skip().map(|_| ()),
+            })?;
+            let register: &mut Option<u64> = if is_long { &mut long } else { &mut short };
+            *register = Some(register.unwrap_or(0).saturating_add(tokens.unwrap_or(0)));
+            Ok::<(), JsonError>(())
+        })?;
+        (self.written_5m, self.written_1h) = (short, long);
+        Ok(())
+    }
+
+    /// The counts in disjoint classes. `None` where nothing was said, or only zeros of an answer that is not empty: that is
+    /// no report. What was thought is a part of the output that nobody tells apart.
+    pub(super) fn usage(&self, may_be_zero: bool) -> Option<Usage> {
+        let split = self.written_5m.unwrap_or(0).saturating_add(self.written_1h.unwrap_or(0));
+        let written = self.written.unwrap_or(split);
+        let long = self.written_1h.unwrap_or(0).min(written);
+        let usage = Usage {
+            input: self.input.unwrap_or(0),
+            cached_read: self.read.unwrap_or(0),
+            cache_write: written - long,
+            cache_write_long: long,
+            output: self.output.unwrap_or(0),
+            reasoning: 0,
+            source: UsageSource::Provider,
+        };
+        let is_zero = usage.prompt_total() == 0 && usage.completion_total() == 0;
+        (self.seen && (may_be_zero || !is_zero)).then_some(usage)
+    }
+}
+
+/// A counter that is no whole number says nothing.
+fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    if let Some(count) = cursor.count()? {
+        *register = Some(count);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(report: &str, expected: [u64; 5]) {
+        let mut registers = Registers::default();
+        registers.read(report.as_bytes()).unwrap();
+        let usage = registers.usage(true).unwrap();
+        let found = [usage.input, usage.cached_read, usage.cache_write, usage.cache_write_long, usage.output];
+        assert_eq!((found, usage.reasoning), (expected, 0), "{report}");
+    }
+
+    #[test]
+    fn the_classes_are_disjoint() {
+        check(r#"{"inputTokens":3,"outputTokens":7,"totalTokens":10}"#, [3, 0, 0, 0, 7]);
+        check(
+            r#"{"inputTokens":3,"outputTokens":7,"cacheReadInputTokens":100,"cacheWriteInputTokens":50}"#,
+            [3, 100, 50, 0, 7],
+        );
+        check(
+            r#"{"inputTokens":3,"outputTokens":7,"cacheWriteInputTokens":50,
+                "cacheDetails":[{"ttl":"5m","inputTokens":20},{"ttl":"1h","inputTokens":30},7]}"#,
+            [3, 0, 20, 30, 7],
+        );
+        check(r#"{"inputTokens":3,"cacheDetails":[{"ttl":"1h","inputTokens":8}]}"#, [3, 0, 0, 8, 0]);
+        check(
+            r#"{"cacheWriteInputTokens":5,"cacheDetails":[{"ttl":"1h","inputTokens":8}]}"#,
+            [0, 0, 0, 5, 0],
+        );
+        check(r#"{"inputTokens":"many","outputTokens":null,"cacheDetails":{}}"#, [0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn zeros_are_a_report_only_of_nothing() {
+        let mut registers = Registers::default();
+        assert_eq!(registers.usage(true), None);
+        registers.read(br#"{"inputTokens":0,"outputTokens":0}"#).unwrap();
+        assert_eq!(registers.usage(false), None);
+        assert!(registers.usage(true).is_some());
+    }
+}

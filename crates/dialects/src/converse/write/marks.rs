@@ -1,0 +1,49 @@
+//! The rules for cache points: how many there may be, and in which order.
+
+use super::wire::{Block, Body, CachePoint, Tool};
+use crate::losses::{Feature, Losses};
+
+/// So many a request may have.
+const POINTS_MAX: usize = 4;
+
+/// Keeps the last points, which cover what the earlier ones do, and makes those live longer that stand before a longer one.
+pub(super) fn keep_rules(body: &mut Body<'_>, losses: &mut Losses) {
+    let mut surplus = points(body).len().saturating_sub(POINTS_MAX);
+    if surplus > 0 {
+        losses.lose_part(Feature::CacheMark);
+    }
+    let mut stays = |is_point: bool| {
+        let goes = is_point && surplus > 0;
+        surplus -= usize::from(goes);
+        !goes
+    };
+    if let Some(config) = &mut body.tool_config {
+        config.tools.retain(|tool| stays(matches!(tool, Tool::CachePoint(_))));
+    }
+    body.system.retain(|block| stays(matches!(block, Block::CachePoint(_))));
+    for message in &mut body.messages {
+        message.content.retain(|block| stays(matches!(block, Block::CachePoint(_))));
+    }
+    let mut is_long = false;
+    for point in points(body).into_iter().rev() {
+        is_long |= point.ttl == Some(CachePoint::HOUR);
+        if is_long {
+            point.ttl = Some(CachePoint::HOUR);
+        }
+    }
+}
+
+/// Every point, in the order in which the upstream reads them.
+fn points<'b>(body: &'b mut Body<'_>) -> Vec<&'b mut CachePoint> {
+    let tools = body.tool_config.iter_mut().flat_map(|config| config.tools.iter_mut());
+    let of_tools = tools.filter_map(|tool| match tool {
+        Tool::CachePoint(point) => Some(point),
+        Tool::ToolSpec(_) => None,
+    });
+    let messages = body.messages.iter_mut().flat_map(|message| message.content.iter_mut());
+    let of_blocks = body.system.iter_mut().chain(messages).filter_map(|block| match block {
+        Block::CachePoint(point) => Some(point),
+        _ => None,
+    });
+    of_tools.chain(of_blocks).collect()
+}

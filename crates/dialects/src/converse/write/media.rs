@@ -1,0 +1,172 @@
+//! What formats media are told to have, and where their bytes are.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::prompt::Source;
+
+use super::wire::MediaSource;
+use crate::losses::Feature;
+
+/// What the upstream calls a format, by the media type's second half or by a name's ending.
+type Formats = &'static [(&'static str, &'static [&'static str])];
+
+pub(super) const IMAGES: Formats =
+    &[("png", &["png"]), ("jpeg", &["jpeg", "jpg"]), ("gif", &["gif"]), ("webp", &["webp"])];
+
+pub(super) const AUDIO: Formats = &[
+    ("mp3", &["mp3", "mpeg"]),
+    ("wav", &["wav", "x-wav", "wave", "vnd.wave"]),
+    ("opus", &["opus"]),
+    ("aac", &["aac"]),
+    ("flac", &["flac", "x-flac"]),
+    ("mp4", &["mp4"]),
+    ("m4a", &["m4a", "x-m4a"]),
+    ("ogg", &["ogg"]),
+    ("webm", &["webm"]),
+    ("pcm", &["pcm", "l16"]),
+];
+
+pub(super) const VIDEOS: Formats = &[
+    ("mp4", &["mp4"]),
+    ("mov", &["mov", "quicktime"]),
+    ("mkv", &["mkv", "x-matroska"]),
+    ("webm", &["webm"]),
+    ("flv", &["flv", "x-flv"]),
+    ("mpeg", &["mpeg"]),
+    ("mpg", &["mpg"]),
+    ("wmv", &["wmv", "x-ms-wmv"]),
+    ("three_gp", &["3gp", "3gpp"]),
+];
+
+pub(super) const DOCUMENTS: Formats = &[
+    ("pdf", &["pdf"]),
+    ("csv", &["csv"]),
+    ("doc", &["doc", "msword"]),
+    ("docx", &["docx", "vnd.openxmlformats-officedocument.wordprocessingml.document"]),
+    ("xls", &["xls", "vnd.ms-excel"]),
+    ("xlsx", &["xlsx", "vnd.openxmlformats-officedocument.spreadsheetml.sheet"]),
+    ("html", &["html", "htm"]),
+    ("txt", &["txt", "plain"]),
+    ("md", &["md", "markdown", "x-markdown"]),
+];
+
+/// The vendor's own store, which it reads by itself.
+const STORE: &str = "s3://";
+/// What a document's name may be long.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The format and the place of some bytes.
+///
+/// # Errors
+/// What can't be said of them; `unknown` where the format is none of these.
+pub(super) fn place<'a>(
+    source: &'a Source,
+    formats: Formats,
+    unknown: Feature,
+) -> Result<(&'static str, MediaSource<'a>), Feature> {
+    let of = |word: Option<&str>| format_of(formats, word).ok_or(unknown);
+    match source {
+        Source::Inline { media_type, base64 } => {
+            Ok((of(second_half(media_type))?, MediaSource::Bytes(Cow::Borrowed(base64))))
+        }
+        Source::Text(text) => Ok((of(Some("plain"))?, MediaSource::Bytes(Cow::Owned(STANDARD.encode(text))))),
+        Source::Url { url, media_type } if url.starts_with(STORE) => {
+            let word = media_type.as_deref().and_then(second_half).or_else(|| ending(url));
+            Ok((of(word)?, MediaSource::S3Location { uri: url }))
+        }
+        Source::Url { .. } => Err(Feature::MediaUrl),
+        Source::File { .. } => Err(Feature::ProviderFile),
+    }
+}
+
+fn format_of(formats: Formats, word: Option<&str>) -> Option<&'static str> {
+    let word = word?.to_ascii_lowercase();
+    formats.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(format, _)| *format)
+}
+
+fn second_half(media_type: &str) -> Option<&str> {
+    let (_, half) = media_type.split(';').next()?.split_once('/')?;
+    Some(half.trim())
+}
+
+fn ending(url: &str) -> Option<&str> {
+    url.rsplit('/').next()?.rsplit_once('.').map(|(_, ending)| ending)
+}
+
+/// Names of documents: of few characters, and no two alike in a request.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashSet<String>);
+
+impl Names {
+    pub(super) fn name(&mut self, said: Option<&str>) -> String {
+        let plain = plain(said.unwrap_or_default());
+        let stem = if plain.is_empty() { "document".to_owned() } else { plain };
+        let mut name = stem.clone();
+        let mut count = 1;
+        while !self.0.insert(name.clone()) {
+            count += 1;
+            name = format!("{stem} {count}");
+        }
+        name
+    }
+}
+
+/// What may not stand in a name is a space there, and no two spaces follow each other.
+fn plain(said: &str) -> String {
+    let mut plain = String::new();
+    // Room for a number behind it.
+    for character in said.chars().take(NAME_CHARS_MAX - 10) {
+        let may_stand = character.is_ascii_alphanumeric() || matches!(character, '-' | '(' | ')' | '[' | ']');
+        if may_stand {
+            plain.push(character);
+        } else if !plain.ends_with(' ') {
+            plain.push(' ');
+        }
+    }
+    plain.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_types_and_by_endings() {
+        let inline = |media_type: &str| Source::Inline {
+            media_type: media_type.to_owned(),
+            base64: "AA==".to_owned(),
+        };
+        let found = |media_type: &str, formats| {
+            place(&inline(media_type), formats, Feature::Document).map(|(format, _)| format)
+        };
+        assert_eq!(found("image/JPG", IMAGES), Ok("jpeg"));
+        assert_eq!(found("audio/L16;rate=24000", AUDIO), Ok("pcm"));
+        assert_eq!(found("video/3gpp", VIDEOS), Ok("three_gp"));
+        assert_eq!(found("text/markdown; charset=utf-8", DOCUMENTS), Ok("md"));
+        assert_eq!(found("image/tiff", IMAGES), Err(Feature::Document));
+        let url = |url: &str| Source::Url { url: url.to_owned(), media_type: None };
+        let kept = url("s3://bucket/a/b.PNG");
+        assert!(matches!(
+            place(&kept, IMAGES, Feature::Document),
+            Ok(("png", MediaSource::S3Location { uri: "s3://bucket/a/b.PNG" }))
+        ));
+        let told = |source: &Source| place(source, IMAGES, Feature::Document).err();
+        assert_eq!(told(&url("s3://bucket/a.b/c")), Some(Feature::Document));
+        assert_eq!(told(&url("https://x/a.png")), Some(Feature::MediaUrl));
+        assert_eq!(told(&Source::File { id: "f".to_owned(), media_type: None }), Some(Feature::ProviderFile));
+    }
+
+    #[test]
+    fn no_two_documents_have_one_name() {
+        let mut names = Names::default();
+        assert_eq!(names.name(Some("a_b..c.pdf")), "a b c pdf");
+        assert_eq!(names.name(Some("a b c pdf")), "a b c pdf 2");
+        assert_eq!(names.name(Some("é")), "document");
+        assert_eq!(names.name(None), "document 2");
+        assert_eq!(names.name(Some("Plan (2) [x]-y")), "Plan (2) [x]-y");
+        assert!(names.name(Some(&"x".repeat(500))).len() <= 200);
+    }
+}

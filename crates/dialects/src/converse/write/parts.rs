@@ -1,0 +1,204 @@
+//! Writes the parts of a turn as blocks.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use domain::prompt::{CacheMark, Content, Part, Place, Role, Thought, ToolCall, ToolResult};
+use domain::{Fault, Grammar};
+use serde_json::value::to_raw_value;
+
+use super::media::{self, Names};
+use super::tools::NAME_BYTES_MAX;
+use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning, checked};
+use crate::calls::{check_name, no_arguments, object_of};
+use crate::losses::{Feature, Losses};
+
+/// What an id of a call may be long.
+const ID_BYTES_MAX: usize = 64;
+/// What a result says that says nothing: some models refuse an empty one.
+const NOTHING: &str = "(empty)";
+
+/// Writes the parts of one turn after the other.
+#[derive(Debug)]
+pub(super) struct Scribe<'l> {
+    pub losses: &'l mut Losses,
+    pub writes_marks: bool,
+    names: Names,
+    /// Which turn, for those who read what was lost.
+    pub turn: usize,
+    pub role: Role,
+}
+
+/// Blank texts are refused, and say nothing.
+pub(super) fn say(text: &str) -> Option<Block<'_>> {
+    (!text.trim().is_empty()).then_some(Block::Text(Cow::Borrowed(text)))
+}
+
+impl<'l> Scribe<'l> {
+    pub(super) fn new(writes_marks: bool, losses: &'l mut Losses) -> Self {
+        Self { losses, writes_marks, names: Names::default(), turn: 0, role: Role::User }
+    }
+
+    pub(super) fn blocks<'a>(&mut self, parts: &'a [Part]) -> Result<Vec<Block<'a>>, Box<Fault>> {
+        let mut blocks = Vec::with_capacity(parts.len());
+        for part in parts {
+            blocks.extend(self.block(part)?);
+            self.mark(part.cache, &part.place, &mut blocks);
+        }
+        Ok(blocks)
+    }
+
+    pub(super) fn results<'a>(&mut self, parts: &[&'a Part]) -> Result<Vec<Block<'a>>, Box<Fault>> {
+        let mut blocks = Vec::with_capacity(parts.len());
+        for part in parts {
+            if let Content::ToolResult(result) = &part.content {
+                blocks.push(Block::ToolResult(self.result(result)?));
+                // A point can't stand inside of a result; the next place is behind it.
+                let inside = result.parts.iter().rev().find_map(|inner| inner.cache);
+                self.mark(part.cache.or(inside), &part.place, &mut blocks);
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// A point behind what was written last, where one may stand.
+    pub(super) fn mark(&mut self, mark: Option<CacheMark>, place: &Place, blocks: &mut Vec<Block<'_>>) {
+        let Some(mark) = mark else { return };
+        if self.writes_marks && is_markable(blocks.last()) {
+            blocks.push(Block::CachePoint(CachePoint::of(mark)));
+        } else {
+            self.losses.lose_in(Feature::CacheMark, place);
+        }
+    }
+
+    fn result<'a>(&mut self, result: &'a ToolResult) -> Result<wire::ToolResult<'a>, Box<Fault>> {
+        if result.is_custom {
+            self.losses.lose(Feature::CustomTool);
+        }
+        let mut content = Vec::with_capacity(result.parts.len());
+        for part in &result.parts {
+            content.extend(self.block(part)?);
+        }
+        if content.is_empty() {
+            content.push(Block::Text(Cow::Borrowed(NOTHING)));
+        }
+        let status = result.is_error.then_some("error");
+        Ok(wire::ToolResult { tool_use_id: plain_id(&result.id), content, status })
+    }
+
+    fn block<'a>(&mut self, part: &'a Part) -> Result<Option<Block<'a>>, Box<Fault>> {
+        let is_result = self.role == Role::Tool;
+        let instructs = matches!(self.role, Role::System | Role::Developer);
+        Ok(match &part.content {
+            Content::Text { text, citations } => {
+                if !citations.is_empty() {
+                    self.losses.lose(Feature::Citations);
+                }
+                say(text)
+            }
+            Content::Refusal { text } => say(text),
+            Content::ToolCall(call) if self.role == Role::Assistant => Some(Block::ToolUse(self.call(call)?)),
+            Content::Thought(thought) if self.role == Role::Assistant => self.thought(thought),
+            Content::Audio { .. } if is_result || instructs => {
+                self.losses.lose_in(Feature::Audio, &part.place);
+                None
+            }
+            content if instructs => {
+                self.losses.lose_in(feature_of(content), &part.place);
+                None
+            }
+            content => self.media(content, part),
+        })
+    }
+
+    fn media<'a>(&mut self, content: &'a Content, part: &Part) -> Option<Block<'a>> {
+        let placed = match content {
+            Content::Image { source, detail } => {
+                if detail.as_deref().is_some_and(|detail| detail != "auto") {
+                    self.losses.lose(Feature::ImageDetail);
+                }
+                let placed = media::place(source, media::IMAGES, Feature::Document);
+                placed.map(|(format, source)| Block::Image(Media { format, source }))
+            }
+            Content::Audio { source } => media::place(source, media::AUDIO, Feature::Audio)
+                .map(|(format, source)| Block::Audio(Media { format, source })),
+            Content::Video { source } => media::place(source, media::VIDEOS, Feature::Video)
+                .map(|(format, source)| Block::Video(Media { format, source })),
+            Content::Document { source, name, context, cite } if self.role != Role::Assistant => {
+                media::place(source, media::DOCUMENTS, Feature::Document).map(|(format, source)| {
+                    Block::Document(wire::Document {
+                        format,
+                        name: self.names.name(name.as_deref()),
+                        source,
+                        context: context.as_deref(),
+                        citations: cite.then_some(CitationsConfig { enabled: true }),
+                    })
+                })
+            }
+            other => Err(feature_of(other)),
+        };
+        placed.map_err(|feature| self.losses.lose_in(feature, &part.place)).ok()
+    }
+
+    fn call<'a>(&mut self, call: &'a ToolCall) -> Result<wire::ToolUse<'a>, Box<Fault>> {
+        if call.is_custom {
+            self.losses.lose(Feature::CustomTool);
+        }
+        if call.signature.is_some() {
+            self.losses.lose(Feature::Thought);
+        }
+        let path = format!("messages[{}]", self.turn);
+        check_name(&call.name, NAME_BYTES_MAX, || path.clone())?;
+        let input = if call.is_custom {
+            let text = serde_json::json!({ "input": call.arguments });
+            Cow::Owned(to_raw_value(&text).map_err(|_| Box::new(Fault::internal()))?)
+        } else {
+            Cow::Borrowed(checked(object_of(&call.arguments).ok_or_else(|| no_arguments(path))?)?)
+        };
+        Ok(wire::ToolUse { tool_use_id: plain_id(&call.id), name: &call.name, input })
+    }
+
+    /// Only the upstream's own seal is good there.
+    fn thought<'a>(&mut self, thought: &'a Thought) -> Option<Block<'a>> {
+        let own = thought.signature.as_ref().filter(|signature| signature.grammar == Grammar::Converse);
+        match own {
+            Some(seal) if thought.is_redacted => {
+                Some(Block::ReasoningContent(Reasoning::RedactedContent(&seal.value)))
+            }
+            Some(seal) => Some(Block::ReasoningContent(Reasoning::ReasoningText {
+                text: &thought.text,
+                signature: &seal.value,
+            })),
+            None => {
+                self.losses.lose(Feature::Thought);
+                None
+            }
+        }
+    }
+}
+
+fn is_markable(block: Option<&Block<'_>>) -> bool {
+    !matches!(block, None | Some(Block::ReasoningContent(_) | Block::CachePoint(_)))
+}
+
+/// What is lost with a part that can't stand where it does, or anywhere.
+const fn feature_of(content: &Content) -> Feature {
+    match content {
+        Content::Audio { .. } => Feature::Audio,
+        Content::Video { .. } => Feature::Video,
+        Content::Thought(_) => Feature::Thought,
+        Content::Foreign { .. } => Feature::HostedTool,
+        _ => Feature::Document,
+    }
+}
+
+/// Ids of other providers may be longer, or hold what is refused here; calls and results are changed alike.
+fn plain_id(id: &str) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
+    if !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(is_plain) {
+        return Cow::Borrowed(id);
+    }
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    Cow::Owned(format!("id_{:016x}", hasher.finish()))
+}

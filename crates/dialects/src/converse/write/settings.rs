@@ -1,0 +1,177 @@
+//! Writes how the answer is to be made, and how much is thought before it.
+
+use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, Shows};
+use domain::{Abilities, Fault, Grammar, Thinking as Ability};
+use serde_json::value::RawValue;
+
+use super::wire::{Additional, InferenceConfig, JsonSchema, Pairs, Structure, TextFormat, Tier, checked};
+use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
+use crate::losses::{Feature, Losses};
+use crate::speak::Listener;
+
+/// The vendor's bounds of what is noted with a request.
+const PAIRS_MAX: usize = 16;
+const PAIR_CHARS_MAX: usize = 256;
+
+/// How much is thought.
+pub(super) struct Thought {
+    /// What only the models of one maker are told.
+    pub additional: Option<Additional>,
+    pub effort: Option<&'static str>,
+    tokens_max: Option<u64>,
+}
+
+impl Thought {
+    pub(super) fn of(prompt: &Prompt, listener: &Listener<'_>, losses: &mut Losses) -> Self {
+        let most = listener.abilities.output_tokens_max;
+        // More than the model gives would be refused, and gives no more.
+        let said = prompt.output.tokens_max.map(|tokens| most.map_or(tokens, |most| tokens.min(most)));
+        if !is_claude(listener.model) {
+            let effort = effort(prompt, listener.abilities, losses);
+            return Self { additional: None, effort, tokens_max: said };
+        }
+        let plan = plan_thinking(prompt, &listener.abilities, Grammar::Converse, losses);
+        // What is thought counts as a part of the answer, which must have room for it.
+        let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
+        let tokens_max = said.or(needed);
+        let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
+        Self { additional: thinking.map(|thinking| Additional { thinking }), effort, tokens_max }
+    }
+
+    fn thinks(&self) -> bool {
+        self.additional.as_ref().is_some_and(|additional| additional.thinking.r#type != "disabled")
+    }
+}
+
+/// Whether the model is told to think as its maker's own grammar has it. Names of models here begin with their maker's,
+/// behind the region's.
+fn is_claude(model: &str) -> bool {
+    model.contains("anthropic.claude")
+}
+
+/// Other models know an effort and no more.
+fn effort(prompt: &Prompt, abilities: Abilities, losses: &mut Losses) -> Option<&'static str> {
+    let reasoning = &prompt.reasoning;
+    let effort = reasoning.effort.or_else(|| reasoning.budget_tokens.map(Effort::of_budget));
+    if abilities.thinking == Ability::Never {
+        if reasoning.is_adaptive || !matches!(effort, None | Some(Effort::None)) {
+            losses.lose(Feature::Reasoning);
+        }
+        return None;
+    }
+    if reasoning.shows == Some(Shows::Nothing) {
+        losses.lose(Feature::ShownReasoning);
+    }
+    if reasoning.effort.is_none() && reasoning.budget_tokens.is_some_and(|tokens| tokens > 0) {
+        losses.lose(Feature::ThinkingBudget);
+    }
+    match effort? {
+        Effort::None => {
+            losses.lose(Feature::Reasoning);
+            None
+        }
+        Effort::Minimal => Some(Effort::Low.as_str()),
+        other => Some(other.as_str()),
+    }
+}
+
+pub(super) fn inference<'a>(
+    prompt: &'a Prompt,
+    abilities: Abilities,
+    thought: &Thought,
+    losses: &mut Losses,
+) -> Result<InferenceConfig<'a>, Box<Fault>> {
+    let sampling = &prompt.sampling;
+    let stop_sequences: Vec<&str> =
+        sampling.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect();
+    if stop_sequences.len() < sampling.stop.len() {
+        losses.lose_part(Feature::Stop);
+    }
+    let refuses = abilities.refuses_sampling;
+    Ok(InferenceConfig {
+        max_tokens: thought.tokens_max,
+        temperature: temperature(sampling, refuses, thought.thinks(), losses)?,
+        top_p: match &sampling.top_p {
+            Some(top_p) if refuses || (thought.thinks() && number(top_p) < THINKING_TOP_P_MIN) => {
+                losses.lose(Feature::TopP);
+                None
+            }
+            top_p => top_p.as_ref().map(|top_p| checked(top_p.as_str())).transpose()?,
+        },
+        stop_sequences,
+    })
+}
+
+/// The upstream takes 0 to 1.
+fn temperature<'a>(
+    sampling: &'a Sampling,
+    refuses: bool,
+    thinks: bool,
+    losses: &mut Losses,
+) -> Result<Option<&'a RawValue>, Box<Fault>> {
+    let Some(written) = &sampling.temperature else { return Ok(None) };
+    let value = number(written);
+    if refuses || (thinks && value != 1.0) {
+        losses.lose(Feature::Temperature);
+        return Ok(None);
+    }
+    if (0.0..=1.0).contains(&value) {
+        return checked(written.as_str()).map(Some);
+    }
+    losses.lose(Feature::Temperature);
+    checked(if value > 1.0 { "1" } else { "0" }).map(Some)
+}
+
+fn number(json: &Json) -> f64 {
+    json.as_str().trim().parse().unwrap_or(0.0)
+}
+
+pub(super) fn format<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Option<TextFormat<'a>> {
+    match prompt.output.format.as_ref()? {
+        OutputFormat::Text => None,
+        OutputFormat::JsonObject => {
+            losses.lose(Feature::JsonObject);
+            None
+        }
+        OutputFormat::JsonSchema { name, description, schema, .. } => {
+            let json_schema = JsonSchema {
+                schema: schema.as_str(),
+                name: name.as_deref(),
+                description: description.as_deref(),
+            };
+            Some(TextFormat { r#type: "json_schema", structure: Structure { json_schema } })
+        }
+    }
+}
+
+/// `Auto` is what the vendor does when nothing is said.
+pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
+    let r#type = match prompt.service_tier? {
+        ServiceTier::Auto => return None,
+        ServiceTier::Default => "default",
+        ServiceTier::Flex => "flex",
+        ServiceTier::Priority => "priority",
+    };
+    Some(Tier { r#type })
+}
+
+/// Metadata so far as it may be named and valued so: more would have the request refused.
+pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Pairs<'a> {
+    let may_stand = |text: &str| {
+        let is_plain = |character: char| {
+            character.is_ascii_alphanumeric()
+                || character.is_ascii_whitespace()
+                || ":_@$#=/+,-.".contains(character)
+        };
+        text.len() <= PAIR_CHARS_MAX && text.chars().all(is_plain)
+    };
+    let mut pairs = Vec::new();
+    for (name, value) in &prompt.metadata {
+        if pairs.len() < PAIRS_MAX && !name.is_empty() && may_stand(name) && may_stand(value) {
+            pairs.push((name.as_str(), value.as_str()));
+        } else {
+            losses.lose(Feature::Metadata);
+        }
+    }
+    Pairs(pairs)
+}

@@ -1,0 +1,117 @@
+//! Writes tools, and which of them is to be called.
+
+use std::collections::HashSet;
+
+use domain::prompt::{Content, Prompt, ToolChoice as Choice, ToolKind};
+use domain::{Abilities, Fault};
+
+use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec, checked};
+use crate::calls::{check_name, typed};
+use crate::losses::{Feature, Losses};
+
+/// What a tool's name may be long.
+pub(super) const NAME_BYTES_MAX: usize = 64;
+
+pub(super) fn write<'a>(
+    prompt: &'a Prompt,
+    abilities: Abilities,
+    losses: &mut Losses,
+) -> Result<Option<ToolConfig<'a>>, Box<Fault>> {
+    let called = called_before(prompt);
+    let may_call = prompt.tool_choice != Some(Choice::None);
+    if !may_call && called.is_empty() {
+        // There is no word for calling none of them; where none is declared none can be called.
+        return Ok(None);
+    }
+    if !may_call && !prompt.tools.is_empty() {
+        losses.lose(Feature::NoCall);
+    }
+    let (mut tools, names) = declare(prompt, abilities, losses)?;
+    let tool_choice = choose(prompt, &names, losses);
+    if tools.is_empty() {
+        // A conversation with calls is refused where no tool is declared.
+        for name in called {
+            tools.push(Tool::ToolSpec(ToolSpec {
+                name,
+                description: None,
+                input_schema: schema("{}")?,
+                strict: None,
+            }));
+        }
+    }
+    Ok((!tools.is_empty()).then_some(ToolConfig { tools, tool_choice }))
+}
+
+/// The names of the tools that the conversation has calls of, each once.
+fn called_before(prompt: &Prompt) -> Vec<&str> {
+    let mut known = HashSet::new();
+    let parts = prompt.turns.iter().flat_map(|turn| &turn.parts);
+    let names = parts.filter_map(|part| match &part.content {
+        Content::ToolCall(call) => Some(call.name.as_str()),
+        _ => None,
+    });
+    names.filter(|name| known.insert(*name)).collect()
+}
+
+/// The tools, and the names of those that were written.
+fn declare<'a>(
+    prompt: &'a Prompt,
+    abilities: Abilities,
+    losses: &mut Losses,
+) -> Result<(Vec<Tool<'a>>, HashSet<&'a str>), Box<Fault>> {
+    let allowed: Option<HashSet<&str>> = match &prompt.tool_choice {
+        Some(Choice::Allowed { names, .. }) => Some(names.iter().map(String::as_str).collect()),
+        _ => None,
+    };
+    let (mut tools, mut names) = (Vec::new(), HashSet::new());
+    for (index, tool) in prompt.tools.iter().enumerate() {
+        let (name, description, json, strict) = match &tool.kind {
+            ToolKind::Function { name, description, schema, strict } => (name, description, schema, strict),
+            ToolKind::Custom { .. } => {
+                losses.lose_at(Feature::CustomTool, format!("tools[{index}]"));
+                continue;
+            }
+            ToolKind::Hosted { .. } => {
+                losses.lose_at(Feature::HostedTool, format!("tools[{index}]"));
+                continue;
+            }
+        };
+        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(name.as_str())) {
+            continue;
+        }
+        check_name(name, NAME_BYTES_MAX, || format!("tools[{index}].name"))?;
+        names.insert(name.as_str());
+        tools.push(Tool::ToolSpec(ToolSpec {
+            name,
+            description: description.as_deref().filter(|text| !text.is_empty()),
+            input_schema: schema(json.as_ref().map_or("{}", |json| json.as_str()))?,
+            strict: strict.filter(|strict| *strict),
+        }));
+        match tool.cache.filter(|_| abilities.cache_marks) {
+            Some(mark) => tools.push(Tool::CachePoint(CachePoint::of(mark))),
+            None if tool.cache.is_some() => losses.lose(Feature::CacheMark),
+            None => {}
+        }
+    }
+    Ok((tools, names))
+}
+
+fn schema(json: &str) -> Result<InputSchema, Box<Fault>> {
+    Ok(InputSchema { json: checked(&typed(json))?.to_owned() })
+}
+
+fn choose<'a>(prompt: &'a Prompt, names: &HashSet<&str>, losses: &mut Losses) -> Option<ToolChoice<'a>> {
+    let choice = match prompt.tool_choice.as_ref()? {
+        Choice::None => return None,
+        Choice::Auto | Choice::Allowed { is_required: false, .. } if names.is_empty() => return None,
+        Choice::Auto | Choice::Allowed { is_required: false, .. } => return Some(ToolChoice::Auto {}),
+        Choice::Required | Choice::Allowed { is_required: true, .. } => {
+            (!names.is_empty()).then_some(ToolChoice::Any {})
+        }
+        Choice::Named { name, .. } => names.contains(name.as_str()).then_some(ToolChoice::Tool { name }),
+    };
+    if choice.is_none() {
+        losses.lose(Feature::ForcedCall);
+    }
+    choice
+}

@@ -1,0 +1,90 @@
+//! Writes instructions and turns: who speaks when, and which result answers which call.
+
+use domain::prompt::{Place, Prompt, Role, Turn};
+use domain::{Abilities, Fault};
+
+use super::parts::{Scribe, say};
+use super::wire::{Block, Message};
+use crate::calls::{FIRST_WORDS, pair};
+use crate::losses::Losses;
+
+pub(super) struct Conversation<'a> {
+    pub system: Vec<Block<'a>>,
+    pub messages: Vec<Message<'a>>,
+}
+
+pub(super) fn write<'a>(
+    prompt: &'a Prompt,
+    abilities: Abilities,
+    losses: &mut Losses,
+) -> Result<Conversation<'a>, Box<Fault>> {
+    let mut answered = pair(&prompt.turns)?;
+    let mut scribe = Scribe::new(abilities.cache_marks, losses);
+    let mut system = Vec::new();
+    for instruction in &prompt.instructions {
+        system.extend(say(&instruction.text));
+        scribe.mark(instruction.cache, &Place::default(), &mut system);
+    }
+    let is_instruction = |turn: &Turn| matches!(turn.role, Role::System | Role::Developer);
+    let leading = prompt.turns.iter().take_while(|turn| is_instruction(turn)).count();
+    let mut messages = Messages(Vec::with_capacity(prompt.turns.len() + 1));
+    // Models of many makers stand behind this grammar, and few take instructions in the middle of a conversation: they go
+    // before the next words of the user.
+    let mut held = Vec::new();
+    for (index, turn) in prompt.turns.iter().enumerate() {
+        (scribe.turn, scribe.role) = (index, turn.role);
+        match turn.role {
+            // Each result is written behind its call.
+            Role::Tool => continue,
+            Role::System | Role::Developer if index < leading => system.extend(scribe.blocks(&turn.parts)?),
+            Role::System | Role::Developer => held.extend(scribe.blocks(&turn.parts)?),
+            Role::User => {
+                messages.push("user", std::mem::take(&mut held));
+                messages.push("user", scribe.blocks(&turn.parts)?);
+            }
+            Role::Assistant => {
+                messages.push("user", std::mem::take(&mut held));
+                messages.push("assistant", scribe.blocks(&turn.parts)?);
+            }
+        }
+        if let Some(results) = answered.remove(&index) {
+            scribe.role = Role::Tool;
+            messages.push("user", scribe.results(&results)?);
+        }
+    }
+    messages.push("user", held);
+    let mut messages = messages.0;
+    trim_end(&mut messages);
+    if messages.first().is_none_or(|first| first.role == "assistant") {
+        let content = vec![Block::Text(FIRST_WORDS.into())];
+        messages.insert(0, Message { role: "user", content });
+    }
+    if let Some(last) = messages.last_mut() {
+        scribe.mark(prompt.caching.automatic, &Place::default(), &mut last.content);
+    }
+    Ok(Conversation { system, messages })
+}
+
+/// Those who speak must take turns: what one says in several is one message.
+struct Messages<'a>(Vec<Message<'a>>);
+
+impl<'a> Messages<'a> {
+    fn push(&mut self, role: &'static str, mut content: Vec<Block<'a>>) {
+        match self.0.last_mut().filter(|last| last.role == role) {
+            Some(last) => last.content.append(&mut content),
+            None if content.is_empty() => {}
+            None => self.0.push(Message { role, content }),
+        }
+    }
+}
+
+/// An answer to go on with that ends in space is refused.
+fn trim_end(messages: &mut [Message<'_>]) {
+    let Some(last) = messages.last_mut().filter(|last| last.role == "assistant") else { return };
+    if let Some(Block::Text(text)) = last.content.last_mut() {
+        let length = text.trim_end().len();
+        if length < text.len() {
+            text.to_mut().truncate(length);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The shapes of a request as its upstream reads them.
+
+use std::borrow::Cow;
+
+use domain::Fault;
+use domain::prompt::{CacheLifetime, CacheMark};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+use crate::anthropic::Thinking;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Body<'a> {
+    pub messages: Vec<Message<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub system: Vec<Block<'a>>,
+    #[serde(skip_serializing_if = "InferenceConfig::is_empty")]
+    pub inference_config: InferenceConfig<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_config: Option<ToolConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub additional_model_request_fields: Option<Additional>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<Tier>,
+    #[serde(skip_serializing_if = "OutputConfig::is_empty")]
+    pub output_config: OutputConfig<'a>,
+    #[serde(skip_serializing_if = "Pairs::is_empty")]
+    pub request_metadata: Pairs<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Message<'a> {
+    pub role: &'static str,
+    pub content: Vec<Block<'a>>,
+}
+
+/// A block: its one member tells its kind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Block<'a> {
+    Text(Cow<'a, str>),
+    Image(Media<'a>),
+    Audio(Media<'a>),
+    Video(Media<'a>),
+    Document(Document<'a>),
+    ToolUse(ToolUse<'a>),
+    ToolResult(ToolResult<'a>),
+    ReasoningContent(Reasoning<'a>),
+    CachePoint(CachePoint),
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Media<'a> {
+    pub format: &'static str,
+    pub source: MediaSource<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum MediaSource<'a> {
+    /// Base64.
+    Bytes(Cow<'a, str>),
+    S3Location {
+        uri: &'a str,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Document<'a> {
+    pub format: &'static str,
+    pub name: String,
+    pub source: MediaSource<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub citations: Option<CitationsConfig>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct CitationsConfig {
+    pub enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolUse<'a> {
+    pub tool_use_id: Cow<'a, str>,
+    pub name: &'a str,
+    pub input: Cow<'a, RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolResult<'a> {
+    pub tool_use_id: Cow<'a, str>,
+    pub content: Vec<Block<'a>>,
+    /// Said only of what failed: not every model knows the word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Reasoning<'a> {
+    ReasoningText { text: &'a str, signature: &'a str },
+    RedactedContent(&'a str),
+}
+
+/// What comes up to here is to be cached. The upstream knows two lifetimes, the shorter where none is said.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq)]
+pub(super) struct CachePoint {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<&'static str>,
+}
+
+impl CachePoint {
+    pub(super) const HOUR: &'static str = "1h";
+
+    pub(super) fn of(mark: CacheMark) -> Self {
+        let is_long = mark.lifetime.is_some_and(|lifetime| lifetime > CacheLifetime::Minutes5);
+        Self { r#type: "default", ttl: is_long.then_some(Self::HOUR) }
+    }
+}
+
+#[derive(Debug, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct InferenceConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop_sequences: Vec<&'a str>,
+}
+
+impl InferenceConfig<'_> {
+    const fn is_empty(&self) -> bool {
+        self.max_tokens.is_none()
+            && self.temperature.is_none()
+            && self.top_p.is_none()
+            && self.stop_sequences.is_empty()
+    }
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolConfig<'a> {
+    pub tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Tool<'a> {
+    ToolSpec(ToolSpec<'a>),
+    CachePoint(CachePoint),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToolSpec<'a> {
+    pub name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+    pub input_schema: InputSchema,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct InputSchema {
+    pub json: Box<RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ToolChoice<'a> {
+    Auto {},
+    Any {},
+    Tool { name: &'a str },
+}
+
+/// What only the models of one maker are told.
+#[derive(Debug, Serialize)]
+pub(super) struct Additional {
+    pub thinking: Thinking,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Tier {
+    pub r#type: &'static str,
+}
+
+#[derive(Debug, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OutputConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text_format: Option<TextFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<&'static str>,
+}
+
+impl OutputConfig<'_> {
+    const fn is_empty(&self) -> bool {
+        self.text_format.is_none() && self.effort.is_none()
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TextFormat<'a> {
+    pub r#type: &'static str,
+    pub structure: Structure<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Structure<'a> {
+    pub json_schema: JsonSchema<'a>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct JsonSchema<'a> {
+    /// As a text.
+    pub schema: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<&'a str>,
+}
+
+/// Names and values in the order in which they were said.
+#[derive(Debug)]
+pub(super) struct Pairs<'a>(pub Vec<(&'a str, &'a str)>);
+
+impl Pairs<'_> {
+    const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// JSON that somebody checked, to be written as it is.
+pub(super) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
+    serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
+}

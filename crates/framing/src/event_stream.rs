@@ -1,0 +1,198 @@
+//! Binary event streams (`application/vnd.amazon.eventstream`): where one frame ends, what its headers say, and whether it
+//! came whole. A frame is its length, the length of its headers, a checksum of these two, the headers, the payload, and a
+//! checksum of all before it; every number is big-endian.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// What a frame's headers and its payload may be long: the bounds of the vendor's own clients.
+pub const HEADERS_BYTES_MAX: usize = 128 * 1024;
+pub const PAYLOAD_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Two lengths and their checksum.
+const PRELUDE_BYTES: usize = 12;
+const CHECKSUM_BYTES: usize = 4;
+/// The type of a header whose value is text.
+const TEXT: u8 = 7;
+
+/// Why the bytes are no frame. Where the next one begins nobody knows then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameFault {
+    /// A checksum is not that of the bytes.
+    Checksum,
+    /// The headers or the payload are longer than the bounds.
+    Oversized,
+    /// The lengths don't fit together, or the headers are none.
+    Malformed,
+}
+
+/// A whole frame, its checksums found right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    headers: Bytes,
+    pub payload: Bytes,
+}
+
+/// Cuts a stream that arrives in pieces into frames. It holds what has come of the frame that goes on.
+#[derive(Debug, Default)]
+pub struct FrameDecoder {
+    held: BytesMut,
+    /// Of the frame that is held, once its prelude has come and was found right.
+    prelude: Option<Prelude>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Prelude {
+    frame_bytes: usize,
+    headers_bytes: usize,
+}
+
+impl FrameDecoder {
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes what came. The frames that are whole now are to be taken before more is pushed.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.held.extend_from_slice(bytes);
+    }
+
+    /// The next frame that is whole; `None` where more bytes are needed.
+    ///
+    /// # Errors
+    /// The bytes are no frame. Nothing behind them can be read.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameFault> {
+        let prelude = match self.prelude {
+            Some(prelude) => prelude,
+            None => match Prelude::read(&self.held)? {
+                Some(prelude) => *self.prelude.insert(prelude),
+                None => return Ok(None),
+            },
+        };
+        if self.held.len() < prelude.frame_bytes {
+            return Ok(None);
+        }
+        self.prelude = None;
+        Frame::read(self.held.split_to(prelude.frame_bytes).freeze(), prelude).map(Some)
+    }
+
+    /// Whether nothing is held of a frame that has not come whole.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+impl Prelude {
+    fn read(held: &[u8]) -> Result<Option<Self>, FrameFault> {
+        let Some((prelude, _)) = held.split_at_checked(PRELUDE_BYTES) else { return Ok(None) };
+        let (mut lengths, mut checksum) = prelude.split_at(PRELUDE_BYTES - CHECKSUM_BYTES);
+        if crc32fast::hash(lengths) != checksum.get_u32() {
+            return Err(FrameFault::Checksum);
+        }
+        let (frame_bytes, headers_bytes) = (length(lengths.get_u32()), length(lengths.get_u32()));
+        let rest = frame_bytes.checked_sub(PRELUDE_BYTES + CHECKSUM_BYTES).ok_or(FrameFault::Malformed)?;
+        let payload_bytes = rest.checked_sub(headers_bytes).ok_or(FrameFault::Malformed)?;
+        if headers_bytes > HEADERS_BYTES_MAX || payload_bytes > PAYLOAD_BYTES_MAX {
+            return Err(FrameFault::Oversized);
+        }
+        Ok(Some(Self { frame_bytes, headers_bytes }))
+    }
+}
+
+/// A length of the wire; what no address reaches is beyond every bound anyway.
+fn length(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl Frame {
+    /// A frame of as many bytes as its prelude says.
+    fn read(mut bytes: Bytes, prelude: Prelude) -> Result<Self, FrameFault> {
+        let mut checksum = bytes.split_off(bytes.len().saturating_sub(CHECKSUM_BYTES));
+        if crc32fast::hash(&bytes) != checksum.get_u32() {
+            return Err(FrameFault::Checksum);
+        }
+        bytes.advance(PRELUDE_BYTES);
+        let headers = bytes.split_to(prelude.headers_bytes);
+        let mut rest = &*headers;
+        while !rest.is_empty() {
+            (_, _, rest) = split_header(rest).ok_or(FrameFault::Malformed)?;
+        }
+        Ok(Self { headers, payload: bytes })
+    }
+
+    /// The value of a header whose value is text.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let mut rest = &*self.headers;
+        while let Some((found, value, after)) = split_header(rest) {
+            if found == name.as_bytes() {
+                return value.and_then(|value| std::str::from_utf8(value).ok());
+            }
+            rest = after;
+        }
+        None
+    }
+}
+
+/// The first header's name, its value where that is text, and what follows it.
+fn split_header(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
+    let (name_bytes, rest) = bytes.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*name_bytes))?;
+    let (kind, rest) = rest.split_first()?;
+    let (value_bytes, rest) = match kind {
+        // Yes and no are types of their own.
+        0 | 1 => (0, rest),
+        2 => (1, rest),
+        3 => (2, rest),
+        4 => (4, rest),
+        // A number or a time.
+        5 | 8 => (8, rest),
+        6 | 7 => {
+            let (length, rest) = rest.split_first_chunk::<2>()?;
+            (usize::from(u16::from_be_bytes(*length)), rest)
+        }
+        9 => (16, rest),
+        _ => return None,
+    };
+    let (value, rest) = rest.split_at_checked(value_bytes)?;
+    Some((name, (*kind == TEXT).then_some(value), rest))
+}
+
+/// Writes a frame whose headers are texts.
+///
+/// # Errors
+/// A name, a value or the whole is longer than the wire can say.
+pub fn encode_frame(headers: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>, FrameFault> {
+    let mut head = Vec::new();
+    for (name, value) in headers {
+        head.push(u8::try_from(name.len()).map_err(|_| FrameFault::Oversized)?);
+        head.extend_from_slice(name.as_bytes());
+        head.push(TEXT);
+        let value_bytes = u16::try_from(value.len()).map_err(|_| FrameFault::Oversized)?;
+        head.extend_from_slice(&value_bytes.to_be_bytes());
+        head.extend_from_slice(value.as_bytes());
+    }
+    if head.len() > HEADERS_BYTES_MAX || payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(FrameFault::Oversized);
+    }
+    let frame_bytes = PRELUDE_BYTES + head.len() + payload.len() + CHECKSUM_BYTES;
+    let mut frame = Vec::with_capacity(frame_bytes);
+    for number in [frame_bytes, head.len()] {
+        let number = u32::try_from(number).map_err(|_| FrameFault::Oversized)?;
+        frame.extend_from_slice(&number.to_be_bytes());
+    }
+    let end_checksum = |frame: &mut Vec<u8>| {
+        let checksum = crc32fast::hash(frame);
+        frame.extend_from_slice(&checksum.to_be_bytes());
+    };
+    end_checksum(&mut frame);
+    frame.extend_from_slice(&head);
+    frame.extend_from_slice(payload);
+    end_checksum(&mut frame);
+    Ok(frame)
+}
+
+#[cfg(test)]
+#[path = "event_stream_tests.rs"]
+mod tests;

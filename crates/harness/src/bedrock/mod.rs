@@ -1,0 +1,22 @@
+//! Amazon Bedrock: its signature, its Converse API with binary streams, the list of its models, and the roles and the
+//! machine's identity that clouds lend keys to. An access key's secret is one of the emulator's keys.
+
+mod answer;
+pub(crate) mod error;
+mod events;
+mod fields;
+mod models;
+pub(crate) mod service;
+mod sign;
+mod sts;
+mod turns;
+
+pub(crate) use sts::{answer as answer_keys, lent, serves as serves_keys};
+
+pub use sign::{REGION, SERVICE_SKEW, access_keys};
+pub use sts::{EXTERNAL_ID, ROLE};
+
+/// Below the emulator, where Bedrock answers, both its runtime and its control plane.
+pub const BASE: &str = "/bedrock";
+/// Below the emulator, where roles are lent.
+pub const STS: &str = "/sts";

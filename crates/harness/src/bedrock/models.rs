@@ -1,0 +1,97 @@
+//! The served models: some by their own id, others through inference profiles alone.
+
+use serde_json::{Value, json};
+
+use super::error::Refusal;
+use super::sign::REGION;
+
+const ACCOUNT: &str = "123456789012";
+/// The application inference profile that the account has.
+const APPLICATION: &str = "application-inference-profile/a1b2c3d4e5f6";
+
+/// One served model.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Served {
+    pub(crate) id: &'static str,
+    maker: &'static str,
+    /// Whether it is served in the region itself, without a profile.
+    on_demand: bool,
+    pub(crate) context_tokens_max: u64,
+}
+
+const MODELS: [Served; 6] = [
+    Served {
+        id: "anthropic.claude-3-haiku-20240307-v1:0",
+        maker: "Anthropic",
+        on_demand: true,
+        context_tokens_max: 200_000,
+    },
+    Served {
+        id: "anthropic.claude-haiku-4-5-20251001-v1:0",
+        maker: "Anthropic",
+        on_demand: false,
+        context_tokens_max: 200_000,
+    },
+    Served {
+        id: "anthropic.claude-sonnet-4-5-20250929-v1:0",
+        maker: "Anthropic",
+        on_demand: false,
+        context_tokens_max: 200_000,
+    },
+    Served { id: "amazon.nova-lite-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 300_000 },
+    Served { id: "amazon.nova-micro-v1:0", maker: "Amazon", on_demand: true, context_tokens_max: 128_000 },
+    Served {
+        id: "meta.llama3-3-70b-instruct-v1:0",
+        maker: "Meta",
+        on_demand: false,
+        context_tokens_max: 128_000,
+    },
+];
+
+/// The model behind an id, a profile or an ARN.
+pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
+    let wrong = || Refusal::invalid("The provided model identifier is invalid.");
+    let in_account = format!("arn:aws:bedrock:{REGION}:{ACCOUNT}:");
+    let in_region = format!("arn:aws:bedrock:{REGION}::foundation-model/");
+    if named.strip_prefix(&in_account) == Some(APPLICATION) {
+        return by_id("anthropic.claude-haiku-4-5-20251001-v1:0").ok_or_else(wrong);
+    }
+    let profile = named.strip_prefix(&in_account).and_then(|rest| rest.strip_prefix("inference-profile/"));
+    let named = profile.or_else(|| named.strip_prefix(&in_region)).unwrap_or(named);
+    // Of the profiles those can be called that are of this region's geography, and those of the whole world.
+    if let Some(id) = ["us.", "global."].iter().find_map(|geography| named.strip_prefix(geography)) {
+        return by_id(id).ok_or_else(wrong);
+    }
+    let served = by_id(named).ok_or_else(wrong)?;
+    match served.on_demand {
+        true => Ok(served),
+        false => Err(Refusal::invalid(format!(
+            "Invocation of model ID {named} with on-demand throughput isn\u{2019}t supported. Retry your request with the \
+             ID or ARN of an inference profile that contains this model."
+        ))),
+    }
+}
+
+fn by_id(id: &str) -> Option<&'static Served> {
+    MODELS.iter().find(|served| served.id == id)
+}
+
+/// `GET /foundation-models`.
+pub(super) fn list() -> Value {
+    let row = |served: &Served| {
+        let inference = if served.on_demand { "ON_DEMAND" } else { "INFERENCE_PROFILE" };
+        json!({
+            "modelArn": format!("arn:aws:bedrock:{REGION}::foundation-model/{}", served.id),
+            "modelId": served.id,
+            "modelName": served.id,
+            "providerName": served.maker,
+            "inputModalities": ["TEXT"],
+            "outputModalities": ["TEXT"],
+            "responseStreamingSupported": true,
+            "customizationsSupported": [],
+            "inferenceTypesSupported": [inference],
+            "modelLifecycle": {"status": "ACTIVE"},
+        })
+    };
+    json!({"modelSummaries": MODELS.iter().map(row).collect::<Vec<_>>()})
+}

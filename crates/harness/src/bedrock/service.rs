@@ -1,0 +1,196 @@
+//! One request under Bedrock's paths, from its head to its answer.
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderName, Method};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value};
+
+use super::answer::Told;
+use super::error::Refusal;
+use super::models::{self, Served};
+use super::turns::Asked;
+use super::{BASE, fields, sign, turns};
+use crate::emulator::answering::{self, buffered, head, played, retry_headers};
+use crate::emulator::service::{
+    Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, behaviour, json_answer, read,
+    unix_seconds, violation,
+};
+use crate::emulator::{Behaviour, KeyState};
+use crate::openai::answer::{Circumstances, Reply, compose};
+use crate::openai::request::object;
+use crate::openai::tokens::{self, CACHE_STEP_TOKENS, CACHE_TOKENS_MIN};
+
+const STREAM: &str = "application/vnd.amazon.eventstream";
+
+enum Route {
+    List,
+    Converse { model: String, stream: bool },
+}
+
+pub(crate) fn serves(head: &Parts) -> bool {
+    head.uri.path().strip_prefix(BASE).is_some_and(|rest| rest.starts_with('/'))
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    call.guard.note(|entry| entry.key = None);
+    let mut answer = match attempt(call, body).await {
+        Ok(answer) => answer,
+        Err(refusal) => {
+            call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
+            json_answer(refusal.status, refusal.headers(), &refusal.body())
+        }
+    };
+    answer.headers.insert(0, ("x-amzn-requestid".to_owned(), call.request_id.to_owned()));
+    answer
+}
+
+async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
+    let body = read(call.shared, call.guard, body).await?;
+    forbidden_headers(call)?;
+    let key = signer(call, &body)?;
+    call.guard.note(|entry| entry.key = Some(key.clone()));
+    admitted(call, &key)?;
+    match route(&call.head.method, call.head.uri.path())? {
+        Route::List => Ok(json_answer(200, Vec::new(), &models::list())),
+        Route::Converse { model, stream } => converse(call, &key, &body, &model, stream).await,
+    }
+}
+
+fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
+    let headers = &call.head.headers;
+    let is_forbidden = |name: &str| {
+        FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let mut wrong: Vec<String> = headers
+        .keys()
+        .map(HeaderName::as_str)
+        .filter(|name| is_forbidden(name))
+        .map(|name| format!("header {name}"))
+        .collect();
+    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
+        wrong.push("header authorization sent twice".to_owned());
+    }
+    for what in &wrong {
+        violation(call.shared, call.guard, call.head.uri.path(), what.clone());
+    }
+    wrong.first().map_or(Ok(()), |what| Err(Refusal::invalid(format!("{what} must not be sent here"))))
+}
+
+/// Whose the request is: an API key's, or that of the keys which signed it.
+fn signer(call: &Call<'_>, body: &Bytes) -> Result<String, Refusal> {
+    match bearer(&call.head.headers) {
+        Some(key) if call.shared.key_state(&key).is_some_and(|state| state != KeyState::Revoked) => Ok(key),
+        Some(_) => Err(Refusal::denied("Authentication failed: Please make sure your API Key is valid.")),
+        None => sign::verified(call.shared, call.head, body, "bedrock"),
+    }
+}
+
+fn admitted(call: &Call<'_>, key: &str) -> Result<(), Refusal> {
+    match call.shared.key_state(key) {
+        Some(KeyState::Ok) => Ok(()),
+        Some(KeyState::Exhausted) => Err(Refusal::daily()),
+        Some(KeyState::Suspended) => Err(Refusal::unpaid()),
+        Some(KeyState::RateLimited { .. }) => Err(Refusal::throttled()),
+        Some(KeyState::Revoked) | None => Err(Refusal::unknown_token()),
+    }
+}
+
+fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
+    let unknown = || Refusal::new(404, "UnknownOperationException", "Unknown operation");
+    let path = path.strip_prefix(BASE).unwrap_or(path);
+    let parts: Vec<&str> = path.split('/').skip(1).collect();
+    let model = |written: &str| percent_decode_str(written).decode_utf8_lossy().into_owned();
+    match (method.as_str(), &*parts) {
+        ("GET", ["foundation-models"]) => Ok(Route::List),
+        ("POST", ["model", id, "converse"]) => Ok(Route::Converse { model: model(id), stream: false }),
+        ("POST", ["model", id, "converse-stream"]) => Ok(Route::Converse { model: model(id), stream: true }),
+        _ => Err(unknown()),
+    }
+}
+
+fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+    let content =
+        call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if content.split(';').next().map(str::trim) != Some("application/json") {
+        return Err(Refusal::new(415, "UnsupportedMediaTypeException", "The content type is not supported."));
+    }
+    let fields = object(body)
+        .map_err(|_| Refusal::new(400, "SerializationException", "The body is no JSON object."))?;
+    fields::check(&fields)?;
+    Ok(fields)
+}
+
+async fn converse(
+    call: &Call<'_>,
+    key: &str,
+    body: &Bytes,
+    model: &str,
+    stream: bool,
+) -> Result<Answer, Refusal> {
+    let served = models::find(model)?;
+    call.guard.note(|entry| {
+        entry.model = Some(served.id.to_owned());
+        entry.stream = stream;
+    });
+    let asked = turns::read(&fields(call, body)?, served)?;
+    let behaviour = behaviour(call.shared, key, asked.script.as_deref())?;
+    before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = special(call, &behaviour)? {
+        return Ok(answer);
+    }
+    let (reply, written_tokens) = reply(call, key, served, &asked, &behaviour)?;
+    call.guard.note(|entry| {
+        entry.billable = true;
+        entry.prompt_tokens = reply.prompt_tokens;
+        entry.cached_tokens = reply.cached_tokens;
+    });
+    let told = Told { reply: &reply, written_tokens, mode: behaviour.usage };
+    match stream == behaviour.wrong_form {
+        true => Ok(buffered(&told.whole(), reply.completion_tokens, &behaviour)?),
+        false => Ok(played(told.parts(&behaviour), head(STREAM, &behaviour), &behaviour)?),
+    }
+}
+
+/// Answers that do not depend on the request.
+fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
+    let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
+    match behaviour.status.filter(|_| is_plain) {
+        Some(status) => {
+            let refusal = Refusal::scripted(status, behaviour);
+            call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
+            let headers = [refusal.headers(), retry_headers(behaviour)].concat();
+            Ok(Some(json_answer(status, headers, &refusal.body())))
+        }
+        None => Ok(answering::special(call.guard, behaviour)?),
+    }
+}
+
+/// What is said, and how much of the prompt was put into the cache. Without a mark nothing is cached.
+fn reply(
+    call: &Call<'_>,
+    key: &str,
+    served: &Served,
+    asked: &Asked,
+    behaviour: &Behaviour,
+) -> Result<(Reply, u64), Refusal> {
+    let prompt = tokens::prompt(&asked.chat.messages, &asked.chat.tools);
+    if prompt.tokens > served.context_tokens_max {
+        return Err(Refusal::invalid("Input is too long for requested model."));
+    }
+    let cached_tokens = match asked.has_cache_point {
+        true => call.shared.remember(&format!("{key} {BASE}"), served.id, &prompt),
+        false => 0,
+    };
+    let is_kept = asked.has_cache_point && prompt.tokens >= CACHE_TOKENS_MIN;
+    let kept = if is_kept { prompt.tokens / CACHE_STEP_TOKENS * CACHE_STEP_TOKENS } else { 0 };
+    let known = Circumstances {
+        number: call.number,
+        created: unix_seconds(),
+        prompt_tokens: prompt.tokens,
+        cached_tokens,
+    };
+    Ok((compose(&asked.chat, behaviour, &known), kept.saturating_sub(cached_tokens)))
+}

@@ -1,0 +1,229 @@
+//! Signature Version 4 as the cloud checks it, and the access keys that stand for the emulator's own.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::{digest, hmac};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderMap};
+use http::request::Parts;
+use serde_json::{Value, json};
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use super::error::Refusal;
+use crate::emulator::state::Shared;
+
+/// The only region that it serves.
+pub const REGION: &str = "us-east-1";
+/// How far a signer's clock may be from its own.
+pub const SERVICE_SKEW: Duration = Duration::from_mins(5);
+/// For what its temporary keys are.
+pub(super) const AUDIENCE: &str = "aws";
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+
+/// The pair of access keys that stands for one of the emulator's keys, as a credential takes it.
+pub fn access_keys(key: &str) -> Value {
+    json!({"access_key_id": access_key_id("AKIA", key), "secret_access_key": key})
+}
+
+/// Temporary keys for a session token that was issued.
+pub(crate) fn session_keys(token: &str) -> (String, String) {
+    (access_key_id("ASIA", token), hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref()))
+}
+
+fn access_key_id(kind: &str, of: &str) -> String {
+    let hash = hex(digest::digest(&digest::SHA256, of.as_bytes()).as_ref());
+    format!("{kind}{}", hash.get(..16).unwrap_or_default().to_ascii_uppercase())
+}
+
+/// What an `authorization` header says.
+struct Said<'a> {
+    access_key_id: &'a str,
+    day: &'a str,
+    region: &'a str,
+    service: &'a str,
+    headers: Vec<&'a str>,
+    signature: &'a str,
+}
+
+/// The emulator's key that a request is signed for.
+pub(super) fn verified(
+    shared: &Shared,
+    head: &Parts,
+    body: &Bytes,
+    service: &str,
+) -> Result<String, Refusal> {
+    let said = read(&head.headers)?;
+    let stamp = text(&head.headers, "x-amz-date").ok_or_else(|| {
+        Refusal::new(
+            403,
+            "IncompleteSignatureException",
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+        )
+    })?;
+    if said.region != REGION {
+        return Err(Refusal::signature("Credential should be scoped to a valid region. "));
+    }
+    if said.service != service {
+        return Err(Refusal::signature(format!(
+            "Credential should be scoped to correct service: '{service}'. "
+        )));
+    }
+    if stamp.get(..8) != Some(said.day) {
+        return Err(Refusal::signature(
+            "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP",
+        ));
+    }
+    fresh(stamp, shared.directory.clock_ahead_s())?;
+    let (key, secret) = signer(shared, &head.headers, said.access_key_id)?;
+    if let Some(name) = unsigned(&head.headers, &said.headers) {
+        return Err(Refusal::signature(format!(
+            "'{name}' must be a 'SignedHeader' in the AWS Authorization."
+        )));
+    }
+    if signature(head, body, &said, stamp, &secret) != said.signature {
+        return Err(Refusal::signature(
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+             Key and signing method. Consult the service documentation for details.",
+        ));
+    }
+    Ok(key)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn read(headers: &HeaderMap) -> Result<Said<'_>, Refusal> {
+    let missing = || Refusal::new(403, "MissingAuthenticationTokenException", "Missing Authentication Token");
+    let incomplete = || {
+        Refusal::new(
+            403,
+            "IncompleteSignatureException",
+            "Authorization header requires 'Credential', 'Signature' and 'SignedHeaders' parameters.",
+        )
+    };
+    let value = text(headers, AUTHORIZATION.as_str()).ok_or_else(missing)?;
+    let rest = value.strip_prefix(ALGORITHM).ok_or_else(incomplete)?;
+    let part = |name: &str| {
+        rest.split(',')
+            .find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))
+            .ok_or_else(incomplete)
+    };
+    let scope: Vec<&str> = part("Credential")?.split('/').collect();
+    let [access_key_id, day, region, service, "aws4_request"] = *scope else { return Err(incomplete()) };
+    let headers = part("SignedHeaders")?.split(';').collect();
+    Ok(Said { access_key_id, day, region, service, headers, signature: part("Signature")? })
+}
+
+/// Refuses what was signed by a clock that is too far from this one.
+fn fresh(stamp: &str, ahead_s: i64) -> Result<(), Refusal> {
+    let form = format_description!("[year][month][day]T[hour][minute][second]Z");
+    let signed =
+        PrimitiveDateTime::parse(stamp, &form).map_err(|_| Refusal::signature("Invalid date format"))?;
+    let signed = signed.assume_utc();
+    let now = OffsetDateTime::now_utc() + time::Duration::seconds(ahead_s);
+    let written = |at: OffsetDateTime| at.format(&form).unwrap_or_default();
+    let (early, late) = (now - SERVICE_SKEW, now + SERVICE_SKEW);
+    if signed < early {
+        let message = format!(
+            "Signature expired: {stamp} is now earlier than {} ({} - 5 min.)",
+            written(early),
+            written(now)
+        );
+        return Err(Refusal::signature(message));
+    }
+    if signed > late {
+        let message = format!(
+            "Signature not yet current: {stamp} is still later than {} ({} + 5 min.)",
+            written(late),
+            written(now)
+        );
+        return Err(Refusal::signature(message));
+    }
+    Ok(())
+}
+
+/// Whose the access key is, and the secret that belongs to it.
+fn signer(shared: &Shared, headers: &HeaderMap, id: &str) -> Result<(String, String), Refusal> {
+    let Some(token) = text(headers, "x-amz-security-token") else {
+        let key =
+            shared.find_key(|key| access_key_id("AKIA", key) == id).ok_or_else(Refusal::unknown_token)?;
+        return Ok((key.clone(), key));
+    };
+    let (own_id, secret) = session_keys(token);
+    match shared.directory.token(token) {
+        Some(known) if known.audience == AUDIENCE && own_id == id => Ok((known.key, secret)),
+        None if own_id == id => Err(Refusal::expired()),
+        _ => Err(Refusal::unknown_token()),
+    }
+}
+
+/// A header that has to be signed and is not.
+fn unsigned<'a>(headers: &'a HeaderMap, signed: &[&str]) -> Option<&'a str> {
+    let own = headers.keys().map(http::HeaderName::as_str).filter(|name| name.starts_with("x-amz-"));
+    ["host"].into_iter().chain(own).find(|name| !signed.contains(name))
+}
+
+fn signature(head: &Parts, body: &Bytes, said: &Said<'_>, stamp: &str, secret: &str) -> String {
+    let mut canonical = format!("{}\n{}\n{}\n", head.method, path(head.uri.path()), query(head.uri.query()));
+    for name in &said.headers {
+        let values = head.headers.get_all(*name).iter().map(|value| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+        });
+        let _ = writeln!(canonical, "{name}:{}", values.collect::<Vec<_>>().join(","));
+    }
+    let payload = hex(digest::digest(&digest::SHA256, body).as_ref());
+    let _ = write!(canonical, "\n{}\n{payload}", said.headers.join(";"));
+    let canonical = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    let scope = format!("{}/{}/{}/aws4_request", said.day, said.region, said.service);
+    let to_sign = format!("{ALGORITHM}\n{stamp}\n{scope}\n{canonical}");
+    let first = format!("AWS4{secret}").into_bytes();
+    let parts = [said.day, said.region, said.service, "aws4_request", to_sign.as_str()];
+    let signed = parts.into_iter().fold(first, |key, part| {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec()
+    });
+    hex(&signed)
+}
+
+/// Escaped once more than on the wire; paths here have no detours.
+fn path(path: &str) -> String {
+    let mut text = String::new();
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                text.push(char::from(byte))
+            }
+            _ => {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+fn query(query: Option<&str>) -> String {
+    let mut pairs: Vec<String> = query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
+        .collect();
+    pairs.sort_unstable();
+    pairs.join("&")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Seconds from now, as the cloud writes a time.
+pub(super) fn ahead(seconds: u64) -> String {
+    let at = SystemTime::now() + Duration::from_secs(seconds);
+    let unix = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let at = i64::try_from(unix).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    at.and_then(|at| at.format(&form).ok()).unwrap_or_default()
+}

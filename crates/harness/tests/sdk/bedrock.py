@@ -1,0 +1,150 @@
+"""Drives Bedrock with the official Python SDK and checks what a user of it would see.
+
+usage: bedrock.py BASE_URL STS_URL ACCESS_KEY_ID SECRET_ACCESS_KEY REGION ROLE EXTERNAL_ID
+"""
+
+import sys
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, EventStreamError
+
+base, sts_url, key_id, secret, region, role, external_id = sys.argv[1:8]
+ONCE = Config(retries={"total_max_attempts": 1})
+MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+ARN = f"arn:aws:bedrock:{region}:123456789012:application-inference-profile/a1b2c3d4e5f6"
+ASK = [{"role": "user", "content": [{"text": "Tell me about tides"}]}]
+SAID = "You said: Tell me about tides"
+TOOLS = {
+    "tools": [
+        {
+            "toolSpec": {
+                "name": "get_weather",
+                "description": "The weather of a city.",
+                "inputSchema": {"json": {"type": "object", "properties": {"city": {"type": "string"}}}},
+            }
+        }
+    ]
+}
+
+
+def client(service="bedrock-runtime", **more):
+    settings = {
+        "region_name": region,
+        "endpoint_url": sts_url if service == "sts" else base,
+        "aws_access_key_id": key_id,
+        "aws_secret_access_key": secret,
+        "config": ONCE,
+        **more,
+    }
+    return boto3.client(service, **settings)
+
+
+def refused(kind, words, call):
+    try:
+        call()
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == kind, error.response
+        assert words in error.response["Error"]["Message"], error.response
+    else:
+        raise AssertionError(f"{kind} was expected")
+
+
+def buffered():
+    for model in (MODEL, ARN, "amazon.nova-micro-v1:0"):
+        answer = client().converse(modelId=model, messages=ASK, inferenceConfig={"maxTokens": 100})
+        assert answer["output"]["message"]["content"] == [{"text": SAID}], answer
+        assert answer["stopReason"] == "end_turn", answer
+        usage = answer["usage"]
+        assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"] > 0, usage
+
+
+def streamed():
+    events = list(client().converse_stream(modelId=MODEL, messages=ASK)["stream"])
+    assert list(events[0]) == ["messageStart"] and list(events[-1]) == ["metadata"], events
+    deltas = [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+    assert "".join(delta["text"] for delta in deltas) == SAID, deltas
+    assert events[-2] == {"messageStop": {"stopReason": "end_turn"}}, events[-2]
+    assert events[-1]["metadata"]["usage"]["outputTokens"] > 0
+
+
+def called():
+    ask = [{"role": "user", "content": [{"text": "Use get_weather"}]}]
+    answer = client().converse(modelId=MODEL, messages=ask, toolConfig=TOOLS)
+    assert answer["stopReason"] == "tool_use", answer
+    message = answer["output"]["message"]
+    call = message["content"][0]["toolUse"]
+    assert (call["name"], call["input"]) == ("get_weather", {"city": "value"}), call
+    result = {"toolResult": {"toolUseId": call["toolUseId"], "content": [{"text": "sunny"}]}}
+    again = ask + [message, {"role": "user", "content": [result]}]
+    assert client().converse(modelId=MODEL, messages=again, toolConfig=TOOLS)["stopReason"] == "end_turn"
+    events = client().converse_stream(modelId=MODEL, messages=ask, toolConfig=TOOLS)["stream"]
+    pieces = [event["contentBlockDelta"]["delta"]["toolUse"]["input"] for event in events if "contentBlockDelta" in event]
+    assert "".join(pieces) == '{"city":"value"}', pieces
+    refused("ValidationException", "toolResult", lambda: client().converse(modelId=MODEL, messages=again[:2] + ASK, toolConfig=TOOLS))
+    refused("ValidationException", "toolConfig", lambda: client().converse(modelId=MODEL, messages=again))
+
+
+def ordered():
+    turn = {"role": "assistant", "content": [{"text": "x"}]}
+    refused("ValidationException", "start with a user", lambda: client().converse(modelId=MODEL, messages=[turn]))
+    refused("ValidationException", "alternate", lambda: client().converse(modelId=MODEL, messages=ASK + ASK))
+
+
+def identified():
+    small = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    refused("ValidationException", "on-demand throughput isn", lambda: client().converse(modelId=small, messages=ASK))
+    refused("ValidationException", "identifier is invalid", lambda: client().converse(modelId="eu." + small, messages=ASK))
+
+
+def broken():
+    scripted = {"requestMetadata": {"emulate": "error_event=mid,code=throttlingException,message=slow"}}
+    try:
+        list(client().converse_stream(modelId=MODEL, messages=ASK, **scripted)["stream"])
+    except EventStreamError as error:
+        assert error.response["Error"] == {"Code": "throttlingException", "Message": "slow"}, error.response
+    else:
+        raise AssertionError("the stream did not break")
+
+
+def thoughtful():
+    scripted = {"requestMetadata": {"emulate": "reasoning=4"}}
+    message = client().converse(modelId=MODEL, messages=ASK, **scripted)["output"]["message"]
+    thought = message["content"][0]["reasoningContent"]["reasoningText"]
+    client().converse(modelId=MODEL, messages=ASK + [message] + ASK)
+    thought["text"] += "!"
+    refused("ValidationException", "signature", lambda: client().converse(modelId=MODEL, messages=ASK + [message] + ASK))
+
+
+def listed():
+    models = client("bedrock").list_foundation_models()["modelSummaries"]
+    assert any(model["modelId"] == "amazon.nova-micro-v1:0" for model in models), models
+
+
+def lent():
+    ask = {"RoleArn": role, "RoleSessionName": "tests", "ExternalId": external_id}
+    keys = client("sts").assume_role(**ask)["Credentials"]
+    own = {
+        "aws_access_key_id": keys["AccessKeyId"],
+        "aws_secret_access_key": keys["SecretAccessKey"],
+        "aws_session_token": keys["SessionToken"],
+    }
+    answer = client(**own).converse(modelId=MODEL, messages=ASK)
+    assert answer["output"]["message"]["content"] == [{"text": SAID}], answer
+    own["aws_session_token"] += "x"
+    refused("UnrecognizedClientException", "invalid", lambda: client(**own).converse(modelId=MODEL, messages=ASK))
+    refused("AccessDenied", "sts:AssumeRole", lambda: client("sts").assume_role(**{**ask, "ExternalId": "another"}))
+
+
+def wrong():
+    def ask(**more):
+        return lambda: client(**more).converse(modelId=MODEL, messages=ASK)
+
+    refused("InvalidSignatureException", "does not match", ask(aws_secret_access_key="nobody"))
+    refused("UnrecognizedClientException", "invalid", ask(aws_access_key_id="AKIANOBODY"))
+    refused("InvalidSignatureException", "valid region", ask(region_name="eu-west-1"))
+
+
+for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, lent, wrong):
+    case()
+    print("ok", case.__name__)

@@ -1,0 +1,281 @@
+//! Keys that Amazon lends for a while: those of a role that access keys may take on, and those of the machine itself.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Hosting, Secret};
+use http::header::{ACCEPT, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{needed, oauth, sigv4};
+use crate::retry_after::moment_unix_ms;
+use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify};
+
+const MACHINE: &str = "http://169.254.169.254/latest";
+const MACHINE_KEYS: &str = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
+const MACHINE_LIFE: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+const MACHINE_TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+/// For one exchange.
+const MACHINE_LIFE_S: &str = "60";
+
+/// Where the account is asked: what its owner says, else what stands in its address.
+pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, Box<Fault>> {
+    let host = || url.split_once("://")?.1.split(['/', ':']).next();
+    let in_host = || host()?.strip_suffix(".amazonaws.com")?.split_once('.').map(|(_, region)| region);
+    hosting.region.as_deref().or_else(in_host).ok_or_else(|| {
+        let message = "The credential has no region, which its signatures need.";
+        let fault = Fault::new(FaultClass::UpstreamAuth, "credential_incomplete", message);
+        Box::new(fault.fix("Give its region, such as us-east-1.").should_retry(false))
+    })
+}
+
+/// A form that access keys sign, and an answer with the role's keys.
+pub(crate) fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    if let Some(answer) = heard.last() {
+        return read_xml(answer, signer.unix_s);
+    }
+    let hosting = signer.hosting;
+    let role = needed(hosting.role_arn.as_ref(), "role_arn")?;
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        ("Action", b"AssumeRole"),
+        ("Version", b"2011-06-15"),
+        ("RoleArn", role.as_bytes()),
+        ("RoleSessionName", b"tidegate"),
+    ];
+    if let Some(external_id) = &hosting.external_id {
+        fields.push(("ExternalId", external_id.as_bytes()));
+    }
+    let usual = format!("https://sts.{region}.amazonaws.com/");
+    let url = hosting.token_url.clone().unwrap_or(usual);
+    let mut outgoing = oauth::form_to(url, &fields);
+    // It is read as it is documented, whatever else it may be answered in.
+    outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+    sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
+    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+}
+
+fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<Grant, Box<Fault>> {
+    let text = std::str::from_utf8(body).map_err(|_| no_keys())?;
+    let keys = element(text, "Credentials").ok_or_else(no_keys)?;
+    let part = |name: &str| element(keys, name).ok_or_else(no_keys);
+    granted(
+        part("AccessKeyId")?,
+        part("SecretAccessKey")?,
+        part("SessionToken")?,
+        part("Expiration")?,
+        now_unix_s,
+    )
+}
+
+/// What stands in the first element of a name. What is read so are ids, keys and times: none holds markup or is escaped.
+fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (inner, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(inner.trim()).filter(|inner| !inner.is_empty())
+}
+
+/// The address inside the machine, in its second version: a token, the role's name, the role's keys.
+pub(crate) fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    let look = |method: Method, url: String, name: HeaderName, value: HeaderValue| {
+        let outgoing = Outgoing {
+            method,
+            url,
+            headers: vec![(name, value)],
+            body: Vec::new(),
+            grammar: domain::Grammar::Chat,
+            dropped: Vec::new(),
+        };
+        Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
+    };
+    let token = || {
+        let mut value = heard.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
+        value.set_sensitive(true);
+        Some(value)
+    };
+    match heard {
+        [] => {
+            let life = HeaderValue::from_static(MACHINE_LIFE_S);
+            Ok(look(Method::PUT, format!("{MACHINE}/api/token"), MACHINE_LIFE, life))
+        }
+        [_] => {
+            let token = token().ok_or_else(no_keys)?;
+            Ok(look(Method::GET, MACHINE_KEYS.to_owned(), MACHINE_TOKEN, token))
+        }
+        [_, role] => {
+            let token = token().ok_or_else(no_keys)?;
+            let role =
+                std::str::from_utf8(role).ok().and_then(|text| text.lines().next()).ok_or_else(no_keys)?;
+            let mut url = MACHINE_KEYS.to_owned();
+            sigv4::escape(role.trim(), &mut url);
+            Ok(look(Method::GET, url, MACHINE_TOKEN, token))
+        }
+        [_, _, answer, ..] => {
+            let keys: Lent = serde_json::from_slice(answer).map_err(|_| no_keys())?;
+            granted(&keys.id, &keys.secret, &keys.token, &keys.expiration, signer.unix_s)
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Lent {
+    #[serde(rename = "AccessKeyId")]
+    id: String,
+    #[serde(rename = "SecretAccessKey")]
+    secret: String,
+    #[serde(rename = "Token")]
+    token: String,
+    #[serde(rename = "Expiration")]
+    expiration: String,
+}
+
+/// What is lent signs as any pair of access keys does.
+fn granted(
+    id: &str,
+    secret: &str,
+    token: &str,
+    expiration: &str,
+    now_unix_s: u64,
+) -> Result<Grant, Box<Fault>> {
+    let expires_s = moment_unix_ms(expiration).ok_or_else(no_keys)? / 1_000;
+    let keys = json!({"access_key_id": id, "secret_access_key": secret, "session_token": token});
+    let lives_s = expires_s.saturating_sub(now_unix_s);
+    Ok(Grant::Granted(Granted { secret: Secret::from_text(keys.to_string()), lives_s }))
+}
+
+fn no_keys() -> Box<Fault> {
+    let message = "The answer to the request for temporary keys holds none.";
+    let fault = Fault::new(FaultClass::Upstream, "token_unreadable", message);
+    Box::new(fault.fix("Correct the address where roles are asked for, or report it to the provider."))
+}
+
+/// `<Error><Code>AccessDenied</Code><Message>…`: the code decides, and the message is for people.
+pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+    let mut classified = classify::classify(status, headers, body, provider);
+    classified.report.message = None;
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let Some(code) = element(text, "Code") else {
+        // The address inside the machine says no more than that there is nothing.
+        if matches!(status, 400..=404) {
+            classified.class = FaultClass::UpstreamAuth;
+        }
+        return classified;
+    };
+    classified.class = match code {
+        "Throttling" | "ThrottlingException" => FaultClass::RateLimit,
+        "ServiceUnavailable" => FaultClass::Overloaded,
+        _ if (400..500).contains(&status) => FaultClass::UpstreamAuth,
+        _ => classified.class,
+    };
+    classified.report.code = Some(code.to_owned());
+    // Behind the first line stands what was signed, the session's token with it.
+    classified.report.message =
+        element(text, "Message").and_then(|message| message.lines().next()).map(str::to_owned);
+    classified
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::AuthKind;
+
+    const KEYS: &str = r#"{"access_key_id":"AKIDEXAMPLE","secret_access_key":"canary"}"#;
+
+    fn hosting(auth: AuthKind) -> Hosting {
+        let some = |text: &str| Some(text.to_owned());
+        let role_arn = some("arn:aws:iam::123456789012:role/x");
+        Hosting { auth, role_arn, external_id: some("e-1"), ..Hosting::default() }
+    }
+
+    fn step(hosting: &Hosting, heard: &[&'static str]) -> Result<Grant, Box<Fault>> {
+        let secret = Secret::from_text(KEYS.to_owned());
+        let signer = Signer { secret: &secret, hosting, unix_s: 1_795_248_900 };
+        let heard: Vec<Bytes> = heard.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
+        match hosting.auth {
+            AuthKind::IamRole => assume_role(&signer, "eu-west-1", &heard),
+            _ => machine(&signer, &heard),
+        }
+    }
+
+    fn asked(
+        hosting: &Hosting,
+        heard: &[&'static str],
+    ) -> (String, String, Vec<(HeaderName, HeaderValue)>, Door) {
+        let Ok(Grant::Ask { outgoing, door }) = step(hosting, heard) else { panic!("more was to be asked") };
+        let body = String::from_utf8(outgoing.body.concat()).unwrap();
+        (format!("{} {}", outgoing.method, outgoing.url), body, outgoing.headers, door)
+    }
+
+    #[test]
+    fn a_role_is_asked_for_with_a_signed_form() {
+        let (url, body, headers, door) = asked(&hosting(AuthKind::IamRole), &[]);
+        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", Door::Cloud));
+        let role =
+            "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=tidegate&ExternalId=e-1";
+        assert_eq!(body, format!("Action=AssumeRole&Version=2011-06-15&{role}"));
+        let signed = headers.iter().any(|(name, value)| {
+            name == "authorization" && value.to_str().unwrap().contains("/eu-west-1/sts/aws4_request")
+        });
+        assert!(signed, "{headers:?}");
+        let own = Hosting { token_url: Some("https://sts.example".to_owned()), ..hosting(AuthKind::IamRole) };
+        assert_eq!(asked(&own, &[]).0, "POST https://sts.example");
+        let none = Hosting { role_arn: None, ..hosting(AuthKind::IamRole) };
+        let Err(fault) = step(&none, &[]) else { panic!("it lacks its role") };
+        assert_eq!(
+            (fault.code, fault.fix.as_deref()),
+            ("credential_incomplete", Some("Give config.role_arn."))
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_role_live_until_they_expire() {
+        let answer = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA1</AccessKeyId>\
+                      <SecretAccessKey>s/+=</SecretAccessKey><SessionToken>t==</SessionToken>\
+                      <Expiration>2026-11-21T09:15:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+        let Ok(Grant::Granted(granted)) = step(&hosting(AuthKind::IamRole), &[answer]) else {
+            panic!("it was granted")
+        };
+        assert_eq!(granted.lives_s, 3_600);
+        let expected = r#"{"access_key_id":"ASIA1","secret_access_key":"s/+=","session_token":"t=="}"#;
+        assert_eq!(granted.secret.expose_text(), Some(expected));
+        for wrong in [
+            "",
+            "<html>",
+            "<Credentials></Credentials>",
+            "<Credentials><AccessKeyId>a</AccessKeyId></Credentials>",
+        ] {
+            let Err(fault) = step(&hosting(AuthKind::IamRole), &[wrong]) else { panic!("{wrong}") };
+            assert_eq!(fault.code, "token_unreadable", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_machine_shows_a_token_for_its_own_keys() {
+        let machine = hosting(AuthKind::ManagedIdentity);
+        let (url, _, headers, door) = asked(&machine, &[]);
+        assert_eq!((url.as_str(), door), ("PUT http://169.254.169.254/latest/api/token", Door::Machine));
+        assert_eq!(headers, [(MACHINE_LIFE, HeaderValue::from_static("60"))]);
+        let (url, _, headers, _) = asked(&machine, &["tok\n"]);
+        assert_eq!(url, format!("GET {MACHINE_KEYS}"));
+        assert_eq!(headers, [(MACHINE_TOKEN, HeaderValue::from_static("tok"))]);
+        assert_eq!(asked(&machine, &["tok", "my role\n"]).0, format!("GET {MACHINE_KEYS}my%20role"));
+        let keys = r#"{"Code":"Success","AccessKeyId":"ASIA1","SecretAccessKey":"s","Token":"t","Expiration":"2026-11-21T08:16:00Z"}"#;
+        let Ok(Grant::Granted(granted)) = step(&machine, &["tok", "r", keys]) else {
+            panic!("it was granted")
+        };
+        assert_eq!(granted.lives_s, 60);
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_code() {
+        let told = |status: u16, body: &'static str| {
+            let found = classify(status, &HeaderMap::new(), &Bytes::from_static(body.as_bytes()), "x");
+            (found.class, found.report.message)
+        };
+        let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: a is not authorized\n\nto see t</Message></Error></ErrorResponse>";
+        let words = Some("User: a is not authorized".to_owned());
+        assert_eq!(told(403, denied), (FaultClass::UpstreamAuth, words));
+        assert_eq!(told(400, "<Error><Code>Throttling</Code></Error>"), (FaultClass::RateLimit, None));
+        assert_eq!(told(404, "Not Found"), (FaultClass::UpstreamAuth, None));
+        assert_eq!(told(503, "<html>"), (FaultClass::Overloaded, None));
+    }
+}

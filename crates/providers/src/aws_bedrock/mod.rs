@@ -1,0 +1,213 @@
+//! Amazon Bedrock: models of many vendors in one grammar, at an address and in a path that name the region and the
+//! model. It is asked with a key of its own, with access keys that sign, or with those of a role.
+
+mod class;
+
+use bytes::Bytes;
+use domain::{AuthKind, Fault, FaultClass, Grammar, Hosting, Operation};
+use http::HeaderMap;
+use http::header::{ACCEPT, HeaderValue};
+use serde::Deserialize;
+
+use crate::auth::{self, aws, sigv4};
+use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
+
+const NATIVE: &[Grammar] = &[Grammar::Converse];
+const SERVICE: &str = "bedrock";
+const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
+/// Where inference profiles keep requests, of those that are named for a part of the world.
+const GEOGRAPHIES: [&str; 5] = ["us", "eu", "apac", "jp", "au"];
+
+pub(crate) struct AwsBedrock;
+
+impl Provider for AwsBedrock {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Chat | Operation::Run | Operation::Verify => NATIVE,
+            Operation::Embed
+            | Operation::Moderate
+            | Operation::Complete
+            | Operation::Count
+            | Operation::Stored => &[],
+        }
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        let model = model(target.upstream_model, target.hosting)?;
+        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+        let mut path = String::from("model/");
+        sigv4::escape(&model, &mut path);
+        path.push_str(if ask.request.stream { "/converse-stream" } else { "/converse" });
+        let mut outgoing = said.to(compatible::join(target.base_url, &path), ask);
+        if ask.request.stream {
+            let accepts = outgoing.headers.iter_mut().filter(|(name, _)| *name == ACCEPT);
+            accepts.for_each(|(_, value)| *value = EVENTS);
+        }
+        Ok(outgoing)
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        if signer.hosting.auth == AuthKind::ApiKey {
+            return auth::bearer::sign(outgoing, signer.secret);
+        }
+        let region = aws::region(signer.hosting, &outgoing.url)?.to_owned();
+        let scope = sigv4::Scope { region: &region, service: SERVICE };
+        sigv4::sign(outgoing, signer.secret, scope, signer.unix_s)
+    }
+
+    fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+        match signer.hosting.auth {
+            AuthKind::IamRole => aws::assume_role(signer, aws::region(signer.hosting, base_url)?, heard),
+            AuthKind::ManagedIdentity => aws::machine(signer, heard),
+            kind => Err(auth::no_such_kind(kind)),
+        }
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        aws::classify(status, headers, body, provider)
+    }
+
+    fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
+        // Models run at one host of the region, and are listed at another.
+        let control = base_url.replacen("://bedrock-runtime", "://bedrock", 1);
+        let mut outgoing = compatible::list_models(&control);
+        outgoing.url = compatible::join(&control, "foundation-models");
+        outgoing
+    }
+
+    fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
+        let list: List = serde_json::from_slice(body).ok()?;
+        Some(list.model_summaries.into_iter().map(|model| model.model_id).collect())
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        class::classify(status, headers, body, provider)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct List {
+    model_summaries: Vec<Summary>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    model_id: String,
+}
+
+/// The model's id, its inference profile or its ARN. A profile that keeps requests in one part of the world is taken in
+/// that part which the account's owner says, else in that of the account's region.
+fn model(named: &str, hosting: &Hosting) -> Result<String, Box<Fault>> {
+    // A path is made of it: what is nothing but dots would lead elsewhere, escaped or not.
+    if named.bytes().all(|byte| byte == b'.') {
+        let message = format!("\"{named}\" is no model of this provider.");
+        let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
+        return Err(Box::new(
+            fault.fix("Name the model by its id, its inference profile or its ARN.").param("model"),
+        ));
+    }
+    let (prefix, rest) = named.split_once('.').unwrap_or_default();
+    match geography(hosting).filter(|_| GEOGRAPHIES.contains(&prefix)) {
+        Some(own) => Ok(format!("{own}.{rest}")),
+        None => Ok(named.to_owned()),
+    }
+}
+
+fn geography(hosting: &Hosting) -> Option<&str> {
+    if let Some(said) = hosting.location.as_deref() {
+        return Some(said);
+    }
+    match hosting.region.as_deref()?.split('-').next()? {
+        "us" | "ca" => Some("us"),
+        "eu" => Some("eu"),
+        "ap" => Some("apac"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Secret;
+
+    fn at(region: Option<&str>, location: Option<&str>) -> Hosting {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Hosting { region: owned(region), location: owned(location), ..Hosting::default() }
+    }
+
+    #[test]
+    fn a_profile_is_of_the_accounts_own_geography() {
+        for (region, location, named, expected) in [
+            (Some("us-east-1"), None, "us.anthropic.claude-x-v1:0", "us.anthropic.claude-x-v1:0"),
+            (Some("eu-west-3"), None, "us.anthropic.claude-x-v1:0", "eu.anthropic.claude-x-v1:0"),
+            (Some("ap-south-1"), None, "us.amazon.nova-lite-v1:0", "apac.amazon.nova-lite-v1:0"),
+            (Some("ap-northeast-1"), Some("jp"), "us.anthropic.claude-x", "jp.anthropic.claude-x"),
+            (Some("eu-west-3"), Some("global"), "us.anthropic.claude-x", "global.anthropic.claude-x"),
+            (Some("eu-west-3"), None, "global.anthropic.claude-x", "global.anthropic.claude-x"),
+            (Some("eu-west-3"), None, "anthropic.claude-x", "anthropic.claude-x"),
+            (Some("sa-east-1"), None, "us.anthropic.claude-x", "us.anthropic.claude-x"),
+            (None, None, "us.anthropic.claude-x", "us.anthropic.claude-x"),
+            (
+                Some("eu-west-3"),
+                None,
+                "arn:aws:bedrock:us-east-1::x/us.y",
+                "arn:aws:bedrock:us-east-1::x/us.y",
+            ),
+        ] {
+            assert_eq!(model(named, &at(region, location)).unwrap(), expected, "{region:?} {location:?}");
+        }
+        for wrong in ["", ".", ".."] {
+            assert_eq!(model(wrong, &at(None, None)).expect_err(wrong).code, "model_not_found");
+        }
+    }
+
+    #[test]
+    fn models_are_listed_by_the_control_plane() {
+        let listed = |base: &str| AwsBedrock.list_models(base, &domain::hosting::PLAIN).url;
+        let control = "https://bedrock.eu-west-1.amazonaws.com/foundation-models";
+        assert_eq!(listed("https://bedrock-runtime.eu-west-1.amazonaws.com"), control);
+        let guarded = "https://bedrock-fips.us-east-1.amazonaws.com/foundation-models";
+        assert_eq!(listed("https://bedrock-runtime-fips.us-east-1.amazonaws.com/"), guarded);
+        assert_eq!(listed("http://127.0.0.1:1/bedrock"), "http://127.0.0.1:1/bedrock/foundation-models");
+    }
+
+    #[test]
+    fn each_kind_signs_in_its_own_way() {
+        let keys = r#"{"access_key_id":"AKIDEXAMPLE","secret_access_key":"canary"}"#;
+        for (auth, secret, begins) in [
+            (AuthKind::ApiKey, "canary", "Bearer canary"),
+            (
+                AuthKind::IamStatic,
+                keys,
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700101/eu-west-1/bedrock/aws4_request",
+            ),
+            (
+                AuthKind::IamRole,
+                keys,
+                "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700101/eu-west-1/bedrock/aws4_request",
+            ),
+        ] {
+            // Where nobody says the region, the address does.
+            let hosting = Hosting { auth, ..Hosting::default() };
+            let base = "https://bedrock-runtime.eu-west-1.amazonaws.com";
+            let mut outgoing = AwsBedrock.list_models(base, &hosting);
+            let secret = Secret::from_text(secret.to_owned());
+            let signer = Signer { secret: &secret, hosting: &hosting, unix_s: 0 };
+            AwsBedrock.authorise(&mut outgoing, &signer).unwrap();
+            let value = outgoing.headers.iter().find(|(name, _)| name == "authorization").unwrap().1.clone();
+            assert!(value.to_str().unwrap().starts_with(begins) && value.is_sensitive(), "{value:?}");
+            assert!(!format!("{:?}", outgoing.headers).contains("canary"));
+        }
+        let hosting = Hosting { auth: AuthKind::IamStatic, ..Hosting::default() };
+        let mut outgoing = AwsBedrock.list_models("https://models.example", &hosting);
+        let secret = Secret::from_text(keys.to_owned());
+        let signer = Signer { secret: &secret, hosting: &hosting, unix_s: 0 };
+        let fault = AwsBedrock.authorise(&mut outgoing, &signer).unwrap_err();
+        assert_eq!(
+            (fault.code, fault.fix.as_deref()),
+            ("credential_incomplete", Some("Give its region, such as us-east-1."))
+        );
+    }
+}

@@ -1,0 +1,351 @@
+//! Bedrock: models of many vendors behind one signature, by access keys, a role, the machine's own, or a key of Bedrock's.
+
+use futures_util::future::join_all;
+use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, STS, access_keys};
+use harness::{At, Behaviour, Entry, KeyState};
+use serde_json::{Value, json};
+
+use crate::ask::{CHAT, problem, question, refused, said, streaming, trace_of, trace_of_stream, with};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
+const CREDENTIALS: &str = "/v2/provider-credentials";
+const TOOL: &str = "get_weather";
+
+fn body(gateway: &Gateway, auth: &str, secret: Value, config: Value) -> Value {
+    json!({
+        "provider": "bedrock", "auth": auth, "secret": secret, "region": REGION, "config": config,
+        "base_url": gateway.emulator.bedrock_url(),
+    })
+}
+
+fn keys(gateway: &Gateway, key: &str) -> Value {
+    body(gateway, "iam_static", access_keys(key), Value::Null)
+}
+
+fn role(gateway: &Gateway, more: Value) -> Value {
+    let config =
+        json!({"role_arn": ROLE, "external_id": EXTERNAL_ID, "token_url": gateway.emulator.sts_url()});
+    body(gateway, "iam_role", access_keys(OWN), with(config, more))
+}
+
+async fn verified(gateway: &Gateway, made: &Value) -> Value {
+    let path = format!("{CREDENTIALS}/{}/verify", id_of(made));
+    gateway.admin().post(&path, &json!({})).await.unwrap().json()
+}
+
+fn last(gateway: &Gateway, key: &str) -> Entry {
+    gateway.calls(key).pop().expect("a call")
+}
+
+fn roles_asked(gateway: &Gateway) -> usize {
+    gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(STS)).count()
+}
+
+#[tokio::test]
+async fn access_keys_sign_what_is_sent() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert_eq!(gateway.emulator.journal().pop().unwrap().path, "/bedrock/foundation-models");
+    for (request, verb) in [(question(HAIKU), "converse"), (streaming(HAIKU), "converse-stream")] {
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), "You said: hello there");
+        assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+        assert_eq!(answer.header("agent-resolved-provider"), Some("aws_bedrock"));
+        assert_eq!(answer.header("agent-byok-credential-id"), made["id"].as_str());
+        let sent = last(&gateway, OWN);
+        assert_eq!(sent.path, format!("/bedrock/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/{verb}"));
+        let signed = sent.header("authorization").unwrap();
+        assert!(
+            signed.contains("/us-east-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date,")
+        );
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(true)), "{booked}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn every_client_reaches_a_model() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let user = json!([{"role": "user", "content": "hello there"}]);
+    let messages = json!({"model": HAIKU, "max_tokens": 50, "messages": user});
+    let responses = json!({"model": HAIKU, "input": "hello there", "store": false});
+    let contents = json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]});
+    for (path, body, place) in [
+        ("/v1/messages", messages, "/content/0/text"),
+        ("/v1/responses", responses, "/output/0/content/0/text"),
+        (&*format!("/v1beta/models/{HAIKU}:generateContent"), contents, "/candidates/0/content/parts/0/text"),
+    ] {
+        let answer = gateway.client().post(path, &body).await.unwrap();
+        let text = answer.json().pointer(place).cloned();
+        assert_eq!(text, Some(json!("You said: hello there")), "{path}: {}", answer.text());
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_tool_is_called_and_answered() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let city = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let tools = json!([{"type": "function", "function": {"name": TOOL, "parameters": city}}]);
+    for model in [HAIKU, "amazon/nova-micro"] {
+        let mut turns = vec![json!({"role": "user", "content": format!("Use {TOOL}")})];
+        let asked = |turns: &[Value]| json!({"model": model, "messages": turns, "tools": tools});
+        let answer = gateway.chat_ok(&asked(&turns)).await.json();
+        let message = answer["choices"][0]["message"].clone();
+        let call = &message["tool_calls"][0];
+        assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
+        let found = (&call["function"]["name"], &call["function"]["arguments"]);
+        assert_eq!(found, (&json!(TOOL), &json!(r#"{"city":"value"}"#)), "{answer}");
+        turns.extend([
+            message.clone(),
+            json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny"}),
+        ]);
+        for request in [asked(&turns), with(asked(&turns), json!({"stream": true}))] {
+            assert_eq!(said(&gateway.chat_ok(&request).await), format!("You said: Use {TOOL}"));
+        }
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_key_of_bedrocks_own_is_a_bearer() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make(CREDENTIALS, body(&gateway, "api_key", json!(OWN), Value::Null)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
+    assert_eq!(last(&gateway, OWN).header("authorization"), Some(&*format!("Bearer {OWN}")));
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
+}
+
+#[tokio::test]
+async fn a_model_is_named_by_its_id_its_profile_or_its_arn() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    for (named, path) in [
+        (PROFILE, "us.anthropic.claude-haiku-4-5-20251001-v1%3A0"),
+        ("amazon.nova-lite-v1:0", "amazon.nova-lite-v1%3A0"),
+        (
+            ARN,
+            "arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fa1b2c3d4e5f6",
+        ),
+    ] {
+        gateway.chat_ok(&question(&format!("bedrock:{named}"))).await;
+        assert_eq!(last(&gateway, OWN).path, format!("/bedrock/model/{path}/converse"));
+    }
+    let alone = question("bedrock:anthropic.claude-haiku-4-5-20251001-v1:0");
+    let error = refused(&gateway.chat(&alone).await, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains("inference profile"), "{error}");
+    // None leads elsewhere.
+    let before = gateway.emulator.journal().len();
+    assert_eq!(gateway.chat(&question("bedrock:..")).await.status, 404);
+    assert_eq!(gateway.emulator.journal().len(), before, "it was not sent");
+    assert_eq!(gateway.chat(&question("bedrock:x/../../foundation-models")).await.status, 404);
+    assert_eq!(last(&gateway, OWN).path, "/bedrock/model/x%2F..%2F..%2Ffoundation-models/converse");
+}
+
+#[tokio::test]
+async fn a_profile_is_of_the_part_of_the_world_that_is_said() {
+    let gateway = Gateway::start().await;
+    let wide = body(&gateway, "iam_static", access_keys(OWN), json!({"location": "global"}));
+    gateway.make(CREDENTIALS, wide).await;
+    gateway.chat_ok(&question(HAIKU)).await;
+    let path = "/bedrock/model/global.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
+    assert_eq!(last(&gateway, OWN).path, path);
+}
+
+async fn is_invalid(gateway: &Gateway, credential: Value) {
+    let made = gateway.make(CREDENTIALS, credential).await;
+    let error = refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
+    let told = verified(gateway, &made).await;
+    assert_eq!(told["status"], "invalid", "{error} {told}");
+    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+}
+
+#[tokio::test]
+async fn keys_that_are_not_good_are_told_as_such() {
+    let gateway = Gateway::start().await;
+    let secret = with(access_keys(OWN), json!({"secret_access_key": "nobody"}));
+    is_invalid(&gateway, with(keys(&gateway, OWN), json!({"secret": secret}))).await;
+    is_invalid(&gateway, keys(&gateway, "sk-nobody")).await;
+    is_invalid(&gateway, with(keys(&gateway, OWN), json!({"region": "eu-west-1"}))).await;
+    // Keys for a while, until they are over.
+    let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
+    let made = gateway.make(CREDENTIALS, lent.clone()).await;
+    gateway.chat_ok(&question(HAIKU)).await;
+    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
+    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    gateway.emulator.revoke_tokens();
+    is_invalid(&gateway, lent).await;
+    // What is no pair of keys is found before it is sent.
+    let made =
+        gateway.make(CREDENTIALS, body(&gateway, "iam_static", json!({"key": OWN}), Value::Null)).await;
+    refused(&gateway.chat(&question(HAIKU)).await, 502, "credential_unusable");
+    assert_eq!(verified(&gateway, &made).await["status"], "invalid");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_no_fault_of_the_keys() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    gateway.emulator.clock_ahead(6 * 60);
+    let answer = gateway.chat(&question(HAIKU)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert!(answer.text().contains("Correct the clock"), "{}", answer.text());
+    let told = gateway.get(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    assert_ne!(told["status"], "invalid", "{told}");
+    gateway.emulator.clock_ahead(4 * 60);
+    gateway.chat_ok(&question(HAIKU)).await;
+}
+
+#[tokio::test]
+async fn what_bedrock_refuses_is_told_in_the_clients_words() {
+    for (status, kind, message, told, code) in [
+        (
+            400,
+            "ValidationException",
+            "Input is too long for requested model.",
+            400,
+            "context_length_exceeded",
+        ),
+        (400, "ValidationException", "The provided model identifier is invalid.", 404, "model_not_found"),
+        (
+            403,
+            "AccessDeniedException",
+            "You don't have access to the model.",
+            403,
+            "upstream_permission_denied",
+        ),
+        (404, "ResourceNotFoundException", "No such model.", 404, "model_not_found"),
+        (429, "ThrottlingException", "Too many requests.", 429, "rate_limit_exceeded"),
+        (429, "ModelNotReadyException", "The model is not ready.", 429, "rate_limit_exceeded"),
+        (503, "ServiceUnavailableException", "Try again.", 503, "server_is_overloaded"),
+    ] {
+        let gateway = Gateway::start().await;
+        gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+        let refusal = Behaviour::status(status).code(kind).message(message).always();
+        gateway.emulator.script(OWN, [refusal]);
+        let answer = gateway.chat(&question(HAIKU)).await;
+        assert_eq!(answer.status, told, "{kind} {message}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], code, "{kind} {message}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_told_in_band_and_never_as_its_end() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let broken = "upstream_answer_broken";
+    for (behaviour, code) in [
+        (Behaviour::ok().error_event(At::Finish).code("throttlingException"), "rate_limit_exceeded"),
+        (Behaviour::ok().bad_sum(At::Finish), broken),
+        (Behaviour::ok().cut_inside(At::Finish), broken),
+        (Behaviour::ok().eof(At::Finish), broken),
+    ] {
+        gateway.emulator.script(OWN, [behaviour.clone()]);
+        let mut stream = gateway.client().stream(CHAT, &streaming(HAIKU)).await.unwrap();
+        let trace = trace_of_stream(&stream);
+        let (events, end) = stream.events().await;
+        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+        assert_eq!(last["error"]["code"], code, "{behaviour:?}: {events:?}");
+        assert!(end.is_err(), "{behaviour:?}: it looks complete");
+        let booked = gateway.settled(&trace).await;
+        assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{behaviour:?}: {booked}");
+    }
+    // Frames come in pieces of any size.
+    gateway.emulator.script(OWN, [Behaviour::ok().split(7)]);
+    assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
+}
+
+#[tokio::test]
+async fn a_role_is_taken_on_once_for_all() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make(CREDENTIALS, role(&gateway, json!({}))).await;
+    assert_eq!(gateway.emulator.tokens_issued(), 0);
+    let (client, request) = (gateway.client(), question(HAIKU));
+    let answers = join_all((0..200).map(|_| client.post(CHAT, &request))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+    assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
+    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    // Keys that are over before their time are replaced within the request.
+    gateway.emulator.revoke_tokens();
+    assert_eq!(said(&gateway.chat_ok(&streaming(HAIKU)).await), "You said: hello there");
+    assert_eq!(gateway.emulator.tokens_issued(), 2);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
+    let gateway = Gateway::start().await;
+    let unlent = role(&gateway, json!({"external_id": "another"}));
+    let nobody = with(role(&gateway, json!({})), json!({"secret": access_keys("sk-nobody")}));
+    for (credential, words) in [(unlent, "sts:AssumeRole"), (nobody, "security token")] {
+        let made = gateway.make(CREDENTIALS, credential).await;
+        let told = verified(&gateway, &made).await;
+        assert_eq!(told["status"], "invalid", "{told}");
+        assert!(told["last_error"].as_str().unwrap().contains(words), "{told}");
+    }
+    let none = role(&gateway, json!({"role_arn": null}));
+    let answer = gateway.admin().post(CREDENTIALS, &none).await.unwrap();
+    assert!(problem(&answer, 400, "missing_field").to_string().contains("config.role_arn"));
+}
+
+#[tokio::test]
+async fn the_machines_role_is_the_operators() {
+    let gateway = Gateway::start().await;
+    gateway.emulator.be_machine_of(POOL);
+    let mut machine = body(&gateway, "managed_identity", Value::Null, Value::Null);
+    machine.as_object_mut().unwrap().remove("secret");
+    let answer = gateway.admin().post(CREDENTIALS, &machine).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    gateway.make("/v2/accounts", with(machine, json!({"allow_unpriced": true}))).await;
+    let answer = gateway.chat_ok(&question(HAIKU)).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    assert!(last(&gateway, POOL).header("x-amz-security-token").is_some());
+}
+
+#[tokio::test]
+async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
+    let gateway = Gateway::start().await;
+    let kinds = gateway.get("/v2/provider-credentials/kinds").await;
+    let own = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "aws_bedrock");
+    let own: Vec<&Value> = own.collect();
+    let auths: Vec<&str> = own.iter().map(|kind| kind["auth"].as_str().unwrap()).collect();
+    assert_eq!(auths, ["api_key", "iam_static", "iam_role", "managed_identity"]);
+    for kind in own {
+        let policy: Value = serde_json::from_str(kind["permission"].as_str().unwrap()).unwrap();
+        let actions = policy["Statement"][0]["Action"].as_array().unwrap();
+        for action in ["InvokeModel", "InvokeModelWithResponseStream", "ListFoundationModels"] {
+            assert!(actions.contains(&json!(format!("bedrock:{action}"))), "{policy}");
+        }
+    }
+    let nowhere = json!({"provider": "bedrock", "secret": OWN});
+    let answer = gateway.admin().post(CREDENTIALS, &nowhere).await.unwrap();
+    assert!(problem(&answer, 400, "missing_field").to_string().contains("region"));
+}
+
+/// From the pool to one's own account at Amazon: one credential is added, and the application sends what it sent before.
+#[tokio::test]
+async fn ones_own_account_takes_over_from_the_pool() {
+    let gateway = Gateway::start().await;
+    let url = gateway.emulator.anthropic_url();
+    let pool = json!({"provider": "anthropic", "secret": POOL, "base_url": url});
+    gateway.make("/v2/accounts", pool).await;
+    let request = question(HAIKU);
+    let before = gateway.chat_ok(&request).await;
+    assert_eq!(before.header("agent-execution-profile"), Some("managed_provider"));
+    let added = gateway.make(CREDENTIALS, keys(&gateway, OWN_SECOND)).await;
+    let after = gateway.chat_ok(&request).await;
+    assert_eq!(after.header("agent-execution-profile"), Some("byok"));
+    assert_eq!(after.header("agent-byok-credential-id"), added["id"].as_str());
+    assert_eq!(said(&before), said(&after));
+}

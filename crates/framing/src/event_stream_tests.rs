@@ -1,3 +1,5 @@
+//! Frames as they stand on the wire, wherever a stream of them is split.
+
 use super::*;
 use proptest::prelude::*;
 

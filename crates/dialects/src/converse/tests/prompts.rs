@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use domain::prompt::{Content, Prompt, Role};
 use domain::{Abilities, Grammar, Thinking};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::event;
 use crate::anthropic::tests::any;
 use crate::converse::write_prompt;
-use crate::gemini::tests::arbitrary;
-use crate::{Listener, Losses};
+use crate::gemini::tests::{arbitrary, way};
+use crate::{AnswerStream, Listener, Losses, recall};
 
 fn written(prompt: &Prompt, model: &str, abilities: Abilities) -> Value {
     let mut losses = Losses::new(Grammar::Anthropic, Grammar::Converse);
@@ -95,6 +97,40 @@ proptest! {
     fn what_is_written_of_contents_keeps_the_rules(prompt in arbitrary::prompt(), able in abilities()) {
         check_rules(&written(&prompt, able.0, able.1));
     }
+}
+
+#[test]
+fn what_was_thought_comes_back_by_the_id_of_a_call() {
+    let stream = [
+        event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"text":"why"}}}"#),
+        event(
+            "contentBlockDelta",
+            r#"{"contentBlockIndex":0,"delta":{"reasoningContent":{"signature":"seal"}}}"#,
+        ),
+        event(
+            "contentBlockStart",
+            r#"{"contentBlockIndex":1,"start":{"toolUse":{"toolUseId":"t1","name":"f"}}}"#,
+        ),
+        event("messageStop", r#"{"stopReason":"tool_use"}"#),
+    ];
+    let mut answer = AnswerStream::new(way(Grammar::Chat, Grammar::Converse, false));
+    let mut out = Vec::new();
+    answer
+        .push(Bytes::from(stream.concat()), &mut out)
+        .and_then(|()| answer.finish(&mut out))
+        .expect("whole");
+    let turn = answer.turn().expect("what is sealed is kept");
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":
+        [{"id":"t1","type":"function","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"t1","content":"x"}]}"#;
+    let mut prompt = crate::chat::read_prompt(body.as_bytes()).expect("a prompt");
+    recall(&mut prompt, &[turn]);
+    let content = &written(&prompt, "m", Abilities::default())["messages"][1]["content"];
+    assert_eq!(
+        content[0],
+        serde_json::json!({"reasoningContent": {"reasoningText": {"text": "why", "signature": "seal"}}})
+    );
+    assert_eq!(content[1]["toolUse"]["toolUseId"], "t1");
 }
 
 #[test]

@@ -100,7 +100,11 @@ const TABLE: &[Row] = &[
         Sort::Hint,
         ["top_p", "top_p", "top_p", "generationConfig.topP", "inferenceConfig.topP"],
     ),
-    Row(Feature::TopK, Sort::Hint, ["", "", "top_k", "generationConfig.topK", ""]),
+    Row(
+        Feature::TopK,
+        Sort::Hint,
+        ["", "", "top_k", "generationConfig.topK", "additionalModelRequestFields.top_k"],
+    ),
     Row(
         Feature::PresencePenalty,
         Sort::Hint,

@@ -194,6 +194,10 @@ mod tests {
             said(Grammar::Gemini, body),
             r#"{"generateContentRequest":{"model":"models/m","systemInstruction":{"parts":[{"text":"Be brief."}]},"contents":[{"role":"user","parts":[{"text":"Hello"}]}]}}"#
         );
+        assert_eq!(
+            said(Grammar::Converse, body),
+            r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}],"system":[{"text":"Be brief."}]}}}"#
+        );
         for (upstream, members) in [
             (Grammar::Responses, &["instructions", "input"][..]),
             (Grammar::Anthropic, &["system", "messages"]),

@@ -19,6 +19,7 @@ pub enum Feature {
     FrequencyPenalty,
     LogitBias,
     Stop,
+    Image,
     Audio,
     Video,
     Document,
@@ -99,7 +100,11 @@ const TABLE: &[Row] = &[
         Sort::Hint,
         ["top_p", "top_p", "top_p", "generationConfig.topP", "inferenceConfig.topP"],
     ),
-    Row(Feature::TopK, Sort::Hint, ["", "", "top_k", "generationConfig.topK", ""]),
+    Row(
+        Feature::TopK,
+        Sort::Hint,
+        ["", "", "top_k", "generationConfig.topK", "additionalModelRequestFields.top_k"],
+    ),
     Row(
         Feature::PresencePenalty,
         Sort::Hint,
@@ -116,6 +121,7 @@ const TABLE: &[Row] = &[
         Sort::Meaning,
         ["stop", "", "stop_sequences", "generationConfig.stopSequences", "inferenceConfig.stopSequences"],
     ),
+    Row(Feature::Image, Sort::Meaning, ["image_url", "input_image", "image", "inlineData", "image"]),
     Row(Feature::Audio, Sort::Meaning, ["input_audio", "", "", "inlineData", "audio"]),
     Row(Feature::Video, Sort::Meaning, ["", "", "", "inlineData", "video"]),
     Row(Feature::Document, Sort::Meaning, ["file", "input_file", "document", "inlineData", "document"]),

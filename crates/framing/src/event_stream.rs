@@ -116,7 +116,7 @@ impl Frame {
         let headers = bytes.split_to(prelude.headers_bytes);
         let mut rest = &*headers;
         while !rest.is_empty() {
-            (_, _, rest) = split_header(rest).ok_or(FrameFault::Malformed)?;
+            rest = Header::split(rest).ok_or(FrameFault::Malformed)?.1;
         }
         Ok(Self { headers, payload: bytes })
     }
@@ -125,9 +125,9 @@ impl Frame {
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         let mut rest = &*self.headers;
-        while let Some((found, value, after)) = split_header(rest) {
-            if found == name.as_bytes() {
-                return value.and_then(|value| std::str::from_utf8(value).ok());
+        while let Some((header, after)) = Header::split(rest) {
+            if header.name == name.as_bytes() {
+                return header.text.and_then(|text| std::str::from_utf8(text).ok());
             }
             rest = after;
         }
@@ -135,28 +135,36 @@ impl Frame {
     }
 }
 
-/// The first header's name, its value where that is text, and what follows it.
-fn split_header(bytes: &[u8]) -> Option<(&[u8], Option<&[u8]>, &[u8])> {
-    let (name_bytes, rest) = bytes.split_first()?;
-    let (name, rest) = rest.split_at_checked(usize::from(*name_bytes))?;
-    let (kind, rest) = rest.split_first()?;
-    let (value_bytes, rest) = match kind {
-        // Yes and no are types of their own.
-        0 | 1 => (0, rest),
-        2 => (1, rest),
-        3 => (2, rest),
-        4 => (4, rest),
-        // A number or a time.
-        5 | 8 => (8, rest),
-        6 | 7 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        9 => (16, rest),
-        _ => return None,
-    };
-    let (value, rest) = rest.split_at_checked(value_bytes)?;
-    Some((name, (*kind == TEXT).then_some(value), rest))
+struct Header<'a> {
+    name: &'a [u8],
+    /// Its value, where that is text.
+    text: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    /// The first header, and what follows it.
+    fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (name_bytes, rest) = bytes.split_first()?;
+        let (name, rest) = rest.split_at_checked(usize::from(*name_bytes))?;
+        let (kind, rest) = rest.split_first()?;
+        let (value_bytes, rest) = match kind {
+            // Yes and no are types of their own.
+            0 | 1 => (0, rest),
+            2 => (1, rest),
+            3 => (2, rest),
+            4 => (4, rest),
+            // A number or a time.
+            5 | 8 => (8, rest),
+            6 | 7 => {
+                let (length, rest) = rest.split_first_chunk::<2>()?;
+                (usize::from(u16::from_be_bytes(*length)), rest)
+            }
+            9 => (16, rest),
+            _ => return None,
+        };
+        let (value, rest) = rest.split_at_checked(value_bytes)?;
+        Some((Self { name, text: (*kind == TEXT).then_some(value) }, rest))
+    }
 }
 
 /// Writes a frame whose headers are texts.

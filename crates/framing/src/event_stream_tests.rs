@@ -1,3 +1,5 @@
+//! Frames as they stand on the wire, wherever a stream of them is split.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -49,6 +51,30 @@ fn a_frame_of_the_vendors_own_tests_is_read_and_written() {
     payload.extend_from_slice(&[0xc3, 0x65, 0x39, 0x36]);
     assert_eq!(only(&payload).unwrap().payload, "{'foo':'bar'}");
     assert_eq!(encode_frame(&[], b"{'foo':'bar'}").unwrap(), payload);
+}
+
+#[test]
+fn a_frame_that_the_vendors_own_client_reads_is_ours_byte_for_byte() {
+    // Put together with another language's checksums, and read by botocore 1.44 before it was written down here.
+    const FRAME: &str = concat!(
+        "000000880000005666bcd0fb0b3a6576656e742d74797065070010636f6e74656e74426c6f636b53746f700d",
+        "3a636f6e74656e742d747970650700106170706c69636174696f6e2f6a736f6e0d3a6d6573736167652d7479",
+        "70650700056576656e747b22636f6e74656e74426c6f636b496e646578223a302c2270223a2261626364227d",
+        "6f7ed38e",
+    );
+    let digits: Vec<u8> =
+        FRAME.bytes().map(|digit| u8::try_from(char::from(digit).to_digit(16).unwrap()).unwrap()).collect();
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect();
+    let headers = [
+        (":event-type", "contentBlockStop"),
+        (":content-type", "application/json"),
+        (":message-type", "event"),
+    ];
+    let payload = br#"{"contentBlockIndex":0,"p":"abcd"}"#;
+    assert_eq!(encode_frame(&headers, payload).unwrap(), bytes);
+    let frame = only(&bytes).unwrap();
+    assert_eq!(&*frame.payload, payload);
+    assert!(headers.iter().all(|(name, value)| frame.text(name) == Some(value)));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod anthropic;
 #[cfg(test)]
 mod chat;
 #[cfg(test)]
+mod converse;
+#[cfg(test)]
 mod event_stream;
 #[cfg(test)]
 mod filter;

@@ -711,7 +711,8 @@ fn list_kinds(control: &Arc<Control>, _: Ask) -> Handled<'_> {
             // Where each customer has an address of their own the example says more.
             base_url: facts.base_url.clone().filter(|_| facts.base_url_example.is_none()),
             base_url_example: facts.base_url_example.clone(),
-            environment_variable: facts.secret_env.clone(),
+            // Its own tools read a key there; what other kinds have is of another form.
+            environment_variable: facts.secret_env.clone().filter(|_| auth.kind == AuthKind::ApiKey),
             schema: hosting::schema(facts, auth),
         });
         Reply::json(&Page::whole(kinds.collect::<Vec<_>>()))

@@ -30,4 +30,4 @@ pub(crate) use write::{THINKING_TOP_P_MIN, TOKENS_MAX, write_prompt};
 pub(crate) use writer::Writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

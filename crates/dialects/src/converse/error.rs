@@ -15,7 +15,7 @@ pub fn read_error(status: Option<u16>, kind: Option<&str>, body: &[u8]) -> (Upst
     // The message is bounded and freed of what looks like a key there.
     let mut report = chat::read_error(body);
     let said = Said::read(body).unwrap_or_default();
-    if report.message.is_none() {
+    if report.message.as_ref().is_none_or(String::is_empty) {
         report.message = said.message.as_deref().and_then(chat::read_message);
     }
     report.status = status;

@@ -16,7 +16,7 @@ mod write;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use address::{Verb, gemini_address};
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};

@@ -119,7 +119,9 @@ fn geography(hosting: &Hosting) -> Option<&str> {
     if let Some(said) = hosting.location.as_deref() {
         return Some(said);
     }
-    match hosting.region.as_deref()?.split('-').next()? {
+    let region = hosting.region.as_deref()?;
+    match region.split('-').next()? {
+        "us" if region.starts_with("us-gov-") => Some("us-gov"),
         "us" | "ca" => Some("us"),
         "eu" => Some("eu"),
         "ap" => Some("apac"),
@@ -147,6 +149,7 @@ mod tests {
             (Some("eu-west-3"), Some("global"), "us.anthropic.claude-x", "global.anthropic.claude-x"),
             (Some("eu-west-3"), None, "global.anthropic.claude-x", "global.anthropic.claude-x"),
             (Some("eu-west-3"), None, "anthropic.claude-x", "anthropic.claude-x"),
+            (Some("us-gov-west-1"), None, "us.anthropic.claude-x", "us-gov.anthropic.claude-x"),
             (Some("sa-east-1"), None, "us.anthropic.claude-x", "us.anthropic.claude-x"),
             (None, None, "us.anthropic.claude-x", "us.anthropic.claude-x"),
             (

@@ -218,7 +218,7 @@ fn choice() -> impl Strategy<Value = (Option<ToolChoice>, Option<bool>)> {
     ]
 }
 
-pub(super) fn prompt() -> impl Strategy<Value = Prompt> {
+pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
     let instruction =
         (text(), mark()).prop_map(|(text, cache)| Instruction { is_developer: false, text, cache });
     let lifetime = option::of(select(vec![CacheLifetime::Minutes5, CacheLifetime::Hour1]));

@@ -1,1 +1,57 @@
 //! The grammar as an upstream speaks it.
+
+mod errors;
+mod golden;
+mod prompts;
+mod streams;
+
+use bytes::Bytes;
+use domain::{Event, Grammar};
+use framing::event_stream::{FrameDecoder, encode_frame};
+
+use super::Reader;
+use super::frames::{no_frame, read_frame};
+use crate::answer::{ReadAnswer, StreamFault};
+use crate::gemini::tests::way;
+use crate::{AnswerStream, StreamFacts};
+
+/// The grammars that clients speak.
+const CLIENTS: [Grammar; 4] = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini];
+
+fn event(name: &str, payload: &str) -> Vec<u8> {
+    let headers = [(":event-type", name), (":content-type", "application/json"), (":message-type", "event")];
+    encode_frame(&headers, payload.as_bytes()).expect("it fits")
+}
+
+fn exception(name: &str, payload: &str) -> Vec<u8> {
+    let headers = [(":exception-type", name), (":message-type", "exception")];
+    encode_frame(&headers, payload.as_bytes()).expect("it fits")
+}
+
+/// What a stream tells that comes whole, and how it ended.
+fn read(stream: &[u8]) -> (Vec<Event>, Result<(), StreamFault>) {
+    let (mut reader, mut frames, mut events) = (Reader::default(), FrameDecoder::new(), Vec::new());
+    frames.push(stream);
+    let end = loop {
+        let told = match frames.next_frame().map_err(no_frame) {
+            Ok(Some(frame)) => read_frame(&mut reader, &frame, &mut events),
+            Ok(None) => break reader.end(&mut events),
+            Err(fault) => Err(fault),
+        };
+        if told.is_err() {
+            break told;
+        }
+    };
+    (events, end)
+}
+
+/// What a client gets of a stream that comes in pieces of this size.
+fn pushed(stream: &[u8], size: usize, client: Grammar) -> (Vec<u8>, Result<(), StreamFault>, StreamFacts) {
+    let mut answer = AnswerStream::new(way(client, Grammar::Converse, false));
+    let mut out = Vec::new();
+    let end = stream
+        .chunks(size.max(1))
+        .try_for_each(|chunk| answer.push(Bytes::copy_from_slice(chunk), &mut out))
+        .and_then(|()| answer.finish(&mut out));
+    (out.concat(), end, answer.facts().clone())
+}

@@ -50,7 +50,6 @@ fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     let lost = [
         (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
         (sampling.logprobs || sampling.top_logprobs.is_some(), Feature::Logprobs),
-        (sampling.top_k.is_some(), Feature::TopK),
         (sampling.seed.is_some(), Feature::Seed),
         (sampling.presence_penalty.is_some(), Feature::PresencePenalty),
         (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),

@@ -117,7 +117,7 @@ impl<'l> Scribe<'l> {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
                     self.losses.lose(Feature::ImageDetail);
                 }
-                let placed = media::place(source, media::IMAGES, Feature::Document);
+                let placed = media::place(source, media::IMAGES, Feature::Image);
                 placed.map(|(format, source)| Block::Image(Media { format, source }))
             }
             Content::Audio { source } => media::place(source, media::AUDIO, Feature::Audio)
@@ -184,6 +184,7 @@ fn is_markable(block: Option<&Block<'_>>) -> bool {
 /// What is lost with a part that can't stand where it does, or anywhere.
 const fn feature_of(content: &Content) -> Feature {
     match content {
+        Content::Image { .. } => Feature::Image,
         Content::Audio { .. } => Feature::Audio,
         Content::Video { .. } => Feature::Video,
         Content::Thought(_) => Feature::Thought,

@@ -26,7 +26,11 @@ impl Thought {
         let most = listener.abilities.output_tokens_max;
         // More than the model gives would be refused, and gives no more.
         let said = prompt.output.tokens_max.map(|tokens| most.map_or(tokens, |most| tokens.min(most)));
+        let top_k = prompt.sampling.top_k;
         if !is_claude(listener.model) {
+            if top_k.is_some() {
+                losses.lose(Feature::TopK);
+            }
             let effort = effort(prompt, listener.abilities, losses);
             return Self { additional: None, effort, tokens_max: said };
         }
@@ -35,11 +39,23 @@ impl Thought {
         let needed = (plan.budget() > 0).then(|| most.unwrap_or(TOKENS_MAX.saturating_add(plan.budget())));
         let tokens_max = said.or(needed);
         let (thinking, effort) = plan.within(tokens_max.unwrap_or(u64::MAX), losses);
-        Self { additional: thinking.map(|thinking| Additional { thinking }), effort, tokens_max }
+        let mut additional = Additional { thinking, top_k };
+        if top_k.is_some() && (listener.abilities.refuses_sampling || additional.thinks()) {
+            losses.lose(Feature::TopK);
+            additional.top_k = None;
+        }
+        let says = additional.thinking.is_some() || additional.top_k.is_some();
+        Self { additional: says.then_some(additional), effort, tokens_max }
     }
 
     fn thinks(&self) -> bool {
-        self.additional.as_ref().is_some_and(|additional| additional.thinking.r#type != "disabled")
+        self.additional.as_ref().is_some_and(Additional::thinks)
+    }
+}
+
+impl Additional {
+    fn thinks(&self) -> bool {
+        self.thinking.as_ref().is_some_and(|thinking| thinking.r#type != "disabled")
     }
 }
 

@@ -189,7 +189,10 @@ pub(super) enum ToolChoice<'a> {
 /// What only the models of one maker are told.
 #[derive(Debug, Serialize)]
 pub(super) struct Additional {
-    pub thinking: Thinking,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]

@@ -230,7 +230,7 @@ fn reasoning() -> impl Strategy<Value = Reasoning> {
 
 const TIERS: [ServiceTier; 3] = [ServiceTier::Default, ServiceTier::Flex, ServiceTier::Priority];
 
-pub(super) fn prompt() -> impl Strategy<Value = Prompt> {
+pub(crate) fn prompt() -> impl Strategy<Value = Prompt> {
     let asked = (vec(words(), 0..3), turns(), vec(tool(), 0..4), option::of(choice()));
     let how = (sampling(), output(), reasoning());
     let labels = vec((name().prop_filter("begins so", |name| !name.starts_with('_')), name()), 0..3);

@@ -189,7 +189,7 @@ fn check_translation(name: &str, upstream: &str, expected: &Streamed) {
     }
 }
 
-fn told(fault: &StreamFault) -> String {
+pub(crate) fn told(fault: &StreamFault) -> String {
     match fault {
         StreamFault::Broken(word) => (*word).to_owned(),
         StreamFault::Upstream(report, class) => {
@@ -199,7 +199,7 @@ fn told(fault: &StreamFault) -> String {
     }
 }
 
-fn shown(events: &[Event]) -> Vec<String> {
+pub(crate) fn shown(events: &[Event]) -> Vec<String> {
     events.iter().map(show).collect()
 }
 
@@ -218,7 +218,12 @@ fn show(event: &Event) -> String {
             format!("finish {choice} {:?} {}{why}", finish.reason, optional(&finish.raw))
         }
         Event::Usage(usage) => {
-            format!("usage {}+{} {}+{}", usage.input, usage.cached_read, usage.output, usage.reasoning)
+            let (short, long) = (usage.cache_write, usage.cache_write_long);
+            let written = if short + long > 0 { format!(" written {short}+{long}") } else { String::new() };
+            format!(
+                "usage {}+{} {}+{}{written}",
+                usage.input, usage.cached_read, usage.output, usage.reasoning
+            )
         }
         Event::Done => "done".to_owned(),
     }

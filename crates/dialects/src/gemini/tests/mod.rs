@@ -1,8 +1,8 @@
 //! The grammar both ways.
 
 mod address;
-mod arbitrary;
-mod golden;
+pub(crate) mod arbitrary;
+pub(crate) mod golden;
 mod prompts;
 mod requests;
 mod round_trip;
@@ -27,7 +27,7 @@ fn read(body: &str) -> Prompt {
     read_prompt(&bytes, &request).unwrap_or_else(|fault| panic!("{body}: {fault}"))
 }
 
-fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
+pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
     Way {
         is_loose: false,
         operation: Operation::Chat,

@@ -1,0 +1,218 @@
+//! The exchanges in `golden/dialects/converse`: an upstream's frames or its answer, the events that they tell and what a
+//! client of chat gets of them; and clients' requests, and what they become. `TIDEGATE_GOLDEN=write` writes them anew.
+
+use bytes::Bytes;
+use domain::{Abilities, Dialect, Grammar, Operation, Thinking};
+use framing::event_stream::encode_frame;
+use serde::{Deserialize, Serialize};
+
+use super::{CLIENTS, event, exception, pushed, read};
+use crate::answer::ReadAnswer;
+use crate::converse::Reader;
+use crate::gemini::tests::golden::{shown, told};
+use crate::gemini::tests::way;
+use crate::{Addressed, Listener, decode_request, read_prompt, speak, whole_answer};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "lowercase")]
+enum Exchange {
+    Stream {
+        source: String,
+        /// Of each frame what it is, its name and its payload. One that is cut has come by half, one that is bent has
+        /// another checksum than it says.
+        upstream: Vec<(Sort, String, String)>,
+        expected: Told,
+    },
+    Answer {
+        source: String,
+        upstream: String,
+        expected: Told,
+    },
+    Request {
+        source: String,
+        client: String,
+        model: String,
+        abilities: Able,
+        body: String,
+        expected: Requested,
+    },
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Sort {
+    Event,
+    Exception,
+    Error,
+    Cut,
+    Bent,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    events: Vec<String>,
+    chat: Vec<String>,
+    fault: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Requested {
+    upstream: Option<String>,
+    dropped: Vec<String>,
+    /// The code and the field.
+    fault: Option<(String, String)>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Able {
+    Unknown,
+    /// It doesn't think.
+    Plain,
+    /// It thinks by a budget and takes cache marks.
+    Budget,
+    /// It thinks by an effort and takes cache marks.
+    Effort,
+}
+
+#[test]
+fn every_exchange_is_what_it_says() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/dialects/converse");
+    let writes = std::env::var_os("TIDEGATE_GOLDEN").is_some_and(|value| value == "write");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is in the repository") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a text");
+        let exchange: Exchange =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let seen = see(&path.display().to_string(), &exchange);
+        let seen = serde_json::to_string_pretty(&seen).expect("JSON") + "\n";
+        if writes {
+            std::fs::write(&path, seen).expect("it can be written");
+        } else {
+            assert_eq!(seen, text, "{}", path.display());
+        }
+        count += 1;
+    }
+    assert!(count > 35, "only {count} exchanges were found");
+}
+
+/// The exchange with what is seen in the place of what is expected.
+fn see(name: &str, exchange: &Exchange) -> Exchange {
+    let (Exchange::Stream { source, .. }
+    | Exchange::Answer { source, .. }
+    | Exchange::Request { source, .. }) = exchange;
+    let is_sourced = source.starts_with("constructed: ") || source.starts_with("recorded: ");
+    assert!(is_sourced, "{name}");
+    let source = source.clone();
+    match exchange {
+        Exchange::Stream { upstream, .. } => {
+            let stream: Vec<u8> = upstream.iter().flat_map(frame).collect();
+            let expected = streamed(name, &stream);
+            Exchange::Stream { source, upstream: upstream.clone(), expected }
+        }
+        Exchange::Answer { upstream, .. } => {
+            let expected = answered(name, upstream);
+            Exchange::Answer { source, upstream: upstream.clone(), expected }
+        }
+        Exchange::Request { client, model, abilities, body, .. } => Exchange::Request {
+            source,
+            client: client.clone(),
+            model: model.clone(),
+            abilities: *abilities,
+            body: body.clone(),
+            expected: requested(client, model, *abilities, body),
+        },
+    }
+}
+
+fn frame((sort, name, payload): &(Sort, String, String)) -> Vec<u8> {
+    match sort {
+        Sort::Event => event(name, payload),
+        Sort::Exception => exception(name, payload),
+        Sort::Error => {
+            let headers = [(":message-type", "error"), (":error-code", name), (":error-message", payload)];
+            encode_frame(&headers, b"").expect("it fits")
+        }
+        Sort::Cut => {
+            let mut frame = event(name, payload);
+            frame.truncate(frame.len() / 2);
+            frame
+        }
+        Sort::Bent => {
+            let mut frame = event(name, payload);
+            *frame.last_mut().expect("a checksum") ^= 1;
+            frame
+        }
+    }
+}
+
+/// Through the stream that the gateway drives, however it is split; each client is told of the same fault.
+fn streamed(name: &str, stream: &[u8]) -> Told {
+    let (events, _) = read(stream);
+    let (chat, end, facts) = pushed(stream, stream.len(), Grammar::Chat);
+    for client in CLIENTS {
+        let whole = pushed(stream, stream.len(), client);
+        for size in [1, 7] {
+            assert_eq!(pushed(stream, size, client), whole, "{name} for {client:?} by {size}");
+        }
+        assert_eq!((&whole.1, &whole.2), (&end, &facts), "{name} for {client:?}");
+        let buffered = whole_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(stream));
+        assert_eq!(buffered.is_ok(), end.is_ok(), "{name} for {client:?}");
+    }
+    let chat = String::from_utf8(chat).expect("UTF-8");
+    Told {
+        events: shown(&events),
+        chat: chat.split_inclusive("\n\n").map(str::to_owned).collect(),
+        fault: end.err().map(|fault| told(&fault)),
+    }
+}
+
+fn answered(name: &str, upstream: &str) -> Told {
+    let mut events = Vec::new();
+    let end = Reader::default().whole(upstream.as_bytes(), &mut events);
+    let mut chat = Vec::new();
+    for client in CLIENTS {
+        let answer =
+            whole_answer(&way(client, Grammar::Converse, false), Bytes::copy_from_slice(upstream.as_bytes()));
+        assert_eq!(answer.as_ref().err(), end.as_ref().err(), "{name} for {client:?}");
+        // An answer in the place of a stream is told as one.
+        assert_eq!(pushed(upstream.as_bytes(), 9, client).1, end, "{name} for {client:?}");
+        if let Ok(answer) = answer
+            && client == Grammar::Chat
+        {
+            chat.push(String::from_utf8(answer.body.to_vec()).expect("UTF-8"));
+        }
+    }
+    Told { events: shown(&events), chat, fault: end.err().map(|fault| told(&fault)) }
+}
+
+fn requested(client: &str, model: &str, able: Able, body: &str) -> Requested {
+    let client = CLIENTS.into_iter().find(|grammar| grammar.as_str() == client).expect("a client's grammar");
+    let abilities = match able {
+        Able::Unknown => Abilities::default(),
+        Able::Plain => Abilities { thinking: Thinking::Never, ..Abilities::default() },
+        Able::Budget => Abilities { thinking: Thinking::Budget, cache_marks: true, ..Abilities::default() },
+        Able::Effort => Abilities { thinking: Thinking::Effort, cache_marks: true, ..Abilities::default() },
+    };
+    let addressed = Addressed { model: "m".to_owned(), ..Addressed::default() };
+    let addressed = (client == Dialect::Gemini.grammar()).then_some(&addressed);
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    let said = decode_request(client, Operation::Chat, &body, addressed)
+        .and_then(|request| read_prompt(client, &body, &request))
+        .and_then(|prompt| speak(client, &prompt, Grammar::Converse, &Listener { model, abilities }, false));
+    match said {
+        Ok(spoken) => Requested {
+            upstream: Some(String::from_utf8(spoken.body.to_vec()).expect("UTF-8")),
+            dropped: spoken.dropped,
+            fault: None,
+        },
+        Err(fault) => Requested {
+            upstream: None,
+            dropped: Vec::new(),
+            fault: Some((fault.code.to_owned(), fault.param.unwrap_or_default().into_owned())),
+        },
+    }
+}

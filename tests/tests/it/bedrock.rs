@@ -144,6 +144,9 @@ async fn a_model_is_named_by_its_id_its_profile_or_its_arn() {
     let alone = question("bedrock:anthropic.claude-haiku-4-5-20251001-v1:0");
     let error = refused(&gateway.chat(&alone).await, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("inference profile"), "{error}");
+    gateway.chat_ok(&question("bedrock:global.anthropic.claude-haiku-4-5-20251001-v1:0")).await;
+    let own = "/bedrock/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
+    assert_eq!(last(&gateway, OWN).path, own, "the account's part of the world is not left");
     // None leads elsewhere.
     let before = gateway.emulator.journal().len();
     assert_eq!(gateway.chat(&question("bedrock:..")).await.status, 404);

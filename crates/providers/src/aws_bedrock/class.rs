@@ -13,6 +13,8 @@ const KIND: &str = "x-amzn-errortype";
 const REQUEST_ID: &str = "x-amzn-requestid";
 const PROFILE: &str = " Name an inference profile in the place of the model: us., eu., apac. or global. before its id, or the \
                        profile's ARN.";
+const PLACE: &str = " Where the account is asked there may be no such profile: name another part of the world in config.location, \
+                     such as global.";
 const CLOCK: &str = "The provider finds that the request was signed too early or too late. Correct the clock of the machine \
                      that Tidegate runs on.";
 
@@ -51,6 +53,10 @@ fn refine(class: FaultClass, report: &mut UpstreamReport, words: &str) -> FaultC
         ("AccessDeniedException", _) if says(&["INVALID_PAYMENT_INSTRUMENT"]) => FaultClass::UpstreamQuota,
         (_, FaultClass::UpstreamNotFound) if says(&["on-demand throughput isn"]) => {
             report.message.get_or_insert_default().push_str(PROFILE);
+            class
+        }
+        (_, FaultClass::UpstreamNotFound) if says(&["model identifier is invalid"]) => {
+            report.message.get_or_insert_default().push_str(PLACE);
             class
         }
         (_, FaultClass::BadRequest) if says(&["doesn't support", "does not support"]) => {

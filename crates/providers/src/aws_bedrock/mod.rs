@@ -15,8 +15,8 @@ use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatib
 const NATIVE: &[Grammar] = &[Grammar::Converse];
 const SERVICE: &str = "bedrock";
 const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
-/// Where inference profiles keep requests, of those that are named for a part of the world.
-const GEOGRAPHIES: [&str; 5] = ["us", "eu", "apac", "jp", "au"];
+/// The parts of the world that inference profiles are named for, and the whole of it.
+const GEOGRAPHIES: [&str; 6] = ["us", "eu", "apac", "jp", "au", "global"];
 
 pub(crate) struct AwsBedrock;
 
@@ -97,8 +97,8 @@ struct Summary {
     model_id: String,
 }
 
-/// The model's id, its inference profile or its ARN. A profile that keeps requests in one part of the world is taken in
-/// that part which the account's owner says, else in that of the account's region.
+/// The model's id, its inference profile or its ARN. A profile is taken in the part of the world which the account's owner
+/// says, else in that of the account's region: nothing is computed elsewhere than where somebody said.
 fn model(named: &str, hosting: &Hosting) -> Result<String, Box<Fault>> {
     // A path is made of it: what is nothing but dots would lead elsewhere, escaped or not.
     if named.bytes().all(|byte| byte == b'.') {
@@ -147,7 +147,8 @@ mod tests {
             (Some("ap-south-1"), None, "us.amazon.nova-lite-v1:0", "apac.amazon.nova-lite-v1:0"),
             (Some("ap-northeast-1"), Some("jp"), "us.anthropic.claude-x", "jp.anthropic.claude-x"),
             (Some("eu-west-3"), Some("global"), "us.anthropic.claude-x", "global.anthropic.claude-x"),
-            (Some("eu-west-3"), None, "global.anthropic.claude-x", "global.anthropic.claude-x"),
+            (Some("eu-west-3"), None, "global.anthropic.claude-x", "eu.anthropic.claude-x"),
+            (None, None, "global.anthropic.claude-x", "global.anthropic.claude-x"),
             (Some("eu-west-3"), None, "anthropic.claude-x", "anthropic.claude-x"),
             (Some("us-gov-west-1"), None, "us.anthropic.claude-x", "us-gov.anthropic.claude-x"),
             (Some("sa-east-1"), None, "us.anthropic.claude-x", "us.anthropic.claude-x"),

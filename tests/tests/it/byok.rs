@@ -284,7 +284,11 @@ async fn what_a_provider_tells_of_its_limits_is_learned() {
     gateway.chat_ok(&question(MINI)).await;
     let learned = |shown: &Value| shown["learned_limits"][0].clone();
     let shown = learned(&gateway.get(&format!("/v2/provider-credentials/{first}")).await);
-    assert_eq!((&shown["model"], &shown["requests"]["limit"]), (&json!("gpt-4o-mini"), &json!(10_000)), "{shown}");
+    assert_eq!(
+        (&shown["model"], &shown["requests"]["limit"]),
+        (&json!("gpt-4o-mini"), &json!(10_000)),
+        "{shown}"
+    );
     assert!(shown["requests"]["remaining"].as_u64().unwrap() < 10_000, "{shown}");
     assert_eq!(shown["tokens"]["limit"], 2_000_000, "{shown}");
     assert!(shown["told_at"].is_string() && shown["requests"]["resets_at"].is_string(), "{shown}");

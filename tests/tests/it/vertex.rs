@@ -132,6 +132,9 @@ async fn every_client_reaches_every_makers_models() {
             assert_eq!(answer.pointer(text), Some(&json!(SAID)), "{model} {path}: {answer}");
         }
     }
+    // An answer that would be kept is not, and that is said.
+    let kept = with(question(GEMINI), json!({"store": true}));
+    assert_eq!(gateway.chat_ok(&kept).await.header("agent-dropped-params"), Some("store"));
     // A client of a maker's own grammar is understood there as it spoke.
     let client = gateway
         .client()

@@ -5,7 +5,7 @@ mod maker;
 
 use bytes::Bytes;
 use dialects::{bare_count, with_members};
-use domain::{Fault, Grammar, Hosting, Operation};
+use domain::{Fault, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
@@ -101,7 +101,15 @@ struct Refusal {
 }
 
 fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+    // The cloud keeps no answers, and has no word for it.
+    let stores = ask.prompt.and_then(|prompt| prompt.store);
+    let unkept =
+        ask.prompt.filter(|_| stores.is_some()).map(|prompt| Prompt { store: None, ..prompt.clone() });
+    let ask = &Ask { prompt: unkept.as_ref().or(ask.prompt), ..*ask };
     let mut said = compatible::say(target, ask, Maker::Google.grammars(ask.operation))?;
+    if stores == Some(true) {
+        said.dropped.push("store".to_owned());
+    }
     let verb = match ask.operation {
         Operation::Count => {
             said.body = bare_count(&said.body)?;

@@ -90,6 +90,9 @@ fn googles_own_models_are_asked_in_their_grammar() {
     let (url, body, _) = sent(Grammar::Anthropic, Operation::Count, "gemini-2.5-pro", CHAT, &[]);
     assert_eq!(url, format!("{below}/gemini-2.5-pro:countTokens"));
     assert!(body.starts_with(r#"{"contents":["#), "{body}");
+    let kept = r#"{"model":"a/b","messages":[{"role":"user","content":"Hi"}],"store":false}"#;
+    let (_, body, _) = sent(Grammar::Chat, Operation::Chat, "gemini-2.5-pro", kept, &[]);
+    assert_eq!(body, r#"{"contents":[{"role":"user","parts":[{"text":"Hi"}]}]}"#);
     let (url, _, _) = sent(Grammar::Chat, Operation::Chat, "x?y#../z:predict", CHAT, &[]);
     assert_eq!(
         url,

@@ -152,6 +152,9 @@ mod tests {
         let found = told(400, "ValidationException", body);
         assert_eq!(found.class, Class::UpstreamNotFound);
         assert!(found.report.message.unwrap().contains("inference profile"));
+        let nowhere = r#"{"message":"The provided model identifier is invalid."}"#;
+        let found = told(400, "ValidationException", nowhere);
+        assert!(found.report.message.unwrap().contains("config.location"));
         let late =
             r#"{"message":"Signature expired: 20261121T081500Z is now earlier than 20261121T082500Z"}"#;
         let found = told(403, "InvalidSignatureException", late);

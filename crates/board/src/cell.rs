@@ -187,6 +187,7 @@ impl Cell {
         upstream_model: &str,
         standings: AccountStandings,
         now_us: u64,
+        now_unix_ms: u64,
     ) {
         let Some(seat) = self.inside.borrow().find(principal, upstream_model) else { return };
         if let Some(requests) = standings.requests.filter(|requests| requests.remaining == 0) {
@@ -196,7 +197,8 @@ impl Cell {
         if now_us >= seat.limits_told_us.get() + micros(LIMITS_TOLD_EVERY) || seat.limits_told_us.get() == 0 {
             seat.limits_told_us.set(now_us);
             let upstream_model = upstream_model.into();
-            self.shared.note_limits(principal, ToldLimits { upstream_model, standings, at_us: now_us });
+            let told = ToldLimits { upstream_model, standings, told_unix_ms: now_unix_ms };
+            self.shared.note_limits(principal, told);
         }
     }
 

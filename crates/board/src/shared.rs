@@ -81,7 +81,7 @@ pub struct Shared {
 pub struct ToldLimits {
     pub upstream_model: Box<str>,
     pub standings: AccountStandings,
-    pub at_us: u64,
+    pub told_unix_ms: u64,
 }
 
 impl Shared {

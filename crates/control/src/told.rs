@@ -28,22 +28,19 @@ struct Limit {
 
 /// Newest first.
 pub fn learned(control: &Control, principal: Principal) -> Vec<LearnedLimits> {
-    let clock = &control.world.clock;
-    let (now_us, now_unix_ms) = (clock.monotonic_us(), clock.unix_ms());
     let mut told = control.board.told_limits(principal);
-    told.sort_by_key(|told| std::cmp::Reverse(told.at_us));
+    told.sort_by_key(|told| std::cmp::Reverse(told.told_unix_ms));
     let shown = told.into_iter().map(|told| {
-        let told_unix_ms = now_unix_ms.saturating_sub(now_us.saturating_sub(told.at_us) / 1_000);
         let limit = |standing: Standing| Limit {
             limit: standing.limit,
             remaining: standing.remaining,
-            resets_at: Moment(told_unix_ms.saturating_add(standing.reset_ms)),
+            resets_at: Moment(told.told_unix_ms.saturating_add(standing.reset_ms)),
         };
         LearnedLimits {
-            model: told.upstream_model.into(),
             requests: told.standings.requests.map(limit),
             tokens: told.standings.tokens.map(limit),
-            told_at: Moment(told_unix_ms),
+            told_at: Moment(told.told_unix_ms),
+            model: told.upstream_model.into(),
         }
     });
     shown.collect()

@@ -466,7 +466,9 @@ fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
     if standings == domain::Standings::default() {
         return;
     }
-    hands.board.hear_limits(attempt.principal(), attempt.upstream_model(), standings, hands.now_us());
+    let (now_us, now_unix_ms) = (hands.now_us(), hands.world.clock.unix_ms());
+    let (principal, model) = (attempt.principal(), attempt.upstream_model());
+    hands.board.hear_limits(principal, model, standings, now_us, now_unix_ms);
 }
 
 /// Sends, and tells an answer from a refusal, whose headers are shown to `refused_with`.

@@ -292,7 +292,7 @@ async fn one_model_is_the_same_from_the_pool_a_service_account_and_a_key() {
     assert_eq!(pooled, vertex);
     assert_eq!(pooled, key);
     // An operator's service account pools it, too.
-    let account = with(body(&gateway, POOL, json!({})), json!({"weight": 100}));
+    let account = with(body(&gateway, POOL, json!({})), json!({"weight": 100, "allow_unpriced": true}));
     gateway.make("/v2/accounts", account).await;
     let answer = gateway.chat_ok(&question(&format!("vertex:{}", GEMINI.split_once('/').unwrap().1))).await;
     assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
@@ -477,7 +477,7 @@ async fn the_machines_identity_is_the_operators() {
     problem(&answer, 403, "host_identity_not_allowed");
     let nameless = with(machine.clone(), json!({"config": {"location": LOCATION}}));
     problem(&gateway.admin().post("/v2/accounts", &nameless).await.unwrap(), 400, "missing_field");
-    gateway.make("/v2/accounts", machine).await;
+    gateway.make("/v2/accounts", with(machine, json!({"allow_unpriced": true}))).await;
     for request in [question(GEMINI), streaming(GEMINI)] {
         let answer = gateway.chat_ok(&request).await;
         assert_eq!(said(&answer), SAID);

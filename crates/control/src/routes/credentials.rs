@@ -256,7 +256,8 @@ fn over_quota_until(control: &Control, row: &CredentialRow) -> Option<u64> {
     let clock = &control.world.clock;
     let is_of_this_secret = parking.secret_version == row.secret.sealed.version;
     let left_us = parking.probe_at_us.saturating_sub(clock.monotonic_us());
-    let until = || clock.unix_ms().saturating_add(left_us.div_ceil(1_000));
+    // Two clocks drift: to the second it stays the same however often it is looked at.
+    let until = || clock.unix_ms().saturating_add(left_us / 1_000).next_multiple_of(1_000);
     (parking.cause == FaultClass::UpstreamQuota && is_of_this_secret).then(until)
 }
 

@@ -111,6 +111,8 @@ pub const REFUSAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// The answer to one step from a secret to the token that it is exchanged for.
 pub const GRANT_BYTES_MAX: usize = 64 * 1024;
 pub const GRANT_STEPS_MAX: usize = 6;
+/// All steps together.
+pub const GRANT_TIME_MAX: Duration = Duration::from_secs(20);
 /// For so long a refusal of such an exchange is told to who comes after it, without asking again.
 pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
 /// What is kept of one turn for its provider; longer thoughts are not.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use domain::limits::{FIRST_BYTE_TIME_MAX, GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX};
+use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
 use egress::Reach;
 use plan::Seat;
@@ -221,11 +221,12 @@ fn micros(time: std::time::Duration) -> u64 {
 
 /// All steps from the secret to what signs.
 async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
-    let steps = walk(hands, seat, slug, base_url);
-    match timeout(FIRST_BYTE_TIME_MAX, steps).await {
+    let granted = match timeout(GRANT_TIME_MAX, walk(hands, seat, slug, base_url)).await {
         Ok(granted) => granted,
-        Err(_) => Err(Miss::timeout(slug, "did not exchange the secret", FIRST_BYTE_TIME_MAX.as_secs())),
-    }
+        Err(_) => Err(Miss::timeout(slug, "did not exchange the secret", GRANT_TIME_MAX.as_secs())),
+    };
+    // The request itself never left: whoever did not answer here bills none of its tokens.
+    granted.map_err(|miss| if miss.class() == FaultClass::UpstreamAuth { miss } else { miss.unsent() })
 }
 
 async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {

@@ -256,6 +256,28 @@ async fn what_the_directory_refuses_is_told_in_its_words() {
     assert!(tokens_asked(&gateway) - asked_before <= 2, "{}", tokens_asked(&gateway));
 }
 
+/// What never left for the provider costs nothing, whatever became of the directory.
+#[tokio::test]
+async fn a_directory_that_is_away_bills_nothing() {
+    let gateway = Gateway::start().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}", listener.local_addr().unwrap());
+    let hangs_up = tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+        }
+    });
+    gateway.make("/v2/provider-credentials", application(&gateway, OWN, json!({"token_url": away}))).await;
+    for request in [question(MINI), streaming(MINI)] {
+        let answer = gateway.chat(&request).await;
+        refused(&answer, 502, "upstream_connection_broken");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!((&booked["input_tokens"], &booked["output_tokens"]), (&json!(0), &json!(0)), "{booked}");
+    }
+    assert_eq!(gateway.calls(OWN).len(), 0);
+    hangs_up.abort();
+}
+
 #[tokio::test]
 async fn a_secret_does_not_follow_another_directory() {
     let gateway = Gateway::start().await;

@@ -1,6 +1,8 @@
 //! What a credential says of its account: fields as data, so that the form, the check and the documentation are one.
 
-use domain::{AuthKind, Hosting};
+use std::borrow::Cow;
+
+use domain::{AuthKind, Hosting, hosting};
 use serde::Deserialize;
 
 use crate::files::{AuthRow, ConfigRow};
@@ -69,15 +71,11 @@ impl ConfigField {
             ConfigForm::Names => name == "deployments",
             ConfigForm::Version => name == "api_version",
             ConfigForm::Url => name == "token_url",
-            ConfigForm::Word => WORDS.contains(&name.as_str()),
+            ConfigForm::Word => hosting::is_word(&name),
         };
         is_read.then_some(Self { name, title, says, form, required, example })
     }
 }
-
-/// The words that `Hosting` holds of a `config`.
-const WORDS: [&str; 8] =
-    ["resource", "project", "location", "quota_project", "tenant_id", "client_id", "role_arn", "external_id"];
 
 impl AuthFacts {
     pub(crate) fn of(row: AuthRow) -> Self {
@@ -110,7 +108,11 @@ impl AuthFacts {
 ///
 /// # Errors
 /// The name of the word that is not said.
-pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<String, &'a str> {
+pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<Cow<'a, str>, &'a str> {
+    // Most have none, and are asked for with every request.
+    if !address.contains('{') {
+        return Ok(address.into());
+    }
     let mut filled = String::with_capacity(address.len() + 16);
     let mut rest = address;
     while let Some((before, after)) = rest.split_once('{') {
@@ -122,7 +124,7 @@ pub fn fill<'a>(address: &'a str, hosting: &Hosting) -> Result<String, &'a str> 
         rest = behind;
     }
     filled.push_str(rest);
-    Ok(filled)
+    Ok(filled.into())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod load;
 mod source;
 mod tokenizers;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{Abilities, AuthKind, Grammar, Hosting, IdMap, Rates, Vocabulary};
@@ -168,7 +169,7 @@ impl ProviderFacts {
     ///
     /// # Errors
     /// The word of its `config` that the address lacks; none where the provider has no address at all.
-    pub fn address(&self, hosting: &Hosting) -> Result<String, Option<&str>> {
+    pub fn address(&self, hosting: &Hosting) -> Result<Cow<'_, str>, Option<&str>> {
         let place = hosting.place();
         let own = self.base_urls.iter().find(|(name, _)| Some(name.as_str()) == place);
         let address = own.map(|(_, url)| url).or(self.base_url.as_ref()).ok_or(None)?;

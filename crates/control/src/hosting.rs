@@ -52,14 +52,18 @@ fn check_auth(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Result<AuthK
         Some(facts) => facts.auths.iter().map(|auth| auth.kind).collect(),
         None => vec![AuthKind::ApiKey],
     };
-    let usual = takes.first().copied().unwrap_or_default();
-    let Some(name) = auth else { return Ok(usual) };
-    AuthKind::from_name(name).filter(|kind| takes.contains(kind)).ok_or_else(|| {
+    kind_of(facts, auth).filter(|kind| takes.contains(kind)).ok_or_else(|| {
         let names: Vec<&str> = takes.iter().map(|kind| kind.as_str()).collect();
         let provider = facts.map_or("a server of your own", |facts| &facts.display_name);
-        let message = format!("auth \"{name}\" is nothing that {provider} takes here.");
+        let message = format!("auth \"{}\" is nothing that {provider} takes here.", auth.unwrap_or_default());
         invalid("auth", message, format!("Use {}.", names.join(" or ")))
     })
+}
+
+/// The kind that a word names; without one, the provider's usual.
+fn kind_of(facts: Option<&ProviderFacts>, auth: Option<&str>) -> Option<AuthKind> {
+    let usual = || facts.and_then(|facts| facts.auths.first()).map_or(AuthKind::ApiKey, |auth| auth.kind);
+    auth.map_or_else(|| Some(usual()), AuthKind::from_name)
 }
 
 fn not_the_host(workspace: WorkspaceId) -> Box<Fault> {
@@ -71,16 +75,27 @@ fn not_the_host(workspace: WorkspaceId) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::Forbidden, "host_identity_not_allowed", message).param("auth").fix(fix))
 }
 
-/// Whether a secret belongs to it at all.
-#[must_use]
-pub fn secret_form(facts: Option<&ProviderFacts>, auth: AuthKind) -> SecretForm {
-    facts.and_then(|facts| facts.auth(auth)).map_or(SecretForm::Text, |auth| auth.secret)
+/// A kind and how its secret is written; whether the provider takes it is checked with all else.
+pub fn secret_of(control: &Control, provider: &str, auth: Option<&str>) -> (AuthKind, SecretForm) {
+    let snapshot = control.keeper.current();
+    let facts = snapshot.catalogue().provider(provider);
+    let kind = kind_of(facts, auth).unwrap_or_default();
+    (kind, facts.and_then(|facts| facts.auth(kind)).map_or(SecretForm::Text, |auth| auth.secret))
 }
 
-/// Whether a change leads the secret elsewhere than its owner sent it.
-#[must_use]
-pub fn leads_elsewhere(before: &Value, after: &Value) -> bool {
-    ["token_url", "resource"].iter().any(|field| before.get(*field) != after.get(*field))
+/// Where a secret is sent, as far as its owner says it.
+#[derive(Clone, PartialEq)]
+pub struct Destination {
+    base_url: Option<String>,
+    token_url: Option<Value>,
+    resource: Option<Value>,
+}
+
+impl Destination {
+    pub fn of(base_url: Option<&String>, config: &Value) -> Self {
+        let field = |name| config.get(name).cloned();
+        Self { base_url: base_url.cloned(), token_url: field("token_url"), resource: field("resource") }
+    }
 }
 
 /// Where a provider has no fields, a `config` is its owner's own affair.

@@ -32,6 +32,7 @@ mod splice;
 mod standing;
 mod status;
 mod turns;
+mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 pub use converse::read_error as read_converse_error;

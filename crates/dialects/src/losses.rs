@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use domain::prompt::Place;
-use domain::{Fault, FaultClass, Grammar};
+use domain::{Fault, FaultClass, Grammar, Prompt};
 
 /// What a request may say that some grammar can't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -335,6 +335,11 @@ impl Losses {
         self.lose_at(feature, name);
     }
 
+    /// Of these, what was said.
+    pub fn lose_said(&mut self, rows: impl IntoIterator<Item = (bool, Feature)>) {
+        rows.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| self.lose(feature));
+    }
+
     /// The target can't say it, and this is where the client did: `messages[2].content[0]`.
     pub fn lose_at(&mut self, feature: Feature, name: impl Into<String>) {
         self.push(name.into(), feature.sort(), Some(feature));
@@ -379,6 +384,34 @@ impl Losses {
         }
         Ok(self.lost.into_iter().map(|(name, _, _)| name).collect())
     }
+}
+
+/// How to draw tokens and to tell of it, as grammars of chat alone have words for it.
+pub fn of_sampling(prompt: &Prompt) -> [(bool, Feature); 6] {
+    let sampling = &prompt.sampling;
+    [
+        (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
+        (sampling.logprobs || sampling.top_logprobs.is_some(), Feature::Logprobs),
+        (sampling.seed.is_some(), Feature::Seed),
+        (sampling.presence_penalty.is_some(), Feature::PresencePenalty),
+        (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),
+        (sampling.logit_bias.is_some(), Feature::LogitBias),
+    ]
+}
+
+/// Of the answer's form, of thoughts and of caches, what grammars of messages have no words for.
+pub fn of_messages(prompt: &Prompt) -> [(bool, Feature); 8] {
+    let Prompt { output, caching, .. } = prompt;
+    [
+        (output.modalities.iter().any(|modality| modality != "text"), Feature::Modalities),
+        (output.audio.is_some(), Feature::SpokenAudio),
+        (output.verbosity.is_some(), Feature::Verbosity),
+        (output.prediction.is_some(), Feature::Prediction),
+        (prompt.reasoning.wants_encrypted, Feature::EncryptedReasoning),
+        (caching.key.is_some(), Feature::CacheKey),
+        (caching.retention.is_some(), Feature::CacheRetention),
+        (caching.content.is_some(), Feature::CachedContent),
+    ]
 }
 
 fn unsaid(name: &str, feature: Option<Feature>, upstream: Grammar) -> Box<Fault> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use domain::Dialect;
+use domain::calendar::Civil;
 use serde::Serialize;
 
 /// One row of a list.
@@ -97,19 +98,10 @@ fn gemini(row: &ModelRow) -> GeminiModel<'_> {
     }
 }
 
-/// A moment as RFC 3339 writes it: days of the Gregorian calendar counted in years that begin in March, so that the leap
-/// day is a year's last.
+/// A moment as RFC 3339 writes it.
 fn moment(unix_s: u64) -> String {
-    let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hours, minutes) = (second / 3_600, second / 60 % 60);
-    format!("{year:04}-{month:02}-{day_of_month:02}T{hours:02}:{minutes:02}:{:02}Z", second % 60)
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// These types hold nothing that JSON can't say, so there is no failure to report.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calendar::Civil;
 use crate::ids::{BudgetId, KeyId, ProjectId, WorkspaceId};
 use crate::money::Nanos;
 use crate::profile::Profile;
@@ -90,7 +91,7 @@ impl Period {
             },
             Self::Month => {
                 let days = unix_ms / DAY_MS;
-                (days - (day_of_month(days) - 1)) * DAY_MS
+                (days - (Civil::of(days * 86_400).day - 1)) * DAY_MS
             }
             Self::Ever => 0,
         }
@@ -112,15 +113,6 @@ impl Period {
 /// The week that 1970 began in is cut to its last days.
 const fn start_unix_ms_before_first_monday(start_unix_ms: u64) -> u64 {
     if start_unix_ms == 0 { 7 * DAY_MS - FIRST_MONDAY_MS } else { 0 }
-}
-
-/// From days since 1970, in the proleptic Gregorian calendar: years of 400 begin in March, so that the leap day is last.
-const fn day_of_month(days: u64) -> u64 {
-    let of_era = (days + 719_468) % 146_097;
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    of_year - (153 * month + 2) / 5 + 1
 }
 
 impl FromStr for Period {

@@ -2,6 +2,7 @@
 //! that their customers choose.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -38,21 +39,28 @@ pub struct Hosting {
 }
 
 /// What is said of an account that says nothing.
-pub static PLAIN: Hosting = Hosting {
-    deployments: BTreeMap::new(),
-    api_version: None,
-    resource: None,
-    project: None,
-    location: None,
-    quota_project: None,
-    tenant_id: None,
-    client_id: None,
-    token_url: None,
-    role_arn: None,
-    external_id: None,
-    region: None,
-    auth: AuthKind::ApiKey,
-};
+pub static PLAIN: LazyLock<Hosting> = LazyLock::new(Hosting::default);
+
+/// Reads one field.
+type Read = fn(&Hosting) -> Option<&str>;
+
+/// The fields of a `config` that are one word or id.
+const WORDS: [(&str, Read); 8] = [
+    ("resource", |said| said.resource.as_deref()),
+    ("project", |said| said.project.as_deref()),
+    ("location", Hosting::place),
+    ("quota_project", |said| said.quota_project.as_deref()),
+    ("tenant_id", |said| said.tenant_id.as_deref()),
+    ("client_id", |said| said.client_id.as_deref()),
+    ("role_arn", |said| said.role_arn.as_deref()),
+    ("external_id", |said| said.external_id.as_deref()),
+];
+
+/// Whether a field of this name is one word or id.
+#[must_use]
+pub fn is_word(field: &str) -> bool {
+    WORDS.iter().any(|(name, _)| *name == field)
+}
 
 impl Hosting {
     /// The first of a model's names that is deployed, by its name there.
@@ -67,23 +75,14 @@ impl Hosting {
         self.location.as_deref().or(self.region.as_deref())
     }
 
-    /// What stands under the name of a field that is one word or id.
+    /// What stands under the name of a field that is one word or id, or the region beside them.
     #[must_use]
     pub fn word(&self, field: &str) -> Option<&str> {
-        let word = match field {
-            "api_version" => &self.api_version,
-            "resource" => &self.resource,
-            "project" => &self.project,
-            "location" => return self.place(),
-            "quota_project" => &self.quota_project,
-            "tenant_id" => &self.tenant_id,
-            "client_id" => &self.client_id,
-            "role_arn" => &self.role_arn,
-            "external_id" => &self.external_id,
-            "region" => &self.region,
-            _ => return None,
-        };
-        word.as_deref()
+        match WORDS.iter().find(|(name, _)| *name == field) {
+            Some((_, read)) => read(self),
+            None if field == "region" => self.region.as_deref(),
+            None => None,
+        }
     }
 }
 
@@ -99,7 +98,7 @@ mod tests {
         assert_eq!(hosting.deployment(&["openai/gpt-4o", "gpt-4o"]), Some("whole"));
         assert_eq!(hosting.deployment(&["other/gpt-4o", "gpt-4o"]), Some("bare"));
         assert_eq!(hosting.deployment(&["openai/gpt-5", "gpt-5"]), None);
-        assert_eq!(PLAIN, Hosting::default());
+        assert_eq!(*PLAIN, Hosting::default());
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod allowance;
 pub mod api_key;
 pub mod auth;
 pub mod caching;
+pub mod calendar;
 pub mod dialect;
 pub mod event;
 pub mod fault;

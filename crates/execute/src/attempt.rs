@@ -241,7 +241,7 @@ pub(crate) async fn begin(
     }
     match request_of(&hands.egress, outgoing) {
         Ok(request) => Start::Going(open, request),
-        Err(fault) => Start::Missed(open, Miss::new(*fault).unsent().not_again()),
+        Err(fault) => Start::Missed(open, Miss::of_us(fault)),
     }
 }
 
@@ -379,11 +379,10 @@ pub(crate) async fn sign(
     base_url: &str,
     outgoing: &mut Outgoing,
 ) -> Result<Option<Arc<Secret>>, Miss> {
-    let unsent = |fault: Box<Fault>| Miss::of_boxed(fault).unsent().not_again();
     let hosting = seat.hosting();
     let mut authorise = |secret: &Secret| {
         let unix_s = hands.world.clock.unix_ms() / 1_000;
-        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(unsent)
+        provider.authorise(outgoing, &Signer { secret, hosting, unix_s }).map_err(Miss::of_us)
     };
     if hosting.auth.is_exchanged() {
         // Apart: few seats need it, and every future has room for what is awaited in it.
@@ -391,7 +390,7 @@ pub(crate) async fn sign(
         authorise(&token.secret)?;
         return Ok(Some(token.secret).filter(|_| token.was_kept));
     }
-    match open_secret(hands, seat).map_err(unsent)? {
+    match open_secret(hands, seat).map_err(Miss::of_us)? {
         Some(secret) => authorise(&secret).map(|()| None),
         None => Ok(None),
     }

@@ -24,7 +24,7 @@ use crate::miss::{Miss, refusal};
 use crate::schedule::{self, Situation, Step};
 use crate::timer::{Alarm, Timer};
 use crate::{Hands, read, stored};
-use board::{Standing, Ticket};
+use board::{Standing, Ticket, micros};
 
 /// Tries a plan's attempts until one answers. A buffered answer is whole; a stream has its first event, or is still
 /// silent after the head's wait.
@@ -478,10 +478,6 @@ async fn wait_for_rest(
     }
     // Apart: every future has room for what is awaited in it.
     Ok(Box::pin(stored::note(exchange, attempt, whole)).await)
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -60,6 +60,11 @@ impl Miss {
         Self { fault, status: None, should_retry: None, request_sent: true, token_refused: false }
     }
 
+    /// What can't be sent from here, and won't be a moment later either.
+    pub(crate) fn of_us(fault: Box<Fault>) -> Self {
+        Self::of_boxed(fault).unsent().not_again()
+    }
+
     #[must_use]
     pub const fn class(&self) -> FaultClass {
         self.fault.class

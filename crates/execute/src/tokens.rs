@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use board::micros;
 use bytes::Bytes;
 use domain::limits::{GRANT_BYTES_MAX, GRANT_REFUSED_FOR, GRANT_STEPS_MAX, GRANT_TIME_MAX};
 use domain::{Fault, FaultClass, Hosting, Principal, Secret};
@@ -131,21 +132,16 @@ impl Tokens {
         let slot = self.shared.slot(principal, hands.now_us());
         let mut outcome = slot.lock().await;
         let now_us = hands.now_us();
-        let known = outcome.take().filter(|outcome| outcome.grounds == grounds);
-        if let Some(Outcome { found: Err(refused), .. }) = &known
-            && now_us < refused.until_us
-        {
-            let miss = refused.miss.clone();
-            *outcome = known;
-            return Err(miss);
-        }
-        let old = known.and_then(|outcome| outcome.found.ok()).filter(|held| now_us < held.expires_us);
-        if let Some(held) = old.as_ref().filter(|held| now_us < held.refresh_us) {
-            let held = held.clone();
-            *outcome = Some(Outcome { grounds: grounds.clone(), found: Ok(held.clone()) });
-            return Ok(self.keep(principal, grounds, held, true, now_us));
-        }
-        // Should this be cancelled, the slot is empty and the next one asks.
+        let known = outcome.as_ref().filter(|outcome| outcome.grounds == grounds).map(|known| &known.found);
+        let old = match known {
+            Some(Err(refused)) if now_us < refused.until_us => return Err(refused.miss.clone()),
+            Some(Ok(held)) if now_us < held.refresh_us => {
+                return Ok(self.keep(principal, grounds, held.clone(), true, now_us));
+            }
+            Some(Ok(held)) if now_us < held.expires_us => Some(held.clone()),
+            _ => None,
+        };
+        // Should this be cancelled, the slot is as it was and the next one asks.
         let asked = exchange(hands, seat, slug, base_url).await;
         let now_us = hands.now_us();
         let found = match (asked, old) {
@@ -215,10 +211,6 @@ fn held(granted: Granted, now_us: u64) -> Held {
     }
 }
 
-fn micros(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 /// All steps from the secret to what signs.
 async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
     let granted = match timeout(GRANT_TIME_MAX, walk(hands, seat, slug, base_url)).await {
@@ -231,28 +223,24 @@ async fn exchange(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Res
 
 async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<Granted, Miss> {
     let provider = providers::provider(slug);
-    let secret = open_secret(hands, seat).map_err(unsent)?.unwrap_or_else(|| Secret::new(Vec::new()));
+    let secret = open_secret(hands, seat).map_err(Miss::of_us)?.unwrap_or_else(|| Secret::new(Vec::new()));
     let mut heard: Vec<Bytes> = Vec::new();
     while heard.len() < GRANT_STEPS_MAX {
         let unix_s = hands.world.clock.unix_ms() / 1_000;
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
-        match provider.grant(base_url, &signer, &heard).map_err(unsent)? {
+        match provider.grant(base_url, &signer, &heard).map_err(Miss::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
             Grant::Ask { outgoing, door } => {
                 let reach = match door {
                     Door::Cloud => Reach::Provider,
                     Door::Machine if may_be_machine(hands, seat) => Reach::Machine,
-                    Door::Machine => return Err(unsent(not_the_machine())),
+                    Door::Machine => return Err(Miss::of_us(not_the_machine())),
                 };
                 heard.push(ask(hands, provider, slug, *outgoing, reach).await?);
             }
         }
     }
     Err(Miss::broken(slug, "the exchange of its secret does not end"))
-}
-
-fn unsent(fault: Box<Fault>) -> Miss {
-    Miss::of_boxed(fault).unsent().not_again()
 }
 
 fn not_the_machine() -> Box<Fault> {
@@ -271,7 +259,7 @@ async fn ask(
     if reach == Reach::Machine {
         outgoing.url = hands.egress.machine_url(outgoing.url);
     }
-    let request = request_of(&hands.egress, outgoing).map_err(unsent)?;
+    let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
     let answer = hands.egress.send(&request, reach).await.map_err(|error| Miss::egress(&error, slug))?;
     let (status, headers) = (answer.status, answer.headers);
     let body = read::prefix(answer.body, GRANT_BYTES_MAX).await;

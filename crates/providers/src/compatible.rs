@@ -222,14 +222,7 @@ impl Said {
 
 pub(crate) fn list_models(base_url: &str) -> Outgoing {
     let headers = vec![(ACCEPT, JSON), (USER_AGENT, AGENT)];
-    Outgoing {
-        method: Method::GET,
-        url: join(base_url, "models"),
-        headers,
-        body: Vec::new(),
-        grammar: Grammar::Chat,
-        dropped: Vec::new(),
-    }
+    Outgoing::look(Method::GET, join(base_url, "models"), headers)
 }
 
 /// `{"data": [{"id"}]}`, or the bare array that some servers answer.

@@ -6,6 +6,7 @@ mod aws_bedrock;
 mod azure_openai;
 mod classify;
 mod compatible;
+mod escape;
 mod fireworks_ai;
 mod gemini;
 mod mistral;
@@ -78,6 +79,13 @@ pub struct Outgoing {
     pub grammar: Grammar,
     /// What the client said and this request doesn't, by the client's names.
     pub dropped: Vec<String>,
+}
+
+impl Outgoing {
+    /// A question without a body.
+    pub(crate) const fn look(method: Method, url: String, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self { method, url, headers, body: Vec::new(), grammar: Grammar::Chat, dropped: Vec::new() }
+    }
 }
 
 /// By what, and when, a request is signed.

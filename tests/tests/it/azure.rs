@@ -286,6 +286,13 @@ async fn a_secret_does_not_follow_another_directory() {
     let elsewhere = json!({"config": {"token_url": "https://elsewhere.example"}});
     problem(&gateway.patched(&path, elsewhere).await, 409, "base_url_needs_secret");
     problem(&gateway.patched(&path, json!({"auth": "api_key"})).await, 409, "base_url_needs_secret");
+    // Who replaces the whole and names no kind means the usual one.
+    let mut whole = with(
+        application(&gateway, OWN, json!({})),
+        json!({"provider": "azure_openai", "display_name": "mine"}),
+    );
+    whole.as_object_mut().unwrap().retain(|name, _| name != "auth" && name != "secret");
+    problem(&gateway.admin().put(&path, &whole).await.unwrap(), 409, "base_url_needs_secret");
     let inside = application(&gateway, OWN, json!({"token_url": "http://169.254.169.254"}));
     let told = problem(
         &gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap(),

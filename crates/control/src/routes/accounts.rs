@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use catalogue::SecretForm;
 use domain::{AccountId, Fault, Principal};
 use egress::Reach;
 use http::Method;
@@ -12,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::{AccountRow, Verification};
 
-use super::credentials;
-use super::secrets::{self, Rotation};
+use super::secrets::{self, Held, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::hosting::Claim;
+use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::request::{Ask, not_found};
@@ -236,7 +234,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let mut input: Input = ask.json()?;
         let provider = checked_provider(control, input.provider.take())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
-        let form = credentials::secret_form(control, &provider, input.auth.as_deref());
+        let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = AccountId::new(now, control.world.id_bytes());
@@ -317,33 +315,17 @@ async fn write(
             "Make another account.",
         ));
     }
-    let auth_after = input.auth.clone().unwrap_or_else(|| row.auth.clone());
-    let form = credentials::secret_form(control, &row.provider, Some(&auth_after));
-    let changes_kind = auth_after != row.auth;
-    let secret = match input.secret.take() {
-        None if !(changes_kind && form == SecretForm::None) => None,
-        given => {
-            let version = row.secret.sealed.version.saturating_add(1);
-            Some(secrets::seal(
-                control,
-                vault::OPERATOR,
-                &row.id.to_string(),
-                version,
-                &secrets::read(given, form)?,
-            )?)
-        }
-    };
-    let (address, config) = (row.base_url.clone(), row.config.clone());
+    let renewal = Held::account(&row).written(control, input.auth.as_deref(), input.secret.take())?;
+    let place = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, &input, row)?;
-    let moves = changed.base_url != address
-        || hosting::leads_elsewhere(&config, &changed.config)
-        || changes_kind && form != SecretForm::None;
-    if moves && secret.is_none() {
-        return Err(secrets::address_needs_secret());
-    }
+    renewal.check(&place, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
     let act = ask.act(&control.world);
-    let written =
-        control.store.accounts().replace(changed, secret, ask.if_match()?, act).await.map_err(of_store)?;
+    let written = control
+        .store
+        .accounts()
+        .replace(changed, renewal.secret, ask.if_match()?, act)
+        .await
+        .map_err(of_store)?;
     control.published(written.version).await?;
     Ok(Reply::json(&show(control, &written.row))?.version(written.row.version))
 }
@@ -366,10 +348,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let form = credentials::secret_form(control, &row.provider, Some(&row.auth));
-        let plain = secrets::read(rotation.secret, form)?;
-        let version = row.secret.sealed.version.saturating_add(1);
-        let secret = secrets::seal(control, vault::OPERATOR, &row.id.to_string(), version, &plain)?;
+        let secret = Held::account(&row).rotated(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =

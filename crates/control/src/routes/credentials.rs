@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalogue::SecretForm;
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
 use domain::{AuthKind, CredentialId, Fault, FaultClass, Price, Principal, ProjectId, Rates, ServerFacts};
 use egress::Reach;
@@ -16,11 +15,11 @@ use snapshot::CredentialState;
 use store::{Act, CredentialFilter, CredentialRow, Verification, Written};
 
 use super::projects::checked_environment;
-use super::secrets::{self, Rotation};
+use super::secrets::{self, Held, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
 use crate::failure::{invalid, missing, of_store};
-use crate::hosting::Claim;
+use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
 use crate::openapi::describe::Nothing;
 use crate::reply::Page;
@@ -416,7 +415,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         let mut input: Input = ask.json()?;
         let provider = checked_provider(control, input.provider.take(), input.base_url.is_some())?;
         input.display_name = input.display_name.take().or_else(|| Some(provider.clone()));
-        let form = secret_form(control, &provider, input.auth.as_deref());
+        let (_, form) = hosting::secret_of(control, &provider, input.auth.as_deref());
         let secret = secrets::read(input.secret.take(), form)?;
         let now = control.world.clock.unix_ms();
         let id = CredentialId::new(now, control.world.id_bytes());
@@ -507,30 +506,16 @@ async fn write(
             "Make another credential.",
         ));
     }
-    let auth_after = input.auth.clone().unwrap_or_else(|| row.auth.clone());
-    let form = secret_form(control, &row.provider, Some(&auth_after));
-    let changes_kind = auth_after != row.auth;
-    let secret = match input.secret.take() {
-        // What has no secret any more keeps none.
-        None if !(changes_kind && form == SecretForm::None) => None,
-        given => {
-            let version = row.secret.sealed.version.saturating_add(1);
-            let plain = secrets::read(given, form)?;
-            Some(secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?)
-        }
-    };
+    let renewal = Held::credential(&row).written(control, input.auth.as_deref(), input.secret.take())?;
     let status = input.status.take();
-    let (id, before, address, config) = (row.id, row.state, row.base_url.clone(), row.config.clone());
+    let (id, before) = (row.id, row.state);
+    let place = Destination::of(row.base_url.as_ref(), &row.config);
     let changed = row_of(control, ask, &input, row).await?;
-    let moves = changed.base_url != address
-        || hosting::leads_elsewhere(&config, &changed.config)
-        || changes_kind && form != SecretForm::None;
-    if moves && secret.is_none() {
-        return Err(secrets::address_needs_secret());
-    }
+    let moves = renewal.check(&place, &Destination::of(changed.base_url.as_ref(), &changed.config))?;
     let act = || ask.act(&control.world);
     let credentials = control.store.credentials();
-    let mut written = credentials.replace(changed, secret, ask.if_match()?, act()).await.map_err(of_store)?;
+    let mut written =
+        credentials.replace(changed, renewal.secret, ask.if_match()?, act()).await.map_err(of_store)?;
     if let Some(state) = wanted_state(status.as_deref(), before)? {
         let set = credentials.set_state(ask.workspace(), id, state, None, act()).await.map_err(of_store)?;
         // Of a rehearsal the second write has not seen the first.
@@ -588,9 +573,7 @@ fn rotate(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
     Box::pin(async move {
         let rotation: Rotation = ask.json()?;
         let row = load(control, &ask).await?;
-        let plain = secrets::read(rotation.secret, secret_form(control, &row.provider, Some(&row.auth)))?;
-        let version = row.secret.sealed.version.saturating_add(1);
-        let secret = secrets::seal(control, row.workspace, &row.id.to_string(), version, &plain)?;
+        let secret = Held::credential(&row).rotated(control, rotation.secret)?;
         let act = ask.act(&control.world);
         let expected = ask.if_match()?.or(Some(row.version));
         let written =
@@ -655,14 +638,6 @@ fn probe(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
         };
         Ok(Reply::json(&show(control, &row))?.version(row.version))
     })
-}
-
-/// The form of a secret; whether its kind is one at all is checked with all else.
-pub(super) fn secret_form(control: &Control, provider: &str, auth: Option<&str>) -> SecretForm {
-    let snapshot = control.keeper.current();
-    let facts = snapshot.catalogue().provider(provider);
-    let usual = facts.and_then(|facts| facts.auths.first()).map_or(AuthKind::ApiKey, |auth| auth.kind);
-    hosting::secret_form(facts, auth.and_then(AuthKind::from_name).unwrap_or(usual))
 }
 
 /// What a provider is called, and how it is authorised.

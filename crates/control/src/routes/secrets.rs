@@ -6,10 +6,11 @@ use egress::Reach;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use store::SealedSecret;
+use store::{AccountRow, CredentialRow, SealedSecret};
 
-use crate::Control;
 use crate::failure::{invalid, missing};
+use crate::hosting::Destination;
+use crate::{Control, hosting};
 
 /// Another secret for an object that has one.
 #[derive(Deserialize, JsonSchema)]
@@ -104,6 +105,77 @@ pub fn seal(
     })
 }
 
+/// An object whose secret is to be another one.
+pub struct Held<'a> {
+    pub workspace: WorkspaceId,
+    pub object: String,
+    pub version: u32,
+    pub provider: &'a str,
+    pub auth: &'a str,
+}
+
+impl<'a> Held<'a> {
+    pub fn credential(row: &'a CredentialRow) -> Self {
+        let (object, version) = (row.id.to_string(), row.secret.sealed.version);
+        Self { workspace: row.workspace, object, version, provider: &row.provider, auth: &row.auth }
+    }
+
+    /// Operator accounts belong to no workspace.
+    pub fn account(row: &'a AccountRow) -> Self {
+        let (object, version) = (row.id.to_string(), row.secret.sealed.version);
+        Self { workspace: vault::OPERATOR, object, version, provider: &row.provider, auth: &row.auth }
+    }
+
+    /// The next secret, of the kind that it has.
+    pub fn rotated(&self, control: &Control, given: Option<Value>) -> Result<SealedSecret, Box<Fault>> {
+        let (_, form) = hosting::secret_of(control, self.provider, Some(self.auth));
+        self.sealed(control, form, given)
+    }
+
+    /// What a write makes of it, to be of the kind that the write says.
+    pub fn written(
+        &self,
+        control: &Control,
+        auth: Option<&str>,
+        given: Option<Value>,
+    ) -> Result<Renewal, Box<Fault>> {
+        let (kind, form) = hosting::secret_of(control, self.provider, auth);
+        let is_of_other_kind = kind.as_str() != self.auth;
+        // What has no secret any more keeps none.
+        let is_emptied = is_of_other_kind && form == SecretForm::None;
+        let secret = match given {
+            None if !is_emptied => None,
+            given => Some(self.sealed(control, form, given)?),
+        };
+        Ok(Renewal { secret, is_of_other_kind })
+    }
+
+    fn sealed(
+        &self,
+        control: &Control,
+        form: SecretForm,
+        given: Option<Value>,
+    ) -> Result<SealedSecret, Box<Fault>> {
+        let plain = read(given, form)?;
+        seal(control, self.workspace, &self.object, self.version.saturating_add(1), &plain)
+    }
+}
+
+/// What a write brings.
+pub struct Renewal {
+    pub secret: Option<SealedSecret>,
+    is_of_other_kind: bool,
+}
+
+impl Renewal {
+    /// Whether the secret goes elsewhere than before. Then, and as one of another kind, it is taken anew alone: it must not
+    /// follow an address that its owner's colleague typed in.
+    pub fn check(&self, before: &Destination, after: &Destination) -> Result<bool, Box<Fault>> {
+        let moves = before != after || self.is_of_other_kind;
+        if moves && self.secret.is_none() { Err(address_needs_secret()) } else { Ok(moves) }
+    }
+}
+
 /// An address that we may send to, without its trailing slash.
 pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<Option<String>, Box<Fault>> {
     let Some(url) = url else { return Ok(None) };
@@ -112,7 +184,7 @@ pub fn base_url(control: &Control, url: Option<String>, reach: Reach) -> Result<
     Ok(Some(trimmed))
 }
 
-/// A changed address takes the secret anew: a key must not follow an address that its owner's colleague typed in.
+/// A changed address takes the secret anew.
 pub fn address_needs_secret() -> Box<Fault> {
     Box::new(
         Fault::new(

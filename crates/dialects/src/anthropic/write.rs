@@ -11,7 +11,7 @@ use super::tools::{write_choice, write_tools};
 use super::turns::{write_instructions, write_turns};
 use super::wire::{Body, Format, Mark, Metadata, OutputConfig, Raw, RawCow};
 use crate::calls::with_member;
-use crate::losses::{Feature, Losses};
+use crate::losses::{Feature, Losses, of_messages, of_sampling};
 use crate::speak::Listener;
 
 /// What an answer may have at most where nobody says: this grammar's provider must be told.
@@ -146,28 +146,14 @@ fn write_tier(prompt: &Prompt, losses: &mut Losses) -> Option<&'static str> {
 }
 
 fn lose_rest(prompt: &Prompt, losses: &mut Losses) {
-    let Prompt { sampling, output, caching, .. } = prompt;
-    let lost = [
-        (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
-        (sampling.logprobs || sampling.top_logprobs.is_some(), Feature::Logprobs),
-        (sampling.seed.is_some(), Feature::Seed),
-        (sampling.presence_penalty.is_some(), Feature::PresencePenalty),
-        (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),
-        (sampling.logit_bias.is_some(), Feature::LogitBias),
-        (output.modalities.iter().any(|modality| modality != "text"), Feature::Modalities),
-        (output.audio.is_some(), Feature::SpokenAudio),
-        (output.verbosity.is_some(), Feature::Verbosity),
-        (output.prediction.is_some(), Feature::Prediction),
-        (prompt.reasoning.wants_encrypted, Feature::EncryptedReasoning),
-        (caching.key.is_some(), Feature::CacheKey),
-        (caching.retention.is_some(), Feature::CacheRetention),
-        (caching.content.is_some(), Feature::CachedContent),
+    losses.lose_said(of_sampling(prompt));
+    losses.lose_said(of_messages(prompt));
+    losses.lose_said([
         // That nothing is kept is so anyway.
         (prompt.store == Some(true), Feature::Store),
         (!prompt.metadata.is_empty(), Feature::Metadata),
         (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
-    ];
-    lost.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| losses.lose(feature));
+    ]);
 }
 
 /// Whether a seal or a file is this grammar's own.

@@ -249,7 +249,7 @@ pub(crate) fn write_texts(texts: &Texts<'_>, model: &str) -> Result<Vec<u8>, Box
         return Err(unsayable("input".to_owned(), &what, "Send the texts in several requests."));
     }
     let resource = resource_text(model);
-    let resource = super::wire::checked(&resource)?;
+    let resource = crate::written::checked(&resource)?;
     let one = |text| One {
         model: resource,
         content: Content { role: None, parts: vec![Part::text(text)] },

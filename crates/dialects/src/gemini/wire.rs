@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::Fault;
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 /// What the vendor documents in the place of a signature for a call that it did not make itself, and its base64: the
@@ -114,25 +112,6 @@ impl<'a> Datum<'a> {
             _ => return None,
         })
     }
-}
-
-/// Names and values in the order in which they were said.
-#[derive(Debug)]
-pub(super) struct Pairs<Value>(pub Vec<(String, Value)>);
-
-impl<Value: Serialize> Serialize for Pairs<Value> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-/// JSON that somebody checked, to be written as it is.
-pub(super) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
-    serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
 }
 
 /// The text where it is an object.

@@ -5,13 +5,14 @@ use domain::prompt::{
     ToolKind,
 };
 use domain::{Fault, Json, Prompt, Thinking};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::tools::HOSTED;
 use super::write_items::{Item, Items, Part};
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
+use crate::written::Pairs;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -51,16 +52,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     safety_identifier: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    metadata: Option<Pairs<'a>>,
-}
-
-/// An object whose members keep their order.
-struct Pairs<'a>(&'a [(String, String)]);
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
+    metadata: Option<Pairs<&'a [(String, String)]>>,
 }
 
 #[derive(Serialize)]
@@ -169,7 +161,7 @@ pub(crate) fn write_prompt(
         prompt_cache_key: prompt.caching.key.as_deref(),
         prompt_cache_retention: prompt.caching.retention.as_deref(),
         safety_identifier: prompt.end_user.as_deref(),
-        metadata: (!prompt.metadata.is_empty()).then_some(Pairs(&prompt.metadata)),
+        metadata: (!prompt.metadata.is_empty()).then_some(Pairs(&*prompt.metadata)),
     };
     Ok(serde_json::to_vec(&body).unwrap_or_default())
 }

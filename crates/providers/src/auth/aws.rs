@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{needed, oauth, sigv4};
+use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify};
+use crate::{Classified, Door, Grant, Granted, Signer, classify};
 
 const MACHINE: &str = "http://169.254.169.254/latest";
 const MACHINE_KEYS: &str = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
@@ -76,17 +77,6 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// The address inside the machine, in its second version: a token, the role's name, the role's keys.
 pub(crate) fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let look = |method: Method, url: String, name: HeaderName, value: HeaderValue| {
-        let outgoing = Outgoing {
-            method,
-            url,
-            headers: vec![(name, value)],
-            body: Vec::new(),
-            grammar: domain::Grammar::Chat,
-            dropped: Vec::new(),
-        };
-        Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
-    };
     let token = || {
         let mut value = heard.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
         value.set_sensitive(true);
@@ -95,19 +85,19 @@ pub(crate) fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box
     match heard {
         [] => {
             let life = HeaderValue::from_static(MACHINE_LIFE_S);
-            Ok(look(Method::PUT, format!("{MACHINE}/api/token"), MACHINE_LIFE, life))
+            Ok(oauth::look(Method::PUT, format!("{MACHINE}/api/token"), MACHINE_LIFE, life))
         }
         [_] => {
             let token = token().ok_or_else(no_keys)?;
-            Ok(look(Method::GET, MACHINE_KEYS.to_owned(), MACHINE_TOKEN, token))
+            Ok(oauth::look(Method::GET, MACHINE_KEYS.to_owned(), MACHINE_TOKEN, token))
         }
         [_, role] => {
             let token = token().ok_or_else(no_keys)?;
             let role =
                 std::str::from_utf8(role).ok().and_then(|text| text.lines().next()).ok_or_else(no_keys)?;
             let mut url = MACHINE_KEYS.to_owned();
-            sigv4::escape(role.trim(), &mut url);
-            Ok(look(Method::GET, url, MACHINE_TOKEN, token))
+            escape(role.trim().as_bytes(), UNRESERVED, &mut url);
+            Ok(oauth::look(Method::GET, url, MACHINE_TOKEN, token))
         }
         [_, _, answer, ..] => {
             let keys: Lent = serde_json::from_slice(answer).map_err(|_| no_keys())?;

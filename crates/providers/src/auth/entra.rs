@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use domain::{AuthKind, Fault};
+use http::{HeaderName, HeaderValue, Method};
 
 use super::{needed, no_such_kind, oauth};
 use crate::{Grant, Signer};
 
 const DIRECTORY: &str = "https://login.microsoftonline.com";
 const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01";
+const METADATA: HeaderName = HeaderName::from_static("metadata");
 const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// One question and its answer, whatever the kind.
@@ -25,7 +27,8 @@ pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Resu
         AuthKind::ManagedIdentity => {
             // Of several identities the one is meant that is named.
             let one = hosting.client_id.as_deref().map(|id| format!("&client_id={id}")).unwrap_or_default();
-            return Ok(oauth::look(format!("{MACHINE}&resource={service}{one}"), "metadata", "true"));
+            let url = format!("{MACHINE}&resource={service}{one}");
+            return Ok(oauth::look(Method::GET, url, METADATA, HeaderValue::from_static("true")));
         }
         kind => return Err(no_such_kind(kind)),
     };

@@ -7,17 +7,19 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use domain::{AuthKind, Fault, FaultClass, Secret};
-use http::Uri;
+use http::{HeaderName, HeaderValue, Method, Uri};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
 use super::{bearer, no_such_kind, oauth};
+use crate::escape::escape;
 use crate::{Grant, Granted, Outgoing, Signer};
 
 const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 const MACHINE: &str =
     "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
+const FLAVOUR: HeaderName = HeaderName::from_static("metadata-flavor");
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The longest that is taken.
@@ -65,7 +67,10 @@ pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<F
                 ask @ Grant::Ask { .. } => ask,
             })
         }
-        (AuthKind::ManagedIdentity, None) => Ok(oauth::look(MACHINE.to_owned(), "metadata-flavor", "Google")),
+        (AuthKind::ManagedIdentity, None) => {
+            let (url, google) = (MACHINE.to_owned(), HeaderValue::from_static("Google"));
+            Ok(oauth::look(Method::GET, url, FLAVOUR, google))
+        }
         (AuthKind::ManagedIdentity, Some(answer)) => oauth::read(answer),
         (kind, _) => Err(no_such_kind(kind)),
     }
@@ -88,14 +93,8 @@ pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<F
 pub(crate) fn segment(name: &str) -> String {
     let mut path = String::with_capacity(name.len());
     // A name of dots alone would be a step.
-    let is_step = !name.is_empty() && name.bytes().all(|byte| byte == b'.');
-    for byte in name.bytes() {
-        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
-        match is_plain && !is_step {
-            true => path.push(char::from(byte)),
-            false => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
+    let is_step = name.bytes().all(|byte| byte == b'.');
+    escape(name.as_bytes(), if is_step { b"" } else { b"-_.@" }, &mut path);
     path
 }
 

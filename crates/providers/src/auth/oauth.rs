@@ -6,6 +6,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, HeaderName, Method};
 use serde::Deserialize;
 
+use crate::escape::{UNRESERVED, escape};
 use crate::{Classified, Door, Grant, Granted, Outgoing, classify};
 
 /// Tokens that say nothing of their life are asked for anew before anybody's would end.
@@ -18,41 +19,23 @@ pub(crate) fn form(url: String, fields: &[(&str, &[u8])]) -> Grant {
 
 /// A form, not yet on its way.
 pub(crate) fn form_to(url: String, fields: &[(&str, &[u8])]) -> Outgoing {
-    let mut body = Vec::new();
+    let mut body = String::new();
     for (name, value) in fields {
         if !body.is_empty() {
-            body.push(b'&');
+            body.push('&');
         }
-        body.extend_from_slice(name.as_bytes());
-        body.push(b'=');
-        for byte in *value {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => body.push(*byte),
-                _ => body.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-            }
-        }
+        body.push_str(name);
+        body.push('=');
+        escape(value, UNRESERVED, &mut body);
     }
     let content = HeaderValue::from_static("application/x-www-form-urlencoded");
-    Outgoing {
-        method: Method::POST,
-        url,
-        headers: vec![(CONTENT_TYPE, content), (ACCEPT, HeaderValue::from_static("application/json"))],
-        body: vec![Bytes::from(body)],
-        grammar: domain::Grammar::Chat,
-        dropped: Vec::new(),
-    }
+    let headers = vec![(CONTENT_TYPE, content), (ACCEPT, HeaderValue::from_static("application/json"))];
+    Outgoing { body: vec![Bytes::from(body)], ..Outgoing::look(Method::POST, url, headers) }
 }
 
 /// A look at the address inside the machine.
-pub(crate) fn look(url: String, name: &'static str, value: &'static str) -> Grant {
-    let outgoing = Outgoing {
-        method: Method::GET,
-        url,
-        headers: vec![(HeaderName::from_static(name), HeaderValue::from_static(value))],
-        body: Vec::new(),
-        grammar: domain::Grammar::Chat,
-        dropped: Vec::new(),
-    };
+pub(crate) fn look(method: Method, url: String, name: HeaderName, value: HeaderValue) -> Grant {
+    let outgoing = Outgoing::look(method, url, vec![(name, value)]);
     Grant::Ask { outgoing: Box::new(outgoing), door: Door::Machine }
 }
 

@@ -6,12 +6,14 @@ use std::fmt::Write;
 
 use aws_lc_rs::{digest, hmac};
 use bytes::Bytes;
+use domain::calendar::Civil;
 use domain::{Fault, FaultClass, Secret};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use super::bearer::unusable;
 use crate::Outgoing;
+use crate::escape::{UNRESERVED, escape};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -124,7 +126,7 @@ fn canonical_path(path: &str) -> String {
     let mut text = String::with_capacity(path.len() + 16);
     for part in kept {
         text.push('/');
-        escape(part, &mut text);
+        escape(part.as_bytes(), UNRESERVED, &mut text);
     }
     if text.is_empty() || path.ends_with('/') {
         text.push('/');
@@ -140,17 +142,6 @@ fn canonical_query(query: &str) -> String {
     pairs.join("&")
 }
 
-/// All but what RFC 3986 leaves as it is.
-pub(crate) fn escape(text: &str, into: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            into.push(char::from(byte));
-        } else {
-            let _ = write!(into, "%{byte:02X}");
-        }
-    }
-}
-
 fn mac(key: &[u8], text: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
 }
@@ -162,20 +153,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Seconds since 1970 as `20150830T123600Z`: a civil date counted from the first of March, so that leap days come last.
+/// Seconds since 1970 as `20150830T123600Z`.
 fn stamp(unix_s: u64) -> String {
-    const DAYS_TO_1970: u64 = 719_468;
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    let (days, second) = (unix_s / 86_400 + DAYS_TO_1970, unix_s % 86_400);
-    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{of_month:02}T{hour:02}{minute:02}{second:02}Z")
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 fn no_keys() -> Box<Fault> {

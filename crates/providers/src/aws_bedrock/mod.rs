@@ -10,6 +10,7 @@ use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
 use crate::auth::{self, aws, sigv4};
+use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
 
 const NATIVE: &[Grammar] = &[Grammar::Converse];
@@ -36,7 +37,7 @@ impl Provider for AwsBedrock {
         let model = model(target.upstream_model, target.hosting)?;
         let said = compatible::say(target, ask, self.grammars(ask.operation))?;
         let mut path = String::from("model/");
-        sigv4::escape(&model, &mut path);
+        escape(model.as_bytes(), UNRESERVED, &mut path);
         path.push_str(if ask.request.stream { "/converse-stream" } else { "/converse" });
         let mut outgoing = said.to(compatible::join(target.base_url, &path), ask);
         if ask.request.stream {

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use serde::Deserialize;
 
+use crate::escape::escape;
 use crate::retry_after::delay_ms;
 use crate::{Ask, Classified, Outgoing, Provider, Signer, Target, auth, classify, compatible};
 
@@ -74,14 +75,7 @@ impl Provider for Gemini {
 fn resource(model: &str) -> String {
     let has_kind = [PREFIX, "tunedModels/"].iter().any(|kind| model.starts_with(kind));
     let mut path = String::from(if has_kind { "" } else { PREFIX });
-    for byte in model.bytes() {
-        let is_plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'@');
-        if is_plain || byte == b'/' && has_kind {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    escape(model.as_bytes(), if has_kind { b"-_.@/" } else { b"-_.@" }, &mut path);
     path
 }
 

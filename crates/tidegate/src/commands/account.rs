@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Shared;
-use super::credential::has_secret;
+use super::credential::secret_for;
 use super::hosting::Hosting;
 use crate::api::{self, Api};
 use crate::body::Body;
@@ -86,10 +86,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             hosting,
         } => {
             let auth = hosting.auth.clone();
-            let secret = match has_secret(&api, &provider, auth.as_deref())? {
-                true => Some(api::ask_secret(shared, &provider)?),
-                false => None,
-            };
+            let secret = secret_for(shared, &api, &provider, auth.as_deref())?;
             let body = Body::new()
                 .with("display_name", name.unwrap_or_else(|| provider.clone()))
                 .with("provider", provider)

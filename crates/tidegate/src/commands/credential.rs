@@ -151,10 +151,9 @@ fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
         adding;
     let auth = hosting.auth.clone();
     let config = hosting.config()?;
-    let secret = match (has_secret(api, &provider, auth.as_deref())?, from_env) {
-        (false, _) => None,
-        (true, true) => Some(from_environment(api, &provider)?),
-        (true, false) => Some(api::ask_secret(shared, &provider)?),
+    let secret = match from_env {
+        true => Some(from_environment(api, &provider, auth.as_deref())?),
+        false => secret_for(shared, api, &provider, auth.as_deref())?,
     };
     let body = Body::new()
         .with("display_name", name.unwrap_or_else(|| provider.clone()))
@@ -183,31 +182,39 @@ fn set_status(shared: &Shared, api: &Api, id: &str, status: &str) -> Result<(), 
     Ok(())
 }
 
-/// Whether a kind has a secret at all: the machine's own identity has none. A kind that isn't known is the server's to
+/// The secret of a kind, asked for; the machine's own identity has none. A kind that isn't known is the server's to
 /// refuse.
-pub fn has_secret(api: &Api, provider: &str, auth: Option<&str>) -> Result<bool, Failure> {
-    let Some(auth) = auth else { return Ok(true) };
-    let kinds = api.get("/v2/provider-credentials/kinds")?;
+pub fn secret_for(
+    shared: &Shared,
+    api: &Api,
+    provider: &str,
+    auth: Option<&str>,
+) -> Result<Option<String>, Failure> {
+    let kind = if auth.is_some() { kind_of(api, provider, auth)? } else { None };
+    match kind.is_none_or(|kind| kind.pointer("/schema/properties/secret").is_some()) {
+        true => api::ask_secret(shared, provider).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// What a provider takes, of this kind or of its usual one: the server has the catalogue.
+fn kind_of(api: &Api, provider: &str, auth: Option<&str>) -> Result<Option<Value>, Failure> {
+    let mut kinds = api.get("/v2/provider-credentials/kinds")?;
     let text = |kind: &Value, name: &str| kind.get(name).and_then(Value::as_str).map(str::to_owned);
     let is_named = |kind: &Value| {
         let synonyms = kind.get("synonyms").and_then(Value::as_array);
         text(kind, "provider").as_deref() == Some(provider)
             || synonyms.is_some_and(|names| names.iter().any(|name| name.as_str() == Some(provider)))
     };
-    let data = kinds.get("data").and_then(Value::as_array);
-    let kind = data.and_then(|kinds| {
-        kinds.iter().find(|kind| is_named(kind) && text(kind, "auth").as_deref() == Some(auth))
-    });
-    Ok(kind.is_none_or(|kind| kind.pointer("/schema/properties/secret").is_some()))
+    let is_it = |kind: &Value| is_named(kind) && (auth.is_none() || text(kind, "auth").as_deref() == auth);
+    let data = kinds.get_mut("data").and_then(Value::as_array_mut);
+    Ok(data.and_then(|kinds| kinds.iter().position(is_it).map(|at| kinds.swap_remove(at))))
 }
 
-/// The variable's name is a fact of the provider, and the server has the catalogue.
-fn from_environment(api: &Api, provider: &str) -> Result<String, Failure> {
-    let kinds = api.get("/v2/provider-credentials/kinds")?;
-    let kind = kinds.get("data").and_then(Value::as_array).and_then(|kinds| {
-        kinds.iter().find(|kind| kind.get("provider").and_then(Value::as_str) == Some(provider))
-    });
-    let variable = kind.and_then(|kind| kind.get("environment_variable")).and_then(Value::as_str);
+/// The variable's name is a fact of the provider.
+fn from_environment(api: &Api, provider: &str, auth: Option<&str>) -> Result<String, Failure> {
+    let kind = kind_of(api, provider, auth)?;
+    let variable = kind.as_ref().and_then(|kind| kind.get("environment_variable")).and_then(Value::as_str);
     let Some(variable) = variable else {
         return Err(Failure::new(output::USAGE, format!("No environment variable is known for {provider}.")));
     };

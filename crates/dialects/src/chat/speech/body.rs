@@ -6,6 +6,8 @@ use domain::prompt::{CacheLifetime, CacheMark, Json, OutputFormat, ServiceTier};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::written::Pairs;
+
 #[derive(Serialize)]
 pub(super) struct Body<'a> {
     pub model: &'a str,
@@ -59,7 +61,7 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<bool>,
     #[serde(skip_serializing_if = "Pairs::is_empty")]
-    pub metadata: Pairs<'a>,
+    pub metadata: Pairs<&'a [(String, String)]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,22 +243,6 @@ pub(super) struct Schema<'a> {
 /// JSON that goes out as it came.
 #[derive(Clone, Copy)]
 pub(super) struct Raw<'a>(pub &'a Json);
-
-/// An object of texts.
-#[derive(Clone, Copy)]
-pub(super) struct Pairs<'a>(pub &'a [(String, String)]);
-
-impl Pairs<'_> {
-    const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

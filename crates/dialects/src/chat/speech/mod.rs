@@ -14,6 +14,7 @@ use domain::{Fault, Prompt};
 use self::body::{Body, StreamOptions};
 use crate::losses::Losses;
 use crate::speak::Listener;
+use crate::written::Pairs;
 
 pub(crate) fn write_prompt(
     prompt: &Prompt,
@@ -57,7 +58,7 @@ pub(crate) fn write_prompt(
         reasoning_effort: setting::effort(prompt, abilities, losses),
         service_tier: prompt.service_tier.map(body::tier),
         store: prompt.store,
-        metadata: body::Pairs(&prompt.metadata),
+        metadata: Pairs(&prompt.metadata),
         user: prompt.end_user.as_deref(),
         prompt_cache_key: prompt.caching.key.as_deref(),
         prompt_cache_retention: prompt.caching.retention.as_deref(),

@@ -14,7 +14,7 @@ use domain::prompt::Prompt;
 use self::settings::Thought;
 use self::turns::Conversation;
 use self::wire::{Body, OutputConfig};
-use crate::losses::{Feature, Losses};
+use crate::losses::{Feature, Losses, of_messages, of_sampling};
 use crate::speak::Listener;
 
 /// The model and whether the answer is streamed are said in the address.
@@ -46,27 +46,13 @@ pub(crate) fn write_prompt(
 
 /// What has no words here at all.
 fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
-    let Prompt { sampling, output, caching, .. } = prompt;
-    let lost = [
-        (sampling.choices.is_some_and(|choices| choices > 1), Feature::Choices),
-        (sampling.logprobs || sampling.top_logprobs.is_some(), Feature::Logprobs),
-        (sampling.seed.is_some(), Feature::Seed),
-        (sampling.presence_penalty.is_some(), Feature::PresencePenalty),
-        (sampling.frequency_penalty.is_some(), Feature::FrequencyPenalty),
-        (sampling.logit_bias.is_some(), Feature::LogitBias),
-        (prompt.parallel_tools == Some(false), Feature::SingleToolCalls),
-        (output.modalities.iter().any(|modality| modality != "text"), Feature::Modalities),
-        (output.audio.is_some(), Feature::SpokenAudio),
-        (output.verbosity.is_some(), Feature::Verbosity),
-        (output.prediction.is_some(), Feature::Prediction),
-        (prompt.reasoning.wants_encrypted, Feature::EncryptedReasoning),
-        (caching.key.is_some(), Feature::CacheKey),
-        (caching.retention.is_some(), Feature::CacheRetention),
-        (caching.content.is_some(), Feature::CachedContent),
+    losses.lose_said(of_sampling(prompt));
+    losses.lose_said([(prompt.parallel_tools == Some(false), Feature::SingleToolCalls)]);
+    losses.lose_said(of_messages(prompt));
+    losses.lose_said([
         (prompt.end_user.is_some(), Feature::EndUser),
         // That nothing is kept is so anyway.
         (prompt.store == Some(true), Feature::Store),
         (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
-    ];
-    lost.into_iter().filter(|(is_said, _)| *is_said).for_each(|(_, feature)| losses.lose(feature));
+    ]);
 }

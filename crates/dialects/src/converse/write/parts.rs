@@ -9,9 +9,10 @@ use serde_json::value::to_raw_value;
 
 use super::media::{self, Names};
 use super::tools::NAME_BYTES_MAX;
-use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning, checked};
+use super::wire::{self, Block, CachePoint, CitationsConfig, Media, Reasoning};
 use crate::calls::{check_name, no_arguments, object_of};
 use crate::losses::{Feature, Losses};
+use crate::written::checked;
 
 /// What an id of a call may be long.
 const ID_BYTES_MAX: usize = 64;

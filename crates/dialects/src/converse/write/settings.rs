@@ -4,10 +4,11 @@ use domain::prompt::{Effort, Json, OutputFormat, Prompt, Sampling, ServiceTier, 
 use domain::{Abilities, Fault, Grammar, Thinking as Ability};
 use serde_json::value::RawValue;
 
-use super::wire::{Additional, InferenceConfig, JsonSchema, Pairs, Structure, TextFormat, Tier, checked};
+use super::wire::{Additional, InferenceConfig, JsonSchema, Structure, TextFormat, Tier};
 use crate::anthropic::{THINKING_TOP_P_MIN, TOKENS_MAX, plan_thinking};
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
+use crate::written::{Pairs, checked};
 
 /// The vendor's bounds of what is noted with a request.
 const PAIRS_MAX: usize = 16;
@@ -172,7 +173,7 @@ pub(super) fn tier(prompt: &Prompt) -> Option<Tier> {
 }
 
 /// Metadata so far as it may be named and valued so: more would have the request refused.
-pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Pairs<'a> {
+pub(super) fn metadata<'a>(prompt: &'a Prompt, losses: &mut Losses) -> Pairs<Vec<(&'a str, &'a str)>> {
     let may_stand = |text: &str| {
         let is_plain = |character: char| {
             character.is_ascii_alphanumeric()

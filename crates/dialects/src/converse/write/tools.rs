@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use domain::prompt::{Content, Prompt, ToolChoice as Choice, ToolKind};
 use domain::{Abilities, Fault};
 
-use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec, checked};
+use super::wire::{CachePoint, InputSchema, Tool, ToolChoice, ToolConfig, ToolSpec};
 use crate::calls::{check_name, typed};
 use crate::losses::{Feature, Losses};
+use crate::written::checked;
 
 /// What a tool's name may be long.
 pub(super) const NAME_BYTES_MAX: usize = 64;

@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use domain::Fault;
 use domain::prompt::{CacheLifetime, CacheMark};
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
 use crate::anthropic::Thinking;
+use crate::written::Pairs;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,7 +26,7 @@ pub(super) struct Body<'a> {
     #[serde(skip_serializing_if = "OutputConfig::is_empty")]
     pub output_config: OutputConfig<'a>,
     #[serde(skip_serializing_if = "Pairs::is_empty")]
-    pub request_metadata: Pairs<'a>,
+    pub request_metadata: Pairs<Vec<(&'a str, &'a str)>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -235,29 +234,4 @@ pub(super) struct JsonSchema<'a> {
     pub name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<&'a str>,
-}
-
-/// Names and values in the order in which they were said.
-#[derive(Debug)]
-pub(super) struct Pairs<'a>(pub Vec<(&'a str, &'a str)>);
-
-impl Pairs<'_> {
-    const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Pairs<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-/// JSON that somebody checked, to be written as it is.
-pub(super) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
-    serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
 }

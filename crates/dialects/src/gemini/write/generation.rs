@@ -5,9 +5,10 @@ use domain::{Abilities, Fault, FaultClass, Json, Prompt, Thinking};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::gemini::wire::{checked, is_false};
+use crate::gemini::wire::is_false;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
+use crate::written::checked;
 
 /// The vendor refuses more.
 const STOPS_MAX: usize = 5;

@@ -11,9 +11,10 @@ use serde::Serialize;
 use self::contents::Conversation;
 use self::generation::GenerationConfig;
 use self::tools::{Tool, ToolConfig};
-use super::wire::{Content, Pairs};
+use super::wire::Content;
 use crate::losses::{Feature, Losses};
 use crate::speak::Listener;
+use crate::written::Pairs;
 
 /// The vendor's bounds of a label's name and value.
 const LABEL_BYTES_MAX: usize = 63;
@@ -37,7 +38,7 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<Pairs<String>>,
+    labels: Option<Pairs<Vec<(String, String)>>>,
 }
 
 pub(crate) fn write_prompt(
@@ -72,7 +73,7 @@ const fn tier(tier: ServiceTier) -> Option<&'static str> {
 }
 
 /// Metadata so far as labels may be named and valued so: one that may not would have the request refused.
-fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<String>> {
+fn labels(prompt: &Prompt, losses: &mut Losses) -> Option<Pairs<Vec<(String, String)>>> {
     let is_plain = |text: &str| {
         let plain =
             |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
@@ -99,7 +100,7 @@ fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
     let has_marks = prompt.instructions.iter().any(|instruction| instruction.cache.is_some())
         || prompt.tools.iter().any(|tool| tool.cache.is_some())
         || caching.automatic.is_some();
-    let lost = [
+    losses.lose_said([
         (has_marks, Feature::CacheMark),
         (caching.key.is_some(), Feature::CacheKey),
         (caching.retention.is_some(), Feature::CacheRetention),
@@ -109,8 +110,5 @@ fn lose_the_rest(prompt: &Prompt, losses: &mut Losses) {
         (prompt.output.verbosity.is_some(), Feature::Verbosity),
         (prompt.end_user.is_some(), Feature::EndUser),
         (prompt.turns.iter().any(|turn| turn.name.is_some()), Feature::ParticipantName),
-    ];
-    for (_, feature) in lost.into_iter().filter(|(is_said, _)| *is_said) {
-        losses.lose(feature);
-    }
+    ]);
 }

@@ -7,15 +7,15 @@ use domain::{Fault, Json, Prompt};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::gemini::wire::{Pairs, checked};
 use crate::json::{Cursor, Kind, find_member};
 use crate::losses::{Feature, Losses};
+use crate::written::{Pairs, checked};
 
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Tool<'a> {
     Functions(Functions<'a>),
-    Hosted(Pairs<&'a RawValue>),
+    Hosted(Pairs<Vec<(String, &'a RawValue)>>),
 }
 
 #[derive(Serialize)]

@@ -6,7 +6,8 @@ use domain::{Json, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::gemini::wire::{Content, Datum, FunctionCall, Part, checked, object};
+use crate::gemini::wire::{Content, Datum, FunctionCall, Part, object};
+use crate::written::checked;
 
 /// What all chunks of one answer repeat.
 #[derive(Debug, Serialize)]

@@ -8,8 +8,9 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::Writing;
 use crate::gemini::media;
-use crate::gemini::wire::{Blob, Datum, FileData, FunctionCall, FunctionResponse, Part, checked, object};
+use crate::gemini::wire::{Blob, Datum, FileData, FunctionCall, FunctionResponse, Part, object};
 use crate::losses::Feature;
+use crate::written::checked;
 
 /// The parts so far, and a seal that waits for the part behind it.
 #[derive(Default)]

@@ -1,0 +1,49 @@
+//! What several grammars write alike: objects whose members keep their order, and JSON that goes out as it came.
+
+use domain::Fault;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// Names and values, owned or lent.
+pub(crate) trait Rows {
+    type Name: Serialize;
+    type Value: Serialize;
+    fn rows(&self) -> &[(Self::Name, Self::Value)];
+}
+
+impl<Name: Serialize, Value: Serialize> Rows for Vec<(Name, Value)> {
+    type Name = Name;
+    type Value = Value;
+    fn rows(&self) -> &[(Name, Value)] {
+        self
+    }
+}
+
+impl<Name: Serialize, Value: Serialize> Rows for &[(Name, Value)] {
+    type Name = Name;
+    type Value = Value;
+    fn rows(&self) -> &[(Name, Value)] {
+        self
+    }
+}
+
+/// An object of names and values in the order in which they were said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pairs<R>(pub R);
+
+impl<R: Rows> Pairs<R> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.rows().is_empty()
+    }
+}
+
+impl<R: Rows> Serialize for Pairs<R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.rows().iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// JSON that somebody checked, to be written as it is.
+pub(crate) fn checked(json: &str) -> Result<&RawValue, Box<Fault>> {
+    serde_json::from_str(json).map_err(|_| Box::new(Fault::internal()))
+}

@@ -1,0 +1,54 @@
+//! Days of the Gregorian calendar, for who has only seconds since 1970: years begin in March, so that the leap day is a
+//! year's last.
+
+/// A moment as people write it, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Civil {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
+}
+
+impl Civil {
+    #[must_use]
+    pub const fn of(unix_s: u64) -> Self {
+        let (days, second) = (unix_s / 86_400 + 719_468, unix_s % 86_400);
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year_of_era = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let is_of_last_year = if month <= 2 { 1 } else { 0 };
+        Self {
+            year: year_of_era + era * 400 + is_of_last_year,
+            month,
+            day: day_of_year - (153 * march_month + 2) / 5 + 1,
+            hour: second / 3_600,
+            minute: second / 60 % 60,
+            second: second % 60,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_times_are_those_of_the_calendar() {
+        for (unix_s, expected) in [
+            (0, (1970, 1, 1, 0, 0, 0)),
+            (951_782_399, (2000, 2, 28, 23, 59, 59)),
+            (951_782_400, (2000, 2, 29, 0, 0, 0)),
+            (951_868_800, (2000, 3, 1, 0, 0, 0)),
+            (1_440_938_160, (2015, 8, 30, 12, 36, 0)),
+            (4_107_542_400, (2100, 3, 1, 0, 0, 0)),
+        ] {
+            let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
+            assert_eq!((year, month, day, hour, minute, second), expected, "{unix_s}");
+        }
+    }
+}

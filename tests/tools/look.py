@@ -1,4 +1,4 @@
-"""Shows a database as its owner can read it: a hash of everything that it holds, and the audit as JSON, a line each.
+"""Shows a database as its owner can read it: a hash of every table as JSON, and the audit as JSON, a line each.
 
 What changes by itself is left out: when something was seen, the books, and who tried to get in, for guesses count in a rehearsal too.
 """
@@ -18,7 +18,7 @@ books = {'credential_openings', 'journal_positions', 'journal_epochs', 'record_b
 # Which gateways live, and what comes again and again.
 by_itself = {'meta': lambda row: row['name'].startswith('holder.'), 'jobs': lambda row: row['every_ms'] is not None}
 
-whole = hashlib.sha256()
+hashes = {}
 for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
     if table in books:
         continue
@@ -26,8 +26,7 @@ for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' 
     moves = by_itself.get(table, lambda row: False)
     rows = [[(name, row[name]) for name in row.keys() if name not in volatile]
             for row in db.execute(f'SELECT * FROM "{table}"') if not moves(row)]
-    for row in sorted(map(repr, rows)):
-        whole.update(f'{table} {row}\n'.encode())
-print(whole.hexdigest())
+    hashes[table] = hashlib.sha256('\n'.join(sorted(map(repr, rows))).encode()).hexdigest()
+print(json.dumps(hashes))
 for row in db.execute('SELECT * FROM audit ORDER BY id'):
     print(json.dumps({name: value.hex() if isinstance(value, bytes) else value for name, value in dict(row).items()}))

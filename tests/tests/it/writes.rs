@@ -1,6 +1,7 @@
 //! Every route that writes: tried as a rehearsal it leaves the database as it was, done it leaves one entry in the audit. A
 //! new route is in it by being declared, and is given what it takes in `prepare`.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,8 @@ impl Try {
     }
 }
 
-/// The database as its owner can read it: a hash of all of it, and the audit.
-pub fn look(gateway: &Gateway) -> (String, Vec<Value>) {
+/// The database as its owner can read it: a hash of every table, and the audit.
+pub fn look(gateway: &Gateway) -> (BTreeMap<String, String>, Vec<Value>) {
     let database = gateway.data().join("tidegate.db");
     let script = workspace().join("tests/tools/look.py");
     let python = workspace().join(".venv/bin/python");
@@ -47,8 +48,8 @@ pub fn look(gateway: &Gateway) -> (String, Vec<Value>) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines = text.lines();
-    let hash = lines.next().unwrap().to_owned();
-    (hash, lines.map(|line| serde_json::from_str(line).unwrap()).collect())
+    let tables = serde_json::from_str(lines.next().unwrap()).unwrap();
+    (tables, lines.map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 /// Makes what a write needs.
@@ -131,7 +132,7 @@ impl Preparing<'_> {
                 json!({"provider": "openai", "display_name": name, "base_url": base_url})
             }
             ("PUT", "/v2/routes") => json!({"scope": {"tag": name}}),
-            ("PUT", "/v2/webhooks") => json!({"url": format!("{}/hook", self.gateway.emulator.base_url())}),
+            ("PUT", "/v2/webhooks") => self.body(collection),
             ("PUT", "/v2/budgets") => json!({"name": name, "workspace": true, "limit_micros": 7_000_000}),
             ("PUT", _) => json!({"name": name}),
             _ => Value::Null,

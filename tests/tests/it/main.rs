@@ -48,6 +48,7 @@ mod managed;
 mod matrix;
 mod mistral;
 mod models;
+mod moving;
 mod people;
 mod person;
 mod replicas;

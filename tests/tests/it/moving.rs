@@ -1,0 +1,134 @@
+//! A model is not its seller: one write moves it from Azure to Vertex AI while it is asked for all the time, and each
+//! request is answered whole, by one side.
+
+use std::time::{Duration, Instant};
+
+use harness::client::{Answer, Client};
+use harness::directory::google::PROJECT;
+use harness::{Config, Flavour, Model, sse};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::WITHIN;
+use crate::ask::{CHAT, question, said, scripted, with};
+use crate::gateway::{self, Gateway, OWN, OWN_SECOND, id_of};
+
+const MODEL: &str = "openai/gpt-oss-120b";
+const ON_AZURE: &str = "gpt-oss-120b";
+const ON_VERTEX: &str = "openai/gpt-oss-120b-maas";
+const SAID: &str = "You said: hello there";
+/// Fifty in a second.
+const EACH: Duration = Duration::from_millis(20);
+const BEFORE: usize = 100;
+const AFTER: usize = 150;
+const LIVE_WITHIN: Duration = Duration::from_secs(1);
+
+fn config() -> Config {
+    [ON_AZURE, ON_VERTEX].into_iter().fold(gateway::config(), |config, id| config.model(Model::chat(id)))
+}
+
+async fn azure(gateway: &Gateway) -> String {
+    let deployments = json!({"deployments": {MODEL: format!("my-{ON_AZURE}")}});
+    let base_url = gateway.emulator.base_url_of(Flavour::Azure);
+    let body = json!({"provider": "azure", "secret": OWN, "base_url": base_url, "config": deployments});
+    id_of(&gateway.make("/v2/provider-credentials", body).await)
+}
+
+async fn vertex(gateway: &Gateway) -> String {
+    let file = gateway.emulator.service_account(OWN_SECOND);
+    let config = json!({"location": "us-central1", "project": PROJECT, "token_url": file["token_uri"]});
+    let body = json!({
+        "provider": "vertex", "auth": "service_account", "secret": file, "base_url": gateway.emulator.origin(),
+        "config": config,
+    });
+    id_of(&gateway.make("/v2/provider-credentials", body).await)
+}
+
+/// One request, from when it was sent.
+struct Asked {
+    sent: Instant,
+    answer: Answer,
+}
+
+/// Every other one is a stream that takes longer than the pause between two.
+fn turn(number: usize) -> Value {
+    match number % 2 {
+        0 => question(MODEL),
+        _ => with(scripted(MODEL, "interval=60"), json!({"stream": true})),
+    }
+}
+
+/// Asks at its pace, whatever the answers do.
+async fn ask(client: &Client, count: usize, asked: &mut JoinSet<Asked>) {
+    let mut pace = tokio::time::interval(EACH);
+    for number in 0..count {
+        pace.tick().await;
+        let client = client.clone();
+        asked.spawn(async move {
+            let sent = Instant::now();
+            Asked { sent, answer: client.post(CHAT, &turn(number)).await.unwrap() }
+        });
+    }
+}
+
+fn is_whole(answer: &Answer) {
+    assert_eq!((answer.status, said(answer).as_str()), (200, SAID), "{}", answer.text());
+    if answer.header("content-type") == Some("text/event-stream") {
+        let events = sse::events(&answer.body);
+        assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{events:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_write_moves_a_model_between_clouds_and_no_request_notices() {
+    let gateway = Gateway::with(config(), &[]).await;
+    let (azure, vertex) = (azure(&gateway).await, vertex(&gateway).await);
+    let on = |credential: &str| json!({"scope": {"model": MODEL}, "profiles": ["byok"], "credential_ids": [credential]});
+    let route = gateway.route(on(&azure)).await;
+    let client = gateway.client().within(WITHIN);
+    let mut asked = JoinSet::new();
+    ask(&client, BEFORE, &mut asked).await;
+    let admin = gateway.admin();
+    let (path, to_vertex) = (format!("/v2/routes/{route}"), on(&vertex));
+    let moving = async {
+        let written = Instant::now();
+        let answer = admin.put(&path, &to_vertex).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        (written, Instant::now())
+    };
+    let ((written, told), ()) = tokio::join!(moving, ask(&client, AFTER, &mut asked));
+    let asked = asked.join_all().await;
+    let mut last_on_azure = written;
+    let mut served = [0_u64; 2];
+    for Asked { sent, answer } in &asked {
+        is_whole(answer);
+        match (answer.header("agent-resolved-provider"), answer.header("agent-byok-credential-id")) {
+            (Some("azure_openai"), Some(id)) if id == azure => {
+                assert!(*sent < told, "asked {:?} after the write was answered", sent.duration_since(told));
+                last_on_azure = last_on_azure.max(*sent);
+                served[0] += 1;
+            }
+            (Some("vertex_ai"), Some(id)) if id == vertex => {
+                assert!(*sent + EACH >= written, "asked before the write: {answer:?}");
+                served[1] += 1;
+            }
+            _ => panic!("{answer:?}"),
+        }
+    }
+    let switch = last_on_azure.duration_since(written);
+    println!(
+        "{served:?} requests on Azure and on Vertex AI; the last was sent to Azure {switch:?} after the write"
+    );
+    assert!(switch <= LIVE_WITHIN, "{switch:?}");
+    assert!(served[0] >= BEFORE as u64 / 2 && served[1] >= AFTER as u64 / 2, "{served:?}");
+    // Each was sent to one side, once, and is booked there.
+    let reached = [OWN, OWN_SECOND].map(|key| gateway.calls(key).len() as u64);
+    assert_eq!(reached, served);
+    gateway.booked(served.iter().sum()).await;
+    let usage = gateway.get("/v2/usage?group_by=provider").await;
+    for (provider, count) in [("azure_openai", served[0]), ("vertex_ai", served[1])] {
+        let row = gateway::row(&usage["data"], "provider", provider);
+        assert_eq!((&row["requests"], &row["failed_requests"]), (&json!(count), &json!(0)), "{usage}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}

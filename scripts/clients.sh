@@ -5,16 +5,24 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# A Python environment with what a file of requirements pins, made anew when the file changes.
+python_env() {
+    local venv=$1 pinned=$2 wanted
+    wanted=$({ cat "$pinned"; python3 --version; } | cksum)
+    if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$wanted" ]; then
+        echo "installing $pinned"
+        rm -rf "$venv"
+        python3 -m venv "$venv"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$pinned"
+        "$venv/bin/python" -m pip check --quiet
+        printf '%s\n' "$wanted" >"$venv/.stamp"
+    fi
+}
+
 venv=.venv-clients
-wanted=$({ cat tests/clients/requirements.txt; python3 --version; } | cksum)
-if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$wanted" ]; then
-    echo "installing the Python clients"
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r tests/clients/requirements.txt
-    "$venv/bin/python" -m pip check --quiet
-    printf '%s\n' "$wanted" >"$venv/.stamp"
-fi
+python_env "$venv" tests/clients/requirements.txt
+# LiteLLM's proxy pins other versions of the same packages.
+python_env .venv-proxy tests/clients/proxy.txt
 
 node=tests/clients/node
 wanted=$({ cat "$node/package-lock.json"; node --version; } | cksum)

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import behind
 import command_lines
 from counter import Counter
 from stage import ROOT, stage
@@ -108,7 +110,7 @@ def command_line(client, model, stage, counter, log):
 
 
 def play(only, directory):
-    rows, elsewhere = [], []
+    rows, elsewhere, through = [], [], []
     with stage(directory) as built, open(directory / "clients.log", "w") as log:
         counter = Counter(built.limited.origin)
 
@@ -134,8 +136,13 @@ def play(only, directory):
                 client.grammar = GRAMMARS[grammar]
                 for model in EACH:
                     watched(kind.name, [command_line(client, model, built, counter, log)])
+        if only in behind.NAME.lower():
+            with ExitStack() as stack:
+                given = environment(directory, built.trap)
+                through = behind.play(stack, built.emulator, directory, given, log)
+            elsewhere.extend(f"{behind.NAME} asked for {line}" for line in built.trap.wanted)
         violations = built.emulator.ask("violations")
-    return rows, elsewhere, violations
+    return rows, through, elsewhere, violations
 
 
 def mark(row, case):
@@ -148,7 +155,7 @@ def versions():
     return python + [f"{name} {version}" for name, version in lock.items()]
 
 
-def page(rows, wrong, seconds):
+def page(rows, through, wrong, seconds):
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -177,6 +184,7 @@ def page(rows, wrong, seconds):
         cells = [f"{mark(row, case)} {tries(row, case)}".strip() for case in CASES]
         lines.append(f"| {row.client} | `{row.grammar}` | `{row.model}` | " + " | ".join(cells) + " |")
     lines += ["", "Beside a 429 stands how often the client asked before it gave up.", ""]
+    lines += behind.section(through)
     lines += ["## What failed", ""] + [f"- {line}" for line in wrong] if wrong else ["Nothing failed."]
     return "\n".join(lines) + "\n"
 
@@ -190,20 +198,22 @@ def main():
     only = sys.argv[1].lower() if len(sys.argv) > 1 else ""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="tidegate-clients-") as directory:
-        rows, elsewhere, violations = play(only, Path(directory))
+        rows, through, elsewhere, violations = play(only, Path(directory))
         kept = ROOT / "target/clients"
         kept.mkdir(parents=True, exist_ok=True)
         for log in Path(directory).glob("*.log"):
             (kept / log.name).write_bytes(log.read_bytes())
     failed = [(row, case, note) for row in rows for case, (held, note) in row.seen.items() if not held]
     wrong = [f"{row.client}, `{row.grammar}`, `{row.model}`, {case}: {note[:400]}" for row, case, note in failed]
+    wrong += [f"{behind.NAME}, `{seen.path}`, `{seen.model}`, {seen.case}: {seen.note}" for seen in through if not seen.held]
     wrong += elsewhere + [f"the emulator was sent {violation['what']} at {violation['path']}" for violation in violations]
     if not only:
-        PAGE.write_text(page(rows, wrong, round(time.monotonic() - began)))
+        PAGE.write_text(page(rows, through, wrong, round(time.monotonic() - began)))
         print(f"kept in {PAGE.relative_to(ROOT)}")
-    cases = sum(len(row.seen) for row in rows)
-    print(*wrong, f"{cases - len(failed)} of {cases} cases held; what was said is in target/clients", sep="\n")
-    return 1 if wrong or not rows else 0
+    cases = sum(len(row.seen) for row in rows) + len(through)
+    held = cases - len(failed) - sum(not seen.held for seen in through)
+    print(*wrong, f"{held} of {cases} cases held; what was said is in target/clients", sep="\n")
+    return 1 if wrong or not cases else 0
 
 
 if __name__ == "__main__":

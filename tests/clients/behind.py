@@ -20,6 +20,8 @@ MASTER = "sk-behind-4d2a9c7e61f84b03a5d8e2c6"
 STARTED_WITHIN_SECONDS = 180
 # What the proxy calls a model, the vendor that it asks for it, and ours before it, if the catalogue knows one.
 MODELS = (("gpt-4o-mini", "openai", "openai/gpt-4o-mini"), ("claude-sonnet-4-5", "anthropic", None))
+# What the emulator is told to do in each case.
+CASES = {"chat": (), "stream": (), "cached": ({"cached_tokens": 5},)}
 QUESTION = "Tell me about tides, né 漢字"
 REQUESTS = {
     "/v1/chat/completions": lambda model: {"model": model, "messages": [{"role": "user", "content": QUESTION}]},
@@ -106,19 +108,20 @@ def settled(built, trace):
             time.sleep(0.05)
 
 
-def agrees(built, emulator, path, model, profile, stream):
+def agrees(built, emulator, path, model, profile, case):
     """Asks once, and holds our record to what the emulator counted."""
+    emulator.script(*CASES[case])
     before = len(emulator.calls())
-    trace, text = asked(built, path, REQUESTS[path](model) | ({"stream": True} if stream else {}))
+    trace, text = asked(built, path, REQUESTS[path](model) | ({} if case == "chat" else {"stream": True}))
     assert "tides" in text, text
     calls = emulator.calls()[before:]
     assert len(calls) == 1, f"{len(calls)} calls"
-    billed = (calls[0]["prompt_tokens"], calls[0]["said_tokens"])
+    billed = tuple(calls[0][name] for name in ("prompt_tokens", "cached_tokens", "said_tokens"))
     row = settled(built, trace)
-    booked = (row["input_tokens"], row["output_tokens"])
+    booked = (row["input_tokens"], row["cached_tokens"], row["output_tokens"])
     assert row["profile"] == profile, row["profile"]
     assert booked == billed and not row["estimated"], f"booked {booked}, billed {billed}: {row}"
-    return f"{booked[0]} + {booked[1]} tokens"
+    return f"{booked[0]} ({booked[1]} cached) + {booked[2]}"
 
 
 def play(stack, emulator, directory, environment, log):
@@ -135,13 +138,13 @@ def play(stack, emulator, directory, environment, log):
     seen = []
     for path in REQUESTS:
         for model, profile in ways:
-            for case in ("chat", "stream"):
+            for case in CASES:
                 try:
-                    note, held = agrees(built, emulator, path, model, profile, case == "stream"), True
+                    note, held = agrees(built, emulator, path, model, profile, case), True
                 except (AssertionError, KeyError, OSError, RuntimeError) as error:
                     note, held = f"{type(error).__name__}: {error}"[:400], False
                 seen.append(Seen(path, model, profile, case, held, note))
-                print(f"{NAME} {path:22} {model:28} {case:6} {'✓' if held else '✗'} {note}", flush=True)
+                print(f"{NAME} {path:22} {model:28} {case:7} {'✓' if held else '✗'} {note}", flush=True)
     return seen
 
 
@@ -152,7 +155,7 @@ def section(seen):
         f"{NAME}, unmodified, stands between the gateway and the emulator: as a customer's own server (`byok`) and as the "
         "operator's account of a vendor (`managed_provider`). A case holds when the answer is whole, the emulator was "
         "called once, and the record's tokens are those that the emulator billed.", "",
-        "| grammar | model | profile | case | held | input + output |", "|---|---|---|---|:-:|---|",
+        "| grammar | model | profile | case | held | input + output tokens |", "|---|---|---|---|:-:|---|",
     ]
     lines += [
         f"| `{one.path}` | `{one.model}` | `{one.profile}` | {one.case} | {'✓' if one.held else '✗'} | {one.note if one.held else ''} |"

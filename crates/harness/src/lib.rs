@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod sse;
+mod together;
 mod vertex;
 
 pub use anthropic::models::ClaudeModel;

@@ -61,6 +61,7 @@ mod smuggling;
 mod stored;
 mod streams;
 mod three_modes;
+mod together;
 mod upgrade;
 mod vault;
 mod vertex;

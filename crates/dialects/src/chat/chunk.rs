@@ -9,7 +9,7 @@ use super::likeness::{Alike, Likeness, Seen};
 use super::listed::Listed;
 use super::usage::Registers;
 use crate::answer::StreamFault;
-use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::json::{Cursor, JsonError, Kind, Span, Text, Value};
 use crate::said::KeptText;
 use crate::splice::Edit;
 
@@ -231,7 +231,10 @@ impl Reading {
                 }
                 "text" => chunk.content |= self.read_text(cursor)?,
                 "finish_reason" => {
-                    ended = matches!(cursor.value()?, Value::String(reason) if !reason.is_empty());
+                    if let Value::String(reason) = cursor.value()? {
+                        ended = !reason.is_empty();
+                        edits.extend(own_word(&reason));
+                    }
                 }
                 _ => {
                     cursor.skip()?;
@@ -468,6 +471,17 @@ impl From<JsonError> for StreamFault {
             JsonFault::Syntax(_) | JsonFault::Control | JsonFault::Surrogate => "bad_json",
         })
     }
+}
+
+/// Ends that servers call by words that this grammar does not have, said in its own.
+fn own_word(reason: &Text<'_>) -> Option<Edit<'static>> {
+    let word = match &*reason.decode() {
+        "eos" | "end_turn" | "stop_sequence" => "\"stop\"",
+        "max_tokens" | "model_length" => "\"length\"",
+        "tool_use" => "\"tool_calls\"",
+        _ => return None,
+    };
+    Some(Edit { span: reason.span, text: Cow::Borrowed(word) })
 }
 
 #[cfg(test)]

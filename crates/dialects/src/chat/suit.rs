@@ -166,6 +166,11 @@ impl<'a, 'b> Suiting<'a, 'b> {
             "response_format" if lacks(Trait::JsonSchema) && self.is_schema(&value)? => {
                 self.lose(Feature::JsonSchema)
             }
+            "logprobs" | "top_logprobs" if self.taste.counts_logprobs => self.logprobs(name, &value),
+            _ if self.taste.lists.contains(&name) => {
+                self.as_list(&value);
+                Fate::Stays
+            }
             _ => match self.taste.own_name(name) {
                 Some(own) => self.own_name(key, own)?,
                 None => self.known(&value, name, self.taste.fields, name),
@@ -177,6 +182,23 @@ impl<'a, 'b> Suiting<'a, 'b> {
     fn lose(&mut self, feature: Feature) -> Fate {
         self.losses.lose(feature);
         Fate::Goes
+    }
+
+    /// A number is the server's own word; what it would answer to the grammar's, the client could not read.
+    fn logprobs(&mut self, name: &str, value: &Value<'_>) -> Fate {
+        match value {
+            Value::Boolean(true) => self.lose(Feature::Logprobs),
+            Value::Number(_) if name == "top_logprobs" => self.lose(Feature::Logprobs),
+            Value::Number(_) => Fate::Stays,
+            _ => Fate::Goes,
+        }
+    }
+
+    fn as_list(&mut self, value: &Value<'_>) {
+        if let Value::String(text) = value {
+            let list = format!("[{}]", String::from_utf8_lossy(text.span.of(self.body)));
+            self.edits.push(Edit { span: text.span, text: Cow::Owned(list) });
+        }
     }
 
     /// The newer name gives way to the older one.
@@ -507,6 +529,28 @@ mod tests {
     }
 
     #[test]
+    fn a_list_stands_for_a_text_and_a_number_for_a_wish() {
+        let taste = Taste { lists: &["stop"], counts_logprobs: true, ..Taste::COMMON };
+        let told = |body: &'static str| {
+            let mut losses = Losses::of_server(Grammar::Chat);
+            let sent =
+                suited(&Bytes::from_static(body.as_bytes()), quirks(&[]), &taste, &mut losses).unwrap();
+            let lost =
+                losses.settle(false).err().and_then(|fault| fault.param.map(|param| param.to_string()));
+            (String::from_utf8(sent.concat()).unwrap(), lost)
+        };
+        for (body, sent, lost) in [
+            (r#"{"stop":"a\"b"}"#, r#"{"stop":["a\"b"]}"#, None),
+            (r#"{"stop":["a"],"logprobs":5}"#, r#"{"stop":["a"],"logprobs":5}"#, None),
+            (r#"{"stop":null,"logprobs":false}"#, r#"{"stop":null}"#, None),
+            (r#"{"logprobs":true}"#, "{}", Some("logprobs")),
+            (r#"{"logprobs":5,"top_logprobs":2}"#, r#"{"logprobs":5}"#, Some("logprobs")),
+        ] {
+            assert_eq!(told(body), (sent.to_owned(), lost.map(str::to_owned)), "{body}");
+        }
+    }
+
+    #[test]
     fn a_vendors_own_names_and_ids_are_said() {
         let taste = Taste {
             fields: &["model", "messages", "random_seed", "tools"],
@@ -514,6 +558,7 @@ mod tests {
             function_fields: &["name", "strict"],
             names: &[("seed", "random_seed")],
             call_id_letters: Some(9),
+            ..Taste::COMMON
         };
         let told = |body: &'static str| {
             let mut losses = Losses::of_server(Grammar::Chat);

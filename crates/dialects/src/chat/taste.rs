@@ -13,6 +13,10 @@ pub struct Taste {
     pub function_fields: &'static [&'static str],
     /// What it calls by another name: the grammar's, then its own.
     pub names: &'static [(&'static str, &'static str)],
+    /// Where it takes a list and no single text.
+    pub lists: &'static [&'static str],
+    /// It is told how many log probabilities are wanted, not whether, and tells them in a form of its own.
+    pub counts_logprobs: bool,
     /// The letters and digits that an id of a call has, and nothing else.
     pub call_id_letters: Option<usize>,
 }
@@ -46,6 +50,8 @@ impl Taste {
         message_fields: &["role", "content", "name", "tool_calls", "tool_call_id"],
         function_fields: &["name", "description", "parameters"],
         names: &[],
+        lists: &[],
+        counts_logprobs: false,
         call_id_letters: None,
     };
 

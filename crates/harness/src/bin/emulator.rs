@@ -10,7 +10,7 @@ const USAGE: &str =
     "usage: emulator [--listen ADDR] [--flavour V] [--keys k1,k2] [--tls-dir DIR] [--models m1,m2]
                 [--accept-fields f1,f2] [--h2-streams N] [--workers N] [--entries N]
   --listen ADDR         loopback address, port 0 for a free one (default 127.0.0.1:0)
-  --flavour V           whose host this is: openai (default), xai, fireworks, azure, mistral,
+  --flavour V           whose host this is: openai (default), xai, fireworks, azure, mistral, together,
                         lenient, strict, old, bare, vllm, ollama
   --keys k1,k2          accepted keys, in any provider's header (default: one known test key)
   --tls-dir DIR         serve TLS and write the authority to DIR/ca.pem

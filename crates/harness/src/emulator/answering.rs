@@ -19,7 +19,7 @@ use crate::openai::flavour::{CacheSpace, Flavour};
 use crate::openai::request::ChatRequest;
 use crate::openai::routes::OpenAiCall;
 use crate::openai::{perf, stream, tokens};
-use crate::{azure, mistral};
+use crate::{azure, mistral, together};
 
 const HTML: &str =
     "<html><head><title>502 Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>";
@@ -44,6 +44,7 @@ pub(crate) fn chat(
             Flavour::Server(server) => server.change_whole(&mut body),
             Flavour::Azure => azure::change_whole(&mut body),
             Flavour::Mistral => mistral::change_whole(&mut body),
+            Flavour::Together => together::change_whole(&mut body),
             Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
         }
         let mut answer = buffered(&body, reply.completion_tokens, behaviour)?;

@@ -57,7 +57,7 @@ fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<
         Flavour::OpenAi | Flavour::Azure => &[],
         Flavour::Mistral => &["prefix"],
         Flavour::Xai | Flavour::Fireworks => &["reasoning_content"],
-        Flavour::Server(_) => &["reasoning_content", "reasoning"],
+        Flavour::Together | Flavour::Server(_) => &["reasoning_content", "reasoning"],
     };
     only(place, message, &[known, vendor].concat(), served.also)?;
     if role == "tool" && !message.get("tool_call_id").is_some_and(Value::is_string) {

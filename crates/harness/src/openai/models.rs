@@ -5,11 +5,15 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use crate::emulator::Model;
+use crate::together;
 
 /// A fixed creation time keeps the list the same from run to run.
 const CREATED: u64 = 1_715_367_049;
 
 pub(crate) fn all(served: Served<'_>) -> Value {
+    if served.flavour == Flavour::Together {
+        return together::list(served.all(), CREATED);
+    }
     json!({"object": "list", "data": served.all().map(|model| row(model, served.flavour)).collect::<Vec<_>>()})
 }
 

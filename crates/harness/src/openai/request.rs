@@ -11,7 +11,7 @@ use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::messages;
 use crate::emulator::{Kind, Model};
-use crate::mistral;
+use crate::{mistral, together};
 
 /// A chat request that passed every check.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +70,7 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
             server.check(fields)?;
             &server.known(fields)
         }
+        Flavour::Together => &together::known(fields),
         _ => fields,
     };
     let model = named_model(fields, served)?;
@@ -89,6 +90,7 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
         Flavour::Xai => &[checks::CHAT, checks::CHAT_XAI],
         Flavour::Fireworks => &[checks::CHAT, checks::CHAT_FIREWORKS],
         Flavour::Mistral => &[mistral::CHAT],
+        Flavour::Together => &[together::CHAT],
     };
     if served.flavour == Flavour::Mistral {
         mistral::check(list(fields, "messages"))?;
@@ -98,7 +100,7 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
     match served.flavour {
         Flavour::OpenAi | Flavour::Azure => reasoning(fields, model)?,
         Flavour::Xai => reasoning_xai(fields, model)?,
-        Flavour::Fireworks | Flavour::Mistral | Flavour::Server(_) => {}
+        Flavour::Fireworks | Flavour::Mistral | Flavour::Together | Flavour::Server(_) => {}
     }
     options(fields)?;
     tools(fields, served.flavour)?;

@@ -9,7 +9,7 @@ use super::usage::usage;
 use super::{perf, tokens};
 use crate::emulator::frames::{self, Event};
 use crate::emulator::{Behaviour, Part, Place, ToolMode, UsageMode};
-use crate::{azure, mistral};
+use crate::{azure, mistral, together};
 
 /// Tool arguments travel in fragments of this many tokens; padded ones in larger steps.
 const FRAGMENT_TOKENS: usize = 1;
@@ -28,7 +28,7 @@ struct Chunks<'a> {
 pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour) -> Vec<Part> {
     let mode = match (reply.flavour, behaviour.usage) {
         // They report usage with the finish reason and ask nobody.
-        (Flavour::Fireworks | Flavour::Mistral, UsageMode::Normal) => UsageMode::Joined,
+        (Flavour::Fireworks | Flavour::Mistral | Flavour::Together, UsageMode::Normal) => UsageMode::Joined,
         (Flavour::Server(server), UsageMode::Normal) => server.usage(),
         (_, mode) => mode,
     };
@@ -45,6 +45,7 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
         Flavour::Server(server) => server.spread(&mut events),
         Flavour::Azure => azure::spread(&mut events),
         Flavour::Mistral => mistral::spread(&mut events),
+        Flavour::Together => together::spread(&mut events),
         Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
     }
     frames::parts(events, behaviour, || error_event(behaviour))
@@ -108,7 +109,7 @@ impl Chunks<'_> {
         let says_whole = match self.reply.flavour {
             Flavour::Xai | Flavour::Mistral => true,
             Flavour::Server(server) => server.says_calls_whole(),
-            Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks => false,
+            Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks | Flavour::Together => false,
         };
         if says_whole {
             self.call_whole(index, at, call);

@@ -125,6 +125,22 @@ async fn mistrals_python_sdk_sees_a_real_provider() {
 }
 
 #[tokio::test]
+async fn togethers_python_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    let origin = emulator.base_url_of(Flavour::Together).trim_end_matches("/v1").to_owned();
+    ran(run(interpreter(), &[driver("together_ai.py"), origin, KEY.to_owned()], &[]).await, 10);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
+async fn fireworks_python_sdk_sees_a_real_provider() {
+    let emulator = start().await;
+    let origin = emulator.base_url_of(Flavour::Fireworks).trim_end_matches("/v1").to_owned();
+    ran(run(interpreter(), &[driver("fireworks_ai.py"), origin, KEY.to_owned()], &[]).await, 9);
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+}
+
+#[tokio::test]
 async fn python_sdks_of_two_makers_see_vertex() {
     let emulator = start().await;
     let arguments = [

@@ -46,6 +46,8 @@ const CHAT: Taste = Taste {
     message_fields: &["role", "content", "prefix", "tool_calls", "tool_call_id"],
     function_fields: &["name", "description", "parameters", "strict"],
     names: &[("seed", "random_seed")],
+    lists: &[],
+    counts_logprobs: false,
     call_id_letters: Some(9),
 };
 

@@ -49,6 +49,7 @@ mod matrix;
 mod mistral;
 mod models;
 mod moving;
+mod own_key;
 mod people;
 mod person;
 mod replicas;

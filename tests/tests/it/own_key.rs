@@ -1,0 +1,134 @@
+//! From a managed call to the same call on one's own key: what a customer does for it, counted. The application is the
+//! same file before and after.
+
+use harness::bedrock::{REGION, access_keys};
+use harness::{Config, Flavour, Model};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{MINI, with};
+use crate::command::workspace;
+use crate::gateway::{self, Gateway, OWN, POOL};
+
+const GEMINI: &str = "google/gemini-2.5-pro";
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+/// All of it: one command, whose secret is read from standard input.
+const COMMANDS: usize = 1;
+/// Beside the provider's name, no journey needs more than this to be said.
+const OPTIONS_MAX: usize = 3;
+
+struct Journey {
+    /// Whose account serves before, by which base.
+    pool: (&'static str, String),
+    model: &'static str,
+    provider: &'static str,
+    /// What is said beside the provider.
+    options: Vec<String>,
+    /// What only an emulator needs said: where it is.
+    places: Vec<String>,
+    secret: String,
+}
+
+fn config() -> Config {
+    gateway::config().model(Model::chat("gemini-2.5-pro"))
+}
+
+fn options(options: &[&str]) -> Vec<String> {
+    options.iter().map(|option| (*option).to_owned()).collect()
+}
+
+fn journeys(gateway: &Gateway) -> Vec<Journey> {
+    let emulator = &gateway.emulator;
+    let base = |url: String| vec!["--base-url".to_owned(), url];
+    let file = emulator.service_account(OWN);
+    let token_url = file["token_uri"].as_str().unwrap();
+    vec![
+        Journey {
+            pool: ("openai", emulator.base_url()),
+            model: MINI,
+            provider: "openai",
+            options: Vec::new(),
+            places: base(emulator.base_url()),
+            secret: OWN.to_owned(),
+        },
+        Journey {
+            pool: ("openai", emulator.base_url()),
+            model: MINI,
+            provider: "azure_openai",
+            // The address is the resource's own, so that it is said in truth, too.
+            options: [
+                base(emulator.base_url_of(Flavour::Azure)),
+                options(&["--deployment", "openai/gpt-4o-mini=my-gpt-4o-mini"]),
+            ]
+            .concat(),
+            places: Vec::new(),
+            secret: OWN.to_owned(),
+        },
+        Journey {
+            pool: ("anthropic", emulator.anthropic_url()),
+            model: HAIKU,
+            provider: "aws_bedrock",
+            options: options(&["--auth", "iam_static", "--region", REGION]),
+            places: base(emulator.bedrock_url()),
+            secret: access_keys(OWN).to_string(),
+        },
+        Journey {
+            pool: ("gemini", emulator.origin()),
+            model: GEMINI,
+            provider: "vertex_ai",
+            options: options(&["--auth", "service_account", "--config", "location=us-east5"]),
+            places: [base(emulator.origin()), options(&["--config", &format!("token_url={token_url}")])]
+                .concat(),
+            secret: file.to_string(),
+        },
+    ]
+}
+
+/// What the application saw.
+async fn asked(gateway: &Gateway, model: &str) -> Value {
+    let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
+    command.arg(workspace().join("tests/sdk/application.py"));
+    command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, model]);
+    command.env("NO_PROXY", "*").kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn one_command_takes_a_managed_call_to_ones_own_key() {
+    for place in 0..4 {
+        let gateway = Gateway::with(config(), &[]).await;
+        let journey = journeys(&gateway).swap_remove(place);
+        let told = journey.provider;
+        let (seller, url) = &journey.pool;
+        gateway.make("/v2/accounts", json!({"provider": seller, "secret": POOL, "base_url": url})).await;
+        let before = asked(&gateway, journey.model).await;
+        assert_eq!(
+            (&before["profile"], &before["provider"]),
+            (&json!("managed_provider"), &json!(seller)),
+            "{told}"
+        );
+
+        let said: Vec<&str> = journey.options.iter().chain(&journey.places).map(String::as_str).collect();
+        let command = [&["credential", "add", journey.provider][..], &said[..]].concat();
+        let added = gateway.cli().run_with(&command, &journey.secret).ok();
+        assert!(!added.contains(&journey.secret), "{added}");
+
+        let after = asked(&gateway, journey.model).await;
+        assert_eq!((&after["profile"], &after["provider"]), (&json!("byok"), &json!(told)), "{added}");
+        let seen = |answer: &Value| {
+            with(answer.clone(), json!({"profile": null, "provider": null, "request": null}))
+        };
+        assert_eq!(seen(&before), seen(&after), "{told}: the application sees what it saw");
+        // Before, the workspace owed it; now its provider bills it.
+        let owed = async |answer: &Value| {
+            gateway.settled(answer["request"].as_str().unwrap()).await["cost_micros"].as_i64().unwrap()
+        };
+        assert!(owed(&before).await > 0 && owed(&after).await == 0, "{told}");
+        let options = journey.options.len() / 2;
+        println!("{told}: {COMMANDS} command, {options} options, one secret, 0 lines of application code");
+        assert!(options <= OPTIONS_MAX, "{:?}", journey.options);
+        assert_eq!(gateway.emulator.violations(), []);
+    }
+}

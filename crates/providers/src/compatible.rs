@@ -22,7 +22,12 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Chat | Operation::Run | Operation::Verify => native,
         Operation::Embed | Operation::Complete => CHAT,
         Operation::Stored if native.contains(&Grammar::Responses) => RESPONSES,
-        Operation::Count | Operation::Moderate | Operation::Stored => &[],
+        Operation::Count
+        | Operation::Moderate
+        | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank => &[],
     }
 }
 
@@ -133,9 +138,13 @@ fn say_for(
         }
         Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
         // One grammar alone has words for these.
-        Operation::Moderate | Operation::Complete | Operation::Verify | Operation::Stored => {
-            return Err(no_such(ask.operation));
-        }
+        Operation::Moderate
+        | Operation::Complete
+        | Operation::Verify
+        | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -187,6 +196,16 @@ fn no_such(operation: Operation) -> Box<Fault> {
         Operation::Complete => (
             "go on with a text that is no conversation",
             "Send the text as the message of a user to /v1/chat/completions.",
+        ),
+        Operation::Images => {
+            ("make pictures", "Use a model that makes some, such as GET /v2/capabilities lists.")
+        }
+        Operation::Speech => {
+            ("read texts aloud", "Use a model that speaks, such as GET /v2/capabilities lists.")
+        }
+        Operation::Rerank => (
+            "put texts in the order of a question",
+            "Use a model that ranks, such as GET /v2/capabilities lists.",
         ),
         Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),

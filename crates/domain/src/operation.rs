@@ -30,6 +30,12 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Whether its answer is no text that could be counted or cut.
+    #[must_use]
+    pub const fn is_media(self) -> bool {
+        matches!(self, Self::Images | Self::Speech | Self::Rerank)
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -44,7 +44,7 @@ pub(crate) fn chat(
             Flavour::Server(server) => server.change_whole(&mut body),
             Flavour::Azure => azure::change_whole(&mut body),
             Flavour::Mistral => mistral::change_whole(&mut body),
-            Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
+            Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks | Flavour::Together => {}
         }
         let mut answer = buffered(&body, reply.completion_tokens, behaviour)?;
         answer.headers.extend(perf::headers(&reply));

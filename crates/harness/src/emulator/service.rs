@@ -206,7 +206,9 @@ fn authorised(
         Flavour::Xai => ApiError { status: 400, ..ApiError::wrong_key(key) },
         Flavour::Azure => azure::wrong_key(),
         Flavour::Mistral => mistral::wrong_key(),
-        Flavour::OpenAi | Flavour::Fireworks | Flavour::Server(_) => ApiError::wrong_key(key),
+        Flavour::OpenAi | Flavour::Fireworks | Flavour::Together | Flavour::Server(_) => {
+            ApiError::wrong_key(key)
+        }
     };
     if flavour == Flavour::Azure {
         let own = headers.get(azure::KEY).and_then(|value| value.to_str().ok()).map(str::to_owned);

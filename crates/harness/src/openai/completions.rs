@@ -75,9 +75,12 @@ fn read(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<Completion
     // Fireworks continues a text with any model that chats.
     let fits = match call.flavour {
         Flavour::Fireworks => model.kind != Kind::Embedding,
-        Flavour::OpenAi | Flavour::Azure | Flavour::Xai | Flavour::Mistral | Flavour::Server(_) => {
-            model.kind == Kind::Completion
-        }
+        Flavour::OpenAi
+        | Flavour::Azure
+        | Flavour::Xai
+        | Flavour::Mistral
+        | Flavour::Together
+        | Flavour::Server(_) => model.kind == Kind::Completion,
     };
     if !fits {
         return Err(ApiError::new(

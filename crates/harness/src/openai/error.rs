@@ -43,7 +43,7 @@ impl ApiError {
     /// The body in the vendor's shape.
     pub(crate) fn body(&self, flavour: Flavour) -> Value {
         match flavour {
-            Flavour::OpenAi => {
+            Flavour::OpenAi | Flavour::Together => {
                 json!({"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}})
             }
             Flavour::Azure => azure::error_body(self),

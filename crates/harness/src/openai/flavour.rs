@@ -19,6 +19,7 @@ pub enum Flavour {
     /// OpenAI's models at a resource of a customer's.
     Azure,
     Mistral,
+    Together,
     /// Nobody's own: a server that somebody runs.
     Server(Server),
 }
@@ -47,6 +48,7 @@ impl Flavour {
             Self::Fireworks => "/fireworks/inference/v1",
             Self::Azure => "/azure",
             Self::Mistral => "/mistral/v1",
+            Self::Together => "/together/v1",
             Self::Server(server) => server.base(),
         }
     }
@@ -54,7 +56,7 @@ impl Flavour {
     /// The base path on a host of the vendor's own.
     pub fn host_base(self) -> &'static str {
         match self {
-            Self::OpenAi | Self::Xai | Self::Mistral | Self::Server(_) => "/v1",
+            Self::OpenAi | Self::Xai | Self::Mistral | Self::Together | Self::Server(_) => "/v1",
             Self::Fireworks => "/inference/v1",
             Self::Azure => "",
         }
@@ -68,6 +70,7 @@ impl Flavour {
             "fireworks" => Some(Self::Fireworks),
             "azure" => Some(Self::Azure),
             "mistral" => Some(Self::Mistral),
+            "together" => Some(Self::Together),
             _ => Server::ALL.into_iter().find(|server| server.name() == name).map(Self::Server),
         }
     }
@@ -79,6 +82,8 @@ impl Flavour {
             (Self::Xai, path)
         } else if let Some(path) = below("/mistral") {
             (Self::Mistral, path)
+        } else if let Some(path) = below("/together") {
+            (Self::Together, path)
         } else if let Some(path) = path.strip_prefix("/azure").filter(|rest| rest.starts_with("/openai/")) {
             (Self::Azure, path)
         } else if let Some(path) = below("/fireworks/inference") {
@@ -101,7 +106,7 @@ impl Flavour {
             Self::Xai => model.starts_with("grok"),
             Self::Fireworks => model.starts_with("accounts/"),
             Self::Mistral => mistral::serves(model),
-            Self::OpenAi | Self::Azure | Self::Server(_) => {
+            Self::OpenAi | Self::Azure | Self::Together | Self::Server(_) => {
                 !model.starts_with("grok") && !model.starts_with("accounts/") && !mistral::serves(model)
             }
         }
@@ -110,7 +115,9 @@ impl Flavour {
     /// How a field that nobody knows is refused.
     pub(crate) fn unknown_field(self, name: &str) -> ApiError {
         match self {
-            Self::OpenAi | Self::Azure | Self::Xai | Self::Server(_) => ApiError::unknown_argument(name),
+            Self::OpenAi | Self::Azure | Self::Xai | Self::Together | Self::Server(_) => {
+                ApiError::unknown_argument(name)
+            }
             Self::Mistral => mistral::unknown_field(name),
             Self::Fireworks => ApiError::bad(format!("Extra inputs are not permitted, field: '{name}'")),
         }
@@ -121,7 +128,7 @@ impl Flavour {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let field = |name: &str| fields.get(name).and_then(Value::as_str);
         match self {
-            Self::OpenAi | Self::Azure | Self::Server(_) => {
+            Self::OpenAi | Self::Azure | Self::Together | Self::Server(_) => {
                 CacheSpace { name: key.to_owned(), tokens_min: None }
             }
             // Without a key nothing is looked for.

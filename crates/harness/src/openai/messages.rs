@@ -54,7 +54,7 @@ fn one(place: &str, message: &Map<String, Value>, served: Served<'_>) -> Result<
     // Clients send an answer back with all that was in it.
     let vendor: &[&str] = match served.flavour {
         _ if role != "assistant" => &[],
-        Flavour::OpenAi | Flavour::Azure => &[],
+        Flavour::OpenAi | Flavour::Azure | Flavour::Together => &[],
         Flavour::Mistral => &["prefix"],
         Flavour::Xai | Flavour::Fireworks => &["reasoning_content"],
         Flavour::Server(_) => &["reasoning_content", "reasoning"],

@@ -85,7 +85,7 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
         return Err(ApiError::missing("messages"));
     }
     let tables: &[&[(&str, checks::Shape)]] = match served.flavour {
-        Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => &[checks::CHAT],
+        Flavour::OpenAi | Flavour::Azure | Flavour::Together | Flavour::Server(_) => &[checks::CHAT],
         Flavour::Xai => &[checks::CHAT, checks::CHAT_XAI],
         Flavour::Fireworks => &[checks::CHAT, checks::CHAT_FIREWORKS],
         Flavour::Mistral => &[mistral::CHAT],
@@ -98,7 +98,7 @@ pub(crate) fn chat(fields: &Map<String, Value>, served: Served<'_>) -> Result<Ch
     match served.flavour {
         Flavour::OpenAi | Flavour::Azure => reasoning(fields, model)?,
         Flavour::Xai => reasoning_xai(fields, model)?,
-        Flavour::Fireworks | Flavour::Mistral | Flavour::Server(_) => {}
+        Flavour::Fireworks | Flavour::Mistral | Flavour::Together | Flavour::Server(_) => {}
     }
     options(fields)?;
     tools(fields, served.flavour)?;

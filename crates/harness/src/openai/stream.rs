@@ -45,7 +45,7 @@ pub(crate) fn parts(reply: &Reply, request: &ChatRequest, behaviour: &Behaviour)
         Flavour::Server(server) => server.spread(&mut events),
         Flavour::Azure => azure::spread(&mut events),
         Flavour::Mistral => mistral::spread(&mut events),
-        Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks => {}
+        Flavour::OpenAi | Flavour::Xai | Flavour::Fireworks | Flavour::Together => {}
     }
     frames::parts(events, behaviour, || error_event(behaviour))
 }
@@ -108,7 +108,7 @@ impl Chunks<'_> {
         let says_whole = match self.reply.flavour {
             Flavour::Xai | Flavour::Mistral => true,
             Flavour::Server(server) => server.says_calls_whole(),
-            Flavour::OpenAi | Flavour::Azure | Flavour::Fireworks => false,
+            Flavour::OpenAi | Flavour::Azure | Flavour::Together | Flavour::Fireworks => false,
         };
         if says_whole {
             self.call_whole(index, at, call);

@@ -16,7 +16,7 @@ const XAI_COMPLETION_TICKS: u64 = 100_000;
 pub(crate) fn usage(reply: &Reply, mode: UsageMode, completion_tokens: u64) -> Value {
     let shown = |tokens: u64| if mode == UsageMode::Zero { 0 } else { tokens };
     match reply.flavour {
-        Flavour::OpenAi | Flavour::Azure | Flavour::Server(_) => {}
+        Flavour::OpenAi | Flavour::Azure | Flavour::Together | Flavour::Server(_) => {}
         Flavour::Mistral => return mistral::usage(reply, shown, completion_tokens),
         Flavour::Xai => return usage_xai(reply, shown, completion_tokens),
         Flavour::Fireworks => {

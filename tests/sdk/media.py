@@ -76,7 +76,7 @@ def ranks(clients):
 class Clients:
     def __init__(self, base_url, key):
         self.openai = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0)
-        self.together = together.Together(base_url=base_url, api_key=key, max_retries=0)
+        self.together = together.Together(base_url=base_url.removesuffix("/v1"), api_key=key, max_retries=0)
 
 
 def main():

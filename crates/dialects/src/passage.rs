@@ -14,10 +14,11 @@ use crate::answer::{
 };
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame, read_frames};
+use crate::media::MediaStream;
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::turns::{Gatherer, TurnState};
-use crate::{VectorForm, count, embed, responses};
+use crate::{VectorForm, count, embed, media, responses};
 
 /// Between which grammars an answer travels, and how its client wants it.
 #[derive(Debug, Clone)]
@@ -58,6 +59,8 @@ enum Kind {
     /// Chat on both sides, which is most of all traffic: read without being understood.
     Scan(Box<StreamScanner>),
     Walk(Box<Walk>),
+    /// No text: nothing of it is understood but its counts.
+    Media(Box<MediaStream>),
 }
 
 /// A stream whose events are read, and passed on or written anew.
@@ -125,6 +128,9 @@ impl Way {
 impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
+        if matches!(way.operation, Operation::Images | Operation::Speech) {
+            return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
+        }
         if way.is_same() && way.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!way.usage);
             if way.keeps_text {
@@ -135,6 +141,17 @@ impl AnswerStream {
         Self { kind: Kind::Walk(Box::new(Walk::new(way))) }
     }
 
+    /// The upstream's head came, with this type of what follows.
+    ///
+    /// # Errors
+    /// It is nothing that could be passed on.
+    pub fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
+        match &mut self.kind {
+            Kind::Scan(_) | Kind::Walk(_) => Ok(()),
+            Kind::Media(media) => media.opened(media_type),
+        }
+    }
+
     /// Takes what the upstream sent and appends to `out` what the client gets.
     ///
     /// # Errors
@@ -143,6 +160,7 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.push(chunk, out),
             Kind::Walk(walk) => walk.push(&chunk, out),
+            Kind::Media(media) => media.push(chunk, out),
         }
     }
 
@@ -154,6 +172,7 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.finish(out),
             Kind::Walk(walk) => walk.finish(out),
+            Kind::Media(media) => media.finish(out),
         }
     }
 
@@ -161,7 +180,7 @@ impl AnswerStream {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scan(_) => None,
+            Kind::Scan(_) | Kind::Media(_) => None,
             Kind::Walk(walk) => walk.progress.id.as_deref(),
         }
     }
@@ -171,6 +190,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.facts(),
             Kind::Walk(walk) => &walk.facts,
+            Kind::Media(media) => &media.facts,
         }
     }
 
@@ -180,6 +200,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.kept_text(),
             Kind::Walk(walk) => walk.kept.as_str(),
+            Kind::Media(_) => "",
         }
     }
 
@@ -187,7 +208,7 @@ impl AnswerStream {
     #[must_use]
     pub fn turn(&self) -> Option<TurnState> {
         match &self.kind {
-            Kind::Scan(_) => None,
+            Kind::Scan(_) | Kind::Media(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
         }
     }
@@ -198,6 +219,7 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
             Kind::Walk(walk) => walk.length_stop(used),
+            Kind::Media(_) => Bytes::new(),
         }
     }
 
@@ -207,6 +229,7 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(_) => chat::error_event(fault, trace),
             Kind::Walk(walk) => walk.error_event(fault, trace),
+            Kind::Media(media) => media.error_event(fault, trace),
         }
     }
 
@@ -215,18 +238,19 @@ impl AnswerStream {
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
-            Kind::Scan(_) => false,
+            Kind::Scan(_) | Kind::Media(_) => false,
             Kind::Walk(walk) => walk.way.client == Grammar::Responses && !walk.way.is_look(),
         }
     }
 
-    /// What keeps a silent stream open.
+    /// What keeps a silent stream open; nothing where there is no place for it.
     #[must_use]
     pub fn ping(&self) -> Bytes {
         match &self.kind {
             Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
             Kind::Walk(walk) if walk.way.as_array => Bytes::from_static(b"\n"),
             Kind::Walk(walk) => Bytes::from_static(ping(walk.way.client)),
+            Kind::Media(media) => Bytes::from_static(media.ping()),
         }
     }
 }
@@ -641,6 +665,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
+        Operation::Images | Operation::Rerank => return media::whole_answer(way.operation, body),
         _ => {}
     }
     if way.is_same() && way.client == Grammar::Chat {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use domain::Units;
 use domain::limits::END_USER_BYTES_MAX;
 
 use crate::json::{Cursor, Span, Value, plain_end};
@@ -23,6 +24,8 @@ pub struct Request {
     pub choices: u32,
     /// Bytes of text in the prompt, for estimates.
     pub prompt_bytes: u64,
+    /// What the request itself says of the units of its answer: pictures, characters, searches at most.
+    pub units: Units,
     /// How vectors are wanted, where texts are to be turned into some.
     pub vectors: VectorForm,
     /// An answer that its provider keeps, where the request is about one or goes on from one.

@@ -46,7 +46,7 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
     ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
-pub use money::{Nanos, Price, Rates};
+pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
@@ -56,5 +56,5 @@ pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{Kept, Sealed, Secret};
 pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
-pub use usage::{Usage, UsageSource};
+pub use usage::{Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

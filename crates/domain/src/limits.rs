@@ -287,5 +287,8 @@ pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
 pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 /// What a model without a known limit is taken to write at most.
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
+/// What one picture is taken to be told in at most, and a character of speech.
+pub const IMAGE_TOKENS_MAX: u64 = 8_192;
+pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

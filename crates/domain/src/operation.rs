@@ -21,9 +21,21 @@ pub enum Operation {
     Complete,
     /// Something about an answer that its provider keeps: read, watched, cancelled, deleted.
     Stored,
+    /// Pictures of what a text says.
+    Images,
+    /// A text read aloud.
+    Speech,
+    /// Texts in the order of what they say to a question.
+    Rerank,
 }
 
 impl Operation {
+    /// Whether its answer is no text that could be counted or cut.
+    #[must_use]
+    pub const fn is_media(self) -> bool {
+        matches!(self, Self::Images | Self::Speech | Self::Rerank)
+    }
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,6 +47,9 @@ impl Operation {
             Self::Moderate => "moderate",
             Self::Complete => "complete",
             Self::Stored => "stored",
+            Self::Images => "images",
+            Self::Speech => "speech",
+            Self::Rerank => "rerank",
         }
     }
 }

@@ -6,8 +6,13 @@ use std::sync::Arc;
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use dialects::{Guess, TurnState, Way, WholeAnswer};
-use domain::limits::{OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
-use domain::{Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Usage};
+use domain::limits::{
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX,
+    UPSTREAM_REQUEST_ID_BYTES_MAX,
+};
+use domain::{
+    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
+};
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
@@ -344,6 +349,9 @@ fn ceiling(exchange: &Exchange) -> Usage {
     if matches!(exchange.call.operation(), Operation::Count | Operation::Stored) {
         return Usage::default();
     }
+    if exchange.call.operation().is_media() {
+        return media_ceiling(exchange);
+    }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
     let body_bytes = exchange.body.borrow().len() as u64;
     let context = model.and_then(|model| model.context_tokens);
@@ -353,6 +361,19 @@ fn ceiling(exchange: &Exchange) -> Usage {
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), ..Usage::default() }
+}
+
+/// The same of what is not counted in tokens of text alone.
+fn media_ceiling(exchange: &Exchange) -> Usage {
+    let request = exchange.call.request();
+    let body_bytes = exchange.body.borrow().len() as u64;
+    let said = request.units;
+    let units = Units {
+        image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
+        audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
+        ..said
+    };
+    Usage { input: body_bytes.max(request.prompt_bytes), units, ..Usage::default() }
 }
 
 fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {

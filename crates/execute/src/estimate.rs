@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use dialects::{Guess, each_text, is_counted};
-use domain::{Operation, Usage, UsageSource, Vocabulary};
+use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
 use plan::Attempt;
 
@@ -13,6 +13,8 @@ use crate::answer::Exchange;
 /// Tokens that stand around each message, and before the answer, as the tokenizers' maker tells to count them.
 const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
+/// Of speech: 150 words of six characters are a minute, which takes some 1,250 tokens of sound.
+const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
 
 /// Estimates one try of an exchange, for the writer of its answer.
 pub(crate) struct Guesser {
@@ -51,13 +53,55 @@ impl Exchange {
 
     /// By bytes alone: what can be asked at each piece of a stream.
     pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
+        if self.call.operation().is_media()
+            && let Some(usage) = self.counted_in_units(attempt)
+        {
+            return usage;
+        }
         let ratio = self.hands.estimates.ratios().of(attempt.provider(), attempt.upstream_model());
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
+            units: self.spoken(),
             source: UsageSource::Estimate,
             ..Usage::default()
         }
+    }
+
+    /// What needs no estimate, for it is not sold by the token: the characters of a text that was read aloud, and no
+    /// picture that nobody has seen. `None` where tokens have a price.
+    fn counted_in_units(&self, attempt: &Attempt) -> Option<Usage> {
+        let rates = attempt.rates_for(0);
+        let (operation, of_characters) = (self.call.operation(), self.call.request().units.characters);
+        match operation {
+            Operation::Speech if rates.is_none_or(|rates| rates.units.character.is_some()) => {
+                let units = Units { characters: of_characters, ..Units::default() };
+                Some(Usage { units, source: UsageSource::Provider, ..Usage::default() })
+            }
+            Operation::Images | Operation::Rerank if rates.is_some_and(|rates| !rates.are_of_tokens()) => {
+                Some(Usage::default())
+            }
+            _ => None,
+        }
+    }
+
+    /// What is heard of a text, by its length; nothing of what is not read aloud.
+    fn spoken(&self) -> Units {
+        let characters = match self.call.operation() {
+            Operation::Speech => self.call.request().units.characters,
+            _ => 0,
+        };
+        let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
+        Units { characters, audio_out, ..Units::default() }
+    }
+
+    /// What is counted in the request itself, beside what was reported of the answer.
+    pub(crate) fn with_characters(&self, usage: Usage) -> Usage {
+        let characters = match self.call.operation() {
+            Operation::Speech => self.call.request().units.characters,
+            _ => return usage,
+        };
+        Usage { units: Units { characters, ..usage.units }, ..usage }
     }
 
     /// `None` of what is no conversation, and where the request is no longer there.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dialects::{AnswerStream, StreamFacts};
 use domain::limits::STREAM_PIECE_BYTES;
-use domain::{Fault, Usage};
+use domain::{Fault, Operation, Usage};
 use egress::{InBody, Request};
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
@@ -116,7 +116,22 @@ impl Feed {
     #[must_use]
     pub fn used_by_now(&self) -> Usage {
         let (usage, events) = (self.usage(), self.stream.facts().events);
-        if usage.is_estimated() { Usage { output: usage.output.max(events), ..usage } } else { usage }
+        if usage.is_estimated() && self.can_be_cut() {
+            Usage { output: usage.output.max(events), ..usage }
+        } else {
+            usage
+        }
+    }
+
+    /// Whether it has an end that says that it was cut. What can't be cut was reserved for in full.
+    #[must_use]
+    pub fn can_be_cut(&self) -> bool {
+        !self.exchange.call.operation().is_media()
+    }
+
+    /// The head of the answer must wait for the upstream's: what is not in events is known by its type alone.
+    pub(crate) fn needs_head(&self) -> bool {
+        self.exchange.call.operation() == Operation::Speech
     }
 
     /// The last events of an answer that is cut here, with the reason that says so.
@@ -255,7 +270,9 @@ impl Feed {
 
     fn usage_of_miss(&self, miss: &Miss) -> Usage {
         let facts = self.stream.facts();
-        let is_silent = facts.usage.is_none() && facts.content_bytes == 0;
+        // What is no text was begun all the same, and its provider bills what was asked.
+        let is_begun = facts.content_started && !self.can_be_cut();
+        let is_silent = facts.usage.is_none() && facts.content_bytes == 0 && !is_begun;
         if is_silent { self.exchange.usage_of_silence(&self.attempt, miss) } else { self.settled_usage() }
     }
 
@@ -319,6 +336,14 @@ impl Feed {
         }
         let client = self.exchange.dialect().grammar();
         self.upstream_headers.extend(passed_on(&opened.headers, self.attempt.seat(), client));
+        let media_type = opened.headers.get("content-type").unwrap_or_default();
+        if let Err(fault) = self.stream.opened(media_type) {
+            return self.fail(stream_miss(fault, self.attempt.provider()));
+        }
+        if self.needs_head() {
+            let media_type = HeaderValue::from_bytes(media_type).ok().filter(|value| !value.is_empty());
+            self.upstream_headers.extend(media_type.map(|value| (CONTENT_TYPE, value)));
+        }
         self.source = Source::Live(opened.body);
         Poll::Ready(())
     }

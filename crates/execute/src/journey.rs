@@ -262,8 +262,11 @@ impl Journey {
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
         let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
-        let head_left = head_until_us.saturating_sub(self.exchange.now_us());
-        if let Err(miss) = feed.wait_first(Instant::now() + Duration::from_micros(head_left)).await {
+        let head_left = match feed.needs_head() {
+            true => self.exchange.time_left(),
+            false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),
+        };
+        if let Err(miss) = feed.wait_first(Instant::now() + head_left).await {
             let miss = feed.excuse(miss);
             feed.missed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);

@@ -52,7 +52,9 @@ impl Exchange {
         estimate: impl FnOnce() -> Usage,
     ) -> Usage {
         match self.booking() {
-            Booking::Own => known_usage(reported, content_bytes, is_estimated, estimate),
+            Booking::Own => {
+                self.with_characters(known_usage(reported, content_bytes, is_estimated, estimate))
+            }
             Booking::Once if self.has_right.get() => reported.unwrap_or_default(),
             Booking::Once | Booking::Never => Usage::default(),
         }

@@ -70,14 +70,15 @@ const REST: &str = "{rest}";
 /// Paths of the API that later releases fill; they are told apart from typing errors.
 const LATER: &[&str] = &[
     "/v1/conversations",
-    "/v1/images",
-    "/v1/audio",
+    "/v1/images/edits",
+    "/v1/images/variations",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
     "/v1/videos",
     "/v1/files",
     "/v1/uploads",
     "/v1/batches",
     "/v1/realtime",
-    "/v1/rerank",
     "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
@@ -105,6 +106,9 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/v1/completions", Dialect::Chat, Does::Trip(Operation::Complete), inference),
         row(Method::POST, "/v1/embeddings", Dialect::Chat, Does::Trip(Operation::Embed), inference),
         row(Method::POST, "/v1/moderations", Dialect::Chat, Does::Trip(Operation::Moderate), inference),
+        row(Method::POST, "/v1/images/generations", Dialect::Chat, Does::Trip(Operation::Images), inference),
+        row(Method::POST, "/v1/audio/speech", Dialect::Chat, Does::Trip(Operation::Speech), inference),
+        row(Method::POST, "/v1/rerank", Dialect::Chat, Does::Trip(Operation::Rerank), inference),
         row(Method::POST, "/v1/responses", Dialect::Responses, Does::Trip(Operation::Chat), inference),
         row(Method::POST, "/v1/messages", Dialect::Anthropic, Does::Trip(Operation::Chat), inference),
         row(
@@ -407,7 +411,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/rerank") && comes_later("/v1/images/edits"));
+        assert!(comes_later("/v1/videos") && comes_later("/v1/images/edits"));
         assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
     }
 }

@@ -224,6 +224,9 @@ pub const fn modality(operation: Operation) -> Modality {
         | Operation::Stored => Modality::Chat,
         Operation::Embed => Modality::Embedding,
         Operation::Moderate => Modality::Moderation,
+        Operation::Images => Modality::Image,
+        Operation::Speech => Modality::Audio,
+        Operation::Rerank => Modality::Rerank,
     }
 }
 

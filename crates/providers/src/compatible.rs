@@ -22,7 +22,12 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Chat | Operation::Run | Operation::Verify => native,
         Operation::Embed | Operation::Complete => CHAT,
         Operation::Stored if native.contains(&Grammar::Responses) => RESPONSES,
-        Operation::Count | Operation::Moderate | Operation::Stored => &[],
+        Operation::Count
+        | Operation::Moderate
+        | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank => &[],
     }
 }
 
@@ -69,6 +74,9 @@ fn generate_of(
     let path = match (ask.operation, said.grammar) {
         (Operation::Embed, _) => "embeddings",
         (Operation::Moderate, _) => "moderations",
+        (Operation::Images, _) => "images/generations",
+        (Operation::Speech, _) => "audio/speech",
+        (Operation::Rerank, _) => "rerank",
         (Operation::Complete, _) => "completions",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
@@ -133,9 +141,13 @@ fn say_for(
         }
         Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
         // One grammar alone has words for these.
-        Operation::Moderate | Operation::Complete | Operation::Verify | Operation::Stored => {
-            return Err(no_such(ask.operation));
-        }
+        Operation::Moderate
+        | Operation::Complete
+        | Operation::Verify
+        | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -167,6 +179,10 @@ fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
         Operation::Embed if taste.fields.contains(&"input") => {
             Quirks::default().lacking(Trait::UnknownFields).lacking(Trait::StreamOptions)
         }
+        // Only of who says which fields it takes.
+        Operation::Rerank if taste.fields.contains(&"query") => {
+            Quirks::default().lacking(Trait::UnknownFields)
+        }
         Operation::Complete if quirks.lacks(Trait::StreamOptions) => {
             Quirks::default().lacking(Trait::StreamOptions)
         }
@@ -188,6 +204,16 @@ fn no_such(operation: Operation) -> Box<Fault> {
             "go on with a text that is no conversation",
             "Send the text as the message of a user to /v1/chat/completions.",
         ),
+        Operation::Images => {
+            ("make pictures", "Use a model that makes some, such as GET /v2/capabilities lists.")
+        }
+        Operation::Speech => {
+            ("read texts aloud", "Use a model that speaks, such as GET /v2/capabilities lists.")
+        }
+        Operation::Rerank => (
+            "put texts in the order of a question",
+            "Use a model that ranks, such as GET /v2/capabilities lists.",
+        ),
         Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
         Operation::Chat | Operation::Run | Operation::Verify => {
@@ -206,7 +232,9 @@ impl Said {
         let mut headers = Vec::with_capacity(5);
         headers.extend([(CONTENT_TYPE, JSON), (USER_AGENT, AGENT)]);
         if ask.request.stream {
-            headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
+            // Sound comes in whatever form was asked for.
+            let form = if ask.operation == Operation::Speech { "*/*" } else { "text/event-stream" };
+            headers.push((ACCEPT, HeaderValue::from_static(form)));
             // A compressed stream is held back by whoever compresses it.
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         } else {
@@ -375,6 +403,9 @@ mod tests {
         use crate::provider;
         let does = |slug, operation| !provider(slug).grammars(operation).is_empty();
         assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
+        assert!(does("together_ai", Operation::Rerank) && !does("openai", Operation::Rerank));
+        assert!(does("azure_openai", Operation::Speech) && !does("nebius", Operation::Speech));
+        assert!(does("nebius", Operation::Images) && !does("anthropic", Operation::Images));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
         assert!(provider("openai").counts("m") && !provider("xai").counts("m"));
         let (body, request) = (Bytes::from_static(b"{}"), dialects::Request::default());
@@ -388,6 +419,9 @@ mod tests {
         for (operation, words) in [
             (Operation::Embed, "has no way to make vectors of texts."),
             (Operation::Moderate, "has no way to judge texts."),
+            (Operation::Images, "has no way to make pictures."),
+            (Operation::Speech, "has no way to read texts aloud."),
+            (Operation::Rerank, "has no way to put texts in the order of a question."),
             (Operation::Complete, "has no way to go on with a text that is no conversation."),
         ] {
             let ask = Ask {

@@ -106,7 +106,8 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
                 true => "application/json; charset=utf-8",
                 false => "text/event-stream; charset=utf-8",
             };
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+            // What is passed on as it is has its own.
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(media_type));
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
             Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
         }

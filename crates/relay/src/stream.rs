@@ -118,7 +118,7 @@ impl Stream {
             self.complete();
             return Piece::Last(bytes);
         }
-        if tab.draws_on_money() {
+        if tab.draws_on_money() && feed.can_be_cut() {
             let used = feed.used_by_now();
             if let Some(fault) = tab.cut_at(&feed.usage(), &used) {
                 return self.cut(bytes, used, fault);
@@ -188,17 +188,25 @@ impl Stream {
         if is_end {
             return Piece::Failed(event);
         }
+        if event.is_empty() {
+            self.state = State::Over;
+            return Piece::Abort;
+        }
         self.state = State::Breaking(Box::pin(sleep(ERROR_EVENT_LINGER)));
         Piece::Data(event)
     }
 
     /// Nothing to pass on: a comment keeps the connection open now and then.
     fn silent(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
-        std::task::ready!(self.pinger.poll(cx));
         let ping = match &self.state {
             State::Flowing(feed) => feed.ping(),
             _ => Bytes::from_static(dialects::ping(self.exchange.dialect().grammar())),
         };
+        // Where there is no place for words, silence is kept.
+        if ping.is_empty() {
+            return Poll::Pending;
+        }
+        std::task::ready!(self.pinger.poll(cx));
         self.bytes_out = self.bytes_out.saturating_add(ping.len() as u64);
         Poll::Ready(Piece::Data(ping))
     }

@@ -46,6 +46,7 @@ mod keys;
 mod kill;
 mod managed;
 mod matrix;
+mod media;
 mod mistral;
 mod models;
 mod moving;

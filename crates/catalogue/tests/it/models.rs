@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use catalogue::{Modality, Offer};
-use domain::Price;
+use domain::{Nanos, Price, Units, Usage};
 
 use crate::{FIRST_CLASS, shipped};
 
@@ -139,11 +139,40 @@ fn a_long_prompt_is_dearer_and_costs_so_from_its_first_token() {
 }
 
 #[test]
+fn what_is_sold_by_the_unit_has_no_price_of_tokens() {
+    let catalogue = shipped();
+    let spoken = catalogue.model("openai/tts-1").unwrap().offer("openai").unwrap().rates.unwrap();
+    assert!(!spoken.are_of_tokens());
+    let units = Units { characters: 1_000_000, ..Units::default() };
+    assert_eq!(spoken.cost(&Usage { units, ..Usage::default() }), Nanos(15_000_000_000));
+    let read = |rates: &str| {
+        let overlay = format!(
+            "[[model]]\nname = \"acme/x\"\nmodality = \"image\"\n[[model.offer]]\nprovider = \"openai\"\nupstream_model = \"x\"\nrates = {rates}\n"
+        );
+        shipped()
+            .with_overlay(&overlay)
+            .map(|catalogue| catalogue.model("acme/x").unwrap().offers[0].rates.unwrap())
+    };
+    let rates =
+        read("{ per_image = 40_000, per_audio_minute = 6_000, per_thousand_searches = 2_000_000 }").unwrap();
+    assert_eq!(rates.units.image, Some(Price(40_000_000_000)));
+    assert_eq!(
+        (rates.units.audio_ms, rates.units.search),
+        (Some(Price(100_000)), Some(Price(2_000_000_000)))
+    );
+    assert!(read("{ image_output = 5 }").is_err(), "a picture's tokens alone are no price of the prompt");
+    assert!(read("{ per_image = 10_000_000_001 }").is_err());
+}
+
+#[test]
 fn what_is_no_conversation_has_its_own_modality() {
     let catalogue = shipped();
     for (name, modality) in [
         ("openai/text-embedding-3-large", Modality::Embedding),
         ("google/gemini-embedding-2", Modality::Embedding),
+        ("openai/gpt-image-1-mini", Modality::Image),
+        ("openai/tts-1", Modality::Audio),
+        ("Qwen/Qwen3-Reranker-8B", Modality::Rerank),
         ("openai/omni-moderation-latest", Modality::Moderation),
         ("openai/gpt-4o", Modality::Chat),
     ] {

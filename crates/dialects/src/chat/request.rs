@@ -4,7 +4,8 @@ use bytes::Bytes;
 use domain::Fault;
 use domain::limits::CHOICES_MAX;
 
-use super::{embed, messages, texts};
+use super::texts::{self, Documents};
+use super::{embed, messages};
 use crate::Request;
 use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
 use crate::json::{Cursor, Kind, Member, Span};
@@ -27,6 +28,8 @@ enum Field {
     SafetyIdentifier,
     /// How vectors are written.
     EncodingFormat,
+    /// What is put in an order.
+    Documents,
 }
 
 /// What was read so far.
@@ -39,6 +42,7 @@ struct Draft {
     max_completion_tokens: Option<u64>,
     user: Option<Span>,
     safety_identifier: Option<Span>,
+    documents: Documents,
 }
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are
@@ -61,15 +65,27 @@ pub(super) enum Subject {
     Input,
     /// Texts to be judged, by a model that need not be named.
     Judged,
+    /// What is to be seen.
+    Picture,
+    /// What is to be heard.
+    Speech,
+    /// A question that texts are put in order by.
+    Query,
 }
 
 impl Subject {
     const fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
-            Self::Prompt => "prompt",
-            Self::Input | Self::Judged => "input",
+            Self::Prompt | Self::Picture => "prompt",
+            Self::Input | Self::Judged | Self::Speech => "input",
+            Self::Query => "query",
         }
+    }
+
+    /// Whether a stream tells its usage where it is asked to.
+    const fn has_stream_options(self) -> bool {
+        !matches!(self, Self::Picture | Self::Speech | Self::Query)
     }
 }
 
@@ -87,8 +103,9 @@ pub(super) fn decode_of(body: &Bytes, subject: Subject) -> Result<Request, Box<F
     }
     let mut draft = Draft { subject, ..Draft::default() };
     let open = cursor.position();
-    draft.request.usage_edit =
-        Some((Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#));
+    draft.request.usage_edit = subject
+        .has_stream_options()
+        .then(|| (Span::new(open + 1, open + 1), r#""stream_options":{"include_usage":true},"#));
     cursor.object(|cursor, member| draft.read(cursor, &member))?;
     cursor.end()?;
     draft.finish()
@@ -101,13 +118,14 @@ impl Draft {
             "model" => Field::Model,
             name if name == self.subject.name() => Field::Subject,
             "stream" => Field::Stream,
-            "stream_options" => Field::StreamOptions,
+            "stream_options" if self.subject.has_stream_options() => Field::StreamOptions,
             "n" => Field::Choices,
             "max_tokens" => Field::MaxTokens,
             "max_completion_tokens" => Field::MaxCompletionTokens,
             "user" => Field::User,
             "safety_identifier" => Field::SafetyIdentifier,
             "encoding_format" if self.subject == Subject::Input => Field::EncodingFormat,
+            "documents" if self.subject == Subject::Query => Field::Documents,
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
@@ -132,7 +150,15 @@ impl Draft {
             Field::Subject if self.subject == Subject::Messages => {
                 self.request.prompt_bytes += messages::read(cursor)?;
             }
+            Field::Subject if matches!(self.subject, Subject::Picture | Subject::Speech | Subject::Query) => {
+                let text = texts::read_one(cursor, name)?;
+                self.request.prompt_bytes += text.bytes;
+                if self.subject == Subject::Speech {
+                    self.request.units.characters = text.characters;
+                }
+            }
             Field::Subject => self.request.prompt_bytes += texts::read(cursor, name)?,
+            Field::Documents => self.documents = texts::read_documents(cursor, name)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             Field::StreamOptions => self.read_stream_options(cursor)?,
             Field::Choices => self.read_choices(cursor)?,
@@ -210,11 +236,25 @@ impl Draft {
         if !has(Field::Subject) {
             let fix = match self.subject {
                 Subject::Messages => "Send an array of messages, each with a role.",
+                Subject::Picture | Subject::Speech | Subject::Query => "Send a text.",
                 _ => "Send a text, or an array of texts.",
             };
             return Err(missing(self.subject.name().to_owned(), fix));
         }
         request.choices = request.choices.max(1);
+        match self.subject {
+            Subject::Picture => request.units.images = u64::from(request.choices),
+            Subject::Query if !has(Field::Documents) => {
+                return Err(missing("documents".to_owned(), "Send an array of the texts to put in order."));
+            }
+            Subject::Query => {
+                // The question is read with each of them.
+                let question = request.prompt_bytes.saturating_mul(self.documents.count);
+                request.prompt_bytes = self.documents.bytes.saturating_add(question);
+                request.units.searches = self.documents.searches_max(request.prompt_bytes);
+            }
+            _ => {}
+        }
         request.max_output_tokens = self.max_completion_tokens.or(self.max_tokens);
         request.end_user = self.safety_identifier.or(self.user);
         Ok(request)

@@ -15,14 +15,20 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         Operation::Embed => Subject::Input,
         Operation::Moderate => Subject::Judged,
         Operation::Complete => Subject::Prompt,
+        Operation::Images => Subject::Picture,
+        Operation::Speech => Subject::Speech,
+        Operation::Rerank => Subject::Query,
         Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Stored => {
             Subject::Messages
         }
     };
     let mut request = decode_of(body, subject)?;
-    if matches!(operation, Operation::Embed | Operation::Moderate) {
+    match operation {
         // Their answers come whole, whatever else was said.
-        request.stream = false;
+        Operation::Embed | Operation::Moderate | Operation::Rerank => request.stream = false,
+        // It is heard while it is spoken, as events or not.
+        Operation::Speech => request.stream = true,
+        _ => {}
     }
     Ok(request)
 }

@@ -8,6 +8,69 @@ use crate::refusal::{wrong_type, wrong_value};
 /// What a token stands for, where a text is sent as the numbers of its tokens.
 const BYTES_PER_TOKEN: u64 = 4;
 
+/// Sellers that count searches count one for so many texts, and a longer text as several.
+const TEXTS_OF_A_SEARCH: u64 = 100;
+const BYTES_OF_A_TEXT: u64 = 500;
+
+/// The length of one text.
+pub(super) struct Length {
+    pub bytes: u64,
+    pub characters: u64,
+}
+
+/// What is to be put in an order.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Documents {
+    pub count: u64,
+    pub bytes: u64,
+}
+
+impl Documents {
+    /// So many searches at most: no token is shorter than a byte.
+    pub(super) const fn searches_max(self, bytes: u64) -> u64 {
+        self.count.saturating_add(bytes / BYTES_OF_A_TEXT).div_ceil(TEXTS_OF_A_SEARCH)
+    }
+}
+
+/// One text.
+pub(super) fn read_one(cursor: &mut Cursor<'_>, name: &str) -> Result<Length, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::String(text) => {
+            let text = text.decode();
+            Ok(Length { bytes: text.len() as u64, characters: text.chars().count() as u64 })
+        }
+        _ => Err(wrong_type(name.to_owned(), "a string", kind)),
+    }
+}
+
+/// Texts, or objects with texts in them.
+pub(super) fn read_documents(cursor: &mut Cursor<'_>, name: &str) -> Result<Documents, Box<Fault>> {
+    let kind = cursor.kind()?;
+    if kind != Kind::Array {
+        cursor.skip()?;
+        return Err(wrong_type(name.to_owned(), "an array", kind));
+    }
+    let mut documents = Documents::default();
+    cursor.array(|cursor, _| {
+        let kind = cursor.kind()?;
+        documents.bytes += match cursor.value()? {
+            Value::String(text) => text.decoded_len() as u64,
+            Value::Object(span) => span.len() as u64,
+            _ => {
+                let place = format!("{name}[{}]", documents.count);
+                return Err(wrong_type(place, "a string or an object", kind));
+            }
+        };
+        documents.count += 1;
+        Ok::<(), Box<Fault>>(())
+    })?;
+    if documents.count == 0 {
+        return Err(wrong_value(name.to_owned(), "is empty", "Send at least one text.".to_owned()));
+    }
+    Ok(documents)
+}
+
 /// A text, tokens, or an array of either. Parts of other kinds are the upstream's to judge.
 pub(super) fn read(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;

@@ -9,7 +9,7 @@ use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 
 /// Members that say something: `null` counts as absent.
 #[derive(Debug)]
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     /// The way to the object; empty for the body itself.
     way: String,
     bytes: &'a [u8],
@@ -17,10 +17,10 @@ pub(super) struct Members<'a> {
 }
 
 /// The elements of an array, each with the way to it.
-pub(super) type Elements<'a> = Vec<(String, &'a [u8])>;
+pub(crate) type Elements<'a> = Vec<(String, &'a [u8])>;
 
 impl<'a> Members<'a> {
-    pub(super) fn read(bytes: &'a [u8], way: String) -> Result<Self, Box<Fault>> {
+    pub(crate) fn read(bytes: &'a [u8], way: String) -> Result<Self, Box<Fault>> {
         let mut cursor = Cursor::new(bytes)?;
         let kind = cursor.kind()?;
         if kind != Kind::Object {
@@ -39,20 +39,20 @@ impl<'a> Members<'a> {
     }
 
     /// The way to one of its members.
-    pub(super) fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         if self.way.is_empty() { name.to_owned() } else { format!("{}.{name}", self.way) }
     }
 
-    pub(super) fn way(&self) -> &str {
+    pub(crate) fn way(&self) -> &str {
         &self.way
     }
 
-    pub(super) const fn bytes(&self) -> &'a [u8] {
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Takes a member out. That it is there twice is refused, for readers differ in which one counts.
-    pub(super) fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<Value<'a>>, Box<Fault>> {
         let Some(at) = self.list.iter().position(|(known, _)| known == name) else { return Ok(None) };
         let (_, value) = self.list.remove(at);
         if self.list.iter().any(|(known, _)| known == name) {
@@ -61,7 +61,7 @@ impl<'a> Members<'a> {
         Ok(Some(value))
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.decode().into_owned())),
@@ -69,11 +69,11 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(super) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+    pub(crate) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
         self.text(name)?.ok_or_else(|| missing(self.at(name), fix))
     }
 
-    pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Boolean(truth)) => Ok(Some(truth)),
@@ -81,7 +81,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+    pub(crate) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
         let Some(value) = self.take(name)? else { return Ok(None) };
         match (value.as_count(), value) {
             (Some(count), _) => Ok(Some(count)),
@@ -94,7 +94,7 @@ impl<'a> Members<'a> {
     }
 
     /// A number as it is written.
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Number(text)) => Ok(Some(Json(text.to_owned()))),
@@ -103,7 +103,7 @@ impl<'a> Members<'a> {
     }
 
     /// An object as it is written.
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
+    pub(crate) fn object(&mut self, name: &str) -> Result<Option<&'a [u8]>, Box<Fault>> {
         match self.take(name)? {
             None => Ok(None),
             Some(Value::Object(span)) => Ok(Some(span.of(self.bytes))),
@@ -111,13 +111,13 @@ impl<'a> Members<'a> {
         }
     }
 
-    pub(super) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+    pub(crate) fn members(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
         let way = self.at(name);
         self.object(name)?.map(|bytes| Self::read(bytes, way)).transpose()
     }
 
     /// The elements of an array, each with the way to it.
-    pub(super) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
+    pub(crate) fn elements(&mut self, name: &str) -> Result<Option<Elements<'a>>, Box<Fault>> {
         let way = self.at(name);
         match self.take(name)? {
             None => Ok(None),
@@ -127,12 +127,12 @@ impl<'a> Members<'a> {
     }
 
     /// The names that nobody took.
-    pub(super) fn rest(self) -> impl Iterator<Item = String> {
+    pub(crate) fn rest(self) -> impl Iterator<Item = String> {
         self.list.into_iter().map(|(name, _)| name.into_owned())
     }
 
     /// The names that nobody took and that say something.
-    pub(super) fn spoken_rest(self) -> Vec<(String, bool)> {
+    pub(crate) fn spoken_rest(self) -> Vec<(String, bool)> {
         let bytes = self.bytes;
         self.list.into_iter().map(|(name, value)| (name.into_owned(), value.is_something(bytes))).collect()
     }
@@ -140,7 +140,7 @@ impl<'a> Members<'a> {
 
 /// What an answer says: members of any type that it should not have are as good as absent.
 impl<'a> Members<'a> {
-    pub(super) fn of_answer(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn of_answer(bytes: &'a [u8]) -> Option<Self> {
         Self::read(bytes, String::new()).ok()
     }
 
@@ -148,37 +148,37 @@ impl<'a> Members<'a> {
         self.list.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    pub(super) fn said(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn said(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.find(name)? {
             Value::String(text) => Some(text.decode()),
             _ => None,
         }
     }
 
-    pub(super) fn said_count(&self, name: &str) -> Option<u64> {
+    pub(crate) fn said_count(&self, name: &str) -> Option<u64> {
         self.find(name)?.as_count()
     }
 
-    pub(super) fn said_object(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn said_object(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Object(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(super) fn said_members(&self, name: &str) -> Option<Self> {
+    pub(crate) fn said_members(&self, name: &str) -> Option<Self> {
         Self::of_answer(self.said_object(name)?)
     }
 
     /// An array as it is written, where something is in it.
-    pub(super) fn said_array(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn said_array(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Array(span) => Some(span.of(self.bytes)),
             _ => None,
         }
     }
 
-    pub(super) fn said_elements(&self, name: &str) -> Vec<&'a [u8]> {
+    pub(crate) fn said_elements(&self, name: &str) -> Vec<&'a [u8]> {
         let Some(array) = self.said_array(name) else { return Vec::new() };
         let found = elements_of(array, "").unwrap_or_default();
         found.into_iter().map(|(_, element)| element).collect()
@@ -186,7 +186,7 @@ impl<'a> Members<'a> {
 }
 
 /// The elements of an array that was checked, with the way to each.
-pub(super) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>, JsonError> {
+pub(crate) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>, JsonError> {
     let mut found = Vec::new();
     Cursor::new(array)?.array(|cursor, index| {
         let span: Span = cursor.skip()?;
@@ -197,15 +197,15 @@ pub(super) fn elements_of<'a>(array: &'a [u8], way: &str) -> Result<Elements<'a>
 }
 
 /// The one value that these bytes are.
-pub(super) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
+pub(crate) fn value_of(bytes: &[u8]) -> Result<Value<'_>, JsonError> {
     Cursor::new(bytes)?.value()
 }
 
-pub(super) fn json_of(bytes: &[u8]) -> Json {
+pub(crate) fn json_of(bytes: &[u8]) -> Json {
     Json(String::from_utf8_lossy(bytes).into_owned())
 }
 
-pub(super) const fn kind_of(value: &Value<'_>) -> Kind {
+pub(crate) const fn kind_of(value: &Value<'_>) -> Kind {
     match value {
         Value::Null => Kind::Null,
         Value::Boolean(_) => Kind::Boolean,
@@ -218,7 +218,7 @@ pub(super) const fn kind_of(value: &Value<'_>) -> Kind {
 
 impl Members<'_> {
     /// All members in their order, each with its text where it is one.
-    pub(super) fn texts(self) -> Vec<(String, Option<String>)> {
+    pub(crate) fn texts(self) -> Vec<(String, Option<String>)> {
         let text = |value| match value {
             Value::String(text) => Some(text.decode().into_owned()),
             _ => None,

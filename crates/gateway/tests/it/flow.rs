@@ -57,7 +57,7 @@ fn every_path_has_its_answer() {
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
         ("GET", "/v1/run", 405, ""),
-        ("POST", "/v1/rerank", 404, "not_served_yet"),
+        ("POST", "/v1/videos", 404, "not_served_yet"),
         ("POST", "/v1/images/edits", 404, "not_served_yet"),
         ("POST", "/v1/nonsense", 404, "unknown_path"),
         ("GET", "/v1", 404, "unknown_path"),
@@ -98,7 +98,7 @@ fn every_path_has_its_answer() {
 #[test]
 fn a_path_of_the_api_asks_for_a_key_first() {
     let house = House::start(Plan::default());
-    for path in ["/v1/models", "/v1/images", "/v1/nonsense", "/mcp"] {
+    for path in ["/v1/models", "/v1/videos", "/v1/nonsense", "/mcp"] {
         let answer = house.ask(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert_eq!(answer.status, 401, "{path}");
     }

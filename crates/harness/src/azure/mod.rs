@@ -12,6 +12,10 @@ pub(crate) const KEY: &str = "api-key";
 /// Each model is deployed once, under its own name with this before it.
 pub(crate) const DEPLOYED: &str = "my-";
 
+/// What the older paths ask of a deployment.
+const OF_A_DEPLOYMENT: [&str; 5] =
+    ["chat/completions", "completions", "embeddings", "images/generations", "audio/speech"];
+
 /// The services that a token for these paths is for.
 pub(crate) const fn services(is_current: bool) -> &'static [&'static str] {
     const COGNITIVE: &str = "https://cognitiveservices.azure.com";
@@ -46,7 +50,7 @@ pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
         };
     };
     match of_deployment.split_once('/') {
-        Some((name, rest @ ("chat/completions" | "completions" | "embeddings"))) => {
+        Some((name, rest)) if OF_A_DEPLOYMENT.contains(&rest) => {
             Ok(Site { path: format!("/v1/{rest}"), is_current: false, deployment: Some(name.to_owned()) })
         }
         _ => Err(no_such_path()),

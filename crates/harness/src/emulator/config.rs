@@ -16,6 +16,9 @@ pub enum Kind {
     /// Continues a text; serves `/v1/completions` only.
     Completion,
     Embedding,
+    Image,
+    Speech,
+    Rerank,
 }
 
 /// One served model.
@@ -180,10 +183,29 @@ impl Model {
         Self { id: id.into(), kind: Kind::Embedding, context_tokens_max: 8_192 }
     }
 
+    pub fn image(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Image, context_tokens_max: 8_192 }
+    }
+
+    pub fn speech(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Speech, context_tokens_max: 8_192 }
+    }
+
+    pub fn rerank(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Rerank, context_tokens_max: 32_768 }
+    }
+
     /// Takes the kind from the name, the way the binary's `--models` does.
     pub fn named(id: &str) -> Self {
+        let names = |parts: &[&str]| parts.iter().any(|part| id.to_lowercase().contains(part));
         if id.contains("embedding") {
             Self::embedding(id)
+        } else if names(&["gpt-image", "flux"]) {
+            Self::image(id)
+        } else if names(&["tts"]) {
+            Self::speech(id)
+        } else if names(&["rerank", "-rank-"]) {
+            Self::rerank(id)
         } else if id.ends_with("-turbo-instruct") {
             Self::completion(id)
         } else if ["o1", "o3", "o4", "gpt-5", "grok-4"].iter().any(|family| id.starts_with(family)) {

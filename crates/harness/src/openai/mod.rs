@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod error;
 pub mod flavour;
+pub(crate) mod media;
 pub(crate) mod messages;
 pub(crate) mod models;
 pub(crate) mod moderations;

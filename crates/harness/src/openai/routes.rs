@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::responses::service as responses;
-use super::{completions, embeddings, models, moderations, request};
+use super::server::Server;
+use super::{completions, embeddings, media, models, moderations, request};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
 use crate::emulator::service::{self, Answer, json_answer};
@@ -35,6 +36,9 @@ pub(crate) enum Route {
     Completions,
     Embeddings,
     Moderations,
+    Images,
+    Speech,
+    Rerank,
     Responses,
     InputTokens,
     Response(String),
@@ -53,6 +57,9 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         "/v1/completions" => (Method::POST, Route::Completions),
         "/v1/embeddings" => (Method::POST, Route::Embeddings),
         "/v1/moderations" if flavour == Flavour::OpenAi => (Method::POST, Route::Moderations),
+        "/v1/images/generations" if has_media(flavour) => (Method::POST, Route::Images),
+        "/v1/audio/speech" if has_media(flavour) => (Method::POST, Route::Speech),
+        "/v1/rerank" if has_rerank(flavour) => (Method::POST, Route::Rerank),
         "/v1/responses" => (Method::POST, Route::Responses),
         "/v1/models" => (Method::GET, Route::Models),
         _ => {
@@ -61,6 +68,19 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         }
     };
     if *method == wanted { Ok(route) } else { Err(ApiError::wrong_method(method.as_str(), path)) }
+}
+
+fn has_media(flavour: Flavour) -> bool {
+    matches!(flavour, Flavour::OpenAi | Flavour::Azure | Flavour::Together) || is_lenient(flavour)
+}
+
+fn has_rerank(flavour: Flavour) -> bool {
+    matches!(flavour, Flavour::Together | Flavour::Fireworks | Flavour::Server(Server::Vllm))
+        || is_lenient(flavour)
+}
+
+fn is_lenient(flavour: Flavour) -> bool {
+    flavour == Flavour::Server(Server::Lenient)
 }
 
 fn below_responses(flavour: Flavour, method: &Method, path: &str, below: &str) -> Result<Route, ApiError> {
@@ -95,6 +115,9 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
             answering::embeddings(call, &wanted, &behaviour)
         }
         Route::Moderations => moderations::answer(call).await,
+        Route::Images => media::images(call).await,
+        Route::Speech => media::speech(call).await,
+        Route::Rerank => media::rerank(call).await,
         Route::Responses => responses::create(call).await,
         Route::InputTokens => responses::input_tokens(call),
         Route::Response(id) => responses::get(call, &id),

@@ -13,13 +13,17 @@ const KEY: HeaderName = HeaderName::from_static("api-key");
 /// Below the resource, where the current paths begin.
 const CURRENT: &str = "/openai/v1";
 /// What the older paths ask of a deployment; all else is asked of the resource.
-const OF_A_DEPLOYMENT: [&str; 3] = ["chat/completions", "completions", "embeddings"];
+const OF_A_DEPLOYMENT: [&str; 5] =
+    ["chat/completions", "completions", "embeddings", "images/generations", "audio/speech"];
 
 pub(crate) struct AzureOpenAi;
 
 impl Provider for AzureOpenAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        compatible::grammars(operation, NATIVE)
+        match operation {
+            Operation::Images | Operation::Speech => &[Grammar::Chat],
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {

@@ -1,6 +1,7 @@
 //! Fireworks: the common grammar and its successor.
 
 use bytes::Bytes;
+use dialects::chat::Taste;
 use domain::{Fault, FaultClass, Grammar, Operation};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
@@ -14,11 +15,18 @@ const ISOLATION: HeaderName = HeaderName::from_static("x-prompt-cache-isolation-
 /// Every call of an account that has not paid, or spent what it may in a month, is answered with it.
 const SUSPENDED: u16 = 412;
 
+/// What its ranking takes; it refuses what it does not know.
+const RANKING: Taste =
+    Taste { fields: &["model", "query", "documents", "top_n", "return_documents", "user"], ..Taste::COMMON };
+
 pub(crate) struct FireworksAi;
 
 impl Provider for FireworksAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        compatible::grammars(operation, NATIVE)
+        match operation {
+            Operation::Rerank => &[Grammar::Chat],
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
     fn cache_help(&self, _grammar: Grammar) -> Option<CacheHelp> {
@@ -26,7 +34,8 @@ impl Provider for FireworksAi {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let mut outgoing = compatible::generate(target, ask, self.grammars(ask.operation))?;
+        let taste = if ask.operation == Operation::Rerank { &RANKING } else { &Taste::COMMON };
+        let mut outgoing = compatible::generate_for(target, ask, self.grammars(ask.operation), taste)?;
         let key = ask.shared_by.and_then(|workspace| HeaderValue::try_from(workspace.to_string()).ok());
         outgoing.headers.extend(key.map(|key| (ISOLATION, key)));
         Ok(outgoing)

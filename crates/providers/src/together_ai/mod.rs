@@ -15,7 +15,10 @@ pub(crate) struct TogetherAi;
 
 impl Provider for TogetherAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        compatible::grammars(operation, NATIVE)
+        match operation {
+            Operation::Images | Operation::Speech | Operation::Rerank => NATIVE,
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
     /// It has names of its own for the end of an answer.
@@ -23,11 +26,15 @@ impl Provider for TogetherAi {
         true
     }
 
-    /// A length in the newer word would be no limit at all.
+    /// A length in the newer word would be no limit at all; of a picture it is told the sides as numbers.
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let lacking = [Trait::MaxCompletionTokens, Trait::DeveloperRole];
         let quirks = lacking.into_iter().fold(target.quirks, |quirks, of| quirks.lacking(of));
         let target = Target { quirks, ..*target };
-        compatible::generate_for(&target, ask, self.grammars(ask.operation), &TASTE)
+        let mut outgoing = compatible::generate_for(&target, ask, self.grammars(ask.operation), &TASTE)?;
+        if ask.operation == Operation::Images {
+            outgoing.body = dialects::by_sides(&outgoing.body.concat().into());
+        }
+        Ok(outgoing)
     }
 }

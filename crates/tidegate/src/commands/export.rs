@@ -116,7 +116,7 @@ const LEDGER_COLUMNS: [&str; 18] = [
     "provider_cost_nanos",
 ];
 const AUDIT_COLUMNS: [&str; 7] = ["id", "at", "actor", "action", "target", "detail", "request_id"];
-const USAGE_COLUMNS: [&str; 17] = [
+const USAGE_COLUMNS: [&str; 21] = [
     "start",
     "model",
     "provider",
@@ -134,6 +134,10 @@ const USAGE_COLUMNS: [&str; 17] = [
     "estimated_requests",
     "unpriced_requests",
     "attempts",
+    "images",
+    "audio_ms",
+    "searches",
+    "characters",
 ];
 const ROWS_AT_ONCE: u32 = 500;
 const DAYS_AT_ONCE: i64 = 7;

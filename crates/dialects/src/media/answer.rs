@@ -1,0 +1,110 @@
+//! Whole answers with pictures, or with texts in an order: passed on as they are, and counted.
+
+use bytes::Bytes;
+use domain::{Operation, UsageSource};
+use serde_json::{Value, json};
+
+use super::counts;
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat;
+use crate::passage::WholeAnswer;
+use crate::responses::Members;
+
+/// Reads a body that came with status 200.
+///
+/// # Errors
+/// It is no answer of its kind, or tells of an error under a status of success.
+pub(crate) fn whole_answer(operation: Operation, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    let text = chat::side::document(&body)?;
+    let Some(answer) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+    if answer.said("error").is_some() || answer.said_object("error").is_some() {
+        return Err(chat::upstream_error(text));
+    }
+    let no_answer = StreamFault::Broken("not_an_answer");
+    if operation == Operation::Images {
+        if answer.said_array("data").is_none() {
+            return Err(no_answer);
+        }
+        let mut usage = counts::of_pictures(&answer);
+        usage.units.images = answer.said_elements("data").len() as u64;
+        usage.source = UsageSource::Provider;
+        return Ok(WholeAnswer::plain(body, AnswerFacts { usage: Some(usage), content_bytes: 0 }));
+    }
+    let facts = AnswerFacts { usage: counts::of_ranks(&answer), content_bytes: 0 };
+    if answer.said_array("results").is_some() {
+        return Ok(WholeAnswer::plain(body, facts));
+    }
+    if answer.said_array("data").is_none() {
+        return Err(no_answer);
+    }
+    let renamed = serde_json::from_slice(text).ok().and_then(ranked).ok_or(no_answer)?;
+    Ok(WholeAnswer::plain(Bytes::from(renamed.to_string()), facts))
+}
+
+/// The common shape of an answer that calls its results data, and tells documents as bare texts.
+fn ranked(mut answer: Value) -> Option<Value> {
+    let members = answer.as_object_mut()?;
+    let mut results = members.remove("data")?;
+    for result in results.as_array_mut()?.iter_mut().filter_map(Value::as_object_mut) {
+        if let Some(document) = result.get_mut("document").filter(|document| document.is_string()) {
+            *document = json!({"text": document.take()});
+        }
+    }
+    members.insert("object".to_owned(), "rerank".into());
+    members.insert("results".to_owned(), results);
+    Some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(operation: Operation, body: &'static str) -> Result<WholeAnswer, StreamFault> {
+        whole_answer(operation, Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn pictures_are_counted_and_passed_on() {
+        let body = r#"{"created":1,"data":[{"b64_json":"AA=="},{"url":"u"}]}"#;
+        let answer = read(Operation::Images, body).unwrap();
+        assert_eq!(answer.body, body);
+        let usage = answer.facts.usage.unwrap();
+        assert_eq!((usage.units.images, usage.has_tokens(), usage.source), (2, false, UsageSource::Provider));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told() {
+        for (operation, body, word) in [
+            (Operation::Images, r#"{"created":1}"#, "not_an_answer"),
+            (Operation::Rerank, r#"{"created":1}"#, "not_an_answer"),
+            (Operation::Images, "", "empty"),
+            (Operation::Images, "<html>", "html"),
+            (Operation::Rerank, "[1]", "bad_json"),
+            (Operation::Rerank, r#"{"results":["#, "bad_json"),
+        ] {
+            assert_eq!(read(operation, body).unwrap_err(), StreamFault::Broken(word), "{body}");
+        }
+        let refused = read(Operation::Images, r#"{"error":{"message":"no"}}"#);
+        assert!(matches!(refused, Err(StreamFault::Upstream(..))), "{refused:?}");
+    }
+
+    #[test]
+    fn ranks_have_one_shape() {
+        let own =
+            r#"{"object":"rerank","results":[{"index":1,"relevance_score":0.5,"document":{"text":"a"}}]}"#;
+        assert_eq!(read(Operation::Rerank, own).unwrap().body, own);
+        let other = r#"{"object":"list","model":"m","data":[{"index":1,"relevance_score":0.5,"document":"a"},{"index":0,"relevance_score":0.25}],"usage":{"total_tokens":3}}"#;
+        let answer = read(Operation::Rerank, other).unwrap();
+        let expected = json!({
+            "object": "rerank",
+            "model": "m",
+            "results": [
+                {"index": 1, "relevance_score": 0.5, "document": {"text": "a"}},
+                {"index": 0, "relevance_score": 0.25},
+            ],
+            "usage": {"total_tokens": 3},
+        });
+        assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap(), expected);
+        assert_eq!(answer.facts.usage.unwrap().input, 3);
+    }
+}

@@ -1,0 +1,123 @@
+//! Counts as these answers report them, in disjoint classes.
+
+use domain::{Units, Usage, UsageSource};
+
+use crate::responses::Members;
+
+/// What a picture's answer, or the last event of its stream, says of its tokens. All of the answer is a picture's where
+/// nothing tells them apart.
+pub(super) fn of_pictures(answer: &Members<'_>) -> Usage {
+    let Some(said) = answer.said_members("usage") else { return Usage::default() };
+    let of = |details: &str, name: &str| {
+        let details = said.said_members(details);
+        details.and_then(|details| details.said_count(name)).unwrap_or(0)
+    };
+    let prompt = said.said_count("input_tokens").unwrap_or(0);
+    let cached = of("input_tokens_details", "cached_tokens").min(prompt);
+    let seen = of("input_tokens_details", "image_tokens").min(prompt - cached);
+    let made = said.said_count("output_tokens").unwrap_or(0);
+    let written = of("output_tokens_details", "text_tokens").min(made);
+    // Drawings that are written rather than painted are counted apart, by another model.
+    let drawn = answer.said_members("svg_usage");
+    let drawn = |name| drawn.as_ref().and_then(|drawn: &Members<'_>| drawn.said_count(name)).unwrap_or(0);
+    Usage {
+        input: (prompt - cached - seen).saturating_add(drawn("input_tokens")),
+        cached_read: cached,
+        output: written.saturating_add(drawn("output_tokens")),
+        units: Units { image_in: seen, image_out: made - written, ..Units::default() },
+        source: UsageSource::Provider,
+        ..Usage::default()
+    }
+}
+
+/// What the last event of speech says.
+pub(super) fn of_speech(event: &Members<'_>) -> Option<Usage> {
+    let said = event.said_members("usage")?;
+    let audio_out = said.said_count("output_tokens").unwrap_or(0);
+    let usage = Usage {
+        input: said.said_count("input_tokens")?,
+        units: Units { audio_out, ..Units::default() },
+        source: UsageSource::Provider,
+        ..Usage::default()
+    };
+    Some(usage).filter(Usage::has_tokens)
+}
+
+/// What an answer that puts texts in order says: tokens, which some count all together, or searches.
+pub(super) fn of_ranks(answer: &Members<'_>) -> Option<Usage> {
+    let of_meta = |name: &str, count: &str| {
+        let meta = answer.said_members("meta")?;
+        meta.said_members(name)?.said_count(count)
+    };
+    let said = answer.said_members("usage");
+    let said = |name| said.as_ref().and_then(|said: &Members<'_>| said.said_count(name));
+    let output = said("completion_tokens").unwrap_or(0);
+    let all = || said("total_tokens").map(|total| total.saturating_sub(output));
+    let input = said("prompt_tokens").filter(|count| *count > 0).or_else(all);
+    let usage = Usage {
+        input: input.or_else(|| of_meta("tokens", "input_tokens")).unwrap_or(0),
+        output,
+        units: Units { searches: of_meta("billed_units", "search_units").unwrap_or(0), ..Units::default() },
+        source: UsageSource::Provider,
+        ..Usage::default()
+    };
+    Some(usage).filter(|usage| !usage.is_nothing())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(json: &str) -> Members<'_> {
+        Members::of_answer(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn tokens_of_pictures_and_of_text_are_told_apart() {
+        let usage = of_pictures(&members(
+            r#"{"usage":{"input_tokens":50,"output_tokens":300,"total_tokens":350,
+            "input_tokens_details":{"text_tokens":10,"image_tokens":30,"cached_tokens":10},
+            "output_tokens_details":{"image_tokens":272,"text_tokens":28}},
+            "svg_usage":{"input_tokens":3,"output_tokens":4}}"#,
+        ));
+        let units = Units { image_in: 30, image_out: 272, ..Units::default() };
+        let source = UsageSource::Provider;
+        let expected = Usage { input: 13, cached_read: 10, output: 32, units, source, ..Usage::default() };
+        assert_eq!(usage, expected);
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (53, 304));
+        let bare = of_pictures(&members(r#"{"usage":{"input_tokens":5,"output_tokens":7}}"#));
+        assert_eq!((bare.input, bare.output, bare.units.image_out), (5, 0, 7));
+        let absurd = members(r#"{"usage":{"input_tokens":1,"input_tokens_details":{"image_tokens":9}}}"#);
+        assert_eq!(of_pictures(&absurd).prompt_total(), 1);
+        assert_eq!(of_pictures(&members("{}")), Usage::default());
+    }
+
+    #[test]
+    fn ranking_is_counted_in_tokens_or_in_searches() {
+        let read = |json: &str| {
+            of_ranks(&members(json)).map(|usage| (usage.input, usage.output, usage.units.searches))
+        };
+        assert_eq!(
+            read(r#"{"usage":{"prompt_tokens":7,"completion_tokens":0,"total_tokens":7}}"#),
+            Some((7, 0, 0))
+        );
+        assert_eq!(read(r#"{"usage":{"total_tokens":9}}"#), Some((9, 0, 0)));
+        assert_eq!(read(r#"{"meta":{"billed_units":{"search_units":2}}}"#), Some((0, 0, 2)));
+        assert_eq!(
+            read(r#"{"meta":{"billed_units":{"search_units":1},"tokens":{"input_tokens":4}}}"#),
+            Some((4, 0, 1))
+        );
+        assert_eq!(read(r#"{"usage":{"total_tokens":0}}"#), None);
+        assert_eq!(read(r#"{"results":[]}"#), None);
+    }
+
+    #[test]
+    fn speech_is_counted_where_tokens_are_told() {
+        let usage =
+            of_speech(&members(r#"{"usage":{"input_tokens":4,"output_tokens":90,"total_tokens":94}}"#));
+        let usage = usage.unwrap();
+        assert_eq!((usage.input, usage.output, usage.units.audio_out), (4, 0, 90));
+        assert_eq!(of_speech(&members(r#"{"usage":{"input_tokens":0,"output_tokens":0}}"#)), None);
+        assert_eq!(of_speech(&members(r#"{"type":"speech.audio.done"}"#)), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! Requests whose answers are no text, and what they are counted in: pictures, speech, and texts in an order.
+
+mod answer;
+mod counts;
+mod sides;
+mod stream;
+
+pub(crate) use answer::whole_answer;
+pub use sides::by_sides;
+pub(crate) use stream::MediaStream;

@@ -1,0 +1,71 @@
+//! Pictures for servers that are told their sides as numbers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::json::{Cursor, JsonError, Span, Value};
+use crate::splice::{Edit, splice};
+
+/// The same request with a width and a height in the place of a size, and with such a server's word for pictures in the
+/// answer itself. A size that is no two numbers stays, for the server to judge.
+#[must_use]
+pub fn by_sides(body: &Bytes) -> Vec<Bytes> {
+    let mut edits = Vec::new();
+    // A body that can't be read as an object goes on as it is: whoever decoded it has said so.
+    if edits_of(body, &mut edits).is_err() {
+        edits.clear();
+    }
+    let mut out = Vec::with_capacity(1);
+    splice(body, &mut edits, &mut out);
+    out
+}
+
+fn edits_of(body: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<(), JsonError> {
+    let mut cursor = Cursor::new(body)?;
+    cursor.object(|cursor, member| {
+        let start = member.key.span.start;
+        let value = cursor.value()?;
+        let Value::String(text) = value else { return Ok::<(), JsonError>(()) };
+        let text = text.decode();
+        if member.key.is("size")
+            && let Some((width, height)) = sides(&text)
+        {
+            let span = Span::new(start, cursor.position());
+            let text = format!(r#""width":{width},"height":{height}"#);
+            edits.push(Edit { span, text: Cow::Owned(text) });
+        } else if member.key.is("response_format") && text == "b64_json" {
+            let span = Span::new(start, cursor.position());
+            edits.push(Edit { span, text: Cow::Borrowed(r#""response_format":"base64""#) });
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn sides(size: &str) -> Option<(u32, u32)> {
+    let (width, height) = size.split_once('x')?;
+    Some((width.parse().ok()?, height.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(body: &'static str, expected: &str) {
+        let out = by_sides(&Bytes::from_static(body.as_bytes())).concat();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_size_becomes_two_sides() {
+        check(
+            r#"{"model":"m", "size" : "1024x768","n":1,"response_format":"b64_json"}"#,
+            r#"{"model":"m", "width":1024,"height":768,"n":1,"response_format":"base64"}"#,
+        );
+        check(
+            r#"{"size":"auto","response_format":"url","prompt":"size"}"#,
+            r#"{"size":"auto","response_format":"url","prompt":"size"}"#,
+        );
+    }
+}

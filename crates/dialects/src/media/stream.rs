@@ -1,0 +1,250 @@
+//! Answers that come by and by: pictures in events, speech in events or as bare bytes. They go on as they come; what is
+//! read of them is what they used, whether they failed, and where they end.
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::EVENT_BYTES_MAX;
+use domain::{Fault, Operation, TraceId, Usage, UsageSource};
+use framing::sse::{Data, EventSplitter, read_event};
+
+use super::counts;
+use crate::answer::{StreamFacts, StreamFault};
+use crate::chat;
+use crate::responses::Members;
+use crate::splice::join_small;
+
+const EVENTS: &[u8] = b"text/event-stream";
+/// What speech is never said in.
+const DOCUMENTS: [&[u8]; 3] = [b"application/json", b"text/html", b"application/problem+json"];
+
+#[derive(Debug)]
+pub(crate) struct MediaStream {
+    operation: Operation,
+    /// It comes as events; speech is bare bytes where its head did not say so.
+    has_events: bool,
+    splitter: EventSplitter,
+    carry: BytesMut,
+    pub(crate) facts: StreamFacts,
+    images: u64,
+    /// Its events are the vendor's own, so that their end is known.
+    has_end: bool,
+}
+
+impl MediaStream {
+    pub(crate) fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            has_events: operation == Operation::Images,
+            splitter: EventSplitter::new(),
+            carry: BytesMut::new(),
+            facts: StreamFacts::default(),
+            images: 0,
+            has_end: operation == Operation::Images,
+        }
+    }
+
+    /// The head came, and said what follows it.
+    pub(crate) fn opened(&mut self, media_type: &[u8]) -> Result<(), StreamFault> {
+        let is = |named: &[u8]| {
+            media_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
+        };
+        if self.operation == Operation::Images {
+            return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
+        }
+        if DOCUMENTS.into_iter().any(is) {
+            return Err(StreamFault::Broken("not_an_answer"));
+        }
+        self.has_events = is(EVENTS);
+        Ok(())
+    }
+
+    pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.has_events {
+            return self.split(&chunk, out);
+        }
+        if !chunk.is_empty() {
+            self.facts.content_started = true;
+            self.facts.events += 1;
+            out.push(chunk);
+        }
+        Ok(())
+    }
+
+    fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let first = out.len();
+        let mut at = usize::from(self.splitter.take_stray_line_feed(chunk));
+        let result = loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest) };
+            let event = if self.carry.is_empty() {
+                chunk.slice(at..at + length)
+            } else {
+                if let Err(fault) = self.hold(rest.get(..length).unwrap_or_default()) {
+                    break Err(fault);
+                }
+                self.carry.split().freeze()
+            };
+            at += length;
+            if let Err(fault) = self.take(event, out) {
+                break Err(fault);
+            }
+        };
+        join_small(out, first);
+        result
+    }
+
+    fn hold(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
+        if self.carry.len() + bytes.len() > EVENT_BYTES_MAX {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        self.carry.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// One whole event.
+    fn take(&mut self, event: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let parsed = read_event(&event);
+        let data = parsed.data.json(&event);
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            self.facts.finished = true;
+        } else if !data.is_empty() {
+            let Some(said) = Members::of_answer(data) else { return Err(StreamFault::Broken("bad_json")) };
+            let kind = said.said("type").unwrap_or(String::from_utf8_lossy(parsed.name));
+            if kind == "error" || said.said("error").is_some() || said.said_object("error").is_some() {
+                return Err(chat::upstream_error(data));
+            }
+            self.note(&kind, &said);
+        }
+        out.push(event);
+        Ok(())
+    }
+
+    fn note(&mut self, kind: &str, said: &Members<'_>) {
+        self.facts.events += 1;
+        self.facts.content_started = true;
+        self.has_end |= kind.starts_with("speech.audio.");
+        if self.operation == Operation::Images && kind.ends_with(".completed") {
+            self.images += 1;
+            let mut usage = plus(self.facts.usage.unwrap_or_default(), counts::of_pictures(said));
+            usage.units.images = self.images;
+            usage.source = UsageSource::Provider;
+            self.facts.usage = Some(usage);
+            self.facts.finished = true;
+        } else if kind == "speech.audio.done" {
+            self.facts.usage = counts::of_speech(said);
+            self.facts.finished = true;
+        }
+    }
+
+    pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if !self.carry.is_empty() && read_event(&self.carry).data != Data::None {
+            // The last event, where the upstream ended without the blank line that SDKs wait for.
+            self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+            let event = self.carry.split().freeze();
+            match self.take(event, out) {
+                Err(StreamFault::Broken(_)) if !self.facts.finished => {
+                    return Err(StreamFault::Broken("ended_early"));
+                }
+                Err(fault @ StreamFault::Upstream(..)) => return Err(fault),
+                Ok(()) | Err(StreamFault::Broken(_)) => {}
+            }
+        }
+        if self.facts.events == 0 {
+            return Err(StreamFault::Broken("empty"));
+        }
+        if self.has_events && self.has_end && !self.facts.finished {
+            return Err(StreamFault::Broken("ended_early"));
+        }
+        (self.facts.done, self.facts.finished) = (true, true);
+        Ok(())
+    }
+
+    /// Bare bytes have no place for words: their connection is broken off.
+    pub(crate) fn error_event(&self, fault: &Fault, trace: TraceId) -> Bytes {
+        if self.has_events { chat::error_event(fault, trace) } else { Bytes::new() }
+    }
+
+    pub(crate) const fn ping(&self) -> &'static [u8] {
+        if self.has_events { b": ping\n\n" } else { b"" }
+    }
+}
+
+/// Each picture of a stream tells of itself alone.
+fn plus(usage: Usage, other: Usage) -> Usage {
+    Usage {
+        input: usage.input.saturating_add(other.input),
+        cached_read: usage.cached_read.saturating_add(other.cached_read),
+        output: usage.output.saturating_add(other.output),
+        units: usage.units.plus(other.units),
+        ..usage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTIAL: &str = "event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\",\"b64_json\":\"AA==\"}\n\n";
+    const COMPLETED: &str = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA==\",\"usage\":{\"input_tokens\":4,\"output_tokens\":9,\"total_tokens\":13}}\n\n";
+
+    fn run(
+        operation: Operation,
+        media_type: &str,
+        chunks: &[&str],
+    ) -> (Result<(), StreamFault>, String, StreamFacts) {
+        let mut stream = MediaStream::new(operation);
+        let mut out = Vec::new();
+        let read = stream.opened(media_type.as_bytes()).and_then(|()| {
+            let mut chunks = chunks.iter().map(|chunk| Bytes::from(chunk.as_bytes().to_vec()));
+            chunks.try_for_each(|chunk| stream.push(chunk, &mut out)).and_then(|()| stream.finish(&mut out))
+        });
+        (read, String::from_utf8(out.concat()).unwrap(), stream.facts)
+    }
+
+    #[test]
+    fn pictures_pass_however_they_are_cut_and_are_counted() {
+        let whole = [PARTIAL, COMPLETED].concat();
+        for length in [1, 7, whole.len()] {
+            let chunks: Vec<&str> =
+                whole.as_bytes().chunks(length).map(|part| str::from_utf8(part).unwrap()).collect();
+            let (read, out, facts) = run(Operation::Images, "text/event-stream; charset=utf-8", &chunks);
+            assert_eq!((read, out.as_str()), (Ok(()), whole.as_str()));
+            let usage = facts.usage.unwrap();
+            assert_eq!((usage.input, usage.units.image_out, usage.units.images), (4, 9, 1));
+        }
+    }
+
+    #[test]
+    fn a_stream_of_pictures_that_breaks_is_no_end() {
+        let events = "text/event-stream";
+        assert_eq!(run(Operation::Images, events, &[PARTIAL]).0, Err(StreamFault::Broken("ended_early")));
+        assert_eq!(run(Operation::Images, events, &[]).0, Err(StreamFault::Broken("empty")));
+        let refused = "event: error\ndata: {\"type\":\"error\",\"error\":{\"message\":\"no\"}}\n\n";
+        let (read, out, facts) = run(Operation::Images, events, &[refused]);
+        assert!(matches!(read, Err(StreamFault::Upstream(..))) && out.is_empty() && !facts.content_started);
+        assert_eq!(
+            run(Operation::Images, "application/json", &["{}"]).0,
+            Err(StreamFault::Broken("not_a_stream"))
+        );
+    }
+
+    #[test]
+    fn speech_is_bytes_or_events_as_its_head_says() {
+        let (read, out, facts) = run(Operation::Speech, "audio/mpeg", &["ID3", "data: {"]);
+        assert_eq!((read, out.as_str(), facts.usage), (Ok(()), "ID3data: {", None));
+        assert!(facts.content_started && facts.finished);
+        assert_eq!(run(Operation::Speech, "audio/mpeg", &[]).0, Err(StreamFault::Broken("empty")));
+        let document = run(Operation::Speech, "application/json", &["{}"]).0;
+        assert_eq!(document, Err(StreamFault::Broken("not_an_answer")));
+        let delta = "data: {\"type\":\"speech.audio.delta\",\"audio\":\"AA==\"}\n\n";
+        let done =
+            "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":2,\"output_tokens\":8}}\n\n";
+        let (read, out, facts) = run(Operation::Speech, "text/event-stream", &[delta, done]);
+        assert_eq!((read, out), (Ok(()), [delta, done].concat()));
+        assert_eq!(facts.usage.map(|usage| usage.units.audio_out), Some(8));
+        assert_eq!(
+            run(Operation::Speech, "text/event-stream", &[delta]).0,
+            Err(StreamFault::Broken("ended_early"))
+        );
+    }
+}

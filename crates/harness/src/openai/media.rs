@@ -1,0 +1,432 @@
+//! `POST /v1/images/generations`, `/v1/audio/speech` and `/v1/rerank`: what is no text, made of nothing but the request,
+//! so that a test knows it beforehand.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::checks::{self, Shape};
+use super::error::ApiError;
+use super::flavour::Flavour;
+use super::request::{flag, given, list, named_model, script, text};
+use super::routes::OpenAiCall;
+use super::server::Server;
+use super::{stream, tokens};
+use crate::emulator::answering::{buffered, head, played, special_as, streamed};
+use crate::emulator::frames::{self, Event};
+use crate::emulator::service::{Answer, unix_seconds};
+use crate::emulator::{Behaviour, Kind, Model, Part, Place, UsageMode};
+
+/// Every field of the vendor's own, as its SDK lists them.
+const IMAGES: &[(&str, Shape)] = &[
+    ("prompt", Shape::Text),
+    ("model", Shape::Text),
+    ("background", Shape::OneOf(&["transparent", "opaque", "auto"])),
+    ("complexity", Shape::OneOf(&["low", "medium", "high"])),
+    ("frame_count", Shape::Integer(1, i64::MAX)),
+    ("frame_duration_ms", Shape::Integer(1, i64::MAX)),
+    ("moderation", Shape::OneOf(&["low", "auto"])),
+    ("n", Shape::Integer(1, 10)),
+    ("output_compression", Shape::Integer(0, 100)),
+    ("output_format", Shape::OneOf(&["png", "webp", "jpeg", "gif", "svg"])),
+    ("partial_images", Shape::Integer(0, 3)),
+    ("quality", Shape::OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"])),
+    ("response_format", Shape::OneOf(&["url", "b64_json"])),
+    ("safety_identifier", Shape::Text),
+    ("size", Shape::Text),
+    ("stream", Shape::Flag),
+    ("style", Shape::OneOf(&["vivid", "natural"])),
+    ("user", Shape::Text),
+];
+const IMAGES_TOGETHER: &[(&str, Shape)] = &[
+    ("prompt", Shape::Text),
+    ("model", Shape::Text),
+    ("disable_safety_checker", Shape::Flag),
+    ("guidance_scale", Shape::Decimal(0.0, f64::MAX)),
+    ("height", Shape::Integer(1, i64::MAX)),
+    ("image_loras", Shape::List),
+    ("image_url", Shape::Text),
+    ("n", Shape::Integer(1, 4)),
+    ("negative_prompt", Shape::Text),
+    ("output_format", Shape::OneOf(&["jpeg", "png"])),
+    ("reference_images", Shape::List),
+    ("response_format", Shape::OneOf(&["base64", "url"])),
+    ("seed", Shape::Integer(0, i64::MAX)),
+    ("steps", Shape::Integer(1, i64::MAX)),
+    ("width", Shape::Integer(1, i64::MAX)),
+];
+const SPEECH: &[(&str, Shape)] = &[
+    ("input", Shape::Text),
+    ("model", Shape::Text),
+    ("voice", Shape::TextOrObject),
+    ("instructions", Shape::Text),
+    ("response_format", Shape::OneOf(&["mp3", "opus", "aac", "flac", "wav", "pcm"])),
+    ("speed", Shape::Decimal(0.25, 4.0)),
+    ("stream_format", Shape::OneOf(&["sse", "audio"])),
+];
+const RANKING: &[(&str, Shape)] = &[
+    ("model", Shape::Text),
+    ("query", Shape::Text),
+    ("documents", Shape::List),
+    ("top_n", Shape::Integer(1, i64::MAX)),
+    ("return_documents", Shape::Flag),
+];
+const RANKING_TOGETHER: &[(&str, Shape)] = &[("rank_fields", Shape::List)];
+const RANKING_SERVER: &[(&str, Shape)] = &[("max_tokens_per_doc", Shape::Integer(1, i64::MAX))];
+
+const INPUT_CHARACTERS_MAX: usize = 4_096;
+/// Sound for each word, and the tokens that it is counted as.
+const WORD_BYTES: usize = 480;
+const WORD_TOKENS: u64 = 12;
+
+/// One pixel.
+const PIXEL: &[u8] = &[
+    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 31,
+    21, 196, 137, 0, 0, 0, 13, 73, 68, 65, 84, 120, 218, 99, 252, 207, 192, 80, 15, 0, 4, 133, 1, 128, 132,
+    169, 140, 33, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
+];
+
+fn model<'a>(
+    call: &'a OpenAiCall<'_>,
+    fields: &Map<String, Value>,
+    kind: Kind,
+) -> Result<&'a Model, ApiError> {
+    let model = named_model(fields, call.served())?;
+    if model.kind == kind {
+        return Ok(model);
+    }
+    let message = format!("The model '{}' is not supported with this endpoint.", model.id);
+    Err(ApiError::bad(message).param("model").code("invalid_value"))
+}
+
+fn check(
+    call: &OpenAiCall<'_>,
+    fields: &Map<String, Value>,
+    tables: &[&[(&str, Shape)]],
+    needed: &[&str],
+) -> Result<(), ApiError> {
+    if let Some(name) = needed.iter().find(|name| !given(fields, name)) {
+        return Err(ApiError::missing(name));
+    }
+    let served = call.served();
+    checks::fields(fields, tables, served.also, |name| served.flavour.unknown_field(name))
+}
+
+fn bill(call: &OpenAiCall<'_>, prompt_tokens: u64) {
+    call.guard.note(|entry| {
+        entry.billable = true;
+        entry.prompt_tokens = prompt_tokens;
+    });
+}
+
+/// A picture that was asked for.
+struct Picture {
+    prompt_tokens: u64,
+    count: u64,
+    tokens: u64,
+    size: String,
+    quality: String,
+    by_url: bool,
+}
+
+impl Picture {
+    fn of(fields: &Map<String, Value>) -> Self {
+        let quality = text(fields, "quality").unwrap_or_else(|| "low".to_owned());
+        let tokens = match quality.as_str() {
+            "high" => 4_160,
+            "medium" | "auto" => 1_056,
+            _ => 272,
+        };
+        Self {
+            prompt_tokens: tokens::count(&text(fields, "prompt").unwrap_or_default()),
+            count: fields.get("n").and_then(Value::as_u64).unwrap_or(1),
+            tokens,
+            size: text(fields, "size").unwrap_or_else(|| "1024x1024".to_owned()),
+            quality,
+            by_url: text(fields, "response_format").as_deref() == Some("url"),
+        }
+    }
+
+    fn usage(&self, count: u64) -> Value {
+        let made = self.tokens * count;
+        json!({
+            "input_tokens": self.prompt_tokens,
+            "input_tokens_details": {"image_tokens": 0, "text_tokens": self.prompt_tokens},
+            "output_tokens": made,
+            "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
+            "total_tokens": self.prompt_tokens + made,
+        })
+    }
+
+    fn one(&self, at: u64) -> (&'static str, Value) {
+        match self.by_url {
+            true => ("url", format!("https://images.example/{at}.png").into()),
+            false => ("b64_json", STANDARD.encode(PIXEL).into()),
+        }
+    }
+}
+
+pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = call.fields()?;
+    let model = model(call, &fields, Kind::Image)?;
+    let is_together = call.flavour == Flavour::Together;
+    check(call, &fields, &[if is_together { IMAGES_TOGETHER } else { IMAGES }], &["prompt"])?;
+    let is_vendors = matches!(call.flavour, Flavour::OpenAi | Flavour::Azure);
+    // Its newer models always answer with the picture itself.
+    if is_vendors && let Some(name) = ["response_format", "style"].iter().find(|name| given(&fields, name)) {
+        return Err(ApiError::unknown_parameter(name));
+    }
+    let wants_stream = flag(&fields, "stream");
+    if given(&fields, "partial_images") && !wants_stream {
+        return Err(
+            ApiError::bad("'partial_images' is only supported with 'stream'.").param("partial_images")
+        );
+    }
+    let picture = Picture::of(&fields);
+    let behaviour = call.begin(&model.id, wants_stream, script(&fields).as_deref()).await?;
+    if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
+        return Ok(answer);
+    }
+    bill(call, picture.prompt_tokens);
+    if wants_stream != behaviour.wrong_form {
+        let partial = fields.get("partial_images").and_then(Value::as_u64).unwrap_or(0);
+        return streamed(
+            frames::parts(picture.events(partial), &behaviour, || stream::error_event(&behaviour)),
+            &behaviour,
+        );
+    }
+    let shown = match is_together {
+        true => picture.shown_by_together(call.number(), &model.id),
+        false => picture.shown(is_vendors && behaviour.usage != UsageMode::Missing),
+    };
+    buffered(&shown, 0, &behaviour)
+}
+
+impl Picture {
+    fn shown(&self, with_usage: bool) -> Value {
+        let data: Vec<Value> = (0..self.count)
+            .map(|at| {
+                let (name, value) = self.one(at);
+                json!({name: value})
+            })
+            .collect();
+        let mut shown = json!({"created": unix_seconds(), "data": data});
+        if let (true, Some(shown)) = (with_usage, shown.as_object_mut()) {
+            shown.insert("background".to_owned(), "opaque".into());
+            shown.insert("output_format".to_owned(), "png".into());
+            shown.insert("quality".to_owned(), self.quality.clone().into());
+            shown.insert("size".to_owned(), self.size.clone().into());
+            shown.insert("usage".to_owned(), self.usage(self.count));
+        }
+        shown
+    }
+
+    fn shown_by_together(&self, number: u64, model: &str) -> Value {
+        let data: Vec<Value> = (0..self.count)
+            .map(|at| {
+                let (name, value) = self.one(at);
+                json!({"index": at, "type": name, name: value})
+            })
+            .collect();
+        json!({"id": format!("img-{number}"), "object": "list", "model": model, "data": data})
+    }
+
+    fn events(&self, partial: u64) -> Vec<Event> {
+        let said = |kind: &'static str, more: Value, place: Place| {
+            let mut data = json!({
+                "type": kind,
+                "b64_json": STANDARD.encode(PIXEL),
+                "created_at": unix_seconds(),
+                "size": self.size,
+                "quality": self.quality,
+                "background": "opaque",
+                "output_format": "png",
+            });
+            if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
+                data.extend(more);
+            }
+            Event { name: Some(kind), data: data.to_string(), tokens: 0, place }
+        };
+        let mut events = Vec::new();
+        for at in 0..partial {
+            let more = json!({"partial_image_index": at});
+            events.push(said("image_generation.partial_image", more, Place::Content));
+        }
+        for _ in 0..self.count {
+            let more = json!({"usage": self.usage(1)});
+            events.push(said("image_generation.completed", more, Place::Finish));
+        }
+        events
+    }
+}
+
+pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = call.fields()?;
+    let model = model(call, &fields, Kind::Speech)?;
+    check(call, &fields, &[SPEECH], &["input", "voice"])?;
+    let input = text(&fields, "input").unwrap_or_default();
+    if input.is_empty() || input.chars().count() > INPUT_CHARACTERS_MAX {
+        let message = "Invalid 'input': string too long. Expected a string with maximum length 4096.";
+        return Err(ApiError::bad(message).param("input").code("string_above_max_length"));
+    }
+    let wants_events = text(&fields, "stream_format").as_deref() == Some("sse");
+    if wants_events && model.id.starts_with("tts-1") {
+        return Err(ApiError::unsupported("stream_format", "'sse' is not supported with this model."));
+    }
+    let behaviour = call.begin(&model.id, true, script(&fields).as_deref()).await?;
+    if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
+        return Ok(answer);
+    }
+    let prompt_tokens = tokens::count(&input);
+    bill(call, prompt_tokens);
+    let words: Vec<Bytes> = input.split_whitespace().map(sound).collect();
+    if wants_events {
+        let events = spoken(&words, prompt_tokens, &behaviour);
+        return streamed(frames::parts(events, &behaviour, || stream::error_event(&behaviour)), &behaviour);
+    }
+    let media = match text(&fields, "response_format").as_deref() {
+        Some("opus") => "audio/opus",
+        Some("aac") => "audio/aac",
+        Some("flac") => "audio/flac",
+        Some("wav") => "audio/wav",
+        Some("pcm") => "audio/pcm",
+        _ => "audio/mpeg",
+    };
+    let parts = words.into_iter().map(|bytes| Part { bytes, tokens: 0, place: Place::Content }).collect();
+    played(parts, head(media, &behaviour), &behaviour)
+}
+
+/// What a word sounds like.
+fn sound(word: &str) -> Bytes {
+    let one = [word.as_bytes(), &[0]].concat();
+    Bytes::from(one.iter().copied().cycle().take(WORD_BYTES).collect::<Vec<u8>>())
+}
+
+fn spoken(words: &[Bytes], prompt_tokens: u64, behaviour: &Behaviour) -> Vec<Event> {
+    let delta = |bytes: &Bytes| {
+        let data = json!({"type": "speech.audio.delta", "audio": STANDARD.encode(bytes)});
+        Event { name: Some("speech.audio.delta"), data: data.to_string(), tokens: 0, place: Place::Content }
+    };
+    let mut events: Vec<Event> = words.iter().map(delta).collect();
+    let made = WORD_TOKENS * words.len() as u64;
+    let mut done = json!({"type": "speech.audio.done"});
+    if let (true, Some(done)) = (behaviour.usage != UsageMode::Missing, done.as_object_mut()) {
+        let usage = json!({
+            "input_tokens": prompt_tokens,
+            "output_tokens": made,
+            "total_tokens": prompt_tokens + made,
+        });
+        done.insert("usage".to_owned(), usage);
+    }
+    let (name, data) = (Some("speech.audio.done"), done.to_string());
+    events.push(Event { name, data, tokens: 0, place: Place::Finish });
+    events
+}
+
+pub(crate) async fn rerank(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = call.fields()?;
+    let model = model(call, &fields, Kind::Rerank)?;
+    let also = match call.flavour {
+        Flavour::Together => RANKING_TOGETHER,
+        Flavour::Server(_) => RANKING_SERVER,
+        _ => &[],
+    };
+    check(call, &fields, &[RANKING, also], &["query", "documents"])?;
+    let query = text(&fields, "query").unwrap_or_default();
+    let documents: Vec<String> =
+        list(&fields, "documents").iter().enumerate().map(document).collect::<Result<_, _>>()?;
+    let behaviour = call.begin(&model.id, false, script(&fields).as_deref()).await?;
+    if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
+        return Ok(answer);
+    }
+    let tokens = documents.iter().map(|text| tokens::count(text) + tokens::count(&query)).sum();
+    bill(call, tokens);
+    let mut ranks: Vec<(usize, f64)> = documents.iter().map(|text| score(&query, text)).enumerate().collect();
+    ranks.sort_by(|one, other| other.1.total_cmp(&one.1));
+    let wanted = fields.get("top_n").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+    ranks.truncate(wanted.unwrap_or(usize::MAX));
+    let shows = fields.get("return_documents").and_then(Value::as_bool);
+    let shown = Ranking { call, model: &model.id, documents: &documents, ranks, tokens, shows };
+    buffered(&shown.answer(behaviour.usage), 0, &behaviour)
+}
+
+fn document((at, document): (usize, &Value)) -> Result<String, ApiError> {
+    match document {
+        Value::String(text) => Ok(text.clone()),
+        Value::Object(fields) => Ok(fields.values().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        other => Err(ApiError::wrong_type(&format!("documents[{at}]"), "one of a string or object", other)),
+    }
+}
+
+/// How many words of the question are in the text.
+fn score(query: &str, text: &str) -> f64 {
+    let text = text.to_lowercase();
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    let found = words.iter().filter(|word| text.contains(word.as_str())).count();
+    found as f64 / (words.len() + 1) as f64
+}
+
+struct Ranking<'a> {
+    call: &'a OpenAiCall<'a>,
+    model: &'a str,
+    documents: &'a [String],
+    ranks: Vec<(usize, f64)>,
+    tokens: u64,
+    shows: Option<bool>,
+}
+
+impl Ranking<'_> {
+    fn rows(&self, shows: bool, form: impl Fn(&str) -> Value) -> Vec<Value> {
+        let row = |(index, score): &(usize, f64)| {
+            let mut row = json!({"index": index, "relevance_score": score});
+            let text = self.documents.get(*index).map_or("", String::as_str);
+            if let (true, Some(row)) = (shows, row.as_object_mut()) {
+                row.insert("document".to_owned(), form(text));
+            }
+            row
+        };
+        self.ranks.iter().map(row).collect()
+    }
+
+    fn answer(&self, mode: UsageMode) -> Value {
+        let (number, wrapped) = (self.call.number(), |text: &str| json!({"text": text}));
+        let usage =
+            json!({"prompt_tokens": self.tokens, "completion_tokens": 0, "total_tokens": self.tokens});
+        let mut answer = match self.call.flavour {
+            Flavour::Fireworks => json!({
+                "object": "list",
+                "model": self.model,
+                "data": self.rows(self.shows != Some(false), |text| text.into()),
+                "usage": usage,
+            }),
+            // It sells searches.
+            Flavour::Server(Server::Lenient) => json!({
+                "id": format!("rerank-{number}"),
+                "results": self.rows(self.shows == Some(true), wrapped),
+                "meta": {"billed_units": {"search_units": 1}},
+            }),
+            Flavour::Server(_) => json!({
+                "id": format!("rerank-{number}"),
+                "model": self.model,
+                "usage": {"total_tokens": self.tokens},
+                "results": self.rows(true, wrapped),
+            }),
+            _ => json!({
+                "id": format!("rerank-{number}"),
+                "object": "rerank",
+                "model": self.model,
+                "results": self.rows(true, |text| match self.shows {
+                    Some(true) => wrapped(text),
+                    _ => json!({}),
+                }),
+                "usage": usage,
+            }),
+        };
+        if let (UsageMode::Missing, Some(answer)) = (mode, answer.as_object_mut()) {
+            answer.remove("usage");
+            answer.remove("meta");
+        }
+        answer
+    }
+}

@@ -48,6 +48,10 @@ pub(crate) struct Ending {
     pub usage: Usage,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most answers are whole, and a box for each costs more than it saves"
+)]
 enum Body {
     /// With the tab, how it ends and how long it is, until these are taken.
     Whole {

@@ -31,6 +31,7 @@ pub struct Exchange {
     pub stage: Stage,
 }
 
+#[expect(clippy::large_enum_variant, reason = "few exchanges are simulated at once")]
 pub enum Stage {
     /// Between two stages.
     Moving,

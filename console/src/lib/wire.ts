@@ -236,7 +236,24 @@ export interface LearnedLimits {
   told_at: string;
 }
 
-export interface Credential {
+/** In micro-USD for a million tokens. */
+export interface OwnRates {
+  input: number;
+  output: number;
+  cached_input?: number;
+}
+
+/** What the owner of a credential states of its contract with the provider. */
+export interface Agreement {
+  limits: Record<string, number>;
+  /** Nothing where it is not known. */
+  retention: 'zero' | { days: number } | null;
+  commitment: { amount_micros: number; period: string } | null;
+  compliance: string[];
+  pricing: Record<string, OwnRates>;
+}
+
+export interface Credential extends Agreement {
   id: string;
   provider: string;
   display_name: string;

@@ -85,7 +85,10 @@ struct StoredRates {
     reasoning: Option<u64>,
 }
 
-pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, StoreError> {
+pub(crate) fn pricing_to_text(
+    table: &'static str,
+    pricing: &[(String, Rates)],
+) -> Result<String, StoreError> {
     let price = |price: Option<Price>| price.map(|Price(micros)| micros);
     let stored = pricing.iter().map(|(model, rates)| StoredRates {
         model: model.clone(),
@@ -96,11 +99,11 @@ pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, Sto
         cache_write_long: price(rates.cache_write_long),
         reasoning: price(rates.reasoning),
     });
-    to_text("credentials", &stored.collect::<Vec<_>>())
+    to_text(table, &stored.collect::<Vec<_>>())
 }
 
-pub(crate) fn pricing_from_text(text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
-    let stored: Vec<StoredRates> = from_text("credentials", text)?;
+pub(crate) fn pricing_from_text(table: &'static str, text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
+    let stored: Vec<StoredRates> = from_text(table, text)?;
     Ok(stored
         .into_iter()
         .map(|s| {

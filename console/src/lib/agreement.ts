@@ -1,4 +1,4 @@
-// What the owner of a credential states of its contract with the provider: as it is typed, as it is read, and as it is sent.
+// What the owner of a credential or an account states of its contract with the provider: as it is typed, as it is read, and as it is sent.
 
 import { dollars } from './dollars';
 import { count, exactMoney } from './format';

@@ -243,7 +243,7 @@ export interface OwnRates {
   cached_input?: number;
 }
 
-/** What the owner of a credential states of its contract with the provider. */
+/** What the owner of a credential or an account states of its contract with the provider. */
 export interface Agreement {
   limits: Record<string, number>;
   /** Nothing where it is not known. */
@@ -273,6 +273,27 @@ export interface Credential extends Agreement {
   server: Server | null;
   created_at: string;
   openings?: number;
+}
+
+/** One of the operator's own, pooled. */
+export interface Account extends Agreement {
+  id: string;
+  provider: string;
+  display_name: string;
+  auth: string;
+  status: string;
+  secret_fingerprint: string;
+  secret_version: number;
+  base_url: string | null;
+  region: string | null;
+  learned_limits: LearnedLimits[];
+  models: string[] | null;
+  weight: number;
+  markup_bps: number;
+  allow_unpriced: boolean;
+  last_verified_at: string | null;
+  last_error: string | null;
+  created_at: string;
 }
 
 export interface CredentialKind {

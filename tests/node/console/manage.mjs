@@ -154,6 +154,38 @@ async function credentialStatesItsAgreement(page) {
   ok("credential_states_its_agreement");
 }
 
+/** An account of the operator's has the same facts; what is stated of its prices is what the next plan counts with. */
+async function accountStatesItsPrices(page) {
+  const made = await send("POST", "accounts", { provider: "openai", display_name: "Pooled account", secret: ownSecret, base_url: `${emulator}/v1`, markup_bps: 250 });
+  await visit(page, `${origin}/accounts`);
+  await page.getByRole("row").filter({ hasText: "Pooled account" }).getByText("all that it sells").waitFor();
+  await accessible(page);
+  await picture(page, "accounts");
+  await page.getByRole("link", { name: "Pooled account" }).click();
+  await page.getByText("2.50 %", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "State" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Prices of your own").fill(`${MINI} = 0.125 / 0.5 / 0.0625`);
+  await form.getByLabel("Keeps what it is sent").selectOption("not at all");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("nothing of what it is sent", { exact: true }).waitFor();
+  await page.getByRole("table", { name: "Prices of your own" }).getByText("$0.0625").waitFor();
+  const plan = await send("POST", "plan", { model: MINI });
+  assert.deepEqual([plan.attempts[0].pricing.input_micros_per_million, plan.attempts[0].pricing.cached_input_micros_per_million], [125_000, 62_500]);
+  await accessible(page);
+  await picture(page, "account");
+  await page.getByRole("button", { name: "Verify" }).click();
+  await page.getByText(/^verified /).waitFor();
+  await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByText("disabled", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await form.getByRole("textbox").fill("Pooled account");
+  await form.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No account yet").waitFor();
+  ok("account_states_its_prices");
+}
+
 /** A provider that takes several kinds of secrets asks for what each of them needs. */
 async function credentialSignsInByItsDirectory(page) {
   await visit(page, `${origin}/credentials?new=azure_openai`);
@@ -255,6 +287,7 @@ await inBrowser(origin, async (open) => {
   await nodeIsAddedDrainedRemoved(page);
   await credentialIsSwitchedAndDeleted(page);
   await credentialStatesItsAgreement(page);
+  await accountStatesItsPrices(page);
   await credentialSignsInByItsDirectory(page);
   await routeIsChangedAndDeleted(page);
   await auditTellsAllOfIt(page);

@@ -207,8 +207,9 @@ pub fn read_pricing(sent: &PricingForm) -> Result<Vec<(String, Rates)>, Box<Faul
     }
     for (model, rates) in sent {
         if model.trim().is_empty() || model.len() > MODEL_NAME_BYTES_MAX {
-            let fix =
-                format!("Give a name of 1 to {MODEL_NAME_BYTES_MAX} bytes, such as openai/gpt-4o-mini.");
+            let fix = format!(
+                "Give publisher/model, or the seller's own name, in 1 to {MODEL_NAME_BYTES_MAX} bytes."
+            );
             return Err(invalid("pricing", "A name in pricing can't be that of a model.", fix));
         }
         if let Some((name, price)) = rates.named().into_iter().find(|(_, price)| *price > PRICE_MICROS_MAX) {

@@ -237,7 +237,24 @@ export interface LearnedLimits {
   told_at: string;
 }
 
-export interface Credential {
+/** In micro-USD for a million tokens. */
+export interface OwnRates {
+  input: number;
+  output: number;
+  cached_input?: number;
+}
+
+/** What the owner of a credential or an account states of its contract with the provider. */
+export interface Agreement {
+  limits: Record<string, number>;
+  /** Nothing where it is not known. */
+  retention: 'zero' | { days: number } | null;
+  commitment: { amount_micros: number; period: string } | null;
+  compliance: string[];
+  pricing: Record<string, OwnRates>;
+}
+
+export interface Credential extends Agreement {
   id: string;
   provider: string;
   display_name: string;
@@ -257,6 +274,27 @@ export interface Credential {
   server: Server | null;
   created_at: string;
   openings?: number;
+}
+
+/** One of the operator's own, pooled. */
+export interface Account extends Agreement {
+  id: string;
+  provider: string;
+  display_name: string;
+  auth: string;
+  status: string;
+  secret_fingerprint: string;
+  secret_version: number;
+  base_url: string | null;
+  region: string | null;
+  learned_limits: LearnedLimits[];
+  models: string[] | null;
+  weight: number;
+  markup_bps: number;
+  allow_unpriced: boolean;
+  last_verified_at: string | null;
+  last_error: string | null;
+  created_at: string;
 }
 
 export interface CredentialKind {

@@ -32,6 +32,8 @@ pub const PAGES: &[&str] = &[
     "/keys",
     "/credentials",
     "/credentials/{rest}",
+    "/accounts",
+    "/accounts/{rest}",
     "/nodes",
     "/nodes/{rest}",
     "/routes",

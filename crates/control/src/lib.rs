@@ -1,6 +1,7 @@
 //! `/v2`: the workspace's own API over the store, the vault and the snapshot. It runs beside the serving cores, never on them.
 
 mod access;
+mod agreement;
 mod answering;
 mod attempts;
 mod background;

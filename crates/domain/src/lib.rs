@@ -1,6 +1,7 @@
 //! The words of the product as types: what a call, a credential, a price or a fault *is*; no I/O, no clock.
 
 pub mod abilities;
+pub mod agreement;
 pub mod allowance;
 pub mod api_key;
 pub mod auth;
@@ -31,6 +32,7 @@ pub mod usage;
 pub mod vocabulary;
 
 pub use abilities::{Abilities, Thinking};
+pub use agreement::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Retention};
 pub use allowance::{
     Budget, Counts, Drawing, Drawn, Limits, OnReached, Period, Standing, Standings, Subject, Terms,
 };

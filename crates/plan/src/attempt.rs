@@ -109,7 +109,7 @@ impl Attempt {
             return Err(Refusal::EmergencyOnly);
         }
         usable(facts, facts.byok)?;
-        let own = credential.pricing.iter().find(|(name, _)| name == full_name || **name == *upstream_model);
+        let own = own_rates(&credential.pricing, full_name, &upstream_model);
         Ok(Self {
             provider: slug(known, &credential.provider),
             upstream_model,
@@ -117,7 +117,7 @@ impl Attempt {
             base_url: address(credential.base_url.as_ref(), facts, &credential.hosting)?,
             region: credential.region.clone(),
             // Prices of the customer's own hold for prompts of any length.
-            rates: own.map(|(_, rates)| *rates).or_else(|| offer?.rates),
+            rates: own.or_else(|| offer?.rates),
             long_prompt: if own.is_none() { long_prompt(offer) } else { None },
             markup_bps: 0,
             reports_usage: facts.reports_usage,
@@ -138,7 +138,8 @@ impl Attempt {
     ) -> Result<Self, Refusal> {
         let facts = known.or_else(|| catalogue.facts(&account.provider)).ok_or(Refusal::NotInBuild)?;
         usable(facts, facts.managed)?;
-        let rates = offer.and_then(|offer| offer.rates);
+        let own = own_rates(&account.pricing, full_name, &upstream_model);
+        let rates = own.or_else(|| offer?.rates);
         if rates.is_none() && !account.allow_unpriced {
             return Err(Refusal::Unpriced);
         }
@@ -149,7 +150,7 @@ impl Attempt {
             base_url: address(account.base_url.as_ref(), facts, &account.hosting)?,
             region: account.region.clone(),
             rates,
-            long_prompt: long_prompt(offer),
+            long_prompt: if own.is_none() { long_prompt(offer) } else { None },
             markup_bps: account.markup_bps,
             reports_usage: facts.reports_usage,
             is_fallback: false,
@@ -295,6 +296,12 @@ impl Attempt {
     pub const fn is_emergency(&self) -> bool {
         self.is_emergency
     }
+}
+
+/// What its owner says that a model costs there, under its own name or the seller's.
+fn own_rates(pricing: &[(String, Rates)], full_name: &str, upstream_model: &str) -> Option<Rates> {
+    let own = pricing.iter().find(|(name, _)| name == full_name || name == upstream_model);
+    own.map(|(_, rates)| *rates)
 }
 
 fn usable(facts: &ProviderFacts, takes_profile: bool) -> Result<(), Refusal> {

@@ -103,6 +103,8 @@ pub struct AccountEntry {
     pub markup_bps: u32,
     /// The operator allows models without a known price on this account.
     pub allow_unpriced: bool,
+    /// What the operator pays here, by model name as a credential's, where that is not the catalogue's price.
+    pub pricing: Arc<Vec<(String, Rates)>>,
     pub created_unix_ms: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The operator's pooled provider accounts.
 
-use domain::AccountId;
+use domain::{AccountId, Agreement, Rates};
 
 use crate::{Act, Json, Listed, NewSecret, Page, SealedSecret, StoreFuture, Verification, Written};
 
@@ -14,7 +14,9 @@ pub struct AccountRow {
     pub base_url: Option<String>,
     pub region: Option<String>,
     pub config: Json,
-    pub limits: Json,
+    /// What the operator pays its provider, by model name, where that is not the catalogue's price.
+    pub pricing: Vec<(String, Rates)>,
+    pub agreement: Agreement,
     pub metadata: Json,
     /// Serves only these models; `None` serves all of its offers.
     pub models: Option<Vec<String>>,

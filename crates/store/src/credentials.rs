@@ -1,6 +1,6 @@
 //! BYOK credentials: sealed secrets of a workspace and what is known of them.
 
-use domain::{CredentialId, Probed, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
+use domain::{Agreement, CredentialId, Probed, ProjectId, Rates, Sealed, ServerFacts, WorkspaceId};
 use snapshot::CredentialState;
 
 use crate::{Act, Json, Listed, Page, StoreFuture, Written};
@@ -33,9 +33,7 @@ pub struct CredentialRow {
     pub config: Json,
     /// The customer's own prices by model name.
     pub pricing: Vec<(String, Rates)>,
-    pub limits: Json,
-    pub retention: Json,
-    pub commitment: Json,
+    pub agreement: Agreement,
     pub metadata: Json,
     /// Serves only this project or environment where set.
     pub project: Option<ProjectId>,

@@ -91,7 +91,10 @@ fn is_none(units: &UnitRates) -> bool {
     *units == UnitRates::default()
 }
 
-pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, StoreError> {
+pub(crate) fn pricing_to_text(
+    table: &'static str,
+    pricing: &[(String, Rates)],
+) -> Result<String, StoreError> {
     let price = |price: Option<Price>| price.map(|Price(micros)| micros);
     let stored = pricing.iter().map(|(model, rates)| StoredRates {
         model: model.clone(),
@@ -103,11 +106,11 @@ pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, Sto
         reasoning: price(rates.reasoning),
         units: rates.units,
     });
-    to_text("credentials", &stored.collect::<Vec<_>>())
+    to_text(table, &stored.collect::<Vec<_>>())
 }
 
-pub(crate) fn pricing_from_text(text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
-    let stored: Vec<StoredRates> = from_text("credentials", text)?;
+pub(crate) fn pricing_from_text(table: &'static str, text: &str) -> Result<Vec<(String, Rates)>, StoreError> {
+    let stored: Vec<StoredRates> = from_text(table, text)?;
     Ok(stored
         .into_iter()
         .map(|s| {

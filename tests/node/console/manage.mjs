@@ -103,6 +103,89 @@ async function credentialIsSwitchedAndDeleted(page) {
   ok("credential_is_switched_and_deleted");
 }
 
+/** What was agreed with a provider is stated by the keyboard; what the server refuses stands at its field. */
+async function credentialStatesItsAgreement(page) {
+  const made = await send("POST", "provider-credentials", { provider: "openai", display_name: "Agreed account", secret: ownSecret, base_url: `${emulator}/v1`, compliance: ["gdpr"] });
+  await visit(page, `${origin}/credentials/${made.id}`);
+  const panel = page.getByRole("region", { name: "Agreed with the provider" });
+  await panel.getByText("gdpr", { exact: true }).waitFor();
+  await panel.getByRole("button", { name: "State" }).focus();
+  await page.keyboard.press("Enter");
+  const form = page.getByRole("dialog");
+  // The first field has the keyboard; from there everything is reached in order.
+  await page.keyboard.type("1,500");
+  assert.equal(await form.getByLabel("Requests a minute").inputValue(), "1,500");
+  await form.getByLabel("Keeps what it is sent").selectOption("for some days");
+  await form.getByLabel("Days").fill("4000");
+  await form.getByLabel("Committed, in dollars").fill("50000");
+  await form.getByLabel("In each").selectOption("quarter");
+  await form.getByLabel("Compliance").fill("HIPAA, soc2");
+  await form.getByLabel("Prices of your own").fill(`${MINI} = 0.1 / 0.4`);
+  await form.getByLabel("Compliance").focus();
+  await page.keyboard.press("Enter");
+  await eventually(async () => assert.equal(await form.getByLabel("Days").getAttribute("aria-invalid"), "true"));
+  assert.ok(await form.getByLabel("Days").evaluate((field) => field === document.activeElement), "what is wrong has the keyboard");
+  await accessible(page);
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("30");
+  await page.keyboard.press("Enter");
+  await eventually(async () => assert.equal(await form.getByLabel("Compliance").getAttribute("aria-invalid"), "true"));
+  assert.equal(await form.getByLabel("Days").getAttribute("aria-invalid"), "false");
+  await picture(page, "credential-agreement-refused");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("hipaa, soc2");
+  await page.keyboard.press("Enter");
+  await form.waitFor({ state: "detached" });
+  for (const said of ["1,500", "what it is sent for 30 days", "$50,000.00 a quarter", "hipaa, soc2"]) await panel.getByText(said, { exact: true }).waitFor();
+  await panel.getByRole("row").filter({ hasText: MINI }).getByText("$0.40").waitFor();
+  const kept = await v2(origin, adminKey, `provider-credentials/${made.id}`);
+  assert.deepEqual([kept.limits, kept.retention, kept.commitment, kept.compliance, kept.pricing], [{ requests_per_minute: 1500 }, { days: 30 }, { amount_micros: 50_000_000_000, period: "quarter" }, ["hipaa", "soc2"], { [MINI]: { input: 100_000, output: 400_000 } }]);
+  await accessible(page);
+  await picture(page, "credential-agreement");
+  // What is not typed any more is taken back.
+  await panel.getByRole("button", { name: "State" }).click();
+  await form.getByLabel("Prices of your own").fill("");
+  await form.getByLabel("Committed, in dollars").fill("");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  const less = await v2(origin, adminKey, `provider-credentials/${made.id}`);
+  assert.deepEqual([less.commitment, less.pricing, less.compliance], [null, {}, ["hipaa", "soc2"]]);
+  await send("DELETE", `provider-credentials/${made.id}`);
+  ok("credential_states_its_agreement");
+}
+
+/** An account of the operator's has the same facts; what is stated of its prices is what the next plan counts with. */
+async function accountStatesItsPrices(page) {
+  const made = await send("POST", "accounts", { provider: "openai", display_name: "Pooled account", secret: ownSecret, base_url: `${emulator}/v1`, markup_bps: 250 });
+  await visit(page, `${origin}/accounts`);
+  await page.getByRole("row").filter({ hasText: "Pooled account" }).getByText("all that it sells").waitFor();
+  await accessible(page);
+  await picture(page, "accounts");
+  await page.getByRole("link", { name: "Pooled account" }).click();
+  await page.getByText("2.50 %", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "State" }).click();
+  const form = page.getByRole("dialog");
+  await form.getByLabel("Prices of your own").fill(`${MINI} = 0.125 / 0.5 / 0.0625`);
+  await form.getByLabel("Keeps what it is sent").selectOption("not at all");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.waitFor({ state: "detached" });
+  await page.getByText("nothing of what it is sent", { exact: true }).waitFor();
+  await page.getByRole("table", { name: "Prices of your own" }).getByText("$0.0625").waitFor();
+  const plan = await send("POST", "plan", { model: MINI });
+  assert.deepEqual([plan.attempts[0].pricing.input_micros_per_million, plan.attempts[0].pricing.cached_input_micros_per_million], [125_000, 62_500]);
+  await accessible(page);
+  await picture(page, "account");
+  await page.getByRole("button", { name: "Verify" }).click();
+  await page.getByText(/^verified /).waitFor();
+  await page.getByRole("button", { name: "Switch off" }).click();
+  await page.getByText("disabled", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Delete" }).click();
+  await form.getByRole("textbox").fill("Pooled account");
+  await form.getByRole("button", { name: "Delete" }).click();
+  await page.getByText("No account yet").waitFor();
+  ok("account_states_its_prices");
+}
+
 /** A provider that takes several kinds of secrets asks for what each of them needs. */
 async function credentialSignsInByItsDirectory(page) {
   await visit(page, `${origin}/credentials?new=azure_openai`);
@@ -203,6 +286,8 @@ await inBrowser(origin, async (open) => {
   await keyIsBounded(page);
   await nodeIsAddedDrainedRemoved(page);
   await credentialIsSwitchedAndDeleted(page);
+  await credentialStatesItsAgreement(page);
+  await accountStatesItsPrices(page);
   await credentialSignsInByItsDirectory(page);
   await routeIsChangedAndDeleted(page);
   await auditTellsAllOfIt(page);

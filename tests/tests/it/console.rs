@@ -89,6 +89,8 @@ async fn what_is_managed_holds_on_the_wire() {
         "key_is_bounded",
         "node_is_added_drained_removed",
         "credential_is_switched_and_deleted",
+        "credential_states_its_agreement",
+        "account_states_its_prices",
         "credential_signs_in_by_its_directory",
         "route_is_changed_and_deleted",
         "audit_tells_all_of_it",

@@ -26,6 +26,10 @@ project = "web"
 base_url = "BASE/"
 secret = { env = "OUR_SECRET" }
 metadata = { team = "tide" }
+limits = { tokens_per_minute = 90000 }
+retention = { days = 30 }
+commitment = { amount_micros = 5000000, period = "year" }
+compliance = ["soc2", "gdpr"]
 
 [[node]]
 name = "rack"

@@ -9,6 +9,7 @@
     reason = "a helper that fails should fail its test, and JSON reads best by value and index"
 )]
 
+mod agreements;
 mod ask;
 mod audit;
 mod authorisation;

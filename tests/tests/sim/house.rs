@@ -181,6 +181,7 @@ impl House {
             weight: 1 + u32::try_from(at).unwrap(),
             markup_bps: 1_000,
             allow_unpriced: false,
+            pricing: Arc::default(),
             created_unix_ms: small(at),
         }
     }

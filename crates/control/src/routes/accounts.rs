@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{AccountId, Fault, Principal};
+use domain::{AccountId, Agreement, Fault, Principal};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -14,6 +14,7 @@ use store::{AccountRow, Verification};
 use super::secrets::{self, Held, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
+use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
@@ -74,8 +75,17 @@ struct Input {
     region: Option<String>,
     #[serde(default)]
     config: Value,
+    /// What its owner states of its contract with the provider.
+    limits: Option<LimitsForm>,
     #[serde(default)]
-    limits: Value,
+    #[schemars(with = "Option<RetentionForm>")]
+    retention: Value,
+    #[serde(default)]
+    pricing: PricingForm,
+    commitment: Option<CommitmentForm>,
+    /// What it may be used under, such as `hipaa`: a set of short words.
+    #[serde(default)]
+    compliance: Vec<String>,
     #[serde(default)]
     metadata: Value,
     models: Option<Vec<String>>,
@@ -84,6 +94,17 @@ struct Input {
     #[serde(default)]
     allow_unpriced: bool,
     status: Option<String>,
+}
+
+impl Input {
+    fn sent(&self) -> Sent<'_> {
+        Sent {
+            limits: self.limits,
+            retention: &self.retention,
+            commitment: self.commitment.as_ref(),
+            compliance: &self.compliance,
+        }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -101,9 +122,13 @@ struct Shown {
     base_url: Option<String>,
     region: Option<String>,
     config: Value,
-    limits: Value,
+    retention: Option<RetentionForm>,
+    limits: LimitsForm,
     /// What its provider told of its limits, as this gateway heard it last.
     learned_limits: Vec<LearnedLimits>,
+    pricing: PricingForm,
+    commitment: Option<CommitmentForm>,
+    compliance: Vec<String>,
     metadata: Value,
     models: Option<Vec<String>>,
     weight: u32,
@@ -127,8 +152,12 @@ fn show(control: &Control, row: &AccountRow) -> Shown {
         base_url: row.base_url.clone(),
         region: row.region.clone(),
         config: row.config.clone(),
-        limits: row.limits.clone(),
+        retention: agreement::show_retention(&row.agreement),
+        limits: agreement::show_limits(&row.agreement),
         learned_limits: told::learned(control, Principal::Account(row.id)),
+        pricing: agreement::show_pricing(&row.pricing),
+        commitment: agreement::show_commitment(&row.agreement),
+        compliance: row.agreement.compliance.clone(),
         metadata: row.metadata.clone(),
         models: row.models.clone(),
         weight: row.weight,
@@ -218,7 +247,8 @@ fn row_of(control: &Control, input: &Input, base: AccountRow) -> Result<AccountR
         base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
-        limits: input.limits.clone(),
+        pricing: agreement::read_pricing(&input.pricing)?,
+        agreement: agreement::read(&input.sent())?,
         metadata: input.metadata.clone(),
         models: input.models.clone(),
         weight: ranged(input.weight, 1, WEIGHT_MAX, "weight")?,
@@ -247,7 +277,8 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             base_url: None,
             region: None,
             config: Value::Null,
-            limits: Value::Null,
+            pricing: Vec::new(),
+            agreement: Agreement::default(),
             metadata: Value::Null,
             models: None,
             weight: 1,

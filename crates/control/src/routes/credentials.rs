@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
-use domain::{
-    AuthKind, CredentialId, Fault, FaultClass, Price, Principal, ProjectId, Rates, ServerFacts, UnitRates,
-};
+use domain::{Agreement, AuthKind, CredentialId, Fault, FaultClass, Principal, ProjectId, ServerFacts};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -20,6 +18,7 @@ use super::projects::checked_environment;
 use super::secrets::{self, Held, Rotation};
 use super::workspaces::checked_name;
 use crate::access::Access;
+use crate::agreement::{self, CommitmentForm, LimitsForm, PricingForm, RetentionForm, Sent};
 use crate::failure::{invalid, missing, of_store};
 use crate::hosting::{Claim, Destination};
 use crate::moment::Moment;
@@ -98,14 +97,17 @@ struct Input {
     region: Option<String>,
     scope: Option<ScopeInput>,
     expires_at: Option<String>,
+    /// What its owner states of its contract with the provider.
+    limits: Option<LimitsForm>,
     #[serde(default)]
+    #[schemars(with = "Option<RetentionForm>")]
     retention: Value,
     #[serde(default)]
-    limits: Value,
+    pricing: PricingForm,
+    commitment: Option<CommitmentForm>,
+    /// What it may be used under, such as `hipaa`: a set of short words.
     #[serde(default)]
-    pricing: BTreeMap<String, RatesWire>,
-    #[serde(default)]
-    commitment: Value,
+    compliance: Vec<String>,
     #[serde(default)]
     metadata: Value,
     /// What a compatible server takes, stated by hand: believed above what a probe finds.
@@ -114,88 +116,23 @@ struct Input {
     status: Option<String>,
 }
 
+impl Input {
+    fn sent(&self) -> Sent<'_> {
+        Sent {
+            limits: self.limits,
+            retention: &self.retention,
+            commitment: self.commitment.as_ref(),
+            compliance: &self.compliance,
+        }
+    }
+}
+
 #[derive(Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "CredentialScope")]
 struct ScopeInput {
     project_id: Option<String>,
     environment: Option<String>,
-}
-
-/// Prices in micro-USD for a million tokens, or for what the name says.
-#[derive(Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Rates")]
-struct RatesWire {
-    input: u64,
-    output: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cached_input: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_write: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cache_write_long: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audio_input: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audio_output: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_input: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_output: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    per_image: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    per_audio_minute: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    per_thousand_searches: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    per_million_characters: Option<u64>,
-}
-
-impl RatesWire {
-    fn read(&self) -> Rates {
-        Rates {
-            input: Price(self.input),
-            output: Price(self.output),
-            cached_read: self.cached_input.map(Price),
-            cache_write: self.cache_write.map(Price),
-            cache_write_long: self.cache_write_long.map(Price),
-            reasoning: self.reasoning.map(Price),
-            units: UnitRates {
-                audio_in: self.audio_input.map(Price),
-                audio_out: self.audio_output.map(Price),
-                image_in: self.image_input.map(Price),
-                image_out: self.image_output.map(Price),
-                image: self.per_image.map(Price::of_one),
-                audio_ms: self.per_audio_minute.map(Price::of_minute),
-                search: self.per_thousand_searches.map(Price::of_thousand),
-                character: self.per_million_characters.map(Price),
-            },
-        }
-    }
-
-    fn show(rates: &Rates) -> Self {
-        let number = |price: Price| price.0;
-        Self {
-            input: rates.input.0,
-            output: rates.output.0,
-            cached_input: rates.cached_read.map(number),
-            cache_write: rates.cache_write.map(number),
-            cache_write_long: rates.cache_write_long.map(number),
-            reasoning: rates.reasoning.map(number),
-            audio_input: rates.units.audio_in.map(number),
-            audio_output: rates.units.audio_out.map(number),
-            image_input: rates.units.image_in.map(number),
-            image_output: rates.units.image_out.map(number),
-            per_image: rates.units.image.map(Price::for_one),
-            per_audio_minute: rates.units.audio_ms.map(Price::for_minute),
-            per_thousand_searches: rates.units.search.map(Price::for_thousand),
-            per_million_characters: rates.units.character.map(number),
-        }
-    }
 }
 
 /// What a reader sees: everything but the secret.
@@ -219,12 +156,13 @@ struct Shown {
     scope: ScopeShown,
     config: Value,
     expires_at: Option<Moment>,
-    retention: Value,
-    limits: Value,
+    retention: Option<RetentionForm>,
+    limits: LimitsForm,
     /// What its provider told of its limits, as this gateway heard it last.
     learned_limits: Vec<LearnedLimits>,
-    pricing: BTreeMap<String, RatesWire>,
-    commitment: Value,
+    pricing: PricingForm,
+    commitment: Option<CommitmentForm>,
+    compliance: Vec<String>,
     metadata: Value,
     last_verified_at: Option<Moment>,
     last_error: Option<String>,
@@ -271,11 +209,12 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
         },
         config: row.config.clone(),
         expires_at: row.expires_unix_ms.map(Moment),
-        retention: row.retention.clone(),
-        limits: row.limits.clone(),
+        retention: agreement::show_retention(&row.agreement),
+        limits: agreement::show_limits(&row.agreement),
         learned_limits: told::learned(control, Principal::Credential(row.id)),
-        pricing: row.pricing.iter().map(|(model, rates)| (model.clone(), RatesWire::show(rates))).collect(),
-        commitment: row.commitment.clone(),
+        pricing: agreement::show_pricing(&row.pricing),
+        commitment: agreement::show_commitment(&row.agreement),
+        compliance: row.agreement.compliance.clone(),
         metadata: row.metadata.clone(),
         last_verified_at: row.last_verified_unix_ms.map(Moment),
         last_error: row.last_error.clone(),
@@ -421,10 +360,8 @@ async fn row_of(
         base_url: secrets::base_url(control, input.base_url.clone(), Reach::Provider)?,
         region: input.region.clone(),
         config: input.config.clone(),
-        pricing: input.pricing.iter().map(|(model, rates)| (model.clone(), rates.read())).collect(),
-        limits: input.limits.clone(),
-        retention: input.retention.clone(),
-        commitment: input.commitment.clone(),
+        pricing: agreement::read_pricing(&input.pricing)?,
+        agreement: agreement::read(&input.sent())?,
         metadata: input.metadata.clone(),
         project,
         environment,
@@ -466,9 +403,7 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             region: None,
             config: Value::Null,
             pricing: Vec::new(),
-            limits: Value::Null,
-            retention: Value::Null,
-            commitment: Value::Null,
+            agreement: Agreement::default(),
             metadata: Value::Null,
             project: None,
             environment: None,

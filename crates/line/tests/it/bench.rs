@@ -383,6 +383,7 @@ impl Maker<'_> {
                 weight: 1,
                 markup_bps: 0,
                 allow_unpriced: false,
+                pricing: Arc::default(),
                 created_unix_ms: 1,
             })
         });

@@ -374,6 +374,21 @@ fn own_prices_come_before_the_price_book_and_nodes_have_none() {
     assert_eq!(rates(House::new().node(1, &["openai/gpt-4o"]), "openai/gpt-4o"), None);
 }
 
+#[test]
+fn an_accounts_own_prices_come_before_the_price_book_and_make_priced_what_it_does_not_know() {
+    let own = Rates { input: Price(1), output: Price(2), ..Rates::default() };
+    let priced = |name: &str| {
+        let pricing = Arc::new(vec![(name.to_owned(), own)]);
+        House::new().account_with(1, "openai", |entry| entry.pricing = pricing)
+    };
+    let first = |name: &str, model: &str| priced(name).ask(model).attempts[0].rates;
+    assert_eq!(first("openai/gpt-4o", "gpt-4o"), Some(own));
+    assert_eq!(first("gpt-4o", "gpt-4o"), Some(own));
+    assert_eq!(first("other", "gpt-4o").unwrap().input, Price(2_500_000));
+    assert_eq!(first("gpt-99", "openai/gpt-99"), Some(own));
+    expect(&priced("other"), "openai/gpt-99", "", &[(a(1), "unpriced")]);
+}
+
 /// C11: nothing that goes wrong with an own credential is a reason to leave it.
 #[test]
 fn strict_is_strict_whatever_stands_on_the_board() {

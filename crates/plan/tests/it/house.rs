@@ -144,6 +144,7 @@ pub fn account(number: u8, provider: &str) -> AccountEntry {
         weight: 1,
         markup_bps: 500,
         allow_unpriced: false,
+        pricing: Arc::default(),
         created_unix_ms: u64::from(number),
     }
 }

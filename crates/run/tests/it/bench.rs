@@ -255,6 +255,7 @@ impl<'a> Maker<'a> {
             weight: 1,
             markup_bps: 0,
             allow_unpriced: false,
+            pricing: Arc::default(),
             created_unix_ms: 1,
         })
     }

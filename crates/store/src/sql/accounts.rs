@@ -4,7 +4,7 @@ use domain::{AccountId, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, seals, sql};
+use super::{Connection, Database, Row, agreements, seals, sql};
 use crate::feed::Part;
 use crate::{
     AccountRow, Accounts, Act, Listed, NewSecret, Page, SealedSecret, StoreError, StoreFuture, Verification,
@@ -32,7 +32,8 @@ pub(super) fn read(row: &Row) -> Result<AccountRow, StoreError> {
         base_url: fields.maybe_text("base_url")?,
         region: fields.maybe_text("region")?,
         config: fields.json("config")?,
-        limits: fields.json("limits")?,
+        pricing: stored::pricing_from_text(TABLE, fields.get("pricing")?)?,
+        agreement: agreements::read(&fields)?,
         metadata: fields.json("metadata")?,
         models: fields.json("models")?,
         weight: fields.small("weight")?,
@@ -58,9 +59,12 @@ async fn insert(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreErro
     let query = sql(
         "INSERT INTO accounts (id, provider, display_name, auth, secret_version, secret_key_id, secret_sealed,
              fingerprint, base_url, region, config, limits, metadata, models, weight, markup_bps, allow_unpriced,
-             disabled, last_verified_unix_ms, last_error, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+             disabled, last_verified_unix_ms, last_error, created_unix_ms, version, pricing, retention, commitment,
+             compliance)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
+             $23, $24, $25, $26)",
     );
+    let agreed = agreements::texts(TABLE, &row.agreement)?;
     query
         .bind(row.id.bytes())
         .bind(&row.provider)
@@ -73,7 +77,7 @@ async fn insert(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreErro
         .bind(&row.base_url)
         .bind(&row.region)
         .bind(stored::to_text(TABLE, &row.config)?)
-        .bind(stored::to_text(TABLE, &row.limits)?)
+        .bind(agreed.limits)
         .bind(stored::to_text(TABLE, &row.metadata)?)
         .bind(stored::to_text(TABLE, &row.models)?)
         .bind(i64::from(row.weight))
@@ -84,6 +88,10 @@ async fn insert(writing: &mut Writing, row: &AccountRow) -> Result<(), StoreErro
         .bind(&row.last_error)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
+        .bind(stored::pricing_to_text(TABLE, &row.pricing)?)
+        .bind(agreed.retention)
+        .bind(agreed.commitment)
+        .bind(agreed.compliance)
         .run(writing.connection())
         .await?;
     writing.changed(Part::Accounts, None, row.id);
@@ -115,6 +123,7 @@ async fn replace(
     let old = find(writing.connection(), row.id).await?;
     expect_version(WHAT, expected, old.version)?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
+    let stated = agreements::told((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
     let mut row = AccountRow {
         id: old.id,
         provider: old.provider,
@@ -135,8 +144,8 @@ async fn replace(
         row.last_error = None;
     }
     overwrite(writing, &row).await?;
-    let detail =
-        format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
+    let SealedSecret { sealed, fingerprint, .. } = &row.secret;
+    let detail = format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version);
     writing.audit(&act, None, action, row.id, detail).await?;
     Ok(row)
 }

@@ -5,7 +5,7 @@ use snapshot::CredentialState;
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, projects, seals, sql};
+use super::{Connection, Database, Row, agreements, events, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{
@@ -34,10 +34,8 @@ pub(super) fn read(row: &Row) -> Result<CredentialRow, StoreError> {
         base_url: fields.maybe_text("base_url")?,
         region: fields.maybe_text("region")?,
         config: fields.json("config")?,
-        pricing: stored::pricing_from_text(fields.get("pricing")?)?,
-        limits: fields.json("limits")?,
-        retention: fields.json("retention")?,
-        commitment: fields.json("commitment")?,
+        pricing: stored::pricing_from_text(TABLE, fields.get("pricing")?)?,
+        agreement: agreements::read(&fields)?,
         metadata: fields.json("metadata")?,
         project: fields.maybe_id("project")?,
         environment: fields.maybe_text("environment")?,
@@ -69,10 +67,11 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
         "INSERT INTO credentials (id, workspace, provider, display_name, auth, secret_version, secret_key_id,
              secret_sealed, fingerprint, base_url, region, config, pricing, limits, retention, commitment, metadata,
              project, environment, state, expires_unix_ms, last_verified_unix_ms, last_error, server, created_unix_ms,
-             version)
+             version, compliance)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $26)",
+             $23, $24, $25, $26, $27)",
     );
+    let agreed = agreements::texts(TABLE, &row.agreement)?;
     query
         .bind(row.id.bytes())
         .bind(row.workspace.bytes())
@@ -86,10 +85,10 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
         .bind(&row.base_url)
         .bind(&row.region)
         .bind(stored::to_text(TABLE, &row.config)?)
-        .bind(stored::pricing_to_text(&row.pricing)?)
-        .bind(stored::to_text(TABLE, &row.limits)?)
-        .bind(stored::to_text(TABLE, &row.retention)?)
-        .bind(stored::to_text(TABLE, &row.commitment)?)
+        .bind(stored::pricing_to_text(TABLE, &row.pricing)?)
+        .bind(agreed.limits)
+        .bind(agreed.retention)
+        .bind(agreed.commitment)
         .bind(stored::to_text(TABLE, &row.metadata)?)
         .bind(row.project.map(|id| id.bytes()))
         .bind(&row.environment)
@@ -100,6 +99,7 @@ async fn insert(writing: &mut Writing, row: &CredentialRow) -> Result<(), StoreE
         .bind(stored::server_to_text(TABLE, &row.server)?)
         .bind(signed(row.created_unix_ms))
         .bind(signed(row.version))
+        .bind(agreed.compliance)
         .run(writing.connection())
         .await?;
     Ok(())
@@ -144,6 +144,7 @@ async fn replace(
     projects::require(writing, row.workspace, row.project).await?;
     seals::require_secret_for(WHAT, old.base_url != row.base_url, secret.is_some())?;
     let old_state = old.state;
+    let stated = agreements::told((&old.agreement, &old.pricing), (&row.agreement, &row.pricing));
     let probed = old.server.probed.filter(|_| old.base_url == row.base_url);
     let mut row = CredentialRow {
         server: ServerFacts { probed, stated: row.server.stated },
@@ -175,8 +176,8 @@ async fn replace(
         tell(writing, &act, &row).await?;
     }
     events::announce_expiry(writing, row.workspace, row.id, row.expires_unix_ms, act.unix_ms).await?;
-    let detail =
-        format!("secret version {}, fingerprint {}", row.secret.sealed.version, row.secret.fingerprint);
+    let SealedSecret { sealed, fingerprint, .. } = &row.secret;
+    let detail = format!("secret version {}, fingerprint {fingerprint}{stated}", sealed.version);
     writing.audit(&act, Some(row.workspace), action, row.id, detail).await?;
     Ok(row)
 }

@@ -1,6 +1,7 @@
 //! What both kinds of database say alike: every aggregate is written once, over connections of either.
 
 mod accounts;
+mod agreements;
 pub(crate) mod api_keys;
 mod audit;
 mod budgets;

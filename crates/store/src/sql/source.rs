@@ -76,6 +76,7 @@ fn account_entry(row: crate::AccountRow) -> AccountEntry {
         weight: row.weight,
         markup_bps: row.markup_bps,
         allow_unpriced: row.allow_unpriced,
+        pricing: Arc::new(row.pricing),
         created_unix_ms: row.created_unix_ms,
     }
 }

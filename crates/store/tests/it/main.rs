@@ -85,6 +85,7 @@ on_each!(
         api_keys::a_key_is_found_changed_and_revoked_for_good,
         api_keys::scopes_networks_and_expiry_read_back,
         credentials::everything_of_a_credential_reads_back,
+        credentials::the_audit_names_the_facts_that_changed_and_not_what_they_are,
         credentials::another_address_needs_the_secret_anew,
         credentials::what_a_probe_found_stays_until_the_address_changes,
         credentials::a_rotation_takes_the_next_version_and_mends_an_invalid_one,

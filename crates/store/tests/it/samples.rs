@@ -146,6 +146,22 @@ pub fn device(number: u8) -> DeviceRow {
     }
 }
 
+/// Everything that can be stated.
+pub fn agreement() -> Agreement {
+    Agreement {
+        limits: AgreedLimits {
+            requests_per_minute: Some(10),
+            tokens_per_minute: Some(20_000),
+            requests_per_day: Some(1_000),
+            concurrent_requests: Some(4),
+            reserved_units: Some(50),
+        },
+        retention: Some(Retention::Zero),
+        commitment: Some(Commitment { amount_micros: 5_000_000, period: CommitmentPeriod::Quarter }),
+        compliance: vec!["gdpr".into(), "hipaa".into()],
+    }
+}
+
 pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
     CredentialRow {
         server: domain::ServerFacts::default(),
@@ -162,9 +178,7 @@ pub fn credential(workspace: WorkspaceId, number: u64) -> CredentialRow {
             "openai/gpt-4o".into(),
             Rates { input: Price(1), output: Price(2), cached_read: Some(Price(3)), ..Rates::default() },
         )],
-        limits: serde_json::json!({"rpm": 10}),
-        retention: serde_json::Value::Null,
-        commitment: serde_json::json!({"amount_micros": 5}),
+        agreement: agreement(),
         metadata: serde_json::json!({"z": 1, "a": 2}),
         project: None,
         environment: None,
@@ -187,7 +201,8 @@ pub fn account(number: u64) -> AccountRow {
         base_url: None,
         region: None,
         config: serde_json::Value::Null,
-        limits: serde_json::Value::Null,
+        pricing: vec![("openai/gpt-4o".into(), Rates { input: Price(7), ..Rates::default() })],
+        agreement: Agreement { retention: Some(Retention::Days(30)), ..agreement() },
         metadata: serde_json::json!({}),
         models: Some(vec!["openai/gpt-4o".into()]),
         weight: 3,

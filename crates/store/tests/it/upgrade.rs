@@ -104,7 +104,9 @@ fn rows_of_the_version_before_stay_on_postgres() {
             &format!(
                 "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
-                 ALTER TABLE credentials DROP COLUMN server; ALTER TABLE nodes DROP COLUMN server; \
+                 ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
+                 ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
+                 DROP COLUMN compliance; \
                  DROP TABLE stored_responses; DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
@@ -183,6 +185,11 @@ fn rows_of_the_version_before_stay_on_sqlite() {
                 .unwrap();
         }
         for undone in [
+            "ALTER TABLE credentials DROP COLUMN compliance",
+            "ALTER TABLE accounts DROP COLUMN pricing",
+            "ALTER TABLE accounts DROP COLUMN retention",
+            "ALTER TABLE accounts DROP COLUMN commitment",
+            "ALTER TABLE accounts DROP COLUMN compliance",
             "ALTER TABLE credentials DROP COLUMN server",
             "ALTER TABLE nodes DROP COLUMN server",
             "DROP TRIGGER hour_made",

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Shared;
+use super::agreement::Agreement;
 use super::credential::secret_for;
 use super::hosting::Hosting;
 use crate::api::{self, Api};
@@ -35,6 +36,8 @@ pub enum Command {
         allow_unpriced: bool,
         #[command(flatten)]
         hosting: Hosting,
+        #[command(flatten)]
+        agreement: Box<Agreement>,
     },
     /// Lists accounts.
     List,
@@ -56,6 +59,8 @@ pub enum Command {
         markup_bps: Option<u32>,
         #[command(flatten)]
         hosting: Hosting,
+        #[command(flatten)]
+        agreement: Box<Agreement>,
     },
     /// Makes the provider's cheapest call with it.
     Verify { id: String },
@@ -84,6 +89,7 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             markup_bps,
             allow_unpriced,
             hosting,
+            agreement,
         } => {
             let auth = hosting.auth.clone();
             let secret = secret_for(shared, &api, &provider, auth.as_deref())?;
@@ -98,9 +104,8 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
                 .with_some("region", region)
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
-                .with_list("models", &models)
-                .done();
-            output::object(shared, &api.post(PATH, &body)?);
+                .with_list("models", &models);
+            output::object(shared, &api.post(PATH, &agreement.write(body)?.done())?);
         }
         Command::List => output::list(
             shared,
@@ -109,15 +114,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No accounts. `tidegate account add openai` seals one.",
         ),
         Command::Show { id } => output::object(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, region, models, weight, markup_bps, hosting } => {
+        Command::Set { id, name, region, models, weight, markup_bps, hosting, agreement } => {
             let body = Body::new()
                 .with_some("display_name", name)
                 .with_some("config", hosting.config()?)
                 .with_some("region", region)
                 .with_some("weight", weight)
                 .with_some("markup_bps", markup_bps)
-                .with_list("models", &models)
-                .done();
+                .with_list("models", &models);
+            let body = agreement.write(body)?.done();
             output::object(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::agreement::Agreement;
 use super::hosting::Hosting;
 use super::{Shared, servers};
 use crate::api::{self, Api};
@@ -31,6 +32,8 @@ pub enum Command {
         environment: Option<String>,
         #[command(flatten)]
         hosting: Hosting,
+        #[command(flatten)]
+        agreement: Box<Agreement>,
         #[command(flatten)]
         stating: servers::Stating,
     },
@@ -69,6 +72,8 @@ pub struct Adding {
     region: Option<String>,
     #[command(flatten)]
     hosting: Hosting,
+    #[command(flatten)]
+    agreement: Agreement,
     /// Serves only this project.
     #[arg(long)]
     project: Option<String>,
@@ -104,15 +109,15 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
             "No credentials. `tidegate credential add openai` seals one.",
         ),
         Command::Show { id } => servers::show(shared, &api.get(&format!("{PATH}/{id}"))?),
-        Command::Set { id, name, region, project, environment, hosting, stating } => {
+        Command::Set { id, name, region, project, environment, hosting, agreement, stating } => {
             let body = Body::new()
                 .with_some("display_name", name)
                 .with_some("region", region)
                 .with_some("auth", hosting.auth.clone())
                 .with_some("config", hosting.config()?)
                 .with_some("scope", scope_of(project, environment))
-                .with_some("stated_facts", stating.patch()?)
-                .done();
+                .with_some("stated_facts", stating.patch()?);
+            let body = agreement.write(body)?.done();
             servers::brief(shared, &api.patch(&format!("{PATH}/{id}"), &body)?);
         }
         Command::Verify { id } => {
@@ -147,22 +152,21 @@ pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
 }
 
 fn add(shared: &Shared, api: &Api, adding: Adding) -> Result<Value, Failure> {
-    let Adding { provider, name, base_url, region, hosting, project, environment, from_env, no_verify } =
-        adding;
+    let Adding { provider, name, base_url, region, hosting, agreement, .. } = adding;
+    let Adding { project, environment, from_env, no_verify, .. } = adding;
     let auth = hosting.auth.clone();
-    let config = hosting.config()?;
+    let stated = agreement.write(Body::new().with_some("config", hosting.config()?))?;
     let secret = match from_env {
         true => Some(from_environment(api, &provider, auth.as_deref())?),
         false => secret_for(shared, api, &provider, auth.as_deref())?,
     };
-    let body = Body::new()
+    let body = stated
         .with("display_name", name.unwrap_or_else(|| provider.clone()))
         .with("provider", provider)
         .with_some("auth", auth)
         .with_some("secret", secret)
         .with_some("base_url", base_url)
         .with_some("region", region)
-        .with_some("config", config)
         .with_some("scope", scope_of(project, environment))
         .done();
     let made = api.post(PATH, &body)?;

@@ -1,6 +1,7 @@
 //! The command list: one file a command, each taking its arguments and the shared options.
 
 mod account;
+mod agreement;
 mod apply;
 mod audit;
 mod backup;

@@ -96,7 +96,11 @@ const STATED_FACTS: Field = field("stated_facts", &["stated_facts"], Form::Plain
 const BASE_URL: Field = field("base_url", &["base_url"], Form::Address, "null");
 const REGION: Field = field("region", &["region"], Form::Plain, "null");
 const CONFIG: Field = field("config", &["config"], Form::Plain, "null");
-const LIMITS: Field = field("limits", &["limits"], Form::Plain, "null");
+const LIMITS: Field = field("limits", &["limits"], Form::Plain, "{}");
+const RETENTION: Field = field("retention", &["retention"], Form::Plain, "null");
+const PRICING: Field = field("pricing", &["pricing"], Form::Plain, "{}");
+const COMMITMENT: Field = field("commitment", &["commitment"], Form::Plain, "null");
+const COMPLIANCE: Field = field("compliance", &["compliance"], Form::Set, "[]");
 const SEALED_STATUS: Field = field(
     "status",
     &["status"],
@@ -140,6 +144,10 @@ pub const KINDS: &[Kind] = &[
             SEALED_STATUS,
             CONFIG,
             LIMITS,
+            RETENTION,
+            PRICING,
+            COMMITMENT,
+            COMPLIANCE,
             METADATA,
         ],
         secret: SecretNeed::Needed,
@@ -164,9 +172,10 @@ pub const KINDS: &[Kind] = &[
             SEALED_STATUS,
             CONFIG,
             LIMITS,
-            field("retention", &["retention"], Form::Plain, "null"),
-            field("pricing", &["pricing"], Form::Plain, "{}"),
-            field("commitment", &["commitment"], Form::Plain, "null"),
+            RETENTION,
+            PRICING,
+            COMMITMENT,
+            COMPLIANCE,
             STATED_FACTS,
             METADATA,
         ],

@@ -5,7 +5,7 @@ use snapshot::CredentialState;
 use store::{CredentialFilter, CredentialRow, StoreError, Verification};
 
 use crate::Fresh;
-use crate::samples::{act, credential, secret};
+use crate::samples::{account, act, credential, secret};
 
 pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
@@ -22,6 +22,35 @@ pub async fn everything_of_a_credential_reads_back(fresh: &Fresh) {
     assert!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows.is_empty());
     let filter = CredentialFilter { state: Some(CredentialState::Active), ..CredentialFilter::default() };
     assert_eq!(credentials.list(workspace, filter, Default::default()).await.unwrap().rows, [read]);
+}
+
+/// What an entry of the audit says of the change that is the newest.
+async fn newest_detail(fresh: &Fresh, workspace: Option<domain::WorkspaceId>) -> String {
+    let listed = fresh.store.audit().list(workspace, store::Page::first(1)).await.unwrap();
+    listed.rows[0].detail.clone()
+}
+
+pub async fn the_audit_names_the_facts_that_changed_and_not_what_they_are(fresh: &Fresh) {
+    let (credentials, workspace) = (fresh.store.credentials(), fresh.founding.workspace.id);
+    let made = credentials.create(credential(workspace, 5), act()).await.unwrap().row;
+    let none = CredentialRow { agreement: Default::default(), pricing: vec![], ..made.clone() };
+    let none = credentials.replace(none, None, None, act()).await.unwrap().row;
+    let bare = "secret version 1, fingerprint 0000000000000001";
+    assert_eq!(
+        newest_detail(fresh, Some(workspace)).await,
+        format!("{bare}, other limits, retention, commitment, compliance, pricing")
+    );
+    assert_eq!(credentials.get(workspace, made.id).await.unwrap(), none);
+    credentials.replace(none, None, None, act()).await.unwrap();
+    assert_eq!(newest_detail(fresh, Some(workspace)).await, bare);
+    let pooled = fresh.store.accounts().create(account(6), act()).await.unwrap().row;
+    let mut tagged = pooled.clone();
+    tagged.agreement.compliance = vec!["iso27001".into()];
+    let tagged = fresh.store.accounts().replace(tagged, None, None, act()).await.unwrap().row;
+    assert_eq!(newest_detail(fresh, None).await, format!("{bare}, other compliance"));
+    assert_eq!(fresh.store.accounts().get(pooled.id).await.unwrap(), tagged);
+    let entries = fresh.store.source().load().await.unwrap().accounts.unwrap();
+    assert_eq!(*entries[0].pricing, pooled.pricing, "plans know what the operator pays there");
 }
 
 pub async fn another_address_needs_the_secret_anew(fresh: &Fresh) {

@@ -1,0 +1,93 @@
+//! What the owner of a credential or an account says of its contract with the provider: no probe finds it out.
+
+/// All that is stated; what is not is unknown, never "none".
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Agreement {
+    pub limits: AgreedLimits,
+    pub retention: Option<Retention>,
+    pub commitment: Option<Commitment>,
+    /// What it may be used under, such as `hipaa`: sorted, each once.
+    pub compliance: Vec<String>,
+}
+
+impl Agreement {
+    /// The facts in which two differ, by their names.
+    #[must_use]
+    pub fn changed(&self, other: &Self) -> Vec<&'static str> {
+        let facts = [
+            ("limits", self.limits != other.limits),
+            ("retention", self.retention != other.retention),
+            ("commitment", self.commitment != other.commitment),
+            ("compliance", self.compliance != other.compliance),
+        ];
+        facts.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
+/// What the provider allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgreedLimits {
+    pub requests_per_minute: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
+    pub requests_per_day: Option<u64>,
+    pub concurrent_requests: Option<u64>,
+    /// Bought ahead, in the provider's own units of throughput.
+    pub reserved_units: Option<u64>,
+}
+
+/// How long the provider keeps what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retention {
+    /// Not at all: agreed with the provider, not hoped for.
+    Zero,
+    Days(u32),
+}
+
+/// Money that is owed to the provider whether it is used or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commitment {
+    pub amount_micros: u64,
+    pub period: CommitmentPeriod,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitmentPeriod {
+    Month,
+    Quarter,
+    Year,
+}
+
+impl CommitmentPeriod {
+    pub const ALL: [Self; 3] = [Self::Month, Self::Quarter, Self::Year];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
+        }
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|period| period.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named() {
+        let stated = Agreement {
+            retention: Some(Retention::Zero),
+            compliance: vec!["hipaa".into()],
+            ..Agreement::default()
+        };
+        assert_eq!(stated.changed(&Agreement::default()), ["retention", "compliance"]);
+        assert!(stated.changed(&stated).is_empty());
+        assert_ne!(Retention::Zero, Retention::Days(0));
+    }
+}

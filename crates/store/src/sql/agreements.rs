@@ -1,0 +1,109 @@
+//! What is stated of a contract with a provider, as credentials and accounts keep it: the columns `limits`, `retention`,
+//! `commitment` and `compliance`.
+
+use domain::{AgreedLimits, Agreement, Commitment, CommitmentPeriod, Rates, Retention};
+use serde_json::{Map, Value, json};
+
+use super::fields::Fields;
+use super::statement::Columns;
+use crate::{StoreError, stored};
+
+/// As they are written.
+pub(super) struct Texts {
+    pub limits: String,
+    pub retention: String,
+    pub commitment: String,
+    pub compliance: String,
+}
+
+pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts, StoreError> {
+    let Agreement { limits, retention, commitment, compliance } = agreement;
+    let limits: Map<String, Value> = named(limits)
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
+        .collect();
+    let retention = retention.map(|retention| match retention {
+        Retention::Zero => json!("zero"),
+        Retention::Days(days) => json!({"days": days}),
+    });
+    let commitment = commitment
+        .map(|agreed| json!({"amount_micros": agreed.amount_micros, "period": agreed.period.as_str()}));
+    Ok(Texts {
+        limits: stored::to_text(table, &limits)?,
+        retention: stored::to_text(table, &retention)?,
+        commitment: stored::to_text(table, &commitment)?,
+        compliance: stored::to_text(table, compliance)?,
+    })
+}
+
+/// Earlier versions kept whatever they were sent: what is no fact that we know counts as not stated.
+pub(super) fn read<R: Columns>(fields: &Fields<'_, R>) -> Result<Agreement, StoreError> {
+    Ok(Agreement {
+        limits: limits(&fields.json("limits")?),
+        retention: retention(&fields.json("retention")?),
+        commitment: commitment(&fields.json("commitment")?),
+        compliance: fields.json("compliance")?,
+    })
+}
+
+const fn named(limits: &AgreedLimits) -> [(&'static str, Option<u64>); 5] {
+    [
+        ("requests_per_minute", limits.requests_per_minute),
+        ("tokens_per_minute", limits.tokens_per_minute),
+        ("requests_per_day", limits.requests_per_day),
+        ("concurrent_requests", limits.concurrent_requests),
+        ("reserved_units", limits.reserved_units),
+    ]
+}
+
+fn limits(kept: &Value) -> AgreedLimits {
+    let number = |name: &str| kept.get(name).and_then(Value::as_u64);
+    AgreedLimits {
+        requests_per_minute: number("requests_per_minute"),
+        tokens_per_minute: number("tokens_per_minute"),
+        requests_per_day: number("requests_per_day"),
+        concurrent_requests: number("concurrent_requests"),
+        reserved_units: number("reserved_units"),
+    }
+}
+
+fn retention(kept: &Value) -> Option<Retention> {
+    if kept == "zero" {
+        return Some(Retention::Zero);
+    }
+    let days = kept.get("days").and_then(Value::as_u64)?;
+    u32::try_from(days).ok().map(Retention::Days)
+}
+
+fn commitment(kept: &Value) -> Option<Commitment> {
+    let period = CommitmentPeriod::named(kept.get("period")?.as_str()?)?;
+    Some(Commitment { amount_micros: kept.get("amount_micros")?.as_u64()?, period })
+}
+
+/// What a change says of these facts in the audit: which, never what.
+pub(super) fn told(
+    before: (&Agreement, &Vec<(String, Rates)>),
+    after: (&Agreement, &Vec<(String, Rates)>),
+) -> String {
+    let pricing = (before.1 != after.1).then_some("pricing");
+    let names: Vec<_> = before.0.changed(after.0).into_iter().chain(pricing).collect();
+    if names.is_empty() { String::new() } else { format!(", other {}", names.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_earlier_versions_kept_in_words_of_their_own_is_not_stated() {
+        assert_eq!(limits(&json!({"rpm": 10})), AgreedLimits::default());
+        assert_eq!(limits(&Value::Null), AgreedLimits::default());
+        assert_eq!(limits(&json!({"tokens_per_minute": 7, "rpm": 1})).tokens_per_minute, Some(7));
+        for odd in [json!("none"), json!({"days": -1}), json!({"days": 5_000_000_000_u64}), json!([])] {
+            assert_eq!(retention(&odd), None, "{odd}");
+        }
+        for odd in [json!({"amount_micros": 5}), json!({"amount_micros": 5, "period": "era"}), json!(4)] {
+            assert_eq!(commitment(&odd), None, "{odd}");
+        }
+    }
+}

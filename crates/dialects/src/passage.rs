@@ -16,6 +16,7 @@ use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame, read_frames};
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
+use crate::transcript::{AnswerForm, Transcript, read_whole};
 use crate::turns::{Gatherer, TurnState};
 use crate::{VectorForm, count, embed, responses};
 
@@ -43,6 +44,8 @@ pub struct Way {
     pub prompt_bytes: u64,
     /// The text of a stream is kept, up to a bound, so that its tokens can be counted.
     pub keeps_text: bool,
+    /// In which form the upstream answers, where that is known and not the grammar's to say.
+    pub form: AnswerForm,
     /// Who says what was used where the upstream does not, and its answer is written anew.
     pub guess: Option<Rc<dyn Guess>>,
 }
@@ -58,6 +61,8 @@ enum Kind {
     /// Chat on both sides, which is most of all traffic: read without being understood.
     Scan(Box<StreamScanner>),
     Walk(Box<Walk>),
+    /// What was heard, which goes on as it is.
+    Listen(Box<Transcript>),
 }
 
 /// A stream whose events are read, and passed on or written anew.
@@ -125,6 +130,9 @@ impl Way {
 impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
+        if way.operation.is_form() {
+            return Self { kind: Kind::Listen(Box::default()) };
+        }
         if way.is_same() && way.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!way.usage);
             if way.keeps_text {
@@ -143,6 +151,7 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.push(chunk, out),
             Kind::Walk(walk) => walk.push(&chunk, out),
+            Kind::Listen(transcript) => transcript.push(&chunk, out),
         }
     }
 
@@ -154,6 +163,14 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.finish(out),
             Kind::Walk(walk) => walk.finish(out),
+            Kind::Listen(transcript) => transcript.finish(out),
+        }
+    }
+
+    /// The type of the upstream's body is known.
+    pub fn told(&mut self, form: AnswerForm) {
+        if let Kind::Listen(transcript) = &mut self.kind {
+            transcript.told(form);
         }
     }
 
@@ -161,7 +178,7 @@ impl AnswerStream {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scan(_) => None,
+            Kind::Scan(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.progress.id.as_deref(),
         }
     }
@@ -171,6 +188,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.facts(),
             Kind::Walk(walk) => &walk.facts,
+            Kind::Listen(transcript) => transcript.facts(),
         }
     }
 
@@ -180,6 +198,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.kept_text(),
             Kind::Walk(walk) => walk.kept.as_str(),
+            Kind::Listen(_) => "",
         }
     }
 
@@ -187,7 +206,7 @@ impl AnswerStream {
     #[must_use]
     pub fn turn(&self) -> Option<TurnState> {
         match &self.kind {
-            Kind::Scan(_) => None,
+            Kind::Scan(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
         }
     }
@@ -198,6 +217,8 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
             Kind::Walk(walk) => walk.length_stop(used),
+            // It has no word for an end before its end.
+            Kind::Listen(_) => Bytes::new(),
         }
     }
 
@@ -205,7 +226,7 @@ impl AnswerStream {
     #[must_use]
     pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         match &mut self.kind {
-            Kind::Scan(_) => chat::error_event(fault, trace),
+            Kind::Scan(_) | Kind::Listen(_) => chat::error_event(fault, trace),
             Kind::Walk(walk) => walk.error_event(fault, trace),
         }
     }
@@ -215,7 +236,7 @@ impl AnswerStream {
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
-            Kind::Scan(_) => false,
+            Kind::Scan(_) | Kind::Listen(_) => false,
             Kind::Walk(walk) => walk.way.client == Grammar::Responses && !walk.way.is_look(),
         }
     }
@@ -225,6 +246,7 @@ impl AnswerStream {
     pub fn ping(&self) -> Bytes {
         match &self.kind {
             Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
+            Kind::Listen(transcript) => Bytes::from_static(transcript.ping()),
             Kind::Walk(walk) if walk.way.as_array => Bytes::from_static(b"\n"),
             Kind::Walk(walk) => Bytes::from_static(ping(walk.way.client)),
         }
@@ -641,6 +663,10 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
+        operation if operation.is_form() => {
+            let facts = read_whole(way.form, &body)?;
+            return Ok(WholeAnswer::plain(body, facts));
+        }
         _ => {}
     }
     if way.is_same() && way.client == Grammar::Chat {

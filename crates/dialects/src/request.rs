@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use domain::limits::END_USER_BYTES_MAX;
 
+use crate::form::Form;
 use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
 use crate::splice::{Edit, splice};
@@ -33,6 +34,8 @@ pub struct Request {
     pub is_background: bool,
     /// The first place where it names by an id what lies at its provider, beside answers.
     pub names_kept: Option<Box<String>>,
+    /// The body is a form, and no JSON.
+    pub form: Option<Box<Form>>,
     /// Where the body names the model; `None` where the address does.
     pub(crate) model_value: Option<Span>,
     /// Where the client says who asks.

@@ -21,6 +21,10 @@ pub enum Operation {
     Complete,
     /// Something about an answer that its provider keeps: read, watched, cancelled, deleted.
     Stored,
+    /// What was said in a recording, in its own language.
+    Transcribe,
+    /// What was said in a recording, in English.
+    Translate,
 }
 
 impl Operation {
@@ -35,6 +39,14 @@ impl Operation {
             Self::Moderate => "moderate",
             Self::Complete => "complete",
             Self::Stored => "stored",
+            Self::Transcribe => "transcribe",
+            Self::Translate => "translate",
         }
+    }
+
+    /// Whether its request is a form with files in it.
+    #[must_use]
+    pub const fn is_form(self) -> bool {
+        matches!(self, Self::Transcribe | Self::Translate)
     }
 }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use dialects::{Guess, each_text, is_counted};
+use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
 use plan::Attempt;
@@ -47,6 +48,14 @@ impl Exchange {
             output: answer_tokens(vocabulary, text, content_bytes).unwrap_or(quick.output),
             ..quick
         }
+    }
+
+    /// The most that a form is long: all of it, where its end was not announced.
+    pub(crate) fn form_bytes_max(&self) -> u64 {
+        let (held, most) = (self.body.borrow().len() as u64, BODY_BYTES_MAX as u64);
+        let Some(upload) = self.call.upload() else { return held };
+        let left = upload.left().unwrap_or(most);
+        held.saturating_add(upload.taken()).saturating_add(left).min(most)
     }
 
     /// By bytes alone: what can be asked at each piece of a stream.

@@ -71,7 +71,7 @@ const REST: &str = "{rest}";
 const LATER: &[&str] = &[
     "/v1/conversations",
     "/v1/images",
-    "/v1/audio",
+    "/v1/audio/speech",
     "/v1/videos",
     "/v1/files",
     "/v1/uploads",
@@ -105,6 +105,20 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/v1/completions", Dialect::Chat, Does::Trip(Operation::Complete), inference),
         row(Method::POST, "/v1/embeddings", Dialect::Chat, Does::Trip(Operation::Embed), inference),
         row(Method::POST, "/v1/moderations", Dialect::Chat, Does::Trip(Operation::Moderate), inference),
+        row(
+            Method::POST,
+            "/v1/audio/transcriptions",
+            Dialect::Chat,
+            Does::Trip(Operation::Transcribe),
+            inference,
+        ),
+        row(
+            Method::POST,
+            "/v1/audio/translations",
+            Dialect::Chat,
+            Does::Trip(Operation::Translate),
+            inference,
+        ),
         row(Method::POST, "/v1/responses", Dialect::Responses, Does::Trip(Operation::Chat), inference),
         row(Method::POST, "/v1/messages", Dialect::Anthropic, Does::Trip(Operation::Chat), inference),
         row(

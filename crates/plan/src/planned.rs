@@ -224,6 +224,7 @@ pub const fn modality(operation: Operation) -> Modality {
         | Operation::Stored => Modality::Chat,
         Operation::Embed => Modality::Embedding,
         Operation::Moderate => Modality::Moderation,
+        Operation::Transcribe | Operation::Translate => Modality::Audio,
     }
 }
 

@@ -22,7 +22,11 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Chat | Operation::Run | Operation::Verify => native,
         Operation::Embed | Operation::Complete => CHAT,
         Operation::Stored if native.contains(&Grammar::Responses) => RESPONSES,
-        Operation::Count | Operation::Moderate | Operation::Stored => &[],
+        Operation::Count
+        | Operation::Moderate
+        | Operation::Stored
+        | Operation::Transcribe
+        | Operation::Translate => &[],
     }
 }
 
@@ -69,6 +73,8 @@ fn generate_of(
     let path = match (ask.operation, said.grammar) {
         (Operation::Embed, _) => "embeddings",
         (Operation::Moderate, _) => "moderations",
+        (Operation::Transcribe, _) => "audio/transcriptions",
+        (Operation::Translate, _) => "audio/translations",
         (Operation::Complete, _) => "completions",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
@@ -113,6 +119,12 @@ fn say_for(
     native: &[Grammar],
     taste: &Taste,
 ) -> Result<Said, Box<Fault>> {
+    if let Some(form) = &ask.request.form
+        && native.contains(&ask.grammar)
+    {
+        let body = form.upstream_body(ask.body, target.upstream_model);
+        return Ok(Said { grammar: ask.grammar, body, dropped: Vec::new() });
+    }
     let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
@@ -133,9 +145,12 @@ fn say_for(
         }
         Operation::Embed => speak_texts(ask.grammar, ask.body, ask.request, grammar, model, ask.is_lenient)?,
         // One grammar alone has words for these.
-        Operation::Moderate | Operation::Complete | Operation::Verify | Operation::Stored => {
-            return Err(no_such(ask.operation));
-        }
+        Operation::Moderate
+        | Operation::Complete
+        | Operation::Verify
+        | Operation::Stored
+        | Operation::Transcribe
+        | Operation::Translate => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -189,6 +204,14 @@ fn no_such(operation: Operation) -> Box<Fault> {
             "Send the text as the message of a user to /v1/chat/completions.",
         ),
         Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
+        Operation::Transcribe => (
+            "write down what is said in a recording",
+            "Use a model that transcribes, such as GET /v2/capabilities lists.",
+        ),
+        Operation::Translate => (
+            "say in English what is said in a recording",
+            "Use a model that translates recordings, such as GET /v2/capabilities lists.",
+        ),
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
         Operation::Chat | Operation::Run | Operation::Verify => {
             ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
@@ -204,13 +227,17 @@ impl Said {
     pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
         // The signature joins them.
         let mut headers = Vec::with_capacity(5);
-        headers.extend([(CONTENT_TYPE, JSON), (USER_AGENT, AGENT)]);
+        let own_type = ask.request.form.as_ref().map(|form| HeaderValue::try_from(form.content_type()));
+        let content_type = own_type.and_then(Result::ok).unwrap_or(JSON);
+        headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
             headers.push((ACCEPT, HeaderValue::from_static("text/event-stream")));
             // A compressed stream is held back by whoever compresses it.
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         } else {
-            headers.push((ACCEPT, JSON));
+            // What is asked for in a form may be answered as text.
+            let is_form = ask.request.form.is_some();
+            headers.push((ACCEPT, if is_form { HeaderValue::from_static("*/*") } else { JSON }));
         }
         if self.grammar == ask.grammar {
             headers.extend_from_slice(ask.native_headers);

@@ -125,6 +125,7 @@ const fn modality(operation: Operation) -> &'static str {
     match operation {
         Operation::Embed => "embedding",
         Operation::Moderate => "moderation",
+        Operation::Transcribe | Operation::Translate => "audio",
         Operation::Chat
         | Operation::Run
         | Operation::Verify

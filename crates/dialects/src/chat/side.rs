@@ -15,9 +15,13 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         Operation::Embed => Subject::Input,
         Operation::Moderate => Subject::Judged,
         Operation::Complete => Subject::Prompt,
-        Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Stored => {
-            Subject::Messages
-        }
+        Operation::Chat
+        | Operation::Run
+        | Operation::Verify
+        | Operation::Count
+        | Operation::Stored
+        | Operation::Transcribe
+        | Operation::Translate => Subject::Messages,
     };
     let mut request = decode_of(body, subject)?;
     if matches!(operation, Operation::Embed | Operation::Moderate) {

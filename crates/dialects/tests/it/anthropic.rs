@@ -135,6 +135,7 @@ fn way() -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: AnswerForm::default(),
         guess: None,
     }
 }

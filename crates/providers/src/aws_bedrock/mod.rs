@@ -29,7 +29,9 @@ impl Provider for AwsBedrock {
             | Operation::Moderate
             | Operation::Complete
             | Operation::Count
-            | Operation::Stored => &[],
+            | Operation::Stored
+            | Operation::Transcribe
+            | Operation::Translate => &[],
         }
     }
 

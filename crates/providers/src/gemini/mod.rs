@@ -22,7 +22,11 @@ pub(crate) struct Gemini;
 impl Provider for Gemini {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Moderate | Operation::Complete | Operation::Stored => &[],
+            Operation::Moderate
+            | Operation::Complete
+            | Operation::Stored
+            | Operation::Transcribe
+            | Operation::Translate => &[],
             _ => NATIVE,
         }
     }

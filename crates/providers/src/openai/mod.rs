@@ -12,7 +12,7 @@ impl Provider for OpenAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Count => &[Grammar::Responses],
-            Operation::Moderate => &[Grammar::Chat],
+            Operation::Moderate | Operation::Transcribe | Operation::Translate => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -14,7 +14,7 @@ impl Provider for OpenAiCompatible {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             // What it can is not known here; it says so itself.
-            Operation::Moderate => NATIVE,
+            Operation::Moderate | Operation::Transcribe | Operation::Translate => NATIVE,
             _ => compatible::grammars(operation, NATIVE),
         }
     }

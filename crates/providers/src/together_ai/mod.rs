@@ -10,7 +10,10 @@ pub(crate) struct TogetherAi;
 
 impl Provider for TogetherAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        compatible::grammars(operation, NATIVE)
+        match operation {
+            Operation::Transcribe | Operation::Translate => NATIVE,
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {

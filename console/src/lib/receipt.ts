@@ -9,14 +9,24 @@ const LABELS: Record<string, string> = {
   cache_write_long: 'Written to the cache for an hour',
   output: 'Output',
   reasoning: 'Output, reasoning',
+  audio_in: 'Input, sound',
+  audio_out: 'Output, sound',
+  image_in: 'Input, pictures',
+  image_out: 'Output, pictures',
+  images: 'Pictures made',
+  audio_ms: 'Milliseconds of sound',
+  searches: 'Searches',
+  characters: 'Characters read aloud',
 };
 
 export interface Line extends ReceiptLine {
   label: string;
+  amount: number;
 }
 
 export function read(attempt: Attempt): Line[] {
-  return (attempt.receipt ?? []).filter((line) => line.tokens > 0).map((line) => ({ ...line, label: LABELS[line.class] ?? line.class }));
+  const lines = (attempt.receipt ?? []).map((line) => ({ ...line, label: LABELS[line.class] ?? line.class, amount: line.tokens ?? line.units ?? 0 }));
+  return lines.filter((line) => line.amount > 0);
 }
 
 export function sumsUp(attempt: Attempt): boolean {

@@ -105,7 +105,8 @@ export interface Metered {
 
 export interface ReceiptLine {
   class: string;
-  tokens: number;
+  tokens?: number;
+  units?: number;
   price_micros_per_million: number;
   nanos: number;
 }

@@ -123,15 +123,46 @@ pub struct LongPromptRow {
     pub rates: Spanned<RatesRow>,
 }
 
-/// Micro-USD for a million units.
+/// Micro-USD for a million tokens, or for what the name says.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RatesRow {
-    pub input: u64,
+    /// Required but of what is not sold by the token.
+    pub input: Option<u64>,
     /// Required of every model that writes tokens.
     pub output: Option<u64>,
     pub cached_read: Option<u64>,
     pub cache_write: Option<u64>,
     pub cache_write_long: Option<u64>,
     pub reasoning: Option<u64>,
+    pub audio_input: Option<u64>,
+    pub audio_output: Option<u64>,
+    pub image_input: Option<u64>,
+    pub image_output: Option<u64>,
+    pub per_image: Option<u64>,
+    /// Kept by the millisecond, to the nearest pico-USD.
+    pub per_audio_minute: Option<u64>,
+    pub per_thousand_searches: Option<u64>,
+    pub per_million_characters: Option<u64>,
+}
+
+impl RatesRow {
+    /// Every price of the row.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        let tokens = [
+            self.input,
+            self.output,
+            self.cached_read,
+            self.cache_write,
+            self.cache_write_long,
+            self.reasoning,
+            self.audio_input,
+            self.audio_output,
+            self.image_input,
+            self.image_output,
+        ];
+        let units =
+            [self.per_image, self.per_audio_minute, self.per_thousand_searches, self.per_million_characters];
+        tokens.into_iter().chain(units).flatten()
+    }
 }

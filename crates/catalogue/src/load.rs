@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use domain::{IdMap, Price, Rates};
+use domain::{IdMap, Price, Rates, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
@@ -290,9 +290,13 @@ fn rates_of(
     if row.output.is_none() && modality == Modality::Chat {
         return Err(source.wrong(place, field, "rates.output is missing; a chat model writes tokens"));
     }
-    let all =
-        [Some(row.input), row.output, row.cached_read, row.cache_write, row.cache_write_long, row.reasoning];
-    if all.into_iter().flatten().any(|price| price > PRICE_MAX) {
+    let units = unit_rates_of(&row);
+    let is_by_unit = units.image.or(units.audio_ms).or(units.search).or(units.character).is_some();
+    if row.input.is_none() && !is_by_unit {
+        let message = "rates.input is missing; only what is sold by a unit has no price of tokens";
+        return Err(source.wrong(place, field, message));
+    }
+    if row.all().any(|price| price > PRICE_MAX) {
         return Err(source.wrong(
             place,
             field,
@@ -300,13 +304,27 @@ fn rates_of(
         ));
     }
     Ok(Rates {
-        input: Price(row.input),
+        input: Price(row.input.unwrap_or_default()),
         output: Price(row.output.unwrap_or_default()),
         cached_read: row.cached_read.map(Price),
         cache_write: row.cache_write.map(Price),
         cache_write_long: row.cache_write_long.map(Price),
         reasoning: row.reasoning.map(Price),
+        units,
     })
+}
+
+fn unit_rates_of(row: &RatesRow) -> UnitRates {
+    UnitRates {
+        audio_in: row.audio_input.map(Price),
+        audio_out: row.audio_output.map(Price),
+        image_in: row.image_input.map(Price),
+        image_out: row.image_output.map(Price),
+        image: row.per_image.map(Price::of_one),
+        audio_ms: row.per_audio_minute.map(Price::of_minute),
+        search: row.per_thousand_searches.map(Price::of_thousand),
+        character: row.per_million_characters.map(Price),
+    }
 }
 
 fn put_model(catalogue: &mut Catalogue, model: Model) {

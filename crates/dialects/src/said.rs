@@ -15,8 +15,7 @@ pub trait Guess: Debug {
 /// Zeros for an answer with text in it are no count.
 #[must_use]
 pub fn is_counted(reported: Option<&Usage>, content_bytes: u64) -> bool {
-    reported
-        .is_some_and(|usage| content_bytes == 0 || usage.prompt_total() > 0 || usage.completion_total() > 0)
+    reported.is_some_and(|usage| content_bytes == 0 || !usage.is_nothing())
 }
 
 /// The beginning of an answer's text, where its tokens may have to be counted.

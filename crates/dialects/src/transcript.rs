@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
-use domain::{Grammar, Usage, UsageSource};
+use domain::{Grammar, Units, Usage, UsageSource};
 use framing::sse::{EventSplitter, read_event};
 
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
@@ -279,13 +279,14 @@ fn clock_ms(text: &str) -> Option<u64> {
 }
 
 fn of_tokens(input: u64, audio: u64, output: u64) -> Usage {
-    let _ = audio;
-    Usage { input, output, source: UsageSource::Provider, ..Usage::default() }
+    let units = Units { audio_in: audio, ..Units::default() };
+    let input = input.saturating_sub(audio);
+    Usage { input, output, units, source: UsageSource::Provider, ..Usage::default() }
 }
 
 fn of_duration(audio_ms: u64, source: UsageSource) -> Usage {
-    let _ = audio_ms;
-    Usage { source, ..Usage::default() }
+    let units = Units { audio_ms, ..Units::default() };
+    Usage { units, source, ..Usage::default() }
 }
 
 #[cfg(test)]

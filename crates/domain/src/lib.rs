@@ -47,7 +47,7 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
     ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
-pub use money::{Nanos, Price, Rates};
+pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
@@ -58,5 +58,5 @@ pub use secret::{Kept, Sealed, Secret};
 pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
 pub use upload::Upload;
-pub use usage::{Usage, UsageSource};
+pub use usage::{Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::usage::Usage;
+use crate::usage::{Units, Usage};
 
 /// Billionths of a USD: what the ledger holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -45,6 +45,10 @@ impl std::iter::Sum for Nanos {
     }
 }
 
+const MS_PER_MINUTE: u64 = 60_000;
+const PER_ONE: u64 = 1_000_000;
+const PER_THOUSAND: u64 = 1_000;
+
 /// Micro-USD for a million units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Price(pub u64);
@@ -55,10 +59,47 @@ impl Price {
     pub fn of(self, units: u64) -> Nanos {
         line_nanos(units, self)
     }
+
+    /// From micro-USD for one unit.
+    #[must_use]
+    pub const fn of_one(micros: u64) -> Self {
+        Self(micros.saturating_mul(PER_ONE))
+    }
+
+    /// From micro-USD for a thousand.
+    #[must_use]
+    pub const fn of_thousand(micros: u64) -> Self {
+        Self(micros.saturating_mul(PER_THOUSAND))
+    }
+
+    /// From micro-USD for a minute, of which a millisecond is the unit: to the nearest.
+    #[must_use]
+    pub const fn of_minute(micros: u64) -> Self {
+        Self(micros.saturating_mul(PER_ONE).saturating_add(MS_PER_MINUTE / 2) / MS_PER_MINUTE)
+    }
+
+    /// Micro-USD for one unit.
+    #[must_use]
+    pub const fn for_one(self) -> u64 {
+        self.0 / PER_ONE
+    }
+
+    /// Micro-USD for a thousand.
+    #[must_use]
+    pub const fn for_thousand(self) -> u64 {
+        self.0 / PER_THOUSAND
+    }
+
+    /// Micro-USD for a minute, of which a millisecond is the unit.
+    #[must_use]
+    pub const fn for_minute(self) -> u64 {
+        self.0.saturating_mul(MS_PER_MINUTE).saturating_add(PER_ONE / 2) / PER_ONE
+    }
 }
 
 /// The prices of one offer. A class without a price of its own falls back as its field says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "RatesForm", into = "RatesForm")]
 pub struct Rates {
     pub input: Price,
     pub output: Price,
@@ -70,24 +111,75 @@ pub struct Rates {
     pub cache_write_long: Option<Price>,
     /// Reasoning tokens; the output price where none is named.
     pub reasoning: Option<Price>,
+    /// What is no token of text.
+    pub units: UnitRates,
+}
+
+/// Prices of what is no token of text, each for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UnitRates {
+    /// Tokens of sound in the prompt; the input price where none is named.
+    pub audio_in: Option<Price>,
+    /// Tokens of sound in the answer; the output price where none is named.
+    pub audio_out: Option<Price>,
+    /// Tokens of pictures in the prompt; the input price where none is named.
+    pub image_in: Option<Price>,
+    /// Tokens of pictures in the answer; the output price where none is named.
+    pub image_out: Option<Price>,
+    pub image: Option<Price>,
+    /// A millisecond of sound that is listened to.
+    pub audio_ms: Option<Price>,
+    pub search: Option<Price>,
+    pub character: Option<Price>,
+}
+
+impl UnitRates {
+    /// Whether there is a price for anything that is not counted in tokens.
+    const fn has_counts(&self) -> bool {
+        self.image.is_some() || self.audio_ms.is_some() || self.search.is_some() || self.character.is_some()
+    }
 }
 
 impl Rates {
     /// What `usage` costs at these prices: each line exact in pico-USD and rounded once to nano, half to even.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Nanos {
-        self.priced(usage).map(|(_, units, price)| line_nanos(units, price)).sum()
+        let priced = self.tokens(usage).chain(self.counted(&usage.units));
+        priced.map(|(_, units, price)| line_nanos(units, price)).sum()
     }
 
     /// The receipt: one line for each token class that was used.
     #[must_use]
     pub fn lines(&self, usage: &Usage) -> Vec<LineItem> {
-        let line = |(class, units, price)| LineItem { class, units, price, nanos: line_nanos(units, price) };
-        self.priced(usage).map(line).collect()
+        let line = |is_unit| {
+            move |(class, units, price)| {
+                let nanos = line_nanos(units, price);
+                LineItem { class, is_unit, units, price, nanos }
+            }
+        };
+        self.tokens(usage).map(line(false)).chain(self.counted(&usage.units).map(line(true))).collect()
     }
 
-    /// The token classes that were used, each with its units and its price.
-    fn priced(&self, usage: &Usage) -> impl Iterator<Item = (&'static str, u64, Price)> {
+    /// Whether these prices say what `usage` costs: its tokens, or what it has beside them. A seller counts the same work in
+    /// one of the two ways, so that one price is enough.
+    #[must_use]
+    pub const fn say_of(&self, usage: &Usage) -> bool {
+        let units = &usage.units;
+        let has_count = (units.images > 0 && self.units.image.is_some())
+            || (units.audio_ms > 0 && self.units.audio_ms.is_some())
+            || (units.searches > 0 && self.units.search.is_some())
+            || (units.characters > 0 && self.units.character.is_some());
+        has_count || (usage.has_tokens() && self.are_of_tokens())
+    }
+
+    /// Whether these are prices of tokens: not where a unit has the only one.
+    #[must_use]
+    pub const fn are_of_tokens(&self) -> bool {
+        self.input.0 > 0 || self.output.0 > 0 || !self.units.has_counts()
+    }
+
+    /// The token classes that were used, each with its count and its price.
+    fn tokens(&self, usage: &Usage) -> impl Iterator<Item = (&'static str, u64, Price)> {
         let write = self.cache_write.unwrap_or(self.input);
         let write_long = self.cache_write_long.unwrap_or(write);
         [
@@ -97,9 +189,74 @@ impl Rates {
             ("cache_write_long", usage.cache_write_long, write_long),
             ("output", usage.output, self.output),
             ("reasoning", usage.reasoning, self.reasoning.unwrap_or(self.output)),
+            ("audio_in", usage.units.audio_in, self.units.audio_in.unwrap_or(self.input)),
+            ("audio_out", usage.units.audio_out, self.units.audio_out.unwrap_or(self.output)),
+            ("image_in", usage.units.image_in, self.units.image_in.unwrap_or(self.input)),
+            ("image_out", usage.units.image_out, self.units.image_out.unwrap_or(self.output)),
         ]
         .into_iter()
         .filter(|(_, units, _)| *units > 0)
+    }
+
+    /// What is not counted in tokens, where it has a price.
+    fn counted(&self, units: &Units) -> impl Iterator<Item = (&'static str, u64, Price)> {
+        [
+            ("images", units.images, self.units.image),
+            ("audio_ms", units.audio_ms, self.units.audio_ms),
+            ("searches", units.searches, self.units.search),
+            ("characters", units.characters, self.units.character),
+        ]
+        .into_iter()
+        .filter_map(|(class, units, price)| Some((class, units, price?)))
+        .filter(|(_, units, _)| *units > 0)
+    }
+}
+
+/// As records hold them: without prices of units the bytes are those of before there were any, for the last field says
+/// whether they follow.
+#[derive(Serialize, Deserialize)]
+struct RatesForm {
+    input: Price,
+    output: Price,
+    cached_read: Option<Price>,
+    cache_write: Option<Price>,
+    cache_write_long: Option<Price>,
+    reasoning: ReasoningForm,
+}
+
+/// The first two are numbered as those of an `Option`.
+#[derive(Serialize, Deserialize)]
+enum ReasoningForm {
+    None,
+    Some(Price),
+    NoneWith(UnitRates),
+    SomeWith(Price, UnitRates),
+}
+
+impl From<Rates> for RatesForm {
+    fn from(rates: Rates) -> Self {
+        let units = Some(rates.units).filter(|units| *units != UnitRates::default());
+        let reasoning = match (rates.reasoning, units) {
+            (None, None) => ReasoningForm::None,
+            (Some(price), None) => ReasoningForm::Some(price),
+            (None, Some(units)) => ReasoningForm::NoneWith(units),
+            (Some(price), Some(units)) => ReasoningForm::SomeWith(price, units),
+        };
+        let Rates { input, output, cached_read, cache_write, cache_write_long, .. } = rates;
+        Self { input, output, cached_read, cache_write, cache_write_long, reasoning }
+    }
+}
+
+impl From<RatesForm> for Rates {
+    fn from(form: RatesForm) -> Self {
+        let (reasoning, units) = match form.reasoning {
+            ReasoningForm::None => (None, UnitRates::default()),
+            ReasoningForm::Some(price) => (Some(price), UnitRates::default()),
+            ReasoningForm::NoneWith(units) => (None, units),
+            ReasoningForm::SomeWith(price, units) => (Some(price), units),
+        };
+        let RatesForm { input, output, cached_read, cache_write, cache_write_long, .. } = form;
+        Self { input, output, cached_read, cache_write, cache_write_long, reasoning, units }
     }
 }
 
@@ -107,6 +264,8 @@ impl Rates {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineItem {
     pub class: &'static str,
+    /// It is not of tokens.
+    pub is_unit: bool,
     pub units: u64,
     pub price: Price,
     pub nanos: Nanos,
@@ -161,6 +320,59 @@ mod tests {
     fn markup_is_in_basis_points() {
         assert_eq!(with_markup(Nanos(1_000), 250), Nanos(1_025));
         assert_eq!(with_markup(Nanos(1_000), 0), Nanos(1_000));
+    }
+
+    #[test]
+    fn a_unit_has_the_price_that_is_told_of_it() {
+        let units = UnitRates {
+            image: Some(Price::of_one(40_000)),
+            audio_ms: Some(Price::of_minute(6_000)),
+            search: Some(Price::of_thousand(2_000_000)),
+            character: Some(Price(15_000_000)),
+            ..UnitRates::default()
+        };
+        let rates = Rates { units, ..Rates::default() };
+        let used = |units| rates.cost(&Usage { units, ..Usage::default() });
+        assert_eq!(used(Units { images: 2, ..Units::default() }), Nanos(80_000_000));
+        assert_eq!(used(Units { audio_ms: 90_000, ..Units::default() }), Nanos(9_000_000));
+        assert_eq!(used(Units { searches: 3, ..Units::default() }), Nanos(6_000_000));
+        assert_eq!(used(Units { characters: 4_096, ..Units::default() }), Nanos(61_440_000));
+        let prices = [units.image.map(Price::for_one), units.audio_ms.map(Price::for_minute)];
+        assert_eq!(
+            (prices, units.search.map(Price::for_thousand)),
+            ([Some(40_000), Some(6_000)], Some(2_000_000))
+        );
+    }
+
+    #[test]
+    fn a_price_of_tokens_or_of_the_unit_is_enough_and_another_unit_s_is_none() {
+        let image = Units { images: 1, ..Units::default() };
+        let by_image = UnitRates { image: Some(Price(1)), ..UnitRates::default() };
+        let tokens = Rates { input: Price(5), ..Rates::default() };
+        let of_units = |units| Rates { units, ..Rates::default() };
+        let used = |input, units| Usage { input, units, ..Usage::default() };
+        assert!(of_units(by_image).say_of(&used(0, image)) && of_units(by_image).say_of(&used(7, image)));
+        assert!(tokens.say_of(&used(7, image)) && !tokens.say_of(&used(0, image)));
+        assert!(!of_units(by_image).say_of(&used(7, Units::default())), "tokens have no price there");
+        assert!(!of_units(by_image).say_of(&used(0, Units { searches: 1, ..Units::default() })));
+        assert!(Rates::default().say_of(&used(7, Units::default())), "a price of nothing is one");
+    }
+
+    #[test]
+    fn tokens_of_pictures_and_sound_have_their_own_prices_or_those_of_text() {
+        let units = UnitRates { image_out: Some(Price(40)), ..UnitRates::default() };
+        let rates = Rates { input: Price(5_000), output: Price(10_000), units, ..Rates::default() };
+        let used = Units { image_in: 1, image_out: 1_000, audio_in: 2, audio_out: 3, ..Units::default() };
+        let lines = rates.lines(&Usage { units: used, ..Usage::default() });
+        let told: Vec<_> = lines.iter().map(|line| (line.class, line.price.0, line.nanos.0)).collect();
+        let expected = [
+            ("audio_in", 5_000, 10),
+            ("audio_out", 10_000, 30),
+            ("image_in", 5_000, 5),
+            ("image_out", 40, 40),
+        ];
+        assert_eq!(told, expected);
+        assert!(lines.iter().all(|line| !line.is_unit));
     }
 
     proptest! {

@@ -21,6 +21,12 @@ pub enum Operation {
     Complete,
     /// Something about an answer that its provider keeps: read, watched, cancelled, deleted.
     Stored,
+    /// Pictures of what a text says.
+    Images,
+    /// A text read aloud.
+    Speech,
+    /// Texts in the order of what they say to a question.
+    Rerank,
     /// What was said in a recording, in its own language.
     Transcribe,
     /// What was said in a recording, in English.
@@ -39,6 +45,9 @@ impl Operation {
             Self::Moderate => "moderate",
             Self::Complete => "complete",
             Self::Stored => "stored",
+            Self::Images => "images",
+            Self::Speech => "speech",
+            Self::Rerank => "rerank",
             Self::Transcribe => "transcribe",
             Self::Translate => "translate",
         }

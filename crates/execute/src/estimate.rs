@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use dialects::{Guess, each_text, is_counted};
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Operation, Usage, UsageSource, Vocabulary};
+use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
 use plan::Attempt;
 
@@ -14,6 +14,9 @@ use crate::answer::Exchange;
 /// Tokens that stand around each message, and before the answer, as the tokenizers' maker tells to count them.
 const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
+/// Sound of 128 kbit/s.
+const SOUND_BYTES_PER_MS: u64 = 16;
+const SOUND_MS_PER_TOKEN: u64 = 100;
 
 /// Estimates one try of an exchange, for the writer of its answer.
 pub(crate) struct Guesser {
@@ -64,9 +67,19 @@ impl Exchange {
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
+            units: self.heard(),
             source: UsageSource::Estimate,
             ..Usage::default()
         }
+    }
+
+    /// How long a recording is, by its bytes alone: most are as dense as this.
+    fn heard(&self) -> Units {
+        if !self.call.operation().is_form() {
+            return Units::default();
+        }
+        let audio_ms = self.form_bytes_max() / SOUND_BYTES_PER_MS;
+        Units { audio_in: audio_ms / SOUND_MS_PER_TOKEN, audio_ms, ..Units::default() }
     }
 
     /// `None` of what is no conversation, and where the request is no longer there.

@@ -103,7 +103,7 @@ impl<Text> TabState<Text> {
             return Usage::default();
         };
         let Checkpoint { usage, bytes_out, .. } = self.checkpoint;
-        if usage.prompt_total() > 0 || usage.completion_total() > 0 {
+        if !usage.is_nothing() {
             return usage;
         }
         price::estimate(attempt.estimate_prompt_bytes, bytes_out, self.stream)

@@ -14,10 +14,10 @@ pub const STREAM_BYTES_PER_TOKEN: u64 = 256;
 /// Money of one attempt that used `usage`.
 #[must_use]
 pub fn charge(profile: Profile, rates: Option<Rates>, markup_bps: u32, usage: &Usage) -> Charge {
-    if profile == Profile::Byoc || (usage.prompt_total() == 0 && usage.completion_total() == 0) {
+    if profile == Profile::Byoc || usage.is_nothing() {
         return Charge::default();
     }
-    let Some(rates) = rates else {
+    let Some(rates) = rates.filter(|rates| rates.say_of(usage)) else {
         return Charge { priced: Priced::Unpriced, ..Charge::default() };
     };
     let provider_cost = rates.cost(usage);
@@ -99,7 +99,9 @@ fn is_owed<Text>(outcome: Outcome, status: u16, last: &AttemptRecord<Text>) -> b
         // Brief, rule 3: a deadline of ours under managed is not charged.
         Outcome::Deadline => false,
         // A stream that broke after content went out was sent under a good status; a refusal gave nothing.
-        Outcome::Failed => status < 400 && last.usage.completion_total() > 0,
+        Outcome::Failed => {
+            status < 400 && (last.usage.completion_total() > 0 || last.usage.units.has_counts())
+        }
         // Cancelled while it waited to try again: the last attempt had failed already.
         Outcome::ClientCancelled | Outcome::Interrupted => {
             matches!(last.fault, None | Some(FaultClass::Cancelled))

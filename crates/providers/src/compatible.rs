@@ -25,6 +25,9 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Count
         | Operation::Moderate
         | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank
         | Operation::Transcribe
         | Operation::Translate => &[],
     }
@@ -149,6 +152,9 @@ fn say_for(
         | Operation::Complete
         | Operation::Verify
         | Operation::Stored
+        | Operation::Images
+        | Operation::Speech
+        | Operation::Rerank
         | Operation::Transcribe
         | Operation::Translate => return Err(no_such(ask.operation)),
     };
@@ -202,6 +208,16 @@ fn no_such(operation: Operation) -> Box<Fault> {
         Operation::Complete => (
             "go on with a text that is no conversation",
             "Send the text as the message of a user to /v1/chat/completions.",
+        ),
+        Operation::Images => {
+            ("make pictures", "Use a model that makes some, such as GET /v2/capabilities lists.")
+        }
+        Operation::Speech => {
+            ("read texts aloud", "Use a model that speaks, such as GET /v2/capabilities lists.")
+        }
+        Operation::Rerank => (
+            "put texts in the order of a question",
+            "Use a model that ranks, such as GET /v2/capabilities lists.",
         ),
         Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
         Operation::Transcribe => (

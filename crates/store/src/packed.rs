@@ -235,7 +235,7 @@ mod tests {
     use domain::record::{PlanRecord, Rejected};
     use domain::{
         AttemptRecord, Charge, CredentialId, Dialect, FaultClass, KeyId, Nanos, Operation, Outcome, Price,
-        Priced, Principal, ProjectId, Rates, Timeline, Usage, UsageSource, WorkspaceId,
+        Priced, Principal, ProjectId, Rates, Timeline, UnitRates, Units, Usage, UsageSource, WorkspaceId,
     };
 
     use super::*;
@@ -403,6 +403,18 @@ mod tests {
             assert_eq!(unpack(with.trace, tail_of(with.trace, earlier).unwrap()).unwrap(), record(1));
         }
         assert!(unpack(with.trace, tail_of(with.trace, &frame[..frame.len() - 3]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn units_and_their_prices_are_kept_with_the_record() {
+        let used = Usage { units: Units { images: 2, image_out: 900, ..Units::default() }, ..usage() };
+        let units = UnitRates { image: Some(Price(7)), ..UnitRates::default() };
+        let mut with = MeterRecord { usage: used, ..record(1) };
+        with.attempts[0].usage = used;
+        with.attempts[0].rates = Some(Rates { units, reasoning: None, ..Rates::default() });
+        assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
+        with.attempts[0].rates = Some(Rates { units, reasoning: Some(Price(3)), ..Rates::default() });
+        assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with]);
     }
 
     #[test]

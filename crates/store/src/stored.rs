@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use domain::{
     ByokFallback, FallbackClass, Finding, Price, Probed, Profile, Rates, RouteScope, RouteSpec, ServerFacts,
-    Trait,
+    Trait, UnitRates,
 };
 use serde::{Deserialize, Serialize};
 use snapshot::{CredentialState, IpNet, Scopes};
@@ -83,6 +83,12 @@ struct StoredRates {
     cache_write_long: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reasoning: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_none")]
+    units: UnitRates,
+}
+
+fn is_none(units: &UnitRates) -> bool {
+    *units == UnitRates::default()
 }
 
 pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, StoreError> {
@@ -95,6 +101,7 @@ pub(crate) fn pricing_to_text(pricing: &[(String, Rates)]) -> Result<String, Sto
         cache_write: price(rates.cache_write),
         cache_write_long: price(rates.cache_write_long),
         reasoning: price(rates.reasoning),
+        units: rates.units,
     });
     to_text("credentials", &stored.collect::<Vec<_>>())
 }
@@ -111,6 +118,7 @@ pub(crate) fn pricing_from_text(text: &str) -> Result<Vec<(String, Rates)>, Stor
                 cache_write: s.cache_write.map(Price),
                 cache_write_long: s.cache_write_long.map(Price),
                 reasoning: s.reasoning.map(Price),
+                units: s.units,
             };
             (s.model, rates)
         })

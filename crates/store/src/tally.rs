@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use domain::filter::{Field, Subject, Term};
-use domain::{MeterRecord, Nanos, Operation, Outcome, Priced, Profile, UsageSource, WorkspaceId};
+use domain::{MeterRecord, Nanos, Operation, Outcome, Priced, Profile, Units, UsageSource, WorkspaceId};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
@@ -125,7 +125,9 @@ const fn modality(operation: Operation) -> &'static str {
     match operation {
         Operation::Embed => "embedding",
         Operation::Moderate => "moderation",
-        Operation::Transcribe | Operation::Translate => "audio",
+        Operation::Images => "image",
+        Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
+        Operation::Rerank => "rerank",
         Operation::Chat
         | Operation::Run
         | Operation::Verify
@@ -360,6 +362,7 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
         unattempted: u64::from(!attempted),
         attempts: record.attempts.len() as u64,
         realized_reused_tokens: if usage.source == UsageSource::Provider { usage.cached_read } else { 0 },
+        units: usage.units,
     }
 }
 
@@ -390,26 +393,49 @@ impl Tally {
         self.first_byte.percentiles()
     }
 
+    /// Units stand behind the minutes, and those behind the rest, where older versions don't look: they take units for any
+    /// minutes, and once one of them added to it, they are gone.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        if self.sums.units.is_none() { self.form() } else { self.encode_behind(Minutes::ANY) }
+    }
+
+    /// With its minutes behind the rest: once an older version added to it, they are gone.
+    pub(crate) fn encode_hour(&self) -> Result<Vec<u8>, StoreError> {
+        self.encode_behind(self.minutes)
+    }
+
+    fn form(&self) -> Result<Vec<u8>, StoreError> {
         let form = TallyForm::of(self);
         postcard::to_extend(&form, vec![FORMAT]).map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 
-    /// With its minutes behind the rest, where older versions don't look: once one of those added to it, they are gone.
-    pub(crate) fn encode_hour(&self) -> Result<Vec<u8>, StoreError> {
-        let minutes = postcard::to_extend(&self.minutes.0, self.encode()?);
-        minutes.map_err(|error| StoreError::corrupt(MINUTES, error))
+    fn encode_behind(&self, minutes: Minutes) -> Result<Vec<u8>, StoreError> {
+        let units = &self.sums.units;
+        let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| match units.is_none() {
+            false => postcard::to_extend(units, bytes),
+            true => Ok(bytes),
+        });
+        bytes.map_err(|error| StoreError::corrupt(MINUTES, error))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         let corrupt = |error| StoreError::corrupt(MINUTES, error);
         let (form, rest) = postcard::take_from_bytes(formed(MINUTES, bytes)?).map_err(corrupt)?;
-        let minutes = match rest {
-            [] => Minutes::ANY,
-            rest => Minutes(postcard::from_bytes::<u64>(rest).map_err(corrupt)? & Minutes::ANY.0),
+        let (minutes, rest) = match rest {
+            [] => (Minutes::ANY, rest),
+            rest => {
+                let (minutes, rest) = postcard::take_from_bytes::<u64>(rest).map_err(corrupt)?;
+                (Minutes(minutes & Minutes::ANY.0), rest)
+            }
         };
-        TallyForm::into_tally(form, minutes)
-            .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))
+        let units = match rest {
+            [] => Units::default(),
+            rest => postcard::from_bytes(rest).map_err(corrupt)?,
+        };
+        let mut tally = TallyForm::into_tally(form, minutes)
+            .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))?;
+        tally.sums.units = units;
+        Ok(tally)
     }
 }
 
@@ -482,6 +508,7 @@ impl TallyForm {
             unattempted: self.unattempted,
             attempts: self.attempts,
             realized_reused_tokens: self.realized_reused_tokens,
+            units: Units::default(),
         };
         let (latency, first_byte) = (Steps::of_counted(&self.latency_steps), self.first_byte_steps);
         Some(Tally { sums, latency: latency?, first_byte: Steps::of_counted(&first_byte)?, minutes })
@@ -556,6 +583,25 @@ mod tests {
         let read = Tally::decode(&before).unwrap();
         assert_eq!((read.sums, read.minutes), (hour.sums, Minutes::ANY));
         assert!(Tally::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn units_add_up_and_stand_where_older_versions_do_not_look() {
+        let with = |images| {
+            let mut tally = tally(9);
+            tally.sums.units = Units { images, searches: 1, ..Units::default() };
+            tally
+        };
+        let mut both = Tally { minutes: Minutes::of(7), ..with(2) };
+        both.plus(&with(3));
+        assert_eq!(both.sums.units, Units { images: 5, searches: 2, ..Units::default() });
+        assert_eq!(Tally::decode(&both.encode_hour().unwrap()).unwrap(), both);
+        let bytes = both.encode().unwrap();
+        assert_eq!(Tally::decode(&bytes).unwrap(), Tally { minutes: Minutes::ANY, ..both.clone() });
+        // As the version before reads it: any minutes, and no units.
+        let (form, rest) = postcard::take_from_bytes::<TallyForm>(&bytes[1..]).unwrap();
+        let minutes: u64 = postcard::from_bytes(rest).unwrap();
+        assert_eq!((form.requests, minutes), (18, Minutes::ANY.0));
     }
 
     #[test]

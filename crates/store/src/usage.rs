@@ -1,7 +1,7 @@
 //! Sums over meter records: what `/v2/usage`, `/v2/analytics` and the billing snapshot ask.
 
 use domain::filter::Term;
-use domain::{KeyId, Mode, Nanos, ProjectId, WorkspaceId};
+use domain::{KeyId, Mode, Nanos, ProjectId, Units, WorkspaceId};
 
 /// A span of time by the exchanges' start; the end is exclusive. Sums are kept by the minute, so that a window covers
 /// every minute that it touches: its start goes down to a whole minute, its end up to one. Where minutes are forgotten
@@ -147,6 +147,8 @@ pub struct UsageSums {
     /// Cached tokens that the provider itself reported: the evidence of `realized_reused_tokens`. What was eligible
     /// or a candidate is not known without the prompt's text, and is not guessed.
     pub realized_reused_tokens: u64,
+    /// What is no token of text.
+    pub units: Units,
 }
 
 impl UsageSums {
@@ -168,6 +170,7 @@ impl UsageSums {
         add(&mut self.unattempted, other.unattempted);
         add(&mut self.attempts, other.attempts);
         add(&mut self.realized_reused_tokens, other.realized_reused_tokens);
+        self.units = self.units.plus(other.units);
     }
 }
 

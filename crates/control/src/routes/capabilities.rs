@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalogue::{Model, Offer};
-use domain::{Fault, Rates};
+use domain::{Fault, Price, Rates, UnitRates};
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -81,7 +81,7 @@ struct LongPrompt {
     price: Prices,
 }
 
-/// Micro-USD for a million tokens.
+/// Micro-USD for a million tokens, or for what the name says.
 #[derive(Serialize, JsonSchema)]
 struct Prices {
     input_micros_per_million: u64,
@@ -89,6 +89,29 @@ struct Prices {
     cached_input_micros_per_million: Option<u64>,
     cache_write_micros_per_million: Option<u64>,
     cache_write_long_micros_per_million: Option<u64>,
+    #[serde(flatten)]
+    units: UnitPrices,
+}
+
+/// Of what is no token of text; what has no price of its own is left out.
+#[derive(Serialize, JsonSchema)]
+struct UnitPrices {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_input_micros_per_million: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_output_micros_per_million: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_input_micros_per_million: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_output_micros_per_million: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micros_per_image: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micros_per_audio_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micros_per_thousand_searches: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micros_per_million_characters: Option<u64>,
 }
 
 fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -142,5 +165,20 @@ fn price(rates: Rates) -> Prices {
         cached_input_micros_per_million: rates.cached_read.map(|price| price.0),
         cache_write_micros_per_million: rates.cache_write.map(|price| price.0),
         cache_write_long_micros_per_million: rates.cache_write_long.map(|price| price.0),
+        units: unit_prices(&rates.units),
+    }
+}
+
+fn unit_prices(rates: &UnitRates) -> UnitPrices {
+    let number = |price: Price| price.0;
+    UnitPrices {
+        audio_input_micros_per_million: rates.audio_in.map(number),
+        audio_output_micros_per_million: rates.audio_out.map(number),
+        image_input_micros_per_million: rates.image_in.map(number),
+        image_output_micros_per_million: rates.image_out.map(number),
+        micros_per_image: rates.image.map(Price::for_one),
+        micros_per_audio_minute: rates.audio_ms.map(Price::for_minute),
+        micros_per_thousand_searches: rates.search.map(Price::for_thousand),
+        micros_per_million_characters: rates.character.map(number),
     }
 }

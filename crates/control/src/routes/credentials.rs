@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use domain::limits::CREDENTIAL_EXPIRY_NOTICES;
-use domain::{AuthKind, CredentialId, Fault, FaultClass, Price, Principal, ProjectId, Rates, ServerFacts};
+use domain::{
+    AuthKind, CredentialId, Fault, FaultClass, Price, Principal, ProjectId, Rates, ServerFacts, UnitRates,
+};
 use egress::Reach;
 use http::Method;
 use line::Seat;
@@ -120,7 +122,7 @@ struct ScopeInput {
     environment: Option<String>,
 }
 
-/// Prices in micro-USD for a million tokens.
+/// Prices in micro-USD for a million tokens, or for what the name says.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rates")]
@@ -135,6 +137,22 @@ struct RatesWire {
     cache_write_long: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio_output: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_output: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_image: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_audio_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_thousand_searches: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_million_characters: Option<u64>,
 }
 
 impl RatesWire {
@@ -146,6 +164,16 @@ impl RatesWire {
             cache_write: self.cache_write.map(Price),
             cache_write_long: self.cache_write_long.map(Price),
             reasoning: self.reasoning.map(Price),
+            units: UnitRates {
+                audio_in: self.audio_input.map(Price),
+                audio_out: self.audio_output.map(Price),
+                image_in: self.image_input.map(Price),
+                image_out: self.image_output.map(Price),
+                image: self.per_image.map(Price::of_one),
+                audio_ms: self.per_audio_minute.map(Price::of_minute),
+                search: self.per_thousand_searches.map(Price::of_thousand),
+                character: self.per_million_characters.map(Price),
+            },
         }
     }
 
@@ -158,6 +186,14 @@ impl RatesWire {
             cache_write: rates.cache_write.map(number),
             cache_write_long: rates.cache_write_long.map(number),
             reasoning: rates.reasoning.map(number),
+            audio_input: rates.units.audio_in.map(number),
+            audio_output: rates.units.audio_out.map(number),
+            image_input: rates.units.image_in.map(number),
+            image_output: rates.units.image_out.map(number),
+            per_image: rates.units.image.map(Price::for_one),
+            per_audio_minute: rates.units.audio_ms.map(Price::for_minute),
+            per_thousand_searches: rates.units.search.map(Price::for_thousand),
+            per_million_characters: rates.units.character.map(number),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Usage};
+use domain::{AttemptRecord, Charge, MeterRecord, Outcome, Priced, Units, Usage};
 use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -270,7 +270,11 @@ struct AttemptShown {
 #[derive(Serialize, JsonSchema)]
 struct ReceiptLine {
     class: &'static str,
-    tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<u64>,
+    /// In the place of tokens, of what is not counted in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<u64>,
     price_micros_per_million: u64,
     nanos: i64,
 }
@@ -282,12 +286,32 @@ struct Metered {
     cached_tokens: u64,
     cache_write_tokens: u64,
     reasoning_tokens: u64,
+    /// What is no token of text, where there is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    units: Option<UnitsShown>,
     estimated: bool,
     cost_micros: i64,
     cost_nanos: i64,
     provider_cost_micros: i64,
     provider_cost_nanos: i64,
     unpriced: bool,
+}
+
+/// Tokens of sound and of pictures are among the totals of tokens.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Units")]
+struct UnitsShown {
+    audio_input_tokens: u64,
+    audio_output_tokens: u64,
+    image_input_tokens: u64,
+    image_output_tokens: u64,
+    /// Pictures that were made.
+    images: u64,
+    /// Milliseconds of sound that were listened to.
+    audio_ms: u64,
+    searches: u64,
+    /// Characters that were read aloud.
+    characters: u64,
 }
 
 fn whole(record: &MeterRecord) -> Exchange {
@@ -344,7 +368,8 @@ fn attempt(attempt: &AttemptRecord) -> AttemptShown {
         let lines = rates.lines(&attempt.usage);
         let shown = lines.iter().map(|line| ReceiptLine {
             class: line.class,
-            tokens: line.units,
+            tokens: (!line.is_unit).then_some(line.units),
+            units: line.is_unit.then_some(line.units),
             price_micros_per_million: line.price.0,
             nanos: line.nanos.0,
         });
@@ -368,6 +393,19 @@ fn attempt(attempt: &AttemptRecord) -> AttemptShown {
     }
 }
 
+const fn units(units: &Units) -> UnitsShown {
+    UnitsShown {
+        audio_input_tokens: units.audio_in,
+        audio_output_tokens: units.audio_out,
+        image_input_tokens: units.image_in,
+        image_output_tokens: units.image_out,
+        images: units.images,
+        audio_ms: units.audio_ms,
+        searches: units.searches,
+        characters: units.characters,
+    }
+}
+
 fn metered(usage: &Usage, charge: &Charge) -> Metered {
     Metered {
         input_tokens: usage.prompt_total(),
@@ -375,6 +413,7 @@ fn metered(usage: &Usage, charge: &Charge) -> Metered {
         cached_tokens: usage.cached_read,
         cache_write_tokens: usage.cache_write + usage.cache_write_long,
         reasoning_tokens: usage.reasoning,
+        units: (!usage.units.is_none()).then(|| units(&usage.units)),
         estimated: usage.is_estimated(),
         cost_micros: charge.cost.micros(),
         cost_nanos: charge.cost.0,

@@ -124,6 +124,13 @@ struct Sums {
     columns: Columns,
     reasoning_tokens: u64,
     cache_write_tokens: u64,
+    /// Pictures that were made.
+    images: u64,
+    /// Milliseconds of sound that were listened to.
+    audio_ms: u64,
+    searches: u64,
+    /// Characters that were read aloud.
+    characters: u64,
     realized_reused_tokens: u64,
     failed_requests: u64,
     unattempted_requests: u64,
@@ -171,6 +178,10 @@ fn sums_of(row: &UsageRow) -> Sums {
         columns: columns(sums),
         reasoning_tokens: sums.reasoning_tokens,
         cache_write_tokens: sums.cache_write_tokens,
+        images: sums.units.images,
+        audio_ms: sums.units.audio_ms,
+        searches: sums.units.searches,
+        characters: sums.units.characters,
         realized_reused_tokens: sums.realized_reused_tokens,
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,

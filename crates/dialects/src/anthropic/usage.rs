@@ -1,6 +1,6 @@
 //! Usage as this grammar's providers count it.
 
-use domain::{Usage, UsageSource};
+use domain::{Units, Usage, UsageSource};
 use serde::Serialize;
 
 use crate::json::{Cursor, JsonError, Kind};
@@ -175,6 +175,7 @@ impl Counters {
             cache_write_long: long,
             output: output - reasoning,
             reasoning,
+            units: Units::default(),
             source: UsageSource::Provider,
         }
     }
@@ -193,6 +194,7 @@ impl Plus for Usage {
             cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
             output: self.output.saturating_add(other.output),
             reasoning: self.reasoning.saturating_add(other.reasoning),
+            units: self.units.plus(other.units),
             source: self.source,
         }
     }

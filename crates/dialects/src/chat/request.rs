@@ -61,6 +61,8 @@ pub(super) enum Subject {
     Input,
     /// Texts to be judged, by a model that need not be named.
     Judged,
+    /// A question that texts are put in order by.
+    Query,
 }
 
 impl Subject {
@@ -69,6 +71,7 @@ impl Subject {
             Self::Messages => "messages",
             Self::Prompt => "prompt",
             Self::Input | Self::Judged => "input",
+            Self::Query => "query",
         }
     }
 }

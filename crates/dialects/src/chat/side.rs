@@ -14,7 +14,9 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
     let subject = match operation {
         Operation::Embed => Subject::Input,
         Operation::Moderate => Subject::Judged,
-        Operation::Complete => Subject::Prompt,
+        Operation::Complete | Operation::Images => Subject::Prompt,
+        Operation::Speech => Subject::Input,
+        Operation::Rerank => Subject::Query,
         Operation::Chat
         | Operation::Run
         | Operation::Verify

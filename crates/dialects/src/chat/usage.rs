@@ -1,6 +1,6 @@
 //! Usage as providers of this grammar report it, and the estimate where they don't.
 
-use domain::{Usage, UsageSource};
+use domain::{Units, Usage, UsageSource};
 
 use crate::json::{Cursor, JsonError, Kind};
 
@@ -92,6 +92,7 @@ impl Registers {
             cache_write_long: 0,
             output: if beside { completion } else { completion.saturating_sub(reasoning) },
             reasoning,
+            units: Units::default(),
             source: UsageSource::Provider,
         })
     }

@@ -1,6 +1,6 @@
 //! Usage as this grammar's upstreams count it.
 
-use domain::{Usage, UsageSource};
+use domain::{Units, Usage, UsageSource};
 
 use crate::json::{Cursor, JsonError, Kind};
 
@@ -71,6 +71,7 @@ impl Registers {
             cache_write_long: long,
             output: self.output.unwrap_or(0),
             reasoning: 0,
+            units: Units::default(),
             source: UsageSource::Provider,
         };
         let is_zero = usage.prompt_total() == 0 && usage.completion_total() == 0;

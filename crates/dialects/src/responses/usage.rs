@@ -1,6 +1,6 @@
 //! Usage as this grammar reports it, both ways.
 
-use domain::{Usage, UsageSource};
+use domain::{Units, Usage, UsageSource};
 use serde::Serialize;
 
 use super::members::Members;
@@ -66,6 +66,7 @@ pub(super) fn read_usage(response: &Members<'_>, is_empty: bool) -> Option<Usage
         cache_write_long: long,
         output: completion.saturating_sub(reasoning),
         reasoning,
+        units: Units::default(),
         source: UsageSource::Provider,
     })
 }

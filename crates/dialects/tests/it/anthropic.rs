@@ -103,7 +103,16 @@ impl From<Counts> for Usage {
     fn from(counts: Counts) -> Self {
         let Counts { input, cached_read, cache_write, cache_write_long, output, reasoning } = counts;
         let source = UsageSource::Provider;
-        Self { input, cached_read, cache_write, cache_write_long, output, reasoning, source }
+        Self {
+            input,
+            cached_read,
+            cache_write,
+            cache_write_long,
+            output,
+            reasoning,
+            source,
+            ..Self::default()
+        }
     }
 }
 

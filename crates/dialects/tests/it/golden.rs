@@ -85,6 +85,7 @@ impl From<Counts> for Usage {
             output,
             reasoning,
             source: UsageSource::Provider,
+            ..Usage::default()
         }
     }
 }

@@ -23,13 +23,8 @@ pub(crate) struct Anthropic;
 impl Provider for Anthropic {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Embed
-            | Operation::Moderate
-            | Operation::Complete
-            | Operation::Stored
-            | Operation::Transcribe
-            | Operation::Translate => &[],
-            _ => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count => NATIVE,
+            _ => &[],
         }
     }
 

@@ -25,13 +25,7 @@ impl Provider for AwsBedrock {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Chat | Operation::Run | Operation::Verify => NATIVE,
-            Operation::Embed
-            | Operation::Moderate
-            | Operation::Complete
-            | Operation::Count
-            | Operation::Stored
-            | Operation::Transcribe
-            | Operation::Translate => &[],
+            _ => &[],
         }
     }
 

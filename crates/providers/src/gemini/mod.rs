@@ -22,12 +22,10 @@ pub(crate) struct Gemini;
 impl Provider for Gemini {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Moderate
-            | Operation::Complete
-            | Operation::Stored
-            | Operation::Transcribe
-            | Operation::Translate => &[],
-            _ => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Embed => {
+                NATIVE
+            }
+            _ => &[],
         }
     }
 

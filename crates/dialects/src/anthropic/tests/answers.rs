@@ -229,6 +229,7 @@ fn usage_is_cumulative_and_keeps_its_split() {
             output,
             reasoning: 0,
             source: UsageSource::Provider,
+            ..Usage::default()
         })
     };
     assert_eq!(events[1], usage(1));

@@ -117,6 +117,7 @@ fn answer(is_whole: bool) -> impl Strategy<Value = Answer> {
             output,
             reasoning,
             source: UsageSource::Provider,
+            ..Usage::default()
         },
     );
     (vec(said(), 0..5), reason, usage).prop_map(|(groups, reason, usage)| {

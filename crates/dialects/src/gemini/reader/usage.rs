@@ -1,6 +1,6 @@
 //! What an answer says that it used.
 
-use domain::{Usage, UsageSource};
+use domain::{Units, Usage, UsageSource};
 
 use crate::gemini::names::camel;
 use crate::json::{Cursor, JsonError, Kind};
@@ -56,6 +56,7 @@ impl Registers {
             cache_write_long: 0,
             output: of(self.candidates),
             reasoning: of(self.thoughts),
+            units: Units::default(),
             source: UsageSource::Provider,
         })
     }

@@ -7,7 +7,9 @@ use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX};
-use domain::{Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Usage};
+use domain::{
+    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
+};
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
 use ledger::{AttemptEnd, Intent, Tab};
@@ -23,8 +25,8 @@ use crate::{Hands, read, stored};
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
-/// A second of sound is ten tokens, and no codec takes it down to less than 500 bytes.
-const FORM_BYTES_PER_TOKEN_MIN: u64 = 50;
+/// No codec takes a second of speech down to less.
+const SOUND_BYTES_PER_S_MIN: u64 = 500;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 
@@ -376,18 +378,16 @@ fn ceiling(exchange: &Exchange) -> Usage {
         return Usage::default();
     }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let body_bytes = match exchange.call.operation().is_form() {
-        // No sound that a model understands has more tokens than one in so many bytes.
-        true => exchange.form_bytes_max() / FORM_BYTES_PER_TOKEN_MIN,
-        false => exchange.body.borrow().len() as u64,
-    };
+    let is_form = exchange.call.operation().is_form();
+    let body_bytes = if is_form { 0 } else { exchange.body.borrow().len() as u64 };
     let context = model.and_then(|model| model.context_tokens);
     let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
     let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), ..Usage::default() }
+    let units = if is_form { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 
 fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {

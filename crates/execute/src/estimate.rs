@@ -15,7 +15,7 @@ use crate::answer::Exchange;
 const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
 /// Sound of 128 kbit/s.
-const SOUND_BYTES_PER_MS: u64 = 16;
+const SOUND_BYTES_PER_S: u64 = 16_000;
 const SOUND_MS_PER_TOKEN: u64 = 100;
 
 /// Estimates one try of an exchange, for the writer of its answer.
@@ -78,7 +78,12 @@ impl Exchange {
         if !self.call.operation().is_form() {
             return Units::default();
         }
-        let audio_ms = self.form_bytes_max() / SOUND_BYTES_PER_MS;
+        self.heard_at(SOUND_BYTES_PER_S)
+    }
+
+    /// The same, where a second of it takes so many bytes.
+    pub(crate) fn heard_at(&self, bytes_per_s: u64) -> Units {
+        let audio_ms = self.form_bytes_max().saturating_mul(1_000) / bytes_per_s.max(1);
         Units { audio_in: audio_ms / SOUND_MS_PER_TOKEN, audio_ms, ..Units::default() }
     }
 

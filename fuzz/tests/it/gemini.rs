@@ -47,7 +47,7 @@ fn way(as_array: bool) -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
-        form: AnswerForm::default(),
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

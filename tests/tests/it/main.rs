@@ -10,6 +10,7 @@
 )]
 
 mod ask;
+mod audio;
 mod audit;
 mod authorisation;
 mod azure;

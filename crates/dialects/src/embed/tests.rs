@@ -40,7 +40,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
-        form: AnswerForm::default(),
+        form: crate::AnswerForm::default(),
         guess: None,
     }
 }

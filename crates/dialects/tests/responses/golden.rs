@@ -91,7 +91,7 @@ fn way() -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
-        form: AnswerForm::default(),
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

@@ -95,6 +95,11 @@ impl Flavour {
         }
     }
 
+    /// Whose servers write down what is said in recordings.
+    pub(crate) fn listens(self) -> bool {
+        matches!(self, Self::OpenAi | Self::Azure | Self::Server(_))
+    }
+
     /// Each vendor serves its own models only.
     pub(crate) fn serves(self, model: &str) -> bool {
         match self {

@@ -7,6 +7,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use super::audio::{self, Task};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::responses::service as responses;
@@ -35,6 +36,7 @@ pub(crate) enum Route {
     Completions,
     Embeddings,
     Moderations,
+    Listen(Task),
     Responses,
     InputTokens,
     Response(String),
@@ -53,6 +55,8 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         "/v1/completions" => (Method::POST, Route::Completions),
         "/v1/embeddings" => (Method::POST, Route::Embeddings),
         "/v1/moderations" if flavour == Flavour::OpenAi => (Method::POST, Route::Moderations),
+        "/v1/audio/transcriptions" if flavour.listens() => (Method::POST, Route::Listen(Task::Transcribe)),
+        "/v1/audio/translations" if flavour.listens() => (Method::POST, Route::Listen(Task::Translate)),
         "/v1/responses" => (Method::POST, Route::Responses),
         "/v1/models" => (Method::GET, Route::Models),
         _ => {
@@ -95,6 +99,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
             answering::embeddings(call, &wanted, &behaviour)
         }
         Route::Moderations => moderations::answer(call).await,
+        Route::Listen(task) => audio::answer(call, task).await,
         Route::Responses => responses::create(call).await,
         Route::InputTokens => responses::input_tokens(call),
         Route::Response(id) => responses::get(call, &id),

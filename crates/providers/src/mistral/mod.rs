@@ -62,7 +62,6 @@ impl Provider for Mistral {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Complete | Operation::Moderate => &[],
-            Operation::Transcribe => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

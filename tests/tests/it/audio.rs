@@ -341,7 +341,7 @@ async fn what_is_wrong_with_a_form_is_said_before_anybody_is_asked() {
     };
     check(form(&[("model", whisper)]), 400, "missing_required_parameter", json!("file")).await;
     check(form(&[("file", b"x")]), 400, "missing_required_parameter", json!("model")).await;
-    check(form(&[]), 400, "invalid_form", json!("body")).await;
+    check(form(&[]), 400, "missing_required_parameter", json!("model")).await;
     check(parts(&[("model", whisper), ("file", b"x")]), 400, "invalid_form", json!("body")).await;
     check(b"hello".to_vec(), 400, "invalid_form", json!("body")).await;
     check(

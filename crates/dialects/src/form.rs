@@ -33,6 +33,8 @@ pub struct Form {
     boundary: String,
     /// Where its model stands among the bytes that were held.
     model: Range<usize>,
+    /// How many those are.
+    pub held_bytes: u64,
 }
 
 /// The parts that are looked at.
@@ -167,7 +169,11 @@ impl FormReader {
             stream: self.operation == Operation::Transcribe && self.wants_stream(held)?,
             choices: 1,
             prompt_bytes: self.prompt_bytes,
-            form: Some(Box::new(Form { boundary: self.boundary.clone(), model })),
+            form: Some(Box::new(Form {
+                boundary: self.boundary.clone(),
+                model,
+                held_bytes: held.len() as u64,
+            })),
             ..Request::default()
         })
     }

@@ -336,8 +336,8 @@ mod tests {
         assert!(json(r#"{"text":"#).is_err());
     }
 
-    const STREAM: &str = "event: transcript.text.delta\r\ndata: {\"type\":\"transcript.text.delta\",\"delta\":\"Hel\"}\r\n\r\n\
-         data: {\"type\":\"transcript.text.delta\",\"delta\":\"lo\"}\n\n: ping\n\n\
+    const STREAM: &str = "event: transcript.text.delta\r\ndata: {\"type\":\"transcript.text.delta\",\"delta\":\"He\"}\r\n\r\n\
+         data: {\"type\":\"transcript.text.delta\",\"delta\":\"llo\"}\n\n: ping\n\n\
          data: {\"type\":\"transcript.text.done\",\"text\":\"Hello\",\"usage\":{\"type\":\"tokens\",\
          \"input_tokens\":3,\"output_tokens\":2,\"total_tokens\":5}}\n\ndata: [DONE]\n\n";
 

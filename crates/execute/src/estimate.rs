@@ -55,7 +55,8 @@ impl Exchange {
 
     /// The most that a form is long: all of it, where its end was not announced.
     pub(crate) fn form_bytes_max(&self) -> u64 {
-        let (held, most) = (self.body.borrow().len() as u64, BODY_BYTES_MAX as u64);
+        let held = self.call.request().form.as_ref().map_or(0, |form| form.held_bytes);
+        let most = BODY_BYTES_MAX as u64;
         let Some(upload) = self.call.upload() else { return held };
         let left = upload.left().unwrap_or(most);
         held.saturating_add(upload.taken()).saturating_add(left).min(most)

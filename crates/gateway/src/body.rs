@@ -174,3 +174,32 @@ pub(crate) fn failed(error: BodyError) -> Box<Fault> {
         .fix("Send as many bytes as Content-Length says, or well-formed chunks."),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::incoming::pipe;
+
+    async fn next(body: &mut PatientBody) -> Option<Result<Bytes, BodyError>> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_not_slow_while_nobody_asks_it() {
+        let (client, piped) = pipe(0);
+        let times = Times { body_grace: Duration::from_secs(10), body_rate_bytes_s: 1024, ..Times::default() };
+        let mut body = PatientBody::new(Incoming::Piped(piped), times);
+        for _ in 0..3 {
+            client.put(Bytes::from_static(b"sound"));
+            assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"sound"))));
+            // An upstream takes its time with what there is.
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        let asked = Instant::now();
+        assert_eq!(next(&mut body).await, Some(Err(BodyError::Slow)));
+        let waited = asked.elapsed();
+        assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
+    }
+}

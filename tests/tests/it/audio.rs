@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::WITHIN;
 use crate::ask::{refused, trace_of};
 use crate::command::workspace;
-use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND};
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, config};
 use crate::sdk::drive;
 use crate::wait::a_moment;
 
@@ -162,6 +162,22 @@ async fn every_byte_but_the_model_goes_on_as_it_came() {
     // The file may come first: then all of it is held.
     let sound = sound(2 * MIB);
     heard_ok(&gateway, form(&[("file", &sound), ("model", WHISPER.as_bytes())]), &sound).await;
+}
+
+#[tokio::test]
+async fn over_streams_of_one_connection_it_is_the_same() {
+    let gateway = Gateway::with(config().tls(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let sound = sound(3 * MIB);
+    let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
+    let client = gateway.client().http2();
+    let answer = client.call(Method::POST, PATH, &[FORM], body).await.unwrap();
+    assert_eq!((answer.status, answer.json()["text"].as_str()), (200, Some(&*heard(&sound))));
+    assert_eq!(gateway.calls(OWN).pop().unwrap().version, "HTTP/2.0");
+    let twice = form(&[("model", WHISPER.as_bytes()), ("file", &sound), ("model", b"gpt-4o-transcribe")]);
+    let answer = client.call(Method::POST, PATH, &[FORM], twice).await.unwrap();
+    assert_eq!(refused(&answer, 400, "duplicate_field")["param"], "model");
+    assert_eq!(gateway.calls(OWN).iter().filter(|call| call.outcome == Outcome::Answered).count(), 1);
 }
 
 /// The most memory that the process has had since this was asked last, in bytes.

@@ -131,10 +131,10 @@ impl FormReader {
         Ok(())
     }
 
-    /// Whether enough is known for the request to go on its way: what follows is the file, mostly.
+    /// Whether enough is known for the request to go on its way, and what comes now is the file.
     #[must_use]
     pub const fn can_go(&self) -> bool {
-        self.model.is_some() && self.has_file
+        self.model.is_some() && matches!(self.open, Some((Field::File, _)))
     }
 
     /// The body came to its end.
@@ -292,12 +292,12 @@ mod tests {
         check(&[("model", "m")], "missing_required_parameter", FILE);
         check(&[("model", ""), (FILE, "")], "invalid_value", "model");
         check(&[("model", "a\nb"), (FILE, "")], "invalid_value", "model");
-        check(&[("model", "m"), (FILE, "x"), ("model", "n")], "invalid_value", "model");
-        check(&[("model", "m"), (FILE, "x"), (FILE, "y")], "invalid_value", FILE);
+        check(&[("model", "m"), (FILE, "x"), ("model", "n")], "duplicate_field", "model");
+        check(&[("model", "m"), (FILE, "x"), (FILE, "y")], "duplicate_field", FILE);
         check(&[("model", "m"), ("stream", "maybe"), (FILE, "x")], "invalid_value", "stream");
         check(
             &[("model", "m"), ("response_format", "a"), ("response_format", "b")],
-            "invalid_value",
+            "duplicate_field",
             "response_format",
         );
     }

@@ -189,7 +189,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_is_not_slow_while_nobody_asks_it() {
         let (client, piped) = pipe(0);
-        let times = Times { body_grace: Duration::from_secs(10), body_rate_bytes_s: 1024, ..Times::default() };
+        let times =
+            Times { body_grace: Duration::from_secs(10), body_rate_bytes_s: 1024, ..Times::default() };
         let mut body = PatientBody::new(Incoming::Piped(piped), times);
         for _ in 0..3 {
             client.put(Bytes::from_static(b"sound"));

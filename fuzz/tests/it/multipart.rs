@@ -37,7 +37,7 @@ fn fuzz_multipart_scanner() {
         let body: Vec<u8> = words.collect::<Vec<_>>().concat();
         let (whole, end) = found(&body, body.len());
         assert_eq!(found(&body, usize::from(*size) % 7 + 1), (whole.clone(), end));
-        let mut open = None;
+        let (mut open, mut is_over) = (None, false);
         for found in whole {
             match (found, open.take()) {
                 (Found::Begin { from, .. }, None) => open = Some(from),
@@ -46,10 +46,11 @@ fn fuzz_multipart_scanner() {
                     assert!(body[until..].starts_with(b"\r\n--b"), "a value ends at its boundary");
                     assert!(!body[from..until].windows(5).any(|window| window == b"\r\n--b"));
                 }
-                (Found::Over, None) => assert_eq!(end, Ok(true)),
+                (Found::Over, None) => is_over = true,
                 other => panic!("{other:?}"),
             }
         }
+        assert!(is_over || end != Ok(true));
     });
 }
 

@@ -1,3 +1,5 @@
+//! Tests of the scanner of forms.
+
 use super::*;
 
 use proptest::prelude::*;

@@ -46,7 +46,7 @@ pub struct OpenAttempt {
     is_loose: bool,
     is_usage_estimated: bool,
     /// What the upstream calls its body, where that is the client's to know.
-    media_type: Option<HeaderValue>,
+    media_type: Option<Box<HeaderValue>>,
     grammar: Grammar,
     dropped: Vec<String>,
     /// Whose prices these are.
@@ -66,8 +66,8 @@ impl OpenAttempt {
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         self.upstream_request_id = request_id(&opened.headers);
         if self.is_form {
-            self.media_type =
-                opened.headers.get("content-type").and_then(|value| opened.headers.share(value));
+            let told = opened.headers.get("content-type").and_then(|value| opened.headers.share(value));
+            self.media_type = told.map(Box::new);
         }
         let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
         self.is_usage_estimated = self.is_node && says_so();
@@ -91,7 +91,7 @@ impl OpenAttempt {
             _ if !self.is_form => None,
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
-            AnswerForm::Text => self.media_type.clone(),
+            AnswerForm::Text => self.media_type.as_deref().cloned(),
         }
     }
 

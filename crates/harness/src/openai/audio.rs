@@ -163,7 +163,7 @@ impl Listening {
         }
         let mut body = json!({"text": text});
         if behaviour.usage != UsageMode::Missing {
-            body["usage"] = self.usage(&text);
+            put(&mut body, "usage", self.usage(&text));
         }
         let seconds = self.seconds();
         match self.format.as_str() {
@@ -179,10 +179,10 @@ impl Listening {
                 behaviour,
             )),
             "verbose_json" => {
-                body["task"] = Value::from("transcribe");
-                body["language"] = Value::from("english");
-                body["duration"] = Value::from(seconds as f64);
-                body["segments"] = json!([]);
+                put(&mut body, "task", Value::from("transcribe"));
+                put(&mut body, "language", Value::from("english"));
+                put(&mut body, "duration", Value::from(seconds as f64));
+                put(&mut body, "segments", json!([]));
                 buffered(&body, 0, behaviour)
             }
             _ => buffered(&body, 0, behaviour),
@@ -203,10 +203,16 @@ impl Listening {
         let mut events: Vec<Event> = text.split_inclusive(' ').map(delta).collect();
         let mut done = json!({"type": "transcript.text.done", "text": text});
         if behaviour.usage != UsageMode::Missing {
-            done["usage"] = self.usage(text);
+            put(&mut done, "usage", self.usage(text));
         }
         events.push(event("transcript.text.done", &done, 0, Place::Done));
         frames::parts(events, behaviour, || error_event(behaviour))
+    }
+}
+
+fn put(object: &mut Value, name: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value);
     }
 }
 

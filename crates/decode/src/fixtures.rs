@@ -27,6 +27,7 @@ pub fn body_call(trace: TraceId, body: Bytes) -> Result<Call, Box<Fault>> {
         headers: HeaderMap::new(),
         addressed: None,
         body,
+        form: None,
         received_us: 0,
         received_unix_ms: 0,
     };

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
+mod form;
 mod hints;
 
 use std::cell::OnceCell;
@@ -9,10 +10,11 @@ use std::cell::OnceCell;
 use bytes::Bytes;
 use dialects::{Addressed, Prefixes, Request};
 use domain::ports::FoundResponse;
-use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
+use domain::{Dialect, Fault, FaultClass, Operation, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
+pub use form::{Coming, FormIn, open_form, too_large};
 pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -27,6 +29,8 @@ pub struct Inbound {
     /// What the address says of the model, in grammars that name it there.
     pub addressed: Option<Box<Addressed>>,
     pub body: Bytes,
+    /// A body that is a form, in the place of the other.
+    pub form: Option<Box<FormIn>>,
     /// Of the monotonic clock, when its first byte came.
     pub received_us: u64,
     pub received_unix_ms: u64,
@@ -44,6 +48,7 @@ struct Said {
     operation: Operation,
     request: Request,
     body: Bytes,
+    upload: Option<Upload>,
     tag: Option<String>,
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
@@ -61,13 +66,19 @@ struct Said {
 /// # Errors
 /// What is wrong with it, where, and how to mend it; never anything about who sent it.
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
-    // What is about an answer that was made before has no body that anybody reads.
-    if inbound.operation != Operation::Stored {
-        check_content_type(&inbound.headers)?;
-    }
     let grammar = inbound.dialect.grammar();
-    let request =
-        dialects::decode_request(grammar, inbound.operation, &inbound.body, inbound.addressed.as_deref())?;
+    let (request, body, upload) = match inbound.form {
+        Some(form) => (form.request, form.held, form.rest),
+        None => {
+            // What is about an answer that was made before has no body that anybody reads.
+            if inbound.operation != Operation::Stored {
+                check_content_type(&inbound.headers)?;
+            }
+            let (operation, addressed) = (inbound.operation, inbound.addressed.as_deref());
+            let request = dialects::decode_request(grammar, operation, &inbound.body, addressed)?;
+            (request, inbound.body, None)
+        }
+    };
     let tag = hints::tag(&inbound.headers);
     let native = dialects::native_headers(grammar, &inbound.headers);
     let is_lenient =
@@ -79,7 +90,8 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         dialect: inbound.dialect,
         operation: inbound.operation,
         request,
-        body: inbound.body,
+        body,
+        upload,
         tag,
         native,
         is_lenient,
@@ -139,6 +151,12 @@ impl Call {
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.0.body
+    }
+
+    /// What of the body has not come yet.
+    #[must_use]
+    pub fn upload(&self) -> Option<&Upload> {
+        self.0.upload.as_ref()
     }
 
     /// The body, for whoever knows when it is no longer needed: the call itself is kept to the end of the answer.
@@ -215,6 +233,7 @@ mod tests {
             headers,
             addressed: None,
             body: Bytes::from_static(body.as_bytes()),
+            form: None,
             received_us: 5,
             received_unix_ms: 7,
         }

@@ -117,6 +117,7 @@ fn streams() {
                 vectors: dialects::VectorForm::default(),
                 prompt_bytes: 0,
                 keeps_text: false,
+                form: dialects::AnswerForm::default(),
                 guess: None,
             };
             let start = Instant::now();

@@ -17,6 +17,7 @@ use crate::converse::{begins_frames, no_frame, read_frame, read_frames};
 use crate::media::MediaStream;
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
+use crate::transcript::{AnswerForm, Transcript, read_whole};
 use crate::turns::{Gatherer, TurnState};
 use crate::{VectorForm, count, embed, media, responses};
 
@@ -44,6 +45,8 @@ pub struct Way {
     pub prompt_bytes: u64,
     /// The text of a stream is kept, up to a bound, so that its tokens can be counted.
     pub keeps_text: bool,
+    /// In which form the upstream answers, where that is known and not the grammar's to say.
+    pub form: AnswerForm,
     /// Who says what was used where the upstream does not, and its answer is written anew.
     pub guess: Option<Rc<dyn Guess>>,
 }
@@ -61,6 +64,8 @@ enum Kind {
     Walk(Box<Walk>),
     /// No text: nothing of it is understood but its counts.
     Media(Box<MediaStream>),
+    /// What was heard, which goes on as it is.
+    Listen(Box<Transcript>),
 }
 
 /// A stream whose events are read, and passed on or written anew.
@@ -131,6 +136,9 @@ impl AnswerStream {
         if matches!(way.operation, Operation::Images | Operation::Speech) {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }
+        if way.operation.is_form() {
+            return Self { kind: Kind::Listen(Box::default()) };
+        }
         if way.is_same() && way.client == Grammar::Chat {
             let mut scanner = StreamScanner::new(!way.usage);
             if way.keeps_text {
@@ -149,6 +157,10 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(_) | Kind::Walk(_) => Ok(()),
             Kind::Media(media) => media.opened(media_type),
+            Kind::Listen(transcript) => {
+                transcript.told(AnswerForm::of(std::str::from_utf8(media_type).ok()));
+                Ok(())
+            }
         }
     }
 
@@ -161,6 +173,7 @@ impl AnswerStream {
             Kind::Scan(scanner) => scanner.push(chunk, out),
             Kind::Walk(walk) => walk.push(&chunk, out),
             Kind::Media(media) => media.push(chunk, out),
+            Kind::Listen(transcript) => transcript.push(&chunk, out),
         }
     }
 
@@ -173,6 +186,7 @@ impl AnswerStream {
             Kind::Scan(scanner) => scanner.finish(out),
             Kind::Walk(walk) => walk.finish(out),
             Kind::Media(media) => media.finish(out),
+            Kind::Listen(transcript) => transcript.finish(out),
         }
     }
 
@@ -180,7 +194,7 @@ impl AnswerStream {
     #[must_use]
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) => None,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.progress.id.as_deref(),
         }
     }
@@ -191,6 +205,7 @@ impl AnswerStream {
             Kind::Scan(scanner) => scanner.facts(),
             Kind::Walk(walk) => &walk.facts,
             Kind::Media(media) => &media.facts,
+            Kind::Listen(transcript) => transcript.facts(),
         }
     }
 
@@ -200,7 +215,7 @@ impl AnswerStream {
         match &self.kind {
             Kind::Scan(scanner) => scanner.kept_text(),
             Kind::Walk(walk) => walk.kept.as_str(),
-            Kind::Media(_) => "",
+            Kind::Media(_) | Kind::Listen(_) => "",
         }
     }
 
@@ -208,7 +223,7 @@ impl AnswerStream {
     #[must_use]
     pub fn turn(&self) -> Option<TurnState> {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) => None,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => None,
             Kind::Walk(walk) => walk.gatherer.state(walk.way.upstream),
         }
     }
@@ -219,7 +234,8 @@ impl AnswerStream {
         match &mut self.kind {
             Kind::Scan(scanner) => scanner.length_stop(last, used),
             Kind::Walk(walk) => walk.length_stop(used),
-            Kind::Media(_) => Bytes::new(),
+            // They have no word for an end before their end.
+            Kind::Media(_) | Kind::Listen(_) => Bytes::new(),
         }
     }
 
@@ -227,7 +243,7 @@ impl AnswerStream {
     #[must_use]
     pub fn error_event(&mut self, fault: &Fault, trace: TraceId) -> Bytes {
         match &mut self.kind {
-            Kind::Scan(_) => chat::error_event(fault, trace),
+            Kind::Scan(_) | Kind::Listen(_) => chat::error_event(fault, trace),
             Kind::Walk(walk) => walk.error_event(fault, trace),
             Kind::Media(media) => media.error_event(fault, trace),
         }
@@ -238,7 +254,7 @@ impl AnswerStream {
     #[must_use]
     pub fn ends_with_its_error(&self) -> bool {
         match &self.kind {
-            Kind::Scan(_) | Kind::Media(_) => false,
+            Kind::Scan(_) | Kind::Media(_) | Kind::Listen(_) => false,
             Kind::Walk(walk) => walk.way.client == Grammar::Responses && !walk.way.is_look(),
         }
     }
@@ -248,6 +264,7 @@ impl AnswerStream {
     pub fn ping(&self) -> Bytes {
         match &self.kind {
             Kind::Scan(_) => Bytes::from_static(ping(Grammar::Chat)),
+            Kind::Listen(transcript) => Bytes::from_static(transcript.ping()),
             Kind::Walk(walk) if walk.way.as_array => Bytes::from_static(b"\n"),
             Kind::Walk(walk) => Bytes::from_static(ping(walk.way.client)),
             Kind::Media(media) => Bytes::from_static(media.ping()),
@@ -666,6 +683,10 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
         Operation::Images | Operation::Rerank => return media::whole_answer(way.operation, body),
+        operation if operation.is_form() => {
+            let facts = read_whole(way.form, &body)?;
+            return Ok(WholeAnswer::plain(body, facts));
+        }
         _ => {}
     }
     if way.is_same() && way.client == Grammar::Chat {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use domain::Units;
 use domain::limits::END_USER_BYTES_MAX;
 
+use crate::form::Form;
 use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
 use crate::splice::{Edit, splice};
@@ -36,6 +37,8 @@ pub struct Request {
     pub is_background: bool,
     /// The first place where it names by an id what lies at its provider, beside answers.
     pub names_kept: Option<Box<String>>,
+    /// The body is a form, and no JSON.
+    pub form: Option<Box<Form>>,
     /// Where the body names the model; `None` where the address does.
     pub(crate) model_value: Option<Span>,
     /// Where the client says who asks.

@@ -28,6 +28,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod timeline;
+pub mod upload;
 pub mod usage;
 pub mod vocabulary;
 
@@ -58,5 +59,6 @@ pub use route::{ByokFallback, FallbackClass, RouteScope, RouteSpec};
 pub use secret::{Kept, Sealed, Secret};
 pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
+pub use upload::Upload;
 pub use usage::{Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

@@ -9,6 +9,8 @@ pub const BODY_RATIO_MAX: usize = 100;
 pub const BODY_RATIO_FREE_BYTES: usize = 1024 * 1024;
 /// A `/v2` body: configuration, never content.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Of a form, so much is held and can be sent again; what follows goes on as it comes.
+pub const FORM_HELD_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of JSON that we accept.
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Members of any one JSON document.

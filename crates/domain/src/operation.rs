@@ -27,6 +27,10 @@ pub enum Operation {
     Speech,
     /// Texts in the order of what they say to a question.
     Rerank,
+    /// What was said in a recording, in its own language.
+    Transcribe,
+    /// What was said in a recording, in English.
+    Translate,
 }
 
 impl Operation {
@@ -50,6 +54,14 @@ impl Operation {
             Self::Images => "images",
             Self::Speech => "speech",
             Self::Rerank => "rerank",
+            Self::Transcribe => "transcribe",
+            Self::Translate => "translate",
         }
+    }
+
+    /// Whether its request is a form with files in it.
+    #[must_use]
+    pub const fn is_form(self) -> bool {
+        matches!(self, Self::Transcribe | Self::Translate)
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use domain::upload::{Broke, Upload};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -12,45 +13,67 @@ use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::http1::Framing;
 use crate::pool::Lease;
 
-/// A request body: a few segments that are not copied together.
+/// A request body: a few segments that are not copied together, and what a client is still sending behind them.
 #[derive(Debug, Clone, Default)]
 pub struct OutBody {
     segments: VecDeque<Bytes>,
     left: u64,
+    /// All clones share it: it can be sent once.
+    rest: Option<Upload>,
 }
 
 impl OutBody {
     #[must_use]
     pub const fn empty() -> Self {
-        Self { segments: VecDeque::new(), left: 0 }
+        Self { segments: VecDeque::new(), left: 0, rest: None }
+    }
+
+    /// With what is sent behind the segments as it comes.
+    #[must_use]
+    pub fn followed_by(mut self, rest: Option<Upload>) -> Self {
+        self.rest = rest;
+        self
     }
 
     /// The segments and their length together.
     pub(crate) const fn parts(&self) -> (&VecDeque<Bytes>, u64) {
         (&self.segments, self.left)
     }
+
+    /// What follows the segments.
+    pub(crate) const fn rest(&self) -> Option<&Upload> {
+        self.rest.as_ref()
+    }
+
+    /// How long it is; `None` where nobody knows yet.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.rest {
+            Some(rest) => rest.left().map(|left| self.left.saturating_add(left)),
+            None => Some(self.left),
+        }
+    }
 }
 
 impl From<Vec<Bytes>> for OutBody {
     fn from(segments: Vec<Bytes>) -> Self {
         let left = segments.iter().map(|segment| segment.len() as u64).sum();
-        Self { segments: segments.into(), left }
+        Self { segments: segments.into(), left, rest: None }
     }
 }
 
 impl From<Bytes> for OutBody {
     fn from(bytes: Bytes) -> Self {
-        Self { left: bytes.len() as u64, segments: VecDeque::from([bytes]) }
+        Self { left: bytes.len() as u64, segments: VecDeque::from([bytes]), rest: None }
     }
 }
 
 impl Body for OutBody {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Broke;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         while let Some(segment) = self.segments.pop_front() {
             if !segment.is_empty() {
@@ -58,15 +81,23 @@ impl Body for OutBody {
                 return Poll::Ready(Some(Ok(Frame::data(segment))));
             }
         }
-        Poll::Ready(None)
+        let Some(rest) = &self.rest else { return Poll::Ready(None) };
+        let piece = ready!(rest.poll_piece(cx));
+        if piece.is_none() {
+            self.rest = None;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == 0 && self.rest.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        match self.length() {
+            Some(length) => SizeHint::with_exact(length),
+            None => SizeHint::default(),
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub enum EgressErrorKind {
     Timeout,
     /// The connection was closed before an answer came.
     Closed,
+    /// What was to be sent broke off.
+    Body,
 }
 
 /// One failure on the way out. Cloned to every request that waited for the same connection.
@@ -63,6 +65,7 @@ pub(crate) fn from_broke(broke: Broke, host: &str) -> EgressError {
             (EgressErrorKind::Closed, format!("{host} closed the connection before its answer was complete."))
         }
         Broke::Wire(error) => (EgressErrorKind::Reset, format!("{host} broke the connection off: {error}.")),
+        Broke::Body => (EgressErrorKind::Body, format!("The body broke off that {host} was being sent.")),
         Broke::Protocol(why) => {
             (EgressErrorKind::Protocol, format!("{host} answered with what is not HTTP: {why}."))
         }

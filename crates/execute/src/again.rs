@@ -35,7 +35,10 @@ pub async fn again(mut failed: Box<Feed>, mut tab: Tab, mut miss: Miss) -> (Tab,
             random: hands.world.random.next_u64(),
         });
         let Step::Again { wait } = step else { return (tab, Again::Over(failed, miss)) };
-        if failed.facts().content_started || !hands.board.take_retry(attempt.base_url(), hands.now_us()) {
+        if failed.facts().content_started
+            || exchange.is_sent_for_good()
+            || !hands.board.take_retry(attempt.base_url(), hands.now_us())
+        {
             return (tab, Again::Over(failed, miss));
         }
         failed.missed(&mut tab, &miss);

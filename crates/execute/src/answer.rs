@@ -11,14 +11,18 @@ use decode::Call;
 use dialects::{ErrorAnswer, TurnState};
 use domain::limits::COUNTED_BODY_BYTES_MAX;
 use domain::ports::KeptTurn;
-use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Usage};
+use domain::{Dialect, Fault, Principal, Profile, Prompt, TraceId, Upload, Usage};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
 use plan::{Attempt, Timeouts};
 
-use crate::Hands;
 use crate::attempt::OpenAttempt;
 use crate::feed::Feed;
+use crate::miss::Miss;
+use crate::{Hands, schedule};
+
+/// Why nobody else was asked.
+const GONE: &str = " A part of the body had gone on by then, so nobody else could be asked.";
 
 /// Who served, or who was tried last: what the `Agent-*` headers say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +89,24 @@ impl Exchange {
         };
         // It is found here from now on; how long the store takes is nobody's wait.
         tokio::spawn(self.hands.turns.keep(turn));
+    }
+
+    /// A part of the body is gone that nobody has any more: no other try can be made.
+    pub(crate) fn is_sent_for_good(&self) -> bool {
+        self.call.upload().is_some_and(|upload| upload.taken() > 0 || upload.fault().is_some())
+    }
+
+    /// What a failure is where the body was still coming: the client's own, or one that nobody can make good any more.
+    pub(crate) fn blamed(&self, miss: Miss) -> Miss {
+        if let Some(fault) = self.call.upload().and_then(Upload::fault) {
+            return Miss::of_boxed(fault).not_again();
+        }
+        if !self.is_sent_for_good() || schedule::remedy(miss.class()) == schedule::Remedy::None {
+            return miss;
+        }
+        let mut miss = miss;
+        miss.fault.message.to_mut().push_str(GONE);
+        miss
     }
 
     #[must_use]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{Guess, TurnState, Way, WholeAnswer};
+use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{
     AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX,
     UPSTREAM_REQUEST_ID_BYTES_MAX,
@@ -28,6 +28,8 @@ use crate::{Hands, read, stored};
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
 const DROPPED_BYTES_MAX: usize = 4 * 1024;
+/// No codec takes a second of speech down to less.
+const SOUND_BYTES_PER_S_MIN: u64 = 500;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
 
@@ -43,8 +45,11 @@ pub struct OpenAttempt {
     status: Option<u16>,
     upstream_request_id: Option<Arc<str>>,
     is_node: bool,
+    is_form: bool,
     is_loose: bool,
     is_usage_estimated: bool,
+    /// What the upstream calls its body, where that is the client's to know.
+    media_type: Option<Box<HeaderValue>>,
     grammar: Grammar,
     dropped: Vec<String>,
     /// Whose prices these are.
@@ -63,6 +68,10 @@ impl OpenAttempt {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         self.upstream_request_id = request_id(&opened.headers);
+        if self.is_form {
+            let told = opened.headers.get("content-type").and_then(|value| opened.headers.share(value));
+            self.media_type = told.map(Box::new);
+        }
         let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
         self.is_usage_estimated = self.is_node && says_so();
     }
@@ -71,6 +80,22 @@ impl OpenAttempt {
     #[must_use]
     pub const fn is_usage_estimated(&self) -> bool {
         self.is_usage_estimated
+    }
+
+    /// In which form it answers, where the type of its body tells that.
+    pub(crate) fn form(&self) -> AnswerForm {
+        AnswerForm::of(self.media_type.as_ref().and_then(|value| value.to_str().ok()))
+    }
+
+    /// The type of the body, for the client: `None` where its grammar says what it is.
+    #[must_use]
+    pub fn media_type(&self) -> Option<HeaderValue> {
+        match self.form() {
+            _ if !self.is_form => None,
+            AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
+            AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
+            AnswerForm::Text => self.media_type.as_deref().cloned(),
+        }
     }
 
     /// The way of its answer to the client.
@@ -94,6 +119,7 @@ impl OpenAttempt {
             vectors: request.vectors,
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
+            form: self.form(),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
         }
     }
@@ -233,6 +259,8 @@ pub(crate) async fn begin(
         status: None,
         upstream_request_id: None,
         is_node: matches!(attempt.seat(), Seat::Byoc(_)),
+        is_form: exchange.call.operation().is_form(),
+        media_type: None,
         is_loose: provider.is_loose(),
         is_usage_estimated: false,
         grammar: outgoing.grammar,
@@ -245,7 +273,10 @@ pub(crate) async fn begin(
         Err(miss) => return Start::Missed(open, miss),
     }
     match request_of(&hands.egress, outgoing) {
-        Ok(request) => Start::Going(open, request),
+        Ok(mut request) => {
+            request.body = request.body.followed_by(exchange.call.upload().cloned());
+            Start::Going(open, request)
+        }
         Err(fault) => Start::Missed(open, Miss::of_us(fault)),
     }
 }
@@ -353,14 +384,16 @@ fn ceiling(exchange: &Exchange) -> Usage {
         return media_ceiling(exchange);
     }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let body_bytes = exchange.body.borrow().len() as u64;
+    let is_form = exchange.call.operation().is_form();
+    let body_bytes = if is_form { 0 } else { exchange.body.borrow().len() as u64 };
     let context = model.and_then(|model| model.context_tokens);
     let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
     let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), ..Usage::default() }
+    let units = if is_form { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 
 /// The same of what is not counted in tokens of text alone.

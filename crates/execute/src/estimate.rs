@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use dialects::{Guess, each_text, is_counted};
+use domain::limits::BODY_BYTES_MAX;
 use domain::{Operation, Units, Usage, UsageSource, Vocabulary};
 use estimates::{Tally, Told};
 use plan::Attempt;
@@ -15,6 +16,9 @@ const MESSAGE_TOKENS: u64 = 4;
 const ANSWER_TOKENS: u64 = 3;
 /// Of speech: 150 words of six characters are a minute, which takes some 1,250 tokens of sound.
 const AUDIO_TOKENS_OF_TEN_CHARACTERS: u64 = 14;
+/// Sound of 128 kbit/s.
+const SOUND_BYTES_PER_S: u64 = 16_000;
+const SOUND_MS_PER_TOKEN: u64 = 100;
 
 /// Estimates one try of an exchange, for the writer of its answer.
 pub(crate) struct Guesser {
@@ -51,6 +55,15 @@ impl Exchange {
         }
     }
 
+    /// The most that a form is long: all of it, where its end was not announced.
+    pub(crate) fn form_bytes_max(&self) -> u64 {
+        let held = self.call.request().form.as_ref().map_or(0, |form| form.held_bytes);
+        let most = BODY_BYTES_MAX as u64;
+        let Some(upload) = self.call.upload() else { return held };
+        let left = upload.left().unwrap_or(most);
+        held.saturating_add(upload.taken()).saturating_add(left).min(most)
+    }
+
     /// By bytes alone: what can be asked at each piece of a stream.
     pub(crate) fn quick_estimate(&self, attempt: &Attempt, content_bytes: u64) -> Usage {
         if self.call.operation().is_media()
@@ -62,7 +75,7 @@ impl Exchange {
         Usage {
             input: ratio.prompt_tokens(self.call.request().prompt_bytes),
             output: ratio.answer_tokens(content_bytes),
-            units: self.spoken(),
+            units: self.of_sound(),
             source: UsageSource::Estimate,
             ..Usage::default()
         }
@@ -85,14 +98,18 @@ impl Exchange {
         }
     }
 
-    /// What is heard of a text, by its length; nothing of what is not read aloud.
-    fn spoken(&self) -> Units {
-        let characters = match self.call.operation() {
-            Operation::Speech => self.call.request().units.characters,
-            _ => 0,
-        };
-        let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
-        Units { characters, audio_out, ..Units::default() }
+    /// Sound that nobody told the length of: what is heard of a text that is read aloud, and how long a recording is by its
+    /// bytes alone, of which most are as dense as this.
+    fn of_sound(&self) -> Units {
+        match self.call.operation() {
+            Operation::Speech => {
+                let characters = self.call.request().units.characters;
+                let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
+                Units { characters, audio_out, ..Units::default() }
+            }
+            operation if operation.is_form() => self.heard_at(SOUND_BYTES_PER_S),
+            _ => Units::default(),
+        }
     }
 
     /// What is counted in the request itself, beside what was reported of the answer.
@@ -102,6 +119,12 @@ impl Exchange {
             _ => return usage,
         };
         Usage { units: Units { characters, ..usage.units }, ..usage }
+    }
+
+    /// How long a recording is, where a second of it takes so many bytes.
+    pub(crate) fn heard_at(&self, bytes_per_s: u64) -> Units {
+        let audio_ms = self.form_bytes_max().saturating_mul(1_000) / bytes_per_s.max(1);
+        Units { audio_in: audio_ms / SOUND_MS_PER_TOKEN, audio_ms, ..Units::default() }
     }
 
     /// `None` of what is no conversation, and where the request is no longer there.

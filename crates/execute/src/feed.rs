@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dialects::{AnswerStream, StreamFacts};
 use domain::limits::STREAM_PIECE_BYTES;
-use domain::{Fault, Operation, Usage};
+use domain::{Fault, Operation, Upload, Usage};
 use egress::{InBody, Request};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::Body;
@@ -55,6 +55,8 @@ pub struct Feed {
     watch: Watch,
     timer: Timer,
     deadline: Instant,
+    /// Of a body that was still coming, when it was last looked at.
+    uploaded: u64,
     /// Tries with this seat, and of the exchange; for the schedule.
     pub(crate) tries_on_seat: u32,
     pub(crate) tries: u32,
@@ -82,6 +84,7 @@ impl Feed {
             watch: Watch::default(),
             timer: Timer::new(&exchange.hands.timers),
             deadline: Instant::now() + exchange.time_left(),
+            uploaded: 0,
             tries_on_seat: 0,
             tries: 0,
             exchange: Rc::clone(exchange),
@@ -214,7 +217,7 @@ impl Feed {
     /// It failed before any content.
     pub(crate) async fn wait_first(&mut self, until: Instant) -> Result<(), Miss> {
         let fill = std::future::poll_fn(|cx| {
-            while !self.is_begun() {
+            while !self.is_begun() || self.is_uploading(cx) {
                 std::task::ready!(self.poll_fill(cx));
             }
             Poll::Ready(())
@@ -276,6 +279,19 @@ impl Feed {
         if is_silent { self.exchange.usage_of_silence(&self.attempt, miss) } else { self.settled_usage() }
     }
 
+    /// An answer that begins before its request has ended waits here for that: behind its head nobody reads the client.
+    fn is_uploading(&self, cx: &mut Context<'_>) -> bool {
+        self.ended.is_none()
+            && self.exchange.call.upload().is_some_and(|upload| upload.poll_over(cx).is_pending())
+    }
+
+    /// What its body is called, for the client; `None` where its grammar says that, and as long as it is not known.
+    #[must_use]
+    pub fn media_type(&self) -> Option<HeaderValue> {
+        let is_answered = !matches!(self.source, Source::Opening(_));
+        self.open.as_ref().filter(|_| is_answered).and_then(OpenAttempt::media_type)
+    }
+
     fn is_begun(&self) -> bool {
         let facts = self.stream.facts();
         // The first event may be a role without content: an error right behind it can still fail over. A second one
@@ -297,8 +313,12 @@ impl Feed {
             },
             Source::Over => (self.fail(Miss::broken(self.attempt.provider(), "it is over")), Duration::ZERO),
         };
-        if arrival.is_ready() {
+        let uploaded = self.exchange.call.upload().map_or(0, Upload::taken);
+        if arrival.is_ready() || uploaded > self.uploaded {
+            self.uploaded = uploaded;
             self.timer.restart();
+        }
+        if arrival.is_ready() {
             return arrival;
         }
         match self.timer.poll(cx, limit, self.deadline) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialects::WholeAnswer;
 use domain::limits::BACKOFF_BASE;
-use domain::{Blame, FallbackClass, Fault, FaultClass, Operation, UpstreamReport};
+use domain::{Blame, FallbackClass, Fault, FaultClass, Operation, Upload, UpstreamReport};
 use egress::{Headers, Request};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ledger::Tab;
@@ -261,13 +261,18 @@ impl Journey {
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
-        let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
+        // What a form is answered with is known by its head, and a client that still sends reads nothing.
+        let head_wait = match self.exchange.call.operation().is_form() {
+            true => self.exchange.timeouts.deadline,
+            false => self.exchange.timeouts.head_wait,
+        };
+        let head_until_us = self.begun_us.saturating_add(micros(head_wait));
         let head_left = match feed.needs_head() {
             true => self.exchange.time_left(),
             false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),
         };
         if let Err(miss) = feed.wait_first(Instant::now() + head_left).await {
-            let miss = feed.excuse(miss);
+            let miss = self.exchange.blamed(feed.excuse(miss));
             feed.missed(&mut self.tab, &miss);
             return TryEnd::Missed(miss);
         }
@@ -305,13 +310,16 @@ impl Journey {
     }
 
     fn missed(&mut self, open: OpenAttempt, miss: Miss) -> TryEnd {
-        let miss = open.excuse(&self.exchange.hands, miss);
+        let miss = self.exchange.blamed(open.excuse(&self.exchange.hands, miss));
         let usage = self.exchange.usage_of_silence(open.attempt(), &miss);
         open.missed(&mut self.tab, &miss, usage, self.exchange.hands.now_us());
         TryEnd::Missed(miss)
     }
 
     fn step_after(&self, index: usize, miss: &Miss, tries_on_seat: u32) -> Step {
+        if self.exchange.is_sent_for_good() {
+            return Step::GiveUp;
+        }
         schedule::next_step(&Situation {
             token_refused: miss.token_refused,
             class: miss.class(),
@@ -456,8 +464,17 @@ async fn wait_for_head(
     deadline: Instant,
 ) -> Result<Opened, Miss> {
     let limit = exchange.timeouts.first_byte;
-    let asking = pin!(ask_for(exchange, attempt, request));
-    match timer.within(limit, deadline, asking).await {
+    let mut asking = pin!(ask_for(exchange, attempt, request));
+    let taken = || exchange.call.upload().map_or(0, Upload::taken);
+    let answered = loop {
+        let taken_before = taken();
+        match timer.within(limit, deadline, asking.as_mut()).await {
+            // It is not silent that takes what is sent.
+            Err(Alarm::Silence) if taken() > taken_before => {}
+            answered => break answered,
+        }
+    };
+    match answered {
         Ok(answered) => answered.map_err(|miss| exchange.told_miss(miss)),
         Err(Alarm::Deadline) => Err(Miss::deadline()),
         Err(Alarm::Silence) => Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs())),

@@ -151,9 +151,10 @@ impl Miss {
             EgressErrorKind::Dns | EgressErrorKind::Connect => (FaultClass::Upstream, "upstream_unreachable"),
             EgressErrorKind::Tls => (FaultClass::Upstream, "upstream_tls_failed"),
             EgressErrorKind::Timeout => (FaultClass::Timeout, "upstream_timeout"),
-            EgressErrorKind::Reset | EgressErrorKind::Protocol | EgressErrorKind::Closed => {
-                (FaultClass::Upstream, "upstream_connection_broken")
-            }
+            EgressErrorKind::Reset
+            | EgressErrorKind::Protocol
+            | EgressErrorKind::Closed
+            | EgressErrorKind::Body => (FaultClass::Upstream, "upstream_connection_broken"),
         };
         let fault = Fault::new(class, code, message).upstream(said_by(provider));
         let fault = match error.kind {

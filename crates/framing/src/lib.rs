@@ -1,4 +1,5 @@
 //! How streams are cut into frames on the wire: incremental, bounded, pure.
 
 pub mod event_stream;
+pub mod multipart;
 pub mod sse;

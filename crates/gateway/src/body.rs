@@ -34,8 +34,10 @@ pub struct PatientBody {
     grace: Duration,
     rate_bytes_s: u64,
     received: u64,
-    /// Since the first wait: a body that is there already costs no clock and no timer.
+    /// Since the present wait began: a body that is there already costs no clock and no timer.
     since: Option<Instant>,
+    /// All waits before: what an upstream does not take is not asked for, and that is not its client's doing.
+    waited: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -44,13 +46,14 @@ impl PatientBody {
     pub fn new(incoming: Incoming, times: Times) -> Self {
         let Times { body_grace: grace, body_rate_bytes_s, .. } = times;
         let rate_bytes_s = body_rate_bytes_s.max(1);
-        Self { incoming, grace, rate_bytes_s, received: 0, since: None, timer: None }
+        Self { incoming, grace, rate_bytes_s, received: 0, since: None, waited: Duration::ZERO, timer: None }
     }
 
     /// When patience ends, given what has come so far.
     fn end(&mut self) -> Instant {
         let since = *self.since.get_or_insert_with(Instant::now);
-        since + self.grace + Duration::from_secs(self.received / self.rate_bytes_s)
+        let patience = self.grace + Duration::from_secs(self.received / self.rate_bytes_s);
+        since + patience.saturating_sub(self.waited)
     }
 }
 
@@ -63,6 +66,9 @@ impl Body for PatientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            if let Some(since) = self.since.take() {
+                self.waited += since.elapsed();
+            }
             return Poll::Ready(frame.map(|frame| {
                 let frame = frame.map_err(|_| BodyError::Broken)?;
                 self.received += frame.data_ref().map_or(0, |bytes| bytes.len() as u64);
@@ -154,7 +160,7 @@ pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {
     Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
 }
 
-fn failed(error: BodyError) -> Box<Fault> {
+pub(crate) fn failed(error: BodyError) -> Box<Fault> {
     Box::new(match error {
         BodyError::Slow => {
             Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.")
@@ -167,4 +173,34 @@ fn failed(error: BodyError) -> Box<Fault> {
         )
         .fix("Send as many bytes as Content-Length says, or well-formed chunks."),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::incoming::pipe;
+
+    async fn next(body: &mut PatientBody) -> Option<Result<Bytes, BodyError>> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+        frame.map(|frame| frame.map(|frame| frame.into_data().unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_not_slow_while_nobody_asks_it() {
+        let (client, piped) = pipe(0);
+        let times =
+            Times { body_grace: Duration::from_secs(10), body_rate_bytes_s: 1024, ..Times::default() };
+        let mut body = PatientBody::new(Incoming::Piped(piped), times);
+        for _ in 0..3 {
+            client.put(Bytes::from_static(b"sound"));
+            assert_eq!(next(&mut body).await, Some(Ok(Bytes::from_static(b"sound"))));
+            // An upstream takes its time with what there is.
+            tokio::time::advance(Duration::from_secs(60)).await;
+        }
+        let asked = Instant::now();
+        assert_eq!(next(&mut body).await, Some(Err(BodyError::Slow)));
+        let waited = asked.elapsed();
+        assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
+    }
 }

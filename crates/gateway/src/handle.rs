@@ -20,6 +20,7 @@ use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, StoredAct};
 
 use crate::body::{self, PatientBody};
 use crate::control::ControlHandle;
+use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::incoming::Incoming;
 use crate::metrics::Cores;
@@ -141,6 +142,9 @@ fn travel(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
+        if trip.operation.is_form() {
+            return Box::pin(travel_with_form(desk, headers, body, trip, arrival)).await;
+        }
         let Trip { caller, path, dialect, operation, addressed } = trip;
         let read = body::read(&mut body, &mut headers, BODY_BYTES_MAX).await;
         drop(body);
@@ -164,6 +168,33 @@ fn travel(
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&desk.core, inbound, caller);
         answer.await.map(Reply::from)
+    }
+}
+
+/// A trip whose body may still be coming while it goes on.
+async fn travel_with_form(
+    desk: Rc<Desk>,
+    mut headers: HeaderMap,
+    body: PatientBody,
+    trip: Trip,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let Trip { caller, path, dialect, operation, .. } = trip;
+    let key = match key_of(&headers, None) {
+        Ok(key) => key.map(str::to_owned),
+        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+    };
+    // What is under a key is compared with what came before under it.
+    let form = match form::open(body, &mut headers, operation, key.is_some()).await {
+        Ok(form) => form,
+        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+    };
+    let compared = if key.is_some() { form.compared() } else { Bytes::new() };
+    let inbound = inbound(headers, None, compared, dialect, operation, arrival);
+    let inbound = Inbound { form: Some(Box::new(form)), ..inbound };
+    match key {
+        Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
+        None => line::serve(&desk.core, inbound, caller).await.map(Reply::from),
     }
 }
 
@@ -211,7 +242,8 @@ fn inbound(
     arrival: Arrival,
 ) -> Inbound {
     let Arrival { trace, us: received_us, unix_ms: received_unix_ms, .. } = arrival;
-    Inbound { trace, dialect, operation, headers, addressed, body, received_us, received_unix_ms }
+    let form = None;
+    Inbound { trace, dialect, operation, headers, addressed, body, form, received_us, received_unix_ms }
 }
 
 /// Finds out what a request is, and answers it where neither its body nor anybody else is needed for that.

@@ -2,6 +2,7 @@
 
 mod body;
 mod control;
+mod form;
 mod handle;
 mod http1;
 mod http2;

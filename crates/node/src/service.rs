@@ -125,6 +125,7 @@ impl Service {
             headers,
             addressed: None,
             body,
+            form: None,
             received_us,
             received_unix_ms,
         };

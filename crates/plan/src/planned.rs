@@ -225,7 +225,7 @@ pub const fn modality(operation: Operation) -> Modality {
         Operation::Embed => Modality::Embedding,
         Operation::Moderate => Modality::Moderation,
         Operation::Images => Modality::Image,
-        Operation::Speech => Modality::Audio,
+        Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
         Operation::Rerank => Modality::Rerank,
     }
 }

@@ -27,7 +27,9 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         | Operation::Stored
         | Operation::Images
         | Operation::Speech
-        | Operation::Rerank => &[],
+        | Operation::Rerank
+        | Operation::Transcribe
+        | Operation::Translate => &[],
     }
 }
 
@@ -77,6 +79,8 @@ fn generate_of(
         (Operation::Images, _) => "images/generations",
         (Operation::Speech, _) => "audio/speech",
         (Operation::Rerank, _) => "rerank",
+        (Operation::Transcribe, _) => "audio/transcriptions",
+        (Operation::Translate, _) => "audio/translations",
         (Operation::Complete, _) => "completions",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
@@ -121,6 +125,12 @@ fn say_for(
     native: &[Grammar],
     taste: &Taste,
 ) -> Result<Said, Box<Fault>> {
+    if let Some(form) = &ask.request.form
+        && native.contains(&ask.grammar)
+    {
+        let body = form.upstream_body(ask.body, target.upstream_model);
+        return Ok(Said { grammar: ask.grammar, body, dropped: Vec::new() });
+    }
     let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;
@@ -147,7 +157,9 @@ fn say_for(
         | Operation::Stored
         | Operation::Images
         | Operation::Speech
-        | Operation::Rerank => return Err(no_such(ask.operation)),
+        | Operation::Rerank
+        | Operation::Transcribe
+        | Operation::Translate => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -215,6 +227,14 @@ fn no_such(operation: Operation) -> Box<Fault> {
             "Use a model that ranks, such as GET /v2/capabilities lists.",
         ),
         Operation::Count => ("count tokens", "Send the request itself: its answer tells what it used."),
+        Operation::Transcribe => (
+            "write down what is said in a recording",
+            "Use a model that transcribes, such as GET /v2/capabilities lists.",
+        ),
+        Operation::Translate => (
+            "say in English what is said in a recording",
+            "Use a model that translates recordings, such as GET /v2/capabilities lists.",
+        ),
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
         Operation::Chat | Operation::Run | Operation::Verify => {
             ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
@@ -230,7 +250,9 @@ impl Said {
     pub(crate) fn to(self, url: String, ask: &Ask<'_>) -> Outgoing {
         // The signature joins them.
         let mut headers = Vec::with_capacity(5);
-        headers.extend([(CONTENT_TYPE, JSON), (USER_AGENT, AGENT)]);
+        let own_type = ask.request.form.as_ref().map(|form| HeaderValue::try_from(form.content_type()));
+        let content_type = own_type.and_then(Result::ok).unwrap_or(JSON);
+        headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
             // Sound comes in whatever form was asked for.
             let form = if ask.operation == Operation::Speech { "*/*" } else { "text/event-stream" };
@@ -238,7 +260,9 @@ impl Said {
             // A compressed stream is held back by whoever compresses it.
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
         } else {
-            headers.push((ACCEPT, JSON));
+            // What is asked for in a form may be answered as text.
+            let is_form = ask.request.form.is_some();
+            headers.push((ACCEPT, if is_form { HeaderValue::from_static("*/*") } else { JSON }));
         }
         if self.grammar == ask.grammar {
             headers.extend_from_slice(ask.native_headers);

@@ -91,7 +91,8 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
     let now_us = hands.world.clock.monotonic_us();
     let body = match parts.body {
         AnswerBody::Whole { bytes, usage, open } => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let media_type = open.media_type();
+            headers.insert(CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("application/json")));
             tab.timeline_mut().first_byte_us = now_us.saturating_sub(parts.exchange.call.received_us());
             open.closes(&mut tab, &usage, now_us);
             let length = bytes.len() as u64;
@@ -111,7 +112,8 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
                 false => "text/event-stream; charset=utf-8",
             };
             // What is passed on as it is has its own.
-            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(media_type));
+            let own = feed.media_type().unwrap_or(HeaderValue::from_static(media_type));
+            headers.entry(CONTENT_TYPE).or_insert(own);
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
             Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
         }

@@ -126,7 +126,7 @@ const fn modality(operation: Operation) -> &'static str {
         Operation::Embed => "embedding",
         Operation::Moderate => "moderation",
         Operation::Images => "image",
-        Operation::Speech => "audio",
+        Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
         Operation::Rerank => "rerank",
         Operation::Chat
         | Operation::Run

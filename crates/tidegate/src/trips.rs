@@ -93,7 +93,10 @@ async fn post(client: &Client, posting: Posting) -> Result<Posted, PostError> {
             EgressErrorKind::Connect => PostError::NoConnection,
             EgressErrorKind::Tls => PostError::NoTls,
             EgressErrorKind::Timeout => PostError::Timeout,
-            EgressErrorKind::Reset | EgressErrorKind::Protocol | EgressErrorKind::Closed => PostError::Broken,
+            EgressErrorKind::Reset
+            | EgressErrorKind::Protocol
+            | EgressErrorKind::Closed
+            | EgressErrorKind::Body => PostError::Broken,
         }),
     }
 }

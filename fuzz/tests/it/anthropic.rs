@@ -69,6 +69,7 @@ fn way(client: Grammar) -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

@@ -97,6 +97,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     };
     let mut stream = AnswerStream::new(way);

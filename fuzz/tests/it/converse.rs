@@ -42,6 +42,7 @@ fn way(client: Grammar) -> Way {
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

@@ -47,6 +47,7 @@ fn way(as_array: bool) -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

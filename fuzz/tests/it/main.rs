@@ -23,6 +23,8 @@ mod json;
 #[cfg(test)]
 mod material;
 #[cfg(test)]
+mod multipart;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod responses;

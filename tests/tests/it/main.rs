@@ -11,6 +11,7 @@
 
 mod agreements;
 mod ask;
+mod audio;
 mod audit;
 mod authorisation;
 mod azure;

@@ -214,6 +214,7 @@ impl Run {
             headers: headers(workspace),
             addressed: None,
             body: dialects::chat::encode_request(model, &[("user", "Hello")], None, stream, &[]),
+            form: None,
             received_us: now_us,
             received_unix_ms: unix_ms,
         };

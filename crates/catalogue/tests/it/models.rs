@@ -27,6 +27,7 @@ fn what_everybody_asks_for_is_there_and_priced() {
         ("openai/gpt-5.4", 2_500_000, Some(250_000), 15_000_000),
         ("openai/text-embedding-3-small", 20_000, None, 0),
         ("openai/omni-moderation-latest", 0, None, 0),
+        ("openai/gpt-4o-transcribe", 2_500_000, None, 10_000_000),
         ("anthropic/claude-sonnet-4-6", 3_000_000, Some(300_000), 15_000_000),
         ("anthropic/claude-opus-5-5", 4_000_000, Some(200_000), 20_000_000),
         ("google/gemini-2.5-pro", 1_250_000, Some(125_000), 10_000_000),
@@ -133,6 +134,8 @@ fn a_long_prompt_is_dearer_and_costs_so_from_its_first_token() {
         assert_eq!(long.rates.cached_read.is_some(), rates.cached_read.is_some(), "{}", offer.upstream_model);
         assert_eq!(long.rates.cache_write.is_some(), rates.cache_write.is_some(), "{}", offer.upstream_model);
     }
+    let whisper = catalogue.model("openai/whisper-1").unwrap().offers[0].rates.unwrap();
+    assert_eq!(whisper.units.audio_ms.map(Price::for_minute), Some(6_000));
     let pro = catalogue.model("google/gemini-2.5-pro").unwrap().offer("gemini").unwrap();
     assert_eq!(pro.rates_for(200_000).unwrap().input, Price(1_250_000));
     assert_eq!(pro.rates_for(200_001).unwrap().input, Price(2_500_000));
@@ -174,6 +177,7 @@ fn what_is_no_conversation_has_its_own_modality() {
         ("openai/tts-1", Modality::Audio),
         ("Qwen/Qwen3-Reranker-8B", Modality::Rerank),
         ("openai/omni-moderation-latest", Modality::Moderation),
+        ("openai/whisper-1", Modality::Audio),
         ("openai/gpt-4o", Modality::Chat),
     ] {
         assert_eq!(catalogue.model(name).unwrap().modality, modality, "{name}");

@@ -18,9 +18,13 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         Operation::Images => Subject::Picture,
         Operation::Speech => Subject::Speech,
         Operation::Rerank => Subject::Query,
-        Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Stored => {
-            Subject::Messages
-        }
+        Operation::Chat
+        | Operation::Run
+        | Operation::Verify
+        | Operation::Count
+        | Operation::Stored
+        | Operation::Transcribe
+        | Operation::Translate => Subject::Messages,
     };
     let mut request = decode_of(body, subject)?;
     match operation {

@@ -40,6 +40,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         vectors,
         prompt_bytes: 9,
         keeps_text: false,
+        form: crate::AnswerForm::default(),
         guess: None,
     }
 }

@@ -21,6 +21,7 @@ fn way(client: Grammar) -> Way {
         vectors: VectorForm::default(),
         prompt_bytes: 8,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

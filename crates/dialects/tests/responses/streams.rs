@@ -23,6 +23,7 @@ fn way() -> Way {
         vectors: dialects::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use domain::Upload;
 use http::{HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
@@ -31,6 +32,8 @@ const HEAD_BYTES: usize = 512;
 const KEPT_BYTES_MAX: usize = 4 * 1024;
 const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
+const CHUNKED: &[u8] = b"\r\ntransfer-encoding: chunked";
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Of the largest number.
 const DIGITS_MAX: usize = 20;
@@ -44,6 +47,8 @@ pub(crate) enum Broke {
     Wire(io::Error),
     /// What came is not HTTP; the text says why.
     Protocol(&'static str),
+    /// The request's own body broke off.
+    Body,
 }
 
 /// A connection, with the request that is being written to it.
@@ -56,8 +61,14 @@ pub(crate) struct Connection {
     /// The request's head, and its body where that is short. It holds a secret, so it is wiped once it is written.
     head: Vec<u8>,
     head_written: usize,
-    /// The rest of the body.
+    /// The rest of the body, as far as it is here.
     segments: VecDeque<Bytes>,
+    /// What is still coming of it.
+    rest: Option<Upload>,
+    /// Nobody knows how long it is, so it is sent in chunks.
+    chunked: bool,
+    /// It broke off.
+    broken_off: bool,
     /// Of the present request a byte is written.
     touched: bool,
     /// The peer takes no more of the request; it may still have answered.
@@ -75,6 +86,9 @@ impl Connection {
             head: Vec::new(),
             head_written: 0,
             segments: VecDeque::new(),
+            rest: None,
+            chunked: false,
+            broken_off: false,
             touched: false,
             unwritable: false,
             _counted: counted,
@@ -84,14 +98,19 @@ impl Connection {
     /// Sets a request up to be written.
     pub(crate) fn begin(&mut self, request: &Request, host: &HeaderValue) {
         let (segments, length) = request.body.parts();
-        let is_joined = length <= JOINED_BYTES_MAX;
+        self.rest = request.body.rest().cloned();
+        let is_joined = length <= JOINED_BYTES_MAX && self.rest.is_none();
         let joined = if is_joined { usize::try_from(length).unwrap_or(0) } else { 0 };
+        let announced = request.body.length();
+        self.chunked = announced.is_none();
         self.touched = false;
         self.head_written = 0;
         self.head.reserve(HEAD_BYTES + joined);
-        write_head(&mut self.head, request, host, length);
+        write_head(&mut self.head, request, host, announced);
         if is_joined {
             segments.iter().for_each(|segment| self.head.extend_from_slice(segment));
+        } else if self.chunked {
+            segments.iter().for_each(|segment| self.put_piece(segment.clone()));
         } else {
             // Shared, not copied.
             self.segments.extend(segments.iter().cloned());
@@ -113,7 +132,11 @@ impl Connection {
 
     /// Whether nothing is left over of the last exchange.
     pub(crate) fn is_clean(&self) -> bool {
-        !self.is_writing() && self.read.is_empty() && !self.unwritable
+        !self.is_writing()
+            && self.rest.is_none()
+            && self.read.is_empty()
+            && !self.unwritable
+            && !self.broken_off
     }
 
     /// Lets go of the room that a large answer made: many connections are idle at once. And of a refusal, in which some
@@ -130,6 +153,9 @@ impl Connection {
         let mut interim = 0;
         std::future::poll_fn(|cx| {
             self.poll_send(cx);
+            if self.broken_off {
+                return Poll::Ready(Err(Broke::Body));
+            }
             loop {
                 let reading = match self.read.is_empty() {
                     true => Ok(Reading::More),
@@ -164,6 +190,9 @@ impl Connection {
     ) -> Poll<Option<Result<Bytes, Broke>>> {
         // An early answer: the peer may or may not want the rest of the request.
         self.poll_send(cx);
+        if self.broken_off {
+            return Poll::Ready(Some(Err(Broke::Body)));
+        }
         loop {
             if framing.is_over() {
                 return Poll::Ready(None);
@@ -193,14 +222,20 @@ impl Connection {
 
     /// Writes what can be written. That the peer takes no more is told by what it answers, or by its close.
     fn poll_send(&mut self, cx: &mut Context<'_>) {
-        while self.is_writing() && !self.unwritable {
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    self.touched = true;
-                    self.written(count);
+        loop {
+            while self.is_writing() && !self.unwritable {
+                match self.poll_write(cx) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.touched = true;
+                        self.written(count);
+                    }
+                    Poll::Ready(_) => self.unwritable = true,
+                    Poll::Pending => return,
                 }
-                Poll::Ready(_) => self.unwritable = true,
-                Poll::Pending => return,
+            }
+            // What is here is written: only then is more asked for, so that a slow peer slows who sends it.
+            if self.unwritable || !self.has_more(cx) {
+                break;
             }
         }
         if let Wire::Secure(stream) = &mut self.wire
@@ -208,6 +243,41 @@ impl Connection {
         {
             // TLS may still hold what it took.
             let _ = Pin::new(stream).poll_flush(cx);
+        }
+    }
+
+    /// Takes the next piece of what is still coming.
+    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(rest) = &self.rest else { return false };
+        match rest.poll_piece(cx) {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(piece))) if self.chunked => {
+                self.put_piece(piece);
+                true
+            }
+            Poll::Ready(Some(Ok(piece))) => {
+                self.segments.push_back(piece);
+                true
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.rest = None;
+                self.broken_off = true;
+                false
+            }
+            Poll::Ready(None) => {
+                self.rest = None;
+                if self.chunked {
+                    self.segments.push_back(Bytes::from_static(LAST_CHUNK));
+                }
+                self.chunked
+            }
+        }
+    }
+
+    fn put_piece(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            let size = Bytes::from(format!("{:x}\r\n", piece.len()));
+            self.segments.extend([size, piece, Bytes::from_static(b"\r\n")]);
         }
     }
 
@@ -284,9 +354,11 @@ pub(super) fn take(read: &mut BytesMut, framing: &mut Framing) -> Result<Taken, 
     }
 }
 
-/// Host, length and the connection's own headers are ours to say, whatever the request's hold.
-fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length: u64) {
-    let says_length = length > 0 || matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
+/// Host, length and the connection's own headers are ours to say, whatever the request's hold. What has no length is sent
+/// in chunks.
+fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length: Option<u64>) {
+    let says_length =
+        length != Some(0) || matches!(request.method, Method::POST | Method::PUT | Method::PATCH);
     head.extend_from_slice(request.method.as_str().as_bytes());
     head.push(b' ');
     head.extend_from_slice(request.url.path().as_bytes());
@@ -302,9 +374,13 @@ fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length:
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
     }
-    if says_length {
-        head.extend_from_slice(LENGTH_NAME);
-        head.extend_from_slice(decimal(length, &mut [0; DIGITS_MAX]));
+    match length {
+        Some(length) if says_length => {
+            head.extend_from_slice(LENGTH_NAME);
+            head.extend_from_slice(decimal(length, &mut [0; DIGITS_MAX]));
+        }
+        Some(_) => {}
+        None => head.extend_from_slice(CHUNKED),
     }
     head.extend_from_slice(HEAD_END);
 }
@@ -329,9 +405,9 @@ mod tests {
     use http::Uri;
     use http::header::CONTENT_LENGTH;
 
-    fn written(request: &Request, length: u64) -> String {
+    fn written(request: &Request, length: impl Into<Option<u64>>) -> String {
         let mut head = Vec::new();
-        write_head(&mut head, request, &HeaderValue::from_static("host:1"), length);
+        write_head(&mut head, request, &HeaderValue::from_static("host:1"), length.into());
         String::from_utf8(head).unwrap()
     }
 
@@ -346,6 +422,9 @@ mod tests {
             );
             assert_eq!(written(&request, length), expected);
         }
+        let expected =
+            "POST /v1/x?y=z HTTP/1.1\r\nhost: host:1\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert_eq!(written(&request, None), expected, "nobody knows its length");
         let request = Request::new(Method::GET, Uri::from_static("http://h/"));
         assert_eq!(written(&request, 0), "GET / HTTP/1.1\r\nhost: host:1\r\n\r\n");
     }

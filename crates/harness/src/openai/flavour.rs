@@ -100,6 +100,11 @@ impl Flavour {
         }
     }
 
+    /// Whose servers write down what is said in recordings.
+    pub(crate) fn listens(self) -> bool {
+        matches!(self, Self::OpenAi | Self::Server(_))
+    }
+
     /// Each vendor serves its own models only.
     pub(crate) fn serves(self, model: &str) -> bool {
         match self {

@@ -1,6 +1,7 @@
 //! The OpenAI wire as the real provider speaks it: what it refuses, what it answers, how it counts.
 
 pub(crate) mod answer;
+pub(crate) mod audio;
 pub(crate) mod checks;
 pub(crate) mod completions;
 pub(crate) mod embeddings;

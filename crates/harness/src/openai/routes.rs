@@ -7,6 +7,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
+use super::audio::{self, Task};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
 use super::responses::service as responses;
@@ -39,6 +40,7 @@ pub(crate) enum Route {
     Images,
     Speech,
     Rerank,
+    Listen(Task),
     Responses,
     InputTokens,
     Response(String),
@@ -60,6 +62,8 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         "/v1/images/generations" if has_media(flavour) => (Method::POST, Route::Images),
         "/v1/audio/speech" if has_media(flavour) => (Method::POST, Route::Speech),
         "/v1/rerank" if has_rerank(flavour) => (Method::POST, Route::Rerank),
+        "/v1/audio/transcriptions" if flavour.listens() => (Method::POST, Route::Listen(Task::Transcribe)),
+        "/v1/audio/translations" if flavour.listens() => (Method::POST, Route::Listen(Task::Translate)),
         "/v1/responses" => (Method::POST, Route::Responses),
         "/v1/models" => (Method::GET, Route::Models),
         _ => {
@@ -118,6 +122,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
         Route::Images => media::images(call).await,
         Route::Speech => media::speech(call).await,
         Route::Rerank => media::rerank(call).await,
+        Route::Listen(task) => audio::answer(call, task).await,
         Route::Responses => responses::create(call).await,
         Route::InputTokens => responses::input_tokens(call),
         Route::Response(id) => responses::get(call, &id),

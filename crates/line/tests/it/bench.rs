@@ -452,6 +452,7 @@ async fn answer(
         headers: parts.headers,
         addressed: None,
         body,
+        form: None,
         received_us,
         received_unix_ms,
     };

@@ -13,15 +13,24 @@ const KEY: HeaderName = HeaderName::from_static("api-key");
 /// Below the resource, where the current paths begin.
 const CURRENT: &str = "/openai/v1";
 /// What the older paths ask of a deployment; all else is asked of the resource.
-const OF_A_DEPLOYMENT: [&str; 5] =
-    ["chat/completions", "completions", "embeddings", "images/generations", "audio/speech"];
+const OF_A_DEPLOYMENT: [&str; 7] = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "images/generations",
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+];
 
 pub(crate) struct AzureOpenAi;
 
 impl Provider for AzureOpenAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images | Operation::Speech => &[Grammar::Chat],
+            Operation::Images | Operation::Speech | Operation::Transcribe | Operation::Translate => {
+                &[Grammar::Chat]
+            }
             _ => compatible::grammars(operation, NATIVE),
         }
     }
@@ -102,6 +111,8 @@ mod tests {
         let deployed = "https://r.example/openai/deployments/mine/embeddings?api-version=2024-10-21";
         check("https://r.example", old, "embeddings", deployed);
         check("https://r.example/openai/v1", old, "embeddings", deployed);
+        let heard = "https://r.example/openai/deployments/mine/audio/transcriptions?api-version=2024-10-21";
+        check("https://r.example", old, "audio/transcriptions", heard);
         check("https://r.example", old, "models", "https://r.example/openai/models?api-version=2024-10-21");
         let looked = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
         check("https://r.example", old, "responses/resp_1?stream=true", looked);

@@ -12,7 +12,11 @@ impl Provider for OpenAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Count => &[Grammar::Responses],
-            Operation::Moderate | Operation::Images | Operation::Speech => &[Grammar::Chat],
+            Operation::Moderate
+            | Operation::Images
+            | Operation::Speech
+            | Operation::Transcribe
+            | Operation::Translate => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -14,7 +14,12 @@ impl Provider for OpenAiCompatible {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             // What it can is not known here; it says so itself.
-            Operation::Moderate | Operation::Images | Operation::Speech | Operation::Rerank => NATIVE,
+            Operation::Moderate
+            | Operation::Images
+            | Operation::Speech
+            | Operation::Rerank
+            | Operation::Transcribe
+            | Operation::Translate => NATIVE,
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -16,7 +16,11 @@ pub(crate) struct TogetherAi;
 impl Provider for TogetherAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images | Operation::Speech | Operation::Rerank => NATIVE,
+            Operation::Images
+            | Operation::Speech
+            | Operation::Rerank
+            | Operation::Transcribe
+            | Operation::Translate => NATIVE,
             _ => compatible::grammars(operation, NATIVE),
         }
     }

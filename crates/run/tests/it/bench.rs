@@ -313,8 +313,17 @@ async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: IpAddr) -> Re
     let body = body.collect().await.unwrap().to_bytes();
     let (dialect, operation) = (Dialect::Run, Operation::Run);
     let headers = parts.headers;
-    let inbound =
-        Inbound { trace, dialect, operation, headers, addressed: None, body, received_us, received_unix_ms };
+    let inbound = Inbound {
+        trace,
+        dialect,
+        operation,
+        headers,
+        addressed: None,
+        body,
+        form: None,
+        received_us,
+        received_unix_ms,
+    };
     run::run(core, inbound, caller).await
 }
 

@@ -134,6 +134,7 @@ fn in_stream(class: FaultClass) -> String {
         namespaces: Vec::new(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: dialects::AnswerForm::default(),
         guess: None,
         vectors: dialects::VectorForm::default(),
     };

@@ -479,6 +479,7 @@ fn way() -> Way {
         vectors: crate::VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: crate::AnswerForm::default(),
         guess: None,
     }
 }

@@ -42,6 +42,7 @@ pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
         vectors: VectorForm::default(),
         prompt_bytes: 0,
         keeps_text: false,
+        form: crate::AnswerForm::default(),
         guess: None,
     }
 }

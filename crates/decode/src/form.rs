@@ -1,0 +1,246 @@
+//! Forms: read until it is known what is asked for. What follows is handed on as it comes, and held by nobody.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use dialects::{FormReader, Request};
+use domain::limits::{BODY_BYTES_MAX, FORM_HELD_BYTES_MAX};
+use domain::upload::{Pieces, Upload};
+use domain::{Fault, FaultClass, Operation};
+
+/// A form, as far as it had to be read.
+#[derive(Debug)]
+pub struct FormIn {
+    pub(crate) request: Request,
+    /// Its first bytes; all of them where nothing follows.
+    pub(crate) held: Bytes,
+    pub(crate) rest: Option<Upload>,
+}
+
+/// How a form comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Coming<'a> {
+    pub operation: Operation,
+    pub content_type: &'a str,
+    /// The body's length, where that was announced.
+    pub announced: Option<u64>,
+    /// It is to be held whole, whatever it is.
+    pub is_held: bool,
+}
+
+/// Reads a form until its model is known and its file begins, and at least what may be held anyway: what is held can be
+/// sent again. One whose file comes first is held whole, as the body of any other request is.
+///
+/// # Errors
+/// What is wrong with it, and what `source` says.
+pub async fn open_form(mut source: Box<dyn Pieces>, coming: Coming<'_>) -> Result<FormIn, Box<Fault>> {
+    let mut reader = FormReader::new(coming.content_type, coming.operation)?;
+    let mut first = Bytes::new();
+    let mut held = BytesMut::new();
+    loop {
+        let length = first.len() + held.len();
+        if reader.can_go() && length >= FORM_HELD_BYTES_MAX && !coming.is_held {
+            let held = joined(first, held);
+            let request = reader.request(&held)?;
+            let left = coming.announced.map(|announced| announced.saturating_sub(length as u64));
+            let rest = Rest { source, reader, left, received: length };
+            return Ok(FormIn { request, held, rest: Some(Upload::new(Box::new(rest), left)) });
+        }
+        let Some(piece) = poll_fn(|cx| source.poll_piece(cx)).await else { break };
+        let piece = piece?;
+        check_length(length + piece.len())?;
+        reader.push(&piece)?;
+        if length == 0 {
+            // The usual short form comes in one piece and is not put together.
+            first = piece;
+        } else {
+            if held.is_empty() {
+                held.extend_from_slice(&std::mem::take(&mut first));
+            }
+            held.extend_from_slice(&piece);
+        }
+    }
+    reader.end()?;
+    let held = joined(first, held);
+    Ok(FormIn { request: reader.request(&held)?, held, rest: None })
+}
+
+fn joined(first: Bytes, held: BytesMut) -> Bytes {
+    if held.is_empty() { first } else { held.freeze() }
+}
+
+fn check_length(length: usize) -> Result<(), Box<Fault>> {
+    if length > BODY_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+}
+
+/// The body is longer than this path takes.
+#[must_use]
+pub fn too_large() -> Box<Fault> {
+    let message = format!("The body is larger than the {BODY_BYTES_MAX} bytes that this path takes.");
+    Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
+}
+
+/// What follows the bytes that were held. It is read on: an upstream is never sent the end of a form that says something
+/// else than what was decided upon.
+struct Rest {
+    source: Box<dyn Pieces>,
+    reader: FormReader,
+    left: Option<u64>,
+    received: usize,
+}
+
+impl Pieces for Rest {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {
+        let Some(piece) = ready!(self.source.poll_piece(cx)) else {
+            let ended = match self.left {
+                None | Some(0) => self.reader.end(),
+                Some(_) => Err(incomplete()),
+            };
+            return Poll::Ready(ended.err().map(Err));
+        };
+        Poll::Ready(Some(piece.and_then(|piece| self.check(piece))))
+    }
+}
+
+impl Rest {
+    fn check(&mut self, piece: Bytes) -> Result<Bytes, Box<Fault>> {
+        self.received += piece.len();
+        check_length(self.received)?;
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(piece.len() as u64).ok_or_else(incomplete)?;
+        }
+        self.reader.push(&piece)?;
+        Ok(piece)
+    }
+}
+
+fn incomplete() -> Box<Fault> {
+    let message = "The body broke off, or its framing is malformed.";
+    let fault = Fault::new(FaultClass::BadRequest, "body_incomplete", message);
+    Box::new(fault.fix("Send as many bytes as Content-Length says, or well-formed chunks."))
+}
+
+impl FormIn {
+    /// The bytes that were held, as they are compared with those of another request: libraries choose a new boundary for
+    /// each.
+    #[must_use]
+    pub fn compared(&self) -> Bytes {
+        self.request.form.as_ref().map_or_else(|| self.held.clone(), |form| form.without_boundary(&self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Waker;
+
+    struct Listed(std::vec::IntoIter<Result<Bytes, Box<Fault>>>);
+
+    impl Pieces for Listed {
+        fn poll_piece(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {
+            Poll::Ready(self.0.next())
+        }
+    }
+
+    fn part(name: &str, value: &[u8]) -> Vec<u8> {
+        let file = if name == "file" { "; filename=\"a.mp3\"" } else { "" };
+        let head = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        [head.as_bytes(), value, b"\r\n"].concat()
+    }
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("nothing waits here"),
+        }
+    }
+
+    fn open(parts: &[Vec<u8>], announced: bool, is_held: bool) -> Result<FormIn, Box<Fault>> {
+        let body = Bytes::from([parts.concat(), b"--b--\r\n".to_vec()].concat());
+        let pieces: Vec<_> = body.chunks(64 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let coming = Coming {
+            operation: Operation::Transcribe,
+            content_type: "multipart/form-data; boundary=b",
+            announced: announced.then_some(body.len() as u64),
+            is_held,
+        };
+        now(open_form(Box::new(Listed(pieces.into_iter())), coming))
+    }
+
+    fn drained(upload: &Upload) -> (usize, Option<Box<Fault>>) {
+        let mut length = 0;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(piece))) = upload.poll_piece(&mut cx) {
+            length += piece.len();
+        }
+        (length, upload.fault())
+    }
+
+    const LONG: usize = 4 * 1024 * 1024;
+
+    #[test]
+    fn a_long_file_behind_its_model_is_not_held() {
+        for announced in [true, false] {
+            let form = open(&[part("model", b"m"), part("file", &vec![7; LONG])], announced, false).unwrap();
+            assert!(form.held.len() < FORM_HELD_BYTES_MAX + 64 * 1024, "{}", form.held.len());
+            let rest = form.rest.unwrap();
+            let left = rest.left();
+            let (length, fault) = drained(&rest);
+            assert!(length > LONG / 2 && fault.is_none());
+            assert_eq!(left, announced.then_some(length as u64));
+        }
+    }
+
+    #[test]
+    fn what_is_short_what_comes_file_first_and_what_is_asked_for_is_held() {
+        let (model, short, long) = (part("model", b"m"), part("file", b"x"), part("file", &vec![7; LONG]));
+        for (parts, is_held) in [([&model, &short], false), ([&long, &model], false), ([&model, &long], true)]
+        {
+            let parts = parts.map(Vec::clone);
+            let form = open(&parts, true, is_held).unwrap();
+            assert!(form.rest.is_none());
+            assert_eq!((form.held.len(), &*form.request.model), (parts.concat().len() + 7, "m"));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_behind_the_held_bytes_breaks_the_upload_off() {
+        let head = [part("model", b"m"), part("file", &vec![7; LONG])];
+        let again = [head.clone(), [part("model", b"n"), Vec::new()]].concat();
+        let (_, fault) = drained(&open(&again, true, false).unwrap().rest.unwrap());
+        assert_eq!(fault.unwrap().param.as_deref(), Some("model"));
+        let broken = [head.to_vec(), vec![b"--b--\r\nmore".to_vec()]].concat();
+        let (_, fault) = drained(&open(&broken, true, false).unwrap().rest.unwrap());
+        assert_eq!(fault.unwrap().code, "invalid_form");
+        let endless = [head.to_vec(), vec![part("other", &vec![7; BODY_BYTES_MAX])]].concat();
+        let (length, fault) = drained(&open(&endless, false, false).unwrap().rest.unwrap());
+        assert!(length <= BODY_BYTES_MAX);
+        assert_eq!(fault.unwrap().class, FaultClass::TooLarge);
+        assert_eq!(
+            open(&[part("file", &vec![7; BODY_BYTES_MAX])], false, false).unwrap_err().class,
+            FaultClass::TooLarge
+        );
+    }
+
+    #[test]
+    fn two_boundaries_do_not_make_two_forms() {
+        let form = |boundary: &str| {
+            let body = format!(
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--{boundary}\r\n\
+                 Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--{boundary}--\r\n"
+            );
+            let coming = Coming {
+                operation: Operation::Translate,
+                content_type: &format!("multipart/form-data; boundary={boundary}"),
+                announced: None,
+                is_held: true,
+            };
+            now(open_form(Box::new(Listed(vec![Ok(Bytes::from(body))].into_iter())), coming)).unwrap()
+        };
+        assert_eq!(form("one").compared(), form("two").compared());
+    }
+}

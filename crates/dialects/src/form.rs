@@ -1,0 +1,337 @@
+//! Requests that are forms with files in them: what the rooms need of one, read while it comes, and its bytes with the
+//! model renamed for an upstream.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Operation};
+use framing::multipart::{Found, Malformed, Scanner, boundary};
+
+use crate::Request;
+use crate::fields::checked_model;
+use crate::refusal::{duplicate, missing, wrong_value};
+
+/// Reads a form piece by piece. Of its values it keeps where they stand, and no byte.
+#[derive(Debug, Clone)]
+pub struct FormReader {
+    operation: Operation,
+    boundary: String,
+    scanner: Scanner,
+    found: Vec<Found>,
+    /// The part that is being read: where its value begins, and which it is.
+    open: Option<(Field, u64)>,
+    model: Option<Range<u64>>,
+    stream: Option<Range<u64>>,
+    has_form: bool,
+    has_file: bool,
+    prompt_bytes: u64,
+}
+
+/// A form as far as the rooms read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    boundary: String,
+    /// Where its model stands among the bytes that were held.
+    model: Range<usize>,
+    /// How many those are.
+    pub held_bytes: u64,
+}
+
+/// The parts that are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Model,
+    Stream,
+    Prompt,
+    ResponseForm,
+    File,
+    Other,
+}
+
+impl Field {
+    fn of(name: &str) -> Self {
+        match name {
+            "model" => Self::Model,
+            "stream" => Self::Stream,
+            "prompt" => Self::Prompt,
+            "response_format" => Self::ResponseForm,
+            FILE => Self::File,
+            _ => Self::Other,
+        }
+    }
+}
+
+const FILE: &str = "file";
+
+impl FormReader {
+    /// # Errors
+    /// 415 for another type than that of a form, 400 where it names no boundary.
+    pub fn new(content_type: &str, operation: Operation) -> Result<Self, Box<Fault>> {
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("multipart/form-data") {
+            let shown: String = essence.chars().filter(|c| !c.is_control()).take(64).collect();
+            let message = format!("This path takes multipart/form-data, and the body came as \"{shown}\".");
+            let fault = Fault::new(FaultClass::MediaType, "unsupported_media_type", message);
+            return Err(Box::new(fault.fix("Send the body as a form, as the SDKs do.")));
+        }
+        let named = boundary(content_type).map_err(malformed)?;
+        Ok(Self {
+            operation,
+            boundary: named.to_owned(),
+            scanner: Scanner::new(named).map_err(malformed)?,
+            found: Vec::new(),
+            open: None,
+            model: None,
+            stream: None,
+            has_form: false,
+            has_file: false,
+            prompt_bytes: 0,
+        })
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    /// It is no form, or says twice what may be said once.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Box<Fault>> {
+        let mut found = std::mem::take(&mut self.found);
+        let pushed = self.scanner.push(bytes, &mut found).map_err(malformed);
+        let taken = found.drain(..).try_for_each(|found| self.take(found));
+        self.found = found;
+        taken.and(pushed)
+    }
+
+    fn take(&mut self, found: Found) -> Result<(), Box<Fault>> {
+        match found {
+            Found::Begin { part, from } => {
+                let field = Field::of(&part.name);
+                let (again, name) = match field {
+                    Field::Model => (self.model.is_some(), "model"),
+                    Field::Stream => (self.stream.is_some(), "stream"),
+                    Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
+                    Field::File => (std::mem::replace(&mut self.has_file, true), FILE),
+                    Field::Prompt | Field::Other => (false, ""),
+                };
+                if again {
+                    return Err(duplicate(name.to_owned()));
+                }
+                self.open = Some((field, from));
+            }
+            Found::End { until } => {
+                let Some((field, from)) = self.open.take() else { return Ok(()) };
+                match field {
+                    Field::Model => self.model = Some(from..until),
+                    Field::Stream => self.stream = Some(from..until),
+                    Field::Prompt => self.prompt_bytes += until.saturating_sub(from),
+                    Field::ResponseForm | Field::File | Field::Other => {}
+                }
+            }
+            Found::Over => {}
+        }
+        Ok(())
+    }
+
+    /// Whether enough is known for the request to go on its way, and what comes now is the file.
+    #[must_use]
+    pub const fn can_go(&self) -> bool {
+        self.model.is_some() && matches!(self.open, Some((Field::File, _)))
+    }
+
+    /// The body came to its end.
+    ///
+    /// # Errors
+    /// The form did not.
+    pub fn end(&self) -> Result<(), Box<Fault>> {
+        if !self.scanner.is_over() {
+            return Err(malformed(Malformed("it breaks off before its last boundary")));
+        }
+        if self.model.is_none() {
+            return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
+        }
+        if !self.has_file {
+            return Err(missing(FILE.to_owned(), "Send the file as a part of the form."));
+        }
+        Ok(())
+    }
+
+    /// What the rooms need of it. `held` are its first bytes, its model among them.
+    ///
+    /// # Errors
+    /// The model's name is none, or what is said of a stream is not.
+    pub fn request(&self, held: &[u8]) -> Result<Request, Box<Fault>> {
+        let model = self.model.as_ref().and_then(place).unwrap_or_default();
+        let text = held.get(model.clone()).and_then(|name| std::str::from_utf8(name).ok());
+        let text = text.ok_or_else(|| {
+            wrong_value("model".to_owned(), "is not UTF-8", "Send the id of a model.".to_owned())
+        })?;
+        Ok(Request {
+            model: checked_model(text)?,
+            stream: self.operation == Operation::Transcribe && self.wants_stream(held)?,
+            choices: 1,
+            prompt_bytes: self.prompt_bytes,
+            form: Some(Box::new(Form {
+                boundary: self.boundary.clone(),
+                model,
+                held_bytes: held.len() as u64,
+            })),
+            ..Request::default()
+        })
+    }
+
+    fn wants_stream(&self, held: &[u8]) -> Result<bool, Box<Fault>> {
+        let Some(said) = self.stream.as_ref().and_then(place).and_then(|range| held.get(range)) else {
+            return Ok(false);
+        };
+        match said.to_ascii_lowercase().as_slice() {
+            b"true" | b"1" => Ok(true),
+            b"false" | b"0" | b"" | b"null" => Ok(false),
+            _ => {
+                let fix = "Send true or false.".to_owned();
+                Err(wrong_value("stream".to_owned(), "is neither true nor false", fix))
+            }
+        }
+    }
+}
+
+impl Form {
+    /// Its type, for an upstream. A boundary that is no token is quoted.
+    #[must_use]
+    pub fn content_type(&self) -> String {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"'+_-.".contains(&byte);
+        match self.boundary.bytes().all(is_token) {
+            true => format!("multipart/form-data; boundary={}", self.boundary),
+            false => format!("multipart/form-data; boundary=\"{}\"", self.boundary),
+        }
+    }
+
+    /// The bytes that were held without their boundary, to be compared with others.
+    #[must_use]
+    pub fn without_boundary(&self, held: &[u8]) -> Bytes {
+        let delimiter = format!("--{}", self.boundary).into_bytes();
+        let mut plain = Vec::with_capacity(held.len());
+        let mut rest = held;
+        while let Some(at) = position(rest, &delimiter) {
+            plain.extend_from_slice(rest.get(..at).unwrap_or_default());
+            rest = rest.get(at + delimiter.len()..).unwrap_or_default();
+        }
+        plain.extend_from_slice(rest);
+        plain.into()
+    }
+
+    /// The bytes that were held, with the upstream's name for the model in the place of the client's.
+    #[must_use]
+    pub fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
+        let Range { start, end } = self.model;
+        if end > held.len() || start > end || held.get(start..end) == Some(upstream_model.as_bytes()) {
+            return vec![held.clone()];
+        }
+        vec![held.slice(..start), Bytes::copy_from_slice(upstream_model.as_bytes()), held.slice(end..)]
+    }
+}
+
+fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+fn place(range: &Range<u64>) -> Option<Range<usize>> {
+    Some(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?)
+}
+
+fn malformed(why: Malformed) -> Box<Fault> {
+    let message = format!("The body is not a form as multipart/form-data has it: {why}.");
+    let fault = Fault::new(FaultClass::BadRequest, "invalid_form", message);
+    Box::new(fault.fix("Have a library write the form, such as an SDK, curl -F or FormData.").param("body"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(parts: &[(&str, &str)]) -> Vec<u8> {
+        let mut body = String::new();
+        for (name, value) in parts {
+            let file = if *name == FILE { "; filename=\"a.mp3\"" } else { "" };
+            body.push_str(&format!(
+                "--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{value}\r\n"
+            ));
+        }
+        body.push_str("--b--\r\n");
+        body.into_bytes()
+    }
+
+    fn read(parts: &[(&str, &str)]) -> Result<(Request, Bytes), Box<Fault>> {
+        let body = form(parts);
+        let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::Transcribe)?;
+        for byte in &body {
+            reader.push(std::slice::from_ref(byte))?;
+        }
+        reader.end()?;
+        Ok((reader.request(&body)?, Bytes::from(body)))
+    }
+
+    #[test]
+    fn the_model_is_renamed_and_all_else_stays() {
+        let parts =
+            [("prompt", "Names: Ann"), ("model", "openai/whisper-1"), (FILE, "sound"), ("stream", "True")];
+        let (request, body) = read(&parts).unwrap();
+        assert_eq!((&*request.model, request.stream, request.prompt_bytes), ("openai/whisper-1", true, 10));
+        let sent = request.form.as_ref().unwrap().upstream_body(&body, "whisper-1").concat();
+        assert_eq!(sent, form(&[parts[0], ("model", "whisper-1"), parts[2], parts[3]]));
+        let same = request.form.unwrap().upstream_body(&body, "openai/whisper-1");
+        assert_eq!(same, [body]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_name() {
+        let check = |parts: &[(&str, &str)], code: &str, param: &str| {
+            let fault = read(parts).map(drop).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(param)), "{parts:?}");
+            assert!(fault.fix.is_some());
+        };
+        check(&[(FILE, "sound")], "missing_required_parameter", "model");
+        check(&[("model", "m")], "missing_required_parameter", FILE);
+        check(&[("model", ""), (FILE, "")], "invalid_value", "model");
+        check(&[("model", "a\nb"), (FILE, "")], "invalid_value", "model");
+        check(&[("model", "m"), (FILE, "x"), ("model", "n")], "duplicate_field", "model");
+        check(&[("model", "m"), (FILE, "x"), (FILE, "y")], "duplicate_field", FILE);
+        check(&[("model", "m"), ("stream", "maybe"), (FILE, "x")], "invalid_value", "stream");
+        check(
+            &[("model", "m"), ("response_format", "a"), ("response_format", "b")],
+            "duplicate_field",
+            "response_format",
+        );
+    }
+
+    #[test]
+    fn another_type_is_415_and_a_form_without_boundary_400() {
+        for (content_type, class) in [
+            ("application/json", FaultClass::MediaType),
+            ("", FaultClass::MediaType),
+            ("multipart/mixed; boundary=b", FaultClass::MediaType),
+            ("multipart/form-data", FaultClass::BadRequest),
+            ("multipart/form-data; boundary=", FaultClass::BadRequest),
+            ("multipart/form-data; boundary=\"a b\"", FaultClass::BadRequest),
+        ] {
+            let fault = FormReader::new(content_type, Operation::Transcribe).map(drop).unwrap_err();
+            assert_eq!(fault.class, class, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn it_can_go_once_the_model_is_known_and_the_file_begins() {
+        let mut reader =
+            FormReader::new("multipart/form-data; boundary=\"b:c\"", Operation::Translate).unwrap();
+        reader
+            .push(b"--b:c\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b:c\r\n")
+            .unwrap();
+        assert!(!reader.can_go());
+        let head = b"Content-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nso";
+        reader.push(head).unwrap();
+        assert!(reader.can_go() && reader.end().is_err());
+        reader.push(b"und\r\n--b:c--").unwrap();
+        assert!(reader.end().is_ok());
+        let held = b"--b:c\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n--b:c\r\n";
+        let form = reader.request(held).unwrap().form.unwrap();
+        assert_eq!(form.content_type(), "multipart/form-data; boundary=\"b:c\"");
+    }
+}

@@ -1,0 +1,386 @@
+//! What was said in a recording: an answer that goes on as it is, read on its way for what it used.
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use domain::{Grammar, Units, Usage, UsageSource};
+use framing::sse::{EventSplitter, read_event};
+
+use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
+use crate::chat::{side, upstream_error};
+use crate::json::{Cursor, JsonError, Kind, Value};
+use crate::splice::join_small;
+
+/// In which form an upstream answers, as the type of its body tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnswerForm {
+    #[default]
+    Json,
+    Events,
+    /// Plain text, or subtitles.
+    Text,
+}
+
+impl AnswerForm {
+    /// `content_type` is the upstream's, where it told one.
+    #[must_use]
+    pub fn of(content_type: Option<&str>) -> Self {
+        let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
+        match essence.to_ascii_lowercase().as_str() {
+            "text/event-stream" => Self::Events,
+            // A page is no transcript, whatever it says.
+            "text/html" => Self::Json,
+            essence if essence.starts_with("text/") || essence == "application/x-subrip" => Self::Text,
+            _ => Self::Json,
+        }
+    }
+}
+
+/// A transcript that comes event by event, or whole in the place of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript {
+    form: AnswerForm,
+    splitter: EventSplitter,
+    carry: BytesMut,
+    facts: StreamFacts,
+}
+
+impl Transcript {
+    pub(crate) fn told(&mut self, form: AnswerForm) {
+        self.form = form;
+    }
+
+    pub(crate) const fn facts(&self) -> &StreamFacts {
+        &self.facts
+    }
+
+    /// What may stand before a body that has not begun.
+    pub(crate) const fn ping(&self) -> &'static [u8] {
+        match self.form {
+            AnswerForm::Events => ping(Grammar::Chat),
+            AnswerForm::Json | AnswerForm::Text => b"\n",
+        }
+    }
+
+    pub(crate) fn push(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.form != AnswerForm::Events {
+            return self.hold(chunk, ANSWER_BYTES_MAX);
+        }
+        let first = out.len();
+        let result = self.split(chunk, out);
+        join_small(out, first);
+        result
+    }
+
+    fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let mut at = usize::from(self.splitter.take_stray_line_feed(chunk));
+        out.push(chunk.slice(..at));
+        loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let Some(length) = self.splitter.find_end(rest) else { return self.hold(rest, EVENT_BYTES_MAX) };
+            let event = if self.carry.is_empty() {
+                chunk.slice(at..at + length)
+            } else {
+                self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX)?;
+                self.carry.split().freeze()
+            };
+            at += length;
+            self.note(&event)?;
+            out.push(event);
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
+        if self.carry.len() + bytes.len() > bytes_max {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        self.carry.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn note(&mut self, event: &[u8]) -> Result<(), StreamFault> {
+        let data = read_event(event).data.json(event).into_owned();
+        let data = data.trim_ascii();
+        if data.is_empty() || data == b"[DONE]" {
+            return Ok(());
+        }
+        let said = read(data)?;
+        self.facts.events += 1;
+        self.facts.content_started |= !said.is_nothing();
+        self.facts.content_bytes += said.delta_bytes;
+        if let Some(usage) = said.usage() {
+            self.facts.usage = Some(usage);
+        }
+        if said.is_done {
+            // The whole text comes again at the end.
+            self.facts.content_bytes = self.facts.content_bytes.max(said.text_bytes);
+            (self.facts.finished, self.facts.done) = (true, true);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.form == AnswerForm::Events {
+            if !self.carry.is_empty() {
+                self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+                let event = self.carry.split().freeze();
+                self.note(&event)?;
+                out.push(event);
+            }
+            let why = if self.facts.events == 0 { "empty" } else { "ended_early" };
+            return if self.facts.done { Ok(()) } else { Err(StreamFault::Broken(why)) };
+        }
+        let body = self.carry.split().freeze();
+        let facts = read_whole(self.form, &body)?;
+        self.facts = StreamFacts {
+            usage: facts.usage,
+            content_started: true,
+            content_bytes: facts.content_bytes,
+            events: 1,
+            finished: true,
+            done: true,
+        };
+        out.push(body);
+        Ok(())
+    }
+}
+
+/// What the books need of a whole transcript.
+///
+/// # Errors
+/// It is none, or tells of an error under a status of success.
+pub(crate) fn read_whole(form: AnswerForm, body: &Bytes) -> Result<AnswerFacts, StreamFault> {
+    match form {
+        AnswerForm::Json => {
+            let said = read(side::document(body)?)?;
+            Ok(AnswerFacts { usage: said.usage(), content_bytes: said.text_bytes })
+        }
+        AnswerForm::Text => {
+            let usage = last_cue_ms(body).map(|ms| of_duration(ms, UsageSource::Estimate));
+            Ok(AnswerFacts { usage, content_bytes: body.len() as u64 })
+        }
+        AnswerForm::Events => {
+            let mut stream = Transcript { form, ..Transcript::default() };
+            stream.push(body, &mut Vec::new())?;
+            stream.finish(&mut Vec::new())?;
+            Ok(AnswerFacts { usage: stream.facts.usage, content_bytes: stream.facts.content_bytes })
+        }
+    }
+}
+
+/// What one document or event says.
+#[derive(Debug, Default)]
+struct Said {
+    is_done: bool,
+    text_bytes: u64,
+    delta_bytes: u64,
+    input: Option<u64>,
+    audio: u64,
+    output: Option<u64>,
+    /// What the usage tells, and what the transcript itself does.
+    usage_ms: Option<u64>,
+    duration_ms: Option<u64>,
+}
+
+impl Said {
+    const fn is_nothing(&self) -> bool {
+        self.text_bytes == 0 && self.delta_bytes == 0
+    }
+
+    /// `None` where nothing was told.
+    fn usage(&self) -> Option<Usage> {
+        if let (None, None) = (self.input, self.output) {
+            return self.usage_ms.or(self.duration_ms).map(|ms| of_duration(ms, UsageSource::Provider));
+        }
+        let input = self.input.unwrap_or_default();
+        Some(of_tokens(input, self.audio.min(input), self.output.unwrap_or_default()))
+    }
+}
+
+fn read(json: &[u8]) -> Result<Said, StreamFault> {
+    let mut said = Said::default();
+    let mut failed = false;
+    let mut cursor = Cursor::new(json)?;
+    if cursor.kind()? != Kind::Object {
+        return Err(StreamFault::Broken("not_an_object"));
+    }
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "usage" if cursor.kind()? == Kind::Object => read_usage(cursor, &mut said)?,
+            "duration" => said.duration_ms = milliseconds(cursor)?,
+            "error" => failed |= cursor.value()?.is_something(json),
+            key => match (key, cursor.value()?) {
+                ("text", Value::String(text)) => said.text_bytes = text.decoded_len() as u64,
+                ("delta", Value::String(text)) => said.delta_bytes = text.decoded_len() as u64,
+                ("type", Value::String(kind)) => {
+                    said.is_done = kind.is("transcript.text.done");
+                    failed |= kind.is("error");
+                }
+                _ => {}
+            },
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    cursor.end()?;
+    if failed { Err(upstream_error(json)) } else { Ok(said) }
+}
+
+fn read_usage(cursor: &mut Cursor<'_>, said: &mut Said) -> Result<(), JsonError> {
+    cursor.object(|cursor, member| {
+        match &*member.key.decode() {
+            "input_tokens" | "prompt_tokens" => said.input = cursor.count()?,
+            "output_tokens" | "completion_tokens" => said.output = cursor.count()?,
+            "seconds" | "prompt_audio_seconds" => said.usage_ms = milliseconds(cursor)?,
+            "input_token_details" | "input_tokens_details" if cursor.kind()? == Kind::Object => {
+                cursor.object(|cursor, member| {
+                    match member.key.is("audio_tokens") {
+                        true => said.audio = cursor.count()?.unwrap_or_default(),
+                        false => drop(cursor.skip()?),
+                    }
+                    Ok::<(), JsonError>(())
+                })?;
+            }
+            _ => drop(cursor.skip()?),
+        }
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(())
+}
+
+/// Of a number of seconds, or of a text that is one, as some write it.
+fn milliseconds(cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
+    Ok(match cursor.value()? {
+        Value::Number(number) => seconds_to_ms(number),
+        Value::String(text) => seconds_to_ms(&text.decode()),
+        _ => None,
+    })
+}
+
+fn seconds_to_ms(text: &str) -> Option<u64> {
+    let seconds = text.trim().parse::<f64>().ok()?;
+    let ms = std::time::Duration::try_from_secs_f64(seconds).ok()?.as_millis();
+    u64::try_from(ms).ok()
+}
+
+/// When the last line of subtitles is taken away: what was heard ends there, at the earliest.
+fn last_cue_ms(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?;
+    let ends = text.lines().filter_map(|line| line.split_once(" --> "));
+    ends.filter_map(|(_, end)| clock_ms(end.split_whitespace().next()?)).max()
+}
+
+/// `[hours:]minutes:seconds.milliseconds`, with a comma where subtitles have one.
+fn clock_ms(text: &str) -> Option<u64> {
+    let (clock, fraction) = text.split_once([',', '.'])?;
+    let mut seconds = 0_u64;
+    for part in clock.split(':') {
+        seconds = seconds.checked_mul(60)?.checked_add(part.parse().ok()?)?;
+    }
+    seconds.checked_mul(1_000)?.checked_add(fraction.parse().ok()?)
+}
+
+fn of_tokens(input: u64, audio: u64, output: u64) -> Usage {
+    let units = Units { audio_in: audio, ..Units::default() };
+    let input = input.saturating_sub(audio);
+    Usage { input, output, units, source: UsageSource::Provider, ..Usage::default() }
+}
+
+fn of_duration(audio_ms: u64, source: UsageSource) -> Usage {
+    let units = Units { audio_ms, ..Units::default() };
+    Usage { units, source, ..Usage::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(form: AnswerForm, body: &'static str) -> Result<AnswerFacts, StreamFault> {
+        read_whole(form, &Bytes::from_static(body.as_bytes()))
+    }
+
+    #[test]
+    fn tokens_and_seconds_are_read_where_they_are_told() {
+        let json = |body| whole(AnswerForm::Json, body).unwrap();
+        let facts = json(
+            r#"{"text":"Hello.","usage":{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59,
+               "input_token_details":{"text_tokens":4,"audio_tokens":10}}}"#,
+        );
+        assert_eq!(facts, AnswerFacts { usage: Some(of_tokens(14, 10, 45)), content_bytes: 6 });
+        let facts = json(r#"{"text":"Hi","duration":"8.47","usage":{"type":"duration","seconds":9}}"#);
+        assert_eq!(facts.usage, Some(of_duration(9_000, UsageSource::Provider)));
+        let facts = json(r#"{"task":"transcribe","duration":8.47,"text":"Hi","segments":[{"text":"no"}]}"#);
+        assert_eq!(
+            facts,
+            AnswerFacts { usage: Some(of_duration(8_470, UsageSource::Provider)), content_bytes: 2 }
+        );
+        assert_eq!(json(r#"{"text":"Hi"}"#), AnswerFacts { usage: None, content_bytes: 2 });
+    }
+
+    #[test]
+    fn subtitles_tell_how_long_they_are_and_texts_do_not() {
+        let srt = "1\n00:00:00,000 --> 00:00:04,120\nHello.\n\n2\n01:00:04,120 --> 01:00:06,000\nBye.\n";
+        let vtt = "WEBVTT\n\n00:00.000 --> 00:04.120 align:start\nHello.\n";
+        for (body, ms) in [(srt, Some(3_606_000)), (vtt, Some(4_120)), ("Hello --> there\n", None)] {
+            let usage = ms.map(|ms| of_duration(ms, UsageSource::Estimate));
+            let content_bytes = body.len() as u64;
+            assert_eq!(whole(AnswerForm::Text, body), Ok(AnswerFacts { usage, content_bytes }));
+        }
+    }
+
+    #[test]
+    fn what_is_no_transcript_is_told_from_one() {
+        let json = |body| whole(AnswerForm::Json, body);
+        assert!(matches!(json(r#"{"error":{"message":"No."}}"#), Err(StreamFault::Upstream(..))));
+        assert_eq!(json(""), Err(StreamFault::Broken("empty")));
+        assert_eq!(json("<html>"), Err(StreamFault::Broken("html")));
+        assert_eq!(json("[]"), Err(StreamFault::Broken("not_an_object")));
+        assert!(json(r#"{"text":"#).is_err());
+    }
+
+    const STREAM: &str = "event: transcript.text.delta\r\ndata: {\"type\":\"transcript.text.delta\",\"delta\":\"He\"}\r\n\r\n\
+         data: {\"type\":\"transcript.text.delta\",\"delta\":\"llo\"}\n\n: ping\n\n\
+         data: {\"type\":\"transcript.text.done\",\"text\":\"Hello\",\"usage\":{\"type\":\"tokens\",\
+         \"input_tokens\":3,\"output_tokens\":2,\"total_tokens\":5}}\n\ndata: [DONE]\n\n";
+
+    fn streamed(text: &'static str, size: usize) -> (Vec<u8>, StreamFacts, Result<(), StreamFault>) {
+        let mut transcript = Transcript::default();
+        transcript.told(AnswerForm::Events);
+        let mut out = Vec::new();
+        let mut result = Ok(());
+        for piece in text.as_bytes().chunks(size) {
+            result = result.and_then(|()| transcript.push(&Bytes::from_static(piece), &mut out));
+        }
+        let result = result.and_then(|()| transcript.finish(&mut out));
+        (out.concat(), transcript.facts.clone(), result)
+    }
+
+    #[test]
+    fn a_stream_goes_on_as_it_is_however_it_is_cut() {
+        for size in 1..=STREAM.len() {
+            let (out, facts, result) = streamed(STREAM, size);
+            assert_eq!((out.as_slice(), result), (STREAM.as_bytes(), Ok(())), "{size}");
+            assert_eq!((facts.usage, facts.content_bytes), (Some(of_tokens(3, 0, 2)), 5), "{size}");
+            assert!(facts.content_started && facts.finished && facts.done, "{size}");
+        }
+        let cut = &STREAM[..STREAM.find(": ping").unwrap()];
+        let (out, facts, result) = streamed(cut, 7);
+        assert_eq!((out.as_slice(), result), (cut.as_bytes(), Err(StreamFault::Broken("ended_early"))));
+        assert_eq!((facts.usage, facts.content_bytes), (None, 5));
+        let failed = "data: {\"type\":\"error\",\"error\":{\"message\":\"No.\"}}\n\n";
+        assert!(matches!(streamed(failed, 9).2, Err(StreamFault::Upstream(..))));
+        assert_eq!(streamed("", 1).2, Err(StreamFault::Broken("empty")));
+    }
+
+    #[test]
+    fn the_type_of_the_body_tells_its_form() {
+        for (content_type, form) in [
+            (None, AnswerForm::Json),
+            (Some("application/json; charset=utf-8"), AnswerForm::Json),
+            (Some("Text/Event-Stream; charset=utf-8"), AnswerForm::Events),
+            (Some("text/plain; charset=utf-8"), AnswerForm::Text),
+            (Some("text/vtt"), AnswerForm::Text),
+            (Some("application/x-subrip"), AnswerForm::Text),
+        ] {
+            assert_eq!(AnswerForm::of(content_type), form, "{content_type:?}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Requests that are forms with files in them: read as far as it takes to know what is asked for, then handed on as they
+//! come.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use domain::limits::BODY_BYTES_MAX;
+use domain::upload::Pieces;
+use domain::{Fault, Operation};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body;
+use line::{Coming, FormIn, open_form, too_large};
+
+use crate::body::{self, PatientBody, failed};
+use crate::unpack;
+
+/// Reads a form. `is_held` where all of it is needed at once.
+///
+/// # Errors
+/// As for every other body, and what is wrong with the form.
+pub(crate) async fn open(
+    mut body: PatientBody,
+    headers: &mut HeaderMap,
+    operation: Operation,
+    is_held: bool,
+) -> Result<FormIn, Box<Fault>> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
+    if unpack::encoding(headers)?.is_some() {
+        // Who packs a form knows its end: it is unpacked as every other body is, and not sent on before.
+        let whole = body::read(&mut body, headers, BODY_BYTES_MAX).await?;
+        let coming = Coming { operation, content_type: &content_type, announced: None, is_held: true };
+        return open_form(Box::new(Whole(Some(whole))), coming).await;
+    }
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    let coming = Coming { operation, content_type: &content_type, announced, is_held };
+    open_form(Box::new(Client(body)), coming).await
+}
+
+struct Whole(Option<Bytes>);
+
+impl Pieces for Whole {
+    fn poll_piece(&mut self, _cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {
+        Poll::Ready(self.0.take().filter(|bytes| !bytes.is_empty()).map(Ok))
+    }
+}
+
+struct Client(PatientBody);
+
+impl Pieces for Client {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<Fault>>>> {
+        loop {
+            let Some(frame) = ready!(Pin::new(&mut self.0).poll_frame(cx)) else { return Poll::Ready(None) };
+            match frame.map(http_body::Frame::into_data) {
+                Ok(Ok(bytes)) if !bytes.is_empty() => return Poll::Ready(Some(Ok(bytes))),
+                // Trailers say nothing that anybody reads.
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Some(Err(failed(error)))),
+            }
+        }
+    }
+}

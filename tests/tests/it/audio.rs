@@ -1,0 +1,396 @@
+//! Recordings: forms that go on to the upstream while they come, written down by it, and booked.
+
+use std::net::SocketAddr;
+
+use harness::client::Answer;
+use harness::raw::{RawConnection, status_of};
+use harness::{Behaviour, Outcome};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::WITHIN;
+use crate::ask::{refused, trace_of};
+use crate::command::workspace;
+use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, config};
+use crate::sdk::drive;
+use crate::wait::a_moment;
+
+const PATH: &str = "/v1/audio/transcriptions";
+const WHISPER: &str = "openai/whisper-1";
+const TOKENS: &str = "openai/gpt-4o-transcribe";
+const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
+const MIB: usize = 1024 * 1024;
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+/// Parts without the end of their form.
+fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in parts {
+        let file = if *name == "file" { "; filename=\"tide.mp3\"\r\nContent-Type: audio/mpeg" } else { "" };
+        let head = format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body
+}
+
+fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
+    [parts(of), b"--xyz--\r\n".to_vec()].concat()
+}
+
+/// Sound in which no two places are alike for long.
+fn sound(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn heard(sound: &[u8]) -> String {
+    format!("I heard {} bytes of {:08x}.", sound.len(), crc32fast::hash(sound))
+}
+
+async fn post(gateway: &Gateway, body: Vec<u8>) -> Answer {
+    gateway.client().call(Method::POST, PATH, &[FORM], body).await.unwrap()
+}
+
+async fn heard_ok(gateway: &Gateway, body: Vec<u8>, sound: &[u8]) -> Answer {
+    let answer = post(gateway, body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["text"], heard(sound));
+    answer
+}
+
+fn address(gateway: &Gateway) -> SocketAddr {
+    gateway.origin.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// The head of a request as a raw connection sends it.
+fn head(gateway: &Gateway, framing: &str) -> String {
+    let key = &gateway.founded.api_key;
+    let (name, value) = FORM;
+    format!(
+        "POST {PATH} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\n{name}: {value}\r\n{framing}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn official_clients_have_recordings_written_down() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let gateway = gateway().await;
+    gateway.node("listener", &["gpt-4o-mini-transcribe"]).await;
+    let driven = drive(interpreter, workspace().join("tests/sdk/audio.py"), &gateway).await;
+    assert_eq!(driven.held, 7);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_was_heard_is_booked_for_each_profile() {
+    let gateway = gateway().await;
+    gateway.node("listener", &["gpt-4o-mini-transcribe"]).await;
+    let two_seconds = sound(32_000);
+    let booked = async |model: &str, format: &str, profile: &str| {
+        let body = form(&[
+            ("model", model.as_bytes()),
+            ("response_format", format.as_bytes()),
+            ("file", &two_seconds),
+        ]);
+        let answer = post(&gateway, body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(answer.text().contains(&heard(&two_seconds)), "{}", answer.text());
+        assert_eq!(answer.header("agent-execution-profile"), Some(profile));
+        let row = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(
+            (row["operation"].as_str(), row["outcome"].as_str()),
+            (Some("transcribe"), Some("completed"))
+        );
+        row
+    };
+    let row = booked(TOKENS, "json", "byok").await;
+    let said = heard(&two_seconds).split(' ').count() as u64;
+    assert_eq!(
+        (row["input_tokens"].as_u64(), row["output_tokens"].as_u64()),
+        (Some(22), Some(said)),
+        "{row}"
+    );
+    assert_eq!(
+        (row["units"]["audio_input_tokens"].as_u64(), row["estimated"].as_bool()),
+        (Some(20), Some(false))
+    );
+    let row = booked("gpt-4o-mini-transcribe", "json", "byoc").await;
+    assert_eq!(row["units"]["audio_input_tokens"], 20, "{row}");
+    let row = booked(WHISPER, "verbose_json", "byok").await;
+    assert_eq!(
+        (row["units"]["audio_ms"].as_u64(), row["estimated"].as_bool()),
+        (Some(2_000), Some(false)),
+        "{row}"
+    );
+    // What only its subtitles tell, and what nothing tells, is an estimate.
+    for format in ["srt", "vtt", "text"] {
+        let row = booked(WHISPER, format, "byok").await;
+        assert_eq!(row["estimated"], true, "{format}: {row}");
+        let ms = row["units"]["audio_ms"].as_u64().unwrap();
+        assert!((2_000..2_100).contains(&ms), "{format}: {row}");
+    }
+    assert_eq!(gateway.calls(NODE).len(), 1);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn every_byte_but_the_model_goes_on_as_it_came() {
+    let gateway = gateway().await;
+    for length in [10, 3 * MIB] {
+        let sound = sound(length);
+        let sent = |model: &str| {
+            form(&[
+                ("prompt", b"x\r\n--xy"),
+                ("model", model.as_bytes()),
+                ("file", &sound),
+                ("language", b"en"),
+            ])
+        };
+        heard_ok(&gateway, sent(WHISPER), &sound).await;
+        let call = gateway.calls(OWN).pop().unwrap();
+        assert_eq!(call.body, sent("whisper-1"), "{length}");
+    }
+    // The file may come first: then all of it is held.
+    let sound = sound(2 * MIB);
+    heard_ok(&gateway, form(&[("file", &sound), ("model", WHISPER.as_bytes())]), &sound).await;
+}
+
+#[tokio::test]
+async fn over_streams_of_one_connection_it_is_the_same() {
+    let gateway = Gateway::with(config().tls(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let sound = sound(3 * MIB);
+    let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
+    let client = gateway.client().http2();
+    let answer = client.call(Method::POST, PATH, &[FORM], body).await.unwrap();
+    assert_eq!((answer.status, answer.json()["text"].as_str()), (200, Some(&*heard(&sound))));
+    assert_eq!(gateway.calls(OWN).pop().unwrap().version, "HTTP/2.0");
+    let twice = form(&[("model", WHISPER.as_bytes()), ("file", &sound), ("model", b"gpt-4o-transcribe")]);
+    let answer = client.call(Method::POST, PATH, &[FORM], twice).await.unwrap();
+    assert_eq!(refused(&answer, 400, "duplicate_field")["param"], "model");
+    assert_eq!(gateway.calls(OWN).iter().filter(|call| call.outcome == Outcome::Answered).count(), 1);
+}
+
+/// The most memory that the process has had since this was asked last, in bytes.
+fn peak(pid: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+    kib * 1024
+}
+
+#[tokio::test]
+async fn a_long_recording_is_not_held() {
+    let mut gateway = gateway().await;
+    let sound = sound(24 * MIB);
+    let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
+    heard_ok(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", b"warm")]), b"warm").await;
+    let pid = gateway.process().pid();
+    peak(pid);
+    let before = peak(pid);
+    heard_ok(&gateway, body, &sound).await;
+    let grown = peak(pid).saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
+}
+
+#[tokio::test]
+async fn a_recording_of_unknown_length_goes_on_in_chunks() {
+    let gateway = gateway().await;
+    let sound = sound(3 * MIB);
+    let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
+    let mut raw = RawConnection::open(address(&gateway), WITHIN).await.unwrap();
+    raw.write(head(&gateway, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
+    for piece in body.chunks(100_000) {
+        raw.write(format!("{:x}\r\n", piece.len())).await.unwrap();
+        raw.write(piece).await.unwrap();
+        raw.write("\r\n").await.unwrap();
+    }
+    raw.write("0\r\n\r\n").await.unwrap();
+    let answer = raw.read_to_end().await.unwrap();
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    assert!(status_of(&answer) == Some(200) && text.contains(&heard(&sound)), "{text}");
+}
+
+/// An upstream of a test's own, asked as a server of the workspace's.
+async fn own_upstream(gateway: &Gateway) -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let body =
+        json!({"provider": "slow", "display_name": "slow", "secret": OWN_SECOND, "base_url": base_url});
+    gateway.make("/v2/provider-credentials", body).await;
+    listener
+}
+
+/// The connection on which a form arrives; others ask what the server takes.
+async fn listening(listener: &TcpListener) -> TcpStream {
+    loop {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut first = vec![0; 64];
+        let read = socket.peek(&mut first).await.unwrap();
+        if first[..read].starts_with(b"POST /v1/audio/") {
+            return socket;
+        }
+        let _ = socket
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await;
+    }
+}
+
+/// Sends as much of a form as is taken without a pause; the rest of it.
+async fn fill(client: &mut TcpStream, body: &[u8]) -> usize {
+    let mut sent = 0;
+    while sent < body.len() {
+        let next = &body[sent..body.len().min(sent + 64 * 1024)];
+        match tokio::time::timeout(std::time::Duration::from_secs(2), client.write(next)).await {
+            Ok(written) => sent += written.unwrap(),
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
+#[tokio::test]
+async fn a_slow_upstream_slows_the_client_and_no_memory_is_filled() {
+    let mut gateway = gateway().await;
+    let listener = own_upstream(&gateway).await;
+    let body = form(&[("model", b"slow/whisper-1"), ("file", &sound(28 * MIB))]);
+    let mut client = TcpStream::connect(address(&gateway)).await.unwrap();
+    let pid = gateway.process().pid();
+    peak(pid);
+    let before = peak(pid);
+    client.write_all(head(&gateway, &format!("content-length: {}", body.len())).as_bytes()).await.unwrap();
+    let (sent, mut upstream) = tokio::join!(fill(&mut client, &body), listening(&listener));
+    assert!(sent < 20 * MIB, "{sent} bytes were taken that nobody read");
+    let answering = tokio::spawn(async move {
+        let mut all = Vec::new();
+        let mut room = vec![0; 256 * 1024];
+        while !all.ends_with(b"--xyz--\r\n") {
+            let read = upstream.read(&mut room).await.unwrap();
+            assert!(read > 0, "it ended after {} bytes", all.len());
+            all.extend_from_slice(&room[..read]);
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 13\r\n\r\n{\"text\":\"Hi\"}";
+        upstream.write_all(answer).await.unwrap();
+        all.len()
+    });
+    client.write_all(&body[sent..]).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let read = client.read(&mut answer).await.unwrap();
+    assert_eq!(status_of(&answer[..read]), Some(200), "{}", String::from_utf8_lossy(&answer[..read]));
+    assert!(answering.await.unwrap() > body.len() - 16, "all of it came");
+    let grown = peak(pid).saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes more");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_what_was_sent_for_it() {
+    let gateway = gateway().await;
+    let listener = own_upstream(&gateway).await;
+    let body = parts(&[("model", b"slow/whisper-1"), ("file", &sound(3 * MIB))]);
+    let mut client = TcpStream::connect(address(&gateway)).await.unwrap();
+    client.write_all(head(&gateway, &format!("content-length: {}", 8 * MIB)).as_bytes()).await.unwrap();
+    let mut room = vec![0; 256 * 1024];
+    let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener));
+    sent.unwrap();
+    let mut taken = 0;
+    while taken < 2 * MIB {
+        taken += upstream.read(&mut room).await.unwrap();
+    }
+    drop(client);
+    let left = async { while matches!(upstream.read(&mut room).await, Ok(count) if count > 0) {} };
+    tokio::time::timeout(WITHIN, left).await.expect("the upstream's connection ends with the client's");
+    let row = loop {
+        match gateway.requests(10).await.pop() {
+            Some(row) => break row,
+            None => a_moment().await,
+        }
+    };
+    assert_eq!(row["outcome"], "client_cancelled", "{row}");
+}
+
+#[tokio::test]
+async fn another_credential_is_asked_while_nothing_is_gone() {
+    let gateway = gateway().await;
+    gateway.credential("openai", OWN_SECOND).await;
+    let limited = Behaviour { status: Some(429), retry_after: Some("60".to_owned()), ..Behaviour::default() };
+    let short = sound(1_000);
+    gateway.emulator.script(OWN, [limited.clone()]);
+    gateway.emulator.script(OWN_SECOND, []);
+    let mut attempts = Vec::new();
+    for _ in 0..2 {
+        let answer =
+            heard_ok(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", &short)]), &short).await;
+        attempts.push(answer.header("agent-attempts").unwrap().to_owned());
+    }
+    assert!(attempts.iter().any(|attempts| attempts == "2"), "{attempts:?}");
+}
+
+#[tokio::test]
+async fn what_is_gone_can_not_be_sent_again_and_that_is_said() {
+    let gateway = gateway().await;
+    let broken = Behaviour { status: Some(500), ..Behaviour::default() };
+    gateway.emulator.script(OWN, [broken.always()]);
+    let sound = sound(3 * MIB);
+    let answer = post(&gateway, form(&[("model", WHISPER.as_bytes()), ("file", &sound)])).await;
+    assert_eq!((answer.status, answer.header("agent-attempts")), (502, Some("1")), "{}", answer.text());
+    assert!(answer.text().contains("had gone on"), "{}", answer.text());
+    assert_eq!(gateway.calls(OWN).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_form_is_said_before_anybody_is_asked() {
+    let gateway = gateway().await;
+    let whisper = WHISPER.as_bytes();
+    let check = async |body: Vec<u8>, status: u16, code: &str, param: Value| {
+        let answer = post(&gateway, body).await;
+        assert_eq!(refused(&answer, status, code)["param"], param, "{}", answer.text());
+    };
+    check(form(&[("model", whisper)]), 400, "missing_required_parameter", json!("file")).await;
+    check(form(&[("file", b"x")]), 400, "missing_required_parameter", json!("model")).await;
+    check(form(&[]), 400, "missing_required_parameter", json!("model")).await;
+    check(parts(&[("model", whisper), ("file", b"x")]), 400, "invalid_form", json!("body")).await;
+    check(b"hello".to_vec(), 400, "invalid_form", json!("body")).await;
+    check(
+        form(&[("model", whisper), ("stream", b"maybe"), ("file", b"x")]),
+        400,
+        "invalid_value",
+        json!("stream"),
+    )
+    .await;
+    check(form(&[("model", whisper), ("file", &sound(33 * MIB))]), 413, "request_too_large", Value::Null)
+        .await;
+    let json = [("content-type", "application/json")];
+    let answer = gateway.client().call(Method::POST, PATH, &json, r#"{"model":"m"}"#).await.unwrap();
+    refused(&answer, 415, "unsupported_media_type");
+    let bare = [("content-type", "multipart/form-data")];
+    let answer = gateway.client().call(Method::POST, PATH, &bare, form(&[("model", whisper)])).await.unwrap();
+    refused(&answer, 400, "invalid_form");
+    assert_eq!(gateway.calls(OWN).len(), 0);
+    // A chat model is not asked to listen.
+    let answer = post(&gateway, form(&[("model", b"openai/gpt-4o-mini"), ("file", b"x")])).await;
+    refused(&answer, 400, "model_modality");
+}
+
+/// Of two models in one form, the first would be let in here and the second be asked there.
+#[tokio::test]
+async fn a_second_model_behind_a_long_file_is_never_sent_on_whole() {
+    let gateway = gateway().await;
+    let sound = sound(3 * MIB);
+    let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound), ("model", b"gpt-4o-transcribe")]);
+    let answer = post(&gateway, body).await;
+    assert_eq!(refused(&answer, 400, "duplicate_field")["param"], "model");
+    let whole = |call: &harness::Entry| call.outcome == Outcome::Answered;
+    assert!(!gateway.calls(OWN).iter().any(whole));
+    let row = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(row["outcome"], "failed", "{row}");
+}

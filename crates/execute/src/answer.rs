@@ -157,6 +157,10 @@ pub struct AnswerParts {
     pub body: AnswerBody,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are whole, and are not put on the heap for the others"
+)]
 pub enum AnswerBody {
     Whole {
         bytes: Bytes,

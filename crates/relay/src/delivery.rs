@@ -48,6 +48,10 @@ pub(crate) struct Ending {
     pub usage: Usage,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are whole, and are not put on the heap for the others"
+)]
 enum Body {
     /// With the tab, how it ends and how long it is, until these are taken.
     Whole {

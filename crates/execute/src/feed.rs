@@ -134,7 +134,9 @@ impl Feed {
 
     /// The head of the answer must wait for the upstream's: what is not in events is known by its type alone.
     pub(crate) fn needs_head(&self) -> bool {
-        self.exchange.call.operation() == Operation::Speech
+        let operation = self.exchange.call.operation();
+        // And a client that still sends reads nothing.
+        operation == Operation::Speech || operation.is_form()
     }
 
     /// The last events of an answer that is cut here, with the reason that says so.
@@ -360,7 +362,7 @@ impl Feed {
         if let Err(fault) = self.stream.opened(media_type) {
             return self.fail(stream_miss(fault, self.attempt.provider()));
         }
-        if self.needs_head() {
+        if self.exchange.call.operation() == Operation::Speech {
             let media_type = HeaderValue::from_bytes(media_type).ok().filter(|value| !value.is_empty());
             self.upstream_headers.extend(media_type.map(|value| (CONTENT_TYPE, value)));
         }

@@ -261,12 +261,7 @@ impl Journey {
     }
 
     async fn wait_for_stream(&mut self, mut feed: Box<Feed>) -> TryEnd {
-        // What a form is answered with is known by its head, and a client that still sends reads nothing.
-        let head_wait = match self.exchange.call.operation().is_form() {
-            true => self.exchange.timeouts.deadline,
-            false => self.exchange.timeouts.head_wait,
-        };
-        let head_until_us = self.begun_us.saturating_add(micros(head_wait));
+        let head_until_us = self.begun_us.saturating_add(micros(self.exchange.timeouts.head_wait));
         let head_left = match feed.needs_head() {
             true => self.exchange.time_left(),
             false => Duration::from_micros(head_until_us.saturating_sub(self.exchange.now_us())),

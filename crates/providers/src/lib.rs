@@ -104,6 +104,10 @@ pub enum Grant {
         outgoing: Box<Outgoing>,
         door: Door,
     },
+    /// This file of the machine is read next, and shown as an answer is.
+    Read {
+        path: String,
+    },
     Granted(Granted),
 }
 

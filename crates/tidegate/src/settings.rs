@@ -119,6 +119,13 @@ pub const DEFINITIONS: &[Definition] = &[
          operator's accounts always may.",
     ),
     plain(
+        "token_files",
+        "TIDEGATE_TOKEN_FILES",
+        "",
+        "Files of this machine with a token of its own, such as those of a Kubernetes service account, with commas between \
+         them; credentials that may be the machine's identity may name them.",
+    ),
+    plain(
         "metadata_url",
         "TIDEGATE_METADATA_URL",
         "",
@@ -333,6 +340,7 @@ pub struct Settings {
     pub node_networks: Vec<egress::IpNet>,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
+    pub token_files: Vec<String>,
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
@@ -413,6 +421,10 @@ impl Settings {
             host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
                 let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
                 words.map(|word| word.parse().ok()).collect()
+            })?,
+            token_files: layers.parsed("token_files", "absolute paths", |text| {
+                let paths = text.split(',').map(str::trim).filter(|path| !path.is_empty());
+                paths.map(|path| path.starts_with('/').then(|| path.to_owned())).collect()
             })?,
             metadata_url: layers.parsed(
                 "metadata_url",

@@ -149,7 +149,9 @@ async fn what_a_resource_needs_is_asked_for() {
     assert!(kind["base_url"].is_null() && kind["base_url_example"].is_string(), "{kind}");
     let of_azure = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "azure_openai");
     let auths: Vec<&str> = of_azure.map(|kind| kind["auth"].as_str().unwrap()).collect();
-    assert_eq!(auths, ["api_key", "oauth_client", "workload_identity", "managed_identity"]);
+    let kinds =
+        ["api_key", "oauth_client", "workload_identity", "workload_identity_file", "managed_identity"];
+    assert_eq!(auths, kinds);
 }
 
 /// An application of the directory, whose secret is a key of the emulator.

@@ -6,7 +6,7 @@ use harness::{At, Behaviour, Entry, KeyState};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, problem, question, refused, said, streaming, trace_of, trace_of_stream, with};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
@@ -302,6 +302,101 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
     assert!(problem(&answer, 400, "missing_field").to_string().contains("config.role_arn"));
 }
 
+/// A role that the token of a workload takes on.
+fn web(gateway: &Gateway, token: &str, more: Value) -> Value {
+    let config = json!({"role_arn": ROLE, "token_url": gateway.emulator.sts_url()});
+    body(gateway, "workload_identity", json!(token), with(config, more))
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_takes_on_a_role_once_for_all() {
+    let gateway = Gateway::start().await;
+    let token = gateway.emulator.token_for_amazon(OWN);
+    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({"session_name": "tides"}))).await;
+    let (client, request) = (gateway.client(), question(HAIKU));
+    let answers = join_all((0..100).map(|_| client.post(CHAT, &request))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+    assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
+    let asked = gateway.emulator.journal().into_iter().find(|entry| entry.path.starts_with(STS)).unwrap();
+    let form = String::from_utf8(asked.body.to_vec()).unwrap();
+    assert!(form.starts_with("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn="), "{form}");
+    assert!(form.contains("&RoleSessionName=tides&WebIdentityToken="), "{form}");
+    assert_eq!(asked.header("authorization"), None);
+    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_token_that_takes_on_nothing_is_told_in_the_clouds_words() {
+    let gateway = Gateway::start().await;
+    let token = gateway.emulator.token_for_amazon(OWN);
+    let elsewhere = gateway.emulator.token_for_google(OWN);
+    let forged = format!("{}x", &token[..token.len() - 1]);
+    let other = json!({"role_arn": "arn:aws:iam::123456789012:role/another"});
+    for (token, more, words) in [
+        (&*elsewhere, json!({}), "Incorrect token audience"),
+        (&*forged, json!({}), "signature does not verify"),
+        ("no-token", json!({}), "No OpenIDConnect provider"),
+        (&*token, other, "sts:AssumeRoleWithWebIdentity"),
+    ] {
+        let made = gateway.make(CREDENTIALS, web(&gateway, token, more)).await;
+        refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
+        let told = verified(&gateway, &made).await;
+        assert_eq!(told["status"], "invalid", "{told}");
+        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    }
+    gateway.emulator.clock_ahead(3_600);
+    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({}))).await;
+    let told = verified(&gateway, &made).await;
+    assert!(told["last_error"].as_str().unwrap().contains("Token expired"), "{told}");
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let path = file.display().to_string();
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_TOKEN_FILES", &path)]).await;
+    let filed = |gateway: &Gateway, path: &str| {
+        let mut filed = web(gateway, "", json!({"token_file": path}));
+        filed.as_object_mut().unwrap().remove("secret");
+        with(filed, json!({"auth": "workload_identity_file"}))
+    };
+    // It is the machine's identity: the operator's, until the operator lists the workspace.
+    let answer = gateway.admin().post(CREDENTIALS, &filed(&gateway, &path)).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    let other = filed(&gateway, "/etc/passwd");
+    let answer = gateway.admin().post("/v2/accounts", &other).await.unwrap();
+    let told = problem(&answer, 403, "token_file_not_allowed").to_string();
+    assert!(told.contains("TIDEGATE_TOKEN_FILES") && told.contains("config.token_file"), "{told}");
+    let workspace = gateway.founded.workspace_id.clone();
+    gateway.stop().await;
+    gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
+    gateway.start_again().await;
+    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "invalid", "there is no such file yet");
+    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    std::fs::write(&file, format!("{}\n", gateway.emulator.token_for_amazon(OWN))).unwrap();
+    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    gateway.chat_ok(&question(HAIKU)).await;
+    assert_eq!(gateway.emulator.tokens_issued(), 1);
+    // The file is written anew in time, and read anew with it.
+    std::fs::write(&file, gateway.emulator.token_for_amazon(OWN_SECOND)).unwrap();
+    gateway.emulator.revoke_tokens();
+    gateway.chat_ok(&question(HAIKU)).await;
+    assert!(last(&gateway, OWN_SECOND).header("x-amz-security-token").is_some());
+    // What the operator takes from the list is not read any more.
+    gateway.stop().await;
+    gateway.set("TIDEGATE_TOKEN_FILES", "");
+    gateway.start_again().await;
+    let error = refused(&gateway.chat(&question(HAIKU)).await, 502, "token_file_not_allowed");
+    assert!(error.to_string().contains("TIDEGATE_TOKEN_FILES"), "{error}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
 #[tokio::test]
 async fn the_machines_role_is_the_operators() {
     let gateway = Gateway::start().await;
@@ -323,7 +418,15 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     let own = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "aws_bedrock");
     let own: Vec<&Value> = own.collect();
     let auths: Vec<&str> = own.iter().map(|kind| kind["auth"].as_str().unwrap()).collect();
-    assert_eq!(auths, ["api_key", "iam_static", "iam_role", "managed_identity"]);
+    let kinds = [
+        "api_key",
+        "iam_static",
+        "iam_role",
+        "workload_identity",
+        "workload_identity_file",
+        "managed_identity",
+    ];
+    assert_eq!(auths, kinds);
     for kind in own {
         let policy: Value = serde_json::from_str(kind["permission"].as_str().unwrap()).unwrap();
         let actions = policy["Statement"][0]["Action"].as_array().unwrap();

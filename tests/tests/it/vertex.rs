@@ -454,15 +454,115 @@ async fn what_an_account_needs_is_asked_for() {
     let kinds: Vec<&Value> = kinds.collect();
     assert_eq!(
         kinds.iter().map(|kind| &kind["auth"]).collect::<Vec<_>>(),
-        ["service_account", "managed_identity"]
+        ["service_account", "workload_identity", "workload_identity_file", "managed_identity"]
     );
     assert_eq!(kinds[0]["schema"]["required"], json!(["secret"]), "{}", kinds[0]);
-    assert_eq!(kinds[1]["schema"]["required"], json!(["project"]), "{}", kinds[1]);
+    assert_eq!(kinds[1]["schema"]["required"], json!(["secret", "project"]), "{}", kinds[1]);
+    assert_eq!(kinds[3]["schema"]["required"], json!(["project"]), "{}", kinds[3]);
     assert!(
         kinds[0]["permission"].as_str().unwrap().contains("aiplatform.endpoints.predict"),
         "{}",
         kinds[0]
     );
+}
+
+/// A credential with the configuration of a pool, and the token of its issuer for a workload that stands for this key.
+fn pooled(gateway: &Gateway, token: &str, account_of: Option<&str>) -> Value {
+    let file = with(gateway.emulator.identity_pool(account_of), json!({"subject_token": token}));
+    let token_url = file["token_url"].clone();
+    let config = json!({"location": LOCATION, "project": PROJECT, "token_url": token_url});
+    json!({
+        "provider": "vertex", "auth": "workload_identity", "secret": file, "base_url": gateway.emulator.origin(),
+        "config": config,
+    })
+}
+
+fn asked_of(gateway: &Gateway, below: &str) -> usize {
+    gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(below)).count()
+}
+
+#[tokio::test]
+async fn a_workload_of_another_issuer_is_let_in_by_the_pool() {
+    let gateway = start().await;
+    for account_of in [None, Some(OWN)] {
+        // With a service account it is that which asks, whoever the workload is.
+        let workload = if account_of.is_some() { OWN_SECOND } else { OWN };
+        let token = gateway.emulator.token_for_google(workload);
+        let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, account_of)).await;
+        let (issued, before) = (gateway.emulator.tokens_issued(), asked_of(&gateway, "/google/sts"));
+        let client = gateway.client();
+        let request = question(GEMINI);
+        let answers = join_all((0..100).map(|_| client.post("/v1/chat/completions", &request))).await;
+        assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+        let steps = 1 + u64::from(account_of.is_some());
+        assert_eq!(gateway.emulator.tokens_issued() - issued, steps);
+        assert_eq!(asked_of(&gateway, "/google/sts") - before, 1);
+        assert!(last(&gateway, OWN).header("authorization").unwrap().starts_with("Bearer tok-"));
+        assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
+        assert_eq!(verified(&gateway, &id_of(&made)).await["status"], "active");
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+    }
+    assert_eq!(asked_of(&gateway, "/google/iam"), 1);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_a_pool_does_not_let_in_is_told_in_its_words() {
+    let gateway = start().await;
+    let token = gateway.emulator.token_for_google(OWN);
+    let elsewhere = gateway.emulator.token_for_amazon(OWN);
+    gateway.emulator.deny(OWN_SECOND);
+    let denied = gateway.emulator.token_for_google(OWN_SECOND);
+    let another = |field: &str, value: &str| {
+        let mut body = pooled(&gateway, &token, None);
+        body["secret"][field] = json!(value);
+        body
+    };
+    for (body, words) in [
+        (pooled(&gateway, &elsewhere, None), "audience in ID Token does not match"),
+        (pooled(&gateway, "no-token", None), "credential's issuer"),
+        (another("audience", "//iam.googleapis.com/projects/1"), "target service"),
+        (pooled(&gateway, &denied, Some(OWN)), "iam.serviceAccounts.getAccessToken"),
+        (another("type", "authorized_user"), "no configuration of a workload identity pool"),
+        (another("token_url", "https://elsewhere.example/token"), "not Google's"),
+    ] {
+        let made = gateway.make("/v2/provider-credentials", body).await;
+        assert_eq!(gateway.chat(&question(GEMINI)).await.status, 502);
+        let told = verified(&gateway, &id_of(&made)).await;
+        assert_eq!(told["status"], "invalid", "{told}");
+        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+    }
+    gateway.emulator.clock_ahead(3_600);
+    let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, None)).await;
+    let told = verified(&gateway, &id_of(&made)).await;
+    assert!(told["last_error"].as_str().unwrap().contains("expired"), "{told}");
+}
+
+#[tokio::test]
+async fn the_token_of_a_workload_comes_out_of_a_file_that_the_operator_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token.json");
+    let path = file.display().to_string();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_TOKEN_FILES", &path)]).await;
+    let token = json!({"id_token": gateway.emulator.token_for_google(POOL)});
+    std::fs::write(&file, token.to_string()).unwrap();
+    let mut filed = pooled(&gateway, "", None);
+    let format = json!({"type": "json", "subject_token_field_name": "id_token"});
+    filed["auth"] = json!("workload_identity_file");
+    filed["secret"]["credential_source"] = json!({"file": path, "format": format});
+    let answer = gateway.admin().post("/v2/provider-credentials", &filed).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    let mut other = filed.clone();
+    other["secret"]["credential_source"]["file"] = json!("/etc/passwd");
+    let account = gateway.make("/v2/accounts", with(other, json!({"allow_unpriced": true}))).await;
+    refused(&gateway.chat(&question(GEMINI)).await, 502, "token_file_not_allowed");
+    assert_eq!(asked_of(&gateway, "/google/sts"), 0, "nothing was sent");
+    gateway.remove(&format!("/v2/accounts/{}", id_of(&account))).await;
+    gateway.make("/v2/accounts", with(filed, json!({"allow_unpriced": true}))).await;
+    assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
+    assert_eq!(asked_of(&gateway, "/google/sts"), 1);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]

@@ -174,6 +174,23 @@ impl Emulator {
         directory::google::key_file(&self.shared.directory.add_account(key), &self.origin())
     }
 
+    /// A token of another issuer, for a new workload that stands for this key, as Amazon takes it.
+    pub fn token_for_amazon(&self, key: &str) -> String {
+        directory::issuer::issue(&self.shared.directory.add_workload(key), bedrock::TOKEN_AUDIENCE)
+    }
+
+    /// The same for Google.
+    pub fn token_for_google(&self, key: &str) -> String {
+        directory::issuer::issue(&self.shared.directory.add_workload(key), &directory::pool::audience())
+    }
+
+    /// The configuration of a workload identity pool at Google; with a key it lends the tokens of a new service account that
+    /// stands for it.
+    pub fn identity_pool(&self, account_of: Option<&str>) -> serde_json::Value {
+        let email = account_of.map(|key| self.shared.directory.add_account(key));
+        directory::pool::configuration(&self.origin(), email.as_deref())
+    }
+
     /// Takes from a key's accounts what they may use.
     pub fn deny(&self, key: &str) {
         self.shared.directory.deny(key);

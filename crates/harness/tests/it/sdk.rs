@@ -133,8 +133,10 @@ async fn python_sdks_of_two_makers_see_vertex() {
         emulator.service_account(KEY).to_string(),
         harness::directory::google::PROJECT.to_owned(),
         "us-east5".to_owned(),
+        emulator.identity_pool(Some(KEY)).to_string(),
+        emulator.token_for_google(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 11);
+    ran(run(interpreter(), &arguments, &[]).await, 12);
     // A token that nobody was given.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }
@@ -153,8 +155,9 @@ async fn python_sdk_sees_bedrock() {
         REGION.to_owned(),
         ROLE.to_owned(),
         EXTERNAL_ID.to_owned(),
+        emulator.token_for_amazon(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 10);
+    ran(run(interpreter(), &arguments, &[]).await, 11);
     assert_eq!(emulator.violations(), []);
 }
 

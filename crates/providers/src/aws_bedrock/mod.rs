@@ -59,6 +59,9 @@ impl Provider for AwsBedrock {
     fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
         match signer.hosting.auth {
             AuthKind::IamRole => aws::assume_role(signer, aws::region(signer.hosting, base_url)?, heard),
+            AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
+                aws::assume_role_by_token(signer, aws::region(signer.hosting, base_url)?, heard)
+            }
             AuthKind::ManagedIdentity => aws::machine(signer, heard),
             kind => Err(auth::no_such_kind(kind)),
         }

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
-use crate::auth::google;
+use crate::auth::{federation, google};
 use crate::gemini::Gemini;
 use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
 use maker::{Maker, maker};
@@ -68,6 +68,10 @@ impl Provider for VertexAi {
 
     fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
         google::grant(signer, heard)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        federation::classify(status, headers, body, provider)
     }
 
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {

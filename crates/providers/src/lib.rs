@@ -3,12 +3,14 @@
 mod anthropic;
 mod auth;
 mod aws_bedrock;
+mod azure_foundry;
 mod azure_openai;
 mod classify;
 mod compatible;
 mod escape;
 mod fireworks_ai;
 mod gemini;
+mod missing;
 mod mistral;
 mod nebius;
 mod openai;
@@ -159,6 +161,8 @@ pub struct Classified {
     pub retry_after_ms: Option<u64>,
     /// What the upstream's own `x-should-retry` says.
     pub should_retry: Option<bool>,
+    /// What mends it, where what was said tells more than the class.
+    pub fix: Option<String>,
 }
 
 /// One seller. What is not said otherwise is as servers of the common grammar have it.

@@ -404,6 +404,51 @@ async fn what_vertex_refuses_is_told_exactly() {
 }
 
 #[tokio::test]
+async fn a_verification_says_what_is_missing() {
+    let gateway = start().await;
+    let told = async |body: Value| {
+        let made = gateway.make("/v2/provider-credentials", body).await;
+        let told = verified(&gateway, &id_of(&made)).await;
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+        told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+    };
+    for (more, fix) in [
+        (
+            json!({"project": "another"}),
+            "Correct config.project: there is no such project, or the account may not see it.",
+        ),
+        (json!({"location": "atlantis1"}), "check that config.location is a location that there is."),
+        (json!({"quota_project": "another"}), "or leave config.quota_project out."),
+    ] {
+        let told = told(body(&gateway, OWN, more)).await;
+        assert!(told.ends_with(fix), "{told}");
+    }
+    gateway.emulator.clock_ahead(7_200);
+    let late = told(body(&gateway, OWN, json!({}))).await;
+    assert!(late.ends_with("the key's word was signed too early or too late."), "{late}");
+    let token = gateway.emulator.token_for_google(OWN);
+    let over = told(pooled(&gateway, &token, None)).await;
+    assert!(over.ends_with("or name the file in which it is written anew."), "{over}");
+    gateway.emulator.clock_ahead(0);
+    let elsewhere = gateway.emulator.token_for_amazon(OWN);
+    let other = told(pooled(&gateway, &elsewhere, None)).await;
+    assert!(
+        other.ends_with("Have the token issued for the audience that the pool's provider allows."),
+        "{other}"
+    );
+    credential(&gateway, json!({})).await;
+    let error = refused(&gateway.chat(&question("vertex:gemini-0")).await, 404, "model_not_found");
+    let model = "Enable the model in Model Garden, or name a location that serves it in config.location.";
+    assert!(error["message"].as_str().unwrap().contains(model), "{error}");
+    gateway.emulator.deny(OWN_SECOND);
+    let denied = told(body(&gateway, OWN_SECOND, json!({}))).await;
+    assert!(denied.contains("Grant the account aiplatform.endpoints.predict on the project"), "{denied}");
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let gone = told(body(&gateway, OWN, json!({}))).await;
+    assert!(gone.ends_with("this key was deleted, or its account switched off."), "{gone}");
+}
+
+#[tokio::test]
 async fn a_key_file_leads_nobody_elsewhere() {
     let gateway = start().await;
     // The file's address alone is not enough: it is not Google's.
@@ -464,6 +509,74 @@ async fn what_an_account_needs_is_asked_for() {
         "{}",
         kinds[0]
     );
+}
+
+#[tokio::test]
+async fn texts_become_vectors_by_each_models_own_verb() {
+    let config = config()
+        .model(Model::embedding("text-embedding-005"))
+        .model(Model::embedding("gemini-embedding-001"))
+        .model(Model::embedding("gemini-embedding-2"));
+    let gateway = Gateway::with(config, &[]).await;
+    credential(&gateway, json!({})).await;
+    let google = format!("/v1beta1/{}/publishers/google/models", place());
+    let of_texts = |model: &str, input: Value| json!({"model": model, "input": input, "dimensions": 4});
+    for (model, input, verb, sent) in [
+        (
+            "vertex:text-embedding-005",
+            json!(["tide", "moon"]),
+            "text-embedding-005:predict",
+            json!({"instances": [{"content": "tide"}, {"content": "moon"}], "parameters": {"outputDimensionality": 4}}),
+        ),
+        (
+            "google/gemini-embedding-001",
+            json!("tide"),
+            "gemini-embedding-001:predict",
+            json!({"instances": [{"content": "tide"}], "parameters": {"outputDimensionality": 4}}),
+        ),
+        (
+            "vertex:gemini-embedding-2",
+            json!(["tide"]),
+            "gemini-embedding-2:embedContent",
+            json!({"content": {"parts": [{"text": "tide"}]}, "embedContentConfig": {"outputDimensionality": 4}}),
+        ),
+    ] {
+        let answer = gateway.client().post("/v1/embeddings", &of_texts(model, input.clone())).await.unwrap();
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let told = answer.json();
+        let rows = told["data"].as_array().unwrap();
+        assert_eq!(rows.len(), input.as_array().map_or(1, Vec::len), "{told}");
+        assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 4, "{told}");
+        let call = last(&gateway, OWN);
+        assert_eq!((call.path.as_str(), call.json()), (&*format!("{google}/{verb}"), sent));
+        assert_eq!(told["usage"]["prompt_tokens"], call.prompt_tokens, "{told}");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(
+            (&booked["input_tokens"], &booked["estimated"]),
+            (&json!(call.prompt_tokens), &json!(false))
+        );
+    }
+    // A client of the vendor's own grammar says what its vectors are for.
+    let one = |text: &str| json!({"content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY"});
+    let path = "/v1beta/models/google/gemini-embedding-001:embedContent";
+    let told = asked(&gateway, path, &one("tide")).await;
+    assert!(
+        told["embedding"]["values"].is_array() && told["usageMetadata"]["promptTokenCount"].is_u64(),
+        "{told}"
+    );
+    let sent = json!({"instances": [{"content": "tide", "task_type": "RETRIEVAL_QUERY"}]});
+    assert_eq!(last(&gateway, OWN).json(), sent);
+    let batch = json!({"requests": [one("tide"), one("moon")]});
+    let path = "/v1beta/models/vertex:text-embedding-005:batchEmbedContents";
+    let told = asked(&gateway, path, &batch).await;
+    assert_eq!(told["embeddings"].as_array().unwrap().len(), 2, "{told}");
+    // What takes one text is not sent two.
+    let before = gateway.calls(OWN).len();
+    let two = of_texts("vertex:gemini-embedding-2", json!(["tide", "moon"]));
+    let answer = gateway.client().post("/v1/embeddings", &two).await.unwrap();
+    assert_eq!(refused(&answer, 400, "unsupported_value")["param"], "input");
+    assert_eq!(gateway.calls(OWN).len(), before);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 /// A credential with the configuration of a pool, and the token of its issuer for a workload that stands for this key.

@@ -2,6 +2,7 @@
 //! machine's identity that clouds lend keys to. An access key's secret is one of the emulator's keys.
 
 mod answer;
+mod embeddings;
 pub(crate) mod error;
 mod events;
 mod fields;

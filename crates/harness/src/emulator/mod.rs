@@ -95,6 +95,11 @@ impl Emulator {
         format!("{}{}", self.origin(), anthropic::service::BASE)
     }
 
+    /// A resource of Azure here that runs Anthropic's models.
+    pub fn foundry_url(&self) -> String {
+        format!("{}{}", self.origin(), crate::azure::foundry::RESOURCE)
+    }
+
     /// The base URL of Bedrock here, of its runtime and of its control plane.
     pub fn bedrock_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::BASE)

@@ -3,6 +3,7 @@
 usage: bedrock.py BASE_URL STS_URL ACCESS_KEY_ID SECRET_ACCESS_KEY REGION ROLE EXTERNAL_ID WEB_TOKEN
 """
 
+import json
 import os
 import sys
 import tempfile
@@ -123,6 +124,27 @@ def listed():
     assert any(model["modelId"] == "amazon.nova-micro-v1:0" for model in models), models
 
 
+def counted():
+    ask = {"converse": {"messages": ASK, "system": [{"text": "Be brief."}]}}
+    base_model = MODEL.removeprefix("us.")
+    assert client().count_tokens(modelId=base_model, input=ask)["inputTokens"] > 0
+    for model in (MODEL, "amazon.nova-lite-v1:0"):
+        refused("ValidationException", "counting tokens", lambda: client().count_tokens(modelId=model, input=ask))
+
+
+def embedded():
+    def invoked(model, **body):
+        return json.loads(client().invoke_model(modelId=model, body=json.dumps(body), contentType="application/json")["body"].read())
+
+    titan = "amazon.titan-embed-text-v2:0"
+    answer = invoked(titan, inputText="tide", dimensions=256)
+    assert len(answer["embedding"]) == 256 and answer["inputTextTokenCount"] > 0, answer
+    answer = invoked("cohere.embed-english-v3", texts=["tide", "moon"], input_type="search_query")
+    assert [len(vector) for vector in answer["embeddings"]] == [1024, 1024], answer
+    refused("ValidationException", "extraneous key", lambda: invoked(titan, inputText="tide", texts=[]))
+    refused("ValidationException", "input_type", lambda: invoked("cohere.embed-v4:0", texts=["tide"]))
+
+
 def lent():
     ask = {"RoleArn": role, "RoleSessionName": "tests", "ExternalId": external_id}
     keys = client("sts").assume_role(**ask)["Credentials"]
@@ -169,6 +191,6 @@ def wrong():
     refused("InvalidSignatureException", "valid region", ask(region_name="eu-west-1"))
 
 
-for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, lent, vouched, wrong):
+for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, counted, embedded, lent, vouched, wrong):
     case()
     print("ok", case.__name__)

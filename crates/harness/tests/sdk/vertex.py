@@ -110,6 +110,15 @@ def not_exchanged():
             raise AssertionError(f"{changes} was taken")
 
 
+def embedded():
+    texts = {"text-embedding-005": ["tide", "moon"], "gemini-embedding-001": ["tide"], "gemini-embedding-2": ["tide"]}
+    for model, contents in texts.items():
+        config = {"output_dimensionality": 8, "task_type": "RETRIEVAL_QUERY"}
+        answer = google().models.embed_content(model=model, contents=contents, config=config)
+        assert [len(embedding.values) for embedding in answer.embeddings] == [8] * len(contents), answer
+        assert all(embedding.statistics.token_count > 0 for embedding in answer.embeddings), answer
+
+
 def pooled():
     with tempfile.NamedTemporaryFile("w", suffix=".jwt") as vouching:
         vouching.write(token)
@@ -120,7 +129,7 @@ def pooled():
         another = identity_pool.Credentials.from_info(pool | source | {"audience": "//another"}, scopes=SCOPES)
         try:
             google(credentials=another).models.generate_content(model=GEMINI, contents=ASK)
-        except refusals.RefreshError as error:
+        except refusals.OAuthError as error:
             assert "target service" in str(error), error
         else:
             raise AssertionError("another pool's audience was taken")
@@ -175,6 +184,7 @@ CASES = [
     refused,
     not_exchanged,
     pooled,
+    embedded,
     message,
     message_streamed,
     message_tools,

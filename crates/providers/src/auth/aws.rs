@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{file, needed, oauth, sigv4, vouching};
 use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify};
+use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify, missing};
 
 /// What the cloud's records call who takes on a role, where its owner says nothing.
 const SESSION: &str = "tidegate";
@@ -189,6 +189,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
         _ if (400..500).contains(&status) => FaultClass::UpstreamAuth,
         _ => classified.class,
     };
+    classified.fix = missing::amazon(Some(code), text);
     classified.report.code = Some(code.to_owned());
     // Behind the first line stands what was signed, the session's token with it.
     classified.report.message =

@@ -418,14 +418,8 @@ impl Settings {
                 parse_networks,
             )?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
-            host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                words.map(|word| word.parse().ok()).collect()
-            })?,
-            token_files: layers.parsed("token_files", "absolute paths", |text| {
-                let paths = text.split(',').map(str::trim).filter(|path| !path.is_empty());
-                paths.map(|path| path.starts_with('/').then(|| path.to_owned())).collect()
-            })?,
+            host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
+            token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,
             metadata_url: layers.parsed(
                 "metadata_url",
                 "an address such as http://127.0.0.1:8089",
@@ -456,6 +450,19 @@ impl Settings {
     pub fn site(&self) -> anyhow::Result<control::Site> {
         control::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
     }
+}
+
+fn workspaces(text: &str) -> Option<Vec<WorkspaceId>> {
+    words(text).map(|word| word.parse().ok()).collect()
+}
+
+fn absolute_paths(text: &str) -> Option<Vec<String>> {
+    words(text).map(|path| path.starts_with('/').then(|| path.to_owned())).collect()
+}
+
+/// What stands between commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {

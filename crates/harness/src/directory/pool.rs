@@ -38,8 +38,9 @@ pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
         "subject_token_type": SUBJECT,
         "token_url": format!("{origin}{PATH}"),
     });
-    if let Some(account) = account {
-        file["service_account_impersonation_url"] = format!("{origin}{ACCOUNTS}{account}{LEND}").into();
+    if let (Some(account), Some(fields)) = (account, file.as_object_mut()) {
+        let url = format!("{origin}{ACCOUNTS}{account}{LEND}");
+        fields.insert("service_account_impersonation_url".to_owned(), url.into());
     }
     file
 }
@@ -98,7 +99,7 @@ pub(super) fn impersonate(call: &Call<'_>, path: &str, body: &Bytes) -> Result<V
     };
     let asked: Option<Value> = serde_json::from_slice(body).ok();
     let has_scope =
-        asked.is_some_and(|asked| asked["scope"].as_array().is_some_and(|scopes| !scopes.is_empty()));
+        asked.and_then(|asked| asked.get("scope")?.as_array().map(|scopes| !scopes.is_empty())) == Some(true);
     if call.head.method != Method::POST || !has_scope {
         return told(400, "INVALID_ARGUMENT", "Scope is required.");
     }

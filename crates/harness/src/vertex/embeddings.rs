@@ -127,7 +127,10 @@ async fn instances(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError
             let mut embeddings = json!({"values": vector(&instance.content, dimensions)});
             if shows_usage {
                 let count = tokens::count(&instance.content);
-                embeddings["statistics"] = json!({"token_count": count, "truncated": false});
+                let statistics = json!({"token_count": count, "truncated": false});
+                if let Some(fields) = embeddings.as_object_mut() {
+                    fields.insert("statistics".to_owned(), statistics);
+                }
             }
             json!({"embeddings": embeddings})
         };
@@ -151,7 +154,10 @@ async fn content(call: &Admitted<'_>, body: &Bytes) -> Result<Answer, ApiError> 
         let values = vector(&text, config.output_dimensionality.unwrap_or(DIMENSIONS));
         let mut answer = json!({"embedding": {"values": values}, "truncated": false});
         if shows_usage {
-            answer["usageMetadata"] = json!({"promptTokenCount": count, "totalTokenCount": count});
+            let usage = json!({"promptTokenCount": count, "totalTokenCount": count});
+            if let Some(fields) = answer.as_object_mut() {
+                fields.insert("usageMetadata".to_owned(), usage);
+            }
         }
         Ok(answer)
     })

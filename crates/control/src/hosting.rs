@@ -42,6 +42,14 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         egress::check_base_url(url, &control.egress, Reach::Provider)
             .map_err(|fault| Box::new(fault.param("config.token_url")))?;
     }
+    if let Some(path) = claim.config.get("token_file").and_then(Value::as_str)
+        && !control.egress.may_read(path)
+    {
+        let message = format!("No token may be read out of {path}.");
+        let fix = "The operator lists the file in TIDEGATE_TOKEN_FILES.";
+        let fault = Fault::new(FaultClass::Forbidden, "token_file_not_allowed", message);
+        return Err(Box::new(fault.param("config.token_file").fix(fix)));
+    }
     check_address(claim)?;
     Ok(auth)
 }
@@ -304,7 +312,9 @@ mod tests {
         let fault = check_auth(facts, Some("iam_static")).unwrap_err();
         assert_eq!(
             fault.fix.as_deref(),
-            Some("Use api_key or oauth_client or workload_identity or managed_identity.")
+            Some(
+                "Use api_key or oauth_client or workload_identity or workload_identity_file or managed_identity."
+            )
         );
         assert!(check_auth(None, Some("oauth_client")).is_err() && check_auth(None, Some("api_key")).is_ok());
         let own = facts.and_then(|facts| facts.auth(AuthKind::OauthClient));

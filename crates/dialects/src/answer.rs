@@ -116,7 +116,8 @@ pub(crate) struct Wish {
 
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
     match grammar {
-        Grammar::Chat => Box::new(chat::Reader::default()),
+        // Vectors come whole, and are read elsewhere.
+        Grammar::Chat | Grammar::Hosted => Box::new(chat::Reader::default()),
         Grammar::Responses => Box::new(responses::Reader::default()),
         Grammar::Anthropic => Box::new(anthropic::Reader::default()),
         Grammar::Gemini => Box::new(gemini::Reader::default()),
@@ -126,8 +127,8 @@ pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
 
 pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
     match grammar {
-        // No client speaks converse; chat is what all others have in common.
-        Grammar::Chat | Grammar::Converse => Box::new(chat::Writer::new(wish)),
+        // No client speaks the last two; chat is what all others have in common.
+        Grammar::Chat | Grammar::Converse | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
         Grammar::Responses => Box::new(responses::Writer::new(wish)),
         Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
         Grammar::Gemini => Box::new(gemini::Writer::new(wish)),
@@ -138,7 +139,7 @@ pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
 #[must_use]
 pub const fn ping(grammar: Grammar) -> &'static [u8] {
     match grammar {
-        Grammar::Chat | Grammar::Responses | Grammar::Converse => b": ping\n\n",
+        Grammar::Chat | Grammar::Responses | Grammar::Converse | Grammar::Hosted => b": ping\n\n",
         Grammar::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         // Its SDKs read no comments, and their chats forget an answer that has a chunk without parts; blank lines pass.
         Grammar::Gemini => b"\r\n\r\n",

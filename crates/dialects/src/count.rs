@@ -17,7 +17,7 @@ pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     Bytes::from(match grammar {
         Grammar::Anthropic => format!("{{\"input_tokens\":{tokens}}}"),
         Grammar::Gemini => format!("{{\"totalTokens\":{tokens}}}"),
-        Grammar::Chat | Grammar::Responses | Grammar::Converse => {
+        Grammar::Chat | Grammar::Responses | Grammar::Converse | Grammar::Hosted => {
             format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}")
         }
     })
@@ -59,7 +59,7 @@ pub fn speak_count(
             format!("{{\"input\":{{\"converse\":{inside}}}}}")
         }
         Grammar::Anthropic => keep_members(&body, ANTHROPIC_MEMBERS)?,
-        Grammar::Chat | Grammar::Responses => keep_members(&body, RESPONSES_MEMBERS)?,
+        Grammar::Chat | Grammar::Responses | Grammar::Hosted => keep_members(&body, RESPONSES_MEMBERS)?,
     };
     Ok(Spoken { body: Bytes::from(body), dropped })
 }
@@ -124,7 +124,7 @@ fn read_count(upstream: Grammar, body: &Bytes) -> Result<u64, StreamFault> {
     let name = match upstream {
         Grammar::Gemini => "totalTokens",
         Grammar::Converse => "inputTokens",
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic => "input_tokens",
+        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Hosted => "input_tokens",
     };
     let mut tokens = None;
     let mut is_error = false;

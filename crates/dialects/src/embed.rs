@@ -1,5 +1,7 @@
 //! Texts that are turned into vectors: their request and its answer, said in another grammar.
 
+mod hosted;
+
 use std::borrow::Cow;
 
 use base64::Engine as _;
@@ -13,11 +15,34 @@ use crate::passage::{Way, WholeAnswer};
 use crate::speak::Spoken;
 use crate::{Request, chat, gemini};
 
+pub use hosted::HostedForm;
+
 /// What is to be turned into vectors.
 #[derive(Debug)]
 pub(crate) struct Texts<'a> {
     pub texts: Vec<Cow<'a, str>>,
     pub dimensions: Option<u64>,
+    /// What each is for, where the client's grammar has words for it: as many as texts, or none.
+    pub tasks: Vec<Task<'a>>,
+    /// What the client calls them.
+    pub param: &'static str,
+}
+
+/// What a text is to become a vector for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Task<'a> {
+    pub kind: Option<Cow<'a, str>>,
+    pub title: Option<Cow<'a, str>>,
+}
+
+impl Task<'_> {
+    fn kind(&self) -> Option<&str> {
+        self.kind.as_deref()
+    }
+
+    fn title(&self) -> Option<&str> {
+        self.title.as_deref()
+    }
 }
 
 /// An answer: one vector for each text, in their order.
@@ -48,21 +73,44 @@ pub fn speak_texts(
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
     let mut losses = Losses::new(client, upstream);
-    let texts = match client {
-        Grammar::Chat => chat::read_texts(body, &mut losses)?,
-        Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, &mut losses)?,
-        // These have no words for it, nor a path.
-        Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
-            return Err(Box::new(Fault::internal()));
-        }
-    };
+    let texts = read_texts(client, body, request, false, &mut losses)?;
     let body = match upstream {
         Grammar::Gemini => gemini::write_texts(&texts, model)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
-            chat::write_texts(&texts, model)?
-        }
+        _ => chat::write_texts(&texts, model)?,
     };
     Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+}
+
+/// Says it as a model that a cloud hosts reads it.
+///
+/// # Errors
+/// As `speak_texts`.
+pub fn speak_hosted_texts(
+    client: Grammar,
+    body: &[u8],
+    request: &Request,
+    form: HostedForm,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut losses = Losses::new(client, Grammar::Hosted);
+    let texts = read_texts(client, body, request, form.has_tasks(), &mut losses)?;
+    let body = hosted::write_texts(&texts, form)?;
+    Ok(Spoken { body: Bytes::from(body), dropped: losses.settle(is_lenient)? })
+}
+
+fn read_texts<'a>(
+    client: Grammar,
+    body: &'a [u8],
+    request: &Request,
+    has_tasks: bool,
+    losses: &mut Losses,
+) -> Result<Texts<'a>, Box<Fault>> {
+    match client {
+        Grammar::Chat => chat::read_texts(body, losses),
+        Grammar::Gemini => gemini::read_texts(body, request.vectors.is_batch, has_tasks, losses),
+        // The others have no words for it, nor a path.
+        _ => Err(Box::new(Fault::internal())),
+    }
 }
 
 /// Reads the answer to a request for vectors, and says it as the client asked.
@@ -74,9 +122,8 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
     }
     let mut told = match way.upstream {
         Grammar::Gemini => gemini::read_vectors(text)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
-            chat::read_vectors(text)?
-        }
+        Grammar::Hosted => hosted::read_vectors(text)?,
+        _ => chat::read_vectors(text)?,
     };
     if told.vectors.is_empty() {
         return Err(StreamFault::Broken("no_vectors"));
@@ -88,9 +135,7 @@ pub(crate) fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, Stream
     }
     let written = match way.client {
         Grammar::Gemini => gemini::write_vectors(&told, way.vectors.is_batch)?,
-        Grammar::Chat | Grammar::Responses | Grammar::Anthropic | Grammar::Converse => {
-            chat::write_vectors(&told, way)?
-        }
+        _ => chat::write_vectors(&told, way)?,
     };
     Ok(WholeAnswer::plain(Bytes::from(written), facts))
 }

@@ -40,7 +40,7 @@ mod written;
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
-pub use embed::speak_texts;
+pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};

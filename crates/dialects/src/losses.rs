@@ -259,7 +259,7 @@ const fn column(grammar: Grammar) -> usize {
         Grammar::Responses => 1,
         Grammar::Anthropic => 2,
         Grammar::Gemini => 3,
-        Grammar::Converse => 4,
+        Grammar::Converse | Grammar::Hosted => 4,
     }
 }
 

@@ -17,7 +17,7 @@ const fn names(grammar: Grammar) -> &'static [HeaderName] {
     match grammar {
         Grammar::Chat | Grammar::Responses => &OF_OPENAI,
         Grammar::Anthropic => &OF_ANTHROPIC,
-        Grammar::Gemini | Grammar::Converse => &[],
+        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => &[],
     }
 }
 

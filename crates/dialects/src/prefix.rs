@@ -78,7 +78,7 @@ const fn names(grammar: Grammar) -> Option<Names> {
         Grammar::Anthropic => {
             Some(Names { instructions: "system", turns: "messages", key: "cache_control", takes_marks: true })
         }
-        Grammar::Gemini | Grammar::Converse => None,
+        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => None,
     }
 }
 

@@ -40,8 +40,8 @@ pub fn decode_request(
         },
         Grammar::Anthropic => anthropic::decode_request(operation, body),
         Grammar::Gemini => gemini::decode_request(operation, body, addressed),
-        // No client speaks it, and no route leads here.
-        Grammar::Converse => Err(Box::new(Fault::internal())),
+        // No client speaks them, and no route leads here.
+        Grammar::Converse | Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 
@@ -55,7 +55,7 @@ pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<P
         Grammar::Responses => responses::read_prompt(body),
         Grammar::Anthropic => anthropic::read_prompt(body),
         Grammar::Gemini => gemini::read_prompt(body, request),
-        Grammar::Converse => Err(Box::new(Fault::internal())),
+        Grammar::Converse | Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 
@@ -75,6 +75,8 @@ pub fn write_prompt(
         Grammar::Anthropic => anthropic::write_prompt(prompt, listener, losses),
         Grammar::Gemini => gemini::write_prompt(prompt, listener, losses),
         Grammar::Converse => converse::write_prompt(prompt, listener, losses),
+        // It has no words for conversations.
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 

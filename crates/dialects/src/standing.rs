@@ -72,7 +72,7 @@ pub fn tells_limits(grammar: Grammar, name: &[u8]) -> bool {
         Grammar::Chat | Grammar::Responses => b"x-ratelimit-",
         Grammar::Anthropic => b"anthropic-ratelimit-",
         // Its providers tell no limits beside their answers, and its clients look for none.
-        Grammar::Gemini | Grammar::Converse => return false,
+        Grammar::Gemini | Grammar::Converse | Grammar::Hosted => return false,
     };
     name.get(..beginning.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(beginning))
 }

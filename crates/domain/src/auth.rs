@@ -21,10 +21,12 @@ pub enum AuthKind {
     IamRole,
     /// A token that something else vouches with.
     WorkloadIdentity,
+    /// The same, out of a file of the machine that whoever runs it writes anew in time.
+    WorkloadIdentityFile,
 }
 
 impl AuthKind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ApiKey,
         Self::ServiceAccount,
         Self::OauthClient,
@@ -32,6 +34,7 @@ impl AuthKind {
         Self::IamStatic,
         Self::IamRole,
         Self::WorkloadIdentity,
+        Self::WorkloadIdentityFile,
     ];
 
     #[must_use]
@@ -44,6 +47,7 @@ impl AuthKind {
             Self::IamStatic => "iam_static",
             Self::IamRole => "iam_role",
             Self::WorkloadIdentity => "workload_identity",
+            Self::WorkloadIdentityFile => "workload_identity_file",
         }
     }
 
@@ -56,7 +60,8 @@ impl AuthKind {
             | Self::OauthClient
             | Self::ManagedIdentity
             | Self::IamRole
-            | Self::WorkloadIdentity => true,
+            | Self::WorkloadIdentity
+            | Self::WorkloadIdentityFile => true,
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Grammar {
     Gemini,
     /// Amazon Bedrock's Converse. No client speaks it: it only is what some upstreams are asked in.
     Converse,
+    /// What clouds ask models that they host for vectors in, each in a form of its maker's. No client speaks it.
+    Hosted,
 }
 
 impl Dialect {
@@ -57,6 +59,7 @@ impl Dialect {
 }
 
 impl Grammar {
+    /// Those in which conversations are had.
     pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Anthropic, Self::Gemini, Self::Converse];
 
     #[must_use]
@@ -67,6 +70,7 @@ impl Grammar {
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
             Self::Converse => "converse",
+            Self::Hosted => "hosted",
         }
     }
 }

@@ -30,6 +30,10 @@ pub struct Hosting {
     pub token_url: Option<String>,
     pub role_arn: Option<String>,
     pub external_id: Option<String>,
+    /// What the cloud's own records call who takes on the role.
+    pub session_name: Option<String>,
+    /// The machine's file with the token that something else vouches with.
+    pub token_file: Option<String>,
     /// What stands beside the `config`: the region of the credential or account.
     #[serde(skip)]
     pub region: Option<String>,
@@ -45,7 +49,7 @@ pub static PLAIN: LazyLock<Hosting> = LazyLock::new(Hosting::default);
 type Read = fn(&Hosting) -> Option<&str>;
 
 /// The fields of a `config` that are one word or id.
-const WORDS: [(&str, Read); 8] = [
+const WORDS: [(&str, Read); 10] = [
     ("resource", |said| said.resource.as_deref()),
     ("project", |said| said.project.as_deref()),
     ("location", Hosting::place),
@@ -54,6 +58,8 @@ const WORDS: [(&str, Read); 8] = [
     ("client_id", |said| said.client_id.as_deref()),
     ("role_arn", |said| said.role_arn.as_deref()),
     ("external_id", |said| said.external_id.as_deref()),
+    ("session_name", |said| said.session_name.as_deref()),
+    ("token_file", |said| said.token_file.as_deref()),
 ];
 
 /// Whether a field of this name is one word or id.

@@ -40,6 +40,8 @@ pub struct EgressSettings {
     pub metadata_url: Option<String>,
     /// `TIDEGATE_HOST_IDENTITY`: workspaces whose credentials may be the machine's own identity.
     pub host_identity: Vec<domain::WorkspaceId>,
+    /// `TIDEGATE_TOKEN_FILES`: files of the machine that hold a token of its own.
+    pub token_files: Vec<String>,
     pub resolver: Arc<dyn Resolver>,
 }
 
@@ -52,8 +54,17 @@ impl Default for EgressSettings {
             extra_roots_pem: None,
             metadata_url: None,
             host_identity: Vec::new(),
+            token_files: Vec::new(),
             resolver: Arc::new(SystemResolver),
         }
+    }
+}
+
+impl EgressSettings {
+    /// Whether a token may be read out of this file. Nobody else names files: any other could hold anything.
+    #[must_use]
+    pub fn may_read(&self, path: &str) -> bool {
+        self.token_files.iter().any(|file| file == path)
     }
 }
 

@@ -137,8 +137,9 @@ impl Miss {
 
     /// The upstream refused in words.
     pub(crate) fn classified(classified: Classified, status: u16) -> Self {
-        let Classified { class, report, retry_after_ms, should_retry } = classified;
+        let Classified { class, report, retry_after_ms, should_retry, fix } = classified;
         let mut fault = refusal(class, &report);
+        fault.fix = fix.map(std::borrow::Cow::Owned).or(fault.fix);
         fault.retry_after_ms = retry_after_ms;
         Self { status: Some(status), should_retry, ..Self::new(fault.upstream(report)) }
     }
@@ -309,6 +310,7 @@ mod tests {
                 report: UpstreamReport::default(),
                 retry_after_ms: None,
                 should_retry: Some(false),
+                fix: None,
             },
             500,
         );

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use board::micros;
@@ -230,6 +231,7 @@ async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<
         let signer = Signer { secret: &secret, hosting: seat.hosting(), unix_s };
         match provider.grant(base_url, &signer, &heard).map_err(Miss::of_us)? {
             Grant::Granted(granted) => return Ok(granted),
+            Grant::Read { path } => heard.push(read_file(hands, seat, &path).map_err(Miss::of_us)?),
             Grant::Ask { outgoing, door } => {
                 let reach = match door {
                     Door::Cloud => Reach::Provider,
@@ -241,6 +243,24 @@ async fn walk(hands: &Hands, seat: &Seat, slug: &str, base_url: &str) -> Result<
         }
     }
     Err(Miss::broken(slug, "the exchange of its secret does not end"))
+}
+
+/// A file of the machine, where its operator lets tokens be read out of it. It is small, and in memory on machines that have one.
+fn read_file(hands: &Hands, seat: &Seat, path: &str) -> Result<Bytes, Box<Fault>> {
+    if !may_be_machine(hands, seat) {
+        return Err(not_the_machine());
+    }
+    if !hands.egress.settings().may_read(path) {
+        let message = format!("No token may be read out of {path}.");
+        let fault = Fault::new(FaultClass::UpstreamAuth, "token_file_not_allowed", message);
+        return Err(Box::new(fault.fix("The operator lists the file in TIDEGATE_TOKEN_FILES.")));
+    }
+    hands.world.disk.read(Path::new(path), GRANT_BYTES_MAX).map(Bytes::from).map_err(|error| {
+        tracing::warn!(path, %error, "a token could not be read");
+        let message = format!("The token in {path} can't be read.");
+        let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
+        Box::new(fault.fix("The operator sees to it that Tidegate may read the file.").should_retry(false))
+    })
 }
 
 fn not_the_machine() -> Box<Fault> {

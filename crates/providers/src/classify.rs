@@ -32,6 +32,7 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
             Some("false") => Some(false),
             _ => None,
         },
+        fix: None,
     }
 }
 

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use dialects::chat::{Taste, suited, suited_body};
 use dialects::json::{Cursor, JsonError, Kind, Value};
-use dialects::{Listener, Losses, Stored, StoredAct, speak, speak_count, speak_texts, upstream_body_with};
+use dialects::{
+    HostedForm, Listener, Losses, Stored, StoredAct, speak, speak_count, speak_hosted_texts, speak_texts,
+    upstream_body_with,
+};
 use domain::{Fault, FaultClass, Grammar, Operation, Quirks, Trait};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -85,7 +88,7 @@ fn generate_of(
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
         (_, Grammar::Anthropic) => "messages",
-        (_, Grammar::Chat | Grammar::Gemini | Grammar::Converse) => "chat/completions",
+        (_, _) => "chat/completions",
     };
     Ok(said.to(at(path), ask))
 }
@@ -202,8 +205,14 @@ fn quirks_for(operation: Operation, quirks: Quirks, taste: &Taste) -> Quirks {
     }
 }
 
+/// Texts for a model that a cloud hosts, in the model's own form.
+pub(crate) fn say_texts(ask: &Ask<'_>, form: HostedForm) -> Result<Said, Box<Fault>> {
+    let spoken = speak_hosted_texts(ask.grammar, ask.body, ask.request, form, ask.is_lenient)?;
+    Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
+}
+
 /// What only some providers do can't be said to the others in other words.
-fn no_such(operation: Operation) -> Box<Fault> {
+pub(crate) fn no_such(operation: Operation) -> Box<Fault> {
     let (what, fix) = match operation {
         Operation::Embed => {
             ("make vectors of texts", "Use a model that embeds, such as GET /v2/capabilities lists.")

@@ -3,12 +3,14 @@
 mod anthropic;
 mod auth;
 mod aws_bedrock;
+mod azure_foundry;
 mod azure_openai;
 mod classify;
 mod compatible;
 mod escape;
 mod fireworks_ai;
 mod gemini;
+mod missing;
 mod mistral;
 mod nebius;
 mod openai;
@@ -104,6 +106,10 @@ pub enum Grant {
         outgoing: Box<Outgoing>,
         door: Door,
     },
+    /// This file of the machine is read next, and shown as an answer is.
+    Read {
+        path: String,
+    },
     Granted(Granted),
 }
 
@@ -155,6 +161,8 @@ pub struct Classified {
     pub retry_after_ms: Option<u64>,
     /// What the upstream's own `x-should-retry` says.
     pub should_retry: Option<bool>,
+    /// What mends it, where what was said tells more than the class.
+    pub fix: Option<String>,
 }
 
 /// One seller. What is not said otherwise is as servers of the common grammar have it.

@@ -3,6 +3,7 @@
 use crate::Provider;
 use crate::anthropic::Anthropic;
 use crate::aws_bedrock::AwsBedrock;
+use crate::azure_foundry::AzureFoundry;
 use crate::azure_openai::AzureOpenAi;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
@@ -21,6 +22,7 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
     match slug {
         "anthropic" => &Anthropic,
         "aws_bedrock" => &AwsBedrock,
+        "azure_foundry" => &AzureFoundry,
         "azure_openai" => &AzureOpenAi,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,

@@ -323,6 +323,7 @@ fn outbound(settings: &Settings) -> anyhow::Result<EgressSettings> {
         extra_roots_pem,
         metadata_url: settings.metadata_url.clone(),
         host_identity: settings.host_identity.clone(),
+        token_files: settings.token_files.clone(),
         ..EgressSettings::default()
     })
 }

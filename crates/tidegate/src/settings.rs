@@ -119,6 +119,13 @@ pub const DEFINITIONS: &[Definition] = &[
          operator's accounts always may.",
     ),
     plain(
+        "token_files",
+        "TIDEGATE_TOKEN_FILES",
+        "",
+        "Files of this machine with a token of its own, such as those of a Kubernetes service account, with commas between \
+         them; credentials that may be the machine's identity may name them.",
+    ),
+    plain(
         "metadata_url",
         "TIDEGATE_METADATA_URL",
         "",
@@ -333,6 +340,7 @@ pub struct Settings {
     pub node_networks: Vec<egress::IpNet>,
     pub emergency: bool,
     pub host_identity: Vec<WorkspaceId>,
+    pub token_files: Vec<String>,
     pub metadata_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub invoice_grace: Duration,
@@ -410,10 +418,8 @@ impl Settings {
                 parse_networks,
             )?,
             emergency: layers.parsed("emergency", "0 or 1", switch)?,
-            host_identity: layers.parsed("host_identity", "a list of workspace ids", |text| {
-                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-                words.map(|word| word.parse().ok()).collect()
-            })?,
+            host_identity: layers.parsed("host_identity", "a list of workspace ids", workspaces)?,
+            token_files: layers.parsed("token_files", "absolute paths", absolute_paths)?,
             metadata_url: layers.parsed(
                 "metadata_url",
                 "an address such as http://127.0.0.1:8089",
@@ -444,6 +450,19 @@ impl Settings {
     pub fn site(&self) -> anyhow::Result<control::Site> {
         control::Site::new(self.listen, self.public_url.as_deref()).map_err(anyhow::Error::msg)
     }
+}
+
+fn workspaces(text: &str) -> Option<Vec<WorkspaceId>> {
+    words(text).map(|word| word.parse().ok()).collect()
+}
+
+fn absolute_paths(text: &str) -> Option<Vec<String>> {
+    words(text).map(|path| path.starts_with('/').then(|| path.to_owned())).collect()
+}
+
+/// What stands between commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
 fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {

@@ -1,7 +1,7 @@
 //! Files as the journal needs them: positioned reads and writes, sync, rename; blocking and small.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,14 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// As the disk says.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Another program's file, whole where it has at most so many bytes, and cut there otherwise. Disks of tests have none.
+    ///
+    /// # Errors
+    /// As the disk says.
+    fn read(&self, _path: &Path, _bytes_max: usize) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The operating system's files.
@@ -118,5 +126,11 @@ impl Disk for SystemDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn read(&self, path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(bytes_max as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 }

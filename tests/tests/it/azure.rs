@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::directory::{CLIENT, ENTRA, TENANT};
-use harness::{Entry, Flavour, KeyState};
+use harness::{Behaviour, Entry, Flavour, KeyState};
 use serde_json::{Value, json};
 
 use crate::ask::{MINI, problem, question, refused, said, scripted, streaming, trace_of, with};
@@ -117,6 +117,65 @@ async fn a_filter_is_told_as_what_it_is() {
     assert_eq!(gateway.calls(OWN).len(), 1, "nobody is asked again");
 }
 
+/// What a client of each grammar asks, without a stream.
+fn in_each_grammar() -> [(String, Value); 4] {
+    let turns = json!([{"role": "user", "content": "hello there"}]);
+    let contents = json!([{"role": "user", "parts": [{"text": "hello there"}]}]);
+    [
+        ("/v1/chat/completions".to_owned(), json!({"model": MINI, "messages": turns})),
+        ("/v1/responses".to_owned(), json!({"model": MINI, "input": "hello there", "store": false})),
+        ("/v1/messages".to_owned(), json!({"model": MINI, "max_tokens": 50, "messages": turns})),
+        (format!("/v1beta/models/{MINI}:generateContent"), json!({"contents": contents})),
+    ]
+}
+
+#[tokio::test]
+async fn what_a_filter_blocks_is_told_in_every_clients_words() {
+    let gateway = Gateway::start().await;
+    credential(&gateway, json!({})).await;
+    let blocked = Behaviour::status(400).code("content_filter").message("The prompt was filtered");
+    gateway.emulator.script(OWN, [blocked.always()]);
+    let mut told = Vec::new();
+    for (path, body) in in_each_grammar() {
+        let answer = gateway.client().post(&path, &body).await.unwrap();
+        assert!(answer.text().contains("filtered"), "{path}: {}", answer.text());
+        told.push((answer.status, answer.json()));
+    }
+    let [(chat, of_chat), (responses, of_responses), (messages, of_messages), (gemini, of_gemini)] = &*told
+    else {
+        panic!("four clients asked")
+    };
+    assert_eq!((chat, &of_chat["error"]["code"]), (&400, &json!("content_filter")));
+    assert_eq!((responses, &of_responses["error"]["code"]), (&400, &json!("content_filter")));
+    assert_eq!((messages, &of_messages["error"]["type"]), (&400, &json!("invalid_request_error")));
+    // To these clients a prompt that is blocked is no error.
+    assert_eq!(*gemini, 200, "{of_gemini}");
+    assert_eq!(of_gemini["promptFeedback"]["blockReason"], "PROHIBITED_CONTENT", "{of_gemini}");
+    assert_eq!(gateway.calls(OWN).len(), 4, "nobody is asked again");
+}
+
+#[tokio::test]
+async fn an_answer_that_a_filter_cuts_off_ends_in_every_clients_words() {
+    let gateway = Gateway::start().await;
+    credential(&gateway, json!({})).await;
+    let cut = Behaviour::ok().finish("content_filter");
+    gateway.emulator.script(OWN, [cut.always()]);
+    let mut told = Vec::new();
+    for (path, body) in in_each_grammar() {
+        let answer = gateway.client().post(&path, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        told.push(answer.json());
+    }
+    let [chat, responses, messages, gemini] = &*told else { panic!("four clients asked") };
+    let choice = &chat["choices"][0];
+    assert_eq!(choice["finish_reason"], "content_filter", "{chat}");
+    assert_eq!(choice["content_filter_results"]["violence"]["filtered"], true, "{chat}");
+    assert_eq!(responses["incomplete_details"]["reason"], "content_filter", "{responses}");
+    assert_eq!(messages["stop_reason"], "refusal", "{messages}");
+    assert_eq!(gemini["candidates"][0]["finishReason"], "SAFETY", "{gemini}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
 #[tokio::test]
 async fn what_a_resource_needs_is_asked_for() {
     let gateway = Gateway::start().await;
@@ -149,7 +208,9 @@ async fn what_a_resource_needs_is_asked_for() {
     assert!(kind["base_url"].is_null() && kind["base_url_example"].is_string(), "{kind}");
     let of_azure = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "azure_openai");
     let auths: Vec<&str> = of_azure.map(|kind| kind["auth"].as_str().unwrap()).collect();
-    assert_eq!(auths, ["api_key", "oauth_client", "workload_identity", "managed_identity"]);
+    let kinds =
+        ["api_key", "oauth_client", "workload_identity", "workload_identity_file", "managed_identity"];
+    assert_eq!(auths, kinds);
 }
 
 /// An application of the directory, whose secret is a key of the emulator.
@@ -356,6 +417,115 @@ async fn a_resource_is_verified_by_its_own_list() {
         gateway.emulator.set_key(OWN, harness::KeyState::Revoked);
         let refused = gateway.admin().post(&verify, &json!({})).await.unwrap().json();
         assert_eq!(refused["status"], "invalid", "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_verification_says_what_is_missing() {
+    let gateway = Gateway::start().await;
+    let told = async |body: Value| {
+        let made = gateway.make("/v2/provider-credentials", body).await;
+        let path = format!("/v2/provider-credentials/{}", id_of(&made));
+        let told = gateway.admin().post(&format!("{path}/verify"), &json!({})).await.unwrap().json();
+        gateway.remove(&path).await;
+        told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+    };
+    for (body, fix) in [
+        (body(&gateway, "sk-nobody", json!({})), "check that base_url is that resource's address."),
+        (
+            application(&gateway, "sk-nobody", json!({})),
+            "the value of a client secret of the application, not with its id.",
+        ),
+        (
+            application(&gateway, OWN, json!({"client_id": "another"})),
+            "Correct config.client_id, or config.tenant_id: the directory knows no such application.",
+        ),
+        (
+            application(&gateway, OWN, json!({"tenant_id": "another"})),
+            "Correct config.tenant_id: there is no such directory.",
+        ),
+    ] {
+        let told = told(body).await;
+        assert!(told.ends_with(fix), "{told}");
+    }
+    gateway.emulator.deny(OWN_SECOND);
+    let role = told(application(&gateway, OWN_SECOND, json!({}))).await;
+    let fix =
+        "Assign the role Cognitive Services OpenAI User on the resource to the application or the machine.";
+    assert!(role.ends_with(fix), "{role}");
+    credential(&gateway, json!({"deployments": {MINI: "gone"}})).await;
+    let error = refused(&gateway.chat(&question(MINI)).await, 404, "model_not_found");
+    let fix = "Deploy the model under this name, or correct config.deployments.";
+    assert!(error["message"].as_str().unwrap().contains(fix), "{error}");
+}
+
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const CLAUDE: &str = "my-claude-haiku-4-5";
+
+fn foundry(gateway: &Gateway, more: Value) -> Value {
+    let config = json!({"deployments": {HAIKU: CLAUDE}});
+    let url = gateway.emulator.foundry_url();
+    with(json!({"provider": "foundry", "secret": OWN, "base_url": url, "config": config}), more)
+}
+
+#[tokio::test]
+async fn every_client_reaches_claude_on_a_resource() {
+    let gateway = Gateway::start().await;
+    let made = gateway.make("/v2/provider-credentials", foundry(&gateway, json!({}))).await;
+    let path = format!("/v2/provider-credentials/{}/verify", id_of(&made));
+    let verified = gateway.admin().post(&path, &json!({})).await.unwrap().json();
+    assert_eq!(verified["status"], "active", "{verified}");
+    assert_eq!(last(&gateway, OWN).path, "/foundry/anthropic/v1/messages/count_tokens");
+    for request in [question(HAIKU), streaming(HAIKU)] {
+        let answer = gateway.chat_ok(&request).await;
+        assert_eq!(said(&answer), "You said: hello there");
+        assert_eq!(answer.header("agent-resolved-provider"), Some("azure_foundry"));
+        let sent = last(&gateway, OWN);
+        assert_eq!(
+            (sent.path.as_str(), &sent.json()["model"]),
+            ("/foundry/anthropic/v1/messages", &json!(CLAUDE))
+        );
+        assert_eq!((sent.header("x-api-key"), sent.header("api-key")), (Some(OWN), Some(OWN)));
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(booked["input_tokens"], sent.prompt_tokens, "{booked}");
+        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(false), &json!(true)), "{booked}");
+    }
+    for (path, body) in in_each_grammar().into_iter().skip(1) {
+        let path = path.replace(MINI, HAIKU);
+        let body = if body["model"].is_null() { body } else { with(body, json!({"model": HAIKU})) };
+        let answer = gateway.client().post(&path, &body).await.unwrap();
+        assert!(answer.text().contains("You said: hello there"), "{path}: {}", answer.text());
+    }
+    let turns = json!([{"role": "user", "content": "hello there"}]);
+    let count = json!({"model": HAIKU, "messages": turns});
+    let answer = gateway.client().post("/v1/messages/count_tokens", &count).await.unwrap();
+    assert_eq!(answer.header("x-tidegate-estimate"), None, "{}", answer.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn claude_on_a_resource_takes_tokens_and_says_what_is_missing() {
+    let gateway = Gateway::start().await;
+    let directory = format!("{}{ENTRA}", gateway.emulator.origin());
+    let entra = json!({"tenant_id": TENANT, "client_id": CLIENT, "token_url": directory});
+    let config = with(entra, json!({"deployments": {HAIKU: CLAUDE}}));
+    let by_token = foundry(&gateway, json!({"auth": "oauth_client", "config": config}));
+    let made = gateway.make("/v2/provider-credentials", by_token).await;
+    gateway.chat_ok(&question(HAIKU)).await;
+    let sent = last(&gateway, OWN);
+    assert!(sent.header("authorization").unwrap().starts_with("Bearer tok-"));
+    assert_eq!((sent.header("x-api-key"), sent.header("api-key")), (None, None));
+    gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+    let nobody = foundry(&gateway, json!({"secret": "sk-nobody"}));
+    let gone = foundry(&gateway, json!({"config": {"deployments": {HAIKU: "gone"}}}));
+    for (credential, status, code, fix) in [
+        (nobody, 502, "upstream_auth_failed", "one of the resource's own keys"),
+        (gone, 404, "model_not_found", "Deploy the model under this name, or correct config.deployments."),
+    ] {
+        let made = gateway.make("/v2/provider-credentials", credential).await;
+        let error = refused(&gateway.chat(&question(HAIKU)).await, status, code);
+        assert!(error["message"].as_str().unwrap().contains(fix), "{error}");
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
     }
 }
 

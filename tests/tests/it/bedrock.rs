@@ -6,7 +6,7 @@ use harness::{At, Behaviour, Entry, KeyState};
 use serde_json::{Value, json};
 
 use crate::ask::{CHAT, problem, question, refused, said, streaming, trace_of, trace_of_stream, with};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of};
 
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
 const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
@@ -303,6 +303,171 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
 }
 
 #[tokio::test]
+async fn texts_become_vectors_in_each_makers_form() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let titan = "amazon.titan-embed-text-v2:0";
+    for (model, input, more, sent) in [
+        (titan, json!("tide"), json!({"dimensions": 256}), json!({"inputText": "tide", "dimensions": 256})),
+        (
+            "cohere.embed-english-v3",
+            json!(["tide", "moon"]),
+            json!({}),
+            json!({"texts": ["tide", "moon"], "input_type": "search_document", "embedding_types": ["float"]}),
+        ),
+        (
+            "us.cohere.embed-v4:0",
+            json!(["tide"]),
+            json!({"dimensions": 512, "encoding_format": "base64"}),
+            json!({"texts": ["tide"], "input_type": "search_document", "embedding_types": ["float"], "output_dimension": 512}),
+        ),
+    ] {
+        let request = with(json!({"model": format!("bedrock:{model}"), "input": input}), more);
+        let answer = gateway.client().post("/v1/embeddings", &request).await.unwrap();
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let told = answer.json();
+        assert_eq!(told["data"].as_array().unwrap().len(), input.as_array().map_or(1, Vec::len), "{told}");
+        let call = last(&gateway, OWN);
+        assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
+        assert_eq!(call.json(), sent, "{model}");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        // Of these one maker's models tell what they read in the body.
+        assert_eq!(booked["estimated"], model != titan, "{model}: {booked}");
+        assert!(booked["input_tokens"].as_u64().unwrap() > 0, "{booked}");
+    }
+    let before = gateway.calls(OWN).len();
+    for (request, param) in [
+        (json!({"model": format!("bedrock:{titan}"), "input": ["tide", "moon"]}), "input"),
+        (json!({"model": "bedrock:cohere.embed-english-v3", "input": "tide", "dimensions": 8}), "dimensions"),
+    ] {
+        let answer = gateway.client().post("/v1/embeddings", &request).await.unwrap();
+        assert_eq!(refused(&answer, 400, "unsupported_value")["param"], param);
+    }
+    assert_eq!(gateway.calls(OWN).len(), before, "nothing was sent");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn tokens_are_counted_where_bedrock_counts_them() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let turns = json!([{"role": "user", "content": "How high is the tide?"}]);
+    let messages = json!({"model": HAIKU, "system": "Be brief.", "messages": turns});
+    let responses = json!({"model": HAIKU, "instructions": "Be brief.", "input": "How high is the tide?"});
+    for (path, body) in [("/v1/messages/count_tokens", messages), ("/v1/responses/input_tokens", responses)] {
+        let answer = gateway.client().post(path, &body).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert!(answer.json()["input_tokens"].as_u64().unwrap() > 0, "{path}: {}", answer.text());
+        assert_eq!(answer.header("x-tidegate-estimate"), None, "{path}");
+        let call = last(&gateway, OWN);
+        // Its counter knows no profiles.
+        assert_eq!(call.path, "/bedrock/model/anthropic.claude-haiku-4-5-20251001-v1%3A0/count-tokens");
+        assert_eq!(call.json()["input"]["converse"]["system"], json!([{"text": "Be brief."}]));
+    }
+    let before = gateway.calls(OWN).len();
+    let other = json!({"model": "bedrock:amazon.nova-lite-v1:0", "messages": turns});
+    let answer = gateway.client().post("/v1/messages/count_tokens", &other).await.unwrap();
+    assert_eq!(answer.header("x-tidegate-estimate"), Some("1"), "{}", answer.text());
+    assert_eq!(gateway.calls(OWN).len(), before, "other makers' models are not counted there");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A role that the token of a workload takes on.
+fn web(gateway: &Gateway, token: &str, more: Value) -> Value {
+    let config = json!({"role_arn": ROLE, "token_url": gateway.emulator.sts_url()});
+    body(gateway, "workload_identity", json!(token), with(config, more))
+}
+
+#[tokio::test]
+async fn a_token_of_another_issuer_takes_on_a_role_once_for_all() {
+    let gateway = Gateway::start().await;
+    let token = gateway.emulator.token_for_amazon(OWN);
+    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({"session_name": "tides"}))).await;
+    let (client, request) = (gateway.client(), question(HAIKU));
+    let answers = join_all((0..100).map(|_| client.post(CHAT, &request))).await;
+    assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+    assert_eq!((gateway.emulator.tokens_issued(), roles_asked(&gateway)), (1, 1));
+    let asked = gateway.emulator.journal().into_iter().find(|entry| entry.path.starts_with(STS)).unwrap();
+    let form = String::from_utf8(asked.body.to_vec()).unwrap();
+    assert!(form.starts_with("Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn="), "{form}");
+    assert!(form.contains("&RoleSessionName=tides&WebIdentityToken="), "{form}");
+    assert_eq!(asked.header("authorization"), None);
+    assert!(last(&gateway, OWN).header("x-amz-security-token").is_some());
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_token_that_takes_on_nothing_is_told_in_the_clouds_words() {
+    let gateway = Gateway::start().await;
+    let token = gateway.emulator.token_for_amazon(OWN);
+    let elsewhere = gateway.emulator.token_for_google(OWN);
+    let forged = format!("{}x", &token[..token.len() - 1]);
+    let other = json!({"role_arn": "arn:aws:iam::123456789012:role/another"});
+    for (token, more, words) in [
+        (&*elsewhere, json!({}), "Incorrect token audience"),
+        (&*forged, json!({}), "signature does not verify"),
+        ("no-token", json!({}), "No OpenIDConnect provider"),
+        (&*token, other, "sts:AssumeRoleWithWebIdentity"),
+    ] {
+        let made = gateway.make(CREDENTIALS, web(&gateway, token, more)).await;
+        refused(&gateway.chat(&question(HAIKU)).await, 502, "upstream_auth_failed");
+        let told = verified(&gateway, &made).await;
+        assert_eq!(told["status"], "invalid", "{told}");
+        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    }
+    gateway.emulator.clock_ahead(3_600);
+    let made = gateway.make(CREDENTIALS, web(&gateway, &token, json!({}))).await;
+    let told = verified(&gateway, &made).await;
+    assert!(told["last_error"].as_str().unwrap().contains("Token expired"), "{told}");
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_is_read_where_the_operator_lets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let path = file.display().to_string();
+    let mut gateway = Gateway::with(config(), &[("TIDEGATE_TOKEN_FILES", &path)]).await;
+    let filed = |gateway: &Gateway, path: &str| {
+        let mut filed = web(gateway, "", json!({"token_file": path}));
+        filed.as_object_mut().unwrap().remove("secret");
+        with(filed, json!({"auth": "workload_identity_file"}))
+    };
+    // It is the machine's identity: the operator's, until the operator lists the workspace.
+    let answer = gateway.admin().post(CREDENTIALS, &filed(&gateway, &path)).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    let other = filed(&gateway, "/etc/passwd");
+    let answer = gateway.admin().post("/v2/accounts", &other).await.unwrap();
+    let told = problem(&answer, 403, "token_file_not_allowed").to_string();
+    assert!(told.contains("TIDEGATE_TOKEN_FILES") && told.contains("config.token_file"), "{told}");
+    let workspace = gateway.founded.workspace_id.clone();
+    gateway.stop().await;
+    gateway.set("TIDEGATE_HOST_IDENTITY", &workspace);
+    gateway.start_again().await;
+    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "invalid", "there is no such file yet");
+    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    std::fs::write(&file, format!("{}\n", gateway.emulator.token_for_amazon(OWN))).unwrap();
+    let made = gateway.make(CREDENTIALS, filed(&gateway, &path)).await;
+    assert_eq!(verified(&gateway, &made).await["status"], "active");
+    gateway.chat_ok(&question(HAIKU)).await;
+    assert_eq!(gateway.emulator.tokens_issued(), 1);
+    // The file is written anew in time, and read anew with it.
+    std::fs::write(&file, gateway.emulator.token_for_amazon(OWN_SECOND)).unwrap();
+    gateway.emulator.revoke_tokens();
+    gateway.chat_ok(&question(HAIKU)).await;
+    assert!(last(&gateway, OWN_SECOND).header("x-amz-security-token").is_some());
+    // What the operator takes from the list is not read any more.
+    gateway.stop().await;
+    gateway.set("TIDEGATE_TOKEN_FILES", "");
+    gateway.start_again().await;
+    let error = refused(&gateway.chat(&question(HAIKU)).await, 502, "token_file_not_allowed");
+    assert!(error.to_string().contains("TIDEGATE_TOKEN_FILES"), "{error}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
 async fn the_machines_role_is_the_operators() {
     let gateway = Gateway::start().await;
     gateway.emulator.be_machine_of(POOL);
@@ -323,7 +488,15 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     let own = kinds["data"].as_array().unwrap().iter().filter(|kind| kind["provider"] == "aws_bedrock");
     let own: Vec<&Value> = own.collect();
     let auths: Vec<&str> = own.iter().map(|kind| kind["auth"].as_str().unwrap()).collect();
-    assert_eq!(auths, ["api_key", "iam_static", "iam_role", "managed_identity"]);
+    let kinds = [
+        "api_key",
+        "iam_static",
+        "iam_role",
+        "workload_identity",
+        "workload_identity_file",
+        "managed_identity",
+    ];
+    assert_eq!(auths, kinds);
     for kind in own {
         let policy: Value = serde_json::from_str(kind["permission"].as_str().unwrap()).unwrap();
         let actions = policy["Statement"][0]["Action"].as_array().unwrap();
@@ -334,6 +507,52 @@ async fn each_kind_says_what_it_needs_and_the_least_that_it_must_be_allowed() {
     let nowhere = json!({"provider": "bedrock", "secret": OWN});
     let answer = gateway.admin().post(CREDENTIALS, &nowhere).await.unwrap();
     assert!(problem(&answer, 400, "missing_field").to_string().contains("region"));
+}
+
+/// What a verification says of a credential, which is removed then.
+async fn told(gateway: &Gateway, credential: Value) -> String {
+    let made = gateway.make(CREDENTIALS, credential).await;
+    let told = verified(gateway, &made).await;
+    gateway.remove(&format!("{CREDENTIALS}/{}", id_of(&made))).await;
+    told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_verification_says_what_is_missing() {
+    let gateway = Gateway::start().await;
+    let says = |told: String, fix: &str| assert!(told.ends_with(fix), "{told}");
+    let elsewhere = with(keys(&gateway, OWN), json!({"region": "eu-west-1"}));
+    says(told(&gateway, elsewhere).await, "what was signed names another one.");
+    let other = with(access_keys(OWN), json!({"secret_access_key": "nobody"}));
+    let other = with(keys(&gateway, OWN), json!({"secret": other}));
+    says(told(&gateway, other).await, "the secret access key that belongs to its access key id.");
+    let lent = body(&gateway, "iam_static", gateway.emulator.session_keys(OWN), Value::Null);
+    gateway.emulator.expire_tokens();
+    says(told(&gateway, lent).await, "Keys of a role are asked for anew by themselves.");
+    gateway.emulator.clock_ahead(6 * 60);
+    let late = "Correct the clock of the machine that Tidegate runs on.";
+    assert!(told(&gateway, keys(&gateway, OWN)).await.contains(late));
+    gateway.emulator.clock_ahead(0);
+    gateway.emulator.deny(OWN_SECOND);
+    let allowed = "Allow bedrock:ListFoundationModels on * in a policy of the user or role, and in those that bound it.";
+    says(told(&gateway, keys(&gateway, OWN_SECOND)).await, allowed);
+    let key = body(&gateway, "api_key", json!("sk-nobody"), Value::Null);
+    says(told(&gateway, key).await, "an active Bedrock API key that was made in the credential's region.");
+    let unlent = role(&gateway, json!({"external_id": "another"}));
+    says(told(&gateway, unlent).await, "in the role's trust policy.");
+    // Which models an account may use is known when one is asked.
+    let made = gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let refusal = Behaviour::status(403).code("AccessDeniedException");
+    gateway.emulator.script(OWN, [refusal.always()]);
+    let error = refused(&gateway.chat(&question(HAIKU)).await, 403, "upstream_permission_denied");
+    let access = "Ask for access to the model in the Bedrock console, under Model access, in the region that is asked.";
+    assert!(error["message"].as_str().unwrap().contains(access), "{error}");
+    gateway.emulator.clear_scripts();
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let revoked = verified(&gateway, &made).await;
+    assert_eq!(revoked["status"], "invalid", "{revoked}");
+    let error = revoked["last_error"].as_str().unwrap();
+    assert!(error.contains("Rotate the credential with an active access key"), "{error}");
 }
 
 /// From the pool to one's own account at Amazon: one credential is added, and the application sends what it sent before.

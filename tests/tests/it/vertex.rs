@@ -404,6 +404,51 @@ async fn what_vertex_refuses_is_told_exactly() {
 }
 
 #[tokio::test]
+async fn a_verification_says_what_is_missing() {
+    let gateway = start().await;
+    let told = async |body: Value| {
+        let made = gateway.make("/v2/provider-credentials", body).await;
+        let told = verified(&gateway, &id_of(&made)).await;
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+        told["last_error"].as_str().unwrap_or_else(|| panic!("it is well: {told}")).to_owned()
+    };
+    for (more, fix) in [
+        (
+            json!({"project": "another"}),
+            "Correct config.project: there is no such project, or the account may not see it.",
+        ),
+        (json!({"location": "atlantis1"}), "check that config.location is a location that there is."),
+        (json!({"quota_project": "another"}), "or leave config.quota_project out."),
+    ] {
+        let told = told(body(&gateway, OWN, more)).await;
+        assert!(told.ends_with(fix), "{told}");
+    }
+    gateway.emulator.clock_ahead(7_200);
+    let late = told(body(&gateway, OWN, json!({}))).await;
+    assert!(late.ends_with("the key's word was signed too early or too late."), "{late}");
+    let token = gateway.emulator.token_for_google(OWN);
+    let over = told(pooled(&gateway, &token, None)).await;
+    assert!(over.ends_with("or name the file in which it is written anew."), "{over}");
+    gateway.emulator.clock_ahead(0);
+    let elsewhere = gateway.emulator.token_for_amazon(OWN);
+    let other = told(pooled(&gateway, &elsewhere, None)).await;
+    assert!(
+        other.ends_with("Have the token issued for the audience that the pool's provider allows."),
+        "{other}"
+    );
+    credential(&gateway, json!({})).await;
+    let error = refused(&gateway.chat(&question("vertex:gemini-0")).await, 404, "model_not_found");
+    let model = "Enable the model in Model Garden, or name a location that serves it in config.location.";
+    assert!(error["message"].as_str().unwrap().contains(model), "{error}");
+    gateway.emulator.deny(OWN_SECOND);
+    let denied = told(body(&gateway, OWN_SECOND, json!({}))).await;
+    assert!(denied.contains("Grant the account aiplatform.endpoints.predict on the project"), "{denied}");
+    gateway.emulator.set_key(OWN, KeyState::Revoked);
+    let gone = told(body(&gateway, OWN, json!({}))).await;
+    assert!(gone.ends_with("this key was deleted, or its account switched off."), "{gone}");
+}
+
+#[tokio::test]
 async fn a_key_file_leads_nobody_elsewhere() {
     let gateway = start().await;
     // The file's address alone is not enough: it is not Google's.
@@ -454,15 +499,183 @@ async fn what_an_account_needs_is_asked_for() {
     let kinds: Vec<&Value> = kinds.collect();
     assert_eq!(
         kinds.iter().map(|kind| &kind["auth"]).collect::<Vec<_>>(),
-        ["service_account", "managed_identity"]
+        ["service_account", "workload_identity", "workload_identity_file", "managed_identity"]
     );
     assert_eq!(kinds[0]["schema"]["required"], json!(["secret"]), "{}", kinds[0]);
-    assert_eq!(kinds[1]["schema"]["required"], json!(["project"]), "{}", kinds[1]);
+    assert_eq!(kinds[1]["schema"]["required"], json!(["secret", "project"]), "{}", kinds[1]);
+    assert_eq!(kinds[3]["schema"]["required"], json!(["project"]), "{}", kinds[3]);
     assert!(
         kinds[0]["permission"].as_str().unwrap().contains("aiplatform.endpoints.predict"),
         "{}",
         kinds[0]
     );
+}
+
+#[tokio::test]
+async fn texts_become_vectors_by_each_models_own_verb() {
+    let config = config()
+        .model(Model::embedding("text-embedding-005"))
+        .model(Model::embedding("gemini-embedding-001"))
+        .model(Model::embedding("gemini-embedding-2"));
+    let gateway = Gateway::with(config, &[]).await;
+    credential(&gateway, json!({})).await;
+    let google = format!("/v1beta1/{}/publishers/google/models", place());
+    let of_texts = |model: &str, input: Value| json!({"model": model, "input": input, "dimensions": 4});
+    for (model, input, verb, sent) in [
+        (
+            "vertex:text-embedding-005",
+            json!(["tide", "moon"]),
+            "text-embedding-005:predict",
+            json!({"instances": [{"content": "tide"}, {"content": "moon"}], "parameters": {"outputDimensionality": 4}}),
+        ),
+        (
+            "google/gemini-embedding-001",
+            json!("tide"),
+            "gemini-embedding-001:predict",
+            json!({"instances": [{"content": "tide"}], "parameters": {"outputDimensionality": 4}}),
+        ),
+        (
+            "vertex:gemini-embedding-2",
+            json!(["tide"]),
+            "gemini-embedding-2:embedContent",
+            json!({"content": {"parts": [{"text": "tide"}]}, "embedContentConfig": {"outputDimensionality": 4}}),
+        ),
+    ] {
+        let answer = gateway.client().post("/v1/embeddings", &of_texts(model, input.clone())).await.unwrap();
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let told = answer.json();
+        let rows = told["data"].as_array().unwrap();
+        assert_eq!(rows.len(), input.as_array().map_or(1, Vec::len), "{told}");
+        assert_eq!(rows[0]["embedding"].as_array().unwrap().len(), 4, "{told}");
+        let call = last(&gateway, OWN);
+        assert_eq!((call.path.as_str(), call.json()), (&*format!("{google}/{verb}"), sent));
+        assert_eq!(told["usage"]["prompt_tokens"], call.prompt_tokens, "{told}");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert_eq!(
+            (&booked["input_tokens"], &booked["estimated"]),
+            (&json!(call.prompt_tokens), &json!(false))
+        );
+    }
+    // A client of the vendor's own grammar says what its vectors are for.
+    let one = |text: &str| json!({"content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY"});
+    let path = "/v1beta/models/google/gemini-embedding-001:embedContent";
+    let told = asked(&gateway, path, &one("tide")).await;
+    assert!(
+        told["embedding"]["values"].is_array() && told["usageMetadata"]["promptTokenCount"].is_u64(),
+        "{told}"
+    );
+    let sent = json!({"instances": [{"content": "tide", "task_type": "RETRIEVAL_QUERY"}]});
+    assert_eq!(last(&gateway, OWN).json(), sent);
+    let batch = json!({"requests": [one("tide"), one("moon")]});
+    let path = "/v1beta/models/vertex:text-embedding-005:batchEmbedContents";
+    let told = asked(&gateway, path, &batch).await;
+    assert_eq!(told["embeddings"].as_array().unwrap().len(), 2, "{told}");
+    // What takes one text is not sent two.
+    let before = gateway.calls(OWN).len();
+    let two = of_texts("vertex:gemini-embedding-2", json!(["tide", "moon"]));
+    let answer = gateway.client().post("/v1/embeddings", &two).await.unwrap();
+    assert_eq!(refused(&answer, 400, "unsupported_value")["param"], "input");
+    assert_eq!(gateway.calls(OWN).len(), before);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A credential with the configuration of a pool, and the token of its issuer for a workload that stands for this key.
+fn pooled(gateway: &Gateway, token: &str, account_of: Option<&str>) -> Value {
+    let file = with(gateway.emulator.identity_pool(account_of), json!({"subject_token": token}));
+    let token_url = file["token_url"].clone();
+    let config = json!({"location": LOCATION, "project": PROJECT, "token_url": token_url});
+    json!({
+        "provider": "vertex", "auth": "workload_identity", "secret": file, "base_url": gateway.emulator.origin(),
+        "config": config,
+    })
+}
+
+fn asked_of(gateway: &Gateway, below: &str) -> usize {
+    gateway.emulator.journal().iter().filter(|entry| entry.path.starts_with(below)).count()
+}
+
+#[tokio::test]
+async fn a_workload_of_another_issuer_is_let_in_by_the_pool() {
+    let gateway = start().await;
+    for account_of in [None, Some(OWN)] {
+        // With a service account it is that which asks, whoever the workload is.
+        let workload = if account_of.is_some() { OWN_SECOND } else { OWN };
+        let token = gateway.emulator.token_for_google(workload);
+        let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, account_of)).await;
+        let (issued, before) = (gateway.emulator.tokens_issued(), asked_of(&gateway, "/google/sts"));
+        let client = gateway.client();
+        let request = question(GEMINI);
+        let answers = join_all((0..100).map(|_| client.post("/v1/chat/completions", &request))).await;
+        assert!(answers.into_iter().all(|answer| answer.unwrap().status == 200));
+        let steps = 1 + u64::from(account_of.is_some());
+        assert_eq!(gateway.emulator.tokens_issued() - issued, steps);
+        assert_eq!(asked_of(&gateway, "/google/sts") - before, 1);
+        assert!(last(&gateway, OWN).header("authorization").unwrap().starts_with("Bearer tok-"));
+        assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
+        assert_eq!(verified(&gateway, &id_of(&made)).await["status"], "active");
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+    }
+    assert_eq!(asked_of(&gateway, "/google/iam"), 1);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_a_pool_does_not_let_in_is_told_in_its_words() {
+    let gateway = start().await;
+    let token = gateway.emulator.token_for_google(OWN);
+    let elsewhere = gateway.emulator.token_for_amazon(OWN);
+    gateway.emulator.deny(OWN_SECOND);
+    let denied = gateway.emulator.token_for_google(OWN_SECOND);
+    let another = |field: &str, value: &str| {
+        let mut body = pooled(&gateway, &token, None);
+        body["secret"][field] = json!(value);
+        body
+    };
+    for (body, words) in [
+        (pooled(&gateway, &elsewhere, None), "audience in ID Token does not match"),
+        (pooled(&gateway, "no-token", None), "credential's issuer"),
+        (another("audience", "//iam.googleapis.com/projects/1"), "target service"),
+        (pooled(&gateway, &denied, Some(OWN)), "iam.serviceAccounts.getAccessToken"),
+        (another("type", "authorized_user"), "no configuration of a workload identity pool"),
+        (another("token_url", "https://elsewhere.example/token"), "not Google's"),
+    ] {
+        let made = gateway.make("/v2/provider-credentials", body).await;
+        assert_eq!(gateway.chat(&question(GEMINI)).await.status, 502);
+        let told = verified(&gateway, &id_of(&made)).await;
+        assert_eq!(told["status"], "invalid", "{told}");
+        assert!(told["last_error"].as_str().unwrap().contains(words), "{words}: {told}");
+        gateway.remove(&format!("/v2/provider-credentials/{}", id_of(&made))).await;
+    }
+    gateway.emulator.clock_ahead(3_600);
+    let made = gateway.make("/v2/provider-credentials", pooled(&gateway, &token, None)).await;
+    let told = verified(&gateway, &id_of(&made)).await;
+    assert!(told["last_error"].as_str().unwrap().contains("expired"), "{told}");
+}
+
+#[tokio::test]
+async fn the_token_of_a_workload_comes_out_of_a_file_that_the_operator_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token.json");
+    let path = file.display().to_string();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_TOKEN_FILES", &path)]).await;
+    let token = json!({"id_token": gateway.emulator.token_for_google(POOL)});
+    std::fs::write(&file, token.to_string()).unwrap();
+    let mut filed = pooled(&gateway, "", None);
+    let format = json!({"type": "json", "subject_token_field_name": "id_token"});
+    filed["auth"] = json!("workload_identity_file");
+    filed["secret"]["credential_source"] = json!({"file": path, "format": format});
+    let answer = gateway.admin().post("/v2/provider-credentials", &filed).await.unwrap();
+    problem(&answer, 403, "host_identity_not_allowed");
+    let mut other = filed.clone();
+    other["secret"]["credential_source"]["file"] = json!("/etc/passwd");
+    let account = gateway.make("/v2/accounts", with(other, json!({"allow_unpriced": true}))).await;
+    refused(&gateway.chat(&question(GEMINI)).await, 502, "token_file_not_allowed");
+    assert_eq!(asked_of(&gateway, "/google/sts"), 0, "nothing was sent");
+    gateway.remove(&format!("/v2/accounts/{}", id_of(&account))).await;
+    gateway.make("/v2/accounts", with(filed, json!({"allow_unpriced": true}))).await;
+    assert_eq!(said(&gateway.chat_ok(&question(GEMINI)).await), SAID);
+    assert_eq!(asked_of(&gateway, "/google/sts"), 1);
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]

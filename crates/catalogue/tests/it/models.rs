@@ -196,6 +196,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("google_gemini", "gemini", true),
         ("bedrock", "aws_bedrock", true),
         ("azure", "azure_openai", true),
+        ("foundry", "azure_foundry", true),
         ("vertex", "vertex_ai", true),
         ("fireworks", "fireworks_ai", true),
         ("mistral", "mistral", true),

@@ -45,7 +45,7 @@ pub(crate) fn read_texts<'a>(body: &'a [u8], losses: &mut Losses) -> Result<Text
     })?;
     cursor.end()?;
     let texts = texts.ok_or_else(|| missing("input".to_owned(), "Send a text, or an array of texts."))?;
-    Ok(Texts { texts, dimensions })
+    Ok(Texts { texts, dimensions, tasks: Vec::new(), param: "input" })
 }
 
 fn read_input<'a>(cursor: &mut Cursor<'a>) -> Result<Vec<Cow<'a, str>>, Box<Fault>> {

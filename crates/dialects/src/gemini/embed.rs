@@ -12,7 +12,7 @@ use super::names::{camel, count, each, members};
 use super::reader::Registers;
 use super::wire::{Content, Part};
 use crate::answer::StreamFault;
-use crate::embed::{Texts, Vector, Vectors, unsayable};
+use crate::embed::{Task, Texts, Vector, Vectors, unsayable};
 use crate::fields::checked_model;
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::losses::Losses;
@@ -33,13 +33,14 @@ struct Entry<'a> {
     has_content: bool,
     texts: Vec<Cow<'a, str>>,
     dimensions: Option<u64>,
+    task: Task<'a>,
 }
 
 /// All that are asked for in one body.
 #[derive(Debug, Default)]
 struct Entries<'a> {
     entries: Vec<Entry<'a>>,
-    /// What other grammars have no words for, and whether it changes the vectors.
+    /// What other grammars have no words for, and whether it is more than what a vector is for.
     unsaid: Vec<(String, bool)>,
 }
 
@@ -146,8 +147,17 @@ impl<'a> Entries<'a> {
                     self.content(cursor, &mut entry, &path())?;
                 }
                 "outputDimensionality" => entry.dimensions = count(cursor, &path())?,
-                // Named once, however many say it.
-                "taskType" | "title" => self.pass(cursor, written.to_owned(), false)?,
+                "taskType" | "title" => {
+                    let slot = if name == "title" { &mut entry.task.title } else { &mut entry.task.kind };
+                    let value = cursor.value()?;
+                    if value.is_something(cursor.bytes()) {
+                        // Named once, however many say it.
+                        self.unsaid.push((written.to_owned(), false));
+                    }
+                    if let Value::String(text) = value {
+                        *slot = Some(text.decode());
+                    }
+                }
                 _ => self.pass(cursor, path(), true)?,
             }
             Ok::<(), Box<Fault>>(())
@@ -208,10 +218,13 @@ fn once(seen: &mut bool, path: impl FnOnce() -> String) -> Result<(), Box<Fault>
 pub(crate) fn read_texts<'a>(
     body: &'a [u8],
     is_batch: bool,
+    has_tasks: bool,
     losses: &mut Losses,
 ) -> Result<Texts<'a>, Box<Fault>> {
-    let Entries { entries, unsaid } = read(body, is_batch)?;
-    unsaid.into_iter().for_each(|(name, is_meaning)| losses.lose_extra(name, is_meaning));
+    let Entries { mut entries, unsaid } = read(body, is_batch)?;
+    let lost = unsaid.into_iter().filter(|(_, is_meaning)| *is_meaning || !has_tasks);
+    lost.for_each(|(name, is_meaning)| losses.lose_extra(name, is_meaning));
+    let tasks = entries.iter_mut().map(|entry| std::mem::take(&mut entry.task)).collect();
     let dimensions = entries.first().and_then(|entry| entry.dimensions);
     if let Some(odd) = entries.iter().position(|entry| entry.dimensions != dimensions) {
         return Err(unsayable(
@@ -224,7 +237,8 @@ pub(crate) fn read_texts<'a>(
         1 => entry.texts.remove(0),
         _ => Cow::Owned(entry.texts.join(BETWEEN)),
     };
-    Ok(Texts { texts: entries.into_iter().map(text).collect(), dimensions })
+    let texts = entries.into_iter().map(text).collect();
+    Ok(Texts { texts, dimensions, tasks, param: if is_batch { "requests" } else { "content" } })
 }
 
 #[derive(Serialize)]

@@ -133,7 +133,7 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     }
 }
 
-async fn read(call: &Call<'_>, body: Incoming) -> Result<Bytes, Refusal> {
+pub(crate) async fn read(call: &Call<'_>, body: Incoming) -> Result<Bytes, Refusal> {
     let limited = Limited::new(body, call.shared.config.body_bytes_max.min(BODY_BYTES_MAX));
     let body = limited
         .collect()
@@ -202,7 +202,7 @@ fn authorised<'k>(call: &Call<'_>, key: Option<&'k str>) -> Result<&'k str, Refu
     }
 }
 
-fn edition(call: &Call<'_>) -> Result<Edition, Refusal> {
+pub(crate) fn edition(call: &Call<'_>) -> Result<Edition, Refusal> {
     let text = |name: &str| call.head.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let Some(version) = text(VERSION) else {
         return Err(Refusal::at(VERSION, "header is required"));
@@ -236,7 +236,7 @@ fn is_beta(name: &str) -> bool {
     words > 0 && name.bytes().all(named)
 }
 
-fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+pub(crate) fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
     let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media = sent.split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case("application/json") {

@@ -1,6 +1,8 @@
 //! Azure's ways to its vendor's wire: a resource's paths, deployments instead of models, a key in a header of its own,
 //! and what its filters found in each answer.
 
+pub(crate) mod foundry;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -84,6 +86,13 @@ fn no_such_deployment() -> ApiError {
     ApiError::new(404, "", message).code("DeploymentNotFound")
 }
 
+/// A token that is good, of a principal that was given no role.
+pub(crate) fn no_role() -> ApiError {
+    let message = "The principal `11111111-2222-3333-4444-555555555555` lacks the required data action \
+                   `Microsoft.CognitiveServices/accounts/OpenAI/models/read` to perform `GET /openai/models` operation.";
+    ApiError::new(401, "", message).code("PermissionDenied")
+}
+
 pub(crate) fn wrong_key() -> ApiError {
     let message = "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid \
                    key for an active subscription and use a correct regional API endpoint for your resource.";
@@ -143,7 +152,9 @@ pub(crate) fn spread(events: &mut Vec<Event>) {
 fn mark(fields: &mut Map<String, Value>) {
     let choices = fields.get_mut("choices").and_then(Value::as_array_mut);
     for choice in choices.into_iter().flatten().filter_map(Value::as_object_mut) {
-        choice.insert("content_filter_results".to_owned(), results(None));
+        let is_cut = choice.get("finish_reason").is_some_and(|reason| reason == "content_filter");
+        let found = is_cut.then(|| ("violence", json!({"filtered": true, "severity": "high"})));
+        choice.insert("content_filter_results".to_owned(), results(found));
     }
 }
 

@@ -2,6 +2,7 @@
 //! machine's identity that clouds lend keys to. An access key's secret is one of the emulator's keys.
 
 mod answer;
+mod embeddings;
 pub(crate) mod error;
 mod events;
 mod fields;
@@ -11,7 +12,8 @@ mod sign;
 mod sts;
 mod turns;
 
-pub(crate) use sts::{answer as answer_keys, lent, serves as serves_keys};
+pub(crate) use sign::ahead;
+pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lent, serves as serves_keys};
 
 pub use sign::{REGION, SERVICE_SKEW, access_keys};
 pub use sts::{EXTERNAL_ID, ROLE};

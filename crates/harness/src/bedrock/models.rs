@@ -72,6 +72,17 @@ pub(super) fn find(named: &str) -> Result<&'static Served, Refusal> {
     }
 }
 
+/// The model of an id, without the profile that it may be asked by.
+pub(super) fn base(id: &str) -> Option<&'static Served> {
+    by_id(id)
+}
+
+impl Served {
+    pub(super) fn is_counted(&self) -> bool {
+        self.maker == "Anthropic"
+    }
+}
+
 fn by_id(id: &str) -> Option<&'static Served> {
     MODELS.iter().find(|served| served.id == id)
 }

@@ -6,13 +6,13 @@ use http::request::Parts;
 use http::{HeaderName, Method};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::answer::Told;
 use super::error::Refusal;
 use super::models::{self, Served};
 use super::turns::Asked;
-use super::{BASE, fields, sign, turns};
+use super::{BASE, embeddings, fields, sign, turns};
 use crate::emulator::answering::{self, buffered, head, played, retry_headers};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, behaviour, json_answer, read,
@@ -28,6 +28,8 @@ const STREAM: &str = "application/vnd.amazon.eventstream";
 enum Route {
     List,
     Converse { model: String, stream: bool },
+    Count { model: String },
+    Invoke { model: String },
 }
 
 pub(crate) fn serves(head: &Parts) -> bool {
@@ -53,9 +55,13 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     let key = signer(call, &body)?;
     call.guard.note(|entry| entry.key = Some(key.clone()));
     admitted(call, &key)?;
-    match route(&call.head.method, call.head.uri.path())? {
+    let route = route(&call.head.method, call.head.uri.path())?;
+    permitted(call, &key, &route)?;
+    match route {
         Route::List => Ok(json_answer(200, Vec::new(), &models::list())),
         Route::Converse { model, stream } => converse(call, &key, &body, &model, stream).await,
+        Route::Count { model } => count(call, &body, &model),
+        Route::Invoke { model } => invoke(call, &key, &body, &model).await,
     }
 }
 
@@ -98,6 +104,26 @@ fn admitted(call: &Call<'_>, key: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Whether a policy allows it to whoever signed.
+fn permitted(call: &Call<'_>, key: &str, route: &Route) -> Result<(), Refusal> {
+    if !call.shared.directory.is_denied(key) {
+        return Ok(());
+    }
+    let (action, resource) = match route {
+        Route::List => ("ListFoundationModels", "*".to_owned()),
+        Route::Count { model } => {
+            ("CountTokens", format!("arn:aws:bedrock:us-east-1::foundation-model/{model}"))
+        }
+        Route::Invoke { model } | Route::Converse { model, .. } => {
+            ("InvokeModel", format!("arn:aws:bedrock:us-east-1::foundation-model/{model}"))
+        }
+    };
+    Err(Refusal::denied(format!(
+        "User: arn:aws:iam::123456789012:user/emulator is not authorized to perform: bedrock:{action} on resource: {resource} \
+         because no identity-based policy allows the bedrock:{action} action"
+    )))
+}
+
 fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     let unknown = || Refusal::new(404, "UnknownOperationException", "Unknown operation");
     let path = path.strip_prefix(BASE).unwrap_or(path);
@@ -106,21 +132,74 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     match (method.as_str(), &*parts) {
         ("GET", ["foundation-models"]) => Ok(Route::List),
         ("POST", ["model", id, "converse"]) => Ok(Route::Converse { model: model(id), stream: false }),
+        ("POST", ["model", id, "count-tokens"]) => Ok(Route::Count { model: model(id) }),
+        ("POST", ["model", id, "invoke"]) => Ok(Route::Invoke { model: model(id) }),
         ("POST", ["model", id, "converse-stream"]) => Ok(Route::Converse { model: model(id), stream: true }),
         _ => Err(unknown()),
     }
 }
 
 fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+    let fields = written(call, body)?;
+    fields::check(&fields)?;
+    Ok(fields)
+}
+
+fn written(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
     let content =
         call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if content.split(';').next().map(str::trim) != Some("application/json") {
         return Err(Refusal::new(415, "UnsupportedMediaTypeException", "The content type is not supported."));
     }
-    let fields = object(body)
-        .map_err(|_| Refusal::new(400, "SerializationException", "The body is no JSON object."))?;
-    fields::check(&fields)?;
-    Ok(fields)
+    object(body).map_err(|_| Refusal::new(400, "SerializationException", "The body is no JSON object."))
+}
+
+/// What a conversation would use; nothing is made of it. Its counter takes no profiles, and knows one maker's models.
+fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
+    let served = models::base(model)
+        .filter(|served| served.is_counted())
+        .ok_or_else(|| Refusal::invalid("The provided model doesn't support counting tokens."))?;
+    call.guard.note(|entry| entry.model = Some(served.id.to_owned()));
+    let mut fields = written(call, body)?;
+    let input = match fields.remove("input") {
+        Some(Value::Object(mut input)) if fields.is_empty() => match input.remove("converse") {
+            Some(Value::Object(conversation)) if input.is_empty() => conversation,
+            _ => {
+                return Err(Refusal::at(
+                    "input",
+                    "exactly one member is to be given, converse or invokeModel",
+                ));
+            }
+        },
+        _ => return Err(Refusal::at("input", "it is to be given, and nothing beside it")),
+    };
+    let known = ["messages", "system", "toolConfig", "additionalModelRequestFields"];
+    if let Some(name) = input.keys().find(|name| !known.contains(&name.as_str())) {
+        return Err(Refusal::at(name, "extra inputs are not permitted"));
+    }
+    fields::check(&input)?;
+    let asked = turns::read(&input, served)?;
+    let prompt = tokens::prompt(&asked.chat.messages, &asked.chat.tools);
+    Ok(json_answer(200, Vec::new(), &json!({"inputTokens": prompt.tokens})))
+}
+
+/// A model that is no conversation's, in its maker's own form.
+async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
+    let fields = written(call, body)?;
+    let made = embeddings::make(model, &fields)?;
+    let behaviour = behaviour(call.shared, key, None)?;
+    before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = special(call, &behaviour)? {
+        return Ok(answer);
+    }
+    call.guard.note(|entry| {
+        entry.model = Some(model.to_owned());
+        entry.billable = true;
+        entry.prompt_tokens = made.tokens;
+    });
+    let mut answer = buffered(&made.body, 0, &behaviour)?;
+    answer.headers.push(("x-amzn-bedrock-input-token-count".to_owned(), made.tokens.to_string()));
+    Ok(answer)
 }
 
 async fn converse(

@@ -220,7 +220,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Seconds from now, as the cloud writes a time.
-pub(super) fn ahead(seconds: u64) -> String {
+pub(crate) fn ahead(seconds: u64) -> String {
     let at = SystemTime::now() + Duration::from_secs(seconds);
     let unix = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let at = i64::try_from(unix).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());

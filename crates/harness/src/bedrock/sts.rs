@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Method;
-use http::header::CONTENT_TYPE;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -10,14 +10,19 @@ use serde_json::{Value, json};
 use super::STS;
 use super::error::Refusal;
 use super::sign::{AUDIENCE, ahead, session_keys, verified};
+use crate::directory::issuer::{self, Untrusted};
 use crate::emulator::KeyState;
 use crate::emulator::body::Step;
-use crate::emulator::service::{Answer, Call, json_answer, read};
+use crate::emulator::service::{Answer, Call, json_answer, read, violation};
 use crate::emulator::state::Shared;
 
 /// The one role that the account lends, to who knows the word for it.
 pub const ROLE: &str = "arn:aws:iam::123456789012:role/tidegate";
 pub const EXTERNAL_ID: &str = "external-id-of-tidegate";
+/// Whom tokens of other issuers are to be for.
+pub(crate) const TOKEN_AUDIENCE: &str = "sts.amazonaws.com";
+const BY_TOKEN: &str = "AssumeRoleWithWebIdentity";
+const NOT_LENT: &str = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
 const VERSION: &str = "2011-06-15";
 const TOKEN_PATH: &str = "/latest/api/token";
 const KEYS_PATH: &str = "/latest/meta-data/iam/security-credentials/";
@@ -65,7 +70,8 @@ fn refused(refusal: &Refusal, request_id: &str) -> Answer {
     let code = match refusal.kind.as_str() {
         "UnrecognizedClientException" => "InvalidClientTokenId",
         "InvalidSignatureException" => "SignatureDoesNotMatch",
-        "ExpiredTokenException" => "ExpiredToken",
+        "ExpiredTokenException" if refusal.status == 403 => "ExpiredToken",
+        "ExpiredTokenException" => "ExpiredTokenException",
         "AccessDeniedException" => "AccessDenied",
         "ThrottlingException" => "Throttling",
         kind => kind.strip_suffix("Exception").unwrap_or(kind),
@@ -83,16 +89,21 @@ fn refused(refusal: &Refusal, request_id: &str) -> Answer {
 
 fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     let head = call.head;
-    let key = verified(call.shared, head, body, "sts")?;
     let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
         return Err(Refusal::new(400, "InvalidAction", "The action is not valid for this endpoint."));
     }
     let form: Vec<(String, String)> = url::form_urlencoded::parse(body).into_owned().collect();
     let field = |name: &str| form.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
-    if (field("Action"), field("Version")) != (Some("AssumeRole"), Some(VERSION)) {
-        return Err(Refusal::new(400, "InvalidAction", "Could not find operation for this version."));
-    }
+    let action = match (field("Action"), field("Version")) {
+        (Some(action @ ("AssumeRole" | BY_TOKEN)), Some(VERSION)) => action,
+        _ => return Err(Refusal::new(400, "InvalidAction", "Could not find operation for this version.")),
+    };
+    let by_token = action == BY_TOKEN;
+    let key = match by_token {
+        true => vouched(call, field("WebIdentityToken"))?,
+        false => verified(call.shared, head, body, "sts")?,
+    };
     let is_word = |text: &str| {
         (2..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte))
@@ -107,9 +118,11 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
             "2 validation errors detected: a value failed to satisfy constraint.",
         ));
     }
-    let is_lent = field("RoleArn") == Some(ROLE) && field("ExternalId") == Some(EXTERNAL_ID);
+    let is_known = by_token || field("ExternalId") == Some(EXTERNAL_ID);
+    let is_lent = field("RoleArn") == Some(ROLE) && is_known;
     match call.shared.key_state(&key) {
         Some(KeyState::Ok) if is_lent => {}
+        Some(KeyState::Ok) if by_token => return Err(Refusal::denied(NOT_LENT)),
         Some(KeyState::Ok) => {
             let role = field("RoleArn").unwrap_or_default();
             return Err(Refusal::denied(format!(
@@ -124,16 +137,37 @@ fn assume(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
     Ok(xml(
         200,
         format!(
-            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/{VERSION}/\">\n  <AssumeRoleResult>\n    \
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/{VERSION}/\">\n  <{action}Result>\n    \
          <AssumedRoleUser>\n      <AssumedRoleId>AROAEMULATOR:tidegate</AssumedRoleId>\n      <Arn>{ROLE}</Arn>\n    \
          </AssumedRoleUser>\n    <Credentials>\n      <AccessKeyId>{id}</AccessKeyId>\n      \
          <SecretAccessKey>{secret}</SecretAccessKey>\n      <SessionToken>{token}</SessionToken>\n      \
-         <Expiration>{}</Expiration>\n    </Credentials>\n  </AssumeRoleResult>\n  <ResponseMetadata>\n    \
-         <RequestId>{}</RequestId>\n  </ResponseMetadata>\n</AssumeRoleResponse>\n",
+         <Expiration>{}</Expiration>\n    </Credentials>\n  </{action}Result>\n  <ResponseMetadata>\n    \
+         <RequestId>{}</RequestId>\n  </ResponseMetadata>\n</{action}Response>\n",
             ahead(lives),
             call.request_id
         ),
     ))
+}
+
+/// Whom another issuer's token vouches for. Nothing signs such a request.
+fn vouched(call: &Call<'_>, token: Option<&str>) -> Result<String, Refusal> {
+    if call.head.headers.contains_key(AUTHORIZATION) {
+        violation(call.shared, call.guard, STS, "a signature beside another issuer's token".to_owned());
+    }
+    issuer::trusted(call.shared, token.unwrap_or_default(), TOKEN_AUDIENCE).map_err(|why| match why {
+        Untrusted::Foreign => Refusal::new(
+            400,
+            "InvalidIdentityToken",
+            "No OpenIDConnect provider found in your account for it, or its signature does not verify.",
+        ),
+        Untrusted::Audience => Refusal::new(400, "InvalidIdentityToken", "Incorrect token audience"),
+        Untrusted::Expired => Refusal::new(
+            400,
+            "ExpiredTokenException",
+            "Token expired: current date/time must be before the expiration date/time",
+        ),
+        Untrusted::Subject => Refusal::denied(NOT_LENT),
+    })
 }
 
 /// The address inside the machine, in its second version: a token first, then the role's name, then its keys.

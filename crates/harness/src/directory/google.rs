@@ -49,7 +49,7 @@ struct Claims {
 }
 
 /// The key of all service accounts here: making one takes a while.
-fn pair() -> &'static KeyPair {
+pub(super) fn pair() -> &'static KeyPair {
     static PAIR: OnceLock<KeyPair> = OnceLock::new();
     #[expect(clippy::expect_used, reason = "without randomness no test can run")]
     PAIR.get_or_init(|| KeyPair::generate(KeySize::Rsa2048).expect("a key is made"))
@@ -81,7 +81,7 @@ fn key_id(email: &str) -> String {
     format!("kid-of-{email}")
 }
 
-fn refusal(error: &str, description: &str) -> Refusal {
+pub(super) fn refusal(error: &str, description: &str) -> Refusal {
     (400, json!({"error": error, "error_description": description}))
 }
 
@@ -144,11 +144,11 @@ pub(super) fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     Ok(json!({"access_token": token, "expires_in": lives, "token_type": "Bearer"}))
 }
 
-fn part<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+pub(super) fn part<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
 }
 
-fn unix_s() -> i64 {
+pub(super) fn unix_s() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or_default()
 }

@@ -2,6 +2,8 @@
 //! A token stands for one of the emulator's keys, so that all else of a key holds for its tokens.
 
 pub mod google;
+pub(crate) mod issuer;
+pub mod pool;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
@@ -38,6 +40,8 @@ struct Issued {
     machine: Option<String>,
     /// Google's service accounts: the key that each stands for, by its address.
     accounts: HashMap<String, String>,
+    /// The workloads that its issuer vouches for: the key that each stands for, by its subject.
+    workloads: HashMap<String, String>,
     /// Keys whose accounts may use nothing.
     denied: HashSet<String>,
     /// How much later it is here than elsewhere.
@@ -61,6 +65,7 @@ impl State {
             lives: LIVES,
             machine: None,
             accounts: HashMap::new(),
+            workloads: HashMap::new(),
             denied: HashSet::new(),
             clock_ahead_s: 0,
         }))
@@ -102,6 +107,18 @@ impl State {
 
     pub(crate) fn account(&self, email: &str) -> Option<String> {
         lock(&self.0).accounts.get(email).cloned()
+    }
+
+    /// A new workload for a key; returns its subject.
+    pub(crate) fn add_workload(&self, key: &str) -> String {
+        let mut issued = lock(&self.0);
+        let subject = format!("workload-{}", issued.workloads.len() + 1);
+        issued.workloads.insert(subject.clone(), key.to_owned());
+        subject
+    }
+
+    pub(crate) fn workload(&self, subject: &str) -> Option<String> {
+        lock(&self.0).workloads.get(subject).cloned()
     }
 
     pub(crate) fn deny(&self, key: &str) {
@@ -147,7 +164,8 @@ impl State {
 
 pub(crate) fn serves(head: &http::request::Parts) -> bool {
     let path = head.uri.path();
-    [MACHINE_PATH, google::PATH, google::MACHINE_PATH].contains(&path)
+    [MACHINE_PATH, google::PATH, google::MACHINE_PATH, pool::PATH].contains(&path)
+        || path.starts_with(pool::ACCOUNTS)
         || (path.starts_with(ENTRA) && path.ends_with(TOKEN_PATH))
 }
 
@@ -158,6 +176,8 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
             MACHINE_PATH => machine(call),
             google::MACHINE_PATH => google::machine(call),
             google::PATH => google::exchange(call, &body),
+            pool::PATH => pool::exchange(call, &body),
+            path if path.starts_with(pool::ACCOUNTS) => pool::impersonate(call, path, &body),
             _ => entra(call, &body),
         },
         Err(_) => Err(refusal("invalid_request", "AADSTS900144: The request body is too large.")),
@@ -257,7 +277,7 @@ fn machine(call: &Call<'_>) -> Result<Value, Refusal> {
     )
 }
 
-fn form(body: &[u8]) -> HashMap<String, String> {
+pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
     url::form_urlencoded::parse(body).into_owned().collect()
 }
 

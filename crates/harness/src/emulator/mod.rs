@@ -95,6 +95,11 @@ impl Emulator {
         format!("{}{}", self.origin(), anthropic::service::BASE)
     }
 
+    /// A resource of Azure here that runs Anthropic's models.
+    pub fn foundry_url(&self) -> String {
+        format!("{}{}", self.origin(), crate::azure::foundry::RESOURCE)
+    }
+
     /// The base URL of Bedrock here, of its runtime and of its control plane.
     pub fn bedrock_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::BASE)
@@ -172,6 +177,23 @@ impl Emulator {
     /// The key file of a new service account at Google: its tokens stand for this key.
     pub fn service_account(&self, key: &str) -> serde_json::Value {
         directory::google::key_file(&self.shared.directory.add_account(key), &self.origin())
+    }
+
+    /// A token of another issuer, for a new workload that stands for this key, as Amazon takes it.
+    pub fn token_for_amazon(&self, key: &str) -> String {
+        directory::issuer::issue(&self.shared.directory.add_workload(key), bedrock::TOKEN_AUDIENCE)
+    }
+
+    /// The same for Google.
+    pub fn token_for_google(&self, key: &str) -> String {
+        directory::issuer::issue(&self.shared.directory.add_workload(key), &directory::pool::audience())
+    }
+
+    /// The configuration of a workload identity pool at Google; with a key it lends the tokens of a new service account that
+    /// stands for it.
+    pub fn identity_pool(&self, account_of: Option<&str>) -> serde_json::Value {
+        let email = account_of.map(|key| self.shared.directory.add_account(key));
+        directory::pool::configuration(&self.origin(), email.as_deref())
     }
 
     /// Takes from a key's accounts what they may use.

@@ -100,6 +100,10 @@ pub(crate) async fn serve(
         let answer = bedrock::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
+    if azure::foundry::serves(&head) {
+        let answer = azure::foundry::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
     if anthropic::service::serves(&head) {
         let answer = anthropic::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
@@ -217,6 +221,9 @@ fn authorised(
             token.and_then(|token| directory::is_for(shared, &token, azure::services(is_current)))
         {
             guard.note(|entry| entry.key = Some(key.clone()));
+            if shared.directory.is_denied(&key) {
+                return Err(azure::no_role());
+            }
             return accepted(shared, guard, path, key, wrong);
         }
         // The current paths take the key where the vendor's own have it, too.

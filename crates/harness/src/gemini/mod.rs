@@ -1,12 +1,12 @@
 //! The Gemini wire as the real provider speaks it: what it refuses, what it answers, how it counts.
 
 mod answer;
-mod answering;
+pub(crate) mod answering;
 mod caches;
 mod content;
 mod embeddings;
 pub(crate) mod error;
-mod models;
+pub(crate) mod models;
 mod options;
 mod prompt;
 mod protojson;

@@ -1,6 +1,7 @@
 //! Vertex AI's ways to the wires of the makers whose models it runs: a project and a place in each address, tokens in the
 //! place of keys, and refusals in the cloud's own words.
 
+mod embeddings;
 mod messages;
 
 use std::sync::Arc;
@@ -141,6 +142,11 @@ async fn google(
         "generateContent" => (generated(body)?, None),
         "streamGenerateContent" => (generated(body)?, Some(form)),
         "countTokens" => (counted(model, body)?, None),
+        "predict" | "embedContent" => {
+            return embeddings::answer(call, key, model, verb, body)
+                .await
+                .unwrap_or_else(|| Err(site.no_model()));
+        }
         _ => return Err(site.no_model()),
     };
     match served_method(call, key, model, verb, &body, form).await {

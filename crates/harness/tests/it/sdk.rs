@@ -110,8 +110,9 @@ async fn python_sdk_sees_a_resource_of_azure() {
         emulator.base_url_of(Flavour::Azure),
         KEY.to_owned(),
         "my-gpt-4o-mini".to_owned(),
+        emulator.foundry_url(),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 14);
+    ran(run(interpreter(), &arguments, &[]).await, 16);
     // A wrong key by the older paths, and one by the current.
     assert_eq!(emulator.violations().len(), 2, "{:?}", emulator.violations());
 }
@@ -149,8 +150,10 @@ async fn python_sdks_of_two_makers_see_vertex() {
         emulator.service_account(KEY).to_string(),
         harness::directory::google::PROJECT.to_owned(),
         "us-east5".to_owned(),
+        emulator.identity_pool(Some(KEY)).to_string(),
+        emulator.token_for_google(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 11);
+    ran(run(interpreter(), &arguments, &[]).await, 13);
     // A token that nobody was given.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }
@@ -169,8 +172,9 @@ async fn python_sdk_sees_bedrock() {
         REGION.to_owned(),
         ROLE.to_owned(),
         EXTERNAL_ID.to_owned(),
+        emulator.token_for_amazon(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 10);
+    ran(run(interpreter(), &arguments, &[]).await, 13);
     assert_eq!(emulator.violations(), []);
 }
 

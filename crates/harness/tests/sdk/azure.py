@@ -1,16 +1,17 @@
 """Drives an Azure resource with the official Python SDK and checks what a user of it would see.
 
-usage: azure.py RESOURCE KEY DEPLOYMENT
+usage: azure.py RESOURCE KEY DEPLOYMENT FOUNDRY
 """
 
 import sys
 
+import anthropic
 import openai
 from openai import AzureOpenAI, OpenAI
 
 ASK = [{"role": "user", "content": "Tell me about tides"}]
 SAID = "You said: Tell me about tides"
-resource, key, deployment = sys.argv[1:4]
+resource, key, deployment, foundry = sys.argv[1:5]
 
 
 def old():
@@ -77,6 +78,33 @@ def wrong_key(client):
         raise AssertionError("any key was taken")
 
 
+def claude(**more):
+    return anthropic.AnthropicFoundry(base_url=f"{foundry}/anthropic", max_retries=0, **{"api_key": key, **more})
+
+
+def message():
+    ask = {"model": "my-claude-haiku-4-5", "messages": ASK}
+    assert claude().messages.create(max_tokens=100, **ask).content[0].text == SAID
+    with claude().messages.stream(max_tokens=100, **ask) as stream:
+        assert stream.get_final_message().content[0].text == SAID
+    assert claude().messages.count_tokens(**ask).input_tokens > 0
+
+
+def message_refused():
+    for client, model, kind in [
+        (claude(), "claude-haiku-4-5", anthropic.NotFoundError),
+        (claude(api_key="nobody"), "my-claude-haiku-4-5", anthropic.AuthenticationError),
+    ]:
+        try:
+            client.messages.create(model=model, max_tokens=9, messages=ASK)
+        except kind:
+            continue
+        raise AssertionError(f"{model} was taken")
+
+
+for case in (message, message_refused):
+    case()
+    print("ok", case.__name__)
 for make in (old, current):
     for case in (buffered, streamed, listed, answered, not_deployed, filtered, wrong_key):
         case(make())

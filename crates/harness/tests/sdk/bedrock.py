@@ -1,15 +1,18 @@
 """Drives Bedrock with the official Python SDK and checks what a user of it would see.
 
-usage: bedrock.py BASE_URL STS_URL ACCESS_KEY_ID SECRET_ACCESS_KEY REGION ROLE EXTERNAL_ID
+usage: bedrock.py BASE_URL STS_URL ACCESS_KEY_ID SECRET_ACCESS_KEY REGION ROLE EXTERNAL_ID WEB_TOKEN
 """
 
+import json
+import os
 import sys
+import tempfile
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-base, sts_url, key_id, secret, region, role, external_id = sys.argv[1:8]
+base, sts_url, key_id, secret, region, role, external_id, web_token = sys.argv[1:9]
 ONCE = Config(retries={"total_max_attempts": 1})
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 ARN = f"arn:aws:bedrock:{region}:123456789012:application-inference-profile/a1b2c3d4e5f6"
@@ -121,6 +124,27 @@ def listed():
     assert any(model["modelId"] == "amazon.nova-micro-v1:0" for model in models), models
 
 
+def counted():
+    ask = {"converse": {"messages": ASK, "system": [{"text": "Be brief."}]}}
+    base_model = MODEL.removeprefix("us.")
+    assert client().count_tokens(modelId=base_model, input=ask)["inputTokens"] > 0
+    for model in (MODEL, "amazon.nova-lite-v1:0"):
+        refused("ValidationException", "counting tokens", lambda: client().count_tokens(modelId=model, input=ask))
+
+
+def embedded():
+    def invoked(model, **body):
+        return json.loads(client().invoke_model(modelId=model, body=json.dumps(body), contentType="application/json")["body"].read())
+
+    titan = "amazon.titan-embed-text-v2:0"
+    answer = invoked(titan, inputText="tide", dimensions=256)
+    assert len(answer["embedding"]) == 256 and answer["inputTextTokenCount"] > 0, answer
+    answer = invoked("cohere.embed-english-v3", texts=["tide", "moon"], input_type="search_query")
+    assert [len(vector) for vector in answer["embeddings"]] == [1024, 1024], answer
+    refused("ValidationException", "extraneous key", lambda: invoked(titan, inputText="tide", texts=[]))
+    refused("ValidationException", "input_type", lambda: invoked("cohere.embed-v4:0", texts=["tide"]))
+
+
 def lent():
     ask = {"RoleArn": role, "RoleSessionName": "tests", "ExternalId": external_id}
     keys = client("sts").assume_role(**ask)["Credentials"]
@@ -136,6 +160,28 @@ def lent():
     refused("AccessDenied", "sts:AssumeRole", lambda: client("sts").assume_role(**{**ask, "ExternalId": "another"}))
 
 
+def vouched():
+    with tempfile.NamedTemporaryFile("w", suffix=".jwt") as file:
+        file.write(web_token)
+        file.flush()
+        os.environ |= {
+            "AWS_WEB_IDENTITY_TOKEN_FILE": file.name,
+            "AWS_ROLE_ARN": role,
+            "AWS_ROLE_SESSION_NAME": "tests",
+            "AWS_ENDPOINT_URL_STS": sts_url,
+        }
+        own = boto3.Session(region_name=region).client("bedrock-runtime", endpoint_url=base, config=ONCE)
+        answer = own.converse(modelId=MODEL, messages=ASK)
+        assert answer["output"]["message"]["content"] == [{"text": SAID}], answer
+    ask = {"RoleArn": role, "RoleSessionName": "tests", "WebIdentityToken": web_token}
+
+    def asked(**more):
+        return lambda: client("sts").assume_role_with_web_identity(**ask | more)
+
+    refused("InvalidIdentityToken", "signature", asked(WebIdentityToken=web_token[:-9] + "AAAAAAAAA"))
+    refused("AccessDenied", "AssumeRoleWithWebIdentity", asked(RoleArn=role + "-another"))
+
+
 def wrong():
     def ask(**more):
         return lambda: client(**more).converse(modelId=MODEL, messages=ASK)
@@ -145,6 +191,6 @@ def wrong():
     refused("InvalidSignatureException", "valid region", ask(region_name="eu-west-1"))
 
 
-for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, lent, wrong):
+for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, counted, embedded, lent, vouched, wrong):
     case()
     print("ok", case.__name__)

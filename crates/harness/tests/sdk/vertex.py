@@ -1,15 +1,17 @@
 """Drives Vertex AI with the official Python SDKs of two makers and checks what a user of them would see.
 
-usage: vertex.py ORIGIN KEY_FILE PROJECT LOCATION
+usage: vertex.py ORIGIN KEY_FILE PROJECT LOCATION POOL_CONFIGURATION TOKEN
 """
 
 import json
 import sys
+import tempfile
 
 import anthropic
 from anthropic import AnthropicVertex
 from google import genai
 from google.auth import exceptions as refusals
+from google.auth import identity_pool
 from google.genai import errors as failures
 from google.genai import types
 from google.oauth2 import service_account
@@ -20,8 +22,8 @@ GEMINI, CLAUDE = "gemini-2.5-flash", "claude-haiku-4-5@20251001"
 TURNS = [{"role": "user", "content": ASK}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-origin, file, project, location = sys.argv[1:5]
-file = json.loads(file)
+origin, file, project, location, pool, token = sys.argv[1:7]
+file, pool = json.loads(file), json.loads(pool)
 # A client that nobody holds closes under its own requests.
 kept = []
 
@@ -108,6 +110,31 @@ def not_exchanged():
             raise AssertionError(f"{changes} was taken")
 
 
+def embedded():
+    texts = {"text-embedding-005": ["tide", "moon"], "gemini-embedding-001": ["tide"], "gemini-embedding-2": ["tide"]}
+    for model, contents in texts.items():
+        config = {"output_dimensionality": 8, "task_type": "RETRIEVAL_QUERY"}
+        answer = google().models.embed_content(model=model, contents=contents, config=config)
+        assert [len(embedding.values) for embedding in answer.embeddings] == [8] * len(contents), answer
+        assert all(embedding.statistics.token_count > 0 for embedding in answer.embeddings), answer
+
+
+def pooled():
+    with tempfile.NamedTemporaryFile("w", suffix=".jwt") as vouching:
+        vouching.write(token)
+        vouching.flush()
+        source = {"credential_source": {"file": vouching.name}}
+        own = identity_pool.Credentials.from_info(pool | source, scopes=SCOPES)
+        assert google(credentials=own).models.generate_content(model=GEMINI, contents=ASK).text == SAID
+        another = identity_pool.Credentials.from_info(pool | source | {"audience": "//another"}, scopes=SCOPES)
+        try:
+            google(credentials=another).models.generate_content(model=GEMINI, contents=ASK)
+        except refusals.OAuthError as error:
+            assert "target service" in str(error), error
+        else:
+            raise AssertionError("another pool's audience was taken")
+
+
 def message():
     answer = claude().messages.create(model=CLAUDE, max_tokens=100, messages=TURNS)
     assert answer.content[0].text == SAID, answer
@@ -156,6 +183,8 @@ CASES = [
     counted,
     refused,
     not_exchanged,
+    pooled,
+    embedded,
     message,
     message_streamed,
     message_tools,

@@ -1,4 +1,5 @@
-//! Keys that Amazon lends for a while: those of a role that access keys may take on, and those of the machine itself.
+//! Keys that Amazon lends for a while: those of a role that access keys or another issuer's token may take on, and those of
+//! the machine itself.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Hosting, Secret};
@@ -7,11 +8,13 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{needed, oauth, sigv4};
+use super::{file, needed, oauth, sigv4, vouching};
 use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
-use crate::{Classified, Door, Grant, Granted, Signer, classify};
+use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify, missing};
 
+/// What the cloud's records call who takes on a role, where its owner says nothing.
+const SESSION: &str = "tidegate";
 const MACHINE: &str = "http://169.254.169.254/latest";
 const MACHINE_KEYS: &str = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
 const MACHINE_LIFE: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
@@ -23,7 +26,9 @@ const MACHINE_LIFE_S: &str = "60";
 pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, Box<Fault>> {
     let host = || url.split_once("://")?.1.split(['/', ':']).next();
     let in_host = || host()?.strip_suffix(".amazonaws.com")?.split_once('.').map(|(_, region)| region);
-    hosting.region.as_deref().or_else(in_host).ok_or_else(|| {
+    // It stands in an address that secrets are sent to.
+    let is_label = |region: &&str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    hosting.region.as_deref().or_else(in_host).filter(is_label).ok_or_else(|| {
         let message = "The credential has no region, which its signatures need.";
         let fault = Fault::new(FaultClass::UpstreamAuth, "credential_incomplete", message);
         Box::new(fault.fix("Give its region, such as us-east-1.").should_retry(false))
@@ -37,22 +42,48 @@ pub(crate) fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) ->
     }
     let hosting = signer.hosting;
     let role = needed(hosting.role_arn.as_ref(), "role_arn")?;
-    let mut fields: Vec<(&str, &[u8])> = vec![
-        ("Action", b"AssumeRole"),
-        ("Version", b"2011-06-15"),
-        ("RoleArn", role.as_bytes()),
-        ("RoleSessionName", b"tidegate"),
-    ];
+    let mut fields = lending("AssumeRole", role, hosting);
     if let Some(external_id) = &hosting.external_id {
         fields.push(("ExternalId", external_id.as_bytes()));
     }
-    let usual = format!("https://sts.{region}.amazonaws.com/");
-    let url = hosting.token_url.clone().unwrap_or(usual);
-    let mut outgoing = oauth::form_to(url, &fields);
-    // It is read as it is documented, whatever else it may be answered in.
-    outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+    let mut outgoing = asking(hosting, region, &fields);
     sigv4::sign(&mut outgoing, signer.secret, sigv4::Scope { region, service: "sts" }, signer.unix_s)?;
     Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+}
+
+/// A form with another issuer's token, which nothing signs, and an answer with the role's keys.
+pub(crate) fn assume_role_by_token(
+    signer: &Signer<'_>,
+    region: &str,
+    heard: &[Bytes],
+) -> Result<Grant, Box<Fault>> {
+    let Some((token, heard)) = vouching(signer, heard) else { return file(signer) };
+    if let Some(answer) = heard.last() {
+        return read_xml(answer, signer.unix_s);
+    }
+    let hosting = signer.hosting;
+    let role = needed(hosting.role_arn.as_ref(), "role_arn")?;
+    let mut fields = lending("AssumeRoleWithWebIdentity", role, hosting);
+    fields.push(("WebIdentityToken", token));
+    let outgoing = asking(hosting, region, &fields);
+    Ok(Grant::Ask { outgoing: Box::new(outgoing), door: Door::Cloud })
+}
+
+fn lending<'a>(action: &'a str, role: &'a str, hosting: &'a Hosting) -> Vec<(&'static str, &'a [u8])> {
+    vec![
+        ("Action", action.as_bytes()),
+        ("Version", b"2011-06-15"),
+        ("RoleArn", role.as_bytes()),
+        ("RoleSessionName", hosting.session_name.as_deref().unwrap_or(SESSION).as_bytes()),
+    ]
+}
+
+fn asking(hosting: &Hosting, region: &str, fields: &[(&str, &[u8])]) -> Outgoing {
+    let usual = || format!("https://sts.{region}.amazonaws.com/");
+    let mut outgoing = oauth::form_to(hosting.token_url.clone().unwrap_or_else(usual), fields);
+    // It is read as it is documented, whatever else it may be answered in.
+    outgoing.headers.retain(|(name, _)| *name != ACCEPT);
+    outgoing
 }
 
 fn read_xml(body: &Bytes, now_unix_s: u64) -> Result<Grant, Box<Fault>> {
@@ -153,9 +184,12 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     classified.class = match code {
         "Throttling" | "ThrottlingException" => FaultClass::RateLimit,
         "ServiceUnavailable" => FaultClass::Overloaded,
+        // The token's issuer did not answer the cloud.
+        "IDPCommunicationError" => FaultClass::Upstream,
         _ if (400..500).contains(&status) => FaultClass::UpstreamAuth,
         _ => classified.class,
     };
+    classified.fix = missing::amazon(Some(code), text);
     classified.report.code = Some(code.to_owned());
     // Behind the first line stands what was signed, the session's token with it.
     classified.report.message =
@@ -182,6 +216,9 @@ mod tests {
         let heard: Vec<Bytes> = heard.iter().map(|answer| Bytes::from_static(answer.as_bytes())).collect();
         match hosting.auth {
             AuthKind::IamRole => assume_role(&signer, "eu-west-1", &heard),
+            AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
+                assume_role_by_token(&signer, "eu-west-1", &heard)
+            }
             _ => machine(&signer, &heard),
         }
     }
@@ -235,6 +272,34 @@ mod tests {
         ] {
             let Err(fault) = step(&hosting(AuthKind::IamRole), &[wrong]) else { panic!("{wrong}") };
             assert_eq!(fault.code, "token_unreadable", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_issuers_token_is_sent_in_a_form_that_nothing_signs() {
+        let own = Hosting { session_name: Some("s-1".to_owned()), ..hosting(AuthKind::WorkloadIdentity) };
+        let (url, body, headers, door) = asked(&own, &[]);
+        assert_eq!((url.as_str(), door), ("POST https://sts.eu-west-1.amazonaws.com/", Door::Cloud));
+        let role =
+            "Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fx&RoleSessionName=s-1";
+        let token = "WebIdentityToken=%7B%22access_key_id%22";
+        assert!(body.starts_with(&format!("Action=AssumeRoleWithWebIdentity&{role}&{token}")), "{body}");
+        assert!(headers.iter().all(|(name, _)| name == "content-type"), "{headers:?}");
+        // Out of a file, which is read first.
+        let path = || Some("/run/token".to_owned());
+        let filed = Hosting { token_file: path(), ..hosting(AuthKind::WorkloadIdentityFile) };
+        assert!(matches!(step(&filed, &[]), Ok(Grant::Read { path }) if path == "/run/token"));
+        assert!(asked(&filed, &["tok\n"]).1.ends_with("&RoleSessionName=tidegate&WebIdentityToken=tok"));
+        let none = Hosting { token_file: None, ..filed };
+        assert_eq!(step(&none, &[]).err().unwrap().fix.as_deref(), Some("Give config.token_file."));
+    }
+
+    #[test]
+    fn a_region_is_a_label_of_an_address() {
+        let said = |region: &str| Hosting { region: Some(region.to_owned()), ..Hosting::default() };
+        assert_eq!(region(&said("eu-west-1"), "https://x").ok(), Some("eu-west-1"));
+        for wrong in ["evil.example/", "a.b", "a@b", "a:1"] {
+            assert_eq!(region(&said(wrong), "https://x").err().unwrap().code, "credential_incomplete");
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use domain::{AuthKind, Fault};
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{needed, no_such_kind, oauth};
+use super::{file, needed, no_such_kind, oauth, vouching};
 use crate::{Grant, Signer};
 
 const DIRECTORY: &str = "https://login.microsoftonline.com";
@@ -15,15 +15,17 @@ const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-beare
 
 /// One question and its answer, whatever the kind.
 pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    let Some((secret, heard)) = vouching(signer, heard) else { return file(signer) };
     if let Some(answer) = heard.last() {
         return oauth::read(answer);
     }
     let hosting = signer.hosting;
-    let secret = signer.secret.expose().trim_ascii();
     let scope = format!("{service}/.default");
     let client: &[(&str, &[u8])] = match hosting.auth {
         AuthKind::OauthClient => &[("client_secret", secret)],
-        AuthKind::WorkloadIdentity => &[("client_assertion_type", ASSERTION), ("client_assertion", secret)],
+        AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
+            &[("client_assertion_type", ASSERTION), ("client_assertion", secret)]
+        }
         AuthKind::ManagedIdentity => {
             // Of several identities the one is meant that is named.
             let one = hosting.client_id.as_deref().map(|id| format!("&client_id={id}")).unwrap_or_default();

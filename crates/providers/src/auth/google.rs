@@ -12,7 +12,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 
-use super::{bearer, no_such_kind, oauth};
+use super::{bearer, federation, no_such_kind, oauth};
 use crate::escape::escape;
 use crate::{Grant, Granted, Outgoing, Signer};
 
@@ -20,7 +20,7 @@ const ENDPOINT: &str = "https://oauth2.googleapis.com/token";
 const MACHINE: &str =
     "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token";
 const FLAVOUR: HeaderName = HeaderName::from_static("metadata-flavor");
-const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const GRANT: &[u8] = b"urn:ietf:params:oauth:grant-type:jwt-bearer";
 /// The longest that is taken.
 const LIVES_S: u64 = 3_600;
@@ -64,7 +64,7 @@ pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<F
             let project = read_file(signer.secret)?.project_id;
             Ok(match oauth::read(answer)? {
                 Grant::Granted(granted) => Grant::Granted(with_project(&granted, project.as_deref())),
-                ask @ Grant::Ask { .. } => ask,
+                further => further,
             })
         }
         (AuthKind::ManagedIdentity, None) => {
@@ -72,6 +72,7 @@ pub(crate) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<F
             Ok(oauth::look(Method::GET, url, FLAVOUR, google))
         }
         (AuthKind::ManagedIdentity, Some(answer)) => oauth::read(answer),
+        (AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile, _) => federation::grant(signer, heard),
         (kind, _) => Err(no_such_kind(kind)),
     }
 }
@@ -125,7 +126,7 @@ fn read_file(secret: &Secret) -> Result<KeyFile, Box<Fault>> {
 
 /// Where the file is exchanged: at Google, else where its owner says so beside it, which was looked at when it was
 /// saved. A file alone leads nobody elsewhere.
-fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
+pub(super) fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Fault>> {
     match own {
         Some(own) if own == said || is_google(said) => Ok(own),
         None if is_google(said) => Ok(said),
@@ -137,7 +138,7 @@ fn endpoint<'a>(said: &'a str, own: Option<&'a str>) -> Result<&'a str, Box<Faul
     }
 }
 
-fn is_google(url: &str) -> bool {
+pub(super) fn is_google(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else { return false };
     // With a name before the host, or a port behind it, it is no address that Google hands out.
     let is_plain = url.authority().map(http::uri::Authority::as_str) == url.host();
@@ -175,7 +176,7 @@ fn rs256(pem: &str, text: &[u8]) -> Option<Vec<u8>> {
     Some(signature)
 }
 
-fn unusable(message: &'static str, fix: &'static str) -> Box<Fault> {
+pub(super) fn unusable(message: &'static str, fix: &'static str) -> Box<Fault> {
     let fault = Fault::new(FaultClass::UpstreamAuth, "credential_unusable", message);
     Box::new(fault.fix(fix).should_retry(false))
 }

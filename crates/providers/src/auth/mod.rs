@@ -3,12 +3,16 @@
 pub(crate) mod aws;
 pub(crate) mod bearer;
 pub(crate) mod entra;
+pub(crate) mod federation;
 pub(crate) mod google;
 pub(crate) mod key;
 pub(crate) mod oauth;
 pub(crate) mod sigv4;
 
+use bytes::Bytes;
 use domain::{AuthKind, Fault, FaultClass};
+
+use crate::{Grant, Signer};
 
 /// A field of the `config` that the kind of secret can't do without.
 pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Result<&'a str, Box<Fault>> {
@@ -17,6 +21,22 @@ pub(crate) fn needed<'a>(value: Option<&'a String>, field: &'static str) -> Resu
         let fault = Fault::new(FaultClass::UpstreamAuth, "credential_incomplete", message);
         Box::new(fault.fix(format!("Give config.{field}.")).should_retry(false))
     })
+}
+
+/// A token that something else vouches with, and what was heard since. Where it stands in a file it is heard first: that is
+/// `None` until then.
+pub(crate) fn vouching<'a>(signer: &Signer<'a>, heard: &'a [Bytes]) -> Option<(&'a [u8], &'a [Bytes])> {
+    let (token, heard) = match (signer.hosting.auth, heard.split_first()) {
+        (AuthKind::WorkloadIdentityFile, None) => return None,
+        (AuthKind::WorkloadIdentityFile, Some((token, rest))) => (token.as_ref(), rest),
+        _ => (signer.secret.expose(), heard),
+    };
+    Some((token.trim_ascii(), heard))
+}
+
+/// Asks for the file that is named.
+pub(crate) fn file(signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
+    needed(signer.hosting.token_file.as_ref(), "token_file").map(|path| Grant::Read { path: path.to_owned() })
 }
 
 /// The catalogue offers no kind that a provider has no code for.

@@ -90,7 +90,8 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
         | "invalid_scope"
         | "access_denied"
         | "invalid_request"
-        | "invalid_resource" => FaultClass::UpstreamAuth,
+        | "invalid_resource"
+        | "invalid_target" => FaultClass::UpstreamAuth,
         "temporarily_unavailable" => FaultClass::Overloaded,
         _ => classified.class,
     };

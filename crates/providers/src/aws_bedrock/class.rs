@@ -7,7 +7,7 @@ use domain::UpstreamReport;
 use domain::limits::UPSTREAM_REQUEST_ID_BYTES_MAX;
 use http::HeaderMap;
 
-use crate::{Classified, classify};
+use crate::{Classified, classify, missing};
 
 const KIND: &str = "x-amzn-errortype";
 const REQUEST_ID: &str = "x-amzn-requestid";
@@ -25,6 +25,9 @@ pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let (mut report, class) = read_converse_error(Some(status), text(KIND), body);
     let words = String::from_utf8_lossy(body);
     classified.class = refine(class, &mut report, &words);
+    // A clock of ours is told as such.
+    let is_of_account = classified.class != FaultClass::Upstream;
+    classified.fix = missing::amazon(report.code.as_deref(), &words).filter(|_| is_of_account);
     // One exception stands for many reasons: where the class names the reason, its name would hide it.
     if matches!(classified.class, FaultClass::ContextLength | FaultClass::Unsupported) {
         report.code = None;

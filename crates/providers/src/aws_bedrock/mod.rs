@@ -4,6 +4,7 @@
 mod class;
 
 use bytes::Bytes;
+use dialects::HostedForm;
 use domain::{AuthKind, Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
@@ -24,17 +25,43 @@ pub(crate) struct AwsBedrock;
 impl Provider for AwsBedrock {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count => NATIVE,
+            Operation::Embed => &[Grammar::Hosted],
             _ => &[],
         }
     }
 
+    fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
+        let does = match operation {
+            Operation::Embed => form(upstream_model).is_some(),
+            Operation::Count => counted(upstream_model).is_some(),
+            _ => true,
+        };
+        if does { self.grammars(operation) } else { &[] }
+    }
+
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let model = model(target.upstream_model, target.hosting)?;
-        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+        let named = target.upstream_model;
+        let model = match ask.operation {
+            Operation::Count => counted(named).ok_or_else(|| compatible::no_such(ask.operation))?.to_owned(),
+            _ => model(named, target.hosting)?,
+        };
+        let said = match ask.operation {
+            Operation::Embed => {
+                let form = form(named).ok_or_else(|| compatible::no_such(ask.operation))?;
+                compatible::say_texts(ask, form)?
+            }
+            _ => compatible::say(target, ask, self.grammars(ask.operation))?,
+        };
+        let verb = match ask.operation {
+            Operation::Embed => "/invoke",
+            Operation::Count => "/count-tokens",
+            _ if ask.request.stream => "/converse-stream",
+            _ => "/converse",
+        };
         let mut path = String::from("model/");
         escape(model.as_bytes(), UNRESERVED, &mut path);
-        path.push_str(if ask.request.stream { "/converse-stream" } else { "/converse" });
+        path.push_str(verb);
         let mut outgoing = said.to(compatible::join(target.base_url, &path), ask);
         if ask.request.stream {
             let accepts = outgoing.headers.iter_mut().filter(|(name, _)| *name == ACCEPT);
@@ -55,6 +82,9 @@ impl Provider for AwsBedrock {
     fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
         match signer.hosting.auth {
             AuthKind::IamRole => aws::assume_role(signer, aws::region(signer.hosting, base_url)?, heard),
+            AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
+                aws::assume_role_by_token(signer, aws::region(signer.hosting, base_url)?, heard)
+            }
             AuthKind::ManagedIdentity => aws::machine(signer, heard),
             kind => Err(auth::no_such_kind(kind)),
         }
@@ -92,6 +122,25 @@ struct List {
 #[serde(rename_all = "camelCase")]
 struct Summary {
     model_id: String,
+}
+
+/// How a model reads texts that are to become vectors: each maker's are asked in their own way.
+fn form(named: &str) -> Option<HostedForm> {
+    if named.contains("titan-embed-text") {
+        Some(HostedForm::InputText)
+    } else if named.contains("cohere.embed-") {
+        Some(HostedForm::Texts { is_sized: named.contains("cohere.embed-v4") })
+    } else {
+        None
+    }
+}
+
+/// The id of a model whose tokens are counted, without the profile that it is asked by: counters take no profiles, and
+/// know the models of one maker.
+fn counted(named: &str) -> Option<&str> {
+    let (prefix, rest) = named.split_once('.')?;
+    let id = if GEOGRAPHIES.contains(&prefix) { rest } else { named };
+    Some(id).filter(|id| id.starts_with("anthropic."))
 }
 
 /// The model's id, its inference profile or its ARN. A profile is taken in the part of the world which the account's owner

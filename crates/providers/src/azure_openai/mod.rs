@@ -3,10 +3,14 @@
 //! and an API version with it.
 
 use bytes::Bytes;
-use domain::{Fault, Grammar, Hosting, Operation};
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
+use http::HeaderMap;
 use http::header::HeaderName;
 
-use crate::{Ask, CacheHelp, Grant, KeyOf, KeyPlace, Outgoing, Provider, Signer, Target, auth, compatible};
+use crate::{
+    Ask, CacheHelp, Classified, Grant, KeyOf, KeyPlace, Outgoing, Provider, Signer, Target, auth, classify,
+    compatible, missing,
+};
 
 const NATIVE: &[Grammar] = &[Grammar::Chat, Grammar::Responses];
 const KEY: HeaderName = HeaderName::from_static("api-key");
@@ -57,11 +61,30 @@ impl Provider for AzureOpenAi {
         auth::entra::grant(signer, scope(signer.hosting), heard)
     }
 
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let classified = auth::oauth::classify(status, headers, body, provider);
+        Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        classify_at_azure(status, headers, body, provider)
+    }
+
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
         let mut outgoing = compatible::list_models(base_url);
         outgoing.url = address(base_url, hosting, "", "models");
         outgoing
     }
+}
+
+/// As the vendor's, but that a principal without a role is answered as one without a key is.
+fn classify_at_azure(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+    let mut classified = classify::classify(status, headers, body, provider);
+    classified.fix = missing::azure(classified.report.code.as_deref(), &String::from_utf8_lossy(body));
+    if classified.report.code.as_deref() == Some("PermissionDenied") {
+        classified.class = FaultClass::UpstreamPermission;
+    }
+    classified
 }
 
 /// What a token is for: the older paths belong to another service than the current ones.

@@ -33,6 +33,7 @@ impl Maker {
                 &[Grammar::Anthropic]
             }
             (Operation::Chat | Operation::Run | Operation::Verify, Self::Others) => &[Grammar::Chat],
+            (Operation::Embed, Self::Google) => &[Grammar::Hosted],
             _ => &[],
         }
     }

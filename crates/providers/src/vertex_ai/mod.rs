@@ -4,16 +4,16 @@
 mod maker;
 
 use bytes::Bytes;
-use dialects::{bare_count, with_members};
+use dialects::{HostedForm, bare_count, with_members};
 use domain::{Fault, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
-use crate::auth::google;
+use crate::auth::{federation, google};
 use crate::gemini::Gemini;
-use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
+use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
 use maker::{Maker, maker};
 
 /// New fields of Google's own models come here first.
@@ -31,6 +31,9 @@ const FIRST_VERSION: (&str, &str) = ("2023-06-01", "vertex-2023-10-16");
 /// What is asked to see whether an account works: it costs nothing, and wants the same permission as an answer.
 const PROBE: &str = "publishers/google/models/gemini-2.5-flash-lite:countTokens";
 const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]}]}"#;
+
+/// The first model for vectors that has the vendor's newer name.
+const FIRST_EMBEDDING: &str = "gemini-embedding-001";
 
 pub(crate) struct VertexAi;
 
@@ -51,6 +54,7 @@ impl Provider for VertexAi {
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let (maker, name) = maker(target.upstream_model);
         let mut outgoing = match maker {
+            Maker::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
             Maker::Google => of_google(target, ask, name),
             Maker::Anthropic => of_anthropic(target, ask, name),
             Maker::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
@@ -68,6 +72,11 @@ impl Provider for VertexAi {
 
     fn grant(&self, _base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
         google::grant(signer, heard)
+    }
+
+    fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        let classified = federation::classify(status, headers, body, provider);
+        Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
     }
 
     fn list_models(&self, base_url: &str, hosting: &Hosting) -> Outgoing {
@@ -89,7 +98,10 @@ impl Provider for VertexAi {
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) if refusal.kind == "error" => Anthropic.classify(status, headers, body, provider),
-            _ => Gemini.classify(status, headers, body, provider),
+            _ => {
+                let classified = Gemini.classify(status, headers, body, provider);
+                Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
+            }
         }
     }
 }
@@ -118,6 +130,16 @@ fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing,
         _ if ask.request.stream => "streamGenerateContent?alt=sse",
         _ => "generateContent",
     };
+    let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
+    Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+}
+
+/// Newer models take one content, the first one and all before it a list of instances.
+fn of_texts(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+    let is_newer = name.contains("gemini") && name != FIRST_EMBEDDING;
+    let (form, verb) =
+        if is_newer { (HostedForm::Content, "embedContent") } else { (HostedForm::Instances, "predict") };
+    let said = compatible::say_texts(ask, form)?;
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
 }

@@ -76,7 +76,7 @@ impl Sdk {
             Grammar::Anthropic => "anthropic",
             Grammar::Gemini => "google",
             // No SDK is pointed at us that speaks it.
-            Grammar::Converse => unreachable!(),
+            Grammar::Converse | Grammar::Hosted => unreachable!(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Sdk {
             Grammar::Responses => Dialect::Responses,
             Grammar::Anthropic => Dialect::Anthropic,
             Grammar::Gemini => Dialect::Gemini,
-            Grammar::Converse => unreachable!(),
+            Grammar::Converse | Grammar::Hosted => unreachable!(),
         }
     }
 
@@ -96,7 +96,7 @@ impl Sdk {
             Grammar::Responses => "responses",
             Grammar::Anthropic => "messages",
             Grammar::Gemini => "gemini",
-            Grammar::Converse => unreachable!(),
+            Grammar::Converse | Grammar::Hosted => unreachable!(),
         }
     }
 

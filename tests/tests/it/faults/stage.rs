@@ -196,7 +196,7 @@ const fn slug(vendor: Grammar) -> &'static str {
         Grammar::Anthropic => "anthropic",
         Grammar::Gemini => "gemini",
         // Who sells it is not asked here.
-        Grammar::Converse => unreachable!(),
+        Grammar::Converse | Grammar::Hosted => unreachable!(),
     }
 }
 
@@ -205,7 +205,7 @@ const fn model(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "gpt-4o-mini",
         Grammar::Anthropic => "claude-sonnet-4-6",
         Grammar::Gemini => "gemini-2.5-flash",
-        Grammar::Converse => unreachable!(),
+        Grammar::Converse | Grammar::Hosted => unreachable!(),
     }
 }
 
@@ -215,7 +215,7 @@ const fn sold(vendor: Grammar) -> &'static str {
         Grammar::Chat | Grammar::Responses => "openai/gpt-4o-mini",
         Grammar::Anthropic => "anthropic/claude-sonnet-4-6",
         Grammar::Gemini => "google/gemini-2.5-flash",
-        Grammar::Converse => unreachable!(),
+        Grammar::Converse | Grammar::Hosted => unreachable!(),
     }
 }
 
@@ -224,6 +224,6 @@ fn base_url(upstream: &Emulator, vendor: Grammar) -> String {
         Grammar::Chat | Grammar::Responses => upstream.base_url(),
         Grammar::Anthropic => upstream.anthropic_url(),
         Grammar::Gemini => upstream.origin(),
-        Grammar::Converse => unreachable!(),
+        Grammar::Converse | Grammar::Hosted => unreachable!(),
     }
 }

@@ -1,0 +1,88 @@
+//! Anthropic's models at a resource of Azure: the vendor's paths below the resource's, deployments instead of models, and no list
+//! of either.
+
+use http::Method;
+use http::request::Parts;
+use hyper::body::Incoming;
+use serde_json::{Map, Value};
+
+use super::{DEPLOYED, services};
+use crate::anthropic::error::Refusal;
+use crate::anthropic::service::{count_tokens, edition, fields, messages, read};
+use crate::directory;
+use crate::emulator::KeyState;
+use crate::emulator::service::{Answer, Call, bearer, json_answer, violation};
+
+/// Below the emulator, where the resource is.
+pub const RESOURCE: &str = "/foundry";
+const BASE: &str = "/foundry/anthropic";
+
+pub(crate) fn serves(head: &Parts) -> bool {
+    head.uri.path().strip_prefix(RESOURCE).is_some_and(|rest| rest.starts_with('/'))
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    call.guard.note(|entry| entry.key = None);
+    attempt(call, body).await.unwrap_or_else(|refusal| {
+        call.guard.note(|entry| entry.error_code = Some(refusal.kind.clone()));
+        json_answer(refusal.status, refusal.headers.clone(), &refusal.body(call.request_id))
+    })
+}
+
+async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
+    let body = read(call, body).await?;
+    let key = authorised(call)?;
+    let path = call.head.uri.path().strip_prefix(BASE).filter(|_| call.head.method == Method::POST);
+    let is_count = match path {
+        Some("/v1/messages") => false,
+        Some("/v1/messages/count_tokens") => true,
+        _ => return Err(Refusal::not_found("Resource not found")),
+    };
+    let edition = edition(call)?;
+    let mut fields = fields(call, &body)?;
+    deployed(call, &mut fields)?;
+    match is_count {
+        true => count_tokens(call, &key, &fields, edition).await,
+        false => messages(call, &key, &fields, edition).await,
+    }
+}
+
+/// A key under either of its names, the same where it comes under both, or a token in the place of it.
+fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
+    let headers = &call.head.headers;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let wrong = || {
+        Refusal::new(
+            401,
+            "authentication_error",
+            "Access denied due to invalid subscription key or wrong API endpoint.",
+        )
+    };
+    let (own, other) = (text("x-api-key"), text("api-key"));
+    if own.is_some() && other.is_some() && own != other {
+        violation(call.shared, call.guard, RESOURCE, "two keys that differ".to_owned());
+        return Err(wrong());
+    }
+    let token = || directory::is_for(call.shared, &bearer(headers)?, services(true));
+    let key = own.or(other).or_else(token).ok_or_else(wrong)?;
+    call.guard.note(|entry| entry.key = Some(key.clone()));
+    match call.shared.key_state(&key) {
+        Some(KeyState::Ok) => Ok(key),
+        Some(KeyState::RateLimited { retry_after_ms }) => Err(Refusal::rate_limited(retry_after_ms)),
+        Some(KeyState::Exhausted | KeyState::Suspended) => Err(Refusal::no_credit()),
+        Some(KeyState::Revoked) | None => Err(wrong()),
+    }
+}
+
+/// The model that the named deployment runs, in the place of its name.
+fn deployed(call: &Call<'_>, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+    let named = fields.get("model").and_then(Value::as_str).unwrap_or_default();
+    let model = named
+        .strip_prefix(DEPLOYED)
+        .filter(|name| call.shared.config.claude_models.iter().any(|model| model.id == **name));
+    let model = model.map(str::to_owned).ok_or_else(|| {
+        Refusal::not_found("DeploymentNotFound: The API deployment for this resource does not exist.")
+    })?;
+    fields.insert("model".to_owned(), Value::String(model));
+    Ok(())
+}

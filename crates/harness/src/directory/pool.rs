@@ -1,0 +1,118 @@
+//! Google's workload identity federation: the exchange of another issuer's token, and the tokens of service accounts that who
+//! comes with one may ask for.
+
+use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use super::google::{AUDIENCE, refusal};
+use super::issuer::{self, Untrusted};
+use super::{Refusal, form};
+use crate::bedrock::ahead;
+use crate::emulator::service::{Call, bearer};
+
+/// Below the emulator, where Google exchanges other issuers' tokens, and where it lends those of its service accounts.
+pub(super) const PATH: &str = "/google/sts/v1/token";
+pub(super) const ACCOUNTS: &str = "/google/iam/v1/projects/-/serviceAccounts/";
+const LEND: &str = ":generateAccessToken";
+/// The one pool's one provider.
+pub const PROVIDER: &str = "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/tides/providers/emulator";
+const GRANT: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const SUBJECT: &str = "urn:ietf:params:oauth:token-type:jwt";
+/// Good for asking for a service account's token, and for nothing else.
+const LENDING: &str = "https://www.googleapis.com/auth/iam";
+const ACCESS: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// Whom the issuer's tokens are for.
+pub(crate) fn audience() -> String {
+    format!("https:{PROVIDER}")
+}
+
+/// The configuration of the pool, as Google's tools make it; with the address of a service account its tokens are lent.
+pub(crate) fn configuration(origin: &str, account: Option<&str>) -> Value {
+    let mut file = json!({
+        "type": "external_account",
+        "universe_domain": "googleapis.com",
+        "audience": PROVIDER,
+        "subject_token_type": SUBJECT,
+        "token_url": format!("{origin}{PATH}"),
+    });
+    if let (Some(account), Some(fields)) = (account, file.as_object_mut()) {
+        let url = format!("{origin}{ACCOUNTS}{account}{LEND}");
+        fields.insert("service_account_impersonation_url".to_owned(), url.into());
+    }
+    file
+}
+
+/// A form with another issuer's token.
+pub(super) fn exchange(call: &Call<'_>, body: &Bytes) -> Result<Value, Refusal> {
+    let form = form(body);
+    let field = |name: &str| form.get(name).map(String::as_str);
+    let content =
+        call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if call.head.method != Method::POST || !content.starts_with("application/x-www-form-urlencoded") {
+        return Err(refusal("invalid_request", "The request is no form."));
+    }
+    if field("grant_type") != Some(GRANT) || field("requested_token_type") != Some(ACCESS) {
+        return Err(refusal("unsupported_grant_type", "Invalid grant_type or requested_token_type."));
+    }
+    if field("audience") != Some(PROVIDER) {
+        return Err(refusal(
+            "invalid_target",
+            "The target service indicated by the \"audience\" parameters is invalid.",
+        ));
+    }
+    if field("subject_token_type") != Some(SUBJECT) {
+        return Err(refusal("invalid_request", "Invalid subject_token_type."));
+    }
+    let scopes = field("scope").unwrap_or_default();
+    let scope = [AUDIENCE, LENDING].into_iter().find(|known| scopes.split(' ').any(|scope| scope == *known));
+    let scope = scope.ok_or_else(|| refusal("invalid_scope", "Invalid OAuth scope."))?;
+    let token = field("subject_token").unwrap_or_default();
+    let key = issuer::trusted(call.shared, token, &audience()).map_err(|why| {
+        let words = match why {
+            Untrusted::Foreign => {
+                "Error connecting to the given credential's issuer, or the ID Token's signature is invalid."
+            }
+            Untrusted::Audience => "The audience in ID Token does not match the expected audience.",
+            Untrusted::Expired => "ID Token is stale to sign-in: it has expired.",
+            Untrusted::Subject => "The given credential is rejected by the attribute condition.",
+        };
+        refusal(if why == Untrusted::Subject { "unauthorized_client" } else { "invalid_grant" }, words)
+    })?;
+    let (token, lives) = call.shared.directory.issue(&key, scope);
+    Ok(
+        json!({"access_token": token, "issued_token_type": ACCESS, "token_type": "Bearer", "expires_in": lives}),
+    )
+}
+
+/// A service account's token for who was let in by the pool.
+pub(super) fn impersonate(call: &Call<'_>, path: &str, body: &Bytes) -> Result<Value, Refusal> {
+    let told = |code: u16, status: &str, message: &str| {
+        Err((code, json!({"error": {"code": code, "message": message, "status": status}})))
+    };
+    let directory = &call.shared.directory;
+    let caller = bearer(&call.head.headers).and_then(|token| directory.token(&token));
+    let Some(caller) = caller.filter(|token| [AUDIENCE, LENDING].contains(&&*token.audience)) else {
+        return told(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.");
+    };
+    let asked: Option<Value> = serde_json::from_slice(body).ok();
+    let has_scope =
+        asked.and_then(|asked| asked.get("scope")?.as_array().map(|scopes| !scopes.is_empty())) == Some(true);
+    if call.head.method != Method::POST || !has_scope {
+        return told(400, "INVALID_ARGUMENT", "Scope is required.");
+    }
+    let email = path.strip_prefix(ACCOUNTS).and_then(|rest| rest.strip_suffix(LEND)).unwrap_or_default();
+    match directory.account(email).filter(|_| !directory.is_denied(&caller.key)) {
+        Some(key) => {
+            let (token, lives) = directory.issue(&key, AUDIENCE);
+            Ok(json!({"accessToken": token, "expireTime": ahead(lives)}))
+        }
+        None => told(
+            403,
+            "PERMISSION_DENIED",
+            "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).",
+        ),
+    }
+}

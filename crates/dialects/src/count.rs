@@ -7,9 +7,10 @@ use domain::{Fault, Grammar, Prompt, Usage};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::json::{Cursor, JsonError, Kind};
-use crate::passage::{Way, WholeAnswer};
+use crate::passage::Way;
 use crate::request::resource_text;
 use crate::speak::{Listener, Spoken, speak};
+use crate::whole::WholeAnswer;
 
 /// The answer that says so many tokens, in a client's grammar.
 #[must_use]

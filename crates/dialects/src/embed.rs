@@ -11,8 +11,9 @@ use domain::{Fault, FaultClass, Grammar, Usage};
 
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::losses::Losses;
-use crate::passage::{Way, WholeAnswer};
+use crate::passage::Way;
 use crate::speak::Spoken;
+use crate::whole::WholeAnswer;
 use crate::{Request, chat, gemini};
 
 pub use hosted::HostedForm;

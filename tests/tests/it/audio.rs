@@ -48,7 +48,7 @@ fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// Sound in which no two places are alike for long.
 fn sound(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect()
 }
 
 fn heard(sound: &[u8]) -> String {

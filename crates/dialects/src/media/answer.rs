@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::counts;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
-use crate::passage::WholeAnswer;
 use crate::responses::Members;
+use crate::whole::WholeAnswer;
 
 /// Reads a body that came with status 200.
 ///

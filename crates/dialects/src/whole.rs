@@ -1,0 +1,164 @@
+//! A whole answer's way from an upstream to a client, read at once.
+
+use bytes::Bytes;
+use domain::{Event, Grammar, Operation};
+use framing::sse::{EventSplitter, read_event};
+
+use crate::answer::{AnswerFacts, ReadAnswer, StreamFault, reader, writer};
+use crate::chat::{self, begins_stream, skip_lead};
+use crate::converse::{begins_frames, read_frames};
+use crate::passage::{Way, content_bytes};
+use crate::said::{KeptText, is_counted};
+use crate::transcript::read_whole;
+use crate::turns::{Gatherer, TurnState};
+use crate::{count, embed, media, responses};
+
+/// A whole answer as the client gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeAnswer {
+    pub body: Bytes,
+    pub facts: AnswerFacts,
+    /// What the provider must be shown again with the results of the calls of this answer.
+    pub turn: Option<TurnState>,
+    /// The answer as its provider knows it, where it says so and may keep it.
+    pub made: Option<Box<Made>>,
+    /// What the answer says, where its upstream counted nothing of it.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub id: String,
+    /// It has come to its end; one that is made in the background has not.
+    pub is_over: bool,
+}
+
+/// Reads a body that came with status 200, and makes of it what the client gets: itself, where both speak one grammar.
+///
+/// # Errors
+/// It is no answer: an error in a 200, HTML, nothing at all, JSON cut short, or a stream that does not end well.
+pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    match way.operation {
+        Operation::Count => return count::whole_answer(way, body),
+        Operation::Embed => return embed::whole_answer(way, body),
+        Operation::Stored => return Ok(looked_at(body)),
+        Operation::Images | Operation::Rerank => return media::whole_answer(way.operation, body),
+        operation if operation.is_form() => {
+            let facts = read_whole(way.form, &body)?;
+            return Ok(WholeAnswer::plain(body, facts));
+        }
+        _ => {}
+    }
+    if way.is_same() && way.client == Grammar::Chat {
+        return match way.operation {
+            Operation::Moderate => {
+                let facts = chat::side::read_answer(&body)?;
+                Ok(WholeAnswer::plain(body, facts))
+            }
+            _ => {
+                let (body, facts) = chat::whole_answer(body, way.is_loose)?;
+                let text = match facts.usage {
+                    Some(_) => String::new(),
+                    None => text_of(&body),
+                };
+                Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
+            }
+        };
+    }
+    let text = skip_lead(&body);
+    let mut reader = reader(way.upstream);
+    let mut events = Vec::new();
+    let mut is_stream = false;
+    match text.first() {
+        None => return Err(StreamFault::Broken("empty")),
+        Some(b'<') => return Err(StreamFault::Broken("html")),
+        Some(b'{' | b'[') => reader.whole(text, &mut events)?,
+        Some(first) if way.has_frames() && begins_frames(*first) => {
+            is_stream = true;
+            read_frames(reader.as_mut(), text, &mut events)?;
+        }
+        Some(_) if begins_stream(text) == Some(true) => {
+            is_stream = true;
+            read_stream(reader.as_mut(), text, &mut events)?;
+        }
+        Some(_) => return Err(StreamFault::Broken("not_an_answer")),
+    }
+    let (mut facts, made) = (facts_of(&events), made_of(&events));
+    let mut text = String::new();
+    if !is_counted(facts.usage.as_ref(), facts.content_bytes) {
+        KeptText::of(&events).as_str().clone_into(&mut text);
+        if let Some(guess) = &way.guess {
+            let usage = guess.usage(&text, facts.content_bytes);
+            facts.usage = Some(usage);
+            let end = events.iter().position(|event| *event == Event::Done).unwrap_or(events.len());
+            events.insert(end, Event::Usage(usage));
+        }
+    }
+    if way.is_same() && !is_stream {
+        return Ok(WholeAnswer { made, text, ..WholeAnswer::plain(body, facts) });
+    }
+    let mut gatherer = Gatherer::default();
+    if !way.is_same() {
+        events.iter().for_each(|event| gatherer.note(event, way.upstream));
+    }
+    let body = Bytes::from(writer(way.client, way.wish()).whole(events));
+    Ok(WholeAnswer { turn: gatherer.state(way.upstream), made, text, ..WholeAnswer::plain(body, facts) })
+}
+
+/// What is asked about an answer that was made before is passed on, whatever it is.
+fn looked_at(body: Bytes) -> WholeAnswer {
+    let facts = AnswerFacts { usage: responses::read_look(&body), content_bytes: 0 };
+    WholeAnswer::plain(body, facts)
+}
+
+impl WholeAnswer {
+    pub(crate) const fn plain(body: Bytes, facts: AnswerFacts) -> Self {
+        Self { body, facts, turn: None, made: None, text: String::new() }
+    }
+}
+
+/// What a whole answer of the chat grammar says.
+fn text_of(body: &[u8]) -> String {
+    let mut events = Vec::new();
+    // It was read as an answer already: what can't be read as one here says no text that could be counted.
+    drop(reader(Grammar::Chat).whole(skip_lead(body), &mut events));
+    KeptText::of(&events).as_str().to_owned()
+}
+
+fn made_of(events: &[Event]) -> Option<Box<Made>> {
+    let id = events.iter().find_map(|event| match event {
+        Event::Start { id, .. } => id.clone(),
+        _ => None,
+    })?;
+    Some(Box::new(Made { id, is_over: events.iter().any(|event| matches!(event, Event::Finish { .. })) }))
+}
+
+fn read_stream(reader: &mut dyn ReadAnswer, text: &[u8], events: &mut Vec<Event>) -> Result<(), StreamFault> {
+    let mut splitter = EventSplitter::new();
+    let mut ended = text.to_vec();
+    ended.extend_from_slice(b"\n\n");
+    let mut rest = ended.as_slice();
+    while let Some((event, after)) = splitter.find_end(rest).and_then(|end| rest.split_at_checked(end)) {
+        let parsed = read_event(event);
+        let data = parsed.data.json(event);
+        if !data.trim_ascii().is_empty() && events.last() != Some(&Event::Done) {
+            reader.event(parsed.name, &data, events)?;
+        }
+        rest = after;
+    }
+    if events.last() != Some(&Event::Done) {
+        reader.end(events)?;
+    }
+    Ok(())
+}
+
+fn facts_of(events: &[Event]) -> AnswerFacts {
+    let mut facts = AnswerFacts::default();
+    for event in events {
+        facts.content_bytes += content_bytes(event);
+        if let Event::Usage(usage) = event {
+            facts.usage = Some(*usage);
+        }
+    }
+    facts
+}

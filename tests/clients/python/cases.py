@@ -43,6 +43,8 @@ class Client:
     tries: int
     # A model that the gateway doesn't have.
     none_such: str = "openai/none-such-7"
+    # What it takes in a limit's text for another class of error, if anything: an id may have it.
+    misread: str = ""
 
 
 def fetch(url, body=None, method=None):
@@ -102,9 +104,16 @@ def not_found(client, place, _model):
 
 def limited(client, _place, model):
     counter = os.environ["CLIENTS_LIMITED"]
-    fetch(f"{counter}/__counter", method="DELETE")
     place = Place(counter, os.environ["CLIENTS_LIMITED_KEY"])
-    name = raises(client.limited, lambda: client.chat(place, model, QUESTION), "")
+    while True:
+        fetch(f"{counter}/__counter", method="DELETE")
+        try:
+            name = raises(client.limited, lambda: client.chat(place, model, QUESTION), "")
+            break
+        except Exception as error:
+            # By chance an id has in it what this client looks for.
+            if not client.misread or client.misread not in str(error):
+                raise
     statuses = fetch(f"{counter}/__counter")
     same(statuses, [429] * client.tries)
     return f"{name}, asked {len(statuses)}×"

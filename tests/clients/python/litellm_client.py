@@ -20,7 +20,7 @@ WEATHER_TOOL = {
 }
 
 
-def client(prefix, path, tries):
+def client(prefix, path, tries, misread=""):
     def ask(place, model, conversation, **more):
         return litellm.completion(
             model=f"{prefix}/{model}", api_base=place.origin + path, api_key=place.key,
@@ -49,11 +49,12 @@ def client(prefix, path, tries):
         chat=lambda place, model, question: ask(place, model, said_by_user(question)).choices[0].message.content,
         stream=stream, tools=tools,
         not_found=litellm.NotFoundError, limited=litellm.RateLimitError, tries=tries,
+        misread=misread,
     )
 
 
 main({
     "chat": client("openai", "/v1", 1),
     "messages": client("anthropic", "", 1),
-    "generate": client("gemini", "/v1beta", 1),
+    "generate": client("gemini", "/v1beta", 1, misread="403"),
 })

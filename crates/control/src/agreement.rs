@@ -126,19 +126,6 @@ pub fn read(sent: &Sent<'_>) -> Result<Agreement, Box<Fault>> {
 }
 
 fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
-    for (name, value) in [
-        ("requests_per_minute", form.requests_per_minute),
-        ("tokens_per_minute", form.tokens_per_minute),
-        ("requests_per_day", form.requests_per_day),
-        ("concurrent_requests", form.concurrent_requests),
-        ("reserved_units", form.reserved_units),
-    ] {
-        if let Some(value) = value.filter(|value| *value == 0 || *value > LIMIT_MAX) {
-            let message = format!("limits.{name} can't be {value}.");
-            let fix = format!("Give 1 to {LIMIT_MAX}, or leave it out where it is not known.");
-            return Err(invalid(format!("limits.{name}"), message, fix));
-        }
-    }
     let LimitsForm {
         requests_per_minute,
         tokens_per_minute,
@@ -146,13 +133,21 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
         concurrent_requests,
         reserved_units,
     } = form;
-    Ok(AgreedLimits {
+    let limits = AgreedLimits {
         requests_per_minute,
         tokens_per_minute,
         requests_per_day,
         concurrent_requests,
         reserved_units,
-    })
+    };
+    for (name, value) in limits.named() {
+        if let Some(value) = value.filter(|value| *value == 0 || *value > LIMIT_MAX) {
+            let message = format!("limits.{name} can't be {value}.");
+            let fix = format!("Give 1 to {LIMIT_MAX}, or leave it out where it is not known.");
+            return Err(invalid(format!("limits.{name}"), message, fix));
+        }
+    }
+    Ok(limits)
 }
 
 fn retention(sent: &Value) -> Result<Option<Retention>, Box<Fault>> {

@@ -71,13 +71,13 @@ fn joined(first: Bytes, held: BytesMut) -> Bytes {
 }
 
 fn check_length(length: usize) -> Result<(), Box<Fault>> {
-    if length > BODY_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+    if length > BODY_BYTES_MAX { Err(too_large(BODY_BYTES_MAX)) } else { Ok(()) }
 }
 
 /// The body is longer than this path takes.
 #[must_use]
-pub fn too_large() -> Box<Fault> {
-    let message = format!("The body is larger than the {BODY_BYTES_MAX} bytes that this path takes.");
+pub fn too_large(bytes_max: usize) -> Box<Fault> {
+    let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
     Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
 }
 
@@ -115,7 +115,9 @@ impl Rest {
     }
 }
 
-fn incomplete() -> Box<Fault> {
+/// The body ended before its end.
+#[must_use]
+pub fn incomplete() -> Box<Fault> {
     let message = "The body broke off, or its framing is malformed.";
     let fault = Fault::new(FaultClass::BadRequest, "body_incomplete", message);
     Box::new(fault.fix("Send as many bytes as Content-Length says, or well-formed chunks."))

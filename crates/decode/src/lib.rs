@@ -14,7 +14,7 @@ use domain::{Dialect, Fault, FaultClass, Operation, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-pub use form::{Coming, FormIn, open_form, too_large};
+pub use form::{Coming, FormIn, incomplete, open_form, too_large};
 pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");

@@ -219,8 +219,7 @@ impl Form {
     }
 
     /// The bytes that were held, with the upstream's name for the model in the place of the client's.
-    #[must_use]
-    pub fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
+    pub(crate) fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
         let Range { start, end } = self.model;
         if end > held.len() || start > end || held.get(start..end) == Some(upstream_model.as_bytes()) {
             return vec![held.clone()];

@@ -11,6 +11,7 @@ mod calls;
 pub mod chat;
 mod converse;
 mod count;
+mod cut;
 mod embed;
 mod error;
 mod fields;

@@ -3,17 +3,18 @@
 
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
 use domain::{Event, Fault, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
 use framing::event_stream::{Frame, FrameDecoder};
-use framing::sse::{Data, EventSplitter, read_event};
+use framing::sse::read_event;
 
 use crate::answer::{
     Progress, ReadAnswer, StreamFacts, StreamFault, Wish, WriteAnswer, ping, reader, writer,
 };
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame};
+use crate::cut::Cutter;
 use crate::media::MediaStream;
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
@@ -72,9 +73,8 @@ enum Kind {
 #[derive(Debug)]
 struct Walk {
     way: Way,
-    splitter: EventSplitter,
+    cutter: Cutter,
     frames: FrameDecoder,
-    carry: BytesMut,
     mode: Mode,
     reader: Box<dyn ReadAnswer>,
     /// `None` where the upstream's own bytes go on.
@@ -282,9 +282,8 @@ impl Walk {
             writer: (!way.is_same()).then(|| writer(way.client, way.wish())),
             kept: KeptText::new(way.keeps_text),
             way,
-            splitter: EventSplitter::new(),
+            cutter: Cutter::default(),
             frames: FrameDecoder::new(),
-            carry: BytesMut::new(),
             mode: Mode::Start,
             progress: Progress::default(),
             facts: StreamFacts::default(),
@@ -300,14 +299,14 @@ impl Walk {
             Mode::Start => self.start(chunk, out),
             Mode::Events => self.split(chunk, out),
             Mode::Frames => self.cut(chunk, out),
-            Mode::Whole => self.hold(chunk, ANSWER_BYTES_MAX),
+            Mode::Whole => self.cutter.hold(chunk, ANSWER_BYTES_MAX),
         }
     }
 
     fn start(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        self.hold(chunk, EVENT_BYTES_MAX)?;
-        let text = skip_lead(&self.carry);
-        let lead = self.carry.len() - text.len();
+        self.cutter.hold(chunk, EVENT_BYTES_MAX)?;
+        let text = skip_lead(self.cutter.held());
+        let lead = self.cutter.held().len() - text.len();
         self.mode = match text.first() {
             None => return Ok(()),
             Some(b'{' | b'[') => Mode::Whole,
@@ -322,45 +321,26 @@ impl Walk {
                 None => return Ok(()),
             },
         };
-        let begun = self.carry.split().freeze().slice(lead..);
+        let begun = self.cutter.take().slice(lead..);
         self.push(&begun, out)
-    }
-
-    fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
-        if self.carry.len() + bytes.len() > bytes_max {
-            return Err(StreamFault::Broken("oversized"));
-        }
-        self.carry.extend_from_slice(bytes);
-        Ok(())
     }
 
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
-        let mut at = 0;
-        if self.splitter.take_stray_line_feed(chunk) {
-            at = 1;
-            if self.last_passed {
-                out.push(chunk.slice(..at));
-            }
+        let mut at = self.cutter.stray(chunk);
+        if at > 0 && self.last_passed {
+            out.push(chunk.slice(..at));
         }
-        let result = loop {
-            let rest = chunk.get(at..).unwrap_or_default();
-            let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest, EVENT_BYTES_MAX) };
-            let event = if self.carry.is_empty() {
-                chunk.slice(at..at + length)
-            } else {
-                if let Err(fault) = self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX) {
-                    break Err(fault);
-                }
-                self.carry.split().freeze()
-            };
-            at += length;
-            if let Err(fault) = self.take(&event, out) {
-                break Err(fault);
-            }
-        };
+        let result = self.take_all(chunk, &mut at, out);
         join_small(out, first);
         result
+    }
+
+    fn take_all(&mut self, chunk: &Bytes, at: &mut usize, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        while let Some(event) = self.cutter.next(chunk, at)? {
+            self.take(&event, out)?;
+        }
+        Ok(())
     }
 
     /// Takes bytes of a stream of frames.
@@ -519,8 +499,8 @@ impl Walk {
 
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         match self.mode {
-            Mode::Start if self.carry.is_empty() && self.way.is_look() => {}
-            Mode::Start if self.carry.is_empty() => return Err(StreamFault::Broken("empty")),
+            Mode::Start if self.cutter.held().is_empty() && self.way.is_look() => {}
+            Mode::Start if self.cutter.held().is_empty() => return Err(StreamFault::Broken("empty")),
             Mode::Start => return Err(StreamFault::Broken("not_a_stream")),
             Mode::Whole => return self.finish_whole(out),
             Mode::Frames if !self.frames.is_empty() && !self.facts.finished => {
@@ -528,10 +508,8 @@ impl Walk {
             }
             Mode::Events | Mode::Frames => {}
         }
-        if !self.carry.is_empty() && read_event(&self.carry).data != Data::None {
-            // The last event, where the upstream ended without the blank line that SDKs wait for.
-            self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-            let event = self.carry.split().freeze();
+        if self.cutter.holds_data() {
+            let event = self.cutter.last();
             match self.take(&event, out) {
                 Ok(()) => {}
                 Err(StreamFault::Broken(_)) if self.facts.finished => {}
@@ -558,7 +536,7 @@ impl Walk {
 
     /// A whole answer in the place of a stream is told as one.
     fn finish_whole(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        let body = self.carry.split().freeze();
+        let body = self.cutter.take();
         let mut events = Vec::new();
         self.reader.whole(&body, &mut events)?;
         self.facts.events = 1;

@@ -135,6 +135,9 @@ pub fn upstream_body_with(
     ask_usage: bool,
     inserts: &[Insert],
 ) -> Vec<Bytes> {
+    if let Some(form) = &request.form {
+        return form.upstream_body(body, upstream_model);
+    }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);
     if !request.cuts.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {

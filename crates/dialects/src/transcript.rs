@@ -1,12 +1,13 @@
 //! What was said in a recording: an answer that goes on as it is, read on its way for what it used.
 
-use bytes::{Bytes, BytesMut};
-use domain::limits::{ANSWER_BYTES_MAX, EVENT_BYTES_MAX};
+use bytes::Bytes;
+use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Grammar, Units, Usage, UsageSource};
-use framing::sse::{EventSplitter, read_event};
+use framing::sse::read_event;
 
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 use crate::chat::{side, upstream_error};
+use crate::cut::Cutter;
 use crate::json::{Cursor, JsonError, Kind, Value};
 use crate::splice::join_small;
 
@@ -39,8 +40,7 @@ impl AnswerForm {
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
     form: AnswerForm,
-    splitter: EventSplitter,
-    carry: BytesMut,
+    cutter: Cutter,
     facts: StreamFacts,
 }
 
@@ -63,7 +63,7 @@ impl Transcript {
 
     pub(crate) fn push(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         if self.form != AnswerForm::Events {
-            return self.hold(chunk, ANSWER_BYTES_MAX);
+            return self.cutter.hold(chunk, ANSWER_BYTES_MAX);
         }
         let first = out.len();
         let result = self.split(chunk, out);
@@ -72,28 +72,12 @@ impl Transcript {
     }
 
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        let mut at = usize::from(self.splitter.take_stray_line_feed(chunk));
+        let mut at = self.cutter.stray(chunk);
         out.push(chunk.slice(..at));
-        loop {
-            let rest = chunk.get(at..).unwrap_or_default();
-            let Some(length) = self.splitter.find_end(rest) else { return self.hold(rest, EVENT_BYTES_MAX) };
-            let event = if self.carry.is_empty() {
-                chunk.slice(at..at + length)
-            } else {
-                self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX)?;
-                self.carry.split().freeze()
-            };
-            at += length;
+        while let Some(event) = self.cutter.next(chunk, &mut at)? {
             self.note(&event)?;
             out.push(event);
         }
-    }
-
-    fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
-        if self.carry.len() + bytes.len() > bytes_max {
-            return Err(StreamFault::Broken("oversized"));
-        }
-        self.carry.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -120,16 +104,15 @@ impl Transcript {
 
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         if self.form == AnswerForm::Events {
-            if !self.carry.is_empty() {
-                self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-                let event = self.carry.split().freeze();
+            if !self.cutter.held().is_empty() {
+                let event = self.cutter.last();
                 self.note(&event)?;
                 out.push(event);
             }
             let why = if self.facts.events == 0 { "empty" } else { "ended_early" };
             return if self.facts.done { Ok(()) } else { Err(StreamFault::Broken(why)) };
         }
-        let body = self.carry.split().freeze();
+        let body = self.cutter.take();
         let facts = read_whole(self.form, &body)?;
         self.facts = StreamFacts {
             usage: facts.usage,

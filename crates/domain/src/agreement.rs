@@ -35,6 +35,20 @@ pub struct AgreedLimits {
     pub reserved_units: Option<u64>,
 }
 
+impl AgreedLimits {
+    /// Each by its name.
+    #[must_use]
+    pub const fn named(&self) -> [(&'static str, Option<u64>); 5] {
+        [
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("requests_per_day", self.requests_per_day),
+            ("concurrent_requests", self.concurrent_requests),
+            ("reserved_units", self.reserved_units),
+        ]
+    }
+}
+
 /// How long the provider keeps what it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {

@@ -64,4 +64,10 @@ impl Operation {
     pub const fn is_form(self) -> bool {
         matches!(self, Self::Transcribe | Self::Translate)
     }
+
+    /// Whether its answer comes in a form that only the upstream's word for it tells.
+    #[must_use]
+    pub const fn is_told_by_type(self) -> bool {
+        self.is_form() || matches!(self, Self::Speech)
+    }
 }

@@ -109,6 +109,21 @@ impl Usage {
         !self.has_tokens() && !self.units.has_counts()
     }
 
+    /// The counts of both; where they came from is what this one says.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cached_read: self.cached_read.saturating_add(other.cached_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            units: self.units.plus(other.units),
+            source: self.source,
+        }
+    }
+
     #[must_use]
     pub fn is_estimated(&self) -> bool {
         self.source == UsageSource::Estimate

@@ -45,7 +45,7 @@ pub struct OpenAttempt {
     status: Option<u16>,
     upstream_request_id: Option<Arc<str>>,
     is_node: bool,
-    is_form: bool,
+    operation: Operation,
     is_loose: bool,
     is_usage_estimated: bool,
     /// What the upstream calls its body, where that is the client's to know.
@@ -68,9 +68,9 @@ impl OpenAttempt {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         self.upstream_request_id = request_id(&opened.headers);
-        if self.is_form {
-            let told = opened.headers.get("content-type").and_then(|value| opened.headers.share(value));
-            self.media_type = told.map(Box::new);
+        if self.operation.is_told_by_type() {
+            let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
+            self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
         let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
         self.is_usage_estimated = self.is_node && says_so();
@@ -91,7 +91,7 @@ impl OpenAttempt {
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
-            _ if !self.is_form => None,
+            _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
             AnswerForm::Text => self.media_type.as_deref().cloned(),
@@ -259,7 +259,7 @@ pub(crate) async fn begin(
         status: None,
         upstream_request_id: None,
         is_node: matches!(attempt.seat(), Seat::Byoc(_)),
-        is_form: exchange.call.operation().is_form(),
+        operation: exchange.call.operation(),
         media_type: None,
         is_loose: provider.is_loose(),
         is_usage_estimated: false,

@@ -85,10 +85,9 @@ impl Exchange {
     /// picture that nobody has seen. `None` where tokens have a price.
     fn counted_in_units(&self, attempt: &Attempt) -> Option<Usage> {
         let rates = attempt.rates_for(0);
-        let (operation, of_characters) = (self.call.operation(), self.call.request().units.characters);
-        match operation {
+        match self.call.operation() {
             Operation::Speech if rates.is_none_or(|rates| rates.units.character.is_some()) => {
-                let units = Units { characters: of_characters, ..Units::default() };
+                let units = Units { characters: self.characters(), ..Units::default() };
                 Some(Usage { units, source: UsageSource::Provider, ..Usage::default() })
             }
             Operation::Images | Operation::Rerank if rates.is_some_and(|rates| !rates.are_of_tokens()) => {
@@ -103,7 +102,7 @@ impl Exchange {
     fn of_sound(&self) -> Units {
         match self.call.operation() {
             Operation::Speech => {
-                let characters = self.call.request().units.characters;
+                let characters = self.characters();
                 let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
                 Units { characters, audio_out, ..Units::default() }
             }
@@ -114,11 +113,12 @@ impl Exchange {
 
     /// What is counted in the request itself, beside what was reported of the answer.
     pub(crate) fn with_characters(&self, usage: Usage) -> Usage {
-        let characters = match self.call.operation() {
-            Operation::Speech => self.call.request().units.characters,
-            _ => return usage,
-        };
-        Usage { units: Units { characters, ..usage.units }, ..usage }
+        Usage { units: Units { characters: self.characters(), ..usage.units }, ..usage }
+    }
+
+    /// Those that are read aloud: none of what is no speech.
+    fn characters(&self) -> u64 {
+        self.call.request().units.characters
     }
 
     /// How long a recording is, where a second of it takes so many bytes.

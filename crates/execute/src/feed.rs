@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use dialects::{AnswerStream, StreamFacts};
 use domain::limits::STREAM_PIECE_BYTES;
-use domain::{Fault, Operation, Upload, Usage};
+use domain::{Fault, Upload, Usage};
 use egress::{InBody, Request};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use http_body::Body;
 use ledger::Tab;
 use plan::Attempt;
@@ -134,9 +134,8 @@ impl Feed {
 
     /// The head of the answer must wait for the upstream's: what is not in events is known by its type alone.
     pub(crate) fn needs_head(&self) -> bool {
-        let operation = self.exchange.call.operation();
         // And a client that still sends reads nothing.
-        operation == Operation::Speech || operation.is_form()
+        self.exchange.call.operation().is_told_by_type()
     }
 
     /// The last events of an answer that is cut here, with the reason that says so.
@@ -361,10 +360,6 @@ impl Feed {
         let media_type = opened.headers.get("content-type").unwrap_or_default();
         if let Err(fault) = self.stream.opened(media_type) {
             return self.fail(stream_miss(fault, self.attempt.provider()));
-        }
-        if self.exchange.call.operation() == Operation::Speech {
-            let media_type = HeaderValue::from_bytes(media_type).ok().filter(|value| !value.is_empty());
-            self.upstream_headers.extend(media_type.map(|value| (CONTENT_TYPE, value)));
         }
         self.source = Source::Live(opened.body);
         Poll::Ready(())

@@ -11,6 +11,7 @@ use domain::{Fault, FaultClass};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
+use line::{incomplete, too_large};
 use tokio::time::{Instant, Sleep};
 
 use crate::incoming::Incoming;
@@ -155,24 +156,14 @@ async fn collect(body: &mut PatientBody, announced: u64, bytes_max: usize) -> Re
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-pub(crate) fn too_large(bytes_max: usize) -> Box<Fault> {
-    let message = format!("The body is larger than the {bytes_max} bytes that this path takes.");
-    Box::new(Fault::new(FaultClass::TooLarge, "request_too_large", message).fix("Send less in one request."))
-}
-
 pub(crate) fn failed(error: BodyError) -> Box<Fault> {
-    Box::new(match error {
+    match error {
         BodyError::Slow => {
-            Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.")
-                .fix("Send it without long pauses.")
+            let slow = Fault::new(FaultClass::ClientTimeout, "request_too_slow", "The body came too slowly.");
+            Box::new(slow.fix("Send it without long pauses."))
         }
-        BodyError::Broken => Fault::new(
-            FaultClass::BadRequest,
-            "body_incomplete",
-            "The body broke off, or its framing is malformed.",
-        )
-        .fix("Send as many bytes as Content-Length says, or well-formed chunks."),
-    })
+        BodyError::Broken => incomplete(),
+    }
 }
 
 #[cfg(test)]

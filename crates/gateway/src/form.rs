@@ -36,7 +36,7 @@ pub(crate) async fn open(
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+        return Err(too_large(BODY_BYTES_MAX));
     }
     let coming = Coming { operation, content_type: &content_type, announced, is_held };
     open_form(Box::new(Client(body)), coming).await

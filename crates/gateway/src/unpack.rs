@@ -100,7 +100,7 @@ async fn read<R: AsyncRead + Unpin>(
         }
         let bomb = whole.len() > BODY_RATIO_FREE_BYTES && whole.len() > packed.saturating_mul(BODY_RATIO_MAX);
         if bomb || whole.len() > bytes_max {
-            return Err(crate::body::too_large(bytes_max));
+            return Err(line::too_large(bytes_max));
         }
         // Unpacking never waits, so it gives the core's other requests their turn by itself.
         tokio::task::yield_now().await;

@@ -25,7 +25,7 @@ use settle::settle;
 
 pub use admit::{Caller, Needs, identify as identify_in};
 pub use counters::Counters;
-pub use decode::{Coming, FormIn, Inbound, open_form, too_large};
+pub use decode::{Coming, FormIn, Inbound, incomplete, open_form, too_large};
 pub use dialects::{Addressed, ErrorAnswer, Stored, StoredAct, Verb, read_address, render_error};
 pub use execute::{Hands, SharedTokens, Tokens};
 pub use models::models;

@@ -128,12 +128,6 @@ fn say_for(
     native: &[Grammar],
     taste: &Taste,
 ) -> Result<Said, Box<Fault>> {
-    if let Some(form) = &ask.request.form
-        && native.contains(&ask.grammar)
-    {
-        let body = form.upstream_body(ask.body, target.upstream_model);
-        return Ok(Said { grammar: ask.grammar, body, dropped: Vec::new() });
-    }
     let quirks = quirks_for(ask.operation, target.quirks, taste);
     if native.contains(&ask.grammar) {
         let model = target.upstream_model;

@@ -112,8 +112,8 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
                 false => "text/event-stream; charset=utf-8",
             };
             // What is passed on as it is has its own.
-            let own = feed.media_type().unwrap_or(HeaderValue::from_static(media_type));
-            headers.entry(CONTENT_TYPE).or_insert(own);
+            let own = feed.media_type();
+            headers.insert(CONTENT_TYPE, own.unwrap_or(HeaderValue::from_static(media_type)));
             headers.insert(BUFFERING, HeaderValue::from_static("no"));
             Body::Stream(Box::new(Stream::new(parts.exchange, tab, feed)))
         }

@@ -466,7 +466,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn parse_networks(text: &str) -> Option<Vec<egress::IpNet>> {
-    text.split(',').map(str::trim).filter(|block| !block.is_empty()).map(parse_network).collect()
+    words(text).map(parse_network).collect()
 }
 
 /// `10.0.0.0/8`, or a single address.

@@ -181,25 +181,6 @@ impl Counters {
     }
 }
 
-trait Plus {
-    fn plus(self, other: Self) -> Self;
-}
-
-impl Plus for Usage {
-    fn plus(self, other: Self) -> Self {
-        Self {
-            input: self.input.saturating_add(other.input),
-            cached_read: self.cached_read.saturating_add(other.cached_read),
-            cache_write: self.cache_write.saturating_add(other.cache_write),
-            cache_write_long: self.cache_write_long.saturating_add(other.cache_write_long),
-            output: self.output.saturating_add(other.output),
-            reasoning: self.reasoning.saturating_add(other.reasoning),
-            units: self.units.plus(other.units),
-            source: self.source,
-        }
-    }
-}
-
 /// A counter that is no whole number says nothing.
 fn latest(register: &mut Option<u64>, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
     if let Some(count) = cursor.count()? {

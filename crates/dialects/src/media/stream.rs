@@ -1,14 +1,14 @@
 //! Answers that come by and by: pictures in events, speech in events or as bare bytes. They go on as they come; what is
 //! read of them is what they used, whether they failed, and where they end.
 
-use bytes::{Bytes, BytesMut};
-use domain::limits::EVENT_BYTES_MAX;
-use domain::{Fault, Operation, TraceId, Usage, UsageSource};
-use framing::sse::{Data, EventSplitter, read_event};
+use bytes::Bytes;
+use domain::{Fault, Operation, TraceId, UsageSource};
+use framing::sse::read_event;
 
 use super::counts;
 use crate::answer::{StreamFacts, StreamFault};
 use crate::chat;
+use crate::cut::Cutter;
 use crate::responses::Members;
 use crate::splice::join_small;
 
@@ -21,8 +21,7 @@ pub(crate) struct MediaStream {
     operation: Operation,
     /// It comes as events; speech is bare bytes where its head did not say so.
     has_events: bool,
-    splitter: EventSplitter,
-    carry: BytesMut,
+    cutter: Cutter,
     pub(crate) facts: StreamFacts,
     images: u64,
     /// Its events are the vendor's own, so that their end is known.
@@ -34,8 +33,7 @@ impl MediaStream {
         Self {
             operation,
             has_events: operation == Operation::Images,
-            splitter: EventSplitter::new(),
-            carry: BytesMut::new(),
+            cutter: Cutter::default(),
             facts: StreamFacts::default(),
             images: 0,
             has_end: operation == Operation::Images,
@@ -71,32 +69,17 @@ impl MediaStream {
 
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
-        let mut at = usize::from(self.splitter.take_stray_line_feed(chunk));
-        let result = loop {
-            let rest = chunk.get(at..).unwrap_or_default();
-            let Some(length) = self.splitter.find_end(rest) else { break self.hold(rest) };
-            let event = if self.carry.is_empty() {
-                chunk.slice(at..at + length)
-            } else {
-                if let Err(fault) = self.hold(rest.get(..length).unwrap_or_default()) {
-                    break Err(fault);
-                }
-                self.carry.split().freeze()
-            };
-            at += length;
-            if let Err(fault) = self.take(event, out) {
-                break Err(fault);
-            }
-        };
+        let mut at = self.cutter.stray(chunk);
+        out.push(chunk.slice(..at));
+        let result = self.take_all(chunk, &mut at, out);
         join_small(out, first);
         result
     }
 
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), StreamFault> {
-        if self.carry.len() + bytes.len() > EVENT_BYTES_MAX {
-            return Err(StreamFault::Broken("oversized"));
+    fn take_all(&mut self, chunk: &Bytes, at: &mut usize, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        while let Some(event) = self.cutter.next(chunk, at)? {
+            self.take(event, out)?;
         }
-        self.carry.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -125,7 +108,8 @@ impl MediaStream {
         self.has_end |= kind.starts_with("speech.audio.");
         if self.operation == Operation::Images && kind.ends_with(".completed") {
             self.images += 1;
-            let mut usage = plus(self.facts.usage.unwrap_or_default(), counts::of_pictures(said));
+            // Each picture of a stream tells of itself alone.
+            let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(said));
             usage.units.images = self.images;
             usage.source = UsageSource::Provider;
             self.facts.usage = Some(usage);
@@ -137,10 +121,8 @@ impl MediaStream {
     }
 
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if !self.carry.is_empty() && read_event(&self.carry).data != Data::None {
-            // The last event, where the upstream ended without the blank line that SDKs wait for.
-            self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-            let event = self.carry.split().freeze();
+        if self.cutter.holds_data() {
+            let event = self.cutter.last();
             match self.take(event, out) {
                 Err(StreamFault::Broken(_)) if !self.facts.finished => {
                     return Err(StreamFault::Broken("ended_early"));
@@ -166,17 +148,6 @@ impl MediaStream {
 
     pub(crate) const fn ping(&self) -> &'static [u8] {
         if self.has_events { b": ping\n\n" } else { b"" }
-    }
-}
-
-/// Each picture of a stream tells of itself alone.
-fn plus(usage: Usage, other: Usage) -> Usage {
-    Usage {
-        input: usage.input.saturating_add(other.input),
-        cached_read: usage.cached_read.saturating_add(other.cached_read),
-        output: usage.output.saturating_add(other.output),
-        units: usage.units.plus(other.units),
-        ..usage
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) fn assume_role_by_token(
     region: &str,
     heard: &[Bytes],
 ) -> Result<Grant, Box<Fault>> {
-    let Some((token, heard)) = vouching(signer, heard) else { return file(signer) };
+    let Some((token, heard)) = vouching(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
         return read_xml(answer, signer.unix_s);
     }

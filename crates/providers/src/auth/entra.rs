@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use domain::{AuthKind, Fault};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{file, needed, no_such_kind, oauth, vouching};
-use crate::{Grant, Signer};
+use crate::{Classified, Grant, Signer, missing};
 
 const DIRECTORY: &str = "https://login.microsoftonline.com";
 const MACHINE: &str = "http://169.254.169.254/metadata/identity/oauth2/token?api-version=2018-02-01";
@@ -15,7 +15,7 @@ const ASSERTION: &[u8] = b"urn:ietf:params:oauth:client-assertion-type:jwt-beare
 
 /// One question and its answer, whatever the kind.
 pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-    let Some((secret, heard)) = vouching(signer, heard) else { return file(signer) };
+    let Some((secret, heard)) = vouching(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
         return oauth::read(answer);
     }
@@ -44,6 +44,12 @@ pub(crate) fn grant(signer: &Signer<'_>, service: &str, heard: &[Bytes]) -> Resu
     ];
     fields.extend_from_slice(client);
     Ok(oauth::form(format!("{directory}/{tenant}/oauth2/v2.0/token"), &fields))
+}
+
+/// What the directory refuses, and what mends it.
+pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+    let classified = oauth::classify(status, headers, body, provider);
+    Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }
 }
 
 #[cfg(test)]

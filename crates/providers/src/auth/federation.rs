@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::google::{SCOPE, endpoint, is_google, unusable};
-use super::{bearer, oauth, vouching};
+use super::{bearer, file, oauth, vouching};
 use crate::retry_after::moment_unix_ms;
 use crate::{Classified, Door, Grant, Granted, Outgoing, Signer};
 
@@ -49,7 +49,10 @@ struct Format {
 /// A file where the token stands in one, then one question, or two where a service account is named.
 pub(super) fn grant(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let account = read(signer.secret)?;
-    let Some((found, heard)) = vouching(signer, heard) else { return account.file(signer) };
+    let Some((found, heard)) = vouching(signer, heard) else {
+        let named = account.credential_source.as_ref().and_then(|source| source.file.as_ref());
+        return file(signer, named);
+    };
     match (heard, &account.service_account_impersonation_url) {
         ([], _) => account.ask(signer, found),
         ([answer], None) => oauth::read(answer),
@@ -67,13 +70,6 @@ fn read(secret: &Secret) -> Result<Account, Box<Fault>> {
 }
 
 impl Account {
-    /// The file that the credential names, else the one that the configuration names.
-    fn file(self, signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
-        let named = self.credential_source.and_then(|source| source.file);
-        let path = signer.hosting.token_file.clone().or(named);
-        super::needed(path.as_ref(), "token_file").map(|path| Grant::Read { path: path.to_owned() })
-    }
-
     fn ask(&self, signer: &Signer<'_>, found: &[u8]) -> Result<Grant, Box<Fault>> {
         let said = self.token_url.as_deref().unwrap_or(ENDPOINT);
         let url = endpoint(said, signer.hosting.token_url.as_deref())?;

@@ -34,9 +34,10 @@ pub(crate) fn vouching<'a>(signer: &Signer<'a>, heard: &'a [Bytes]) -> Option<(&
     Some((token.trim_ascii(), heard))
 }
 
-/// Asks for the file that is named.
-pub(crate) fn file(signer: &Signer<'_>) -> Result<Grant, Box<Fault>> {
-    needed(signer.hosting.token_file.as_ref(), "token_file").map(|path| Grant::Read { path: path.to_owned() })
+/// Asks for the file that the credential names, else for one that its secret does.
+pub(crate) fn file(signer: &Signer<'_>, named: Option<&String>) -> Result<Grant, Box<Fault>> {
+    let path = signer.hosting.token_file.as_ref().or(named);
+    needed(path, "token_file").map(|path| Grant::Read { path: path.to_owned() })
 }
 
 /// The catalogue offers no kind that a provider has no code for.

@@ -46,8 +46,7 @@ impl Provider for AzureFoundry {
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        let classified = auth::oauth::classify(status, headers, body, provider);
-        Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }
+        auth::entra::classify(status, headers, body, provider)
     }
 
     /// There is no list of what is deployed: the tokens of one character are counted, by the first deployment.

@@ -62,8 +62,7 @@ impl Provider for AzureOpenAi {
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
-        let classified = auth::oauth::classify(status, headers, body, provider);
-        Classified { fix: missing::azure(None, &String::from_utf8_lossy(body)), ..classified }
+        auth::entra::classify(status, headers, body, provider)
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {

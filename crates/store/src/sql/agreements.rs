@@ -18,7 +18,8 @@ pub(super) struct Texts {
 
 pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts, StoreError> {
     let Agreement { limits, retention, commitment, compliance } = agreement;
-    let limits: Map<String, Value> = named(limits)
+    let limits: Map<String, Value> = limits
+        .named()
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
         .collect();
@@ -44,16 +45,6 @@ pub(super) fn read<R: Columns>(fields: &Fields<'_, R>) -> Result<Agreement, Stor
         commitment: commitment(&fields.json("commitment")?),
         compliance: fields.json("compliance")?,
     })
-}
-
-const fn named(limits: &AgreedLimits) -> [(&'static str, Option<u64>); 5] {
-    [
-        ("requests_per_minute", limits.requests_per_minute),
-        ("tokens_per_minute", limits.tokens_per_minute),
-        ("requests_per_day", limits.requests_per_day),
-        ("concurrent_requests", limits.concurrent_requests),
-        ("reserved_units", limits.reserved_units),
-    ]
 }
 
 fn limits(kept: &Value) -> AgreedLimits {

@@ -1,0 +1,65 @@
+//! Cuts what comes into whole events. What is not whole yet is held, up to a bound.
+
+use bytes::{Bytes, BytesMut};
+use domain::limits::EVENT_BYTES_MAX;
+use framing::sse::{Data, EventSplitter, read_event};
+
+use crate::answer::StreamFault;
+
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    splitter: EventSplitter,
+    carry: BytesMut,
+}
+
+impl Cutter {
+    /// How many bytes of a chunk still belong to the end of the event before it.
+    pub(crate) fn stray(&mut self, chunk: &[u8]) -> usize {
+        usize::from(self.splitter.take_stray_line_feed(chunk))
+    }
+
+    /// The next event of a chunk that comes to its end there, from `at` on, which goes behind it; `None` where the rest is
+    /// held for the next chunk.
+    pub(crate) fn next(&mut self, chunk: &Bytes, at: &mut usize) -> Result<Option<Bytes>, StreamFault> {
+        let rest = chunk.get(*at..).unwrap_or_default();
+        let Some(length) = self.splitter.find_end(rest) else {
+            self.hold(rest, EVENT_BYTES_MAX)?;
+            return Ok(None);
+        };
+        let event = if self.carry.is_empty() {
+            chunk.slice(*at..*at + length)
+        } else {
+            self.hold(rest.get(..length).unwrap_or_default(), EVENT_BYTES_MAX)?;
+            self.take()
+        };
+        *at += length;
+        Ok(Some(event))
+    }
+
+    pub(crate) fn hold(&mut self, bytes: &[u8], bytes_max: usize) -> Result<(), StreamFault> {
+        if self.carry.len() + bytes.len() > bytes_max {
+            return Err(StreamFault::Broken("oversized"));
+        }
+        self.carry.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn held(&self) -> &[u8] {
+        &self.carry
+    }
+
+    pub(crate) fn take(&mut self) -> Bytes {
+        self.carry.split().freeze()
+    }
+
+    /// Whether an event is held that says something.
+    pub(crate) fn holds_data(&self) -> bool {
+        !self.carry.is_empty() && read_event(&self.carry).data != Data::None
+    }
+
+    /// The last event, where the upstream ended without the blank line that SDKs wait for.
+    pub(crate) fn last(&mut self) -> Bytes {
+        self.carry.extend_from_slice(if self.carry.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+        self.take()
+    }
+}

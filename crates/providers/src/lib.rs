@@ -5,6 +5,7 @@ mod auth;
 mod aws_bedrock;
 mod azure_foundry;
 mod azure_openai;
+mod bedrock_mantle;
 mod classify;
 mod compatible;
 mod escape;

@@ -148,7 +148,9 @@ fn find(rows: &[Row], code: Option<&str>, words: &str) -> Option<&'static str> {
 
 /// What is missing at Amazon: the action and the resource, where it names them.
 pub(crate) fn amazon(code: Option<&str>, words: &str) -> Option<String> {
-    if let Some((action, resource)) = denied(words).filter(|(action, _)| action.starts_with("bedrock:")) {
+    let is_ours =
+        |action: &str| ["bedrock:", "bedrock-mantle:"].iter().any(|service| action.starts_with(service));
+    if let Some((action, resource)) = denied(words).filter(|(action, _)| is_ours(action)) {
         return Some(format!(
             "Allow {action} on {resource} in a policy of the user or role, and in those that bound it."
         ));

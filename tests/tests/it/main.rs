@@ -47,6 +47,7 @@ mod isolation;
 mod keys;
 mod kill;
 mod managed;
+mod mantle;
 mod matrix;
 mod media;
 mod mistral;

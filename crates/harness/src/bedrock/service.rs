@@ -52,9 +52,7 @@ pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
 async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     let body = read(call.shared, call.guard, body).await?;
     forbidden_headers(call)?;
-    let key = signer(call, &body)?;
-    call.guard.note(|entry| entry.key = Some(key.clone()));
-    admitted(call, &key)?;
+    let key = lent_to(call, &body, "bedrock")?;
     let route = route(&call.head.method, call.head.uri.path())?;
     permitted(call, &key, &route)?;
     match route {
@@ -65,7 +63,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, Refusal> {
     }
 }
 
-fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
+pub(super) fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     let headers = &call.head.headers;
     let is_forbidden = |name: &str| {
         FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -85,18 +83,18 @@ fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
     wrong.first().map_or(Ok(()), |what| Err(Refusal::invalid(format!("{what} must not be sent here"))))
 }
 
-/// Whose the request is: an API key's, or that of the keys which signed it.
-fn signer(call: &Call<'_>, body: &Bytes) -> Result<String, Refusal> {
-    match bearer(&call.head.headers) {
-        Some(key) if call.shared.key_state(&key).is_some_and(|state| state != KeyState::Revoked) => Ok(key),
-        Some(_) => Err(Refusal::denied("Authentication failed: Please make sure your API Key is valid.")),
-        None => sign::verified(call.shared, call.head, body, "bedrock"),
-    }
-}
-
-fn admitted(call: &Call<'_>, key: &str) -> Result<(), Refusal> {
-    match call.shared.key_state(key) {
-        Some(KeyState::Ok) => Ok(()),
+/// Whose the request is, an API key's or that of the keys which signed it for the service, where it is in order.
+pub(super) fn lent_to(call: &Call<'_>, body: &Bytes, service: &str) -> Result<String, Refusal> {
+    let key = match bearer(&call.head.headers) {
+        Some(key) if call.shared.key_state(&key).is_some_and(|state| state != KeyState::Revoked) => key,
+        Some(_) => {
+            return Err(Refusal::denied("Authentication failed: Please make sure your API Key is valid."));
+        }
+        None => sign::verified(call.shared, call.head, body, service)?,
+    };
+    call.guard.note(|entry| entry.key = Some(key.clone()));
+    match call.shared.key_state(&key) {
+        Some(KeyState::Ok) => Ok(key),
         Some(KeyState::Exhausted) => Err(Refusal::daily()),
         Some(KeyState::Suspended) => Err(Refusal::unpaid()),
         Some(KeyState::RateLimited { .. }) => Err(Refusal::throttled()),

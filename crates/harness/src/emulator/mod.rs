@@ -105,6 +105,11 @@ impl Emulator {
         format!("{}{}", self.origin(), bedrock::BASE)
     }
 
+    /// The base URL of Bedrock's other endpoint here.
+    pub fn mantle_url(&self) -> String {
+        format!("{}{}", self.origin(), bedrock::mantle::BASE)
+    }
+
     /// Where roles are lent here.
     pub fn sts_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::STS)

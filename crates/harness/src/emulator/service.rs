@@ -100,6 +100,10 @@ pub(crate) async fn serve(
         let answer = bedrock::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
+    if bedrock::mantle::serves(&head) {
+        let answer = bedrock::mantle::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
     if azure::foundry::serves(&head) {
         let answer = azure::foundry::answer(&call, body).await;
         return Ok(response(answer, guard, control));

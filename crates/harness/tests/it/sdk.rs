@@ -5,7 +5,7 @@ use std::process::Output;
 
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, access_keys};
 use harness::process::workspace;
-use harness::{Behaviour, Emulator, Flavour, Outcome};
+use harness::{Behaviour, Config, Emulator, Flavour, Model, Outcome};
 
 use crate::{KEY, start};
 
@@ -175,6 +175,26 @@ async fn python_sdk_sees_bedrock() {
         emulator.token_for_amazon(KEY),
     ];
     ran(run(interpreter(), &arguments, &[]).await, 13);
+    assert_eq!(emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn python_sdks_of_two_vendors_see_bedrocks_other_endpoint() {
+    let models = ["openai.gpt-5.4", "openai.gpt-oss-120b"];
+    let config =
+        models.into_iter().fold(Config::default().keys([KEY]), |config, id| config.model(Model::chat(id)));
+    let emulator = Emulator::start(config).await.unwrap();
+    let keys = access_keys(KEY);
+    let text = |name: &str| keys[name].as_str().unwrap().to_owned();
+    let arguments = [
+        driver("mantle.py"),
+        emulator.mantle_url(),
+        text("access_key_id"),
+        text("secret_access_key"),
+        REGION.to_owned(),
+        KEY.to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 6);
     assert_eq!(emulator.violations(), []);
 }
 

@@ -2,13 +2,13 @@
 //! the machine itself.
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Hosting, Secret};
+use domain::{AuthKind, Fault, FaultClass, Hosting, Secret};
 use http::header::{ACCEPT, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{file, needed, oauth, sigv4, vouching};
+use super::{bearer, file, needed, no_such_kind, oauth, sigv4, vouching};
 use crate::escape::{UNRESERVED, escape};
 use crate::retry_after::moment_unix_ms;
 use crate::{Classified, Door, Grant, Granted, Outgoing, Signer, classify, missing};
@@ -19,13 +19,44 @@ const MACHINE: &str = "http://169.254.169.254/latest";
 const MACHINE_KEYS: &str = "http://169.254.169.254/latest/meta-data/iam/security-credentials/";
 const MACHINE_LIFE: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 const MACHINE_TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+/// Under which the cloud's services have their regions.
+const DOMAINS: [&str; 2] = [".amazonaws.com", ".api.aws"];
 /// For one exchange.
 const MACHINE_LIFE_S: &str = "60";
+
+/// Signs with a key of the service's own, else with access keys, for the service of this name.
+pub(crate) fn sign(
+    outgoing: &mut Outgoing,
+    signer: &Signer<'_>,
+    service: &'static str,
+) -> Result<(), Box<Fault>> {
+    if signer.hosting.auth == AuthKind::ApiKey {
+        return bearer::sign(outgoing, signer.secret);
+    }
+    let region = region(signer.hosting, &outgoing.url)?.to_owned();
+    sigv4::sign(outgoing, signer.secret, sigv4::Scope { region: &region, service }, signer.unix_s)
+}
+
+/// The next step to keys that sign for a while.
+pub(crate) fn grant(base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+    match signer.hosting.auth {
+        AuthKind::IamRole => assume_role(signer, region(signer.hosting, base_url)?, heard),
+        AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
+            assume_role_by_token(signer, region(signer.hosting, base_url)?, heard)
+        }
+        AuthKind::ManagedIdentity => machine(signer, heard),
+        kind => Err(no_such_kind(kind)),
+    }
+}
 
 /// Where the account is asked: what its owner says, else what stands in its address.
 pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, Box<Fault>> {
     let host = || url.split_once("://")?.1.split(['/', ':']).next();
-    let in_host = || host()?.strip_suffix(".amazonaws.com")?.split_once('.').map(|(_, region)| region);
+    let in_host = || {
+        let host = host()?;
+        let own = DOMAINS.iter().find_map(|domain| host.strip_suffix(domain))?;
+        own.split_once('.').map(|(_, region)| region)
+    };
     // It stands in an address that secrets are sent to.
     let is_label = |region: &&str| region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     hosting.region.as_deref().or_else(in_host).filter(is_label).ok_or_else(|| {
@@ -36,7 +67,7 @@ pub(crate) fn region<'a>(hosting: &'a Hosting, url: &'a str) -> Result<&'a str, 
 }
 
 /// A form that access keys sign, and an answer with the role's keys.
-pub(crate) fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     if let Some(answer) = heard.last() {
         return read_xml(answer, signer.unix_s);
     }
@@ -52,11 +83,7 @@ pub(crate) fn assume_role(signer: &Signer<'_>, region: &str, heard: &[Bytes]) ->
 }
 
 /// A form with another issuer's token, which nothing signs, and an answer with the role's keys.
-pub(crate) fn assume_role_by_token(
-    signer: &Signer<'_>,
-    region: &str,
-    heard: &[Bytes],
-) -> Result<Grant, Box<Fault>> {
+fn assume_role_by_token(signer: &Signer<'_>, region: &str, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let Some((token, heard)) = vouching(signer, heard) else { return file(signer, None) };
     if let Some(answer) = heard.last() {
         return read_xml(answer, signer.unix_s);
@@ -107,7 +134,7 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The address inside the machine, in its second version: a token, the role's name, the role's keys.
-pub(crate) fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
+fn machine(signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
     let token = || {
         let mut value = heard.first().and_then(|token| HeaderValue::from_bytes(token.trim_ascii()).ok())?;
         value.set_sensitive(true);

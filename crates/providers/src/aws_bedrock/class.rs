@@ -18,7 +18,7 @@ const PLACE: &str = " Where the account is asked there may be no such profile: n
 const CLOCK: &str = "The provider finds that the request was signed too early or too late. Correct the clock of the machine \
                      that Tidegate runs on.";
 
-pub(super) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut classified = classify::classify(status, headers, body, provider);
     let id = text(REQUEST_ID).filter(|id| id.len() <= UPSTREAM_REQUEST_ID_BYTES_MAX).map(str::to_owned);

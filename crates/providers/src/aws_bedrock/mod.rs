@@ -1,16 +1,16 @@
 //! Amazon Bedrock: models of many vendors in one grammar, at an address and in a path that name the region and the
 //! model. It is asked with a key of its own, with access keys that sign, or with those of a role.
 
-mod class;
+pub(crate) mod class;
 
 use bytes::Bytes;
 use dialects::HostedForm;
-use domain::{AuthKind, Fault, FaultClass, Grammar, Hosting, Operation};
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
-use crate::auth::{self, aws, sigv4};
+use crate::auth::aws;
 use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
 
@@ -71,23 +71,11 @@ impl Provider for AwsBedrock {
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
-        if signer.hosting.auth == AuthKind::ApiKey {
-            return auth::bearer::sign(outgoing, signer.secret);
-        }
-        let region = aws::region(signer.hosting, &outgoing.url)?.to_owned();
-        let scope = sigv4::Scope { region: &region, service: SERVICE };
-        sigv4::sign(outgoing, signer.secret, scope, signer.unix_s)
+        aws::sign(outgoing, signer, SERVICE)
     }
 
     fn grant(&self, base_url: &str, signer: &Signer<'_>, heard: &[Bytes]) -> Result<Grant, Box<Fault>> {
-        match signer.hosting.auth {
-            AuthKind::IamRole => aws::assume_role(signer, aws::region(signer.hosting, base_url)?, heard),
-            AuthKind::WorkloadIdentity | AuthKind::WorkloadIdentityFile => {
-                aws::assume_role_by_token(signer, aws::region(signer.hosting, base_url)?, heard)
-            }
-            AuthKind::ManagedIdentity => aws::machine(signer, heard),
-            kind => Err(auth::no_such_kind(kind)),
-        }
+        aws::grant(base_url, signer, heard)
     }
 
     fn classify_grant(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
@@ -178,7 +166,7 @@ fn geography(hosting: &Hosting) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Secret;
+    use domain::{AuthKind, Secret};
 
     fn at(region: Option<&str>, location: Option<&str>) -> Hosting {
         let owned = |text: Option<&str>| text.map(str::to_owned);

@@ -1,7 +1,6 @@
 //! Answers that providers keep: who made one is remembered, and what one used that was made in the background is booked
 //! by the request that first sees its end.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use dialects::{AnswerStream, Made, StoredAct, WholeAnswer};
@@ -93,14 +92,11 @@ impl Exchange {
         self.hands.responses.book(self.name(id), self.trace())
     }
 
-    /// The right comes too late: the client has left.
+    /// The right comes too late: the client has left. It goes back in the order of what was asked, so that whoever looks
+    /// next finds it there.
     pub(crate) fn leave_right(&self, id: &str, asked: PortFuture<'static, bool>) {
-        let (keeper, name, trace) = (Arc::clone(&self.hands.responses), self.name(id), self.trace());
-        tokio::spawn(async move {
-            if asked.await {
-                keeper.unbook(name, trace);
-            }
-        });
+        drop(asked);
+        self.hands.responses.unbook(self.name(id), self.trace());
     }
 
     fn name(&self, id: &str) -> ResponseName {

@@ -160,8 +160,9 @@ impl Inner {
     async fn act(&self, ask: Ask) {
         let responses = self.store.stored_responses();
         let done = match ask {
+            // Who asked went away meanwhile.
+            Ask::Book(_, _, told) if told.is_closed() => Ok(()),
             Ask::Book(digest, by, told) => match self.patiently(|| responses.book(digest, by)).await {
-                // Who asked went away meanwhile.
                 Ok(is_given) if told.send(is_given).is_err() && is_given => {
                     self.patiently(|| responses.unbook(digest, by)).await
                 }

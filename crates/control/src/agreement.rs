@@ -150,7 +150,9 @@ fn limits(form: LimitsForm) -> Result<AgreedLimits, Box<Fault>> {
     Ok(limits)
 }
 
-fn retention(sent: &Value) -> Result<Option<Retention>, Box<Fault>> {
+/// # Errors
+/// 400 naming the field.
+pub fn retention(sent: &Value) -> Result<Option<Retention>, Box<Fault>> {
     let days = |fields: &serde_json::Map<String, Value>| {
         let days = fields.get("days").filter(|_| fields.len() == 1)?.as_u64()?;
         u32::try_from(days).ok().filter(|days| (1..=RETENTION_DAYS_MAX).contains(days))
@@ -190,7 +192,9 @@ fn commitment(form: &CommitmentForm) -> Result<Commitment, Box<Fault>> {
     Ok(Commitment { amount_micros: *amount_micros, period })
 }
 
-fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
+/// # Errors
+/// 400 naming the tag.
+pub fn compliance(tags: &[String]) -> Result<Vec<String>, Box<Fault>> {
     if tags.len() > TAGS_MAX {
         let message = format!("compliance has {} tags.", tags.len());
         return Err(invalid("compliance", message, format!("Give at most {TAGS_MAX}.")));
@@ -321,8 +325,8 @@ pub const fn show_limits(agreed: &Agreement) -> LimitsForm {
 }
 
 #[must_use]
-pub fn show_retention(agreed: &Agreement) -> Option<RetentionForm> {
-    agreed.retention.map(|retention| match retention {
+pub fn show_retention(agreed: Option<Retention>) -> Option<RetentionForm> {
+    agreed.map(|retention| match retention {
         Retention::Zero => RetentionForm::Zero(ZeroRetention::Zero),
         Retention::Days(days) => RetentionForm::Days { days },
     })
@@ -376,7 +380,7 @@ mod tests {
         }
         assert_eq!(refused(retention(&json!({"days": 3, "more": 1}))), "retention.days");
         for told in [Some(Retention::Zero), Some(Retention::Days(7)), None] {
-            let shown = show_retention(&Agreement { retention: told, ..Agreement::default() });
+            let shown = show_retention(told);
             assert_eq!(retention(&json!(shown)).unwrap(), told, "what is shown can be sent");
         }
     }

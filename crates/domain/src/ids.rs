@@ -139,6 +139,7 @@ define_id!(/** A sealed provider credential of a workspace (BYOK). */ Credential
 define_id!(/** One of the operator's pooled provider accounts. */ AccountId, "acc");
 define_id!(/** A runtime on the customer's hardware (BYOC). */ NodeId, "node");
 define_id!(/** A routing rule. */ RouteId, "rte");
+define_id!(/** What a project's requests may reach. */ PolicyId, "pol");
 define_id!(/** One run of an app. */ TaskId, "tsk");
 define_id!(/** One audit entry. */ AuditId, "aud");
 define_id!(/** A person who may sign in. */ MemberId, "mem");

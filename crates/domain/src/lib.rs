@@ -18,6 +18,7 @@ pub mod limits;
 pub mod master_key;
 pub mod money;
 pub mod operation;
+pub mod policy;
 pub mod ports;
 pub mod profile;
 pub mod prompt;
@@ -47,10 +48,11 @@ pub use hash::{IdHasher, IdMap};
 pub use hosting::Hosting;
 pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
-    ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
+    PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
+pub use policy::{Policy, PolicyRule, PolicySpec};
 pub use profile::{Mode, Principal, Profile};
 pub use prompt::{Json, Prompt};
 pub use record::{AttemptRecord, Charge, MeterRecord, Outcome, Priced};

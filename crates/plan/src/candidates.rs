@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use catalogue::{Offer, ProviderFacts};
+use domain::Agreement;
 use domain::ports::StoredResponse;
-use domain::{Hosting, Principal, RouteSpec};
+use domain::{Hosting, PolicyRule, Principal, Profile, RouteSpec};
 use snapshot::{AccountEntry, CredentialEntry, CredentialState, NodeEntry, NodeState};
 
 use crate::attempt::{Attempt, Seat};
@@ -12,6 +13,10 @@ use crate::question::Ask;
 use crate::reason::{Refusal, Rejection};
 use crate::resolve::{Meaning, Resolved};
 
+/// As what nodes are known to policies, and in answers.
+const NODES: &str = "byoc";
+/// A node's label that says where it stands.
+const REGION_LABEL: &str = "region=";
 /// Room for so many is made at once.
 const BYOK_USUAL_MAX: usize = 4;
 
@@ -98,6 +103,13 @@ fn credential_attempt(
     }
     check_provider(ask, spec, provider)?;
     check_region(spec, credential.region.as_deref(), sold.offer)?;
+    let held = Held {
+        profile: Profile::Byok,
+        provider,
+        regions: &|| own_or_offered(credential.region.as_deref(), sold.offer),
+        agreement: Some(&credential.agreement),
+    };
+    check_policy(ask, resolved, &held)?;
     Attempt::byok(
         ask.question.workspace,
         credential,
@@ -189,6 +201,9 @@ fn node_attempt(
     if spec.node_labels.iter().any(|label| !node.labels.contains(label)) {
         return Err(Refusal::LabelMissing);
     }
+    let regions = || node.labels.iter().filter_map(|label| label.strip_prefix(REGION_LABEL)).collect();
+    let held = Held { profile: Profile::Byoc, provider: NODES, regions: &regions, agreement: None };
+    check_policy(ask, resolved, &held)?;
     Attempt::byoc(ask.question.workspace, node, model)
 }
 
@@ -210,6 +225,13 @@ fn account_attempt(
     check_provider(ask, spec, provider)?;
     check_region(spec, account.region.as_deref(), sold.offer)?;
     check_emergency(ask, spec, facts)?;
+    let held = Held {
+        profile: Profile::ManagedProvider,
+        provider,
+        regions: &|| own_or_offered(account.region.as_deref(), sold.offer),
+        agreement: Some(&account.agreement),
+    };
+    check_policy(ask, resolved, &held)?;
     Attempt::managed(account, ask.catalogue, facts, sold.shared_model(), sold.offer, &resolved.name)
 }
 
@@ -310,6 +332,54 @@ fn pooled_by<'a>(
 fn check_provider(ask: &Ask<'_>, spec: &RouteSpec, provider: &str) -> Result<(), Refusal> {
     let listed = spec.providers.iter().any(|name| ask.canonical(name) == provider);
     if spec.providers.is_empty() || listed { Ok(()) } else { Err(Refusal::ProviderNotInRoute) }
+}
+
+/// What a policy looks at in a candidate.
+struct Held<'a> {
+    profile: Profile,
+    provider: &'a str,
+    /// All where it may run; empty where that is not known.
+    regions: &'a dyn Fn() -> Vec<&'a str>,
+    /// `None` where nothing leaves the workspace's own machines.
+    agreement: Option<&'a Agreement>,
+}
+
+fn own_or_offered<'a>(own: Option<&'a str>, offer: Option<&'a Offer>) -> Vec<&'a str> {
+    match (own, offer) {
+        (Some(own), _) => vec![own],
+        (None, Some(offer)) => offer.regions.iter().map(String::as_str).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn is_within(allowed: &[String], regions: &[&str]) -> bool {
+    !regions.is_empty() && regions.iter().all(|region| allowed.iter().any(|one| one == region))
+}
+
+/// The project's word holds over every route's. What is not known of a candidate is not allowed where it matters.
+fn check_policy(ask: &Ask<'_>, resolved: &Resolved<'_>, held: &Held<'_>) -> Result<(), Refusal> {
+    let Some(policy) = &ask.question.project.policy else { return Ok(()) };
+    let spec = &policy.spec;
+    let is_listed = |listed: &[String], name: &str| listed.iter().any(|one| one == name);
+    let agreed = |holds: &dyn Fn(&Agreement) -> bool| held.agreement.is_none_or(holds);
+    let checks = [
+        (PolicyRule::Profiles, spec.profiles.is_empty() || spec.profiles.contains(&held.profile)),
+        (PolicyRule::Providers, spec.providers.is_empty() || is_listed(&spec.providers, held.provider)),
+        (PolicyRule::Models, spec.allows_model(&resolved.name)),
+        (PolicyRule::Regions, spec.regions.is_empty() || is_within(&spec.regions, &(held.regions)())),
+        (
+            PolicyRule::Retention,
+            spec.retention.is_none_or(|most| agreed(&|agreement| most.is_kept_by(agreement.retention))),
+        ),
+        (
+            PolicyRule::Compliance,
+            spec.compliance.iter().all(|tag| agreed(&|agreement| agreement.compliance.contains(tag))),
+        ),
+    ];
+    match checks.into_iter().find(|(_, holds)| !holds) {
+        Some((rule, _)) => Err(Refusal::PolicyForbids { rule }),
+        None => Ok(()),
+    }
 }
 
 /// What does not say where it runs may run anywhere, so a route that allows certain regions does not allow it.

@@ -2,7 +2,7 @@
 
 use catalogue::{Modality, Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, Principal, Profile};
+use domain::{Fault, FaultClass, PolicyRule, Principal, Profile};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -78,6 +78,9 @@ pub fn nothing_serves(
     if !away.is_empty() && nodes_may_serve {
         return unreachable(resolved, &away);
     }
+    if let Some(fault) = forbidden(ask, resolved, &near) {
+        return fault;
+    }
     let mut message = format!("Nothing in this workspace serves {}", shown(&resolved.name));
     if let Some(route) = route {
         message.push_str(&format!(" under route {}", route.id));
@@ -93,6 +96,38 @@ pub fn nothing_serves(
     }
     let fix = commands(ask, resolved);
     Box::new(Fault::new(FaultClass::NotFound, "model_not_served", message).fix(fix).param("model"))
+}
+
+/// Somebody could serve it, and the project's policy does not let the call go there.
+fn forbidden(ask: &Ask<'_>, resolved: &Resolved<'_>, near: &[&Rejection]) -> Option<Box<Fault>> {
+    let policy = ask.question.project.policy.as_ref()?;
+    let told: Vec<(PolicyRule, String)> = near
+        .iter()
+        .filter_map(|rejection| match rejection.refusal {
+            Refusal::PolicyForbids { rule } => Some((rule, rejection.sentence())),
+            _ => None,
+        })
+        .take(TOLD_MAX)
+        .collect();
+    let (rule, _) = told.first()?;
+    let sentences: Vec<&str> = told.iter().map(|(_, sentence)| sentence.as_str()).collect();
+    let message = format!(
+        "The policy {} of this project keeps {} from being served: {}.",
+        policy.id,
+        shown(&resolved.name),
+        sentences.join("; ")
+    );
+    let fix = match rule {
+        PolicyRule::Retention | PolicyRule::Compliance => {
+            "State on a credential or account what is agreed with its provider (`--retention`, `--compliance`), ask for another \
+             model, or have an admin change the policy."
+        }
+        _ => {
+            "Ask for another model, add a credential, account or node that the policy allows, or have an admin change it."
+        }
+    };
+    let fault = Fault::new(FaultClass::Forbidden, "policy_forbids", message).fix(fix).param("model");
+    Some(Box::new(fault.should_retry(false)))
 }
 
 /// The one that made the answer which the call goes on from can't be asked now.

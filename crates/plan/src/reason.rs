@@ -1,6 +1,6 @@
 //! Why a candidate was not chosen: a stable word for programs, a sentence for people.
 
-use domain::Profile;
+use domain::{PolicyRule, Profile};
 
 use crate::attempt::Seat;
 
@@ -35,6 +35,10 @@ pub enum Refusal {
     RegionNotAllowed,
     RegionUnknown,
     LabelMissing,
+    /// The project's policy forbids it.
+    PolicyForbids {
+        rule: PolicyRule,
+    },
     /// A profile that comes before its own serves the call.
     ProfileNotChosen {
         chosen: Profile,
@@ -92,6 +96,7 @@ impl Refusal {
             Self::RegionNotAllowed => "region_not_allowed",
             Self::RegionUnknown => "region_unknown",
             Self::LabelMissing => "label_missing",
+            Self::PolicyForbids { .. } => "policy_forbids",
             Self::ProfileNotChosen { .. } => "profile_not_chosen",
             Self::ProfileNotInRoute => "profile_not_in_route",
             Self::NotItsMaker => "not_its_maker",
@@ -155,6 +160,9 @@ impl Refusal {
             }
             Self::FallbackNotForThis => {
                 "is a fallback, and the route's fallback_on does not name what keeps the own credentials from serving"
+            }
+            Self::PolicyForbids { rule } => {
+                return format!("is not what the project's policy allows ({})", rule.as_str());
             }
             Self::ProfileNotChosen { chosen } => {
                 return format!("was not needed: {chosen} comes first and can serve this");

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::{
-    AccountId, CachePolicy, CredentialId, Hosting, KeyId, NodeId, ProjectId, Quirks, Rates, RouteId,
-    RouteSpec, Terms, WorkspaceId, secret::Sealed,
+    AccountId, Agreement, CachePolicy, CredentialId, Hosting, KeyId, NodeId, Policy, ProjectId, Quirks,
+    Rates, RouteId, RouteSpec, Terms, WorkspaceId, secret::Sealed,
 };
 
 /// What a key may do.
@@ -47,6 +47,7 @@ pub struct ProjectEntry {
     pub environment: Arc<str>,
     /// Where it says nothing its workspace's holds.
     pub caching: CachePolicy,
+    pub policy: Option<Arc<Policy>>,
 }
 
 /// What is known of a credential from verification and from its owner. Live trouble (rate limits, breakers) is on
@@ -83,6 +84,8 @@ pub struct CredentialEntry {
     pub pricing: Arc<Vec<(String, Rates)>>,
     /// What its server is known not to take.
     pub quirks: Quirks,
+    /// What its owner states of the contract with the provider.
+    pub agreement: Arc<Agreement>,
     pub created_unix_ms: u64,
 }
 
@@ -105,6 +108,8 @@ pub struct AccountEntry {
     pub allow_unpriced: bool,
     /// What the operator pays here, by model name as a credential's, where that is not the catalogue's price.
     pub pricing: Arc<Vec<(String, Rates)>>,
+    /// What the operator states of the contract with the provider.
+    pub agreement: Arc<Agreement>,
     pub created_unix_ms: u64,
 }
 

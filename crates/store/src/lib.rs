@@ -27,6 +27,7 @@ pub mod nodes;
 mod packed;
 mod page;
 pub mod people;
+pub mod policies;
 mod postgres;
 pub mod projects;
 pub mod records;
@@ -67,6 +68,7 @@ pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
 pub use page::{Listed, Page};
 pub use people::{Invitation, MemberRow, Membership, People, PersonRow};
+pub use policies::{Policies, PolicyRow};
 pub use postgres::{Address, ReplicaId};
 pub use projects::{ProjectRow, Projects};
 pub use records::{Records, RequestFilter, RequestRow};
@@ -204,6 +206,11 @@ impl Store {
 
     #[must_use]
     pub fn routes(&self) -> &dyn Routes {
+        &self.database
+    }
+
+    #[must_use]
+    pub fn policies(&self) -> &dyn Policies {
         &self.database
     }
 

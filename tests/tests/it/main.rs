@@ -56,6 +56,7 @@ mod moving;
 mod own_key;
 mod people;
 mod person;
+mod policies;
 mod replicas;
 mod rotation;
 mod routing;

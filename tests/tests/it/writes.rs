@@ -93,6 +93,15 @@ impl Preparing<'_> {
         }
     }
 
+    /// The same, with what it is an object of.
+    async fn whole_body(&self, collection: &str) -> Value {
+        if collection != "/v2/policies" {
+            return self.body(collection);
+        }
+        let project = self.made("/v2/projects", json!({"name": self.name()})).await;
+        json!({"project_id": project, "retention": "zero"})
+    }
+
     /// A webhook, and an event that it was told of.
     async fn delivered(&self) -> (String, String) {
         let taker = Taker::start().await;
@@ -122,6 +131,7 @@ impl Preparing<'_> {
             ("PATCH", "/v2/members") => json!({"role": "developer"}),
             ("PATCH", "/v2/provider-credentials" | "/v2/accounts") => json!({"display_name": name}),
             ("PATCH", "/v2/routes") => json!({"profiles": ["byoc"]}),
+            ("PATCH", "/v2/policies") => json!({"retention": {"days": 7}}),
             ("PATCH", "/v2/webhooks") => json!({"description": name}),
             ("PATCH", _) => json!({"name": name}),
             ("PUT", "/v2/byoc/nodes") => {
@@ -221,13 +231,17 @@ impl Preparing<'_> {
                 tried(pattern.replace("{id}", &id), json!({}))
             }
             _ => match pattern.split_once("/{id}") {
-                None => tried(pattern.to_owned(), self.body(pattern)),
+                None => tried(pattern.to_owned(), self.whole_body(pattern).await),
                 Some((collection, act)) => {
-                    let id = self.made(collection, self.body(collection)).await;
+                    let id = self.made(collection, self.whole_body(collection).await).await;
                     let body = match act {
                         "/rotate" if collection == "/v2/accounts" => json!({"secret": POOL_SECOND}),
                         "/rotate" if collection == "/v2/webhooks" => json!({}),
                         "/rotate" => json!({"secret": OWN_SECOND}),
+                        "" if method == Method::PUT && collection == "/v2/policies" => {
+                            let kept = gateway.get(&format!("{collection}/{id}")).await;
+                            json!({"project_id": kept["project_id"], "profiles": ["byok"]})
+                        }
                         "" => self.change(&method, collection),
                         _ => json!({}),
                     };

@@ -118,6 +118,7 @@ impl House {
             id: workspace_id(at),
             name: format!("w{at}").into(),
             projects: vec![Arc::new(ProjectEntry {
+                policy: None,
                 caching: domain::CachePolicy::default(),
                 id: project_id(at),
                 workspace: workspace_id(at),
@@ -134,6 +135,7 @@ impl House {
 
     fn credential(&self, workspace: usize, at: usize) -> Arc<CredentialEntry> {
         Arc::new(CredentialEntry {
+            agreement: Arc::default(),
             quirks: domain::Quirks::default(),
             id: CredentialId::new(small(at), [1; 10]),
             workspace: workspace_id(workspace),
@@ -169,6 +171,7 @@ impl House {
 
     fn account(&self, at: usize) -> AccountEntry {
         AccountEntry {
+            agreement: Arc::default(),
             id: AccountId::new(small(at), [2; 10]),
             provider: "openai".into(),
             display_name: format!("a{at}").into(),

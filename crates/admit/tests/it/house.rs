@@ -62,6 +62,7 @@ pub fn snapshot() -> Arc<Snapshot> {
         (Plain.digest(&text(number)), Arc::new(entry))
     };
     let project = ProjectEntry {
+        policy: None,
         caching: domain::CachePolicy::default(),
         id: project_id(1),
         workspace: workspace_id(),

@@ -152,7 +152,7 @@ fn show(control: &Control, row: &AccountRow) -> Shown {
         base_url: row.base_url.clone(),
         region: row.region.clone(),
         config: row.config.clone(),
-        retention: agreement::show_retention(&row.agreement),
+        retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: told::learned(control, Principal::Account(row.id)),
         pricing: agreement::show_pricing(&row.pricing),

@@ -209,7 +209,7 @@ fn show(control: &Control, row: &CredentialRow) -> Shown {
         },
         config: row.config.clone(),
         expires_at: row.expires_unix_ms.map(Moment),
-        retention: agreement::show_retention(&row.agreement),
+        retention: agreement::show_retention(row.agreement.retention),
         limits: agreement::show_limits(&row.agreement),
         learned_limits: told::learned(control, Principal::Credential(row.id)),
         pricing: agreement::show_pricing(&row.pricing),

@@ -16,6 +16,7 @@ mod me;
 mod members;
 mod nodes;
 mod plan;
+mod policies;
 mod projects;
 mod requests;
 mod rules;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Route> {
         accounts::routes(),
         nodes::routes(),
         rules::routes(),
+        policies::routes(),
         plan::routes(),
         capabilities::routes(),
         usage::routes(),

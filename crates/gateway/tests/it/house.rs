@@ -178,6 +178,7 @@ fn workspace(world: &World, base_url: String) -> WorkspaceEntry {
     let (ms, bytes) = (world.clock.unix_ms(), world.id_bytes());
     let id = WorkspaceId::new(ms, bytes);
     let project = ProjectEntry {
+        policy: None,
         caching: domain::CachePolicy::default(),
         id: ProjectId::new(ms, bytes),
         workspace: id,

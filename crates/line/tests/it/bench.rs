@@ -307,6 +307,7 @@ impl Maker<'_> {
         let id = WorkspaceId::new(ms, bytes);
         self.new_key(id).await;
         let project = ProjectEntry {
+            policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),
             workspace: id,
@@ -317,6 +318,7 @@ impl Maker<'_> {
             let (ms, bytes) = self.id_parts();
             let credential = CredentialId::new(ms, bytes);
             Arc::new(CredentialEntry {
+                agreement: Arc::default(),
                 quirks: domain::Quirks::default(),
                 id: credential,
                 workspace: id,
@@ -371,6 +373,7 @@ impl Maker<'_> {
             let (ms, bytes) = self.id_parts();
             let id = AccountId::new(ms, bytes);
             Arc::new(AccountEntry {
+                agreement: Arc::default(),
                 id,
                 provider: "openai".into(),
                 display_name: "pooled".into(),

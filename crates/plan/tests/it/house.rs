@@ -112,6 +112,7 @@ pub fn sealed() -> Arc<Sealed> {
 /// A credential of a number that is also its age: lower is older.
 pub fn credential(number: u8, provider: &str) -> CredentialEntry {
     CredentialEntry {
+        agreement: Arc::default(),
         quirks: domain::Quirks::default(),
         id: credential_id(number),
         workspace: workspace_id(1),
@@ -132,6 +133,7 @@ pub fn credential(number: u8, provider: &str) -> CredentialEntry {
 
 pub fn account(number: u8, provider: &str) -> AccountEntry {
     AccountEntry {
+        agreement: Arc::default(),
         id: account_id(number),
         provider: provider.into(),
         display_name: format!("pool {number}").into(),
@@ -171,6 +173,7 @@ pub fn spec(scope: RouteScope) -> RouteSpec {
 impl House {
     pub fn new() -> Self {
         let project = ProjectEntry {
+            policy: None,
             caching: domain::CachePolicy::default(),
             id: project_id(1),
             workspace: workspace_id(1),

@@ -192,6 +192,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = WorkspaceId::new(ms, bytes);
         let project = ProjectEntry {
+            policy: None,
             caching: domain::CachePolicy::default(),
             id: ProjectId::new(ms, bytes),
             workspace: id,
@@ -221,6 +222,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = CredentialId::new(ms, bytes);
         Arc::new(CredentialEntry {
+            agreement: Arc::default(),
             quirks: domain::Quirks::default(),
             id,
             workspace,
@@ -243,6 +245,7 @@ impl<'a> Maker<'a> {
         let (ms, bytes) = self.id_parts();
         let id = AccountId::new(ms, bytes);
         Arc::new(AccountEntry {
+            agreement: Arc::default(),
             id,
             provider: "openai".into(),
             display_name: "pooled".into(),

@@ -23,15 +23,11 @@ pub(super) fn texts(table: &'static str, agreement: &Agreement) -> Result<Texts,
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))))
         .collect();
-    let retention = retention.map(|retention| match retention {
-        Retention::Zero => json!("zero"),
-        Retention::Days(days) => json!({"days": days}),
-    });
     let commitment = commitment
         .map(|agreed| json!({"amount_micros": agreed.amount_micros, "period": agreed.period.as_str()}));
     Ok(Texts {
         limits: stored::to_text(table, &limits)?,
-        retention: stored::to_text(table, &retention)?,
+        retention: stored::to_text(table, &retention_text(*retention))?,
         commitment: stored::to_text(table, &commitment)?,
         compliance: stored::to_text(table, compliance)?,
     })
@@ -58,7 +54,16 @@ fn limits(kept: &Value) -> AgreedLimits {
     }
 }
 
-fn retention(kept: &Value) -> Option<Retention> {
+/// `null` where nothing is stated.
+pub(super) fn retention_text(retention: Option<Retention>) -> Value {
+    match retention {
+        None => Value::Null,
+        Some(Retention::Zero) => json!("zero"),
+        Some(Retention::Days(days)) => json!({"days": days}),
+    }
+}
+
+pub(super) fn retention(kept: &Value) -> Option<Retention> {
     if kept == "zero" {
         return Some(Retention::Zero);
     }

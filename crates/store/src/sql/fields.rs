@@ -2,7 +2,7 @@
 
 use domain::{
     AccountId, AuditId, BudgetId, CacheMode, CachePolicy, CredentialId, EventId, InvoiceId, KeyId, MemberId,
-    NodeId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
+    NodeId, PolicyId, ProjectId, RouteId, Sealed, TraceId, WebhookId, WorkspaceId,
 };
 use proof::Digest;
 use serde::de::DeserializeOwned;
@@ -42,6 +42,7 @@ column_ids!(
     KeyId,
     MemberId,
     NodeId,
+    PolicyId,
     ProjectId,
     RouteId,
     TraceId,

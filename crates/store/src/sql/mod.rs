@@ -22,6 +22,7 @@ mod names;
 mod nodes;
 mod objects;
 mod people;
+mod policies;
 mod projects;
 mod purging;
 mod rotations;

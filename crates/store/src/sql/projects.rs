@@ -142,7 +142,11 @@ async fn delete(
         writing.changed(Part::Key, Some(workspace), key);
     }
     budgets::forget(writing, workspace, &Subject::Project(id)).await?;
-    for statement in ["DELETE FROM api_keys WHERE project = $1", "DELETE FROM projects WHERE id = $1"] {
+    for statement in [
+        "DELETE FROM policies WHERE project = $1",
+        "DELETE FROM api_keys WHERE project = $1",
+        "DELETE FROM projects WHERE id = $1",
+    ] {
         sql(statement).bind(id.bytes()).run(writing.connection()).await?;
     }
     writing.changed(Part::Workspace, Some(workspace), id);

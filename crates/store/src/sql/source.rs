@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use domain::ports::PortFuture;
-use domain::{AuthKind, Hosting, KeyId, Terms, WorkspaceId};
+use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
     AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
@@ -13,8 +13,8 @@ use snapshot::{
 
 use super::fields::{ColumnId, Fields};
 use super::{
-    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, projects, routes,
-    seals, sql, workspaces,
+    Connection, Database, Row, accounts, api_keys, budgets, credentials, meta, nodes, policies, projects,
+    routes, seals, sql, workspaces,
 };
 use crate::feed::Part;
 use crate::{ApiKeyRow, LimitsOf, StoreError};
@@ -52,6 +52,7 @@ fn credential_entry(row: crate::CredentialRow) -> CredentialEntry {
         environment: row.environment.map(Into::into),
         pricing: Arc::new(row.pricing),
         quirks: row.server.quirks(),
+        agreement: Arc::new(row.agreement),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -77,6 +78,7 @@ fn account_entry(row: crate::AccountRow) -> AccountEntry {
         markup_bps: row.markup_bps,
         allow_unpriced: row.allow_unpriced,
         pricing: Arc::new(row.pricing),
+        agreement: Arc::new(row.agreement),
         created_unix_ms: row.created_unix_ms,
     }
 }
@@ -97,13 +99,14 @@ fn node_entry(row: crate::NodeRow) -> NodeEntry {
     }
 }
 
-fn project_entry(row: crate::ProjectRow) -> ProjectEntry {
+fn project_entry(row: crate::ProjectRow, policy: Option<Arc<Policy>>) -> ProjectEntry {
     ProjectEntry {
         id: row.id,
         workspace: row.workspace,
         name: row.name.into(),
         environment: row.environment.into(),
         caching: row.caching,
+        policy,
     }
 }
 
@@ -152,8 +155,15 @@ async fn read_workspaces(
         };
         found.insert(row.id, entry);
     }
+    let mut policies: BTreeMap<ProjectId, Arc<Policy>> = BTreeMap::new();
+    for row in &rows_of!(connection, "policies", "workspace", "id", whose) {
+        let row = policies::read(row)?;
+        policies.insert(row.project, Arc::new(Policy { id: row.id, spec: row.spec }));
+    }
     for row in &rows_of!(connection, "projects", "workspace", "id", whose) {
-        let entry = project_entry(projects::read(row)?);
+        let row = projects::read(row)?;
+        let policy = policies.remove(&row.id);
+        let entry = project_entry(row, policy);
         if let Some(workspace) = found.get_mut(&entry.workspace) {
             workspace.projects.push(Arc::new(entry));
         }

@@ -109,6 +109,8 @@ on_each!(
         nodes::a_node_is_made_observed_and_changed,
         nodes::a_removed_secret_does_not_come_back_under_its_version,
         nodes::what_a_node_takes_is_kept_and_reaches_the_snapshot,
+        policies::every_field_of_a_policy_reads_back,
+        policies::a_project_has_one_policy_that_ends_with_it,
         routes::every_field_of_a_route_reads_back,
         routes::the_same_places_are_fixed_once,
         routes::a_route_names_its_own_workspaces_things,

@@ -62,7 +62,7 @@ fn limit(text: &str) -> Result<Value, Failure> {
     text.parse::<u64>().map(Value::from).map_err(wrong)
 }
 
-fn retention(text: &str) -> Result<Value, Failure> {
+pub(super) fn retention(text: &str) -> Result<Value, Failure> {
     if matches!(text, "" | "zero") {
         return Ok(if text.is_empty() { Value::Null } else { text.into() });
     }

@@ -28,6 +28,7 @@ mod node;
 mod nodes;
 mod open;
 mod plan;
+mod policy;
 mod project;
 #[cfg(test)]
 mod reference;
@@ -153,6 +154,9 @@ enum Command {
     /// Manages routes: which profiles and credentials serve which requests.
     #[command(subcommand)]
     Route(route::Command),
+    /// Manages policies: what the requests of a project may reach, whatever a route says.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Manages projects.
     #[command(subcommand)]
     Project(project::Command),
@@ -243,6 +247,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Credential(command) => credential::run(&shared, command),
         Command::Account(command) => account::run(&shared, command),
         Command::Route(command) => route::run(&shared, command),
+        Command::Policy(command) => policy::run(&shared, command),
         Command::Project(command) => project::run(&shared, command),
         Command::Apply(options) => apply::run(&shared, &options),
         Command::Export(options) => export::run(&shared, &options),

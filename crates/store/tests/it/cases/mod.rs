@@ -14,6 +14,7 @@ pub mod kept_turns;
 pub mod meta;
 pub mod nodes;
 pub mod people;
+pub mod policies;
 pub mod projects;
 pub mod records;
 pub mod rehearsal;

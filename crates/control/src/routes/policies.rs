@@ -1,0 +1,237 @@
+//! `/v2/policies`: what the requests of a project may reach, whatever a route says.
+
+use std::sync::Arc;
+
+use domain::{Fault, PolicyId, PolicySpec, Profile};
+use http::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::PolicyRow;
+
+use crate::access::Access;
+use crate::agreement::{self, RetentionForm};
+use crate::failure::{invalid, missing, of_store};
+use crate::moment::Moment;
+use crate::request::{Ask, not_found};
+use crate::router::{Handled, Route};
+use crate::{Control, Reply};
+
+const PATH: &str = "/v2/policies";
+const ONE: &str = "/v2/policies/{id}";
+const NAMES_MAX: usize = 100;
+const NAME_BYTES_MAX: usize = 256;
+
+pub fn routes() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, PATH, Access::MANAGE, create)
+            .says("Makes the policy of a project: what its requests may reach, whatever a route says.")
+            .takes::<Input>()
+            .makes::<Shown>(),
+        Route::new(Method::GET, PATH, Access::LOOK, list)
+            .says("Lists the policies of the workspace's projects.")
+            .lists::<Shown>(),
+        Route::new(Method::GET, ONE, Access::LOOK, get).says("Shows a policy.").gives::<Shown>(),
+        Route::new(Method::PATCH, ONE, Access::MANAGE, change)
+            .says("Changes fields of a policy; its project stays.")
+            .patches::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::PUT, ONE, Access::MANAGE, replace)
+            .says("Replaces a policy; its project stays.")
+            .takes::<Input>()
+            .gives::<Shown>(),
+        Route::new(Method::DELETE, ONE, Access::MANAGE, delete)
+            .says("Deletes a policy: its project's requests may reach whatever routes say.")
+            .gives_nothing(),
+    ]
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Policy")]
+struct Input {
+    #[schemars(required)]
+    project_id: Option<String>,
+    /// Sellers, `byoc` for nodes of the workspace's own; empty allows all.
+    #[serde(default)]
+    allowed_providers: Vec<String>,
+    /// Full names of models, or the beginnings of them, such as `anthropic/`; empty allows all.
+    #[serde(default)]
+    allowed_models: Vec<String>,
+    /// Regions as credentials and accounts name them, and as a node's label `region=` does; empty allows all. What does
+    /// not say its region is not allowed.
+    #[serde(default)]
+    allowed_regions: Vec<String>,
+    /// Values of `Agent-Execution-Profile`; empty allows all.
+    #[serde(default)]
+    profiles: Vec<String>,
+    /// The longest that a provider may keep what it is sent: `"zero"` or `{"days": 1 to 3650}`, by what is agreed with it.
+    /// Nodes of the workspace's own keep nothing elsewhere.
+    #[serde(default)]
+    #[schemars(with = "Option<RetentionForm>")]
+    retention: Value,
+    /// Tags that the credential or account must have, all of them; a node of the workspace's own needs none.
+    #[serde(default)]
+    compliance: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptPolicy")]
+struct Shown {
+    id: String,
+    object: &'static str,
+    project_id: String,
+    allowed_providers: Vec<String>,
+    allowed_models: Vec<String>,
+    allowed_regions: Vec<String>,
+    profiles: Vec<&'static str>,
+    retention: Option<RetentionForm>,
+    compliance: Vec<String>,
+    created_at: Moment,
+}
+
+fn show(row: &PolicyRow) -> Shown {
+    Shown {
+        id: row.id.to_string(),
+        object: "policy",
+        project_id: row.project.to_string(),
+        allowed_providers: row.spec.providers.clone(),
+        allowed_models: row.spec.models.clone(),
+        allowed_regions: row.spec.regions.clone(),
+        profiles: row.spec.profiles.iter().map(|profile| profile.as_str()).collect(),
+        retention: agreement::show_retention(row.spec.retention),
+        compliance: row.spec.compliance.clone(),
+        created_at: Moment(row.created_unix_ms),
+    }
+}
+
+/// What of a policy can be written, as it stands.
+fn written(row: &PolicyRow) -> Result<Value, Box<Fault>> {
+    let mut shown = serde_json::to_value(show(row)).map_err(|_| Box::new(Fault::internal()))?;
+    if let Some(fields) = shown.as_object_mut() {
+        ["id", "object", "created_at"].iter().for_each(|name| drop(fields.remove(*name)));
+    }
+    Ok(shown)
+}
+
+fn spec_of(control: &Control, input: Input) -> Result<PolicySpec, Box<Fault>> {
+    let profile = |name: &String| {
+        let profile = name.parse::<Profile>().map_err(|error| invalid("profiles", error, "Correct it."))?;
+        match profile {
+            Profile::Subscription => Err(invalid(
+                "profiles",
+                "The subscription profile is switched off in this version.",
+                "Leave it out.",
+            )),
+            profile => Ok(profile),
+        }
+    };
+    let catalogue = Arc::clone(control.keeper.current().catalogue());
+    let canonical = |name: String| catalogue.provider(&name).map_or(name, |facts| facts.slug.clone());
+    let beginning = |name: String| name.trim_end_matches('*').to_owned();
+    Ok(PolicySpec {
+        providers: names(input.allowed_providers, "allowed_providers", canonical)?,
+        models: names(input.allowed_models, "allowed_models", beginning)?,
+        regions: names(input.allowed_regions, "allowed_regions", |name| name)?,
+        profiles: input.profiles.iter().map(profile).collect::<Result<_, _>>()?,
+        retention: agreement::retention(&input.retention)?,
+        compliance: agreement::compliance(&input.compliance)?,
+    })
+}
+
+fn names(
+    given: Vec<String>,
+    field: &'static str,
+    read: impl Fn(String) -> String,
+) -> Result<Vec<String>, Box<Fault>> {
+    if given.len() > NAMES_MAX {
+        let message = format!("{field} has {} names.", given.len());
+        return Err(invalid(field, message, format!("Give at most {NAMES_MAX}.")));
+    }
+    let read: Vec<String> = given.into_iter().map(read).collect();
+    match read.iter().position(|name| name.trim().is_empty() || name.len() > NAME_BYTES_MAX) {
+        Some(at) => Err(invalid(
+            format!("{field}[{at}]"),
+            format!("{field}[{at}] is empty or too long."),
+            format!("Give 1 to {NAME_BYTES_MAX} bytes; an empty list allows all."),
+        )),
+        None => Ok(read),
+    }
+}
+
+fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let input: Input = ask.json()?;
+        let Some(project) = &input.project_id else {
+            return Err(missing(
+                "project_id",
+                "A policy is a project's: name it. GET /v2/projects lists them.",
+            ));
+        };
+        let project = project.parse().map_err(|_| not_found("project", project))?;
+        let now = control.world.clock.unix_ms();
+        let id = PolicyId::new(now, control.world.id_bytes());
+        let spec = spec_of(control, input)?;
+        let row =
+            PolicyRow { id, workspace: ask.workspace(), project, spec, created_unix_ms: now, version: 0 };
+        let act = ask.act(&control.world);
+        let written = control.store.policies().create(row, act).await.map_err(of_store)?;
+        control.published(written.version).await?;
+        Ok(Reply::json(&show(&written.row))?.version(written.row.version).created(format!("{PATH}/{id}")))
+    })
+}
+
+fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let listed = control.store.policies().list(ask.workspace(), ask.page()?).await.map_err(of_store)?;
+        Reply::json(&ask.paged(listed, show))
+    })
+}
+
+async fn load(control: &Control, ask: &Ask) -> Result<PolicyRow, Box<Fault>> {
+    control.store.policies().get(ask.workspace(), ask.id("policy")?).await.map_err(of_store)
+}
+
+fn get(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        Ok(Reply::json(&show(&row))?.version(row.version))
+    })
+}
+
+fn change(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        let changed = ask.patched(written(&row)?)?;
+        write(control, &ask, changed, row).await
+    })
+}
+
+fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let row = load(control, &ask).await?;
+        write(control, &ask, ask.json()?, row).await
+    })
+}
+
+async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: PolicyRow) -> Result<Reply, Box<Fault>> {
+    let own = row.project.to_string();
+    if input.project_id.as_ref() != Some(&own) {
+        let message = "A policy stays with its project.";
+        return Err(invalid("project_id", message, format!("Give {own}, or make another policy.")));
+    }
+    let changed = PolicyRow { spec: spec_of(control, input)?, ..row };
+    let act = ask.act(&control.world);
+    let written = control.store.policies().replace(changed, ask.if_match()?, act).await.map_err(of_store)?;
+    control.published(written.version).await?;
+    Ok(Reply::json(&show(&written.row))?.version(written.row.version))
+}
+
+fn delete(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
+    Box::pin(async move {
+        let (act, id) = (ask.act(&control.world), ask.id("policy")?);
+        let deleted = control.store.policies().delete(ask.workspace(), id, ask.if_match()?, act).await;
+        control.published(deleted.map_err(of_store)?.version).await?;
+        Ok(Reply::no_content())
+    })
+}

@@ -9,7 +9,7 @@ use crate::chat::{self, begins_stream, skip_lead};
 use crate::converse::{begins_frames, read_frames};
 use crate::passage::{Way, content_bytes};
 use crate::said::{KeptText, is_counted};
-use crate::transcript::{AnswerForm, read_whole};
+use crate::transcript::read_whole;
 use crate::turns::{Gatherer, TurnState};
 use crate::{count, embed, media, responses};
 
@@ -42,13 +42,8 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
-        // Of a form whose wish for a stream stood behind its files, the answer's type tells.
-        operation if operation.makes_pictures() && way.form == AnswerForm::Events => {
-            return media::whole_events(operation, body);
-        }
-        operation if operation.makes_pictures() || operation == Operation::Rerank => {
-            return media::whole_answer(operation, body);
-        }
+        Operation::Rerank => return media::whole_answer(way.operation, body),
+        operation if operation.makes_pictures() => return media::whole_pictures(way, body),
         operation if operation.listens() => {
             let facts = read_whole(way.form, &body)?;
             return Ok(WholeAnswer::plain(body, facts));

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
-use super::counts;
+use super::{counts, whole_answer};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
 use crate::cut::Cutter;
+use crate::passage::Way;
 use crate::responses::Members;
 use crate::splice::join_small;
+use crate::transcript::AnswerForm;
 use crate::whole::WholeAnswer;
 
 const EVENTS: &[u8] = b"text/event-stream";
@@ -152,12 +154,16 @@ impl MediaStream {
     }
 }
 
-/// Events that came where a whole answer was looked for: they go on as they are, once all are there.
+/// Pictures that came at once. Of a form whose wish for a stream stood behind its files, the answer's type tells that they
+/// are events: they go on as they are, once all are there.
 ///
 /// # Errors
-/// As for a stream.
-pub(crate) fn whole_events(operation: Operation, body: Bytes) -> Result<WholeAnswer, StreamFault> {
-    let mut stream = MediaStream::new(operation);
+/// As for a stream, and for an answer that is none.
+pub(crate) fn whole_pictures(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    if way.form != AnswerForm::Events {
+        return whole_answer(way.operation, body);
+    }
+    let mut stream = MediaStream::new(way.operation);
     stream.push(body.clone(), &mut Vec::new())?;
     stream.finish(&mut Vec::new())?;
     Ok(WholeAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))

@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass, Operation};
+use domain::limits::CHOICES_MAX;
+use domain::{Fault, FaultClass, Operation, Units};
 use framing::multipart::{Found, Malformed, Scanner, boundary};
 
 use crate::Request;
@@ -22,8 +23,14 @@ pub struct FormReader {
     open: Option<(Field, u64)>,
     model: Option<Range<u64>>,
     stream: Option<Range<u64>>,
+    count: Option<Range<u64>>,
     has_form: bool,
-    has_file: bool,
+    has_prompt: bool,
+    /// Those that it is about, and all that came.
+    subjects: u64,
+    files: u64,
+    /// The request went on its way with what was known then.
+    went: bool,
     prompt_bytes: u64,
 }
 
@@ -35,6 +42,8 @@ pub struct Form {
     model: Range<usize>,
     /// How many those are.
     pub held_bytes: u64,
+    /// Files that were in them.
+    pub files: u64,
 }
 
 /// The parts that are looked at.
@@ -44,24 +53,49 @@ enum Field {
     Stream,
     Prompt,
     ResponseForm,
+    /// How many answers are wanted.
+    Count,
+    /// What the request is about.
     File,
+    /// A file beside it.
+    Beside,
     Other,
 }
 
 impl Field {
-    fn of(name: &str) -> Self {
+    fn of(operation: Operation, name: &str) -> Self {
+        let has_prompt = operation != Operation::ImageVariations;
         match name {
             "model" => Self::Model,
-            "stream" => Self::Stream,
-            "prompt" => Self::Prompt,
+            "stream" if has_stream(operation) => Self::Stream,
+            "prompt" if has_prompt => Self::Prompt,
             "response_format" => Self::ResponseForm,
-            FILE => Self::File,
+            "n" if operation.makes_pictures() => Self::Count,
+            "image[]" | "mask" | "markup" if operation == Operation::ImageEdits => match name {
+                "image[]" => Self::File,
+                _ => Self::Beside,
+            },
+            name if name == file(operation) => Self::File,
             _ => Self::Other,
         }
     }
+
+    const fn is_file(self) -> bool {
+        matches!(self, Self::File | Self::Beside)
+    }
+}
+
+/// What the file is called that a request is about.
+const fn file(operation: Operation) -> &'static str {
+    if operation.makes_pictures() { IMAGE } else { FILE }
+}
+
+const fn has_stream(operation: Operation) -> bool {
+    matches!(operation, Operation::Transcribe | Operation::ImageEdits)
 }
 
 const FILE: &str = "file";
+const IMAGE: &str = "image";
 
 impl FormReader {
     /// # Errors
@@ -83,8 +117,12 @@ impl FormReader {
             open: None,
             model: None,
             stream: None,
+            count: None,
             has_form: false,
-            has_file: false,
+            has_prompt: false,
+            subjects: 0,
+            files: 0,
+            went: false,
             prompt_bytes: 0,
         })
     }
@@ -104,17 +142,8 @@ impl FormReader {
     fn take(&mut self, found: Found) -> Result<(), Box<Fault>> {
         match found {
             Found::Begin { part, from } => {
-                let field = Field::of(&part.name);
-                let (again, name) = match field {
-                    Field::Model => (self.model.is_some(), "model"),
-                    Field::Stream => (self.stream.is_some(), "stream"),
-                    Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
-                    Field::File => (std::mem::replace(&mut self.has_file, true), FILE),
-                    Field::Prompt | Field::Other => (false, ""),
-                };
-                if again {
-                    return Err(duplicate(name.to_owned()));
-                }
+                let field = Field::of(self.operation, &part.name);
+                self.begin(field)?;
                 self.open = Some((field, from));
             }
             Found::End { until } => {
@@ -122,8 +151,9 @@ impl FormReader {
                 match field {
                     Field::Model => self.model = Some(from..until),
                     Field::Stream => self.stream = Some(from..until),
+                    Field::Count => self.count = Some(from..until),
                     Field::Prompt => self.prompt_bytes += until.saturating_sub(from),
-                    Field::ResponseForm | Field::File | Field::Other => {}
+                    Field::ResponseForm | Field::File | Field::Beside | Field::Other => {}
                 }
             }
             Found::Over => {}
@@ -131,10 +161,36 @@ impl FormReader {
         Ok(())
     }
 
-    /// Whether enough is known for the request to go on its way, and what comes now is the file.
+    /// A part begins.
+    fn begin(&mut self, field: Field) -> Result<(), Box<Fault>> {
+        self.files += u64::from(field.is_file());
+        let (again, name) = match field {
+            Field::Model => (self.model.is_some(), "model"),
+            Field::Stream => (self.stream.is_some(), "stream"),
+            // What is wanted has been reserved for.
+            Field::Count if self.went => {
+                let fix = "Put it before the files.".to_owned();
+                return Err(wrong_value("n".to_owned(), "stands behind a file of a long form", fix));
+            }
+            Field::Count => (self.count.is_some(), "n"),
+            Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
+            Field::File => {
+                self.subjects += 1;
+                (self.subjects > 1 && self.operation != Operation::ImageEdits, file(self.operation))
+            }
+            Field::Prompt => {
+                self.has_prompt = true;
+                (false, "")
+            }
+            Field::Beside | Field::Other => (false, ""),
+        };
+        if again { Err(duplicate(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// Whether enough is known for the request to go on its way, and what comes now is a file.
     #[must_use]
-    pub const fn can_go(&self) -> bool {
-        self.model.is_some() && matches!(self.open, Some((Field::File, _)))
+    pub fn can_go(&self) -> bool {
+        self.model.is_some() && self.open.is_some_and(|(field, _)| field.is_file())
     }
 
     /// The body came to its end.
@@ -148,8 +204,11 @@ impl FormReader {
         if self.model.is_none() {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
-        if !self.has_file {
-            return Err(missing(FILE.to_owned(), "Send the file as a part of the form."));
+        if self.subjects == 0 {
+            return Err(missing(file(self.operation).to_owned(), "Send the file as a part of the form."));
+        }
+        if self.operation == Operation::ImageEdits && !self.has_prompt {
+            return Err(missing("prompt".to_owned(), "Say what is to be seen."));
         }
         Ok(())
     }
@@ -157,8 +216,9 @@ impl FormReader {
     /// What the rooms need of it. `held` are its first bytes, its model among them.
     ///
     /// # Errors
-    /// The model's name is none, or what is said of a stream is not.
-    pub fn request(&self, held: &[u8]) -> Result<Request, Box<Fault>> {
+    /// The model's name is none, what is said of a stream is not, or as many pictures are wanted as nobody makes.
+    pub fn request(&mut self, held: &[u8]) -> Result<Request, Box<Fault>> {
+        self.went = true;
         let model = self.model.as_ref().and_then(place).unwrap_or_default();
         let text = held.get(model.clone()).and_then(|name| std::str::from_utf8(name).ok());
         let text = text.ok_or_else(|| {
@@ -166,16 +226,36 @@ impl FormReader {
         })?;
         Ok(Request {
             model: checked_model(text)?,
-            stream: self.operation == Operation::Transcribe && self.wants_stream(held)?,
+            stream: has_stream(self.operation) && self.wants_stream(held)?,
             choices: 1,
             prompt_bytes: self.prompt_bytes,
+            units: Units { images: self.wanted(held)?, ..Units::default() },
             form: Some(Box::new(Form {
                 boundary: self.boundary.clone(),
                 model,
                 held_bytes: held.len() as u64,
+                files: self.files,
             })),
             ..Request::default()
         })
+    }
+
+    /// How many pictures are to be made.
+    fn wanted(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
+        if !self.operation.makes_pictures() {
+            return Ok(0);
+        }
+        let Some(said) = self.count.as_ref().and_then(place).and_then(|range| held.get(range)) else {
+            return Ok(1);
+        };
+        let count = std::str::from_utf8(said).ok().and_then(|text| text.parse::<u32>().ok());
+        match count.filter(|count| (1..=CHOICES_MAX).contains(count)) {
+            Some(count) => Ok(u64::from(count)),
+            None => {
+                let fix = format!("Send a whole number from 1 to {CHOICES_MAX}, or leave it out.");
+                Err(wrong_value("n".to_owned(), "is out of range", fix))
+            }
+        }
     }
 
     fn wants_stream(&self, held: &[u8]) -> Result<bool, Box<Fault>> {
@@ -249,7 +329,8 @@ mod tests {
     fn form(parts: &[(&str, &str)]) -> Vec<u8> {
         let mut body = String::new();
         for (name, value) in parts {
-            let file = if *name == FILE { "; filename=\"a.mp3\"" } else { "" };
+            let is_file = [FILE, IMAGE, "image[]", "mask"].contains(name);
+            let file = if is_file { "; filename=\"a.mp3\"" } else { "" };
             body.push_str(&format!(
                 "--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{value}\r\n"
             ));
@@ -259,8 +340,12 @@ mod tests {
     }
 
     fn read(parts: &[(&str, &str)]) -> Result<(Request, Bytes), Box<Fault>> {
+        read_as(Operation::Transcribe, parts)
+    }
+
+    fn read_as(operation: Operation, parts: &[(&str, &str)]) -> Result<(Request, Bytes), Box<Fault>> {
         let body = form(parts);
-        let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::Transcribe)?;
+        let mut reader = FormReader::new("multipart/form-data; boundary=b", operation)?;
         for byte in &body {
             reader.push(std::slice::from_ref(byte))?;
         }
@@ -299,6 +384,59 @@ mod tests {
             "duplicate_field",
             "response_format",
         );
+    }
+
+    #[test]
+    fn pictures_come_by_their_own_names() {
+        let parts = [
+            ("model", "openai/p"),
+            ("prompt", "a tide"),
+            ("n", "3"),
+            ("image[]", "one"),
+            ("image[]", "two"),
+            ("mask", "three"),
+            ("stream", "true"),
+        ];
+        let (request, body) = read_as(Operation::ImageEdits, &parts).unwrap();
+        assert_eq!((request.stream, request.prompt_bytes, request.units.images), (true, 6, 3));
+        let read = request.form.unwrap();
+        assert_eq!(read.files, 3);
+        let renamed = [&[("model", "p")], &parts[1..]].concat();
+        assert_eq!(read.upstream_body(&body, "p").concat(), form(&renamed));
+        let like = [("image", "one"), ("model", "d"), ("stream", "maybe")];
+        let (request, _) = read_as(Operation::ImageVariations, &like).unwrap();
+        assert_eq!((request.stream, request.units.images), (false, 1));
+
+        let edit = |more: &[(&str, &str)]| {
+            let fault = read_as(Operation::ImageEdits, more).map(drop).unwrap_err();
+            (fault.code, fault.param.clone().unwrap().into_owned())
+        };
+        let (model, prompt, image) = (parts[0], parts[1], ("image", "one"));
+        let missing = |name: &str| ("missing_required_parameter", name.to_owned());
+        assert_eq!(edit(&[model, image]), missing("prompt"));
+        assert_eq!(edit(&[model, prompt]), missing("image"));
+        assert_eq!(edit(&[model, prompt, ("mask", "m")]), missing("image"));
+        assert_eq!(edit(&[prompt, image]), missing("model"));
+        for n in ["0", "129", "-1", "two", ""] {
+            assert_eq!(edit(&[model, prompt, image, ("n", n)]), ("invalid_value", "n".to_owned()), "{n}");
+        }
+        let twice = ("duplicate_field", "n".to_owned());
+        assert_eq!(edit(&[model, prompt, image, ("n", "1"), ("n", "2")]), twice);
+        let two = [("model", "d"), image, image];
+        let fault = read_as(Operation::ImageVariations, &two).map(drop).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("duplicate_field", Some("image")));
+    }
+
+    #[test]
+    fn how_many_are_wanted_is_said_before_the_request_goes() {
+        let all = form(&[("model", "p"), ("prompt", "x"), ("image", "one"), ("n", "2")]);
+        let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::ImageEdits).unwrap();
+        let at = position(&all, b"one").unwrap();
+        reader.push(&all[..at]).unwrap();
+        assert!(reader.can_go());
+        assert_eq!(reader.request(&all[..at]).unwrap().units.images, 1);
+        let fault = reader.push(&all[at..]).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("n")));
     }
 
     #[test]

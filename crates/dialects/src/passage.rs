@@ -133,10 +133,10 @@ impl Way {
 impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
-        if matches!(way.operation, Operation::Images | Operation::Speech) {
+        if way.operation.makes_pictures() || way.operation == Operation::Speech {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }
-        if way.operation.is_form() {
+        if way.operation.listens() {
             return Self { kind: Kind::Listen(Box::default()) };
         }
         if way.is_same() && way.client == Grammar::Chat {

@@ -42,8 +42,9 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
-        Operation::Images | Operation::Rerank => return media::whole_answer(way.operation, body),
-        operation if operation.is_form() => {
+        Operation::Rerank => return media::whole_answer(way.operation, body),
+        operation if operation.makes_pictures() => return media::whole_pictures(way, body),
+        operation if operation.listens() => {
             let facts = read_whole(way.form, &body)?;
             return Ok(WholeAnswer::plain(body, facts));
         }

@@ -291,6 +291,10 @@ pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
 /// What one picture is taken to be told in at most, and a character of speech.
 pub const IMAGE_TOKENS_MAX: u64 = 8_192;
+/// What is taken to be sent with a picture that is to be edited, at most, where not all of the request has come: a text of
+/// 32,000 characters, sixteen pictures and a mask.
+pub const PICTURE_TEXT_BYTES_MAX: u64 = 128_000;
+pub const PICTURES_SENT_MAX: u64 = 17;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -31,13 +31,29 @@ pub enum Operation {
     Transcribe,
     /// What was said in a recording, in English.
     Translate,
+    /// Pictures made of others, as a text says.
+    ImageEdits,
+    /// Pictures like another.
+    ImageVariations,
 }
 
 impl Operation {
     /// Whether its answer is no text that could be counted or cut.
     #[must_use]
     pub const fn is_media(self) -> bool {
-        matches!(self, Self::Images | Self::Speech | Self::Rerank)
+        self.makes_pictures() || matches!(self, Self::Speech | Self::Rerank)
+    }
+
+    /// Whether its answer is pictures.
+    #[must_use]
+    pub const fn makes_pictures(self) -> bool {
+        matches!(self, Self::Images | Self::ImageEdits | Self::ImageVariations)
+    }
+
+    /// Whether it listens to a recording.
+    #[must_use]
+    pub const fn listens(self) -> bool {
+        matches!(self, Self::Transcribe | Self::Translate)
     }
 
     #[must_use]
@@ -56,13 +72,15 @@ impl Operation {
             Self::Rerank => "rerank",
             Self::Transcribe => "transcribe",
             Self::Translate => "translate",
+            Self::ImageEdits => "image_edits",
+            Self::ImageVariations => "image_variations",
         }
     }
 
     /// Whether its request is a form with files in it.
     #[must_use]
     pub const fn is_form(self) -> bool {
-        matches!(self, Self::Transcribe | Self::Translate)
+        self.listens() || matches!(self, Self::ImageEdits | Self::ImageVariations)
     }
 
     /// Whether its answer comes in a form that only the upstream's word for it tells.

@@ -7,8 +7,8 @@ use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, OUTPUT_TOKENS_UNKNOWN, REFUSAL_BYTES_MAX,
-    UPSTREAM_REQUEST_ID_BYTES_MAX,
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX,
+    PICTURES_SENT_MAX, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX,
 };
 use domain::{
     Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
@@ -384,29 +384,35 @@ fn ceiling(exchange: &Exchange) -> Usage {
         return media_ceiling(exchange);
     }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
-    let is_form = exchange.call.operation().is_form();
-    let body_bytes = if is_form { 0 } else { exchange.body.borrow().len() as u64 };
+    let listens = exchange.call.operation().listens();
+    let body_bytes = if listens { 0 } else { exchange.body.borrow().len() as u64 };
     let context = model.and_then(|model| model.context_tokens);
     let input = body_bytes.max(request.prompt_bytes).min(context.unwrap_or(u64::MAX));
     let own = model.and_then(|model| model.output_tokens_max.or(model.context_tokens));
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    let units = if is_form { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    let units = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 
 /// The same of what is not counted in tokens of text alone.
 fn media_ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
-    let body_bytes = exchange.body.borrow().len() as u64;
+    // Of a form, what is not read yet may hold a text, and files, as long and as many as are taken.
+    let (prompt_bytes, files) = match (exchange.call.operation().is_form(), exchange.call.upload()) {
+        (true, Some(_)) => (request.prompt_bytes.max(PICTURE_TEXT_BYTES_MAX), PICTURES_SENT_MAX),
+        (true, None) => (request.prompt_bytes, request.form.as_ref().map_or(0, |form| form.files)),
+        (false, _) => (request.prompt_bytes.max(exchange.body.borrow().len() as u64), 0),
+    };
     let said = request.units;
     let units = Units {
+        image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
         image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
         audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
         ..said
     };
-    Usage { input: body_bytes.max(request.prompt_bytes), units, ..Usage::default() }
+    Usage { input: prompt_bytes, units, ..Usage::default() }
 }
 
 fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {

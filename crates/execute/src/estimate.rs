@@ -90,7 +90,10 @@ impl Exchange {
                 let units = Units { characters: self.characters(), ..Units::default() };
                 Some(Usage { units, source: UsageSource::Provider, ..Usage::default() })
             }
-            Operation::Images | Operation::Rerank if rates.is_some_and(|rates| !rates.are_of_tokens()) => {
+            operation
+                if (operation.makes_pictures() || operation == Operation::Rerank)
+                    && rates.is_some_and(|rates| !rates.are_of_tokens()) =>
+            {
                 Some(Usage::default())
             }
             _ => None,
@@ -106,7 +109,7 @@ impl Exchange {
                 let audio_out = characters.saturating_mul(AUDIO_TOKENS_OF_TEN_CHARACTERS).div_ceil(10);
                 Units { characters, audio_out, ..Units::default() }
             }
-            operation if operation.is_form() => self.heard_at(SOUND_BYTES_PER_S),
+            operation if operation.listens() => self.heard_at(SOUND_BYTES_PER_S),
             _ => Units::default(),
         }
     }

@@ -70,8 +70,6 @@ const REST: &str = "{rest}";
 /// Paths of the API that later releases fill; they are told apart from typing errors.
 const LATER: &[&str] = &[
     "/v1/conversations",
-    "/v1/images/edits",
-    "/v1/images/variations",
     "/v1/videos",
     "/v1/files",
     "/v1/uploads",
@@ -105,6 +103,8 @@ pub fn table() -> Vec<Route> {
         trip("/v1/embeddings", Dialect::Chat, Operation::Embed),
         trip("/v1/moderations", Dialect::Chat, Operation::Moderate),
         trip("/v1/images/generations", Dialect::Chat, Operation::Images),
+        trip("/v1/images/edits", Dialect::Chat, Operation::ImageEdits),
+        trip("/v1/images/variations", Dialect::Chat, Operation::ImageVariations),
         trip("/v1/audio/speech", Dialect::Chat, Operation::Speech),
         trip("/v1/audio/transcriptions", Dialect::Chat, Operation::Transcribe),
         trip("/v1/audio/translations", Dialect::Chat, Operation::Translate),
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/videos") && comes_later("/v1/images/edits"));
+        assert!(comes_later("/v1/videos") && comes_later("/v1/batches/b_1"));
         assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
     }
 }

@@ -224,7 +224,7 @@ pub const fn modality(operation: Operation) -> Modality {
         | Operation::Stored => Modality::Chat,
         Operation::Embed => Modality::Embedding,
         Operation::Moderate => Modality::Moderation,
-        Operation::Images => Modality::Image,
+        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => Modality::Image,
         Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
         Operation::Rerank => Modality::Rerank,
     }

@@ -32,7 +32,9 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         | Operation::Speech
         | Operation::Rerank
         | Operation::Transcribe
-        | Operation::Translate => &[],
+        | Operation::Translate
+        | Operation::ImageEdits
+        | Operation::ImageVariations => &[],
     }
 }
 
@@ -84,6 +86,8 @@ fn generate_of(
         (Operation::Rerank, _) => "rerank",
         (Operation::Transcribe, _) => "audio/transcriptions",
         (Operation::Translate, _) => "audio/translations",
+        (Operation::ImageEdits, _) => "images/edits",
+        (Operation::ImageVariations, _) => "images/variations",
         (Operation::Complete, _) => "completions",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
@@ -156,7 +160,9 @@ fn say_for(
         | Operation::Speech
         | Operation::Rerank
         | Operation::Transcribe
-        | Operation::Translate => return Err(no_such(ask.operation)),
+        | Operation::Translate
+        | Operation::ImageEdits
+        | Operation::ImageVariations => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -222,6 +228,14 @@ pub(crate) fn no_such(operation: Operation) -> Box<Fault> {
         Operation::Images => {
             ("make pictures", "Use a model that makes some, such as GET /v2/capabilities lists.")
         }
+        Operation::ImageEdits => (
+            "edit pictures",
+            "Use a model that edits some, or send the text alone to /v1/images/generations.",
+        ),
+        Operation::ImageVariations => (
+            "vary pictures",
+            "Use a model that varies some, or say what is to change in a request to /v1/images/edits.",
+        ),
         Operation::Speech => {
             ("read texts aloud", "Use a model that speaks, such as GET /v2/capabilities lists.")
         }
@@ -432,6 +446,10 @@ mod tests {
         assert!(does("openai", Operation::Moderate) && !does("together_ai", Operation::Moderate));
         assert!(does("together_ai", Operation::Rerank) && !does("openai", Operation::Rerank));
         assert!(does("azure_openai", Operation::Speech) && !does("nebius", Operation::Speech));
+        assert!(does("azure_openai", Operation::ImageEdits) && !does("together_ai", Operation::ImageEdits));
+        assert!(
+            does("openai", Operation::ImageVariations) && !does("azure_openai", Operation::ImageVariations)
+        );
         assert!(does("nebius", Operation::Images) && !does("anthropic", Operation::Images));
         assert!(does("gemini", Operation::Embed) && !does("anthropic", Operation::Embed));
         assert!(provider("openai").counts("m") && !provider("xai").counts("m"));
@@ -447,6 +465,8 @@ mod tests {
             (Operation::Embed, "has no way to make vectors of texts."),
             (Operation::Moderate, "has no way to judge texts."),
             (Operation::Images, "has no way to make pictures."),
+            (Operation::ImageEdits, "has no way to edit pictures."),
+            (Operation::ImageVariations, "has no way to vary pictures."),
             (Operation::Speech, "has no way to read texts aloud."),
             (Operation::Rerank, "has no way to put texts in the order of a question."),
             (Operation::Complete, "has no way to go on with a text that is no conversation."),

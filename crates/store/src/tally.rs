@@ -125,7 +125,7 @@ const fn modality(operation: Operation) -> &'static str {
     match operation {
         Operation::Embed => "embedding",
         Operation::Moderate => "moderation",
-        Operation::Images => "image",
+        Operation::Images | Operation::ImageEdits | Operation::ImageVariations => "image",
         Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
         Operation::Rerank => "rerank",
         Operation::Chat

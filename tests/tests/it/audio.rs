@@ -1,18 +1,19 @@
 //! Recordings: forms that go on to the upstream while they come, written down by it, and booked.
 
-use std::net::SocketAddr;
-
 use harness::client::Answer;
 use harness::raw::{RawConnection, status_of};
 use harness::{Behaviour, Outcome};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::WITHIN;
 use crate::ask::{refused, trace_of};
 use crate::command::workspace;
+use crate::forms::{
+    FORM, MIB, address, fill, form, head, listening, noise as sound, own_upstream, parts, peak,
+};
 use crate::gateway::{Gateway, NODE, OWN, OWN_SECOND, config};
 use crate::sdk::drive;
 use crate::wait::a_moment;
@@ -20,35 +21,11 @@ use crate::wait::a_moment;
 const PATH: &str = "/v1/audio/transcriptions";
 const WHISPER: &str = "openai/whisper-1";
 const TOKENS: &str = "openai/gpt-4o-transcribe";
-const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
-const MIB: usize = 1024 * 1024;
 
 async fn gateway() -> Gateway {
     let gateway = Gateway::start().await;
     gateway.credential("openai", OWN).await;
     gateway
-}
-
-/// Parts without the end of their form.
-fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for (name, value) in parts {
-        let file = if *name == "file" { "; filename=\"tide.mp3\"\r\nContent-Type: audio/mpeg" } else { "" };
-        let head = format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
-        body.extend_from_slice(head.as_bytes());
-        body.extend_from_slice(value);
-        body.extend_from_slice(b"\r\n");
-    }
-    body
-}
-
-fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
-    [parts(of), b"--xyz--\r\n".to_vec()].concat()
-}
-
-/// Sound in which no two places are alike for long.
-fn sound(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13).to_le_bytes()[0]).collect()
 }
 
 fn heard(sound: &[u8]) -> String {
@@ -64,19 +41,6 @@ async fn heard_ok(gateway: &Gateway, body: Vec<u8>, sound: &[u8]) -> Answer {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.json()["text"], heard(sound));
     answer
-}
-
-fn address(gateway: &Gateway) -> SocketAddr {
-    gateway.origin.strip_prefix("http://").unwrap().parse().unwrap()
-}
-
-/// The head of a request as a raw connection sends it.
-fn head(gateway: &Gateway, framing: &str) -> String {
-    let key = &gateway.founded.api_key;
-    let (name, value) = FORM;
-    format!(
-        "POST {PATH} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {key}\r\n{name}: {value}\r\n{framing}\r\n\r\n"
-    )
 }
 
 #[tokio::test]
@@ -180,15 +144,6 @@ async fn over_streams_of_one_connection_it_is_the_same() {
     assert_eq!(gateway.calls(OWN).iter().filter(|call| call.outcome == Outcome::Answered).count(), 1);
 }
 
-/// The most memory that the process has had since this was asked last, in bytes.
-fn peak(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    let kib: usize = line.trim().strip_suffix(" kB").unwrap().parse().unwrap();
-    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
-    kib * 1024
-}
-
 #[tokio::test]
 async fn a_long_recording_is_not_held() {
     let mut gateway = gateway().await;
@@ -209,7 +164,7 @@ async fn a_recording_of_unknown_length_goes_on_in_chunks() {
     let sound = sound(3 * MIB);
     let body = form(&[("model", WHISPER.as_bytes()), ("file", &sound)]);
     let mut raw = RawConnection::open(address(&gateway), WITHIN).await.unwrap();
-    raw.write(head(&gateway, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
+    raw.write(head(&gateway, PATH, "transfer-encoding: chunked\r\nconnection: close")).await.unwrap();
     for piece in body.chunks(100_000) {
         raw.write(format!("{:x}\r\n", piece.len())).await.unwrap();
         raw.write(piece).await.unwrap();
@@ -221,44 +176,6 @@ async fn a_recording_of_unknown_length_goes_on_in_chunks() {
     assert!(status_of(&answer) == Some(200) && text.contains(&heard(&sound)), "{text}");
 }
 
-/// An upstream of a test's own, asked as a server of the workspace's.
-async fn own_upstream(gateway: &Gateway) -> TcpListener {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    let body =
-        json!({"provider": "slow", "display_name": "slow", "secret": OWN_SECOND, "base_url": base_url});
-    gateway.make("/v2/provider-credentials", body).await;
-    listener
-}
-
-/// The connection on which a form arrives; others ask what the server takes.
-async fn listening(listener: &TcpListener) -> TcpStream {
-    loop {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let mut first = vec![0; 64];
-        let read = socket.peek(&mut first).await.unwrap();
-        if first[..read].starts_with(b"POST /v1/audio/") {
-            return socket;
-        }
-        let _ = socket
-            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-            .await;
-    }
-}
-
-/// Sends as much of a form as is taken without a pause; the rest of it.
-async fn fill(client: &mut TcpStream, body: &[u8]) -> usize {
-    let mut sent = 0;
-    while sent < body.len() {
-        let next = &body[sent..body.len().min(sent + 64 * 1024)];
-        match tokio::time::timeout(std::time::Duration::from_secs(2), client.write(next)).await {
-            Ok(written) => sent += written.unwrap(),
-            Err(_) => break,
-        }
-    }
-    sent
-}
-
 #[tokio::test]
 async fn a_slow_upstream_slows_the_client_and_no_memory_is_filled() {
     let mut gateway = gateway().await;
@@ -268,8 +185,11 @@ async fn a_slow_upstream_slows_the_client_and_no_memory_is_filled() {
     let pid = gateway.process().pid();
     peak(pid);
     let before = peak(pid);
-    client.write_all(head(&gateway, &format!("content-length: {}", body.len())).as_bytes()).await.unwrap();
-    let (sent, mut upstream) = tokio::join!(fill(&mut client, &body), listening(&listener));
+    client
+        .write_all(head(&gateway, PATH, &format!("content-length: {}", body.len())).as_bytes())
+        .await
+        .unwrap();
+    let (sent, mut upstream) = tokio::join!(fill(&mut client, &body), listening(&listener, PATH));
     assert!(sent < 20 * MIB, "{sent} bytes were taken that nobody read");
     let answering = tokio::spawn(async move {
         let mut all = Vec::new();
@@ -298,9 +218,9 @@ async fn a_client_that_leaves_ends_what_was_sent_for_it() {
     let listener = own_upstream(&gateway).await;
     let body = parts(&[("model", b"slow/whisper-1"), ("file", &sound(3 * MIB))]);
     let mut client = TcpStream::connect(address(&gateway)).await.unwrap();
-    client.write_all(head(&gateway, &format!("content-length: {}", 8 * MIB)).as_bytes()).await.unwrap();
+    client.write_all(head(&gateway, PATH, &format!("content-length: {}", 8 * MIB)).as_bytes()).await.unwrap();
     let mut room = vec![0; 256 * 1024];
-    let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener));
+    let (sent, mut upstream) = tokio::join!(client.write_all(&body), listening(&listener, PATH));
     sent.unwrap();
     let mut taken = 0;
     while taken < 2 * MIB {

@@ -24,7 +24,9 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         | Operation::Count
         | Operation::Stored
         | Operation::Transcribe
-        | Operation::Translate => Subject::Messages,
+        | Operation::Translate
+        | Operation::ImageEdits
+        | Operation::ImageVariations => Subject::Messages,
     };
     let mut request = decode_of(body, subject)?;
     match operation {

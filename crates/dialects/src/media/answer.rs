@@ -21,7 +21,7 @@ pub(crate) fn whole_answer(operation: Operation, body: Bytes) -> Result<WholeAns
         return Err(chat::upstream_error(text));
     }
     let no_answer = StreamFault::Broken("not_an_answer");
-    if operation == Operation::Images {
+    if operation.makes_pictures() {
         if answer.said_array("data").is_none() {
             return Err(no_answer);
         }

@@ -7,4 +7,4 @@ mod stream;
 
 pub(crate) use answer::whole_answer;
 pub use sides::by_sides;
-pub(crate) use stream::MediaStream;
+pub(crate) use stream::{MediaStream, whole_pictures};

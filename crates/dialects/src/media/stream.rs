@@ -5,12 +5,15 @@ use bytes::Bytes;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
-use super::counts;
-use crate::answer::{StreamFacts, StreamFault};
+use super::{counts, whole_answer};
+use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
 use crate::cut::Cutter;
+use crate::passage::Way;
 use crate::responses::Members;
 use crate::splice::join_small;
+use crate::transcript::AnswerForm;
+use crate::whole::WholeAnswer;
 
 const EVENTS: &[u8] = b"text/event-stream";
 /// What speech is never said in.
@@ -32,11 +35,11 @@ impl MediaStream {
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
             operation,
-            has_events: operation == Operation::Images,
+            has_events: operation.makes_pictures(),
             cutter: Cutter::default(),
             facts: StreamFacts::default(),
             images: 0,
-            has_end: operation == Operation::Images,
+            has_end: operation.makes_pictures(),
         }
     }
 
@@ -45,7 +48,7 @@ impl MediaStream {
         let is = |named: &[u8]| {
             media_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
         };
-        if self.operation == Operation::Images {
+        if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
         if DOCUMENTS.into_iter().any(is) {
@@ -106,7 +109,7 @@ impl MediaStream {
         self.facts.events += 1;
         self.facts.content_started = true;
         self.has_end |= kind.starts_with("speech.audio.");
-        if self.operation == Operation::Images && kind.ends_with(".completed") {
+        if self.operation.makes_pictures() && kind.ends_with(".completed") {
             self.images += 1;
             // Each picture of a stream tells of itself alone.
             let mut usage = self.facts.usage.unwrap_or_default().plus(counts::of_pictures(said));
@@ -149,6 +152,21 @@ impl MediaStream {
     pub(crate) const fn ping(&self) -> &'static [u8] {
         if self.has_events { b": ping\n\n" } else { b"" }
     }
+}
+
+/// Pictures that came at once. Of a form whose wish for a stream stood behind its files, the answer's type tells that they
+/// are events: they go on as they are, once all are there.
+///
+/// # Errors
+/// As for a stream, and for an answer that is none.
+pub(crate) fn whole_pictures(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    if way.form != AnswerForm::Events {
+        return whole_answer(way.operation, body);
+    }
+    let mut stream = MediaStream::new(way.operation);
+    stream.push(body.clone(), &mut Vec::new())?;
+    stream.finish(&mut Vec::new())?;
+    Ok(WholeAnswer::plain(body, AnswerFacts { usage: stream.facts.usage, content_bytes: 0 }))
 }
 
 #[cfg(test)]

@@ -9,14 +9,15 @@ use serde_json::{Map, Value, json};
 use crate::emulator::Place;
 use crate::emulator::frames::Event;
 use crate::openai::error::ApiError;
+use crate::openai::forms::renamed;
 
 pub(crate) const KEY: &str = "api-key";
 /// Each model is deployed once, under its own name with this before it.
 pub(crate) const DEPLOYED: &str = "my-";
 
 /// What the older paths ask of a deployment.
-const OF_A_DEPLOYMENT: [&str; 5] =
-    ["chat/completions", "completions", "embeddings", "images/generations", "audio/speech"];
+const OF_A_DEPLOYMENT: [&str; 6] =
+    ["chat/completions", "completions", "embeddings", "images/generations", "images/edits", "audio/speech"];
 
 /// The services that a token for these paths is for.
 pub(crate) const fn services(is_current: bool) -> &'static [&'static str] {
@@ -62,6 +63,13 @@ pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
 impl Site {
     /// The body with the model that its deployment runs; the older paths pass over what the body names.
     pub(crate) fn body(&self, body: &Bytes) -> Result<Bytes, ApiError> {
+        if body.starts_with(b"--") {
+            let runs = |named: &str| {
+                let deployment = self.deployment.as_deref().unwrap_or(named);
+                deployment.strip_prefix(DEPLOYED).map(str::to_owned).ok_or_else(no_such_deployment)
+            };
+            return renamed(body, runs).unwrap_or_else(|| Ok(body.clone()));
+        }
         let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else { return Ok(body.clone()) };
         let named = || fields.get("model").and_then(Value::as_str).map(str::to_owned);
         let Some(deployment) = self.deployment.clone().or_else(named) else { return Ok(body.clone()) };

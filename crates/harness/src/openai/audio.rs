@@ -1,13 +1,11 @@
 //! `POST /v1/audio/transcriptions` and `/translations`: forms, read part by part and strictly; what is heard is a sum over
 //! the file's bytes, so that a test knows whether every one of them came.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use super::forms;
 use super::routes::OpenAiCall;
 use super::stream::error_event;
 use crate::emulator::answering::{buffered, head, special_as, streamed};
@@ -48,13 +46,6 @@ pub(crate) enum Task {
     Translate,
 }
 
-/// One part of a form.
-struct Field {
-    name: String,
-    filename: Option<String>,
-    value: Bytes,
-}
-
 /// A request that passed every check.
 struct Listening {
     model: String,
@@ -74,22 +65,8 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, task: Task) -> Result<Answer, 
 }
 
 fn read(call: &OpenAiCall<'_>, task: Task) -> Result<Listening, ApiError> {
-    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = sent.strip_prefix("multipart/form-data; boundary=").ok_or_else(|| {
-        ApiError::bad(format!("Unsupported content type: '{sent}'.")).code("unsupported_content_type")
-    })?;
-    let fields = fields(call.body, boundary.trim_matches('"'))
-        .ok_or_else(|| ApiError::bad("Could not parse multipart form"))?;
     let known = if task == Task::Transcribe { OF_TRANSCRIPTIONS } else { OF_TRANSLATIONS };
-    for (at, field) in fields.iter().enumerate() {
-        if !known.contains(&field.name.as_str()) {
-            return Err(ApiError::unknown_argument(&field.name));
-        }
-        let again = fields.iter().take(at).any(|other| other.name == field.name);
-        if again && !field.name.ends_with("[]") {
-            return Err(ApiError::bad(format!("Duplicate field '{}'.", field.name)).param(&field.name));
-        }
-    }
+    let fields = forms::read(call, known)?;
     let text = |name: &str| {
         let field = fields.iter().find(|field| field.name == name)?;
         Some(String::from_utf8_lossy(&field.value).into_owned())
@@ -225,39 +202,4 @@ fn plain(media: &str, body: String, behaviour: &Behaviour) -> Answer {
     let mut headers = head(media, behaviour);
     headers.push(("content-length".to_owned(), body.len().to_string()));
     Answer { status: 200, headers, steps: vec![Step::Write { bytes: Bytes::from(body), tokens: 0 }] }
-}
-
-/// Reads a form whole; `None` where it is none.
-fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
-    let mut delimiter = String::from("--");
-    write!(delimiter, "{boundary}").ok()?;
-    let between = format!("\r\n{delimiter}");
-    let mut rest = body.strip_prefix(delimiter.as_bytes())?;
-    let mut fields = Vec::new();
-    while let Some(part) = rest.strip_prefix(b"\r\n") {
-        let end = position(part, between.as_bytes())?;
-        fields.push(field(body, part.get(..end)?)?);
-        rest = part.get(end + between.len()..)?;
-    }
-    matches!(rest, b"--" | b"--\r\n").then_some(fields)
-}
-
-fn field(body: &Bytes, part: &[u8]) -> Option<Field> {
-    let end = position(part, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(part.get(..end)?).ok()?;
-    let value = part.get(end + 4..)?;
-    let line = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("content-disposition").then_some(value)
-    })?;
-    let said = |name: &str| {
-        let (_, after) = line.split_once(&format!("; {name}=\""))?;
-        after.split_once('"').map(|(value, _)| value.to_owned())
-    };
-    let name = said("name").filter(|_| line.starts_with("form-data;"))?;
-    Some(Field { name, filename: said("filename"), value: body.slice_ref(value) })
-}
-
-fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    memchr::memmem::find(haystack, needle)
 }

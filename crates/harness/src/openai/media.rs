@@ -1,5 +1,5 @@
-//! `POST /v1/images/generations`, `/v1/audio/speech` and `/v1/rerank`: what is no text, made of nothing but the request,
-//! so that a test knows it beforehand.
+//! `POST /v1/audio/speech` and `/v1/rerank`: what is no text, made of nothing but the request, so that a test knows it
+//! beforehand.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,53 +9,16 @@ use serde_json::{Map, Value, json};
 use super::checks::{self, Shape};
 use super::error::ApiError;
 use super::flavour::Flavour;
-use super::request::{flag, given, list, named_model, script, text};
+use super::request::{given, list, named_model, script, text};
 use super::routes::OpenAiCall;
 use super::server::Server;
 use super::{stream, tokens};
 use crate::emulator::answering::{buffered, head, played, special_as, streamed};
 use crate::emulator::frames::{self, Event};
-use crate::emulator::service::{Answer, unix_seconds};
+use crate::emulator::service::Answer;
 use crate::emulator::{Behaviour, Kind, Model, Part, Place, UsageMode};
 
 /// Every field of the vendor's own, as its SDK lists them.
-const IMAGES: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("background", Shape::OneOf(&["transparent", "opaque", "auto"])),
-    ("complexity", Shape::OneOf(&["low", "medium", "high"])),
-    ("frame_count", Shape::Integer(1, i64::MAX)),
-    ("frame_duration_ms", Shape::Integer(1, i64::MAX)),
-    ("moderation", Shape::OneOf(&["low", "auto"])),
-    ("n", Shape::Integer(1, 10)),
-    ("output_compression", Shape::Integer(0, 100)),
-    ("output_format", Shape::OneOf(&["png", "webp", "jpeg", "gif", "svg"])),
-    ("partial_images", Shape::Integer(0, 3)),
-    ("quality", Shape::OneOf(&["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"])),
-    ("response_format", Shape::OneOf(&["url", "b64_json"])),
-    ("safety_identifier", Shape::Text),
-    ("size", Shape::Text),
-    ("stream", Shape::Flag),
-    ("style", Shape::OneOf(&["vivid", "natural"])),
-    ("user", Shape::Text),
-];
-const IMAGES_TOGETHER: &[(&str, Shape)] = &[
-    ("prompt", Shape::Text),
-    ("model", Shape::Text),
-    ("disable_safety_checker", Shape::Flag),
-    ("guidance_scale", Shape::Decimal(0.0, f64::MAX)),
-    ("height", Shape::Integer(1, i64::MAX)),
-    ("image_loras", Shape::List),
-    ("image_url", Shape::Text),
-    ("n", Shape::Integer(1, 4)),
-    ("negative_prompt", Shape::Text),
-    ("output_format", Shape::OneOf(&["jpeg", "png"])),
-    ("reference_images", Shape::List),
-    ("response_format", Shape::OneOf(&["base64", "url"])),
-    ("seed", Shape::Integer(0, i64::MAX)),
-    ("steps", Shape::Integer(1, i64::MAX)),
-    ("width", Shape::Integer(1, i64::MAX)),
-];
 const SPEECH: &[(&str, Shape)] = &[
     ("input", Shape::Text),
     ("model", Shape::Text),
@@ -80,14 +43,7 @@ const INPUT_CHARACTERS_MAX: usize = 4_096;
 const WORD_BYTES: usize = 480;
 const WORD_TOKENS: u64 = 12;
 
-/// One pixel.
-const PIXEL: &[u8] = &[
-    137, 80, 78, 71, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 31,
-    21, 196, 137, 0, 0, 0, 13, 73, 68, 65, 84, 120, 218, 99, 252, 207, 192, 80, 15, 0, 4, 133, 1, 128, 132,
-    169, 140, 33, 0, 0, 0, 0, 73, 69, 78, 68, 174, 66, 96, 130,
-];
-
-fn model<'a>(
+pub(super) fn model<'a>(
     call: &'a OpenAiCall<'_>,
     fields: &Map<String, Value>,
     kind: Kind,
@@ -100,7 +56,7 @@ fn model<'a>(
     Err(ApiError::bad(message).param("model").code("invalid_value"))
 }
 
-fn check(
+pub(super) fn check(
     call: &OpenAiCall<'_>,
     fields: &Map<String, Value>,
     tables: &[&[(&str, Shape)]],
@@ -113,152 +69,11 @@ fn check(
     checks::fields(fields, tables, served.also, |name| served.flavour.unknown_field(name))
 }
 
-fn bill(call: &OpenAiCall<'_>, prompt_tokens: u64) {
+pub(super) fn bill(call: &OpenAiCall<'_>, prompt_tokens: u64) {
     call.guard.note(|entry| {
         entry.billable = true;
         entry.prompt_tokens = prompt_tokens;
     });
-}
-
-/// A picture that was asked for.
-struct Picture {
-    prompt_tokens: u64,
-    count: u64,
-    tokens: u64,
-    size: String,
-    quality: String,
-    by_url: bool,
-}
-
-impl Picture {
-    fn of(fields: &Map<String, Value>) -> Self {
-        let quality = text(fields, "quality").unwrap_or_else(|| "low".to_owned());
-        let tokens = match quality.as_str() {
-            "high" => 4_160,
-            "medium" | "auto" => 1_056,
-            _ => 272,
-        };
-        Self {
-            prompt_tokens: tokens::count(&text(fields, "prompt").unwrap_or_default()),
-            count: fields.get("n").and_then(Value::as_u64).unwrap_or(1),
-            tokens,
-            size: text(fields, "size").unwrap_or_else(|| "1024x1024".to_owned()),
-            quality,
-            by_url: text(fields, "response_format").as_deref() == Some("url"),
-        }
-    }
-
-    fn usage(&self, count: u64) -> Value {
-        let made = self.tokens * count;
-        json!({
-            "input_tokens": self.prompt_tokens,
-            "input_tokens_details": {"image_tokens": 0, "text_tokens": self.prompt_tokens},
-            "output_tokens": made,
-            "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
-            "total_tokens": self.prompt_tokens + made,
-        })
-    }
-
-    fn one(&self, at: u64) -> (&'static str, Value) {
-        match self.by_url {
-            true => ("url", format!("https://images.example/{at}.png").into()),
-            false => ("b64_json", STANDARD.encode(PIXEL).into()),
-        }
-    }
-}
-
-pub(crate) async fn images(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
-    let fields = call.fields()?;
-    let model = model(call, &fields, Kind::Image)?;
-    let is_together = call.flavour == Flavour::Together;
-    check(call, &fields, &[if is_together { IMAGES_TOGETHER } else { IMAGES }], &["prompt"])?;
-    let is_vendors = matches!(call.flavour, Flavour::OpenAi | Flavour::Azure);
-    // Its newer models always answer with the picture itself.
-    if is_vendors && let Some(name) = ["response_format", "style"].iter().find(|name| given(&fields, name)) {
-        return Err(ApiError::unknown_parameter(name));
-    }
-    let wants_stream = flag(&fields, "stream");
-    if given(&fields, "partial_images") && !wants_stream {
-        return Err(
-            ApiError::bad("'partial_images' is only supported with 'stream'.").param("partial_images")
-        );
-    }
-    let picture = Picture::of(&fields);
-    let behaviour = call.begin(&model.id, wants_stream, script(&fields).as_deref()).await?;
-    if let Some(answer) = special_as(call.flavour, call.guard, &behaviour)? {
-        return Ok(answer);
-    }
-    bill(call, picture.prompt_tokens);
-    if wants_stream != behaviour.wrong_form {
-        let partial = fields.get("partial_images").and_then(Value::as_u64).unwrap_or(0);
-        return streamed(
-            frames::parts(picture.events(partial), &behaviour, || stream::error_event(&behaviour)),
-            &behaviour,
-        );
-    }
-    let shown = match is_together {
-        true => picture.shown_by_together(call.number(), &model.id),
-        false => picture.shown(is_vendors && behaviour.usage != UsageMode::Missing),
-    };
-    buffered(&shown, 0, &behaviour)
-}
-
-impl Picture {
-    fn shown(&self, with_usage: bool) -> Value {
-        let data: Vec<Value> = (0..self.count)
-            .map(|at| {
-                let (name, value) = self.one(at);
-                json!({name: value})
-            })
-            .collect();
-        let mut shown = json!({"created": unix_seconds(), "data": data});
-        if let (true, Some(shown)) = (with_usage, shown.as_object_mut()) {
-            shown.insert("background".to_owned(), "opaque".into());
-            shown.insert("output_format".to_owned(), "png".into());
-            shown.insert("quality".to_owned(), self.quality.clone().into());
-            shown.insert("size".to_owned(), self.size.clone().into());
-            shown.insert("usage".to_owned(), self.usage(self.count));
-        }
-        shown
-    }
-
-    fn shown_by_together(&self, number: u64, model: &str) -> Value {
-        let data: Vec<Value> = (0..self.count)
-            .map(|at| {
-                let (name, value) = self.one(at);
-                json!({"index": at, "type": name, name: value})
-            })
-            .collect();
-        json!({"id": format!("img-{number}"), "object": "list", "model": model, "data": data})
-    }
-
-    fn events(&self, partial: u64) -> Vec<Event> {
-        let said = |kind: &'static str, more: Value, place: Place| {
-            let mut data = json!({
-                "type": kind,
-                "b64_json": STANDARD.encode(PIXEL),
-                "created_at": unix_seconds(),
-                "size": self.size,
-                "quality": self.quality,
-                "background": "opaque",
-                "output_format": "png",
-            });
-            if let (Some(data), Value::Object(more)) = (data.as_object_mut(), more) {
-                data.extend(more);
-            }
-            Event { name: Some(kind), data: data.to_string(), tokens: 0, place }
-        };
-        let mut events = Vec::new();
-        for at in 0..partial {
-            let more = json!({"partial_image_index": at});
-            events.push(said("image_generation.partial_image", more, Place::Content));
-        }
-        for _ in 0..self.count {
-            let more = json!({"usage": self.usage(1)});
-            events.push(said("image_generation.completed", more, Place::Finish));
-        }
-        events
-    }
 }
 
 pub(crate) async fn speech(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {

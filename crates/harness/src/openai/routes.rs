@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::audio::{self, Task};
 use super::error::ApiError;
 use super::flavour::{Flavour, Served};
+use super::pictures::{self, Change};
 use super::responses::service as responses;
 use super::server::Server;
 use super::{completions, embeddings, media, models, moderations, request};
@@ -38,6 +39,7 @@ pub(crate) enum Route {
     Embeddings,
     Moderations,
     Images,
+    Change(Change),
     Speech,
     Rerank,
     Listen(Task),
@@ -60,6 +62,12 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         "/v1/embeddings" => (Method::POST, Route::Embeddings),
         "/v1/moderations" if flavour == Flavour::OpenAi => (Method::POST, Route::Moderations),
         "/v1/images/generations" if has_media(flavour) => (Method::POST, Route::Images),
+        "/v1/images/edits" if has_media(flavour) && flavour != Flavour::Together => {
+            (Method::POST, Route::Change(Change::Edit))
+        }
+        "/v1/images/variations" if flavour == Flavour::OpenAi || is_lenient(flavour) => {
+            (Method::POST, Route::Change(Change::Vary))
+        }
         "/v1/audio/speech" if has_media(flavour) => (Method::POST, Route::Speech),
         "/v1/rerank" if has_rerank(flavour) => (Method::POST, Route::Rerank),
         "/v1/audio/transcriptions" if flavour.listens() => (Method::POST, Route::Listen(Task::Transcribe)),
@@ -119,7 +127,8 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
             answering::embeddings(call, &wanted, &behaviour)
         }
         Route::Moderations => moderations::answer(call).await,
-        Route::Images => media::images(call).await,
+        Route::Images => pictures::images(call).await,
+        Route::Change(change) => pictures::change(call, change).await,
         Route::Speech => media::speech(call).await,
         Route::Rerank => media::rerank(call).await,
         Route::Listen(task) => audio::answer(call, task).await,

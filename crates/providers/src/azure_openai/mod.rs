@@ -17,11 +17,12 @@ const KEY: HeaderName = HeaderName::from_static("api-key");
 /// Below the resource, where the current paths begin.
 const CURRENT: &str = "/openai/v1";
 /// What the older paths ask of a deployment; all else is asked of the resource.
-const OF_A_DEPLOYMENT: [&str; 7] = [
+const OF_A_DEPLOYMENT: [&str; 8] = [
     "chat/completions",
     "completions",
     "embeddings",
     "images/generations",
+    "images/edits",
     "audio/speech",
     "audio/transcriptions",
     "audio/translations",
@@ -32,9 +33,11 @@ pub(crate) struct AzureOpenAi;
 impl Provider for AzureOpenAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images | Operation::Speech | Operation::Transcribe | Operation::Translate => {
-                &[Grammar::Chat]
-            }
+            Operation::Images
+            | Operation::ImageEdits
+            | Operation::Speech
+            | Operation::Transcribe
+            | Operation::Translate => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }
@@ -135,6 +138,8 @@ mod tests {
         check("https://r.example/openai/v1", old, "embeddings", deployed);
         let heard = "https://r.example/openai/deployments/mine/audio/transcriptions?api-version=2024-10-21";
         check("https://r.example", old, "audio/transcriptions", heard);
+        let edited = "https://r.example/openai/deployments/mine/images/edits?api-version=2024-10-21";
+        check("https://r.example", old, "images/edits", edited);
         check("https://r.example", old, "models", "https://r.example/openai/models?api-version=2024-10-21");
         let looked = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
         check("https://r.example", old, "responses/resp_1?stream=true", looked);

@@ -14,6 +14,8 @@ impl Provider for OpenAi {
             Operation::Count => &[Grammar::Responses],
             Operation::Moderate
             | Operation::Images
+            | Operation::ImageEdits
+            | Operation::ImageVariations
             | Operation::Speech
             | Operation::Transcribe
             | Operation::Translate => &[Grammar::Chat],

@@ -16,6 +16,8 @@ impl Provider for OpenAiCompatible {
             // What it can is not known here; it says so itself.
             Operation::Moderate
             | Operation::Images
+            | Operation::ImageEdits
+            | Operation::ImageVariations
             | Operation::Speech
             | Operation::Rerank
             | Operation::Transcribe

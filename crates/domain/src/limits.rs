@@ -291,6 +291,8 @@ pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
 /// What one picture is taken to be told in at most, and a character of speech.
 pub const IMAGE_TOKENS_MAX: u64 = 8_192;
+/// Millionths of a unit that one picture is billed as at most, where that is a megapixel: 4096 by 4096.
+pub const IMAGE_UNITS_MAX: u64 = 16_000_000;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

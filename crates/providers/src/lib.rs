@@ -8,6 +8,7 @@ mod azure_openai;
 mod classify;
 mod compatible;
 mod escape;
+mod fal;
 mod fireworks_ai;
 mod gemini;
 mod missing;
@@ -232,6 +233,16 @@ pub trait Provider: Sync {
     /// The model ids in the answer to `list_models`; `None` where it is no such answer.
     fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
         compatible::read_models(body)
+    }
+
+    /// The header of an answer that tells how much is billed, in units that the model is sold by.
+    fn units_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The header in which an answer is named, where that is another than the usual ones.
+    fn id_header(&self) -> Option<&'static str> {
+        None
     }
 
     /// What an answer with another status than 200 means.

@@ -5,6 +5,7 @@ use crate::anthropic::Anthropic;
 use crate::aws_bedrock::AwsBedrock;
 use crate::azure_foundry::AzureFoundry;
 use crate::azure_openai::AzureOpenAi;
+use crate::fal::Fal;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
 use crate::mistral::Mistral;
@@ -24,6 +25,7 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
         "aws_bedrock" => &AwsBedrock,
         "azure_foundry" => &AzureFoundry,
         "azure_openai" => &AzureOpenAi,
+        "fal" => &Fal,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,
         "mistral" => &Mistral,

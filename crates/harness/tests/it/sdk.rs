@@ -5,7 +5,7 @@ use std::process::Output;
 
 use harness::bedrock::{EXTERNAL_ID, REGION, ROLE, access_keys};
 use harness::process::workspace;
-use harness::{Behaviour, Emulator, Flavour, Outcome};
+use harness::{Behaviour, Config, Emulator, Flavour, Outcome};
 
 use crate::{KEY, start};
 
@@ -176,6 +176,25 @@ async fn python_sdk_sees_bedrock() {
     ];
     ran(run(interpreter(), &arguments, &[]).await, 13);
     assert_eq!(emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn fals_python_sdk_sees_a_real_provider() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::default().keys([KEY]).tls_dir(directory.path());
+    let emulator = Emulator::start(config).await.unwrap();
+    let host = |url: String| url.trim_start_matches("https://").to_owned();
+    let arguments = [
+        driver("fal_ai.py"),
+        host(emulator.fal_url()),
+        host(emulator.fal_queue_url()),
+        emulator.ca_file().unwrap().display().to_string(),
+        KEY.to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 12);
+    // The wrong key is the only thing out of order.
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+    assert_eq!(emulator.fal_cancelled(), 1);
 }
 
 fn retried(emulator: &Emulator, statuses: &[u16]) {

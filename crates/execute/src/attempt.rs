@@ -24,7 +24,7 @@ use crate::answer::Exchange;
 use crate::caching::Care;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, read, stored};
+use crate::{Hands, queue, read, stored};
 
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
@@ -523,7 +523,7 @@ pub(crate) struct Opened {
 /// Sends for an exchange, and tells an answer from a refusal.
 pub(crate) async fn ask_for(
     exchange: &Exchange,
-    attempt: &Attempt,
+    attempt: &Rc<Attempt>,
     request: &Request,
 ) -> Result<Opened, Miss> {
     let (slug, seat) = (attempt.provider(), attempt.seat());
@@ -533,7 +533,11 @@ pub(crate) async fn ask_for(
     })
     .await?;
     hear_limits(exchange, attempt, &opened.headers);
-    Ok(opened)
+    match providers::provider(slug).queue(seat.hosting()) {
+        // Apart: few seats have one, and every future has room for what is awaited in it.
+        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await,
+        None => Ok(opened),
+    }
 }
 
 /// Keeps what a provider told of its account's limits.

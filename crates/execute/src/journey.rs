@@ -454,7 +454,7 @@ impl Journey {
 
 async fn wait_for_head(
     exchange: &Exchange,
-    attempt: &Attempt,
+    attempt: &Rc<Attempt>,
     request: &Request,
     timer: &mut Timer,
     deadline: Instant,

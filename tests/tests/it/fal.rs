@@ -1,9 +1,10 @@
 //! fal: pictures of its apps in OpenAI's words, billed by the units that it tells, from the pool and on a key of one's own.
 
 use harness::client::Answer;
-use harness::{Behaviour, KeyState, UsageMode};
+use harness::{Behaviour, Entry, KeyState, UsageMode};
 use serde_json::{Value, json};
 
+use crate::WITHIN;
 use crate::ask::{refused, trace_of};
 use crate::gateway::{Gateway, OWN, POOL, id_of};
 
@@ -187,4 +188,139 @@ async fn a_verification_is_a_price_that_a_key_alone_is_told() {
     assert_eq!(refused["status"], "invalid", "{refused}");
     assert!(refused.to_string().contains("its id, a colon and its secret"), "{refused}");
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// A credential whose requests go through fal's queue.
+async fn queued(gateway: &Gateway) -> String {
+    let config = json!({"queue_url": gateway.emulator.fal_queue_url()});
+    let body = json!({
+        "provider": "fal", "secret": OWN, "base_url": gateway.emulator.fal_url(), "config": config,
+    });
+    id_of(&gateway.make("/v2/provider-credentials", body).await)
+}
+
+/// What was asked for with this key, in its order.
+fn steps(gateway: &Gateway) -> Vec<String> {
+    let last = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let calls = gateway.emulator.journal().into_iter().filter(|call| call.path.starts_with("/fal-queue/"));
+    calls.map(|call| format!("{} {}", call.method, last(&call.path))).collect()
+}
+
+fn lasting(latency: u64) -> Behaviour {
+    Behaviour { latency, ..Behaviour::default() }
+}
+
+#[tokio::test]
+async fn through_the_queue_it_is_looked_at_until_it_is_done() {
+    let gateway = start().await;
+    queued(&gateway).await;
+    let answer = answered(&gateway, json!({"n": 2})).await;
+    assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2);
+    let steps = steps(&gateway);
+    assert_eq!(steps[..4], ["POST schnell", "GET status", "GET status", "GET status"], "{steps:?}");
+    assert!(steps.len() == 5 && steps[4].starts_with("GET 0000"), "{steps:?}");
+    let row = booked(&gateway, &answer).await;
+    assert_eq!((units(&row), money(&row)), ((2, 1_572_864), (0, 4_718_592, false)), "{row}");
+    assert_eq!(row["attempts"].as_array().unwrap().len(), 1);
+
+    let mut streaming = gateway.client().stream(IMAGES, &wanted(json!({"stream": true}))).await.unwrap();
+    let (events, ended) = streaming.events().await;
+    ended.unwrap();
+    assert!(events.len() == 1 && events[0].contains("image_generation.completed"), "{events:?}");
+    let refusal = asked(&gateway, json!({"prompt": "something forbidden"})).await;
+    refused(&refusal, 400, "content_filter");
+    assert_eq!(gateway.emulator.fal_cancelled(), 0);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn who_leaves_or_has_no_time_calls_it_off() {
+    for stream in [false, true] {
+        let gateway = start().await;
+        queued(&gateway).await;
+        gateway.emulator.script(OWN, [lasting(600_000)]);
+        let body = wanted(json!({"stream": stream}));
+        let client = gateway.client();
+        let leaving = tokio::spawn(async move { client.post(IMAGES, &body).await });
+        let is_seen = |entries: &[Entry]| entries.iter().any(|entry| entry.path.ends_with("/status"));
+        gateway.emulator.wait_for(WITHIN, is_seen).await.unwrap();
+        leaving.abort();
+        let is_off = |entries: &[Entry]| {
+            entries.iter().any(|entry| entry.path.ends_with("/cancel") && entry.status == Some(202))
+        };
+        gateway.emulator.wait_for(WITHIN, is_off).await.unwrap();
+        assert_eq!(gateway.emulator.fal_cancelled(), 1, "stream {stream}");
+    }
+    let gateway = start().await;
+    queued(&gateway).await;
+    gateway.route(json!({"scope": {}, "deadline_ms": 1_500})).await;
+    gateway.emulator.script(OWN, [lasting(600_000)]);
+    let answer = asked(&gateway, json!({})).await;
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    let is_off =
+        |entries: &[Entry]| entries.iter().any(|entry| entry.status == Some(202) && entry.method == "PUT");
+    gateway.emulator.wait_for(WITHIN, is_off).await.unwrap();
+    assert_eq!(gateway.emulator.fal_cancelled(), 1);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_queue_leads_nobody_elsewhere() {
+    let gateway = start().await;
+    let id = queued(&gateway).await;
+    // The key would go to another address: who says so shows it again.
+    let moved = json!({"config": {"queue_url": "https://queue.example"}});
+    let answer = gateway.patched(&format!("/v2/provider-credentials/{id}"), moved).await;
+    let told = answer.json();
+    assert_eq!((answer.status, &told["code"]), (409, &json!("base_url_needs_secret")), "{told}");
+    let inside = json!({"provider": "fal", "secret": OWN, "config": {"queue_url": "http://169.254.169.254"}});
+    let answer = gateway.admin().post("/v2/provider-credentials", &inside).await.unwrap();
+    assert!(answer.status == 400 && answer.text().contains("config.queue_url"), "{}", answer.text());
+}
+
+/// Each row of the table of errors in docs/clouds.md.
+#[tokio::test]
+async fn errors_are_told_as_the_table_says() {
+    let gateway = start().await;
+    own(&gateway).await;
+    let scripted = |status| Behaviour { status: Some(status), ..Behaviour::default() };
+    for (state, status, code, words) in [
+        (KeyState::Revoked, 502, "upstream_auth_failed", "its id, a colon and its secret"),
+        (KeyState::Exhausted, 402, "insufficient_quota", "Top up the account's balance"),
+    ] {
+        let gateway = start().await;
+        own(&gateway).await;
+        gateway.emulator.set_key(OWN, state);
+        let answer = asked(&gateway, json!({})).await;
+        let error = refused(&answer, status, code);
+        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+        let row = booked(&gateway, &answer).await;
+        assert_eq!((money(&row), row.get("units")), ((0, 0, false), None), "{row}");
+    }
+    let locked = Behaviour {
+        message: Some("User is locked. Reason: Admin lock. Please contact support@fal.ai".to_owned()),
+        ..scripted(403)
+    };
+    for (behaviour, more, status, code, tries) in [
+        (Some(locked), json!({}), 403, "upstream_permission_denied", 1),
+        (None, json!({"model": "fal:fal-ai/nothing"}), 404, "model_not_found", 1),
+        (None, json!({"negative_prompt": "x"}), 422, "upstream_bad_request", 1),
+        (None, json!({"prompt": "something forbidden"}), 400, "content_filter", 1),
+        (Some(scripted(500)), json!({}), 502, "upstream_error", 3),
+        (Some(scripted(503)), json!({}), 503, "server_is_overloaded", 1),
+        (Some(scripted(504)), json!({}), 504, "upstream_timeout", 1),
+    ] {
+        let before = gateway.calls(OWN).len();
+        if let Some(behaviour) = behaviour {
+            gateway.emulator.script(OWN, (0..3).map(|_| behaviour.clone()));
+        }
+        let answer = asked(&gateway, more.clone()).await;
+        println!("{status} {}: {}", answer.status, answer.text());
+        let error = refused(&answer, status, code);
+        println!("{error}");
+        assert_eq!(gateway.calls(OWN).len() - before, tries, "{more}");
+        gateway.emulator.clear_scripts();
+        let row = booked(&gateway, &answer).await;
+        assert_eq!(money(&row).1, 0, "{row}");
+    }
 }

@@ -53,7 +53,7 @@ impl Refusal {
     pub(super) fn scripted(status: u16, behaviour: &Behaviour) -> Self {
         let (detail, kind) = match status {
             401 => return Self::wrong_key(),
-            403 => return Self::locked(),
+            403 if behaviour.message.is_none() => return Self::locked(),
             422 => ("Input should be valid", None),
             429 => ("Too many requests", None),
             500 => ("Internal Server Error", Some("internal_error")),

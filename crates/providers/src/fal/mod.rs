@@ -7,10 +7,11 @@ use bytes::Bytes;
 use dialects::speak_pictures;
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
+use serde::Deserialize;
 
 use crate::compatible::Said;
 use crate::escape::{UNRESERVED, escape};
-use crate::{Ask, Classified, Outgoing, Provider, Signer, Target, auth, compatible};
+use crate::{Ask, Classified, Outgoing, Provider, Queue, Signer, Target, auth, compatible};
 
 const SCHEME: &str = "Key ";
 const HOST: &str = "://fal.run";
@@ -51,17 +52,24 @@ impl Provider for Fal {
             return Err(compatible::no_such(ask.operation));
         }
         let mut path = path_of(target.upstream_model)?;
-        let streams = ask.request.stream && STREAMING.contains(&target.upstream_model);
-        if streams {
+        // What is in a queue is seen when it is done.
+        let queue = target.hosting.queue_url.as_deref();
+        if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
             path.push_str("/stream");
         }
         let spoken = speak_pictures(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
         let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
-        Ok(said.to(compatible::join(target.base_url, &path), ask))
+        Ok(said.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
     }
 
     fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
         auth::bearer::sign_as(SCHEME, outgoing, signer.secret)
+    }
+
+    fn queue<'a>(&self, hosting: &'a Hosting) -> Option<Queue<'a>> {
+        let address = hosting.queue_url.as_deref()?;
+        let read_taken = |body: &Bytes| serde_json::from_slice(body).ok();
+        Some(Queue { address, read_taken, is_done })
     }
 
     fn units_header(&self) -> Option<&'static str> {
@@ -88,6 +96,21 @@ impl Provider for Fal {
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
         class::classify(status, headers, body, provider)
+    }
+}
+
+#[derive(Deserialize)]
+struct Status {
+    status: String,
+}
+
+/// A request that failed is done, too: its answer tells.
+fn is_done(body: &Bytes) -> Option<bool> {
+    let status: Status = serde_json::from_slice(body).ok()?;
+    match status.status.as_str() {
+        "COMPLETED" => Some(true),
+        "IN_QUEUE" | "IN_PROGRESS" => Some(false),
+        _ => None,
     }
 }
 

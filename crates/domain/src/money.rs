@@ -246,7 +246,7 @@ enum ReasoningForm {
 }
 
 /// Prices of the units of the first form.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct FirstUnitRates {
     audio_in: Option<Price>,
     audio_out: Option<Price>,

@@ -48,7 +48,7 @@ pub fn speak_pictures(
     said.extend(size(members.text("size")?).map(|size| ("image_size", size)));
     let wants_stream = members.boolean("stream")? == Some(true);
     // Whoever streams is told the picture itself: events have no word for where it is.
-    if wants_bytes(members.text("response_format")?)? || wants_stream {
+    if wants_bytes(members.text("response_format")?.as_deref())? || wants_stream {
         said.push(("sync_mode", "true".to_owned()));
     }
     said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
@@ -85,8 +85,8 @@ fn size(said: Option<String>) -> Option<String> {
     })
 }
 
-fn wants_bytes(format: Option<String>) -> Result<bool, Box<Fault>> {
-    match format.as_deref() {
+fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
+    match format {
         None | Some("url") => Ok(false),
         Some("b64_json") => Ok(true),
         Some(_) => {

@@ -179,7 +179,7 @@ async fn python_sdk_sees_bedrock() {
 }
 
 #[tokio::test]
-async fn fals_python_sdk_sees_a_real_provider() {
+async fn python_sdk_of_fal_sees_a_real_provider() {
     let directory = tempfile::tempdir().unwrap();
     let config = Config::default().keys([KEY]).tls_dir(directory.path());
     let emulator = Emulator::start(config).await.unwrap();

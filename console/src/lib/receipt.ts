@@ -17,6 +17,7 @@ const LABELS: Record<string, string> = {
   audio_ms: 'Milliseconds of sound',
   searches: 'Searches',
   characters: 'Characters read aloud',
+  billed_micro_units: 'Millionths of the provider’s own unit',
 };
 
 export interface Line extends ReceiptLine {

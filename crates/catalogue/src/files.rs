@@ -144,6 +144,8 @@ pub struct RatesRow {
     pub per_audio_minute: Option<u64>,
     pub per_thousand_searches: Option<u64>,
     pub per_million_characters: Option<u64>,
+    /// For one of the units that the seller itself bills by.
+    pub per_billed_unit: Option<u64>,
 }
 
 impl RatesRow {
@@ -161,8 +163,13 @@ impl RatesRow {
             self.image_input,
             self.image_output,
         ];
-        let units =
-            [self.per_image, self.per_audio_minute, self.per_thousand_searches, self.per_million_characters];
+        let units = [
+            self.per_image,
+            self.per_audio_minute,
+            self.per_thousand_searches,
+            self.per_million_characters,
+            self.per_billed_unit,
+        ];
         tokens.into_iter().chain(units).flatten()
     }
 }

@@ -210,6 +210,14 @@ impl Catalogue {
         load::embedded()
     }
 
+    /// A catalogue of other files than ours, with nothing known of what models are able to.
+    ///
+    /// # Errors
+    /// A text is wrong; the error names its line and field.
+    pub fn of_texts(providers: &str, models: &str) -> Result<Self, CatalogueError> {
+        load::from_texts(providers, models)
+    }
+
     /// Adds an operator's models, offers and prices, or puts them in the place of ours.
     ///
     /// # Errors

@@ -291,7 +291,7 @@ fn rates_of(
         return Err(source.wrong(place, field, "rates.output is missing; a chat model writes tokens"));
     }
     let units = unit_rates_of(&row);
-    let is_by_unit = units.image.or(units.audio_ms).or(units.search).or(units.character).is_some();
+    let is_by_unit = units.has_counts();
     if row.input.is_none() && !is_by_unit {
         let message = "rates.input is missing; only what is sold by a unit has no price of tokens";
         return Err(source.wrong(place, field, message));
@@ -324,6 +324,7 @@ fn unit_rates_of(row: &RatesRow) -> UnitRates {
         audio_ms: row.per_audio_minute.map(Price::of_minute),
         search: row.per_thousand_searches.map(Price::of_thousand),
         character: row.per_million_characters.map(Price),
+        billed: row.per_billed_unit.map(Price),
     }
 }
 

@@ -99,6 +99,9 @@ pub struct RatesForm {
     per_thousand_searches: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per_million_characters: Option<u64>,
+    /// For one of the units that the provider itself bills by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_billed_unit: Option<u64>,
 }
 
 /// By model name: `publisher/model`, or the seller's own.
@@ -255,6 +258,7 @@ impl RatesForm {
             ("per_audio_minute", self.per_audio_minute),
             ("per_thousand_searches", self.per_thousand_searches),
             ("per_million_characters", self.per_million_characters),
+            ("per_billed_unit", self.per_billed_unit),
         ];
         all.into_iter().filter_map(|(name, price)| Some((name, price?))).collect()
     }
@@ -276,6 +280,7 @@ impl RatesForm {
                 audio_ms: self.per_audio_minute.map(Price::of_minute),
                 search: self.per_thousand_searches.map(Price::of_thousand),
                 character: self.per_million_characters.map(Price),
+                billed: self.per_billed_unit.map(Price),
             },
         }
     }
@@ -297,6 +302,7 @@ impl RatesForm {
             per_audio_minute: rates.units.audio_ms.map(Price::for_minute),
             per_thousand_searches: rates.units.search.map(Price::for_thousand),
             per_million_characters: rates.units.character.map(number),
+            per_billed_unit: rates.units.billed.map(number),
         }
     }
 }

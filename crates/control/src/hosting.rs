@@ -38,9 +38,11 @@ pub fn check(control: &Control, claim: &Claim<'_>) -> Result<AuthKind, Box<Fault
         return Err(not_the_host(workspace));
     }
     check_config(claim.facts, own, claim.config)?;
-    if let Some(url) = claim.config.get("token_url").and_then(Value::as_str) {
-        egress::check_base_url(url, &control.egress, Reach::Provider)
-            .map_err(|fault| Box::new(fault.param("config.token_url")))?;
+    for field in ["token_url", "queue_url"] {
+        if let Some(url) = claim.config.get(field).and_then(Value::as_str) {
+            egress::check_base_url(url, &control.egress, Reach::Provider)
+                .map_err(|fault| Box::new(fault.param(format!("config.{field}"))))?;
+        }
     }
     if let Some(path) = claim.config.get("token_file").and_then(Value::as_str)
         && !control.egress.may_read(path)
@@ -96,13 +98,19 @@ pub fn secret_of(control: &Control, provider: &str, auth: Option<&str>) -> (Auth
 pub struct Destination {
     base_url: Option<String>,
     token_url: Option<Value>,
+    queue_url: Option<Value>,
     resource: Option<Value>,
 }
 
 impl Destination {
     pub fn of(base_url: Option<&String>, config: &Value) -> Self {
         let field = |name| config.get(name).cloned();
-        Self { base_url: base_url.cloned(), token_url: field("token_url"), resource: field("resource") }
+        Self {
+            base_url: base_url.cloned(),
+            token_url: field("token_url"),
+            queue_url: field("queue_url"),
+            resource: field("resource"),
+        }
     }
 }
 

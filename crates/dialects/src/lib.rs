@@ -48,7 +48,7 @@ pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
 pub use losses::{Feature, Losses, Sort};
-pub use media::by_sides;
+pub use media::{by_sides, speak_pictures};
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
 pub use passage::{AnswerStream, Way};

@@ -133,6 +133,9 @@ impl Way {
 impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
+        if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
+            return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
+        }
         if way.operation.makes_pictures() || way.operation == Operation::Speech {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }

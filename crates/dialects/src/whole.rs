@@ -42,6 +42,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
+        Operation::Images if way.upstream == Grammar::Hosted => return media::hosted_answer(way, &body),
         Operation::Rerank => return media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => return media::whole_pictures(way, body),
         operation if operation.listens() => {

@@ -28,6 +28,8 @@ pub struct Hosting {
     pub client_id: Option<String>,
     /// Where the cloud exchanges secrets for tokens, where that is another address than its usual one.
     pub token_url: Option<String>,
+    /// Where requests are put into the provider's queue; without it they are answered at once.
+    pub queue_url: Option<String>,
     pub role_arn: Option<String>,
     pub external_id: Option<String>,
     /// What the cloud's own records call who takes on the role.

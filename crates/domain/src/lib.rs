@@ -62,5 +62,5 @@ pub use secret::{Kept, Sealed, Secret};
 pub use server::{Evidence, Finding, Probed, Quirks, ServerFacts, Trait};
 pub use timeline::Timeline;
 pub use upload::Upload;
-pub use usage::{Units, Usage, UsageSource};
+pub use usage::{FirstUnits, Later, Units, Usage, UsageSource};
 pub use vocabulary::Vocabulary;

@@ -289,12 +289,18 @@ pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
 pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 /// What a model without a known limit is taken to write at most.
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
+/// How soon a request in a provider's queue is looked at, how rarely in the end, and how many looks in a row may fail.
+pub const QUEUE_LOOK_FIRST: Duration = Duration::from_millis(100);
+pub const QUEUE_LOOK_MAX: Duration = Duration::from_secs(2);
+pub const QUEUE_LOOKS_FAILED_MAX: u32 = 3;
 /// What one picture is taken to be told in at most, and a character of speech.
 pub const IMAGE_TOKENS_MAX: u64 = 8_192;
 /// What is taken to be sent with a picture that is to be edited, at most, where not all of the request has come: a text of
 /// 32,000 characters, sixteen pictures and a mask.
 pub const PICTURE_TEXT_BYTES_MAX: u64 = 128_000;
 pub const PICTURES_SENT_MAX: u64 = 17;
+/// Millionths of a unit that one picture is billed as at most, where that is a megapixel: 4096 by 4096.
+pub const IMAGE_UNITS_MAX: u64 = 16_000_000;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::usage::{Units, Usage};
+use crate::usage::{BILLED, Units, Usage};
 
 /// Billionths of a USD: what the ledger holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -131,12 +131,20 @@ pub struct UnitRates {
     pub audio_ms: Option<Price>,
     pub search: Option<Price>,
     pub character: Option<Price>,
+    /// A millionth of the unit that its provider sells a model by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Price>,
 }
 
 impl UnitRates {
     /// Whether there is a price for anything that is not counted in tokens.
-    const fn has_counts(&self) -> bool {
-        self.image.is_some() || self.audio_ms.is_some() || self.search.is_some() || self.character.is_some()
+    #[must_use]
+    pub const fn has_counts(&self) -> bool {
+        self.image.is_some()
+            || self.audio_ms.is_some()
+            || self.search.is_some()
+            || self.character.is_some()
+            || self.billed.is_some()
     }
 }
 
@@ -168,7 +176,8 @@ impl Rates {
         let has_count = (units.images > 0 && self.units.image.is_some())
             || (units.audio_ms > 0 && self.units.audio_ms.is_some())
             || (units.searches > 0 && self.units.search.is_some())
-            || (units.characters > 0 && self.units.character.is_some());
+            || (units.characters > 0 && self.units.character.is_some())
+            || (units.billed > 0 && self.units.billed.is_some());
         has_count || (usage.has_tokens() && self.are_of_tokens())
     }
 
@@ -205,6 +214,7 @@ impl Rates {
             ("audio_ms", units.audio_ms, self.units.audio_ms),
             ("searches", units.searches, self.units.search),
             ("characters", units.characters, self.units.character),
+            ("billed_micro_units", units.billed, self.units.billed),
         ]
         .into_iter()
         .filter_map(|(class, units, price)| Some((class, units, price?)))
@@ -213,7 +223,7 @@ impl Rates {
 }
 
 /// As records hold them: without prices of units the bytes are those of before there were any, for the last field says
-/// whether they follow.
+/// whether they follow, and whether others that came later follow those, each by its unit's number.
 #[derive(Serialize, Deserialize)]
 struct RatesForm {
     input: Price,
@@ -229,8 +239,40 @@ struct RatesForm {
 enum ReasoningForm {
     None,
     Some(Price),
-    NoneWith(UnitRates),
-    SomeWith(Price, UnitRates),
+    NoneWith(FirstUnitRates),
+    SomeWith(Price, FirstUnitRates),
+    NoneAnd(FirstUnitRates, Vec<(u8, Price)>),
+    SomeAnd(Price, FirstUnitRates, Vec<(u8, Price)>),
+}
+
+/// Prices of the units of the first form.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct FirstUnitRates {
+    audio_in: Option<Price>,
+    audio_out: Option<Price>,
+    image_in: Option<Price>,
+    image_out: Option<Price>,
+    image: Option<Price>,
+    audio_ms: Option<Price>,
+    search: Option<Price>,
+    character: Option<Price>,
+}
+
+impl UnitRates {
+    fn apart(self) -> (FirstUnitRates, Vec<(u8, Price)>) {
+        let Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, billed } =
+            self;
+        let first =
+            FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character };
+        (first, billed.map(|price| (BILLED, price)).into_iter().collect())
+    }
+
+    fn of(first: FirstUnitRates, later: &[(u8, Price)]) -> Self {
+        let FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character } =
+            first;
+        let billed = later.iter().find(|(number, _)| *number == BILLED).map(|(_, price)| *price);
+        Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, billed }
+    }
 }
 
 impl From<Rates> for RatesForm {
@@ -239,8 +281,14 @@ impl From<Rates> for RatesForm {
         let reasoning = match (rates.reasoning, units) {
             (None, None) => ReasoningForm::None,
             (Some(price), None) => ReasoningForm::Some(price),
-            (None, Some(units)) => ReasoningForm::NoneWith(units),
-            (Some(price), Some(units)) => ReasoningForm::SomeWith(price, units),
+            (None, Some(units)) => match units.apart() {
+                (first, later) if later.is_empty() => ReasoningForm::NoneWith(first),
+                (first, later) => ReasoningForm::NoneAnd(first, later),
+            },
+            (Some(price), Some(units)) => match units.apart() {
+                (first, later) if later.is_empty() => ReasoningForm::SomeWith(price, first),
+                (first, later) => ReasoningForm::SomeAnd(price, first, later),
+            },
         };
         let Rates { input, output, cached_read, cache_write, cache_write_long, .. } = rates;
         Self { input, output, cached_read, cache_write, cache_write_long, reasoning }
@@ -252,8 +300,10 @@ impl From<RatesForm> for Rates {
         let (reasoning, units) = match form.reasoning {
             ReasoningForm::None => (None, UnitRates::default()),
             ReasoningForm::Some(price) => (Some(price), UnitRates::default()),
-            ReasoningForm::NoneWith(units) => (None, units),
-            ReasoningForm::SomeWith(price, units) => (Some(price), units),
+            ReasoningForm::NoneWith(first) => (None, UnitRates::of(first, &[])),
+            ReasoningForm::SomeWith(price, first) => (Some(price), UnitRates::of(first, &[])),
+            ReasoningForm::NoneAnd(first, later) => (None, UnitRates::of(first, &later)),
+            ReasoningForm::SomeAnd(price, first, later) => (Some(price), UnitRates::of(first, &later)),
         };
         let RatesForm { input, output, cached_read, cache_write, cache_write_long, .. } = form;
         Self { input, output, cached_read, cache_write, cache_write_long, reasoning, units }
@@ -329,6 +379,7 @@ mod tests {
             audio_ms: Some(Price::of_minute(6_000)),
             search: Some(Price::of_thousand(2_000_000)),
             character: Some(Price(15_000_000)),
+            billed: Some(Price(3_000)),
             ..UnitRates::default()
         };
         let rates = Rates { units, ..Rates::default() };
@@ -337,6 +388,7 @@ mod tests {
         assert_eq!(used(Units { audio_ms: 90_000, ..Units::default() }), Nanos(9_000_000));
         assert_eq!(used(Units { searches: 3, ..Units::default() }), Nanos(6_000_000));
         assert_eq!(used(Units { characters: 4_096, ..Units::default() }), Nanos(61_440_000));
+        assert_eq!(used(Units { billed: 1_050_000, ..Units::default() }), Nanos(3_150_000));
         let prices = [units.image.map(Price::for_one), units.audio_ms.map(Price::for_minute)];
         assert_eq!(
             (prices, units.search.map(Price::for_thousand)),

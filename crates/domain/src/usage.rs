@@ -34,7 +34,7 @@ pub struct Usage {
 }
 
 /// What is counted beside tokens of text. Most exchanges have none of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Units {
     /// Tokens of sound in the prompt, which are not among `input`; the three below likewise.
     pub audio_in: u64,
@@ -49,6 +49,8 @@ pub struct Units {
     pub searches: u64,
     /// Characters that were read aloud.
     pub characters: u64,
+    /// Millionths of the unit that a model is sold by, as its provider tells them: a megapixel, a second of a machine.
+    pub billed: u64,
 }
 
 impl Units {
@@ -60,7 +62,7 @@ impl Units {
     /// Whether there is any of what is not counted in tokens at all.
     #[must_use]
     pub const fn has_counts(&self) -> bool {
-        self.images > 0 || self.audio_ms > 0 || self.searches > 0 || self.characters > 0
+        self.images > 0 || self.audio_ms > 0 || self.searches > 0 || self.characters > 0 || self.billed > 0
     }
 
     #[must_use]
@@ -74,8 +76,48 @@ impl Units {
             audio_ms: self.audio_ms.saturating_add(other.audio_ms),
             searches: self.searches.saturating_add(other.searches),
             characters: self.characters.saturating_add(other.characters),
+            billed: self.billed.saturating_add(other.billed),
         }
     }
+
+    /// Those of the first form, and what came later by its number.
+    #[must_use]
+    pub fn apart(&self) -> (FirstUnits, Later) {
+        let Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, billed } =
+            *self;
+        let first =
+            FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters };
+        (first, [(BILLED, billed)].into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// What `apart` took apart. What a newer version counted is not known here.
+    #[must_use]
+    pub fn of(first: FirstUnits, later: &[(u8, u64)]) -> Self {
+        let FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters } =
+            first;
+        let count = |number| later.iter().find(|(of, _)| *of == number).map_or(0, |(_, count)| *count);
+        let billed = count(BILLED);
+        Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, billed }
+    }
+}
+
+/// Units that came later than the first form, by their numbers, where there are any.
+pub type Later = Vec<(u8, u64)>;
+
+/// The number of the provider's own units among those that came later.
+pub(crate) const BILLED: u8 = 1;
+
+/// Units as the first form of records that had any holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FirstUnits {
+    audio_in: u64,
+    audio_out: u64,
+    image_in: u64,
+    image_out: u64,
+    images: u64,
+    audio_ms: u64,
+    searches: u64,
+    characters: u64,
 }
 
 impl Usage {
@@ -131,7 +173,7 @@ impl Usage {
 }
 
 /// As records hold it. What was written before there were units reads as it did, and without units the bytes are the
-/// same: the source, which is last, says whether units follow it.
+/// same: the source, which is last, says whether units follow it, and whether others that came later follow those.
 #[derive(Serialize, Deserialize)]
 struct UsageForm {
     input: u64,
@@ -149,20 +191,27 @@ enum SourceForm {
     Provider,
     Estimate,
     None,
-    ProviderWith(Units),
-    EstimateWith(Units),
-    NoneWith(Units),
+    ProviderWith(FirstUnits),
+    EstimateWith(FirstUnits),
+    NoneWith(FirstUnits),
+    ProviderAnd(FirstUnits, Later),
+    EstimateAnd(FirstUnits, Later),
+    NoneAnd(FirstUnits, Later),
 }
 
 impl From<Usage> for UsageForm {
     fn from(usage: Usage) -> Self {
-        let source = match (usage.source, usage.units.is_none()) {
-            (UsageSource::Provider, true) => SourceForm::Provider,
-            (UsageSource::Estimate, true) => SourceForm::Estimate,
-            (UsageSource::None, true) => SourceForm::None,
-            (UsageSource::Provider, false) => SourceForm::ProviderWith(usage.units),
-            (UsageSource::Estimate, false) => SourceForm::EstimateWith(usage.units),
-            (UsageSource::None, false) => SourceForm::NoneWith(usage.units),
+        let (first, later) = usage.units.apart();
+        let source = match (usage.source, usage.units.is_none(), later.is_empty()) {
+            (UsageSource::Provider, true, _) => SourceForm::Provider,
+            (UsageSource::Estimate, true, _) => SourceForm::Estimate,
+            (UsageSource::None, true, _) => SourceForm::None,
+            (UsageSource::Provider, false, true) => SourceForm::ProviderWith(first),
+            (UsageSource::Estimate, false, true) => SourceForm::EstimateWith(first),
+            (UsageSource::None, false, true) => SourceForm::NoneWith(first),
+            (UsageSource::Provider, false, false) => SourceForm::ProviderAnd(first, later),
+            (UsageSource::Estimate, false, false) => SourceForm::EstimateAnd(first, later),
+            (UsageSource::None, false, false) => SourceForm::NoneAnd(first, later),
         };
         let Usage { input, cached_read, cache_write, cache_write_long, output, reasoning, .. } = usage;
         Self { input, cached_read, cache_write, cache_write_long, output, reasoning, source }
@@ -175,9 +224,12 @@ impl From<UsageForm> for Usage {
             SourceForm::Provider => (UsageSource::Provider, Units::default()),
             SourceForm::Estimate => (UsageSource::Estimate, Units::default()),
             SourceForm::None => (UsageSource::None, Units::default()),
-            SourceForm::ProviderWith(units) => (UsageSource::Provider, units),
-            SourceForm::EstimateWith(units) => (UsageSource::Estimate, units),
-            SourceForm::NoneWith(units) => (UsageSource::None, units),
+            SourceForm::ProviderWith(first) => (UsageSource::Provider, Units::of(first, &[])),
+            SourceForm::EstimateWith(first) => (UsageSource::Estimate, Units::of(first, &[])),
+            SourceForm::NoneWith(first) => (UsageSource::None, Units::of(first, &[])),
+            SourceForm::ProviderAnd(first, later) => (UsageSource::Provider, Units::of(first, &later)),
+            SourceForm::EstimateAnd(first, later) => (UsageSource::Estimate, Units::of(first, &later)),
+            SourceForm::NoneAnd(first, later) => (UsageSource::None, Units::of(first, &later)),
         };
         let UsageForm { input, cached_read, cache_write, cache_write_long, output, reasoning, .. } = form;
         Self { input, cached_read, cache_write, cache_write_long, output, reasoning, units, source }

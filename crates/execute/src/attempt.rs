@@ -7,11 +7,12 @@ use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
 use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX,
-    PICTURES_SENT_MAX, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX,
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
+    PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX,
 };
 use domain::{
     Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
+    UsageSource,
 };
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
@@ -23,7 +24,7 @@ use crate::answer::Exchange;
 use crate::caching::Care;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, read, stored};
+use crate::{Hands, queue, read, stored};
 
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
@@ -32,6 +33,8 @@ const DROPPED_BYTES_MAX: usize = 4 * 1024;
 const SOUND_BYTES_PER_S_MIN: u64 = 500;
 /// A node says with this header that its counts are estimates.
 const USAGE_HEADER: &str = "x-tidegate-usage";
+/// A count of units that no answer reaches.
+const UNITS_MAX: f64 = 1e9;
 
 /// A try that is under way: in the journal, counted on the board.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct OpenAttempt {
     is_usage_estimated: bool,
     /// What the upstream calls its body, where that is the client's to know.
     media_type: Option<Box<HeaderValue>>,
+    /// Millionths of units that the head of the answer says are billed.
+    billed: Option<u64>,
     grammar: Grammar,
     dropped: Vec<String>,
     /// Whose prices these are.
@@ -67,13 +72,30 @@ impl OpenAttempt {
     pub(crate) fn answered(&mut self, opened: &Opened, now_us: u64) {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
-        self.upstream_request_id = request_id(&opened.headers);
+        let provider = providers::provider(self.attempt.provider());
+        self.upstream_request_id =
+            request_id(&opened.headers).or_else(|| id_of(&opened.headers, provider.id_header()?));
+        self.billed = provider.units_header().and_then(|name| read_units(opened.headers.text(name)?));
         if self.operation.is_told_by_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
         }
         let says_so = || opened.headers.get(USAGE_HEADER) == Some(b"estimated");
         self.is_usage_estimated = self.is_node && says_so();
+    }
+
+    /// With what the head told is billed in the place of what was guessed of it by the answer. A guess counts only
+    /// where the model is sold so, and is marked.
+    pub(crate) fn with_units(&self, usage: Usage) -> Usage {
+        let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
+        match (self.billed, usage.units.billed) {
+            (Some(billed), _) => with(billed),
+            (None, 0) => usage,
+            (None, _) if self.attempt.rates_for(0).is_some_and(|rates| rates.units.billed.is_some()) => {
+                Usage { source: UsageSource::Estimate, ..usage }
+            }
+            (None, _) => with(0),
+        }
     }
 
     /// Whether the upstream itself calls its counts estimates.
@@ -261,6 +283,7 @@ pub(crate) async fn begin(
         is_node: matches!(attempt.seat(), Seat::Byoc(_)),
         operation: exchange.call.operation(),
         media_type: None,
+        billed: None,
         is_loose: provider.is_loose(),
         is_usage_estimated: false,
         grammar: outgoing.grammar,
@@ -408,6 +431,7 @@ fn media_ceiling(exchange: &Exchange) -> Usage {
     let said = request.units;
     let units = Units {
         image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
+        billed: said.images.saturating_mul(IMAGE_UNITS_MAX),
         image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
         audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
         ..said
@@ -505,7 +529,7 @@ pub(crate) struct Opened {
 /// Sends for an exchange, and tells an answer from a refusal.
 pub(crate) async fn ask_for(
     exchange: &Exchange,
-    attempt: &Attempt,
+    attempt: &Rc<Attempt>,
     request: &Request,
 ) -> Result<Opened, Miss> {
     let (slug, seat) = (attempt.provider(), attempt.seat());
@@ -515,7 +539,11 @@ pub(crate) async fn ask_for(
     })
     .await?;
     hear_limits(exchange, attempt, &opened.headers);
-    Ok(opened)
+    match providers::provider(slug).queue(seat.hosting()) {
+        // Apart: few seats have one, and every future has room for what is awaited in it.
+        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await,
+        None => Ok(opened),
+    }
 }
 
 /// Keeps what a provider told of its account's limits.
@@ -582,9 +610,21 @@ pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss 
 }
 
 fn request_id(headers: &Headers) -> Option<Arc<str>> {
+    id_of(headers, "x-request-id").or_else(|| id_of(headers, "request-id"))
+}
+
+fn id_of(headers: &Headers, name: &str) -> Option<Arc<str>> {
     // What is text here is ASCII: it can be cut anywhere.
-    let text = headers.text("x-request-id").or_else(|| headers.text("request-id"))?;
+    let text = headers.text(name)?;
     text.get(..text.len().min(UPSTREAM_REQUEST_ID_BYTES_MAX)).map(Arc::from)
+}
+
+/// A decimal number of units, in millionths: to the nearest.
+fn read_units(text: &str) -> Option<u64> {
+    let units: f64 = text.trim().parse().ok()?;
+    let is_some_count = units.is_finite() && (0.0..UNITS_MAX).contains(&units);
+    let digits = is_some_count.then(|| format!("{units:.6}").replace('.', ""))?;
+    digits.parse().ok()
 }
 
 /// Of an upstream's headers those that a client may see: how long it took, and, where the account is the

@@ -112,7 +112,8 @@ impl Feed {
         let facts = self.stream.facts();
         let is_estimated = self.open.as_ref().is_some_and(OpenAttempt::is_usage_estimated);
         let bytes = facts.content_bytes;
-        self.exchange.usage_of(facts.usage, bytes, is_estimated, || estimate(bytes))
+        let usage = self.exchange.usage_of(facts.usage, bytes, is_estimated, || estimate(bytes));
+        self.open.as_ref().map_or(usage, |open| open.with_units(usage))
     }
 
     /// What has been used by now, on the side of more: an event holds at least a token.

@@ -290,6 +290,7 @@ impl Journey {
         let (exchange, content_bytes) = (&self.exchange, facts.content_bytes);
         let estimate = || exchange.estimate(attempt, &text, content_bytes);
         let usage = exchange.usage_of(facts.usage, content_bytes, open.is_usage_estimated(), estimate);
+        let usage = open.with_units(usage);
         exchange.learn(attempt, &usage, content_bytes);
         let mut upstream_headers = passed_on(headers, attempt.seat(), exchange.dialect().grammar());
         upstream_headers.extend(open.told());
@@ -453,7 +454,7 @@ impl Journey {
 
 async fn wait_for_head(
     exchange: &Exchange,
-    attempt: &Attempt,
+    attempt: &Rc<Attempt>,
     request: &Request,
     timer: &mut Timer,
     deadline: Instant,

@@ -9,6 +9,7 @@ mod feed;
 mod journey;
 mod miss;
 mod probe;
+mod queue;
 mod read;
 pub mod schedule;
 mod stored;

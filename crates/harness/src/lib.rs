@@ -8,6 +8,7 @@ pub mod client;
 mod contract;
 pub mod directory;
 pub mod emulator;
+pub mod fal;
 mod gemini;
 mod mistral;
 mod openai;

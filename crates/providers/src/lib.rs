@@ -9,6 +9,7 @@ mod bedrock_mantle;
 mod classify;
 mod compatible;
 mod escape;
+mod fal;
 mod fireworks_ai;
 mod gemini;
 mod missing;
@@ -30,6 +31,7 @@ use domain::{
     WorkspaceId,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Deserialize;
 
 pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
@@ -154,6 +156,34 @@ pub enum KeyOf {
     Conversation,
 }
 
+/// A queue that requests are put into, and how what it says is read.
+#[derive(Clone, Copy)]
+pub struct Queue<'a> {
+    pub address: &'a str,
+    /// What it says of a request that it took.
+    pub read_taken: fn(&Bytes) -> Option<Taken>,
+    /// Whether a request is done, well or not; `None` where that is not said.
+    pub is_done: fn(&Bytes) -> Option<bool>,
+}
+
+/// The places of a request that is in a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Taken {
+    #[serde(rename = "status_url")]
+    pub look: String,
+    #[serde(rename = "response_url")]
+    pub fetch: String,
+    #[serde(rename = "cancel_url")]
+    pub cancel: String,
+}
+
+impl Taken {
+    #[must_use]
+    pub fn places(&self) -> [&str; 3] {
+        [&self.look, &self.fetch, &self.cancel]
+    }
+}
+
 /// What an upstream's failure means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classified {
@@ -233,6 +263,21 @@ pub trait Provider: Sync {
     /// The model ids in the answer to `list_models`; `None` where it is no such answer.
     fn read_models(&self, body: &Bytes) -> Option<Vec<String>> {
         compatible::read_models(body)
+    }
+
+    /// The header of an answer that tells how much is billed, in units that the model is sold by.
+    fn units_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The header in which an answer is named, where that is another than the usual ones.
+    fn id_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The queue that requests of an account are put into; `None` where they are answered at once.
+    fn queue<'a>(&self, _hosting: &'a Hosting) -> Option<Queue<'a>> {
+        None
     }
 
     /// What an answer with another status than 200 means.

@@ -6,6 +6,7 @@ use crate::aws_bedrock::AwsBedrock;
 use crate::azure_foundry::AzureFoundry;
 use crate::azure_openai::AzureOpenAi;
 use crate::bedrock_mantle::BedrockMantle;
+use crate::fal::Fal;
 use crate::fireworks_ai::FireworksAi;
 use crate::gemini::Gemini;
 use crate::mistral::Mistral;
@@ -26,6 +27,7 @@ pub fn provider(slug: &str) -> &'static dyn Provider {
         "azure_foundry" => &AzureFoundry,
         "azure_openai" => &AzureOpenAi,
         "bedrock_mantle" => &BedrockMantle,
+        "fal" => &Fal,
         "fireworks_ai" => &FireworksAi,
         "gemini" => &Gemini,
         "mistral" => &Mistral,

@@ -414,7 +414,13 @@ mod tests {
         with.attempts[0].rates = Some(Rates { units, reasoning: None, ..Rates::default() });
         assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
         with.attempts[0].rates = Some(Rates { units, reasoning: Some(Price(3)), ..Rates::default() });
-        assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with]);
+        assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
+        with.attempts[0].usage.units.billed = 1_050_000;
+        for reasoning in [None, Some(Price(3))] {
+            let units = UnitRates { billed: Some(Price(3_000)), ..units };
+            with.attempts[0].rates = Some(Rates { units, reasoning, ..Rates::default() });
+            assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
+        }
     }
 
     #[test]

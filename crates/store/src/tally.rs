@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use domain::filter::{Field, Subject, Term};
-use domain::{MeterRecord, Nanos, Operation, Outcome, Priced, Profile, Units, UsageSource, WorkspaceId};
+use domain::{
+    FirstUnits, Later, MeterRecord, Nanos, Operation, Outcome, Priced, Profile, Units, UsageSource,
+    WorkspaceId,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::usage::{Dimension, Percentiles, UsageFilter, UsageSums, percentiles, step_of};
@@ -411,8 +414,11 @@ impl Tally {
 
     fn encode_behind(&self, minutes: Minutes) -> Result<Vec<u8>, StoreError> {
         let units = &self.sums.units;
+        // What came later stands behind those that every version with units reads.
+        let (first, later) = units.apart();
         let bytes = postcard::to_extend(&minutes.0, self.form()?).and_then(|bytes| match units.is_none() {
-            false => postcard::to_extend(units, bytes),
+            false if later.is_empty() => postcard::to_extend(&first, bytes),
+            false => postcard::to_extend(&(first, later), bytes),
             true => Ok(bytes),
         });
         bytes.map_err(|error| StoreError::corrupt(MINUTES, error))
@@ -430,7 +436,14 @@ impl Tally {
         };
         let units = match rest {
             [] => Units::default(),
-            rest => postcard::from_bytes(rest).map_err(corrupt)?,
+            rest => {
+                let (first, rest) = postcard::take_from_bytes::<FirstUnits>(rest).map_err(corrupt)?;
+                let later: Later = match rest {
+                    [] => Later::new(),
+                    rest => postcard::from_bytes(rest).map_err(corrupt)?,
+                };
+                Units::of(first, &later)
+            }
         };
         let mut tally = TallyForm::into_tally(form, minutes)
             .ok_or_else(|| StoreError::corrupt(MINUTES, "a histogram has steps that are none"))?;
@@ -602,6 +615,12 @@ mod tests {
         let (form, rest) = postcard::take_from_bytes::<TallyForm>(&bytes[1..]).unwrap();
         let minutes: u64 = postcard::from_bytes(rest).unwrap();
         assert_eq!((form.requests, minutes), (18, Minutes::ANY.0));
+        // And one that knows no units but the first reads those.
+        let mut billed = both.clone();
+        billed.sums.units.billed = 7;
+        let bytes = billed.encode_hour().unwrap();
+        assert_eq!(Tally::decode(&bytes).unwrap(), billed);
+        assert!(bytes.starts_with(&both.encode_hour().unwrap()));
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod embeddings;
 mod environments;
 mod estimates;
 mod exports;
+mod fal;
 mod faults;
 mod filters;
 mod first_request;

@@ -12,12 +12,17 @@ use crate::gateway::{self, Gateway, OWN, POOL};
 
 const GEMINI: &str = "google/gemini-2.5-pro";
 const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const FLUX: &str = "fal-ai/flux-1/schnell";
+/// What chats, and what asks for pictures.
+const TALKER: &str = "application.py";
+const PAINTER: &str = "painter.py";
 /// All of it: one command, whose secret is read from standard input.
 const COMMANDS: usize = 1;
 /// Beside the provider's name, no journey needs more than this to be said.
 const OPTIONS_MAX: usize = 3;
 
 struct Journey {
+    application: &'static str,
     /// Whose account serves before, by which base.
     pool: (&'static str, String),
     model: &'static str,
@@ -44,6 +49,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
     let token_url = file["token_uri"].as_str().unwrap();
     vec![
         Journey {
+            application: TALKER,
             pool: ("openai", emulator.base_url()),
             model: MINI,
             provider: "openai",
@@ -52,6 +58,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             secret: OWN.to_owned(),
         },
         Journey {
+            application: TALKER,
             pool: ("openai", emulator.base_url()),
             model: MINI,
             provider: "azure_openai",
@@ -65,6 +72,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             secret: OWN.to_owned(),
         },
         Journey {
+            application: TALKER,
             pool: ("anthropic", emulator.anthropic_url()),
             model: HAIKU,
             provider: "aws_bedrock",
@@ -73,6 +81,7 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
             secret: access_keys(OWN).to_string(),
         },
         Journey {
+            application: TALKER,
             pool: ("gemini", emulator.origin()),
             model: GEMINI,
             provider: "vertex_ai",
@@ -81,14 +90,23 @@ fn journeys(gateway: &Gateway) -> Vec<Journey> {
                 .concat(),
             secret: file.to_string(),
         },
+        Journey {
+            application: PAINTER,
+            pool: ("fal", emulator.fal_url()),
+            model: FLUX,
+            provider: "fal",
+            options: Vec::new(),
+            places: base(emulator.fal_url()),
+            secret: OWN.to_owned(),
+        },
     ]
 }
 
 /// What the application saw.
-async fn asked(gateway: &Gateway, model: &str) -> Value {
+async fn asked(gateway: &Gateway, journey: &Journey) -> Value {
     let mut command = tokio::process::Command::new(workspace().join(".venv/bin/python"));
-    command.arg(workspace().join("tests/sdk/application.py"));
-    command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, model]);
+    command.arg(workspace().join("tests/sdk").join(journey.application));
+    command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key, journey.model]);
     command.env("NO_PROXY", "*").kill_on_drop(true);
     let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -97,13 +115,13 @@ async fn asked(gateway: &Gateway, model: &str) -> Value {
 
 #[tokio::test]
 async fn one_command_takes_a_managed_call_to_ones_own_key() {
-    for place in 0..4 {
+    for place in 0..5 {
         let gateway = Gateway::with(config(), &[]).await;
         let journey = journeys(&gateway).swap_remove(place);
         let told = journey.provider;
         let (seller, url) = &journey.pool;
         gateway.make("/v2/accounts", json!({"provider": seller, "secret": POOL, "base_url": url})).await;
-        let before = asked(&gateway, journey.model).await;
+        let before = asked(&gateway, &journey).await;
         assert_eq!(
             (&before["profile"], &before["provider"]),
             (&json!("managed_provider"), &json!(seller)),
@@ -115,7 +133,7 @@ async fn one_command_takes_a_managed_call_to_ones_own_key() {
         let added = gateway.cli().run_with(&command, &journey.secret).ok();
         assert!(!added.contains(&journey.secret), "{added}");
 
-        let after = asked(&gateway, journey.model).await;
+        let after = asked(&gateway, &journey).await;
         assert_eq!((&after["profile"], &after["provider"]), (&json!("byok"), &json!(told)), "{added}");
         let seen = |answer: &Value| {
             with(answer.clone(), json!({"profile": null, "provider": null, "request": null}))

@@ -200,7 +200,7 @@ fn names_and_synonyms_lead_to_their_provider() {
         ("vertex", "vertex_ai", true),
         ("fireworks", "fireworks_ai", true),
         ("mistral", "mistral", true),
-        ("fal", "fal", false),
+        ("fal", "fal", true),
         ("xai", "xai", true),
         ("anthropic", "anthropic", true),
     ] {

@@ -312,6 +312,8 @@ struct UnitsShown {
     searches: u64,
     /// Characters that were read aloud.
     characters: u64,
+    /// Millionths of the unit that the provider itself bills the model by.
+    billed_micro_units: u64,
 }
 
 fn whole(record: &MeterRecord) -> Exchange {
@@ -403,6 +405,7 @@ const fn units(units: &Units) -> UnitsShown {
         audio_ms: units.audio_ms,
         searches: units.searches,
         characters: units.characters,
+        billed_micro_units: units.billed,
     }
 }
 

@@ -131,6 +131,8 @@ struct Sums {
     searches: u64,
     /// Characters that were read aloud.
     characters: u64,
+    /// Millionths of the units that providers bill models by: of use where one model is looked at.
+    billed_micro_units: u64,
     realized_reused_tokens: u64,
     failed_requests: u64,
     unattempted_requests: u64,
@@ -182,6 +184,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         audio_ms: sums.units.audio_ms,
         searches: sums.units.searches,
         characters: sums.units.characters,
+        billed_micro_units: sums.units.billed,
         realized_reused_tokens: sums.realized_reused_tokens,
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,

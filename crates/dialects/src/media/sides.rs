@@ -43,7 +43,7 @@ fn edits_of(body: &[u8], edits: &mut Vec<Edit<'static>>) -> Result<(), JsonError
     Ok(())
 }
 
-fn sides(size: &str) -> Option<(u32, u32)> {
+pub(super) fn sides(size: &str) -> Option<(u32, u32)> {
     let (width, height) = size.split_once('x')?;
     Some((width.parse().ok()?, height.parse().ok()?))
 }

@@ -1,10 +1,12 @@
-//! Answers that come by and by: pictures in events, speech in events or as bare bytes. They go on as they come; what is
-//! read of them is what they used, whether they failed, and where they end.
+//! Answers that come by and by: pictures in events, speech in events or as bare bytes. They go on as they come, but for what
+//! a model that a cloud hosts makes; what is read of them is what they used, whether they failed, and where they end.
 
 use bytes::Bytes;
+use domain::limits::ANSWER_BYTES_MAX;
 use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
+use super::hosted::HostedPictures;
 use super::{counts, whole_answer};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
@@ -29,11 +31,19 @@ pub(crate) struct MediaStream {
     images: u64,
     /// Its events are the vendor's own, so that their end is known.
     has_end: bool,
+    /// What is written anew in the client's events.
+    hosted: Option<HostedPictures>,
 }
 
 impl MediaStream {
+    /// Pictures of a model that a cloud hosts.
+    pub(crate) fn hosted(created_unix_s: u64) -> Self {
+        Self { hosted: Some(HostedPictures::new(created_unix_s)), ..Self::new(Operation::Images) }
+    }
+
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
+            hosted: None,
             operation,
             has_events: operation.makes_pictures(),
             cutter: Cutter::default(),
@@ -48,6 +58,14 @@ impl MediaStream {
         let is = |named: &[u8]| {
             media_type.get(..named.len()).is_some_and(|start| start.eq_ignore_ascii_case(named))
         };
+        if let Some(hosted) = &mut self.hosted {
+            hosted.is_whole = is(DOCUMENTS[0]);
+            return if hosted.is_whole || is(EVENTS) {
+                Ok(())
+            } else {
+                Err(StreamFault::Broken("not_a_stream"))
+            };
+        }
         if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
@@ -59,6 +77,9 @@ impl MediaStream {
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
+            return self.cutter.hold(&chunk, ANSWER_BYTES_MAX);
+        }
         if self.has_events {
             return self.split(&chunk, out);
         }
@@ -73,7 +94,9 @@ impl MediaStream {
     fn split(&mut self, chunk: &Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         let first = out.len();
         let mut at = self.cutter.stray(chunk);
-        out.push(chunk.slice(..at));
+        if self.hosted.is_none() {
+            out.push(chunk.slice(..at));
+        }
         let result = self.take_all(chunk, &mut at, out);
         join_small(out, first);
         result
@@ -99,9 +122,15 @@ impl MediaStream {
             if kind == "error" || said.said("error").is_some() || said.said_object("error").is_some() {
                 return Err(chat::upstream_error(data));
             }
+            if let Some(hosted) = &mut self.hosted {
+                self.facts.events += 1;
+                return hosted.take(&said);
+            }
             self.note(&kind, &said);
         }
-        out.push(event);
+        if self.hosted.is_none() {
+            out.push(event);
+        }
         Ok(())
     }
 
@@ -123,8 +152,32 @@ impl MediaStream {
         }
     }
 
+    /// What was made, once the end is there.
+    fn finish_hosted(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        let Some(hosted) = &mut self.hosted else { return Ok(()) };
+        if hosted.is_whole {
+            let body = self.cutter.take();
+            let text = chat::side::document(&body)?;
+            let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
+            hosted.take(&said)?;
+            self.facts.events += 1;
+        }
+        if self.facts.events == 0 {
+            return Err(StreamFault::Broken("empty"));
+        }
+        let Some(usage) = hosted.write(out) else {
+            let what = if hosted.is_whole { "not_an_answer" } else { "ended_early" };
+            return Err(StreamFault::Broken(what));
+        };
+        self.facts.usage = Some(usage);
+        self.facts.content_started = true;
+        (self.facts.done, self.facts.finished) = (true, true);
+        Ok(())
+    }
+
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.cutter.holds_data() {
+        let is_whole = self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole);
+        if !is_whole && self.cutter.holds_data() {
             let event = self.cutter.last();
             match self.take(event, out) {
                 Err(StreamFault::Broken(_)) if !self.facts.finished => {
@@ -133,6 +186,9 @@ impl MediaStream {
                 Err(fault @ StreamFault::Upstream(..)) => return Err(fault),
                 Ok(()) | Err(StreamFault::Broken(_)) => {}
             }
+        }
+        if self.hosted.is_some() {
+            return self.finish_hosted(out);
         }
         if self.facts.events == 0 {
             return Err(StreamFault::Broken("empty"));
@@ -175,6 +231,46 @@ mod tests {
 
     const PARTIAL: &str = "event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\",\"b64_json\":\"AA==\"}\n\n";
     const COMPLETED: &str = "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA==\",\"usage\":{\"input_tokens\":4,\"output_tokens\":9,\"total_tokens\":13}}\n\n";
+
+    #[test]
+    fn pictures_of_hosted_models_become_the_vendors_events() {
+        let run = |media_type: &str, chunks: &[&str]| {
+            let mut stream = MediaStream::hosted(7);
+            let mut out = Vec::new();
+            let mut read = stream.opened(media_type.as_bytes());
+            for chunk in chunks {
+                read = read.and_then(|()| stream.push(Bytes::copy_from_slice(chunk.as_bytes()), &mut out));
+            }
+            let read = read.and_then(|()| stream.finish(&mut out));
+            (read, String::from_utf8(out.concat()).unwrap(), stream.facts)
+        };
+        let made = r#"{"images":[{"url":"data:image/png;base64,AA==","width":640,"height":480,"content_type":"image/png"}]}"#;
+        let far = "data: {\"progress\":0.5}\n\n";
+        let event = format!("data: {made}\n\n");
+        let expected = (
+            "event: image_generation.completed\n",
+            r#""b64_json":"AA==""#,
+            r#""created_at":7"#,
+            r#""size":"640x480""#,
+        );
+        for (media_type, chunks) in [
+            ("application/json", vec![&made[..20], &made[20..]]),
+            ("text/event-stream; charset=utf-8", vec![far, far, &event]),
+        ] {
+            let (read, out, facts) = run(media_type, &chunks);
+            assert_eq!(read, Ok(()), "{media_type}");
+            assert!(out.starts_with(expected.0) && out.matches("event: ").count() == 1, "{out}");
+            assert!([expected.1, expected.2, expected.3].iter().all(|part| out.contains(part)), "{out}");
+            assert_eq!(facts.usage.map(|usage| usage.units.images), Some(1));
+        }
+        let broken = |media_type: &str, chunks: &[&str]| run(media_type, chunks).0.unwrap_err();
+        assert_eq!(broken("text/event-stream", &[far]), StreamFault::Broken("ended_early"));
+        assert_eq!(broken("text/event-stream", &[]), StreamFault::Broken("empty"));
+        assert_eq!(broken("application/json", &["{}"]), StreamFault::Broken("not_an_answer"));
+        assert_eq!(broken("text/html", &[]), StreamFault::Broken("not_a_stream"));
+        let refused = "data: {\"detail\":\"gone\",\"error_type\":\"runner_disconnected\"}\n\n";
+        assert!(matches!(broken("text/event-stream", &[refused]), StreamFault::Upstream(..)));
+    }
 
     fn run(
         operation: Operation,

@@ -110,6 +110,21 @@ impl Emulator {
         format!("{}{}", self.origin(), bedrock::mantle::BASE)
     }
 
+    /// Where fal's apps are asked at once here.
+    pub fn fal_url(&self) -> String {
+        format!("{}{}", self.origin(), crate::fal::BASE)
+    }
+
+    /// Where they are asked through its queue.
+    pub fn fal_queue_url(&self) -> String {
+        format!("{}{}", self.origin(), crate::fal::QUEUE)
+    }
+
+    /// How many requests in fal's queue were called off.
+    pub fn fal_cancelled(&self) -> usize {
+        self.shared.fal.cancelled()
+    }
+
     /// Where roles are lent here.
     pub fn sts_url(&self) -> String {
         format!("{}{}", self.origin(), bedrock::STS)

@@ -21,6 +21,7 @@ use crate::anthropic;
 use crate::azure;
 use crate::bedrock;
 use crate::directory;
+use crate::fal;
 use crate::gemini;
 use crate::mistral;
 use crate::openai::error::ApiError;
@@ -102,6 +103,10 @@ pub(crate) async fn serve(
     }
     if bedrock::mantle::serves(&head) {
         let answer = bedrock::mantle::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
+    if fal::serves(&head) {
+        let answer = fal::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
     if azure::foundry::serves(&head) {

@@ -12,6 +12,7 @@ use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::directory;
+use crate::fal;
 use crate::gemini;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
+    pub(crate) fal: fal::State,
     inner: Mutex<Inner>,
 }
 
@@ -71,6 +73,7 @@ impl Shared {
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
+            fal: fal::State::default(),
             inner: Mutex::new(inner),
             config,
         }
@@ -83,6 +86,7 @@ impl Shared {
         *lock(&self.responses) = Store::default();
         self.gemini.reset();
         self.directory.reset();
+        self.fal.reset();
         lock(&self.connections).retain(|control| control.is_open());
         self.notify();
     }

@@ -198,6 +198,25 @@ async fn python_sdks_of_two_vendors_see_bedrocks_other_endpoint() {
     assert_eq!(emulator.violations(), []);
 }
 
+#[tokio::test]
+async fn python_sdk_of_fal_sees_a_real_provider() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::default().keys([KEY]).tls_dir(directory.path());
+    let emulator = Emulator::start(config).await.unwrap();
+    let host = |url: String| url.trim_start_matches("https://").to_owned();
+    let arguments = [
+        driver("fal_ai.py"),
+        host(emulator.fal_url()),
+        host(emulator.fal_queue_url()),
+        emulator.ca_file().unwrap().display().to_string(),
+        KEY.to_owned(),
+    ];
+    ran(run(interpreter(), &arguments, &[]).await, 12);
+    // The wrong key is the only thing out of order.
+    assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
+    assert_eq!(emulator.fal_cancelled(), 1);
+}
+
 fn retried(emulator: &Emulator, statuses: &[u16]) {
     emulator.script(KEY, statuses.iter().map(|status| Behaviour::status(*status).retry_after_ms(1)));
 }

@@ -1,6 +1,9 @@
 //! What a client reads when nothing serves.
 
+use std::sync::Arc;
+
 use board::Standing;
+use catalogue::Catalogue;
 use domain::{Fault, FaultClass, Principal, RouteScope};
 use snapshot::{CredentialState, NodeState};
 
@@ -33,8 +36,11 @@ fn nothing_serves_names_the_commands_that_would_change_it() {
 
 #[test]
 fn a_provider_that_has_no_code_yet_says_so_and_is_no_advice() {
-    for model in ["fal/flux", "fal:flux"] {
-        let house = House::new().credential(1, "fal").account(1, "fal");
+    let providers = "[[provider]]\nslug = \"later\"\ndisplay_name = \"Later\"\nbase_url = \"https://later.example\"\nbyok = true\nmanaged = true\n";
+    let catalogue = Arc::new(Catalogue::of_texts(providers, "revision = \"1\"").unwrap());
+    for model in ["later/flux", "later:flux"] {
+        let mut house = House::new().credential(1, "later").account(1, "later");
+        house.catalogue = Some(Arc::clone(&catalogue));
         let fault = house.ask(model).fault.unwrap();
         assert_eq!(fault.code, "model_not_served", "{model}");
         told(&fault, &["is not in this build yet"]);

@@ -61,6 +61,8 @@ pub struct House {
     pub modality: Modality,
     /// The operator's word.
     pub takes_emergencies: bool,
+    /// Another than ours.
+    pub catalogue: Option<Arc<Catalogue>>,
 }
 
 struct NoHash;
@@ -199,6 +201,7 @@ impl House {
             environment: "production",
             modality: Modality::Chat,
             takes_emergencies: false,
+            catalogue: None,
         }
     }
 
@@ -281,9 +284,10 @@ impl House {
             keys: Vec::new(),
             workspaces: vec![Arc::new(self.workspace.clone())],
             accounts: self.accounts.clone(),
-            catalogue: match self.takes_emergencies {
-                true => Arc::new(Catalogue::clone(&catalogue()).with_emergencies(true)),
-                false => catalogue(),
+            catalogue: match (&self.catalogue, self.takes_emergencies) {
+                (Some(catalogue), _) => Arc::clone(catalogue),
+                (None, true) => Arc::new(Catalogue::clone(&catalogue()).with_emergencies(true)),
+                (None, false) => catalogue(),
             },
             key_hash: Arc::new(NoHash),
         })

@@ -1,4 +1,4 @@
-//! `Authorization: Bearer`, in one piece of memory, which the allocator wipes when the header is dropped.
+//! `Authorization: Bearer`, or with another scheme, in one piece of memory, which the allocator wipes when the header is dropped.
 
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Secret};
@@ -8,13 +8,18 @@ use crate::Outgoing;
 
 /// Signs. A server without a secret, such as a node on loopback, gets no header at all.
 pub(crate) fn sign(outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
+    sign_as("Bearer ", outgoing, secret)
+}
+
+/// The same under another scheme, which ends with its blank.
+pub(crate) fn sign_as(scheme: &str, outgoing: &mut Outgoing, secret: &Secret) -> Result<(), Box<Fault>> {
     let key = secret.expose().trim_ascii();
     if key.is_empty() {
         return Ok(());
     }
     // Exactly as much room as is written: it becomes the header's own without a copy.
-    let mut text = Vec::with_capacity(b"Bearer ".len() + key.len());
-    text.extend_from_slice(b"Bearer ");
+    let mut text = Vec::with_capacity(scheme.len() + key.len());
+    text.extend_from_slice(scheme.as_bytes());
     text.extend_from_slice(key);
     let mut value = HeaderValue::from_maybe_shared(Bytes::from(text)).map_err(|_| unusable())?;
     value.set_sensitive(true);

@@ -116,7 +116,7 @@ const LEDGER_COLUMNS: [&str; 18] = [
     "provider_cost_nanos",
 ];
 const AUDIT_COLUMNS: [&str; 7] = ["id", "at", "actor", "action", "target", "detail", "request_id"];
-const USAGE_COLUMNS: [&str; 21] = [
+const USAGE_COLUMNS: [&str; 22] = [
     "start",
     "model",
     "provider",
@@ -138,6 +138,7 @@ const USAGE_COLUMNS: [&str; 21] = [
     "audio_ms",
     "searches",
     "characters",
+    "billed_micro_units",
 ];
 const ROWS_AT_ONCE: u32 = 500;
 const DAYS_AT_ONCE: i64 = 7;

@@ -1,0 +1,148 @@
+//! A request that its provider puts into a queue: it is looked at until it is done, then its answer is fetched, and called off
+//! where nobody waits for it any more.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use domain::limits::{QUEUE_LOOK_FIRST, QUEUE_LOOK_MAX, QUEUE_LOOKS_FAILED_MAX, REFUSAL_BYTES_MAX};
+use egress::{OutBody, Request};
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
+use plan::Attempt;
+use providers::{Queue, Taken};
+use tokio::time::sleep;
+
+use crate::answer::Exchange;
+use crate::attempt::{Opened, ask, reach};
+use crate::miss::Miss;
+use crate::{Hands, read, schedule};
+
+/// Calls off what was taken, should it be dropped before the answer is there.
+struct CallOff {
+    hands: Hands,
+    attempt: Rc<Attempt>,
+    request: Option<Request>,
+}
+
+impl Drop for CallOff {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else { return };
+        let (hands, attempt) = (self.hands.clone(), Rc::clone(&self.attempt));
+        tokio::task::spawn_local(async move {
+            // Whether it could be called off is nobody's to know any more: what it makes is billed, and not booked.
+            if let Err(error) = hands.egress.send(&request, reach(attempt.seat())).await {
+                tracing::warn!(%error, "a request in a queue could not be called off");
+            }
+        });
+    }
+}
+
+/// From what the queue said when it took a request to the answer.
+pub(crate) async fn wait(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    queue: Queue<'_>,
+    sent: &Request,
+    taken: Opened,
+) -> Result<Opened, Miss> {
+    let slug = attempt.provider();
+    let told = read::prefix(taken.body, REFUSAL_BYTES_MAX).await;
+    let told = read::decoded(&taken.headers, told).map_err(|what| Miss::broken(slug, what))?;
+    let taken = (queue.read_taken)(&told)
+        .filter(|taken| taken.places().iter().all(|place| is_below(queue.address, place)))
+        .ok_or_else(|| Miss::broken(slug, "its queue names no place of its own to look at").not_again())?;
+    let Taken { look, fetch, cancel } = taken;
+    let signed: Vec<(HeaderName, HeaderValue)> =
+        sent.headers.iter().filter(|(name, _)| [AUTHORIZATION, USER_AGENT].contains(name)).cloned().collect();
+    let to = |method: Method, place: String| {
+        let url = exchange.hands.egress.read_url(place);
+        let url = url.map_err(|_| Miss::broken(slug, "its queue names a place that is none").not_again())?;
+        Ok(Request { method, url, headers: signed.clone(), body: OutBody::from(Vec::new()) })
+    };
+    let mut call_off = CallOff {
+        hands: exchange.hands.clone(),
+        attempt: Rc::clone(attempt),
+        request: Some(to(Method::PUT, cancel)?),
+    };
+    look_until_done(exchange, attempt, queue, &to(Method::GET, look)?).await?;
+    let fetch = to(Method::GET, fetch)?;
+    // It is done, whatever it is: there is nothing left to be called off.
+    call_off.request = None;
+    ask(&exchange.hands, slug, attempt.seat(), &fetch, |_| {}).await
+}
+
+async fn look_until_done(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    queue: Queue<'_>,
+    look: &Request,
+) -> Result<(), Miss> {
+    let slug = attempt.provider();
+    let (mut pause, mut failed) = (QUEUE_LOOK_FIRST, 0);
+    loop {
+        sleep(pause).await;
+        pause = longer(pause);
+        let opened = match ask(&exchange.hands, slug, attempt.seat(), look, |_| {}).await {
+            Ok(opened) => opened,
+            // What is in the queue stays there, whoever could not be reached for a moment.
+            Err(miss) if schedule::remedy(miss.class()) == schedule::Remedy::SameSeat => {
+                failed += 1;
+                if failed > QUEUE_LOOKS_FAILED_MAX {
+                    return Err(miss);
+                }
+                continue;
+            }
+            Err(miss) => return Err(miss),
+        };
+        failed = 0;
+        let told = read::prefix(opened.body, REFUSAL_BYTES_MAX).await;
+        let told = read::decoded(&opened.headers, told).map_err(|what| Miss::broken(slug, what))?;
+        match (queue.is_done)(&told) {
+            Some(true) => return Ok(()),
+            Some(false) => {}
+            None => return Err(Miss::broken(slug, "its queue does not say how far it is")),
+        }
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause + pause / 2).min(QUEUE_LOOK_MAX)
+}
+
+/// Whether a place is at the address of the queue: the key goes to nobody else, whatever the queue names.
+fn is_below(address: &str, place: &str) -> bool {
+    let rest = place.strip_prefix(address.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with('/') && !rest.contains(['\\', '@', '#', ' ']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_the_queues_own_or_none() {
+        let is_own = |place: &str| is_below("https://queue.example/", place);
+        assert!(is_own("https://queue.example/a/b/requests/1/status"));
+        for wrong in [
+            "https://queue.example.evil/a",
+            "https://queue.example@evil.example/a",
+            "http://queue.example/a",
+            "https://evil.example/https://queue.example/a",
+            "https://queue.example:443@evil.example/",
+            "https://queue.example",
+            "/a",
+            "",
+        ] {
+            assert!(!is_own(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn looks_become_rarer() {
+        let mut pause = QUEUE_LOOK_FIRST;
+        for _ in 0..20 {
+            pause = longer(pause);
+        }
+        assert_eq!(pause, QUEUE_LOOK_MAX);
+    }
+}

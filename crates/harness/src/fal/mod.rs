@@ -1,0 +1,170 @@
+//! fal: apps at addresses of their own, asked at once, as a stream, or through a queue that is looked at until it is done; and
+//! the prices of apps, which whoever has a key may see.
+
+mod apps;
+mod error;
+mod queue;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderName, Method};
+use hyper::body::Incoming;
+use serde_json::{Map, Value, json};
+
+use crate::emulator::KeyState;
+use crate::emulator::answering::{self, retry_headers};
+use crate::emulator::service::{
+    self, Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, before_head, behaviour, json_answer, violation,
+};
+use crate::emulator::{Behaviour, UsageMode};
+use apps::App;
+use error::Refusal;
+pub(crate) use queue::State;
+
+/// Below the emulator, where apps are asked at once.
+pub const BASE: &str = "/fal";
+/// Where they are asked through the queue.
+pub const QUEUE: &str = "/fal-queue";
+const PRICING: &str = "/v1/models/pricing";
+const SCHEME: &str = "Key ";
+const UNITS: &str = "x-fal-billable-units";
+
+pub(crate) fn serves(head: &Parts) -> bool {
+    let below = |base: &str| head.uri.path().strip_prefix(base).is_some_and(|rest| rest.starts_with('/'));
+    below(BASE) || below(QUEUE)
+}
+
+pub(crate) async fn answer(call: &Call<'_>, body: Incoming) -> Answer {
+    call.guard.note(|entry| entry.key = None);
+    let found = match service::read(call.shared, call.guard, body).await {
+        Ok(body) => serve(call, &body).await,
+        Err(_) => Err(Refusal::new(413, "Request body too large")),
+    };
+    let mut answer = found.unwrap_or_else(|refusal| {
+        call.guard.note(|entry| entry.error_code = refusal.kind.clone());
+        json_answer(refusal.status, refusal.headers(), &refusal.body())
+    });
+    answer.headers.push(("x-fal-request-id".to_owned(), call.request_id.to_owned()));
+    answer
+}
+
+async fn serve(call: &Call<'_>, body: &Bytes) -> Result<Answer, Refusal> {
+    forbidden_headers(call)?;
+    let key = authorised(call)?;
+    let path = call.head.uri.path();
+    let method = &call.head.method;
+    if let Some(path) = path.strip_prefix(QUEUE) {
+        return queue::serve(call, &key, path, body).await;
+    }
+    let path = path.strip_prefix(BASE).unwrap_or_default();
+    if path == PRICING && *method == Method::GET {
+        return pricing(call);
+    }
+    if *method != Method::POST {
+        return Err(Refusal::new(405, "Method Not Allowed"));
+    }
+    let (named, stream) = match path.strip_suffix("/stream") {
+        Some(named) => (named, true),
+        None => (path, false),
+    };
+    let app = App::find(named.trim_start_matches('/'))?;
+    let asked = app.read(&fields(call, body)?)?;
+    call.guard.note(|entry| {
+        entry.model = Some(app.id.to_owned());
+        entry.stream = stream;
+    });
+    let behaviour = behaviour(call.shared, &key, None)?;
+    before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = special(call, &behaviour)? {
+        return Ok(answer);
+    }
+    asked.check()?;
+    call.guard.note(|entry| entry.billable = true);
+    if stream {
+        return asked.streamed(app, &behaviour);
+    }
+    let mut answer = answering::buffered(&asked.answer(), 0, &behaviour)?;
+    answer.headers.extend(asked.units(&behaviour));
+    Ok(answer)
+}
+
+impl apps::Asked {
+    /// What is billed, as the head of an answer tells it.
+    fn units(&self, behaviour: &Behaviour) -> Option<(String, String)> {
+        let told = format!("{}", self.megapixels());
+        (behaviour.usage != UsageMode::Missing).then(|| (UNITS.to_owned(), told))
+    }
+}
+
+/// What an app costs.
+fn pricing(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let query = call.head.uri.query().unwrap_or_default();
+    let named = query.strip_prefix("endpoint_id=").unwrap_or_default();
+    let named = percent_encoding::percent_decode_str(named).decode_utf8_lossy();
+    let app = App::find(&named)?;
+    let price = json!({"endpoint_id": app.id, "unit_price": 0.003, "unit": "megapixels", "currency": "USD"});
+    let shown = json!({"prices": [price], "next_cursor": null, "has_more": false});
+    Ok(json_answer(200, Vec::new(), &shown))
+}
+
+fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>, Refusal> {
+    let sent = call.head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if sent.split(';').next().map(str::trim) != Some("application/json") {
+        return Err(Refusal::wrong(&["body"], "model_attributes_type", "Input should be a valid dictionary"));
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        _ => Err(Refusal::wrong(&["body"], "json_invalid", "JSON decode error")),
+    }
+}
+
+fn forbidden_headers(call: &Call<'_>) -> Result<(), Refusal> {
+    let is_forbidden = |name: &&str| {
+        FORBIDDEN.contains(name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let names = call.head.headers.keys().map(HeaderName::as_str).filter(is_forbidden);
+    let mut first = None;
+    for name in names {
+        violation(call.shared, call.guard, call.head.uri.path(), format!("header {name}"));
+        first = first.or(Some(name));
+    }
+    first.map_or(Ok(()), |name| Err(Refusal::new(400, &format!("Header {name} is not allowed"))))
+}
+
+/// The key, under a scheme of its own.
+fn authorised(call: &Call<'_>) -> Result<String, Refusal> {
+    let path = call.head.uri.path();
+    let sent = call.head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(sent) = sent else { return Err(Refusal::no_key()) };
+    let Some(key) = sent.strip_prefix(SCHEME) else {
+        violation(call.shared, call.guard, path, "authorization that is no key of this scheme".to_owned());
+        return Err(Refusal::no_key());
+    };
+    call.guard.note(|entry| entry.key = Some(key.to_owned()));
+    match call.shared.key_state(key) {
+        Some(KeyState::Ok) => Ok(key.to_owned()),
+        Some(KeyState::Revoked) => Err(Refusal::wrong_key()),
+        Some(KeyState::Exhausted | KeyState::Suspended) => Err(Refusal::locked()),
+        Some(KeyState::RateLimited { retry_after_ms }) => Err(Refusal::limited(retry_after_ms)),
+        None => {
+            let what = "authorization that is none of the accepted keys".to_owned();
+            violation(call.shared, call.guard, path, what);
+            Err(Refusal::wrong_key())
+        }
+    }
+}
+
+/// Answers that do not depend on the request.
+fn special(call: &Call<'_>, behaviour: &Behaviour) -> Result<Option<Answer>, Refusal> {
+    let is_plain = behaviour.body.is_none() && behaviour.redirect.is_none() && behaviour.bomb == 0;
+    match behaviour.status.filter(|_| is_plain) {
+        Some(status) => {
+            let refusal = Refusal::scripted(status, behaviour);
+            call.guard.note(|entry| entry.error_code = refusal.kind.clone());
+            let headers = [refusal.headers(), retry_headers(behaviour)].concat();
+            Ok(Some(json_answer(status, headers, &refusal.body())))
+        }
+        None => Ok(answering::special(call.guard, behaviour)?),
+    }
+}

@@ -1,0 +1,170 @@
+//! Its queue: a request is taken, looked at until it is done, and fetched; each step at the address that the first told.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::HOST;
+use serde_json::{Value, json};
+
+use super::apps::{App, Asked};
+use super::error::Refusal;
+use super::{QUEUE, fields, special};
+use crate::emulator::Behaviour;
+use crate::emulator::answering;
+use crate::emulator::service::{Answer, Call, behaviour, json_answer, violation};
+use crate::emulator::state::lock;
+
+/// How often it is looked at before it is done, where it takes no time.
+const LOOKS: u32 = 2;
+
+/// What was taken and not forgotten.
+#[derive(Default)]
+pub(crate) struct State(Mutex<HashMap<String, Job>>);
+
+struct Job {
+    key: String,
+    place: String,
+    app: &'static App,
+    asked: Asked,
+    behaviour: Behaviour,
+    taken: Instant,
+    looks: u32,
+    is_cancelled: bool,
+}
+
+impl Job {
+    fn is_done(&self) -> bool {
+        self.looks > LOOKS && self.taken.elapsed() >= Duration::from_millis(self.behaviour.latency)
+    }
+}
+
+impl State {
+    pub(crate) fn reset(&self) {
+        lock(&self.0).clear();
+    }
+
+    /// How many were called off.
+    pub(crate) fn cancelled(&self) -> usize {
+        lock(&self.0).values().filter(|job| job.is_cancelled).count()
+    }
+}
+
+/// What is below the queue's address: an app, or a request that was taken and what is wanted of it.
+pub(super) async fn serve(call: &Call<'_>, key: &str, path: &str, body: &Bytes) -> Result<Answer, Refusal> {
+    let named = path.trim_start_matches('/');
+    let Some((place, rest)) = named.split_once("/requests/") else {
+        return match call.head.method.as_str() {
+            "POST" => submit(call, key, named, body),
+            _ => Err(Refusal::new(405, "Method Not Allowed")),
+        };
+    };
+    let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
+    let mut jobs = lock(&call.shared.fal.0);
+    let job = jobs.get_mut(id).filter(|job| job.key == key && job.place == place);
+    let job = job.ok_or_else(|| Refusal::new(404, "Request not found"))?;
+    match (call.head.method.as_str(), verb) {
+        ("GET", "status") => Ok(status(call, job, id)),
+        ("GET", "") => result(call, job),
+        ("PUT", "cancel") => Ok(cancel(job)),
+        _ => Err(Refusal::new(405, "Method Not Allowed")),
+    }
+}
+
+fn submit(call: &Call<'_>, key: &str, named: &str, body: &Bytes) -> Result<Answer, Refusal> {
+    let app = App::find(named)?;
+    let asked = app.read(&fields(call, body)?)?;
+    call.guard.note(|entry| entry.model = Some(app.id.to_owned()));
+    let behaviour = behaviour(call.shared, key, None)?;
+    if behaviour.is_canned()
+        && let Some(answer) = special(call, &behaviour)?
+    {
+        return Ok(answer);
+    }
+    // Only owner and name stay in the addresses of what was taken.
+    let place: Vec<&str> = named.split('/').take(2).collect();
+    let place = place.join("/");
+    let id = format!("00000000-0000-4000-8000-{:012}", call.number);
+    let shown = shown(call, &place, &id);
+    let job = Job {
+        key: key.to_owned(),
+        place,
+        app,
+        asked,
+        behaviour,
+        taken: Instant::now(),
+        looks: 0,
+        is_cancelled: false,
+    };
+    lock(&call.shared.fal.0).insert(id.clone(), job);
+    let mut taken = json!({"status": "IN_QUEUE", "request_id": id, "queue_position": 0});
+    extend(&mut taken, shown);
+    Ok(json_answer(200, Vec::new(), &taken))
+}
+
+fn shown(call: &Call<'_>, place: &str, id: &str) -> Value {
+    let host = call.head.headers.get(HOST).and_then(|value| value.to_str().ok());
+    let host =
+        host.or_else(|| call.head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default();
+    let scheme = if call.control.is_tls() { "https" } else { "http" };
+    let url = format!("{scheme}://{host}{QUEUE}/{place}/requests/{id}");
+    json!({
+        "response_url": url,
+        "status_url": format!("{url}/status"),
+        "cancel_url": format!("{url}/cancel"),
+    })
+}
+
+fn extend(value: &mut Value, with: Value) {
+    if let (Some(value), Value::Object(with)) = (value.as_object_mut(), with) {
+        value.extend(with);
+    }
+}
+
+fn status(call: &Call<'_>, job: &mut Job, id: &str) -> Answer {
+    job.looks += 1;
+    let is_over = job.is_done() || job.is_cancelled;
+    let mut told = match (is_over, job.looks) {
+        (true, _) => json!({"status": "COMPLETED", "logs": [], "metrics": {"inference_time": 0.25}}),
+        (false, 1) => json!({"status": "IN_QUEUE", "queue_position": 0}),
+        (false, _) => json!({"status": "IN_PROGRESS", "logs": []}),
+    };
+    if is_over && job.is_cancelled {
+        extend(&mut told, json!({"error": "Request was cancelled", "error_type": "client_cancelled"}));
+    }
+    extend(&mut told, json!({"request_id": id}));
+    extend(&mut told, shown(call, &job.place, id));
+    json_answer(if is_over { 200 } else { 202 }, Vec::new(), &told)
+}
+
+/// Who asks for what is not done yet has not looked.
+fn result(call: &Call<'_>, job: &mut Job) -> Result<Answer, Refusal> {
+    if job.is_cancelled {
+        return Err(Refusal::new(400, "Request was cancelled"));
+    }
+    if !job.is_done() {
+        let what = "a result that nobody has seen to be done".to_owned();
+        violation(call.shared, call.guard, call.head.uri.path(), what);
+        return Err(Refusal::new(400, "Request is still in progress"));
+    }
+    if let Some(answer) = special(call, &job.behaviour)? {
+        return Ok(answer);
+    }
+    job.asked.check()?;
+    call.guard.note(|entry| {
+        entry.model = Some(job.app.id.to_owned());
+        entry.billable = true;
+    });
+    let mut answer = answering::buffered(&job.asked.answer(), 0, &job.behaviour)?;
+    answer.headers.extend(job.asked.units(&job.behaviour));
+    Ok(answer)
+}
+
+fn cancel(job: &mut Job) -> Answer {
+    if job.is_done() {
+        return json_answer(400, Vec::new(), &json!({"status": "ALREADY_COMPLETED"}));
+    }
+    job.is_cancelled = true;
+    json_answer(202, Vec::new(), &json!({"status": "CANCELLATION_REQUESTED"}))
+}

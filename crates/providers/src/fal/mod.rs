@@ -1,0 +1,170 @@
+//! fal: apps of many makers, each at an address of its own, in words that most of them have in common. What is billed is
+//! told by the head of an answer, in the unit that its app is sold by.
+
+mod class;
+
+use bytes::Bytes;
+use dialects::speak_pictures;
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
+use http::HeaderMap;
+use serde::Deserialize;
+
+use crate::compatible::Said;
+use crate::escape::{UNRESERVED, escape};
+use crate::{Ask, Classified, Outgoing, Provider, Queue, Signer, Target, auth, compatible};
+
+const SCHEME: &str = "Key ";
+const HOST: &str = "://fal.run";
+/// Where prices are told, to whoever has a key that works.
+const PLATFORM: &str = "://api.fal.ai";
+const UNITS: &str = "x-fal-billable-units";
+const REQUEST_ID: &str = "x-fal-request-id";
+/// Apps that are known to tell how far they are. Others answer whole, and their clients are told that as a stream.
+const STREAMING: &[&str] = &["fal-ai/flux/schnell"];
+/// An app that is asked for its price.
+const PRICED: &str = "fal-ai/flux-1/schnell";
+
+/// Words of its apps that pass as they are: none of them changes how many pictures come, or in which form.
+const OWN_WORDS: &[&str] = &[
+    "acceleration",
+    "aspect_ratio",
+    "enable_safety_checker",
+    "guidance_scale",
+    "image_size",
+    "negative_prompt",
+    "num_inference_steps",
+    "safety_tolerance",
+    "seed",
+];
+
+pub(crate) struct Fal;
+
+impl Provider for Fal {
+    fn grammars(&self, operation: Operation) -> &'static [Grammar] {
+        match operation {
+            Operation::Images => &[Grammar::Hosted],
+            _ => &[],
+        }
+    }
+
+    fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        if ask.operation != Operation::Images {
+            return Err(compatible::no_such(ask.operation));
+        }
+        let mut path = path_of(target.upstream_model)?;
+        // What is in a queue is seen when it is done.
+        let queue = target.hosting.queue_url.as_deref();
+        if ask.request.stream && queue.is_none() && STREAMING.contains(&target.upstream_model) {
+            path.push_str("/stream");
+        }
+        let spoken = speak_pictures(ask.grammar, ask.body, OWN_WORDS, ask.is_lenient)?;
+        let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+        Ok(said.to(compatible::join(queue.unwrap_or(target.base_url), &path), ask))
+    }
+
+    fn authorise(&self, outgoing: &mut Outgoing, signer: &Signer<'_>) -> Result<(), Box<Fault>> {
+        auth::bearer::sign_as(SCHEME, outgoing, signer.secret)
+    }
+
+    fn queue<'a>(&self, hosting: &'a Hosting) -> Option<Queue<'a>> {
+        let address = hosting.queue_url.as_deref()?;
+        let read_taken = |body: &Bytes| serde_json::from_slice(body).ok();
+        Some(Queue { address, read_taken, is_done })
+    }
+
+    fn units_header(&self) -> Option<&'static str> {
+        Some(UNITS)
+    }
+
+    fn id_header(&self) -> Option<&'static str> {
+        Some(REQUEST_ID)
+    }
+
+    /// It has a list of its apps, which needs no key. A price is told to nobody without one, and costs nothing.
+    fn list_models(&self, base_url: &str, _hosting: &Hosting) -> Outgoing {
+        let platform = base_url.replacen(HOST, PLATFORM, 1);
+        let mut outgoing = compatible::list_models(&platform);
+        outgoing.url = compatible::join(&platform, "v1/models/pricing?endpoint_id=");
+        escape(PRICED.as_bytes(), UNRESERVED, &mut outgoing.url);
+        outgoing
+    }
+
+    /// One price is no list of what it serves.
+    fn read_models(&self, _body: &Bytes) -> Option<Vec<String>> {
+        None
+    }
+
+    fn classify(&self, status: u16, headers: &HeaderMap, body: &Bytes, provider: &str) -> Classified {
+        class::classify(status, headers, body, provider)
+    }
+}
+
+#[derive(Deserialize)]
+struct Status {
+    status: String,
+}
+
+/// A request that failed is done, too: its answer tells.
+fn is_done(body: &Bytes) -> Option<bool> {
+    let status: Status = serde_json::from_slice(body).ok()?;
+    match status.status.as_str() {
+        "COMPLETED" => Some(true),
+        "IN_QUEUE" | "IN_PROGRESS" => Some(false),
+        _ => None,
+    }
+}
+
+/// An app's place: whose it is, its name, and what stands below it. A name leads nowhere else.
+fn path_of(named: &str) -> Result<String, Box<Fault>> {
+    let parts: Vec<&str> = named.split('/').collect();
+    let is_bare = |part: &&str| part.is_empty() || part.bytes().all(|byte| byte == b'.');
+    if parts.len() < 2 || parts.iter().any(is_bare) {
+        let message = format!("\"{named}\" is no app of this provider.");
+        let fault = Fault::new(FaultClass::UpstreamNotFound, "model_not_found", message);
+        let fix = "Name the app by its owner and its own name, such as fal-ai/flux-1/schnell.";
+        return Err(Box::new(fault.fix(fix).param("model")));
+    }
+    let mut path = String::with_capacity(named.len());
+    for (at, part) in parts.into_iter().enumerate() {
+        if at > 0 {
+            path.push('/');
+        }
+        escape(part.as_bytes(), UNRESERVED, &mut path);
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::Secret;
+    use http::header::AUTHORIZATION;
+
+    #[test]
+    fn an_app_is_a_place_and_leads_nowhere_else() {
+        assert_eq!(path_of("fal-ai/flux-1/schnell").unwrap(), "fal-ai/flux-1/schnell");
+        assert_eq!(path_of("me/app?x=1").unwrap(), "me/app%3Fx%3D1");
+        for wrong in ["", "app", "/app", "me/", "me/../app", "me//app", "me/.", "me/app/.."] {
+            assert_eq!(path_of(wrong).expect_err(wrong).code, "model_not_found");
+        }
+    }
+
+    #[test]
+    fn it_is_verified_by_a_price() {
+        let asked = |base: &str| Fal.list_models(base, &domain::hosting::PLAIN).url;
+        let price = "v1/models/pricing?endpoint_id=fal-ai%2Fflux-1%2Fschnell";
+        assert_eq!(asked("https://fal.run"), format!("https://api.fal.ai/{price}"));
+        assert_eq!(asked("http://127.0.0.1:1/fal"), format!("http://127.0.0.1:1/fal/{price}"));
+    }
+
+    #[test]
+    fn the_scheme_is_its_own() {
+        let mut outgoing = Fal.list_models("https://fal.run", &domain::hosting::PLAIN);
+        let secret = Secret::from_text(" id:canary\n".to_owned());
+        let signer = Signer { secret: &secret, hosting: &domain::hosting::PLAIN, unix_s: 0 };
+        Fal.authorise(&mut outgoing, &signer).unwrap();
+        let value = &outgoing.headers.iter().find(|(name, _)| *name == AUTHORIZATION).unwrap().1;
+        assert_eq!(value.as_bytes(), b"Key id:canary");
+        assert!(value.is_sensitive());
+    }
+}

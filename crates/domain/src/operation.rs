@@ -31,6 +31,8 @@ pub enum Operation {
     Transcribe,
     /// What was said in a recording, in English.
     Translate,
+    /// A response within a realtime session.
+    Realtime,
 }
 
 impl Operation {
@@ -56,6 +58,7 @@ impl Operation {
             Self::Rerank => "rerank",
             Self::Transcribe => "transcribe",
             Self::Translate => "translate",
+            Self::Realtime => "realtime",
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Does {
     Addressed,
     /// A trip whose address names an answer that was made before and what is done with it.
     Stored,
+    /// A session, each response of which is a trip.
+    Realtime,
     Models,
     Model,
     Control,
@@ -76,7 +78,6 @@ const LATER: &[&str] = &[
     "/v1/files",
     "/v1/uploads",
     "/v1/batches",
-    "/v1/realtime",
     "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
@@ -120,6 +121,7 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
         row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
+        row(Method::GET, "/v1/realtime", Dialect::Chat, Does::Realtime, inference),
         row(Method::GET, "/v1/models", Dialect::Chat, Does::Models, inference),
         row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Does::Model, inference),
         trip("/v1/run", Dialect::Run, Operation::Run),
@@ -164,7 +166,8 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::LoopbackOrKey(_) => route.does == Does::Metrics,
             Access::Control => route.does == Does::Control,
             Access::Key(_) => {
-                let trips = matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored);
+                let trips =
+                    matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime);
                 trips || matches!(route.does, Does::Models | Does::Model)
             }
         };

@@ -4,6 +4,7 @@ mod counters;
 mod maker;
 mod models;
 mod once;
+mod realtime;
 mod refuse;
 mod stop;
 mod verify;
@@ -30,8 +31,11 @@ pub use dialects::{Addressed, ErrorAnswer, Stored, StoredAct, Verb, read_address
 pub use execute::{Hands, SharedTokens, Tokens};
 pub use models::models;
 pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
+pub use framing::websocket;
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
+pub use realtime::{Session, open_session};
 pub use refuse::refuse;
+pub use relay::Stream;
 pub use settle::{ReplyBody, ReplyError, whole};
 pub use verify::{VerifyReport, VerifyTarget, is_probed, probe, verify};
 

@@ -227,6 +227,7 @@ pub const fn modality(operation: Operation) -> Modality {
         Operation::Images => Modality::Image,
         Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
         Operation::Rerank => Modality::Rerank,
+        Operation::Realtime => Modality::Realtime,
     }
 }
 

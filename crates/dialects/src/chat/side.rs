@@ -24,7 +24,8 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         | Operation::Count
         | Operation::Stored
         | Operation::Transcribe
-        | Operation::Translate => Subject::Messages,
+        | Operation::Translate
+        | Operation::Realtime => Subject::Messages,
     };
     let mut request = decode_of(body, subject)?;
     match operation {

@@ -16,7 +16,8 @@ impl Provider for OpenAi {
             | Operation::Images
             | Operation::Speech
             | Operation::Transcribe
-            | Operation::Translate => &[Grammar::Chat],
+            | Operation::Translate
+            | Operation::Realtime => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

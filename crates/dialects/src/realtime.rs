@@ -139,6 +139,7 @@ struct Parts {
     cached: u64,
     cached_audio: u64,
     cached_image: u64,
+    thought: u64,
 }
 
 fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
@@ -169,7 +170,11 @@ fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
     Ok(Usage {
         input: input.saturating_sub(asked.cached).saturating_sub(audio_in).saturating_sub(image_in),
         cached_read: asked.cached,
-        output: output.saturating_sub(answered.audio).saturating_sub(answered.image),
+        output: output
+            .saturating_sub(answered.audio)
+            .saturating_sub(answered.image)
+            .saturating_sub(answered.thought),
+        reasoning: answered.thought,
         units,
         source: UsageSource::Provider,
         ..Usage::default()
@@ -181,6 +186,7 @@ fn read_parts(cursor: &mut Cursor<'_>, parts: &mut Parts) -> Result<(), JsonErro
         "audio_tokens" => count(cursor, &mut parts.audio),
         "image_tokens" => count(cursor, &mut parts.image),
         "cached_tokens" => count(cursor, &mut parts.cached),
+        "reasoning_tokens" => count(cursor, &mut parts.thought),
         "cached_tokens_details" if cursor.kind()? == Kind::Object => cursor
             .object(|cursor, member| match &*member.key.decode() {
                 "audio_tokens" => count(cursor, &mut parts.cached_audio),

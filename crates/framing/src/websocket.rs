@@ -378,3 +378,7 @@ pub fn key(random: [u8; 16]) -> String {
 pub fn is_key(key: &str) -> bool {
     STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
+
+#[cfg(test)]
+#[path = "websocket_tests.rs"]
+mod tests;

@@ -55,6 +55,7 @@ mod moving;
 mod own_key;
 mod people;
 mod person;
+mod realtime;
 mod replicas;
 mod rotation;
 mod routing;
@@ -71,6 +72,7 @@ mod vault;
 mod vertex;
 mod wait;
 mod webhooks;
+mod websocket;
 mod writes;
 
 use std::time::Duration;

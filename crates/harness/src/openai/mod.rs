@@ -12,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod models;
 pub(crate) mod moderations;
 pub(crate) mod perf;
+pub(crate) mod realtime;
 pub(crate) mod request;
 pub(crate) mod responses;
 pub(crate) mod routes;

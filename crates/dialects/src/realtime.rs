@@ -270,7 +270,8 @@ mod tests {
         let event = RealtimeEvent::read(failed.as_bytes());
         assert_eq!(event.code.as_deref(), Some("rate_limit_exceeded"));
         assert_eq!(event.message.as_deref(), Some("Slow down."));
-        let error = r#"{"type":"error","event_id":"e","error":{"message":"No.","code":"x","event_id":"mine"}}"#;
+        let error =
+            r#"{"type":"error","event_id":"e","error":{"message":"No.","code":"x","event_id":"mine"}}"#;
         let event = RealtimeEvent::read(error.as_bytes());
         assert_eq!((event.act(), event.about.as_deref()), (RealtimeAct::Error, Some("mine")));
     }
@@ -281,7 +282,10 @@ mod tests {
         let event: Json =
             serde_json::from_slice(&realtime_error(&fault, TraceId::new(1, [1; 10]), Some("mine"))).unwrap();
         assert_eq!(event["type"], "error");
-        assert_eq!((&event["error"]["code"], &event["error"]["event_id"]), (&json!("budget_reached"), &json!("mine")));
+        assert_eq!(
+            (&event["error"]["code"], &event["error"]["event_id"]),
+            (&json!("budget_reached"), &json!("mine"))
+        );
         assert!(event["error"]["message"].as_str().unwrap().starts_with("It is spent."));
     }
 }

@@ -406,7 +406,8 @@ pub(crate) async fn open_socket(
     let is = |name: &str, wanted: &str| {
         head.headers.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
     };
-    let accepts = head.headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
+    let accepts =
+        head.headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
     let extends = head.headers.get("sec-websocket-extensions").is_some();
     if !is("upgrade", "websocket") || !accepts || extends {
         let text = format!("{} shook hands for something else than was asked for.", host.target.host);

@@ -327,7 +327,12 @@ impl Journey {
     }
 
     /// The upstream is asked for a session.
-    async fn shake_hands(&mut self, attempt: &Rc<Attempt>, mut open: OpenAttempt, request: Request) -> TryEnd {
+    async fn shake_hands(
+        &mut self,
+        attempt: &Rc<Attempt>,
+        mut open: OpenAttempt,
+        request: Request,
+    ) -> TryEnd {
         let exchange = Rc::clone(&self.exchange);
         let mut timer = Timer::new(&exchange.hands.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
@@ -336,9 +341,7 @@ impl Journey {
         let shaken = match timer.within(limit, deadline, asking).await {
             Ok(shaken) => shaken,
             Err(Alarm::Deadline) => Err(Miss::deadline()),
-            Err(Alarm::Silence) => {
-                Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs()))
-            }
+            Err(Alarm::Silence) => Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs())),
         };
         match shaken {
             Ok((headers, socket)) => {

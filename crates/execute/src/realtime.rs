@@ -210,7 +210,9 @@ pub(crate) async fn shake_hands(
                 exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
             });
             match judged.await {
-                Ok(_) => Err(Miss::broken(slug, "it was asked for a session, and answered a request").not_again()),
+                Ok(_) => {
+                    Err(Miss::broken(slug, "it was asked for a session, and answered a request").not_again())
+                }
                 Err(miss) => Err(exchange.told_miss(miss)),
             }
         }

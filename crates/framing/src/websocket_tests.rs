@@ -54,8 +54,13 @@ fn the_examples_of_the_standard_are_read_and_written() {
 
 #[test]
 fn what_stands_between_the_pieces_of_a_message_is_no_part_of_it() {
-    let bytes =
-        [masked(0x01, b"one "), masked(0x89, b"ping"), masked(0x00, b"two"), masked(0x8a, b""), masked(0x80, b"!")];
+    let bytes = [
+        masked(0x01, b"one "),
+        masked(0x89, b"ping"),
+        masked(0x00, b"two"),
+        masked(0x8a, b""),
+        masked(0x80, b"!"),
+    ];
     let bytes = bytes.concat();
     for size in 1..=bytes.len() {
         let (all, end) = seen(Sender::Client, &bytes, size);
@@ -98,7 +103,11 @@ fn what_may_not_come_is_refused() {
     for payload in closes {
         refused(Sender::Client, &masked(0x88, payload), PROTOCOL_ERROR);
     }
-    refused(Sender::Client, &[close_frame(NORMAL, "", Some(MASK)), masked(0x81, b"")].concat(), PROTOCOL_ERROR);
+    refused(
+        Sender::Client,
+        &[close_frame(NORMAL, "", Some(MASK)), masked(0x81, b"")].concat(),
+        PROTOCOL_ERROR,
+    );
 }
 
 #[test]

@@ -114,7 +114,8 @@ fn read(head: &Parts) -> Result<Handshake, Box<Fault>> {
         return Err(no_handshake("The WebSocket's version is not 13."));
     }
     let key = text(&head.headers, &SEC_WEBSOCKET_KEY).filter(|key| websocket::is_key(key));
-    let key = key.ok_or_else(|| no_handshake("The WebSocket's key is missing, or is not of sixteen bytes."))?;
+    let key =
+        key.ok_or_else(|| no_handshake("The WebSocket's key is missing, or is not of sixteen bytes."))?;
     let protocol = protocols(&head.headers).any(|name| name == PROTOCOL).then_some(PROTOCOL);
     Ok(Handshake { accept: websocket::accept(key), protocol, model: model(head)? })
 }

@@ -30,8 +30,8 @@ use domain::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-pub use openai_compatible::probe::{Heard, Probe};
 pub use compatible::no_such;
+pub use openai_compatible::probe::{Heard, Probe};
 pub use registry::provider;
 pub use retry_after::retry_after_ms;
 pub use told_limits::told_limits;

@@ -126,7 +126,9 @@ impl Way {
                     return Some(Step::Closes(sender, code));
                 }
                 // Within a message they wait with it.
-                Some(Seen::Message(Kind::Binary) | Seen::Ping | Seen::Pong) if self.has_ended() => self.let_on(),
+                Some(Seen::Message(Kind::Binary) | Seen::Ping | Seen::Pong) if self.has_ended() => {
+                    self.let_on()
+                }
                 _ => {}
             }
         }
@@ -199,14 +201,14 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         loop {
+            if let Some(step) = self.down.look(Sender::Server).or_else(|| self.up.look(Sender::Client)) {
+                return Poll::Ready(step);
+            }
             if matches!(self.up.poll_write(&mut self.upstream, cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Step::Gone(Sender::Server));
             }
             if matches!(self.down.poll_write(&mut self.client, cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Step::Gone(Sender::Client));
-            }
-            if let Some(step) = self.down.look(Sender::Server).or_else(|| self.up.look(Sender::Client)) {
-                return Poll::Ready(step);
             }
             let mut came = false;
             if self.up.wants_more()
@@ -297,5 +299,117 @@ impl<C: Stream, U: Stream> Sockets<C, U> {
         let _ = timeout(wait, sent).await;
         let _ = timeout(wait, self.upstream.shutdown()).await;
         (self.client, self.upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use framing::websocket::{close_frame, text_frame};
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
+    const ROOM: usize = 512;
+
+    struct House {
+        sockets: Sockets<DuplexStream, DuplexStream>,
+        client: DuplexStream,
+        upstream: DuplexStream,
+    }
+
+    fn house() -> House {
+        let ((client, near), (upstream, far)) = (duplex(ROOM), duplex(ROOM));
+        House { sockets: Sockets::new(near, b"", far), client, upstream }
+    }
+
+    async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        from.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_clients_message_goes_on_when_it_is_let_on_and_not_when_it_is_kept_back() {
+        let mut house = house();
+        let (kept, told) = (text_frame(b"one", MASK), text_frame(b"two", MASK));
+        house.client.write_all(&[&*kept, &told].concat()).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
+        assert_eq!(house.sockets.message(Sender::Client), b"one");
+        assert!(house.sockets.keep_back(Sender::Client));
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
+        house.sockets.let_on(Sender::Client);
+        let passed = tokio::select! {
+            bytes = read(&mut house.upstream, told.len()) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(passed, told, "as it came, and nothing before it");
+    }
+
+    #[tokio::test]
+    async fn what_is_ours_to_say_stands_between_two_messages() {
+        let mut house = house();
+        let frame = text_frame(&[b'x'; 300], None);
+        let (first, second) = frame.split_at(200);
+        house.upstream.write_all(first).await.unwrap();
+        let seen = tokio::select! {
+            bytes = read(&mut house.client, first.len()) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(seen, first, "all but its end goes on at once");
+        house.sockets.tell(b"ours");
+        house.upstream.write_all(second).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Server));
+        house.sockets.let_on(Sender::Server);
+        let seen = tokio::select! {
+            bytes = read(&mut house.client, second.len() + 4) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(seen, [second, b"ours"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_side_that_takes_nothing_is_not_read_for() {
+        let House { mut sockets, client, mut upstream } = house();
+        let (frame, written) = (text_frame(&[b'x'; 100], None), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&written);
+        let talking = tokio::spawn(async move {
+            while upstream.write_all(&frame).await.is_ok() {
+                counted.fetch_add(frame.len(), Ordering::Relaxed);
+            }
+        });
+        loop {
+            match sockets.step().await {
+                Step::Message(Sender::Server) => sockets.let_on(Sender::Server),
+                // Nothing moves any more.
+                Step::Look => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let written = written.load(Ordering::Relaxed);
+        assert!(
+            written > REALTIME_WAITING_BYTES_MAX && written < 2 * REALTIME_WAITING_BYTES_MAX,
+            "{written}"
+        );
+        drop((sockets, client));
+        talking.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_close_is_passed_on_and_stands_alone_at_the_end() {
+        let mut house = house();
+        let close = close_frame(1000, "", MASK);
+        house.client.write_all(&close).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Closes(Sender::Client, Some(1000)));
+        let wait = Duration::from_secs(5);
+        let (near, far) = house.sockets.end(b"to the client", b"to the upstream", wait).await;
+        drop((near, far));
+        let (mut of_client, mut of_upstream) = (Vec::new(), Vec::new());
+        house.client.read_to_end(&mut of_client).await.unwrap();
+        house.upstream.read_to_end(&mut of_upstream).await.unwrap();
+        assert_eq!((&*of_client, &*of_upstream), (&b"to the client"[..], &*close));
     }
 }

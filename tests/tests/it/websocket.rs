@@ -82,7 +82,8 @@ pub async fn raw(origin: &str, method: &str, path: &str, headers: &[(&str, &str)
     let mut head = Head { status, headers, body: Value::Null };
     if status == 101 {
         assert_eq!(head.header("sec-websocket-accept"), Some(&*accept(KEY)), "{head:?}");
-    } else if let Some(length) = head.header("content-length").and_then(|length| length.parse::<usize>().ok()) {
+    } else if let Some(length) = head.header("content-length").and_then(|length| length.parse::<usize>().ok())
+    {
         while rest.len() < length {
             assert!(stream.read_buf(&mut rest).await.unwrap() > 0);
         }

@@ -118,12 +118,7 @@ pub(crate) async fn serve<H, F>(
 }
 
 /// Sends the head that says so, and hands the connection over.
-async fn hand_over(
-    mut wire: Wire,
-    answer: Response<Reply>,
-    take: Box<Handover>,
-    closing: &Cell<bool>,
-) {
+async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>, closing: &Cell<bool>) {
     if answer::send_head(&mut wire, answer).await.is_err() {
         return;
     }

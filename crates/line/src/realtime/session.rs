@@ -5,9 +5,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use dialects::{RealtimeAct, RealtimeEvent, realtime_error};
-use domain::limits::{
-    REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX,
-};
+use domain::limits::{REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX};
 use domain::{Fault, FaultClass, Outcome, TraceId, Usage};
 use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
 use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
@@ -79,7 +77,12 @@ impl Session {
 
     /// Passes on what both sides say, to the end. `early` came from the client behind its handshake; once `is_draining`,
     /// no further response begins. Gives the client's side back, to be closed.
-    pub async fn run<C: Stream>(mut self, client: C, early: &[u8], is_draining: impl Fn() -> bool) -> Option<C> {
+    pub async fn run<C: Stream>(
+        mut self,
+        client: C,
+        early: &[u8],
+        is_draining: impl Fn() -> bool,
+    ) -> Option<C> {
         let mut sockets = Sockets::new(client, early, self.socket.take()?);
         let mut closing = Closing::default();
         let mut draining_since = None;
@@ -242,7 +245,11 @@ impl Session {
                 End::Closed(Sender::Client) | End::Gone(Sender::Client) => settle_left(turn),
                 End::Closed(Sender::Server) | End::Gone(Sender::Server) | End::Wrong(Sender::Server, _) => {
                     let message = "The provider ended the session in the midst of a response.";
-                    settle_failed(turn, None, Fault::new(FaultClass::StreamBroken, "realtime_broken", message))
+                    settle_failed(
+                        turn,
+                        None,
+                        Fault::new(FaultClass::StreamBroken, "realtime_broken", message),
+                    )
                 }
                 End::Wrong(Sender::Client, violation) => {
                     settle_failed(turn, None, Fault::new(FaultClass::BadRequest, "websocket", violation.what))
@@ -378,11 +385,7 @@ fn settle_left(turn: Turn) -> Booked {
 fn settle_failed(turn: Turn, told: Option<Usage>, fault: Fault) -> Booked {
     let status = if turn.has_begun() { 200 } else { 502 };
     let end = turn.fail(told, fault.clone());
-    book(Conclusion {
-        outcome: Outcome::Failed,
-        fault: Some(Box::new(fault)),
-        ..completed(end, status)
-    })
+    book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })
 }
 
 fn completed(end: TurnEnd, status: u16) -> Conclusion {

@@ -164,7 +164,8 @@ impl Session {
             let mut record = lock(&self.record);
             record.body = [&*record.body, text, b"\n"].concat().into();
         }
-        let about = serde_json::from_slice::<Value>(text).ok().and_then(|event| event.get("event_id").cloned());
+        let about =
+            serde_json::from_slice::<Value>(text).ok().and_then(|event| event.get("event_id").cloned());
         let done = events::read(text).and_then(|event| self.take(&event));
         if let Err(wrong) = done {
             self.tell(wrong.event(about.as_ref()));
@@ -197,7 +198,8 @@ impl Session {
             "conversation.item.retrieve" => {
                 let id = event.get("item_id").cloned().unwrap_or_default();
                 let item = self.items.iter().find(|item| item["id"] == id).cloned();
-                let item = item.ok_or_else(|| Wrong::new("item_retrieve_invalid_item_id", "There is no such item."))?;
+                let item = item
+                    .ok_or_else(|| Wrong::new("item_retrieve_invalid_item_id", "There is no such item."))?;
                 self.tell(json!({"type": "conversation.item.retrieved", "item": item}));
                 Ok(())
             }
@@ -215,7 +217,11 @@ impl Session {
             return Err(Wrong::new("invalid_value", "The model can't be changed.").param("session.model"));
         }
         if let Some(own) = self.session.as_object_mut() {
-            own.extend(said.iter().filter(|(name, _)| *name != "audio").map(|(name, value)| (name.clone(), value.clone())));
+            own.extend(
+                said.iter()
+                    .filter(|(name, _)| *name != "audio")
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
         }
         let session = self.session.clone();
         self.tell(json!({"type": "session.updated", "session": session}));
@@ -224,7 +230,8 @@ impl Session {
 
     fn hear(&mut self, audio: Option<&Value>) -> Result<(), Wrong> {
         let audio = audio.and_then(Value::as_str).ok_or_else(|| missing("audio"))?;
-        let bytes = STANDARD.decode(audio).map_err(|_| Wrong::new("invalid_value", "No base64.").param("audio"))?;
+        let bytes =
+            STANDARD.decode(audio).map_err(|_| Wrong::new("invalid_value", "No base64.").param("audio"))?;
         let is_silence = !bytes.is_empty() && bytes.iter().all(|byte| *byte == 0);
         self.heard.extend_from_slice(&bytes);
         if is_silence && self.heard.len() > bytes.len() {
@@ -237,13 +244,17 @@ impl Session {
 
     fn commit(&mut self) -> Result<(), Wrong> {
         if self.heard.len() < HEARD_BYTES_PER_TOKEN {
-            let message = "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio.";
+            let message =
+                "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio.";
             return Err(Wrong::new("input_audio_buffer_commit_empty", message));
         }
         self.context.1 += (std::mem::take(&mut self.heard).len() / HEARD_BYTES_PER_TOKEN) as u64;
         let content = json!([{"type": "input_audio", "transcript": null}]);
-        let item = self.keep(json!({"type": "message", "role": "user", "status": "completed", "content": content}));
-        self.tell(json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": item["id"]}));
+        let item =
+            self.keep(json!({"type": "message", "role": "user", "status": "completed", "content": content}));
+        self.tell(
+            json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": item["id"]}),
+        );
         self.tell(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
         Ok(())
     }
@@ -269,10 +280,13 @@ impl Session {
                     self.context.0 += tokens::count(part["text"].as_str().unwrap_or_default());
                 }
                 Some("input_audio") => {
-                    let sound = STANDARD.decode(part["audio"].as_str().unwrap_or_default()).unwrap_or_default();
+                    let sound =
+                        STANDARD.decode(part["audio"].as_str().unwrap_or_default()).unwrap_or_default();
                     self.context.1 += (sound.len() / HEARD_BYTES_PER_TOKEN) as u64;
                 }
-                _ => return Err(Wrong::new("invalid_value", "No such content.").param("item.content[0].type")),
+                _ => {
+                    return Err(Wrong::new("invalid_value", "No such content.").param("item.content[0].type"));
+                }
             }
         }
         let item = self.keep(item.clone());
@@ -283,11 +297,19 @@ impl Session {
 
     fn cancel(&mut self) -> Result<(), Wrong> {
         let Some(id) = self.active.clone() else {
-            return Err(Wrong::new("response_cancel_not_active", "Cancellation failed: no active response found"));
+            return Err(Wrong::new(
+                "response_cancel_not_active",
+                "Cancellation failed: no active response found",
+            ));
         };
         self.out.clear();
         let usage = self.usage(2, 0);
-        self.out.push_back(Out::Done(done(&id, "cancelled", &json!({"type": "cancelled", "reason": "client_cancelled"}), &usage)));
+        self.out.push_back(Out::Done(done(
+            &id,
+            "cancelled",
+            &json!({"type": "cancelled", "reason": "client_cancelled"}),
+            &usage,
+        )));
         Ok(())
     }
 
@@ -305,7 +327,9 @@ impl Session {
         let response = json!({"object": "realtime.response", "id": id, "status": "in_progress", "output": [], "usage": null, "status_details": null});
         self.tell(json!({"type": "response.created", "response": response}));
         let item = json!({"id": format!("item_of_{id}"), "object": "realtime.item", "type": "message", "status": "in_progress", "role": "assistant", "content": []});
-        self.tell(json!({"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item}));
+        self.tell(
+            json!({"type": "response.output_item.added", "response_id": id, "output_index": 0, "item": item}),
+        );
         let count = if script.contains("[long]") { LONG } else { WORDS.len() };
         for (number, word) in WORDS.iter().cycle().take(count).enumerate() {
             if number == 2 && (script.contains("[hang]") || script.contains("[leave]")) {
@@ -320,7 +344,8 @@ impl Session {
 
     fn say(&mut self, id: &str, word: &str, is_spoken: bool) {
         let place = json!({"response_id": id, "item_id": format!("item_of_{id}"), "output_index": 0, "content_index": 0});
-        let kind = if is_spoken { "response.output_audio_transcript.delta" } else { "response.output_text.delta" };
+        let kind =
+            if is_spoken { "response.output_audio_transcript.delta" } else { "response.output_text.delta" };
         let piece = |kind: &str, delta: &str| {
             let mut event = place.clone();
             event["type"] = kind.into();
@@ -330,19 +355,23 @@ impl Session {
         let text = piece(kind, word);
         self.tell(text);
         if is_spoken {
-            let sound = piece("response.output_audio.delta", &STANDARD.encode(vec![7; SPOKEN_BYTES_PER_TOKEN]));
+            let sound =
+                piece("response.output_audio.delta", &STANDARD.encode(vec![7; SPOKEN_BYTES_PER_TOKEN]));
             self.tell(sound);
         }
     }
 
     fn finish(&mut self, id: &str, is_spoken: bool, words: u64, fails: bool) {
-        let text = WORDS.iter().cycle().take(usize::try_from(words).unwrap_or(0)).copied().collect::<String>();
+        let text =
+            WORDS.iter().cycle().take(usize::try_from(words).unwrap_or(0)).copied().collect::<String>();
         let part = match is_spoken {
             true => json!({"type": "output_audio", "transcript": text}),
             false => json!({"type": "output_text", "text": text}),
         };
         let item = json!({"id": format!("item_of_{id}"), "object": "realtime.item", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
-        self.tell(json!({"type": "response.output_item.done", "response_id": id, "output_index": 0, "item": item}));
+        self.tell(
+            json!({"type": "response.output_item.done", "response_id": id, "output_index": 0, "item": item}),
+        );
         let usage = self.usage(words, if is_spoken { words } else { 0 });
         let event = match fails {
             true => {
@@ -385,6 +414,8 @@ fn missing(param: &'static str) -> Wrong {
 
 /// The payload of a short masked frame.
 fn unmasked(frame: &[u8]) -> Vec<u8> {
-    let Some((mask, payload)) = frame.get(2..).and_then(|rest| rest.split_at_checked(4)) else { return Vec::new() };
+    let Some((mask, payload)) = frame.get(2..).and_then(|rest| rest.split_at_checked(4)) else {
+        return Vec::new();
+    };
     payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }

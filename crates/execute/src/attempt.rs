@@ -89,7 +89,12 @@ impl OpenAttempt {
     /// The upstream let a session in, or began a response of one.
     pub(crate) fn began(&mut self, status: u16, now_us: u64) {
         self.status = Some(status);
-        self.first_byte_us.get_or_insert(now_us.saturating_sub(self.sent_us));
+        if self.first_byte_us.is_none() {
+            let first_byte_us = now_us.saturating_sub(self.sent_us);
+            self.first_byte_us = Some(first_byte_us);
+            // Who waits to learn whether it is well does not wait for the end of a session.
+            self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
+        }
     }
 
     pub(crate) const fn sent_us(&self) -> u64 {

@@ -5,8 +5,11 @@ use proptest::prelude::*;
 
 const MASK: [u8; 4] = [1, 2, 3, 4];
 
-/// What is seen of bytes that come in pieces of this size, each with the text that was kept; and how it ended.
-fn seen(sender: Sender, bytes: &[u8], size: usize) -> (Vec<(Seen, Vec<u8>)>, Result<(), Violation>) {
+/// What was seen, each with the text that was kept, and how it ended.
+type All = (Vec<(Seen, Vec<u8>)>, Result<(), Violation>);
+
+/// What is seen of bytes that come in pieces of this size.
+fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
     let mut scanner = Scanner::new(sender, 1 << 20, 64);
     let mut all = Vec::new();
     for piece in bytes.chunks(size.max(1)) {

@@ -266,9 +266,6 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
-    if route.does == Does::Realtime {
-        realtime::take_key(&mut head.headers);
-    }
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),

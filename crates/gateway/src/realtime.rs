@@ -5,8 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use domain::{Dialect, Fault, FaultClass, Operation};
 use http::header::{
-    AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
@@ -17,31 +17,13 @@ use crate::handle::{Arrival, Desk, inbound, refuse};
 use crate::linger;
 use crate::reply::{Handed, Reply};
 
-/// What the grammar calls itself, and what browsers, who can't send a header, say their key with.
+/// What the grammar calls itself.
 const PROTOCOL: &str = "realtime";
-const KEY_PREFIX: &str = "openai-insecure-api-key.";
 const VERSION: &str = "13";
 const HOW: &str = "Open a WebSocket at /v1/realtime?model=… over HTTP/1.1, as the SDKs' realtime clients do.";
 
-/// A key among the names of protocols goes where the others are read, and no further: the names are answered and shown.
-pub(crate) fn take_key(headers: &mut HeaderMap) {
-    let offered: Vec<&str> = protocols(headers).collect();
-    let Some(key) = offered.iter().find_map(|name| name.strip_prefix(KEY_PREFIX)) else { return };
-    let bearer = HeaderValue::try_from(format!("Bearer {key}"));
-    let speaks = offered.contains(&PROTOCOL);
-    headers.remove(SEC_WEBSOCKET_PROTOCOL);
-    if speaks {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
-    }
-    if let Ok(mut bearer) = bearer
-        && !headers.contains_key(AUTHORIZATION)
-    {
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
-    }
-}
-
-fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// What protocols a client offers to speak.
+pub(crate) fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
 }

@@ -5,8 +5,11 @@ use framing::websocket::{Scanner, Seen, Sender, Violation, text_frame};
 
 use crate::material::ITERATIONS;
 
-/// What is seen of bytes that come in pieces of this size, each with the text that was kept, and how it ended.
-fn seen(sender: Sender, bytes: &[u8], size: usize) -> (Vec<(Seen, Vec<u8>)>, Result<(), Violation>) {
+/// What was seen, each with the text that was kept, and how it ended.
+type All = (Vec<(Seen, Vec<u8>)>, Result<(), Violation>);
+
+/// What is seen of bytes that come in pieces of this size.
+fn seen(sender: Sender, bytes: &[u8], size: usize) -> All {
     let mut scanner = Scanner::new(sender, 4_096, 256);
     let mut all = Vec::new();
     for piece in bytes.chunks(size.max(1)) {
@@ -15,7 +18,7 @@ fn seen(sender: Sender, bytes: &[u8], size: usize) -> (Vec<(Seen, Vec<u8>)>, Res
             match scanner.read(rest) {
                 Ok(read) => {
                     assert!(read.used > 0 && read.used <= rest.len(), "it goes on");
-                    rest = &rest[read.used..];
+                    rest = rest.get(read.used..).unwrap_or_default();
                     all.extend(read.seen.map(|seen| (seen, scanner.text().to_vec())));
                 }
                 Err(violation) => return (all, Err(violation)),

@@ -9,7 +9,7 @@ use harness::{Behaviour, Entry, Flavour, Model};
 use serde_json::{Value, json};
 
 use crate::WITHIN;
-use crate::ask::MINI;
+use crate::ask::{MINI, refused};
 use crate::command::workspace;
 use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
 use crate::sdk::drive;
@@ -175,6 +175,8 @@ async fn what_is_not_let_in_is_an_answer_as_on_any_path() {
     gateway.credential("anthropic", OWN_SECOND).await;
     refuses(&gateway, "anthropic/claude-voice", 400, "realtime_not_supported_for_model").await;
     refuses(&gateway, "openai/nothing-realtime", 404, "model_not_found").await;
+    let over_two = gateway.client().http2().get("/v1/realtime?model=openai/gpt-realtime-1.5").await.unwrap();
+    refused(&over_two, 400, "websocket_required");
     let bearer = format!("Bearer {}", gateway.founded.api_key);
     let own = [("authorization", &*bearer)];
     let path = "/v1/realtime?model=openai/gpt-realtime-1.5";

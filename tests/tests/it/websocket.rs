@@ -1,7 +1,5 @@
 //! A WebSocket client of the tests' own, that says what it is told to, right or wrong.
 
-use std::time::Duration;
-
 use framing::websocket::{Kind, Scanner, Seen, Sender, accept, close_frame, text_frame};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -132,11 +130,6 @@ impl Socket {
                 _ => return Heard::End,
             }
         }
-    }
-
-    /// Whether nothing is said for a while.
-    pub async fn is_silent(&mut self, time: Duration) -> bool {
-        tokio::time::timeout(time, self.hear()).await.is_err()
     }
 
     /// The events up to one of this kind, that one among them.

@@ -45,7 +45,7 @@ pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let (record, model) = (call.guard.record(), model.to_owned());
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
-            session::Session::new(record, model).serve(TokioIo::new(upgraded)).await;
+            session::Session::new(record, &model).serve(TokioIo::new(upgraded)).await;
         }
     });
     let headers = [

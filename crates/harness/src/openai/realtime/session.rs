@@ -48,7 +48,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(record: Arc<Mutex<Entry>>, model: String) -> Self {
+    pub(super) fn new(record: Arc<Mutex<Entry>>, model: &str) -> Self {
         let session = json!({
             "type": "realtime", "object": "realtime.session", "id": "sess_emulator", "model": model,
             "output_modalities": ["audio"], "instructions": "", "tools": [], "tool_choice": "auto",
@@ -140,7 +140,7 @@ impl Session {
             Out::Leave => return Ok(false),
         };
         self.number += 1;
-        event["event_id"] = format!("event_{:06}", self.number).into();
+        put(&mut event, "event_id", format!("event_{:06}", self.number));
         let frame = text_frame(event.to_string().as_bytes(), None);
         lock(&self.record).bytes_written += frame.len() as u64;
         stream.write_all(&frame).await.map_err(|_| Vec::new())?;
@@ -149,7 +149,9 @@ impl Session {
     }
 
     fn note_usage(&self, done: &Value) {
-        let count = |name: &str| done["response"]["usage"][name].as_u64().unwrap_or(0);
+        let count = |name: &str| {
+            done.pointer(&format!("/response/usage/{name}")).and_then(Value::as_u64).unwrap_or(0)
+        };
         let mut record = lock(&self.record);
         record.prompt_tokens += count("input_tokens");
         record.said_tokens += count("output_tokens");
@@ -188,7 +190,7 @@ impl Session {
             "conversation.item.delete" => {
                 let id = event.get("item_id").cloned().unwrap_or_default();
                 let before = self.items.len();
-                self.items.retain(|item| item["id"] != id);
+                self.items.retain(|item| item.get("id") != Some(&id));
                 if self.items.len() == before {
                     return Err(Wrong::new("item_delete_invalid_item_id", "There is no such item."));
                 }
@@ -197,7 +199,7 @@ impl Session {
             }
             "conversation.item.retrieve" => {
                 let id = event.get("item_id").cloned().unwrap_or_default();
-                let item = self.items.iter().find(|item| item["id"] == id).cloned();
+                let item = self.items.iter().find(|item| item.get("id") == Some(&id)).cloned();
                 let item = item
                     .ok_or_else(|| Wrong::new("item_retrieve_invalid_item_id", "There is no such item."))?;
                 self.tell(json!({"type": "conversation.item.retrieved", "item": item}));
@@ -213,7 +215,7 @@ impl Session {
         if said.get("type") != Some(&"realtime".into()) {
             return Err(missing("session.type"));
         }
-        if said.get("model").is_some_and(|model| *model != self.session["model"]) {
+        if said.get("model").is_some_and(|model| Some(model) != self.session.get("model")) {
             return Err(Wrong::new("invalid_value", "The model can't be changed.").param("session.model"));
         }
         if let Some(own) = self.session.as_object_mut() {
@@ -253,7 +255,7 @@ impl Session {
         let item =
             self.keep(json!({"type": "message", "role": "user", "status": "completed", "content": content}));
         self.tell(
-            json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": item["id"]}),
+            json!({"type": "input_audio_buffer.committed", "previous_item_id": null, "item_id": item.get("id")}),
         );
         self.tell(json!({"type": "conversation.item.added", "previous_item_id": null, "item": item}));
         Ok(())
@@ -261,9 +263,9 @@ impl Session {
 
     fn keep(&mut self, mut item: Value) -> Value {
         if item.get("id").is_none() {
-            item["id"] = format!("item_{:04}", self.items.len() + 1).into();
+            put(&mut item, "id", format!("item_{:04}", self.items.len() + 1));
         }
-        item["object"] = "realtime.item".into();
+        put(&mut item, "object", "realtime.item");
         self.items.push(item.clone());
         item
     }
@@ -271,17 +273,16 @@ impl Session {
     fn add(&mut self, item: Option<&Value>) -> Result<(), Wrong> {
         let item = item.filter(|item| item.is_object()).ok_or_else(|| missing("item"))?;
         let content = item.get("content").and_then(Value::as_array).cloned().unwrap_or_default();
-        if item["type"] == "message" && content.is_empty() {
+        if item.get("type").is_some_and(|kind| kind == "message") && content.is_empty() {
             return Err(missing("item.content"));
         }
         for part in &content {
-            match part["type"].as_str() {
+            match part.get("type").and_then(Value::as_str) {
                 Some("input_text" | "text" | "output_text") => {
-                    self.context.0 += tokens::count(part["text"].as_str().unwrap_or_default());
+                    self.context.0 += tokens::count(text_of(part, "text"));
                 }
                 Some("input_audio") => {
-                    let sound =
-                        STANDARD.decode(part["audio"].as_str().unwrap_or_default()).unwrap_or_default();
+                    let sound = STANDARD.decode(text_of(part, "audio")).unwrap_or_default();
                     self.context.1 += (sound.len() / HEARD_BYTES_PER_TOKEN) as u64;
                 }
                 _ => {
@@ -319,9 +320,10 @@ impl Session {
             return Err(Wrong::new("conversation_already_has_active_response", message));
         }
         let modalities = asked.and_then(|asked| asked.get("output_modalities"));
-        let modalities = modalities.unwrap_or(&self.session["output_modalities"]);
-        let is_spoken = modalities.as_array().is_some_and(|all| all.contains(&"audio".into()));
-        let script = self.items.last().map(|item| item["content"][0]["text"].to_string()).unwrap_or_default();
+        let modalities = modalities.or_else(|| self.session.get("output_modalities"));
+        let is_spoken = modalities.and_then(Value::as_array).is_some_and(|all| all.contains(&"audio".into()));
+        let last = self.items.last().and_then(|item| item.pointer("/content/0/text")?.as_str());
+        let script = last.unwrap_or_default().to_owned();
         let id = format!("resp_{:04}", self.number + 1);
         self.active = Some(id.clone());
         let response = json!({"object": "realtime.response", "id": id, "status": "in_progress", "output": [], "usage": null, "status_details": null});
@@ -348,8 +350,8 @@ impl Session {
             if is_spoken { "response.output_audio_transcript.delta" } else { "response.output_text.delta" };
         let piece = |kind: &str, delta: &str| {
             let mut event = place.clone();
-            event["type"] = kind.into();
-            event["delta"] = delta.into();
+            put(&mut event, "type", kind);
+            put(&mut event, "delta", delta);
             event
         };
         let text = piece(kind, word);
@@ -406,6 +408,16 @@ fn done(id: &str, status: &str, details: &Value, usage: &Value) -> Value {
     json!({"type": "response.done", "response": {
         "object": "realtime.response", "id": id, "status": status, "status_details": details, "output": [], "usage": usage,
     }})
+}
+
+fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
+fn text_of<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn missing(param: &'static str) -> Wrong {

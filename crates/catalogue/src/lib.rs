@@ -35,11 +35,20 @@ pub enum Modality {
     Video,
     Rerank,
     Moderation,
+    Realtime,
 }
 
 impl Modality {
-    pub const ALL: [Self; 7] =
-        [Self::Chat, Self::Embedding, Self::Image, Self::Audio, Self::Video, Self::Rerank, Self::Moderation];
+    pub const ALL: [Self; 8] = [
+        Self::Chat,
+        Self::Embedding,
+        Self::Image,
+        Self::Audio,
+        Self::Video,
+        Self::Rerank,
+        Self::Moderation,
+        Self::Realtime,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +60,7 @@ impl Modality {
             Self::Video => "video",
             Self::Rerank => "rerank",
             Self::Moderation => "moderation",
+            Self::Realtime => "realtime",
         }
     }
 

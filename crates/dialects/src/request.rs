@@ -96,9 +96,17 @@ pub struct Addressed {
     pub is_batch: bool,
     /// The address is of an answer that was made before.
     pub stored: Option<Stored>,
+    /// Bytes of text that were said before, where the request itself holds none.
+    pub prompt_bytes: u64,
 }
 
 impl Request {
+    /// One that names a model and says nothing else.
+    #[must_use]
+    pub(crate) fn of_model(model: &str) -> Self {
+        Self { model: model.to_owned(), choices: 1, ..Self::default() }
+    }
+
     /// The same without a wish for the sealed form of the model's thoughts, which a vendor may refuse for models that
     /// think none, and the name of the wish. `None` where nobody wishes.
     #[must_use]

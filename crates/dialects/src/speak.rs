@@ -33,7 +33,11 @@ pub fn decode_request(
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
     match grammar {
-        Grammar::Chat => chat::side::decode(operation, body),
+        Grammar::Chat => match addressed {
+            // Nothing but its address says anything of it.
+            Some(said) => Ok(Request { prompt_bytes: said.prompt_bytes, ..Request::of_model(&said.model) }),
+            None => chat::side::decode(operation, body),
+        },
         Grammar::Responses => match addressed.and_then(|addressed| addressed.stored.as_ref()) {
             Some(stored) => Ok(responses::decode_look(stored)),
             None => responses::decode_request(body),

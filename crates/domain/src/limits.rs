@@ -289,6 +289,26 @@ pub const REPLICA_SEEN_MAX: Duration = Duration::from_secs(3 * 60);
 pub const BUDGET_MICROS_MAX: u64 = 10_000_000_000_000;
 /// What a model without a known limit is taken to write at most.
 pub const OUTPUT_TOKENS_UNKNOWN: u64 = 32_768;
+/// The same of a response within a realtime session.
+pub const REALTIME_OUTPUT_TOKENS_MAX: u64 = 4_096;
+/// A token of a realtime answer's sound is 50 ms of it: at 24 kHz and two bytes, in base64.
+pub const REALTIME_SOUND_BYTES_PER_TOKEN: u64 = 3_200;
+/// The longest message of a realtime session, either way.
+pub const REALTIME_MESSAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// So much of a message is read; a longer one is known by its beginning.
+pub const REALTIME_READ_BYTES_MAX: usize = 1024 * 1024;
+/// A client's message of up to so many bytes goes on when it was read; of a longer one all but its end goes on before.
+pub const REALTIME_HELD_BYTES_MAX: usize = 16 * 1024;
+/// So much waits for a side of a realtime session that takes nothing; then the other is not read.
+pub const REALTIME_WAITING_BYTES_MAX: usize = 128 * 1024;
+/// A realtime session in which nothing is said for so long is ended.
+pub const REALTIME_IDLE_MAX: Duration = Duration::from_secs(15 * 60);
+/// Responses of one session that are under way at once.
+pub const REALTIME_RESPONSES_MAX: usize = 16;
+/// How long a side of a realtime session has to say that it closes, too.
+pub const REALTIME_CLOSE_WAIT: Duration = Duration::from_secs(5);
+/// How long a realtime session is still served when a drain begins, if a response is under way.
+pub const REALTIME_DRAIN_MAX: Duration = Duration::from_secs(590);
 /// How soon a request in a provider's queue is looked at, how rarely in the end, and how many looks in a row may fail.
 pub const QUEUE_LOOK_FIRST: Duration = Duration::from_millis(100);
 pub const QUEUE_LOOK_MAX: Duration = Duration::from_secs(2);

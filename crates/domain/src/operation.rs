@@ -35,6 +35,8 @@ pub enum Operation {
     ImageEdits,
     /// Pictures like another.
     ImageVariations,
+    /// A response within a realtime session.
+    Realtime,
 }
 
 impl Operation {
@@ -74,6 +76,7 @@ impl Operation {
             Self::Translate => "translate",
             Self::ImageEdits => "image_edits",
             Self::ImageVariations => "image_variations",
+            Self::Realtime => "realtime",
         }
     }
 

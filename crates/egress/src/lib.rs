@@ -10,6 +10,7 @@ mod http1;
 mod message;
 mod pool;
 mod resolve;
+mod socket;
 mod tls;
 
 use std::future::Future;
@@ -26,6 +27,7 @@ pub use guard::{check_base_url, check_webhook_url};
 pub use http1::fixtures;
 pub use message::{Answer, Headers, Request};
 pub use resolve::{Resolver, SystemResolver};
+pub use socket::{Shaken, Socket};
 
 /// What the operator allows, and how names become addresses.
 #[derive(Clone)]
@@ -118,6 +120,20 @@ impl Client {
     /// The guard refuses the target, no connection opens, or the peer breaks off before the head.
     pub fn send(&self, request: &Request, reach: Reach) -> impl Future<Output = Result<Answer, EgressError>> {
         pool::send(&self.pool, request, reach)
+    }
+
+    /// Asks the peer to hand a connection over for a WebSocket, with a key that nobody can guess. As with `send`, the
+    /// caller owns the clocks.
+    ///
+    /// # Errors
+    /// As of `send`, and where the peer's side of the handshake is wrong.
+    pub fn open_socket(
+        &self,
+        request: &Request,
+        reach: Reach,
+        key: &str,
+    ) -> impl Future<Output = Result<Shaken, EgressError>> {
+        pool::open_socket(&self.pool, request, reach, key)
     }
 
     /// Reads an absolute URL for `send`; those that were read lately cost nothing.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::limits::{H2_STREAMS_PER_CONNECTION, IDLE_CONNECTION_TIME_MAX, IDLE_CONNECTIONS_PER_HOST};
+use http::header::{SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::uri::{Authority, InvalidUri};
-use http::{HeaderValue, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 use hyper::client::conn::http2;
 use tokio::sync::watch;
 
@@ -18,6 +19,7 @@ use crate::error::{EgressError, EgressErrorKind, from_broke, from_hyper};
 use crate::guard::{Target, read_target};
 use crate::http1::Connection;
 use crate::message::{Answer, Headers, Request};
+use crate::socket::Shaken;
 use crate::{EgressSettings, Reach};
 
 /// How often idle connections are looked over, while there are any.
@@ -360,6 +362,58 @@ pub(crate) async fn send(pool: &Rc<Pool>, request: &Request, reach: Reach) -> Re
             Sent::Untouched(error) | Sent::Failed(error) => return Err(error),
         }
     }
+}
+
+/// Shakes hands for a WebSocket, over a connection that nobody else gets.
+pub(crate) async fn open_socket(
+    pool: &Rc<Pool>,
+    request: &Request,
+    reach: Reach,
+    key: &str,
+) -> Result<Shaken, EgressError> {
+    let host = pool.host(&request.url, reach)?;
+    // HTTP/2 has no connection to hand over.
+    let mut tls = rustls::ClientConfig::clone(&pool.tls);
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let opened = connect::open(&host.target, reach, &pool.settings, &Arc::new(tls), &pool.gauge).await?;
+    let Opened::Http1(mut connection) = opened else {
+        let text = format!("{} speaks HTTP/2 alone, which has no WebSockets here.", host.target.host);
+        return Err(EgressError::new(EgressErrorKind::Protocol, text));
+    };
+    let mut asking = request.clone();
+    let key_value = HeaderValue::from_str(key)
+        .map_err(|_| EgressError::new(EgressErrorKind::Protocol, "The key is no header value."))?;
+    asking.headers.extend([
+        (UPGRADE, HeaderValue::from_static("websocket")),
+        (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+        (SEC_WEBSOCKET_KEY, key_value),
+    ]);
+    connection.begin(&asking, &host.header);
+    // Its secret does not wait for the answer.
+    drop(asking);
+    let head = match connection.head(&request.method).await {
+        Ok(head) => head,
+        Err(broke) => {
+            let (touched, error) = (connection.is_touched(), from_broke(broke, &host.target.host));
+            return Err(if touched { error.sent() } else { error });
+        }
+    };
+    if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        let lease = Lease { host, hold: Some(Hold::Exclusive(connection)) };
+        let body = InBody::own(head.framing, false, lease);
+        return Ok(Shaken::Answered(Answer { status: head.status, headers: head.headers, body }));
+    }
+    let is = |name: &str, wanted: &str| {
+        head.headers.get(name).is_some_and(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    let accepts =
+        head.headers.get("sec-websocket-accept") == Some(framing::websocket::accept(key).as_bytes());
+    let extends = head.headers.get("sec-websocket-extensions").is_some();
+    if !is("upgrade", "websocket") || !accepts || extends {
+        let text = format!("{} shook hands for something else than was asked for.", host.target.host);
+        return Err(EgressError::new(EgressErrorKind::Protocol, text).sent());
+    }
+    Ok(Shaken::Open(head.headers, connection.into_socket()))
 }
 
 /// A connection of one's own; or, where streams share one, `None` once there is something to check out.

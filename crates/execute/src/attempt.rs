@@ -8,7 +8,8 @@ use bytes::Bytes;
 use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{
     AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
-    PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REFUSAL_BYTES_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX,
+    PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX, REFUSAL_BYTES_MAX,
+    UPSTREAM_REQUEST_ID_BYTES_MAX,
 };
 use domain::{
     Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
@@ -16,7 +17,7 @@ use domain::{
 };
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
-use ledger::{AttemptEnd, Intent, Tab};
+use ledger::{AttemptEnd, Begun, Intent, Tab};
 use plan::{Attempt, Seat};
 use providers::{Ask, Outgoing, Provider, Signer, Target};
 
@@ -64,6 +65,45 @@ pub struct OpenAttempt {
 }
 
 impl OpenAttempt {
+    pub(crate) fn new(
+        exchange: &Exchange,
+        attempt: &Rc<Attempt>,
+        ticket: Ticket,
+        begun: Begun,
+        is_loose: bool,
+    ) -> Self {
+        Self {
+            number: begun.number,
+            ticket,
+            received_us: exchange.call.received_us(),
+            sent_us: begun.at_us,
+            first_byte_us: None,
+            status: None,
+            upstream_request_id: None,
+            is_node: matches!(attempt.seat(), Seat::Byoc(_)),
+            operation: exchange.call.operation(),
+            media_type: None,
+            billed: None,
+            is_loose,
+            is_usage_estimated: false,
+            grammar: exchange.dialect().grammar(),
+            dropped: Vec::new(),
+            attempt: Rc::clone(attempt),
+            token: None,
+        }
+    }
+
+    /// The upstream let a session in, or began a response of one.
+    pub(crate) fn began(&mut self, status: u16, now_us: u64) {
+        self.status = Some(status);
+        if self.first_byte_us.is_none() {
+            let first_byte_us = now_us.saturating_sub(self.sent_us);
+            self.first_byte_us = Some(first_byte_us);
+            // Who waits to learn whether it is well does not wait for the end of a session.
+            self.ticket.tell(Verdict::Well { first_byte_us }, now_us);
+        }
+    }
+
     pub(crate) const fn sent_us(&self) -> u64 {
         self.sent_us
     }
@@ -249,6 +289,9 @@ pub(crate) async fn begin(
     let request = exchange.call.request();
     let provider = providers::provider(attempt.provider());
     let spoken = provider.grammars_for(exchange.call.operation(), attempt.upstream_model());
+    if exchange.call.operation() == Operation::Realtime && spoken.is_empty() {
+        return Start::Refused(providers::no_such(Operation::Realtime));
+    }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
     exchange.is_as_said.set(is_spoken);
     let kept =
@@ -272,25 +315,9 @@ pub(crate) async fn begin(
         Ok(begun) => begun,
         Err(fault) => return Start::Refused(fault),
     };
-    let mut open = OpenAttempt {
-        number: begun.number,
-        ticket,
-        received_us: exchange.call.received_us(),
-        sent_us: begun.at_us,
-        first_byte_us: None,
-        status: None,
-        upstream_request_id: None,
-        is_node: matches!(attempt.seat(), Seat::Byoc(_)),
-        operation: exchange.call.operation(),
-        media_type: None,
-        billed: None,
-        is_loose: provider.is_loose(),
-        is_usage_estimated: false,
-        grammar: outgoing.grammar,
-        dropped: std::mem::take(&mut outgoing.dropped),
-        attempt: Rc::clone(attempt),
-        token: None,
-    };
+    let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.is_loose());
+    open.grammar = outgoing.grammar;
+    open.dropped = std::mem::take(&mut outgoing.dropped);
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
         Ok(token) => open.token = token,
         Err(miss) => return Start::Missed(open, miss),
@@ -398,13 +425,16 @@ fn quirks(seat: &Seat) -> Quirks {
 
 /// The most that an answer can use: no token is shorter than a byte, no prompt longer than the model's context, and no
 /// answer longer than was asked for or than the model writes.
-fn ceiling(exchange: &Exchange) -> Usage {
+pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
     if matches!(exchange.call.operation(), Operation::Count | Operation::Stored) {
         return Usage::default();
     }
     if exchange.call.operation().is_media() {
         return media_ceiling(exchange);
+    }
+    if exchange.call.operation() == Operation::Realtime {
+        return realtime_ceiling(exchange);
     }
     let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
     let listens = exchange.call.operation().listens();
@@ -417,6 +447,15 @@ fn ceiling(exchange: &Exchange) -> Usage {
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
     let units = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
+}
+
+/// The same of a response of a session: all that was said in it, and an answer that is sound from its beginning to its end.
+fn realtime_ceiling(exchange: &Exchange) -> Usage {
+    let model = exchange.caller.snapshot().catalogue().model(&exchange.resolved_model);
+    let context = model.and_then(|model| model.context_tokens).unwrap_or(u64::MAX);
+    let audio_out = model.and_then(|model| model.output_tokens_max).unwrap_or(REALTIME_OUTPUT_TOKENS_MAX);
+    let input = exchange.call.request().prompt_bytes.min(context);
+    Usage { input, units: Units { audio_out, ..Units::default() }, ..Usage::default() }
 }
 
 /// The same of what is not counted in tokens of text alone.
@@ -439,7 +478,7 @@ fn media_ceiling(exchange: &Exchange) -> Usage {
     Usage { input: prompt_bytes, units, ..Usage::default() }
 }
 
-fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
+pub(crate) fn intent(attempt: &Attempt, estimate_prompt_bytes: u64, ceiling: Option<Usage>) -> Intent {
     Intent {
         principal: attempt.seat().principal(),
         provider: Arc::clone(attempt.provider_shared()),
@@ -547,7 +586,7 @@ pub(crate) async fn ask_for(
 }
 
 /// Keeps what a provider told of its account's limits.
-fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
+pub(crate) fn hear_limits(exchange: &Exchange, attempt: &Attempt, headers: &Headers) {
     let hands = &exchange.hands;
     let standings = providers::told_limits(headers.iter(), || hands.world.clock.unix_ms());
     if standings == domain::Standings::default() {
@@ -568,6 +607,17 @@ pub(crate) async fn ask(
 ) -> Result<Opened, Miss> {
     let answer = hands.egress.send(request, reach(seat)).await;
     let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    judge(hands, slug, seat, answer, refused_with).await
+}
+
+/// Tells an answer from a refusal.
+pub(crate) async fn judge(
+    hands: &Hands,
+    slug: &str,
+    seat: &Seat,
+    answer: Answer,
+    refused_with: impl FnOnce(&Headers),
+) -> Result<Opened, Miss> {
     let status = answer.status.as_u16();
     if answer.status.is_redirection() {
         // Followed, it would carry the credential to an address that nobody checked.

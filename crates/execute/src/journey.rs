@@ -21,6 +21,7 @@ use crate::answer::{Answer, AnswerBody, AnswerParts, Exchange, Failed, Served};
 use crate::attempt::{self, OpenAttempt, Opened, Start, ask_for, judge_whole, passed_on};
 use crate::feed::Feed;
 use crate::miss::{Miss, refusal};
+use crate::realtime::{self, OpenSession, SessionSeat, Turn};
 use crate::schedule::{self, Situation, Step};
 use crate::timer::{Alarm, Timer};
 use crate::{Hands, read, stored};
@@ -42,8 +43,60 @@ pub fn execute(planned: Planned, hands: &Hands) -> impl Future<Output = Result<A
     }
 }
 
+/// Opens a session at one of a plan's seats. Its first response is this exchange's.
+///
+/// # Errors
+/// Nobody let it in; the fault says who said what, and the tab is still open.
+pub async fn open_session(planned: Planned, hands: &Hands) -> Result<OpenSession, Box<Failed>> {
+    let mut journey = Journey::begin(planned, hands);
+    let Some(reply) = Box::pin(journey.walk()).await else { return Err(journey.failed()) };
+    let Some(shaken) = journey.shaken.take() else { return Err(journey.failed()) };
+    let Shaken { socket, attempt, open } = *shaken;
+    let parts = journey.answer(reply).into_parts();
+    let first = Turn::new(parts.exchange, attempt, open, parts.tab, parts.served);
+    Ok(OpenSession { socket, first, room: parts.room, upstream_headers: parts.upstream_headers })
+}
+
+/// Begins a further response of a session, at the seat that the session has.
+///
+/// # Errors
+/// The seat may not be asked now, or the journal has no room. The tab is still open.
+pub async fn begin_response(
+    planned: Planned,
+    hands: &Hands,
+    seat: &SessionSeat,
+) -> Result<Turn, Box<Failed>> {
+    let mut journey = Journey::begin(planned, hands);
+    let exchange = Rc::clone(&journey.exchange);
+    let Some(attempt) = journey.attempts.iter().find(|attempt| seat.is_of(attempt)).map(Rc::clone) else {
+        journey.tell(Miss::new(realtime::seat_gone()));
+        return Err(journey.failed());
+    };
+    let now_us = hands.now_us();
+    let ticket = match attempt::claim(hands, &attempt, true, now_us) {
+        Ok(ticket) => ticket,
+        Err(standing) => {
+            let miss = journey.kept_away(&attempt, standing, now_us);
+            journey.tell(miss);
+            return Err(journey.failed());
+        }
+    };
+    match realtime::begin(&exchange, &attempt, &mut journey.tab, ticket).await {
+        Ok(open) => {
+            journey.tries = 1;
+            let served = journey.served_by(&attempt);
+            Ok(Turn::new(exchange, attempt, open, journey.tab, served))
+        }
+        Err(fault) => {
+            journey.tell(Miss::of_boxed(fault));
+            Err(journey.failed())
+        }
+    }
+}
+
 /// The answer is our own guess.
 const ESTIMATE: HeaderName = HeaderName::from_static("x-tidegate-estimate");
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 struct Journey {
     exchange: Rc<Exchange>,
@@ -64,6 +117,15 @@ struct Journey {
     served: Option<Served>,
     /// All that failed so far did so because their provider was not there.
     is_outage: bool,
+    /// What came of a handshake, in the place of an answer's body.
+    shaken: Option<Box<Shaken>>,
+}
+
+/// A session's upstream, and the try that opened it.
+struct Shaken {
+    socket: egress::Socket,
+    attempt: Rc<Attempt>,
+    open: OpenAttempt,
 }
 
 struct Reply {
@@ -125,6 +187,7 @@ impl Journey {
             limited_until_us: None,
             served: None,
             is_outage: true,
+            shaken: None,
         }
     }
 
@@ -239,6 +302,9 @@ impl Journey {
                 return self.missed(open, miss);
             }
         };
+        if exchange.call.operation() == Operation::Realtime {
+            return Box::pin(self.shake_hands(attempt, open, request)).await;
+        }
         if exchange.call.request().stream {
             let mut feed = Box::new(Feed::new(&exchange, attempt, open, request));
             feed.tries_on_seat = tries_on_seat;
@@ -256,6 +322,36 @@ impl Journey {
         open.answered(&opened, exchange.hands.now_us());
         match wait_for_rest(&exchange, attempt, &open, &mut opened, &mut timer, deadline).await {
             Ok(whole) => self.answered(attempt, &opened.headers, open, whole),
+            Err(miss) => self.missed(open, miss),
+        }
+    }
+
+    /// The upstream is asked for a session.
+    async fn shake_hands(
+        &mut self,
+        attempt: &Rc<Attempt>,
+        mut open: OpenAttempt,
+        request: Request,
+    ) -> TryEnd {
+        let exchange = Rc::clone(&self.exchange);
+        let mut timer = Timer::new(&exchange.hands.timers);
+        let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
+        let limit = exchange.timeouts.first_byte;
+        let asking = pin!(realtime::shake_hands(&exchange, attempt, &request));
+        let shaken = match timer.within(limit, deadline, asking).await {
+            Ok(shaken) => shaken,
+            Err(Alarm::Deadline) => Err(Miss::deadline()),
+            Err(Alarm::Silence) => Err(Miss::timeout(attempt.provider(), "did not answer", limit.as_secs())),
+        };
+        match shaken {
+            Ok((headers, socket)) => {
+                open.began(SWITCHING_PROTOCOLS, exchange.hands.now_us());
+                let upstream_headers = passed_on(&headers, attempt.seat(), exchange.dialect().grammar());
+                self.shaken = Some(Box::new(Shaken { socket, attempt: Rc::clone(attempt), open }));
+                let body = AnswerBody::Own(Bytes::new());
+                let served = self.served_by(attempt);
+                TryEnd::Answered(Box::new(Reply { served, body, upstream_headers }))
+            }
             Err(miss) => self.missed(open, miss),
         }
     }

@@ -3,3 +3,4 @@
 pub mod event_stream;
 pub mod multipart;
 pub mod sse;
+pub mod websocket;

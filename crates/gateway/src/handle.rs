@@ -24,6 +24,7 @@ use crate::form;
 use crate::http1::{Arrived, Refusal};
 use crate::incoming::Incoming;
 use crate::metrics::Cores;
+use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
 use crate::{Readiness, Times};
@@ -48,11 +49,11 @@ pub(crate) struct Desk {
 
 /// When and as what a request came.
 #[derive(Clone, Copy)]
-struct Arrival {
-    trace: TraceId,
-    peer: IpAddr,
-    us: u64,
-    unix_ms: u64,
+pub(crate) struct Arrival {
+    pub trace: TraceId,
+    pub peer: IpAddr,
+    pub us: u64,
+    pub unix_ms: u64,
 }
 
 impl Desk {
@@ -108,7 +109,7 @@ fn panicked(desk: &Desk, dialect: Dialect, trace: TraceId) -> Response<Reply> {
     refuse(desk, dialect, &Fault::internal(), trace)
 }
 
-fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
+pub(crate) fn refuse(desk: &Desk, dialect: Dialect, fault: &Fault, trace: TraceId) -> Response<Reply> {
     line::refuse(&desk.core, dialect, fault, trace).map(Reply::from)
 }
 
@@ -233,7 +234,7 @@ async fn keyed(
     .await
 }
 
-fn inbound(
+pub(crate) fn inbound(
     headers: HeaderMap,
     addressed: Option<Box<Addressed>>,
     body: Bytes,
@@ -292,6 +293,10 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         }
         (Does::Models | Does::Model, Some(caller)) => {
             listed(desk, &caller, route, rest, &head.headers, arrival.trace)
+        }
+        (Does::Realtime, Some(caller)) => {
+            let (desk, dialect) = (Rc::clone(desk), route.dialect);
+            return Asked::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
         }
         (Does::Trip(_) | Does::Addressed | Does::Stored, Some(caller)) => {
             match trip(route, rest, &head, caller) {

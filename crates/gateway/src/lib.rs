@@ -9,6 +9,7 @@ mod http2;
 mod incoming;
 mod linger;
 mod metrics;
+mod realtime;
 mod reply;
 pub mod routes;
 mod serve;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use line::{OnceBody, ReplyBody};
 use node::NodeBody;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// The answer broke off: the connection (or HTTP/2 stream) is not ended cleanly.
@@ -31,12 +33,41 @@ enum Kind {
     Once(Box<OnceBody>),
     Node(NodeBody),
     Whole(Bytes),
+    /// No body: the connection is handed over behind the head.
+    Handover(Box<Handover>),
     Over,
+}
+
+/// Who takes a connection over.
+pub type Handover = dyn FnOnce(Handed) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// A connection that HTTP is done with.
+pub struct Handed {
+    pub socket: TcpStream,
+    /// What was read of it behind the request.
+    pub early: Vec<u8>,
+    /// Nothing new begins any more.
+    pub closing: Rc<Cell<bool>>,
 }
 
 impl Reply {
     pub fn whole(bytes: Bytes) -> Self {
         Self::of(Kind::Whole(bytes))
+    }
+
+    pub fn handover<F: Future<Output = ()> + 'static>(take: impl FnOnce(Handed) -> F + 'static) -> Self {
+        Self::of(Kind::Handover(Box::new(move |handed| Box::pin(take(handed)))))
+    }
+
+    /// Who takes the connection over behind this answer's head.
+    pub fn take_handover(&mut self) -> Option<Box<Handover>> {
+        if !matches!(self.kind, Kind::Handover(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut self.kind, Kind::Over) {
+            Kind::Handover(take) => Some(take),
+            _ => None,
+        }
     }
 
     fn of(kind: Kind) -> Self {
@@ -56,7 +87,7 @@ impl Reply {
         match &self.kind {
             Kind::Line(body) => body.waits_for_books(),
             Kind::Once(body) => body.waits_for_books(),
-            Kind::Node(_) | Kind::Whole(_) | Kind::Over => false,
+            Kind::Node(_) | Kind::Whole(_) | Kind::Handover(_) | Kind::Over => false,
         }
     }
 
@@ -70,7 +101,7 @@ impl Reply {
                 self.kind = Kind::Over;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Kind::Over => Poll::Ready(None),
+            Kind::Handover(_) | Kind::Over => Poll::Ready(None),
         }
     }
 }
@@ -119,7 +150,7 @@ impl Body for Reply {
             Kind::Once(body) => body.is_end_stream(),
             Kind::Node(body) => body.is_end_stream(),
             Kind::Whole(bytes) => bytes.is_empty(),
-            Kind::Over => true,
+            Kind::Handover(_) | Kind::Over => true,
         }
     }
 
@@ -129,7 +160,7 @@ impl Body for Reply {
             Kind::Once(body) => body.size_hint(),
             Kind::Node(body) => body.size_hint(),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Over => SizeHint::with_exact(0),
+            Kind::Handover(_) | Kind::Over => SizeHint::with_exact(0),
         }
     }
 }

@@ -2,13 +2,17 @@
 
 use control::console;
 use domain::{Dialect, Fault, FaultClass, Operation};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method};
 use line::{Addressed, Needs, Stored, StoredAct, Verb};
+
+use crate::realtime::protocols;
 
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
+const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
 /// Who may use a route. There is no way to write a row without saying it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub enum Does {
     Addressed,
     /// A trip whose address names an answer that was made before and what is done with it.
     Stored,
+    /// A session, each response of which is a trip.
+    Realtime,
     Models,
     Model,
     Control,
@@ -74,7 +80,6 @@ const LATER: &[&str] = &[
     "/v1/files",
     "/v1/uploads",
     "/v1/batches",
-    "/v1/realtime",
     "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
@@ -120,6 +125,7 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
         row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
+        row(Method::GET, "/v1/realtime", Dialect::Chat, Does::Realtime, inference),
         row(Method::GET, "/v1/models", Dialect::Chat, Does::Models, inference),
         row(Method::GET, "/v1/models/{rest}", Dialect::Chat, Does::Model, inference),
         trip("/v1/run", Dialect::Run, Operation::Run),
@@ -164,7 +170,8 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::LoopbackOrKey(_) => route.does == Does::Metrics,
             Access::Control => route.does == Does::Control,
             Access::Key(_) => {
-                let trips = matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored);
+                let trips =
+                    matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime);
                 trips || matches!(route.does, Does::Models | Does::Model)
             }
         };
@@ -236,6 +243,9 @@ pub fn listing_dialect(route: &Route, headers: &HeaderMap) -> Dialect {
 
 /// A key in the query goes where the others are read, and no further: an address is shown in more places than a header.
 pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
+    if route.does == Does::Realtime {
+        return take_key_of_browser(headers);
+    }
     if route.dialect != Dialect::Gemini || headers.contains_key(GOOGLE_KEY) {
         return;
     }
@@ -246,6 +256,24 @@ pub fn take_key(route: &Route, query: &str, headers: &mut HeaderMap) {
     if let Ok(mut value) = HeaderValue::from_str(&key) {
         value.set_sensitive(true);
         headers.insert(GOOGLE_KEY, value);
+    }
+}
+
+/// Browsers can't send a header with a WebSocket: their key is among the names of protocols, which are answered and shown.
+fn take_key_of_browser(headers: &mut HeaderMap) {
+    let key = protocols(headers).find_map(|name| name.strip_prefix(BROWSER_KEY).map(str::to_owned));
+    let Some(key) = key else { return };
+    let others: Vec<String> =
+        protocols(headers).filter(|name| !name.starts_with(BROWSER_KEY)).map(str::to_owned).collect();
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    if let Ok(others) = HeaderValue::try_from(others.join(", ")) {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, others);
+    }
+    if let Ok(mut bearer) = HeaderValue::try_from(format!("Bearer {key}"))
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
     }
 }
 

@@ -15,6 +15,19 @@ pub(crate) enum Stop {
     Late(Box<Delivery>, &'static str),
 }
 
+impl Stop {
+    /// What is wrong.
+    pub(crate) fn fault(&self) -> Box<Fault> {
+        match self {
+            Self::Early(fault) => fault.clone(),
+            Self::Bounded(bounded) => bounded.0.clone(),
+            Self::Late(delivery, _) => {
+                delivery.fault().map_or_else(|| Box::new(Fault::internal()), |fault| Box::new(fault.clone()))
+            }
+        }
+    }
+}
+
 impl From<Box<Fault>> for Stop {
     fn from(fault: Box<Fault>) -> Self {
         Self::Early(fault)

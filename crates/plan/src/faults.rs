@@ -48,7 +48,11 @@ pub fn wrong_modality(model: &Model, wanted: Modality) -> Box<Fault> {
         wanted.as_str()
     );
     let fix = "Name a model of that kind; GET /v1/models lists them.";
-    Box::new(Fault::new(FaultClass::Unsupported, "model_modality", message).fix(fix).param("model"))
+    let code = match wanted {
+        Modality::Realtime => "realtime_not_supported_for_model",
+        _ => "model_modality",
+    };
+    Box::new(Fault::new(FaultClass::Unsupported, code, message).fix(fix).param("model"))
 }
 
 /// Everybody who could serve was told by its provider to wait; the first reset is in `wait_ms`.

@@ -227,6 +227,7 @@ pub const fn modality(operation: Operation) -> Modality {
         Operation::Images | Operation::ImageEdits | Operation::ImageVariations => Modality::Image,
         Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
         Operation::Rerank => Modality::Rerank,
+        Operation::Realtime => Modality::Realtime,
     }
 }
 

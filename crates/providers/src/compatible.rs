@@ -11,6 +11,7 @@ use domain::{Fault, FaultClass, Grammar, Operation, Quirks, Trait};
 use http::Method;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
+use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Outgoing, Target};
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION")));
@@ -34,7 +35,8 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         | Operation::Transcribe
         | Operation::Translate
         | Operation::ImageEdits
-        | Operation::ImageVariations => &[],
+        | Operation::ImageVariations
+        | Operation::Realtime => &[],
     }
 }
 
@@ -77,6 +79,9 @@ fn generate_of(
     if let (Operation::Stored, Some(stored)) = (ask.operation, &ask.request.stored) {
         return Ok(look(ask, stored, at));
     }
+    if ask.operation == Operation::Realtime {
+        return call(target, ask, native, at);
+    }
     let said = say_for(target, ask, native, taste)?;
     let path = match (ask.operation, said.grammar) {
         (Operation::Embed, _) => "embeddings",
@@ -95,6 +100,23 @@ fn generate_of(
         (_, _) => "chat/completions",
     };
     Ok(said.to(at(path), ask))
+}
+
+/// A session: nothing but its address says anything of it.
+fn call(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    native: &[Grammar],
+    at: impl Fn(&str) -> String,
+) -> Result<Outgoing, Box<Fault>> {
+    if !native.contains(&ask.grammar) {
+        return Err(no_such(ask.operation));
+    }
+    let mut path = "realtime?model=".to_owned();
+    escape(target.upstream_model.as_bytes(), UNRESERVED, &mut path);
+    let mut headers = vec![(USER_AGENT, AGENT)];
+    headers.extend_from_slice(ask.native_headers);
+    Ok(Outgoing::look(Method::GET, at(&path), headers))
 }
 
 /// What is asked about an answer that was made before. Its id is the upstream's own.
@@ -162,7 +184,8 @@ fn say_for(
         | Operation::Transcribe
         | Operation::Translate
         | Operation::ImageEdits
-        | Operation::ImageVariations => return Err(no_such(ask.operation)),
+        | Operation::ImageVariations
+        | Operation::Realtime => return Err(no_such(ask.operation)),
     };
     let mut said = Said { grammar, body: vec![spoken.body], dropped: spoken.dropped };
     if !quirks.is_none() {
@@ -212,7 +235,7 @@ pub(crate) fn say_texts(ask: &Ask<'_>, form: HostedForm) -> Result<Said, Box<Fau
 }
 
 /// What only some providers do can't be said to the others in other words.
-pub(crate) fn no_such(operation: Operation) -> Box<Fault> {
+pub fn no_such(operation: Operation) -> Box<Fault> {
     let (what, fix) = match operation {
         Operation::Embed => {
             ("make vectors of texts", "Use a model that embeds, such as GET /v2/capabilities lists.")
@@ -252,6 +275,11 @@ pub(crate) fn no_such(operation: Operation) -> Box<Fault> {
             "say in English what is said in a recording",
             "Use a model that translates recordings, such as GET /v2/capabilities lists.",
         ),
+        Operation::Realtime => {
+            let message = "The provider of this model has no realtime sessions.";
+            let fault = Fault::new(FaultClass::Unsupported, "realtime_not_supported_for_model", message);
+            return Box::new(fault.fix("Name a realtime model of a provider that has them.").param("model"));
+        }
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
         Operation::Chat | Operation::Run | Operation::Verify => {
             ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")

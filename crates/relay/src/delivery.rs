@@ -178,7 +178,9 @@ fn deliver(
     }
 }
 
-fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
+/// How near the client is to its rate limits, in its own words.
+#[must_use]
+pub fn standings(tab: &Tab, dialect: Dialect) -> Vec<(HeaderName, HeaderValue)> {
     tab.standings().map(|standings| dialects::standing_headers(dialect, &standings)).unwrap_or_default()
 }
 
@@ -186,6 +188,15 @@ impl Delivery {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// What went wrong, where the whole of it is told already.
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        match &self.body {
+            Body::Whole { end: Some((_, ending, _)), .. } => ending.fault.as_deref(),
+            _ => None,
+        }
     }
 
     /// The head's headers; empty the second time.

@@ -26,7 +26,9 @@ pub fn served_headers(trace: TraceId, served: Option<&Served>) -> HeaderMap {
     fill(HeaderMap::with_capacity(16), trace, served)
 }
 
-pub(crate) fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
+/// The same in a map that has room for them.
+#[must_use]
+pub fn fill(mut headers: HeaderMap, trace: TraceId, served: Option<&Served>) -> HeaderMap {
     let mut values = Values { buffer: BytesMut::with_capacity(VALUES_BYTES) };
     if let Some(id) = values.id(TraceId::PREFIX, trace.as_bytes()) {
         headers.insert(TRACE, id.clone());

@@ -2,7 +2,9 @@
 
 mod delivery;
 mod headers;
+mod socket;
 mod stream;
 
-pub use delivery::{Conclusion, Delivery, Piece, deliver_failed, deliver_fault, relay};
-pub use headers::served_headers;
+pub use delivery::{Conclusion, Delivery, Piece, deliver_failed, deliver_fault, relay, standings};
+pub use headers::{fill, served_headers};
+pub use socket::{Sockets, Step, Stream};

@@ -3,11 +3,12 @@
 mod body;
 
 pub use body::{ReplyBody, ReplyError};
+pub use ledger::Booked;
 
 use bytes::Bytes;
 use domain::Usage;
 use http::{HeaderMap, Response, StatusCode};
-use ledger::{Booked, Closing};
+use ledger::Closing;
 use relay::{Conclusion, Delivery};
 
 /// Makes the response of a delivery. What is whole is settled here and now: whether its client still reads changes
@@ -31,6 +32,13 @@ pub fn whole(status: StatusCode, headers: HeaderMap, bytes: Bytes) -> Response<R
     response(status, headers, ReplyBody::whole(bytes))
 }
 
+/// Closes the tab of what has no body of its own. What tells its client of the end waits for what this gives back.
+#[must_use]
+pub fn book(conclusion: Conclusion) -> Booked {
+    let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = conclusion;
+    tab.close(Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used })
+}
+
 fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -40,9 +48,8 @@ fn response(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Response
 
 /// Closes the delivery's tab and tells what was used; the second time there is none.
 fn close(delivery: &mut Delivery) -> Option<(Usage, Booked)> {
-    let Conclusion { tab, outcome, status, fault, usage, bytes_out, fallback_used } = delivery.conclude()?;
-    let closing = Closing { outcome, status, fault: fault.as_deref(), usage, bytes_out, fallback_used };
-    Some((usage, tab.close(closing)))
+    let conclusion = delivery.conclude()?;
+    Some((conclusion.usage, book(conclusion)))
 }
 
 #[cfg(test)]

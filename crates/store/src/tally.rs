@@ -131,6 +131,7 @@ const fn modality(operation: Operation) -> &'static str {
         Operation::Images | Operation::ImageEdits | Operation::ImageVariations => "image",
         Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
         Operation::Rerank => "rerank",
+        Operation::Realtime => "realtime",
         Operation::Chat
         | Operation::Run
         | Operation::Verify

@@ -30,3 +30,4 @@ mod requests;
 mod responses;
 #[cfg(test)]
 mod sse;
+mod websocket;

@@ -60,6 +60,7 @@ mod people;
 mod person;
 mod pictures;
 mod policies;
+mod realtime;
 mod replicas;
 mod rotation;
 mod routing;
@@ -76,6 +77,7 @@ mod vault;
 mod vertex;
 mod wait;
 mod webhooks;
+mod websocket;
 mod writes;
 
 use std::time::Duration;

@@ -26,7 +26,8 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         | Operation::Transcribe
         | Operation::Translate
         | Operation::ImageEdits
-        | Operation::ImageVariations => Subject::Messages,
+        | Operation::ImageVariations
+        | Operation::Realtime => Subject::Messages,
     };
     let mut request = decode_of(body, subject)?;
     match operation {

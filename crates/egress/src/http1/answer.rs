@@ -64,11 +64,22 @@ struct Said<'a> {
 ///
 /// # Errors
 /// It is not a head; the text says why.
+#[cfg(any(test, feature = "fixtures"))]
 pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading, &'static str> {
+    read_any_head(bytes, method, false)
+}
+
+/// The same, where the peer may have been asked to hand the connection over.
+pub(super) fn read_any_head(
+    bytes: &mut BytesMut,
+    method: &Method,
+    may_change: bool,
+) -> Result<Reading, &'static str> {
     let Some(end) = end_of_head(bytes)? else { return Ok(Reading::More) };
     let (first, begin) = next_line(bytes, 0).ok_or("it has no status line")?;
     let (is_old, status) = status_line(first)?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+    let changes = status == StatusCode::SWITCHING_PROTOCOLS;
+    if changes && (is_old || !may_change) {
         return Err("it changes the protocol, which was not asked for");
     }
     let (mut said, mut at, mut count) = (Said::default(), begin, 0);
@@ -80,11 +91,15 @@ pub(super) fn read_head(bytes: &mut BytesMut, method: &Method) -> Result<Reading
         said.read(line)?;
         at = next;
     }
-    if status.is_informational() {
+    if status.is_informational() && !changes {
         bytes.advance(end);
         return Ok(Reading::Interim);
     }
-    let (framing, is_certain) = said.framing(status, method, is_old)?;
+    let (framing, is_certain) = match changes {
+        // What follows is the new protocol's.
+        true => (Framing::Length(0), false),
+        false => said.framing(status, method, is_old)?,
+    };
     let keeps = is_certain && !said.closes && (said.keeps_alive || !is_old);
     let mut lines = bytes.split_to(end).freeze();
     lines.truncate(at);

@@ -9,14 +9,16 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use domain::Upload;
+use http::header::UPGRADE;
 use http::{HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Wire;
-use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_head};
+use super::answer::{Framing, Head, INTERIM_MAX, Reading, read_any_head};
 use super::chunks::Taken;
 use crate::message::Request;
 use crate::pool::Counted;
+use crate::socket::Socket;
 
 /// A stream's chunk fits, and a thousand open streams weigh little.
 const READ_BYTES_MIN: usize = 4 * 1024;
@@ -33,6 +35,7 @@ const KEPT_BYTES_MAX: usize = 4 * 1024;
 const VERSION_AND_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 const LENGTH_NAME: &[u8] = b"\r\ncontent-length: ";
 const CHUNKED: &[u8] = b"\r\ntransfer-encoding: chunked";
+const CHANGES: &[u8] = b"\r\nconnection: Upgrade";
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Of the largest number.
@@ -73,7 +76,9 @@ pub(crate) struct Connection {
     touched: bool,
     /// The peer takes no more of the request; it may still have answered.
     unwritable: bool,
-    _counted: Counted,
+    /// The peer is asked to hand the connection over.
+    changes: bool,
+    counted: Counted,
 }
 
 impl Connection {
@@ -91,7 +96,8 @@ impl Connection {
             broken_off: false,
             touched: false,
             unwritable: false,
-            _counted: counted,
+            changes: false,
+            counted,
         }
     }
 
@@ -104,6 +110,7 @@ impl Connection {
         let announced = request.body.length();
         self.chunked = announced.is_none();
         self.touched = false;
+        self.changes = request.headers.iter().any(|(name, _)| *name == UPGRADE);
         self.head_written = 0;
         self.head.reserve(HEAD_BYTES + joined);
         write_head(&mut self.head, request, host, announced);
@@ -115,6 +122,11 @@ impl Connection {
             // Shared, not copied.
             self.segments.extend(segments.iter().cloned());
         }
+    }
+
+    /// The connection itself, once its peer has handed it over.
+    pub(crate) fn into_socket(self) -> Socket {
+        Socket::new(self.wire, self.read, self.counted)
     }
 
     /// Whether a byte of the request may have reached the peer.
@@ -159,7 +171,7 @@ impl Connection {
             loop {
                 let reading = match self.read.is_empty() {
                     true => Ok(Reading::More),
-                    false => read_head(&mut self.read, method),
+                    false => read_any_head(&mut self.read, method, self.changes),
                 };
                 match reading {
                     Ok(Reading::Final(head)) => {
@@ -369,6 +381,9 @@ fn write_head(head: &mut Vec<u8>, request: &Request, host: &HeaderValue, length:
     head.extend_from_slice(VERSION_AND_HOST);
     head.extend_from_slice(host.as_bytes());
     for (name, value) in request.own_headers() {
+        if *name == UPGRADE {
+            head.extend_from_slice(CHANGES);
+        }
         head.extend_from_slice(b"\r\n");
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");

@@ -71,6 +71,14 @@ pub(super) async fn send(
     Ok((form.keeps, head.headers))
 }
 
+/// Sends the head behind which the connection is another protocol's.
+pub(super) async fn send_head(wire: &mut Wire, answer: Response<Reply>) -> Result<(), Gone> {
+    let (head, _) = answer.into_parts();
+    let form = Form { version: Version::HTTP_11, bodiless: true, keeps: true };
+    write_head(wire.output(), &head, form, End::Close);
+    std::future::poll_fn(|cx| wire.poll_send(cx)).await
+}
+
 /// A body on its way.
 struct Sending {
     body: Reply,
@@ -145,6 +153,9 @@ fn write_head(output: &mut Vec<u8>, head: &Parts, form: Form, end: End) {
         End::Length(length) => drop(write!(output, "content-length: {length}\r\n")),
         End::Chunks => output.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         End::Close => {}
+    }
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        output.extend_from_slice(b"connection: Upgrade\r\n");
     }
     match (form.keeps, form.version) {
         (false, _) => output.extend_from_slice(b"connection: close\r\n"),

@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use self::head::Head;
 use self::wire::{Gone, HeadWait, Wire};
 use crate::Times;
 use crate::incoming::{self, Broken, Incoming, PipeIn, Room};
-use crate::reply::Reply;
+use crate::reply::{Handed, Handover, Reply};
 
 pub use self::refusal::Refusal;
 pub(crate) use self::wire::READ_BYTES as FIRST_READ_BYTES;
@@ -102,6 +103,10 @@ pub(crate) async fn serve<H, F>(
                 Err(Gone) => return,
             }
         };
+        let mut answer = answer;
+        if let Some(take) = answer.body_mut().take_handover() {
+            return Box::pin(hand_over(wire, answer, take, closing)).await;
+        }
         form.keeps = asked_to_keep && rest.framing.is_over() && !closing.get();
         match answer::send(&mut wire, answer, form).await {
             Ok((true, headers)) => rooms = headers,
@@ -110,6 +115,21 @@ pub(crate) async fn serve<H, F>(
         }
         wait.rest();
     }
+}
+
+/// Sends the head that says so, and hands the connection over.
+async fn hand_over(mut wire: Wire, answer: Response<Reply>, take: Box<Handover>, closing: &Cell<bool>) {
+    if answer::send_head(&mut wire, answer).await.is_err() {
+        return;
+    }
+    let (socket, early) = wire.into_parts();
+    let told = Rc::new(Cell::new(closing.get()));
+    let mut taken = take(Handed { socket, early, closing: Rc::clone(&told) });
+    std::future::poll_fn(|cx| {
+        told.set(closing.get());
+        taken.as_mut().poll(cx)
+    })
+    .await;
 }
 
 fn poll_next(

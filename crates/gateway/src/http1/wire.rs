@@ -131,6 +131,12 @@ impl Wire {
         }
     }
 
+    /// The socket, and what was read of it and not used.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        let early = self.unread().to_vec();
+        (self.socket, early)
+    }
+
     /// Where the head of an answer and the small pieces of its body are put together.
     pub(super) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output

@@ -46,7 +46,7 @@ pub(crate) fn site(path: &str, query: Option<&str>) -> Result<Site, ApiError> {
     let Some(of_deployment) = below.strip_prefix("deployments/") else {
         // What is asked of a deployment is not asked of the resource.
         return match below.split('/').next() {
-            Some("responses" | "models") => {
+            Some("responses" | "models" | "realtime") => {
                 Ok(Site { path: format!("/v1/{below}"), is_current: false, deployment: None })
             }
             _ => Err(no_such_path()),
@@ -88,7 +88,7 @@ fn no_such_path() -> ApiError {
     ApiError::new(404, "", "Resource not found").code("404")
 }
 
-fn no_such_deployment() -> ApiError {
+pub(crate) fn no_such_deployment() -> ApiError {
     let message = "The API deployment for this resource does not exist. If you created the deployment within the last 5 \
                    minutes, please wait a moment and try again.";
     ApiError::new(404, "", message).code("DeploymentNotFound")

@@ -82,7 +82,7 @@ where
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(shared.config.h2_streams_max);
     let service = service_fn(|request| service::serve(Arc::clone(shared), Arc::clone(&control), request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::select! {
         // How a connection ends is told by its requests in the journal.
         _ = connection => {}

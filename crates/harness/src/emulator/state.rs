@@ -221,6 +221,11 @@ impl Inner {
 }
 
 impl Guard {
+    /// The request's record, for what goes on behind its answer.
+    pub(crate) fn record(&self) -> Arc<Mutex<Entry>> {
+        Arc::clone(&self.record)
+    }
+
     pub(crate) fn note(&self, change: impl FnOnce(&mut Entry)) {
         change(&mut lock(&self.record));
         self.shared.notify();

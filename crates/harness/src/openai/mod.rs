@@ -14,6 +14,7 @@ pub(crate) mod models;
 pub(crate) mod moderations;
 pub(crate) mod perf;
 pub(crate) mod pictures;
+pub(crate) mod realtime;
 pub(crate) mod request;
 pub(crate) mod responses;
 pub(crate) mod routes;

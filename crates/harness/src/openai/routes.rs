@@ -13,7 +13,7 @@ use super::flavour::{Flavour, Served};
 use super::pictures::{self, Change};
 use super::responses::service as responses;
 use super::server::Server;
-use super::{completions, embeddings, media, models, moderations, request};
+use super::{completions, embeddings, media, models, moderations, realtime, request};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
 use crate::emulator::service::{self, Answer, json_answer};
@@ -49,6 +49,7 @@ pub(crate) enum Route {
     DeleteResponse(String),
     CancelResponse(String),
     InputItems(String),
+    Realtime,
 }
 
 pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Route, ApiError> {
@@ -73,6 +74,7 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         "/v1/audio/transcriptions" if flavour.listens() => (Method::POST, Route::Listen(Task::Transcribe)),
         "/v1/audio/translations" if flavour.listens() => (Method::POST, Route::Listen(Task::Translate)),
         "/v1/responses" => (Method::POST, Route::Responses),
+        "/v1/realtime" if has_realtime(flavour) => (Method::GET, Route::Realtime),
         "/v1/models" => (Method::GET, Route::Models),
         _ => {
             let id = path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()).ok_or_else(unknown)?;
@@ -80,6 +82,10 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
         }
     };
     if *method == wanted { Ok(route) } else { Err(ApiError::wrong_method(method.as_str(), path)) }
+}
+
+fn has_realtime(flavour: Flavour) -> bool {
+    matches!(flavour, Flavour::OpenAi | Flavour::Azure | Flavour::Xai)
 }
 
 fn has_media(flavour: Flavour) -> bool {
@@ -138,6 +144,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
         Route::DeleteResponse(id) => responses::delete(call, &id),
         Route::CancelResponse(id) => responses::cancel(call, &id),
         Route::InputItems(id) => responses::input_items(call, &id),
+        Route::Realtime => realtime::open(call).await,
     }
 }
 

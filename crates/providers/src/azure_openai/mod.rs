@@ -37,7 +37,8 @@ impl Provider for AzureOpenAi {
             | Operation::ImageEdits
             | Operation::Speech
             | Operation::Transcribe
-            | Operation::Translate => &[Grammar::Chat],
+            | Operation::Translate
+            | Operation::Realtime => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }
@@ -104,10 +105,12 @@ fn address(base_url: &str, hosting: &Hosting, deployment: &str, path: &str) -> S
     let Some(version) = &hosting.api_version else {
         return format!("{resource}{CURRENT}/{path}");
     };
+    // The one path where the deployment has a name of its own in the question.
+    let path = &path.replacen("realtime?model=", "realtime?deployment=", 1);
     let and = if path.contains('?') { '&' } else { '?' };
-    let below = match OF_A_DEPLOYMENT.contains(&path) {
+    let below = match OF_A_DEPLOYMENT.contains(&path.as_str()) {
         true => format!("deployments/{deployment}/{path}"),
-        false => path.to_owned(),
+        false => path.clone(),
     };
     format!("{resource}/openai/{below}{and}api-version={version}")
 }
@@ -141,6 +144,8 @@ mod tests {
         let edited = "https://r.example/openai/deployments/mine/images/edits?api-version=2024-10-21";
         check("https://r.example", old, "images/edits", edited);
         check("https://r.example", old, "models", "https://r.example/openai/models?api-version=2024-10-21");
+        let session = "https://r.example/openai/realtime?deployment=mine&api-version=2024-10-21";
+        check("https://r.example", old, "realtime?model=mine", session);
         let looked = "https://r.example/openai/responses/resp_1?stream=true&api-version=2024-10-21";
         check("https://r.example", old, "responses/resp_1?stream=true", looked);
     }

@@ -18,7 +18,8 @@ impl Provider for OpenAi {
             | Operation::ImageVariations
             | Operation::Speech
             | Operation::Transcribe
-            | Operation::Translate => &[Grammar::Chat],
+            | Operation::Translate
+            | Operation::Realtime => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

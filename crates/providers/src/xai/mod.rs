@@ -10,7 +10,10 @@ pub(crate) struct Xai;
 
 impl Provider for Xai {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        compatible::grammars(operation, NATIVE)
+        match operation {
+            Operation::Realtime => &[Grammar::Chat],
+            _ => compatible::grammars(operation, NATIVE),
+        }
     }
 
     /// Each grammar has a place of its own for a conversation's name.

@@ -1,0 +1,291 @@
+//! The events of a realtime session: what is to be known of those that pass, and the one that we write ourselves.
+
+use bytes::Bytes;
+use domain::{Fault, TraceId, Units, Usage, UsageSource};
+use serde_json::{Value as Json, json};
+
+use crate::chat;
+use crate::json::{Cursor, JsonError, Kind, Value};
+
+/// What one event says to the books. What the client and the provider say else is theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RealtimeEvent {
+    pub kind: String,
+    /// The sender's own name for it.
+    pub id: Option<String>,
+    /// Of the response that it is about.
+    pub response: Option<String>,
+    /// How the response ended.
+    pub status: Option<String>,
+    /// Why it failed, or the error itself.
+    pub message: Option<String>,
+    pub code: Option<String>,
+    /// The client's event that an error is about.
+    pub about: Option<String>,
+    pub usage: Option<Usage>,
+    /// Bytes of a piece of an answer.
+    pub delta_bytes: u64,
+}
+
+/// What an event does, as far as somebody has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RealtimeAct {
+    /// The client wants a response.
+    Create,
+    /// Sound of the client's: no text, whatever its length.
+    Sound,
+    /// A response has begun.
+    Created,
+    /// A response has ended.
+    Done,
+    /// A piece of a response's text, or of what it says aloud.
+    TextDelta,
+    /// A piece of a response's sound.
+    SoundDelta,
+    Error,
+    Other,
+}
+
+impl RealtimeEvent {
+    /// Reads an event, as far as it goes: one that is cut off is known by what stands before that.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Self {
+        let mut event = Self::default();
+        let whole = match std::str::from_utf8(text) {
+            Ok(text) => text.as_bytes(),
+            Err(error) => text.get(..error.valid_up_to()).unwrap_or_default(),
+        };
+        // What follows a fault in it is nothing that could be relied on.
+        let _ = event.read_members(whole);
+        event
+    }
+
+    /// What it does. The names before the grammar's last are known, too.
+    #[must_use]
+    pub fn act(&self) -> RealtimeAct {
+        match self.kind.as_str() {
+            "response.create" => RealtimeAct::Create,
+            "input_audio_buffer.append" => RealtimeAct::Sound,
+            "response.created" => RealtimeAct::Created,
+            "response.done" => RealtimeAct::Done,
+            "response.output_text.delta"
+            | "response.text.delta"
+            | "response.output_audio_transcript.delta"
+            | "response.audio_transcript.delta"
+            | "response.function_call_arguments.delta" => RealtimeAct::TextDelta,
+            "response.output_audio.delta" | "response.audio.delta" => RealtimeAct::SoundDelta,
+            "error" => RealtimeAct::Error,
+            _ => RealtimeAct::Other,
+        }
+    }
+
+    fn read_members(&mut self, text: &[u8]) -> Result<(), JsonError> {
+        let mut cursor = Cursor::new(text)?;
+        if cursor.kind()? != Kind::Object {
+            return Ok(());
+        }
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "type" => word(cursor).map(|word| self.kind = word.unwrap_or_default()),
+            "event_id" => word(cursor).map(|word| self.id = word),
+            "response_id" => word(cursor).map(|word| self.response = word),
+            "delta" => match cursor.value()? {
+                Value::String(delta) => {
+                    self.delta_bytes = delta.decoded_len() as u64;
+                    Ok(())
+                }
+                _ => Ok(()),
+            },
+            "response" if cursor.kind()? == Kind::Object => self.read_response(cursor),
+            "error" if cursor.kind()? == Kind::Object => self.read_error(cursor),
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+
+    fn read_response(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "id" => word(cursor).map(|word| self.response = word),
+            "status" => word(cursor).map(|word| self.status = word),
+            "usage" if cursor.kind()? == Kind::Object => {
+                read_usage(cursor).map(|usage| self.usage = Some(usage))
+            }
+            "status_details" if cursor.kind()? == Kind::Object => cursor
+                .object(|cursor, member| match &*member.key.decode() {
+                    "error" if cursor.kind()? == Kind::Object => self.read_error(cursor),
+                    _ => skip(cursor),
+                })
+                .map(|_| ()),
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+
+    fn read_error(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "message" => word(cursor).map(|word| self.message = word),
+            "code" => word(cursor).map(|word| self.code = word),
+            "event_id" => word(cursor).map(|word| self.about = word),
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+}
+
+/// Counts of one direction, by what they are counts of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parts {
+    audio: u64,
+    image: u64,
+    cached: u64,
+    cached_audio: u64,
+    cached_image: u64,
+    thought: u64,
+}
+
+fn read_usage(cursor: &mut Cursor<'_>) -> Result<Usage, JsonError> {
+    let (mut input, mut output) = (0, 0);
+    let (mut asked, mut answered) = (Parts::default(), Parts::default());
+    cursor.object(|cursor, member| match &*member.key.decode() {
+        "input_tokens" => count(cursor, &mut input),
+        "output_tokens" => count(cursor, &mut output),
+        // Both spellings are in use.
+        "input_token_details" | "input_tokens_details" if cursor.kind()? == Kind::Object => {
+            read_parts(cursor, &mut asked)
+        }
+        "output_token_details" | "output_tokens_details" if cursor.kind()? == Kind::Object => {
+            read_parts(cursor, &mut answered)
+        }
+        _ => skip(cursor),
+    })?;
+    // What was cached is among the tokens of its own kind, and is counted once.
+    let audio_in = asked.audio.saturating_sub(asked.cached_audio);
+    let image_in = asked.image.saturating_sub(asked.cached_image);
+    let units = Units {
+        audio_in,
+        image_in,
+        audio_out: answered.audio,
+        image_out: answered.image,
+        ..Units::default()
+    };
+    Ok(Usage {
+        input: input.saturating_sub(asked.cached).saturating_sub(audio_in).saturating_sub(image_in),
+        cached_read: asked.cached,
+        output: output
+            .saturating_sub(answered.audio)
+            .saturating_sub(answered.image)
+            .saturating_sub(answered.thought),
+        reasoning: answered.thought,
+        units,
+        source: UsageSource::Provider,
+        ..Usage::default()
+    })
+}
+
+fn read_parts(cursor: &mut Cursor<'_>, parts: &mut Parts) -> Result<(), JsonError> {
+    cursor.object(|cursor, member| match &*member.key.decode() {
+        "audio_tokens" => count(cursor, &mut parts.audio),
+        "image_tokens" => count(cursor, &mut parts.image),
+        "cached_tokens" => count(cursor, &mut parts.cached),
+        "reasoning_tokens" => count(cursor, &mut parts.thought),
+        "cached_tokens_details" if cursor.kind()? == Kind::Object => cursor
+            .object(|cursor, member| match &*member.key.decode() {
+                "audio_tokens" => count(cursor, &mut parts.cached_audio),
+                "image_tokens" => count(cursor, &mut parts.cached_image),
+                _ => skip(cursor),
+            })
+            .map(|_| ()),
+        _ => skip(cursor),
+    })?;
+    Ok(())
+}
+
+fn count(cursor: &mut Cursor<'_>, counter: &mut u64) -> Result<(), JsonError> {
+    if let Some(count) = cursor.count()? {
+        *counter = count;
+    }
+    Ok(())
+}
+
+fn word(cursor: &mut Cursor<'_>) -> Result<Option<String>, JsonError> {
+    Ok(match cursor.value()? {
+        Value::String(text) => Some(text.decode().into_owned()),
+        _ => None,
+    })
+}
+
+fn skip(cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+    cursor.skip().map(|_| ())
+}
+
+/// The event that tells a client of an error: with the client's own event that it is about, where there is one.
+#[must_use]
+pub fn realtime_error(fault: &Fault, trace: TraceId, about: Option<&str>) -> Bytes {
+    let mut error = serde_json::from_slice::<Json>(&chat::error_body(fault, trace)).unwrap_or_default();
+    let mut said = error.get_mut("error").map(Json::take).unwrap_or_default();
+    if let Some(said) = said.as_object_mut() {
+        said.insert("event_id".to_owned(), json!(about));
+    }
+    let event = json!({"type": "error", "event_id": format!("event_{trace}"), "error": said});
+    Bytes::from(event.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::FaultClass;
+
+    const DONE: &str = r#"{"type":"response.done","event_id":"event_1","response":{"id":"resp_1","object":"realtime.response",
+        "status":"completed","status_details":null,"output":[{"id":"item_1","type":"message"}],
+        "usage":{"total_tokens":275,"input_tokens":127,"output_tokens":148,
+          "input_token_details":{"text_tokens":119,"audio_tokens":8,"image_tokens":0,"cached_tokens":64,
+            "cached_tokens_details":{"text_tokens":62,"audio_tokens":2,"image_tokens":0}},
+          "output_token_details":{"text_tokens":36,"audio_tokens":112}}}}"#;
+
+    #[test]
+    fn a_response_that_ended_tells_each_kind_of_token_once() {
+        let event = RealtimeEvent::read(DONE.as_bytes());
+        assert_eq!((event.act(), event.response.as_deref()), (RealtimeAct::Done, Some("resp_1")));
+        assert_eq!(event.status.as_deref(), Some("completed"));
+        let usage = event.usage.unwrap();
+        assert_eq!((usage.input, usage.cached_read, usage.output), (57, 64, 36));
+        assert_eq!((usage.units.audio_in, usage.units.audio_out), (6, 112));
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (127, 148));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_known_by_its_beginning() {
+        for end in 0..DONE.len() {
+            let event = RealtimeEvent::read(&DONE.as_bytes()[..end]);
+            assert!(event.usage.is_none() || event.act() == RealtimeAct::Done, "{end}");
+        }
+        let cut = RealtimeEvent::read(&DONE.as_bytes()[..200]);
+        assert_eq!((cut.act(), cut.usage), (RealtimeAct::Done, None));
+        assert_eq!(RealtimeEvent::read(b"\xff{").act(), RealtimeAct::Other);
+    }
+
+    #[test]
+    fn a_failure_and_an_error_tell_why_and_whose() {
+        let failed = r#"{"response":{"id":"r","status":"failed","status_details":{"type":"failed","error":{"type":"server_error",
+            "code":"rate_limit_exceeded","message":"Slow down."}}},"type":"response.done"}"#;
+        let event = RealtimeEvent::read(failed.as_bytes());
+        assert_eq!(event.code.as_deref(), Some("rate_limit_exceeded"));
+        assert_eq!(event.message.as_deref(), Some("Slow down."));
+        let error =
+            r#"{"type":"error","event_id":"e","error":{"message":"No.","code":"x","event_id":"mine"}}"#;
+        let event = RealtimeEvent::read(error.as_bytes());
+        assert_eq!((event.act(), event.about.as_deref()), (RealtimeAct::Error, Some("mine")));
+    }
+
+    #[test]
+    fn an_error_of_ours_is_an_event_of_the_grammar() {
+        let fault = Fault::new(FaultClass::BudgetReached, "budget_reached", "It is spent.");
+        let event: Json =
+            serde_json::from_slice(&realtime_error(&fault, TraceId::new(1, [1; 10]), Some("mine"))).unwrap();
+        assert_eq!(event["type"], "error");
+        assert_eq!(
+            (&event["error"]["code"], &event["error"]["event_id"]),
+            (&json!("budget_reached"), &json!("mine"))
+        );
+        assert!(event["error"]["message"].as_str().unwrap().starts_with("It is spent."));
+    }
+}

@@ -1,0 +1,71 @@
+//! A connection that its peer handed over: HTTP shook hands over it, and what follows is ours and the peer's.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http1::Wire;
+use crate::message::{Answer, Headers};
+use crate::pool::Counted;
+
+/// What came of a handshake.
+#[derive(Debug)]
+pub enum Shaken {
+    Open(Headers, Socket),
+    /// The peer answered, and handed nothing over.
+    Answered(Answer),
+}
+
+/// The bytes between us and the peer. Dropped, the connection is closed.
+pub struct Socket {
+    wire: Wire,
+    /// What came right behind the answer's head.
+    early: BytesMut,
+    _counted: Counted,
+}
+
+impl Socket {
+    pub(crate) const fn new(wire: Wire, early: BytesMut, counted: Counted) -> Self {
+        Self { wire, early, _counted: counted }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.early.is_empty() {
+            return Pin::new(&mut this.wire).poll_read(cx, buffer);
+        }
+        let count = this.early.len().min(buffer.remaining());
+        buffer.put_slice(this.early.get(..count).unwrap_or_default());
+        this.early.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("egress::Socket")
+    }
+}

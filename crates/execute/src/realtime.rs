@@ -1,0 +1,239 @@
+//! A realtime session's upstream, and its responses: each is an exchange of its own, with its own intent and tab.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use board::Ticket;
+use dialects::{RealtimeAct, RealtimeEvent};
+use domain::limits::{CHECKPOINT_BYTES, REALTIME_SOUND_BYTES_PER_TOKEN};
+use domain::{Fault, FaultClass, Principal, Units, Usage, UsageSource};
+use egress::{Headers, Request, Socket};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use ledger::Tab;
+use plan::Attempt;
+
+use crate::answer::{Exchange, Served};
+use crate::attempt::{OpenAttempt, ceiling, hear_limits, intent, judge, passed_on, reach};
+use crate::miss::Miss;
+
+/// A session that an upstream let in.
+pub struct OpenSession {
+    pub socket: Socket,
+    /// The first response: it was admitted with the session.
+    pub first: Turn,
+    /// Empty, with room for the answer's headers.
+    pub room: HeaderMap,
+    /// Of the upstream's headers those that a client may see.
+    pub upstream_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Where a session is: its responses come from nowhere else.
+#[derive(Debug, Clone)]
+pub struct SessionSeat {
+    principal: Principal,
+    upstream_model: Arc<str>,
+    base_url: Arc<str>,
+}
+
+impl SessionSeat {
+    pub(crate) fn is_of(&self, attempt: &Attempt) -> bool {
+        attempt.principal() == self.principal
+            && *attempt.upstream_model() == *self.upstream_model
+            && *attempt.base_url() == *self.base_url
+    }
+}
+
+/// A response under way. Dropped before `end`, its tab closes itself as left by the client.
+pub struct Turn {
+    exchange: Rc<Exchange>,
+    attempt: Rc<Attempt>,
+    open: OpenAttempt,
+    tab: Tab,
+    served: Served,
+    /// What was said to the model so far.
+    prompt_bytes: u64,
+    text_bytes: u64,
+    sound_bytes: u64,
+    bytes_out: u64,
+    checkpoint_bytes: u64,
+    has_begun: bool,
+}
+
+/// What is left of a response that ended, for its tab to be closed with.
+pub struct TurnEnd {
+    pub tab: Tab,
+    pub usage: Usage,
+    pub bytes_out: u64,
+    pub fallback_used: bool,
+}
+
+impl Turn {
+    pub(crate) fn new(
+        exchange: Rc<Exchange>,
+        attempt: Rc<Attempt>,
+        open: OpenAttempt,
+        tab: Tab,
+        served: Served,
+    ) -> Self {
+        Self {
+            prompt_bytes: exchange.call.request().prompt_bytes,
+            exchange,
+            attempt,
+            open,
+            tab,
+            served,
+            text_bytes: 0,
+            sound_bytes: 0,
+            bytes_out: 0,
+            checkpoint_bytes: 0,
+            has_begun: false,
+        }
+    }
+
+    #[must_use]
+    pub fn seat(&self) -> SessionSeat {
+        SessionSeat {
+            principal: self.attempt.principal(),
+            upstream_model: Arc::clone(self.attempt.upstream_model_shared()),
+            base_url: self.attempt.base_url().into(),
+        }
+    }
+
+    #[must_use]
+    pub const fn served(&self) -> &Served {
+        &self.served
+    }
+
+    #[must_use]
+    pub const fn tab(&self) -> &Tab {
+        &self.tab
+    }
+
+    /// Whether the upstream has said that it began.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    /// So much was said to the model by the time that it begins.
+    pub const fn said(&mut self, prompt_bytes: u64) {
+        self.prompt_bytes = prompt_bytes;
+    }
+
+    /// An event of it passes, so many bytes long.
+    pub fn hear(&mut self, event: &RealtimeEvent, bytes: u64) {
+        let now_us = self.exchange.now_us();
+        self.bytes_out = self.bytes_out.saturating_add(bytes);
+        match event.act() {
+            RealtimeAct::Created => {
+                self.has_begun = true;
+                self.open.began(200, now_us);
+            }
+            RealtimeAct::TextDelta => self.text_bytes = self.text_bytes.saturating_add(event.delta_bytes),
+            RealtimeAct::SoundDelta => self.sound_bytes = self.sound_bytes.saturating_add(event.delta_bytes),
+            _ => return,
+        }
+        let timeline = self.tab.timeline_mut();
+        if event.act() != RealtimeAct::Created && timeline.first_byte_us == 0 {
+            timeline.first_byte_us = now_us.saturating_sub(self.exchange.call.received_us());
+        }
+        if self.bytes_out - self.checkpoint_bytes >= CHECKPOINT_BYTES {
+            self.checkpoint_bytes = self.bytes_out;
+            self.tab.checkpoint(self.estimate(), self.bytes_out);
+        }
+    }
+
+    /// It ended well, or so far as anybody wanted to know. `told` is what the upstream counted.
+    #[must_use]
+    pub fn end(mut self, told: Option<Usage>) -> TurnEnd {
+        let usage = self.usage(told);
+        self.open.closes(&mut self.tab, &usage, self.exchange.now_us());
+        Self::ended(self.tab, usage, self.bytes_out, &self.served)
+    }
+
+    /// It failed.
+    #[must_use]
+    pub fn fail(mut self, told: Option<Usage>, fault: Fault) -> TurnEnd {
+        let usage = self.usage(told);
+        self.open.missed(&mut self.tab, &Miss::new(fault), usage, self.exchange.now_us());
+        Self::ended(self.tab, usage, self.bytes_out, &self.served)
+    }
+
+    const fn ended(tab: Tab, usage: Usage, bytes_out: u64, served: &Served) -> TurnEnd {
+        TurnEnd { tab, usage, bytes_out, fallback_used: served.fallback_used }
+    }
+
+    /// What nobody counted is guessed at, where the upstream had begun; else nothing was used.
+    fn usage(&self, told: Option<Usage>) -> Usage {
+        match told.filter(|usage| !usage.is_nothing()) {
+            Some(usage) => usage,
+            None if self.has_begun => self.estimate(),
+            None => Usage::default(),
+        }
+    }
+
+    fn estimate(&self) -> Usage {
+        let audio_out = self.sound_bytes / REALTIME_SOUND_BYTES_PER_TOKEN;
+        let units = Units { audio_out, ..Units::default() };
+        let ratios = self.exchange.hands.estimates.ratios();
+        let ratio = ratios.of(self.attempt.provider(), self.attempt.upstream_model());
+        Usage {
+            input: ratio.prompt_tokens(self.prompt_bytes),
+            output: ratio.answer_tokens(self.text_bytes),
+            units,
+            source: UsageSource::Estimate,
+            ..Usage::default()
+        }
+    }
+}
+
+/// Asks for a session, and tells one from a refusal.
+pub(crate) async fn shake_hands(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    request: &Request,
+) -> Result<(Headers, Socket), Miss> {
+    let (slug, seat, hands) = (attempt.provider(), attempt.seat(), &exchange.hands);
+    let key = {
+        let [left, right] = [hands.world.random.next_u64(), hands.world.random.next_u64()];
+        framing::websocket::key(((u128::from(left) << 64) | u128::from(right)).to_be_bytes())
+    };
+    let shaken = hands.egress.open_socket(request, reach(seat), &key).await;
+    match shaken.map_err(|error| Miss::egress(&error, slug))? {
+        egress::Shaken::Open(headers, socket) => {
+            hear_limits(exchange, attempt, &headers);
+            Ok((headers, socket))
+        }
+        egress::Shaken::Answered(answer) => {
+            let judged = judge(hands, slug, seat, answer, |headers| {
+                hear_limits(exchange, attempt, headers);
+                exchange.refused_with.replace(passed_on(headers, seat, exchange.dialect().grammar()));
+            });
+            match judged.await {
+                Ok(_) => {
+                    Err(Miss::broken(slug, "it was asked for a session, and answered a request").not_again())
+                }
+                Err(miss) => Err(exchange.told_miss(miss)),
+            }
+        }
+    }
+}
+
+/// Writes the intent of a further response. Nothing is sent: the client's own event asks for it.
+pub(crate) async fn begin(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    tab: &mut Tab,
+    ticket: Ticket,
+) -> Result<OpenAttempt, Box<Fault>> {
+    let ceiling = tab.draws_on_money().then(|| ceiling(exchange));
+    let prompt_bytes = exchange.call.request().prompt_bytes;
+    let begun = tab.attempt(intent(attempt, prompt_bytes, ceiling)).await?;
+    Ok(OpenAttempt::new(exchange, attempt, ticket, begun, false))
+}
+
+/// The session's seat is none any more.
+pub(crate) fn seat_gone() -> Fault {
+    let message = "Who serves this session may not be asked for another response.";
+    Fault::new(FaultClass::Conflict, "realtime_seat_gone", message).fix("Open the session again.")
+}

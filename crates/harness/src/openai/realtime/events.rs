@@ -1,0 +1,100 @@
+//! What a client may say in a session, and in which fields.
+
+use serde_json::{Map, Value, json};
+
+/// Each event with its own fields; all of them have `type` and may have `event_id`.
+const KNOWN: &[(&str, &[&str])] = &[
+    ("session.update", &["session"]),
+    ("input_audio_buffer.append", &["audio"]),
+    ("input_audio_buffer.commit", &[]),
+    ("input_audio_buffer.clear", &[]),
+    ("conversation.item.create", &["item", "previous_item_id"]),
+    ("conversation.item.retrieve", &["item_id"]),
+    ("conversation.item.truncate", &["item_id", "content_index", "audio_end_ms"]),
+    ("conversation.item.delete", &["item_id"]),
+    ("response.create", &["response"]),
+    ("response.cancel", &["response_id"]),
+    ("output_audio_buffer.clear", &[]),
+];
+const SESSION: &[&str] = &[
+    "type",
+    "model",
+    "instructions",
+    "output_modalities",
+    "audio",
+    "tools",
+    "tool_choice",
+    "max_output_tokens",
+    "truncation",
+    "tracing",
+    "prompt",
+    "include",
+];
+const RESPONSE: &[&str] = &[
+    "instructions",
+    "output_modalities",
+    "audio",
+    "tools",
+    "tool_choice",
+    "max_output_tokens",
+    "conversation",
+    "metadata",
+    "input",
+    "prompt",
+];
+
+/// What is wrong with an event, as its error tells it.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub code: &'static str,
+    pub message: String,
+    pub param: Option<String>,
+}
+
+impl Wrong {
+    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), param: None }
+    }
+
+    pub(super) fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// The event that tells it.
+    pub(super) fn event(&self, about: Option<&Value>) -> Value {
+        json!({"type": "error", "error": {
+            "type": "invalid_request_error", "code": self.code, "message": self.message, "param": self.param,
+            "event_id": about,
+        }})
+    }
+}
+
+/// Reads a client's event and holds it to the grammar.
+pub(super) fn read(text: &[u8]) -> Result<Map<String, Value>, Wrong> {
+    let Ok(Value::Object(event)) = serde_json::from_slice(text) else {
+        return Err(Wrong::new("invalid_json", "We could not parse the JSON body of your event."));
+    };
+    let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, fields)) = KNOWN.iter().find(|(name, _)| *name == kind) else {
+        let message = format!("Invalid value: '{kind}'.");
+        return Err(Wrong::new("invalid_value", message).param("type"));
+    };
+    only(&event, fields, "", &["type", "event_id"])?;
+    for (field, known) in [("session", SESSION), ("response", RESPONSE)] {
+        if let Some(Value::Object(said)) = event.get(field) {
+            only(said, known, field, &[])?;
+        }
+    }
+    Ok(event)
+}
+
+fn only(said: &Map<String, Value>, known: &[&str], within: &str, also: &[&str]) -> Result<(), Wrong> {
+    match said.keys().find(|name| !known.contains(&name.as_str()) && !also.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let place = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+            Err(Wrong::new("unknown_parameter", format!("Unknown parameter: '{place}'.")).param(place))
+        }
+    }
+}

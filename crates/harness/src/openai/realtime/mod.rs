@@ -1,0 +1,84 @@
+//! `GET /v1/realtime`: a session over a WebSocket, as strict as the provider about its handshake and each event.
+//!
+//! What a response does is scripted in the text of the last item: `[hang]` stops after two pieces, `[leave]` cuts the
+//! connection there, `[fail]` fails, `[long]` says more. Sound that is all silence ends what was heard, and is answered.
+
+mod events;
+mod session;
+
+use framing::websocket;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::error::ApiError;
+use super::flavour::Flavour;
+use super::routes::OpenAiCall;
+use crate::azure;
+use crate::emulator::answering;
+use crate::emulator::service::{self, Answer};
+
+/// Lets a session in, or says why not.
+pub(crate) async fn open(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let named = model(call)?;
+    let model = match call.flavour {
+        Flavour::Azure => named.strip_prefix(azure::DEPLOYED).ok_or_else(azure::no_such_deployment)?,
+        _ => &*named,
+    };
+    call.served().find(model).map_err(|error| error.param("model"))?;
+    if !model.contains("realtime") && call.flavour != Flavour::Xai {
+        let message = format!("Model \"{model}\" is not supported in realtime mode.");
+        return Err(ApiError::bad(message).param("model").code("invalid_model"));
+    }
+    let key = handshake(call)?;
+    call.guard.note(|entry| {
+        entry.model = Some(model.to_owned());
+        entry.stream = true;
+        entry.billable = true;
+    });
+    let behaviour = service::behaviour(call.shared, call.key, None)?;
+    service::before_head(call.control, call.guard, &behaviour).await;
+    if let Some(answer) = answering::special_as(call.flavour, call.guard, &behaviour)? {
+        return Ok(answer);
+    }
+    let upgrade = call.head.extensions.get::<OnUpgrade>().cloned();
+    let upgrade = upgrade.ok_or_else(|| ApiError::bad("The connection can't be upgraded."))?;
+    let (record, model) = (call.guard.record(), model.to_owned());
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            session::Session::new(record, &model).serve(TokioIo::new(upgraded)).await;
+        }
+    });
+    let headers = [
+        ("upgrade".to_owned(), "websocket".to_owned()),
+        ("connection".to_owned(), "Upgrade".to_owned()),
+        ("sec-websocket-accept".to_owned(), websocket::accept(&key)),
+    ];
+    Ok(Answer { status: 101, headers: headers.to_vec(), steps: Vec::new() })
+}
+
+/// The model that the address names: the older paths of one vendor call it a deployment.
+fn model(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
+    let pairs = call.head.uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let mut named = pairs.filter(|(name, _)| matches!(*name, "model" | "deployment"));
+    let (_, value) = named.next().ok_or_else(|| ApiError::missing("model"))?;
+    let decoded = percent_encoding::percent_decode_str(value).decode_utf8();
+    decoded.map(|name| name.into_owned()).map_err(|_| ApiError::bad("The model is no text.").param("model"))
+}
+
+/// The key of a handshake that is one in every part.
+fn handshake(call: &OpenAiCall<'_>) -> Result<String, ApiError> {
+    let header = |name: &str| call.head.headers.get(name).and_then(|value| value.to_str().ok());
+    let says = |name: &str, word: &str| header(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
+    let wrong = |what: &str| ApiError::bad(format!("Bad WebSocket handshake: {what}.")).code("bad_handshake");
+    if call.head.version != http::Version::HTTP_11 {
+        return Err(wrong("not HTTP/1.1"));
+    }
+    if !says("upgrade", "websocket") || !says("connection", "upgrade") {
+        return Err(wrong("no upgrade"));
+    }
+    if !says("sec-websocket-version", "13") {
+        return Err(wrong("another version"));
+    }
+    let key = header("sec-websocket-key").filter(|key| websocket::is_key(key));
+    key.map(str::to_owned).ok_or_else(|| wrong("no key"))
+}

@@ -1,0 +1,123 @@
+//! A realtime session: opened as any exchange is, then one exchange for each of its responses, from the same rooms.
+
+mod session;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use admit::{Admitted, Caller, Needs, admit};
+use bytes::Bytes;
+use decode::{Inbound, decode};
+use dialects::Addressed;
+use domain::{Dialect, Fault, Operation, TraceId};
+use execute::{SessionSeat, Turn, begin_response};
+use http::{HeaderMap, Response, StatusCode};
+use plan::{Planned, plan};
+use relay::{fill, standings};
+use settle::{ReplyBody, settle};
+
+use crate::stop::Stop;
+use crate::{Core, identify, refuse};
+
+pub use session::Session;
+
+/// What all of a session's responses have in common.
+struct Asked {
+    core: Rc<Core>,
+    /// The handshake's, with the key: each response is asked for by it.
+    headers: HeaderMap,
+    peer: IpAddr,
+    dialect: Dialect,
+    model: String,
+}
+
+/// Opens a session: what is not let in, here or by the upstream, is answered as any request is.
+///
+/// # Errors
+/// That answer.
+pub async fn open_session(
+    core: &Rc<Core>,
+    inbound: Inbound,
+    caller: Caller,
+    peer: IpAddr,
+) -> Result<(HeaderMap, Session), Response<ReplyBody>> {
+    let (trace, dialect) = (inbound.trace, inbound.dialect);
+    let asked = Asked {
+        core: Rc::clone(core),
+        headers: inbound.headers.clone(),
+        peer,
+        dialect,
+        model: inbound.addressed.as_ref().map(|addressed| addressed.model.clone()).unwrap_or_default(),
+    };
+    let opened = match open(core, inbound, caller).await {
+        Ok(opened) => opened,
+        Err(Stop::Early(fault)) => return Err(refuse(core, dialect, &fault, trace)),
+        Err(Stop::Bounded(bounded)) => {
+            let (fault, standings) = &*bounded;
+            return Err(refuse::with_standings(core, dialect, fault, standings, trace));
+        }
+        Err(Stop::Late(delivery, code)) => {
+            core.counters.refused(code);
+            let answer = settle(*delivery);
+            core.counters.answered(answer.status().as_u16());
+            return Err(answer);
+        }
+    };
+    core.counters.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+    let mut headers = fill(opened.room, trace, Some(opened.first.served()));
+    headers.extend(opened.upstream_headers);
+    headers.extend(standings(opened.first.tab(), dialect));
+    Ok((headers, Session::new(asked, opened.socket, opened.first)))
+}
+
+async fn open(core: &Rc<Core>, inbound: Inbound, caller: Caller) -> Result<execute::OpenSession, Stop> {
+    let planned = planned(core, inbound, caller)?;
+    Ok(execute::open_session(planned, &core.hands).await?)
+}
+
+fn planned(core: &Core, inbound: Inbound, caller: Caller) -> Result<Planned, Stop> {
+    let call = decode(inbound, core.now_us())?;
+    let now_us = core.now_us();
+    let admitted: Admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
+    let random = core.hands.world.random.next_u64();
+    Ok(plan(admitted, &*core.hands.board, random, now_us, core.now_unix_ms())?)
+}
+
+impl Asked {
+    /// Who asks, as of now: a key may be revoked while a session goes on.
+    fn caller(&self) -> Result<Caller, Box<Fault>> {
+        identify(&self.core, &self.headers, self.peer, Needs::Inference)
+    }
+
+    /// The next response's exchange: admitted, planned and begun anew, at the session's own seat.
+    async fn respond(&self, seat: &SessionSeat, prompt_bytes: u64) -> Result<Turn, Box<Fault>> {
+        let core = &self.core;
+        let caller = self.caller()?;
+        let addressed = Addressed { model: self.model.clone(), prompt_bytes, ..Addressed::default() };
+        let (received_us, received_unix_ms) = (core.now_us(), core.now_unix_ms());
+        let inbound = Inbound {
+            trace: TraceId::new(received_unix_ms, core.hands.world.id_bytes()),
+            dialect: self.dialect,
+            operation: Operation::Realtime,
+            headers: self.headers.clone(),
+            addressed: Some(Box::new(addressed)),
+            body: Bytes::new(),
+            form: None,
+            received_us,
+            received_unix_ms,
+        };
+        let begun = match planned(core, inbound, caller) {
+            Ok(planned) => begin_response(planned, &core.hands, seat).await.map_err(Stop::from),
+            Err(stop) => Err(stop),
+        };
+        begun.map_err(|stop| {
+            let fault = stop.fault();
+            core.counters.refused(fault.code);
+            if let Stop::Late(delivery, _) = stop {
+                // Its record is all that is wanted of it.
+                drop(settle(*delivery));
+            }
+            fault
+        })
+    }
+}

@@ -1,0 +1,411 @@
+//! A session while it lasts: what its events mean for its responses, and how it ends.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use dialects::{RealtimeAct, RealtimeEvent, realtime_error};
+use domain::limits::{REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX};
+use domain::{Fault, FaultClass, Outcome, TraceId, Usage};
+use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
+use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
+use relay::{Conclusion, Sockets, Step, Stream};
+use settle::{Booked, book};
+use tokio::time::Instant;
+
+use super::Asked;
+
+/// What a token of what was said before is taken to be in bytes.
+const BYTES_PER_TOKEN: u64 = 4;
+const HOW: &str = "Open the session again.";
+
+/// An open session, before and while its bytes are passed on. Dropped, each response under way is settled as left by the
+/// client.
+pub struct Session {
+    asked: Asked,
+    seat: SessionSeat,
+    socket: Option<UpstreamSocket>,
+    responses: Responses,
+    /// What was said to the model so far.
+    prompt_bytes: u64,
+    /// Of the configuration that the key was last looked up in.
+    version: u64,
+}
+
+/// The session's responses by how far they are.
+#[derive(Default)]
+struct Responses {
+    /// Admitted with the session, and not asked for yet.
+    first: Option<Turn>,
+    /// Asked for by this event of the client's.
+    asked: VecDeque<(Option<String>, Turn)>,
+    /// Under way, by the upstream's name.
+    running: Vec<(String, Turn)>,
+}
+
+/// Why a session ended.
+enum End {
+    /// As agreed; by whose wish.
+    Closed(Sender),
+    Gone(Sender),
+    Wrong(Sender, Violation),
+    /// It may not go on.
+    Refused(Box<Fault>),
+    /// Of our own accord, with the code that is told.
+    Ours(Box<Fault>, u16),
+}
+
+/// How far both sides are with closing.
+#[derive(Default)]
+struct Closing {
+    by: Option<(Sender, Instant)>,
+    is_mutual: bool,
+}
+
+impl Session {
+    pub(super) fn new(asked: Asked, socket: UpstreamSocket, first: Turn) -> Self {
+        let version = asked.core.snapshot.current().version();
+        Self {
+            asked,
+            seat: first.seat(),
+            socket: Some(socket),
+            responses: Responses { first: Some(first), ..Responses::default() },
+            prompt_bytes: 0,
+            version,
+        }
+    }
+
+    /// Passes on what both sides say, to the end. `early` came from the client behind its handshake; once `is_draining`,
+    /// no further response begins. Gives the client's side back, to be closed.
+    pub async fn run<C: Stream>(
+        mut self,
+        client: C,
+        early: &[u8],
+        is_draining: impl Fn() -> bool,
+    ) -> Option<C> {
+        let mut sockets = Sockets::new(client, early, self.socket.take()?);
+        let mut closing = Closing::default();
+        let mut draining_since = None;
+        let end = loop {
+            let on = match sockets.step().await {
+                Step::Message(Sender::Client) => self.client_said(&mut sockets).await,
+                Step::Message(Sender::Server) => self.upstream_said(&mut sockets).await,
+                Step::Closes(who, _) => closing.said_by(who),
+                Step::Gone(who) => Err(closing.gone(who)),
+                Step::Wrong(who, violation) => Err(End::Wrong(who, violation)),
+                Step::Look => {
+                    if is_draining() {
+                        draining_since.get_or_insert_with(Instant::now);
+                    }
+                    self.look_around(&closing, draining_since, sockets.silence())
+                }
+            };
+            if let Err(end) = on {
+                break end;
+            }
+        };
+        Some(self.end(sockets, end).await)
+    }
+
+    async fn client_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
+        let message = sockets.message(Sender::Client);
+        let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
+        match event.act() {
+            RealtimeAct::Create => {
+                self.prompt_bytes = self.prompt_bytes.saturating_add(bytes);
+                match self.admit_response().await {
+                    Ok(turn) => self.responses.asked.push_back((event.id, turn)),
+                    Err(fault) => return self.refuse(sockets, fault, event.id.as_deref()),
+                }
+            }
+            RealtimeAct::Sound => {}
+            _ => self.prompt_bytes = self.prompt_bytes.saturating_add(bytes),
+        }
+        sockets.let_on(Sender::Client);
+        Ok(())
+    }
+
+    /// A response that the client asked for is not begun. The session goes on, unless a part of what asked for it has gone
+    /// on, or its key is none any more.
+    fn refuse<C: Stream, U: Stream>(
+        &self,
+        sockets: &mut Sockets<C, U>,
+        fault: Box<Fault>,
+        about: Option<&str>,
+    ) -> Result<(), End> {
+        let ends = matches!(fault.class, FaultClass::Unauthenticated | FaultClass::Forbidden);
+        if ends || !sockets.keep_back(Sender::Client) {
+            return Err(End::Refused(fault));
+        }
+        sockets.tell(&text_frame(&realtime_error(&fault, self.trace(), about), None));
+        Ok(())
+    }
+
+    async fn admit_response(&mut self) -> Result<Turn, Box<Fault>> {
+        if self.responses.count() >= REALTIME_RESPONSES_MAX {
+            let message = "The session has as many responses under way as it may have.";
+            let fault = Fault::new(FaultClass::Limited, "realtime_responses", message);
+            return Err(Box::new(fault.fix("Wait until one of them is done.")));
+        }
+        let mut turn = match self.responses.first.take() {
+            Some(first) => match self.asked.caller() {
+                Ok(_) => first,
+                Err(fault) => {
+                    self.responses.first = Some(first);
+                    return Err(fault);
+                }
+            },
+            None => self.asked.respond(&self.seat, self.prompt_bytes).await?,
+        };
+        turn.said(self.prompt_bytes);
+        Ok(turn)
+    }
+
+    async fn upstream_said<C: Stream, U: Stream>(&mut self, sockets: &mut Sockets<C, U>) -> Result<(), End> {
+        let message = sockets.message(Sender::Server);
+        let (event, bytes) = (RealtimeEvent::read(message), message.len() as u64);
+        match event.act() {
+            RealtimeAct::Created => {
+                let mut turn = match self.responses.asked.pop_front() {
+                    Some((_, turn)) => turn,
+                    // It began by itself, when who speaks fell silent.
+                    None => self.admit_response().await.map_err(End::Refused)?,
+                };
+                turn.hear(&event, bytes);
+                self.responses.running.push((event.response.unwrap_or_default(), turn));
+            }
+            RealtimeAct::TextDelta | RealtimeAct::SoundDelta => {
+                if let Some(turn) = self.responses.running(event.response.as_deref()) {
+                    turn.hear(&event, bytes);
+                }
+            }
+            RealtimeAct::Done => {
+                if let Some(turn) = self.responses.ended(event.response.as_deref()) {
+                    if let Some(usage) = &event.usage {
+                        let tokens = usage.prompt_total().saturating_add(usage.completion_total());
+                        self.prompt_bytes = tokens.saturating_mul(BYTES_PER_TOKEN);
+                    }
+                    // What tells the client of it waits until its record outlives us.
+                    let booked = settle_done(turn, &event, bytes);
+                    poll_fn(|cx| booked.poll(cx)).await;
+                }
+            }
+            RealtimeAct::Error => {
+                if let Some(turn) = self.responses.refused(event.about.as_deref()) {
+                    drop(settle_failed(turn, None, refused_by_upstream(&event)));
+                }
+            }
+            _ => {}
+        }
+        sockets.let_on(Sender::Server);
+        Ok(())
+    }
+
+    /// Whether it may go on, asked about once a second.
+    fn look_around(
+        &mut self,
+        closing: &Closing,
+        draining_since: Option<Instant>,
+        silence: Duration,
+    ) -> Result<(), End> {
+        if let Some(end) = closing.is_over() {
+            return Err(end);
+        }
+        if let Some(since) = draining_since
+            && (self.responses.is_idle() || since.elapsed() >= REALTIME_DRAIN_MAX)
+        {
+            let fault = ours(FaultClass::Unavailable, "draining", "The gateway goes away.");
+            return Err(End::Ours(fault, websocket::GOING_AWAY));
+        }
+        if silence >= REALTIME_IDLE_MAX {
+            let fault = ours(FaultClass::Timeout, "realtime_idle", "Nothing was said for too long.");
+            return Err(End::Ours(fault, websocket::GOING_AWAY));
+        }
+        let version = self.asked.core.snapshot.current().version();
+        if version != self.version {
+            self.version = version;
+            self.asked.caller().map_err(End::Refused)?;
+        }
+        Ok(())
+    }
+
+    async fn end<C: Stream, U: Stream>(mut self, sockets: Sockets<C, U>, end: End) -> C {
+        let (to_client, code) = self.last_words(&end);
+        let mask = self.asked.core.hands.world.random.next_u64().to_be_bytes();
+        let mask = mask.first_chunk::<4>().copied();
+        let to_upstream = close_frame(code, "", mask);
+        if let Some(first) = self.responses.first.take() {
+            // It was never asked for: the session was opened, and nothing was used.
+            drop(book(completed(first.end(None), 200)));
+        }
+        let asked = std::mem::take(&mut self.responses.asked).into_iter().map(|(_, turn)| turn);
+        let running = std::mem::take(&mut self.responses.running).into_iter().map(|(_, turn)| turn);
+        for turn in running.chain(asked) {
+            drop(match &end {
+                End::Closed(Sender::Client) | End::Gone(Sender::Client) => settle_left(turn),
+                End::Closed(Sender::Server) | End::Gone(Sender::Server) | End::Wrong(Sender::Server, _) => {
+                    let message = "The provider ended the session in the midst of a response.";
+                    settle_failed(
+                        turn,
+                        None,
+                        Fault::new(FaultClass::StreamBroken, "realtime_broken", message),
+                    )
+                }
+                End::Wrong(Sender::Client, violation) => {
+                    settle_failed(turn, None, Fault::new(FaultClass::BadRequest, "websocket", violation.what))
+                }
+                End::Refused(fault) | End::Ours(fault, _) => settle_failed(turn, None, (**fault).clone()),
+            });
+        }
+        let (client, _upstream) = sockets.end(&to_client, &to_upstream, REALTIME_CLOSE_WAIT).await;
+        client
+    }
+
+    /// What the client is told at the end, and the code that the upstream is.
+    fn last_words(&self, end: &End) -> (Vec<u8>, u16) {
+        let with_error = |fault: &Fault, code: u16| {
+            let mut words = text_frame(&realtime_error(fault, self.trace(), None), None);
+            words.extend_from_slice(&close_frame(code, fault.code, None));
+            words
+        };
+        match end {
+            End::Closed(_) => (close_frame(websocket::NORMAL, "", None), websocket::NORMAL),
+            End::Gone(Sender::Client) => (Vec::new(), websocket::GOING_AWAY),
+            End::Gone(Sender::Server) | End::Wrong(Sender::Server, _) => {
+                let message = "The provider broke the session off.";
+                let fault = ours(FaultClass::StreamBroken, "realtime_broken", message);
+                (with_error(&fault, websocket::INTERNAL), websocket::PROTOCOL_ERROR)
+            }
+            End::Wrong(Sender::Client, violation) => {
+                (close_frame(violation.code, violation.what, None), websocket::GOING_AWAY)
+            }
+            End::Refused(fault) => {
+                self.asked.core.counters.refused(fault.code);
+                (with_error(fault, websocket::POLICY), websocket::GOING_AWAY)
+            }
+            End::Ours(fault, code) => (close_frame(*code, fault.code, None), websocket::GOING_AWAY),
+        }
+    }
+
+    /// For what belongs to no response.
+    fn trace(&self) -> TraceId {
+        let world = &self.asked.core.hands.world;
+        TraceId::new(world.clock.unix_ms(), world.id_bytes())
+    }
+}
+
+impl Responses {
+    fn count(&self) -> usize {
+        self.asked.len() + self.running.len()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.count() == 0
+    }
+
+    fn running(&mut self, id: Option<&str>) -> Option<&mut Turn> {
+        let id = id.unwrap_or_default();
+        self.running.iter_mut().find(|(name, _)| name == id).map(|(_, turn)| turn)
+    }
+
+    /// The one that is done. One that was never said to begin is the oldest that was asked for.
+    fn ended(&mut self, id: Option<&str>) -> Option<Turn> {
+        let id = id.unwrap_or_default();
+        match self.running.iter().position(|(name, _)| name == id) {
+            Some(at) => Some(self.running.swap_remove(at).1),
+            None => self.asked.pop_front().map(|(_, turn)| turn).or_else(|| self.first.take()),
+        }
+    }
+
+    /// The one that is not begun: which the error is about, or else the oldest that was asked for without a name.
+    fn refused(&mut self, about: Option<&str>) -> Option<Turn> {
+        let at = self.asked.iter().position(|(name, _)| name.as_deref() == about)?;
+        self.asked.remove(at).map(|(_, turn)| turn)
+    }
+}
+
+impl Closing {
+    fn said_by(&mut self, who: Sender) -> Result<(), End> {
+        match self.by {
+            None => self.by = Some((who, Instant::now())),
+            Some((first, _)) if first != who => {
+                self.is_mutual = true;
+                return Err(End::Closed(first));
+            }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Who closes and goes has said goodbye.
+    fn gone(&self, who: Sender) -> End {
+        match self.by {
+            Some((first, _)) => End::Closed(first),
+            None => End::Gone(who),
+        }
+    }
+
+    fn is_over(&self) -> Option<End> {
+        let (first, since) = self.by?;
+        (self.is_mutual || since.elapsed() >= REALTIME_CLOSE_WAIT).then_some(End::Closed(first))
+    }
+}
+
+fn ours(class: FaultClass, code: &'static str, message: &'static str) -> Box<Fault> {
+    Box::new(Fault::new(class, code, message).fix(HOW))
+}
+
+fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> Booked {
+    turn.hear(event, bytes);
+    match event.status.as_deref() {
+        Some("failed") => settle_failed(turn, event.usage, failed_by_upstream(event)),
+        Some("cancelled") => {
+            let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The response was cancelled.");
+            book(Conclusion {
+                outcome: Outcome::ClientCancelled,
+                fault: Some(Box::new(fault)),
+                ..completed(turn.end(event.usage), 200)
+            })
+        }
+        _ => book(completed(turn.end(event.usage), 200)),
+    }
+}
+
+/// The client went in the midst of it.
+fn settle_left(turn: Turn) -> Booked {
+    let status = if turn.has_begun() { 200 } else { 499 };
+    let fault = Fault::new(FaultClass::Cancelled, "client_cancelled", "The client went away before the end.");
+    book(Conclusion {
+        outcome: Outcome::ClientCancelled,
+        fault: Some(Box::new(fault)),
+        ..completed(turn.end(None), status)
+    })
+}
+
+fn settle_failed(turn: Turn, told: Option<Usage>, fault: Fault) -> Booked {
+    let status = if turn.has_begun() { 200 } else { 502 };
+    let end = turn.fail(told, fault.clone());
+    book(Conclusion { outcome: Outcome::Failed, fault: Some(Box::new(fault)), ..completed(end, status) })
+}
+
+fn completed(end: TurnEnd, status: u16) -> Conclusion {
+    let TurnEnd { tab, usage, bytes_out, fallback_used } = end;
+    Conclusion { tab, outcome: Outcome::Completed, status, fault: None, usage, bytes_out, fallback_used }
+}
+
+fn failed_by_upstream(event: &RealtimeEvent) -> Fault {
+    let class = match event.code.as_deref() {
+        Some("rate_limit_exceeded") => FaultClass::RateLimit,
+        Some("insufficient_quota") => FaultClass::UpstreamQuota,
+        _ => FaultClass::Upstream,
+    };
+    Fault::new(class, "realtime_response_failed", said(event, "The response failed."))
+}
+
+fn refused_by_upstream(event: &RealtimeEvent) -> Fault {
+    Fault::new(FaultClass::BadRequest, "realtime_response_refused", said(event, "The response was refused."))
+}
+
+fn said(event: &RealtimeEvent, or: &str) -> String {
+    event.message.as_deref().unwrap_or(or).to_owned()
+}

@@ -1,0 +1,415 @@
+//! The two sides of a realtime session: what each sends goes on to the other as it came, and its messages are looked at.
+//!
+//! Little is held. A client's short message goes on when it was read, of a longer one its end; a provider's message goes on
+//! as it comes but for its end. So what an event decides is decided before the other side has it whole.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use domain::limits::{
+    REALTIME_HELD_BYTES_MAX, REALTIME_MESSAGE_BYTES_MAX, REALTIME_READ_BYTES_MAX, REALTIME_WAITING_BYTES_MAX,
+};
+use framing::websocket::{Kind, Scanner, Seen, Sender, Violation};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+const READ_BYTES: usize = 8 * 1024;
+/// How often who drives a session is asked whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What can be read and written.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Something that who drives a session has to know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A message of text came; it waits to be let on.
+    Message(Sender),
+    /// A side says that it closes, and the other is told so.
+    Closes(Sender, Option<u16>),
+    /// A side is no longer there.
+    Gone(Sender),
+    /// A side sent what may not be sent.
+    Wrong(Sender, Violation),
+    /// Nobody said anything of note: time for a look around.
+    Look,
+}
+
+/// One direction.
+struct Way {
+    scanner: Scanner,
+    /// Came and was not let on.
+    input: BytesMut,
+    /// So much of it was looked at.
+    looked: usize,
+    /// Is to be sent.
+    output: BytesMut,
+    /// What we have to say ourselves, when a message ends.
+    own: Vec<u8>,
+    /// A part of the message that is coming has gone on.
+    has_gone_on: bool,
+    is_ended: bool,
+    /// Its close has gone on.
+    has_closed: bool,
+    needs_flush: bool,
+}
+
+/// The session's bytes.
+pub struct Sockets<C, U> {
+    client: C,
+    upstream: U,
+    /// From the client to the upstream, and back.
+    up: Way,
+    down: Way,
+    look: Pin<Box<Sleep>>,
+    heard: Instant,
+}
+
+impl Way {
+    fn new(sender: Sender) -> Self {
+        Self {
+            scanner: Scanner::new(sender, REALTIME_MESSAGE_BYTES_MAX, REALTIME_READ_BYTES_MAX),
+            input: BytesMut::new(),
+            looked: 0,
+            output: BytesMut::new(),
+            own: Vec::new(),
+            has_gone_on: false,
+            is_ended: false,
+            has_closed: false,
+            needs_flush: false,
+        }
+    }
+
+    /// Lets go on what was looked at.
+    fn let_on(&mut self) {
+        let piece = self.input.split_to(self.looked.min(self.input.len()));
+        self.looked = 0;
+        if self.output.is_empty() {
+            self.output = piece;
+        } else {
+            self.output.extend_from_slice(&piece);
+        }
+        self.has_gone_on = !self.scanner.is_between_messages();
+        self.put_own();
+    }
+
+    /// Puts in what is ours to say, as soon as that can stand there.
+    fn put_own(&mut self) {
+        if !self.own.is_empty() && !self.has_gone_on && self.looked == 0 {
+            self.output.extend_from_slice(&std::mem::take(&mut self.own));
+        }
+    }
+
+    /// Looks at what came, up to something to tell.
+    fn look(&mut self, sender: Sender) -> Option<Step> {
+        while self.looked < self.input.len() {
+            let fresh = self.input.get(self.looked..).unwrap_or_default();
+            let read = match self.scanner.read(fresh) {
+                Ok(read) => read,
+                Err(violation) => {
+                    self.is_ended = true;
+                    return Some(Step::Wrong(sender, violation));
+                }
+            };
+            self.looked += read.used;
+            match read.seen {
+                Some(Seen::Message(Kind::Text)) => return Some(Step::Message(sender)),
+                Some(Seen::Close(code)) => {
+                    self.let_on();
+                    self.has_closed = true;
+                    return Some(Step::Closes(sender, code));
+                }
+                // Within a message they wait with it.
+                Some(Seen::Message(Kind::Binary) | Seen::Ping | Seen::Pong) if self.has_ended() => {
+                    self.let_on()
+                }
+                _ => {}
+            }
+        }
+        let holds = sender == Sender::Client && !self.has_gone_on;
+        if self.looked > 0 && (!holds || self.looked > REALTIME_HELD_BYTES_MAX) {
+            self.let_on();
+        }
+        None
+    }
+
+    const fn has_ended(&self) -> bool {
+        self.scanner.is_between_messages()
+    }
+
+    fn wants_more(&self) -> bool {
+        !self.is_ended && self.output.len() < REALTIME_WAITING_BYTES_MAX
+    }
+
+    /// Reads; ready where something came, or nothing will.
+    fn poll_read(&mut self, from: &mut impl Stream, cx: &mut Context<'_>) -> Poll<bool> {
+        self.input.reserve(READ_BYTES);
+        let read = pin!(from.read_buf(&mut self.input)).poll(cx);
+        read.map(|read| {
+            self.is_ended = !matches!(read, Ok(count) if count > 0);
+            !self.is_ended
+        })
+    }
+
+    /// Sends what there is to be sent.
+    fn poll_write(&mut self, to: &mut impl Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            match std::task::ready!(Pin::new(&mut *to).poll_write(cx, &self.output))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => self.output.advance(count),
+            }
+            self.needs_flush = true;
+        }
+        if self.needs_flush {
+            std::task::ready!(Pin::new(&mut *to).poll_flush(cx))?;
+            self.needs_flush = false;
+        }
+        // Room is not kept: a session is silent most of the time.
+        if self.output.capacity() > 0 {
+            self.output = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<C: Stream, U: Stream> Sockets<C, U> {
+    /// `early` came from the client right behind its handshake.
+    pub fn new(client: C, early: &[u8], upstream: U) -> Self {
+        let mut up = Way::new(Sender::Client);
+        up.input.extend_from_slice(early);
+        let now = Instant::now();
+        Self {
+            client,
+            upstream,
+            up,
+            down: Way::new(Sender::Server),
+            look: Box::pin(sleep_until(now + LOOK_EVERY)),
+            heard: now,
+        }
+    }
+
+    /// Passes on what comes, until there is something to tell. What a message waits for is `let_on` or `keep_back`.
+    pub async fn step(&mut self) -> Step {
+        poll_fn(|cx| self.poll_step(cx)).await
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        loop {
+            if let Some(step) = self.down.look(Sender::Server).or_else(|| self.up.look(Sender::Client)) {
+                return Poll::Ready(step);
+            }
+            if matches!(self.up.poll_write(&mut self.upstream, cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Step::Gone(Sender::Server));
+            }
+            if matches!(self.down.poll_write(&mut self.client, cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Step::Gone(Sender::Client));
+            }
+            let mut came = false;
+            if self.up.wants_more()
+                && let Poll::Ready(more) = self.up.poll_read(&mut self.client, cx)
+            {
+                if !more {
+                    return Poll::Ready(Step::Gone(Sender::Client));
+                }
+                came = true;
+            }
+            if self.down.wants_more()
+                && let Poll::Ready(more) = self.down.poll_read(&mut self.upstream, cx)
+            {
+                if !more {
+                    return Poll::Ready(Step::Gone(Sender::Server));
+                }
+                came = true;
+            }
+            if came {
+                self.heard = Instant::now();
+                continue;
+            }
+            std::task::ready!(self.look.as_mut().poll(cx));
+            self.look.as_mut().reset(Instant::now() + LOOK_EVERY);
+            return Poll::Ready(Step::Look);
+        }
+    }
+
+    const fn way(&mut self, sender: Sender) -> &mut Way {
+        match sender {
+            Sender::Client => &mut self.up,
+            Sender::Server => &mut self.down,
+        }
+    }
+
+    /// The message that waits, or as much of it as is read.
+    pub fn message(&mut self, sender: Sender) -> &[u8] {
+        self.way(sender).scanner.text()
+    }
+
+    /// Lets it go on.
+    pub fn let_on(&mut self, sender: Sender) {
+        self.way(sender).let_on();
+    }
+
+    /// Keeps it back for good; `false` where a part of it has gone on, so that no next one can.
+    pub fn keep_back(&mut self, sender: Sender) -> bool {
+        let way = self.way(sender);
+        if way.has_gone_on {
+            return false;
+        }
+        way.input.advance(way.looked.min(way.input.len()));
+        way.looked = 0;
+        way.put_own();
+        true
+    }
+
+    /// Says something to the client, when what it is being told has ended.
+    pub fn tell(&mut self, frame: &[u8]) {
+        self.down.own.extend_from_slice(frame);
+        self.down.put_own();
+    }
+
+    /// How long nothing was said.
+    pub fn silence(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    /// Ends both sides: each is sent what it was to have, and then its close, where that can stand there.
+    pub async fn end(mut self, to_client: &[u8], to_upstream: &[u8], wait: Duration) -> (C, U) {
+        let last = |way: &mut Way, frame: &[u8]| {
+            // What is not let on is not sent, and a close stands in its place.
+            let is_open = match way.looked {
+                0 => way.scanner.is_between_frames(),
+                _ => !way.has_gone_on,
+            };
+            if is_open && !way.has_closed {
+                way.output.extend_from_slice(frame);
+            }
+        };
+        last(&mut self.down, to_client);
+        last(&mut self.up, to_upstream);
+        let sent = poll_fn(|cx| {
+            let up = self.up.poll_write(&mut self.upstream, cx);
+            let down = self.down.poll_write(&mut self.client, cx);
+            if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = timeout(wait, sent).await;
+        let _ = timeout(wait, self.upstream.shutdown()).await;
+        (self.client, self.upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use framing::websocket::{close_frame, text_frame};
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
+    const ROOM: usize = 512;
+
+    struct House {
+        sockets: Sockets<DuplexStream, DuplexStream>,
+        client: DuplexStream,
+        upstream: DuplexStream,
+    }
+
+    fn house() -> House {
+        let ((client, near), (upstream, far)) = (duplex(ROOM), duplex(ROOM));
+        House { sockets: Sockets::new(near, b"", far), client, upstream }
+    }
+
+    async fn read(from: &mut DuplexStream, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        from.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_clients_message_goes_on_when_it_is_let_on_and_not_when_it_is_kept_back() {
+        let mut house = house();
+        let (kept, told) = (text_frame(b"one", MASK), text_frame(b"two", MASK));
+        house.client.write_all(&[&*kept, &told].concat()).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
+        assert_eq!(house.sockets.message(Sender::Client), b"one");
+        assert!(house.sockets.keep_back(Sender::Client));
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Client));
+        house.sockets.let_on(Sender::Client);
+        let passed = tokio::select! {
+            bytes = read(&mut house.upstream, told.len()) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(passed, told, "as it came, and nothing before it");
+    }
+
+    #[tokio::test]
+    async fn what_is_ours_to_say_stands_between_two_messages() {
+        let mut house = house();
+        let frame = text_frame(&[b'x'; 300], None);
+        let (first, second) = frame.split_at(200);
+        house.upstream.write_all(first).await.unwrap();
+        let seen = tokio::select! {
+            bytes = read(&mut house.client, first.len()) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(seen, first, "all but its end goes on at once");
+        house.sockets.tell(b"ours");
+        house.upstream.write_all(second).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Message(Sender::Server));
+        house.sockets.let_on(Sender::Server);
+        let seen = tokio::select! {
+            bytes = read(&mut house.client, second.len() + 4) => bytes,
+            step = house.sockets.step() => panic!("{step:?}"),
+        };
+        assert_eq!(seen, [second, b"ours"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_side_that_takes_nothing_is_not_read_for() {
+        let House { mut sockets, client, mut upstream } = house();
+        let (frame, written) = (text_frame(&[b'x'; 100], None), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&written);
+        let talking = tokio::spawn(async move {
+            while upstream.write_all(&frame).await.is_ok() {
+                counted.fetch_add(frame.len(), Ordering::Relaxed);
+            }
+        });
+        loop {
+            match sockets.step().await {
+                Step::Message(Sender::Server) => sockets.let_on(Sender::Server),
+                // Nothing moves any more.
+                Step::Look => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        let written = written.load(Ordering::Relaxed);
+        assert!(
+            written > REALTIME_WAITING_BYTES_MAX && written < 2 * REALTIME_WAITING_BYTES_MAX,
+            "{written}"
+        );
+        drop((sockets, client));
+        talking.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_close_is_passed_on_and_stands_alone_at_the_end() {
+        let mut house = house();
+        let close = close_frame(1000, "", MASK);
+        house.client.write_all(&close).await.unwrap();
+        assert_eq!(house.sockets.step().await, Step::Closes(Sender::Client, Some(1000)));
+        let wait = Duration::from_secs(5);
+        let (near, far) = house.sockets.end(b"to the client", b"to the upstream", wait).await;
+        drop((near, far));
+        let (mut of_client, mut of_upstream) = (Vec::new(), Vec::new());
+        house.client.read_to_end(&mut of_client).await.unwrap();
+        house.upstream.read_to_end(&mut of_upstream).await.unwrap();
+        assert_eq!((&*of_client, &*of_upstream), (&b"to the client"[..], &*close));
+    }
+}

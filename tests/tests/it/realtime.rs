@@ -1,0 +1,441 @@
+//! Realtime sessions over sockets: what passes, what is booked, and how a session ends.
+
+use std::time::Instant;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use framing::websocket::text_frame;
+use harness::{Behaviour, Entry, Flavour, Model};
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::{MINI, refused};
+use crate::command::workspace;
+use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, POOL, config, id_of};
+use crate::sdk::drive;
+use crate::wait::a_moment;
+use crate::websocket::{Head, Heard, Socket, raw, shake};
+
+const MODEL: &str = "openai/gpt-realtime-1.5";
+
+fn served() -> harness::Config {
+    config()
+        .model(Model::chat("gpt-realtime-1.5"))
+        .model(Model::chat("gpt-realtime-2"))
+        .model(Model::chat("grok-voice"))
+}
+
+async fn open(gateway: &Gateway, model: &str) -> (Head, Socket) {
+    let bearer = format!("Bearer {}", gateway.founded.api_key);
+    let path = format!("/v1/realtime?model={}", model.replace('/', "%2F"));
+    shake(&gateway.origin, &path, &[("authorization", &bearer)]).await
+}
+
+/// A session that was let in, behind its first event.
+async fn opened(gateway: &Gateway, model: &str) -> (Head, Socket) {
+    let (head, mut socket) = open(gateway, model).await;
+    assert_eq!(head.status, 101, "{head:?}");
+    let created = socket.one("session.created").await;
+    assert_eq!(created["session"]["object"], "realtime.session", "{created}");
+    (head, socket)
+}
+
+async fn managed() -> Gateway {
+    let gateway = Gateway::with(served(), &[]).await;
+    gateway.account("openai", POOL).await;
+    gateway
+}
+
+/// What the provider was asked with this key.
+fn sessions(gateway: &Gateway, key: &str) -> Vec<Entry> {
+    let journal = gateway.emulator.journal().into_iter();
+    journal.filter(|entry| entry.key.as_deref() == Some(key) && entry.path.contains("realtime")).collect()
+}
+
+/// Every request in the books, oldest first, once so many are there.
+async fn books(gateway: &Gateway, count: usize) -> Vec<Value> {
+    gateway.listed(count).await;
+    let mut rows = Vec::new();
+    for row in gateway.requests(50).await {
+        rows.push(gateway.settled(row["id"].as_str().unwrap()).await);
+    }
+    assert_eq!(rows.len(), count, "{rows:?}");
+    rows
+}
+
+fn number(row: &Value, name: &str) -> i64 {
+    row[name].as_i64().unwrap_or_else(|| panic!("no {name}: {row}"))
+}
+
+#[tokio::test]
+async fn each_response_of_a_session_is_booked_to_the_token() {
+    let gateway = managed().await;
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    assert_eq!(head.header("agent-execution-profile"), Some("managed_provider"), "{head:?}");
+    assert_eq!(head.header("agent-resolved-model"), Some(MODEL), "{head:?}");
+    socket.ask("how high is the tide").await;
+    let first = socket.one("response.done").await;
+    socket.ask("and when").await;
+    let second = socket.one("response.done").await;
+    socket.close().await;
+    let (_, end) = socket.last().await;
+    assert_eq!(end, Heard::Close(Some(1000)));
+    let rows = books(&gateway, 2).await;
+    assert_eq!(rows[0]["id"], head.trace(), "the first response is the exchange that opened the session");
+    for (row, done) in rows.iter().zip([&first, &second]) {
+        let usage = &done["response"]["usage"];
+        let (asked, answered) = (&usage["input_token_details"], &usage["output_token_details"]);
+        assert_eq!((&row["outcome"], &row["operation"]), (&json!("completed"), &json!("realtime")), "{row}");
+        let cached = number(asked, "cached_tokens");
+        let expected = (number(asked, "text_tokens") - cached) * 4_000
+            + cached * 400
+            + number(answered, "text_tokens") * 16_000
+            + number(answered, "audio_tokens") * 64_000;
+        assert_eq!(number(row, "provider_cost_nanos"), expected, "{row} {usage}");
+        assert_eq!(row["units"]["audio_output_tokens"], answered["audio_tokens"], "{row}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+    assert_eq!(sessions(&gateway, POOL).len(), 1, "one session");
+}
+
+#[tokio::test]
+async fn the_official_client_talks_to_the_provider_and_to_us() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let script = workspace().join("tests/sdk/realtime.py");
+    let gateway = managed().await;
+    let direct =
+        [gateway.emulator.base_url(), POOL.to_owned(), "-".to_owned(), "gpt-realtime-1.5".to_owned()];
+    let mut command = tokio::process::Command::new(&interpreter);
+    command.arg(&script).args(direct).env("NO_PROXY", "*").kill_on_drop(true);
+    let output = tokio::time::timeout(WITHIN * 3, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 5);
+    let driven = drive(interpreter, script, &gateway).await;
+    assert_eq!(driven.held, 6);
+    let rows = books(&gateway, 5).await;
+    assert!(rows.iter().all(|row| row["outcome"] == "completed"), "{rows:?}");
+}
+
+async fn refuses(gateway: &Gateway, model: &str, status: u16, code: &str) -> Value {
+    let (head, _) = open(gateway, model).await;
+    assert_eq!((head.status, &head.body["error"]["code"]), (status, &json!(code)), "{model}: {head:?}");
+    assert!(head.body["error"]["message"].as_str().unwrap().contains(&head.trace()), "{head:?}");
+    head.body
+}
+
+#[tokio::test]
+async fn own_credentials_open_sessions_at_each_provider_that_has_them() {
+    let gateway = Gateway::with(served(), &[]).await;
+    gateway.credential("openai", OWN).await;
+    let at = |flavour| gateway.emulator.base_url_of(flavour);
+    let azure = json!({"provider": "azure_openai", "display_name": "azure", "secret": OWN_SECOND, "base_url": at(Flavour::Azure),
+        "config": {"deployments": {"openai/gpt-realtime-2": "my-gpt-realtime-2"}}});
+    gateway.make("/v2/provider-credentials", azure).await;
+    let old = json!({"provider": "azure_openai", "display_name": "old", "secret": CUSTOM, "base_url": at(Flavour::Azure),
+        "config": {"deployments": {"openai/voice": "my-gpt-realtime-2"}, "api_version": "2025-04-01-preview"}});
+    let old = id_of(&gateway.make("/v2/provider-credentials", old).await);
+    let xai = json!({"provider": "xai", "display_name": "xai", "secret": NODE, "base_url": at(Flavour::Xai)});
+    gateway.make("/v2/provider-credentials", xai).await;
+    let cases = [
+        (MODEL, OWN, "/v1/realtime?model=gpt-realtime-1.5"),
+        (
+            "azure_openai:openai/gpt-realtime-2",
+            OWN_SECOND,
+            "/azure/openai/v1/realtime?model=my-gpt-realtime-2",
+        ),
+        (
+            "azure_openai/my-gpt-realtime-2",
+            CUSTOM,
+            "/azure/openai/realtime?deployment=my-gpt-realtime-2&api-version=2025-04-01-preview",
+        ),
+        ("xai/grok-voice", NODE, "/xai/v1/realtime?model=grok-voice"),
+    ];
+    // By its own name a deployment may be of either.
+    gateway.route(json!({"scope": {"model": cases[2].0}, "credential_ids": [old]})).await;
+    for (model, key, path) in cases {
+        let (head, mut socket) = opened(&gateway, model).await;
+        assert_eq!(head.header("agent-execution-profile"), Some("byok"), "{model}");
+        socket.ask("hello").await;
+        socket.one("response.done").await;
+        socket.close().await;
+        socket.last().await;
+        let row = gateway.settled(&head.trace()).await;
+        assert_eq!((&row["outcome"], number(&row, "cost_nanos")), (&json!("completed"), 0), "{row}");
+        assert_eq!(sessions(&gateway, key).pop().unwrap().path, path, "{model}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_is_not_let_in_is_an_answer_as_on_any_path() {
+    let gateway = managed().await;
+    gateway.credential("openai", OWN).await;
+    refuses(&gateway, MINI, 400, "realtime_not_supported_for_model").await;
+    gateway.credential("anthropic", OWN_SECOND).await;
+    refuses(&gateway, "anthropic/claude-voice", 400, "realtime_not_supported_for_model").await;
+    refuses(&gateway, "openai/nothing-realtime", 404, "model_not_found").await;
+    let over_two = gateway.client().http2().get("/v1/realtime?model=openai/gpt-realtime-1.5").await.unwrap();
+    refused(&over_two, 400, "websocket_required");
+    let bearer = format!("Bearer {}", gateway.founded.api_key);
+    let own = [("authorization", &*bearer)];
+    let path = "/v1/realtime?model=openai/gpt-realtime-1.5";
+    let shaken = |path, headers| shake(&gateway.origin, path, headers);
+    for (path, headers, status, code) in [
+        (path, &[("authorization", "Bearer tg_live_nobody")][..], 401, "invalid_api_key"),
+        (path, &[], 401, "missing_api_key"),
+        ("/v1/realtime", &own, 400, "missing_model"),
+    ] {
+        let (head, _) = shaken(path, headers).await;
+        assert_eq!(head.status, status, "{code}: {head:?}");
+    }
+    for (method, headers) in [
+        ("GET", vec![]),
+        ("GET", vec![("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "12")]),
+        (
+            "GET",
+            vec![
+                ("upgrade", "websocket"),
+                ("connection", "upgrade"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", "short"),
+            ],
+        ),
+    ] {
+        let (head, _) = raw(&gateway.origin, method, path, &[&own[..], &headers].concat()).await;
+        assert_eq!(
+            (head.status, &head.body["error"]["code"]),
+            (400, &json!("websocket_required")),
+            "{head:?}"
+        );
+    }
+    for (status, told, code) in [
+        (503, 503, "server_is_overloaded"),
+        (429, 429, "rate_limit_exceeded"),
+        (401, 502, "upstream_auth_failed"),
+    ] {
+        gateway.emulator.script(OWN, [Behaviour::status(status).always()]);
+        let (head, _) = open(&gateway, MODEL).await;
+        assert_eq!((head.status, &head.body["error"]["code"]), (told, &json!(code)), "{status}: {head:?}");
+        let row = gateway.settled(&head.trace()).await;
+        assert_eq!((&row["outcome"], &row["operation"]), (&json!("failed"), &json!("realtime")), "{row}");
+        gateway.emulator.clear_scripts();
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_browsers_key_is_read_and_never_shown() {
+    let mut gateway = managed().await;
+    let key = gateway.founded.api_key.clone();
+    let offered = format!("realtime, openai-insecure-api-key.{key}");
+    let path = "/v1/realtime?model=openai/gpt-realtime-1.5";
+    let (head, mut socket) = shake(&gateway.origin, path, &[("sec-websocket-protocol", &offered)]).await;
+    assert_eq!((head.status, head.header("sec-websocket-protocol")), (101, Some("realtime")), "{head:?}");
+    assert!(!format!("{head:?}").contains(&key));
+    socket.one("session.created").await;
+    socket.ask("hello").await;
+    socket.one("response.done").await;
+    drop(socket);
+    gateway.settled(&head.trace()).await;
+    let sent = sessions(&gateway, POOL).pop().unwrap();
+    assert!(!format!("{sent:?}").contains(&key), "{sent:?}");
+    gateway.stop().await;
+    let said = gateway.process().stderr();
+    assert!(!said.contains(&key) && !said.contains(POOL), "{said}");
+}
+
+#[tokio::test]
+async fn a_response_that_is_left_or_broken_off_is_booked_as_far_as_it_was_heard() {
+    let gateway = managed().await;
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    socket.ask("[hang] how high").await;
+    socket.one("response.output_audio.delta").await;
+    socket.one("response.output_audio.delta").await;
+    drop(socket);
+    let row = gateway.settled(&head.trace()).await;
+    assert_eq!((&row["outcome"], &row["estimated"]), (&json!("client_cancelled"), &json!(true)), "{row}");
+    assert_eq!(row["units"]["audio_output_tokens"], 2, "{row}");
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    socket.ask("[leave] how high").await;
+    let (events, end) = socket.last().await;
+    let last = events.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["error"]["code"]),
+        (&json!("error"), &json!("realtime_broken")),
+        "{last}"
+    );
+    assert_eq!(end, Heard::Close(Some(1011)));
+    let row = gateway.settled(&head.trace()).await;
+    assert_eq!(
+        (&row["outcome"], &row["units"]["audio_output_tokens"]),
+        (&json!("failed"), &json!(2)),
+        "{row}"
+    );
+    // Nothing was asked in this one.
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    socket.close().await;
+    socket.last().await;
+    let row = gateway.settled(&head.trace()).await;
+    assert_eq!((&row["outcome"], number(&row, "provider_cost_nanos")), (&json!("completed"), 0), "{row}");
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    socket.ask("[fail] how high").await;
+    assert_eq!(socket.one("response.done").await["response"]["status"], "failed");
+    let row = gateway.settled(&head.trace()).await;
+    assert_eq!(
+        (&row["outcome"], &row["error_code"]),
+        (&json!("failed"), &json!("realtime_response_failed")),
+        "{row}"
+    );
+    assert!(number(&row, "provider_cost_nanos") > 0, "{row}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_sent_ends_a_session_and_pings_pass() {
+    let gateway = managed().await;
+    let (_, mut socket) = opened(&gateway, MODEL).await;
+    socket.send(&[0x89, 0x84, 0, 0, 0, 0, b't', b'i', b'd', b'e']).await;
+    assert_eq!(socket.hear().await, Heard::Pong);
+    // In pieces, and with a long one among them.
+    let event = json!({"type": "input_audio_buffer.append", "audio": "AQEB".repeat(20_000)}).to_string();
+    let frame = text_frame(event.as_bytes(), Some([9, 8, 7, 6]));
+    for piece in frame.chunks(10_000) {
+        socket.send(piece).await;
+    }
+    socket.say(&json!({"type": "input_audio_buffer.commit"})).await;
+    socket.one("input_audio_buffer.committed").await;
+    socket.say(&json!({"type": "no.such.event", "event_id": "mine"})).await;
+    assert_eq!(socket.one("error").await["error"]["event_id"], "mine");
+    for (bytes, code) in [
+        (text_frame(b"{}", None), 1002),
+        ([vec![0x81, 0xff], (33_u64 << 20).to_be_bytes().to_vec(), vec![0; 4]].concat(), 1009),
+        (vec![0xc1, 0x80, 0, 0, 0, 0], 1002),
+    ] {
+        let (_, mut socket) = opened(&gateway, MODEL).await;
+        assert!(socket.try_send(&bytes).await);
+        assert_eq!(socket.last().await.1, Heard::Close(Some(code)), "{bytes:?}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_kill_loses_nothing_that_was_told_and_books_nothing_twice() {
+    let mut gateway = managed().await;
+    let (head, mut socket) = opened(&gateway, MODEL).await;
+    socket.ask("how high").await;
+    let done = socket.one("response.done").await;
+    socket.ask("[hang] and when").await;
+    socket.one("response.output_audio.delta").await;
+    gateway.crash().await;
+    assert_eq!(socket.last().await.1, Heard::End);
+    let rows = books(&gateway, 2).await;
+    assert_eq!(
+        (&rows[0]["id"], &rows[0]["outcome"]),
+        (&json!(head.trace()), &json!("completed")),
+        "{rows:?}"
+    );
+    let told = &done["response"]["usage"]["output_token_details"]["audio_tokens"];
+    assert_eq!(&rows[0]["units"]["audio_output_tokens"], told);
+    assert_eq!(rows[1]["outcome"], "interrupted", "{rows:?}");
+}
+
+#[tokio::test]
+async fn budgets_and_keys_hold_while_a_session_lasts() {
+    let gateway = managed().await;
+    // One response's most, and a little more.
+    let of = json!({"period": "month", "project_id": gateway.founded.project_id, "limit_micros": 262_300});
+    let budget = id_of(&gateway.make("/v2/budgets", of).await);
+    let (key, id) = gateway.key(json!({"name": "talker", "scopes": ["inference"]})).await;
+    let bearer = format!("Bearer {key}");
+    let path = "/v1/realtime?model=openai/gpt-realtime-1.5";
+    let (head, mut socket) = shake(&gateway.origin, path, &[("authorization", &bearer)]).await;
+    assert_eq!(head.status, 101, "{head:?}");
+    socket.ask("how high").await;
+    socket.one("response.done").await;
+    socket.ask("and when").await;
+    let error = socket.one("error").await;
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["event_id"]),
+        (&json!("quota_exceeded"), &json!("mine")),
+        "{error}"
+    );
+    gateway.patch(&format!("/v2/budgets/{budget}"), json!({"limit_micros": 900_000})).await;
+    let begun = Instant::now();
+    loop {
+        socket.say(&json!({"type": "response.create"})).await;
+        let event = loop {
+            match socket.hear().await {
+                Heard::Event(event) if event["type"] == "error" || event["type"] == "response.done" => {
+                    break event;
+                }
+                Heard::Event(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        if event["type"] == "response.done" {
+            break;
+        }
+        assert!(begun.elapsed() < WITHIN, "{event}");
+        a_moment().await;
+    }
+    gateway.remove(&format!("/v2/api-keys/{id}")).await;
+    let (events, end) = socket.last().await;
+    assert_eq!(events.last().unwrap()["error"]["code"], "revoked_api_key", "{events:?}");
+    assert_eq!(end, Heard::Close(Some(1008)));
+}
+
+#[tokio::test]
+async fn a_response_that_the_provider_begins_or_refuses_is_an_exchange_too() {
+    let gateway = managed().await;
+    let (_, mut socket) = opened(&gateway, MODEL).await;
+    let sound =
+        |byte: u8| json!({"type": "input_audio_buffer.append", "audio": STANDARD.encode([byte; 9_600])});
+    for _ in 0..2 {
+        socket.say(&sound(1)).await;
+        socket.say(&sound(0)).await;
+        socket.one("response.done").await;
+    }
+    socket.ask("[hang] how high").await;
+    socket.one("response.output_audio.delta").await;
+    socket.ask("and when").await;
+    assert_eq!(socket.one("error").await["error"]["code"], "conversation_already_has_active_response");
+    socket.say(&json!({"type": "response.cancel"})).await;
+    assert_eq!(socket.one("response.done").await["response"]["status"], "cancelled");
+    socket.close().await;
+    socket.last().await;
+    let rows = books(&gateway, 4).await;
+    let outcomes: Vec<&str> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["completed", "completed", "client_cancelled", "failed"], "{rows:?}");
+    assert_eq!(rows[0]["units"]["audio_input_tokens"], 4, "{rows:?}");
+    assert_eq!(rows[3]["error_code"], "realtime_response_refused", "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_session_when_its_response_is_done() {
+    let mut gateway = managed().await;
+    let (_, mut idle) = opened(&gateway, MODEL).await;
+    let (head, mut busy) = opened(&gateway, MODEL).await;
+    busy.ask("[hang] how high").await;
+    busy.one("response.output_audio.delta").await;
+    gateway.process().terminate().unwrap();
+    assert_eq!(idle.last().await.1, Heard::Close(Some(1001)));
+    busy.say(&json!({"type": "response.cancel"})).await;
+    busy.one("response.done").await;
+    assert_eq!(busy.last().await.1, Heard::Close(Some(1001)));
+    gateway.process().wait(WITHIN).await.unwrap();
+    gateway.start_again().await;
+    assert_eq!(gateway.settled(&head.trace()).await["outcome"], "client_cancelled");
+}
+
+#[tokio::test]
+async fn a_browsers_own_socket_talks_to_us() {
+    let gateway = managed().await;
+    let mut command = tokio::process::Command::new("node");
+    command.arg("--experimental-websocket").arg(workspace().join("tests/node/realtime.mjs"));
+    command.args([&format!("{}/v1", gateway.origin), &gateway.founded.api_key]).env("NO_PROXY", "*");
+    let output =
+        tokio::time::timeout(WITHIN * 3, command.kill_on_drop(true).output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok opened\nok answered\nok closed\nok refused\n");
+    assert_eq!(books(&gateway, 1).await[0]["outcome"], "completed");
+}

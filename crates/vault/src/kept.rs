@@ -121,6 +121,20 @@ impl RequestHasher {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
     }
 
+    /// Names what a maker keeps for a project under a name of its own.
+    #[must_use]
+    pub fn of_object(
+        &self,
+        workspace: WorkspaceId,
+        project: ProjectId,
+        kind: &str,
+        maker: &str,
+        id: &str,
+    ) -> [u8; 32] {
+        let (workspace, project) = (workspace.as_bytes(), project.as_bytes());
+        self.of(&[b"object", workspace, project, kind.as_bytes(), maker.as_bytes(), id.as_bytes()])
+    }
+
     fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.0);
         for part in parts {

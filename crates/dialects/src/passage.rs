@@ -133,7 +133,7 @@ impl Way {
 impl AnswerStream {
     #[must_use]
     pub fn new(way: Way) -> Self {
-        if matches!(way.operation, Operation::Images | Operation::Speech) {
+        if matches!(way.operation, Operation::Images | Operation::Speech) || way.operation.is_kept() {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }
         if way.operation.is_form() {

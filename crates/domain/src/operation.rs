@@ -31,13 +31,17 @@ pub enum Operation {
     Transcribe,
     /// What was said in a recording, in English.
     Translate,
+    /// Something about a file that its provider keeps: uploaded, read, deleted.
+    File,
+    /// Something about a batch of requests, which its provider works through by and by.
+    Batch,
 }
 
 impl Operation {
     /// Whether its answer is no text that could be counted or cut.
     #[must_use]
     pub const fn is_media(self) -> bool {
-        matches!(self, Self::Images | Self::Speech | Self::Rerank)
+        matches!(self, Self::Images | Self::Speech | Self::Rerank | Self::File | Self::Batch)
     }
 
     #[must_use]
@@ -56,6 +60,8 @@ impl Operation {
             Self::Rerank => "rerank",
             Self::Transcribe => "transcribe",
             Self::Translate => "translate",
+            Self::File => "file",
+            Self::Batch => "batch",
         }
     }
 
@@ -65,9 +71,15 @@ impl Operation {
         matches!(self, Self::Transcribe | Self::Translate)
     }
 
+    /// Whether it is about something that its provider keeps under a name of ours.
+    #[must_use]
+    pub const fn is_kept(self) -> bool {
+        matches!(self, Self::File | Self::Batch)
+    }
+
     /// Whether its answer comes in a form that only the upstream's word for it tells.
     #[must_use]
     pub const fn is_told_by_type(self) -> bool {
-        self.is_form() || matches!(self, Self::Speech)
+        self.is_form() || matches!(self, Self::Speech) || self.is_kept()
     }
 }

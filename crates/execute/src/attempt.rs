@@ -377,7 +377,8 @@ fn quirks(seat: &Seat) -> Quirks {
 /// answer longer than was asked for or than the model writes.
 fn ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
-    if matches!(exchange.call.operation(), Operation::Count | Operation::Stored) {
+    let operation = exchange.call.operation();
+    if matches!(operation, Operation::Count | Operation::Stored) || operation.is_kept() {
         return Usage::default();
     }
     if exchange.call.operation().is_media() {

@@ -7,6 +7,8 @@ mod caching;
 mod estimate;
 mod feed;
 mod journey;
+mod kept;
+mod look;
 mod miss;
 mod probe;
 mod read;
@@ -19,7 +21,7 @@ mod verify;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::ports::{ResponseKeeper, TurnKeeper};
+use domain::ports::{ObjectKeeper, ResponseKeeper, TurnKeeper};
 use world::World;
 
 pub use again::{Again, again};
@@ -28,6 +30,7 @@ pub use attempt::OpenAttempt;
 pub use feed::{Feed, Flow};
 pub use journey::execute;
 pub use ledger::Journal;
+pub use look::{KeptLook, Shown, look};
 pub use miss::{Lesson, Miss, lesson};
 pub use probe::probe;
 pub use timer::Timers;
@@ -48,6 +51,7 @@ pub struct Hands {
     pub turns: Arc<dyn TurnKeeper>,
     /// Who made the answers that providers keep, of all cores.
     pub responses: Arc<dyn ResponseKeeper>,
+    pub objects: Arc<dyn ObjectKeeper>,
 }
 
 impl Hands {

@@ -109,9 +109,7 @@ fn is_plain(id: &str) -> bool {
 
 impl ObjectKeeper for Objects {
     fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId {
-        let (word, maker) = (kind.as_str(), maker.to_string());
-        let hash = self.vault.requests.of_object(owner.workspace, owner.project, word, &maker, provider_id);
-        KeptId { kind, digest: hash.first_chunk().copied().unwrap_or_default() }
+        self.vault.requests.of_object(owner, kind, maker, provider_id)
     }
 
     fn keep(&self, owner: KeptOwner, id: KeptId, mut object: KeptObject) -> PortFuture<'static, bool> {

@@ -49,7 +49,7 @@ async fn a_thing_is_found_everywhere_by_our_name_and_by_nobody_else() {
     let others = [
         here.id(other, KeptKind::File, maker(3), "file-abc"),
         here.id(own, KeptKind::File, maker(4), "file-abc"),
-        here.id(own, KeptKind::File, maker(3), "file-abd"),
+        here.id(own, KeptKind::File, maker(3), "file-xyz"),
     ];
     assert!(others.iter().all(|other| *other != id));
     bench.store.commit_faults().script([CommitFault::AnswerLost]);

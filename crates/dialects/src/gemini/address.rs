@@ -49,7 +49,8 @@ pub fn gemini_address(rest: &str, query: &str) -> Result<(Addressed, Verb), Box<
     let model = checked_model(model_of(name))?;
     let stream = verb == Verb::Stream;
     let as_array = stream && !asks_events(query);
-    Ok((Addressed { model, stream, as_array, is_batch: verb == Verb::BatchEmbed, stored: None }, verb))
+    let is_batch = verb == Verb::BatchEmbed;
+    Ok((Addressed { model, stream, as_array, is_batch, ..Addressed::default() }, verb))
 }
 
 /// The model's own name: behind `models/`, and behind the publisher in addresses of the vendor's cloud.

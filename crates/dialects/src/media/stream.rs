@@ -48,6 +48,10 @@ impl MediaStream {
         if self.operation == Operation::Images {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
+        // A file holds whatever it holds.
+        if self.operation.is_kept() {
+            return Ok(());
+        }
         if DOCUMENTS.into_iter().any(is) {
             return Err(StreamFault::Broken("not_an_answer"));
         }
@@ -131,7 +135,7 @@ impl MediaStream {
                 Ok(()) | Err(StreamFault::Broken(_)) => {}
             }
         }
-        if self.facts.events == 0 {
+        if self.facts.events == 0 && !self.operation.is_kept() {
             return Err(StreamFault::Broken("empty"));
         }
         if self.has_events && self.has_end && !self.facts.finished {

@@ -13,6 +13,8 @@ use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
 use crate::directory;
 use crate::gemini;
+use crate::openai::batches::Batches;
+use crate::openai::files::Files;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     /// What `/v1/responses` keeps, and the seal on what its clients keep.
     pub(crate) responses: Mutex<Store>,
     pub(crate) sealer: Sealer,
+    pub(crate) files: Mutex<Files>,
+    pub(crate) batches: Mutex<Batches>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -68,6 +72,8 @@ impl Shared {
             connections: Mutex::default(),
             responses: Mutex::default(),
             sealer: Sealer::new(),
+            files: Mutex::default(),
+            batches: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -81,6 +87,8 @@ impl Shared {
         *inner = Inner::new(&self.config, inner.generation + 1);
         drop(inner);
         *lock(&self.responses) = Store::default();
+        *lock(&self.files) = Files::default();
+        *lock(&self.batches) = Batches::default();
         self.gemini.reset();
         self.directory.reset();
         lock(&self.connections).retain(|control| control.is_open());

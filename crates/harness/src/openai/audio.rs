@@ -49,10 +49,10 @@ pub(crate) enum Task {
 }
 
 /// One part of a form.
-struct Field {
-    name: String,
-    filename: Option<String>,
-    value: Bytes,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) filename: Option<String>,
+    pub(crate) value: Bytes,
 }
 
 /// A request that passed every check.
@@ -228,7 +228,7 @@ fn plain(media: &str, body: String, behaviour: &Behaviour) -> Answer {
 }
 
 /// Reads a form whole; `None` where it is none.
-fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
+pub(crate) fn fields(body: &Bytes, boundary: &str) -> Option<Vec<Field>> {
     let mut delimiter = String::from("--");
     write!(delimiter, "{boundary}").ok()?;
     let between = format!("\r\n{delimiter}");

@@ -16,7 +16,9 @@ impl Provider for OpenAi {
             | Operation::Images
             | Operation::Speech
             | Operation::Transcribe
-            | Operation::Translate => &[Grammar::Chat],
+            | Operation::Translate
+            | Operation::File
+            | Operation::Batch => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -99,6 +99,11 @@ impl Admitted {
         self.call.set_maker(found);
     }
 
+    /// What its maker calls what the call names was found out.
+    pub fn set_name_at_maker(&mut self, name: String) {
+        self.call.set_name_at_maker(name);
+    }
+
     pub const fn tab_mut(&mut self) -> &mut Tab {
         &mut self.tab
     }

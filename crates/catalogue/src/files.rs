@@ -47,6 +47,18 @@ pub struct ProviderRow {
     pub custom: bool,
     #[serde(default)]
     pub reports_usage: bool,
+    #[serde(default)]
+    pub files: bool,
+    pub batch: Option<BatchRow>,
+}
+
+/// What a request of a batch costs, of what it costs else.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchRow {
+    pub percent: u8,
+    pub source: String,
+    pub checked: String,
 }
 
 /// What a credential says of its account beside its address and secret.

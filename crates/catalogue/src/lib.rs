@@ -172,6 +172,10 @@ pub struct ProviderFacts {
     pub custom: bool,
     /// Reports usage in a stream when asked with `stream_options.include_usage`.
     pub reports_usage: bool,
+    /// Keeps files, and works through batches of requests in them.
+    pub files: bool,
+    /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
+    pub batch_percent: Option<u8>,
 }
 
 impl ProviderFacts {

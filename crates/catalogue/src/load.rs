@@ -7,7 +7,7 @@ use domain::{IdMap, Price, Rates, UnitRates};
 
 use crate::error::CatalogueError;
 use crate::files::{
-    AuthRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
+    AuthRow, BatchRow, LongPromptRow, ModelRow, ModelsFile, OfferRow, ProviderRow, ProvidersFile, RatesRow,
 };
 use crate::source::{Source, UNVERIFIED, fingerprint, is_day};
 use crate::{
@@ -109,6 +109,7 @@ fn add_provider(
         let message = format!("the publisher \"{publisher}\" has two providers of its own");
         return Err(source.wrong(place, &field, &message));
     }
+    let wrong_batch = |message: &str| source.wrong(place.clone(), &field, message);
     catalogue.providers.push(ProviderFacts {
         slug,
         display_name: row.display_name,
@@ -127,8 +128,22 @@ fn add_provider(
         available: row.available,
         custom: row.custom,
         reports_usage: row.reports_usage,
+        files: row.files,
+        batch_percent: batch_percent(row.batch).map_err(wrong_batch)?,
     });
     Ok(())
+}
+
+/// A discount is nothing that is guessed at.
+fn batch_percent(row: Option<BatchRow>) -> Result<Option<u8>, &'static str> {
+    match row {
+        None => Ok(None),
+        Some(row) if row.percent > 100 => Err("batch.percent is more than all of the price"),
+        Some(row) if row.source.is_empty() || !is_day(&row.checked) => {
+            Err("batch needs the source it was read at, and the day")
+        }
+        Some(row) => Ok(Some(row.percent)),
+    }
 }
 
 /// A provider that says nothing takes a key.

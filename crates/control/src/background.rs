@@ -13,6 +13,7 @@ use store::jobs::OURS;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
+use crate::batches::Poll;
 use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
@@ -36,6 +37,7 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
     };
     vec![
         Arc::new(Deliver(Arc::clone(control))),
+        Arc::new(Poll(Arc::clone(control))),
         Arc::new(KeepHeads::new(Arc::clone(control), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),

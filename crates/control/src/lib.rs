@@ -5,6 +5,7 @@ mod agreement;
 mod answering;
 mod attempts;
 mod background;
+mod batches;
 mod caller;
 pub mod console;
 mod cursor;
@@ -46,13 +47,15 @@ use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
 use http_body_util::Full;
-use line::{Seat, VerifyReport, VerifyTarget};
+use line::{KeptLook, Seat, VerifyReport, VerifyTarget};
+use tokio::sync::mpsc;
 use world::World;
 
 pub use access::{Access, People};
 use answering::Answering;
 use attempts::Attempts;
 pub use background::{handlers, schedule};
+pub use batches::poll_of;
 use caller::Stranger;
 pub use founding::{Founded, NewWorkspace, found};
 pub use heads::{HeadKeeper, Heads};
@@ -75,6 +78,8 @@ pub trait Trips: Send + Sync {
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport>;
     /// A handful of small calls that tell what a compatible server takes. `models` are those that it is known to serve.
     fn probe(&self, target: VerifyTarget, models: Vec<String>) -> PortFuture<'_, Probed>;
+    /// A look at what a provider keeps, for the books: pieces as they come, and a fault where they break off.
+    fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>>;
     /// One request to where a workspace wants its events, under the address guard, within `WEBHOOK_TIME_MAX`, and without
     /// following where its answer points.
     fn post(&self, posting: Posting) -> PortFuture<'_, Result<Posted, PostError>>;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use dialects::{FormReader, Request};
-use domain::limits::{BODY_BYTES_MAX, FORM_HELD_BYTES_MAX};
+use domain::limits::{BODY_BYTES_MAX, FILE_BYTES_MAX, FORM_HELD_BYTES_MAX};
 use domain::upload::{Pieces, Upload};
 use domain::{Fault, FaultClass, Operation};
 
@@ -44,12 +44,13 @@ pub async fn open_form(mut source: Box<dyn Pieces>, coming: Coming<'_>) -> Resul
             let held = joined(first, held);
             let request = reader.request(&held)?;
             let left = coming.announced.map(|announced| announced.saturating_sub(length as u64));
-            let rest = Rest { source, reader, left, received: length };
+            let bytes_max = form_bytes_max(coming.operation);
+            let rest = Rest { source, reader, left, received: length, bytes_max };
             return Ok(FormIn { request, held, rest: Some(Upload::new(Box::new(rest), left)) });
         }
         let Some(piece) = poll_fn(|cx| source.poll_piece(cx)).await else { break };
         let piece = piece?;
-        check_length(length + piece.len())?;
+        check_length(length + piece.len(), BODY_BYTES_MAX)?;
         reader.push(&piece)?;
         if length == 0 {
             // The usual short form comes in one piece and is not put together.
@@ -70,8 +71,14 @@ fn joined(first: Bytes, held: BytesMut) -> Bytes {
     if held.is_empty() { first } else { held.freeze() }
 }
 
-fn check_length(length: usize) -> Result<(), Box<Fault>> {
-    if length > BODY_BYTES_MAX { Err(too_large(BODY_BYTES_MAX)) } else { Ok(()) }
+fn check_length(length: usize, bytes_max: usize) -> Result<(), Box<Fault>> {
+    if length > bytes_max { Err(too_large(bytes_max)) } else { Ok(()) }
+}
+
+/// How long a form may be. What is only kept is never held, and may be longer.
+#[must_use]
+pub const fn form_bytes_max(operation: Operation) -> usize {
+    if operation.is_kept() { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 /// The body is longer than this path takes.
@@ -88,6 +95,7 @@ struct Rest {
     reader: FormReader,
     left: Option<u64>,
     received: usize,
+    bytes_max: usize,
 }
 
 impl Pieces for Rest {
@@ -106,7 +114,7 @@ impl Pieces for Rest {
 impl Rest {
     fn check(&mut self, piece: Bytes) -> Result<Bytes, Box<Fault>> {
         self.received += piece.len();
-        check_length(self.received)?;
+        check_length(self.received, self.bytes_max)?;
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(piece.len() as u64).ok_or_else(incomplete)?;
         }

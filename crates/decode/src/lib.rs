@@ -8,13 +8,13 @@ mod hints;
 use std::cell::OnceCell;
 
 use bytes::Bytes;
-use dialects::{Addressed, Prefixes, Request};
+use dialects::{Addressed, Prefixes, Request, StoredAct};
 use domain::ports::FoundResponse;
 use domain::{Dialect, Fault, FaultClass, Operation, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
-pub use form::{Coming, FormIn, incomplete, open_form, too_large};
+pub use form::{Coming, FormIn, form_bytes_max, incomplete, open_form, too_large};
 pub use hints::read_tag;
 
 const LENIENT: HeaderName = HeaderName::from_static("agent-lenient");
@@ -68,10 +68,21 @@ struct Said {
 pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
     let grammar = inbound.dialect.grammar();
     let (request, body, upload) = match inbound.form {
-        Some(form) => (form.request, form.held, form.rest),
+        Some(form) => {
+            let mut request = form.request;
+            // The address may say what the form does not.
+            if let Some(addressed) = inbound.addressed.as_deref() {
+                if request.model.is_empty() {
+                    request.model.clone_from(&addressed.model);
+                }
+                request.provider = request.provider.or_else(|| addressed.provider.clone());
+            }
+            (request, form.held, form.rest)
+        }
         None => {
             // What is about an answer that was made before has no body that anybody reads.
-            if inbound.operation != Operation::Stored {
+            let is_about = inbound.addressed.as_ref().is_some_and(|addressed| addressed.stored.is_some());
+            if !is_about {
                 check_content_type(&inbound.headers)?;
             }
             let (operation, addressed) = (inbound.operation, inbound.addressed.as_deref());
@@ -146,6 +157,20 @@ impl Call {
     /// It was looked for.
     pub fn set_maker(&mut self, found: FoundResponse) {
         self.0.maker = Some(found);
+    }
+
+    /// Something new is to be made of what the request names.
+    #[must_use]
+    pub fn makes_of_kept(&self) -> bool {
+        let stored = self.0.request.stored.as_ref();
+        self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
+    }
+
+    /// What its maker calls what the request is about.
+    pub fn set_name_at_maker(&mut self, name: String) {
+        if let Some(stored) = &mut self.0.request.stored {
+            stored.at_maker = Some(name);
+        }
     }
 
     #[must_use]

@@ -22,8 +22,12 @@ pub struct FormReader {
     /// The part that is being read: where its value begins, and which it is.
     open: Option<(Field, u64)>,
     model: Option<Range<u64>>,
+    provider: Option<Range<u64>>,
     stream: Option<Range<u64>>,
     count: Option<Range<u64>>,
+    /// Parts that are for us alone, and where the one that is read began.
+    own: Vec<Range<u64>>,
+    begun: u64,
     has_form: bool,
     has_prompt: bool,
     /// Those that it is about, and all that came.
@@ -38,8 +42,10 @@ pub struct FormReader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Form {
     boundary: String,
-    /// Where its model stands among the bytes that were held.
-    model: Range<usize>,
+    /// Where its model stands among the bytes that were held; `None` where it is for no model.
+    model: Option<Range<usize>>,
+    /// What of these is for us alone.
+    own: Vec<Range<usize>>,
     /// How many those are.
     pub held_bytes: u64,
     /// Files that were in them.
@@ -50,6 +56,8 @@ pub struct Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Model,
+    /// Which provider is to keep the file. Its second name is that of another gateway.
+    Provider,
     Stream,
     Prompt,
     ResponseForm,
@@ -67,6 +75,7 @@ impl Field {
         let has_prompt = operation != Operation::ImageVariations;
         match name {
             "model" => Self::Model,
+            "provider" | "custom_llm_provider" if operation == Operation::File => Self::Provider,
             "stream" if has_stream(operation) => Self::Stream,
             "prompt" if has_prompt => Self::Prompt,
             "response_format" => Self::ResponseForm,
@@ -116,8 +125,11 @@ impl FormReader {
             found: Vec::new(),
             open: None,
             model: None,
+            provider: None,
             stream: None,
             count: None,
+            own: Vec::new(),
+            begun: 0,
             has_form: false,
             has_prompt: false,
             subjects: 0,
@@ -143,13 +155,19 @@ impl FormReader {
         match found {
             Found::Begin { part, from } => {
                 let field = Field::of(self.operation, &part.name);
-                self.begin(field)?;
+                self.begin(field, &part.name)?;
                 self.open = Some((field, from));
             }
             Found::End { until } => {
                 let Some((field, from)) = self.open.take() else { return Ok(()) };
+                let part = self.begun..until + 2;
+                self.begun = part.end;
+                if self.keeps_file() && matches!(field, Field::Model | Field::Provider) {
+                    self.own.push(part);
+                }
                 match field {
                     Field::Model => self.model = Some(from..until),
+                    Field::Provider => self.provider = Some(from..until),
                     Field::Stream => self.stream = Some(from..until),
                     Field::Count => self.count = Some(from..until),
                     Field::Prompt => self.prompt_bytes += until.saturating_sub(from),
@@ -162,10 +180,14 @@ impl FormReader {
     }
 
     /// A part begins.
-    fn begin(&mut self, field: Field) -> Result<(), Box<Fault>> {
+    fn begin(&mut self, field: Field, named: &str) -> Result<(), Box<Fault>> {
         self.files += u64::from(field.is_file());
         let (again, name) = match field {
+            Field::Model | Field::Provider if self.keeps_file() && self.subjects > 0 => {
+                return Err(behind_its_file(named));
+            }
             Field::Model => (self.model.is_some(), "model"),
+            Field::Provider => (self.provider.is_some(), "provider"),
             Field::Stream => (self.stream.is_some(), "stream"),
             // What is wanted has been reserved for.
             Field::Count if self.went => {
@@ -190,7 +212,13 @@ impl FormReader {
     /// Whether enough is known for the request to go on its way, and what comes now is a file.
     #[must_use]
     pub fn can_go(&self) -> bool {
-        self.model.is_some() && self.open.is_some_and(|(field, _)| field.is_file())
+        let is_known = self.model.is_some() || self.keeps_file();
+        is_known && self.open.is_some_and(|(field, _)| field.is_file())
+    }
+
+    /// The file is to be kept, and read by no model now.
+    fn keeps_file(&self) -> bool {
+        self.operation == Operation::File
     }
 
     /// The body came to its end.
@@ -201,7 +229,7 @@ impl FormReader {
         if !self.scanner.is_over() {
             return Err(malformed(Malformed("it breaks off before its last boundary")));
         }
-        if self.model.is_none() {
+        if self.model.is_none() && !self.keeps_file() {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
         if self.subjects == 0 {
@@ -219,6 +247,9 @@ impl FormReader {
     /// The model's name is none, what is said of a stream is not, or as many pictures are wanted as nobody makes.
     pub fn request(&mut self, held: &[u8]) -> Result<Request, Box<Fault>> {
         self.went = true;
+        if self.keeps_file() {
+            return self.upload(held);
+        }
         let model = self.model.as_ref().and_then(place).unwrap_or_default();
         let text = held.get(model.clone()).and_then(|name| std::str::from_utf8(name).ok());
         let text = text.ok_or_else(|| {
@@ -232,7 +263,8 @@ impl FormReader {
             units: Units { images: self.wanted(held)?, ..Units::default() },
             form: Some(Box::new(Form {
                 boundary: self.boundary.clone(),
-                model,
+                model: Some(model),
+                own: Vec::new(),
                 held_bytes: held.len() as u64,
                 files: self.files,
             })),
@@ -256,6 +288,32 @@ impl FormReader {
                 Err(wrong_value("n".to_owned(), "is out of range", fix))
             }
         }
+    }
+
+    /// The same of a file that is to be kept. Where it goes may be said by the provider's name, or by that of a model.
+    fn upload(&self, held: &[u8]) -> Result<Request, Box<Fault>> {
+        let said = |range: &Option<Range<u64>>, name: &str| {
+            let bytes = range.as_ref().and_then(place).and_then(|range| held.get(range));
+            let text = bytes.map(|bytes| std::str::from_utf8(bytes).map(str::trim)).transpose();
+            text.map_err(|_| wrong_value(name.to_owned(), "is not UTF-8", "Send a name.".to_owned()))
+        };
+        let model = said(&self.model, "model")?.filter(|name| !name.is_empty());
+        let provider = said(&self.provider, "provider")?.filter(|name| !name.is_empty());
+        let form = Form {
+            boundary: self.boundary.clone(),
+            model: None,
+            own: self.own.iter().filter_map(place).collect(),
+            held_bytes: held.len() as u64,
+            files: self.files,
+        };
+        Ok(Request {
+            model: model.map(checked_model).transpose()?.unwrap_or_default(),
+            provider: provider.map(str::to_owned),
+            max_output_tokens: Some(0),
+            choices: 1,
+            form: Some(Box::new(form)),
+            ..Request::default()
+        })
     }
 
     fn wants_stream(&self, held: &[u8]) -> Result<bool, Box<Fault>> {
@@ -300,12 +358,42 @@ impl Form {
 
     /// The bytes that were held, with the upstream's name for the model in the place of the client's.
     pub(crate) fn upstream_body(&self, held: &Bytes, upstream_model: &str) -> Vec<Bytes> {
-        let Range { start, end } = self.model;
+        if !self.own.is_empty() {
+            return self.without_own(held);
+        }
+        let Some(Range { start, end }) = self.model.clone() else { return vec![held.clone()] };
         if end > held.len() || start > end || held.get(start..end) == Some(upstream_model.as_bytes()) {
             return vec![held.clone()];
         }
         vec![held.slice(..start), Bytes::copy_from_slice(upstream_model.as_bytes()), held.slice(end..)]
     }
+}
+
+impl Form {
+    fn without_own(&self, held: &Bytes) -> Vec<Bytes> {
+        let mut at = 0;
+        let mut pieces = Vec::with_capacity(self.own.len() + 1);
+        for part in &self.own {
+            let (start, end) = (part.start.min(held.len()), part.end.min(held.len()));
+            if at < start {
+                pieces.push(held.slice(at..start));
+            }
+            at = end.max(at);
+        }
+        pieces.push(held.slice(at..));
+        pieces
+    }
+}
+
+/// The file may have gone on by then.
+fn behind_its_file(name: &str) -> Box<Fault> {
+    let message = format!("\"{name}\" stands behind the file, which is sent on while it comes.");
+    let fault = Fault::new(FaultClass::BadRequest, "field_behind_file", message);
+    Box::new(
+        fault
+            .fix("Send it before the file, or in the address: /v1/files?provider=NAME.")
+            .param(name.to_owned()),
+    )
 }
 
 fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -383,6 +471,41 @@ mod tests {
             &[("model", "m"), ("response_format", "a"), ("response_format", "b")],
             "duplicate_field",
             "response_format",
+        );
+    }
+
+    fn upload(parts: &[(&str, &str)]) -> Result<(Request, Bytes), Box<Fault>> {
+        let body = form(parts);
+        let mut reader = FormReader::new("multipart/form-data; boundary=b", Operation::File)?;
+        for byte in &body {
+            reader.push(std::slice::from_ref(byte))?;
+        }
+        reader.end()?;
+        Ok((reader.request(&body)?, Bytes::from(body)))
+    }
+
+    #[test]
+    fn a_file_goes_where_its_form_says_and_its_keeper_reads_nothing_of_that() {
+        let purpose = ("purpose", "batch");
+        let rest = form(&[purpose, (FILE, "{}")]);
+        for own in ["provider", "custom_llm_provider", "model"] {
+            for parts in [[(own, "openai"), purpose, (FILE, "{}")], [purpose, (own, "openai"), (FILE, "{}")]]
+            {
+                let (request, body) = upload(&parts).unwrap();
+                let said = if own == "model" { Some(&*request.model) } else { request.provider.as_deref() };
+                assert_eq!(said, Some("openai"), "{own}");
+                assert_eq!(request.form.unwrap().upstream_body(&body, "m").concat(), rest, "{own}");
+            }
+            let fault = upload(&[purpose, (FILE, "{}"), (own, "openai")]).map(drop).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("field_behind_file", Some(own)));
+        }
+        let (request, body) = upload(&[(FILE, "{}"), purpose]).unwrap();
+        assert_eq!((&*request.model, request.provider), ("", None));
+        assert_eq!(request.form.unwrap().upstream_body(&body, "m"), [body]);
+        assert_eq!(upload(&[purpose]).map(drop).unwrap_err().param.as_deref(), Some(FILE));
+        assert_eq!(
+            upload(&[("provider", "a"), ("provider", "b"), (FILE, "{}")]).map(drop).unwrap_err().code,
+            "duplicate_field"
         );
     }
 

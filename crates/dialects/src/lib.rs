@@ -7,6 +7,7 @@
 
 mod answer;
 mod anthropic;
+mod batch;
 mod calls;
 pub mod chat;
 mod converse;
@@ -19,6 +20,7 @@ mod form;
 mod gemini;
 mod hosted;
 pub mod json;
+mod kept;
 mod losses;
 mod media;
 mod models;
@@ -41,6 +43,7 @@ mod whole;
 mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
+pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
 pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
@@ -48,6 +51,7 @@ pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
+pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{by_sides, speak_pictures};
 pub use models::{ModelRow, model_object, models_list};

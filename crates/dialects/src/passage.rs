@@ -136,7 +136,8 @@ impl AnswerStream {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
-        if way.operation.makes_pictures() || way.operation == Operation::Speech {
+        let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
+        if way.operation.makes_pictures() || is_passed_on {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
         }
         if way.operation.listens() {

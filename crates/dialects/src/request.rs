@@ -39,6 +39,10 @@ pub struct Request {
     pub names_kept: Option<Box<String>>,
     /// The body is a form, and no JSON.
     pub form: Option<Box<Form>>,
+    /// Which provider is to keep what is sent, where that is said.
+    pub provider: Option<String>,
+    /// Where the body names what is made of.
+    pub(crate) stored_value: Option<Span>,
     /// Where the body names the model; `None` where the address does.
     pub(crate) model_value: Option<Span>,
     /// Where the client says who asks.
@@ -67,18 +71,37 @@ pub struct VectorForm {
 /// An answer that its provider keeps, and what is to be done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The provider's own.
+    /// As the client knows it.
     pub id: String,
     pub act: StoredAct,
     /// What the address asks further, as it was written.
     pub query: String,
+    /// What its provider calls it, where its client knows it by a name of ours.
+    pub at_maker: Option<String>,
+}
+
+impl Stored {
+    #[must_use]
+    pub const fn new(id: String, act: StoredAct, query: String) -> Self {
+        Self { id, act, query, at_maker: None }
+    }
+
+    /// Its name in an address of its provider.
+    #[must_use]
+    pub fn upstream_id(&self) -> &str {
+        self.at_maker.as_deref().unwrap_or(&self.id)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredAct {
     /// A new answer goes on from it.
     Continue,
+    /// Something new is made of it.
+    Make,
     Read,
+    /// What is in it.
+    Content,
     Delete,
     Cancel,
     /// What it was asked.
@@ -94,10 +117,12 @@ pub struct Addressed {
     pub as_array: bool,
     /// Several requests are in the body.
     pub is_batch: bool,
-    /// The address is of an answer that was made before.
+    /// The address is of an answer that was made before, or of something else that is kept.
     pub stored: Option<Stored>,
     /// Bytes of text that were said before, where the request itself holds none.
     pub prompt_bytes: u64,
+    /// Which provider is to keep what is sent.
+    pub provider: Option<String>,
 }
 
 impl Request {
@@ -105,6 +130,18 @@ impl Request {
     #[must_use]
     pub(crate) fn of_model(model: &str) -> Self {
         Self { model: model.to_owned(), choices: 1, ..Self::default() }
+    }
+
+    /// One about something that is kept.
+    #[must_use]
+    pub fn about(stored: Stored) -> Self {
+        Self {
+            stream: stored.act == StoredAct::Content,
+            max_output_tokens: Some(0),
+            choices: 1,
+            stored: Some(Box::new(stored)),
+            ..Self::default()
+        }
     }
 
     /// The same without a wish for the sealed form of the model's thoughts, which a vendor may refuse for models that
@@ -148,6 +185,10 @@ pub fn upstream_body_with(
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);
+    if let (Some(span), Some(stored)) = (request.stored_value, request.stored.as_deref()) {
+        splice(body, &mut [rename_at(span, stored.upstream_id())], &mut out);
+        return out;
+    }
     if !request.cuts.is_empty() || !request.resources.is_empty() || !inserts.is_empty() {
         let cuts = request.cuts.iter().map(|span| Edit::cut(*span));
         let resource = resource_text(upstream_model);
@@ -186,7 +227,7 @@ pub(crate) fn resource_text(model: &str) -> String {
 }
 
 /// Puts a name in the place of a string, whose quotation marks stay where nothing in the name must be escaped.
-fn rename_at(string: Span, name: &str) -> Edit<'_> {
+pub(crate) fn rename_at(string: Span, name: &str) -> Edit<'_> {
     if plain_end(name.as_bytes(), 0) == name.len() {
         return Edit {
             span: Span::new(string.start + 1, string.end.saturating_sub(1)),

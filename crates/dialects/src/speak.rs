@@ -4,7 +4,7 @@ use bytes::Bytes;
 use domain::{Abilities, Fault, Grammar, Operation, Prompt};
 
 use crate::losses::Losses;
-use crate::{Addressed, Request, anthropic, chat, converse, gemini, responses};
+use crate::{Addressed, Request, anthropic, chat, converse, gemini, kept, responses};
 
 /// For whom a request is written.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,9 @@ pub fn decode_request(
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
+    if operation.is_kept() {
+        return kept::decode(body, addressed);
+    }
     match grammar {
         Grammar::Chat => match addressed {
             // Nothing but its address says anything of it.

@@ -11,7 +11,7 @@ use crate::passage::{Way, content_bytes};
 use crate::said::{KeptText, is_counted};
 use crate::transcript::read_whole;
 use crate::turns::{Gatherer, TurnState};
-use crate::{count, embed, media, responses};
+use crate::{count, embed, kept, media, responses};
 
 /// A whole answer as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
+        Operation::File | Operation::Batch => return kept::whole_answer(body),
         Operation::Images if way.upstream == Grammar::Hosted => return media::hosted_answer(way, &body),
         Operation::Rerank => return media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => return media::whole_pictures(way, body),

@@ -14,6 +14,7 @@ pub mod filter;
 pub mod hash;
 pub mod hosting;
 pub mod ids;
+pub mod kept;
 pub mod limits;
 pub mod master_key;
 pub mod money;
@@ -50,6 +51,7 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
     PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
+pub use kept::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use policy::{Policy, PolicyRule, PolicySpec};

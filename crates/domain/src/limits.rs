@@ -9,6 +9,10 @@ pub const BODY_RATIO_MAX: usize = 100;
 pub const BODY_RATIO_FREE_BYTES: usize = 1024 * 1024;
 /// A `/v2` body: configuration, never content.
 pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// A file that a provider is to keep, with the form around it: the most that one of them takes.
+pub const FILE_BYTES_MAX: usize = 513 * 1024 * 1024;
+/// Things of a project that one page of a list shows.
+pub const KEPT_ROWS_MAX: u32 = 1_000;
 /// Of a form, so much is held and can be sent again; what follows goes on as it comes.
 pub const FORM_HELD_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of JSON that we accept.

@@ -78,6 +78,12 @@ impl Price {
         Self(micros.saturating_mul(PER_ONE).saturating_add(MS_PER_MINUTE / 2) / MS_PER_MINUTE)
     }
 
+    /// So many hundredths of it: to the nearest, and up where two are as near.
+    #[must_use]
+    pub const fn percent(self, percent: u8) -> Self {
+        Self(self.0.saturating_mul(percent as u64).saturating_add(50) / 100)
+    }
+
     /// Micro-USD for one unit.
     #[must_use]
     pub const fn for_one(self) -> u64 {
@@ -154,6 +160,31 @@ impl Rates {
     pub fn cost(&self, usage: &Usage) -> Nanos {
         let priced = self.tokens(usage).chain(self.counted(&usage.units));
         priced.map(|(_, units, price)| line_nanos(units, price)).sum()
+    }
+
+    /// So many hundredths of each price.
+    #[must_use]
+    pub fn percent(&self, percent: u8) -> Self {
+        let of = |price: Option<Price>| price.map(|price| price.percent(percent));
+        let units = &self.units;
+        Self {
+            input: self.input.percent(percent),
+            output: self.output.percent(percent),
+            cached_read: of(self.cached_read),
+            cache_write: of(self.cache_write),
+            cache_write_long: of(self.cache_write_long),
+            reasoning: of(self.reasoning),
+            units: UnitRates {
+                audio_in: of(units.audio_in),
+                audio_out: of(units.audio_out),
+                image_in: of(units.image_in),
+                image_out: of(units.image_out),
+                image: of(units.image),
+                audio_ms: of(units.audio_ms),
+                search: of(units.search),
+                character: of(units.character),
+            },
+        }
     }
 
     /// The receipt: one line for each token class that was used.

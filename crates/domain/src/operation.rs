@@ -37,13 +37,17 @@ pub enum Operation {
     ImageVariations,
     /// A response within a realtime session.
     Realtime,
+    /// Something about a file that its provider keeps: uploaded, read, deleted.
+    File,
+    /// Something about a batch of requests, which its provider works through by and by.
+    Batch,
 }
 
 impl Operation {
     /// Whether its answer is no text that could be counted or cut.
     #[must_use]
     pub const fn is_media(self) -> bool {
-        self.makes_pictures() || matches!(self, Self::Speech | Self::Rerank)
+        self.makes_pictures() || matches!(self, Self::Speech | Self::Rerank | Self::File | Self::Batch)
     }
 
     /// Whether its answer is pictures.
@@ -77,6 +81,8 @@ impl Operation {
             Self::ImageEdits => "image_edits",
             Self::ImageVariations => "image_variations",
             Self::Realtime => "realtime",
+            Self::File => "file",
+            Self::Batch => "batch",
         }
     }
 
@@ -86,9 +92,15 @@ impl Operation {
         self.listens() || matches!(self, Self::ImageEdits | Self::ImageVariations)
     }
 
+    /// Whether it is about something that its provider keeps under a name of ours.
+    #[must_use]
+    pub const fn is_kept(self) -> bool {
+        matches!(self, Self::File | Self::Batch)
+    }
+
     /// Whether its answer comes in a form that only the upstream's word for it tells.
     #[must_use]
     pub const fn is_told_by_type(self) -> bool {
-        self.is_form() || matches!(self, Self::Speech)
+        self.is_form() || matches!(self, Self::Speech) || self.is_kept()
     }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 use crate::ids::{CredentialId, ProjectId, TraceId, WorkspaceId};
+use crate::kept::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 use crate::profile::Principal;
 use crate::secret::Secret;
 
@@ -283,6 +284,57 @@ impl ResponseKeeper for NoResponses {
     fn unbook(&self, _name: ResponseName, _by: TraceId) {}
 
     fn forget(&self, _name: ResponseName) {}
+}
+
+/// Remembers who made what providers keep beside answers: files, batches, videos.
+pub trait ObjectKeeper: Send + Sync {
+    /// Our name for what a maker calls so; the same every time.
+    fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId;
+    /// Whether every replica finds it from here on. What is known already stays as it is, but for what lists show of it.
+    fn keep(&self, owner: KeptOwner, id: KeptId, object: KeptObject) -> PortFuture<'static, bool>;
+    fn find(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, FoundObject>;
+    /// What a project made of a kind; `None` where the store does not answer.
+    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>>;
+    /// Asks for the right to book what it used: of all requests ever, one is given it.
+    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, bool>;
+    /// Gives the right back, by whoever has it and could not use it.
+    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, ()>;
+    /// The provider deleted it.
+    fn forget(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, ()>;
+}
+
+/// For places that remember nothing.
+#[derive(Debug, Default)]
+pub struct NoObjects;
+
+impl ObjectKeeper for NoObjects {
+    fn id(&self, _owner: KeptOwner, kind: KeptKind, _maker: Principal, _provider_id: &str) -> KeptId {
+        KeptId { kind, digest: [0; 16] }
+    }
+
+    fn keep(&self, _owner: KeptOwner, _id: KeptId, _object: KeptObject) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn find(&self, _owner: KeptOwner, _id: KeptId) -> PortFuture<'static, FoundObject> {
+        Box::pin(async { FoundObject::Unknown })
+    }
+
+    fn list(&self, _page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>> {
+        Box::pin(async { Some(Vec::new()) })
+    }
+
+    fn book(&self, _owner: KeptOwner, _id: KeptId, _by: TraceId) -> PortFuture<'static, bool> {
+        Box::pin(async { false })
+    }
+
+    fn unbook(&self, _owner: KeptOwner, _id: KeptId, _by: TraceId) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn forget(&self, _owner: KeptOwner, _id: KeptId) -> PortFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Whose content goes.

@@ -427,7 +427,8 @@ fn quirks(seat: &Seat) -> Quirks {
 /// answer longer than was asked for or than the model writes.
 pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let request = exchange.call.request();
-    if matches!(exchange.call.operation(), Operation::Count | Operation::Stored) {
+    let operation = exchange.call.operation();
+    if matches!(operation, Operation::Count | Operation::Stored) || operation.is_kept() {
         return Usage::default();
     }
     if exchange.call.operation().is_media() {

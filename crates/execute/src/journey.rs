@@ -24,7 +24,7 @@ use crate::miss::{Miss, refusal};
 use crate::realtime::{self, OpenSession, SessionSeat, Turn};
 use crate::schedule::{self, Situation, Step};
 use crate::timer::{Alarm, Timer};
-use crate::{Hands, read, stored};
+use crate::{Hands, kept, read, stored};
 use board::{Standing, Ticket, micros};
 
 /// Tries a plan's attempts until one answers. A buffered answer is whole; a stream has its first event, or is still
@@ -409,7 +409,7 @@ impl Journey {
     }
 
     fn step_after(&self, index: usize, miss: &Miss, tries_on_seat: u32) -> Step {
-        if self.exchange.is_sent_for_good() {
+        if self.exchange.is_sent_for_good() || self.exchange.may_have_made(miss) {
             return Step::GiveUp;
         }
         schedule::next_step(&Situation {
@@ -585,6 +585,9 @@ async fn wait_for_rest(
     let bytes = read::whole(&mut opened.body, timer, exchange.timeouts.idle, deadline, provider).await?;
     let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(provider, what))?;
     let whole = judge_whole(&open.way(exchange), bytes, provider)?;
+    if exchange.call.operation().is_kept() {
+        return Box::pin(kept::note(exchange, attempt, whole)).await;
+    }
     if !exchange.keeps() && exchange.looked_at().is_none() {
         return Ok(whole);
     }

@@ -7,6 +7,8 @@ mod caching;
 mod estimate;
 mod feed;
 mod journey;
+mod kept;
+mod look;
 mod miss;
 mod probe;
 mod queue;
@@ -21,7 +23,7 @@ mod verify;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use domain::ports::{ResponseKeeper, TurnKeeper};
+use domain::ports::{ObjectKeeper, ResponseKeeper, TurnKeeper};
 use world::World;
 
 pub use again::{Again, again};
@@ -31,6 +33,7 @@ pub use egress::Socket as UpstreamSocket;
 pub use feed::{Feed, Flow};
 pub use journey::{begin_response, execute, open_session};
 pub use ledger::Journal;
+pub use look::{KeptLook, Shown, look};
 pub use miss::{Lesson, Miss, lesson};
 pub use probe::probe;
 pub use realtime::{OpenSession, SessionSeat, Turn, TurnEnd};
@@ -52,6 +55,7 @@ pub struct Hands {
     pub turns: Arc<dyn TurnKeeper>,
     /// Who made the answers that providers keep, of all cores.
     pub responses: Arc<dyn ResponseKeeper>,
+    pub objects: Arc<dyn ObjectKeeper>,
 }
 
 impl Hands {

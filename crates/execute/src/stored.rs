@@ -31,7 +31,7 @@ impl Exchange {
                 let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
                 if shows_it && !known.is_booked { Booking::Once } else { Booking::Never }
             }
-            (Operation::Stored, ..) => Booking::Never,
+            (Operation::Stored | Operation::File | Operation::Batch, ..) => Booking::Never,
             _ if self.keeps() && request.is_background => Booking::Once,
             _ => Booking::Own,
         }
@@ -64,7 +64,7 @@ impl Exchange {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
         match self.call.operation() {
-            Operation::Stored => Usage::default(),
+            Operation::Stored | Operation::File | Operation::Batch => Usage::default(),
             _ if may_bill => self.estimate(attempt, "", 0),
             _ => Usage::default(),
         }
@@ -113,7 +113,7 @@ impl Exchange {
     /// A provider that no longer has an answer says so of that, and not of a model.
     pub(crate) fn told_miss(&self, miss: Miss) -> Miss {
         let Some(id) = self.looked_at().filter(|_| miss.class() == FaultClass::UpstreamNotFound) else {
-            return miss;
+            return self.told_gone(miss);
         };
         let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
         let message = format!("Response with id '{id}' not found.");

@@ -11,7 +11,7 @@ use domain::{Fault, Operation};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body;
-use line::{Coming, FormIn, open_form, too_large};
+use line::{Coming, FormIn, form_bytes_max, open_form, too_large};
 
 use crate::body::{self, PatientBody, failed};
 use crate::unpack;
@@ -35,8 +35,9 @@ pub(crate) async fn open(
         return open_form(Box::new(Whole(Some(whole))), coming).await;
     }
     let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > BODY_BYTES_MAX as u64) {
-        return Err(too_large(BODY_BYTES_MAX));
+    let bytes_max = if is_held { BODY_BYTES_MAX } else { form_bytes_max(operation) };
+    if announced.is_some_and(|length: u64| length > bytes_max as u64) {
+        return Err(too_large(bytes_max));
     }
     let coming = Coming { operation, content_type: &content_type, announced, is_held };
     open_form(Box::new(Client(body)), coming).await

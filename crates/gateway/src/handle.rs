@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use control::console;
 use domain::limits::BODY_BYTES_MAX;
-use domain::{Dialect, Fault, FaultClass, Operation, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeptKind, Operation, TraceId};
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
@@ -143,7 +143,8 @@ fn travel(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
-        if trip.operation.is_form() {
+        let is_upload = trip.operation == Operation::File && trip.is_made();
+        if trip.operation.is_form() || is_upload {
             return Box::pin(travel_with_form(desk, headers, body, trip, arrival)).await;
         }
         let Trip { caller, path, dialect, operation, addressed } = trip;
@@ -180,7 +181,7 @@ async fn travel_with_form(
     trip: Trip,
     arrival: Arrival,
 ) -> Response<Reply> {
-    let Trip { caller, path, dialect, operation, .. } = trip;
+    let Trip { caller, path, dialect, operation, addressed } = trip;
     let key = match key_of(&headers, None) {
         Ok(key) => key.map(str::to_owned),
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
@@ -191,7 +192,7 @@ async fn travel_with_form(
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
     let compared = if key.is_some() { form.compared() } else { Bytes::new() };
-    let inbound = inbound(headers, None, compared, dialect, operation, arrival);
+    let inbound = inbound(headers, addressed, compared, dialect, operation, arrival);
     let inbound = Inbound { form: Some(Box::new(form)), ..inbound };
     match key {
         Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
@@ -202,7 +203,9 @@ async fn travel_with_form(
 /// The key that a request carries. What is only looked at is looked at anew.
 fn key_of<'h>(headers: &'h HeaderMap, addressed: Option<&Addressed>) -> Result<Option<&'h str>, Box<Fault>> {
     let stored = addressed.and_then(|addressed| addressed.stored.as_ref());
-    let is_look = stored.is_some_and(|stored| matches!(stored.act, StoredAct::Read | StoredAct::ListInput));
+    let is_look = stored.is_some_and(|stored| {
+        matches!(stored.act, StoredAct::Read | StoredAct::Content | StoredAct::ListInput)
+    });
     if is_look { Ok(None) } else { line::idempotency_key(headers) }
 }
 
@@ -298,7 +301,12 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
             let (desk, dialect) = (Rc::clone(desk), route.dialect);
             return Asked::Apart(Box::pin(realtime::open(desk, head, dialect, caller, arrival)));
         }
-        (Does::Trip(_) | Does::Addressed | Does::Stored, Some(caller)) => {
+        (Does::KeptList(kind), Some(caller)) => {
+            let query = head.uri.query().unwrap_or_default().to_owned();
+            let listing = kept(Rc::clone(desk), caller, kind, query, route.dialect, arrival.trace);
+            return Asked::Apart(Box::pin(listing));
+        }
+        (Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_), Some(caller)) => {
             match trip(route, rest, &head, caller) {
                 // Only the headers are kept: the path is a slice of the connection's read buffer, which is not to be held
                 // while an upstream thinks.
@@ -419,12 +427,26 @@ struct Trip {
     addressed: Option<Box<Addressed>>,
 }
 
+impl Trip {
+    /// What is sent is to be kept, and nothing that is kept already is named.
+    fn is_made(&self) -> bool {
+        self.addressed.as_ref().is_none_or(|addressed| addressed.stored.is_none())
+    }
+}
+
 fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip, Box<Fault>> {
     let (operation, addressed) = match route.does {
+        Does::Trip(Operation::File) => {
+            let addressed = routes::read_upload(head.uri.query().unwrap_or_default());
+            (Operation::File, Some(Box::new(addressed)))
+        }
         Does::Trip(operation) => (operation, None),
         Does::Stored => {
             let addressed = routes::read_stored(&head.method, rest, head.uri.query().unwrap_or_default())?;
             (Operation::Stored, Some(Box::new(addressed)))
+        }
+        Does::Kept(operation) => {
+            (operation, Some(Box::new(routes::read_kept(operation, &head.method, rest)?)))
         }
         _ => {
             let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;
@@ -447,6 +469,17 @@ fn listed(
     let id = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
     let id = (route.does == Does::Model).then_some(&*id);
     line::models(&desk.core, caller, id, dialect, trace).map(Reply::from)
+}
+
+async fn kept(
+    desk: Rc<Desk>,
+    caller: Caller,
+    kind: KeptKind,
+    query: String,
+    dialect: Dialect,
+    trace: TraceId,
+) -> Response<Reply> {
+    line::kept(&desk.core, &caller, kind, &query, dialect, trace).await.map(Reply::from)
 }
 
 async fn control(desk: &Desk, request: Request<PatientBody>, arrival: Arrival) -> Response<Reply> {

@@ -1,7 +1,7 @@
 //! The table of everything that is reachable: method, path, grammar, what it does, and who may.
 
 use control::console;
-use domain::{Dialect, Fault, FaultClass, Operation};
+use domain::{Dialect, Fault, FaultClass, KeptKind, Operation};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method};
 use line::{Addressed, Needs, Stored, StoredAct, Verb};
@@ -11,6 +11,7 @@ use crate::realtime::protocols;
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
+const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content takes GET, and a batch's /cancel takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -38,6 +39,10 @@ pub enum Does {
     Stored,
     /// A session, each response of which is a trip.
     Realtime,
+    /// A trip whose address names something else that is kept.
+    Kept(Operation),
+    /// A list of such things.
+    KeptList(KeptKind),
     Models,
     Model,
     Control,
@@ -77,9 +82,7 @@ const REST: &str = "{rest}";
 const LATER: &[&str] = &[
     "/v1/conversations",
     "/v1/videos",
-    "/v1/files",
     "/v1/uploads",
-    "/v1/batches",
     "/v1/tasks",
     "/v1/apps",
     "/v1/agents",
@@ -121,6 +124,14 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
+        trip("/v1/files", Dialect::Chat, Operation::File),
+        row(Method::GET, "/v1/files", Dialect::Chat, Does::KeptList(KeptKind::File), inference),
+        row(Method::GET, "/v1/files/{rest}", Dialect::Chat, Does::Kept(Operation::File), inference),
+        row(Method::DELETE, "/v1/files/{rest}", Dialect::Chat, Does::Kept(Operation::File), inference),
+        trip("/v1/batches", Dialect::Chat, Operation::Batch),
+        row(Method::GET, "/v1/batches", Dialect::Chat, Does::KeptList(KeptKind::Batch), inference),
+        row(Method::GET, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
+        row(Method::POST, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
@@ -171,8 +182,9 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::Control => route.does == Does::Control,
             Access::Key(_) => {
                 let trips =
-                    matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Realtime);
-                trips || matches!(route.does, Does::Models | Does::Model)
+                    matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_));
+                let more = matches!(route.does, Does::Models | Does::Model | Does::KeptList(_) | Does::Realtime);
+                trips || more
             }
         };
         if !fits {
@@ -316,8 +328,42 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(STORED_HOW)));
         }
     };
-    let stored = Stored { id: id.to_owned(), act, query: query.to_owned() };
+    let stored = Stored::new(id.to_owned(), act, query.to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
+}
+
+/// What an address says that names a file or batch.
+///
+/// # Errors
+/// There is nothing at it, or nothing that is done so.
+pub fn read_kept(operation: Operation, method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
+    let (id, below) = match rest.split_once('/') {
+        Some((id, below)) => (id, Some(below)),
+        None => (rest, None),
+    };
+    let act = match (operation, method.as_str(), below) {
+        (_, "GET" | "HEAD", None) => StoredAct::Read,
+        (Operation::Batch, "POST", Some("cancel")) => StoredAct::Cancel,
+        (Operation::File, "DELETE", None) => StoredAct::Delete,
+        (Operation::File, "GET" | "HEAD", Some("content")) => StoredAct::Content,
+        _ => {
+            let message = format!("There is nothing at {method} of this path.");
+            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(FILE_HOW)));
+        }
+    };
+    let stored = Stored::new(id.to_owned(), act, String::new());
+    Ok(Addressed { stored: Some(stored), ..Addressed::default() })
+}
+
+/// Where a file is to go, as far as its address says it.
+#[must_use]
+pub fn read_upload(query: &str) -> Addressed {
+    let said = |name: &str| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = value.map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy());
+        value.map(std::borrow::Cow::into_owned).filter(|value| !value.is_empty())
+    };
+    Addressed { model: said("model").unwrap_or_default(), provider: said("provider"), ..Addressed::default() }
 }
 
 #[cfg(test)]
@@ -382,6 +428,10 @@ mod tests {
             (Does::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
             (Does::Stored, "POST") => &["{response_id}/cancel"],
             (Does::Stored, _) => &["{response_id}"],
+            (Does::Kept(Operation::Batch), "GET") => &["{batch_id}"],
+            (Does::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
+            (Does::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
+            (Does::Kept(_), _) => &["{file_id}"],
             _ => &["{model}"],
         };
         below.iter().map(|below| route.path.replace(REST, below)).collect()

@@ -1,6 +1,7 @@
 //! The sentence: decode, admit, plan, execute, relay, settle; and what is said beside it, from the same rooms.
 
 mod counters;
+mod kept;
 mod maker;
 mod models;
 mod once;
@@ -26,10 +27,14 @@ use settle::settle;
 
 pub use admit::{Caller, Needs, identify as identify_in};
 pub use counters::Counters;
-pub use decode::{Coming, FormIn, Inbound, incomplete, open_form, too_large};
-pub use dialects::{Addressed, ErrorAnswer, Stored, StoredAct, Verb, read_address, render_error};
-pub use execute::{Hands, SharedTokens, Tokens};
+pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
+pub use dialects::{
+    Addressed, BatchAsk, BatchItem, ErrorAnswer, Stored, StoredAct, Verb, batch_operation, read_address,
+    read_batch_ask, read_batch_item, rename_kept, render_error,
+};
+pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
 pub use framing::websocket;
+pub use kept::kept;
 pub use models::models;
 pub use once::{Held, Keyed, Once, OnceBody, claim, first_headers, idempotency_key, not_kept, once, replay};
 pub use plan::{ExplainedAttempt, Explanation, Modality, Question, Seat, WinningRoute, explain};
@@ -37,7 +42,7 @@ pub use realtime::{Session, open_session};
 pub use refuse::refuse;
 pub use relay::Stream;
 pub use settle::{ReplyBody, ReplyError, whole};
-pub use verify::{VerifyReport, VerifyTarget, is_probed, probe, verify};
+pub use verify::{VerifyReport, VerifyTarget, is_probed, look, probe, verify};
 
 use crate::stop::Stop;
 

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use domain::Probed;
+use execute::{KeptLook, Shown};
 pub use execute::{VerifyReport, VerifyTarget, is_probed};
 
 use crate::Core;
@@ -18,4 +19,9 @@ pub async fn verify(core: &Rc<Core>, target: VerifyTarget) -> VerifyReport {
 /// runs the server may bill: they are in no book of ours. `models` are those that are known to be served there.
 pub async fn probe(core: &Rc<Core>, target: VerifyTarget, models: Vec<String>) -> Probed {
     execute::probe(&target, &models, &core.hands).await
+}
+
+/// Looks at what a provider keeps, for the books. What is shown goes as it comes to whoever asked.
+pub async fn look(core: &Rc<Core>, target: VerifyTarget, asked: KeptLook, shown: Shown) {
+    execute::look(&target, asked, &shown, &core.hands).await;
 }

@@ -30,6 +30,13 @@ pub struct Decision<'a> {
     pub fault: Option<Box<Fault>>,
 }
 
+impl Decision<'_> {
+    /// Nobody was even looked for.
+    pub fn failed(fault: Box<Fault>) -> Self {
+        Self { resolved: None, route: None, attempts: Vec::new(), rejected: Vec::new(), fault: Some(fault) }
+    }
+}
+
 /// Those that may be asked now, and those that are known to refuse, with how long.
 #[derive(Debug, Default)]
 struct Split {

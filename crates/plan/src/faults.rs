@@ -2,7 +2,7 @@
 
 use catalogue::{Modality, Model, nearest_of};
 use domain::limits::{NODE_POLL_EVERY, RETRY_AFTER_SENT_MAX};
-use domain::{Fault, FaultClass, PolicyRule, Principal, Profile};
+use domain::{Fault, FaultClass, Operation, PolicyRule, Principal, Profile};
 use snapshot::RouteEntry;
 
 use crate::attempt::Seat;
@@ -164,9 +164,39 @@ pub fn unknown_response(id: &str) -> Box<Fault> {
     Box::new(fault.fix("Use the id of a response that this project made here, kept, and did not delete."))
 }
 
+/// This project knows no file or batch of this name.
+pub fn unknown_object(operation: Operation, id: &str) -> Box<Fault> {
+    let message = format!("There is no {} '{}' here.", operation.as_str(), shown(id));
+    let code = if operation == Operation::Batch { "batch_not_found" } else { "file_not_found" };
+    let fault = Fault::new(FaultClass::NotFound, code, message);
+    Box::new(fault.fix("Use an id as it came in an answer to this project, of what was not deleted."))
+}
+
+/// The file that a batch is to be made of is none of this project's.
+pub fn unknown_input(id: &str) -> Box<Fault> {
+    let message = format!("There is no file '{}' here.", shown(id));
+    let fault = Fault::new(FaultClass::BadRequest, "file_not_found", message);
+    Box::new(fault.param("input_file_id").fix("Upload it with POST /v1/files, and use the id of the answer."))
+}
+
+/// What a batch will use is known to nobody before it ends, so that no money could be held for it.
+pub fn batch_on_account() -> Box<Fault> {
+    let message =
+        "A batch is worked through on a credential of your own, and this file is kept on a managed account.";
+    let fault = Fault::new(FaultClass::Unsupported, "batch_needs_own_credential", message);
+    Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file anew."))
+}
+
+/// The one that keeps a file or batch can't be asked now.
+pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
+    let message = format!("Only who keeps a {} knows it: {}.", operation.as_str(), why_not(rejection));
+    let fault = Fault::new(FaultClass::NotFound, "keeper_unavailable", message);
+    Box::new(fault.fix("Make that usable again, or send it anew."))
+}
+
 /// Nobody can say who made an answer.
 pub fn makers_unknown() -> Box<Fault> {
-    let message = "Who made the response can't be looked up now.";
+    let message = "Who made what the request names can't be looked up now.";
     let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
     Box::new(fault.fix("Send the request again in a moment.").retry_after_ms(1_000))
 }

@@ -14,6 +14,7 @@ mod reason;
 mod resolve;
 mod routing;
 mod served;
+mod uploads;
 
 pub use attempt::{Attempt, Seat};
 pub use catalogue::Modality;

@@ -10,12 +10,13 @@ use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::FoundResponse;
 use domain::record::{PlanRecord, Rejected};
-use domain::{CacheMode, FallbackClass, Fault, IdHasher, Operation, Profile, RouteSpec, limits};
+use domain::{CacheMode, FallbackClass, Fault, IdHasher, Operation, Principal, Profile, RouteSpec, limits};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED, decide};
 use crate::question::{Ask, Question};
 use crate::reason::{Refusal, Rejection};
+use crate::uploads::{self, decide_upload};
 use crate::{candidates, faults};
 
 /// Refused candidates that are kept with a request; an explanation tells all of them.
@@ -82,13 +83,19 @@ pub fn plan(
     if matches!(admitted.call().maker(), Some(FoundResponse::Away)) {
         return Err(failed(admitted, faults::makers_unknown()));
     }
-    if admitted.call().operation() == Operation::Stored {
+    let operation = admitted.call().operation();
+    let is_about = operation.is_kept() && admitted.call().request().stored.is_some();
+    if operation == Operation::Stored || is_about {
         return look(admitted, now_us, now_unix_ms);
     }
     let affinity = || affinity(&admitted);
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
-    let decision = decide(&ask, board);
+    let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
+    let decision = match operation.is_kept() {
+        true => decide_upload(&ask, admitted.call().request().provider.as_deref(), &keepers, board),
+        false => decide(&ask, board),
+    };
     let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
     let fallback_on = spec.map(|spec| spec.fallback_on.clone()).unwrap_or_default();
@@ -109,7 +116,7 @@ fn look(admitted: Admitted, now_us: u64, now_unix_ms: u64) -> Result<Planned, Bo
         Err(fault) => return Err(failed(admitted, fault)),
     };
     let record = PlanRecord {
-        resolution: "stored_response".into(),
+        resolution: if admitted.call().operation().is_kept() { "kept" } else { "stored_response" }.into(),
         candidates: vec![attempt.principal()],
         snapshot_version: admitted.caller().snapshot().version(),
         ..PlanRecord::default()
@@ -122,10 +129,20 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     let call = admitted.call();
     let Some(FoundResponse::Known(known)) = call.maker() else {
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
-        return Err(faults::unknown_response(id));
+        return Err(match call.operation() {
+            _ if call.makes_of_kept() => faults::unknown_input(id),
+            operation if operation.is_kept() => faults::unknown_object(operation, id),
+            _ => faults::unknown_response(id),
+        });
     };
+    if call.makes_of_kept() && matches!(known.maker, Principal::Account(_)) {
+        return Err(faults::batch_on_account());
+    }
     let attempt = candidates::maker(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
-    let attempt = attempt.map_err(|rejection| faults::maker_away(rejection.as_ref()))?;
+    let attempt = attempt.map_err(|rejection| match call.operation().is_kept() {
+        true => faults::keeper_away(call.operation(), rejection.as_ref()),
+        false => faults::maker_away(rejection.as_ref()),
+    })?;
     Ok((attempt, known.model.as_str().into()))
 }
 
@@ -221,7 +238,9 @@ pub const fn modality(operation: Operation) -> Modality {
         | Operation::Verify
         | Operation::Count
         | Operation::Complete
-        | Operation::Stored => Modality::Chat,
+        | Operation::Stored
+        | Operation::File
+        | Operation::Batch => Modality::Chat,
         Operation::Embed => Modality::Embedding,
         Operation::Moderate => Modality::Moderation,
         Operation::Images | Operation::ImageEdits | Operation::ImageVariations => Modality::Image,

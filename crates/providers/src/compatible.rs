@@ -29,6 +29,8 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         Operation::Count
         | Operation::Moderate
         | Operation::Stored
+        | Operation::File
+        | Operation::Batch
         | Operation::Images
         | Operation::Speech
         | Operation::Rerank
@@ -76,7 +78,8 @@ fn generate_of(
     taste: &Taste,
     at: impl Fn(&str) -> String,
 ) -> Result<Outgoing, Box<Fault>> {
-    if let (Operation::Stored, Some(stored)) = (ask.operation, &ask.request.stored) {
+    let is_made = |stored: &Stored| matches!(stored.act, StoredAct::Continue | StoredAct::Make);
+    if let Some(stored) = ask.request.stored.as_deref().filter(|stored| !is_made(stored)) {
         return Ok(look(ask, stored, at));
     }
     if ask.operation == Operation::Realtime {
@@ -94,6 +97,8 @@ fn generate_of(
         (Operation::ImageEdits, _) => "images/edits",
         (Operation::ImageVariations, _) => "images/variations",
         (Operation::Complete, _) => "completions",
+        (Operation::File, _) => "files",
+        (Operation::Batch, _) => "batches",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
         (_, Grammar::Anthropic) => "messages",
@@ -119,17 +124,23 @@ fn call(
     Ok(Outgoing::look(Method::GET, at(&path), headers))
 }
 
-/// What is asked about an answer that was made before. Its id is the upstream's own.
+/// What is asked about an answer that was made before, or about something else that is kept.
 fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
     let (method, below) = match stored.act {
-        StoredAct::Read | StoredAct::Continue => (Method::GET, ""),
+        StoredAct::Read | StoredAct::Continue | StoredAct::Make => (Method::GET, ""),
+        StoredAct::Content => (Method::GET, "/content"),
         StoredAct::Delete => (Method::DELETE, ""),
         StoredAct::Cancel => (Method::POST, "/cancel"),
         StoredAct::ListInput => (Method::GET, "/input_items"),
     };
     let question = if stored.query.is_empty() { "" } else { "?" };
-    let path = format!("responses/{}{below}{question}{}", stored.id, stored.query);
-    let said = Said { grammar: Grammar::Responses, body: Vec::new(), dropped: Vec::new() };
+    let (kept, grammar) = match ask.operation {
+        Operation::File => ("files", Grammar::Chat),
+        Operation::Batch => ("batches", Grammar::Chat),
+        _ => ("responses", Grammar::Responses),
+    };
+    let path = format!("{kept}/{}{below}{question}{}", stored.upstream_id(), stored.query);
+    let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(at(&path), ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
@@ -178,6 +189,8 @@ fn say_for(
         | Operation::Complete
         | Operation::Verify
         | Operation::Stored
+        | Operation::File
+        | Operation::Batch
         | Operation::Images
         | Operation::Speech
         | Operation::Rerank
@@ -281,6 +294,8 @@ pub fn no_such(operation: Operation) -> Box<Fault> {
             return Box::new(fault.fix("Name a realtime model of a provider that has them.").param("model"));
         }
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
+        Operation::File => ("keep files", "Send what is in the file with the request that needs it."),
+        Operation::Batch => ("work through a batch", "Send its requests one by one."),
         Operation::Chat | Operation::Run | Operation::Verify => {
             ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
         }
@@ -300,7 +315,8 @@ impl Said {
         headers.extend([(CONTENT_TYPE, content_type), (USER_AGENT, AGENT)]);
         if ask.request.stream {
             // Sound comes in whatever form was asked for.
-            let form = if ask.operation == Operation::Speech { "*/*" } else { "text/event-stream" };
+            let is_plain = ask.operation == Operation::Speech || ask.operation.is_kept();
+            let form = if is_plain { "*/*" } else { "text/event-stream" };
             headers.push((ACCEPT, HeaderValue::from_static(form)));
             // A compressed stream is held back by whoever compresses it.
             headers.push((ACCEPT_ENCODING, HeaderValue::from_static("identity")));
@@ -438,7 +454,7 @@ mod tests {
                 "GET http://host/v1/responses/resp_1/input_items?limit=2&order=asc",
             ),
         ] {
-            let stored = Stored { id: "resp_1".to_owned(), act, query: query.to_owned() };
+            let stored = Stored::new("resp_1".to_owned(), act, query.to_owned());
             let mut request = dialects::Request::default();
             request.stored = Some(Box::new(stored));
             let target = Target {

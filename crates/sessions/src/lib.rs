@@ -4,10 +4,12 @@ mod answers;
 #[cfg(test)]
 mod bench;
 mod memory;
+mod objects;
 mod packing;
 mod responses;
 mod turns;
 
 pub use answers::{Answers, AnswersSettings};
+pub use objects::{Chore, Objects};
 pub use responses::Responses;
 pub use turns::Turns;

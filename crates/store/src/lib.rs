@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod invoices;
 pub mod jobs;
 pub mod kept_answers;
+pub mod kept_objects;
 pub mod kept_turns;
 pub mod meta;
 pub mod nodes;
@@ -63,6 +64,7 @@ pub use founding::{Foundation, Founding};
 pub use invoices::{InvoiceRow, Invoices};
 pub use jobs::{JobRow, Jobs, NewJob};
 pub use kept_answers::{AnswerClaim, Claiming, KeptAnswers};
+pub use kept_objects::{KeptObjectRow, KeptObjects};
 pub use kept_turns::{KeptTurnRow, KeptTurns, TurnsAsked};
 pub use meta::Meta;
 pub use nodes::{NodeObservation, NodeRow, Nodes};
@@ -269,6 +271,12 @@ impl Store {
     /// Who made the answers that providers keep.
     #[must_use]
     pub fn stored_responses(&self) -> &dyn StoredResponses {
+        &self.database
+    }
+
+    /// Who made what providers keep beside answers.
+    #[must_use]
+    pub fn kept_objects(&self) -> &dyn KeptObjects {
         &self.database
     }
 

@@ -137,7 +137,9 @@ const fn modality(operation: Operation) -> &'static str {
         | Operation::Verify
         | Operation::Count
         | Operation::Complete
-        | Operation::Stored => "chat",
+        | Operation::Stored
+        | Operation::File
+        | Operation::Batch => "chat",
     }
 }
 
@@ -348,8 +350,8 @@ pub(crate) fn sums_of<Text>(record: &MeterRecord<Text>) -> UsageSums {
     let when = |is: bool| u64::from(attempted && is);
     let usage = &record.usage;
     let completed = record.outcome == Outcome::Completed;
-    // A look at an answer that was made before uses nothing.
-    let is_counted = record.operation != Operation::Stored;
+    // A look at an answer that was made before uses nothing, nor does what is about files and batches themselves.
+    let is_counted = record.operation != Operation::Stored && !record.operation.is_kept();
     UsageSums {
         requests: u64::from(attempted),
         input_tokens: usage.prompt_total(),

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use catalogue::Catalogue;
-use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ResponseKeeper, TurnKeeper};
+use domain::ports::{AnswerKeeper, AuditSink, KeyHash, NoAudit, ObjectKeeper, ResponseKeeper, TurnKeeper};
 use egress::EgressSettings;
 use ledger::{
     Allowances, Clerk, CoreAllowances, Drainer, Durability, Journal, JournalSettings, JournalShared,
     RecoveryReport,
 };
-use sessions::{Answers, AnswersSettings, Responses, Turns};
+use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
 use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
@@ -48,6 +48,7 @@ pub struct House {
     pub answers: Arc<Answers>,
     turns: Arc<Turns>,
     responses: Arc<Responses>,
+    objects: Arc<Objects>,
     journal: Arc<JournalShared>,
     journal_dir: PathBuf,
     journal_settings: JournalSettings,
@@ -83,8 +84,7 @@ impl House {
         let replica = store::datadir::replica(&settings.data_dir)?.unwrap_or(ReplicaId::ALONE);
         let kept = AnswersSettings { body_bytes_max: settings.answer_bytes_max, holder: replica };
         let answers = Answers::start(store.clone(), vault.clone(), world.clone(), kept).await?;
-        let turns = Turns::start(store.clone(), vault.clone(), world.clone());
-        let responses = Responses::start(store.clone(), vault.clone(), world.clone());
+        let (turns, responses, objects) = keepers(&store, &vault, &world);
         let allowances: Arc<Allowances> = Arc::default();
         let clerk = Clerk::new(Arc::clone(&allowances), store.lease_centre(), world.clone());
         // The journal of the last run is in the books: nothing that it leased is needed.
@@ -129,6 +129,7 @@ impl House {
             answers,
             turns,
             responses,
+            objects,
             journal,
             journal_dir,
             journal_settings,
@@ -163,6 +164,7 @@ impl House {
             tokens: Rc::new(line::Tokens::new(Arc::clone(&self.tokens))),
             turns: Arc::clone(&self.turns) as Arc<dyn TurnKeeper>,
             responses: Arc::clone(&self.responses) as Arc<dyn ResponseKeeper>,
+            objects: Arc::clone(&self.objects) as Arc<dyn ObjectKeeper>,
         };
         let counters = Rc::new(line::Counters::default());
         let answers = Arc::clone(&self.answers) as Arc<dyn AnswerKeeper>;
@@ -195,10 +197,19 @@ impl House {
         self.answers.stop();
         self.turns.stop().await;
         self.responses.stop().await;
+        self.objects.stop();
         self.keeper.stop();
         self.audit.stop().await;
         self.store.close().await;
     }
+}
+
+/// Who remembers what providers keep, and what they must be shown again.
+fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
+    let turns = Turns::start(store.clone(), vault.clone(), world.clone());
+    let responses = Responses::start(store.clone(), vault.clone(), world.clone());
+    let poll = Box::new(control::poll_of);
+    (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
 }
 
 async fn unseal(

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use control::{PostError, Posted, Posting, Trips};
 use domain::limits::WEBHOOK_TIME_MAX;
 use domain::ports::PortFuture;
 use domain::{Fault, FaultClass, Probed};
 use egress::{Client, EgressErrorKind, OutBody, Reach, Request};
 use http::{HeaderName, HeaderValue, Method};
-use line::{VerifyReport, VerifyTarget};
+use line::{KeptLook, Shown, VerifyReport, VerifyTarget};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use world::World;
@@ -21,6 +22,7 @@ use crate::house::House;
 enum Job {
     Verify(VerifyTarget, oneshot::Sender<VerifyReport>),
     Probe(VerifyTarget, Vec<String>, oneshot::Sender<Probed>),
+    Look(VerifyTarget, KeptLook, Shown),
     Post(Posting, oneshot::Sender<Result<Posted, PostError>>),
 }
 
@@ -31,6 +33,8 @@ pub struct SystemCore {
 
 /// Verifications that wait for the core; more callers than that wait themselves.
 const JOBS_MAX: usize = 64;
+/// Of a file that is looked at, pieces that nobody has read yet.
+const PIECES_MAX: usize = 8;
 
 impl SystemCore {
     /// Starts the thread.
@@ -63,6 +67,7 @@ fn work(house: &House, number: u32, mut jobs: mpsc::Receiver<Job>) -> anyhow::Re
                     Job::Probe(target, models, answer) => {
                         let _ = answer.send(line::probe(&core, target, models).await);
                     }
+                    Job::Look(target, asked, shown) => line::look(&core, target, asked, shown).await,
                     Job::Post(posting, answer) => {
                         let posted =
                             tokio::time::timeout(WEBHOOK_TIME_MAX, post(&core.hands.egress, posting));
@@ -120,6 +125,16 @@ impl Trips for SystemCore {
             }
             probed.await.unwrap_or_else(|_| not_probed())
         })
+    }
+
+    fn look(&self, target: VerifyTarget, asked: KeptLook) -> mpsc::Receiver<Result<Bytes, Box<Fault>>> {
+        let (shown, looking) = mpsc::channel(PIECES_MAX);
+        let jobs = self.jobs.clone();
+        tokio::spawn(async move {
+            // Whoever waits is told by the end of the channel where the core is gone.
+            let _ = jobs.send(Job::Look(target, asked, shown)).await;
+        });
+        looking
     }
 
     fn verify(&self, target: VerifyTarget) -> PortFuture<'_, VerifyReport> {

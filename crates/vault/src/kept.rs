@@ -3,7 +3,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
-use domain::{Kept, ProjectId, Sealed, Secret, TraceId, WorkspaceId};
+use domain::{Kept, KeptId, KeptKind, KeptOwner, Principal, ProjectId, Sealed, Secret, TraceId, WorkspaceId};
 
 use crate::associated::{Binding, Purpose};
 use crate::error::{OpenError, VaultError};
@@ -119,6 +119,22 @@ impl RequestHasher {
     #[must_use]
     pub fn of_response(&self, workspace: WorkspaceId, project: ProjectId, id: &str) -> [u8; 32] {
         self.of(&[b"response", workspace.as_bytes(), project.as_bytes(), id.as_bytes()])
+    }
+
+    /// Our name for what a maker keeps for a project under a name of its own.
+    #[must_use]
+    pub fn of_object(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, id: &str) -> KeptId {
+        let (workspace, project) = (owner.workspace.as_bytes(), owner.project.as_bytes());
+        let (word, maker) = (kind.as_str().as_bytes(), maker.to_string());
+        let hash = self.of(&[b"object", workspace, project, word, maker.as_bytes(), id.as_bytes()]);
+        KeptId { kind, digest: hash.first_chunk().copied().unwrap_or_default() }
+    }
+
+    /// Names the record of one request of a batch: the same whoever books it, and however often.
+    #[must_use]
+    pub fn of_item(&self, unix_ms: u64, batch: KeptId, custom_id: &str) -> TraceId {
+        let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);
+        TraceId::new(unix_ms, hash.first_chunk().copied().unwrap_or_default())
     }
 
     fn of(&self, parts: &[&[u8]]) -> [u8; 32] {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::{CHAT, MINI, question, streaming, trace_of};
+use crate::batches;
 use crate::command::Cli;
 use crate::gateway::{Gateway, OWN, config, sums};
 use crate::wait::a_moment;
@@ -201,4 +202,32 @@ async fn the_database_goes_away_and_nothing_is_lost() {
     let (key, _) = gateway.key(json!({"name": "after", "project_id": gateway.founded.project_id})).await;
     until_answered(&gateway.with_key(&key), 200, WITHIN).await;
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// One of two gateways dies while a batch is booked, and the other goes on with it.
+#[tokio::test]
+async fn a_batch_is_booked_once_by_whichever_gateway_lives() {
+    let shared = on(&Server::shared().await.unwrap()).await;
+    let mut gateway = shared.gateway;
+    gateway.credential("openai", OWN).await;
+    let (other, origin) = gateway.replica().await;
+    let at_other = Client::new(&origin).bearer(&gateway.founded.api_key).within(WITHIN);
+    let admin = Client::new(&origin).bearer(&gateway.founded.admin_key).within(WITHIN);
+    batches::slowly(&gateway);
+    let id = batches::made(&gateway.client(), &batches::asks(batches::MANY)).await;
+    // Either looks at it, by the one name that it has at both.
+    batches::ended(&at_other, &id).await;
+    let deadline = Instant::now() + 2 * WITHIN;
+    while batches::items(&admin).await.is_empty() {
+        assert!(Instant::now() < deadline, "nobody books it");
+        a_moment().await;
+    }
+    gateway.process().kill9().unwrap();
+    gateway.emulator.clear_scripts();
+    assert!(batches::items(&admin).await.len() < batches::MANY, "it was killed too late to tell anything");
+    // Where the dead one had it, its lease ends within half a minute.
+    let rows = batches::until_booked(&admin, batches::MANY).await;
+    let ids: BTreeSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), batches::MANY);
+    drop(other);
 }

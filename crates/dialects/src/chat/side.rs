@@ -23,6 +23,8 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         | Operation::Verify
         | Operation::Count
         | Operation::Stored
+        | Operation::File
+        | Operation::Batch
         | Operation::Transcribe
         | Operation::Translate
         | Operation::ImageEdits

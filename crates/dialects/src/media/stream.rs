@@ -69,6 +69,10 @@ impl MediaStream {
         if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
+        // A file holds whatever it holds.
+        if self.operation.is_kept() {
+            return Ok(());
+        }
         if DOCUMENTS.into_iter().any(is) {
             return Err(StreamFault::Broken("not_an_answer"));
         }
@@ -190,7 +194,7 @@ impl MediaStream {
         if self.hosted.is_some() {
             return self.finish_hosted(out);
         }
-        if self.facts.events == 0 {
+        if self.facts.events == 0 && !self.operation.is_kept() {
             return Err(StreamFault::Broken("empty"));
         }
         if self.has_events && self.has_end && !self.facts.finished {

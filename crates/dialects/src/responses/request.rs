@@ -196,7 +196,7 @@ fn read_previous(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<Box<Store
         Value::Null => Ok(None),
         Value::String(text) => {
             let id = text.decode().into_owned();
-            Ok(Some(Box::new(Stored { id, act: StoredAct::Continue, query: String::new() })))
+            Ok(Some(Box::new(Stored::new(id, StoredAct::Continue, String::new()))))
         }
         _ => Err(wrong_type(name.to_owned(), "a string", kind)),
     }

@@ -158,6 +158,7 @@ async fn cores(world: &World, base_url: String, dir: std::path::PathBuf) -> (Mak
                 tokens: Rc::default(),
                 turns: Arc::new(domain::ports::NoTurns),
                 responses: Arc::new(domain::ports::NoResponses),
+                objects: Arc::new(domain::ports::NoObjects),
             };
             let counters = Rc::new(Counters::default());
             Ok(Rc::new(Core {

@@ -14,6 +14,8 @@ use super::wire::Control;
 use crate::directory;
 use crate::fal;
 use crate::gemini;
+use crate::openai::batches::Batches;
+use crate::openai::files::Files;
 use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
@@ -27,6 +29,8 @@ pub(crate) struct Shared {
     /// What `/v1/responses` keeps, and the seal on what its clients keep.
     pub(crate) responses: Mutex<Store>,
     pub(crate) sealer: Sealer,
+    pub(crate) files: Mutex<Files>,
+    pub(crate) batches: Mutex<Batches>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -70,6 +74,8 @@ impl Shared {
             connections: Mutex::default(),
             responses: Mutex::default(),
             sealer: Sealer::new(),
+            files: Mutex::default(),
+            batches: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -84,6 +90,8 @@ impl Shared {
         *inner = Inner::new(&self.config, inner.generation + 1);
         drop(inner);
         *lock(&self.responses) = Store::default();
+        *lock(&self.files) = Files::default();
+        *lock(&self.batches) = Batches::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

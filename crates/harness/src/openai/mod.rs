@@ -2,10 +2,12 @@
 
 pub(crate) mod answer;
 pub(crate) mod audio;
+pub(crate) mod batches;
 pub(crate) mod checks;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod error;
+pub(crate) mod files;
 pub mod flavour;
 pub(crate) mod forms;
 pub(crate) mod media;

@@ -13,7 +13,7 @@ use super::flavour::{Flavour, Served};
 use super::pictures::{self, Change};
 use super::responses::service as responses;
 use super::server::Server;
-use super::{completions, embeddings, media, models, moderations, realtime, request};
+use super::{batches, completions, embeddings, files, media, models, moderations, realtime, request};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
 use crate::emulator::service::{self, Answer, json_answer};
@@ -50,12 +50,27 @@ pub(crate) enum Route {
     CancelResponse(String),
     InputItems(String),
     Realtime,
+    Upload,
+    Files,
+    File(String),
+    DeleteFile(String),
+    FileContent(String),
+    CreateBatch,
+    Batches,
+    Batch(String),
+    CancelBatch(String),
 }
 
 pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Route, ApiError> {
     let unknown = || ApiError::invalid_url(method.as_str(), path);
     if let Some(below) = path.strip_prefix("/v1/responses/").filter(|id| !id.is_empty()) {
         return below_responses(flavour, method, path, below);
+    }
+    if let Some(below) = path.strip_prefix("/v1/files").filter(|_| flavour == Flavour::OpenAi) {
+        return files_route(method, path, below);
+    }
+    if let Some(below) = path.strip_prefix("/v1/batches").filter(|_| flavour == Flavour::OpenAi) {
+        return batches_route(method, path, below);
     }
     let (wanted, route) = match path {
         "/v1/chat/completions" => (Method::POST, Route::Chat),
@@ -120,6 +135,33 @@ fn below_responses(flavour: Flavour, method: &Method, path: &str, below: &str) -
     }
 }
 
+fn batches_route(method: &Method, path: &str, below: &str) -> Result<Route, ApiError> {
+    let (id, rest) = below.strip_prefix('/').map_or(("", below), |id| id.split_once('/').unwrap_or((id, "")));
+    match (id, rest, method) {
+        ("", "", &Method::POST) => Ok(Route::CreateBatch),
+        ("", "", &Method::GET) => Ok(Route::Batches),
+        (id, "", &Method::GET) if !id.is_empty() => Ok(Route::Batch(id.to_owned())),
+        (id, "cancel", &Method::POST) => Ok(Route::CancelBatch(id.to_owned())),
+        (_, "" | "cancel", _) => Err(ApiError::wrong_method(method.as_str(), path)),
+        _ => Err(ApiError::invalid_url(method.as_str(), path)),
+    }
+}
+
+fn files_route(method: &Method, path: &str, below: &str) -> Result<Route, ApiError> {
+    let (id, rest) = below.strip_prefix('/').map_or(("", below), |id| id.split_once('/').unwrap_or((id, "")));
+    let wrong = || ApiError::wrong_method(method.as_str(), path);
+    match (id, rest, method) {
+        ("", "", &Method::POST) => Ok(Route::Upload),
+        ("", "", &Method::GET) => Ok(Route::Files),
+        ("", "", _) => Err(wrong()),
+        (id, "", &Method::GET) => Ok(Route::File(id.to_owned())),
+        (id, "", &Method::DELETE) => Ok(Route::DeleteFile(id.to_owned())),
+        (id, "content", &Method::GET) => Ok(Route::FileContent(id.to_owned())),
+        (_, "" | "content", _) => Err(wrong()),
+        _ => Err(ApiError::invalid_url(method.as_str(), path)),
+    }
+}
+
 pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer, ApiError> {
     match route {
         Route::Models => Ok(json_answer(200, Vec::new(), &models::all(call.served()))),
@@ -145,6 +187,15 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
         Route::CancelResponse(id) => responses::cancel(call, &id),
         Route::InputItems(id) => responses::input_items(call, &id),
         Route::Realtime => realtime::open(call).await,
+        Route::Upload => files::upload(call),
+        Route::Files => files::list(call),
+        Route::File(id) => files::show(call, &id),
+        Route::DeleteFile(id) => files::delete(call, &id),
+        Route::FileContent(id) => files::content(call, &id),
+        Route::CreateBatch => batches::create(call),
+        Route::Batches => batches::list(call),
+        Route::Batch(id) => batches::show(call, &id),
+        Route::CancelBatch(id) => batches::cancel(call, &id),
     }
 }
 

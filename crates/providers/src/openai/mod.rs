@@ -19,7 +19,9 @@ impl Provider for OpenAi {
             | Operation::Speech
             | Operation::Transcribe
             | Operation::Translate
-            | Operation::Realtime => &[Grammar::Chat],
+            | Operation::Realtime
+            | Operation::File
+            | Operation::Batch => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

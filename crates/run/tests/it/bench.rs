@@ -121,6 +121,7 @@ impl Bench {
             tokens: Rc::default(),
             turns: Arc::new(domain::ports::NoTurns),
             responses: Arc::new(domain::ports::NoResponses),
+            objects: Arc::new(domain::ports::NoObjects),
             world,
         };
         let snapshot = Reader::fixed(Arc::new(snapshot));

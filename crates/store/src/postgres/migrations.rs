@@ -19,6 +19,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (8, "sign_in_tries", include_str!("../../migrations/postgres/0008_sign_in_tries.sql")),
     (9, "grammars", include_str!("../../migrations/postgres/0009_grammars.sql")),
     (10, "agreements", include_str!("../../migrations/postgres/0010_agreements.sql")),
+    (11, "kept_objects", include_str!("../../migrations/postgres/0011_kept_objects.sql")),
     (12, "policies", include_str!("../../migrations/postgres/0012_policies.sql")),
 ];
 /// In a rolling upgrade replicas of the version before serve on, and start again, beside the newer schema: a migration

@@ -15,6 +15,7 @@ pub(crate) mod hours;
 mod invoices;
 mod jobs;
 mod kept_answers;
+mod kept_objects;
 mod kept_turns;
 pub(crate) mod leases;
 pub(crate) mod meta;

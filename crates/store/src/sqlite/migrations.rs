@@ -19,6 +19,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (8, "sign_in_tries", include_str!("../../migrations/sqlite/0008_sign_in_tries.sql")),
     (9, "grammars", include_str!("../../migrations/sqlite/0009_grammars.sql")),
     (10, "agreements", include_str!("../../migrations/sqlite/0010_agreements.sql")),
+    (11, "kept_objects", include_str!("../../migrations/sqlite/0011_kept_objects.sql")),
     (12, "policies", include_str!("../../migrations/sqlite/0012_policies.sql")),
 ];
 

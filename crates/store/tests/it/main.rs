@@ -193,5 +193,9 @@ on_each!(
         stored_responses::an_answer_is_known_by_its_hash_for_a_while,
         stored_responses::one_request_alone_books_an_answer,
         stored_responses::of_rows_that_are_kept_together_all_are_or_none,
+        kept_objects::a_thing_is_known_to_its_project_alone,
+        kept_objects::things_are_listed_by_pages_in_either_order,
+        kept_objects::a_thing_asks_for_its_job_once_and_ends_in_its_time,
+        kept_objects::one_request_alone_books_a_thing,
     ]
 );

@@ -107,7 +107,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
-                 DROP TABLE policies; DROP TABLE stored_responses; DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
+                 DROP TABLE policies; DROP TABLE kept_objects; DROP TABLE stored_responses; \
+                 DROP TABLE kept_turn_calls, kept_turns; DROP TABLE sign_in_tries; \
                  DROP TABLE meter_records, rolled_days; DROP FUNCTION make_meter_partition, drop_record_week; \
                  DROP TRIGGER hour_changed ON usage_minutes; DROP FUNCTION forget_rolled_day; \
                  DROP INDEX usage_hours_by_group; ALTER TABLE usage_groups DROP COLUMN template; \
@@ -199,6 +200,7 @@ fn rows_of_the_version_before_stay_on_sqlite() {
             "ALTER TABLE projects DROP COLUMN caching_managed",
             "ALTER TABLE projects DROP COLUMN caching_byok",
             "DROP TABLE policies",
+            "DROP TABLE kept_objects",
             "DROP TABLE stored_responses",
             "DROP TABLE kept_turn_calls",
             "DROP TABLE kept_turns",

@@ -10,6 +10,7 @@ pub mod feed;
 pub mod invoices;
 pub mod jobs;
 pub mod kept_answers;
+pub mod kept_objects;
 pub mod kept_turns;
 pub mod meta;
 pub mod nodes;

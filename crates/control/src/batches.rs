@@ -1,0 +1,399 @@
+//! Batches in the books: each is looked at until it has ended, and then each of its requests is booked once, at the price
+//! of batches, whoever reads its results and however often the reading begins anew.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use domain::ports::PortFuture;
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, Grammar, KeptId, KeptKind, KeptObject, KeptOwner,
+    MeterRecord, Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId,
+};
+use jobs::{Handler, Outcome, Policy};
+use ledger::{DrainBatch, JournalPosition, SettledRecords};
+use line::{BatchItem, KeptLook, Seat, VerifyTarget};
+use serde::Deserialize;
+use serde_json::json;
+use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
+use store::{JobRow, KeptObjectRow, NewJob};
+use tokio::sync::mpsc;
+
+use crate::Control;
+
+const POLL: &str = "batches.poll";
+/// It may be looked at soon after it was made.
+const FIRST_LOOK_MS: u64 = 1_000;
+/// Of the books' journals it has none: each record is looked for before it is kept.
+const NO_JOURNAL: u32 = u32::MAX;
+const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
+/// Requests of a batch that are booked at once.
+const BOOKED_AT_ONCE: usize = 100;
+/// No line of results is longer.
+const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Providers end a batch within a day, and keep its results for a month.
+const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
+
+/// The job that a new batch wants.
+#[must_use]
+pub fn poll_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
+    let payload = json!({
+        "workspace": owner.workspace.to_string(),
+        "project": owner.project.to_string(),
+        "batch": id.to_string(),
+    });
+    (id.kind == KeptKind::Batch).then(|| NewJob {
+        kind: POLL,
+        workspace: owner.workspace,
+        name: Some(id.to_string()),
+        payload,
+        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
+        every_ms: None,
+        unix_ms,
+    })
+}
+
+/// Looks at batches.
+pub struct Poll(pub Arc<Control>);
+
+impl Handler for Poll {
+    fn kind(&self) -> &'static str {
+        POLL
+    }
+
+    fn policy(&self) -> Policy {
+        POLICY
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            let Some((owner, id)) = named(job) else { return Outcome::Hopeless { error: "no batch".into() } };
+            match poll(&self.0, owner, id).await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::failed(error),
+            }
+        })
+    }
+}
+
+fn named(job: &JobRow) -> Option<(KeptOwner, KeptId)> {
+    let text = |name: &str| job.payload.get(name)?.as_str();
+    let owner =
+        KeptOwner { workspace: text("workspace")?.parse().ok()?, project: text("project")?.parse().ok()? };
+    Some((owner, text("batch")?.parse().ok()?))
+}
+
+/// What a provider says of a batch.
+#[derive(Debug, Deserialize)]
+struct Told {
+    status: String,
+    #[serde(default)]
+    endpoint: String,
+    input_file_id: Option<String>,
+    output_file_id: Option<String>,
+    error_file_id: Option<String>,
+    #[serde(default)]
+    created_at: u64,
+    completed_at: Option<u64>,
+    expired_at: Option<u64>,
+    cancelled_at: Option<u64>,
+}
+
+impl Told {
+    /// When it ended; `None` where it goes on, or failed before anything was done.
+    fn ended_unix_ms(&self) -> Option<u64> {
+        let at = match self.status.as_str() {
+            "completed" => self.completed_at,
+            "expired" => self.expired_at,
+            "cancelled" => self.cancelled_at,
+            _ => return None,
+        };
+        Some(at.unwrap_or(self.created_at).saturating_mul(1_000))
+    }
+}
+
+/// One look.
+async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+    let now = control.world.clock.unix_ms();
+    let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
+    // Forgotten, with its project.
+    let Some(object) = found else { return Ok(Outcome::Done) };
+    let snapshot = control.keeper.current();
+    let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
+        return Err("the credential or the project of the batch is no longer there".to_owned());
+    };
+    let body = books.whole(Operation::Batch, &object.provider_id).await?;
+    let told: Told = serde_json::from_slice(&body).map_err(|error| format!("no batch: {error}"))?;
+    books.show(id, &object.provider_id, &body).await?;
+    if told.status == "failed" {
+        return Ok(Outcome::Done);
+    }
+    let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
+    for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+        // Lists show it from now on, if its provider still has it.
+        if let Ok(body) = books.whole(Operation::File, file).await {
+            let id = books.name(KeptKind::File, file);
+            books.show(id, file, &body).await?;
+        }
+    }
+    let asked = match &told.input_file_id {
+        Some(file) => books.models(file).await?,
+        None => HashMap::new(),
+    };
+    for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+        books.book_file(file, &told.endpoint, ended_unix_ms, &asked).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whose batch it is, and by whom it is done.
+struct Books<'a> {
+    control: &'a Control,
+    snapshot: &'a Snapshot,
+    owner: KeptOwner,
+    batch: KeptId,
+    request: TraceId,
+    project: &'a ProjectEntry,
+    credential: &'a Arc<CredentialEntry>,
+    target: VerifyTarget,
+}
+
+impl<'a> Books<'a> {
+    fn of(
+        control: &'a Control,
+        snapshot: &'a Snapshot,
+        owner: KeptOwner,
+        batch: KeptId,
+        object: &KeptObject,
+    ) -> Option<Self> {
+        let workspace = snapshot.workspace(owner.workspace)?;
+        let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
+        let Principal::Credential(id) = object.maker else { return None };
+        let credential = workspace.credentials.iter().find(|one| one.id == id)?;
+        let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
+        let request = object.request;
+        Some(Self { control, snapshot, owner, batch, request, project, credential, target })
+    }
+
+    fn maker(&self) -> Principal {
+        Principal::Credential(self.credential.id)
+    }
+
+    fn name(&self, kind: KeptKind, provider_id: &str) -> KeptId {
+        self.control.vault.requests.of_object(self.owner, kind, self.maker(), provider_id)
+    }
+
+    /// What its provider says of something.
+    async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
+        let asked = KeptLook { operation, id: provider_id.to_owned(), is_content: false };
+        let mut shown = self.control.trips.look(self.target.clone(), asked);
+        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
+    }
+
+    /// What lists show of something from now on.
+    async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
+        let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
+        let Some((body, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
+        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
+        let row = KeptObjectRow {
+            id,
+            owner: self.owner,
+            object: KeptObject {
+                request: self.request,
+                maker: self.maker(),
+                provider_id: provider_id.to_owned(),
+                model: String::new(),
+                upstream_model: String::new(),
+                label: made.purpose,
+                shown: String::from_utf8(body.to_vec()).unwrap_or_default(),
+                is_booked: false,
+                created_unix_ms: self.control.world.clock.unix_ms(),
+                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
+            },
+        };
+        self.control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
+    }
+
+    /// The lines of a file, as they come.
+    fn lines(&self, file: &str) -> Lines {
+        let asked = KeptLook { operation: Operation::File, id: file.to_owned(), is_content: true };
+        Lines {
+            shown: self.control.trips.look(self.target.clone(), asked),
+            held: BytesMut::new(),
+            is_over: false,
+        }
+    }
+
+    /// Which model each request asked for. A client may have deleted what it asked.
+    async fn models(&self, file: &str) -> Result<HashMap<String, String>, String> {
+        let (mut models, mut lines) = (HashMap::new(), self.lines(file));
+        loop {
+            match lines.next().await {
+                Ok(Some(line)) => {
+                    let ask = line::read_batch_ask(&line);
+                    models.extend(ask.map(|ask| (ask.custom_id, ask.model)));
+                }
+                Ok(None) => return Ok(models),
+                Err(error) if error.starts_with(GONE) => return Ok(models),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn book_file(
+        &self,
+        file: &str,
+        endpoint: &str,
+        ended_unix_ms: u64,
+        asked: &HashMap<String, String>,
+    ) -> Result<(), String> {
+        let (mut records, mut lines) = (Vec::new(), self.lines(file));
+        while let Some(line) = lines.next().await? {
+            if let Some(item) = line::read_batch_item(&line, endpoint) {
+                records.push(self.record(item, endpoint, ended_unix_ms, asked));
+            }
+            if records.len() >= BOOKED_AT_ONCE {
+                self.book(std::mem::take(&mut records)).await?;
+            }
+        }
+        self.book(records).await
+    }
+
+    async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
+        let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
+        self.control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+    }
+
+    fn record(
+        &self,
+        item: BatchItem,
+        endpoint: &str,
+        ended_unix_ms: u64,
+        asked: &HashMap<String, String>,
+    ) -> MeterRecord {
+        let is_well = (200..300).contains(&item.status);
+        let requested = asked.get(&item.custom_id).cloned().or(item.model).unwrap_or_default();
+        let usage = item.usage.unwrap_or_default();
+        let (resolved, rates) = self.priced(&requested, usage.prompt_total());
+        let (operation, grammar) = line::batch_operation(endpoint);
+        let dialect = if grammar == Grammar::Responses { Dialect::Responses } else { Dialect::Chat };
+        let fault = (!is_well).then_some(FaultClass::Upstream);
+        let attempt = AttemptRecord {
+            number: 1,
+            principal: self.maker(),
+            provider: self.target.provider.to_string(),
+            upstream_model: requested.clone(),
+            region: self.credential.region.as_deref().map(str::to_owned),
+            started_us: 0,
+            duration_us: 0,
+            status: (item.status > 0).then_some(item.status),
+            fault,
+            upstream_request_id: item.request_id,
+            usage,
+            rates,
+            markup_bps: 0,
+            charge: Charge::default(),
+        };
+        let mut record = MeterRecord {
+            trace: self.control.vault.requests.of_item(ended_unix_ms, self.batch, &item.custom_id),
+            workspace: self.owner.workspace,
+            project: self.owner.project,
+            key: None,
+            environment: self.project.environment.to_string(),
+            started_unix_ms: ended_unix_ms,
+            finished_unix_ms: ended_unix_ms,
+            operation,
+            dialect,
+            stream: false,
+            requested_model: requested,
+            resolved_model: resolved,
+            outcome: if is_well { Ended::Completed } else { Ended::Failed },
+            status: if item.status > 0 { item.status } else { 500 },
+            fault,
+            fault_code: (!is_well).then(|| item.error_code.unwrap_or_else(|| "batch_item_failed".to_owned())),
+            principal: Some(self.maker()),
+            provider: self.target.provider.to_string(),
+            fallback_used: false,
+            tag: None,
+            usage,
+            charge: Charge::default(),
+            attempts: vec![attempt],
+            plan: PlanRecord {
+                resolution: "batch".into(),
+                candidates: vec![self.maker()],
+                snapshot_version: self.snapshot.version(),
+                ..PlanRecord::default()
+            },
+            timeline: Timeline::default(),
+            bytes_out: 0,
+            drawn: Vec::new(),
+            caching: None,
+        };
+        ledger::price::book(&mut record);
+        record
+    }
+
+    /// The model's name as everybody knows it, and what a request of a batch costs there.
+    fn priced(&self, upstream_model: &str, prompt_tokens: u64) -> (String, Option<Rates>) {
+        let (catalogue, provider) = (self.snapshot.catalogue(), &*self.target.provider);
+        let known = catalogue.models().iter().find(|model| {
+            model.offer(provider).is_some_and(|offer| *offer.upstream_model == *upstream_model)
+        });
+        let name =
+            known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
+        let own = self.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
+        let rates = own.map(|(_, rates)| *rates).or_else(|| known?.offer(provider)?.rates_for(prompt_tokens));
+        // Without a word of its seller on batches, what they cost is not known.
+        let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
+        (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
+    }
+}
+
+/// A file that is read while it comes.
+struct Lines {
+    shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    held: BytesMut,
+    is_over: bool,
+}
+
+impl Lines {
+    /// The next line, without its end; what is behind the last end is one too.
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        let mut searched = 0;
+        loop {
+            let unread = self.held.get(searched..).unwrap_or_default();
+            if let Some(at) = unread.iter().position(|byte| *byte == b'\n') {
+                return Ok(Some(self.held.split_to(searched + at + 1).freeze()));
+            }
+            searched = self.held.len();
+            if searched > LINE_BYTES_MAX {
+                return Err("a line of it is too long".to_owned());
+            }
+            let piece = match self.is_over {
+                true => Bytes::new(),
+                false => {
+                    self.shown.recv().await.ok_or("nobody looks any more")?.map_err(|fault| said(&fault))?
+                }
+            };
+            self.is_over = piece.is_empty();
+            match (self.is_over, self.held.is_empty()) {
+                (true, true) => return Ok(None),
+                (true, false) => return Ok(Some(self.held.split().freeze())),
+                (false, _) => self.held.extend_from_slice(&piece),
+            }
+        }
+    }
+}
+
+/// What the provider says of a file that is no longer there begins so.
+const GONE: &str = "gone: ";
+
+fn said(fault: &Fault) -> String {
+    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
+    format!("{gone}{}", fault.message)
+}

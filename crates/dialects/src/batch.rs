@@ -1,0 +1,193 @@
+//! Files of batches, line by line: what was asked of which model, and what became of it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use domain::{Grammar, Operation, TraceId, Usage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::passage::Way;
+use crate::transcript::AnswerForm;
+use crate::whole::whole_answer;
+
+/// One request of a batch, as far as the books need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchAsk {
+    pub custom_id: String,
+    pub model: String,
+}
+
+/// What became of one request of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchItem {
+    pub custom_id: String,
+    /// As its vendor calls it in the answer.
+    pub model: Option<String>,
+    /// 0 where it was not even tried.
+    pub status: u16,
+    pub request_id: Option<String>,
+    pub error_code: Option<String>,
+    pub usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct AskLine<'a> {
+    #[serde(borrow)]
+    custom_id: Cow<'a, str>,
+    #[serde(borrow)]
+    body: Named<'a>,
+}
+
+#[derive(Deserialize, Default)]
+struct Named<'a> {
+    #[serde(borrow)]
+    model: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct ItemLine<'a> {
+    #[serde(borrow)]
+    custom_id: Cow<'a, str>,
+    #[serde(borrow)]
+    response: Option<Answered<'a>>,
+    #[serde(borrow)]
+    error: Option<Failed<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Answered<'a> {
+    status_code: u16,
+    #[serde(borrow)]
+    request_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Failed<'a> {
+    #[serde(borrow)]
+    code: Option<Cow<'a, str>>,
+}
+
+/// What one of its requests asks for, by the address that all of them have.
+#[must_use]
+pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
+    match endpoint {
+        "/v1/responses" => (Operation::Chat, Grammar::Responses),
+        "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
+        "/v1/completions" => (Operation::Complete, Grammar::Chat),
+        "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
+        "/v1/images/generations" => (Operation::Images, Grammar::Chat),
+        _ => (Operation::Chat, Grammar::Chat),
+    }
+}
+
+/// Reads a line of what was asked; `None` where it is none.
+#[must_use]
+pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
+    let read: AskLine<'_> = serde_json::from_slice(line).ok()?;
+    let model = read.body.model.unwrap_or_default().into_owned();
+    Some(BatchAsk { custom_id: read.custom_id.into_owned(), model })
+}
+
+/// Reads a line of what became of it; `None` where it is none.
+#[must_use]
+pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
+    let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
+    let custom_id = read.custom_id.into_owned();
+    let error_code = read.error.and_then(|error| error.code).map(Cow::into_owned);
+    let Some(answered) = read.response else {
+        return Some(BatchItem {
+            custom_id,
+            model: None,
+            status: 0,
+            request_id: None,
+            error_code,
+            usage: None,
+        });
+    };
+    let is_well = (200..300).contains(&answered.status_code);
+    let body = answered.body.map(RawValue::get).filter(|_| is_well);
+    let named = body.and_then(|body| serde_json::from_str::<Named<'_>>(body).ok()).unwrap_or_default();
+    Some(BatchItem {
+        custom_id,
+        model: named.model.map(Cow::into_owned),
+        status: answered.status_code,
+        request_id: answered.request_id.map(Cow::into_owned),
+        error_code,
+        usage: body.and_then(|body| usage_of(body, endpoint)),
+    })
+}
+
+/// What an answer says that it used.
+fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
+    let (operation, grammar) = batch_operation(endpoint);
+    let way = Way {
+        operation,
+        client: grammar,
+        upstream: grammar,
+        is_loose: false,
+        usage: true,
+        as_array: false,
+        model: String::new(),
+        trace: TraceId::new(0, [0; 10]),
+        created_unix_s: 0,
+        namespaces: Vec::new(),
+        vectors: crate::VectorForm::default(),
+        prompt_bytes: 0,
+        keeps_text: false,
+        form: AnswerForm::Json,
+        guess: None,
+    };
+    whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_what_it_used_whatever_was_asked() {
+        let chat = r#"{"id":"c","object":"chat.completion","created":1,"model":"gpt-4o-mini-2024-07-18","choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":5,"total_tokens":14}}"#;
+        let response = r#"{"id":"r","object":"response","status":"completed","model":"m","output":[],"usage":{"input_tokens":9,"output_tokens":5,"total_tokens":14}}"#;
+        let vectors = r#"{"object":"list","model":"m","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":9,"total_tokens":9}}"#;
+        for (endpoint, body, used) in [
+            ("/v1/chat/completions", chat, (9, 5)),
+            ("/v1/responses", response, (9, 5)),
+            ("/v1/embeddings", vectors, (9, 0)),
+        ] {
+            let line = format!(
+                r#"{{"id":"batch_req_1","custom_id":"a\u0062","response":{{"status_code":200,"request_id":"req_1","body":{body}}},"error":null}}"#
+            );
+            let item = read_batch_item(line.as_bytes(), endpoint).unwrap();
+            let usage = item.usage.unwrap();
+            assert_eq!((usage.prompt_total(), usage.completion_total()), used, "{endpoint}");
+            assert_eq!(
+                (&*item.custom_id, item.status, item.request_id.as_deref()),
+                ("ab", 200, Some("req_1"))
+            );
+            assert!(item.model.is_some() && item.error_code.is_none());
+        }
+    }
+
+    #[test]
+    fn what_failed_used_nothing() {
+        let refused = br#"{"id":"b","custom_id":"a","response":{"status_code":400,"request_id":"r","body":{"error":{"message":"no"}}},"error":null}"#;
+        let item = read_batch_item(refused, "/v1/chat/completions").unwrap();
+        assert_eq!((item.status, item.usage, item.model), (400, None, None));
+        let expired = br#"{"id":"b","custom_id":"a","response":null,"error":{"code":"batch_expired","message":"late"}}"#;
+        let item = read_batch_item(expired, "/v1/chat/completions").unwrap();
+        assert_eq!((item.status, item.error_code.as_deref()), (0, Some("batch_expired")));
+        assert_eq!(read_batch_item(b"{}", "/v1/chat/completions"), None);
+        assert_eq!(read_batch_item(b"", "/v1/chat/completions"), None);
+    }
+
+    #[test]
+    fn what_was_asked_names_its_model() {
+        let line = br#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"model":"x"}],"model":"gpt-4o-mini"}}"#;
+        let ask = read_batch_ask(line).unwrap();
+        assert_eq!((&*ask.custom_id, &*ask.model), ("a", "gpt-4o-mini"));
+        assert_eq!(read_batch_ask(b"[]"), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! What providers keep beside answers, and clients know by names of ours: files and batches. A name goes out as its
+//! provider's own, and comes back as ours.
+
+use bytes::Bytes;
+use domain::{Fault, KeptKind};
+
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat::skip_lead;
+use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
+use crate::request::rename_at;
+use crate::splice::splice;
+use crate::whole::WholeAnswer;
+use crate::{Addressed, Request, Stored, StoredAct};
+
+const INPUT: &str = "input_file_id";
+/// Members by which such a thing names files.
+const FILES: [&str; 3] = [INPUT, "output_file_id", "error_file_id"];
+
+/// What an answer tells of a thing that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeptMade {
+    /// What its provider calls it.
+    pub id: String,
+    pub created_unix_s: Option<u64>,
+    pub expires_unix_s: Option<u64>,
+    /// What it is for.
+    pub purpose: String,
+    /// Files that it names, beside itself, as its provider calls them.
+    pub files: Vec<String>,
+}
+
+/// Reads a request about something that is kept.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
+    let (stored, stored_value) = match addressed.and_then(|addressed| addressed.stored.clone()) {
+        Some(stored) => (stored, None),
+        None => {
+            let (id, span) = input_of(body)?;
+            (Stored::new(id, StoredAct::Make, String::new()), Some(span))
+        }
+    };
+    Ok(Request { stored_value, ..Request::about(stored) })
+}
+
+/// The file that a new batch is made of, and where it is named.
+fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty());
+    }
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(no_object(kind));
+    }
+    let mut found = None;
+    cursor.object(|cursor, member| {
+        if !member.key.is(INPUT) {
+            cursor.skip()?;
+            return Ok::<(), Box<Fault>>(());
+        }
+        let kind = cursor.kind()?;
+        let span = cursor.skip()?;
+        let Value::String(text) = Cursor::new(span.of(body))?.value()? else {
+            return Err(wrong_type(INPUT.to_owned(), "a string", kind));
+        };
+        match found.replace((text.decode().into_owned(), span)) {
+            Some(_) => Err(duplicate(INPUT.to_owned())),
+            None => Ok(()),
+        }
+    })?;
+    cursor.end()?;
+    found.ok_or_else(|| {
+        missing(INPUT.to_owned(), "Upload the requests with POST /v1/files and purpose batch first.")
+    })
+}
+
+/// An answer that is one JSON object.
+pub(crate) fn whole_answer(body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    let text = skip_lead(&body);
+    match text.first() {
+        None => Err(StreamFault::Broken("empty")),
+        Some(b'{') if find_member(text, "id").is_ok_and(|found| found.is_some()) => {
+            Ok(WholeAnswer::plain(body, AnswerFacts::default()))
+        }
+        Some(_) => Err(StreamFault::Broken("not_an_answer")),
+    }
+}
+
+/// The answer about a thing, with every name that is its provider's replaced by `ours`, and what it tells of the thing.
+pub fn rename_kept(
+    body: &Bytes,
+    kind: KeptKind,
+    ours: &mut dyn FnMut(KeptKind, &str) -> String,
+) -> Option<(Bytes, KeptMade)> {
+    let mut made = KeptMade::default();
+    let mut edits = Vec::new();
+    let mut cursor = Cursor::new(body).ok()?;
+    let read = cursor.object(|cursor, member| {
+        let span = cursor.skip()?;
+        let value = Cursor::new(span.of(body))?.value()?;
+        let name = member.key.decode();
+        match (&*name, value) {
+            ("id", Value::String(text)) => {
+                made.id = text.decode().into_owned();
+                edits.push((span, ours(kind, &made.id)));
+            }
+            (name, Value::String(text)) if FILES.contains(&name) => {
+                let file = text.decode().into_owned();
+                edits.push((span, ours(KeptKind::File, &file)));
+                made.files.push(file);
+            }
+            ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
+            ("created_at", _) => made.created_unix_s = number(span.of(body)),
+            ("expires_at", _) => made.expires_unix_s = number(span.of(body)),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    });
+    read.ok()?;
+    if made.id.is_empty() {
+        return None;
+    }
+    let mut edits: Vec<_> = edits.iter().map(|(span, name)| rename_at(*span, name)).collect();
+    let mut out = Vec::new();
+    splice(body, &mut edits, &mut out);
+    Some((out.concat().into(), made))
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renamed(body: &str, kind: KeptKind) -> Option<(String, KeptMade)> {
+        let mut ours = |kind: KeptKind, id: &str| format!("{}{id}", kind.prefix());
+        let (body, made) = rename_kept(&Bytes::from(body.to_owned()), kind, &mut ours)?;
+        Some((String::from_utf8(body.to_vec()).unwrap(), made))
+    }
+
+    #[test]
+    fn every_name_of_the_providers_becomes_ours_and_all_else_stays() {
+        let batch = r#"{"id": "b1", "input_file_id":"f1","output_file_id":"f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
+        let (body, made) = renamed(batch, KeptKind::Batch).unwrap();
+        let expected = r#"{"id": "batch_tg_b1", "input_file_id":"file-tg_f1","output_file_id":"file-tg_f2" ,"error_file_id":null,"metadata":{"id":"mine"},"created_at":17,"expires_at":19}"#;
+        assert_eq!(body, expected);
+        assert_eq!((&*made.id, made.files.as_slice()), ("b1", &["f1".to_owned(), "f2".to_owned()][..]));
+        assert_eq!((made.created_unix_s, made.expires_unix_s), (Some(17), Some(19)));
+        let (body, made) =
+            renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, KeptKind::File).unwrap();
+        assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
+        assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
+        assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
+        assert_eq!(renamed("[]", KeptKind::File), None);
+    }
+
+    #[test]
+    fn a_new_batch_names_its_input_by_its_makers_name() {
+        let body = Bytes::from_static(
+            br#"{"endpoint":"/v1/responses","input_file_id":"file-tg_1","completion_window":"24h"}"#,
+        );
+        let mut request = decode(&body, None).unwrap();
+        let stored = request.stored.as_mut().unwrap();
+        assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
+        stored.at_maker = Some("file-abc".to_owned());
+        let sent = crate::upstream_body(&body, &request, "", true).concat();
+        assert_eq!(
+            sent,
+            br#"{"endpoint":"/v1/responses","input_file_id":"file-abc","completion_window":"24h"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_new_batch_is_said() {
+        for (body, code) in [
+            ("", "empty_body"),
+            ("[]", "invalid_type"),
+            ("{", "invalid_json"),
+            ("{}", "missing_required_parameter"),
+            (r#"{"input_file_id":7}"#, "invalid_type"),
+            (r#"{"input_file_id":"a","input_file_id":"b"}"#, "duplicate_field"),
+        ] {
+            assert_eq!(decode(&Bytes::from(body), None).unwrap_err().code, code, "{body}");
+        }
+    }
+}

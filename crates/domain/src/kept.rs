@@ -1,0 +1,157 @@
+//! What providers keep for a project beside answers: files, batches, videos. Clients know each by a name of ours.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ids::{ProjectId, TraceId, WorkspaceId};
+use crate::profile::Principal;
+
+/// What kind of thing it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeptKind {
+    File,
+    Batch,
+    Video,
+}
+
+impl KeptKind {
+    pub const ALL: [Self; 3] = [Self::File, Self::Batch, Self::Video];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Batch => "batch",
+            Self::Video => "video",
+        }
+    }
+
+    /// What a name of this kind begins with, for a provider's own begin so too.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::File => "file-tg_",
+            Self::Batch => "batch_tg_",
+            Self::Video => "video_tg_",
+        }
+    }
+}
+
+/// Our name for it: of a keyed hash of whose it is and what its provider calls it. So it is the same whoever meets it
+/// first, nobody can guess it, and it tells nothing of the provider's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeptId {
+    pub kind: KeptKind,
+    pub digest: [u8; 16],
+}
+
+impl fmt::Display for KeptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.prefix())?;
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is no name of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoKeptId;
+
+impl FromStr for KeptId {
+    type Err = NoKeptId;
+
+    fn from_str(text: &str) -> Result<Self, NoKeptId> {
+        let of_kind = |kind: KeptKind| Some((kind, text.strip_prefix(kind.prefix())?));
+        let (kind, hex) = KeptKind::ALL.into_iter().find_map(of_kind).ok_or(NoKeptId)?;
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if hex.len() != 32 || !hex.bytes().all(is_hex) {
+            return Err(NoKeptId);
+        }
+        let number = u128::from_str_radix(hex, 16).map_err(|_| NoKeptId)?;
+        Ok(Self { kind, digest: number.to_be_bytes() })
+    }
+}
+
+/// Whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptOwner {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+}
+
+/// Who made it, and what is known of it. Nothing of its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptObject {
+    /// The request that made it, or that first met it.
+    pub request: TraceId,
+    /// Whose identity made it: nobody else's provider knows it.
+    pub maker: Principal,
+    /// What its provider calls it.
+    pub provider_id: String,
+    /// The model as it was resolved, and its name at the seller; empty where it is of none.
+    pub model: String,
+    pub upstream_model: String,
+    /// What lists are filtered by, such as a file's purpose.
+    pub label: String,
+    /// As lists show it, in names of ours; empty as long as nobody has seen that.
+    pub shown: String,
+    /// What it used is in the books.
+    pub is_booked: bool,
+    pub created_unix_ms: u64,
+    /// When its provider forgets it, where that is known.
+    pub until_unix_ms: Option<u64>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundObject {
+    Known(Box<KeptObject>),
+    Unknown,
+    /// Nobody knows: the store does not answer.
+    Away,
+}
+
+/// Which part of a project's things is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPage {
+    pub owner: KeptOwner,
+    pub kind: KeptKind,
+    pub label: Option<String>,
+    /// The last of the page before.
+    pub after: Option<KeptId>,
+    pub oldest_first: bool,
+    pub limit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_reads_back_and_nothing_else_is_one() {
+        for kind in KeptKind::ALL {
+            let id = KeptId { kind, digest: [0xa7; 16] };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        let digits = "a7".repeat(16);
+        assert_eq!(
+            KeptId { kind: KeptKind::File, digest: [0xa7; 16] }.to_string(),
+            format!("file-tg_{digits}")
+        );
+        for wrong in [
+            "file-abc".to_owned(),
+            format!("file_tg_{digits}"),
+            format!("file-tg_{digits}0"),
+            format!("batch_tg_+{}", &digits[1..]),
+            format!("batch_tg_{}", digits.to_uppercase()),
+            String::new(),
+        ] {
+            assert_eq!(wrong.parse::<KeptId>(), Err(NoKeptId), "{wrong}");
+        }
+    }
+}

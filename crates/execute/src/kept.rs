@@ -1,0 +1,117 @@
+//! Files and batches: who keeps each is remembered before its client reads of it, under a name of ours, and the names in
+//! answers become ours.
+
+use std::sync::Arc;
+
+use dialects::{KeptMade, StoredAct, WholeAnswer, rename_kept};
+use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
+use plan::Attempt;
+
+use crate::answer::Exchange;
+use crate::miss::Miss;
+
+const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
+
+/// What kind of thing an operation is about.
+const fn kind(operation: Operation) -> Option<KeptKind> {
+    match operation {
+        Operation::File => Some(KeptKind::File),
+        Operation::Batch => Some(KeptKind::Batch),
+        _ => None,
+    }
+}
+
+impl Exchange {
+    pub(crate) fn owner(&self) -> KeptOwner {
+        KeptOwner { workspace: self.caller.workspace().id, project: self.caller.project().id }
+    }
+
+    /// What was asked for may be there, though nobody said so: asked again, it would be there twice.
+    pub(crate) fn may_have_made(&self, miss: &Miss) -> bool {
+        let stored = self.call.request().stored.as_ref();
+        let makes =
+            self.call.operation().is_kept() && stored.is_none_or(|stored| stored.act == StoredAct::Make);
+        makes && miss.request_sent && miss.status.is_none_or(|status| status >= 500)
+    }
+
+    /// A provider that no longer has something says so of that, and in names of its own.
+    pub(crate) fn told_gone(&self, miss: Miss) -> Miss {
+        let operation = self.call.operation();
+        let Some(stored) = self.call.request().stored.as_deref().filter(|_| operation.is_kept()) else {
+            return miss;
+        };
+        if miss.class() != FaultClass::UpstreamNotFound {
+            return miss;
+        }
+        let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
+        let message = format!("Its provider has no {} '{}'.", operation.as_str(), stored.id);
+        let code = if operation == Operation::Batch { "batch_not_found" } else { "file_not_found" };
+        let gone = Fault::new(FaultClass::NotFound, code, message)
+            .fix("It was deleted, or is of a kind that can't be asked for this.");
+        let gone = match fault.upstream {
+            Some(report) => gone.upstream(*report),
+            None => gone,
+        };
+        Miss { fault: Box::new(gone), status, should_retry, request_sent, token_refused }
+    }
+}
+
+/// Remembers what an answer tells of, and makes its names ours.
+pub(crate) async fn note(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    whole: WholeAnswer,
+) -> Result<WholeAnswer, Miss> {
+    let Some(kind) = kind(exchange.call.operation()) else { return Ok(whole) };
+    let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
+    let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
+        return Err(Miss::broken(attempt.provider(), "it does not say what it is about").not_again());
+    };
+    let id = keeper.id(owner, kind, maker, &made.id);
+    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
+    if act == Some(StoredAct::Delete) {
+        keeper.forget(owner, id).await;
+        return Ok(WholeAnswer { body, ..whole });
+    }
+    // Its files are asked for as soon as it names them.
+    for file in &made.files {
+        let named = KeptMade { id: file.clone(), ..KeptMade::default() };
+        let kept =
+            keep(exchange, attempt, keeper.id(owner, KeptKind::File, maker, file), named, String::new());
+        if !kept.await {
+            return Err(lost());
+        }
+    }
+    let shown = String::from_utf8(body.to_vec()).unwrap_or_default();
+    if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
+        return Err(lost());
+    }
+    Ok(WholeAnswer { body, ..whole })
+}
+
+async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade, shown: String) -> bool {
+    let object = KeptObject {
+        request: exchange.trace(),
+        maker: attempt.principal(),
+        provider_id: made.id,
+        model: (*exchange.resolved_model).to_owned(),
+        upstream_model: attempt.upstream_model().to_owned(),
+        label: made.purpose,
+        shown,
+        is_booked: false,
+        // Finer than the provider tells it, for the order of lists.
+        created_unix_ms: exchange.call.received_unix_ms(),
+        // A batch may be read long after its requests had to be done.
+        until_unix_ms: made
+            .expires_unix_s
+            .filter(|_| id.kind == KeptKind::File)
+            .map(|expires| expires.saturating_mul(1_000)),
+    };
+    Arc::clone(&exchange.hands.objects).keep(exchange.owner(), id, object).await
+}
+
+fn lost() -> Miss {
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", LOST);
+    Miss::new(fault.fix("Send it again in a moment.")).not_again()
+}

@@ -1,0 +1,93 @@
+//! Looks of our own at what providers keep, for the books: no client asked for them, and none is answered.
+
+use bytes::Bytes;
+use dialects::{Request, Stored, StoredAct};
+use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
+use domain::{Abilities, Fault, Grammar, Operation, Quirks};
+use providers::{Ask, Target};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::attempt::{self, request_of, sign};
+use crate::miss::Miss;
+use crate::timer::{Alarm, Timer};
+use crate::verify::VerifyTarget;
+use crate::{Hands, read};
+
+/// What is looked at, by its provider's own name for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptLook {
+    pub operation: Operation,
+    pub id: String,
+    /// What is in it, and not what it is.
+    pub is_content: bool,
+}
+
+/// Whoever looks is shown pieces, and at the end an empty one: what ends without it, or with a fault, broke off.
+pub type Shown = mpsc::Sender<Result<Bytes, Box<Fault>>>;
+
+/// Looks, by the seat's own identity and no other.
+pub async fn look(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) {
+    if let Err(miss) = show(target, asked, shown, hands).await {
+        // Who looked may have gone away.
+        let _ = shown.send(Err(miss.fault)).await;
+    }
+}
+
+async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) -> Result<(), Miss> {
+    let provider = providers::provider(&target.provider);
+    let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
+    let request = Request::about(Stored::new(asked.id, act, String::new()));
+    let ask = Ask {
+        operation: asked.operation,
+        grammar: Grammar::Chat,
+        request: &request,
+        body: &Bytes::new(),
+        native_headers: &[],
+        is_lenient: false,
+        shared_by: None,
+        inserts: &[],
+        prompt: None,
+    };
+    let abilities = Abilities::default;
+    let place = Target {
+        base_url: &target.base_url,
+        upstream_model: "",
+        hosting: target.seat.hosting(),
+        abilities: &abilities,
+        quirks: Quirks::default(),
+    };
+    let mut outgoing = provider.generate(&place, &ask).map_err(Miss::of_us)?;
+    sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
+    let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
+    let slug = &target.provider;
+    let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
+    let silent = |_| Miss::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
+    let mut opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    if !asked.is_content {
+        let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
+        let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))?;
+        let _ = shown.send(Ok(bytes)).await;
+        return Ok(());
+    }
+    loop {
+        let next = std::pin::pin!(read::next_chunk(&mut opened.body));
+        match timer.within(IDLE_TIME_MAX, deadline, next).await {
+            Ok(None) => {
+                let _ = shown.send(Ok(Bytes::new())).await;
+                return Ok(());
+            }
+            Ok(Some(Ok(bytes))) => {
+                if !bytes.is_empty() && shown.send(Ok(bytes)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            Ok(Some(Err(error))) => return Err(Miss::broken(slug, error.message.trim_end_matches('.'))),
+            Err(Alarm::Deadline) => return Err(Miss::deadline()),
+            Err(Alarm::Silence) => {
+                return Err(Miss::timeout(slug, "sent no further byte", IDLE_TIME_MAX.as_secs()));
+            }
+        }
+    }
+}

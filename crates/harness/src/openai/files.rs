@@ -1,0 +1,175 @@
+//! `/v1/files`: uploads, read part by part and strictly, and what is kept of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::forms;
+use super::routes::OpenAiCall;
+use crate::emulator::body::Step;
+use crate::emulator::service::{self, Answer, json_answer, unix_seconds};
+use crate::emulator::state::lock;
+
+const PURPOSES: &[&str] = &["assistants", "batch", "evals", "fine-tune", "user_data", "vision"];
+/// Whose content the vendor gives back.
+const READABLE: &[&str] = &["batch", "batch_output", "evals", "fine-tune"];
+const FIELDS: &[&str] = &["file", "purpose", "expires_after[anchor]", "expires_after[seconds]"];
+/// How long a batch's files are kept unless somebody says otherwise.
+const BATCH_FILE_S: u64 = 30 * 24 * 3_600;
+const LISTED_MAX: usize = 10_000;
+const SLICES: usize = 40;
+
+/// One file, of one key.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    pub(crate) key: String,
+    pub(crate) id: String,
+    pub(crate) filename: String,
+    pub(crate) purpose: String,
+    pub(crate) created: u64,
+    pub(crate) expires: Option<u64>,
+    pub(crate) content: Bytes,
+}
+
+/// All files by their number; ids grow with time.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    kept: BTreeMap<String, File>,
+}
+
+impl Files {
+    pub(crate) fn keep(&mut self, file: File) {
+        self.kept.insert(file.id.clone(), file);
+    }
+
+    pub(crate) fn find(&self, key: &str, id: &str) -> Result<&File, ApiError> {
+        let found = self.kept.get(id).filter(|file| file.key == key);
+        found.ok_or_else(|| no_such("File", id))
+    }
+}
+
+impl File {
+    fn shown(&self) -> Value {
+        json!({
+            "object": "file", "id": self.id, "purpose": self.purpose, "filename": self.filename,
+            "bytes": self.content.len(), "created_at": self.created, "expires_at": self.expires,
+            "status": "processed", "status_details": null,
+        })
+    }
+}
+
+/// What the vendor says of an id that it does not know.
+pub(crate) fn no_such(what: &str, id: &str) -> ApiError {
+    ApiError::new(404, "invalid_request_error", format!("No such {what} object: {id}")).param("id")
+}
+
+/// An id of the vendor's look, that grows with the calls.
+pub(crate) fn id(prefix: &str, number: u64, part: u32) -> String {
+    format!("{prefix}{number:012x}{part:04x}emulated")
+}
+
+pub(crate) fn upload(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let fields = forms::read(call, FIELDS)?;
+    let text = |name: &str| {
+        let field = fields.iter().find(|field| field.name == name)?;
+        Some(String::from_utf8_lossy(&field.value).into_owned())
+    };
+    let purpose = text("purpose").ok_or_else(|| ApiError::missing("purpose"))?;
+    if !PURPOSES.contains(&purpose.as_str()) {
+        return Err(ApiError::wrong_value("purpose", &purpose, PURPOSES));
+    }
+    let file = fields.iter().find(|field| field.name == "file");
+    let (content, filename) = file
+        .and_then(|file| Some((file.value.clone(), file.filename.clone()?)))
+        .ok_or_else(|| ApiError::missing("file"))?;
+    if purpose == "batch" && !filename.ends_with(".jsonl") {
+        let message = format!("Invalid file format for Batch API. Must be .jsonl, not {filename}");
+        return Err(ApiError::bad(message));
+    }
+    let created = unix_seconds();
+    let expires = match (text("expires_after[anchor]").as_deref(), text("expires_after[seconds]")) {
+        (None, None) => (purpose == "batch").then_some(created + BATCH_FILE_S),
+        (Some("created_at"), Some(seconds)) => match seconds.parse::<u64>() {
+            Ok(seconds) if (3_600..=2_592_000).contains(&seconds) => Some(created + seconds),
+            _ => return Err(ApiError::bad("Invalid expires_after.").param("expires_after.seconds")),
+        },
+        _ => return Err(ApiError::bad("Invalid expires_after.").param("expires_after")),
+    };
+    let id = id("file-", call.number(), 0);
+    let file = File { key: call.key.to_owned(), id, filename, purpose, created, expires, content };
+    let shown = file.shown();
+    lock(&call.shared.files).keep(file);
+    Ok(json_answer(200, Vec::new(), &shown))
+}
+
+pub(crate) fn show(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
+    Ok(json_answer(200, Vec::new(), &lock(&call.shared.files).find(call.key, id)?.shown()))
+}
+
+/// A script's `interval` is the pause between slices of it.
+pub(crate) fn content(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
+    let file = lock(&call.shared.files).find(call.key, id)?.clone();
+    if !READABLE.contains(&file.purpose.as_str()) {
+        return Err(ApiError::bad(format!("Not allowed to download files of purpose: {}", file.purpose)));
+    }
+    let behaviour = service::behaviour(call.shared, call.key, None)?;
+    let headers = vec![
+        ("content-type".to_owned(), "application/octet-stream".to_owned()),
+        ("content-length".to_owned(), file.content.len().to_string()),
+    ];
+    if behaviour.interval == 0 {
+        return Ok(Answer {
+            status: 200,
+            headers,
+            steps: vec![Step::Write { bytes: file.content, tokens: 0 }],
+        });
+    }
+    let slice = file.content.len().div_ceil(SLICES).max(1);
+    let slices = file.content.chunks(slice).flat_map(|bytes| {
+        let bytes = file.content.slice_ref(bytes);
+        let pause = Duration::from_millis(behaviour.interval);
+        [Step::Write { bytes, tokens: 0 }, Step::Flush, Step::Wait(pause)]
+    });
+    Ok(Answer { status: 200, headers, steps: slices.collect() })
+}
+
+pub(crate) fn delete(call: &OpenAiCall<'_>, id: &str) -> Result<Answer, ApiError> {
+    let mut files = lock(&call.shared.files);
+    files.find(call.key, id)?;
+    files.kept.remove(id);
+    Ok(json_answer(200, Vec::new(), &json!({"object": "file", "id": id, "deleted": true})))
+}
+
+/// Newest first, unless asked otherwise.
+pub(crate) fn list(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
+    let query = call.head.uri.query().unwrap_or_default();
+    let said = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let files = lock(&call.shared.files);
+    let purpose = said("purpose");
+    let own = files.kept.values().filter(|file| file.key == call.key);
+    let own = own.filter(|file| purpose.is_none_or(|purpose| file.purpose == purpose));
+    let mut shown: Vec<Value> = own.map(File::shown).collect();
+    if said("order") != Some("asc") {
+        shown.reverse();
+    }
+    let limit = said("limit").map_or(Some(LISTED_MAX), |limit| limit.parse().ok());
+    let limit = limit.filter(|limit| (1..=LISTED_MAX).contains(limit));
+    let limit = limit.ok_or_else(|| ApiError::bad("Invalid limit.").param("limit"))?;
+    Ok(json_answer(200, Vec::new(), &page(shown, said("after"), limit)))
+}
+
+/// A page of what the vendor lists.
+pub(crate) fn page(mut shown: Vec<Value>, after: Option<&str>, limit: usize) -> Value {
+    if let Some(after) = after {
+        let at = shown.iter().position(|one| one.get("id").and_then(Value::as_str) == Some(after));
+        shown.drain(..at.map_or(shown.len(), |at| at + 1));
+    }
+    let has_more = shown.len() > limit;
+    shown.truncate(limit);
+    let name = |one: Option<&Value>| one.and_then(|one| one.get("id")).cloned().unwrap_or_default();
+    let (first, last) = (name(shown.first()), name(shown.last()));
+    json!({"object": "list", "data": shown, "first_id": first, "last_id": last, "has_more": has_more})
+}

@@ -1,0 +1,173 @@
+//! Who made what providers keep beside answers: files, batches, videos. They are made seldom, and their names are given
+//! out at once: each is in the store before its client reads of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::limits::{RESPONSE_FIND_TIME_MAX, RESPONSE_ID_BYTES_MAX};
+use domain::ports::{ObjectKeeper, PortFuture};
+use domain::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, TraceId};
+use store::jobs::NewJob;
+use store::{KeptObjectRow, Store, StoreError};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use vault::Vault;
+use world::World;
+
+/// What is over is removed this often, so many rows at a time.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+const EXPIRED_ROWS: u32 = 500;
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// What lists show of one thing; more is not kept, and then not listed.
+const SHOWN_BYTES_MAX: usize = 16 * 1024;
+
+/// What is to be done once a thing of some kind is there.
+pub type Chore = Box<dyn Fn(KeptOwner, KeptId, u64) -> Option<NewJob> + Send + Sync>;
+
+/// The keeper.
+pub struct Objects {
+    inner: Arc<Inner>,
+    vault: Vault,
+    expiring: JoinHandle<()>,
+}
+
+struct Inner {
+    store: Store,
+    world: World,
+    /// Where the store is used: serving cores wait for it, and never do its work.
+    runtime: Handle,
+    chore: Chore,
+}
+
+impl Objects {
+    /// Removes from then on what is over. Called on the runtime that is to use the store.
+    #[must_use]
+    pub fn start(store: Store, vault: Vault, world: World, chore: Chore) -> Arc<Self> {
+        let inner = Arc::new(Inner { store, world, runtime: Handle::current(), chore });
+        let expiring = tokio::spawn(Arc::clone(&inner).expire_all());
+        Arc::new(Self { inner, vault, expiring })
+    }
+
+    pub fn stop(&self) {
+        self.expiring.abort();
+    }
+
+    fn ask<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> PortFuture<'static, Option<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let asked = self.inner.runtime.spawn(work(Arc::clone(&self.inner)));
+        Box::pin(async move {
+            match timeout(RESPONSE_FIND_TIME_MAX, asked).await {
+                Ok(Ok(Ok(told))) => Some(told),
+                Ok(Ok(Err(error))) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "who made something could not be written or read");
+                    None
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn now_unix_ms(&self) -> u64 {
+        self.world.clock.unix_ms()
+    }
+
+    async fn keep(&self, row: KeptObjectRow) -> Result<(), StoreError> {
+        let job = (self.chore)(row.owner, row.id, self.now_unix_ms());
+        loop {
+            match self.store.kept_objects().keep(row.clone(), job.clone()).await {
+                // Whoever waits for it does so for a while only.
+                Err(error) if error.is_transient() => sleep(WRITE_PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn expire_all(self: Arc<Self>) {
+        loop {
+            sleep(EXPIRE_EVERY).await;
+            while let Ok(removed) = self.store.kept_objects().expire(self.now_unix_ms(), EXPIRED_ROWS).await {
+                if removed < u64::from(EXPIRED_ROWS) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A provider's name that can stand in an address as it is.
+fn is_plain(id: &str) -> bool {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(is_safe)
+}
+
+impl ObjectKeeper for Objects {
+    fn id(&self, owner: KeptOwner, kind: KeptKind, maker: Principal, provider_id: &str) -> KeptId {
+        self.vault.requests.of_object(owner, kind, maker, provider_id)
+    }
+
+    fn keep(&self, owner: KeptOwner, id: KeptId, mut object: KeptObject) -> PortFuture<'static, bool> {
+        if !is_plain(&object.provider_id) {
+            return Box::pin(async { false });
+        }
+        if object.shown.len() > SHOWN_BYTES_MAX {
+            object.shown.clear();
+        }
+        let row = KeptObjectRow { id, owner, object };
+        let kept = self.ask(|inner| async move { inner.keep(row).await });
+        Box::pin(async move { kept.await.is_some() })
+    }
+
+    fn find(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, FoundObject> {
+        let found = self.ask(move |inner| async move {
+            inner.store.kept_objects().find(owner, id, inner.now_unix_ms()).await
+        });
+        Box::pin(async move {
+            match found.await {
+                Some(Some(object)) => FoundObject::Known(Box::new(object)),
+                Some(None) => FoundObject::Unknown,
+                None => FoundObject::Away,
+            }
+        })
+    }
+
+    fn list(&self, page: KeptPage) -> PortFuture<'static, Option<Vec<(KeptId, KeptObject)>>> {
+        self.ask(move |inner| async move {
+            let rows = inner.store.kept_objects().list(page, inner.now_unix_ms()).await?;
+            Ok(rows.into_iter().map(|row| (row.id, row.object)).collect())
+        })
+    }
+
+    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, bool> {
+        let asked =
+            self.ask(move |inner| async move { inner.store.kept_objects().book(owner, id, by).await });
+        Box::pin(async move { asked.await.unwrap_or(false) })
+    }
+
+    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> PortFuture<'static, ()> {
+        let asked =
+            self.ask(move |inner| async move { inner.store.kept_objects().unbook(owner, id, by).await });
+        Box::pin(async move { asked.await.unwrap_or(()) })
+    }
+
+    fn forget(&self, owner: KeptOwner, id: KeptId) -> PortFuture<'static, ()> {
+        let asked = self.ask(move |inner| async move { inner.store.kept_objects().forget(owner, id).await });
+        Box::pin(async move { asked.await.unwrap_or(()) })
+    }
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

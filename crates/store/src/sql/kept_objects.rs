@@ -1,0 +1,184 @@
+//! Who made what providers keep beside answers.
+
+use domain::{KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, TraceId};
+
+use super::fields::{ColumnId, Fields};
+use super::jobs;
+use super::writing::{Writing, signed};
+use super::{Database, Row, sql};
+use crate::kept_objects::{KeptObjectRow, KeptObjects};
+use crate::{NewJob, StoreError, StoreFuture};
+
+const TABLE: &str = "kept_objects";
+const KEEP: &str = "INSERT INTO kept_objects
+     (id, workspace, project, kind, request, maker, provider_id, model, upstream_model, label, shown, booked_by,
+      created_unix_ms, until_unix_ms)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (id) DO NOTHING";
+const SHOW: &str =
+    "UPDATE kept_objects SET shown = $2, label = $3, until_unix_ms = $4 WHERE id = $1 AND shown <> $2";
+const FIND: &str =
+    "SELECT * FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3 AND kind = $4
+     AND (until_unix_ms IS NULL OR until_unix_ms > $5)";
+
+/// A list's beginning, or what is beyond a row, in one of two orders.
+macro_rules! list {
+    ($beyond:literal, $order:literal) => {
+        concat!(
+            "SELECT * FROM kept_objects WHERE workspace = $1 AND project = $2 AND kind = $3 AND shown <> ''
+             AND ($4 = '' OR label = $4) AND (until_unix_ms IS NULL OR until_unix_ms > $5)",
+            $beyond,
+            $order
+        )
+    };
+}
+const NEWEST: &str = list!("", " ORDER BY created_unix_ms DESC, id DESC LIMIT $6");
+const OLDEST: &str = list!("", " ORDER BY created_unix_ms, id LIMIT $6");
+const OLDER: &str = list!(
+    " AND (created_unix_ms, id) < (SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $7 AND workspace = $1 AND project = $2)",
+    " ORDER BY created_unix_ms DESC, id DESC LIMIT $6"
+);
+const NEWER: &str = list!(
+    " AND (created_unix_ms, id) > (SELECT created_unix_ms, id FROM kept_objects
+      WHERE id = $7 AND workspace = $1 AND project = $2)",
+    " ORDER BY created_unix_ms, id LIMIT $6"
+);
+
+async fn keep(writing: &mut Writing, row: KeptObjectRow, job: Option<NewJob>) -> Result<(), StoreError> {
+    let KeptObjectRow { id, owner, object } = row;
+    let until = object.until_unix_ms.map(signed);
+    let made = sql(KEEP)
+        .bind(id.digest.to_vec())
+        .bind(owner.workspace.bytes())
+        .bind(owner.project.bytes())
+        .bind(id.kind.as_str())
+        .bind(object.request.bytes())
+        .bind(object.maker.to_string())
+        .bind(object.provider_id)
+        .bind(object.model)
+        .bind(object.upstream_model)
+        .bind(object.label.clone())
+        .bind(object.shown.clone())
+        .bind(object.is_booked.then(|| object.request.bytes()))
+        .bind(signed(object.created_unix_ms))
+        .bind(until)
+        .run(writing.connection())
+        .await?;
+    if made == 0 {
+        if !object.shown.is_empty() {
+            let query = sql(SHOW).bind(id.digest.to_vec()).bind(object.shown).bind(object.label).bind(until);
+            query.run(writing.connection()).await?;
+        }
+        return Ok(());
+    }
+    if let Some(job) = job {
+        jobs::enqueue(writing, job).await?;
+    }
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<KeptObjectRow, StoreError> {
+    let fields = Fields::new(TABLE, row);
+    let digest: &[u8] = fields.get("id")?;
+    let digest = digest.try_into().map_err(|error| StoreError::corrupt(TABLE, format!("id: {error}")))?;
+    let word = fields.text("kind")?;
+    let kind = KeptKind::ALL.into_iter().find(|kind| kind.as_str() == word);
+    let kind = kind.ok_or_else(|| StoreError::corrupt(TABLE, format!("kind is {word}")))?;
+    let maker = fields.text("maker")?;
+    let object = KeptObject {
+        request: fields.id("request")?,
+        maker: maker.parse().map_err(|_| StoreError::corrupt(TABLE, format!("maker is {maker}")))?,
+        provider_id: fields.text("provider_id")?,
+        model: fields.text("model")?,
+        upstream_model: fields.text("upstream_model")?,
+        label: fields.text("label")?,
+        shown: fields.text("shown")?,
+        is_booked: fields.maybe_id::<TraceId>("booked_by")?.is_some(),
+        created_unix_ms: fields.number("created_unix_ms")?,
+        until_unix_ms: fields.maybe_number("until_unix_ms")?,
+    };
+    let owner = KeptOwner { workspace: fields.id("workspace")?, project: fields.id("project")? };
+    Ok(KeptObjectRow { id: KeptId { kind, digest }, owner, object })
+}
+
+impl KeptObjects for Database {
+    fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| Box::pin(keep(writing, row, job))))
+    }
+
+    fn find(&self, owner: KeptOwner, id: KeptId, now_unix_ms: u64) -> StoreFuture<'_, Option<KeptObject>> {
+        Box::pin(async move {
+            let query = sql(FIND).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+            let query = query.bind(owner.project.bytes()).bind(id.kind.as_str()).bind(signed(now_unix_ms));
+            let row = query.row(&mut self.read().await?).await?;
+            row.as_ref().map(|row| read(row).map(|row| row.object)).transpose()
+        })
+    }
+
+    fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>> {
+        Box::pin(async move {
+            let text = match (page.after, page.oldest_first) {
+                (None, false) => NEWEST,
+                (None, true) => OLDEST,
+                (Some(_), false) => OLDER,
+                (Some(_), true) => NEWER,
+            };
+            let query = sql(text).bind(page.owner.workspace.bytes()).bind(page.owner.project.bytes());
+            let query = query.bind(page.kind.as_str()).bind(page.label.unwrap_or_default());
+            let query = query.bind(signed(now_unix_ms)).bind(i64::from(page.limit));
+            let query = match page.after {
+                Some(after) => query.bind(after.digest.to_vec()),
+                None => query,
+            };
+            query.rows(&mut self.read().await?).await?.iter().map(read).collect()
+        })
+    }
+
+    fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, bool> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE kept_objects SET booked_by = $4
+                     WHERE id = $1 AND workspace = $2 AND project = $3 AND (booked_by IS NULL OR booked_by = $4)");
+                let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                let query = query.bind(owner.project.bytes()).bind(by.bytes());
+                Ok(query.run(writing.connection()).await? > 0)
+            })
+        }))
+    }
+
+    fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("UPDATE kept_objects SET booked_by = NULL
+                     WHERE id = $1 AND workspace = $2 AND project = $3 AND booked_by = $4");
+                let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                query.bind(owner.project.bytes()).bind(by.bytes()).run(writing.connection()).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                let query = sql("DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3");
+                let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                query.bind(owner.project.bytes()).run(writing.connection()).await?;
+                Ok(())
+            })
+        }))
+    }
+
+    fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64> {
+        Box::pin(self.note(move |writing| {
+            Box::pin(async move {
+                sql("DELETE FROM kept_objects WHERE id IN
+                     (SELECT id FROM kept_objects WHERE until_unix_ms <= $1 LIMIT $2)")
+                .bind(signed(now_unix_ms))
+                .bind(i64::from(rows_max))
+                .run(writing.connection())
+                .await
+            })
+        }))
+    }
+}

@@ -1,0 +1,130 @@
+//! Who made what providers keep beside answers.
+
+use domain::{
+    CredentialId, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, Principal, ProjectId, TraceId,
+};
+use store::jobs::NewJob;
+use store::{Json, KeptObjectRow};
+
+use crate::Fresh;
+use crate::samples::*;
+
+fn owner(fresh: &Fresh) -> KeptOwner {
+    KeptOwner { workspace: fresh.founding.workspace.id, project: fresh.founding.project.id }
+}
+
+fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
+    KeptObjectRow {
+        id: KeptId { kind: KeptKind::File, digest: [number; 16] },
+        owner: owner(fresh),
+        object: KeptObject {
+            request: TraceId::new(NOW, bytes(number.into())),
+            maker: Principal::Credential(CredentialId::new(NOW, bytes(7))),
+            provider_id: format!("file-{number}"),
+            model: "publisher/model".into(),
+            upstream_model: "model".into(),
+            label: if number % 2 == 0 { "batch".into() } else { "vision".into() },
+            shown: format!("{{\"n\":{number}}}"),
+            is_booked: false,
+            created_unix_ms: NOW + u64::from(number / 2),
+            until_unix_ms: (number > 6).then(|| NOW + u64::from(number)),
+        },
+    }
+}
+
+async fn found(fresh: &Fresh, number: u8) -> Option<KeptObject> {
+    fresh.store.kept_objects().find(owner(fresh), row(fresh, number).id, NOW).await.unwrap()
+}
+
+pub async fn a_thing_is_known_to_its_project_alone(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    objects.keep(row(fresh, 1), None).await.unwrap();
+    assert_eq!(found(fresh, 1).await, Some(row(fresh, 1).object));
+    assert_eq!(found(fresh, 2).await, None);
+    let elsewhere = KeptOwner { project: ProjectId::new(NOW, bytes(9)), ..owner(fresh) };
+    assert_eq!(objects.find(elsewhere, row(fresh, 1).id, NOW).await.unwrap(), None);
+    let as_batch = KeptId { kind: KeptKind::Batch, ..row(fresh, 1).id };
+    assert_eq!(objects.find(owner(fresh), as_batch, NOW).await.unwrap(), None);
+    objects.keep(KeptObjectRow { owner: elsewhere, ..row(fresh, 2) }, None).await.unwrap_err();
+    // Kept again, only what is shown of it changes.
+    let mut again = row(fresh, 1);
+    (again.object.provider_id, again.object.shown) = ("file-other".into(), "{}".into());
+    objects.keep(again, None).await.unwrap();
+    let expected = KeptObject { shown: "{}".into(), ..row(fresh, 1).object };
+    assert_eq!(found(fresh, 1).await, Some(expected));
+    objects.forget(elsewhere, row(fresh, 1).id).await.unwrap();
+    assert!(found(fresh, 1).await.is_some());
+    objects.forget(owner(fresh), row(fresh, 1).id).await.unwrap();
+    assert_eq!(found(fresh, 1).await, None);
+}
+
+pub async fn things_are_listed_by_pages_in_either_order(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    for number in 1..=6 {
+        objects.keep(row(fresh, number), None).await.unwrap();
+    }
+    let unseen = KeptObject { shown: String::new(), ..row(fresh, 5).object };
+    let id = KeptId { kind: KeptKind::File, digest: [40; 16] };
+    objects.keep(KeptObjectRow { id, object: unseen, ..row(fresh, 5) }, None).await.unwrap();
+    let listed = async |after: Option<u8>, oldest_first: bool, label: Option<&str>| {
+        let page = KeptPage {
+            owner: owner(fresh),
+            kind: KeptKind::File,
+            label: label.map(str::to_owned),
+            after: after.map(|number| row(fresh, number).id),
+            oldest_first,
+            limit: 4,
+        };
+        let rows = objects.list(page, NOW).await.unwrap();
+        rows.iter().map(|row| row.id.digest[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(None, false, None).await, [6, 5, 4, 3]);
+    assert_eq!(listed(Some(3), false, None).await, [2, 1]);
+    assert_eq!(listed(None, true, None).await, [1, 2, 3, 4]);
+    assert_eq!(listed(Some(4), true, None).await, [5, 6]);
+    assert_eq!(listed(None, false, Some("batch")).await, [6, 4, 2]);
+    assert_eq!(listed(Some(99), false, None).await, [0_u8; 0], "nothing is behind what nobody knows");
+}
+
+pub async fn a_thing_asks_for_its_job_once_and_ends_in_its_time(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    let job = |number: u8| NewJob {
+        kind: "batch",
+        workspace: fresh.founding.workspace.id,
+        name: Some(row(fresh, number).id.to_string()),
+        payload: Json::Null,
+        run_unix_ms: NOW,
+        every_ms: None,
+        unix_ms: NOW,
+    };
+    let before = fresh.store.jobs().counts().await.unwrap();
+    for number in [7, 8, 7] {
+        objects.keep(row(fresh, number), Some(job(number))).await.unwrap();
+    }
+    let after = fresh.store.jobs().counts().await.unwrap();
+    assert_eq!(after.waiting + after.ready, before.waiting + before.ready + 2);
+    assert_eq!(
+        objects.find(owner(fresh), row(fresh, 7).id, NOW + 7).await.unwrap(),
+        None,
+        "before anybody removes it"
+    );
+    assert_eq!(objects.expire(NOW + 8, 1).await.unwrap(), 1, "a few at a time");
+    assert_eq!(objects.expire(NOW + 8, 1).await.unwrap(), 1);
+    objects.keep(row(fresh, 1), None).await.unwrap();
+    assert_eq!(objects.expire(u64::MAX, 9).await.unwrap(), 0, "nobody knows of its end");
+}
+
+pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    objects.keep(row(fresh, 1), None).await.unwrap();
+    let (owner, id) = (owner(fresh), row(fresh, 1).id);
+    let by = |number| TraceId::new(NOW, bytes(number));
+    assert!(objects.book(owner, id, by(10)).await.unwrap());
+    assert!(objects.book(owner, id, by(10)).await.unwrap(), "it has the right still");
+    assert!(!objects.book(owner, id, by(11)).await.unwrap());
+    objects.unbook(owner, id, by(11)).await.unwrap();
+    assert!(found(fresh, 1).await.unwrap().is_booked, "it was not its own to give back");
+    objects.unbook(owner, id, by(10)).await.unwrap();
+    assert!(objects.book(owner, id, by(11)).await.unwrap());
+    assert!(!objects.book(owner, row(fresh, 2).id, by(11)).await.unwrap(), "nobody knows it");
+}

@@ -1,0 +1,234 @@
+//! Batches: worked through by their provider, and each of their requests in the books once, at the price of batches.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use harness::Behaviour;
+use harness::client::Client;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::ask::refused;
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, POOL, sums};
+use crate::sdk::{drive, drive_at};
+use crate::wait::a_moment;
+
+const PATH: &str = "/v1/batches";
+pub const MANY: usize = 1_500;
+
+pub fn asks(number: usize) -> String {
+    (0..number)
+        .map(|at| {
+            let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": format!("ask {at}")}]});
+            let ask = json!({"custom_id": format!("a{at}"), "method": "POST", "url": "/v1/chat/completions", "body": body});
+            format!("{ask}\n")
+        })
+        .collect()
+}
+
+async fn upload(client: &Client, content: &str, more: &str) -> String {
+    let body = format!(
+        "--xyz\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n{more}--xyz\r\n\
+         Content-Disposition: form-data; name=\"file\"; filename=\"asks.jsonl\"\r\n\r\n{content}\r\n--xyz--\r\n"
+    );
+    let form = [("content-type", "multipart/form-data; boundary=xyz")];
+    let answer = client.call(Method::POST, "/v1/files", &form, body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+fn of(file: &str) -> Value {
+    json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"})
+}
+
+pub async fn made(client: &Client, content: &str) -> String {
+    let file = upload(client, content, "").await;
+    let answer = client.post(PATH, &of(&file)).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.json()["input_file_id"], file.as_str());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// Looks until it has ended.
+pub async fn ended(client: &Client, id: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
+        if ["completed", "failed", "cancelled"].contains(&batch["status"].as_str().unwrap()) {
+            return batch;
+        }
+        assert!(Instant::now() < deadline, "{batch}");
+        a_moment().await;
+    }
+}
+
+/// What the lines of a batch's files say, by custom id.
+async fn results(client: &Client, batch: &Value, file: &str) -> Vec<Value> {
+    let id = batch[file].as_str().unwrap();
+    let answer = client.get(&format!("/v1/files/{id}/content")).await.unwrap();
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The records of requests of batches, as a gateway tells them.
+pub async fn items(admin: &Client) -> Vec<Value> {
+    let (mut rows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let answer = admin.get(&format!("/v2/requests?limit=200{cursor}")).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let list = answer.json();
+        let found = list["data"].as_array().unwrap().iter().cloned();
+        rows.extend(found.filter(|row| row["operation"] == "chat" && row["key_id"].is_null()));
+        match list["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return rows,
+        }
+    }
+}
+
+/// Waits until this many are booked, which are never more.
+pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let rows = items(admin).await;
+        assert!(rows.len() <= number, "{} of {number} are booked", rows.len());
+        if rows.len() == number {
+            return rows;
+        }
+        assert!(Instant::now() < deadline, "{} of {number} are booked", rows.len());
+        a_moment().await;
+    }
+}
+
+/// From here on files come slowly, so that their reading has a middle.
+pub fn slowly(gateway: &Gateway) {
+    gateway.emulator.script(OWN, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+#[tokio::test]
+async fn the_official_sdk_has_batches_done_at_the_provider_and_through_the_gateway() {
+    let python = workspace().join(".venv/bin/python");
+    let script = workspace().join("tests/sdk/batches.py");
+    let gateway = gateway().await;
+    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
+    let driven = drive(python, script, &gateway).await;
+    assert_eq!((direct.held, driven.held), (4, 4));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn each_request_is_booked_once_at_the_price_of_batches() {
+    let gateway = gateway().await;
+    let plain = gateway
+        .chat_ok(&json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "ask 0"}]}))
+        .await;
+    let plain = gateway.settled(plain.header("x-request-id").unwrap()).await;
+    let failing = json!({"custom_id": "bad", "method": "POST", "url": "/v1/chat/completions",
+        "body": {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}], "user": "emu:status=500"}});
+    let id = made(&gateway.client(), &format!("{}{failing}\n", asks(3))).await;
+    let batch = ended(&gateway.client(), &id).await;
+    assert_eq!(batch["request_counts"], json!({"total": 4, "completed": 3, "failed": 1}), "{batch}");
+    let rows = until_booked(&gateway.admin(), 4).await;
+    let used = |row: &Value| row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
+    let said = results(&gateway.client(), &batch, "output_file_id").await;
+    let total: u64 =
+        said.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
+    assert_eq!(rows.iter().map(&used).sum::<u64>(), total);
+    for row in &rows {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        assert_eq!(
+            (row["resolved_model"].as_str(), row["provider"].as_str()),
+            (Some("openai/gpt-4o-mini"), Some("openai"))
+        );
+        let cost = row["provider_cost_nanos"].as_i64().unwrap();
+        match row["status"].as_u64() {
+            // The first request of the batch is the one that was sent alone, at half of its price.
+            Some(200) if used(&row) == used(&plain) => {
+                assert_eq!(cost * 2, plain["provider_cost_nanos"].as_i64().unwrap())
+            }
+            Some(200) => assert!(cost > 0),
+            _ => assert_eq!((row["status"].as_u64(), cost, used(&row)), (Some(500), 0, 0), "{row}"),
+        }
+    }
+    // Reading the results is the client's own affair, and books nothing.
+    for _ in 0..3 {
+        results(&gateway.client(), &batch, "output_file_id").await;
+        assert_eq!(ended(&gateway.client(), &id).await["status"], "completed");
+    }
+    until_booked(&gateway.admin(), 4).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_batch_is_its_projects_alone_and_worked_through_on_an_own_credential_alone() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let model = "--xyz\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nopenai/gpt-4o-mini\r\n";
+    let pooled = upload(&gateway.client(), &asks(1), model).await;
+    refused(&gateway.client().post(PATH, &of(&pooled)).await.unwrap(), 400, "batch_needs_own_credential");
+    gateway.credential("openai", OWN).await;
+    let id = made(&gateway.client(), &asks(1)).await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    let batch = ended(&gateway.client(), &id).await;
+    let input = batch["input_file_id"].as_str().unwrap();
+    refused(&other.get(&format!("{PATH}/{id}")).await.unwrap(), 404, "batch_not_found");
+    refused(&other.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap(), 404, "batch_not_found");
+    let answer = other.post(PATH, &of(input)).await.unwrap();
+    refused(&answer, 400, "file_not_found");
+    assert_eq!(answer.json()["error"]["param"], "input_file_id");
+    let output = batch["output_file_id"].as_str().unwrap();
+    refused(&other.get(&format!("/v1/files/{output}/content")).await.unwrap(), 404, "file_not_found");
+    assert_eq!(other.get(PATH).await.unwrap().json()["data"], json!([]));
+    assert_eq!(gateway.client().get(PATH).await.unwrap().json()["data"][0]["id"], id.as_str());
+    until_booked(&gateway.admin(), 1).await;
+    let keys: HashSet<_> = gateway
+        .emulator
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.path.contains("/batches"))
+        .map(|entry| entry.key)
+        .collect();
+    assert_eq!(keys, HashSet::from([Some(OWN.to_owned())]), "looks of our own too");
+}
+
+/// The process is killed while it books: what is there is not booked again, and what is missing is.
+#[tokio::test]
+async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
+    let mut gateway = gateway().await;
+    let client = gateway.client();
+    let id = made(&client, &asks(MANY)).await;
+    slowly(&gateway);
+    ended(&client, &id).await;
+    let mut kills = 0;
+    let mut before = 0;
+    let deadline = Instant::now() + 5 * WITHIN;
+    while kills < 3 {
+        let rows = items(&gateway.admin()).await.len();
+        if rows > before && rows < MANY {
+            gateway.crash().await;
+            (kills, before) = (kills + 1, rows);
+        }
+        assert!(Instant::now() < deadline, "{rows} of {MANY}, {kills} kills");
+        a_moment().await;
+    }
+    gateway.emulator.clear_scripts();
+    let rows = until_booked(&gateway.admin(), MANY).await;
+    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), MANY);
+    let batch = ended(&gateway.client(), &id).await;
+    let said = results(&gateway.client(), &batch, "output_file_id").await;
+    let total: u64 =
+        said.iter().map(|line| line["response"]["body"]["usage"]["total_tokens"].as_u64().unwrap()).sum();
+    let sums = sums(&gateway.get("/v2/usage").await);
+    let booked = sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap();
+    assert_eq!(booked, total, "the sums know each once, too");
+}

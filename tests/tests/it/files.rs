@@ -1,0 +1,212 @@
+//! Files that providers keep: sent on while they come, known by names of ours, and nobody else's to reach.
+
+use std::net::SocketAddr;
+
+use harness::Entry;
+use harness::client::{Answer, Client};
+use harness::raw::{RawConnection, exchange, status_of};
+use http::Method;
+use serde_json::json;
+
+use crate::WITHIN;
+use crate::ask::refused;
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL};
+use crate::sdk::{drive, drive_at};
+
+const PATH: &str = "/v1/files";
+const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=xyz");
+const LINES: &[u8] = b"{\"custom_id\":\"a\"}\n";
+
+/// Parts without the end of their form.
+fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in parts {
+        let file = if *name == "file" { "; filename=\"lines.jsonl\"" } else { "" };
+        body.extend_from_slice(
+            format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").as_bytes(),
+        );
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body
+}
+
+fn form(of: &[(&str, &[u8])]) -> Vec<u8> {
+    [parts(of), b"--xyz--\r\n".to_vec()].concat()
+}
+
+async fn post(client: &Client, path: &str, of: &[(&str, &[u8])]) -> Answer {
+    client.call(Method::POST, path, &[FORM], form(of)).await.unwrap()
+}
+
+async fn uploaded(client: &Client, content: &[u8]) -> String {
+    let answer = post(client, PATH, &[("purpose", b"batch"), ("file", content)]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn get(client: &Client, path: &str) -> Answer {
+    client.get(&format!("{PATH}{path}")).await.unwrap()
+}
+
+/// What reached the provider last, with whatever method.
+fn last(gateway: &Gateway) -> Entry {
+    gateway.emulator.journal().pop().unwrap()
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    gateway.credential("openai", OWN).await;
+    gateway
+}
+
+#[tokio::test]
+async fn the_official_sdk_keeps_files_at_the_provider_and_through_the_gateway() {
+    let python = workspace().join(".venv/bin/python");
+    let script = workspace().join("tests/sdk/files.py");
+    let gateway = gateway().await;
+    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
+    let driven = drive(python, script, &gateway).await;
+    assert_eq!((direct.held, driven.held), (4, 4));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_file_is_known_by_our_name_alone_and_to_its_project_alone() {
+    let mut gateway = gateway().await;
+    let id = uploaded(&gateway.client(), LINES).await;
+    let sent = gateway.calls(OWN).pop().unwrap();
+    assert_eq!(sent.body.as_ref(), form(&[("purpose", b"batch"), ("file", LINES)]), "as it came");
+    let shown = get(&gateway.client(), &format!("/{id}")).await;
+    assert!(id.starts_with("file-tg_") && shown.json()["id"] == *id, "{}", shown.text());
+    assert_eq!(shown.json()["filename"], "lines.jsonl");
+    assert_eq!(shown.header("agent-execution-profile"), Some("byok"));
+    let theirs = last(&gateway).path;
+    let theirs = theirs.strip_prefix("/v1/files/").unwrap().to_owned();
+    assert!(!theirs.contains("tg_"), "{theirs}");
+    // The provider's own name is nobody's here, and another project's is not this one's.
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    let before = gateway.emulator.journal().len();
+    for (client, name) in [(&gateway.client(), &theirs), (&other, &id)] {
+        for below in ["", "/content"] {
+            refused(&get(client, &format!("/{name}{below}")).await, 404, "file_not_found");
+        }
+        let deleted = client.delete(&format!("{PATH}/{name}")).await.unwrap();
+        refused(&deleted, 404, "file_not_found");
+    }
+    assert_eq!(get(&other, "").await.json()["data"], json!([]));
+    assert_eq!(gateway.emulator.journal().len(), before, "nobody was asked");
+    // It is known after a restart, and whatever credential has been added.
+    gateway.stop().await;
+    gateway.start_again().await;
+    gateway.credential("openai", OWN_SECOND).await;
+    let content = get(&gateway.client(), &format!("/{id}/content")).await;
+    assert_eq!(
+        (content.body.as_ref(), content.header("content-type")),
+        (LINES, Some("application/octet-stream"))
+    );
+    let listed = get(&gateway.client(), "").await.json();
+    assert_eq!((listed["data"][0]["id"].as_str(), listed["has_more"].as_bool()), (Some(&*id), Some(false)));
+    let gone = gateway.client().delete(&format!("{PATH}/{id}")).await.unwrap();
+    assert_eq!(gone.json(), json!({"object": "file", "id": id, "deleted": true}));
+    refused(&get(&gateway.client(), &format!("/{id}")).await, 404, "file_not_found");
+    assert_eq!(get(&gateway.client(), "").await.json()["data"], json!([]));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_file_goes_where_it_is_said_and_nothing_of_that_to_the_provider() {
+    let gateway = Gateway::start().await;
+    let rest: [(&str, &[u8]); 2] = [("purpose", b"batch"), ("file", LINES)];
+    let nobody = post(&gateway.client(), PATH, &rest).await;
+    refused(&nobody, 404, "model_not_served");
+    assert!(nobody.text().contains("tidegate credential add openai"), "{}", nobody.text());
+    gateway.credential("openai", OWN).await;
+    let first = gateway.credential("openai", OWN_SECOND).await;
+    gateway.route(json!({"scope": {"model": "openai/gpt-4o-mini"}, "credential_ids": [first]})).await;
+    for (part, key) in [
+        (("model", &b"openai/gpt-4o-mini"[..]), OWN_SECOND),
+        (("provider", b"openai"), OWN),
+        (("custom_llm_provider", b"openai"), OWN),
+    ] {
+        let answer = post(&gateway.client(), PATH, &[part, rest[0], rest[1]]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(gateway.calls(key).pop().unwrap().body.as_ref(), form(&rest), "{part:?}");
+    }
+    let by_address = post(&gateway.client(), &format!("{PATH}?model=openai/gpt-4o-mini"), &rest).await;
+    assert_eq!(by_address.status, 200, "{}", by_address.text());
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 2);
+    let before = gateway.emulator.journal().len();
+    for (path, of, code, param) in [
+        (PATH, vec![("provider", &b"anthropic"[..]), rest[0], rest[1]], "files_not_kept", "provider"),
+        ("/v1/files?provider=nobody", rest.to_vec(), "files_not_kept", "provider"),
+        (PATH, vec![rest[0], rest[1], ("provider", b"openai")], "field_behind_file", "provider"),
+        (PATH, vec![rest[0]], "missing_required_parameter", "file"),
+        (PATH, vec![("model", b"who/knows"), rest[0], rest[1]], "model_not_found", "model"),
+    ] {
+        let answer = post(&gateway.client(), path, &of).await;
+        assert!((400..=404).contains(&answer.status), "{}", answer.text());
+        let error = &answer.json()["error"];
+        assert_eq!((error["code"].as_str(), error["param"].as_str()), (Some(code), Some(param)), "{error}");
+    }
+    assert_eq!(gateway.emulator.journal().len(), before);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn an_account_that_several_share_keeps_their_files_apart() {
+    let gateway = Gateway::start().await;
+    gateway.account("openai", POOL).await;
+    let part: [(&str, &[u8]); 3] = [("model", b"openai/gpt-4o-mini"), ("purpose", b"batch"), ("file", LINES)];
+    let answer = post(&gateway.client(), PATH, &part).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    refused(&get(&gateway.with_key(&key), &format!("/{id}/content")).await, 404, "file_not_found");
+    assert_eq!(get(&gateway.client(), &format!("/{id}/content")).await.body.as_ref(), LINES);
+    // Nothing that is said of files costs anything, and nothing of it is unmetered.
+    let sums = gateway.booked(2).await;
+    assert_eq!((&sums["requests"], &sums["input_tokens"]), (&json!(2), &json!(0)), "{sums}");
+    assert_eq!((&sums["estimated_requests"], &sums["unpriced_requests"]), (&json!(0), &json!(0)), "{sums}");
+    let gone = gateway.client().delete(&format!("{PATH}/{id}")).await.unwrap();
+    assert_eq!(gone.json()["deleted"], true, "{}", gone.text());
+}
+
+/// What was read of a long file has gone on before the rest of it comes.
+#[tokio::test]
+async fn a_long_file_is_sent_on_while_it_comes() {
+    const MIB: usize = 1024 * 1024;
+    let gateway = gateway().await;
+    let address: SocketAddr = gateway.address();
+    let content = vec![b'a'; 40 * MIB];
+    let whole = form(&[("purpose", b"fine-tune"), ("file", &content)]);
+    let head = |length: usize| {
+        let key = &gateway.founded.api_key;
+        let (name, value) = FORM;
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{name}: {value}\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let answer = exchange(address, [head(whole.len()).as_bytes(), &whole].concat(), WITHIN).await.unwrap();
+    assert_eq!(status_of(&answer), Some(200), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(last(&gateway).body.len(), whole.len(), "longer than what is ever held");
+    let answer = exchange(address, head(600 * MIB), WITHIN).await.unwrap();
+    assert_eq!(status_of(&answer), Some(413), "{}", String::from_utf8_lossy(&answer));
+    // The provider is sent no end of a file that breaks off.
+    let mut raw = RawConnection::open(address, WITHIN).await.unwrap();
+    let begun = whole.get(..3 * MIB).unwrap();
+    raw.write([head(whole.len()).as_bytes(), begun].concat()).await.unwrap();
+    raw.finish_writing().await.unwrap();
+    let answer = raw.read_to_end().await.unwrap();
+    assert!(status_of(&answer).is_none_or(|status| status >= 400), "{}", String::from_utf8_lossy(&answer));
+    let provider = Client::new(gateway.emulator.origin()).bearer(OWN).within(WITHIN);
+    for listed in [get(&gateway.client(), "").await, get(&provider, "").await] {
+        assert_eq!(listed.json()["data"].as_array().map(Vec::len), Some(1), "{}", listed.text());
+    }
+}

@@ -183,6 +183,7 @@ impl Rates {
                 audio_ms: of(units.audio_ms),
                 search: of(units.search),
                 character: of(units.character),
+                billed: of(units.billed),
             },
         }
     }

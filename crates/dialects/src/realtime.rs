@@ -25,6 +25,8 @@ pub struct RealtimeEvent {
     pub usage: Option<Usage>,
     /// Bytes of a piece of an answer.
     pub delta_bytes: u64,
+    /// A second model is to write down what the client says.
+    pub transcribes: bool,
 }
 
 /// What an event does, as far as somebody has to know.
@@ -32,6 +34,8 @@ pub struct RealtimeEvent {
 pub enum RealtimeAct {
     /// The client wants a response.
     Create,
+    /// The client says how the session is to be.
+    Configure,
     /// Sound of the client's: no text, whatever its length.
     Sound,
     /// A response has begun.
@@ -65,6 +69,7 @@ impl RealtimeEvent {
     pub fn act(&self) -> RealtimeAct {
         match self.kind.as_str() {
             "response.create" => RealtimeAct::Create,
+            "session.update" | "transcription_session.update" => RealtimeAct::Configure,
             "input_audio_buffer.append" => RealtimeAct::Sound,
             "response.created" => RealtimeAct::Created,
             "response.done" => RealtimeAct::Done,
@@ -97,6 +102,20 @@ impl RealtimeEvent {
             },
             "response" if cursor.kind()? == Kind::Object => self.read_response(cursor),
             "error" if cursor.kind()? == Kind::Object => self.read_error(cursor),
+            "session" if cursor.kind()? == Kind::Object => self.read_session(cursor),
+            _ => skip(cursor),
+        })?;
+        Ok(())
+    }
+
+    /// Whatever place the grammar has, or had, for it: within `audio.input`, or beside it.
+    fn read_session(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        cursor.object(|cursor, member| match &*member.key.decode() {
+            "transcription" | "input_audio_transcription" => {
+                self.transcribes |= cursor.kind()? != Kind::Null;
+                skip(cursor)
+            }
+            "audio" | "input" if cursor.kind()? == Kind::Object => self.read_session(cursor),
             _ => skip(cursor),
         })?;
         Ok(())
@@ -274,6 +293,19 @@ mod tests {
             r#"{"type":"error","event_id":"e","error":{"message":"No.","code":"x","event_id":"mine"}}"#;
         let event = RealtimeEvent::read(error.as_bytes());
         assert_eq!((event.act(), event.about.as_deref()), (RealtimeAct::Error, Some("mine")));
+    }
+
+    #[test]
+    fn a_second_model_is_seen_wherever_it_is_asked_for() {
+        for (session, transcribes) in [
+            (r#"{"audio":{"input":{"transcription":{"model":"m"},"format":{}}}}"#, true),
+            (r#"{"input_audio_transcription":{"model":"m"}}"#, true),
+            (r#"{"audio":{"input":{"transcription":null}},"instructions":"transcription"}"#, false),
+        ] {
+            let event =
+                RealtimeEvent::read(format!(r#"{{"type":"session.update","session":{session}}}"#).as_bytes());
+            assert_eq!((event.act(), event.transcribes), (RealtimeAct::Configure, transcribes), "{session}");
+        }
     }
 
     #[test]

@@ -183,7 +183,8 @@ pub fn check(table: &[Route]) -> Result<(), String> {
             Access::Key(_) => {
                 let trips =
                     matches!(route.does, Does::Trip(_) | Does::Addressed | Does::Stored | Does::Kept(_));
-                let more = matches!(route.does, Does::Models | Does::Model | Does::KeptList(_) | Does::Realtime);
+                let more =
+                    matches!(route.does, Does::Models | Does::Model | Does::KeptList(_) | Does::Realtime);
                 trips || more
             }
         };

@@ -411,6 +411,26 @@ async fn a_response_that_the_provider_begins_or_refuses_is_an_exchange_too() {
 }
 
 #[tokio::test]
+async fn what_is_not_counted_is_not_asked_for_on_the_pools_account() {
+    let gateway = managed().await;
+    let transcription = json!({"model": "gpt-4o-transcribe"});
+    let session = json!({"type": "realtime", "audio": {"input": {"transcription": transcription}}});
+    let update = json!({"type": "session.update", "event_id": "mine", "session": session});
+    let (_, mut socket) = opened(&gateway, MODEL).await;
+    socket.say(&update).await;
+    let error = &socket.one("error").await["error"];
+    assert_eq!(error["code"], "realtime_transcription_unmetered", "{error}");
+    assert_eq!(error["event_id"], "mine", "{error}");
+    socket.ask("hello").await;
+    socket.one("response.done").await;
+    assert!(!String::from_utf8_lossy(&sessions(&gateway, POOL)[0].body).contains("transcribe"));
+    gateway.credential("openai", OWN).await;
+    let (_, mut socket) = opened(&gateway, MODEL).await;
+    socket.say(&update).await;
+    socket.one("session.updated").await;
+}
+
+#[tokio::test]
 async fn a_stop_ends_a_session_when_its_response_is_done() {
     let mut gateway = managed().await;
     let (_, mut idle) = opened(&gateway, MODEL).await;

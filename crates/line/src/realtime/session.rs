@@ -5,8 +5,11 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use dialects::{RealtimeAct, RealtimeEvent, realtime_error};
-use domain::limits::{REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_RESPONSES_MAX};
-use domain::{Fault, FaultClass, Outcome, TraceId, Usage};
+use domain::limits::{
+    REALTIME_CLOSE_WAIT, REALTIME_DRAIN_MAX, REALTIME_IDLE_MAX, REALTIME_READ_BYTES_MAX,
+    REALTIME_RESPONSES_MAX,
+};
+use domain::{Fault, FaultClass, Outcome, Profile, TraceId, Usage};
 use execute::{SessionSeat, Turn, TurnEnd, UpstreamSocket};
 use framing::websocket::{self, Sender, Violation, close_frame, text_frame};
 use relay::{Conclusion, Sockets, Step, Stream};
@@ -24,6 +27,8 @@ const HOW: &str = "Open the session again.";
 pub struct Session {
     asked: Asked,
     seat: SessionSeat,
+    /// On an account of the pool.
+    is_pooled: bool,
     socket: Option<UpstreamSocket>,
     responses: Responses,
     /// What was said to the model so far.
@@ -68,6 +73,7 @@ impl Session {
         Self {
             asked,
             seat: first.seat(),
+            is_pooled: first.served().profile == Profile::ManagedProvider,
             socket: Some(socket),
             responses: Responses { first: Some(first), ..Responses::default() },
             prompt_bytes: 0,
@@ -118,6 +124,9 @@ impl Session {
                     Err(fault) => return self.refuse(sockets, fault, event.id.as_deref()),
                 }
             }
+            RealtimeAct::Configure if self.may_not_configure(&event, bytes) => {
+                return self.refuse(sockets, unmetered(), event.id.as_deref());
+            }
             RealtimeAct::Sound => {}
             _ => self.prompt_bytes = self.prompt_bytes.saturating_add(bytes),
         }
@@ -125,7 +134,13 @@ impl Session {
         Ok(())
     }
 
-    /// A response that the client asked for is not begun. The session goes on, unless a part of what asked for it has gone
+    /// A second model that writes down what is said is paid for beside the responses, and not counted here: on the pool's
+    /// accounts nobody may ask for it, nor in words that are too long to be read.
+    const fn may_not_configure(&self, event: &RealtimeEvent, bytes: u64) -> bool {
+        self.is_pooled && (event.transcribes || bytes >= REALTIME_READ_BYTES_MAX as u64)
+    }
+
+    /// What the client asked for goes no further. The session goes on, unless a part of what asked for it has gone
     /// on, or its key is none any more.
     fn refuse<C: Stream, U: Stream>(
         &self,
@@ -353,6 +368,12 @@ impl Closing {
 
 fn ours(class: FaultClass, code: &'static str, message: &'static str) -> Box<Fault> {
     Box::new(Fault::new(class, code, message).fix(HOW))
+}
+
+fn unmetered() -> Box<Fault> {
+    let message = "On the pool's accounts no second model writes down what is said in a session: it would not be counted.";
+    let fault = Fault::new(FaultClass::Unsupported, "realtime_transcription_unmetered", message);
+    Box::new(fault.fix("Leave \"transcription\" out, or use a credential of your own."))
 }
 
 fn settle_done(mut turn: Turn, event: &RealtimeEvent, bytes: u64) -> Booked {

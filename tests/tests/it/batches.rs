@@ -102,8 +102,8 @@ pub async fn until_booked(admin: &Client, number: usize) -> Vec<Value> {
 }
 
 /// From here on files come slowly, so that their reading has a middle.
-pub fn slowly(gateway: &Gateway) {
-    gateway.emulator.script(OWN, [Behaviour { interval: 50, times: Some(0), ..Behaviour::ok() }]);
+pub fn slowly(gateway: &Gateway, interval: u64) {
+    gateway.emulator.script(OWN, [Behaviour { interval, times: Some(0), ..Behaviour::ok() }]);
 }
 
 async fn gateway() -> Gateway {
@@ -206,7 +206,7 @@ async fn a_kill_in_the_middle_of_the_booking_books_each_request_once() {
     let mut gateway = gateway().await;
     let client = gateway.client();
     let id = made(&client, &asks(MANY)).await;
-    slowly(&gateway);
+    slowly(&gateway, 50);
     ended(&client, &id).await;
     let mut kills = 0;
     let mut before = 0;

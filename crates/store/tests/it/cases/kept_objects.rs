@@ -23,7 +23,7 @@ fn row(fresh: &Fresh, number: u8) -> KeptObjectRow {
             provider_id: format!("file-{number}"),
             model: "publisher/model".into(),
             upstream_model: "model".into(),
-            label: if number % 2 == 0 { "batch".into() } else { "vision".into() },
+            label: if number.is_multiple_of(2) { "batch".into() } else { "vision".into() },
             shown: format!("{{\"n\":{number}}}"),
             is_booked: false,
             created_unix_ms: NOW + u64::from(number / 2),

@@ -274,21 +274,9 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
     };
     let answered = match (route.does, caller) {
-        (Does::Live, _) => text(StatusCode::OK, "live\n"),
-        (Does::Ready, _) => match (desk.ready)() {
-            Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
-        },
-        (Does::Welcome | Does::Page, _) if console::wants_page(&head.headers) => {
-            console::page(&head.headers).map(Reply::whole)
+        (Does::Live | Does::Ready | Does::Welcome | Does::Page | Does::Asset, _) => {
+            open_to_all(desk, route.does, &head, arrival)
         }
-        (Does::Welcome, _) => text(StatusCode::OK, WELCOME),
-        (Does::Asset, _) => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
-            Some(file) => file.map(Reply::whole),
-            None => unknown(desk, &head, arrival),
-        },
-        // Only browsers are shown pages; to everything else there is nothing at their paths.
-        (Does::Page, _) => unknown(desk, &head, arrival),
         (Does::Metrics, _) => {
             let desk = Rc::clone(desk);
             let counted = async move { named(metrics(&desk).await, arrival.trace) };
@@ -324,6 +312,27 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         _ => refuse(desk, route.dialect, &Fault::internal(), arrival.trace),
     };
     Asked::Answered(named(answered, arrival.trace))
+}
+
+/// What tells nothing of anybody.
+fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Response<Reply> {
+    match does {
+        Does::Live => text(StatusCode::OK, "live\n"),
+        Does::Ready => match (desk.ready)() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
+        Does::Welcome | Does::Page if console::wants_page(&head.headers) => {
+            console::page(&head.headers).map(Reply::whole)
+        }
+        Does::Welcome => text(StatusCode::OK, WELCOME),
+        Does::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
+            Some(file) => file.map(Reply::whole),
+            None => unknown(desk, head, arrival),
+        },
+        // Only browsers are shown pages; to everything else there is nothing at their paths.
+        _ => unknown(desk, head, arrival),
+    }
 }
 
 /// Every answer says which request it is of.

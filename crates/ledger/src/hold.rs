@@ -318,7 +318,7 @@ async fn wait(
 ) -> Result<i64, Box<Fault>> {
     let pool = &*purchase.pool;
     let reached = || refusal::reached(&purchase.budget, pool, now_unix_ms);
-    if pool.outlook(now_us()) != Outlook::Wait {
+    if pool.outlook(least, now_us()) != Outlook::Wait {
         return Err(reached());
     }
     let Some(ticket) = pool.wait(least, most, now_us()) else { return Err(reached()) };
@@ -333,7 +333,7 @@ async fn wait(
         if let Some(taken) = pool.take_waited(ticket, most, now_us()) {
             return Ok(taken);
         }
-        if pool.outlook(now_us()) == Outlook::Exhausted {
+        if pool.outlook(least, now_us()) == Outlook::Exhausted {
             drop(place);
             return Err(reached());
         }

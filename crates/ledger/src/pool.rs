@@ -65,8 +65,8 @@ struct State {
     /// called back, so it is little; and a quarter lasts until the clerk looks again.
     slice: i64,
     ask_after_us: u64,
-    /// As the centre said last, where it had too little.
-    exhausted: bool,
+    /// As the centre said last, where it had too little: for who needs so much, or more.
+    too_little_for: Option<i64>,
     elsewhere: bool,
     unreachable: bool,
     used_us: u64,
@@ -175,11 +175,12 @@ impl Pool {
 
     /// Whether waiting can help who needs `least`.
     #[must_use]
-    pub fn outlook(&self, now_us: u64) -> Outlook {
+    pub fn outlook(&self, least: i64, now_us: u64) -> Outlook {
         let state = self.lock();
         let settles = state.reserved > 0 && state.waiting.len() < BUDGET_WAITING_MAX;
         // What a centre said before it went away is no answer.
-        let knows = state.exhausted && !state.unreachable && now_us < state.ask_after_us;
+        let is_too_little = state.too_little_for.is_some_and(|need| least.max(1) >= need);
+        let knows = is_too_little && !state.unreachable && now_us < state.ask_after_us;
         match () {
             () if state.waiting.len() >= BUDGET_WAITING_MAX => Outlook::Crowded,
             () if knows && !settles && !state.elsewhere => Outlook::Exhausted,
@@ -241,7 +242,8 @@ impl Pool {
         state.answered();
         (state.sequence, state.answered_us) = (ask.sequence, now_us);
         state.available = state.available.saturating_add(grant.amount);
-        state.exhausted = grant.amount == 0;
+        let need = ask.least.saturating_add(state.available).max(1);
+        state.too_little_for = (grant.amount == 0).then_some(need);
         state.elsewhere = grant.elsewhere > 0;
         if grant.amount > 0 {
             state.slice = grant.amount;
@@ -332,17 +334,22 @@ impl State {
         if self.available > 0 && gives && !self.can_serve() {
             return Some(Call::Return { sequence, amount: self.available });
         }
-        if gives_all || is_over && self.waiting.is_empty() || now_us < self.ask_after_us {
+        let first = self.waiting.first_key_value();
+        // Who needs less than there was too little for has no answer yet.
+        let is_answered = first.is_none_or(|(first, _)| {
+            self.unreachable || self.too_little_for.is_none_or(|need| first.least >= need)
+        });
+        if gives_all || is_over && self.waiting.is_empty() || is_answered && now_us < self.ask_after_us {
             return None;
         }
-        if let Some((first, _)) = self.waiting.first_key_value() {
+        if let Some((first, _)) = first {
             let wanted = self.waiting.values().fold(0_i64, |sum, most| sum.saturating_add(*most));
             let divisible = self.waiting.iter().any(|(ticket, most)| *most > ticket.least);
             let (least, wanted) =
                 (first.least.saturating_sub(self.available), wanted.saturating_sub(self.available));
             return (least > 0).then_some(Call::Ask(Ask { sequence, least, wanted, divisible }));
         }
-        let is_low = self.open > 0 && self.available < self.slice / 4 && !self.exhausted;
+        let is_low = self.open > 0 && self.available < self.slice / 4 && self.too_little_for.is_none();
         is_low.then_some(Call::Ask(Ask { sequence, least: 0, wanted: 0, divisible: false }))
     }
 }

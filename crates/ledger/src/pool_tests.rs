@@ -41,17 +41,38 @@ fn what_a_centre_said_before_it_went_away_is_no_answer() {
     let pool = Pool::new(&budget(), 0);
     let ticket = pool.wait(10, 10, SECOND).unwrap();
     answer(&pool, Some(0), SECOND);
-    assert_eq!((pool.outlook(SECOND), pool.is_heard(SECOND)), (Outlook::Exhausted, true));
-    assert_eq!(pool.outlook(2 * SECOND), Outlook::Wait, "somebody may have added some");
+    assert_eq!((pool.outlook(10, SECOND), pool.is_heard(SECOND)), (Outlook::Exhausted, true));
+    assert_eq!(pool.outlook(10, 2 * SECOND), Outlook::Wait, "somebody may have added some");
     answer(&pool, None, 2 * SECOND);
-    assert_eq!((pool.outlook(2 * SECOND), pool.is_heard(2 * SECOND)), (Outlook::Wait, false));
+    assert_eq!((pool.outlook(10, 2 * SECOND), pool.is_heard(2 * SECOND)), (Outlook::Wait, false));
     // There again, it says what is so now.
     answer(&pool, Some(0), 4 * SECOND);
-    assert_eq!((pool.outlook(4 * SECOND), pool.is_heard(4 * SECOND)), (Outlook::Exhausted, true));
+    assert_eq!((pool.outlook(10, 4 * SECOND), pool.is_heard(4 * SECOND)), (Outlook::Exhausted, true));
     // A call that nobody answers is silence as well.
     assert!(pool.next_call(5 * SECOND, 0, false).is_some());
     assert!(pool.is_heard(5 * SECOND) && !pool.is_heard(6 * SECOND));
     pool.leave(ticket);
+}
+
+#[test]
+fn too_little_for_one_may_be_enough_for_the_next() {
+    let pool = Pool::new(&budget(), 0);
+    let large = pool.wait(1_000, 1_000, SECOND).unwrap();
+    answer(&pool, Some(0), SECOND);
+    assert_eq!(pool.outlook(1_000, SECOND), Outlook::Exhausted);
+    pool.leave(large);
+    assert_eq!(pool.outlook(999, SECOND), Outlook::Wait, "nobody asked for so little");
+    let small = pool.wait(100, 100, SECOND).unwrap();
+    // It is asked for at once, and answered for itself.
+    let Some(Call::Ask(ask)) = pool.next_call(SECOND, 0, false) else { panic!("nobody asks") };
+    assert_eq!((ask.least, ask.wanted), (100, 100));
+    pool.granted(Grant { sequence: ask.sequence, amount: 0, elsewhere: 0 }, SECOND);
+    assert_eq!(pool.outlook(100, SECOND), Outlook::Exhausted);
+    assert_eq!(pool.next_call(SECOND, 0, false), None, "who needs as much is answered already");
+    pool.leave(small);
+    let least = pool.wait(10, 10, SECOND).unwrap();
+    answer(&pool, Some(10), SECOND);
+    assert_eq!(pool.take_waited(least, 10, SECOND), Some(10));
 }
 
 #[tokio::test]

@@ -384,7 +384,7 @@ impl LeaseRun {
             self.serve(at, number, Exchange { reserved, ..exchange });
             return;
         }
-        let ticket = match pool.outlook(now_us) {
+        let ticket = match pool.outlook(exchange.ceiling, now_us) {
             Outlook::Wait => pool.wait(exchange.ceiling, exchange.ceiling, now_us),
             Outlook::Exhausted | Outlook::Crowded => None,
         };
@@ -453,7 +453,7 @@ impl LeaseRun {
             if let Some(reserved) = pool.take_waited(ticket, exchange.ceiling, now_us) {
                 self.replicas_mut(at).waiting.remove(&ticket);
                 self.serve(at, number, Exchange { reserved, ..exchange });
-            } else if pool.outlook(now_us) == Outlook::Exhausted {
+            } else if pool.outlook(exchange.ceiling, now_us) == Outlook::Exhausted {
                 self.give_up(at, ticket);
             } else {
                 return;

@@ -119,6 +119,48 @@ def embedded():
         assert all(embedding.statistics.token_count > 0 for embedding in answer.embeddings), answer
 
 
+def pictured():
+    client, model = google(), "imagen-4.0-generate-001"
+    config = types.GenerateImagesConfig(
+        number_of_images=2,
+        aspect_ratio="16:9",
+        image_size="2K",
+        output_mime_type="image/jpeg",
+        output_compression_quality=80,
+        safety_filter_level=types.SafetyFilterLevel.BLOCK_ONLY_HIGH,
+        person_generation=types.PersonGeneration.ALLOW_ADULT,
+        language=types.ImagePromptLanguage.en,
+        add_watermark=False,
+        seed=7,
+        enhance_prompt=True,
+        labels={"team": "sea"},
+    )
+    answer = client.models.generate_images(model=model, prompt=ASK, config=config)
+    assert len(answer.generated_images) == 2, answer
+    for picture in answer.generated_images:
+        assert picture.image.mime_type == "image/jpeg" and picture.image.image_bytes.startswith(b"\x89PNG")
+        assert picture.enhanced_prompt.startswith(ASK) and picture.rai_filtered_reason is None
+    assert len(client.models.generate_images(model=model, prompt=ASK).generated_images) == 4
+    config = {"include_rai_reason": True, "number_of_images": 1}
+    answer = client.models.generate_images(model=model, prompt="a tide, all filtered", config=config)
+    (held_back,) = answer.generated_images
+    assert held_back.image.image_bytes is None and "not be charged" in held_back.rai_filtered_reason, answer
+    for changes, words in [
+        ({"config": {"number_of_images": 5}}, "sampleCount"),
+        ({"config": {"aspect_ratio": "3:2"}}, "aspectRatio"),
+        ({"config": {"output_compression_quality": 80}}, "image/jpeg"),
+        ({"config": {"seed": 7}}, "watermark"),
+        ({"prompt": "something forbidden"}, "Responsible AI practices"),
+        ({"model": "imagen-0"}, "Publisher Model"),
+    ]:
+        try:
+            client.models.generate_images(**({"model": model, "prompt": ASK} | changes))
+        except failures.ClientError as error:
+            assert error.code in (400, 404) and words in error.message, error
+        else:
+            raise AssertionError(f"{changes} was taken")
+
+
 def pooled():
     with tempfile.NamedTemporaryFile("w", suffix=".jwt") as vouching:
         vouching.write(token)
@@ -185,6 +227,7 @@ CASES = [
     not_exchanged,
     pooled,
     embedded,
+    pictured,
     message,
     message_streamed,
     message_tools,

@@ -176,7 +176,10 @@ async fn a_whole_answer_is_told_as_a_stream() {
     assert_eq!(events.len(), 2, "{events:?}");
     for event in &events {
         let event: Value = serde_json::from_str(event).unwrap();
-        assert_eq!((&event["type"], &event["output_format"]), (&json!("image_generation.completed"), &json!("png")));
+        assert_eq!(
+            (&event["type"], &event["output_format"]),
+            (&json!("image_generation.completed"), &json!("png"))
+        );
         assert!(event["b64_json"].as_str().unwrap().len() > 50, "{event}");
     }
     let booked = house.gateway.settled(&trace_of_stream(&streaming)).await;

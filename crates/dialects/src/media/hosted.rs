@@ -145,7 +145,12 @@ impl Picture {
         let sides = said.said_count("width").zip(said.said_count("height"));
         let format = said.said("content_type");
         let format = format.and_then(|format| format.strip_prefix("image/").map(str::to_owned));
-        Some(Self { place, size: sides.filter(|(width, height)| *width > 0 && *height > 0), format, revised: None })
+        Some(Self {
+            place,
+            size: sides.filter(|(width, height)| *width > 0 && *height > 0),
+            format,
+            revised: None,
+        })
     }
 
     pub(super) fn datum(&self) -> (&'static str, &str) {

@@ -70,7 +70,11 @@ pub fn speak_predicted_pictures(
     let place = members.text("response_format")?;
     wants_bytes(place.as_deref())?;
     if place.as_deref() == Some("url") {
-        unsaid.value("response_format", "asks for an address, and pictures of this model have none", URL_FIX)?;
+        unsaid.value(
+            "response_format",
+            "asks for an address, and pictures of this model have none",
+            URL_FIX,
+        )?;
     }
     for name in OWN_WORDS {
         let Some(value) = members.take(name)? else { continue };
@@ -136,7 +140,11 @@ fn form(members: &mut Members<'_>, unsaid: &mut Unsaid) -> Result<Option<String>
         None => {}
         Some(format @ ("png" | "jpeg")) => said.push(format!(r#""mimeType":"image/{format}""#)),
         Some(_) => {
-            unsaid.value("output_format", "asks for a form that pictures of this model do not come in", FORMAT_FIX)?;
+            unsaid.value(
+                "output_format",
+                "asks for a form that pictures of this model do not come in",
+                FORMAT_FIX,
+            )?;
         }
     }
     said.extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
@@ -205,7 +213,10 @@ mod tests {
         )
         .unwrap();
         let expected = r#"{"instances":[{"prompt":"a \"tide\""}],"parameters":{"sampleCount":3,"aspectRatio":"16:9","outputOptions":{"mimeType":"image/jpeg","compressionQuality":80},"addWatermark":false,"guidanceScale":3.50,"seed":18446744073709551615,"includeRaiReason":true}}"#;
-        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned(), "partial_images".to_owned()]));
+        assert_eq!(
+            (body.as_str(), dropped),
+            (expected, vec!["user".to_owned(), "partial_images".to_owned()])
+        );
     }
 
     #[test]
@@ -261,7 +272,9 @@ mod tests {
         assert_eq!(pictures[0].revised.as_deref(), Some("a high tide"));
         assert!(read(r#"{"images":[]}"#).unwrap().is_none());
         let fault = read(r#"{"predictions":[{"raiFilteredReason":"All images were filtered out."}]}"#);
-        let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = fault else { panic!("{fault:?}") };
+        let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = fault else {
+            panic!("{fault:?}")
+        };
         assert_eq!(report.message.as_deref(), Some("All images were filtered out."));
         for none in [r#"{"predictions":[]}"#, r#"{"predictions":[7]}"#, r#"{"predictions":[{}]}"#] {
             assert_eq!(read(none).unwrap_err(), StreamFault::Broken("not_an_answer"), "{none}");

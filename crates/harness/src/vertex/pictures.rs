@@ -145,8 +145,7 @@ impl Asked {
 
     fn answer(&self) -> Value {
         let picture = |_| {
-            let mut picture =
-                json!({"mimeType": self.media, "bytesBase64Encoded": STANDARD.encode(PIXEL)});
+            let mut picture = json!({"mimeType": self.media, "bytesBase64Encoded": STANDARD.encode(PIXEL)});
             if let Some(fields) = picture.as_object_mut().filter(|_| self.is_enhanced) {
                 fields.insert("prompt".to_owned(), format!("{}, in the evening light", self.prompt).into());
             }
@@ -235,7 +234,10 @@ mod tests {
             assert!(told.contains(words), "{wrong}: {told}");
         }
         for body in [json!({"instances": []}), json!({"instances": [{"prompt": "a", "image": {}}]})] {
-            assert!(Asked::read("imagen-4.0-generate-001", &Bytes::from(body.to_string())).is_err(), "{body}");
+            assert!(
+                Asked::read("imagen-4.0-generate-001", &Bytes::from(body.to_string())).is_err(),
+                "{body}"
+            );
         }
     }
 

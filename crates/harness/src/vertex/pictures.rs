@@ -32,7 +32,7 @@ const PARAMETERS: &[(&str, Shape)] = &[
     ("guidanceScale", Shape::Decimal(0.0, 500.0)),
     ("includeRaiReason", Shape::Flag),
     ("includeSafetyAttributes", Shape::Flag),
-    ("language", Shape::OneOf(&["auto", "en", "zh", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
+    ("language", Shape::OneOf(&["auto", "en", "zh", "zh-CN", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
     ("negativePrompt", Shape::Text),
     ("outputOptions", Shape::Object),
     (
@@ -105,6 +105,7 @@ impl Asked {
             return Err(ApiError::invalid("Invalid JSON payload received."));
         };
         only(&fields, &["instances", "parameters", "labels"])?;
+        labels(&object(fields.get("labels"), "labels")?)?;
         let prompt = prompt(&fields)?;
         let parameters = object(fields.get("parameters"), "parameters")?;
         shaped(&parameters, PARAMETERS)?;
@@ -180,6 +181,14 @@ fn prompt(fields: &Fields) -> Result<String, ApiError> {
     match instance.get("prompt").and_then(Value::as_str).filter(|prompt| !prompt.is_empty()) {
         Some(prompt) => Ok(prompt.to_owned()),
         None => Err(ApiError::invalid("Text prompt is empty.")),
+    }
+}
+
+/// What a bill is split by.
+fn labels(fields: &Fields) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, value)| !value.is_string()) {
+        Some((name, _)) => Err(ApiError::invalid(format!("labels.{name} must be a text."))),
+        None => Ok(()),
     }
 }
 

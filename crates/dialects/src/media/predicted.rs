@@ -66,7 +66,11 @@ pub fn speak_predicted_pictures(
     let count = members.count("n")?.unwrap_or(COUNT);
     if !COUNTS.contains(&count) {
         let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
-        return Err(wrong_value("n".to_owned(), "is no number of pictures that this model makes at once", fix));
+        return Err(wrong_value(
+            "n".to_owned(),
+            "is no number of pictures that this model makes at once",
+            fix,
+        ));
     }
     let mut said: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
     let sized = size(members.text("size")?, &mut unsaid)?;

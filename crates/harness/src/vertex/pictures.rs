@@ -221,7 +221,7 @@ fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
-    fn read(parameters: Value) -> Result<Asked, String> {
+    fn read(parameters: &Value) -> Result<Asked, String> {
         let body = json!({"instances": [{"prompt": "a tide, half filtered"}], "parameters": parameters});
         Asked::read("imagen-3.0-generate-002", &Bytes::from(body.to_string())).map_err(|error| error.message)
     }
@@ -239,7 +239,7 @@ mod tests {
             (json!({"seed": 7}), "watermark"),
             (json!({"n": 2}), "Unknown name \"n\""),
         ] {
-            let told = read(wrong.clone()).err().unwrap_or_else(|| panic!("{wrong} was taken"));
+            let told = read(&wrong).err().unwrap_or_else(|| panic!("{wrong} was taken"));
             assert!(told.contains(words), "{wrong}: {told}");
         }
         for body in [json!({"instances": []}), json!({"instances": [{"prompt": "a", "image": {}}]})] {
@@ -252,13 +252,13 @@ mod tests {
 
     #[test]
     fn what_a_filter_holds_back_has_a_reason_where_it_is_asked_for() {
-        let count = |parameters: Value| {
+        let count = |parameters: &Value| {
             let answer = read(parameters).unwrap().answer();
             let rows = answer["predictions"].as_array().unwrap().clone();
             let pictures = rows.iter().filter(|row| row.get("bytesBase64Encoded").is_some()).count();
             (pictures, rows.len() - pictures)
         };
-        assert_eq!(count(json!({})), (2, 0));
-        assert_eq!(count(json!({"includeRaiReason": true, "sampleCount": 3})), (2, 1));
+        assert_eq!(count(&json!({})), (2, 0));
+        assert_eq!(count(&json!({"includeRaiReason": true, "sampleCount": 3})), (2, 1));
     }
 }

@@ -235,7 +235,7 @@ async fn what_a_filter_holds_back_costs_nothing() {
 #[tokio::test]
 async fn what_google_refuses_is_told_exactly() {
     let house = own().await;
-    let error = refused(&house.asked(json!({"size": "3:2"})).await, 400, "upstream_bad_request");
+    let error = refused(&house.asked(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
     assert!(error["message"].as_str().unwrap().contains("aspectRatio"), "{error}");
     let missing = house.asked(json!({"model": "vertex:imagen-0"})).await;
     let error = refused(&missing, 404, "model_not_found");

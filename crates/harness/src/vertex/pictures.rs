@@ -212,7 +212,8 @@ fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
         let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
             return Err(unknown_name(name));
         };
-        checks::shape(name, shape, value).map_err(|error| ApiError::invalid(error.message))?;
+        checks::shape(name, shape, value)
+            .map_err(|error| ApiError::invalid(format!("{name}: {}", error.message)))?;
     }
     Ok(())
 }

@@ -148,6 +148,8 @@ fn of_rules(mut classified: Classified) -> Classified {
     let is_told = RULES.iter().any(|words| message.contains(words));
     if classified.class == FaultClass::BadRequest && is_told {
         classified.class = FaultClass::ContentPolicy;
+        // One status stands for many reasons: where the class names the reason, its name would hide it.
+        classified.report.code = None;
     }
     classified
 }

@@ -9,6 +9,7 @@ use crate::ask::{refused, trace_of, trace_of_stream, with};
 use crate::command::workspace;
 use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
 use crate::sdk::drive;
+use crate::wait::a_moment;
 
 const IMAGES: &str = "/v1/images/generations";
 const LOCATION: &str = "us-central1";
@@ -291,13 +292,22 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
     house.is_clean();
 }
 
-/// What was booked of whoever sold it: requests that cost something, pictures, and what both sides are owed.
-fn booked_of(requests: &[Value], provider: &str, profile: &str) -> (usize, u64, i64, i64) {
-    let of =
-        |row: &&Value| row["provider"] == provider && row["profile"] == profile && row.get("units").is_some();
-    let rows: Vec<&Value> = requests.iter().filter(of).collect();
-    let sum = |at: fn((i64, i64, bool)) -> i64| rows.iter().map(|row| at(money(row))).sum();
-    (rows.len(), rows.iter().map(|row| pictures(row)).sum(), sum(|money| money.0), sum(|money| money.1))
+/// What is answered and in the books, once there are as many of it: in whole.
+async fn answered_rows(gateway: &Gateway, count: usize) -> Vec<Value> {
+    let rows = loop {
+        let mut rows = gateway.requests(100).await;
+        rows.retain(|row| row["status"] == 200);
+        if rows.len() >= count {
+            break rows;
+        }
+        a_moment().await;
+    };
+    assert_eq!(rows.len(), count, "{rows:?}");
+    let mut whole = Vec::new();
+    for row in rows {
+        whole.push(gateway.settled(row["id"].as_str().unwrap()).await);
+    }
+    whole
 }
 
 #[tokio::test]
@@ -318,16 +328,18 @@ async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_t
         let script = workspace().join("tests/sdk/imagen.py");
         assert_eq!(drive(interpreter.clone(), script, &house.gateway).await.held, 3);
     }
-    // Each time two requests of two pictures, and one that a filter stopped.
-    house.gateway.listed(9).await;
-    let requests = house.gateway.requests(100).await;
-    for (provider, profile, sold, billed) in [
+    // Each time two requests of two pictures, in their order.
+    let rows = answered_rows(&house.gateway, 6).await;
+    let places = [
         ("fal", "byok", 0, ELSEWHERE_NANOS),
         ("vertex_ai", "byok", 0, NANOS),
         ("vertex_ai", "managed_provider", SOLD_NANOS, NANOS),
-    ] {
-        let booked = booked_of(&requests, provider, profile);
-        assert_eq!(booked, (2, 4, 4 * sold, 4 * billed), "{provider} {profile}: {requests:?}");
+    ];
+    for (rows, (provider, profile, sold, billed)) in rows.chunks(2).zip(places) {
+        for row in rows {
+            assert_eq!((&row["provider"], &row["profile"]), (&json!(provider), &json!(profile)), "{row}");
+            assert_eq!((pictures(row), money(row)), (2, (2 * sold, 2 * billed, false)), "{row}");
+        }
     }
     house.is_clean();
 }

@@ -191,7 +191,7 @@ def pictured_by_hand():
     ]:
         answer = session.request(method, elsewhere, json=good)
         assert answer.status_code == 404, (method, elsewhere, answer.text)
-    for headers in [{}, {"x-goog-api-key": "nobody's"}]:
+    for headers in [{}, {"authorization": "Basic bm9ib2R5"}]:
         answer = requests.post(address, json=good, headers=headers, timeout=20)
         assert (answer.status_code, answer.json()["error"]["status"]) == (401, "UNAUTHENTICATED"), answer.text
 

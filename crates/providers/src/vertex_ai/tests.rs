@@ -27,7 +27,10 @@ fn sent(
     let addressed =
         (grammar == Grammar::Gemini).then(|| Addressed { model: model.to_owned(), ..Addressed::default() });
     let request = dialects::decode_request(grammar, operation, &body, addressed.as_ref()).unwrap();
-    let prompt = dialects::read_prompt(grammar, &body, &request).unwrap();
+    let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
+    // Pictures have no prompt of turns.
+    let has_prompt = !is_spoken && !operation.makes_pictures();
+    let prompt = has_prompt.then(|| dialects::read_prompt(grammar, &body, &request).unwrap());
     let read = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
     };
@@ -40,7 +43,6 @@ fn sent(
         abilities: &Default::default,
         quirks: domain::Quirks::default(),
     };
-    let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
     let ask = Ask {
         operation,
         grammar,
@@ -50,7 +52,7 @@ fn sent(
         is_lenient: false,
         shared_by: None,
         inserts: &[],
-        prompt: (!is_spoken).then_some(&prompt),
+        prompt: prompt.as_ref(),
     };
     let mut outgoing = VertexAi.generate(&target, &ask).unwrap();
     let secret = Secret::from_text("t\nanother".to_owned());

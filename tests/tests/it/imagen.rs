@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::ask::{refused, trace_of, trace_of_stream, with};
-use crate::gateway::{Gateway, OWN, POOL, config, row};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
+use crate::sdk::drive;
 
 const IMAGES: &str = "/v1/images/generations";
 const LOCATION: &str = "us-central1";
@@ -22,10 +24,16 @@ modality = \"image\"
 provider = \"vertex_ai\"
 upstream_model = \"imagen-4.0-generate-001\"
 rates = { per_image = 40_000 }
+[[model.offer]]
+provider = \"fal\"
+upstream_model = \"fal-ai/flux/schnell\"
+rates = { per_image = 30_000 }
 ";
 /// Of one picture, in nano-USD, and what the operator's tenth makes of it.
 const NANOS: i64 = 40_000_000;
 const SOLD_NANOS: i64 = 44_000_000;
+/// Of one picture at another seller.
+const ELSEWHERE_NANOS: i64 = 30_000_000;
 
 struct House {
     gateway: Gateway,
@@ -50,7 +58,7 @@ async fn pooled() -> House {
 /// With a credential of the workspace's own.
 async fn own() -> House {
     let house = house().await;
-    house.gateway.make("/v2/provider-credentials", house.body(OWN, json!({}))).await;
+    house.credential(OWN).await;
     house
 }
 
@@ -63,6 +71,17 @@ impl House {
         let auth = "service_account";
         let body = json!({"provider": "vertex", "auth": auth, "secret": file, "base_url": base_url, "config": config});
         with(body, more)
+    }
+
+    async fn credential(&self, key: &str) -> String {
+        id_of(&self.gateway.make("/v2/provider-credentials", self.body(key, json!({}))).await)
+    }
+
+    /// A credential of the workspace's own at another seller.
+    async fn elsewhere(&self, key: &str) -> String {
+        let base_url = self.gateway.emulator.fal_url();
+        let body = json!({"provider": "fal", "secret": key, "base_url": base_url});
+        id_of(&self.gateway.make("/v2/provider-credentials", body).await)
     }
 
     async fn asked(&self, more: Value) -> Answer {
@@ -216,8 +235,8 @@ async fn what_a_filter_holds_back_costs_nothing() {
 #[tokio::test]
 async fn what_google_refuses_is_told_exactly() {
     let house = own().await;
-    let error = refused(&house.asked(json!({"n": 5})).await, 400, "upstream_bad_request");
-    assert!(error["message"].as_str().unwrap().contains("sampleCount"), "{error}");
+    let error = refused(&house.asked(json!({"size": "3:2"})).await, 400, "upstream_bad_request");
+    assert!(error["message"].as_str().unwrap().contains("aspectRatio"), "{error}");
     let missing = house.asked(json!({"model": "vertex:imagen-0"})).await;
     let error = refused(&missing, 404, "model_not_found");
     assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
@@ -251,12 +270,64 @@ async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
         let parameters = json!({"sampleCount": 1, "includeRaiReason": true});
         assert_eq!(house.sent(OWN).1["parameters"], parameters, "{param}");
     }
-    // Neither do other models make pictures there, nor these anything else.
     let before = house.gateway.calls(OWN).len();
+    for (more, param, code) in [
+        (json!({"n": 5}), "n", "invalid_value"),
+        (json!({"n": "two"}), "n", "invalid_type"),
+        (json!({"prompt": null}), "prompt", "missing_required_parameter"),
+        (json!({"size": "1024x1024", "aspectRatio": "1:1"}), "aspectRatio", "invalid_value"),
+    ] {
+        // Nothing could be left out of these.
+        let lenient = house.gateway.client().header("agent-lenient", "true");
+        let error = refused(&lenient.post(IMAGES, &wanted(more)).await.unwrap(), 400, code);
+        assert_eq!(error["param"], param, "{error}");
+    }
+    // Neither do other models make pictures there, nor these anything else.
     let other = house.asked(json!({"model": "vertex:gemini-2.5-pro"})).await;
     assert_eq!(other.status, 400, "{}", other.text());
     let talk = house.gateway.chat(&crate::ask::question(FAST)).await;
     assert_eq!(talk.status, 400, "{}", talk.text());
     assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
+    house.is_clean();
+}
+
+/// What was booked of whoever sold it: requests that cost something, pictures, and what both sides are owed.
+fn booked_of(requests: &[Value], provider: &str, profile: &str) -> (usize, u64, i64, i64) {
+    let of =
+        |row: &&Value| row["provider"] == provider && row["profile"] == profile && row.get("units").is_some();
+    let rows: Vec<&Value> = requests.iter().filter(of).collect();
+    let sum = |at: fn((i64, i64, bool)) -> i64| rows.iter().map(|row| at(money(row))).sum();
+    (rows.len(), rows.iter().map(|row| pictures(row)).sum(), sum(|money| money.0), sum(|money| money.1))
+}
+
+#[tokio::test]
+async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_the_same() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let house = pooled().await;
+    let (vertex, elsewhere) = (house.credential(OWN).await, house.elsewhere(OWN_SECOND).await);
+    let scope = json!({"model": IMAGEN});
+    let on = |id: &str| json!({"scope": scope, "profiles": ["byok"], "credential_ids": [id]});
+    let route = house.gateway.route(on(&elsewhere)).await;
+    let path = format!("/v2/routes/{route}");
+    for place in [None, Some(on(&vertex)), Some(json!({"scope": scope, "profiles": ["managed_provider"]}))] {
+        if let Some(place) = place {
+            let answer = house.gateway.admin().put(&path, &place).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        let script = workspace().join("tests/sdk/imagen.py");
+        assert_eq!(drive(interpreter.clone(), script, &house.gateway).await.held, 3);
+    }
+    // Each time two requests of two pictures, and one that a filter stopped.
+    house.gateway.listed(9).await;
+    let requests = house.gateway.requests(100).await;
+    for (provider, profile, sold, billed) in [
+        ("fal", "byok", 0, ELSEWHERE_NANOS),
+        ("vertex_ai", "byok", 0, NANOS),
+        ("vertex_ai", "managed_provider", SOLD_NANOS, NANOS),
+    ] {
+        let booked = booked_of(&requests, provider, profile);
+        assert_eq!(booked, (2, 4, 4 * sold, 4 * billed), "{provider} {profile}: {requests:?}");
+    }
     house.is_clean();
 }

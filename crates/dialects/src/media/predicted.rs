@@ -1,6 +1,8 @@
 //! Pictures that a model is said to predict: their request is one instance and parameters beside it, their answer a list
 //! of predictions, of which those that a filter held back have a reason in their place.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
 
@@ -16,6 +18,8 @@ use crate::speak::Spoken;
 
 /// Such models make several pictures where nothing is said; clients of the common words then mean one.
 const COUNT: u64 = 1;
+/// What one request may ask for.
+const COUNTS: RangeInclusive<u64> = 1..=4;
 const RATIO: &str = "aspectRatio";
 const SIZE: &str = "sampleImageSize";
 /// The pictures that there are, by their ratio; each is there at twice its sides, too.
@@ -60,6 +64,14 @@ pub fn speak_predicted_pictures(
     members.take("model")?;
     let prompt = quoted(&members.needed_text("prompt", PROMPT)?);
     let count = members.count("n")?.unwrap_or(COUNT);
+    if !COUNTS.contains(&count) {
+        let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
+        return Err(wrong_value(
+            "n".to_owned(),
+            "is no number of pictures that this model makes at once",
+            fix,
+        ));
+    }
     let mut said: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
     let sized = size(members.text("size")?, &mut unsaid)?;
     let is_sized = !sized.is_empty();
@@ -254,8 +266,15 @@ mod tests {
             assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
             assert_eq!(parameters(more, true).unwrap(), (String::new(), vec![name.to_owned()]), "{more}");
         }
-        let fault = parameters(r#""response_format":"x""#, true).unwrap_err();
-        assert_eq!(fault.code, "invalid_value");
+        for (more, name) in [
+            (r#""response_format":"x""#, "response_format"),
+            (r#""n":0"#, "n"),
+            (r#""n":5"#, "n"),
+            (r#""n":18446744073709551615"#, "n"),
+        ] {
+            let fault = parameters(more, true).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(name)), "{more}");
+        }
         assert_eq!(spoken(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
     }
 

@@ -32,7 +32,7 @@ const PARAMETERS: &[(&str, Shape)] = &[
     ("guidanceScale", Shape::Decimal(0.0, 500.0)),
     ("includeRaiReason", Shape::Flag),
     ("includeSafetyAttributes", Shape::Flag),
-    ("language", Shape::OneOf(&["auto", "en", "zh", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
+    ("language", Shape::OneOf(&["auto", "en", "zh", "zh-CN", "zh-TW", "hi", "ja", "ko", "pt", "es"])),
     ("negativePrompt", Shape::Text),
     ("outputOptions", Shape::Object),
     (
@@ -105,6 +105,7 @@ impl Asked {
             return Err(ApiError::invalid("Invalid JSON payload received."));
         };
         only(&fields, &["instances", "parameters", "labels"])?;
+        labels(&object(fields.get("labels"), "labels")?)?;
         let prompt = prompt(&fields)?;
         let parameters = object(fields.get("parameters"), "parameters")?;
         shaped(&parameters, PARAMETERS)?;
@@ -183,6 +184,14 @@ fn prompt(fields: &Fields) -> Result<String, ApiError> {
     }
 }
 
+/// What a bill is split by.
+fn labels(fields: &Fields) -> Result<(), ApiError> {
+    match fields.iter().find(|(_, value)| !value.is_string()) {
+        Some((name, _)) => Err(ApiError::invalid(format!("labels.{name} must be a text."))),
+        None => Ok(()),
+    }
+}
+
 fn object(said: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
     match said {
         None => Ok(Map::new()),
@@ -212,7 +221,7 @@ fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
 mod tests {
     use super::*;
 
-    fn read(parameters: Value) -> Result<Asked, String> {
+    fn read(parameters: &Value) -> Result<Asked, String> {
         let body = json!({"instances": [{"prompt": "a tide, half filtered"}], "parameters": parameters});
         Asked::read("imagen-3.0-generate-002", &Bytes::from(body.to_string())).map_err(|error| error.message)
     }
@@ -230,7 +239,7 @@ mod tests {
             (json!({"seed": 7}), "watermark"),
             (json!({"n": 2}), "Unknown name \"n\""),
         ] {
-            let told = read(wrong.clone()).err().unwrap_or_else(|| panic!("{wrong} was taken"));
+            let told = read(&wrong).err().unwrap_or_else(|| panic!("{wrong} was taken"));
             assert!(told.contains(words), "{wrong}: {told}");
         }
         for body in [json!({"instances": []}), json!({"instances": [{"prompt": "a", "image": {}}]})] {
@@ -243,13 +252,13 @@ mod tests {
 
     #[test]
     fn what_a_filter_holds_back_has_a_reason_where_it_is_asked_for() {
-        let count = |parameters: Value| {
+        let count = |parameters: &Value| {
             let answer = read(parameters).unwrap().answer();
             let rows = answer["predictions"].as_array().unwrap().clone();
             let pictures = rows.iter().filter(|row| row.get("bytesBase64Encoded").is_some()).count();
             (pictures, rows.len() - pictures)
         };
-        assert_eq!(count(json!({})), (2, 0));
-        assert_eq!(count(json!({"includeRaiReason": true, "sampleCount": 3})), (2, 1));
+        assert_eq!(count(&json!({})), (2, 0));
+        assert_eq!(count(&json!({"includeRaiReason": true, "sampleCount": 3})), (2, 1));
     }
 }

@@ -8,10 +8,12 @@ import sys
 import tempfile
 
 import anthropic
+import requests
 from anthropic import AnthropicVertex
 from google import genai
 from google.auth import exceptions as refusals
 from google.auth import identity_pool
+from google.auth.transport.requests import AuthorizedSession
 from google.genai import errors as failures
 from google.genai import types
 from google.oauth2 import service_account
@@ -161,6 +163,39 @@ def pictured():
             raise AssertionError(f"{changes} was taken")
 
 
+def pictured_by_hand():
+    """What no client of the maker's says."""
+    models = f"{origin}/v1/projects/{project}/locations/{location}/publishers/google/models"
+    address = f"{models}/imagen-4.0-generate-001:predict"
+    good = {"instances": [{"prompt": ASK}], "parameters": {"sampleCount": 1}}
+    session = AuthorizedSession(credentials())
+    assert len(session.post(address, json=good).json()["predictions"]) == 1
+    for changes, words in [
+        ({"n": 1}, 'Unknown name "n"'),
+        ({"parameters": {"size": "1024x1024"}}, 'Unknown name "size"'),
+        ({"instances": [{"prompt": ASK, "quality": "high"}]}, 'Unknown name "quality"'),
+        ({"instances": [{"prompt": ASK}] * 2}, "one instance"),
+        ({"instances": [{"prompt": ""}]}, "prompt is empty"),
+        ({"parameters": {"outputOptions": {"mimeType": "image/webp"}}}, "mimeType"),
+        ({"labels": {"team": 7}}, "labels.team"),
+    ]:
+        answer = session.post(address, json=good | changes)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["status"]) == (400, "INVALID_ARGUMENT") and words in error["message"], error
+    for method, elsewhere in [
+        ("GET", address),
+        ("POST", address.removesuffix(":predict")),
+        ("POST", f"{models}/imagen-4.0-generate-001:generateContent"),
+        ("POST", f"{models}/{GEMINI}:predict"),
+        ("POST", address.replace("/google/", "/anthropic/")),
+    ]:
+        answer = session.request(method, elsewhere, json=good)
+        assert answer.status_code == 404, (method, elsewhere, answer.text)
+    for headers in [{}, {"x-goog-api-key": "nobody's"}]:
+        answer = requests.post(address, json=good, headers=headers, timeout=20)
+        assert (answer.status_code, answer.json()["error"]["status"]) == (401, "UNAUTHENTICATED"), answer.text
+
+
 def pooled():
     with tempfile.NamedTemporaryFile("w", suffix=".jwt") as vouching:
         vouching.write(token)
@@ -228,6 +263,7 @@ CASES = [
     pooled,
     embedded,
     pictured,
+    pictured_by_hand,
     message,
     message_streamed,
     message_tools,

@@ -36,8 +36,8 @@ const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]
 /// The first model for vectors that has the vendor's newer name.
 const FIRST_EMBEDDING: &str = "gemini-embedding-001";
 
-/// In whatever words it refuses a prompt for pictures, it names these.
-const RULES: &str = "Responsible AI";
+/// In whatever words it refuses a prompt for pictures, it names one of these.
+const RULES: [&str; 2] = ["Responsible AI", "violate our policies"];
 
 pub(crate) struct VertexAi;
 
@@ -144,7 +144,8 @@ fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing,
 
 /// A prompt that is refused before anything is made of it is told as any other wrong request: its words tell.
 fn of_rules(mut classified: Classified) -> Classified {
-    let is_told = classified.report.message.as_deref().is_some_and(|message| message.contains(RULES));
+    let message = classified.report.message.as_deref().unwrap_or_default();
+    let is_told = RULES.iter().any(|words| message.contains(words));
     if classified.class == FaultClass::BadRequest && is_told {
         classified.class = FaultClass::ContentPolicy;
     }

@@ -234,6 +234,11 @@ fn a_refusal_is_read_in_the_words_that_it_has() {
         ),
         (
             400,
+            r#"{"error":{"code":400,"message":"Image generation failed with the following error: The response is blocked, as it may violate our policies. If you believe this is an error, please send feedback to your account team. Error Code: 58061214","status":"INVALID_ARGUMENT"}}"#,
+            FaultClass::ContentPolicy,
+        ),
+        (
+            400,
             r#"{"error":{"code":400,"message":"sampleCount must be between 1 and 4.","status":"INVALID_ARGUMENT"}}"#,
             FaultClass::BadRequest,
         ),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use serde_json::{Value as Json, json};
 
+use super::invoked::listed;
 use super::predicted::predicted;
 use super::sides::sides;
 use crate::answer::{AnswerFacts, StreamFault};
@@ -172,7 +173,10 @@ impl Picture {
 /// The pictures of an answer; `None` where it is none.
 pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let elements = match (said.said_array("images"), said.said_object("image")) {
-        (Some(_), _) => said.said_elements("images"),
+        (Some(_), _) => match listed(said)? {
+            Some(pictures) => return Ok(Some(pictures)),
+            None => said.said_elements("images"),
+        },
         (None, Some(one)) => vec![one],
         (None, None) => return predicted(said),
     };

@@ -34,7 +34,7 @@ const LARGE: &str = "2K";
 const SIZE_FIX: &str = "Send 1024x1024, 896x1280, 1280x896, 768x1408 or 1408x768, twice these sides, or a ratio such as 16:9; or \
                         leave it out.";
 const FORMAT_FIX: &str = "Send \"png\" or \"jpeg\", or leave it out.";
-const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
+pub(super) const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 
 /// Parameters of such models that pass as they are: none of them changes how many pictures come, or where to.
 const OWN_WORDS: [&str; 10] = [
@@ -105,14 +105,14 @@ pub fn speak_predicted_pictures(
 }
 
 /// What there are no words for.
-struct Unsaid {
-    losses: Losses,
-    is_lenient: bool,
+pub(super) struct Unsaid {
+    pub losses: Losses,
+    pub is_lenient: bool,
 }
 
 impl Unsaid {
     /// Of a field that there are words for, a value that there are none for.
-    fn value(&mut self, name: &str, what: &str, fix: &'static str) -> Result<(), Box<Fault>> {
+    pub(super) fn value(&mut self, name: &str, what: &str, fix: &'static str) -> Result<(), Box<Fault>> {
         if !self.is_lenient {
             return Err(unsayable(name.to_owned(), what, fix));
         }

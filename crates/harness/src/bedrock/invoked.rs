@@ -138,7 +138,8 @@ fn shaped(fields: &Map<String, Value>, shapes: &[(&str, Shape)]) -> Result<(), R
         let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
             return Err(malformed(&format!("#: extraneous key [{name}] is not permitted")));
         };
-        checks::shape(name, shape, value).map_err(|error| malformed(&error.message))?;
+        checks::shape(name, shape, value)
+            .map_err(|error| malformed(&format!("#/{name}: {}", error.message)))?;
     }
     Ok(())
 }

@@ -144,7 +144,10 @@ fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
         "/v1/messages" => (Method::POST, Route::Messages),
         "/v1/messages/count_tokens" => (Method::POST, Route::CountTokens),
         "/v1/models" => (Method::GET, Route::Models),
-        _ if path.strip_prefix(batches::PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) => {
+        _ if path
+            .strip_prefix(batches::PATH)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) =>
+        {
             return batches::route(method, path).map(Route::Batch);
         }
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {

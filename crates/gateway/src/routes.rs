@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/videos") && comes_later("/v1/batches/b_1"));
+        assert!(comes_later("/v1/videos") && comes_later("/v1/uploads/u_1"));
         assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
     }
 }

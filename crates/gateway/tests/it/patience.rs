@@ -76,11 +76,13 @@ fn a_reader_that_stalls_is_cut_and_its_upstream_with_it() {
     let body =
         format!(r#"{{"model":"echo","stream":true,"messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
     wire.send(&house.chat(&body));
-    // It takes the head and no more; the connection is counted until the door gives it up.
-    while house.gauge("tidegate_upstream_connections") == 0 {}
-    while house.gauge("tidegate_upstream_connections") > 0 {}
-    // Only the one that asks is left; the one that asked before it may take a moment to be gone.
-    while house.gauge("tidegate_connections ") > 1 {}
+    // It takes the beginning, which the upstream's first word brings, and no more.
+    let mut begun = [0; 12];
+    std::io::Read::read_exact(&mut wire.socket, &mut begun).unwrap();
+    assert_eq!(&begun, b"HTTP/1.1 200");
+    // Its connections are counted until the door gives it up. Only the one that asks is left; the one that asked before it
+    // may take a moment to be gone.
+    while house.gauge("tidegate_connections ") > 1 || house.gauge("tidegate_upstream_connections") > 0 {}
 }
 
 #[test]

@@ -19,9 +19,13 @@ use crate::splice::splice;
 pub const MESSAGES: &str = "/v1/messages";
 
 const REQUESTS: &str = "requests";
+/// As the vendor has it.
+const REQUESTS_MAX: usize = 100_000;
 const CUSTOM_ID_CHARS_MAX: usize = 64;
 /// Each of them is looked for among those who serve it.
 const MODELS_MAX: usize = 64;
+const SEVERAL: &str = "Send several batches.";
+const ID_HOW: &str = "Give each request an id of its own in its batch.";
 const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 
 /// Requests that come together.
@@ -69,7 +73,7 @@ impl Bundle {
         if at >= MODELS_MAX {
             let message = format!("The requests of a batch name more than {MODELS_MAX} models.");
             let fault = Fault::new(FaultClass::BadRequest, "too_many_models", message);
-            return Err(Box::new(fault.param(model_of(request)).fix("Send several batches.")));
+            return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
         }
         if known.is_none() {
             self.models.push(BundledModel { name: model, request, at_maker: None });
@@ -123,7 +127,12 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
         if kind != Kind::Array {
             return Err(wrong_type(REQUESTS.to_owned(), "a list", kind));
         }
-        cursor.array(|cursor, at| read_ask(cursor, body, at, &mut bundle, &mut ids)).map(drop)
+        cursor
+            .array(|cursor, at| match at < REQUESTS_MAX {
+                true => read_ask(cursor, body, at)?.join(at, &mut bundle, &mut ids),
+                false => Err(too_many()),
+            })
+            .map(drop)
     })?;
     cursor.end()?;
     let Some(first) = bundle.models.first() else {
@@ -133,69 +142,100 @@ pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
     Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..Request::of_model(&model) })
 }
 
-fn read_ask<'b>(
-    cursor: &mut Cursor<'b>,
-    body: &'b Bytes,
-    at: usize,
-    bundle: &mut Bundle,
-    ids: &mut HashSet<Cow<'b, str>>,
-) -> Result<(), Box<Fault>> {
-    let place = |name: &str| format!("{REQUESTS}[{at}]{name}");
+fn too_many() -> Box<Fault> {
+    let message = format!("\"{REQUESTS}\" holds more than {REQUESTS_MAX} requests.");
+    let fault = Fault::new(FaultClass::BadRequest, "too_many_requests_in_batch", message);
+    Box::new(fault.param(REQUESTS.to_owned()).fix(SEVERAL))
+}
+
+/// What is read of one request.
+#[derive(Default)]
+struct Asked<'b> {
+    custom_id: Option<Cow<'b, str>>,
+    has_params: bool,
+    model: Option<(String, Span)>,
+}
+
+fn place(at: usize, name: &str) -> String {
+    format!("{REQUESTS}[{at}]{name}")
+}
+
+fn read_ask<'b>(cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<Asked<'b>, Box<Fault>> {
+    // Alone it would have been a body.
+    cursor.begin_document();
     let kind = cursor.kind()?;
     if kind != Kind::Object {
-        return Err(wrong_type(place(""), "an object", kind));
+        return Err(wrong_type(place(at, ""), "an object", kind));
     }
-    let (mut custom_id, mut model) = (None, None);
+    let mut asked = Asked::default();
     cursor.object(|cursor, member| {
-        let kind = cursor.kind()?;
-        if member.key.is("custom_id") {
-            let Value::String(text) = Cursor::new(cursor.skip()?.of(body))?.value()? else {
-                return Err(wrong_type(place(".custom_id"), "a string", kind));
-            };
-            return match custom_id.replace(text.decode()) {
-                Some(_) => Err(duplicate(place(".custom_id"))),
-                None => Ok(()),
-            };
+        if member.key.is("params") {
+            return asked.read_params(cursor, body, at);
         }
-        if !member.key.is("params") {
+        if !member.key.is("custom_id") {
             cursor.skip()?;
             return Ok(());
         }
-        if kind != Kind::Object {
-            return Err(wrong_type(place(".params"), "an object", kind));
+        let kind = cursor.kind()?;
+        let Value::String(text) = cursor.value()? else {
+            return Err(wrong_type(place(at, ".custom_id"), "a string", kind));
+        };
+        match asked.custom_id.replace(text.decode()) {
+            Some(_) => Err(duplicate(place(at, ".custom_id"))),
+            None => Ok(()),
         }
-        cursor
-            .object(|cursor, member| {
-                if !member.key.is("model") {
-                    cursor.skip()?;
-                    return Ok::<(), Box<Fault>>(());
-                }
-                let kind = cursor.kind()?;
-                let span = cursor.skip()?;
-                let Value::String(text) = Cursor::new(span.of(body))?.value()? else {
-                    return Err(wrong_type(model_of(at), "a string", kind));
-                };
-                match model.replace((text.decode().into_owned(), span)) {
-                    Some(_) => Err(duplicate(model_of(at))),
-                    None => Ok(()),
-                }
-            })
-            .map(drop)
     })?;
-    let custom_id: Cow<'b, str> = custom_id
-        .ok_or_else(|| missing(place(".custom_id"), "Give each request an id of its own in its batch."))?;
-    if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
-        let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
-        return Err(wrong_value(place(".custom_id"), "is empty or too long", fix));
+    Ok(asked)
+}
+
+impl<'b> Asked<'b> {
+    fn read_params(&mut self, cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<(), Box<Fault>> {
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(place(at, ".params"), "an object", kind));
+        }
+        if std::mem::replace(&mut self.has_params, true) {
+            return Err(duplicate(place(at, ".params")));
+        }
+        let read = cursor.object(|cursor, member| {
+            if !member.key.is("model") {
+                cursor.skip()?;
+                return Ok::<(), Box<Fault>>(());
+            }
+            let kind = cursor.kind()?;
+            let span = cursor.skip()?;
+            let Value::String(text) = Cursor::new(span.of(body))?.value()? else {
+                return Err(wrong_type(model_of(at), "a string", kind));
+            };
+            match self.model.replace((text.decode().into_owned(), span)) {
+                Some(_) => Err(duplicate(model_of(at))),
+                None => Ok(()),
+            }
+        });
+        read.map(drop)
     }
-    // By it the books know a request from the others.
-    if !ids.insert(custom_id) {
-        let fix = "Give each request an id of its own in its batch.".to_owned();
-        return Err(wrong_value(place(".custom_id"), "is that of another request, too", fix));
+
+    /// One more of a batch.
+    fn join(
+        self,
+        at: usize,
+        bundle: &mut Bundle,
+        ids: &mut HashSet<Cow<'b, str>>,
+    ) -> Result<(), Box<Fault>> {
+        let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
+        if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
+            let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
+            return Err(wrong_value(place(at, ".custom_id"), "is empty or too long", fix));
+        }
+        // By it the books know a request from the others.
+        if !ids.insert(custom_id) {
+            let what = "is that of another request, too";
+            return Err(wrong_value(place(at, ".custom_id"), what, ID_HOW.to_owned()));
+        }
+        let (model, span) =
+            self.model.filter(|(model, _)| !model.is_empty()).ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
+        bundle.name(model, span, at)
     }
-    let (model, span) =
-        model.filter(|(model, _)| !model.is_empty()).ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
-    bundle.name(model, span, at)
 }
 
 /// How far a batch is.
@@ -258,7 +298,7 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
     };
     Some(match &*result.kind {
         "succeeded" => {
-            let message = result.message?.get();
+            let message = result.message.map_or("{}", RawValue::get);
             let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
             let model = named.model.map(Cow::into_owned);
             BatchItem { model, status: 200, usage: usage_of(message, MESSAGES), ..nothing }
@@ -363,11 +403,31 @@ mod tests {
                 Some("requests[0].params.model"),
             ),
             (batch(&[ask("b", "[]")]), "invalid_type", Some("requests[0].params")),
+            (
+                r#"{"requests":[{"custom_id":"a","params":{"model":"m"},"params":{}}]}"#.to_owned(),
+                "duplicate_field",
+                Some("requests[0].params"),
+            ),
             (batch(&many), "too_many_models", Some("requests[64].params.model")),
         ] {
             let fault = decode(&Bytes::from(body.clone())).unwrap_err();
             assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{body}");
         }
+    }
+
+    /// Each is read as one that came alone, and they are counted.
+    #[test]
+    fn the_members_of_one_request_do_not_count_for_the_others() {
+        let batch = |number: usize| {
+            let asks = (0..number).map(|at| format!(r#"{{"custom_id":"{at}","params":{{"model":"m"}}}}"#));
+            decode(&Bytes::from(format!(r#"{{"requests":[{}]}}"#, asks.collect::<Vec<_>>().join(","))))
+        };
+        assert!(batch(REQUESTS_MAX).is_ok());
+        let fault = batch(REQUESTS_MAX + 1).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some("requests")));
+        let members = (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
+        let body = format!(r#"{{"requests":[{{"custom_id":"a","params":{{{}}}}}]}}"#, members.join(","));
+        assert_eq!(decode(&Bytes::from(body)).unwrap_err().code, "json_too_many_keys");
     }
 
     #[test]

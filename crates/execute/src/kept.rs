@@ -35,7 +35,11 @@ impl Exchange {
             return miss;
         }
         let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
-        let message = format!("Its provider has no {} '{}'.", operation.as_str(), stored.id);
+        let or_inside = match (operation, stored.act) {
+            (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
+            _ => "",
+        };
+        let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
         let code = if operation == Operation::Batch { "batch_not_found" } else { "file_not_found" };
         let gone = Fault::new(FaultClass::NotFound, code, message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");

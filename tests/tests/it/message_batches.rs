@@ -115,7 +115,7 @@ async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches(
         ask("a", HAIKU, "ask 0"),
         ask("b", "claude-sonnet-4-6", "ask 0"),
         scripted("bad", HAIKU, "status=529"),
-        scripted("late", SONNET, "stall=done"),
+        scripted("late", "anthropic:anthropic/claude-sonnet-4-6", "stall=done"),
     ];
     let id = made(&client, &asks).await;
     assert!(id.starts_with("msgbatch_tg_"), "{id}");
@@ -203,6 +203,44 @@ async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() 
         .collect();
     assert_eq!(keys, HashSet::from([Some(OWN_SECOND.to_owned())]), "looks of our own too");
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Which fields a request may have is a matter of the version, which is the client's, and a bad one fails alone.
+#[tokio::test]
+async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_sent() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let mut sampled = ask("sampled", HAIKU, "x");
+    sampled["params"]["temperature"] = json!(0.5);
+    let body = json!({"requests": [sampled, ask("plain", HAIKU, "x")]}).to_string();
+    for (version, kind) in [("2023-06-01", "succeeded"), ("2026-10-21", "errored")] {
+        let headers = [("content-type", "application/json"), ("anthropic-version", version)];
+        let answer = client.call(Method::POST, PATH, &headers, body.clone()).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = gateway.calls(OWN).pop().unwrap();
+        assert_eq!(sent.header("anthropic-version"), Some(version));
+        let bare = body.replace(HAIKU, "claude-haiku-4-5");
+        assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
+        let batch = ended(&client, answer.json()["id"].as_str().unwrap()).await;
+        let results = results(&client, &batch).await;
+        let of = |id: &str| results.iter().find(|one| one["custom_id"] == id).unwrap()["result"]["type"].clone();
+        assert_eq!((of("sampled"), of("plain")), (json!(kind), json!("succeeded")), "{version}");
+    }
+    until_booked(&gateway.admin(), 4).await;
+}
+
+#[tokio::test]
+async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere() {
+    let gateway = gateway().await;
+    let project = &gateway.founded.project_id;
+    let policy = gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
+    let asks = [ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")];
+    let answer = post(&gateway.client(), &asks).await;
+    refused(&answer, 403, "permission_error", "requests[2].params.model: The policy");
+    assert!(answer.text().contains(&id_of(&policy)), "{}", answer.text());
+    assert_eq!(answer.json()["request_id"], answer.header("request-id").unwrap());
+    assert_eq!(gateway.calls(OWN), []);
+    made(&gateway.client(), &asks[..2]).await;
 }
 
 /// What was done before is booked, and a batch is deleted only after that.

@@ -239,7 +239,7 @@ async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere(
     refused(&answer, 403, "permission_error", "requests[2].params.model: The policy");
     assert!(answer.text().contains(&id_of(&policy)), "{}", answer.text());
     assert_eq!(answer.json()["request_id"], answer.header("request-id").unwrap());
-    assert_eq!(gateway.calls(OWN), []);
+    assert!(gateway.calls(OWN).is_empty());
     made(&gateway.client(), &asks[..2]).await;
 }
 

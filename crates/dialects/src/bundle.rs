@@ -216,12 +216,7 @@ impl<'b> Asked<'b> {
     }
 
     /// One more of a batch.
-    fn join(
-        self,
-        at: usize,
-        bundle: &mut Bundle,
-        ids: &mut HashSet<Cow<'b, str>>,
-    ) -> Result<(), Box<Fault>> {
+    fn join(self, at: usize, bundle: &mut Bundle, ids: &mut HashSet<Cow<'b, str>>) -> Result<(), Box<Fault>> {
         let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
         if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
             let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
@@ -232,8 +227,10 @@ impl<'b> Asked<'b> {
             let what = "is that of another request, too";
             return Err(wrong_value(place(at, ".custom_id"), what, ID_HOW.to_owned()));
         }
-        let (model, span) =
-            self.model.filter(|(model, _)| !model.is_empty()).ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
+        let (model, span) = self
+            .model
+            .filter(|(model, _)| !model.is_empty())
+            .ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
         bundle.name(model, span, at)
     }
 }
@@ -425,7 +422,8 @@ mod tests {
         assert!(batch(REQUESTS_MAX).is_ok());
         let fault = batch(REQUESTS_MAX + 1).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some("requests")));
-        let members = (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
+        let members =
+            (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
         let body = format!(r#"{{"requests":[{{"custom_id":"a","params":{{{}}}}}]}}"#, members.join(","));
         assert_eq!(decode(&Bytes::from(body)).unwrap_err().code, "json_too_many_keys");
     }

@@ -80,7 +80,9 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
                 let fix = "Send the id of one that a page before showed.".to_owned();
                 page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
                 // The nearest of those that are newer.
-                page.oldest_first = is_bundle && name == "before_id";
+                if is_bundle {
+                    page.oldest_first = name == "before_id";
+                }
             }
             "order" if !is_bundle => {
                 page.oldest_first = match &*value {
@@ -119,6 +121,8 @@ mod tests {
         let page = read(KeptKind::File, &query).unwrap();
         assert_eq!((page.limit, page.oldest_first, page.after), (1_000, true, Some(id)));
         assert_eq!(page.label.as_deref(), Some("user_data"));
+        let turned = read(KeptKind::File, &format!("order=asc&after={id}")).unwrap();
+        assert_eq!((turned.oldest_first, turned.after), (true, Some(id)), "in whichever order they come");
         assert_eq!(read(KeptKind::Batch, "limit=100").unwrap().limit, 100);
         let id = KeptId { kind: KeptKind::MessageBatch, digest: [7; 16] };
         let page = read(KeptKind::MessageBatch, &format!("limit=1000&before_id={id}&order=none")).unwrap();

@@ -10,7 +10,9 @@ use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::FoundResponse;
 use domain::record::{PlanRecord, Rejected};
-use domain::{CacheMode, FallbackClass, Fault, IdHasher, KeptKind, Operation, Principal, Profile, RouteSpec, limits};
+use domain::{
+    CacheMode, FallbackClass, Fault, IdHasher, KeptKind, Operation, Principal, Profile, RouteSpec, limits,
+};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED, decide};

@@ -223,7 +223,8 @@ async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_
         assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
         let batch = ended(&client, answer.json()["id"].as_str().unwrap()).await;
         let results = results(&client, &batch).await;
-        let of = |id: &str| results.iter().find(|one| one["custom_id"] == id).unwrap()["result"]["type"].clone();
+        let of =
+            |id: &str| results.iter().find(|one| one["custom_id"] == id).unwrap()["result"]["type"].clone();
         assert_eq!((of("sampled"), of("plain")), (json!(kind), json!("succeeded")), "{version}");
     }
     until_booked(&gateway.admin(), 4).await;
@@ -233,7 +234,8 @@ async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_
 async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere() {
     let gateway = gateway().await;
     let project = &gateway.founded.project_id;
-    let policy = gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
+    let policy =
+        gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
     let asks = [ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")];
     let answer = post(&gateway.client(), &asks).await;
     refused(&answer, 403, "permission_error", "requests[2].params.model: The policy");

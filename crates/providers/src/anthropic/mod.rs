@@ -25,7 +25,9 @@ pub(crate) struct Anthropic;
 impl Provider for Anthropic {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
+                NATIVE
+            }
             _ => &[],
         }
     }

@@ -58,7 +58,7 @@ def whole(client):
         ask("two", "two", **scripted("status=529")),
         ask("three", "three"),
         ask("four", "four", **scripted("stall=done")),
-        ask("five", "five", max_tokens=-1),
+        ask("five", "five", max_tokens=0),
     ]
     made = client.messages.batches.create(requests=asks)
     assert (made.processing_status, made.type, counts(made)) == ("in_progress", "message_batch", (5, 0, 0, 0, 0))

@@ -384,7 +384,7 @@ mod tests {
                 Some("requests[0].custom_id"),
             ),
             (
-                batch(&[good.clone(), ask("b", "{}")]),
+                batch(&[good, ask("b", "{}")]),
                 "missing_required_parameter",
                 Some("requests[1].params.model"),
             ),

@@ -268,8 +268,9 @@ impl Batch {
         let config = &call.shared.config;
         let request =
             request::messages(params, self.edition, &config.claude_models, &config.accepted_fields)?;
-        if request.stream {
-            return Err(Refusal::at("stream", "streaming is not supported in batches"));
+        let never = [("stream", json!(true)), ("speed", json!("fast")), ("max_tokens", json!(0))];
+        if let Some((name, value)) = never.iter().find(|(name, value)| params.get(*name) == Some(value)) {
+            return Err(Refusal::at(name, format!("{value} is not supported in batches")));
         }
         let behaviour = match request.script.as_deref() {
             Some(script) => {

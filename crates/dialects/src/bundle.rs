@@ -383,11 +383,7 @@ mod tests {
                 "invalid_value",
                 Some("requests[0].custom_id"),
             ),
-            (
-                batch(&[good, ask("b", "{}")]),
-                "missing_required_parameter",
-                Some("requests[1].params.model"),
-            ),
+            (batch(&[good, ask("b", "{}")]), "missing_required_parameter", Some("requests[1].params.model")),
             (
                 batch(&[ask("b", r#"{"model":""}"#)]),
                 "missing_required_parameter",

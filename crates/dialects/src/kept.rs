@@ -2,9 +2,10 @@
 //! provider's own, and comes back as ours.
 
 use bytes::Bytes;
-use domain::{Fault, KeptKind};
+use domain::{Fault, Grammar, KeptKind};
 
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::bundle;
 use crate::chat::skip_lead;
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
@@ -34,9 +35,14 @@ pub struct KeptMade {
 ///
 /// # Errors
 /// What is wrong, where, and how to mend it.
-pub(crate) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
+pub(crate) fn decode(
+    grammar: Grammar,
+    body: &Bytes,
+    addressed: Option<&Addressed>,
+) -> Result<Request, Box<Fault>> {
     let (stored, stored_value) = match addressed.and_then(|addressed| addressed.stored.clone()) {
         Some(stored) => (stored, None),
+        None if grammar == Grammar::Anthropic => return bundle::decode(body),
         None => {
             let (id, span) = input_of(body)?;
             (Stored::new(id, StoredAct::Make, String::new()), Some(span))
@@ -97,6 +103,7 @@ pub fn rename_kept(
 ) -> Option<(Bytes, KeptMade)> {
     let mut made = KeptMade::default();
     let mut edits = Vec::new();
+    let mut results = None;
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
         let span = cursor.skip()?;
@@ -112,6 +119,7 @@ pub fn rename_kept(
                 edits.push((span, ours(KeptKind::File, &file)));
                 made.files.push(file);
             }
+            ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
             ("created_at", _) => made.created_unix_s = number(span.of(body)),
             ("expires_at", _) => made.expires_unix_s = number(span.of(body)),
@@ -122,6 +130,9 @@ pub fn rename_kept(
     read.ok()?;
     if made.id.is_empty() {
         return None;
+    }
+    if let Some(span) = results {
+        edits.push((span, bundle::results_address(&ours(kind, &made.id))));
     }
     let mut edits: Vec<_> = edits.iter().map(|(span, name)| rename_at(*span, name)).collect();
     let mut out = Vec::new();
@@ -155,6 +166,15 @@ mod tests {
             renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, KeptKind::File).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
+        let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
+        let (body, _) = renamed(ended, KeptKind::MessageBatch).unwrap();
+        let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
+        assert_eq!(body, expected);
+        let going = r#"{"id":"m1","results_url":null}"#;
+        assert_eq!(
+            renamed(going, KeptKind::MessageBatch).unwrap().0,
+            r#"{"id":"msgbatch_tg_m1","results_url":null}"#
+        );
         assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
         assert_eq!(renamed("[]", KeptKind::File), None);
     }
@@ -164,7 +184,7 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"endpoint":"/v1/responses","input_file_id":"file-tg_1","completion_window":"24h"}"#,
         );
-        let mut request = decode(&body, None).unwrap();
+        let mut request = decode(Grammar::Chat, &body, None).unwrap();
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
         stored.at_maker = Some("file-abc".to_owned());
@@ -185,7 +205,7 @@ mod tests {
             (r#"{"input_file_id":7}"#, "invalid_type"),
             (r#"{"input_file_id":"a","input_file_id":"b"}"#, "duplicate_field"),
         ] {
-            assert_eq!(decode(&Bytes::from(body), None).unwrap_err().code, code, "{body}");
+            assert_eq!(decode(Grammar::Chat, &Bytes::from(body), None).unwrap_err().code, code, "{body}");
         }
     }
 }

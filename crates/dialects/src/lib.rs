@@ -8,6 +8,7 @@
 mod answer;
 mod anthropic;
 mod batch;
+mod bundle;
 mod calls;
 pub mod chat;
 mod converse;
@@ -44,6 +45,7 @@ mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
+pub use bundle::{Bundle, BundleTold, BundledModel, MESSAGES, read_bundle};
 pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};

@@ -455,7 +455,8 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
             (Operation::Stored, Some(Box::new(addressed)))
         }
         Does::Kept(operation) => {
-            (operation, Some(Box::new(routes::read_kept(operation, &head.method, rest)?)))
+            let kind = KeptKind::of(operation, route.dialect);
+            (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest)?)))
         }
         _ => {
             let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;

@@ -11,7 +11,7 @@ use crate::realtime::protocols;
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
-const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content takes GET, and a batch's /cancel takes POST.";
+const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -105,6 +105,7 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
     let trip = |path, dialect, of| row(Method::POST, path, dialect, Does::Trip(of), inference);
+    let (batch, message_batches) = (Does::Kept(Operation::Batch), Does::KeptList(KeptKind::MessageBatch));
     let mut table = vec![
         trip("/v1/chat/completions", Dialect::Chat, Operation::Chat),
         trip("/v1/completions", Dialect::Chat, Operation::Complete),
@@ -132,6 +133,11 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/batches", Dialect::Chat, Does::KeptList(KeptKind::Batch), inference),
         row(Method::GET, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
         row(Method::POST, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
+        trip("/v1/messages/batches", Dialect::Anthropic, Operation::Batch),
+        row(Method::GET, "/v1/messages/batches", Dialect::Anthropic, message_batches, inference),
+        row(Method::GET, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
+        row(Method::POST, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
+        row(Method::DELETE, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
@@ -337,16 +343,18 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
 ///
 /// # Errors
 /// There is nothing at it, or nothing that is done so.
-pub fn read_kept(operation: Operation, method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
+pub fn read_kept(kind: Option<KeptKind>, method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
     let (id, below) = match rest.split_once('/') {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
     };
-    let act = match (operation, method.as_str(), below) {
+    let is_batch = kind.is_some_and(KeptKind::is_batch);
+    let act = match (kind, method.as_str(), below) {
         (_, "GET" | "HEAD", None) => StoredAct::Read,
-        (Operation::Batch, "POST", Some("cancel")) => StoredAct::Cancel,
-        (Operation::File, "DELETE", None) => StoredAct::Delete,
-        (Operation::File, "GET" | "HEAD", Some("content")) => StoredAct::Content,
+        (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
+        (Some(KeptKind::File | KeptKind::MessageBatch), "DELETE", None) => StoredAct::Delete,
+        (Some(KeptKind::File), "GET" | "HEAD", Some("content")) => StoredAct::Content,
+        (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
         _ => {
             let message = format!("There is nothing at {method} of this path.");
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(FILE_HOW)));
@@ -429,6 +437,13 @@ mod tests {
             (Does::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
             (Does::Stored, "POST") => &["{response_id}/cancel"],
             (Does::Stored, _) => &["{response_id}"],
+            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
+                &["{message_batch_id}", "{message_batch_id}/results"]
+            }
+            (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
+                &["{message_batch_id}/cancel"]
+            }
             (Does::Kept(Operation::Batch), "GET") => &["{batch_id}"],
             (Does::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
             (Does::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
@@ -463,6 +478,27 @@ mod tests {
             ("GET", "resp_1/input_items/more"),
         ] {
             assert_eq!(read(method, rest), None, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_addressed_as_its_kind_is() {
+        let kinds = [KeptKind::File, KeptKind::Batch, KeptKind::MessageBatch];
+        let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
+        for (method, rest, by_kind) in [
+            ("GET", "a", [true; 3]),
+            ("HEAD", "a", [true; 3]),
+            ("GET", "a/content", file),
+            ("GET", "a/results", messages),
+            ("DELETE", "a", [true, false, true]),
+            ("POST", "a/cancel", batch),
+            ("POST", "a", [false; 3]),
+            ("POST", "a/results", [false; 3]),
+            ("DELETE", "a/results", [false; 3]),
+            ("GET", "a/results/more", [false; 3]),
+        ] {
+            let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest).is_ok());
+            assert_eq!(read, by_kind, "{method} {rest}");
         }
     }
 

@@ -20,7 +20,9 @@ pub(crate) fn name(caller: &Caller, call: &Call) -> Option<Name> {
     let id = &call.request().stored.as_ref()?.id;
     let (workspace, project) = (caller.workspace().id, caller.project().id);
     if call.operation().is_kept() {
-        return Some(Name::Kept(KeptOwner { workspace, project }, id.parse().ok()));
+        // One kind's name means nothing where another's is read.
+        let id = id.parse().ok().filter(|id: &KeptId| Some(id.kind) == call.names_kind());
+        return Some(Name::Kept(KeptOwner { workspace, project }, id));
     }
     Some(Name::Answer(ResponseName { workspace, project, id: id.clone() }))
 }
@@ -38,7 +40,7 @@ pub(crate) async fn found(core: &Core, mut admitted: Admitted, name: Name) -> Ad
                     maker: object.maker,
                     model: object.model,
                     upstream_model: object.upstream_model,
-                    is_booked: true,
+                    is_booked: object.is_booked,
                 })
             }
             FoundObject::Unknown => FoundResponse::Unknown,

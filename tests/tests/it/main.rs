@@ -55,6 +55,7 @@ mod managed;
 mod mantle;
 mod matrix;
 mod media;
+mod message_batches;
 mod mistral;
 mod models;
 mod moving;

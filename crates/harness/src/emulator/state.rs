@@ -11,6 +11,7 @@ use super::behaviour::Behaviour;
 use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
+use crate::anthropic::batches::MessageBatches;
 use crate::directory;
 use crate::fal;
 use crate::gemini;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) sealer: Sealer,
     pub(crate) files: Mutex<Files>,
     pub(crate) batches: Mutex<Batches>,
+    pub(crate) message_batches: Mutex<MessageBatches>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -76,6 +78,7 @@ impl Shared {
             sealer: Sealer::new(),
             files: Mutex::default(),
             batches: Mutex::default(),
+            message_batches: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -92,6 +95,7 @@ impl Shared {
         *lock(&self.responses) = Store::default();
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
+        *lock(&self.message_batches) = MessageBatches::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

@@ -174,7 +174,7 @@ async fn python_sdk_sees_bedrock() {
         EXTERNAL_ID.to_owned(),
         emulator.token_for_amazon(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 13);
+    ran(run(interpreter(), &arguments, &[]).await, 15);
     assert_eq!(emulator.violations(), []);
 }
 

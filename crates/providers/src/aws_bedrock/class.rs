@@ -29,7 +29,10 @@ pub(crate) fn classify(status: u16, headers: &HeaderMap, body: &Bytes, provider:
     let is_of_account = classified.class != FaultClass::Upstream;
     classified.fix = missing::amazon(report.code.as_deref(), &words).filter(|_| is_of_account);
     // One exception stands for many reasons: where the class names the reason, its name would hide it.
-    if matches!(classified.class, FaultClass::ContextLength | FaultClass::Unsupported) {
+    if matches!(
+        classified.class,
+        FaultClass::ContextLength | FaultClass::Unsupported | FaultClass::ContentPolicy
+    ) {
         report.code = None;
     }
     classified.report = UpstreamReport {

@@ -13,7 +13,7 @@ use crate::{Core, refuse};
 
 /// What a list shows where nothing is said, as the vendor has it, and what may be asked for.
 const FILES: (u32, u32) = (10_000, 10_000);
-const BATCHES: (u32, u32) = (20, 100);
+const OTHERS: (u32, u32) = (20, 100);
 
 /// Lists what the caller's project made of a kind. `query` is as it was written.
 pub async fn kept(
@@ -52,7 +52,7 @@ pub async fn kept(
 }
 
 fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<Fault>> {
-    let (usual, most) = if kind == KeptKind::File { FILES } else { BATCHES };
+    let (usual, most) = if kind == KeptKind::File { FILES } else { OTHERS };
     let limit = usual.min(KEPT_ROWS_MAX);
     let mut page = KeptPage { owner, kind, label: None, after: None, oldest_first: false, limit };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -4,7 +4,7 @@
 use admit::{Admitted, Caller};
 use decode::Call;
 use domain::ports::{FoundResponse, ResponseName, StoredResponse};
-use domain::{FoundObject, KeptId, KeptOwner};
+use domain::{FoundObject, KeptId, KeptKind, KeptOwner, Operation};
 
 use crate::Core;
 
@@ -19,8 +19,11 @@ pub(crate) enum Name {
 pub(crate) fn name(caller: &Caller, call: &Call) -> Option<Name> {
     let id = &call.request().stored.as_ref()?.id;
     let (workspace, project) = (caller.workspace().id, caller.project().id);
-    if call.operation().is_kept() {
-        return Some(Name::Kept(KeptOwner { workspace, project }, id.parse().ok()));
+    let operation = call.operation();
+    if operation.is_kept() {
+        // A film's name means nothing where another thing's is read, and no other thing's where a film's is.
+        let is_of_kind = |id: &KeptId| (id.kind == KeptKind::Video) == (operation == Operation::Video);
+        return Some(Name::Kept(KeptOwner { workspace, project }, id.parse().ok().filter(is_of_kind)));
     }
     Some(Name::Answer(ResponseName { workspace, project, id: id.clone() }))
 }

@@ -132,6 +132,7 @@ const fn modality(operation: Operation) -> &'static str {
         Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
         Operation::Rerank => "rerank",
         Operation::Realtime => "realtime",
+        Operation::Video => "video",
         Operation::Chat
         | Operation::Run
         | Operation::Verify

@@ -77,6 +77,7 @@ mod together;
 mod upgrade;
 mod vault;
 mod vertex;
+mod videos;
 mod wait;
 mod webhooks;
 mod websocket;

@@ -20,6 +20,7 @@ use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
+use crate::openai::videos::Videos;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) sealer: Sealer,
     pub(crate) files: Mutex<Files>,
     pub(crate) batches: Mutex<Batches>,
+    /// What `/v1/videos` keeps.
+    pub(crate) videos: Mutex<Videos>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -76,6 +79,7 @@ impl Shared {
             sealer: Sealer::new(),
             files: Mutex::default(),
             batches: Mutex::default(),
+            videos: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -92,6 +96,7 @@ impl Shared {
         *lock(&self.responses) = Store::default();
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
+        *lock(&self.videos) = Videos::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

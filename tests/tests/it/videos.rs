@@ -425,7 +425,7 @@ async fn a_policy_keeps_films_from_being_made_and_remade() {
     let House { gateway, .. } = &house().await;
     let first = id(&made(gateway, film("a high tide")).await);
     seen_to_the_end(gateway, &first).await;
-    let policy = json!({"project_id": gateway.founded.project_id, "providers": ["anthropic"]});
+    let policy = json!({"project_id": gateway.founded.project_id, "allowed_providers": ["anthropic"]});
     gateway.make("/v2/policies", policy).await;
     let asked = gateway.calls(OWN).len();
     let remix = format!("{VIDEOS}/{first}/remix");

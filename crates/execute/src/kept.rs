@@ -1,5 +1,5 @@
-//! Files, batches and films: who keeps each is remembered before its client reads of it, under a name of ours, and the names in
-//! answers become ours.
+//! Files, batches and films: who keeps each is remembered before its client reads of it, under a name of ours, and the
+//! names in answers become ours.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Who is to keep a file, or to make a film. A file is of no model: its sender names one that is to read it, or a provider, or leaves it to
-//! whoever keeps files for the project.
+//! Who is to keep a file, or to make a film. A file is of no model: its sender names one that is to read it, or a
+//! provider, or leaves it to whoever keeps files for the project.
 
 use board::Standings;
 use catalogue::{Catalogue, Modality};

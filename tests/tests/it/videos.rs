@@ -169,7 +169,8 @@ async fn a_film_is_booked_once_though_its_client_never_looks() {
     }
     films(gateway, 1).await;
     let sums = sums(&gateway.get("/v2/usage").await);
-    assert_eq!((&sums["video_ms"], &sums["unmetered_requests"]), (&json!(8_000), &json!(0)), "{sums}");
+    let asked = (&sums["video_ms"], &sums["provider_cost_micros"], &sums["unpriced_requests"]);
+    assert_eq!(asked, (&json!(8_000), &json!(800_000), &json!(0)), "{sums}");
     assert_eq!(gateway.emulator.violations(), []);
 }
 

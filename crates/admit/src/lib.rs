@@ -104,6 +104,11 @@ impl Admitted {
         self.call.set_name_at_maker(name);
     }
 
+    /// Where requests that came together go was found out.
+    pub fn set_models_at_maker(&mut self, names: Vec<String>) {
+        self.call.set_models_at_maker(names);
+    }
+
     pub const fn tab_mut(&mut self) -> &mut Tab {
         &mut self.tab
     }

@@ -49,6 +49,8 @@ pub struct ProviderRow {
     pub reports_usage: bool,
     #[serde(default)]
     pub files: bool,
+    #[serde(default)]
+    pub message_batches: bool,
     pub batch: Option<BatchRow>,
 }
 

@@ -174,6 +174,8 @@ pub struct ProviderFacts {
     pub reports_usage: bool,
     /// Keeps files, and works through batches of requests in them.
     pub files: bool,
+    /// Works through batches of messages, whose requests come with them.
+    pub message_batches: bool,
     /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
     pub batch_percent: Option<u8>,
 }

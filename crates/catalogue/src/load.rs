@@ -129,6 +129,7 @@ fn add_provider(
         custom: row.custom,
         reports_usage: row.reports_usage,
         files: row.files,
+        message_batches: row.message_batches,
         batch_percent: batch_percent(row.batch).map_err(wrong_batch)?,
     });
     Ok(())

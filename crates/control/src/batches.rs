@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use domain::ports::PortFuture;
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Dialect, Fault, FaultClass, Grammar, KeptId, KeptKind, KeptObject, KeptOwner,
-    MeterRecord, Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId, Usage,
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, MeterRecord,
+    Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId, Usage,
 };
 use jobs::{Handler, Outcome, Policy};
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
@@ -20,7 +20,7 @@ use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
 use store::{JobRow, KeptObjectRow, NewJob};
 use tokio::sync::mpsc;
 
-use crate::Control;
+use crate::{Control, moment};
 
 const POLL: &str = "batches.poll";
 /// It may be looked at soon after it was made.
@@ -44,7 +44,7 @@ pub fn poll_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
         "project": owner.project.to_string(),
         "batch": id.to_string(),
     });
-    (id.kind == KeptKind::Batch).then(|| NewJob {
+    id.kind.is_batch().then(|| NewJob {
         kind: POLL,
         workspace: owner.workspace,
         name: Some(id.to_string()),
@@ -125,27 +125,52 @@ async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
     let body = books.whole(Operation::Batch, &object.provider_id).await?;
-    let told: Told = serde_json::from_slice(&body).map_err(|error| format!("no batch: {error}"))?;
-    books.show(id, &object.provider_id, &body).await?;
-    if told.status == "failed" {
-        return Ok(Outcome::Done);
+    match id.kind {
+        KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
+        _ => books.take_files(&object.provider_id, &body).await,
     }
-    let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
-    for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-        // Lists show it from now on, if its provider still has it.
-        if let Ok(body) = books.whole(Operation::File, file).await {
-            let id = books.name(KeptKind::File, file);
-            books.show(id, file, &body).await?;
+}
+
+impl Books<'_> {
+    /// A batch of requests in a file, whose results are files, too.
+    async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
+        let told: Told = serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
+        self.show(self.batch, provider_id, body).await?;
+        if told.status == "failed" {
+            return Ok(Outcome::Done);
         }
+        let Some(ended_unix_ms) = told.ended_unix_ms() else { return Err(format!("it is {}", told.status)) };
+        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+            // Lists show it from now on, if its provider still has it.
+            if let Ok(body) = self.whole(Operation::File, file).await {
+                let id = self.name(KeptKind::File, file);
+                self.show(id, file, &body).await?;
+            }
+        }
+        let asked = match &told.input_file_id {
+            Some(file) => self.models(file).await?,
+            None => HashMap::new(),
+        };
+        for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
+            let look = KeptLook { operation: Operation::File, id: file.clone(), is_content: true };
+            self.book_lines(look, &told.endpoint, ended_unix_ms, &asked).await?;
+        }
+        Ok(Outcome::Done)
     }
-    let asked = match &told.input_file_id {
-        Some(file) => books.models(file).await?,
-        None => HashMap::new(),
-    };
-    for file in [&told.output_file_id, &told.error_file_id].into_iter().flatten() {
-        books.book_file(file, &told.endpoint, ended_unix_ms, &asked).await?;
+
+    /// A batch that came with its requests, and whose results are at its own address.
+    async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
+        let told = line::read_bundle(body).ok_or("no batch")?;
+        self.show(self.batch, provider_id, body).await?;
+        let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.status)) };
+        let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
+        let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
+        // From now on it may be deleted, and its results with it.
+        let booked = self.control.store.kept_objects().book(self.owner, self.batch, self.request).await;
+        booked.map_err(|error| error.to_string())?;
+        Ok(Outcome::Done)
     }
-    Ok(Outcome::Done)
 }
 
 /// Whose batch or film it is, and by whom it is done.
@@ -155,6 +180,8 @@ pub(crate) struct Books<'a> {
     owner: KeptOwner,
     batch: KeptId,
     request: TraceId,
+    /// What all of its requests ask for, where that is one model and known.
+    model: Option<String>,
     project: &'a ProjectEntry,
     pub credential: &'a Arc<CredentialEntry>,
     pub target: VerifyTarget,
@@ -193,7 +220,9 @@ impl<'a> Books<'a> {
         let credential = workspace.credentials.iter().find(|one| one.id == id)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
         let request = object.request;
-        Some(Self { control, snapshot, owner, batch, request, project, credential, target })
+        let is_told = batch.kind == KeptKind::MessageBatch && !object.upstream_model.is_empty();
+        let model = is_told.then(|| object.upstream_model.clone());
+        Some(Self { control, snapshot, owner, batch, request, model, project, credential, target })
     }
 
     fn maker(&self) -> Principal {
@@ -236,10 +265,9 @@ impl<'a> Books<'a> {
     }
 
     /// The lines of a file, as they come.
-    fn lines(&self, file: &str) -> Lines {
-        let asked = KeptLook { operation: Operation::File, id: file.to_owned(), is_content: true };
+    fn lines(&self, look: KeptLook) -> Lines {
         Lines {
-            shown: self.control.trips.look(self.target.clone(), asked),
+            shown: self.control.trips.look(self.target.clone(), look),
             held: BytesMut::new(),
             is_over: false,
         }
@@ -247,7 +275,8 @@ impl<'a> Books<'a> {
 
     /// Which model each request asked for. A client may have deleted what it asked.
     async fn models(&self, file: &str) -> Result<HashMap<String, String>, String> {
-        let (mut models, mut lines) = (HashMap::new(), self.lines(file));
+        let look = KeptLook { operation: Operation::File, id: file.to_owned(), is_content: true };
+        let (mut models, mut lines) = (HashMap::new(), self.lines(look));
         loop {
             match lines.next().await {
                 Ok(Some(line)) => {
@@ -261,14 +290,14 @@ impl<'a> Books<'a> {
         }
     }
 
-    async fn book_file(
+    async fn book_lines(
         &self,
-        file: &str,
+        look: KeptLook,
         endpoint: &str,
         ended_unix_ms: u64,
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
-        let (mut records, mut lines) = (Vec::new(), self.lines(file));
+        let (mut records, mut lines) = (Vec::new(), self.lines(look));
         while let Some(line) = lines.next().await? {
             if let Some(item) = line::read_batch_item(&line, endpoint) {
                 records.push(self.record(item, endpoint, ended_unix_ms, asked));
@@ -297,16 +326,16 @@ impl<'a> Books<'a> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
-        let requested = asked.get(&item.custom_id).cloned().or(item.model).unwrap_or_default();
+        let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
+        let requested = requested.or(item.model).unwrap_or_default();
         let usage = item.usage.unwrap_or_default();
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
-        let dialect = if grammar == Grammar::Responses { Dialect::Responses } else { Dialect::Chat };
         self.record_of(Used {
             trace: self.control.vault.requests.of_item(ended_unix_ms, self.batch, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
-            dialect,
+            dialect: grammar.dialect(),
             resolution: "batch",
             upstream_model: requested.clone(),
             requested,
@@ -379,10 +408,17 @@ impl<'a> Books<'a> {
 
     /// The model's name as everybody knows it, and what a request of a batch costs there.
     fn priced(&self, upstream_model: &str, prompt_tokens: u64) -> (String, Option<Rates>) {
+        // One that was never tried, of a batch of several models.
+        if upstream_model.is_empty() {
+            return (String::new(), None);
+        }
         let (catalogue, provider) = (self.snapshot.catalogue(), &*self.target.provider);
-        let known = catalogue.models().iter().find(|model| {
-            model.offer(provider).is_some_and(|offer| *offer.upstream_model == *upstream_model)
-        });
+        let find = |is_it: &dyn Fn(&str) -> bool| {
+            let mut models = catalogue.models().iter();
+            models.find(|model| model.offer(provider).is_some_and(|offer| is_it(&offer.upstream_model)))
+        };
+        let known =
+            find(&|name| name == upstream_model).or_else(|| find(&|name| is_edition(upstream_model, name)));
         let name =
             known.map_or_else(|| format!("{provider}/{upstream_model}"), |model| model.full.to_string());
         let own = self.credential.pricing.iter().find(|(own, _)| *own == name || own == upstream_model);
@@ -391,6 +427,12 @@ impl<'a> Books<'a> {
         let percent = catalogue.provider(provider).and_then(|facts| facts.batch_percent);
         (name, rates.zip(percent).map(|(rates, percent)| rates.percent(percent)))
     }
+}
+
+/// Whether a name is that of an edition of a model, which answers tell with its day: `NAME-20251001`.
+fn is_edition(told: &str, name: &str) -> bool {
+    let day = told.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    day.is_some_and(|day| day.len() == 8 && day.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// A file that is read while it comes.
@@ -435,4 +477,23 @@ pub(crate) const GONE: &str = "gone: ";
 fn said(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
     format!("{gone}{}", fault.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_edition;
+
+    #[test]
+    fn an_edition_is_its_models_name_and_a_day() {
+        assert!(is_edition("claude-haiku-4-5-20251001", "claude-haiku-4-5"));
+        for (told, name) in [
+            ("claude-haiku-4-5", "claude-haiku-4-5"),
+            ("claude-haiku-4-5-20251001", "claude-haiku-4"),
+            ("claude-haiku-4-5-2025100", "claude-haiku-4-5"),
+            ("claude-haiku-4-5-2025100x", "claude-haiku-4-5"),
+            ("other-20251001", "claude-haiku-4-5"),
+        ] {
+            assert!(!is_edition(told, name), "{told} {name}");
+        }
+    }
 }

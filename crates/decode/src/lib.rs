@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use bytes::Bytes;
 use dialects::{Addressed, Prefixes, Request, StoredAct};
 use domain::ports::FoundResponse;
-use domain::{Dialect, Fault, FaultClass, Operation, TraceId, Upload};
+use domain::{Dialect, Fault, FaultClass, KeptKind, Operation, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
@@ -164,6 +164,31 @@ impl Call {
     pub fn makes_of_kept(&self) -> bool {
         let stored = self.0.request.stored.as_ref();
         self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Make)
+    }
+
+    /// What kind of kept thing it names, where it names one.
+    #[must_use]
+    pub fn names_kind(&self) -> Option<KeptKind> {
+        match self.makes_of_kept() && self.0.operation == Operation::Batch {
+            true => Some(KeptKind::File),
+            false => KeptKind::of(self.0.operation, self.0.dialect),
+        }
+    }
+
+    /// What it names is to be deleted where it is kept.
+    #[must_use]
+    pub fn deletes_kept(&self) -> bool {
+        let stored = self.0.request.stored.as_ref();
+        self.0.operation.is_kept() && stored.is_some_and(|stored| stored.act == StoredAct::Delete)
+    }
+
+    /// What the models of requests that came together are called where all of them go, in their order.
+    pub fn set_models_at_maker(&mut self, names: Vec<String>) {
+        if let Some(bundle) = &mut self.0.request.bundle {
+            for (model, name) in bundle.models.iter_mut().zip(names) {
+                model.at_maker = Some(name);
+            }
+        }
     }
 
     /// What its maker calls what the request is about.

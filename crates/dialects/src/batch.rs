@@ -7,6 +7,7 @@ use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::bundle;
 use crate::passage::Way;
 use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
@@ -40,9 +41,9 @@ struct AskLine<'a> {
 }
 
 #[derive(Deserialize, Default)]
-struct Named<'a> {
+pub(crate) struct Named<'a> {
     #[serde(borrow)]
-    model: Option<Cow<'a, str>>,
+    pub(crate) model: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -75,6 +76,7 @@ struct Failed<'a> {
 pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     match endpoint {
         "/v1/responses" => (Operation::Chat, Grammar::Responses),
+        bundle::MESSAGES => (Operation::Chat, Grammar::Anthropic),
         "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
         "/v1/completions" => (Operation::Complete, Grammar::Chat),
         "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
@@ -94,6 +96,9 @@ pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
 /// Reads a line of what became of it; `None` where it is none.
 #[must_use]
 pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
+    if endpoint == bundle::MESSAGES {
+        return bundle::read_item(line);
+    }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
     let custom_id = read.custom_id.into_owned();
     let error_code = read.error.and_then(|error| error.code).map(Cow::into_owned);
@@ -121,7 +126,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
 }
 
 /// What an answer says that it used.
-fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
+pub(crate) fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
     let (operation, grammar) = batch_operation(endpoint);
     let way = Way {
         operation,

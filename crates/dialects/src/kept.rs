@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::{Fault, KeptKind, Operation};
+use domain::{Fault, Grammar, KeptKind, Operation};
 
 use crate::answer::{AnswerFacts, StreamFault};
+use crate::bundle;
 use crate::chat::{self, skip_lead};
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
@@ -41,6 +42,7 @@ pub struct KeptMade {
 /// # Errors
 /// What is wrong, where, and how to mend it.
 pub(crate) fn decode(
+    grammar: Grammar,
     operation: Operation,
     body: &Bytes,
     addressed: Option<&Addressed>,
@@ -57,6 +59,7 @@ pub(crate) fn decode(
     }
     let (stored, stored_value) = match named {
         Some(stored) => (stored, None),
+        None if grammar == Grammar::Anthropic => return bundle::decode(body),
         None => {
             let (id, span) = input_of(body)?;
             (Stored::new(id, StoredAct::Make, String::new()), Some(span))
@@ -117,7 +120,7 @@ pub fn rename_kept(
 ) -> Option<(Bytes, KeptMade)> {
     let mut made = KeptMade::default();
     let mut edits = Vec::new();
-    let mut words = None;
+    let (mut words, mut results) = (None, None);
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
         let span = cursor.skip()?;
@@ -137,6 +140,7 @@ pub fn rename_kept(
                 edits.push((span, ours(kind, &text.decode())));
             }
             ("prompt", _) if kind == KeptKind::Video => words = Some(span),
+            ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
             ("created_at", _) => made.created_unix_s = number(span.of(body)),
             ("expires_at", _) => made.expires_unix_s = number(span.of(body)),
@@ -147,6 +151,9 @@ pub fn rename_kept(
     read.ok()?;
     if made.id.is_empty() {
         return None;
+    }
+    if let Some(span) = results {
+        edits.push((span, bundle::results_address(&ours(kind, &made.id))));
     }
     let spliced = |words: Option<Span>| {
         let renames = edits.iter().map(|(span, name)| rename_at(*span, name));
@@ -186,6 +193,15 @@ mod tests {
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
         assert_eq!(made.shown, body);
+        let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
+        let (body, _) = renamed(ended, KeptKind::MessageBatch).unwrap();
+        let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
+        assert_eq!(body, expected);
+        let going = r#"{"id":"m1","results_url":null}"#;
+        assert_eq!(
+            renamed(going, KeptKind::MessageBatch).unwrap().0,
+            r#"{"id":"msgbatch_tg_m1","results_url":null}"#
+        );
         assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
         assert_eq!(renamed("[]", KeptKind::File), None);
     }
@@ -210,7 +226,7 @@ mod tests {
         let read = |body: &'static str, addressed: Option<StoredAct>| {
             let stored = addressed.map(|act| Stored::new("video_tg_1".to_owned(), act, String::new()));
             let addressed = stored.map(|stored| Addressed { stored: Some(stored), ..Addressed::default() });
-            decode(Operation::Video, &Bytes::from(body), addressed.as_ref())
+            decode(Grammar::Chat, Operation::Video, &Bytes::from(body), addressed.as_ref())
         };
         let new = read(r#"{"model":"m","prompt":"a tide","seconds":"8","stream":true}"#, None).unwrap();
         assert_eq!((&*new.model, new.stream, new.units.video_ms, new.stored), ("m", false, 8_000, None));
@@ -232,7 +248,7 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"endpoint":"/v1/responses","input_file_id":"file-tg_1","completion_window":"24h"}"#,
         );
-        let mut request = decode(Operation::Batch, &body, None).unwrap();
+        let mut request = decode(Grammar::Chat, Operation::Batch, &body, None).unwrap();
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
         stored.at_maker = Some("file-abc".to_owned());
@@ -253,7 +269,8 @@ mod tests {
             (r#"{"input_file_id":7}"#, "invalid_type"),
             (r#"{"input_file_id":"a","input_file_id":"b"}"#, "duplicate_field"),
         ] {
-            assert_eq!(decode(Operation::Batch, &Bytes::from(body), None).unwrap_err().code, code, "{body}");
+            let read = decode(Grammar::Chat, Operation::Batch, &Bytes::from(body), None);
+            assert_eq!(read.unwrap_err().code, code, "{body}");
         }
     }
 }

@@ -8,6 +8,7 @@
 mod answer;
 mod anthropic;
 mod batch;
+mod bundle;
 mod calls;
 pub mod chat;
 mod converse;
@@ -45,6 +46,7 @@ mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping};
 pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
+pub use bundle::{Bundle, BundleTold, BundledModel, MESSAGES, read_bundle};
 pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
@@ -55,7 +57,10 @@ pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
-pub use media::{by_sides, speak_pictures};
+pub use media::{
+    InvokedPictures, InvokedRanking, by_sides, speak_invoked_pictures, speak_invoked_ranking, speak_pictures,
+    speak_predicted_pictures,
+};
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
 pub use passage::{AnswerStream, Way};

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use domain::Units;
 use domain::limits::END_USER_BYTES_MAX;
 
+use crate::bundle::Bundle;
 use crate::form::Form;
 use crate::json::{Cursor, Span, Value, plain_end};
 use crate::prefix::Insert;
@@ -41,6 +42,8 @@ pub struct Request {
     pub form: Option<Box<Form>>,
     /// Which provider is to keep what is sent, where that is said.
     pub provider: Option<String>,
+    /// Requests that come in it, to be answered by and by.
+    pub bundle: Option<Box<Bundle>>,
     /// Where the body names what is made of.
     pub(crate) stored_value: Option<Span>,
     /// Where the body names the model; `None` where the address does.
@@ -182,6 +185,9 @@ pub fn upstream_body_with(
 ) -> Vec<Bytes> {
     if let Some(form) = &request.form {
         return form.upstream_body(body, upstream_model);
+    }
+    if let Some(bundle) = &request.bundle {
+        return bundle.upstream_body(body);
     }
     let (rename, usage) = own_edits(request, upstream_model, ask_usage);
     let mut out = Vec::with_capacity(1);

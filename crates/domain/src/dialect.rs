@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kept::KeptKind;
+
 /// The client's surface: it decides how requests are read and how answers and errors are written. Records number them:
 /// new ones come last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,6 +58,15 @@ impl Dialect {
             Self::Gemini => Grammar::Gemini,
         }
     }
+
+    /// The kind of batches that are made and looked at in it.
+    #[must_use]
+    pub const fn batches(self) -> KeptKind {
+        match self {
+            Self::Anthropic => KeptKind::MessageBatch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini => KeptKind::Batch,
+        }
+    }
 }
 
 impl Grammar {
@@ -71,6 +82,17 @@ impl Grammar {
             Self::Gemini => "gemini",
             Self::Converse => "converse",
             Self::Hosted => "hosted",
+        }
+    }
+
+    /// The surface whose clients speak it.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Responses => Dialect::Responses,
+            Self::Anthropic => Dialect::Anthropic,
+            Self::Gemini => Dialect::Gemini,
+            Self::Chat | Self::Converse | Self::Hosted => Dialect::Chat,
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::dialect::Dialect;
 use crate::ids::{ProjectId, TraceId, WorkspaceId};
+use crate::operation::Operation;
 use crate::profile::Principal;
 
 /// What kind of thing it is.
@@ -12,10 +14,29 @@ pub enum KeptKind {
     File,
     Batch,
     Video,
+    /// A batch whose requests came with it, and whose results are no file.
+    MessageBatch,
 }
 
 impl KeptKind {
-    pub const ALL: [Self; 3] = [Self::File, Self::Batch, Self::Video];
+    pub const ALL: [Self; 4] = [Self::File, Self::Batch, Self::Video, Self::MessageBatch];
+
+    /// What an operation is about in a dialect; `None` where it is about nothing that is kept so.
+    #[must_use]
+    pub const fn of(operation: Operation, dialect: Dialect) -> Option<Self> {
+        match operation {
+            Operation::File => Some(Self::File),
+            Operation::Batch => Some(dialect.batches()),
+            Operation::Video => Some(Self::Video),
+            _ => None,
+        }
+    }
+
+    /// Whether its provider works through requests in it.
+    #[must_use]
+    pub const fn is_batch(self) -> bool {
+        matches!(self, Self::Batch | Self::MessageBatch)
+    }
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -23,6 +44,7 @@ impl KeptKind {
             Self::File => "file",
             Self::Batch => "batch",
             Self::Video => "video",
+            Self::MessageBatch => "message_batch",
         }
     }
 
@@ -33,6 +55,7 @@ impl KeptKind {
             Self::File => "file-tg_",
             Self::Batch => "batch_tg_",
             Self::Video => "video_tg_",
+            Self::MessageBatch => "msgbatch_tg_",
         }
     }
 }

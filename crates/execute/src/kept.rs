@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dialects::{KeptMade, StoredAct, WholeAnswer, rename_kept};
+use dialects::{Bundle, KeptMade, StoredAct, WholeAnswer, rename_kept};
 use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
 use plan::{Attempt, kept_not_found};
 
@@ -13,16 +13,6 @@ use crate::miss::Miss;
 use crate::verify::VerifyTarget;
 
 const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
-
-/// What kind of thing an operation is about.
-const fn kind(operation: Operation) -> Option<KeptKind> {
-    match operation {
-        Operation::File => Some(KeptKind::File),
-        Operation::Batch => Some(KeptKind::Batch),
-        Operation::Video => Some(KeptKind::Video),
-        _ => None,
-    }
-}
 
 impl Exchange {
     pub(crate) fn owner(&self) -> KeptOwner {
@@ -47,7 +37,11 @@ impl Exchange {
             return miss;
         }
         let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
-        let message = format!("Its provider has no {} '{}'.", operation.as_str(), stored.id);
+        let or_inside = match (operation, stored.act) {
+            (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
+            _ => "",
+        };
+        let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
         let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
         let gone = match fault.upstream {
@@ -64,7 +58,7 @@ pub(crate) async fn note(
     attempt: &Attempt,
     whole: WholeAnswer,
 ) -> Result<WholeAnswer, Miss> {
-    let Some(kind) = kind(exchange.call.operation()) else { return Ok(whole) };
+    let Some(kind) = KeptKind::of(exchange.call.operation(), exchange.dialect()) else { return Ok(whole) };
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
@@ -118,12 +112,16 @@ pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(
 }
 
 async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade, shown: String) -> bool {
+    // What is of several models is of none.
+    let bundle = exchange.call.request().bundle.as_deref();
+    let is_of_one = bundle.is_none_or(Bundle::is_of_one_model);
+    let word = |name: &str| if is_of_one { name.to_owned() } else { String::new() };
     let object = KeptObject {
         request: exchange.trace(),
         maker: attempt.principal(),
         provider_id: made.id,
-        model: (*exchange.resolved_model).to_owned(),
-        upstream_model: attempt.upstream_model().to_owned(),
+        model: word(&exchange.resolved_model),
+        upstream_model: word(attempt.upstream_model()),
         label: made.purpose,
         shown,
         is_booked: false,

@@ -469,8 +469,9 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
             (Operation::Stored, Some(Box::new(addressed)))
         }
         Does::Kept(operation) => {
+            let kind = KeptKind::of(operation, route.dialect);
             let query = head.uri.query().unwrap_or_default();
-            (operation, Some(Box::new(routes::read_kept(operation, &head.method, rest, query)?)))
+            (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest, query)?)))
         }
         _ => {
             let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;

@@ -13,7 +13,7 @@ const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
 const FILM_HOW: &str =
     "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
-const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content takes GET, and a batch's /cancel takes POST.";
+const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -106,6 +106,7 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
     let trip = |path, dialect, of| row(Method::POST, path, dialect, Does::Trip(of), inference);
+    let (batch, message_batches) = (Does::Kept(Operation::Batch), Does::KeptList(KeptKind::MessageBatch));
     let mut table = vec![
         trip("/v1/chat/completions", Dialect::Chat, Operation::Chat),
         trip("/v1/completions", Dialect::Chat, Operation::Complete),
@@ -138,6 +139,11 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
         row(Method::DELETE, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
         row(Method::POST, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
+        trip("/v1/messages/batches", Dialect::Anthropic, Operation::Batch),
+        row(Method::GET, "/v1/messages/batches", Dialect::Anthropic, message_batches, inference),
+        row(Method::GET, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
+        row(Method::POST, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
+        row(Method::DELETE, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
@@ -344,7 +350,7 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
 /// # Errors
 /// There is nothing at it, or nothing that is done so.
 pub fn read_kept(
-    operation: Operation,
+    kind: Option<KeptKind>,
     method: &Method,
     rest: &str,
     query: &str,
@@ -353,20 +359,24 @@ pub fn read_kept(
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
     };
-    let act = match (operation, method.as_str(), below) {
+    let is_batch = kind.is_some_and(KeptKind::is_batch);
+    let act = match (kind, method.as_str(), below) {
         (_, "GET" | "HEAD", None) => StoredAct::Read,
-        (Operation::Batch, "POST", Some("cancel")) => StoredAct::Cancel,
-        (Operation::File | Operation::Video, "DELETE", None) => StoredAct::Delete,
-        (Operation::File | Operation::Video, "GET" | "HEAD", Some("content")) => StoredAct::Content,
-        (Operation::Video, "POST", Some("remix")) => StoredAct::Make,
+        (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
+        (Some(KeptKind::File | KeptKind::MessageBatch | KeptKind::Video), "DELETE", None) => {
+            StoredAct::Delete
+        }
+        (Some(KeptKind::File | KeptKind::Video), "GET" | "HEAD", Some("content")) => StoredAct::Content,
+        (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
+        (Some(KeptKind::Video), "POST", Some("remix")) => StoredAct::Make,
         _ => {
             let message = format!("There is nothing at {method} of this path.");
-            let how = if operation == Operation::Video { FILM_HOW } else { FILE_HOW };
+            let how = if kind == Some(KeptKind::Video) { FILM_HOW } else { FILE_HOW };
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
         }
     };
     // A film, or a picture that stands for it.
-    let is_film = operation == Operation::Video && act == StoredAct::Content;
+    let is_film = kind == Some(KeptKind::Video) && act == StoredAct::Content;
     let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
     let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
@@ -445,6 +455,13 @@ mod tests {
             (Does::Stored, "GET") => &["{response_id}", "{response_id}/input_items"][..],
             (Does::Stored, "POST") => &["{response_id}/cancel"],
             (Does::Stored, _) => &["{response_id}"],
+            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
+                &["{message_batch_id}", "{message_batch_id}/results"]
+            }
+            (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
+                &["{message_batch_id}/cancel"]
+            }
             (Does::Kept(Operation::Batch), "GET") => &["{batch_id}"],
             (Does::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
             (Does::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
@@ -488,7 +505,7 @@ mod tests {
     #[test]
     fn a_film_is_addressed_by_its_name() {
         let read = |method: &str, rest: &str, query: &str| {
-            let read = read_kept(Operation::Video, &method.parse().unwrap(), rest, query).ok()?;
+            let read = read_kept(Some(KeptKind::Video), &method.parse().unwrap(), rest, query).ok()?;
             read.stored.map(|stored| (stored.id, stored.act, stored.query))
         };
         for (method, rest, query, act, asked) in [
@@ -505,6 +522,27 @@ mod tests {
             [("POST", "v_1"), ("POST", "edits"), ("POST", "v_1/content"), ("GET", "characters/c_1")]
         {
             assert_eq!(read(method, rest, ""), None, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_addressed_as_its_kind_is() {
+        let kinds = [KeptKind::File, KeptKind::Batch, KeptKind::MessageBatch];
+        let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
+        for (method, rest, by_kind) in [
+            ("GET", "a", [true; 3]),
+            ("HEAD", "a", [true; 3]),
+            ("GET", "a/content", file),
+            ("GET", "a/results", messages),
+            ("DELETE", "a", [true, false, true]),
+            ("POST", "a/cancel", batch),
+            ("POST", "a", [false; 3]),
+            ("POST", "a/results", [false; 3]),
+            ("DELETE", "a/results", [false; 3]),
+            ("GET", "a/results/more", [false; 3]),
+        ] {
+            let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
+            assert_eq!(read, by_kind, "{method} {rest}");
         }
     }
 

@@ -13,7 +13,8 @@ use crate::{Core, refuse};
 
 /// What a list shows where nothing is said, as the vendor has it, and what may be asked for.
 const FILES: (u32, u32) = (10_000, 10_000);
-const OTHERS: (u32, u32) = (20, 100);
+const BATCHES: (u32, u32) = (20, 100);
+const MESSAGE_BATCHES: (u32, u32) = (20, 1_000);
 
 /// Lists what the caller's project made of a kind. `query` is as it was written.
 pub async fn kept(
@@ -29,7 +30,7 @@ pub async fn kept(
         Ok(asked) => asked,
         Err(fault) => return refuse(core, dialect, &fault, trace),
     };
-    let wanted = asked.limit;
+    let (wanted, is_oldest_first) = (asked.limit, asked.oldest_first);
     let page = KeptPage { limit: wanted + 1, ..asked };
     let Some(mut rows) = core.hands.objects.list(page).await else {
         let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", "The list can't be read now.");
@@ -38,11 +39,16 @@ pub async fn kept(
     };
     let has_more = rows.len() > wanted as usize;
     rows.truncate(wanted as usize);
+    // Such a list is always told from its newest on, whichever side of a row was asked for.
+    if kind == KeptKind::MessageBatch && is_oldest_first {
+        rows.reverse();
+    }
     let name = |row: Option<&(KeptId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
     let (first, last) = (name(rows.first()), name(rows.last()));
     let data: Vec<String> = rows.into_iter().map(|(_, object)| object.shown).collect();
+    let object = if kind == KeptKind::MessageBatch { "" } else { "\"object\":\"list\"," };
     let body = format!(
-        "{{\"object\":\"list\",\"data\":[{}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}",
+        "{{{object}\"data\":[{}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}",
         data.join(",")
     );
     let mut headers = served_headers(trace, None);
@@ -52,7 +58,12 @@ pub async fn kept(
 }
 
 fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<Fault>> {
-    let (usual, most) = if kind == KeptKind::File { FILES } else { OTHERS };
+    let is_bundle = kind == KeptKind::MessageBatch;
+    let (usual, most) = match kind {
+        KeptKind::File => FILES,
+        KeptKind::MessageBatch => MESSAGE_BATCHES,
+        KeptKind::Batch | KeptKind::Video => BATCHES,
+    };
     let limit = usual.min(KEPT_ROWS_MAX);
     let mut page = KeptPage { owner, kind, label: None, after: None, oldest_first: false, limit };
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -64,12 +75,16 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
                 let fix = format!("Send a number from 1 to {most}.");
                 page.limit = limit.ok_or_else(|| wrong(name, fix))?.min(KEPT_ROWS_MAX);
             }
-            "after" => {
+            "after" | "after_id" | "before_id" if (name == "after") != is_bundle => {
                 let after = value.parse::<KeptId>().ok().filter(|id| id.kind == kind);
-                let fix = "Send the id of the last one of the page before.".to_owned();
+                let fix = "Send the id of one that a page before showed.".to_owned();
                 page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
+                // The nearest of those that are newer.
+                if is_bundle {
+                    page.oldest_first = name == "before_id";
+                }
             }
-            "order" => {
+            "order" if !is_bundle => {
                 page.oldest_first = match &*value {
                     "asc" => true,
                     "desc" => false,
@@ -106,8 +121,19 @@ mod tests {
         let page = read(KeptKind::File, &query).unwrap();
         assert_eq!((page.limit, page.oldest_first, page.after), (1_000, true, Some(id)));
         assert_eq!(page.label.as_deref(), Some("user_data"));
+        let turned = read(KeptKind::File, &format!("order=asc&after={id}")).unwrap();
+        assert_eq!((turned.oldest_first, turned.after), (true, Some(id)), "in whichever order they come");
         assert_eq!(read(KeptKind::Batch, "limit=100").unwrap().limit, 100);
+        let id = KeptId { kind: KeptKind::MessageBatch, digest: [7; 16] };
+        let page = read(KeptKind::MessageBatch, &format!("limit=1000&before_id={id}&order=none")).unwrap();
+        assert_eq!((page.limit, page.oldest_first, page.after), (1_000, true, Some(id)));
+        let page = read(KeptKind::MessageBatch, &format!("after_id={id}")).unwrap();
+        assert_eq!((page.limit, page.oldest_first, page.after), (20, false, Some(id)));
+        let id = KeptId { kind: KeptKind::File, digest: [7; 16] };
         for (kind, wrong) in [
+            (KeptKind::MessageBatch, "limit=1001"),
+            (KeptKind::MessageBatch, "after_id=msgbatch_1"),
+            (KeptKind::MessageBatch, &format!("before_id={id}")),
             (KeptKind::File, "limit=0"),
             (KeptKind::File, "limit=10001"),
             (KeptKind::Batch, "limit=101"),

@@ -4,7 +4,7 @@
 use admit::{Admitted, Caller};
 use decode::Call;
 use domain::ports::{FoundResponse, ResponseName, StoredResponse};
-use domain::{FoundObject, KeptId, KeptKind, KeptOwner, Operation};
+use domain::{FoundObject, KeptId, KeptOwner};
 
 use crate::Core;
 
@@ -19,11 +19,10 @@ pub(crate) enum Name {
 pub(crate) fn name(caller: &Caller, call: &Call) -> Option<Name> {
     let id = &call.request().stored.as_ref()?.id;
     let (workspace, project) = (caller.workspace().id, caller.project().id);
-    let operation = call.operation();
-    if operation.is_kept() {
-        // A film's name means nothing where another thing's is read, and no other thing's where a film's is.
-        let is_of_kind = |id: &KeptId| (id.kind == KeptKind::Video) == (operation == Operation::Video);
-        return Some(Name::Kept(KeptOwner { workspace, project }, id.parse().ok().filter(is_of_kind)));
+    if call.operation().is_kept() {
+        // One kind's name means nothing where another's is read.
+        let id = id.parse().ok().filter(|id: &KeptId| Some(id.kind) == call.names_kind());
+        return Some(Name::Kept(KeptOwner { workspace, project }, id));
     }
     Some(Name::Answer(ResponseName { workspace, project, id: id.clone() }))
 }
@@ -41,7 +40,7 @@ pub(crate) async fn found(core: &Core, mut admitted: Admitted, name: Name) -> Ad
                     maker: object.maker,
                     model: object.model,
                     upstream_model: object.upstream_model,
-                    is_booked: true,
+                    is_booked: object.is_booked,
                 })
             }
             FoundObject::Unknown => FoundResponse::Unknown,

@@ -215,6 +215,13 @@ pub fn batch_on_account() -> Box<Fault> {
     Box::new(fault.param("input_file_id").fix("Add a credential of the provider, and upload the file anew."))
 }
 
+/// What a batch used is told in its results alone, which go with it.
+pub fn batch_not_booked() -> Box<Fault> {
+    let message = "The batch goes on, or what its requests used is not in the books yet.";
+    let fault = Fault::new(FaultClass::Conflict, "batch_not_booked", message);
+    Box::new(fault.fix("Delete it in a moment; cancel it first where it goes on.").retry_after_ms(1_000))
+}
+
 /// The one that keeps a file, batch or video can't be asked now.
 pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
     let message = format!("Only who keeps a {} knows it: {}.", operation.as_str(), why_not(rejection));

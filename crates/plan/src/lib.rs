@@ -4,6 +4,7 @@
 
 mod attempt;
 mod broker;
+mod bundles;
 mod candidates;
 mod explain;
 mod faults;

@@ -10,10 +10,13 @@ use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
 use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
-use domain::{CacheMode, FallbackClass, Fault, IdHasher, Operation, Principal, Profile, RouteSpec, limits};
+use domain::{
+    CacheMode, FallbackClass, Fault, IdHasher, KeptKind, Operation, Principal, Profile, RouteSpec, limits,
+};
 
 use crate::attempt::Attempt;
 use crate::broker::{Decision, UNROUTED, decide};
+use crate::bundles::{Named, decide_bundle};
 use crate::question::{Ask, Question};
 use crate::reason::{Refusal, Rejection};
 use crate::uploads::{self, decide_upload};
@@ -74,7 +77,7 @@ pub struct PlanFailed {
 /// # Errors
 /// Nothing can serve it; the fault says what would.
 pub fn plan(
-    admitted: Admitted,
+    mut admitted: Admitted,
     board: &dyn Standings,
     random: u64,
     now_us: u64,
@@ -92,13 +95,15 @@ pub fn plan(
     let affinity = || affinity(&admitted);
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
-    let keepers = if operation == Operation::File { uploads::names(ask.catalogue) } else { Vec::new() };
-    let decision = match operation {
-        Operation::File => {
-            decide_upload(&ask, admitted.call().request().provider.as_deref(), &keepers, board)
+    let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
+    let (decision, names) = match (bundled(&admitted), operation) {
+        (Some(models), _) => decide_bundle(&ask, models, board),
+        (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
+        (None, operation) if operation.is_kept() => {
+            let provider = admitted.call().request().provider.as_deref();
+            (decide_upload(&ask, provider, &keepers, board), Vec::new())
         }
-        Operation::Video => uploads::of_own(decide(&ask, board)),
-        _ => decide(&ask, board),
+        (None, _) => (decide(&ask, board), Vec::new()),
     };
     let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
@@ -109,6 +114,9 @@ pub fn plan(
     if attempts.is_empty() {
         let fault = fault.unwrap_or_else(|| Box::new(Fault::internal()));
         return Err(Box::new(PlanFailed { fault, admitted, resolved_model, record }));
+    }
+    if !names.is_empty() {
+        admitted.set_models_at_maker(names);
     }
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
 }
@@ -122,6 +130,12 @@ fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
         }
         _ => None,
     }
+}
+
+/// The models of requests that come together.
+fn bundled(admitted: &Admitted) -> Option<Vec<Named<'_>>> {
+    let bundle = admitted.call().request().bundle.as_deref()?;
+    Some(bundle.models.iter().map(|model| (&*model.name, model.param())).collect())
 }
 
 /// The plan of a call about an answer that was made before: its maker, and nobody else.
@@ -152,6 +166,10 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     };
     if call.makes_of_kept() && matches!(known.maker, Principal::Account(_)) {
         return Err(faults::batch_on_account());
+    }
+    let is_bundle = call.names_kind() == Some(KeptKind::MessageBatch);
+    if is_bundle && call.deletes_kept() && !known.is_booked {
+        return Err(faults::batch_not_booked());
     }
     let attempt = candidates::maker(&ask_of(admitted, &|| None, 0, now_us, now_unix_ms), known);
     let attempt = attempt.map_err(|rejection| match call.operation().is_kept() {

@@ -131,21 +131,33 @@ fn call(
 
 /// What is asked about an answer that was made before, or about something else that is kept.
 fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing {
-    let (method, below) = match stored.act {
-        StoredAct::Read | StoredAct::Continue | StoredAct::Make => (Method::GET, ""),
-        StoredAct::Content => (Method::GET, "/content"),
-        StoredAct::Delete => (Method::DELETE, ""),
-        StoredAct::Cancel => (Method::POST, "/cancel"),
-        StoredAct::ListInput => (Method::GET, "/input_items"),
-    };
-    let question = if stored.query.is_empty() { "" } else { "?" };
-    let (kept, grammar) = match ask.operation {
+    let (place, grammar) = match ask.operation {
         Operation::File => ("files", Grammar::Chat),
         Operation::Batch => ("batches", Grammar::Chat),
         Operation::Video => ("videos", Grammar::Chat),
         _ => ("responses", Grammar::Responses),
     };
-    let path = format!("{kept}/{}{below}{question}{}", stored.upstream_id(), stored.query);
+    look_at(ask, stored, place, "/content", grammar, at)
+}
+
+/// The same where such things are at `place`, and what is in one is `content` below it.
+pub(crate) fn look_at(
+    ask: &Ask<'_>,
+    stored: &Stored,
+    place: &str,
+    content: &str,
+    grammar: Grammar,
+    at: impl Fn(&str) -> String,
+) -> Outgoing {
+    let (method, below) = match stored.act {
+        StoredAct::Read | StoredAct::Continue | StoredAct::Make => (Method::GET, ""),
+        StoredAct::Content => (Method::GET, content),
+        StoredAct::Delete => (Method::DELETE, ""),
+        StoredAct::Cancel => (Method::POST, "/cancel"),
+        StoredAct::ListInput => (Method::GET, "/input_items"),
+    };
+    let question = if stored.query.is_empty() { "" } else { "?" };
+    let path = format!("{place}/{}{below}{question}{}", stored.upstream_id(), stored.query);
     let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
     let mut outgoing = said.to(at(&path), ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);

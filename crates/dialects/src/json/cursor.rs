@@ -118,6 +118,11 @@ impl<'a> Cursor<'a> {
         self.bytes
     }
 
+    /// What comes next is a document of its own in a list of them, and so are its members.
+    pub const fn begin_document(&mut self) {
+        self.keys = 0;
+    }
+
     /// What comes next.
     ///
     /// # Errors

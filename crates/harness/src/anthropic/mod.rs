@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod answering;
+pub(crate) mod batches;
 pub(crate) mod blocks;
 pub(crate) mod cache;
 pub(crate) mod checks;

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::answering;
+use super::batches::{self, Act};
 use super::error::Refusal;
 use super::models;
 use super::request::{self, Edition};
@@ -35,6 +36,7 @@ enum Route {
     CountTokens,
     Models,
     Model(String),
+    Batch(Act),
 }
 
 /// Whether a request means this provider: by its base, by a path that only this one has, or by its own header.
@@ -75,6 +77,7 @@ async fn attempt(call: &Call<'_>, key: Option<&str>, body: Incoming) -> Result<A
         Route::Model(id) => Ok(json_answer(200, Vec::new(), &models::one(served_models, &id)?)),
         Route::CountTokens => count_tokens(call, key, &fields(call, &body)?, edition).await,
         Route::Messages => messages(call, key, &fields(call, &body)?, edition).await,
+        Route::Batch(act) => batch(call, key, &act, &body, edition).await,
     }
 }
 
@@ -115,12 +118,38 @@ pub(crate) async fn messages(
     answering::messages(call, key, &request, &behaviour)
 }
 
+/// Only a new batch is refused as a queue says; what it says of results is how they come.
+async fn batch(
+    call: &Call<'_>,
+    key: &str,
+    act: &Act,
+    body: &Bytes,
+    edition: Edition,
+) -> Result<Answer, Refusal> {
+    if *act != Act::Create {
+        return batches::answer(call, key, act, &Map::new(), edition);
+    }
+    let asked = fields(call, body)?;
+    let behaviour = behaviour(call, key, None)?;
+    before_head(call.control, call.guard, &behaviour).await;
+    match answering::special(call, &behaviour)? {
+        Some(answer) => Ok(answer),
+        None => batches::answer(call, key, act, &asked, edition),
+    }
+}
+
 fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
     let path = path.strip_prefix(BASE).unwrap_or(path);
     let (wanted, route) = match path {
         "/v1/messages" => (Method::POST, Route::Messages),
         "/v1/messages/count_tokens" => (Method::POST, Route::CountTokens),
         "/v1/models" => (Method::GET, Route::Models),
+        _ if path
+            .strip_prefix(batches::PATH)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) =>
+        {
+            return batches::route(method, path).map(Route::Batch);
+        }
         _ => match path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
             Some(id) => (Method::GET, Route::Model(percent_decode_str(id).decode_utf8_lossy().into_owned())),
             None => return Err(Refusal::not_found("Not Found")),
@@ -246,7 +275,7 @@ pub(crate) fn fields(call: &Call<'_>, body: &Bytes) -> Result<Map<String, Value>
 }
 
 /// What a queue says goes first, then what the request itself says.
-fn behaviour(call: &Call<'_>, key: &str, script: Option<&str>) -> Result<Behaviour, Refusal> {
+pub(super) fn behaviour(call: &Call<'_>, key: &str, script: Option<&str>) -> Result<Behaviour, Refusal> {
     match (call.shared.next_behaviour(key), script) {
         (Some(queued), _) => Ok(queued),
         (None, None) => Ok(Behaviour::ok()),

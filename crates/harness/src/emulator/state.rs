@@ -11,6 +11,7 @@ use super::behaviour::Behaviour;
 use super::config::{Config, KeyState};
 use super::journal::{ConnectionEntry, Entry, Epoch, Outcome, Totals, Violation};
 use super::wire::Control;
+use crate::anthropic::batches::MessageBatches;
 use crate::directory;
 use crate::fal;
 use crate::gemini;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) batches: Mutex<Batches>,
     /// What `/v1/videos` keeps.
     pub(crate) videos: Mutex<Videos>,
+    pub(crate) message_batches: Mutex<MessageBatches>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -80,6 +82,7 @@ impl Shared {
             files: Mutex::default(),
             batches: Mutex::default(),
             videos: Mutex::default(),
+            message_batches: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -97,6 +100,7 @@ impl Shared {
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
+        *lock(&self.message_batches) = MessageBatches::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

@@ -16,6 +16,8 @@ const USUAL_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Tokens of a sign-in are no keys, and go where tokens do.
 const TOKEN_PREFIX: &[u8] = b"sk-ant-oat";
+const BATCHES: &str = "v1/messages/batches";
+const RESULTS: &str = "/results";
 const MODELS: &str = "v1/models?limit=1000";
 
 pub(crate) struct Anthropic;
@@ -23,7 +25,9 @@ pub(crate) struct Anthropic;
 impl Provider for Anthropic {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count => NATIVE,
+            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Batch => {
+                NATIVE
+            }
             _ => &[],
         }
     }
@@ -33,12 +37,19 @@ impl Provider for Anthropic {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        let said = compatible::say(target, ask, self.grammars(ask.operation))?;
-        let path = match ask.operation {
-            Operation::Count => "v1/messages/count_tokens",
-            _ => "v1/messages",
+        let at = |path: &str| compatible::join(target.base_url, path);
+        let mut outgoing = match ask.request.stored.as_deref() {
+            Some(stored) => compatible::look_at(ask, stored, BATCHES, RESULTS, Grammar::Anthropic, at),
+            None => {
+                let said = compatible::say(target, ask, self.grammars(ask.operation))?;
+                let path = match ask.operation {
+                    Operation::Count => "v1/messages/count_tokens",
+                    Operation::Batch => BATCHES,
+                    _ => "v1/messages",
+                };
+                said.to(at(path), ask)
+            }
         };
-        let mut outgoing = said.to(compatible::join(target.base_url, path), ask);
         if outgoing.headers.iter().all(|(name, _)| *name != VERSION) {
             outgoing.headers.push((VERSION, USUAL_VERSION));
         }

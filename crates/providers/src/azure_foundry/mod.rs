@@ -23,7 +23,11 @@ pub(crate) struct AzureFoundry;
 
 impl Provider for AzureFoundry {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        Anthropic.grammars(operation)
+        match operation {
+            // The cloud has none of the vendor's batches.
+            Operation::Batch => &[],
+            _ => Anthropic.grammars(operation),
+        }
     }
 
     fn cache_help(&self, grammar: Grammar) -> Option<CacheHelp> {

@@ -1,0 +1,459 @@
+//! Batches whose requests come with them: the models that they name, and results that hold whole answers.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::Request;
+use crate::batch::{BatchItem, Named, usage_of};
+use crate::json::{Cursor, Kind, Span, Value};
+use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::request::rename_at;
+use crate::splice::splice;
+
+/// What each of the requests would have been sent to alone.
+pub const MESSAGES: &str = "/v1/messages";
+
+const REQUESTS: &str = "requests";
+/// As the vendor has it.
+const REQUESTS_MAX: usize = 100_000;
+const CUSTOM_ID_CHARS_MAX: usize = 64;
+/// Each of them is looked for among those who serve it.
+const MODELS_MAX: usize = 64;
+const SEVERAL: &str = "Send several batches.";
+const ID_HOW: &str = "Give each request an id of its own in its batch.";
+const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
+
+/// Requests that come together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bundle {
+    /// The models that they name, each once, in the order in which they come.
+    pub models: Vec<BundledModel>,
+    /// Where each request names which of them.
+    places: Vec<(Span, usize)>,
+}
+
+/// A model that some of them name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundledModel {
+    /// As the client wrote it.
+    pub name: String,
+    /// Which request names it first.
+    pub request: usize,
+    /// What it is called where they all go.
+    pub at_maker: Option<String>,
+}
+
+impl BundledModel {
+    /// Where in the body it is named first.
+    #[must_use]
+    pub fn param(&self) -> String {
+        model_of(self.request)
+    }
+}
+
+fn model_of(request: usize) -> String {
+    format!("{REQUESTS}[{request}].params.model")
+}
+
+impl Bundle {
+    /// Whether one model is to answer all of them.
+    #[must_use]
+    pub fn is_of_one_model(&self) -> bool {
+        self.models.len() == 1
+    }
+
+    fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
+        let known = self.models.iter().position(|known| known.name == model);
+        let at = known.unwrap_or(self.models.len());
+        if at >= MODELS_MAX {
+            let message = format!("The requests of a batch name more than {MODELS_MAX} models.");
+            let fault = Fault::new(FaultClass::BadRequest, "too_many_models", message);
+            return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
+        }
+        if known.is_none() {
+            self.models.push(BundledModel { name: model, request, at_maker: None });
+        }
+        self.places.push((span, at));
+        Ok(())
+    }
+
+    /// The client's bytes, with every model by the name that it has where they go.
+    pub(crate) fn upstream_body(&self, body: &Bytes) -> Vec<Bytes> {
+        let renamed = self.places.iter().filter_map(|(span, at)| {
+            let model = self.models.get(*at)?;
+            let name = model.at_maker.as_deref().filter(|name| *name != model.name)?;
+            Some(rename_at(*span, name))
+        });
+        let mut out = Vec::with_capacity(1);
+        splice(body, &mut renamed.collect::<Vec<_>>(), &mut out);
+        // Thousands of them would be as many segments of each write.
+        if out.len() > 1 { vec![out.concat().into()] } else { out }
+    }
+}
+
+/// Where the results of a batch are read, by a name of ours.
+pub(crate) fn results_address(id: &str) -> String {
+    format!("{MESSAGES}/batches/{id}/results")
+}
+
+/// Reads what the rooms need of a new batch.
+///
+/// # Errors
+/// What is wrong, where, and how to mend it.
+pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Err(empty());
+    }
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(no_object(kind));
+    }
+    let (mut bundle, mut ids, mut is_there) = (Bundle::default(), HashSet::new(), false);
+    cursor.object(|cursor, member| {
+        if !member.key.is(REQUESTS) {
+            cursor.skip()?;
+            return Ok::<(), Box<Fault>>(());
+        }
+        if std::mem::replace(&mut is_there, true) {
+            return Err(duplicate(REQUESTS.to_owned()));
+        }
+        let kind = cursor.kind()?;
+        if kind != Kind::Array {
+            return Err(wrong_type(REQUESTS.to_owned(), "a list", kind));
+        }
+        cursor
+            .array(|cursor, at| match at < REQUESTS_MAX {
+                true => read_ask(cursor, body, at)?.join(at, &mut bundle, &mut ids),
+                false => Err(too_many()),
+            })
+            .map(drop)
+    })?;
+    cursor.end()?;
+    let Some(first) = bundle.models.first() else {
+        return Err(missing(REQUESTS.to_owned(), "Send a list of at least one {custom_id, params}."));
+    };
+    let model = first.name.clone();
+    Ok(Request { max_output_tokens: Some(0), bundle: Some(Box::new(bundle)), ..Request::of_model(&model) })
+}
+
+fn too_many() -> Box<Fault> {
+    let message = format!("\"{REQUESTS}\" holds more than {REQUESTS_MAX} requests.");
+    let fault = Fault::new(FaultClass::BadRequest, "too_many_requests_in_batch", message);
+    Box::new(fault.param(REQUESTS.to_owned()).fix(SEVERAL))
+}
+
+/// What is read of one request.
+#[derive(Default)]
+struct Asked<'b> {
+    custom_id: Option<Cow<'b, str>>,
+    has_params: bool,
+    model: Option<(String, Span)>,
+}
+
+fn place(at: usize, name: &str) -> String {
+    format!("{REQUESTS}[{at}]{name}")
+}
+
+fn read_ask<'b>(cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<Asked<'b>, Box<Fault>> {
+    // Alone it would have been a body.
+    cursor.begin_document();
+    let kind = cursor.kind()?;
+    if kind != Kind::Object {
+        return Err(wrong_type(place(at, ""), "an object", kind));
+    }
+    let mut asked = Asked::default();
+    cursor.object(|cursor, member| {
+        if member.key.is("params") {
+            return asked.read_params(cursor, body, at);
+        }
+        if !member.key.is("custom_id") {
+            cursor.skip()?;
+            return Ok(());
+        }
+        let kind = cursor.kind()?;
+        let Value::String(text) = cursor.value()? else {
+            return Err(wrong_type(place(at, ".custom_id"), "a string", kind));
+        };
+        match asked.custom_id.replace(text.decode()) {
+            Some(_) => Err(duplicate(place(at, ".custom_id"))),
+            None => Ok(()),
+        }
+    })?;
+    Ok(asked)
+}
+
+impl<'b> Asked<'b> {
+    fn read_params(&mut self, cursor: &mut Cursor<'b>, body: &'b Bytes, at: usize) -> Result<(), Box<Fault>> {
+        let kind = cursor.kind()?;
+        if kind != Kind::Object {
+            return Err(wrong_type(place(at, ".params"), "an object", kind));
+        }
+        if std::mem::replace(&mut self.has_params, true) {
+            return Err(duplicate(place(at, ".params")));
+        }
+        let read = cursor.object(|cursor, member| {
+            if !member.key.is("model") {
+                cursor.skip()?;
+                return Ok::<(), Box<Fault>>(());
+            }
+            let kind = cursor.kind()?;
+            let span = cursor.skip()?;
+            let Value::String(text) = Cursor::new(span.of(body))?.value()? else {
+                return Err(wrong_type(model_of(at), "a string", kind));
+            };
+            match self.model.replace((text.decode().into_owned(), span)) {
+                Some(_) => Err(duplicate(model_of(at))),
+                None => Ok(()),
+            }
+        });
+        read.map(drop)
+    }
+
+    /// One more of a batch.
+    fn join(self, at: usize, bundle: &mut Bundle, ids: &mut HashSet<Cow<'b, str>>) -> Result<(), Box<Fault>> {
+        let custom_id = self.custom_id.ok_or_else(|| missing(place(at, ".custom_id"), ID_HOW))?;
+        if !(1..=CUSTOM_ID_CHARS_MAX).contains(&custom_id.chars().count()) {
+            let fix = format!("Send 1 to {CUSTOM_ID_CHARS_MAX} characters.");
+            return Err(wrong_value(place(at, ".custom_id"), "is empty or too long", fix));
+        }
+        // By it the books know a request from the others.
+        if !ids.insert(custom_id) {
+            let what = "is that of another request, too";
+            return Err(wrong_value(place(at, ".custom_id"), what, ID_HOW.to_owned()));
+        }
+        let (model, span) = self
+            .model
+            .filter(|(model, _)| !model.is_empty())
+            .ok_or_else(|| missing(model_of(at), MODEL_HOW))?;
+        bundle.name(model, span, at)
+    }
+}
+
+/// How far a batch is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BundleTold {
+    #[serde(rename = "processing_status")]
+    pub status: String,
+    /// RFC 3339; set once all of its requests are done, well or not.
+    pub ended_at: Option<String>,
+}
+
+/// Reads what a provider says of a batch; `None` where it is no batch.
+#[must_use]
+pub fn read_bundle(body: &[u8]) -> Option<BundleTold> {
+    serde_json::from_slice(body).ok()
+}
+
+#[derive(Deserialize)]
+struct ItemLine<'a> {
+    #[serde(borrow)]
+    custom_id: Cow<'a, str>,
+    #[serde(borrow)]
+    result: Became<'a>,
+}
+
+#[derive(Deserialize)]
+struct Became<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<Refused<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Refused<'a> {
+    #[serde(borrow)]
+    error: Option<Why<'a>>,
+    #[serde(borrow)]
+    request_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Why<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+/// Reads a line of what became of the requests; `None` where it is none.
+pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
+    let ItemLine { custom_id, result } = serde_json::from_slice(line).ok()?;
+    let nothing = BatchItem {
+        custom_id: custom_id.into_owned(),
+        model: None,
+        status: 0,
+        request_id: None,
+        error_code: None,
+        usage: None,
+    };
+    Some(match &*result.kind {
+        "succeeded" => {
+            let message = result.message.map_or("{}", RawValue::get);
+            let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
+            let model = named.model.map(Cow::into_owned);
+            BatchItem { model, status: 200, usage: usage_of(message, MESSAGES), ..nothing }
+        }
+        "errored" => {
+            let (why, request_id) =
+                result.error.map_or((None, None), |refused| (refused.error, refused.request_id));
+            let status = why.as_ref().map_or(500, |why| status_of(&why.kind));
+            let error_code = why.map(|why| why.kind.into_owned());
+            BatchItem { status, error_code, request_id: request_id.map(Cow::into_owned), ..nothing }
+        }
+        never_tried => BatchItem { error_code: Some(format!("batch_{never_tried}")), ..nothing },
+    })
+}
+
+/// The status that the vendor sends with an error of this name.
+fn status_of(kind: &str) -> u16 {
+    match kind {
+        "invalid_request_error" => 400,
+        "authentication_error" => 401,
+        "billing_error" => 402,
+        "permission_error" => 403,
+        "not_found_error" => 404,
+        "conflict_error" => 409,
+        "request_too_large" => 413,
+        "rate_limit_error" => 429,
+        "timeout_error" => 504,
+        "overloaded_error" => 529,
+        _ => 500,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_model_is_found_once_and_every_place_is_renamed() {
+        let body = Bytes::from_static(
+            br#"{"requests":[{"custom_id":"a","params":{"messages":[{"model":"m"}],"model": "m"}},
+                {"params":{"model":"n","max_tokens":1},"custom_id":"b"},{"custom_id":"c","params":{"model":"m"}}],"more":1}"#,
+        );
+        let mut request = decode(&body).unwrap();
+        assert_eq!(request.model, "m");
+        let bundle = request.bundle.as_mut().unwrap();
+        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, model.request)).collect();
+        assert_eq!(found, [("m", 0), ("n", 1)]);
+        assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
+        for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
+            model.at_maker = Some(name.to_owned());
+        }
+        let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+        let sent = String::from_utf8(sent).unwrap();
+        let expected = String::from_utf8(body.to_vec()).unwrap();
+        let expected = expected
+            .replace(r#""model": "m""#, r#""model": "claude-m""#)
+            .replace(r#"c","params":{"model":"m"#, r#"c","params":{"model":"claude-m"#);
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let ask = |id: &str, params: &str| format!(r#"{{"custom_id":"{id}","params":{params}}}"#);
+        let batch = |asks: &[String]| format!(r#"{{"requests":[{}]}}"#, asks.join(","));
+        let good = ask("a", r#"{"model":"m"}"#);
+        let many: Vec<String> =
+            (0..=MODELS_MAX).map(|at| ask(&at.to_string(), &format!(r#"{{"model":"m{at}"}}"#))).collect();
+        for (body, code, param) in [
+            (String::new(), "empty_body", None),
+            ("[]".to_owned(), "invalid_type", None),
+            ("{".to_owned(), "invalid_json", None),
+            ("{}".to_owned(), "missing_required_parameter", Some("requests")),
+            (batch(&[]), "missing_required_parameter", Some("requests")),
+            (r#"{"requests":{}}"#.to_owned(), "invalid_type", Some("requests")),
+            (r#"{"requests":[7]}"#.to_owned(), "invalid_type", Some("requests[0]")),
+            (
+                r#"{"requests":[{"params":{"model":"m"}}]}"#.to_owned(),
+                "missing_required_parameter",
+                Some("requests[0].custom_id"),
+            ),
+            (batch(&[good.clone(), good.clone()]), "invalid_value", Some("requests[1].custom_id")),
+            (batch(&[ask("", r#"{"model":"m"}"#)]), "invalid_value", Some("requests[0].custom_id")),
+            (
+                batch(&[ask(&"x".repeat(65), r#"{"model":"m"}"#)]),
+                "invalid_value",
+                Some("requests[0].custom_id"),
+            ),
+            (batch(&[good, ask("b", "{}")]), "missing_required_parameter", Some("requests[1].params.model")),
+            (
+                batch(&[ask("b", r#"{"model":""}"#)]),
+                "missing_required_parameter",
+                Some("requests[0].params.model"),
+            ),
+            (batch(&[ask("b", r#"{"model":7}"#)]), "invalid_type", Some("requests[0].params.model")),
+            (
+                batch(&[ask("b", r#"{"model":"m","model":"n"}"#)]),
+                "duplicate_field",
+                Some("requests[0].params.model"),
+            ),
+            (batch(&[ask("b", "[]")]), "invalid_type", Some("requests[0].params")),
+            (
+                r#"{"requests":[{"custom_id":"a","params":{"model":"m"},"params":{}}]}"#.to_owned(),
+                "duplicate_field",
+                Some("requests[0].params"),
+            ),
+            (batch(&many), "too_many_models", Some("requests[64].params.model")),
+        ] {
+            let fault = decode(&Bytes::from(body.clone())).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, param), "{body}");
+        }
+    }
+
+    /// Each is read as one that came alone, and they are counted.
+    #[test]
+    fn the_members_of_one_request_do_not_count_for_the_others() {
+        let batch = |number: usize| {
+            let asks = (0..number).map(|at| format!(r#"{{"custom_id":"{at}","params":{{"model":"m"}}}}"#));
+            decode(&Bytes::from(format!(r#"{{"requests":[{}]}}"#, asks.collect::<Vec<_>>().join(","))))
+        };
+        assert!(batch(REQUESTS_MAX).is_ok());
+        let fault = batch(REQUESTS_MAX + 1).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some("requests")));
+        let members =
+            (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>();
+        let body = format!(r#"{{"requests":[{{"custom_id":"a","params":{{{}}}}}]}}"#, members.join(","));
+        assert_eq!(decode(&Bytes::from(body)).unwrap_err().code, "json_too_many_keys");
+    }
+
+    #[test]
+    fn a_result_tells_what_it_used_and_only_an_answer_used_something() {
+        let message = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-haiku-4-5-20251001","content":[{"type":"text","text":"x"}],"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":9,"cache_read_input_tokens":3,"output_tokens":5}}"#;
+        let item = |result: &str| {
+            read_item(format!(r#"{{"custom_id":"a\u0062","result":{result}}}"#).as_bytes()).unwrap()
+        };
+        let good = item(&format!(r#"{{"type":"succeeded","message":{message}}}"#));
+        let usage = good.usage.unwrap();
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (12, 5));
+        assert_eq!((&*good.custom_id, good.status), ("ab", 200));
+        assert_eq!(good.model.as_deref(), Some("claude-haiku-4-5-20251001"));
+        let bad = item(
+            r#"{"type":"errored","error":{"type":"error","error":{"type":"overloaded_error","message":"m"},"request_id":"req_1"}}"#,
+        );
+        assert_eq!((bad.status, bad.error_code.as_deref(), bad.usage), (529, Some("overloaded_error"), None));
+        assert_eq!(bad.request_id.as_deref(), Some("req_1"));
+        for (kind, code) in [("canceled", "batch_canceled"), ("expired", "batch_expired")] {
+            let item = item(&format!(r#"{{"type":"{kind}"}}"#));
+            assert_eq!((item.status, item.error_code.as_deref(), item.usage), (0, Some(code), None));
+        }
+        assert_eq!(read_item(b"{}"), None);
+        assert_eq!(read_item(b""), None);
+    }
+
+    #[test]
+    fn a_batch_says_when_it_ended() {
+        let going = br#"{"id":"b","processing_status":"in_progress","ended_at":null}"#;
+        assert_eq!(read_bundle(going).unwrap().ended_at, None);
+        let ended = br#"{"id":"b","processing_status":"ended","ended_at":"2026-11-21T10:00:00Z"}"#;
+        assert_eq!(read_bundle(ended).unwrap().ended_at.as_deref(), Some("2026-11-21T10:00:00Z"));
+        assert_eq!(read_bundle(b"{}"), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! Batches of messages: their requests go to one credential, and each is in the books once, at the price of batches.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+use harness::client::{Answer, Client};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::WITHIN;
+use crate::batches::{items, slowly, until_booked};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of, sums};
+use crate::sdk::drive_at;
+use crate::wait::a_moment;
+
+const PATH: &str = "/v1/messages/batches";
+const HAIKU: &str = "anthropic/claude-haiku-4-5";
+const SONNET: &str = "anthropic/claude-sonnet-4-6";
+const MANY: usize = 1_500;
+
+fn ask(id: &str, model: &str, words: &str) -> Value {
+    json!({"custom_id": id, "params": params(model, words)})
+}
+
+fn params(model: &str, words: &str) -> Value {
+    json!({"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": words}]})
+}
+
+fn scripted(id: &str, model: &str, script: &str) -> Value {
+    let mut ask = ask(id, model, "x");
+    ask["params"]["metadata"] = json!({"user_id": format!("emu:{script}")});
+    ask
+}
+
+async fn post(client: &Client, asks: &[Value]) -> Answer {
+    client.post(PATH, &json!({"requests": asks})).await.unwrap()
+}
+
+async fn made(client: &Client, asks: &[Value]) -> String {
+    let answer = post(client, asks).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn ended(client: &Client, id: &str) -> Value {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let batch = client.get(&format!("{PATH}/{id}")).await.unwrap().json();
+        if batch["processing_status"] == "ended" {
+            return batch;
+        }
+        assert!(Instant::now() < deadline, "{batch}");
+        a_moment().await;
+    }
+}
+
+async fn results(client: &Client, batch: &Value) -> Vec<Value> {
+    let answer = client.get(batch["results_url"].as_str().unwrap()).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+async fn delete(client: &Client, id: &str) -> Answer {
+    client.call(Method::DELETE, &format!("{PATH}/{id}"), &[], String::new()).await.unwrap()
+}
+
+/// A refusal in the grammar of these clients, which has no field for a place: its message names it.
+fn refused(answer: &Answer, status: u16, kind: &str, place: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    let body = answer.json();
+    assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!(kind)), "{body}");
+    assert!(body["error"]["message"].as_str().unwrap().contains(place), "{body}");
+}
+
+async fn claude(gateway: &Gateway, path: &str, secret: &str) -> String {
+    let body = json!({"provider": "anthropic", "display_name": "claude", "secret": secret, "base_url": gateway.emulator.anthropic_url()});
+    id_of(&gateway.make(path, body).await)
+}
+
+async fn own(gateway: &Gateway, secret: &str) -> String {
+    claude(gateway, "/v2/provider-credentials", secret).await
+}
+
+async fn gateway() -> Gateway {
+    let gateway = Gateway::start().await;
+    own(&gateway, OWN).await;
+    gateway
+}
+
+#[tokio::test]
+async fn the_official_sdk_has_message_batches_done_at_the_provider_and_through_the_gateway() {
+    let python = workspace().join(".venv/bin/python");
+    let script = workspace().join("tests/sdk/message_batches.py");
+    let gateway = gateway().await;
+    let url = gateway.emulator.anthropic_url();
+    let direct = drive_at(python.clone(), script.clone(), &url, OWN, "claude-haiku-4-5").await;
+    let driven = drive_at(python, script, &gateway.origin, &gateway.founded.api_key, HAIKU).await;
+    assert_eq!((direct.held, driven.held), (5, 5));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn each_request_of_a_message_batch_is_booked_once_at_the_price_of_batches() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let mut plain = Vec::new();
+    for model in [HAIKU, SONNET] {
+        let answer = client.post("/v1/messages", &params(model, "ask 0")).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let row = gateway.settled(answer.header("x-request-id").unwrap()).await;
+        plain.push((model, row["provider_cost_nanos"].as_i64().unwrap()));
+    }
+    let asks = [
+        ask("a", HAIKU, "ask 0"),
+        ask("b", "claude-sonnet-4-6", "ask 0"),
+        scripted("bad", HAIKU, "status=529"),
+        scripted("late", "anthropic:anthropic/claude-sonnet-4-6", "stall=done"),
+    ];
+    let id = made(&client, &asks).await;
+    assert!(id.starts_with("msgbatch_tg_"), "{id}");
+    let batch = ended(&client, &id).await;
+    let counts = json!({"processing": 0, "succeeded": 2, "errored": 1, "canceled": 0, "expired": 1});
+    assert_eq!(batch["request_counts"], counts, "{batch}");
+    assert_eq!(batch["results_url"], format!("{PATH}/{id}/results"));
+    let sent = gateway.calls(OWN).pop().unwrap();
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    let models: Vec<&Value> =
+        sent["requests"].as_array().unwrap().iter().map(|one| &one["params"]["model"]).collect();
+    assert_eq!(models, ["claude-haiku-4-5", "claude-sonnet-4-6", "claude-haiku-4-5", "claude-sonnet-4-6"]);
+    let mut paid = Vec::new();
+    for row in until_booked(&gateway.admin(), 4).await {
+        let row = gateway.settled(row["id"].as_str().unwrap()).await;
+        let cost = row["provider_cost_nanos"].as_i64().unwrap();
+        let used = row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap();
+        assert_eq!((&row["provider"], &row["dialect"]), (&json!("anthropic"), &json!("anthropic")), "{row}");
+        match row["status"].as_u64() {
+            Some(200) => paid.push((row["resolved_model"].as_str().unwrap().to_owned(), cost * 2)),
+            Some(status) => assert_eq!((cost, used, [500, 529].contains(&status)), (0, 0, true), "{row}"),
+            None => panic!("{row}"),
+        }
+    }
+    paid.sort();
+    let plain: Vec<(String, i64)> = plain.into_iter().map(|(model, cost)| (model.to_owned(), cost)).collect();
+    assert_eq!(paid, plain, "the same requests, at half of their price");
+    // Reading the results is the client's own affair, and books nothing.
+    for _ in 0..3 {
+        assert_eq!(results(&client, &batch).await.len(), 4);
+    }
+    until_booked(&gateway.admin(), 4).await;
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_message_batch_is_its_projects_alone_and_goes_to_one_own_credential() {
+    let gateway = Gateway::start().await;
+    let client = gateway.client();
+    let invalid = "invalid_request_error";
+    claude(&gateway, "/v2/accounts", POOL).await;
+    let answer = post(&client, &[ask("a", HAIKU, "x")]).await;
+    refused(&answer, 400, invalid, "requests[0].params.model: A batch is worked through on a credential");
+    let first = own(&gateway, OWN).await;
+    let second = own(&gateway, OWN_SECOND).await;
+    gateway.credential("openai", OWN).await;
+    let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "openai/gpt-4o-mini", "x")]).await;
+    refused(&answer, 400, invalid, "requests[1].params.model: Nobody who serves this model");
+    let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", "no-such-model", "x")]).await;
+    refused(&answer, 404, "not_found_error", "requests[1].params.model");
+    gateway.route(json!({"scope": {"model": HAIKU}, "credential_ids": [first]})).await;
+    gateway.route(json!({"scope": {"model": SONNET}, "credential_ids": [second]})).await;
+    let answer = post(&client, &[ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")]).await;
+    refused(&answer, 400, invalid, "requests[2].params.model: No credential serves");
+    let id = made(&client, &[ask("a", SONNET, "x")]).await;
+    let batch = ended(&client, &id).await;
+    let project = gateway.make("/v2/projects", json!({"name": "other"})).await;
+    let (key, _) = gateway.key(json!({"name": "other", "project_id": project["id"]})).await;
+    let other = gateway.with_key(&key);
+    let place = format!("{PATH}/{id}");
+    for answer in [
+        other.get(&place).await.unwrap(),
+        other.get(&format!("{place}/results")).await.unwrap(),
+        other.post(&format!("{place}/cancel"), &json!({})).await.unwrap(),
+        delete(&other, &id).await,
+        // Its provider's own name is nobody's here.
+        client.get(&format!("{PATH}/msgbatch_000000000001emulated")).await.unwrap(),
+    ] {
+        refused(&answer, 404, "not_found_error", "There is no batch");
+    }
+    // The other kind of batches knows none of these.
+    assert_eq!(client.get(&format!("/v1/batches/{id}")).await.unwrap().status, 404);
+    assert_eq!(client.get("/v1/batches").await.unwrap().json()["data"], json!([]));
+    let none = json!({"data": [], "has_more": false, "first_id": null, "last_id": null});
+    assert_eq!(other.get(PATH).await.unwrap().json(), none);
+    let list = client.get(PATH).await.unwrap().json();
+    assert_eq!((&list["data"][0], &list["first_id"]), (&batch, &json!(id)));
+    until_booked(&gateway.admin(), 1).await;
+    let keys: HashSet<_> = gateway
+        .emulator
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.path.contains("/batches"))
+        .map(|entry| entry.key)
+        .collect();
+    assert_eq!(keys, HashSet::from([Some(OWN_SECOND.to_owned())]), "looks of our own too");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// Which fields a request may have is a matter of the version, which is the client's, and a bad one fails alone.
+#[tokio::test]
+async fn each_request_of_a_message_batch_is_read_by_the_version_that_its_client_sent() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let mut sampled = ask("sampled", HAIKU, "x");
+    sampled["params"]["temperature"] = json!(0.5);
+    let body = json!({"requests": [sampled, ask("plain", HAIKU, "x")]}).to_string();
+    for (version, kind) in [("2023-06-01", "succeeded"), ("2026-10-21", "errored")] {
+        let headers = [("content-type", "application/json"), ("anthropic-version", version)];
+        let answer = client.call(Method::POST, PATH, &headers, body.clone()).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let sent = gateway.calls(OWN).pop().unwrap();
+        assert_eq!(sent.header("anthropic-version"), Some(version));
+        let bare = body.replace(HAIKU, "claude-haiku-4-5");
+        assert_eq!(String::from_utf8_lossy(&sent.body), bare, "the rest is as it came");
+        let batch = ended(&client, answer.json()["id"].as_str().unwrap()).await;
+        let results = results(&client, &batch).await;
+        let of =
+            |id: &str| results.iter().find(|one| one["custom_id"] == id).unwrap()["result"]["type"].clone();
+        assert_eq!((of("sampled"), of("plain")), (json!(kind), json!("succeeded")), "{version}");
+    }
+    until_booked(&gateway.admin(), 4).await;
+}
+
+#[tokio::test]
+async fn a_message_batch_with_a_model_that_the_project_may_not_use_goes_nowhere() {
+    let gateway = gateway().await;
+    let project = &gateway.founded.project_id;
+    let policy =
+        gateway.make("/v2/policies", json!({"project_id": project, "allowed_models": [HAIKU]})).await;
+    let asks = [ask("a", HAIKU, "x"), ask("b", HAIKU, "x"), ask("c", SONNET, "x")];
+    let answer = post(&gateway.client(), &asks).await;
+    refused(&answer, 403, "permission_error", "requests[2].params.model: The policy");
+    assert!(answer.text().contains(&id_of(&policy)), "{}", answer.text());
+    assert_eq!(answer.json()["request_id"], answer.header("request-id").unwrap());
+    assert!(gateway.calls(OWN).is_empty());
+    made(&gateway.client(), &asks[..2]).await;
+}
+
+/// What was done before is booked, and a batch is deleted only after that.
+#[tokio::test]
+async fn a_message_batch_that_is_canceled_and_deleted_is_booked_first() {
+    let gateway = gateway().await;
+    let client = gateway.client();
+    let asks: Vec<Value> = (0..40).map(|at| ask(&format!("a{at}"), HAIKU, "x")).collect();
+    let id = made(&client, &asks).await;
+    refused(&delete(&client, &id).await, 409, "conflict_error", "not in the books yet");
+    let canceling = client.post(&format!("{PATH}/{id}/cancel"), &json!({})).await.unwrap().json();
+    assert_eq!((&canceling["id"], &canceling["processing_status"]), (&json!(id), &json!("canceling")));
+    let batch = ended(&client, &id).await;
+    let done = batch["request_counts"]["succeeded"].as_u64().unwrap();
+    assert_eq!((done, &batch["request_counts"]["canceled"]), (20, &json!(20)), "{batch}");
+    let deadline = Instant::now() + 4 * WITHIN;
+    let gone = loop {
+        let answer = delete(&client, &id).await;
+        if answer.status != 409 {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text());
+        a_moment().await;
+    };
+    assert_eq!(gone.json(), json!({"id": id, "type": "message_batch_deleted"}));
+    let rows = until_booked(&gateway.admin(), 40).await;
+    assert_eq!(rows.iter().filter(|row| row["status"] == 200).count(), 20);
+    assert_eq!(client.get(&format!("{PATH}/{id}")).await.unwrap().status, 404);
+    assert_eq!(client.get(PATH).await.unwrap().json()["data"], json!([]));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The process is killed while it books: what is there is not booked again, and what is missing is.
+#[tokio::test]
+async fn a_kill_in_the_middle_of_the_booking_books_each_message_once() {
+    let mut gateway = gateway().await;
+    let client = gateway.client();
+    let asks: Vec<Value> = (0..MANY).map(|at| ask(&format!("a{at}"), HAIKU, &format!("ask {at}"))).collect();
+    let id = made(&client, &asks).await;
+    slowly(&gateway, 50);
+    ended(&client, &id).await;
+    let (mut kills, mut before) = (0, 0);
+    let deadline = Instant::now() + 5 * WITHIN;
+    while kills < 3 {
+        let rows = items(&gateway.admin()).await.len();
+        if rows > before && rows < MANY {
+            gateway.crash().await;
+            (kills, before) = (kills + 1, rows);
+        }
+        assert!(Instant::now() < deadline, "{rows} of {MANY}, {kills} kills");
+        a_moment().await;
+    }
+    gateway.emulator.clear_scripts();
+    let rows = until_booked(&gateway.admin(), MANY).await;
+    let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), MANY);
+    let batch = ended(&gateway.client(), &id).await;
+    let said = results(&gateway.client(), &batch).await;
+    let used = |line: &Value, name: &str| line["result"]["message"]["usage"][name].as_u64().unwrap();
+    let total: u64 = said.iter().map(|line| used(line, "input_tokens") + used(line, "output_tokens")).sum();
+    let sums = sums(&gateway.get("/v2/usage").await);
+    let booked = sums["input_tokens"].as_u64().unwrap() + sums["output_tokens"].as_u64().unwrap();
+    assert_eq!(booked, total, "the sums know each once, too");
+}

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { ago, change, clock, columnMoney, count, dayOf, duration, exactMoney, money, percent, short, shortId } from './format';
+import { ago, change, clock, columnMoney, count, dayOf, duration, exactMoney, money, percent, seconds, short, shortId } from './format';
+
+test('a film is as long as its milliseconds', () => {
+  expect([seconds(8_000), seconds(5_063), seconds(1_200_000)]).toEqual(['8 s', '5.063 s', '1,200 s']);
+});
 
 test('money keeps every digit of its integer', () => {
   const cases: [number, 6 | 9, string][] = [

@@ -54,6 +54,11 @@ export function columnMoney(micros: number): string {
   return exactMoney(micros, 6, 6);
 }
 
+/** How long a film is, out of milliseconds. */
+export function seconds(ms: number): string {
+  return `${grouped.format(ms / 1_000)} s`;
+}
+
 /** A price of a million tokens. */
 export function price(microsPerMillion: number): string {
   return `${exactMoney(microsPerMillion)} / 1M`;

@@ -18,6 +18,7 @@ const LABELS: Record<string, string> = {
   searches: 'Searches',
   characters: 'Characters read aloud',
   billed_micro_units: 'Millionths of the provider’s own unit',
+  video_ms: 'Video made, in milliseconds',
 };
 
 export interface Line extends ReceiptLine {

@@ -19,6 +19,7 @@ export const METRICS: Metric[] = [
   { id: 'input', name: 'Input tokens', of: (row) => row.input_tokens, format: short, exact: count },
   { id: 'output', name: 'Output tokens', of: (row) => row.output_tokens, format: short, exact: count },
   { id: 'cached', name: 'Cached tokens', of: (row) => row.cached_tokens, format: short, exact: count },
+  { id: 'video', name: 'Seconds of video', of: (row) => (row.video_ms ?? 0) / 1_000, format: short, exact: count },
   { id: 'requests', name: 'Requests', of: (row) => row.requests, format: short, exact: count },
   { id: 'failed', name: 'Failed requests', of: (row) => row.failed_requests, format: short, exact: count },
 ];

@@ -7,6 +7,8 @@ export interface Sums {
   cached_tokens: number;
   cost_micros: number;
   provider_cost_micros: number;
+  /** Milliseconds of film that was made. */
+  video_ms?: number;
 }
 
 export interface UsageRow extends Sums {
@@ -101,6 +103,8 @@ export interface Metered {
   provider_cost_micros: number;
   provider_cost_nanos: number;
   unpriced: boolean;
+  /** What is counted beside tokens, where there is any. */
+  units?: { video_ms: number };
 }
 
 export interface ReceiptLine {

@@ -160,6 +160,8 @@ pub struct RatesRow {
     pub per_million_characters: Option<u64>,
     /// For one of the units that the seller itself bills by.
     pub per_billed_unit: Option<u64>,
+    /// For a second of film that is made.
+    pub per_video_second: Option<u64>,
 }
 
 impl RatesRow {
@@ -183,6 +185,7 @@ impl RatesRow {
             self.per_thousand_searches,
             self.per_million_characters,
             self.per_billed_unit,
+            self.per_video_second,
         ];
         tokens.into_iter().chain(units).flatten()
     }

@@ -341,6 +341,7 @@ fn unit_rates_of(row: &RatesRow) -> UnitRates {
         search: row.per_thousand_searches.map(Price::of_thousand),
         character: row.per_million_characters.map(Price),
         billed: row.per_billed_unit.map(Price),
+        video_ms: row.per_video_second.map(Price::of_second),
     }
 }
 

@@ -102,6 +102,9 @@ pub struct RatesForm {
     /// For one of the units that the provider itself bills by.
     #[serde(skip_serializing_if = "Option::is_none")]
     per_billed_unit: Option<u64>,
+    /// For a second of film that is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per_video_second: Option<u64>,
 }
 
 /// By model name: `publisher/model`, or the seller's own.
@@ -259,6 +262,7 @@ impl RatesForm {
             ("per_thousand_searches", self.per_thousand_searches),
             ("per_million_characters", self.per_million_characters),
             ("per_billed_unit", self.per_billed_unit),
+            ("per_video_second", self.per_video_second),
         ];
         all.into_iter().filter_map(|(name, price)| Some((name, price?))).collect()
     }
@@ -281,6 +285,7 @@ impl RatesForm {
                 search: self.per_thousand_searches.map(Price::of_thousand),
                 character: self.per_million_characters.map(Price),
                 billed: self.per_billed_unit.map(Price),
+                video_ms: self.per_video_second.map(Price::of_second),
             },
         }
     }
@@ -303,6 +308,7 @@ impl RatesForm {
             per_thousand_searches: rates.units.search.map(Price::for_thousand),
             per_million_characters: rates.units.character.map(number),
             per_billed_unit: rates.units.billed.map(number),
+            per_video_second: rates.units.video_ms.map(Price::for_second),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::batches::Poll;
 use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Control, invoicing};
+use crate::{Control, invoicing, videos};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -38,6 +38,7 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
     vec![
         Arc::new(Deliver(Arc::clone(control))),
         Arc::new(Poll(Arc::clone(control))),
+        Arc::new(videos::Poll(Arc::clone(control))),
         Arc::new(KeepHeads::new(Arc::clone(control), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),

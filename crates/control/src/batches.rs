@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use domain::ports::PortFuture;
 use domain::record::PlanRecord;
 use domain::{
-    AttemptRecord, Charge, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, MeterRecord,
-    Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId,
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, MeterRecord,
+    Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId, Usage,
 };
 use jobs::{Handler, Outcome, Policy};
 use ledger::{DrainBatch, JournalPosition, SettledRecords};
@@ -24,7 +24,7 @@ use crate::{Control, moment};
 
 const POLL: &str = "batches.poll";
 /// It may be looked at soon after it was made.
-const FIRST_LOOK_MS: u64 = 1_000;
+pub(crate) const FIRST_LOOK_MS: u64 = 1_000;
 /// Of the books' journals it has none: each record is looked for before it is kept.
 const NO_JOURNAL: u32 = u32::MAX;
 const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
@@ -33,7 +33,8 @@ const BOOKED_AT_ONCE: usize = 100;
 /// No line of results is longer.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Providers end a batch within a day, and keep its results for a month.
-const POLICY: Policy = Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
+pub(crate) const POLICY: Policy =
+    Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
 
 /// The job that a new batch wants.
 #[must_use]
@@ -172,22 +173,41 @@ impl Books<'_> {
     }
 }
 
-/// Whose batch it is, and by whom it is done.
-struct Books<'a> {
+/// Whose batch or film it is, and by whom it is done.
+pub(crate) struct Books<'a> {
     control: &'a Control,
-    snapshot: &'a Snapshot,
+    pub snapshot: &'a Snapshot,
     owner: KeptOwner,
     batch: KeptId,
     request: TraceId,
     /// What all of its requests ask for, where that is one model and known.
     model: Option<String>,
     project: &'a ProjectEntry,
-    credential: &'a Arc<CredentialEntry>,
-    target: VerifyTarget,
+    pub credential: &'a Arc<CredentialEntry>,
+    pub target: VerifyTarget,
+}
+
+/// What is told in a record.
+pub(crate) struct Used {
+    pub trace: TraceId,
+    pub unix_ms: u64,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub resolution: &'static str,
+    pub requested: String,
+    pub resolved: String,
+    pub upstream_model: String,
+    /// `0` where nothing was asked at all.
+    pub status: u16,
+    /// Why it failed, where it did.
+    pub fault_code: Option<String>,
+    pub upstream_request_id: Option<String>,
+    pub usage: Usage,
+    pub rates: Option<Rates>,
 }
 
 impl<'a> Books<'a> {
-    fn of(
+    pub fn of(
         control: &'a Control,
         snapshot: &'a Snapshot,
         owner: KeptOwner,
@@ -214,16 +234,16 @@ impl<'a> Books<'a> {
     }
 
     /// What its provider says of something.
-    async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
+    pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
         let asked = KeptLook { operation, id: provider_id.to_owned(), is_content: false };
         let mut shown = self.control.trips.look(self.target.clone(), asked);
         shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
     }
 
     /// What lists show of something from now on.
-    async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
+    pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
         let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
-        let Some((body, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
+        let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
         let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
         let row = KeptObjectRow {
             id,
@@ -235,7 +255,7 @@ impl<'a> Books<'a> {
                 model: String::new(),
                 upstream_model: String::new(),
                 label: made.purpose,
-                shown: String::from_utf8(body.to_vec()).unwrap_or_default(),
+                shown: made.shown,
                 is_booked: false,
                 created_unix_ms: self.control.world.clock.unix_ms(),
                 until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
@@ -289,7 +309,7 @@ impl<'a> Books<'a> {
         self.book(records).await
     }
 
-    async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
+    pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
         if records.is_empty() {
             return Ok(());
         }
@@ -311,50 +331,68 @@ impl<'a> Books<'a> {
         let usage = item.usage.unwrap_or_default();
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
-        let dialect = grammar.dialect();
-        let fault = (!is_well).then_some(FaultClass::Upstream);
+        self.record_of(Used {
+            trace: self.control.vault.requests.of_item(ended_unix_ms, self.batch, &item.custom_id),
+            unix_ms: ended_unix_ms,
+            operation,
+            dialect: grammar.dialect(),
+            resolution: "batch",
+            upstream_model: requested.clone(),
+            requested,
+            resolved,
+            status: item.status,
+            fault_code: (!is_well).then(|| item.error_code.unwrap_or_else(|| "batch_item_failed".to_owned())),
+            upstream_request_id: item.request_id,
+            usage,
+            rates,
+        })
+    }
+
+    pub fn record_of(&self, used: Used) -> MeterRecord {
+        let status = (used.status > 0).then_some(used.status);
+        let fault = used.fault_code.is_some().then_some(FaultClass::Upstream);
         let attempt = AttemptRecord {
             number: 1,
             principal: self.maker(),
             provider: self.target.provider.to_string(),
-            upstream_model: requested.clone(),
+            upstream_model: used.upstream_model,
             region: self.credential.region.as_deref().map(str::to_owned),
             started_us: 0,
             duration_us: 0,
-            status: (item.status > 0).then_some(item.status),
+            status,
             fault,
-            upstream_request_id: item.request_id,
-            usage,
-            rates,
+            upstream_request_id: used.upstream_request_id,
+            usage: used.usage,
+            rates: used.rates,
             markup_bps: 0,
             charge: Charge::default(),
         };
         let mut record = MeterRecord {
-            trace: self.control.vault.requests.of_item(ended_unix_ms, self.batch, &item.custom_id),
+            trace: used.trace,
             workspace: self.owner.workspace,
             project: self.owner.project,
             key: None,
             environment: self.project.environment.to_string(),
-            started_unix_ms: ended_unix_ms,
-            finished_unix_ms: ended_unix_ms,
-            operation,
-            dialect,
+            started_unix_ms: used.unix_ms,
+            finished_unix_ms: used.unix_ms,
+            operation: used.operation,
+            dialect: used.dialect,
             stream: false,
-            requested_model: requested,
-            resolved_model: resolved,
-            outcome: if is_well { Ended::Completed } else { Ended::Failed },
-            status: if item.status > 0 { item.status } else { 500 },
+            requested_model: used.requested,
+            resolved_model: used.resolved,
+            outcome: if fault.is_none() { Ended::Completed } else { Ended::Failed },
+            status: status.unwrap_or(500),
             fault,
-            fault_code: (!is_well).then(|| item.error_code.unwrap_or_else(|| "batch_item_failed".to_owned())),
+            fault_code: used.fault_code,
             principal: Some(self.maker()),
             provider: self.target.provider.to_string(),
             fallback_used: false,
             tag: None,
-            usage,
+            usage: used.usage,
             charge: Charge::default(),
             attempts: vec![attempt],
             plan: PlanRecord {
-                resolution: "batch".into(),
+                resolution: used.resolution.into(),
                 candidates: vec![self.maker()],
                 snapshot_version: self.snapshot.version(),
                 ..PlanRecord::default()
@@ -434,7 +472,7 @@ impl Lines {
 }
 
 /// What the provider says of a file that is no longer there begins so.
-const GONE: &str = "gone: ";
+pub(crate) const GONE: &str = "gone: ";
 
 fn said(fault: &Fault) -> String {
     let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };

@@ -78,7 +78,7 @@ fn check_length(length: usize, bytes_max: usize) -> Result<(), Box<Fault>> {
 /// How long a form may be. What is only kept is never held, and may be longer.
 #[must_use]
 pub const fn form_bytes_max(operation: Operation) -> usize {
-    if operation.is_kept() { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
+    if matches!(operation, Operation::File) { FILE_BYTES_MAX } else { BODY_BYTES_MAX }
 }
 
 /// The body is longer than this path takes.

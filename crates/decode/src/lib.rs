@@ -169,7 +169,7 @@ impl Call {
     /// What kind of kept thing it names, where it names one.
     #[must_use]
     pub fn names_kind(&self) -> Option<KeptKind> {
-        match self.makes_of_kept() {
+        match self.makes_of_kept() && self.0.operation == Operation::Batch {
             true => Some(KeptKind::File),
             false => KeptKind::of(self.0.operation, self.0.dialect),
         }

@@ -10,6 +10,7 @@ use framing::multipart::{Found, Malformed, Scanner, boundary};
 
 use crate::Request;
 use crate::fields::checked_model;
+use crate::film;
 use crate::refusal::{duplicate, missing, wrong_value};
 
 /// Reads a form piece by piece. Of its values it keeps where they stand, and no byte.
@@ -80,6 +81,8 @@ impl Field {
             "prompt" if has_prompt => Self::Prompt,
             "response_format" => Self::ResponseForm,
             "n" if operation.makes_pictures() => Self::Count,
+            "seconds" if operation == Operation::Video => Self::Count,
+            INPUT if operation == Operation::Video => Self::Beside,
             "image[]" | "mask" | "markup" if operation == Operation::ImageEdits => match name {
                 "image[]" => Self::File,
                 _ => Self::Beside,
@@ -105,6 +108,8 @@ const fn has_stream(operation: Operation) -> bool {
 
 const FILE: &str = "file";
 const IMAGE: &str = "image";
+/// What a film begins with, or looks like.
+const INPUT: &str = "input_reference";
 
 impl FormReader {
     /// # Errors
@@ -191,10 +196,10 @@ impl FormReader {
             Field::Stream => (self.stream.is_some(), "stream"),
             // What is wanted has been reserved for.
             Field::Count if self.went => {
-                let fix = "Put it before the files.".to_owned();
-                return Err(wrong_value("n".to_owned(), "stands behind a file of a long form", fix));
+                let (fix, name) = ("Put it before the files.".to_owned(), self.count_name().to_owned());
+                return Err(wrong_value(name, "stands behind a file of a long form", fix));
             }
-            Field::Count => (self.count.is_some(), "n"),
+            Field::Count => (self.count.is_some(), self.count_name()),
             Field::ResponseForm => (std::mem::replace(&mut self.has_form, true), "response_format"),
             Field::File => {
                 self.subjects += 1;
@@ -232,10 +237,10 @@ impl FormReader {
         if self.model.is_none() && !self.keeps_file() {
             return Err(missing("model".to_owned(), "Send the id of a model as GET /v1/models lists it."));
         }
-        if self.subjects == 0 {
+        if self.subjects == 0 && self.operation != Operation::Video {
             return Err(missing(file(self.operation).to_owned(), "Send the file as a part of the form."));
         }
-        if self.operation == Operation::ImageEdits && !self.has_prompt {
+        if matches!(self.operation, Operation::ImageEdits | Operation::Video) && !self.has_prompt {
             return Err(missing("prompt".to_owned(), "Say what is to be seen."));
         }
         Ok(())
@@ -260,7 +265,7 @@ impl FormReader {
             stream: has_stream(self.operation) && self.wants_stream(held)?,
             choices: 1,
             prompt_bytes: self.prompt_bytes,
-            units: Units { images: self.wanted(held)?, ..Units::default() },
+            units: Units { images: self.wanted(held)?, video_ms: self.length_ms(held), ..Units::default() },
             form: Some(Box::new(Form {
                 boundary: self.boundary.clone(),
                 model: Some(model),
@@ -272,15 +277,29 @@ impl FormReader {
         })
     }
 
+    const fn count_name(&self) -> &'static str {
+        if self.operation.makes_pictures() { "n" } else { "seconds" }
+    }
+
+    /// What is said of how many pictures, or seconds, are wanted; empty where it is no text.
+    fn said_count<'h>(&self, held: &'h [u8]) -> Option<&'h str> {
+        let said = held.get(self.count.as_ref().and_then(place)?)?;
+        Some(std::str::from_utf8(said).unwrap_or_default())
+    }
+
+    /// How long a film is to be.
+    fn length_ms(&self, held: &[u8]) -> u64 {
+        let said = self.said_count(held).filter(|_| self.operation == Operation::Video);
+        said.and_then(film::millis).unwrap_or(0)
+    }
+
     /// How many pictures are to be made.
     fn wanted(&self, held: &[u8]) -> Result<u64, Box<Fault>> {
         if !self.operation.makes_pictures() {
             return Ok(0);
         }
-        let Some(said) = self.count.as_ref().and_then(place).and_then(|range| held.get(range)) else {
-            return Ok(1);
-        };
-        let count = std::str::from_utf8(said).ok().and_then(|text| text.parse::<u32>().ok());
+        let Some(said) = self.said_count(held) else { return Ok(1) };
+        let count = said.parse::<u32>().ok();
         match count.filter(|count| (1..=CHOICES_MAX).contains(count)) {
             Some(count) => Ok(u64::from(count)),
             None => {
@@ -548,6 +567,21 @@ mod tests {
         let two = [("model", "d"), image, image];
         let fault = read_as(Operation::ImageVariations, &two).map(drop).unwrap_err();
         assert_eq!((fault.code, fault.param.as_deref()), ("duplicate_field", Some("image")));
+    }
+
+    #[test]
+    fn a_film_needs_no_picture_but_words() {
+        let (model, prompt) = (("model", "m"), ("prompt", "a tide"));
+        let film = |parts: &[(&str, &str)]| read_as(Operation::Video, parts);
+        let (request, _) = film(&[model, prompt, ("seconds", "8")]).unwrap();
+        assert_eq!((request.stream, request.prompt_bytes, request.units.video_ms), (false, 6, 8_000));
+        let (request, _) = film(&[prompt, (INPUT, "picture"), model]).unwrap();
+        assert_eq!((request.form.unwrap().files, request.units.video_ms), (1, 0));
+        let wrong = |parts: &[(&str, &str)]| film(parts).map(drop).unwrap_err();
+        assert_eq!(wrong(&[prompt]).param.as_deref(), Some("model"));
+        assert_eq!(wrong(&[model]).param.as_deref(), Some("prompt"));
+        let twice = wrong(&[model, prompt, ("seconds", "4"), ("seconds", "8")]);
+        assert_eq!((twice.code, twice.param.as_deref()), ("duplicate_field", Some("seconds")));
     }
 
     #[test]

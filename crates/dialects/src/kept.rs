@@ -1,22 +1,26 @@
-//! What providers keep beside answers, and clients know by names of ours: files and batches. A name goes out as its
+//! What providers keep beside answers, and clients know by names of ours: files, batches and films. A name goes out as its
 //! provider's own, and comes back as ours.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use domain::{Fault, Grammar, KeptKind};
+use domain::{Fault, Grammar, KeptKind, Operation};
 
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::bundle;
-use crate::chat::skip_lead;
+use crate::chat::{self, skip_lead};
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
 use crate::request::rename_at;
-use crate::splice::splice;
+use crate::splice::{Edit, splice};
 use crate::whole::WholeAnswer;
 use crate::{Addressed, Request, Stored, StoredAct};
 
 const INPUT: &str = "input_file_id";
 /// Members by which such a thing names files.
 const FILES: [&str; 3] = [INPUT, "output_file_id", "error_file_id"];
+/// By which a film names another.
+const REMIXED: &str = "remixed_from_video_id";
 
 /// What an answer tells of a thing that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +33,8 @@ pub struct KeptMade {
     pub purpose: String,
     /// Files that it names, beside itself, as its provider calls them.
     pub files: Vec<String>,
+    /// As lists show it, in names of ours: without what it was made of.
+    pub shown: String,
 }
 
 /// Reads a request about something that is kept.
@@ -37,10 +43,21 @@ pub struct KeptMade {
 /// What is wrong, where, and how to mend it.
 pub(crate) fn decode(
     grammar: Grammar,
+    operation: Operation,
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    let (stored, stored_value) = match addressed.and_then(|addressed| addressed.stored.clone()) {
+    let named = addressed.and_then(|addressed| addressed.stored.clone());
+    if operation == Operation::Video {
+        return match named {
+            Some(stored) if stored.act == StoredAct::Make => {
+                Ok(Request { stored: Some(Box::new(stored)), ..chat::side::decode_remix(body)? })
+            }
+            Some(stored) => Ok(Request::about(stored)),
+            None => chat::side::decode(operation, body),
+        };
+    }
+    let (stored, stored_value) = match named {
         Some(stored) => (stored, None),
         None if grammar == Grammar::Anthropic => return bundle::decode(body),
         None => {
@@ -103,7 +120,7 @@ pub fn rename_kept(
 ) -> Option<(Bytes, KeptMade)> {
     let mut made = KeptMade::default();
     let mut edits = Vec::new();
-    let mut results = None;
+    let (mut words, mut results) = (None, None);
     let mut cursor = Cursor::new(body).ok()?;
     let read = cursor.object(|cursor, member| {
         let span = cursor.skip()?;
@@ -119,6 +136,10 @@ pub fn rename_kept(
                 edits.push((span, ours(KeptKind::File, &file)));
                 made.files.push(file);
             }
+            (REMIXED, Value::String(text)) if kind == KeptKind::Video => {
+                edits.push((span, ours(kind, &text.decode())));
+            }
+            ("prompt", _) if kind == KeptKind::Video => words = Some(span),
             ("results_url", Value::String(_)) if kind == KeptKind::MessageBatch => results = Some(span),
             ("purpose", Value::String(text)) => made.purpose = text.decode().into_owned(),
             ("created_at", _) => made.created_unix_s = number(span.of(body)),
@@ -134,10 +155,15 @@ pub fn rename_kept(
     if let Some(span) = results {
         edits.push((span, bundle::results_address(&ours(kind, &made.id))));
     }
-    let mut edits: Vec<_> = edits.iter().map(|(span, name)| rename_at(*span, name)).collect();
-    let mut out = Vec::new();
-    splice(body, &mut edits, &mut out);
-    Some((out.concat().into(), made))
+    let spliced = |words: Option<Span>| {
+        let renames = edits.iter().map(|(span, name)| rename_at(*span, name));
+        let cut = words.map(|span| Edit { span, text: Cow::Borrowed("null") });
+        let mut out = Vec::new();
+        splice(body, &mut renames.chain(cut).collect::<Vec<_>>(), &mut out);
+        out.concat()
+    };
+    made.shown = String::from_utf8(spliced(words)).unwrap_or_default();
+    Some((spliced(None).into(), made))
 }
 
 fn number(text: &[u8]) -> Option<u64> {
@@ -166,6 +192,7 @@ mod tests {
             renamed(r#"{"object":"file","id":"f\u0031","purpose":"batch"}"#, KeptKind::File).unwrap();
         assert_eq!(body, r#"{"object":"file","id":"file-tg_f1","purpose":"batch"}"#);
         assert_eq!((&*made.id, &*made.purpose), ("f1", "batch"));
+        assert_eq!(made.shown, body);
         let ended = r#"{"results_url":"https://a.test/v1/messages/batches/m1/results","id":"m1","type":"message_batch"}"#;
         let (body, _) = renamed(ended, KeptKind::MessageBatch).unwrap();
         let expected = r#"{"results_url":"/v1/messages/batches/msgbatch_tg_m1/results","id":"msgbatch_tg_m1","type":"message_batch"}"#;
@@ -180,11 +207,48 @@ mod tests {
     }
 
     #[test]
+    fn a_film_is_listed_without_the_words_that_it_was_made_of() {
+        let film =
+            r#"{"id":"video_2","prompt":"a \"tide\" in","remixed_from_video_id":"video_1","file_id":"x"}"#;
+        let (body, made) = renamed(film, KeptKind::Video).unwrap();
+        let expected = |prompt: &str| {
+            format!(
+                r#"{{"id":"video_tg_video_2","prompt":{prompt},"remixed_from_video_id":"video_tg_video_1","file_id":"x"}}"#
+            )
+        };
+        assert_eq!((body, made.shown), (expected(r#""a \"tide\" in""#), expected("null")));
+        let own = r#"{"id":"video_2","prompt":"x","remixed_from_video_id":null}"#;
+        assert!(renamed(own, KeptKind::Video).unwrap().1.shown.ends_with(r#""remixed_from_video_id":null}"#));
+    }
+
+    #[test]
+    fn a_film_is_asked_for_anew_or_of_another_that_its_address_names() {
+        let read = |body: &'static str, addressed: Option<StoredAct>| {
+            let stored = addressed.map(|act| Stored::new("video_tg_1".to_owned(), act, String::new()));
+            let addressed = stored.map(|stored| Addressed { stored: Some(stored), ..Addressed::default() });
+            decode(Grammar::Chat, Operation::Video, &Bytes::from(body), addressed.as_ref())
+        };
+        let new = read(r#"{"model":"m","prompt":"a tide","seconds":"8","stream":true}"#, None).unwrap();
+        assert_eq!((&*new.model, new.stream, new.units.video_ms, new.stored), ("m", false, 8_000, None));
+        let remix = read(r#"{"prompt":"an ebb"}"#, Some(StoredAct::Make)).unwrap();
+        assert_eq!((&*remix.model, remix.stored.unwrap().act), ("", StoredAct::Make));
+        assert!(read("", Some(StoredAct::Content)).unwrap().stream);
+        for (body, addressed, param) in [
+            (r#"{"model":"m"}"#, None, "prompt"),
+            (r#"{"prompt":"x"}"#, None, "model"),
+            (r#"{"model":"m","prompt":"x","seconds":[]}"#, None, "seconds"),
+            ("{}", Some(StoredAct::Make), "prompt"),
+        ] {
+            assert_eq!(read(body, addressed).unwrap_err().param.as_deref(), Some(param), "{body}");
+        }
+    }
+
+    #[test]
     fn a_new_batch_names_its_input_by_its_makers_name() {
         let body = Bytes::from_static(
             br#"{"endpoint":"/v1/responses","input_file_id":"file-tg_1","completion_window":"24h"}"#,
         );
-        let mut request = decode(Grammar::Chat, &body, None).unwrap();
+        let mut request = decode(Grammar::Chat, Operation::Batch, &body, None).unwrap();
         let stored = request.stored.as_mut().unwrap();
         assert_eq!((&*stored.id, stored.act), ("file-tg_1", StoredAct::Make));
         stored.at_maker = Some("file-abc".to_owned());
@@ -205,7 +269,8 @@ mod tests {
             (r#"{"input_file_id":7}"#, "invalid_type"),
             (r#"{"input_file_id":"a","input_file_id":"b"}"#, "duplicate_field"),
         ] {
-            assert_eq!(decode(Grammar::Chat, &Bytes::from(body), None).unwrap_err().code, code, "{body}");
+            let read = decode(Grammar::Chat, Operation::Batch, &Bytes::from(body), None);
+            assert_eq!(read.unwrap_err().code, code, "{body}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn decode_request(
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
     if operation.is_kept() {
-        return kept::decode(grammar, body, addressed);
+        return kept::decode(grammar, operation, body, addressed);
     }
     match grammar {
         Grammar::Chat => match addressed {

@@ -27,6 +27,7 @@ impl KeptKind {
         match operation {
             Operation::File => Some(Self::File),
             Operation::Batch => Some(dialect.batches()),
+            Operation::Video => Some(Self::Video),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::usage::{BILLED, Units, Usage};
+use crate::usage::{BILLED, Units, Usage, VIDEO_MS};
 
 /// Billionths of a USD: what the ledger holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -78,6 +78,12 @@ impl Price {
         Self(micros.saturating_mul(PER_ONE).saturating_add(MS_PER_MINUTE / 2) / MS_PER_MINUTE)
     }
 
+    /// From micro-USD for a second, of which a millisecond is the unit.
+    #[must_use]
+    pub const fn of_second(micros: u64) -> Self {
+        Self(micros.saturating_mul(PER_THOUSAND))
+    }
+
     /// So many hundredths of it: to the nearest, and up where two are as near.
     #[must_use]
     pub const fn percent(self, percent: u8) -> Self {
@@ -93,6 +99,12 @@ impl Price {
     /// Micro-USD for a thousand.
     #[must_use]
     pub const fn for_thousand(self) -> u64 {
+        self.0 / PER_THOUSAND
+    }
+
+    /// Micro-USD for a second, of which a millisecond is the unit.
+    #[must_use]
+    pub const fn for_second(self) -> u64 {
         self.0 / PER_THOUSAND
     }
 
@@ -140,6 +152,9 @@ pub struct UnitRates {
     /// A millionth of the unit that its provider sells a model by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed: Option<Price>,
+    /// A millisecond of film that is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video_ms: Option<Price>,
 }
 
 impl UnitRates {
@@ -151,6 +166,7 @@ impl UnitRates {
             || self.search.is_some()
             || self.character.is_some()
             || self.billed.is_some()
+            || self.video_ms.is_some()
     }
 }
 
@@ -184,6 +200,7 @@ impl Rates {
                 search: of(units.search),
                 character: of(units.character),
                 billed: of(units.billed),
+                video_ms: of(units.video_ms),
             },
         }
     }
@@ -209,7 +226,8 @@ impl Rates {
             || (units.audio_ms > 0 && self.units.audio_ms.is_some())
             || (units.searches > 0 && self.units.search.is_some())
             || (units.characters > 0 && self.units.character.is_some())
-            || (units.billed > 0 && self.units.billed.is_some());
+            || (units.billed > 0 && self.units.billed.is_some())
+            || (units.video_ms > 0 && self.units.video_ms.is_some());
         has_count || (usage.has_tokens() && self.are_of_tokens())
     }
 
@@ -247,6 +265,7 @@ impl Rates {
             ("searches", units.searches, self.units.search),
             ("characters", units.characters, self.units.character),
             ("billed_micro_units", units.billed, self.units.billed),
+            ("video_ms", units.video_ms, self.units.video_ms),
         ]
         .into_iter()
         .filter_map(|(class, units, price)| Some((class, units, price?)))
@@ -292,18 +311,30 @@ struct FirstUnitRates {
 
 impl UnitRates {
     fn apart(self) -> (FirstUnitRates, Vec<(u8, Price)>) {
-        let Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, billed } =
-            self;
+        let Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, .. } = self;
         let first =
             FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character };
-        (first, billed.map(|price| (BILLED, price)).into_iter().collect())
+        let later = [(BILLED, self.billed), (VIDEO_MS, self.video_ms)];
+        (first, later.into_iter().filter_map(|(number, price)| Some((number, price?))).collect())
     }
 
     fn of(first: FirstUnitRates, later: &[(u8, Price)]) -> Self {
         let FirstUnitRates { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character } =
             first;
-        let billed = later.iter().find(|(number, _)| *number == BILLED).map(|(_, price)| *price);
-        Self { audio_in, audio_out, image_in, image_out, image, audio_ms, search, character, billed }
+        let price = |of| later.iter().find(|(number, _)| *number == of).map(|(_, price)| *price);
+        let (billed, video_ms) = (price(BILLED), price(VIDEO_MS));
+        Self {
+            audio_in,
+            audio_out,
+            image_in,
+            image_out,
+            image,
+            audio_ms,
+            search,
+            character,
+            billed,
+            video_ms,
+        }
     }
 }
 
@@ -412,6 +443,7 @@ mod tests {
             search: Some(Price::of_thousand(2_000_000)),
             character: Some(Price(15_000_000)),
             billed: Some(Price(3_000)),
+            video_ms: Some(Price::of_second(100_000)),
             ..UnitRates::default()
         };
         let rates = Rates { units, ..Rates::default() };
@@ -421,6 +453,8 @@ mod tests {
         assert_eq!(used(Units { searches: 3, ..Units::default() }), Nanos(6_000_000));
         assert_eq!(used(Units { characters: 4_096, ..Units::default() }), Nanos(61_440_000));
         assert_eq!(used(Units { billed: 1_050_000, ..Units::default() }), Nanos(3_150_000));
+        assert_eq!(used(Units { video_ms: 8_000, ..Units::default() }), Nanos(800_000_000));
+        assert_eq!(units.video_ms.map(Price::for_second), Some(100_000));
         let prices = [units.image.map(Price::for_one), units.audio_ms.map(Price::for_minute)];
         assert_eq!(
             (prices, units.search.map(Price::for_thousand)),

@@ -41,13 +41,15 @@ pub enum Operation {
     File,
     /// Something about a batch of requests, which its provider works through by and by.
     Batch,
+    /// Something about a film: asked for, looked at, downloaded, deleted; and its seconds, once it is made.
+    Video,
 }
 
 impl Operation {
     /// Whether its answer is no text that could be counted or cut.
     #[must_use]
     pub const fn is_media(self) -> bool {
-        self.makes_pictures() || matches!(self, Self::Speech | Self::Rerank | Self::File | Self::Batch)
+        self.makes_pictures() || self.is_kept() || matches!(self, Self::Speech | Self::Rerank)
     }
 
     /// Whether its answer is pictures.
@@ -83,6 +85,7 @@ impl Operation {
             Self::Realtime => "realtime",
             Self::File => "file",
             Self::Batch => "batch",
+            Self::Video => "video",
         }
     }
 
@@ -95,7 +98,7 @@ impl Operation {
     /// Whether it is about something that its provider keeps under a name of ours.
     #[must_use]
     pub const fn is_kept(self) -> bool {
-        matches!(self, Self::File | Self::Batch)
+        matches!(self, Self::File | Self::Batch | Self::Video)
     }
 
     /// Whether its answer comes in a form that only the upstream's word for it tells.

@@ -51,6 +51,8 @@ pub struct Units {
     pub characters: u64,
     /// Millionths of the unit that a model is sold by, as its provider tells them: a megapixel, a second of a machine.
     pub billed: u64,
+    /// Milliseconds of film that were made.
+    pub video_ms: u64,
 }
 
 impl Units {
@@ -62,7 +64,12 @@ impl Units {
     /// Whether there is any of what is not counted in tokens at all.
     #[must_use]
     pub const fn has_counts(&self) -> bool {
-        self.images > 0 || self.audio_ms > 0 || self.searches > 0 || self.characters > 0 || self.billed > 0
+        self.images > 0
+            || self.audio_ms > 0
+            || self.searches > 0
+            || self.characters > 0
+            || self.billed > 0
+            || self.video_ms > 0
     }
 
     #[must_use]
@@ -77,17 +84,19 @@ impl Units {
             searches: self.searches.saturating_add(other.searches),
             characters: self.characters.saturating_add(other.characters),
             billed: self.billed.saturating_add(other.billed),
+            video_ms: self.video_ms.saturating_add(other.video_ms),
         }
     }
 
     /// Those of the first form, and what came later by its number.
     #[must_use]
     pub fn apart(&self) -> (FirstUnits, Later) {
-        let Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, billed } =
+        let Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, .. } =
             *self;
         let first =
             FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters };
-        (first, [(BILLED, billed)].into_iter().filter(|(_, count)| *count > 0).collect())
+        let later = [(BILLED, self.billed), (VIDEO_MS, self.video_ms)];
+        (first, later.into_iter().filter(|(_, count)| *count > 0).collect())
     }
 
     /// What `apart` took apart. What a newer version counted is not known here.
@@ -96,8 +105,18 @@ impl Units {
         let FirstUnits { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters } =
             first;
         let count = |number| later.iter().find(|(of, _)| *of == number).map_or(0, |(_, count)| *count);
-        let billed = count(BILLED);
-        Self { audio_in, audio_out, image_in, image_out, images, audio_ms, searches, characters, billed }
+        Self {
+            audio_in,
+            audio_out,
+            image_in,
+            image_out,
+            images,
+            audio_ms,
+            searches,
+            characters,
+            billed: count(BILLED),
+            video_ms: count(VIDEO_MS),
+        }
     }
 }
 
@@ -106,6 +125,8 @@ pub type Later = Vec<(u8, u64)>;
 
 /// The number of the provider's own units among those that came later.
 pub(crate) const BILLED: u8 = 1;
+/// That of film.
+pub(crate) const VIDEO_MS: u8 = 2;
 
 /// Units as the first form of records that had any holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -311,6 +311,11 @@ impl Journey {
             feed.tries = self.tries;
             return self.wait_for_stream(feed).await;
         }
+        if exchange.call.operation().is_kept()
+            && let Err(miss) = Box::pin(kept::see_last(&exchange, attempt)).await
+        {
+            return self.missed(open, exchange.told_miss(miss));
+        }
         let mut timer = Timer::new(&exchange.hands.timers);
         let deadline = Instant::now() + exchange.time_left_at(open.sent_us());
         let mut opened = match wait_for_head(&exchange, attempt, &request, &mut timer, deadline).await {

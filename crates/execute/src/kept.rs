@@ -1,14 +1,16 @@
-//! Files and batches: who keeps each is remembered before its client reads of it, under a name of ours, and the names in
-//! answers become ours.
+//! Files, batches and films: who keeps each is remembered before its client reads of it, under a name of ours, and the
+//! names in answers become ours.
 
 use std::sync::Arc;
 
 use dialects::{Bundle, KeptMade, StoredAct, WholeAnswer, rename_kept};
 use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
-use plan::Attempt;
+use plan::{Attempt, kept_not_found};
 
 use crate::answer::Exchange;
+use crate::look::{self, KeptLook};
 use crate::miss::Miss;
+use crate::verify::VerifyTarget;
 
 const LOST: &str = "It was made, but could not be remembered: it can't be reached by a name of ours.";
 
@@ -40,8 +42,7 @@ impl Exchange {
             _ => "",
         };
         let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
-        let code = if operation == Operation::Batch { "batch_not_found" } else { "file_not_found" };
-        let gone = Fault::new(FaultClass::NotFound, code, message)
+        let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
         let gone = match fault.upstream {
             Some(report) => gone.upstream(*report),
@@ -78,11 +79,36 @@ pub(crate) async fn note(
             return Err(lost());
         }
     }
-    let shown = String::from_utf8(body.to_vec()).unwrap_or_default();
+    let shown = made.shown.clone();
     if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
     Ok(WholeAnswer { body, ..whole })
+}
+
+/// A film is looked at before it is deleted: what it used is booked by what was seen of it last.
+pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(), Miss> {
+    let stored = exchange.call.request().stored.as_deref();
+    let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
+    if exchange.call.operation() != Operation::Video {
+        return Ok(());
+    }
+    let asked =
+        KeptLook { operation: Operation::Video, id: stored.upstream_id().to_owned(), is_content: false };
+    let provider = attempt.provider();
+    let target = VerifyTarget {
+        seat: attempt.seat().clone(),
+        provider: provider.into(),
+        base_url: attempt.base_url().into(),
+    };
+    let body = look::whole(&target, asked, &exchange.hands).await?;
+    let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
+    let Some((_, made)) = rename_kept(&body, KeptKind::Video, &mut ours) else {
+        return Err(Miss::broken(provider, "it does not say what it is about").not_again());
+    };
+    let (id, shown) = (keeper.id(owner, KeptKind::Video, maker, &made.id), made.shown.clone());
+    if keep(exchange, attempt, id, made, shown).await { Ok(()) } else { Err(unseen()) }
 }
 
 async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade, shown: String) -> bool {
@@ -108,6 +134,12 @@ async fn keep(exchange: &Exchange, attempt: &Attempt, id: KeptId, made: KeptMade
             .map(|expires| expires.saturating_mul(1_000)),
     };
     Arc::clone(&exchange.hands.objects).keep(exchange.owner(), id, object).await
+}
+
+fn unseen() -> Miss {
+    let message = "What is known of it can't be kept now, so that it is not deleted.";
+    let fault = Fault::new(FaultClass::Unavailable, "store_unavailable", message);
+    Miss::new(fault.fix("Send it again in a moment.")).not_again().unsent()
 }
 
 fn lost() -> Miss {

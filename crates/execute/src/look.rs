@@ -8,7 +8,7 @@ use providers::{Ask, Target};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::attempt::{self, request_of, sign};
+use crate::attempt::{self, Opened, request_of, sign};
 use crate::miss::Miss;
 use crate::timer::{Alarm, Timer};
 use crate::verify::VerifyTarget;
@@ -34,7 +34,16 @@ pub async fn look(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: 
     }
 }
 
-async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) -> Result<(), Miss> {
+/// Looks, and reads it to its end.
+pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Bytes, Miss> {
+    let mut opened = open(target, asked, hands).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    let slug = &target.provider;
+    let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
+    read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))
+}
+
+async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Opened, Miss> {
     let provider = providers::provider(&target.provider);
     let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
     let request = Request::about(Stored::new(asked.id, act, String::new()));
@@ -63,14 +72,18 @@ async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Han
     let slug = &target.provider;
     let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
     let silent = |_| Miss::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
-    let mut opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
-    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
+    timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)?
+}
+
+async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) -> Result<(), Miss> {
     if !asked.is_content {
-        let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
-        let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))?;
+        let bytes = whole(target, asked, hands).await?;
         let _ = shown.send(Ok(bytes)).await;
         return Ok(());
     }
+    let slug = &target.provider;
+    let mut opened = open(target, asked, hands).await?;
+    let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     loop {
         let next = std::pin::pin!(read::next_chunk(&mut opened.body));
         match timer.within(IDLE_TIME_MAX, deadline, next).await {

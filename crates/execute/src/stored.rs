@@ -31,7 +31,8 @@ impl Exchange {
                 let shows_it = matches!(stored.act, StoredAct::Read | StoredAct::Cancel);
                 if shows_it && !known.is_booked { Booking::Once } else { Booking::Never }
             }
-            (Operation::Stored | Operation::File | Operation::Batch, ..) => Booking::Never,
+            (Operation::Stored, ..) => Booking::Never,
+            (operation, ..) if operation.is_kept() => Booking::Never,
             _ if self.keeps() && request.is_background => Booking::Once,
             _ => Booking::Own,
         }
@@ -64,7 +65,8 @@ impl Exchange {
         let may_bill =
             miss.request_sent && matches!(miss.class(), FaultClass::Timeout | FaultClass::Deadline);
         match self.call.operation() {
-            Operation::Stored | Operation::File | Operation::Batch => Usage::default(),
+            Operation::Stored => Usage::default(),
+            operation if operation.is_kept() => Usage::default(),
             _ if may_bill => self.estimate(attempt, "", 0),
             _ => Usage::default(),
         }

@@ -37,6 +37,8 @@ const WELCOME: &str = concat!(
     "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
 );
 
+const FORM: &[u8] = b"multipart/form-data";
+
 /// What one core answers with.
 pub(crate) struct Desk {
     pub core: Rc<Core>,
@@ -143,8 +145,7 @@ fn travel(
     arrival: Arrival,
 ) -> impl Future<Output = Response<Reply>> {
     async move {
-        let is_upload = trip.operation == Operation::File && trip.is_made();
-        if trip.operation.is_form() || is_upload {
+        if trip.operation.is_form() || (trip.is_made() && comes_as_form(trip.operation, &headers)) {
             return Box::pin(travel_with_form(desk, headers, body, trip, arrival)).await;
         }
         let Trip { caller, path, dialect, operation, addressed } = trip;
@@ -170,6 +171,19 @@ fn travel(
         let inbound = inbound(headers, addressed, body, dialect, operation, arrival);
         let answer = line::serve(&desk.core, inbound, caller);
         answer.await.map(Reply::from)
+    }
+}
+
+/// A file comes in a form, and a film is asked for in one or as JSON.
+fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
+    let is_form = |value: &HeaderValue| {
+        let named = value.as_bytes().get(..FORM.len());
+        named.is_some_and(|named| named.eq_ignore_ascii_case(FORM))
+    };
+    match operation {
+        Operation::File => true,
+        Operation::Video => headers.get(CONTENT_TYPE).is_some_and(is_form),
+        _ => false,
     }
 }
 
@@ -456,7 +470,8 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
         }
         Does::Kept(operation) => {
             let kind = KeptKind::of(operation, route.dialect);
-            (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest)?)))
+            let query = head.uri.query().unwrap_or_default();
+            (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest, query)?)))
         }
         _ => {
             let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;

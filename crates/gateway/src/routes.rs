@@ -11,6 +11,8 @@ use crate::realtime::protocols;
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
+const FILM_HOW: &str =
+    "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
 const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
@@ -81,7 +83,6 @@ const REST: &str = "{rest}";
 /// Paths of the API that later releases fill; they are told apart from typing errors.
 const LATER: &[&str] = &[
     "/v1/conversations",
-    "/v1/videos",
     "/v1/uploads",
     "/v1/tasks",
     "/v1/apps",
@@ -133,6 +134,11 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/batches", Dialect::Chat, Does::KeptList(KeptKind::Batch), inference),
         row(Method::GET, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
         row(Method::POST, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
+        trip("/v1/videos", Dialect::Chat, Operation::Video),
+        row(Method::GET, "/v1/videos", Dialect::Chat, Does::KeptList(KeptKind::Video), inference),
+        row(Method::GET, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
+        row(Method::DELETE, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
+        row(Method::POST, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
         trip("/v1/messages/batches", Dialect::Anthropic, Operation::Batch),
         row(Method::GET, "/v1/messages/batches", Dialect::Anthropic, message_batches, inference),
         row(Method::GET, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
@@ -339,11 +345,16 @@ pub fn read_stored(method: &Method, rest: &str, query: &str) -> Result<Addressed
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
-/// What an address says that names a file or batch.
+/// What an address says that names a file, batch or video.
 ///
 /// # Errors
 /// There is nothing at it, or nothing that is done so.
-pub fn read_kept(kind: Option<KeptKind>, method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
+pub fn read_kept(
+    kind: Option<KeptKind>,
+    method: &Method,
+    rest: &str,
+    query: &str,
+) -> Result<Addressed, Box<Fault>> {
     let (id, below) = match rest.split_once('/') {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
@@ -352,15 +363,22 @@ pub fn read_kept(kind: Option<KeptKind>, method: &Method, rest: &str) -> Result<
     let act = match (kind, method.as_str(), below) {
         (_, "GET" | "HEAD", None) => StoredAct::Read,
         (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
-        (Some(KeptKind::File | KeptKind::MessageBatch), "DELETE", None) => StoredAct::Delete,
-        (Some(KeptKind::File), "GET" | "HEAD", Some("content")) => StoredAct::Content,
+        (Some(KeptKind::File | KeptKind::MessageBatch | KeptKind::Video), "DELETE", None) => {
+            StoredAct::Delete
+        }
+        (Some(KeptKind::File | KeptKind::Video), "GET" | "HEAD", Some("content")) => StoredAct::Content,
         (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
+        (Some(KeptKind::Video), "POST", Some("remix")) => StoredAct::Make,
         _ => {
             let message = format!("There is nothing at {method} of this path.");
-            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(FILE_HOW)));
+            let how = if kind == Some(KeptKind::Video) { FILM_HOW } else { FILE_HOW };
+            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
         }
     };
-    let stored = Stored::new(id.to_owned(), act, String::new());
+    // A film, or a picture that stands for it.
+    let is_film = kind == Some(KeptKind::Video) && act == StoredAct::Content;
+    let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
+    let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
 }
 
@@ -446,6 +464,9 @@ mod tests {
             }
             (Does::Kept(Operation::Batch), "GET") => &["{batch_id}"],
             (Does::Kept(Operation::Batch), _) => &["{batch_id}/cancel"],
+            (Does::Kept(Operation::Video), "GET") => &["{video_id}", "{video_id}/content"],
+            (Does::Kept(Operation::Video), "POST") => &["{video_id}/remix"],
+            (Does::Kept(Operation::Video), _) => &["{video_id}"],
             (Does::Kept(_), "GET") => &["{file_id}", "{file_id}/content"],
             (Does::Kept(_), _) => &["{file_id}"],
             _ => &["{model}"],
@@ -482,6 +503,29 @@ mod tests {
     }
 
     #[test]
+    fn a_film_is_addressed_by_its_name() {
+        let read = |method: &str, rest: &str, query: &str| {
+            let read = read_kept(Some(KeptKind::Video), &method.parse().unwrap(), rest, query).ok()?;
+            read.stored.map(|stored| (stored.id, stored.act, stored.query))
+        };
+        for (method, rest, query, act, asked) in [
+            ("GET", "v_1", "variant=thumbnail", StoredAct::Read, ""),
+            ("DELETE", "v_1", "", StoredAct::Delete, ""),
+            ("GET", "v_1/content", "", StoredAct::Content, ""),
+            ("GET", "v_1/content", "a=b&variant=thumbnail&c", StoredAct::Content, "variant=thumbnail"),
+            ("POST", "v_1/remix", "variant=x", StoredAct::Make, ""),
+        ] {
+            let expected = Some(("v_1".to_owned(), act, asked.to_owned()));
+            assert_eq!(read(method, rest, query), expected, "{method} {rest} {query}");
+        }
+        for (method, rest) in
+            [("POST", "v_1"), ("POST", "edits"), ("POST", "v_1/content"), ("GET", "characters/c_1")]
+        {
+            assert_eq!(read(method, rest, ""), None, "{method} {rest}");
+        }
+    }
+
+    #[test]
     fn what_is_kept_is_addressed_as_its_kind_is() {
         let kinds = [KeptKind::File, KeptKind::Batch, KeptKind::MessageBatch];
         let (file, batch, messages) = ([true, false, false], [false, true, true], [false, false, true]);
@@ -497,7 +541,7 @@ mod tests {
             ("DELETE", "a/results", [false; 3]),
             ("GET", "a/results/more", [false; 3]),
         ] {
-            let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest).is_ok());
+            let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
         }
     }
@@ -514,7 +558,7 @@ mod tests {
 
     #[test]
     fn later_paths_are_known_by_whole_segments() {
-        assert!(comes_later("/v1/videos") && comes_later("/v1/uploads/u_1"));
+        assert!(comes_later("/v1/conversations") && comes_later("/v1/uploads/u_1"));
         assert!(!comes_later("/v1/image") && !comes_later("/v1/imagesx") && !comes_later("/v1/chat"));
     }
 }

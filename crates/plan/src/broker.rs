@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use board::{Standing, Standings};
+use catalogue::Modality;
 use domain::{ByokFallback, FallbackClass, Fault, Principal, Profile, RouteSpec};
 use snapshot::RouteEntry;
 
@@ -64,6 +65,9 @@ pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
         decision.fault = Some(match ask.maker {
+            Some(maker) if ask.question.modality == Modality::Video => {
+                faults::remix_cannot(ask, &resolved, maker, &decision.rejected)
+            }
             Some(maker) => faults::maker_cannot(maker, &decision.rejected),
             None => faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected),
         });

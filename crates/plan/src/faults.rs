@@ -164,12 +164,40 @@ pub fn unknown_response(id: &str) -> Box<Fault> {
     Box::new(fault.fix("Use the id of a response that this project made here, kept, and did not delete."))
 }
 
-/// This project knows no file or batch of this name.
+/// This project knows no file, batch or video of this name.
 pub fn unknown_object(operation: Operation, id: &str) -> Box<Fault> {
     let message = format!("There is no {} '{}' here.", operation.as_str(), shown(id));
-    let code = if operation == Operation::Batch { "batch_not_found" } else { "file_not_found" };
-    let fault = Fault::new(FaultClass::NotFound, code, message);
+    let fault = Fault::new(FaultClass::NotFound, kept_not_found(operation), message);
     Box::new(fault.fix("Use an id as it came in an answer to this project, of what was not deleted."))
+}
+
+/// What says that a thing of this kind is not there.
+#[must_use]
+pub const fn kept_not_found(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Batch => "batch_not_found",
+        Operation::Video => "video_not_found",
+        _ => "file_not_found",
+    }
+}
+
+/// Who made a film is the only one that can make another of it, and can't be asked, or must not.
+pub fn remix_cannot(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    maker: Principal,
+    rejected: &[Rejection],
+) -> Box<Fault> {
+    let its: Vec<&Rejection> =
+        rejected.iter().filter(|rejection| rejection.seat.principal() == maker).collect();
+    forbidden(ask, resolved, &its).unwrap_or_else(|| keeper_away(Operation::Video, its.first().copied()))
+}
+
+/// What a film will cost is known to nobody before it is made, so that no money could be held for it.
+pub fn film_on_account() -> Box<Fault> {
+    let message = "A video is made on a credential of your own, and only a node or a managed account serves this model here.";
+    let fault = Fault::new(FaultClass::Unsupported, "video_needs_own_credential", message);
+    Box::new(fault.param("model").fix("Add a credential of a provider that makes videos."))
 }
 
 /// The file that a batch is to be made of is none of this project's.
@@ -194,7 +222,7 @@ pub fn batch_not_booked() -> Box<Fault> {
     Box::new(fault.fix("Delete it in a moment; cancel it first where it goes on.").retry_after_ms(1_000))
 }
 
-/// The one that keeps a file or batch can't be asked now.
+/// The one that keeps a file, batch or video can't be asked now.
 pub fn keeper_away(operation: Operation, rejection: Option<&Rejection>) -> Box<Fault> {
     let message = format!("Only who keeps a {} knows it: {}.", operation.as_str(), why_not(rejection));
     let fault = Fault::new(FaultClass::NotFound, "keeper_unavailable", message);

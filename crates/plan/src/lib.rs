@@ -20,6 +20,7 @@ mod uploads;
 pub use attempt::{Attempt, Seat};
 pub use catalogue::Modality;
 pub use explain::{ExplainedAttempt, Explanation, WinningRoute, explain};
+pub use faults::kept_not_found;
 pub use planned::{PlanFailed, Planned, PlannedParts, Timeouts, plan};
 pub use question::Question;
 pub use reason::Refusal;

@@ -8,7 +8,7 @@ use admit::Admitted;
 use board::Standings;
 use catalogue::Modality;
 use domain::limits::PREFIX_PROMPT_BYTES_MIN;
-use domain::ports::FoundResponse;
+use domain::ports::{FoundResponse, StoredResponse};
 use domain::record::{PlanRecord, Rejected};
 use domain::{
     CacheMode, FallbackClass, Fault, IdHasher, KeptKind, Operation, Principal, Profile, RouteSpec, limits,
@@ -87,7 +87,8 @@ pub fn plan(
         return Err(failed(admitted, faults::makers_unknown()));
     }
     let operation = admitted.call().operation();
-    let is_about = operation.is_kept() && admitted.call().request().stored.is_some();
+    let names_kept = operation.is_kept() && admitted.call().request().stored.is_some();
+    let is_about = names_kept && remixed(&admitted).is_none();
     if operation == Operation::Stored || is_about {
         return look(admitted, now_us, now_unix_ms);
     }
@@ -95,13 +96,14 @@ pub fn plan(
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
     let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
-    let (decision, names) = match (bundled(&admitted), operation.is_kept()) {
+    let (decision, names) = match (bundled(&admitted), operation) {
         (Some(models), _) => decide_bundle(&ask, models, board),
-        (None, true) => {
+        (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
+        (None, operation) if operation.is_kept() => {
             let provider = admitted.call().request().provider.as_deref();
             (decide_upload(&ask, provider, &keepers, board), Vec::new())
         }
-        (None, false) => (decide(&ask, board), Vec::new()),
+        (None, _) => (decide(&ask, board), Vec::new()),
     };
     let record = record_of(&decision, version);
     let spec = decision.route.map(|route| &route.spec);
@@ -117,6 +119,17 @@ pub fn plan(
         admitted.set_models_at_maker(names);
     }
     Ok(Planned { parts: PlannedParts { admitted, resolved_model, attempts, fallback_on, timeouts, record } })
+}
+
+/// The film that another is to be made of: by whoever made that one, with its model, where that may still be asked.
+fn remixed(admitted: &Admitted) -> Option<&StoredResponse> {
+    let call = admitted.call();
+    match call.maker() {
+        Some(FoundResponse::Known(known)) if call.makes_of_kept() => {
+            Some(known).filter(|_| call.operation() == Operation::Video)
+        }
+        _ => None,
+    }
 }
 
 /// The models of requests that come together.
@@ -146,7 +159,7 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     let Some(FoundResponse::Known(known)) = call.maker() else {
         let id = call.request().stored.as_ref().map_or("", |stored| &stored.id);
         return Err(match call.operation() {
-            _ if call.makes_of_kept() => faults::unknown_input(id),
+            Operation::Batch if call.makes_of_kept() => faults::unknown_input(id),
             operation if operation.is_kept() => faults::unknown_object(operation, id),
             _ => faults::unknown_response(id),
         });
@@ -181,7 +194,7 @@ fn ask_of<'a>(
 ) -> Ask<'a> {
     let (caller, call) = (admitted.caller(), admitted.call());
     let question = Question {
-        model: &call.request().model,
+        model: remixed(admitted).map_or(&call.request().model, |film| &film.model),
         workspace: caller.workspace(),
         project: caller.project(),
         environment: caller.environment(),
@@ -267,6 +280,7 @@ pub const fn modality(operation: Operation) -> Modality {
         Operation::Speech | Operation::Transcribe | Operation::Translate => Modality::Audio,
         Operation::Rerank => Modality::Rerank,
         Operation::Realtime => Modality::Realtime,
+        Operation::Video => Modality::Video,
     }
 }
 

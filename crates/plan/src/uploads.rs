@@ -1,11 +1,13 @@
-//! Who is to keep a file. A file is of no model: its sender names one that is to read it, or a provider, or leaves it to
-//! whoever keeps files for the project.
+//! Who is to keep a file, or to make a film. A file is of no model: its sender names one that is to read it, or a
+//! provider, or leaves it to whoever keeps files for the project.
 
 use board::Standings;
 use catalogue::{Catalogue, Modality};
 use domain::{Fault, FaultClass};
 
+use crate::attempt::Seat;
 use crate::broker::{Decision, decide};
+use crate::faults;
 use crate::question::{Ask, Question};
 
 /// In the place of a model's name, behind the seller's.
@@ -51,6 +53,17 @@ pub(crate) fn decide_upload<'a>(
         }
     }
     found.or(first_failed).unwrap_or_else(|| Decision::failed(no_keeper("", ask.catalogue)))
+}
+
+/// Those that are the customer's own: what a film will cost is known once it is made, so that no money could be held for
+/// it before, and it is looked for by the identity that had it made.
+pub(crate) fn of_own(mut decision: Decision<'_>) -> Decision<'_> {
+    let had_some = !decision.attempts.is_empty();
+    decision.attempts.retain(|attempt| matches!(attempt.seat(), Seat::Byok(_)));
+    if had_some && decision.attempts.is_empty() {
+        decision.fault = Some(faults::film_on_account());
+    }
+    decision
 }
 
 /// What stands for the files of each seller that keeps some.

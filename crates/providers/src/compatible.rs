@@ -31,6 +31,7 @@ pub(crate) fn grammars(operation: Operation, native: &'static [Grammar]) -> &'st
         | Operation::Stored
         | Operation::File
         | Operation::Batch
+        | Operation::Video
         | Operation::Images
         | Operation::Speech
         | Operation::Rerank
@@ -86,6 +87,9 @@ fn generate_of(
         return call(target, ask, native, at);
     }
     let said = say_for(target, ask, native, taste)?;
+    if let (Operation::Video, Some(film)) = (ask.operation, &ask.request.stored) {
+        return Ok(said.to(at(&format!("videos/{}/remix", film.upstream_id())), ask));
+    }
     let path = match (ask.operation, said.grammar) {
         (Operation::Embed, _) => "embeddings",
         (Operation::Moderate, _) => "moderations",
@@ -99,6 +103,7 @@ fn generate_of(
         (Operation::Complete, _) => "completions",
         (Operation::File, _) => "files",
         (Operation::Batch, _) => "batches",
+        (Operation::Video, _) => "videos",
         (Operation::Count, _) => "responses/input_tokens",
         (_, Grammar::Responses) => "responses",
         (_, Grammar::Anthropic) => "messages",
@@ -129,6 +134,7 @@ fn look(ask: &Ask<'_>, stored: &Stored, at: impl Fn(&str) -> String) -> Outgoing
     let (place, grammar) = match ask.operation {
         Operation::File => ("files", Grammar::Chat),
         Operation::Batch => ("batches", Grammar::Chat),
+        Operation::Video => ("videos", Grammar::Chat),
         _ => ("responses", Grammar::Responses),
     };
     look_at(ask, stored, place, "/content", grammar, at)
@@ -203,6 +209,7 @@ fn say_for(
         | Operation::Stored
         | Operation::File
         | Operation::Batch
+        | Operation::Video
         | Operation::Images
         | Operation::Speech
         | Operation::Rerank
@@ -308,6 +315,7 @@ pub fn no_such(operation: Operation) -> Box<Fault> {
         Operation::Stored => ("show an answer that it made before", "Send the conversation again."),
         Operation::File => ("keep files", "Send what is in the file with the request that needs it."),
         Operation::Batch => ("work through a batch", "Send its requests one by one."),
+        Operation::Video => ("make videos", "Use a model of a provider that makes some."),
         Operation::Chat | Operation::Run | Operation::Verify => {
             ("have a conversation", "Use a model that chats, such as GET /v2/capabilities lists.")
         }

@@ -17,6 +17,7 @@ pub trait KeptObjects: Send + Sync {
     /// # Errors
     /// Its project is gone.
     fn keep(&self, row: KeptObjectRow, job: Option<NewJob>) -> StoreFuture<'_, ()>;
+    /// At the time `0` what is hidden is found, too.
     fn find(&self, owner: KeptOwner, id: KeptId, now_unix_ms: u64) -> StoreFuture<'_, Option<KeptObject>>;
     /// Those that can be shown, in the order in which they were made.
     fn list(&self, page: KeptPage, now_unix_ms: u64) -> StoreFuture<'_, Vec<KeptObjectRow>>;
@@ -24,7 +25,8 @@ pub trait KeptObjects: Send + Sync {
     fn book(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, bool>;
     /// Gives that right back.
     fn unbook(&self, owner: KeptOwner, id: KeptId, by: TraceId) -> StoreFuture<'_, ()>;
+    /// Nobody finds it any more. Of a film that is not in the books yet the row stays, for who books it.
     fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()>;
-    /// Removes what is over, so many rows at most; how many there were.
+    /// Removes what is over, but for such films, so many rows at most; how many there were.
     fn expire(&self, now_unix_ms: u64, rows_max: u32) -> StoreFuture<'_, u64>;
 }

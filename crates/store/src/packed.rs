@@ -421,6 +421,13 @@ mod tests {
             with.attempts[0].rates = Some(Rates { units, reasoning, ..Rates::default() });
             assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
         }
+        // Film beside the provider's own units, and alone.
+        for billed in [1_050_000, 0] {
+            with.attempts[0].usage.units = Units { billed, video_ms: 8_000, ..Units::default() };
+            let units = UnitRates { video_ms: Some(Price::of_second(100_000)), ..units };
+            with.attempts[0].rates = Some(Rates { units, reasoning: None, ..Rates::default() });
+            assert_eq!(unpacked(&pack(&[with.clone()])[0]), [with.clone()]);
+        }
     }
 
     #[test]

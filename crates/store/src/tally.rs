@@ -132,6 +132,7 @@ const fn modality(operation: Operation) -> &'static str {
         Operation::Speech | Operation::Transcribe | Operation::Translate => "audio",
         Operation::Rerank => "rerank",
         Operation::Realtime => "realtime",
+        Operation::Video => "video",
         Operation::Chat
         | Operation::Run
         | Operation::Verify
@@ -624,6 +625,8 @@ mod tests {
         let bytes = billed.encode_hour().unwrap();
         assert_eq!(Tally::decode(&bytes).unwrap(), billed);
         assert!(bytes.starts_with(&both.encode_hour().unwrap()));
+        billed.sums.units.video_ms = 8_000;
+        assert_eq!(Tally::decode(&billed.encode_hour().unwrap()).unwrap(), billed);
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl House {
 fn keepers(store: &Store, vault: &Vault, world: &World) -> (Arc<Turns>, Arc<Responses>, Arc<Objects>) {
     let turns = Turns::start(store.clone(), vault.clone(), world.clone());
     let responses = Responses::start(store.clone(), vault.clone(), world.clone());
-    let poll = Box::new(control::poll_of);
+    let poll = Box::new(control::chore_of);
     (turns, responses, Objects::start(store.clone(), vault.clone(), world.clone(), poll))
 }
 

@@ -130,7 +130,7 @@ impl RequestHasher {
         KeptId { kind, digest: hash.first_chunk().copied().unwrap_or_default() }
     }
 
-    /// Names the record of one request of a batch: the same whoever books it, and however often.
+    /// Names the record of one request of a batch, or of a film that has no such id: the same whoever books it, and however often.
     #[must_use]
     pub fn of_item(&self, unix_ms: u64, batch: KeptId, custom_id: &str) -> TraceId {
         let hash = self.of(&[b"item", &batch.digest, custom_id.as_bytes()]);

@@ -17,7 +17,9 @@ pub fn parts(parts: &[(&str, &[u8])]) -> Vec<u8> {
     for (name, value) in parts {
         let file = match *name {
             "file" => "; filename=\"tide.mp3\"\r\nContent-Type: audio/mpeg",
-            "image" | "image[]" | "mask" => "; filename=\"tide.png\"\r\nContent-Type: image/png",
+            "image" | "image[]" | "mask" | "input_reference" => {
+                "; filename=\"tide.png\"\r\nContent-Type: image/png"
+            }
             _ => "",
         };
         let head = format!("--xyz\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");

@@ -79,6 +79,7 @@ mod together;
 mod upgrade;
 mod vault;
 mod vertex;
+mod videos;
 mod wait;
 mod webhooks;
 mod websocket;

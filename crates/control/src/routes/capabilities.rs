@@ -115,6 +115,8 @@ struct UnitPrices {
     /// For one of the units that the provider itself bills the model by.
     #[serde(skip_serializing_if = "Option::is_none")]
     micros_per_billed_unit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    micros_per_video_second: Option<u64>,
 }
 
 fn prices(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -184,5 +186,6 @@ fn unit_prices(rates: &UnitRates) -> UnitPrices {
         micros_per_thousand_searches: rates.search.map(Price::for_thousand),
         micros_per_million_characters: rates.character.map(number),
         micros_per_billed_unit: rates.billed.map(number),
+        micros_per_video_second: rates.video_ms.map(Price::for_second),
     }
 }

@@ -314,6 +314,8 @@ struct UnitsShown {
     characters: u64,
     /// Millionths of the unit that the provider itself bills the model by.
     billed_micro_units: u64,
+    /// Milliseconds of film that were made.
+    video_ms: u64,
 }
 
 fn whole(record: &MeterRecord) -> Exchange {
@@ -406,6 +408,7 @@ const fn units(units: &Units) -> UnitsShown {
         searches: units.searches,
         characters: units.characters,
         billed_micro_units: units.billed,
+        video_ms: units.video_ms,
     }
 }
 

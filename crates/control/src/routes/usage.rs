@@ -133,6 +133,8 @@ struct Sums {
     characters: u64,
     /// Millionths of the units that providers bill models by: of use where one model is looked at.
     billed_micro_units: u64,
+    /// Milliseconds of film that were made.
+    video_ms: u64,
     realized_reused_tokens: u64,
     failed_requests: u64,
     unattempted_requests: u64,
@@ -185,6 +187,7 @@ fn sums_of(row: &UsageRow) -> Sums {
         searches: sums.units.searches,
         characters: sums.units.characters,
         billed_micro_units: sums.units.billed,
+        video_ms: sums.units.video_ms,
         realized_reused_tokens: sums.realized_reused_tokens,
         failed_requests: sums.failed,
         unattempted_requests: sums.unattempted,

@@ -8,6 +8,7 @@ use super::texts::{self, Documents};
 use super::{embed, messages};
 use crate::Request;
 use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::film;
 use crate::json::{Cursor, Kind, Member, Span};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
 
@@ -30,6 +31,8 @@ enum Field {
     EncodingFormat,
     /// What is put in an order.
     Documents,
+    /// How long a film is.
+    Seconds,
 }
 
 /// What was read so far.
@@ -71,13 +74,17 @@ pub(super) enum Subject {
     Speech,
     /// A question that texts are put in order by.
     Query,
+    /// What is to be seen in a film.
+    Film,
+    /// What is to be otherwise in one that was made before, and whose model it has.
+    Remix,
 }
 
 impl Subject {
     const fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
-            Self::Prompt | Self::Picture => "prompt",
+            Self::Prompt | Self::Picture | Self::Film | Self::Remix => "prompt",
             Self::Input | Self::Judged | Self::Speech => "input",
             Self::Query => "query",
         }
@@ -85,7 +92,11 @@ impl Subject {
 
     /// Whether a stream tells its usage where it is asked to.
     const fn has_stream_options(self) -> bool {
-        !matches!(self, Self::Picture | Self::Speech | Self::Query)
+        !self.is_one_text()
+    }
+
+    const fn is_one_text(self) -> bool {
+        matches!(self, Self::Picture | Self::Speech | Self::Query | Self::Film | Self::Remix)
     }
 }
 
@@ -126,6 +137,7 @@ impl Draft {
             "safety_identifier" => Field::SafetyIdentifier,
             "encoding_format" if self.subject == Subject::Input => Field::EncodingFormat,
             "documents" if self.subject == Subject::Query => Field::Documents,
+            "seconds" if self.subject == Subject::Film => Field::Seconds,
             // Tool definitions are part of the prompt that the model reads.
             "tools" | "functions" => {
                 self.request.prompt_bytes += cursor.skip()?.len() as u64;
@@ -150,7 +162,7 @@ impl Draft {
             Field::Subject if self.subject == Subject::Messages => {
                 self.request.prompt_bytes += messages::read(cursor)?;
             }
-            Field::Subject if matches!(self.subject, Subject::Picture | Subject::Speech | Subject::Query) => {
+            Field::Subject if self.subject.is_one_text() => {
                 let text = texts::read_one(cursor, name)?;
                 self.request.prompt_bytes += text.bytes;
                 if self.subject == Subject::Speech {
@@ -159,6 +171,7 @@ impl Draft {
             }
             Field::Subject => self.request.prompt_bytes += texts::read(cursor, name)?,
             Field::Documents => self.documents = texts::read_documents(cursor, name)?,
+            Field::Seconds => self.request.units.video_ms = film::read_seconds(cursor, name)?,
             Field::Stream => self.request.stream = optional_boolean(cursor, name)?.unwrap_or(false),
             Field::StreamOptions => self.read_stream_options(cursor)?,
             Field::Choices => self.read_choices(cursor)?,
@@ -229,14 +242,14 @@ impl Draft {
         let mut request = self.request;
         if !has(Field::Model) && self.subject == Subject::Judged {
             JUDGE.clone_into(&mut request.model);
-        } else if !has(Field::Model) {
+        } else if !has(Field::Model) && self.subject != Subject::Remix {
             let fix = "Send the id of a model as GET /v1/models lists it.";
             return Err(missing("model".to_owned(), fix));
         }
         if !has(Field::Subject) {
             let fix = match self.subject {
                 Subject::Messages => "Send an array of messages, each with a role.",
-                Subject::Picture | Subject::Speech | Subject::Query => "Send a text.",
+                subject if subject.is_one_text() => "Send a text.",
                 _ => "Send a text, or an array of texts.",
             };
             return Err(missing(self.subject.name().to_owned(), fix));

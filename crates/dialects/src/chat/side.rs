@@ -18,6 +18,7 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
         Operation::Images => Subject::Picture,
         Operation::Speech => Subject::Speech,
         Operation::Rerank => Subject::Query,
+        Operation::Video => Subject::Film,
         Operation::Chat
         | Operation::Run
         | Operation::Verify
@@ -34,12 +35,19 @@ pub(crate) fn decode(operation: Operation, body: &Bytes) -> Result<Request, Box<
     let mut request = decode_of(body, subject)?;
     match operation {
         // Their answers come whole, whatever else was said.
-        Operation::Embed | Operation::Moderate | Operation::Rerank => request.stream = false,
+        Operation::Embed | Operation::Moderate | Operation::Rerank | Operation::Video => {
+            request.stream = false
+        }
         // It is heard while it is spoken, as events or not.
         Operation::Speech => request.stream = true,
         _ => {}
     }
     Ok(request)
+}
+
+/// Reads what is asked of a film that was made before.
+pub(crate) fn decode_remix(body: &Bytes) -> Result<Request, Box<Fault>> {
+    Ok(Request { stream: false, ..decode_of(body, Subject::Remix)? })
 }
 
 /// Reads an answer that has no choices: one JSON object, with or without counts.

@@ -19,6 +19,7 @@ pub enum Kind {
     Image,
     Speech,
     Rerank,
+    Video,
 }
 
 /// One served model.
@@ -187,6 +188,10 @@ impl Model {
         Self { id: id.into(), kind: Kind::Image, context_tokens_max: 8_192 }
     }
 
+    pub fn video(id: impl Into<String>) -> Self {
+        Self { id: id.into(), kind: Kind::Video, context_tokens_max: 8_192 }
+    }
+
     pub fn speech(id: impl Into<String>) -> Self {
         Self { id: id.into(), kind: Kind::Speech, context_tokens_max: 8_192 }
     }
@@ -202,6 +207,8 @@ impl Model {
             Self::embedding(id)
         } else if names(&["gpt-image", "flux"]) {
             Self::image(id)
+        } else if names(&["sora"]) {
+            Self::video(id)
         } else if names(&["tts"]) {
             Self::speech(id)
         } else if names(&["rerank", "-rank-"]) {

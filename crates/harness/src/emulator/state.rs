@@ -21,6 +21,7 @@ use crate::openai::flavour::{Flavour, Served};
 use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
+use crate::openai::videos::Videos;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) sealer: Sealer,
     pub(crate) files: Mutex<Files>,
     pub(crate) batches: Mutex<Batches>,
+    /// What `/v1/videos` keeps.
+    pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
@@ -78,6 +81,7 @@ impl Shared {
             sealer: Sealer::new(),
             files: Mutex::default(),
             batches: Mutex::default(),
+            videos: Mutex::default(),
             message_batches: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
@@ -95,6 +99,7 @@ impl Shared {
         *lock(&self.responses) = Store::default();
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
+        *lock(&self.videos) = Videos::default();
         *lock(&self.message_batches) = MessageBatches::default();
         self.gemini.reset();
         self.directory.reset();

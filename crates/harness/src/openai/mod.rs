@@ -24,3 +24,4 @@ pub mod server;
 pub(crate) mod stream;
 pub(crate) mod tokens;
 pub(crate) mod usage;
+pub(crate) mod videos;

@@ -13,7 +13,7 @@ use super::flavour::{Flavour, Served};
 use super::pictures::{self, Change};
 use super::responses::service as responses;
 use super::server::Server;
-use super::{batches, completions, embeddings, files, media, models, moderations, realtime, request};
+use super::{batches, completions, embeddings, files, media, models, moderations, realtime, request, videos};
 use crate::emulator::Behaviour;
 use crate::emulator::answering;
 use crate::emulator::service::{self, Answer, json_answer};
@@ -43,6 +43,9 @@ pub(crate) enum Route {
     Speech,
     Rerank,
     Listen(Task),
+    Videos,
+    AllVideos,
+    Video(String, videos::Act),
     Responses,
     InputTokens,
     Response(String),
@@ -72,7 +75,15 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
     if let Some(below) = path.strip_prefix("/v1/batches").filter(|_| flavour == Flavour::OpenAi) {
         return batches_route(method, path, below);
     }
+    if let Some(below) = path.strip_prefix("/v1/videos/").filter(|_| has_videos(flavour)) {
+        let (id, rest) = below.split_once('/').unwrap_or((below, ""));
+        return videos::act(method, rest)
+            .map(|act| Route::Video(id.to_owned(), act))
+            .ok_or_else(|| ApiError::wrong_method(method.as_str(), path));
+    }
     let (wanted, route) = match path {
+        "/v1/videos" if has_videos(flavour) && *method == Method::GET => (Method::GET, Route::AllVideos),
+        "/v1/videos" if has_videos(flavour) => (Method::POST, Route::Videos),
         "/v1/chat/completions" => (Method::POST, Route::Chat),
         "/v1/completions" => (Method::POST, Route::Completions),
         "/v1/embeddings" => (Method::POST, Route::Embeddings),
@@ -101,6 +112,10 @@ pub(crate) fn route(flavour: Flavour, method: &Method, path: &str) -> Result<Rou
 
 fn has_realtime(flavour: Flavour) -> bool {
     matches!(flavour, Flavour::OpenAi | Flavour::Azure | Flavour::Xai)
+}
+
+fn has_videos(flavour: Flavour) -> bool {
+    matches!(flavour, Flavour::OpenAi | Flavour::Azure) || is_lenient(flavour)
 }
 
 fn has_media(flavour: Flavour) -> bool {
@@ -179,6 +194,9 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
         Route::Change(change) => pictures::change(call, change).await,
         Route::Speech => media::speech(call).await,
         Route::Rerank => media::rerank(call).await,
+        Route::Videos => videos::create(call).await,
+        Route::AllVideos => videos::all(call),
+        Route::Video(id, act) => videos::look(call, &id, act).await,
         Route::Listen(task) => audio::answer(call, task).await,
         Route::Responses => responses::create(call).await,
         Route::InputTokens => responses::input_tokens(call),

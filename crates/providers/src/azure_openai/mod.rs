@@ -38,7 +38,8 @@ impl Provider for AzureOpenAi {
             | Operation::Speech
             | Operation::Transcribe
             | Operation::Translate
-            | Operation::Realtime => &[Grammar::Chat],
+            | Operation::Realtime
+            | Operation::Video => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

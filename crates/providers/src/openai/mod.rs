@@ -21,7 +21,8 @@ impl Provider for OpenAi {
             | Operation::Translate
             | Operation::Realtime
             | Operation::File
-            | Operation::Batch => &[Grammar::Chat],
+            | Operation::Batch
+            | Operation::Video => &[Grammar::Chat],
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -21,7 +21,8 @@ impl Provider for OpenAiCompatible {
             | Operation::Speech
             | Operation::Rerank
             | Operation::Transcribe
-            | Operation::Translate => NATIVE,
+            | Operation::Translate
+            | Operation::Video => NATIVE,
             _ => compatible::grammars(operation, NATIVE),
         }
     }

@@ -15,10 +15,17 @@ const KEEP: &str = "INSERT INTO kept_objects
       created_unix_ms, until_unix_ms)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (id) DO NOTHING";
 const SHOW: &str =
-    "UPDATE kept_objects SET shown = $2, label = $3, until_unix_ms = $4 WHERE id = $1 AND shown <> $2";
+    "UPDATE kept_objects SET shown = $2, label = $3, until_unix_ms = $4 WHERE id = $1 AND shown <> $2
+     AND (until_unix_ms IS NULL OR until_unix_ms > 1)";
 const FIND: &str =
     "SELECT * FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3 AND kind = $4
      AND (until_unix_ms IS NULL OR until_unix_ms > $5)";
+
+/// What is not in the books yet is only hidden: whoever books it finds it there.
+const FORGET: &str = "DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3
+     AND (kind <> 'video' OR booked_by IS NOT NULL)";
+const HIDE: &str =
+    "UPDATE kept_objects SET until_unix_ms = 1 WHERE id = $1 AND workspace = $2 AND project = $3";
 
 /// A list's beginning, or what is beyond a row, in one of two orders.
 macro_rules! list {
@@ -161,9 +168,10 @@ impl KeptObjects for Database {
     fn forget(&self, owner: KeptOwner, id: KeptId) -> StoreFuture<'_, ()> {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
-                let query = sql("DELETE FROM kept_objects WHERE id = $1 AND workspace = $2 AND project = $3");
-                let query = query.bind(id.digest.to_vec()).bind(owner.workspace.bytes());
-                query.bind(owner.project.bytes()).run(writing.connection()).await?;
+                for text in [FORGET, HIDE] {
+                    let query = sql(text).bind(id.digest.to_vec()).bind(owner.workspace.bytes());
+                    query.bind(owner.project.bytes()).run(writing.connection()).await?;
+                }
                 Ok(())
             })
         }))
@@ -173,7 +181,8 @@ impl KeptObjects for Database {
         Box::pin(self.note(move |writing| {
             Box::pin(async move {
                 sql("DELETE FROM kept_objects WHERE id IN
-                     (SELECT id FROM kept_objects WHERE until_unix_ms <= $1 LIMIT $2)")
+                     (SELECT id FROM kept_objects WHERE until_unix_ms <= $1
+                      AND (kind <> 'video' OR booked_by IS NOT NULL) LIMIT $2)")
                 .bind(signed(now_unix_ms))
                 .bind(i64::from(rows_max))
                 .run(writing.connection())

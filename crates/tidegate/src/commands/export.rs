@@ -116,7 +116,7 @@ const LEDGER_COLUMNS: [&str; 18] = [
     "provider_cost_nanos",
 ];
 const AUDIT_COLUMNS: [&str; 7] = ["id", "at", "actor", "action", "target", "detail", "request_id"];
-const USAGE_COLUMNS: [&str; 22] = [
+const USAGE_COLUMNS: [&str; 23] = [
     "start",
     "model",
     "provider",
@@ -139,6 +139,7 @@ const USAGE_COLUMNS: [&str; 22] = [
     "searches",
     "characters",
     "billed_micro_units",
+    "video_ms",
 ];
 const ROWS_AT_ONCE: u32 = 500;
 const DAYS_AT_ONCE: i64 = 7;

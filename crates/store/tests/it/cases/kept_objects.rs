@@ -128,3 +128,34 @@ pub async fn one_request_alone_books_a_thing(fresh: &Fresh) {
     assert!(objects.book(owner, id, by(11)).await.unwrap());
     assert!(!objects.book(owner, row(fresh, 2).id, by(11)).await.unwrap(), "nobody knows it");
 }
+
+pub async fn a_film_is_hidden_until_it_is_booked(fresh: &Fresh) {
+    let objects = fresh.store.kept_objects();
+    let owner = owner(fresh);
+    let film = |number: u8, shown: &str| {
+        let KeptObjectRow { id, object, .. } = row(fresh, number);
+        let object = KeptObject { shown: shown.into(), until_unix_ms: None, ..object };
+        KeptObjectRow { id: KeptId { kind: KeptKind::Video, ..id }, owner, object }
+    };
+    let known = async |number: u8, at: u64| objects.find(owner, film(number, "").id, at).await.unwrap();
+    for number in [1, 2] {
+        objects.keep(film(number, "{}"), None).await.unwrap();
+    }
+    objects.forget(owner, film(1, "").id).await.unwrap();
+    // Whoever sees it once more does not bring it back.
+    objects.keep(film(1, "[]"), None).await.unwrap();
+    assert_eq!(objects.expire(NOW, 9).await.unwrap(), 0);
+    assert_eq!(known(1, NOW).await, None);
+    let hidden = known(1, 0).await.unwrap();
+    assert_eq!((hidden.shown.as_str(), hidden.is_booked, hidden.until_unix_ms), ("{}", false, Some(1)));
+    let page =
+        KeptPage { owner, kind: KeptKind::Video, label: None, after: None, oldest_first: false, limit: 9 };
+    let listed = objects.list(page, NOW).await.unwrap();
+    assert_eq!(listed.iter().map(|row| row.id).collect::<Vec<_>>(), [film(2, "").id]);
+    let by = TraceId::new(NOW, bytes(10));
+    for number in [1, 2] {
+        assert!(objects.book(owner, film(number, "").id, by).await.unwrap());
+        objects.forget(owner, film(number, "").id).await.unwrap();
+        assert_eq!(known(number, 0).await, None, "{number}");
+    }
+}

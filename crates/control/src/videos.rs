@@ -1,0 +1,153 @@
+//! Films in the books: each is looked at until it has ended, and then its seconds are booked once, whoever looked before,
+//! and if nobody did.
+
+use std::sync::Arc;
+
+use domain::ports::PortFuture;
+use domain::{
+    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Rates, TraceId, Units, Usage, UsageSource,
+};
+use jobs::{Handler, Outcome, Policy};
+use line::{Film, FilmState};
+use serde_json::json;
+use store::{JobRow, NewJob};
+
+use crate::Control;
+use crate::batches::{Books, FIRST_LOOK_MS, GONE, POLICY, Used};
+
+const POLL: &str = "videos.poll";
+/// What was deleted is hidden, and there as long as it is not booked.
+const HIDDEN_TOO: u64 = 0;
+
+/// The job that a new film wants.
+#[must_use]
+pub fn poll_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
+    let payload = json!({
+        "workspace": owner.workspace.to_string(),
+        "project": owner.project.to_string(),
+        "video": id.to_string(),
+    });
+    (id.kind == KeptKind::Video).then(|| NewJob {
+        kind: POLL,
+        workspace: owner.workspace,
+        name: Some(id.to_string()),
+        payload,
+        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
+        every_ms: None,
+        unix_ms,
+    })
+}
+
+fn named(job: &JobRow) -> Option<(KeptOwner, KeptId)> {
+    let text = |name: &str| job.payload.get(name)?.as_str();
+    let owner =
+        KeptOwner { workspace: text("workspace")?.parse().ok()?, project: text("project")?.parse().ok()? };
+    Some((owner, text("video")?.parse().ok()?))
+}
+
+/// Looks at films.
+pub struct Poll(pub Arc<Control>);
+
+impl Handler for Poll {
+    fn kind(&self) -> &'static str {
+        POLL
+    }
+
+    fn policy(&self) -> Policy {
+        POLICY
+    }
+
+    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
+        Box::pin(async move {
+            let Some((owner, id)) = named(job) else {
+                return Outcome::Hopeless { error: "no film".into() };
+            };
+            match poll(&self.0, owner, id).await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::failed(error),
+            }
+        })
+    }
+}
+
+/// One look.
+async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+    let objects = control.store.kept_objects();
+    let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
+    // Forgotten, with its project, or booked and then deleted.
+    let Some(object) = found.filter(|object| !object.is_booked) else { return Ok(Outcome::Done) };
+    let snapshot = control.keeper.current();
+    let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
+        return Err("the credential or the project of the film is no longer there".to_owned());
+    };
+    let seen = see(&books, id, &object).await?;
+    if seen.film.state == FilmState::Coming && !seen.is_last {
+        return Err("it is not made yet".to_owned());
+    }
+    let ended_unix_s = seen.film.completed_unix_s.unwrap_or(seen.film.created_unix_s);
+    let unix_ms = ended_unix_s.saturating_mul(1_000);
+    let trace = control.vault.requests.of_item(unix_ms, id, "");
+    if seen.film.state == FilmState::Made {
+        books.book(vec![books.record_of(used(&books, &object, &seen.film, (trace, unix_ms)))]).await?;
+    }
+    objects.book(owner, id, trace).await.map_err(|error| error.to_string())?;
+    if object.until_unix_ms.is_some() {
+        objects.forget(owner, id).await.map_err(|error| error.to_string())?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What is known of a film.
+struct Seen {
+    film: Film,
+    /// Nobody will know more of it.
+    is_last: bool,
+}
+
+/// Of what is no longer at its provider, what was seen last tells whether it was made.
+async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen, String> {
+    let last = || Seen { film: line::read_film(object.shown.as_bytes()).unwrap_or_default(), is_last: true };
+    if object.until_unix_ms.is_some() {
+        return Ok(last());
+    }
+    match books.whole(Operation::Video, &object.provider_id).await {
+        Ok(body) => {
+            books.show(id, &object.provider_id, &body).await?;
+            let film = line::read_film(&body).ok_or("its provider says nothing that can be read")?;
+            Ok(Seen { film, is_last: false })
+        }
+        Err(error) if error.starts_with(GONE) => Ok(last()),
+        Err(error) => Err(error),
+    }
+}
+
+fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (TraceId, u64)) -> Used {
+    let usage = film.video_ms.map(|video_ms| Usage {
+        units: Units { video_ms, ..Units::default() },
+        source: UsageSource::Provider,
+        ..Usage::default()
+    });
+    Used {
+        trace,
+        unix_ms,
+        operation: Operation::Video,
+        dialect: Dialect::Chat,
+        resolution: "video",
+        requested: object.model.clone(),
+        resolved: object.model.clone(),
+        upstream_model: object.upstream_model.clone(),
+        status: 200,
+        fault_code: None,
+        upstream_request_id: None,
+        usage: usage.unwrap_or_default(),
+        rates: rates(books, object),
+    }
+}
+
+/// What was agreed on the credential, or what its seller asks of everybody.
+fn rates(books: &Books<'_>, object: &KeptObject) -> Option<Rates> {
+    let KeptObject { model, upstream_model, .. } = object;
+    let own = books.credential.pricing.iter().find(|(own, _)| own == model || own == upstream_model);
+    let offered = || books.snapshot.catalogue().model(model)?.offer(&books.target.provider)?.rates;
+    own.map(|(_, rates)| *rates).or_else(offered)
+}

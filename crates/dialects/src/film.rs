@@ -1,0 +1,120 @@
+//! Films, as their makers tell of them: passed on as they are, and read for how far they are and how long.
+
+use domain::Fault;
+
+use crate::json::{Cursor, JsonError, Value};
+use crate::refusal::wrong_type;
+
+/// Seconds that no film lasts.
+const SECONDS_MAX: f64 = 1e6;
+
+/// What is told of a film.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Film {
+    pub state: FilmState,
+    /// `None` where it is not told.
+    pub video_ms: Option<u64>,
+    pub created_unix_s: u64,
+    pub completed_unix_s: Option<u64>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FilmState {
+    /// It is waited for, and nobody here knows better of a word that is new.
+    #[default]
+    Coming,
+    Made,
+    Failed,
+}
+
+/// Reads what is told of a film; `None` of what is no document.
+#[must_use]
+pub fn read_film(body: &[u8]) -> Option<Film> {
+    let mut film = Film::default();
+    let mut cursor = Cursor::new(body).ok()?;
+    let read = cursor.object(|cursor, member| {
+        let span = cursor.skip()?;
+        let value = Cursor::new(span.of(body))?.value()?;
+        let number = || std::str::from_utf8(span.of(body)).ok()?.parse::<u64>().ok();
+        match (&*member.key.decode(), value) {
+            ("status", Value::String(word)) => film.state = state(&word.decode()),
+            ("seconds", Value::String(text)) => film.video_ms = millis(&text.decode()),
+            ("seconds", _) => film.video_ms = std::str::from_utf8(span.of(body)).ok().and_then(millis),
+            ("created_at", _) => film.created_unix_s = number().unwrap_or(0),
+            ("completed_at", _) => film.completed_unix_s = number(),
+            _ => {}
+        }
+        Ok::<(), JsonError>(())
+    });
+    read.ok().map(|_| film)
+}
+
+fn state(word: &str) -> FilmState {
+    match word {
+        "completed" => FilmState::Made,
+        "failed" | "cancelled" => FilmState::Failed,
+        _ => FilmState::Coming,
+    }
+}
+
+/// How long a film is to be: a text, as the vendor's SDK sends it, or a number. What is neither whole nor broken seconds
+/// is the upstream's to refuse.
+pub(crate) fn read_seconds(cursor: &mut Cursor<'_>, name: &str) -> Result<u64, Box<Fault>> {
+    let kind = cursor.kind()?;
+    match cursor.value()? {
+        Value::Null => Ok(0),
+        Value::String(text) => Ok(millis(&text.decode()).unwrap_or(0)),
+        value => match value.as_count() {
+            Some(count) => Ok(count.saturating_mul(1_000)),
+            None => Err(wrong_type(name.to_owned(), "a number of seconds", kind)),
+        },
+    }
+}
+
+/// Milliseconds of a decimal number of seconds, to the nearest; `None` of what is none, or nothing.
+pub(crate) fn millis(seconds: &str) -> Option<u64> {
+    let seconds: f64 = seconds.trim().parse().ok()?;
+    let is_some_length = seconds.is_finite() && (0.0..SECONDS_MAX).contains(&seconds);
+    let digits = is_some_length.then(|| format!("{seconds:.3}").replace('.', ""))?;
+    digits.parse().ok().filter(|ms| *ms > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_a_film_is_and_how_long() {
+        for (body, state, video_ms) in [
+            (r#"{"id":"v","status":"queued","seconds":"8","error":null}"#, FilmState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"in_progress","seconds":"8"}"#, FilmState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"a new word","seconds":"8"}"#, FilmState::Coming, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":"8"}"#, FilmState::Made, Some(8_000)),
+            (r#"{"id":"v","status":"completed","seconds":5.0626}"#, FilmState::Made, Some(5_063)),
+            (r#"{"id":"v","status":"completed","seconds":12}"#, FilmState::Made, Some(12_000)),
+            (r#"{"id":"v","status":"completed"}"#, FilmState::Made, None),
+            (r#"{"id":"v","status":"completed","seconds":"long"}"#, FilmState::Made, None),
+            (r#"{"status":"failed","seconds":"8","error":{"code":"x"}}"#, FilmState::Failed, Some(8_000)),
+        ] {
+            let film = read_film(body.as_bytes()).unwrap();
+            assert_eq!((film.state, film.video_ms), (state, video_ms), "{body}");
+        }
+        let times = read_film(br#"{"created_at":17,"completed_at":19}"#).unwrap();
+        assert_eq!((times.created_unix_s, times.completed_unix_s), (17, Some(19)));
+        assert_eq!(read_film(br#"{"created_at":17,"completed_at":null}"#).unwrap().completed_unix_s, None);
+        for wrong in ["", "[1]", "<html>", r#"{"status":"#] {
+            assert_eq!(read_film(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_read_to_the_millisecond() {
+        for (text, ms) in [("4", Some(4_000)), (" 8.0 ", Some(8_000)), ("0.0004", None), ("0", None)] {
+            assert_eq!(millis(text), ms, "{text}");
+        }
+        for wrong in ["", "-4", "inf", "NaN", "1e9", "four"] {
+            assert_eq!(millis(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! Films: asked for, looked at until they are made, taken while they come, and their seconds in the books once, whoever
+//! looked or if nobody did.
+
+use std::time::Instant;
+
+use harness::client::{Answer, Client};
+use harness::{Behaviour, Flavour, Model, Server};
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::WITHIN;
+use crate::ask::{refused, trace_of, trace_of_stream};
+use crate::command::workspace;
+use crate::forms::{FORM, MIB, form, noise, peak};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, sums};
+use crate::sdk::{drive, drive_at};
+use crate::wait::a_moment;
+
+const VIDEOS: &str = "/v1/videos";
+const SORA: &str = "openai/sora-2";
+const SECOND_BYTES: usize = 64 * 1024;
+/// A price of an operator's own: 100,000 micro-USD a second.
+const PRICES: &str = "
+[[model]]
+name = \"openai/sora-2\"
+modality = \"video\"
+[[model.offer]]
+provider = \"openai\"
+upstream_model = \"sora-2\"
+rates = { per_video_second = 100_000 }
+";
+
+struct House {
+    gateway: Gateway,
+    _prices: TempDir,
+}
+
+async fn bare() -> House {
+    let prices = tempfile::tempdir().unwrap();
+    let file = prices.path().join("prices.toml");
+    std::fs::write(&file, PRICES).unwrap();
+    let served = config().model(Model::video("sora-2"));
+    let gateway = Gateway::with(served, &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    House { gateway, _prices: prices }
+}
+
+async fn house() -> House {
+    let house = bare().await;
+    house.gateway.credential("openai", OWN).await;
+    house
+}
+
+async fn made(gateway: &Gateway, body: Value) -> Answer {
+    let answer = gateway.client().post(VIDEOS, &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer
+}
+
+fn film(prompt: &str) -> Value {
+    json!({"model": SORA, "prompt": prompt, "seconds": "8", "size": "1280x720"})
+}
+
+fn id(answer: &Answer) -> String {
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert!(id.starts_with("video_tg_"), "{id}");
+    id
+}
+
+async fn look(gateway: &Gateway, id: &str) -> Answer {
+    gateway.client().get(&format!("{VIDEOS}/{id}")).await.unwrap()
+}
+
+/// Looks until it is made or failed; what was said of it last.
+async fn seen_to_the_end(gateway: &Gateway, id: &str) -> Answer {
+    let deadline = Instant::now() + WITHIN;
+    loop {
+        let answer = look(gateway, id).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        match answer.json()["status"].as_str().unwrap() {
+            "queued" | "in_progress" => a_moment().await,
+            _ => return answer,
+        }
+        assert!(Instant::now() < deadline, "{}", answer.text());
+    }
+}
+
+async fn remove(gateway: &Gateway, id: &str) -> Answer {
+    gateway.client().call(Method::DELETE, &format!("{VIDEOS}/{id}"), &[], "").await.unwrap()
+}
+
+async fn all(client: &Client) -> Value {
+    client.get(VIDEOS).await.unwrap().json()["data"].clone()
+}
+
+/// The records of films, which no key asked for, once there are so many; they are never more.
+async fn films(gateway: &Gateway, number: usize) -> Vec<Value> {
+    let deadline = Instant::now() + 4 * WITHIN;
+    loop {
+        let rows = gateway.requests(200).await.into_iter();
+        let rows: Vec<_> =
+            rows.filter(|row| row["operation"] == "video" && row["key_id"].is_null()).collect();
+        assert!(rows.len() <= number, "{} of {number}", rows.len());
+        if rows.len() == number {
+            let mut whole = Vec::new();
+            for row in rows {
+                whole.push(gateway.settled(row["id"].as_str().unwrap()).await);
+            }
+            return whole;
+        }
+        assert!(Instant::now() < deadline, "{} of {number} are in the books", rows.len());
+        a_moment().await;
+    }
+}
+
+fn film_ms(row: &Value) -> Option<u64> {
+    row["units"]["video_ms"].as_u64().filter(|ms| *ms > 0)
+}
+
+/// What was booked: what the operator is owed, what the provider bills, in nano-USD, and whether no price is known.
+fn money(row: &Value) -> (i64, i64, bool) {
+    let nanos = |name: &str| row[name].as_i64().unwrap();
+    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+}
+
+/// How often the provider was asked how far films are.
+fn looks(gateway: &Gateway) -> usize {
+    let journal = gateway.emulator.journal().into_iter();
+    journal.filter(|entry| entry.method == "GET" && entry.path.starts_with("/v1/videos/")).count()
+}
+
+#[tokio::test]
+async fn the_official_sdk_makes_films_at_the_provider_and_through_the_gateway() {
+    let python = workspace().join(".venv/bin/python");
+    assert!(python.exists(), "run scripts/python-env.sh first");
+    let script = workspace().join("tests/sdk/videos.py");
+    let House { gateway, .. } = &house().await;
+    let direct = drive_at(python.clone(), script.clone(), &gateway.emulator.base_url(), OWN, OWN).await;
+    let driven = drive(python, script, gateway).await;
+    assert_eq!((direct.held, driven.held), (7, 7));
+    // Five were made, one of which was deleted since; one failed, and two were refused.
+    let rows = films(gateway, 5).await;
+    let seconds: u64 = rows.iter().filter_map(film_ms).sum();
+    assert_eq!(seconds, (8 + 4 + 4 + 4 + 4) * 1_000);
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_film_is_booked_once_though_its_client_never_looks() {
+    let House { gateway, .. } = &house().await;
+    let answer = made(gateway, film("a high tide")).await;
+    let sent: Value = serde_json::from_slice(&gateway.calls(OWN).pop().unwrap().body).unwrap();
+    assert_eq!(sent, json!({"model": "sora-2", "prompt": "a high tide", "seconds": "8", "size": "1280x720"}));
+    let row = gateway.settled(&trace_of(&answer)).await;
+    assert_eq!((row["operation"].as_str(), film_ms(&row), money(&row)), (Some("video"), None, (0, 0, false)));
+    let rows = films(gateway, 1).await;
+    let row = &rows[0];
+    assert_eq!((film_ms(row), money(row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
+    assert_eq!(
+        (row["resolved_model"].as_str(), row["provider"].as_str(), row["outcome"].as_str()),
+        (Some(SORA), Some("openai"), Some("completed"))
+    );
+    let line = &row["attempts"][0]["receipt"][0];
+    assert_eq!((&line["class"], &line["units"]), (&json!("video_ms"), &json!(8_000)), "{row}");
+    // Looks of its client use nothing, and one of our own is not needed any more.
+    for _ in 0..3 {
+        let row = gateway.settled(&trace_of(&seen_to_the_end(gateway, &id(&answer)).await)).await;
+        assert_eq!((film_ms(&row), money(&row)), (None, (0, 0, false)), "{row}");
+    }
+    films(gateway, 1).await;
+    let sums = sums(&gateway.get("/v2/usage").await);
+    let asked = (&sums["video_ms"], &sums["provider_cost_micros"], &sums["unpriced_requests"]);
+    assert_eq!(asked, (&json!(8_000), &json!(800_000), &json!(0)), "{sums}");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The process dies between the film's beginning and its end, twice.
+#[tokio::test]
+async fn a_film_is_booked_once_by_a_gateway_that_was_killed() {
+    let House { gateway, .. } = &mut house().await;
+    let film = id(&made(gateway, film("a high tide")).await);
+    assert_eq!(looks(gateway), 0);
+    gateway.crash().await;
+    let deadline = Instant::now() + 2 * WITHIN;
+    while looks(gateway) == 0 {
+        assert!(Instant::now() < deadline, "nobody looks");
+        a_moment().await;
+    }
+    gateway.crash().await;
+    let rows = films(gateway, 1).await;
+    assert_eq!((film_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    gateway.crash().await;
+    assert_eq!(seen_to_the_end(gateway, &film).await.json()["status"], "completed");
+    films(gateway, 1).await;
+    assert_eq!(sums(&gateway.get("/v2/usage").await)["video_ms"], json!(8_000));
+}
+
+#[tokio::test]
+async fn a_film_goes_on_while_it_comes_and_is_held_by_nobody() {
+    let House { gateway, .. } = &house().await;
+    let id = id(&made(gateway, json!({"model": SORA, "prompt": "sea ", "seconds": "12"})).await);
+    let content = format!("{VIDEOS}/{id}/content");
+    let early = gateway.client().get(&content).await.unwrap();
+    assert_eq!(early.status, 400, "{}", early.text());
+    seen_to_the_end(gateway, &id).await;
+    gateway.emulator.script(OWN, [Behaviour { interval: 60, ..Behaviour::default() }]);
+    let mut streaming = gateway.client().open(Method::GET, &content, &[], Default::default()).await.unwrap();
+    assert_eq!((streaming.status, streaming.header("content-type")), (200, Some("video/mp4")));
+    let first = streaming.chunk().await.unwrap().unwrap();
+    assert!(first.len() < 12 * SECOND_BYTES, "all {} bytes at once", first.len());
+    let rest = streaming.rest().await.unwrap();
+    assert!(first.starts_with(b"sea sea "));
+    assert_eq!(first.len() + rest.len(), 12 * SECOND_BYTES);
+    let row = gateway.settled(&trace_of_stream(&streaming)).await;
+    assert_eq!((row["operation"].as_str(), film_ms(&row)), (Some("video"), None), "{row}");
+    let small = gateway.client().get(&format!("{content}?variant=thumbnail")).await.unwrap();
+    assert_eq!((small.status, small.header("content-type")), (200, Some("image/webp")));
+    let other = gateway.client().get(&format!("{content}?variant=smell")).await.unwrap();
+    assert_eq!((other.status, &other.json()["error"]["param"]), (400, &json!("variant")));
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn what_failed_costs_nothing_and_what_is_deleted_is_booked_and_gone() {
+    let House { gateway, .. } = &house().await;
+    let failed = id(&made(gateway, film("what nobody may see")).await);
+    let end = seen_to_the_end(gateway, &failed).await;
+    assert_eq!(
+        (&end.json()["status"], &end.json()["error"]["code"]),
+        (&json!("failed"), &json!("moderation_blocked"))
+    );
+    // Deleted as soon as it is made, and before anybody else could look.
+    let gone = id(&made(gateway, film("an ebb")).await);
+    while remove(gateway, &gone).await.status != 200 {
+        a_moment().await;
+    }
+    refused(&look(gateway, &gone).await, 404, "video_not_found");
+    refused(&remove(gateway, &gone).await, 404, "video_not_found");
+    refused(
+        &gateway.client().get(&format!("{VIDEOS}/{gone}/content")).await.unwrap(),
+        404,
+        "video_not_found",
+    );
+    let listed = all(&gateway.client()).await;
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &json!(failed)), "{listed}");
+    assert_eq!((&listed[0]["status"], &listed[0]["prompt"]), (&json!("failed"), &Value::Null), "{listed}");
+    let rows = films(gateway, 1).await;
+    assert_eq!((film_ms(&rows[0]), money(&rows[0]).1), (Some(8_000), 800_000_000), "{rows:?}");
+    assert_eq!(remove(gateway, &failed).await.status, 200);
+    assert_eq!(all(&gateway.client()).await, json!([]));
+    films(gateway, 1).await;
+}
+
+#[tokio::test]
+async fn a_film_that_its_provider_no_longer_has_is_not_found_and_is_not_booked() {
+    let House { gateway, .. } = &house().await;
+    let id = id(&made(gateway, film("an ebb")).await);
+    gateway.emulator.reset();
+    for path in [format!("{VIDEOS}/{id}"), format!("{VIDEOS}/{id}/content")] {
+        let error = refused(&gateway.client().get(&path).await.unwrap(), 404, "video_not_found");
+        assert!(error["message"].as_str().unwrap().contains(&id), "{error}");
+    }
+    refused(&remove(gateway, &id).await, 404, "video_not_found");
+    // The books look once, and then no more.
+    let deadline = Instant::now() + 2 * WITHIN;
+    while looks(gateway) < 4 {
+        assert!(Instant::now() < deadline, "{} looks", looks(gateway));
+        a_moment().await;
+    }
+    films(gateway, 0).await;
+}
+
+#[tokio::test]
+async fn nobody_sees_what_another_project_made() {
+    let House { gateway, .. } = &house().await;
+    let id = id(&made(gateway, film("a high tide")).await);
+    films(gateway, 1).await;
+    let project = id_of(&gateway.make("/v2/projects", json!({"name": "other"})).await);
+    let (key, _) = gateway.key(json!({"name": "k", "project_id": project, "scopes": ["inference"]})).await;
+    let other = gateway.with_key(&key);
+    let asked = gateway.emulator.journal().len();
+    let json = [("content-type", "application/json")];
+    for (method, below) in [("GET", ""), ("GET", "/content"), ("DELETE", ""), ("POST", "/remix")] {
+        let body = if method == "POST" { r#"{"prompt":"x"}"# } else { "" };
+        let ask = async |client: &Client, id: &str| {
+            let path = format!("{VIDEOS}/{id}{below}");
+            refused(
+                &client.call(method.parse().unwrap(), &path, &json, body).await.unwrap(),
+                404,
+                "video_not_found",
+            );
+        };
+        ask(&other, &id).await;
+        // Nor does anything mean what is a provider's own name, or one of another kind of thing.
+        for unknown in ["video_of_nobody", "video_tg_00000000000000000000000000000000"] {
+            ask(&gateway.client(), unknown).await;
+        }
+        ask(&gateway.client(), &id.replace("video_tg_", "file-tg_")).await;
+    }
+    let read = gateway.client().get(&format!("/v1/files/{id}")).await.unwrap();
+    refused(&read, 404, "file_not_found");
+    assert_eq!(gateway.emulator.journal().len(), asked, "something was asked");
+    assert_eq!(all(&other).await, json!([]));
+    assert_eq!(all(&gateway.client()).await[0]["id"], id.as_str());
+    assert_eq!(look(gateway, &id).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_film_like_another_is_made_where_that_one_lies() {
+    let House { gateway, .. } = &house().await;
+    let first = id(&made(gateway, film("a high tide")).await);
+    let path = format!("{VIDEOS}/{first}/remix");
+    let body = json!({"prompt": "an ebb"});
+    let early = gateway.client().post(&path, &body).await.unwrap();
+    assert_eq!(early.status, 400, "{}", early.text());
+    seen_to_the_end(gateway, &first).await;
+    // Whoever else could make it is not asked.
+    gateway.credential("openai", OWN_SECOND).await;
+    let answer = gateway.client().post(&path, &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let second = id(&answer);
+    assert_eq!(answer.json()["remixed_from_video_id"], first.as_str());
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
+    assert_eq!(gateway.calls(OWN).pop().unwrap().json(), body);
+    for row in films(gateway, 2).await {
+        assert_eq!((film_ms(&row), money(&row)), (Some(8_000), (0, 800_000_000, false)), "{row}");
+    }
+    let listed = all(&gateway.client()).await;
+    assert_eq!((&listed[0]["id"], &listed[1]["id"]), (&json!(second), &json!(first)), "{listed}");
+    assert_eq!(listed[0]["remixed_from_video_id"], first.as_str());
+    let wrong = gateway.client().post(&path, &json!({})).await.unwrap();
+    assert_eq!(refused(&wrong, 400, "missing_required_parameter")["param"], "prompt");
+}
+
+#[tokio::test]
+async fn a_picture_goes_with_it_in_a_form_that_is_not_held() {
+    let House { gateway, .. } = &mut house().await;
+    let send = async |gateway: &Gateway, picture: &[u8]| {
+        let parts: [(&str, &[u8]); 4] = [
+            ("model", SORA.as_bytes()),
+            ("prompt", b"tide"),
+            ("seconds", b"4"),
+            ("input_reference", picture),
+        ];
+        let answer = gateway.client().call(Method::POST, VIDEOS, &[FORM], form(&parts)).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.json()["prompt"], format!("tide [{}]", crc32fast::hash(picture)));
+        assert_eq!(answer.json()["seconds"], "4");
+    };
+    send(gateway, b"warm").await;
+    let picture = noise(24 * MIB);
+    let pid = gateway.process().pid();
+    peak(pid);
+    let before = peak(pid);
+    send(gateway, &picture).await;
+    let grown = peak(pid).saturating_sub(before);
+    assert!(grown < 8 * MIB, "{grown} bytes more for one of {} MiB", 24);
+    let rows = films(gateway, 2).await;
+    assert!(rows.iter().all(|row| film_ms(row) == Some(4_000)), "{rows:?}");
+    let bare = form(&[("prompt", b"x")]);
+    let answer = gateway.client().call(Method::POST, VIDEOS, &[FORM], bare).await.unwrap();
+    assert_eq!(refused(&answer, 400, "missing_required_parameter")["param"], "model");
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn deployments_and_servers_of_ones_own_make_films() {
+    let House { gateway, .. } = &bare().await;
+    let config = json!({"deployments": {SORA: "my-sora-2"}});
+    let azure = gateway.emulator.base_url_of(Flavour::Azure);
+    let body = json!({"provider": "azure", "secret": OWN, "base_url": azure, "config": config});
+    gateway.make("/v2/provider-credentials", body).await;
+    let deployed = id(&made(gateway, film("a high tide")).await);
+    assert_eq!(gateway.calls(OWN).pop().unwrap().path, "/azure/openai/v1/videos");
+    seen_to_the_end(gateway, &deployed).await;
+    let content = gateway.client().get(&format!("{VIDEOS}/{deployed}/content")).await.unwrap();
+    assert_eq!((content.status, content.body.len()), (200, 8 * SECOND_BYTES));
+    let rows = films(gateway, 1).await;
+    assert_eq!((film_ms(&rows[0]), money(&rows[0])), (Some(8_000), (0, 0, true)), "no price is known");
+
+    let server = gateway.emulator.base_url_of(Flavour::Server(Server::Lenient));
+    let pricing = json!({"sora-2": {"input": 0, "output": 0, "per_video_second": 20_000}});
+    let body = json!({"provider": "openai_compatible", "secret": OWN_SECOND, "base_url": server, "pricing": pricing});
+    gateway.make("/v2/provider-credentials", body).await;
+    let own = json!({"model": "openai_compatible:sora-2", "prompt": "a high tide", "seconds": "12"});
+    made(gateway, own).await;
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 1);
+    let rows = films(gateway, 2).await;
+    let row = rows.iter().find(|row| film_ms(row) == Some(12_000)).unwrap();
+    assert_eq!(money(row), (0, 240_000_000, false), "{row}");
+}
+
+#[tokio::test]
+async fn who_makes_none_is_not_asked_and_money_of_others_is_not_spent() {
+    let House { gateway, .. } = &bare().await;
+    gateway.account("openai", POOL).await;
+    let pooled = gateway.client().post(VIDEOS, &film("a high tide")).await.unwrap();
+    assert_eq!(refused(&pooled, 400, "video_needs_own_credential")["param"], "model");
+    assert_eq!(gateway.calls(POOL).len(), 0);
+    gateway.credential("openai", OWN).await;
+    made(gateway, film("a high tide")).await;
+    assert_eq!((gateway.calls(POOL).len(), gateway.calls(OWN).len()), (0, 1));
+
+    gateway.credential("xai", OWN_SECOND).await;
+    let other = json!({"model": "xai:some-film", "prompt": "x"});
+    let error = refused(&gateway.client().post(VIDEOS, &other).await.unwrap(), 400, "unsupported_operation");
+    assert!(error["message"].as_str().unwrap().contains("no way to make videos"), "{error}");
+    for (wrong, param) in [
+        (json!({"model": SORA, "seconds": "8"}), "prompt"),
+        (json!({"prompt": "x"}), "model"),
+        (json!({"model": SORA, "prompt": ["x"]}), "prompt"),
+        (json!({"model": SORA, "prompt": "x", "seconds": "5"}), "seconds"),
+    ] {
+        let answer = gateway.client().post(VIDEOS, &wrong).await.unwrap();
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{wrong}");
+        assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
+    }
+    let chat = json!({"model": "openai/gpt-4o-mini", "prompt": "x"});
+    refused(&gateway.client().post(VIDEOS, &chat).await.unwrap(), 400, "model_modality");
+    assert_eq!(gateway.calls(OWN_SECOND).len(), 0);
+    films(gateway, 1).await;
+}
+
+#[tokio::test]
+async fn a_policy_keeps_films_from_being_made_and_remade() {
+    let House { gateway, .. } = &house().await;
+    let first = id(&made(gateway, film("a high tide")).await);
+    seen_to_the_end(gateway, &first).await;
+    let policy = json!({"project_id": gateway.founded.project_id, "allowed_providers": ["anthropic"]});
+    gateway.make("/v2/policies", policy).await;
+    let asked = gateway.calls(OWN).len();
+    let remix = format!("{VIDEOS}/{first}/remix");
+    for (path, body) in [(VIDEOS, film("an ebb")), (&remix, json!({"prompt": "an ebb"}))] {
+        refused(&gateway.client().post(path, &body).await.unwrap(), 403, "policy_forbids");
+    }
+    assert_eq!(gateway.calls(OWN).len(), asked);
+    // What was made before may be looked at and taken away.
+    assert_eq!(look(gateway, &first).await.status, 200);
+    assert_eq!(remove(gateway, &first).await.status, 200);
+    films(gateway, 1).await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_makes_no_second_film() {
+    let House { gateway, .. } = &house().await;
+    gateway.credential("openai", OWN_SECOND).await;
+    let cut = [Behaviour { status: Some(500), ..Behaviour::default() }];
+    gateway.emulator.script(OWN, cut.clone());
+    gateway.emulator.script(OWN_SECOND, cut);
+    let answer = gateway.client().post(VIDEOS, &film("a high tide")).await.unwrap();
+    assert!(answer.status >= 500, "{}", answer.text());
+    assert_eq!(gateway.calls(OWN).len() + gateway.calls(OWN_SECOND).len(), 1);
+    // The same key asks for the same film.
+    gateway.emulator.clear_scripts();
+    let keyed = [("content-type", "application/json"), ("idempotency-key", "one film")];
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let body = film("an ebb").to_string();
+        let answer = gateway.client().call(Method::POST, VIDEOS, &keyed, body).await.unwrap();
+        ids.push(id(&answer));
+    }
+    assert_eq!(ids[0], ids[1]);
+    films(gateway, 1).await;
+}

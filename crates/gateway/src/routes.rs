@@ -76,6 +76,14 @@ pub enum Found<'t, 'p> {
     Nothing,
 }
 
+impl Route {
+    /// Whether the request is one that its client signed, where the grammar's clients do that.
+    #[must_use]
+    pub fn is_signed(&self, headers: &HeaderMap) -> bool {
+        self.dialect == Dialect::Converse && line::is_signed(headers)
+    }
+}
+
 const REST: &str = "{rest}";
 
 /// Paths of the API that later releases fill; they are told apart from typing errors.
@@ -134,6 +142,7 @@ pub fn table() -> Vec<Route> {
         row(Method::POST, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
+        row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
         row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
         row(Method::GET, "/v1/realtime", Dialect::Chat, Does::Realtime, inference),
@@ -239,6 +248,7 @@ pub fn dialect_of(path: &str) -> Dialect {
         () if is_under("/v1/messages") => Dialect::Anthropic,
         () if is_under("/v1/responses") => Dialect::Responses,
         () if is_under("/v1beta") => Dialect::Gemini,
+        () if is_under("/model") => Dialect::Converse,
         () if is_under("/v1") => Dialect::Chat,
         () => Dialect::Native,
     }
@@ -294,7 +304,14 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 ///
 /// # Errors
 /// It names none, or nothing that is done here.
-pub fn read_address(rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+pub fn read_address(
+    dialect: Dialect,
+    rest: &str,
+    query: &str,
+) -> Result<(Addressed, Operation), Box<Fault>> {
+    if dialect == Dialect::Converse {
+        return line::read_converse_address(rest);
+    }
     // No model is named like that, and no path is another's.
     if rest.split('/').any(|part| matches!(part, "." | "..")) {
         let message = "There is nothing at this path.";

@@ -25,12 +25,12 @@ use plan::plan;
 use relay::relay;
 use settle::settle;
 
-pub use admit::{Caller, Needs, identify as identify_in};
+pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed};
 pub use counters::Counters;
 pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
     Addressed, BatchAsk, BatchItem, ErrorAnswer, Stored, StoredAct, Verb, batch_operation, read_address,
-    read_batch_ask, read_batch_item, rename_kept, render_error,
+    read_batch_ask, read_batch_item, read_converse_address, rename_kept, render_error,
 };
 pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
 pub use framing::websocket;
@@ -75,6 +75,28 @@ impl Core {
 /// 401 where no live key was presented, 403 where it may not do this or not from here.
 pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) -> Result<Caller, Box<Fault>> {
     admit::identify(core.snapshot.current(), headers, peer, needs, core.now_unix_ms())
+}
+
+/// Finds out who says to have signed a request.
+///
+/// # Errors
+/// As `identify`, and where the head alone tells that the signature can't be good.
+pub fn identify_signed(
+    core: &Core,
+    head: &SignedHead<'_>,
+    peer: IpAddr,
+    needs: Needs,
+) -> Result<Signed, Box<Fault>> {
+    let snapshot = core.snapshot.current();
+    admit::identify_signed(snapshot, head, peer, needs, &core.hands.opener, core.now_unix_ms())
+}
+
+/// Who signed a request, once its body has come.
+///
+/// # Errors
+/// The signature is another one, or over another body.
+pub fn who_signed(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
+    signed.into_caller(&core.hands.opener, body)
 }
 
 /// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is

@@ -57,6 +57,7 @@ pub fn snapshot() -> Arc<Snapshot> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            access_secret: None,
         };
         change(&mut entry);
         (Plain.digest(&text(number)), Arc::new(entry))

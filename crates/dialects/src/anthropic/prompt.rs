@@ -4,7 +4,7 @@ use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier, Turn};
 
 use super::blocks::{Place, read_block, read_blocks};
-use super::object::{Field, Object};
+use crate::object::{Field, Object};
 use super::settings;
 use crate::json::Kind;
 

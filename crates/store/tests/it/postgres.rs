@@ -325,7 +325,7 @@ fn every_row_goes_into_an_empty_database() {
         let url = fresh.url.clone().unwrap();
         let (workspace, project_id) = (fresh.founding.workspace.id, fresh.founding.project.id);
         fresh.store.projects().create(project(workspace, 7), act()).await.unwrap();
-        fresh.store.api_keys().create(api_key(workspace, project_id, 7), act()).await.unwrap();
+        fresh.store.api_keys().create(api_key(workspace, project_id, 7), None, act()).await.unwrap();
         // Of three weeks, each of which has its partition.
         let mut batches = vec![records(&fresh, 0..300), records(&fresh, 300..600)];
         for (number, record) in batches.iter_mut().flatten().enumerate() {

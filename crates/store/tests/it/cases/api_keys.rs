@@ -8,7 +8,7 @@ use crate::samples::{act, api_key};
 
 pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made = keys.create(api_key(workspace, fresh.founding.project.id, 5), act()).await.unwrap();
+    let made = keys.create(api_key(workspace, fresh.founding.project.id, 5), None, act()).await.unwrap();
     let wanted =
         ApiKeyRow { name: "renamed".into(), digest: [9; 32], environment: "x".into(), ..made.row.clone() };
     let changed = keys.replace(wanted, Some(made.row.version), act()).await.unwrap().row;
@@ -41,7 +41,7 @@ pub async fn scopes_networks_and_expiry_read_back(fresh: &Fresh) {
         ],
         ..api_key(workspace, fresh.founding.project.id, 5)
     };
-    let made = keys.create(row.clone(), act()).await.unwrap().row;
+    let made = keys.create(row.clone(), None, act()).await.unwrap().row;
     let read = keys.get(workspace, row.id).await.unwrap();
     assert_eq!(read, made);
     assert_eq!(read, ApiKeyRow { version: made.version, ..row });

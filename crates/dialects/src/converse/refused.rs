@@ -38,8 +38,7 @@ pub(crate) const fn error_type(fault: &Fault) -> &'static str {
         FaultClass::RateLimit | FaultClass::Limited | FaultClass::BudgetReached => "ThrottlingException",
         FaultClass::Overloaded | FaultClass::Unavailable => "ServiceUnavailableException",
         FaultClass::Timeout | FaultClass::Deadline => "ModelTimeoutException",
-        FaultClass::UpstreamAuth | FaultClass::Upstream => "ModelErrorException",
-        FaultClass::StreamBroken => "ModelStreamErrorException",
+        FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => "ModelErrorException",
         FaultClass::Cancelled | FaultClass::Internal => "InternalServerException",
     }
 }

@@ -72,7 +72,9 @@ impl Signature {
             ));
         };
         if service != SERVICE {
-            return Err(fault::wrong_signature("The request is signed for another service than \"bedrock\"."));
+            return Err(fault::wrong_signature(
+                "The request is signed for another service than \"bedrock\".",
+            ));
         }
         if stamp.get(..8) != Some(day) {
             return Err(fault::wrong_signature(
@@ -203,10 +205,11 @@ fn canonical(head: &SignedHead<'_>, names: &[&str], signed: &str) -> String {
     escape_path(head.path, &mut text);
     let _ = write!(text, "\n{}\n", canonical_query(head.query));
     for name in names {
-        let values: Vec<String> = match (*name == HOST, head.authority.filter(|_| !head.headers.contains_key(HOST))) {
-            (true, Some(authority)) => vec![authority.to_owned()],
-            _ => head.headers.get_all(*name).iter().map(|value| folded(value.as_bytes())).collect(),
-        };
+        let values: Vec<String> =
+            match (*name == HOST, head.authority.filter(|_| !head.headers.contains_key(HOST))) {
+                (true, Some(authority)) => vec![authority.to_owned()],
+                _ => head.headers.get_all(*name).iter().map(|value| folded(value.as_bytes())).collect(),
+            };
         let _ = writeln!(text, "{name}:{}", values.join(","));
     }
     let _ = write!(text, "\n{signed}\n");

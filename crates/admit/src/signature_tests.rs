@@ -5,9 +5,9 @@ const NOW: u64 = 1_440_938_160;
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    let pairs = pairs.iter().map(|(name, value)| {
-        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-    });
+    let pairs = pairs
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
     pairs.collect()
 }
 
@@ -21,7 +21,13 @@ fn authorization(signed: &str, signature: &str) -> String {
 
 fn read(pairs: &[(&'static str, &str)], now: u64) -> Result<Signature, Box<Fault>> {
     let headers = headers(pairs);
-    let head = SignedHead { method: "POST", path: "/model/a%3Ab/converse", query: "", headers: &headers, authority: None };
+    let head = SignedHead {
+        method: "POST",
+        path: "/model/a%3Ab/converse",
+        query: "",
+        headers: &headers,
+        authority: None,
+    };
     Signature::read(&head, now)
 }
 
@@ -32,8 +38,15 @@ fn the_form_is_the_vendors() {
     assert_eq!(text, "/model/arn%253Aaws%253Abedrock%252Fab%3A0/converse");
     assert_eq!(canonical_query("b=2&a=1&&c"), "a=1&b=2&c=");
     assert_eq!(folded(b"  a   b \t c "), "a b c");
-    let headers = headers(&[("host", "h:1"), ("x-amz-date", "20150830T123600Z"), ("content-type", "application/json")]);
-    let head = SignedHead { method: "POST", path: "/model/m/converse", query: "", headers: &headers, authority: None };
+    let headers =
+        headers(&[("host", "h:1"), ("x-amz-date", "20150830T123600Z"), ("content-type", "application/json")]);
+    let head = SignedHead {
+        method: "POST",
+        path: "/model/m/converse",
+        query: "",
+        headers: &headers,
+        authority: None,
+    };
     let names = ["content-type", "host", "x-amz-date"];
     assert_eq!(
         canonical(&head, &names, "content-type;host;x-amz-date"),
@@ -90,7 +103,11 @@ fn what_is_told_by_the_head_alone_is_refused_at_once() {
     }
     let mut more = pairs(&good).to_vec();
     more.push(("x-amz-target", "x"));
-    assert_eq!(read(&more, NOW).err().unwrap().code, "invalid_signature", "another header of theirs is not signed");
+    assert_eq!(
+        read(&more, NOW).err().unwrap().code,
+        "invalid_signature",
+        "another header of theirs is not signed"
+    );
     more.truncate(1);
     assert_eq!(read(&more, NOW).err().unwrap().code, "incomplete_signature");
 }
@@ -105,7 +122,9 @@ fn five_minutes_are_allowed_either_way() {
         let told = read(&pairs, now).err().map(|fault| fault.code);
         assert_eq!(told, (!is_fresh).then_some("signature_expired"), "{now}");
     }
-    for wrong in ["20150830T1236Z", "2015-08-30T12:36Z", "20150830T126100Z", "20150830X123600Z", "20150830T12360+Z"] {
+    for wrong in
+        ["20150830T1236Z", "2015-08-30T12:36Z", "20150830T126100Z", "20150830X123600Z", "20150830T12360+Z"]
+    {
         let pairs = [("host", "h"), ("x-amz-date", wrong), ("authorization", &*good)];
         assert_eq!(read(&pairs, NOW).err().unwrap().code, "incomplete_signature", "{wrong}");
     }

@@ -515,7 +515,8 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
             (operation, Some(Box::new(routes::read_kept(operation, &head.method, rest)?)))
         }
         _ => {
-            let (addressed, operation) = routes::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
+            let (addressed, operation) =
+                routes::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
             (operation, Some(Box::new(addressed)))
         }
     };

@@ -304,11 +304,7 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 ///
 /// # Errors
 /// It names none, or nothing that is done here.
-pub fn read_address(
-    dialect: Dialect,
-    rest: &str,
-    query: &str,
-) -> Result<(Addressed, Operation), Box<Fault>> {
+pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
     if dialect == Dialect::Converse {
         return line::read_converse_address(rest);
     }

@@ -1,7 +1,7 @@
 //! The change of keys: of the master key, which wraps every workspace's, and of a workspace's, which seals its secrets.
 //! Each step is one transaction, and what is left to do is read from what is there: whoever is killed goes on after it.
 
-use domain::{AccountId, CredentialId, KeyId, Kept, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
+use domain::{AccountId, CredentialId, Kept, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::{Act, StoreFuture, Written};

@@ -3,8 +3,6 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use framing::event_stream::FrameDecoder;
 use harness::bedrock::{REGION, access_keys};
 use harness::{At, Behaviour, Entry, Model};
@@ -27,7 +25,8 @@ const BEDROCK: &str = "bedrock:us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const MODELS: [(&str, &str); 4] = [(OPENAI, OWN), (CLAUDE, OWN_SECOND), (GEMINI, CUSTOM), (BEDROCK, NODE)];
 const WORKSPACE_KEY: &str = "/v2/vault/workspace-key";
 /// A picture of two pixels by two.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQGxkDQQwQCgQAHOoDgcEu4pUAAAAASUVORK5CYII=";
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQGxkDQQwQCgQAHOoDgcEu4pUAAAAASUVORK5CYII=";
 
 async fn gateway() -> Gateway {
     let config = config()
@@ -210,7 +209,11 @@ async fn a_question_is_answered_by_whoever_serves_the_model() {
         let trace = head["RequestId"].as_str().unwrap();
         assert_eq!(head["HTTPHeaders"]["agent-trace-id"], trace, "{head}");
         let booked = gateway.settled(trace).await;
-        assert_eq!((&booked["dialect"], &booked["outcome"]), (&json!("converse"), &json!("completed")), "{booked}");
+        assert_eq!(
+            (&booked["dialect"], &booked["outcome"]),
+            (&json!("converse"), &json!("completed")),
+            "{booked}"
+        );
         assert_eq!(booked["api_key_id"], boto.key_id, "{booked}");
         assert_eq!(booked["output_tokens"], whole["answer"]["usage"]["outputTokens"], "{booked}");
     }
@@ -226,14 +229,16 @@ async fn tools_are_called_and_answered() {
     for (model, key) in MODELS {
         for streams in [false, true] {
             let mut turns = vec![user(json!([{"text": "Use get_weather"}]))];
-            let asked = |turns: &[Value]| {
-                json!({"modelId": model, "messages": turns, "toolConfig": {"tools": [{"toolSpec": spec}]}})
-            };
+            let asked = |turns: &[Value]| json!({"modelId": model, "messages": turns, "toolConfig": {"tools": [{"toolSpec": spec}]}});
             let told = boto.answered(streams, &asked(&turns)).await;
             assert_eq!(told["stopReason"], "tool_use", "{model}: {told}");
             let message = told["output"]["message"].clone();
             let call = message["content"].as_array().unwrap().last().unwrap()["toolUse"].clone();
-            assert_eq!((&call["name"], &call["input"]), (&json!("get_weather"), &json!({"city": "value"})), "{told}");
+            assert_eq!(
+                (&call["name"], &call["input"]),
+                (&json!("get_weather"), &json!({"city": "value"})),
+                "{told}"
+            );
             let result = json!({"toolUseId": call["toolUseId"], "content": [{"json": {"sky": "sunny"}}, {"text": "21°"}]});
             turns.extend([message, user(json!([{"toolResult": result}]))]);
             let told = boto.answered(streams, &asked(&turns)).await;
@@ -260,7 +265,11 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
         }
         let told = boto.ask("converse", args).await;
         let dropped = &told["answer"]["ResponseMetadata"]["HTTPHeaders"]["agent-dropped-params"];
-        let expected = if [CLAUDE, BEDROCK].contains(&model) { Value::Null } else { json!("messages[0].content[2].cachePoint") };
+        let expected = if [CLAUDE, BEDROCK].contains(&model) {
+            Value::Null
+        } else {
+            json!("messages[0].content[2].cachePoint")
+        };
         assert_eq!(*dropped, expected, "{model}: {told}");
     }
     let sent = last(&gateway, OWN_SECOND).json();
@@ -268,12 +277,16 @@ async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
     let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 1024}});
     for (model, key) in [(CLAUDE, OWN_SECOND), (BEDROCK, NODE)] {
         gateway.emulator.script(key, [Behaviour::ok().reasoning(9).always()]);
-        let args = with(question(model), json!({
-            "additionalModelRequestFields": thinking, "inferenceConfig": {"maxTokens": 4000},
-        }));
+        let args = with(
+            question(model),
+            json!({
+                "additionalModelRequestFields": thinking, "inferenceConfig": {"maxTokens": 4000},
+            }),
+        );
         for streams in [false, true] {
             let told = boto.answered(streams, &args).await;
-            let thought = &told["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
+            let thought =
+                &told["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
             assert!(thought.as_str().is_some_and(|text| !text.is_empty()), "{model}: {told}");
             assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
         }
@@ -317,7 +330,8 @@ async fn a_bearer_is_let_in_and_its_stream_is_of_frames() {
     let body = json!({"messages": [user(json!([{"text": "hello there"}]))]});
     for (model, _) in MODELS {
         for name in [model.replace('/', "%2F").replace(':', "%3A"), model.to_owned()] {
-            let answer = gateway.client().post(&format!("/model/{name}/converse-stream"), &body).await.unwrap();
+            let answer =
+                gateway.client().post(&format!("/model/{name}/converse-stream"), &body).await.unwrap();
             assert_eq!(answer.status, 200, "{}", answer.text());
             assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
             assert_eq!(answer.header("x-amzn-requestid"), answer.header("agent-trace-id"));
@@ -358,7 +372,11 @@ async fn who_does_not_sign_well_is_not_let_in() {
         (json!({"ahead_s": -600}), "InvalidSignatureException", "Signature expired"),
         (json!({"ahead_s": 600}), "InvalidSignatureException", "not yet current"),
         (json!({"access_key_id": other}), "UnrecognizedClientException", "unknown here"),
-        (json!({"access_key_id": "AKIAIOSFODNN7EXAMPLE"}), "UnrecognizedClientException", "tidegate key create --aws"),
+        (
+            json!({"access_key_id": "AKIAIOSFODNN7EXAMPLE"}),
+            "UnrecognizedClientException",
+            "tidegate key create --aws",
+        ),
     ] {
         for call in ["converse", "converse_stream"] {
             let error = boto.failed(call, question(OPENAI), more.clone()).await;
@@ -383,7 +401,8 @@ async fn who_does_not_sign_well_is_not_let_in() {
     // A key without access keys signs nothing, and one that expires does not either.
     let (_, plain) = gateway.key(json!({"name": "plain"})).await;
     let name = plain.trim_start_matches("key_").to_uppercase();
-    let error = boto.failed("converse", question(OPENAI), json!({"access_key_id": format!("TGAK{name}")})).await;
+    let error =
+        boto.failed("converse", question(OPENAI), json!({"access_key_id": format!("TGAK{name}")})).await;
     assert_eq!(error["code"], "UnrecognizedClientException", "{error}");
     assert_eq!(calls(), 3);
 }
@@ -437,7 +456,14 @@ async fn what_is_refused_is_told_in_the_vendors_words() {
             let error = boto.failed(call, args.clone(), json!({})).await;
             assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(status)), "{error}");
             assert!(error["message"].as_str().unwrap().contains(words), "{error}");
-            assert_eq!(error["class"], if code == "ValidationException" || code == "ResourceNotFoundException" { code } else { "ClientError" });
+            assert_eq!(
+                error["class"],
+                if code == "ValidationException" || code == "ResourceNotFoundException" {
+                    code
+                } else {
+                    "ClientError"
+                }
+            );
         }
     }
     let unknown = json!({"messages": [user(json!([{"text": "x"}]))], "tide": true});
@@ -450,7 +476,12 @@ async fn what_is_refused_is_told_in_the_vendors_words() {
         ("/model/../v1/models", 404, "ResourceNotFoundException"),
     ] {
         let answer = gateway.client().post(path, &unknown).await.unwrap();
-        assert_eq!((answer.status, answer.header("x-amzn-errortype")), (status, Some(kind)), "{path}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("x-amzn-errortype")),
+            (status, Some(kind)),
+            "{path}: {}",
+            answer.text()
+        );
     }
     let nobody = harness::client::Client::new(&gateway.origin).within(WITHIN);
     let answer = nobody.post("/model/x/converse", &unknown).await.unwrap();
@@ -465,8 +496,12 @@ async fn a_stream_that_is_cut_is_an_error_and_never_an_end() {
     for (model, key) in MODELS {
         gateway.emulator.script(key, [Behaviour::ok().chunks(20).cut(At::Middle).always()]);
         let told = boto.ask("converse_stream", question(model)).await;
-        let names: Vec<&String> =
-            told["events"].as_array().unwrap().iter().filter_map(|event| event.as_object()?.keys().next()).collect();
+        let names: Vec<&String> = told["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|event| event.as_object()?.keys().next())
+            .collect();
         assert!(names.contains(&&"contentBlockDelta".to_owned()), "{model}: {told}");
         assert!(names.iter().all(|name| *name != "messageStop" && *name != "metadata"), "{model}: {told}");
         assert_eq!(told["error"]["class"], "EventStreamError", "{model}: {told}");

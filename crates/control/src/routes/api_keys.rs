@@ -134,10 +134,10 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
         created_at: Moment(row.created_unix_ms),
-        aws: row.access_secret.as_ref().map(|_| AccessKeys {
-            access_key_id: api_key::access_key_id(row.id),
-            secret_access_key: None,
-        }),
+        aws: row
+            .access_secret
+            .as_ref()
+            .map(|_| AccessKeys { access_key_id: api_key::access_key_id(row.id), secret_access_key: None }),
         key: None,
     }
 }

@@ -53,7 +53,12 @@ mod tests {
         for (rest, model, operation, stream) in [
             ("openai%2Fgpt-5/converse", "openai/gpt-5", Operation::Chat, false),
             ("openai/gpt-5/converse-stream", "openai/gpt-5", Operation::Chat, true),
-            ("bedrock%3Aus.anthropic.x-v1%3A0/converse", "bedrock:us.anthropic.x-v1:0", Operation::Chat, false),
+            (
+                "bedrock%3Aus.anthropic.x-v1%3A0/converse",
+                "bedrock:us.anthropic.x-v1:0",
+                Operation::Chat,
+                false,
+            ),
             ("us.anthropic.x-v1:0/count-tokens", "us.anthropic.x-v1:0", Operation::Count, false),
             ("arn%3Aaws%3Abedrock%3Ax%2Fab/converse", "arn:aws:bedrock:x/ab", Operation::Chat, false),
         ] {

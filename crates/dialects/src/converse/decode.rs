@@ -114,7 +114,10 @@ impl Draft {
 
     fn check(&self, is_said: bool) -> Result<(), Box<Fault>> {
         if !is_said {
-            return Err(missing("input.converse".to_owned(), "Send what is to be counted as input.converse."));
+            return Err(missing(
+                "input.converse".to_owned(),
+                "Send what is to be counted as input.converse.",
+            ));
         }
         if self.seen & (1 << Field::Messages as u8) == 0 {
             let fix = "Send an array of messages, such as [{\"role\": \"user\", \"content\": [{\"text\": \"Hello\"}]}].";
@@ -206,13 +209,20 @@ impl Draft {
                 let block = read_block(cursor, &format!("{path}[{index}]"))?;
                 self.request.prompt_bytes += block.text_bytes;
                 let whole = Span::new(start, cursor.position());
-                if block.is_unsigned_thought { cuts.cut(whole) } else { cuts.keep(whole) }
+                if block.is_unsigned_thought {
+                    cuts.cut(whole)
+                } else {
+                    cuts.keep(whole)
+                }
                 Ok(())
             })?;
             Ok(())
         })?;
         if !has_role {
-            return Err(missing(format!("{path}.role"), "Give each message a role: user, assistant or system."));
+            return Err(missing(
+                format!("{path}.role"),
+                "Give each message a role: user, assistant or system.",
+            ));
         }
         Ok(cuts)
     }

@@ -57,8 +57,12 @@ fn take(drafts: &mut Vec<Draft>, event: Event) {
             drafts.push(Draft { part, kind, text: String::new(), seal: None, citations: Vec::new() });
         }
         Event::Delta { choice: 0, part, text } => of(part, &mut |draft| draft.text.push_str(&text)),
-        Event::Signature { choice: 0, part, value } => of(part, &mut |draft| draft.seal = Some(value.clone())),
-        Event::Citation { choice: 0, part, json } => of(part, &mut |draft| draft.citations.push(json.clone())),
+        Event::Signature { choice: 0, part, value } => {
+            of(part, &mut |draft| draft.seal = Some(value.clone()))
+        }
+        Event::Citation { choice: 0, part, json } => {
+            of(part, &mut |draft| draft.citations.push(json.clone()))
+        }
         _ => {}
     }
 }

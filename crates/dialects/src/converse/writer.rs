@@ -106,7 +106,11 @@ impl WriteAnswer for Writer {
         self.usage = progress.usage;
         for (_, part, kind) in progress.open.iter().filter(|(choice, _, _)| *choice == 0) {
             self.shape.has_call |= matches!(kind, PartKind::Call { .. });
-            self.blocks.push_back(Pending { number: Some(*part), has_said: true, ..Pending::new(*part, kind.clone()) });
+            self.blocks.push_back(Pending {
+                number: Some(*part),
+                has_said: true,
+                ..Pending::new(*part, kind.clone())
+            });
         }
     }
 

@@ -7,9 +7,8 @@ use domain::ports::PortFuture;
 use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, SealFloor,
-    Source,
-    SourceError, WorkspaceEntry,
+    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry,
+    SealFloor, Source, SourceError, WorkspaceEntry,
 };
 
 use super::fields::{ColumnId, Fields};

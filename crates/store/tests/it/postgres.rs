@@ -168,10 +168,10 @@ fn a_change_is_heard_of_on_the_other_replica() {
         let (workspace, project) = (fresh.founding.workspace.id, fresh.founding.project.id);
         let (other, relay) = relayed(&fresh, 2).await;
         let keys = fresh.store.api_keys();
-        let made = keys.create(api_key(workspace, project, 77), act()).await.unwrap();
+        let made = keys.create(api_key(workspace, project, 77), None, act()).await.unwrap();
         assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "nobody told");
         relay.cut();
-        let made = keys.create(api_key(workspace, project, 78), act()).await.unwrap();
+        let made = keys.create(api_key(workspace, project, 78), None, act()).await.unwrap();
         assert!(!hears_of(&other, made.version, Duration::from_millis(300)).await, "the wire is cut");
         other.source().changes_since(made.version - 1).await.unwrap_err();
         relay.open();
@@ -181,7 +181,7 @@ fn a_change_is_heard_of_on_the_other_replica() {
             hears_of(&other, made.version, Duration::from_secs(10)).await,
             "what was missed is told later"
         );
-        let made = keys.create(api_key(workspace, project, 79), act()).await.unwrap();
+        let made = keys.create(api_key(workspace, project, 79), None, act()).await.unwrap();
         assert!(hears_of(&other, made.version, Duration::from_secs(10)).await, "it listens again");
     });
 }

@@ -56,7 +56,10 @@ pub(super) fn read_piece(
         let told = extras.len();
         object.leave(&[], extras);
         if extras.len() == told {
-            return Err(missing(format!("{path}.text"), "Give each block what it is, such as text or image."));
+            return Err(missing(
+                format!("{path}.text"),
+                "Give each block what it is, such as text or image.",
+            ));
         }
         return Ok(Piece::Nothing);
     };

@@ -30,33 +30,20 @@ const TYPES: &[(&str, &str)] = &[
     ("md", "text/markdown"),
 ];
 
-pub(super) fn read_image(
-    image: Field<'_>,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<Content>, Box<Fault>> {
+pub(super) fn read_image(image: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
     let source = read_medium(image, "image", extras)?;
     Ok(source.map(|source| Content::Image { source, detail: None }))
 }
 
-pub(super) fn read_audio(
-    audio: Field<'_>,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<Content>, Box<Fault>> {
+pub(super) fn read_audio(audio: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
     Ok(read_medium(audio, "audio", extras)?.map(|source| Content::Audio { source }))
 }
 
-pub(super) fn read_video(
-    video: Field<'_>,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<Content>, Box<Fault>> {
+pub(super) fn read_video(video: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
     Ok(read_medium(video, "video", extras)?.map(|source| Content::Video { source }))
 }
 
-fn read_medium(
-    medium: Field<'_>,
-    kind: &str,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<Source>, Box<Fault>> {
+fn read_medium(medium: Field<'_>, kind: &str, extras: &mut Vec<Extra>) -> Result<Option<Source>, Box<Fault>> {
     let mut medium = medium.object()?;
     let format = medium.needed_text("format", "Send the format of the bytes, such as png.")?;
     let source = read_source(&mut medium, &media_type(kind, &format), extras)?;

@@ -117,7 +117,10 @@ fn push_turn(prompt: &mut Prompt, role: Role, parts: Vec<Part>) {
 }
 
 /// The one thing that an object of several kinds is: its member that says something, by name.
-fn only<'a>(object: &mut Object<'a>, known: &[&'static str]) -> Result<Option<(&'static str, Field<'a>)>, Box<Fault>> {
+fn only<'a>(
+    object: &mut Object<'a>,
+    known: &[&'static str],
+) -> Result<Option<(&'static str, Field<'a>)>, Box<Fault>> {
     for name in known {
         if let Some(field) = object.take(name)? {
             return Ok(Some((name, field)));

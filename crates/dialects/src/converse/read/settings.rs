@@ -75,7 +75,8 @@ fn read_choice(choice: &mut Object<'_>) -> Result<Option<ToolChoice>, Box<Fault>
         Some(("auto", _)) => Some(ToolChoice::Auto),
         Some(("any", _)) => Some(ToolChoice::Required),
         Some((_, tool)) => {
-            let name = tool.object()?.needed_text("name", "Send the name of the tool that is to be called.")?;
+            let name =
+                tool.object()?.needed_text("name", "Send the name of the tool that is to be called.")?;
             Some(ToolChoice::Named { name, is_custom: false })
         }
         None => None,

@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 use domain::prompt::{CacheLifetime, Content, Effort, Role, Shows, Source, ToolChoice, ToolKind};
-use domain::{Abilities, Dialect, Event, Fault, FaultClass, Finish, Grammar, Operation, PartKind, Reason, TraceId, Usage};
+use domain::{
+    Abilities, Dialect, Event, Fault, FaultClass, Finish, Grammar, Operation, PartKind, Reason, TraceId,
+    Usage,
+};
 use framing::event_stream::FrameDecoder;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{event, exception};
-use crate::anthropic::tests::any;
 use crate::answer::{ReadAnswer, Wish, WriteAnswer};
+use crate::anthropic::tests::any;
 use crate::converse::frames::read_frames;
 use crate::converse::{Reader, Writer, write_prompt};
 use crate::gemini::tests::way;
@@ -121,7 +124,10 @@ fn what_only_this_grammar_says_is_refused_or_named() {
         (json!({"performanceConfig": {"latency": "optimized"}}), "performanceConfig"),
         (json!({"serviceTier": {"type": "reserved"}}), "serviceTier.type"),
         (json!({"additionalModelRequestFields": {"top_k": 5}}), "additionalModelRequestFields.top_k"),
-        (json!({"additionalModelRequestFields": {"anthropic_beta": ["x"]}}), "additionalModelRequestFields.anthropic_beta"),
+        (
+            json!({"additionalModelRequestFields": {"anthropic_beta": ["x"]}}),
+            "additionalModelRequestFields.anthropic_beta",
+        ),
         (json!({"system": [{"cachePoint": {"type": "default"}}]}), "system[0].cachePoint"),
     ] {
         assert_eq!(said(&more), Ok(vec![dropped.to_owned()]), "{more}");
@@ -131,11 +137,17 @@ fn what_only_this_grammar_says_is_refused_or_named() {
     for (more, refused) in [
         (json!({"guardrailConfig": {"guardrailIdentifier": "g"}}), "guardrailConfig"),
         (json!({"promptVariables": {"a": {"text": "b"}}}), "promptVariables"),
-        (json!({"additionalModelResponseFieldPaths": ["/stop_sequence"]}), "additionalModelResponseFieldPaths"),
+        (
+            json!({"additionalModelResponseFieldPaths": ["/stop_sequence"]}),
+            "additionalModelResponseFieldPaths",
+        ),
         (json!({"additionalModelRequestFields": {"seed": 1}}), "additionalModelRequestFields.seed"),
         (json!({"inferenceConfig": {"topK": 3}}), "inferenceConfig.topK"),
         (json!({"tide": true}), "tide"),
-        (block(json!({"image": {"format": "png", "source": place}})), "messages[0].content[1].image.source.s3Location"),
+        (
+            block(json!({"image": {"format": "png", "source": place}})),
+            "messages[0].content[1].image.source.s3Location",
+        ),
         (block(json!({"guardContent": {"text": {"text": "x"}}})), "messages[0].content[1].guardContent"),
         (block(json!({"toolAddition": {"tool": {"name": "x"}}})), "messages[0].content[1].toolAddition"),
     ] {
@@ -155,14 +167,31 @@ fn what_is_no_request_is_refused_by_its_place() {
         (json!({"messages": [{"role": "tool", "content": [{"text": "x"}]}]}), "messages[0].role"),
         (message(json!(["x"])), "messages[0].content[0]"),
         (message(json!([{}])), "messages[0].content[0].text"),
-        (message(json!([{"toolUse": {"toolUseId": "t", "name": "n", "input": {}}}])), "messages[0].content[0].toolUse"),
-        (message(json!([{"image": {"format": "png", "source": {}}}])), "messages[0].content[0].image.source.bytes"),
-        (json!({"messages": [{"role": "user", "content": [{"text": "x"}]}], "inferenceConfig": {"maxTokens": "9"}}), "inferenceConfig.maxTokens"),
-        (json!({"messages": [{"role": "user", "content": [{"text": "x"}]}], "toolConfig": {"tools": [{}]}}), "toolConfig.tools[0].toolSpec"),
+        (
+            message(json!([{"toolUse": {"toolUseId": "t", "name": "n", "input": {}}}])),
+            "messages[0].content[0].toolUse",
+        ),
+        (
+            message(json!([{"image": {"format": "png", "source": {}}}])),
+            "messages[0].content[0].image.source.bytes",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": [{"text": "x"}]}], "inferenceConfig": {"maxTokens": "9"}}),
+            "inferenceConfig.maxTokens",
+        ),
+        (
+            json!({"messages": [{"role": "user", "content": [{"text": "x"}]}], "toolConfig": {"tools": [{}]}}),
+            "toolConfig.tools[0].toolSpec",
+        ),
     ] {
-        let told = decoded(&body).and_then(|(bytes, request)| read_prompt(Grammar::Converse, &bytes, &request));
+        let told =
+            decoded(&body).and_then(|(bytes, request)| read_prompt(Grammar::Converse, &bytes, &request));
         let fault = told.expect_err("it is none");
-        assert_eq!((fault.class, fault.param.as_deref()), (FaultClass::BadRequest, Some(param)), "{body}: {fault}");
+        assert_eq!(
+            (fault.class, fault.param.as_deref()),
+            (FaultClass::BadRequest, Some(param)),
+            "{body}: {fault}"
+        );
     }
     let twice = Bytes::from_static(br#"{"messages":[{"role":"user","role":"user","content":[]}]}"#);
     let fault = decode_request(Grammar::Converse, Operation::Chat, &twice, Some(&addressed())).unwrap_err();
@@ -171,7 +200,9 @@ fn what_is_no_request_is_refused_by_its_place() {
 
 #[test]
 fn what_is_counted_stands_two_levels_deeper() {
-    let body = Bytes::from_static(br#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}}}"#);
+    let body = Bytes::from_static(
+        br#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}}}"#,
+    );
     let request = decode_request(Grammar::Converse, Operation::Count, &body, Some(&addressed())).unwrap();
     assert_eq!(request.prompt_bytes, 5);
     assert_eq!(read_prompt(Grammar::Converse, &body, &request).unwrap().turns.len(), 1);
@@ -182,9 +213,12 @@ fn what_is_counted_stands_two_levels_deeper() {
 
 #[test]
 fn a_thought_of_another_provider_is_cut_from_the_bytes() {
-    let thought = |seal: &str| format!(r#"{{"reasoningContent":{{"reasoningText":{{"text":"why"{seal}}}}}}}"#);
+    let thought =
+        |seal: &str| format!(r#"{{"reasoningContent":{{"reasoningText":{{"text":"why"{seal}}}}}}}"#);
     let body = |content: &str| {
-        Bytes::from(format!(r#"{{"messages":[{{"role":"user","content":[{{"text":"a"}}]}},{{"role":"assistant","content":[{content}]}}]}}"#))
+        Bytes::from(format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"text":"a"}}]}},{{"role":"assistant","content":[{content}]}}]}}"#
+        ))
     };
     let text = r#"{"text":"b"}"#;
     for (content, left) in [
@@ -193,7 +227,8 @@ fn a_thought_of_another_provider_is_cut_from_the_bytes() {
         (thought(r#","signature":"S""#), thought(r#","signature":"S""#)),
     ] {
         let body_of = body(&content);
-        let request = decode_request(Grammar::Converse, Operation::Chat, &body_of, Some(&addressed())).unwrap();
+        let request =
+            decode_request(Grammar::Converse, Operation::Chat, &body_of, Some(&addressed())).unwrap();
         let sent = upstream_body(&body_of, &request, "other", true).concat();
         assert_eq!(String::from_utf8(sent).unwrap(), String::from_utf8(body(&left).to_vec()).unwrap());
     }
@@ -261,14 +296,22 @@ fn delta(part: u32, text: &str) -> Event {
 const START: Event = Event::Start { id: None, model: None, created_unix_s: None };
 
 fn ended(reason: Reason) -> [Event; 3] {
-    let usage = Usage { input: 3, output: 4, cached_read: 5, cache_write: 6, cache_write_long: 7, ..Usage::default() };
+    let usage = Usage {
+        input: 3,
+        output: 4,
+        cached_read: 5,
+        cache_write: 6,
+        cache_write_long: 7,
+        ..Usage::default()
+    };
     [Event::Finish { choice: 0, finish: Finish::of(reason) }, Event::Usage(usage), Event::Done]
 }
 
 #[test]
 fn blocks_go_out_one_at_a_time_and_usage_behind_the_end() {
     let end = |part| Event::End { choice: 0, part };
-    let mut events = vec![START, Event::Begin { choice: 0, part: 0, kind: PartKind::Text }, delta(0, "é"), end(0)];
+    let mut events =
+        vec![START, Event::Begin { choice: 0, part: 0, kind: PartKind::Text }, delta(0, "é"), end(0)];
     // Two calls at once, the second without arguments and without an id.
     events.extend([call(1, "t1"), call(2, ""), delta(1, "{\"a\":"), end(2), delta(1, "1}"), end(1)]);
     events.extend(ended(Reason::Calls));
@@ -292,14 +335,17 @@ fn blocks_go_out_one_at_a_time_and_usage_behind_the_end() {
         ("contentBlockDelta", index(2, input("{}"))),
         ("contentBlockStop", index(2, json!({}))),
         ("messageStop", json!({"stopReason": "tool_use"})),
-        ("metadata", json!({
-            "usage": {
-                "inputTokens": 3, "outputTokens": 4, "totalTokens": 25, "cacheReadInputTokens": 5,
-                "cacheWriteInputTokens": 13,
-                "cacheDetails": [{"ttl": "5m", "inputTokens": 6}, {"ttl": "1h", "inputTokens": 7}],
-            },
-            "metrics": {"latencyMs": 0},
-        })),
+        (
+            "metadata",
+            json!({
+                "usage": {
+                    "inputTokens": 3, "outputTokens": 4, "totalTokens": 25, "cacheReadInputTokens": 5,
+                    "cacheWriteInputTokens": 13,
+                    "cacheDetails": [{"ttl": "5m", "inputTokens": 6}, {"ttl": "1h", "inputTokens": 7}],
+                },
+                "metrics": {"latencyMs": 0},
+            }),
+        ),
     ];
     let told = frames(&streamed(events, false));
     let told: Vec<(&str, Value)> = told.iter().map(|(name, said)| (&**name, said.clone())).collect();
@@ -394,7 +440,9 @@ fn joined(events: Vec<Event>) -> Vec<Event> {
     let mut joined: Vec<Event> = Vec::new();
     for event in events {
         match (joined.last_mut(), event) {
-            (Some(Event::Delta { text, part, .. }), Event::Delta { text: more, part: of, .. }) if *part == of => {
+            (Some(Event::Delta { text, part, .. }), Event::Delta { text: more, part: of, .. })
+                if *part == of =>
+            {
                 text.push_str(&more);
             }
             (_, event) => joined.push(event),
@@ -466,7 +514,10 @@ fn a_stream_that_breaks_ends_in_an_exception() {
 fn a_stream_that_the_money_ends_is_stopped_as_by_its_length() {
     let begun = [
         event("messageStart", r#"{"role":"assistant"}"#),
-        event("contentBlockStart", r#"{"contentBlockIndex":0,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#),
+        event(
+            "contentBlockStart",
+            r#"{"contentBlockIndex":0,"start":{"toolUse":{"toolUseId":"t","name":"f"}}}"#,
+        ),
         event("contentBlockDelta", r#"{"contentBlockIndex":0,"delta":{"toolUse":{"input":"{"}}}"#),
     ]
     .concat();
@@ -507,5 +558,8 @@ fn an_answer_of_another_grammar_is_told_whole_and_in_frames_alike() {
     answer.push(Bytes::from_static(chat.as_bytes()), &mut out).unwrap();
     answer.finish(&mut out).unwrap();
     let told = frames(&out.concat());
-    assert_eq!(told.last().map(|(name, said)| (&**name, &said["usage"])), Some(("metadata", &whole["usage"])));
+    assert_eq!(
+        told.last().map(|(name, said)| (&**name, &said["usage"])),
+        Some(("metadata", &whole["usage"]))
+    );
 }

@@ -71,6 +71,7 @@ impl Signature {
                 "The Credential of the Authorization header is not of the form KEY/DATE/REGION/SERVICE/aws4_request.",
             ));
         };
+        is_fresh(stamp, now_unix_s)?;
         if service != SERVICE {
             return Err(fault::wrong_signature(
                 "The request is signed for another service than \"bedrock\".",
@@ -81,7 +82,6 @@ impl Signature {
                 "The date of the Credential is not that of the \"x-amz-date\" header.",
             ));
         }
-        is_fresh(stamp, now_unix_s)?;
         let names: Vec<&str> = said.headers.split(';').collect();
         if let Some(name) = unsigned(head.headers, &names) {
             return Err(fault::wrong_signature(format!(

@@ -70,7 +70,7 @@ pub fn expired() -> Box<Fault> {
     )
 }
 
-const SIGN: &str = "Sign with Signature Version 4 for the service \"bedrock\", as the AWS SDKs do.";
+const SIGN: &str = "Sign with Signature Version 4, as the AWS SDKs do.";
 
 pub fn incomplete_signature(message: &'static str) -> Box<Fault> {
     unauthenticated("incomplete_signature", message, SIGN)

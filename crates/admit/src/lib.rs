@@ -21,7 +21,7 @@ pub use caller::{Caller, Needs, system};
 pub use identify::identify;
 pub use ledger::CoreAllowances;
 pub use signature::{SignedHead, is_signed};
-pub use signed::{Signed, identify_signed};
+pub use signed::{OpenSecret, Signed, identify_signed};
 
 /// A call that may go on: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
 /// let alone sent, that nobody answers for.

@@ -11,7 +11,6 @@ use http::header::{AUTHORIZATION, HOST, HeaderMap};
 use crate::fault;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "bedrock";
 const END: &str = "aws4_request";
 const DATE: &str = "x-amz-date";
 const CONTENT_HASH: &str = "x-amz-content-sha256";
@@ -31,6 +30,8 @@ pub struct SignedHead<'a> {
     pub headers: &'a HeaderMap,
     /// The host, where another version of HTTP has it in the place of a header.
     pub authority: Option<&'a str>,
+    /// What it must be signed for.
+    pub service: &'static str,
 }
 
 /// Whether a request says that it is signed.
@@ -44,6 +45,7 @@ pub(crate) struct Signature {
     pub access_key_id: String,
     day: String,
     region: String,
+    service: &'static str,
     stamp: String,
     signature: [u8; HASH_BYTES],
     /// What is signed, up to the hash of the body.
@@ -72,10 +74,9 @@ impl Signature {
             ));
         };
         is_fresh(stamp, now_unix_s)?;
-        if service != SERVICE {
-            return Err(fault::wrong_signature(
-                "The request is signed for another service than \"bedrock\".",
-            ));
+        if service != head.service {
+            let message = format!("The request is signed for another service than \"{}\".", head.service);
+            return Err(fault::wrong_signature(message));
         }
         if stamp.get(..8) != Some(day) {
             return Err(fault::wrong_signature(
@@ -94,6 +95,7 @@ impl Signature {
             access_key_id: access_key_id.to_owned(),
             day: day.to_owned(),
             region: region.to_owned(),
+            service: head.service,
             stamp: stamp.to_owned(),
             signature,
             canonical: canonical(head, &names, said.headers),
@@ -104,11 +106,11 @@ impl Signature {
     /// Whether it was made with this secret, over a body of this hash.
     pub(crate) fn is_of(&self, secret: &Secret, body_hash: &str) -> bool {
         let signed = digest::digest(&digest::SHA256, format!("{}{body_hash}", self.canonical).as_bytes());
-        let scope = format!("{}/{}/{SERVICE}/{END}", self.day, self.region);
+        let scope = format!("{}/{}/{}/{END}", self.day, self.region, self.service);
         let to_sign = format!("{ALGORITHM}\n{}\n{scope}\n{}", self.stamp, hex(signed.as_ref()));
         let first = Secret::new([b"AWS4", secret.expose()].concat());
         let mut key = mac(first.expose(), &self.day);
-        for part in [&self.region, SERVICE, END] {
+        for part in [&self.region, self.service, END] {
             key = mac(key.as_ref(), part);
         }
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());

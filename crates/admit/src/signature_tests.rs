@@ -1,3 +1,5 @@
+//! Signatures as the vendor of the scheme makes them.
+
 use super::*;
 use http::{HeaderName, HeaderValue};
 
@@ -14,7 +16,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 /// The authorization of the vendor's documents, with this service in the place of its own.
 fn authorization(signed: &str, signature: &str) -> String {
     format!(
-        "{ALGORITHM} Credential=AKIDEXAMPLE/20150830/us-east-1/bedrock/aws4_request, SignedHeaders={signed}, \
+        "{ALGORITHM} Credential=AKIDEXAMPLE/20150830/us-east-1/tide/aws4_request, SignedHeaders={signed}, \
          Signature={signature}"
     )
 }
@@ -23,7 +25,7 @@ fn read(pairs: &[(&'static str, &str)], now: u64) -> Result<Signature, Box<Fault
     let headers = headers(pairs);
     let head = SignedHead {
         method: "POST",
-        path: "/model/a%3Ab/converse",
+        path: "/model/a%3Ab/say",
         query: "",
         headers: &headers,
         authority: None,
@@ -34,29 +36,24 @@ fn read(pairs: &[(&'static str, &str)], now: u64) -> Result<Signature, Box<Fault
 #[test]
 fn the_form_is_the_vendors() {
     let mut text = String::new();
-    escape_path("/model/arn%3Aaws%3Abedrock%2Fab:0/converse", &mut text);
-    assert_eq!(text, "/model/arn%253Aaws%253Abedrock%252Fab%3A0/converse");
+    escape_path("/model/arn%3Aaws%3Atide%2Fab:0/say", &mut text);
+    assert_eq!(text, "/model/arn%253Aaws%253Abedrock%252Fab%3A0/say");
     assert_eq!(canonical_query("b=2&a=1&&c"), "a=1&b=2&c=");
     assert_eq!(folded(b"  a   b \t c "), "a b c");
     let headers =
         headers(&[("host", "h:1"), ("x-amz-date", "20150830T123600Z"), ("content-type", "application/json")]);
-    let head = SignedHead {
-        method: "POST",
-        path: "/model/m/converse",
-        query: "",
-        headers: &headers,
-        authority: None,
-    };
+    let head =
+        SignedHead { method: "POST", path: "/model/m/say", query: "", headers: &headers, authority: None };
     let names = ["content-type", "host", "x-amz-date"];
     assert_eq!(
         canonical(&head, &names, "content-type;host;x-amz-date"),
-        "POST\n/model/m/converse\n\ncontent-type:application/json\nhost:h:1\nx-amz-date:20150830T123600Z\n\n\
+        "POST\n/model/m/say\n\ncontent-type:application/json\nhost:h:1\nx-amz-date:20150830T123600Z\n\n\
          content-type;host;x-amz-date\n"
     );
 }
 
 /// Made with botocore's own signer.
-const SIGNED: &str = "0786df16d5c8c3c32a8b67039786a5dc08f63a811573229286610a0e33f3fefe";
+const SIGNED: &str = "e25c4c3cdd2e9f87b521fb5f9f3b3d6cd2f2fdf6c6ae08d153a7b7b455a78535";
 const BODY: &[u8] = br#"{"messages": []}"#;
 
 #[test]
@@ -86,7 +83,7 @@ fn what_is_told_by_the_head_alone_is_refused_at_once() {
     let zeros = "0".repeat(64);
     let good = authorization("host;x-amz-date", &zeros);
     let others = [
-        (good.replace("bedrock", "s3"), "invalid_signature"),
+        (good.replace("tide", "s3"), "invalid_signature"),
         (good.replace("20150830", "20150831"), "invalid_signature"),
         (good.replace("host;", ""), "invalid_signature"),
         (good.replace(";x-amz-date", ""), "invalid_signature"),

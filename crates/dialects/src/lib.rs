@@ -46,7 +46,7 @@ mod written;
 
 pub use answer::{AnswerFacts, StreamFacts, StreamFault, ping, stream_type};
 pub use batch::{BatchAsk, BatchItem, batch_operation, read_batch_ask, read_batch_item};
-pub use converse::{converse_address as read_converse_address, read_error as read_converse_error};
+pub use converse::{converse_address as read_model_path, read_error as read_converse_error};
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};

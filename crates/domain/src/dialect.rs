@@ -49,6 +49,15 @@ impl Dialect {
         }
     }
 
+    /// The service for which its clients sign what they send, where they do.
+    #[must_use]
+    pub const fn signed_for(self) -> Option<&'static str> {
+        match self {
+            Self::Converse => Some("bedrock"),
+            _ => None,
+        }
+    }
+
     /// The grammar of its model steps.
     #[must_use]
     pub const fn grammar(self) -> Grammar {

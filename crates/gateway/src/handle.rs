@@ -29,14 +29,6 @@ use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
 use crate::{Readiness, Times};
 
-const WELCOME: &str = concat!(
-    "Tidegate ",
-    env!("CARGO_PKG_VERSION"),
-    ": an AI gateway.\n\n",
-    "Chat:   POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /model/{model}/converse\nModels: GET /v1/models\nRun:    POST /v1/run\n",
-    "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
-);
-
 /// What one core answers with.
 pub(crate) struct Desk {
     pub core: Rc<Core>,
@@ -179,6 +171,7 @@ struct SignedTrip {
     rest: String,
     head: Parts,
     needs: Needs,
+    service: &'static str,
 }
 
 async fn travel_signed(
@@ -187,9 +180,9 @@ async fn travel_signed(
     mut body: PatientBody,
     arrival: Arrival,
 ) -> Response<Reply> {
-    let SignedTrip { route, rest, mut head, needs } = asked;
+    let SignedTrip { route, rest, mut head, needs, service } = asked;
     let dialect = route.dialect;
-    let signed = match line::identify_signed(&desk.core, &signed_head(&head), arrival.peer, needs) {
+    let signed = match line::identify_signed(&desk.core, &signed_head(&head, service), arrival.peer, needs) {
         Ok(signed) => signed,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
@@ -214,13 +207,14 @@ async fn travel_signed(
     }
 }
 
-fn signed_head(head: &Parts) -> SignedHead<'_> {
+fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
     SignedHead {
         method: head.method.as_str(),
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
         headers: &head.headers,
         authority: head.uri.authority().map(http::uri::Authority::as_str),
+        service,
     }
 }
 
@@ -320,9 +314,9 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
-    if let (Access::Key(needs), true) = (route.access, route.is_signed(&head.headers)) {
+    if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
         let body = PatientBody::new(body, desk.times);
-        let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, head };
+        let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
         let traveled = travel_signed(Rc::clone(desk), asked, body, arrival);
         return Asked::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
     }
@@ -382,7 +376,7 @@ fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Respo
         Does::Welcome | Does::Page if console::wants_page(&head.headers) => {
             console::page(&head.headers).map(Reply::whole)
         }
-        Does::Welcome => text(StatusCode::OK, WELCOME),
+        Does::Welcome => text(StatusCode::OK, routes::WELCOME),
         Does::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
             Some(file) => file.map(Reply::whole),
             None => unknown(desk, head, arrival),
@@ -466,8 +460,7 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
             format!("There is nothing at {} {shown}.", head.method),
         )
     };
-    let fault =
-        fault.fix("This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.");
+    let fault = fault.fix(routes::SERVED);
     refuse(desk, dialect, &fault, arrival.trace)
 }
 

@@ -8,6 +8,19 @@ use line::{Addressed, Needs, Stored, StoredAct, Verb};
 
 use crate::realtime::protocols;
 
+/// What is told of the gateway to who comes without a path.
+pub const WELCOME: &str = concat!(
+    "Tidegate ",
+    env!("CARGO_PKG_VERSION"),
+    ": an AI gateway.\n\n",
+    "Chat:   POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /model/{model}/converse\n",
+    "Models: GET /v1/models\nRun:    POST /v1/run\n",
+    "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
+);
+/// What is told of the gateway to who comes with a path that it does not have.
+pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
+    /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
+
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
@@ -77,10 +90,10 @@ pub enum Found<'t, 'p> {
 }
 
 impl Route {
-    /// Whether the request is one that its client signed, where the grammar's clients do that.
+    /// What its client signed the request for, where the grammar's clients do that and this one did.
     #[must_use]
-    pub fn is_signed(&self, headers: &HeaderMap) -> bool {
-        self.dialect == Dialect::Converse && line::is_signed(headers)
+    pub fn signed_for(&self, headers: &HeaderMap) -> Option<&'static str> {
+        self.dialect.signed_for().filter(|_| line::is_signed(headers))
     }
 }
 
@@ -306,7 +319,7 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 /// It names none, or nothing that is done here.
 pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
     if dialect == Dialect::Converse {
-        return line::read_converse_address(rest);
+        return line::read_model_path(rest);
     }
     // No model is named like that, and no path is another's.
     if rest.split('/').any(|part| matches!(part, "." | "..")) {

@@ -30,7 +30,7 @@ pub use counters::Counters;
 pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
     Addressed, BatchAsk, BatchItem, ErrorAnswer, Stored, StoredAct, Verb, batch_operation, read_address,
-    read_batch_ask, read_batch_item, read_converse_address, rename_kept, render_error,
+    read_batch_ask, read_batch_item, read_model_path, rename_kept, render_error,
 };
 pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
 pub use framing::websocket;
@@ -88,7 +88,8 @@ pub fn identify_signed(
     needs: Needs,
 ) -> Result<Signed, Box<Fault>> {
     let snapshot = core.snapshot.current();
-    admit::identify_signed(snapshot, head, peer, needs, &core.hands.opener, core.now_unix_ms())
+    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    admit::identify_signed(snapshot, head, peer, needs, &open, core.now_unix_ms())
 }
 
 /// Who signed a request, once its body has come.
@@ -96,7 +97,8 @@ pub fn identify_signed(
 /// # Errors
 /// The signature is another one, or over another body.
 pub fn who_signed(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
-    signed.into_caller(&core.hands.opener, body)
+    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    signed.into_caller(&open, body)
 }
 
 /// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is

@@ -4,8 +4,8 @@ use bolero::check;
 use bytes::Bytes;
 use dialects::json::validate;
 use dialects::{
-    Addressed, AnswerStream, Listener, Losses, VectorForm, Way, decode_request, read_converse_address,
-    read_converse_error, read_prompt, upstream_body, whole_answer, write_prompt,
+    Addressed, AnswerStream, Listener, Losses, VectorForm, Way, decode_request, read_converse_error,
+    read_model_path, read_prompt, upstream_body, whole_answer, write_prompt,
 };
 use domain::{Abilities, Grammar, Operation, TraceId};
 use framing::event_stream::{FrameDecoder, encode_frame};
@@ -79,7 +79,7 @@ fn pass(client: Grammar, bytes: &[u8], size: usize) -> (Vec<u8>, bool, String) {
 fn fuzz_converse_address() {
     check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
         let path = String::from_utf8_lossy(&bent(ADDRESSES, *which, bends)).into_owned();
-        match read_converse_address(&path) {
+        match read_model_path(&path) {
             Ok((addressed, _)) => {
                 assert!(!addressed.model.is_empty());
                 assert!(addressed.model.split('/').all(|part| part != ".." && part != "."), "{path}");

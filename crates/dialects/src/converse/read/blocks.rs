@@ -115,7 +115,7 @@ pub(super) fn mark_last(parts: &mut Vec<Part>, mark: CacheMark, path: &str) -> b
 }
 
 /// A mark with nothing before it marks nothing.
-pub(super) fn leave_mark(path: String, extras: &mut Vec<Extra>) {
+pub(super) fn leave_mark(path: &str, extras: &mut Vec<Extra>) {
     extras.push(Extra { name: format!("{path}.cachePoint"), is_meaning: false });
 }
 

@@ -51,7 +51,7 @@ fn read_instruction(block: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fau
     };
     match prompt.instructions.last_mut() {
         Some(last) => last.cache = Some(mark),
-        None => blocks::leave_mark(path, &mut prompt.extras),
+        None => blocks::leave_mark(&path, &mut prompt.extras),
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<
         match read_piece(block, place, &mut prompt.extras)? {
             Piece::Part(part) => parts.push(part),
             Piece::Mark(mark) if !blocks::mark_last(&mut parts, mark, &path) => {
-                blocks::leave_mark(path, &mut prompt.extras);
+                blocks::leave_mark(&path, &mut prompt.extras);
             }
             Piece::Mark(_) | Piece::Nothing => {}
         }

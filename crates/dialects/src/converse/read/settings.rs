@@ -47,7 +47,7 @@ fn read_tool(tool: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
             let mark = read_mark(mark, &mut prompt.extras)?;
             match prompt.tools.last_mut() {
                 Some(last) => last.cache = Some(mark),
-                None => leave_mark(path, &mut prompt.extras),
+                None => leave_mark(&path, &mut prompt.extras),
             }
             return Ok(());
         }

@@ -29,6 +29,7 @@ fn read(pairs: &[(&'static str, &str)], now: u64) -> Result<Signature, Box<Fault
         query: "",
         headers: &headers,
         authority: None,
+        service: "tide",
     };
     Signature::read(&head, now)
 }
@@ -42,8 +43,14 @@ fn the_form_is_the_vendors() {
     assert_eq!(folded(b"  a   b \t c "), "a b c");
     let headers =
         headers(&[("host", "h:1"), ("x-amz-date", "20150830T123600Z"), ("content-type", "application/json")]);
-    let head =
-        SignedHead { method: "POST", path: "/model/m/say", query: "", headers: &headers, authority: None };
+    let head = SignedHead {
+        method: "POST",
+        path: "/model/m/say",
+        query: "",
+        headers: &headers,
+        authority: None,
+        service: "tide",
+    };
     let names = ["content-type", "host", "x-amz-date"];
     assert_eq!(
         canonical(&head, &names, "content-type;host;x-amz-date"),

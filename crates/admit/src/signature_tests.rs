@@ -38,7 +38,7 @@ fn read(pairs: &[(&'static str, &str)], now: u64) -> Result<Signature, Box<Fault
 fn the_form_is_the_vendors() {
     let mut text = String::new();
     escape_path("/model/arn%3Aaws%3Atide%2Fab:0/say", &mut text);
-    assert_eq!(text, "/model/arn%253Aaws%253Abedrock%252Fab%3A0/say");
+    assert_eq!(text, "/model/arn%253Aaws%253Atide%252Fab%3A0/say");
     assert_eq!(canonical_query("b=2&a=1&&c"), "a=1&b=2&c=");
     assert_eq!(folded(b"  a   b \t c "), "a b c");
     let headers =

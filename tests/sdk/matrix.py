@@ -11,16 +11,18 @@ import sys
 
 import anthropic
 import openai
+from botocore.exceptions import BotoCoreError, ClientError
 from google import genai
 from matrix_anthropic import Messages
+from matrix_boto import Converse
 from matrix_case import RECORDER
 from matrix_gemini import Gemini
 from matrix_openai import Chat, Responses
 
 ROUNDS_MAX = 5
 
-CLIENTS = {"chat": Chat, "responses": Responses, "messages": Messages, "gemini": Gemini}
-FAILURES = (openai.OpenAIError, anthropic.AnthropicError, genai.errors.APIError)
+CLIENTS = {"chat": Chat, "responses": Responses, "messages": Messages, "gemini": Gemini, "converse": Converse}
+FAILURES = (openai.OpenAIError, anthropic.AnthropicError, genai.errors.APIError, BotoCoreError, ClientError)
 
 
 def error_of(failure):
@@ -29,6 +31,9 @@ def error_of(failure):
     code = getattr(failure, "code", None)
     if isinstance(failure, genai.errors.APIError):
         status, code = failure.code, failure.status
+    if isinstance(failure, ClientError):
+        status = failure.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = failure.response["Error"]["Code"]
     return {"class": kind.__name__, "status": status, "code": code or getattr(failure, "type", None), "message": str(failure)}
 
 

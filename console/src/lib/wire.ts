@@ -201,6 +201,8 @@ export interface ApiKey {
   expires_at: string | null;
   revoked_at: string | null;
   created_at: string;
+  /** Of a key with access keys, the secret in the answer that made it alone. */
+  aws?: { access_key_id: string; secret_access_key?: string };
   key?: string;
 }
 

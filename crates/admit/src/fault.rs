@@ -70,6 +70,55 @@ pub fn expired() -> Box<Fault> {
     )
 }
 
+const SIGN: &str = "Sign with Signature Version 4, as the AWS SDKs do.";
+
+pub fn incomplete_signature(message: &'static str) -> Box<Fault> {
+    unauthenticated("incomplete_signature", message, SIGN)
+}
+
+/// Something was signed that can't be right, whatever the secret.
+pub fn wrong_signature(message: impl Into<std::borrow::Cow<'static, str>>) -> Box<Fault> {
+    Box::new(Fault::new(FaultClass::Unauthenticated, "invalid_signature", message).fix(SIGN))
+}
+
+pub fn wrong_clock(message: String) -> Box<Fault> {
+    let fault = Fault::new(FaultClass::Unauthenticated, "signature_expired", message);
+    Box::new(fault.fix("Set the clock of the machine that signs, and sign again."))
+}
+
+pub fn other_signature() -> Box<Fault> {
+    unauthenticated(
+        "invalid_signature",
+        "The signature is not that of the request with this access key's secret.",
+        "Check the secret access key, and that nothing between here and there changes the request.",
+    )
+}
+
+pub fn other_body() -> Box<Fault> {
+    unauthenticated(
+        "invalid_signature",
+        "The body is another than the one whose hash was signed.",
+        "Send the body that was signed, and nothing that changes it on its way.",
+    )
+}
+
+pub fn unknown_access_key() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The access key is unknown here.",
+        "Sign with access keys of this gateway: `tidegate key create --aws` makes a key with a pair of them.",
+    )
+}
+
+/// The vault refuses the key's own secret.
+pub fn shut() -> Box<Fault> {
+    unauthenticated(
+        "invalid_api_key",
+        "The secret of the access key can't be read any more.",
+        "Make another key with `tidegate key create --aws`.",
+    )
+}
+
 pub fn insufficient_scope(has: Scopes, needs: Needs) -> Box<Fault> {
     let held: Vec<&str> =
         [(has.inference, "inference"), (has.read, "read"), (has.admin, "admin"), (has.operator, "operator")]

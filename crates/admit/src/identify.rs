@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::{Fault, api_key};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use snapshot::Snapshot;
+use snapshot::{KeyEntry, Snapshot};
 
 use crate::address::is_within;
 use crate::caller::{Caller, Needs};
@@ -35,6 +35,18 @@ pub fn identify(
     let Some(key) = snapshot.find_key(presented) else {
         return Err(unknown(presented));
     };
+    let key = Arc::clone(allowed(key, peer, needs, now_unix_ms)?);
+    // A key whose project is gone is as good as no key.
+    Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
+}
+
+/// Whether a key that was found lives, and may do this from here.
+pub(crate) fn allowed(
+    key: &Arc<KeyEntry>,
+    peer: IpAddr,
+    needs: Needs,
+    now_unix_ms: u64,
+) -> Result<&Arc<KeyEntry>, Box<Fault>> {
     if key.revoked {
         return Err(fault::revoked());
     }
@@ -47,9 +59,7 @@ pub fn identify(
     if !needs.is_met_by(key.scopes) {
         return Err(fault::insufficient_scope(key.scopes, needs));
     }
-    let key = Arc::clone(key);
-    // A key whose project is gone is as good as no key.
-    Caller::of_key(snapshot, key).ok_or_else(fault::unknown)
+    Ok(key)
 }
 
 /// The key as it was sent. Where several headers carry something, the one that looks like a key of ours counts: a proxy

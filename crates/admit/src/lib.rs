@@ -5,6 +5,8 @@ mod bounds;
 mod caller;
 mod fault;
 mod identify;
+mod signature;
+mod signed;
 
 use std::fmt;
 use std::rc::Rc;
@@ -18,6 +20,8 @@ use ledger::{Journal, Opening, Refused, Tab};
 pub use caller::{Caller, Needs, system};
 pub use identify::identify;
 pub use ledger::CoreAllowances;
+pub use signature::{SignedHead, is_signed};
+pub use signed::{OpenSecret, Signed, identify_signed};
 
 /// A call that may go on: its caller is known and its tab is open. Only `admit` makes one, so nothing is planned,
 /// let alone sent, that nobody answers for.

@@ -99,6 +99,7 @@ pub fn new_key(
         expires_unix_ms: None,
         ip_allowlist: Vec::new(),
         revoked_unix_ms: None,
+        access_secret: None,
         created_unix_ms: now,
         version: 0,
     };

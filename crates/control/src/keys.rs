@@ -337,6 +337,7 @@ impl Control {
         match &row.thing {
             SealedThing::Credential(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Node(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
+            SealedThing::AccessKey(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Account(id) => self.vault.reseal_secret(workspace, &id.to_string(), sealed),
             SealedThing::Webhook(id, generation) => {
                 self.vault.reseal_secret(workspace, &sealed_object(*id, *generation), sealed)
@@ -356,6 +357,7 @@ fn name_of(thing: &SealedThing) -> String {
         SealedThing::Credential(id) => id.to_string(),
         SealedThing::Node(id) => id.to_string(),
         SealedThing::Account(id) => id.to_string(),
+        SealedThing::AccessKey(id) => id.to_string(),
         SealedThing::Webhook(id, generation) => sealed_object(*id, *generation),
         SealedThing::Floor(object) => format!("floor of {object}"),
         SealedThing::Kept(place) => match place.kept {

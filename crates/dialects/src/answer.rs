@@ -1,9 +1,11 @@
 //! What each grammar's answers are read with and written with: the two halves of every translation.
 
 use std::fmt::Debug;
+use std::rc::Rc;
 
-use domain::{Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
+use domain::{Dialect, Event, Fault, FaultClass, Grammar, PartKind, TraceId, UpstreamReport, Usage};
 
+use crate::said::Guess;
 use crate::{anthropic, chat, converse, gemini, responses};
 
 /// Why a stream, or a buffered answer, is no answer.
@@ -98,7 +100,7 @@ pub(crate) trait WriteAnswer: Debug {
 }
 
 /// How the client wants its answer.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Wish {
     /// Usage is told in a stream.
     pub usage: bool,
@@ -112,6 +114,8 @@ pub(crate) struct Wish {
     pub namespaces: Vec<String>,
     /// The upstream speaks the client's grammar, so that its seals and what is of its own making are good there.
     pub is_own: bool,
+    /// Who knows of the answer what its upstream does not say.
+    pub guess: Option<Rc<dyn Guess>>,
 }
 
 pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
@@ -127,11 +131,23 @@ pub(crate) fn reader(grammar: Grammar) -> Box<dyn ReadAnswer> {
 
 pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
     match grammar {
-        // No client speaks the last two; chat is what all others have in common.
-        Grammar::Chat | Grammar::Converse | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
+        // No client speaks the last; chat is what all others have in common.
+        Grammar::Chat | Grammar::Hosted => Box::new(chat::Writer::new(wish)),
         Grammar::Responses => Box::new(responses::Writer::new(wish)),
         Grammar::Anthropic => Box::new(anthropic::Writer::new(wish)),
         Grammar::Gemini => Box::new(gemini::Writer::new(wish)),
+        Grammar::Converse => Box::new(converse::Writer::new(wish)),
+    }
+}
+
+/// What the body of a stream is called.
+#[must_use]
+pub const fn stream_type(dialect: Dialect, as_array: bool) -> &'static str {
+    match dialect {
+        Dialect::Converse => "application/vnd.amazon.eventstream",
+        // A stream that is one array is a document, as far as its type tells.
+        _ if as_array => "application/json; charset=utf-8",
+        _ => "text/event-stream; charset=utf-8",
     }
 }
 
@@ -139,9 +155,11 @@ pub(crate) fn writer(grammar: Grammar, wish: Wish) -> Box<dyn WriteAnswer> {
 #[must_use]
 pub const fn ping(grammar: Grammar) -> &'static [u8] {
     match grammar {
-        Grammar::Chat | Grammar::Responses | Grammar::Converse | Grammar::Hosted => b": ping\n\n",
+        Grammar::Chat | Grammar::Responses | Grammar::Hosted => b": ping\n\n",
         Grammar::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
         // Its SDKs read no comments, and their chats forget an answer that has a chunk without parts; blank lines pass.
         Grammar::Gemini => b"\r\n\r\n",
+        // No frame says nothing to every SDK: some hand on each event, known or not.
+        Grammar::Converse => b"",
     }
 }

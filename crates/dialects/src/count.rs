@@ -18,7 +18,8 @@ pub fn count_answer(grammar: Grammar, tokens: u64) -> Bytes {
     Bytes::from(match grammar {
         Grammar::Anthropic => format!("{{\"input_tokens\":{tokens}}}"),
         Grammar::Gemini => format!("{{\"totalTokens\":{tokens}}}"),
-        Grammar::Chat | Grammar::Responses | Grammar::Converse | Grammar::Hosted => {
+        Grammar::Converse => format!("{{\"inputTokens\":{tokens}}}"),
+        Grammar::Chat | Grammar::Responses | Grammar::Hosted => {
             format!("{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}")
         }
     })
@@ -175,6 +176,7 @@ mod tests {
     fn each_grammar_has_its_count() {
         assert_eq!(count_answer(Grammar::Anthropic, 7), "{\"input_tokens\":7}");
         assert_eq!(count_answer(Grammar::Gemini, 7), "{\"totalTokens\":7}");
+        assert_eq!(count_answer(Grammar::Converse, 7), "{\"inputTokens\":7}");
         assert!(count_answer(Grammar::Responses, 7).starts_with(b"{\"object\":\"response.input_tokens\""));
     }
 

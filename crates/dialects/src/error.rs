@@ -5,12 +5,14 @@ use domain::limits::RETRY_AFTER_SENT_MAX;
 use domain::{Dialect, Fault, FaultClass, TraceId, UpstreamReport};
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
-use crate::{Request, anthropic, chat, gemini, problem, status};
+use crate::{Request, anthropic, chat, converse, gemini, problem, status};
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream; charset=utf-8";
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const LIMIT_OF: HeaderName = HeaderName::from_static("x-tidegate-limit-of");
+/// By it one dialect's SDKs tell errors apart.
+const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// A whole answer that says what went wrong.
@@ -28,6 +30,7 @@ pub struct ErrorAnswer {
 pub fn request_id_header(dialect: Dialect) -> HeaderName {
     HeaderName::from_static(match dialect {
         Dialect::Anthropic => "request-id",
+        Dialect::Converse => "x-amzn-requestid",
         _ => "x-request-id",
     })
 }
@@ -40,6 +43,7 @@ pub fn render_error(fault: &Fault, dialect: Dialect, trace: TraceId) -> ErrorAns
         Dialect::Chat | Dialect::Responses => (JSON, chat::error_body(fault, trace)),
         Dialect::Anthropic => (JSON, anthropic::error_body(fault, trace)),
         Dialect::Gemini => (JSON, gemini::error_body(fault, status, trace)),
+        Dialect::Converse => (JSON, converse::error_body(fault, trace)),
         Dialect::Run | Dialect::Native => (problem::CONTENT_TYPE, problem::body(fault, status, trace)),
     };
     ErrorAnswer { status, content_type, headers: headers(fault, dialect, trace), body }
@@ -68,7 +72,10 @@ pub fn render_blocked(
 }
 
 fn headers(fault: &Fault, dialect: Dialect, trace: TraceId) -> Vec<(HeaderName, HeaderValue)> {
-    let mut headers = Vec::with_capacity(4);
+    let mut headers = Vec::with_capacity(5);
+    if dialect == Dialect::Converse {
+        headers.push((ERROR_TYPE, HeaderValue::from_static(converse::error_type(fault))));
+    }
     if let Ok(value) = HeaderValue::try_from(trace.to_string()) {
         headers.push((request_id_header(dialect), value));
     }

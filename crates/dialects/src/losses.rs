@@ -217,12 +217,24 @@ const TABLE: &[Row] = &[
     Row(
         Feature::ShownReasoning,
         Sort::Hint,
-        ["", "reasoning.summary", "thinking.display", "generationConfig.thinkingConfig.includeThoughts", ""],
+        [
+            "",
+            "reasoning.summary",
+            "thinking.display",
+            "generationConfig.thinkingConfig.includeThoughts",
+            "additionalModelRequestFields.thinking.display",
+        ],
     ),
     Row(
         Feature::ThinkingBudget,
         Sort::Hint,
-        ["", "", "thinking.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget", ""],
+        [
+            "",
+            "",
+            "thinking.budget_tokens",
+            "generationConfig.thinkingConfig.thinkingBudget",
+            "additionalModelRequestFields.thinking.budget_tokens",
+        ],
     ),
     Row(Feature::EncryptedReasoning, Sort::Hint, ["", "include", "", "", ""]),
     Row(

@@ -112,6 +112,7 @@ impl Way {
             created_unix_s: self.created_unix_s,
             namespaces: self.namespaces.clone(),
             is_own: self.is_same(),
+            guess: self.guess.clone(),
         }
     }
 
@@ -124,7 +125,7 @@ impl Way {
         self.client == self.upstream
     }
 
-    /// The upstream streams binary frames. They are never passed on as they are: no client speaks their grammar.
+    /// The upstream streams binary frames.
     pub(crate) fn has_frames(&self) -> bool {
         self.upstream == Grammar::Converse
     }
@@ -378,7 +379,12 @@ impl Walk {
         let read = read_frame(self.reader.as_mut(), frame, &mut events);
         self.facts.events += u64::from(!events.is_empty());
         self.note_all(&mut events);
-        self.write(&mut events, out);
+        if self.writer.is_some() {
+            self.write(&mut events, out);
+        } else if read.is_ok() {
+            self.progress.events += 1;
+            out.push(frame.bytes.clone());
+        }
         self.events = events;
         read
     }

@@ -6,10 +6,13 @@ use domain::limits::COUNTED_BYTES_MAX;
 use domain::prompt::{Content, Part, ToolKind};
 use domain::{Event, PartKind, Prompt, Usage};
 
-/// Tells what was used where the upstream does not.
+/// Tells what the upstream of an answer does not.
 pub trait Guess: Debug {
-    /// By the text of the answer, so far as it was kept, and the bytes of all of it. Marked as an estimate.
+    /// What was used, by the text of the answer, so far as it was kept, and the bytes of all of it. Marked as an estimate.
     fn usage(&self, text: &str, content_bytes: u64) -> Usage;
+
+    /// How long its client has waited up to now.
+    fn elapsed_ms(&self) -> u64;
 }
 
 /// Zeros for an answer with text in it are no count.

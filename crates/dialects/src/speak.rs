@@ -47,8 +47,9 @@ pub fn decode_request(
         },
         Grammar::Anthropic => anthropic::decode_request(operation, body),
         Grammar::Gemini => gemini::decode_request(operation, body, addressed),
-        // No client speaks them, and no route leads here.
-        Grammar::Converse | Grammar::Hosted => Err(Box::new(Fault::internal())),
+        Grammar::Converse => converse::decode_request(operation, body, addressed),
+        // No client speaks it, and no route leads here.
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 
@@ -62,7 +63,8 @@ pub fn read_prompt(grammar: Grammar, body: &[u8], request: &Request) -> Result<P
         Grammar::Responses => responses::read_prompt(body),
         Grammar::Anthropic => anthropic::read_prompt(body),
         Grammar::Gemini => gemini::read_prompt(body, request),
-        Grammar::Converse | Grammar::Hosted => Err(Box::new(Fault::internal())),
+        Grammar::Converse => converse::read_prompt(body, request),
+        Grammar::Hosted => Err(Box::new(Fault::internal())),
     }
 }
 

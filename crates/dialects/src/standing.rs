@@ -29,7 +29,12 @@ const fn form(dialect: Dialect) -> Form {
             reset: None,
         },
         // Where a dialect has no names of its own for these, its clients read the ones that most know.
-        Dialect::Chat | Dialect::Responses | Dialect::Gemini | Dialect::Run | Dialect::Native => Form {
+        Dialect::Chat
+        | Dialect::Responses
+        | Dialect::Gemini
+        | Dialect::Converse
+        | Dialect::Run
+        | Dialect::Native => Form {
             requests: [
                 HeaderName::from_static("x-ratelimit-limit-requests"),
                 HeaderName::from_static("x-ratelimit-remaining-requests"),

@@ -12,7 +12,18 @@ pub fn status(fault: &Fault, dialect: Dialect) -> u16 {
         (Dialect::Anthropic, FaultClass::Overloaded) => 529,
         // Its SDKs know no status of money.
         (Dialect::Gemini, FaultClass::UpstreamQuota) => 429,
+        (Dialect::Converse, class) => of_converse(class).unwrap_or_else(|| common(fault, class)),
         (_, class) => common(fault, class),
+    }
+}
+
+/// Its vendor answers these otherwise, and its SDKs do not send again what is answered so: nothing would be mended by that.
+const fn of_converse(class: FaultClass) -> Option<u16> {
+    match class {
+        FaultClass::Unauthenticated => Some(403),
+        FaultClass::UpstreamQuota | FaultClass::CreditsRequired => Some(400),
+        FaultClass::UpstreamAuth => Some(424),
+        _ => None,
     }
 }
 
@@ -74,10 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn two_classes_have_another_status_in_a_dialect() {
+    fn some_classes_have_another_status_in_a_dialect() {
         check(FaultClass::Overloaded, 503, Dialect::Anthropic, 529);
         check(FaultClass::Overloaded, 529, Dialect::Chat, 503);
         check(FaultClass::UpstreamQuota, 402, Dialect::Gemini, 429);
         check(FaultClass::UpstreamQuota, 429, Dialect::Anthropic, 402);
+        check(FaultClass::UpstreamQuota, 429, Dialect::Converse, 400);
+        check(FaultClass::Unauthenticated, 401, Dialect::Converse, 403);
+        check(FaultClass::UpstreamAuth, 401, Dialect::Converse, 424);
+        check(FaultClass::Overloaded, 529, Dialect::Converse, 503);
     }
 }

@@ -1,4 +1,9 @@
-//! The text form of our API keys: `tg_live_` or `tg_test_`, 32 random characters, and a checksum of six.
+//! The text form of our API keys: `tg_live_` or `tg_test_`, 32 random characters, and a checksum of six. A key may have a pair
+//! of access keys beside it, for clients that sign: an id that is the key's own, and a secret of 40 random characters.
+
+use uuid::Uuid;
+
+use crate::KeyId;
 
 /// The characters of a key after its prefix: no two look alike to a shell or a URL.
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -36,6 +41,31 @@ pub fn is_well_formed(text: &str) -> bool {
     let (body, check) = bytes.split_at(bytes.len().saturating_sub(CHECK_CHARS));
     let random = body.get(LIVE_PREFIX.len()..).unwrap_or_default();
     is_of_form(text) && random.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == check
+}
+
+/// What ids of access keys begin with.
+const ACCESS_PREFIX: &str = "TGAK";
+const SECRET_CHARS: usize = 40;
+
+/// The access key's id of an API key: whoever reads it knows which key signed.
+#[must_use]
+pub fn access_key_id(id: KeyId) -> String {
+    format!("{ACCESS_PREFIX}{:X}", id.as_uuid().simple())
+}
+
+/// The API key that an access key's id names.
+#[must_use]
+pub fn of_access_key(text: &str) -> Option<KeyId> {
+    let digits = text.strip_prefix(ACCESS_PREFIX)?;
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte);
+    let is_of_form = digits.len() == 32 && digits.bytes().all(is_digit);
+    Uuid::try_parse(digits).ok().filter(|_| is_of_form).map(KeyId::from_uuid)
+}
+
+/// Writes the secret of an access key from random bytes.
+#[must_use]
+pub fn encode_access_secret(random: &[u8; SECRET_CHARS]) -> String {
+    random.iter().map(|byte| char::from(letter(u32::from(*byte)))).collect()
 }
 
 fn checksum(text: &[u8]) -> [u8; CHECK_CHARS] {
@@ -78,5 +108,17 @@ mod tests {
             assert!(!is_well_formed(&String::from_utf8(other).unwrap()), "place {place}");
         }
         assert!(encode(false, &[0; 32]).starts_with("tg_test_"));
+    }
+
+    #[test]
+    fn an_access_key_names_its_key() {
+        let id = KeyId::new(1_800_000_000_000, [0xAB; 10]);
+        let text = access_key_id(id);
+        assert_eq!((text.len(), of_access_key(&text)), (36, Some(id)));
+        let lower = text.to_lowercase();
+        for other in ["", "TGAK", "AKIAIOSFODNN7EXAMPLE", &lower, text.strip_prefix('T').unwrap()] {
+            assert_eq!(of_access_key(other), None, "{other}");
+        }
+        assert_eq!(encode_access_secret(&[61; 40]), "z".repeat(40));
     }
 }

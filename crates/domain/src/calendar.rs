@@ -31,6 +31,20 @@ impl Civil {
             second: second % 60,
         }
     }
+
+    /// Seconds since 1970; `None` of a moment that no calendar has, or before that year.
+    #[must_use]
+    pub fn unix_s(self) -> Option<u64> {
+        let Self { year, month, day, hour, minute, second } = self;
+        if !(1_970..=9_999).contains(&year) || !(1..=12).contains(&month) {
+            return None;
+        }
+        let (year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let day_of_year = (153 * march_month + 2) / 5 + day.checked_sub(1)?;
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
+        let unix_s = days.checked_sub(719_468)? * 86_400 + hour * 3_600 + minute * 60 + second;
+        (Self::of(unix_s) == self).then_some(unix_s)
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +63,23 @@ mod tests {
         ] {
             let Civil { year, month, day, hour, minute, second } = Civil::of(unix_s);
             assert_eq!((year, month, day, hour, minute, second), expected, "{unix_s}");
+            assert_eq!(Civil::of(unix_s).unix_s(), Some(unix_s));
+        }
+    }
+
+    #[test]
+    fn a_moment_that_is_none_has_no_seconds() {
+        let civil = |year, month, day, hour| Civil { year, month, day, hour, minute: 0, second: 0 };
+        for wrong in [
+            civil(1969, 12, 31, 0),
+            civil(2026, 0, 1, 0),
+            civil(2026, 13, 1, 0),
+            civil(2026, 2, 29, 0),
+            civil(2026, 11, 0, 0),
+            civil(2026, 11, 20, 24),
+            civil(10_000, 1, 1, 0),
+        ] {
+            assert_eq!(wrong.unix_s(), None, "{wrong:?}");
         }
     }
 }

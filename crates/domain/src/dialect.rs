@@ -20,6 +20,8 @@ pub enum Dialect {
     Anthropic,
     /// Gemini generateContent.
     Gemini,
+    /// Amazon Bedrock's Converse.
+    Converse,
 }
 
 /// How a request to a model and its answer are written. An upstream speaks one or more, a client one.
@@ -29,7 +31,7 @@ pub enum Grammar {
     Responses,
     Anthropic,
     Gemini,
-    /// Amazon Bedrock's Converse. No client speaks it: it only is what some upstreams are asked in.
+    /// Amazon Bedrock's Converse.
     Converse,
     /// What clouds ask models that they host for vectors in, each in a form of its maker's. No client speaks it.
     Hosted,
@@ -45,6 +47,16 @@ impl Dialect {
             Self::Responses => "responses",
             Self::Anthropic => "anthropic",
             Self::Gemini => "gemini",
+            Self::Converse => "converse",
+        }
+    }
+
+    /// The service for which its clients sign what they send, where they do.
+    #[must_use]
+    pub const fn signed_for(self) -> Option<&'static str> {
+        match self {
+            Self::Converse => Some("bedrock"),
+            _ => None,
         }
     }
 
@@ -56,6 +68,7 @@ impl Dialect {
             Self::Responses => Grammar::Responses,
             Self::Anthropic => Grammar::Anthropic,
             Self::Gemini => Grammar::Gemini,
+            Self::Converse => Grammar::Converse,
         }
     }
 

@@ -36,6 +36,10 @@ impl Guess for Guesser {
     fn usage(&self, text: &str, content_bytes: u64) -> Usage {
         self.exchange.estimate(&self.attempt, text, content_bytes)
     }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.exchange.now_us().saturating_sub(self.exchange.call.received_us()) / 1_000
+    }
 }
 
 impl Exchange {

@@ -30,6 +30,8 @@ pub enum FrameFault {
 pub struct Frame {
     headers: Bytes,
     pub payload: Bytes,
+    /// All of it, as it came.
+    pub bytes: Bytes,
 }
 
 /// Cuts a stream that arrives in pieces into frames. It holds what has come of the frame that goes on.
@@ -108,6 +110,7 @@ fn length(number: u32) -> usize {
 impl Frame {
     /// A frame of as many bytes as its prelude says.
     fn read(mut bytes: Bytes, prelude: Prelude) -> Result<Self, FrameFault> {
+        let whole = bytes.clone();
         let mut checksum = bytes.split_off(bytes.len().saturating_sub(CHECKSUM_BYTES));
         if crc32fast::hash(&bytes) != checksum.get_u32() {
             return Err(FrameFault::Checksum);
@@ -118,7 +121,7 @@ impl Frame {
         while !rest.is_empty() {
             rest = Header::split(rest).ok_or(FrameFault::Malformed)?.1;
         }
-        Ok(Self { headers, payload: bytes })
+        Ok(Self { headers, payload: bytes, bytes: whole })
     }
 
     /// The value of a header whose value is text.

@@ -16,7 +16,7 @@ use futures_util::future::Either;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
-use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, StoredAct};
+use line::{Addressed, Caller, Core, Inbound, Keyed, Needs, OnceBody, SignedHead, StoredAct};
 
 use crate::body::{self, PatientBody};
 use crate::control::ControlHandle;
@@ -28,14 +28,6 @@ use crate::realtime;
 use crate::reply::Reply;
 use crate::routes::{self, Access, Does, Found, Route};
 use crate::{Readiness, Times};
-
-const WELCOME: &str = concat!(
-    "Tidegate ",
-    env!("CARGO_PKG_VERSION"),
-    ": an AI gateway.\n\n",
-    "Chat:   POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent\nModels: GET /v1/models\nRun:    POST /v1/run\n",
-    "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
-);
 
 const FORM: &[u8] = b"multipart/form-data";
 
@@ -187,6 +179,59 @@ fn comes_as_form(operation: Operation, headers: &HeaderMap) -> bool {
     }
 }
 
+/// A request whose signature is over its body too: who asks is known when that has come.
+struct SignedTrip {
+    route: Route,
+    rest: String,
+    head: Parts,
+    needs: Needs,
+    service: &'static str,
+}
+
+async fn travel_signed(
+    desk: Rc<Desk>,
+    asked: SignedTrip,
+    mut body: PatientBody,
+    arrival: Arrival,
+) -> Response<Reply> {
+    let SignedTrip { route, rest, mut head, needs, service } = asked;
+    let dialect = route.dialect;
+    let signed = match line::identify_signed(&desk.core, &signed_head(&head, service), arrival.peer, needs) {
+        Ok(signed) => signed,
+        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+    };
+    let read = body::read(&mut body, &mut head.headers, BODY_BYTES_MAX).await;
+    let read = read.and_then(|read| Ok((line::who_signed(&desk.core, signed, &read)?, read)));
+    let (caller, body) = match read {
+        Ok(read) => read,
+        Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
+    };
+    let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
+        Ok(trip) => trip,
+        Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+    };
+    let key = match key_of(&head.headers, addressed.as_deref()) {
+        Ok(key) => key.map(str::to_owned),
+        Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),
+    };
+    let inbound = inbound(head.headers, addressed, body, dialect, operation, arrival);
+    match key {
+        Some(key) => keyed(&desk.core, inbound, caller, key, path).await.map(Reply::from),
+        None => line::serve(&desk.core, inbound, caller).await.map(Reply::from),
+    }
+}
+
+fn signed_head<'a>(head: &'a Parts, service: &'static str) -> SignedHead<'a> {
+    SignedHead {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &head.headers,
+        authority: head.uri.authority().map(http::uri::Authority::as_str),
+        service,
+    }
+}
+
 /// A trip whose body may still be coming while it goes on.
 async fn travel_with_form(
     desk: Rc<Desk>,
@@ -283,6 +328,12 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
         return Asked::Apart(Box::pin(async move { control(&desk, request, arrival).await }));
     }
     routes::take_key(route, head.uri.query().unwrap_or_default(), &mut head.headers);
+    if let (Access::Key(needs), Some(service)) = (route.access, route.signed_for(&head.headers)) {
+        let body = PatientBody::new(body, desk.times);
+        let asked = SignedTrip { route: route.clone(), rest: rest.to_owned(), needs, service, head };
+        let traveled = travel_signed(Rc::clone(desk), asked, body, arrival);
+        return Asked::Apart(Box::pin(async move { named(traveled.await, arrival.trace) }));
+    }
     let caller = match allow(desk, route, &head, arrival) {
         Ok(caller) => caller,
         Err(fault) => return Asked::Answered(refuse(desk, route.dialect, &fault, arrival.trace)),
@@ -339,7 +390,7 @@ fn open_to_all(desk: &Desk, does: Does, head: &Parts, arrival: Arrival) -> Respo
         Does::Welcome | Does::Page if console::wants_page(&head.headers) => {
             console::page(&head.headers).map(Reply::whole)
         }
-        Does::Welcome => text(StatusCode::OK, WELCOME),
+        Does::Welcome => text(StatusCode::OK, routes::WELCOME),
         Does::Asset => match console::asset(head.uri.path().trim_start_matches('/'), &head.headers) {
             Some(file) => file.map(Reply::whole),
             None => unknown(desk, head, arrival),
@@ -423,8 +474,7 @@ fn unknown(desk: &Desk, head: &Parts, arrival: Arrival) -> Response<Reply> {
             format!("There is nothing at {} {shown}.", head.method),
         )
     };
-    let fault =
-        fault.fix("This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent and /v1/run, GET /v1/models, and /v2.");
+    let fault = fault.fix(routes::SERVED);
     refuse(desk, dialect, &fault, arrival.trace)
 }
 
@@ -474,7 +524,8 @@ fn trip(route: &Route, rest: &str, head: &Parts, caller: Caller) -> Result<Trip,
             (operation, Some(Box::new(routes::read_kept(kind, &head.method, rest, query)?)))
         }
         _ => {
-            let (addressed, operation) = routes::read_address(rest, head.uri.query().unwrap_or_default())?;
+            let (addressed, operation) =
+                routes::read_address(route.dialect, rest, head.uri.query().unwrap_or_default())?;
             (operation, Some(Box::new(addressed)))
         }
     };

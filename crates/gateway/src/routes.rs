@@ -8,6 +8,19 @@ use line::{Addressed, Needs, Stored, StoredAct, Verb};
 
 use crate::realtime::protocols;
 
+/// What is told of the gateway to who comes without a path.
+pub const WELCOME: &str = concat!(
+    "Tidegate ",
+    env!("CARGO_PKG_VERSION"),
+    ": an AI gateway.\n\n",
+    "Chat:   POST /v1/chat/completions, /v1/responses, /v1/messages, /v1beta/models/{model}:generateContent, /model/{model}/converse\n",
+    "Models: GET /v1/models\nRun:    POST /v1/run\n",
+    "Manage: /v2 (see docs/ in the source, or `tidegate --help`), or this address in a browser\nHealth: GET /health/ready\n"
+);
+/// What is told of the gateway to who comes with a path that it does not have.
+pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/responses, /v1/messages, \
+    /v1beta/models/{model}:generateContent, /model/{model}/converse and /v1/run, GET /v1/models, and /v2.";
+
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
@@ -78,6 +91,14 @@ pub enum Found<'t, 'p> {
     Nothing,
 }
 
+impl Route {
+    /// What its client signed the request for, where the grammar's clients do that and this one did.
+    #[must_use]
+    pub fn signed_for(&self, headers: &HeaderMap) -> Option<&'static str> {
+        self.dialect.signed_for().filter(|_| line::is_signed(headers))
+    }
+}
+
 const REST: &str = "{rest}";
 
 /// Paths of the API that later releases fill; they are told apart from typing errors.
@@ -146,6 +167,7 @@ pub fn table() -> Vec<Route> {
         row(Method::DELETE, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
+        row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
         row(Method::GET, "/v1beta/models/{rest}", Dialect::Gemini, Does::Model, inference),
         row(Method::GET, "/v1/realtime", Dialect::Chat, Does::Realtime, inference),
@@ -251,6 +273,7 @@ pub fn dialect_of(path: &str) -> Dialect {
         () if is_under("/v1/messages") => Dialect::Anthropic,
         () if is_under("/v1/responses") => Dialect::Responses,
         () if is_under("/v1beta") => Dialect::Gemini,
+        () if is_under("/model") => Dialect::Converse,
         () if is_under("/v1") => Dialect::Chat,
         () => Dialect::Native,
     }
@@ -306,7 +329,10 @@ fn take_key_of_browser(headers: &mut HeaderMap) {
 ///
 /// # Errors
 /// It names none, or nothing that is done here.
-pub fn read_address(rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+    if dialect == Dialect::Converse {
+        return line::read_model_path(rest);
+    }
     // No model is named like that, and no path is another's.
     if rest.split('/').any(|part| matches!(part, "." | "..")) {
         let message = "There is nothing at this path.";

@@ -25,13 +25,13 @@ use plan::plan;
 use relay::relay;
 use settle::settle;
 
-pub use admit::{Caller, Needs, identify as identify_in};
+pub use admit::{Caller, Needs, Signed, SignedHead, identify as identify_in, is_signed};
 pub use counters::Counters;
 pub use decode::{Coming, FormIn, Inbound, form_bytes_max, incomplete, open_form, too_large};
 pub use dialects::{
     Addressed, BatchAsk, BatchItem, ErrorAnswer, Film, FilmState, MESSAGES, Stored, StoredAct, Verb,
-    batch_operation, read_address, read_batch_ask, read_batch_item, read_bundle, read_film, rename_kept,
-    render_error,
+    batch_operation, read_address, read_batch_ask, read_batch_item, read_bundle, read_film, read_model_path,
+    rename_kept, render_error,
 };
 pub use execute::{Hands, KeptLook, SharedTokens, Shown, Tokens};
 pub use framing::websocket;
@@ -76,6 +76,30 @@ impl Core {
 /// 401 where no live key was presented, 403 where it may not do this or not from here.
 pub fn identify(core: &Core, headers: &HeaderMap, peer: IpAddr, needs: Needs) -> Result<Caller, Box<Fault>> {
     admit::identify(core.snapshot.current(), headers, peer, needs, core.now_unix_ms())
+}
+
+/// Finds out who says to have signed a request.
+///
+/// # Errors
+/// As `identify`, and where the head alone tells that the signature can't be good.
+pub fn identify_signed(
+    core: &Core,
+    head: &SignedHead<'_>,
+    peer: IpAddr,
+    needs: Needs,
+) -> Result<Signed, Box<Fault>> {
+    let snapshot = core.snapshot.current();
+    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    admit::identify_signed(snapshot, head, peer, needs, &open, core.now_unix_ms())
+}
+
+/// Who signed a request, once its body has come.
+///
+/// # Errors
+/// The signature is another one, or over another body.
+pub fn who_signed(core: &Core, signed: Signed, body: &[u8]) -> Result<Caller, Box<Fault>> {
+    let open = |workspace, object: &str, sealed: &_| core.hands.opener.open(workspace, object, sealed).ok();
+    signed.into_caller(&open, body)
 }
 
 /// Serves one request. Every failure is an answer in the client's own grammar, and every exchange that was admitted is

@@ -106,11 +106,8 @@ pub fn relay(answer: Answer, hands: &Hands) -> Delivery {
             Body::Whole { bytes: Some(bytes), end: Some((tab, ending, length)) }
         }
         AnswerBody::Stream(feed) => {
-            // A stream that is one array is a document, as far as its type tells.
-            let media_type = match parts.exchange.call.request().as_array {
-                true => "application/json; charset=utf-8",
-                false => "text/event-stream; charset=utf-8",
-            };
+            let as_array = parts.exchange.call.request().as_array;
+            let media_type = dialects::stream_type(parts.exchange.dialect(), as_array);
             // What is passed on as it is has its own.
             let own = feed.media_type();
             headers.insert(CONTENT_TYPE, own.unwrap_or(HeaderValue::from_static(media_type)));

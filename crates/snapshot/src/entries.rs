@@ -37,6 +37,8 @@ pub struct KeyEntry {
     pub revoked: bool,
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
+    /// The secret that its requests may be signed with.
+    pub access_secret: Option<Arc<Sealed>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

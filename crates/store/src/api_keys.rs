@@ -1,6 +1,6 @@
 //! API keys of ours: found by a keyed hash, never kept themselves.
 
-use domain::{KeyId, ProjectId, WorkspaceId};
+use domain::{KeyId, ProjectId, Sealed, WorkspaceId};
 use snapshot::{IpNet, KeyDigest, Scopes};
 
 use crate::{Act, Listed, Page, StoreFuture, Written};
@@ -20,6 +20,8 @@ pub struct ApiKeyRow {
     /// Empty allows every address.
     pub ip_allowlist: Vec<IpNet>,
     pub revoked_unix_ms: Option<u64>,
+    /// The secret that its requests may be signed with; gone with the key's end.
+    pub access_secret: Option<Sealed>,
     pub created_unix_ms: u64,
     /// Ignored on writing.
     pub version: u64,
@@ -35,7 +37,8 @@ impl std::fmt::Debug for ApiKeyRow {
 }
 
 pub trait ApiKeys: Send + Sync {
-    fn create(&self, row: ApiKeyRow, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
+    /// `floor` is that of the access secret, where it has one.
+    fn create(&self, row: ApiKeyRow, floor: Option<Sealed>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>>;
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow>;
     /// Revoked ones too, so that they can be told from unknown ones.
     fn list(

@@ -36,6 +36,7 @@ pub async fn add_keys(
             expires_unix_ms: None,
             ip_allowlist: Vec::new(),
             revoked_unix_ms: None,
+            access_secret: None,
             created_unix_ms: 1,
             version: 0,
         }

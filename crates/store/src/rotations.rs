@@ -1,7 +1,7 @@
 //! The change of keys: of the master key, which wraps every workspace's, and of a workspace's, which seals its secrets.
 //! Each step is one transaction, and what is left to do is read from what is there: whoever is killed goes on after it.
 
-use domain::{AccountId, CredentialId, Kept, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
+use domain::{AccountId, CredentialId, Kept, KeyId, NodeId, Sealed, TraceId, WebhookId, WorkspaceId};
 use snapshot::WrappedKey;
 
 use crate::{Act, StoreFuture, Written};
@@ -15,6 +15,8 @@ pub enum SealedThing {
     Credential(CredentialId),
     Node(NodeId),
     Account(AccountId),
+    /// The secret of an API key's access keys.
+    AccessKey(KeyId),
     /// A secret of a webhook, of one generation.
     Webhook(WebhookId, u32),
     /// The floor record of the object of this name.

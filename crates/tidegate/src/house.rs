@@ -15,7 +15,7 @@ use ledger::{
     RecoveryReport,
 };
 use sessions::{Answers, AnswersSettings, Objects, Responses, Turns};
-use snapshot::{BeforePublish, Change, Keeper, KeeperSettings};
+use snapshot::{BeforePublish, Change, Keeper, KeeperSettings, KeyChange};
 use store::datadir::DataDir;
 use store::{AuditQueue, ReplicaId, Store};
 use vault::{Lesson, MasterState, Masters, Opener, Vault, VaultRecords};
@@ -291,6 +291,13 @@ fn lesson_of(change: &Change) -> Lesson {
             if let Some(sealed) = &node.sealed {
                 current.push((entry.id, node.id.to_string(), sealed.version));
             }
+        }
+    }
+    for key in &change.keys {
+        if let KeyChange::Set(_, entry) = key
+            && let Some(sealed) = &entry.access_secret
+        {
+            current.push((entry.workspace, entry.id.to_string(), sealed.version));
         }
     }
     for account in change.accounts.iter().flatten() {

@@ -49,6 +49,14 @@ pub struct MintedKey {
     pub last4: String,
 }
 
+/// A fresh secret of an access key.
+#[must_use]
+pub fn mint_access_secret(random: &dyn Random) -> Secret {
+    let mut bytes = Zeroizing::new([0_u8; 40]);
+    random.fill(&mut *bytes);
+    Secret::from_text(api_key::encode_access_secret(&bytes))
+}
+
 /// `live` keys are those of a production environment.
 #[must_use]
 pub fn mint_api_key(random: &dyn Random, hasher: &dyn KeyHash, live: bool) -> MintedKey {

@@ -28,7 +28,7 @@ use world::{Random, World};
 
 pub use error::{OpenError, VaultError};
 pub use fingerprint::Fingerprinter;
-pub use hasher::{KeyHasher, MintedKey, mint_api_key};
+pub use hasher::{KeyHasher, MintedKey, mint_access_secret, mint_api_key};
 pub use kept::{KeptPlace, RequestHasher};
 pub use master::{MasterKey, MasterKeyError};
 pub use masters::{MasterState, Masters, ReadMasterKeys};

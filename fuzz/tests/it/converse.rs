@@ -1,12 +1,28 @@
-//! Streams and answers of the converse grammar.
+//! The converse grammar: addresses, requests, streams and answers.
 
 use bolero::check;
 use bytes::Bytes;
-use dialects::{AnswerStream, VectorForm, Way, read_converse_error, whole_answer};
-use domain::{Grammar, Operation, TraceId};
-use framing::event_stream::encode_frame;
+use dialects::json::validate;
+use dialects::{
+    Addressed, AnswerStream, Listener, Losses, VectorForm, Way, decode_request, read_converse_error,
+    read_model_path, read_prompt, upstream_body, whole_answer, write_prompt,
+};
+use domain::{Abilities, Grammar, Operation, TraceId};
+use framing::event_stream::{FrameDecoder, encode_frame};
 
 use crate::material::{Bends, ITERATIONS, bent};
+
+const REQUESTS: &[&str] = &[
+    r#"{"messages":[{"role":"user","content":[{"text":"Hi"},{"image":{"format":"png","source":{"bytes":"AAAA"}}},{"cachePoint":{"type":"default","ttl":"1h"}}]}],"system":[{"text":"x"}],"inferenceConfig":{"maxTokens":9,"temperature":0.5,"stopSequences":["a"]},"additionalModelRequestFields":{"thinking":{"type":"enabled","budget_tokens":1024},"top_k":5}}"#,
+    r#"{"messages":[{"role":"user","content":[{"text":"a"}]},{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"w","signature":"S"}}},{"toolUse":{"toolUseId":"t","name":"f","input":{"a":1}}}]},{"role":"user","content":[{"toolResult":{"toolUseId":"t","content":[{"json":{"b":2}}],"status":"error"}}]}],"toolConfig":{"tools":[{"toolSpec":{"name":"f","inputSchema":{"json":{"type":"object"}}}}],"toolChoice":{"any":{}}}}"#,
+    r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"document":{"format":"pdf","name":"n","source":{"bytes":"AAAA"}}},{"reasoningContent":{"reasoningText":{"text":"w"}}}]}]}},"messages":[{"role":"assistant","content":[{"reasoningContent":{"reasoningText":{"text":"w"}}},{"text":"x"}]}],"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":"{}"}}},"effort":"low"}}"#,
+];
+
+const ADDRESSES: &[&str] = &[
+    "openai%2Fgpt-5/converse",
+    "bedrock:us.anthropic.x-v1:0/converse-stream",
+    "arn%3Aaws%3Ax%2Fy/count-tokens",
+];
 
 /// Events of a stream, each its name and its payload.
 const EVENTS: &[&str] = &[
@@ -60,6 +76,55 @@ fn pass(client: Grammar, bytes: &[u8], size: usize) -> (Vec<u8>, bool, String) {
 }
 
 #[test]
+fn fuzz_converse_address() {
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let path = String::from_utf8_lossy(&bent(ADDRESSES, *which, bends)).into_owned();
+        match read_model_path(&path) {
+            Ok((addressed, _)) => {
+                assert!(!addressed.model.is_empty());
+                assert!(addressed.model.split('/').all(|part| part != ".." && part != "."), "{path}");
+            }
+            Err(fault) => assert!(fault.fix.is_some(), "{fault}"),
+        }
+    });
+}
+
+#[test]
+fn fuzz_converse_request() {
+    let addressed = Addressed { model: "m".to_owned(), stream: true, ..Addressed::default() };
+    check!().with_iterations(ITERATIONS).with_type::<(u8, Bends)>().for_each(|(which, bends)| {
+        let body = Bytes::from(bent(REQUESTS, *which, bends));
+        for operation in [Operation::Chat, Operation::Count] {
+            let request = match decode_request(Grammar::Converse, operation, &body, Some(&addressed)) {
+                Ok(request) => request,
+                Err(fault) => {
+                    assert!(fault.fix.is_some(), "{fault}");
+                    continue;
+                }
+            };
+            let sent = upstream_body(&body, &request, "other", true).concat();
+            assert_eq!(validate(&sent), Ok(()), "{}", String::from_utf8_lossy(&sent));
+            let Ok(prompt) = read_prompt(Grammar::Converse, &body, &request) else { continue };
+            for upstream in Grammar::ALL {
+                let mut losses = Losses::new(Grammar::Converse, upstream);
+                let listener = Listener { model: "m", abilities: Abilities::default() };
+                if let Ok(written) = write_prompt(upstream, &prompt, &listener, &mut losses) {
+                    assert_eq!(validate(&written), Ok(()), "{}", String::from_utf8_lossy(&written));
+                }
+            }
+        }
+    });
+}
+
+/// Whatever an upstream sends, a client of this grammar is sent whole frames.
+fn check_frames(stream: &[u8]) {
+    let mut decoder = FrameDecoder::new();
+    decoder.push(stream);
+    while decoder.next_frame().expect("a frame").is_some() {}
+    assert!(decoder.is_empty());
+}
+
+#[test]
 fn fuzz_converse_stream() {
     check!().with_iterations(ITERATIONS).with_type::<(Vec<u8>, Bends, u8, u8)>().for_each(
         |(which, bends, bent_one, size)| {
@@ -72,9 +137,12 @@ fn fuzz_converse_stream() {
                 let headers = [(":message-type", "event"), (":event-type", name)];
                 stream.extend(encode_frame(&headers, payload.as_bytes()).unwrap_or_default());
             }
-            for client in [Grammar::Chat, Grammar::Anthropic] {
+            for client in [Grammar::Chat, Grammar::Anthropic, Grammar::Converse] {
                 let whole = pass(client, &stream, stream.len());
                 assert_eq!(pass(client, &stream, usize::from(*size) % 40 + 1), whole);
+                if client == Grammar::Converse {
+                    check_frames(&whole.0);
+                }
             }
         },
     );
@@ -86,15 +154,16 @@ fn fuzz_converse_answer() {
         let body = Bytes::from(bent(ANSWERS, *which, bends));
         let (report, _) = read_converse_error(Some(400), None, &body);
         assert_ne!(report.message.as_deref(), Some(""));
-        let told: Vec<bool> = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini]
-            .into_iter()
-            .map(|client| {
-                whole_answer(&way(client), body.clone()).is_ok_and(|answer| {
-                    assert_eq!(dialects::json::validate(&answer.body), Ok(()));
-                    true
+        let told: Vec<bool> =
+            [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini, Grammar::Converse]
+                .into_iter()
+                .map(|client| {
+                    whole_answer(&way(client), body.clone()).is_ok_and(|answer| {
+                        assert_eq!(dialects::json::validate(&answer.body), Ok(()));
+                        true
+                    })
                 })
-            })
-            .collect();
+                .collect();
         assert!(told.iter().all(|is_answer| Some(is_answer) == told.first()), "{told:?}");
     });
 }

@@ -30,6 +30,7 @@ mod command;
 mod compatible;
 mod console;
 mod contract;
+mod converse;
 mod declared;
 mod devices;
 mod embeddings;

@@ -224,6 +224,7 @@ fn key(at: usize) -> KeyEntry {
         expires_unix_ms: None,
         revoked: false,
         ip_allowlist: Vec::new(),
+        access_secret: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalogue::Catalogue;
 use domain::ports::KeyHash;
-use domain::{KeyId, ProjectId, WorkspaceId, api_key};
+use domain::{KeyId, ProjectId, Sealed, WorkspaceId, api_key};
 use snapshot::{IpNet, KeyEntry, Parts, ProjectEntry, Scopes, Snapshot, WorkspaceEntry};
 
 pub const NOW_UNIX_MS: u64 = 1_800_000_000_000;
@@ -44,7 +44,13 @@ pub const READ: Scopes = Scopes { inference: false, read: true, admin: false, op
 pub const ADMIN: Scopes = Scopes { inference: false, read: false, admin: true, operator: false };
 pub const OPERATOR: Scopes = Scopes { inference: false, read: false, admin: false, operator: true };
 
-/// Keys 1 to 4: one scope each. 5: expired. 6: revoked. 7: only from 10.0.0.0/8. 8: of a project that is gone.
+/// The key has a secret to sign with.
+fn signs(entry: &mut KeyEntry) {
+    let sealed = Sealed { version: 1, key_id: "wk_1".into(), bytes: vec![7] };
+    entry.access_secret = Some(Arc::new(sealed));
+}
+
+/// Keys 1 to 4: one scope each; 1, 2 and 5 have access keys. 5: expired. 6: revoked. 7: only from 10.0.0.0/8. 8: of a project that is gone.
 /// 9: another environment than its project.
 pub fn snapshot() -> Arc<Snapshot> {
     let entry = |number: u8, scopes: Scopes, change: fn(&mut KeyEntry)| {
@@ -57,6 +63,7 @@ pub fn snapshot() -> Arc<Snapshot> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            access_secret: None,
         };
         change(&mut entry);
         (Plain.digest(&text(number)), Arc::new(entry))
@@ -82,11 +89,14 @@ pub fn snapshot() -> Arc<Snapshot> {
     Arc::new(Snapshot::assemble(Parts {
         version: 3,
         keys: vec![
-            entry(1, INFERENCE, |_| {}),
-            entry(2, READ, |_| {}),
+            entry(1, INFERENCE, signs),
+            entry(2, READ, signs),
             entry(3, ADMIN, |_| {}),
             entry(4, OPERATOR, |_| {}),
-            entry(5, INFERENCE, |entry| entry.expires_unix_ms = Some(NOW_UNIX_MS)),
+            entry(5, INFERENCE, |entry| {
+                entry.expires_unix_ms = Some(NOW_UNIX_MS);
+                signs(entry);
+            }),
             entry(6, INFERENCE, |entry| {
                 entry.revoked = true;
                 entry.expires_unix_ms = Some(1);

@@ -10,3 +10,4 @@
 mod admission;
 mod house;
 mod identity;
+mod signed;

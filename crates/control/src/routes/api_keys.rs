@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Subject};
+use domain::{Fault, FaultClass, KeyId, ProjectId, Role, Sealed, Secret, Subject, api_key};
 use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use store::{ApiKeyRow, LimitsOf};
 
 use super::limits::{self, LimitsForm};
 use super::projects::checked_environment;
+use super::secrets;
 use super::workspaces::checked_name;
 use crate::access::{Access, insufficient_role};
 use crate::caller::rank_of;
@@ -68,6 +69,17 @@ struct Input {
     #[serde(default)]
     ip_allowlist: Vec<String>,
     limits: Option<LimitsForm>,
+    /// A pair of access keys, too, for clients that sign their requests. Only when the key is made.
+    aws: Option<bool>,
+}
+
+/// What clients that sign their requests are given.
+#[derive(Serialize, JsonSchema)]
+struct AccessKeys {
+    access_key_id: String,
+    /// Only in the answer that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -87,6 +99,8 @@ struct Shown {
     expires_at: Option<Moment>,
     revoked_at: Option<Moment>,
     created_at: Moment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aws: Option<AccessKeys>,
     /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -120,6 +134,10 @@ fn show(control: &Control, row: &ApiKeyRow, now_unix_ms: u64) -> Shown {
         expires_at: row.expires_unix_ms.map(Moment),
         revoked_at: row.revoked_unix_ms.map(Moment),
         created_at: Moment(row.created_unix_ms),
+        aws: row
+            .access_secret
+            .as_ref()
+            .map(|_| AccessKeys { access_key_id: api_key::access_key_id(row.id), secret_access_key: None }),
         key: None,
     }
 }
@@ -263,15 +281,33 @@ fn create(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
             ..row
         };
         limits::check(input.limits, "limits")?;
+        let (row, floor, secret) = with_access_secret(control, row, input.aws == Some(true))?;
         let act = ask.act(&control.world);
-        let written = control.store.api_keys().create(row, act).await.map_err(of_store)?;
+        let written = control.store.api_keys().create(row, floor, act).await.map_err(of_store)?;
         control.published(written.version).await?;
         let row = &written.row;
         let limits = limits::write(control, &ask, row.workspace, of(row), input.limits).await?;
         let location = format!("{PATH}/{}", written.row.id);
-        let shown = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
+        let mut shown = Shown { key: Some(text), limits, ..show(control, &written.row, now) };
+        if let (Some(pair), Some(secret)) = (&mut shown.aws, secret) {
+            pair.secret_access_key = secret.expose_text().map(str::to_owned);
+        }
         Ok(Reply::json(&shown)?.version(written.row.version).created(location))
     })
+}
+
+/// The key with a secret to sign with, its floor, and the secret itself, which is shown once.
+fn with_access_secret(
+    control: &Control,
+    row: ApiKeyRow,
+    is_wanted: bool,
+) -> Result<(ApiKeyRow, Option<Sealed>, Option<Secret>), Box<Fault>> {
+    if !is_wanted {
+        return Ok((row, None, None));
+    }
+    let secret = vault::mint_access_secret(&*control.world.random);
+    let sealed = secrets::seal(control, row.workspace, &row.id.to_string(), 1, &secret)?;
+    Ok((ApiKeyRow { access_secret: Some(sealed.sealed), ..row }, Some(sealed.floor), Some(secret)))
 }
 
 fn list(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
@@ -326,6 +362,10 @@ fn replace(control: &Arc<Control>, ask: Ask) -> Handled<'_> {
 async fn write(control: &Arc<Control>, ask: &Ask, input: Input, row: ApiKeyRow) -> Result<Reply, Box<Fault>> {
     within_rank(row.scopes, ask)?;
     let now = control.world.clock.unix_ms();
+    if input.aws.is_some_and(|wanted| wanted != row.access_secret.is_some()) {
+        let message = "Access keys are made with their key, and end with it.";
+        return Err(invalid("aws", message, "Make another key and revoke this one."));
+    }
     let fixed = [
         ("project_id", &input.project_id, row.project.to_string()),
         ("environment", &input.environment, row.environment.clone()),

@@ -3,9 +3,9 @@
 use domain::prompt::{Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult};
 use domain::{Fault, Grammar};
 
-use super::object::{Field, Object};
 use super::settings::read_mark;
 use crate::json::Kind;
+use crate::object::{Field, Object};
 use crate::refusal::wrong_value;
 
 /// Where a block stands: not every kind may stand everywhere.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use domain::{Fault, Operation};
 
 use crate::Request;
+use crate::cuts::Cuts;
 use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
 use crate::json::{Cursor, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
@@ -24,16 +25,6 @@ enum Field {
 struct Draft {
     seen: u8,
     request: Request,
-}
-
-/// Elements of one array that are to be cut out, with the commas that go with them.
-#[derive(Debug, Default)]
-struct Cuts {
-    /// Where the last element ends that stays.
-    kept_to: Option<usize>,
-    /// Where those begin that go, and where the last of them ends.
-    gone: Option<Span>,
-    spans: Vec<Span>,
 }
 
 /// Reads and validates a request. The whole body is checked as JSON and UTF-8; the fields that we read are checked for
@@ -308,35 +299,4 @@ fn inner_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
 fn skip(cursor: &mut Cursor<'_>) -> Result<(), Box<Fault>> {
     cursor.skip()?;
     Ok(())
-}
-
-impl Cuts {
-    fn keep(&mut self, element: Span) {
-        if let Some(gone) = self.gone.take() {
-            // The comma goes that stands before the run, or behind it where the run comes first.
-            let span = match self.kept_to {
-                Some(end) => Span::new(end, gone.end),
-                None => Span::new(gone.start, element.start),
-            };
-            self.spans.push(span);
-        }
-        self.kept_to = Some(element.end);
-    }
-
-    fn cut(&mut self, element: Span) {
-        let start = self.gone.map_or(element.start, |gone| gone.start);
-        self.gone = Some(Span::new(start, element.end));
-    }
-
-    /// Whether nothing of the array would stay.
-    const fn is_all(&self) -> bool {
-        self.gone.is_some() && self.kept_to.is_none()
-    }
-
-    fn end(mut self) -> Vec<Span> {
-        if let (Some(gone), Some(end)) = (self.gone, self.kept_to) {
-            self.spans.push(Span::new(end, gone.end));
-        }
-        self.spans
-    }
 }

@@ -4,9 +4,9 @@ use domain::Fault;
 use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier, Turn};
 
 use super::blocks::{Place, read_block, read_blocks};
-use super::object::{Field, Object};
 use super::settings;
 use crate::json::Kind;
+use crate::object::{Field, Object};
 
 /// Fields without which the answer is as good, and which no other grammar has words for.
 const HINTS: &[&str] = &[

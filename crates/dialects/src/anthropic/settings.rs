@@ -5,7 +5,7 @@ use domain::prompt::{
     CacheLifetime, CacheMark, Effort, Extra, OutputFormat, Prompt, Shows, Tool, ToolChoice, ToolKind,
 };
 
-use super::object::{Field, Object};
+use crate::object::{Field, Object};
 
 pub(super) fn read_mark(
     object: &mut Object<'_>,
@@ -81,7 +81,7 @@ pub(super) fn read_sampling(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
     Ok(())
 }
 
-pub(super) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+pub(crate) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     let Some(mut thinking) = whole.object("thinking")? else { return Ok(()) };
     let kind = thinking.need("type", "Give thinking a type: enabled, adaptive or disabled.")?;
     let kind_text = kind.text()?;
@@ -119,7 +119,7 @@ pub(super) fn read_thinking(whole: &mut Object<'_>, prompt: &mut Prompt) -> Resu
 }
 
 /// Read behind `thinking`: an effort doesn't wake what was switched off.
-pub(super) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+pub(crate) fn read_output_config(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
     // What the beta of structured outputs called it.
     if let Some(format) = whole.object("output_format")? {
         prompt.output.format = Some(read_format(format, prompt)?);

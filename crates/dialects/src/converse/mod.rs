@@ -1,16 +1,29 @@
-//! The converse grammar: what Amazon Bedrock is asked in and answers, whoever made the model. No client speaks it.
+//! The converse grammar: requests, answers, streams and errors, read and written. Amazon Bedrock is asked in it, whoever made
+//! the model, and its clients ask us in it.
 
+mod address;
+mod decode;
 mod error;
 mod frames;
 mod pieces;
+mod read;
 mod reader;
+mod refused;
+mod said;
 mod usage;
+mod whole;
 mod write;
+mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use address::converse_address;
+pub(crate) use decode::decode_request;
 pub use error::read_error;
 pub(crate) use frames::{begins_frames, no_frame, read_frame, read_frames};
+pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
+pub(crate) use refused::{error_body, error_type};
 pub(crate) use write::write_prompt;
+pub(crate) use writer::Writer;

@@ -72,7 +72,7 @@ fn asks_events(query: &str) -> bool {
 }
 
 /// Resolves `%` escapes; what is no escape stays. `None` where the outcome is no UTF-8.
-fn unescape(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn unescape(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

@@ -18,6 +18,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub(crate) use address::unescape;
 pub use address::{Verb, gemini_address};
 pub(crate) use embed::{read_texts, read_vectors, write_texts, write_vectors};
 pub(crate) use error::{blocked_body, error_body};

@@ -220,6 +220,7 @@ fn api_key(world: &World, workspace: &WorkspaceEntry) -> Arc<KeyEntry> {
         expires_unix_ms: None,
         revoked: false,
         ip_allowlist: Vec::new(),
+        access_secret: None,
     })
 }
 

@@ -405,6 +405,7 @@ impl Maker<'_> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            access_secret: None,
         })
     }
 }

@@ -292,6 +292,7 @@ impl<'a> Maker<'a> {
             expires_unix_ms: None,
             revoked: false,
             ip_allowlist: Vec::new(),
+            access_secret: None,
         })
     }
 }

@@ -1,10 +1,10 @@
 //! API keys.
 
-use domain::{KeyId, ProjectId, WorkspaceId};
+use domain::{KeyId, ProjectId, Sealed, WorkspaceId};
 
 use super::fields::{ColumnId, Fields, after};
 use super::writing::{Writing, expect_version, signed};
-use super::{Connection, Database, Row, events, names, projects, sql};
+use super::{Connection, Database, Row, events, names, projects, seals, sql};
 use crate::events::EventKind;
 use crate::feed::Part;
 use crate::{Act, ApiKeyRow, ApiKeys, Listed, Page, StoreError, StoreFuture, Written, stored};
@@ -25,6 +25,7 @@ pub(super) fn read(row: &Row) -> Result<ApiKeyRow, StoreError> {
         expires_unix_ms: fields.maybe_number("expires_unix_ms")?,
         ip_allowlist: stored::networks_from_text(fields.get("ip_allowlist")?)?,
         revoked_unix_ms: fields.maybe_number("revoked_unix_ms")?,
+        access_secret: fields.maybe_access_secret()?,
         created_unix_ms: fields.number("created_unix_ms")?,
         version: fields.number("version")?,
     })
@@ -51,8 +52,8 @@ async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
     let version = signed(writing.version());
     let query = sql(
         "INSERT INTO api_keys (id, workspace, project, name, digest, last4, environment, scopes, expires_unix_ms,
-             ip_allowlist, revoked_unix_ms, created_unix_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             ip_allowlist, revoked_unix_ms, created_unix_ms, version, access_secret_version, access_secret_key_id, access_secret_sealed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     );
     query
         .bind(row.id.bytes())
@@ -68,6 +69,9 @@ async fn put(writing: &mut Writing, row: &ApiKeyRow) -> Result<(), StoreError> {
         .bind(row.revoked_unix_ms.map(signed))
         .bind(signed(row.created_unix_ms))
         .bind(version)
+        .bind(row.access_secret.as_ref().map(|secret| i64::from(secret.version)))
+        .bind(row.access_secret.as_ref().map(|secret| secret.key_id.clone()))
+        .bind(row.access_secret.as_ref().map(|secret| secret.bytes.clone()))
         .run(writing.connection())
         .await?;
     Ok(())
@@ -90,8 +94,16 @@ pub(crate) async fn put_many(database: &Database, rows: Vec<ApiKeyRow>) -> Resul
     written.await.map(|_| ())
 }
 
-async fn create(writing: &mut Writing, mut row: ApiKeyRow, act: Act) -> Result<ApiKeyRow, StoreError> {
+async fn create(
+    writing: &mut Writing,
+    mut row: ApiKeyRow,
+    floor: Option<Sealed>,
+    act: Act,
+) -> Result<ApiKeyRow, StoreError> {
     insert(writing, &row).await?;
+    if let Some(floor) = floor {
+        seals::put(writing, row.workspace, row.id, &floor).await?;
+    }
     row.version = writing.version();
     let detail = format!("name {}, scopes {}", row.name, stored::scopes_to_text(row.scopes));
     writing.audit(&act, Some(row.workspace), "api_key.create", row.id, detail).await?;
@@ -169,7 +181,15 @@ pub(super) async fn revoke(
     }
     row.revoked_unix_ms = Some(act.unix_ms);
     row.version = writing.version();
-    sql("UPDATE api_keys SET revoked_unix_ms = $3, version = $4 WHERE workspace = $1 AND id = $2")
+    if row.access_secret.take().is_some() {
+        seals::remove(writing, workspace, id).await?;
+    }
+    let query = sql(
+        "UPDATE api_keys SET revoked_unix_ms = $3, version = $4, access_secret_version = NULL, access_secret_key_id = NULL,
+             access_secret_sealed = NULL
+         WHERE workspace = $1 AND id = $2",
+    );
+    query
         .bind(workspace.bytes())
         .bind(id.bytes())
         .bind(signed(act.unix_ms))
@@ -183,8 +203,8 @@ pub(super) async fn revoke(
 }
 
 impl ApiKeys for Database {
-    fn create(&self, row: ApiKeyRow, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
-        Box::pin(self.write(move |writing| Box::pin(create(writing, row, act))))
+    fn create(&self, row: ApiKeyRow, floor: Option<Sealed>, act: Act) -> StoreFuture<'_, Written<ApiKeyRow>> {
+        Box::pin(self.write(move |writing| Box::pin(create(writing, row, floor, act))))
     }
 
     fn get(&self, workspace: WorkspaceId, id: KeyId) -> StoreFuture<'_, ApiKeyRow> {

@@ -136,6 +136,16 @@ impl<'r, R: Columns> Fields<'r, R> {
         Ok(CachePolicy { managed: mode("caching_managed")?, byok: mode("caching_byok")? })
     }
 
+    /// The columns `access_secret_version`, `access_secret_key_id` and `access_secret_sealed`, which may be empty.
+    pub(crate) fn maybe_access_secret(&self) -> Result<Option<Sealed>, StoreError> {
+        let Some(key_id) = self.maybe_text("access_secret_key_id")? else { return Ok(None) };
+        Ok(Some(Sealed {
+            version: self.small("access_secret_version")?,
+            key_id,
+            bytes: self.get("access_secret_sealed")?,
+        }))
+    }
+
     /// The columns `secret_version`, `secret_key_id` and `secret_sealed`.
     pub(crate) fn sealed(&self) -> Result<Sealed, StoreError> {
         Ok(Sealed {

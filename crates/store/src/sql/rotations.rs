@@ -186,6 +186,7 @@ enum Kind {
     Node,
     Account,
     Webhook,
+    AccessKey,
     Floor,
 }
 
@@ -200,6 +201,10 @@ fn otherwise(kind: Kind, workspace: WorkspaceId, key_id: &str) -> Statement {
         Kind::Node => of_workspace(
             "SELECT id, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed FROM nodes
              WHERE workspace = $1 AND secret_key_id <> $2 ORDER BY id",
+        ),
+        Kind::AccessKey => of_workspace(
+            "SELECT id, access_secret_version AS version, access_secret_key_id AS key_id, access_secret_sealed AS sealed FROM api_keys
+             WHERE workspace = $1 AND access_secret_key_id <> $2 ORDER BY id",
         ),
         Kind::Webhook => of_workspace(
             "SELECT webhook, generation, secret_version AS version, secret_key_id AS key_id, secret_sealed AS sealed
@@ -225,6 +230,7 @@ fn read_sealed(kind: Kind, row: &Row) -> Result<SealedRow, StoreError> {
         Kind::Node => SealedThing::Node(fields.id("id")?),
         Kind::Account => SealedThing::Account(fields.id("id")?),
         Kind::Webhook => SealedThing::Webhook(fields.id("webhook")?, fields.small("generation")?),
+        Kind::AccessKey => SealedThing::AccessKey(fields.id("id")?),
         Kind::Floor => SealedThing::Floor(fields.text("object")?),
     };
     let sealed = Sealed {
@@ -243,7 +249,7 @@ async fn sealed_otherwise(
     let kinds = if workspace == accounts::OPERATOR {
         [Kind::Account, Kind::Floor].as_slice()
     } else {
-        &[Kind::Credential, Kind::Node, Kind::Webhook, Kind::Floor]
+        &[Kind::Credential, Kind::Node, Kind::Webhook, Kind::AccessKey, Kind::Floor]
     };
     let mut found = Vec::new();
     for kind in kinds {
@@ -311,6 +317,10 @@ async fn reseal_one(
             "UPDATE accounts SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND id = $5"
         }
+        SealedThing::AccessKey(_) => {
+            "UPDATE api_keys SET access_secret_key_id = $1, access_secret_sealed = $2
+             WHERE access_secret_version = $3 AND access_secret_key_id = $4 AND id = $5"
+        }
         SealedThing::Webhook(..) => {
             "UPDATE webhook_secrets SET secret_key_id = $1, secret_sealed = $2
              WHERE secret_version = $3 AND secret_key_id = $4 AND webhook = $5 AND generation = $6"
@@ -334,6 +344,7 @@ async fn reseal_one(
         SealedThing::Credential(id) => query.bind(id.bytes()),
         SealedThing::Node(id) => query.bind(id.bytes()),
         SealedThing::Account(id) => query.bind(id.bytes()),
+        SealedThing::AccessKey(id) => query.bind(id.bytes()),
         SealedThing::Webhook(id, generation) => query.bind(id.bytes()).bind(i64::from(generation)),
         SealedThing::Kept(place) => query.bind(place.digest.to_vec()).bind(place.request.bytes()),
         SealedThing::Floor(object) => query.bind(object).bind(workspace.bytes()),
@@ -349,7 +360,14 @@ async fn reseal(
     let (mut written, mut in_snapshot) = (0, false);
     for row in rows {
         let is_kept = matches!(row.old.thing, SealedThing::Kept(_));
+        let key = match &row.old.thing {
+            SealedThing::AccessKey(id) => Some(*id),
+            _ => None,
+        };
         let touched = reseal_one(writing, workspace, row).await?;
+        if let Some(id) = key.filter(|_| touched > 0) {
+            writing.changed(Part::Key, Some(workspace), id);
+        }
         in_snapshot |= touched > 0 && !is_kept;
         written += touched;
     }

@@ -7,8 +7,8 @@ use domain::ports::PortFuture;
 use domain::{AuthKind, Hosting, KeyId, Policy, ProjectId, Terms, WorkspaceId};
 use serde_json::Value;
 use snapshot::{
-    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry, Source,
-    SourceError, WorkspaceEntry,
+    AccountEntry, Change, CredentialEntry, KeyChange, KeyEntry, NodeEntry, ProjectEntry, RouteEntry,
+    SealFloor, Source, SourceError, WorkspaceEntry,
 };
 
 use super::fields::{ColumnId, Fields};
@@ -32,6 +32,7 @@ fn key_change(row: ApiKeyRow) -> KeyChange {
         expires_unix_ms: row.expires_unix_ms,
         revoked: row.revoked_unix_ms.is_some(),
         ip_allowlist: row.ip_allowlist,
+        access_secret: row.access_secret.map(Arc::new),
     };
     KeyChange::Set(row.digest, Arc::new(entry))
 }
@@ -246,6 +247,11 @@ async fn read_key(connection: &mut Connection, id: KeyId, change: &mut Change) -
     let query = sql("SELECT * FROM api_keys WHERE id = $1").bind(id.bytes());
     let row = query.row(connection).await?;
     let read = row.as_ref().map(api_keys::read).transpose()?;
+    if let Some(row) = read.as_ref().filter(|row| row.access_secret.is_some()) {
+        let object = row.id.to_string();
+        let sealed = seals::find(connection, row.workspace, &object).await?;
+        change.floors.push(SealFloor { workspace: row.workspace, object, sealed });
+    }
     change.keys.push(read.map_or(KeyChange::Gone(id), key_change));
     Ok(())
 }

@@ -84,6 +84,7 @@ on_each!(
         tenants::another_workspaces_project_can_not_be_named,
         api_keys::a_key_is_found_changed_and_revoked_for_good,
         api_keys::scopes_networks_and_expiry_read_back,
+        api_keys::an_access_secret_is_in_the_snapshot_until_its_key_ends,
         credentials::everything_of_a_credential_reads_back,
         credentials::the_audit_names_the_facts_that_changed_and_not_what_they_are,
         credentials::another_address_needs_the_secret_anew,

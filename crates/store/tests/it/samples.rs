@@ -63,6 +63,7 @@ pub fn api_key(workspace: WorkspaceId, project: ProjectId, number: u64) -> ApiKe
         expires_unix_ms: None,
         ip_allowlist: Vec::new(),
         revoked_unix_ms: None,
+        access_secret: None,
         created_unix_ms: NOW,
         version: 0,
     }

@@ -105,6 +105,8 @@ fn rows_of_the_version_before_stay_on_postgres() {
                 "ALTER TABLE workspaces DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
                  ALTER TABLE projects DROP COLUMN caching_managed, DROP COLUMN caching_byok; \
                  ALTER TABLE credentials DROP COLUMN server, DROP COLUMN compliance; ALTER TABLE nodes DROP COLUMN server; \
+                 ALTER TABLE api_keys DROP COLUMN access_secret_version, DROP COLUMN access_secret_key_id, \
+                 DROP COLUMN access_secret_sealed; \
                  ALTER TABLE accounts DROP COLUMN pricing, DROP COLUMN retention, DROP COLUMN commitment, \
                  DROP COLUMN compliance; \
                  DROP TABLE policies; DROP TABLE kept_objects; DROP TABLE stored_responses; \
@@ -186,6 +188,9 @@ fn rows_of_the_version_before_stay_on_sqlite() {
                 .unwrap();
         }
         for undone in [
+            "ALTER TABLE api_keys DROP COLUMN access_secret_version",
+            "ALTER TABLE api_keys DROP COLUMN access_secret_key_id",
+            "ALTER TABLE api_keys DROP COLUMN access_secret_sealed",
             "ALTER TABLE credentials DROP COLUMN compliance",
             "ALTER TABLE accounts DROP COLUMN pricing",
             "ALTER TABLE accounts DROP COLUMN retention",

@@ -26,6 +26,9 @@ pub enum Command {
         /// Addresses or blocks that may use it.
         #[arg(long = "ip", value_delimiter = ',')]
         ip_allowlist: Vec<String>,
+        /// Makes a pair of access keys, too, for AWS SDKs.
+        #[arg(long)]
+        aws: bool,
     },
     /// Lists keys.
     List,
@@ -99,11 +102,12 @@ impl Rates {
 pub fn run(shared: &Shared, command: Command) -> Result<(), Failure> {
     let api = Api::connect(shared)?;
     match command {
-        Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist } => {
+        Command::Create { name, project, environment, scopes, expires_in_days, ip_allowlist, aws } => {
             let body = Body::new()
                 .with("name", name)
                 .with_some("project_id", project)
                 .with_some("environment", environment)
+                .with_some("aws", aws.then_some(true))
                 .with_some("expires_in_days", expires_in_days)
                 .with_list("scopes", &scopes)
                 .with_list("ip_allowlist", &ip_allowlist)

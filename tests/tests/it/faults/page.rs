@@ -55,12 +55,12 @@ pub fn keep(faults: &[Scripted], outcomes: &Outcomes, judged: &[Judged]) {
 
 fn classes() -> String {
     let mut page = String::from(
-        "\n| class | whose doing | the gateway asks | the credential | chat, responses | responses, in a stream | messages | gemini |\n|---|---|---|---|---|---|---|---|\n",
+        "\n| class | whose doing | the gateway asks | the credential | chat, responses | responses, in a stream | messages | gemini | converse |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for class in FaultClass::ALL {
         writeln!(
             page,
-            "| `{}` | {} | {} | {} | {} | `{}` | {} | {} |",
+            "| `{}` | {} | {} | {} | {} | `{}` | {} | {} | {} |",
             class.as_str(),
             whose(class.blame()),
             asks(remedy(class)),
@@ -69,6 +69,7 @@ fn classes() -> String {
             in_stream(class),
             told(class, Dialect::Anthropic, "/error/type"),
             told(class, Dialect::Gemini, "/error/status"),
+            thrown(class),
         )
         .unwrap();
     }
@@ -117,6 +118,13 @@ fn told(class: FaultClass, dialect: Dialect, word: &str) -> String {
     let answer = blocked.unwrap_or_else(|| render_error(&fault, dialect, trace));
     let body: Value = serde_json::from_slice(&answer.body).unwrap();
     format!("{} `{}`", answer.status, body.pointer(word).and_then(Value::as_str).unwrap())
+}
+
+/// What the SDKs of Converse make an exception of.
+fn thrown(class: FaultClass) -> String {
+    let answer = render_error(&fault(class), Dialect::Converse, TraceId::new(1, [0; 10]));
+    let kind = answer.headers.iter().find(|(name, _)| name == "x-amzn-errortype").unwrap();
+    format!("{} `{}`", answer.status, kind.1.to_str().unwrap())
 }
 
 /// The code of `response.failed`.

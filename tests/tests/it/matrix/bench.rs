@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::driver::{Asked, Driver, Language};
-use super::parties::{self, Cell, Seller};
+use super::parties::{self, Cell, Client, Seller};
 use super::verdict;
 use crate::ask::question;
 use crate::gateway::Gateway;
@@ -11,11 +11,15 @@ use crate::gateway::Gateway;
 pub struct Bench {
     gateway: Gateway,
     driver: Driver,
+    /// A pair, for the SDK that signs.
+    access_keys: String,
 }
 
 impl Bench {
     pub async fn start(language: Language) -> Self {
-        Self { gateway: gateway().await, driver: Driver::start(language) }
+        let gateway = gateway().await;
+        let pair = gateway.make("/v2/api-keys", json!({"name": "signs", "aws": true})).await["aws"].clone();
+        Self { gateway, driver: Driver::start(language), access_keys: pair.to_string() }
     }
 
     /// A good answer after failures, so that none of them is held against the credential in the next cell.
@@ -35,7 +39,10 @@ impl Bench {
             id: &name,
             client: cell.client.as_str(),
             base_url: &self.gateway.origin,
-            api_key: &self.gateway.founded.api_key,
+            api_key: match cell.client {
+                Client::Converse => &self.access_keys,
+                _ => &self.gateway.founded.api_key,
+            },
             model: cell.model().0,
             stream: cell.stream,
             case: cell.case.asked(),

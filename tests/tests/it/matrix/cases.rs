@@ -214,24 +214,28 @@ impl Cell {
 
     /// What the SDK must throw.
     pub fn failure(&self) -> Option<Failure> {
-        let of = |status, openai: &'static str, gemini: &'static str, tries| {
+        let of = |status, openai: &'static str, gemini: &'static str, converse: &'static str, tries| {
             let seen = match self.client {
                 Client::Gemini => [(gemini, Some(status)), ("ApiError", Some(status))],
+                Client::Converse => [(converse, Some(status)); 2],
                 _ => [(openai, Some(status)); 2],
             };
             Some(Failure { seen, tries })
         };
         match self.case {
-            Case::NotFound => of(404, "NotFoundError", "ClientError", 1),
-            Case::RateLimit => of(429, "RateLimitError", "ClientError", 3),
-            Case::Failing => of(502, "InternalServerError", "ServerError", 3),
-            Case::Cut if !self.stream => of(502, "InternalServerError", "ServerError", 3),
+            Case::NotFound => of(404, "NotFoundError", "ClientError", "ResourceNotFoundException", 1),
+            Case::RateLimit => of(429, "RateLimitError", "ClientError", "ThrottlingException", 3),
+            Case::Failing => of(502, "InternalServerError", "ServerError", "ModelErrorException", 3),
+            Case::Cut if !self.stream => {
+                of(502, "InternalServerError", "ServerError", "ModelErrorException", 3)
+            }
             // Its head is out: the error is the stream's last event.
             Case::Cut => {
                 let seen = match self.client {
                     Client::Chat | Client::Responses => [("APIError", None); 2],
                     Client::Messages => [("APIStatusError", Some(200)), ("APIError", None)],
                     Client::Gemini => [("ServerError", Some(502)), ("ApiError", Some(502))],
+                    Client::Converse => [("EventStreamError", None); 2],
                 };
                 Some(Failure { seen, tries: 1 })
             }
@@ -272,12 +276,14 @@ impl Ended {
             (Client::Responses, Self::Length) => "incomplete:max_output_tokens",
             (Client::Responses, _) => "completed",
             // Only this grammar tells one from the other.
-            (Client::Messages, Self::StopSequence) if seller.grammar(client) == Client::Messages => {
+            (Client::Messages | Client::Converse, Self::StopSequence)
+                if seller.grammar(client) == Client::Messages =>
+            {
                 "stop_sequence"
             }
-            (Client::Messages, Self::Stop | Self::StopSequence) => "end_turn",
-            (Client::Messages, Self::Length) => "max_tokens",
-            (Client::Messages, Self::Tools) => "tool_use",
+            (Client::Messages | Client::Converse, Self::Stop | Self::StopSequence) => "end_turn",
+            (Client::Messages | Client::Converse, Self::Length) => "max_tokens",
+            (Client::Messages | Client::Converse, Self::Tools) => "tool_use",
             (Client::Gemini, Self::Length) => "MAX_TOKENS",
             (Client::Gemini, _) => "STOP",
         }

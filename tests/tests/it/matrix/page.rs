@@ -13,6 +13,8 @@ pub enum Note {
     ThoughtsUncounted,
     /// The seller counts thoughts beside what it says, and its usage passes as it is.
     ThoughtsBeside,
+    /// The client's grammar does not count thoughts by themselves.
+    ThoughtsUntold,
     /// The client's grammar has no words for thoughts.
     ThoughtsUnsaid,
     /// The seller does not tell a stop word from an end of its own.
@@ -28,6 +30,10 @@ const NOTES: &[(Note, &str)] = &[
     (
         Note::ThoughtsBeside,
         "xAI counts thoughts beside the answer's tokens; where its bytes pass, the client reads it so.",
+    ),
+    (
+        Note::ThoughtsUntold,
+        "The client's grammar counts thoughts among the answer's tokens, and does not say how many they were.",
     ),
     (Note::ThoughtsUnsaid, "The client's grammar has no words for thoughts: they are counted only."),
     (
@@ -47,9 +53,12 @@ impl Note {
                 (Seller::Anthropic | Seller::Gemini, _) if matches!(client, Client::Chat) => {
                     Some(Self::ThoughtsUnsaid)
                 }
+                (_, _) if matches!(client, Client::Converse) => Some(Self::ThoughtsUntold),
                 _ => None,
             },
-            (Client::Messages, Case::Stop) if !matches!(seller.grammar(client), Client::Messages) => {
+            (Client::Messages | Client::Converse, Case::Stop)
+                if !matches!(seller.grammar(client), Client::Messages) =>
+            {
                 Some(Self::StopUntold)
             }
             _ => None,
@@ -65,8 +74,8 @@ const HEAD: &str = "\
 # The matrix
 
 Every client's dialect against every provider's grammar, as the suite holds it with the official SDKs, unmodified, over
-sockets: in Python `openai`, `anthropic` and `google-genai`, in Node `openai`, `@anthropic-ai/sdk` and `@google/genai`.
-A ✓ stands for four runs: buffered and streamed, in both languages. In each the client sees what the provider said: the
+sockets: in Python `openai`, `anthropic`, `google-genai` and `boto3`, in Node `openai`, `@anthropic-ai/sdk` and `@google/genai`.
+A ✓ stands for four runs: buffered and streamed, in both languages; from Converse for two, in Python. In each the client sees what the provider said: the
 text, the thoughts, the calls' arguments (byte for byte, where the SDK shows their bytes), the end, and the usage as the
 provider counted it; the provider was sent nothing that it refuses and everything that the model must know; and where
 both speak one grammar, the body arrived byte for byte but for the model's name. The tools are a whole conversation: two

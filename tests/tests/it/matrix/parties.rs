@@ -3,6 +3,7 @@
 use harness::{Config, Emulator, Flavour, Model};
 
 use super::cases::Case;
+use super::driver::Language;
 use super::page::Note;
 
 /// The dialect of a client.
@@ -12,6 +13,7 @@ pub enum Client {
     Responses,
     Messages,
     Gemini,
+    Converse,
 }
 
 /// Someone who sells models.
@@ -36,7 +38,7 @@ pub struct Cell {
 }
 
 impl Client {
-    pub const ALL: [Self; 4] = [Self::Chat, Self::Responses, Self::Messages, Self::Gemini];
+    pub const ALL: [Self; 5] = [Self::Chat, Self::Responses, Self::Messages, Self::Gemini, Self::Converse];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +46,13 @@ impl Client {
             Self::Responses => "responses",
             Self::Messages => "messages",
             Self::Gemini => "gemini",
+            Self::Converse => "converse",
         }
+    }
+
+    /// Whether its SDK of that language is driven.
+    pub fn is_driven_in(self, language: Language) -> bool {
+        self != Self::Converse || language == Language::Python
     }
 }
 

@@ -97,6 +97,36 @@ pub const SAYINGS: &[Saying] = &[
         r#"{"cachedContent":"cachedContents/abc"}"#,
         Fate::Refused("cachedContent"),
     ),
+    saying(
+        Client::Converse,
+        Seller::OpenAi,
+        r#"{"additionalModelRequestFields":{"top_k":40}}"#,
+        Fate::Dropped("additionalModelRequestFields.top_k"),
+    ),
+    saying(
+        Client::Converse,
+        Seller::Anthropic,
+        r#"{"additionalModelRequestFields":{"top_k":40}}"#,
+        Fate::Said,
+    ),
+    saying(
+        Client::Converse,
+        Seller::Anthropic,
+        r#"{"guardrailConfig":{"guardrailIdentifier":"g"}}"#,
+        Fate::Refused("guardrailConfig"),
+    ),
+    leniently(
+        Client::Converse,
+        Seller::Anthropic,
+        r#"{"guardrailConfig":{"guardrailIdentifier":"g"}}"#,
+        Fate::Dropped("guardrailConfig"),
+    ),
+    saying(
+        Client::Converse,
+        Seller::Gemini,
+        r#"{"performanceConfig":{"latency":"optimized"}}"#,
+        Fate::Dropped("performanceConfig"),
+    ),
 ];
 
 impl Saying {
@@ -124,6 +154,9 @@ impl Saying {
 
 /// Where the dialect's errors have a place for the name, there; in the message in any case.
 fn is_named(client: Client, answer: &Answer, name: &str) -> bool {
+    if client == Client::Converse {
+        return answer.json()["message"].as_str().is_some_and(|text| text.contains(&format!("\"{name}\"")));
+    }
     let error = &answer.json()["error"];
     let in_place = matches!(client, Client::Messages | Client::Gemini) || error["param"] == name;
     in_place && error["message"].as_str().is_some_and(|message| message.contains(&format!("\"{name}\"")))
@@ -137,6 +170,10 @@ fn question(client: Client, model: &str) -> (String, Value) {
         Client::Messages => {
             ("/v1/messages".to_owned(), json!({"model": model, "max_tokens": 100, "messages": [turn]}))
         }
+        Client::Converse => (
+            format!("/model/{model}/converse"),
+            json!({"messages": [{"role": "user", "content": [{"text": "hello there"}]}]}),
+        ),
         Client::Gemini => (
             format!("/v1beta/models/{model}:generateContent"),
             json!({"contents": [{"role": "user", "parts": [{"text": "hello there"}]}]}),

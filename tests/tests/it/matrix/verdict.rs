@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cases::{Expected, TIDE, WEATHER};
 use super::driver::{Language, Round, Seen, Usage};
 use super::page::Note;
-use super::parties::Cell;
+use super::parties::{Cell, Client};
 
 /// Everything that differs.
 pub fn of(cell: &Cell, language: Language, seen: &Seen, entries: &[Entry]) -> Vec<String> {
@@ -67,7 +67,11 @@ fn compared(cell: &Cell, round: &Round, expected: &Expected, entry: &Entry, tell
         input: entry.prompt_tokens,
         output: entry.said_tokens - counted_beside,
         cached: entry.cached_tokens,
-        reasoning: if note == Some(Note::ThoughtsUncounted) { 0 } else { expected.reasoning },
+        reasoning: match note {
+            Some(Note::ThoughtsUncounted | Note::ThoughtsUntold) => 0,
+            _ if cell.client == Client::Converse => 0,
+            _ => expected.reasoning,
+        },
     };
     if round.usage != usage {
         tell(format!("{:?}, not {usage:?}", round.usage));

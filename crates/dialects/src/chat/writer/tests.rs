@@ -16,6 +16,7 @@ fn wish(usage: bool) -> Wish {
         created_unix_s: 9,
         namespaces: Vec::new(),
         is_own: false,
+        guess: None,
     }
 }
 

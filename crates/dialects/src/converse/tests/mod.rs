@@ -1,5 +1,6 @@
-//! The grammar as an upstream speaks it.
+//! The grammar as an upstream speaks it, and as clients do.
 
+mod clients;
 mod errors;
 mod golden;
 mod prompts;
@@ -15,7 +16,7 @@ use crate::answer::{ReadAnswer, StreamFault};
 use crate::gemini::tests::way;
 use crate::{AnswerStream, StreamFacts};
 
-/// The grammars that clients speak.
+/// The other grammars that clients speak.
 const CLIENTS: [Grammar; 4] = [Grammar::Chat, Grammar::Responses, Grammar::Anthropic, Grammar::Gemini];
 
 fn event(name: &str, payload: &str) -> Vec<u8> {

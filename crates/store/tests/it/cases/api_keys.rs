@@ -1,14 +1,16 @@
 //! API keys.
 
-use snapshot::{IpNet, Scopes};
+use domain::Sealed;
+use snapshot::{IpNet, KeyChange, Scopes};
 use store::ApiKeyRow;
+use store::rotations::{Resealing, SealedRow, SealedThing};
 
 use crate::Fresh;
 use crate::samples::{act, api_key};
 
 pub async fn a_key_is_found_changed_and_revoked_for_good(fresh: &Fresh) {
     let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
-    let made = keys.create(api_key(workspace, fresh.founding.project.id, 5), act()).await.unwrap();
+    let made = keys.create(api_key(workspace, fresh.founding.project.id, 5), None, act()).await.unwrap();
     let wanted =
         ApiKeyRow { name: "renamed".into(), digest: [9; 32], environment: "x".into(), ..made.row.clone() };
     let changed = keys.replace(wanted, Some(made.row.version), act()).await.unwrap().row;
@@ -41,8 +43,51 @@ pub async fn scopes_networks_and_expiry_read_back(fresh: &Fresh) {
         ],
         ..api_key(workspace, fresh.founding.project.id, 5)
     };
-    let made = keys.create(row.clone(), act()).await.unwrap().row;
+    let made = keys.create(row.clone(), None, act()).await.unwrap().row;
     let read = keys.get(workspace, row.id).await.unwrap();
     assert_eq!(read, made);
     assert_eq!(read, ApiKeyRow { version: made.version, ..row });
+}
+
+fn sealed(byte: u8, key_id: &str) -> Sealed {
+    Sealed { version: 1, key_id: key_id.to_owned(), bytes: vec![byte; 40] }
+}
+
+pub async fn an_access_secret_is_in_the_snapshot_until_its_key_ends(fresh: &Fresh) {
+    let (keys, workspace) = (fresh.store.api_keys(), fresh.founding.workspace.id);
+    let row = ApiKeyRow {
+        access_secret: Some(sealed(7, "wk_1")),
+        ..api_key(workspace, fresh.founding.project.id, 5)
+    };
+    let before = fresh.store.source().load().await.unwrap().version;
+    let made = keys.create(row.clone(), Some(sealed(8, "wk_1")), act()).await.unwrap().row;
+    assert_eq!(keys.get(workspace, row.id).await.unwrap(), made);
+    assert_eq!(made.access_secret, row.access_secret);
+    // A change of the key alone brings what opens it.
+    let secret_of = async |since| {
+        let change = fresh.store.source().changes_since(since).await.unwrap();
+        let floors: Vec<Sealed> = change.floors.into_iter().map(|floor| floor.sealed).collect();
+        match &*change.keys {
+            [KeyChange::Set(_, entry)] => (entry.access_secret.as_deref().cloned(), floors, change.version),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (secret, floors, version) = secret_of(before).await;
+    assert_eq!((secret, floors), (row.access_secret.clone(), vec![sealed(8, "wk_1")]));
+    // Another key of the workspace's seals it anew.
+    let rotations = fresh.store.rotations();
+    let left = rotations.sealed_otherwise(workspace, "wk_2".into()).await.unwrap();
+    let thing = SealedThing::AccessKey(row.id);
+    let old = SealedRow { thing, sealed: sealed(7, "wk_1") };
+    assert!(left.contains(&old), "{left:?}");
+    let resealing = Resealing { old: old.clone(), new: sealed(9, "wk_2") };
+    assert_eq!(rotations.reseal(workspace, vec![resealing]).await.unwrap().row, 1);
+    let (secret, _, version) = secret_of(version).await;
+    assert_eq!(secret, Some(sealed(9, "wk_2")));
+    assert!(!rotations.sealed_otherwise(workspace, "wk_2".into()).await.unwrap().contains(&old));
+    let revoked = keys.revoke(workspace, row.id, None, act()).await.unwrap().row;
+    assert_eq!(revoked.access_secret, None);
+    assert_eq!(keys.get(workspace, row.id).await.unwrap(), revoked);
+    let (secret, floors, _) = secret_of(version).await;
+    assert_eq!((secret, floors), (None, vec![]));
 }

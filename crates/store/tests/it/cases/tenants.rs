@@ -64,7 +64,10 @@ pub async fn another_workspaces_project_can_not_be_named(fresh: &Fresh) {
     let key = api_key(other.workspace.id, fresh.founding.project.id, 77);
     let row = store::CredentialRow { project: foreign, ..credential(other.workspace.id, 5) };
     let scope = RouteScope { project_id: foreign, ..RouteScope::default() };
-    assert!(matches!(fresh.store.api_keys().create(key, act()).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(
+        fresh.store.api_keys().create(key, None, act()).await,
+        Err(StoreError::NotFound { .. })
+    ));
     assert!(matches!(fresh.store.credentials().create(row, act()).await, Err(StoreError::NotFound { .. })));
     let told = fresh.store.routes().create(route(other.workspace.id, 9, scope), act()).await;
     assert!(matches!(told, Err(StoreError::NotFound { .. })));

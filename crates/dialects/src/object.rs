@@ -11,7 +11,7 @@ use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 
 /// A value, and the way to it.
 #[derive(Debug, Clone)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub path: String,
     pub kind: Kind,
     /// As it was written.
@@ -20,7 +20,7 @@ pub(super) struct Field<'a> {
 
 /// An object whose members are taken out one by one.
 #[derive(Debug)]
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     pub path: String,
     members: Vec<Member<'a>>,
 }
@@ -34,7 +34,7 @@ struct Member<'a> {
 
 impl<'a> Field<'a> {
     /// The whole body, as an object.
-    pub(super) fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
+    pub(crate) fn document(body: &'a [u8]) -> Result<Object<'a>, Box<Fault>> {
         let mut cursor = Cursor::new(body)?;
         let kind = cursor.kind()?;
         cursor.skip()?;
@@ -46,7 +46,16 @@ impl<'a> Field<'a> {
         Self { path: String::new(), kind, raw }.object()
     }
 
-    pub(super) fn object(self) -> Result<Object<'a>, Box<Fault>> {
+    /// JSON that stands in a text of its own.
+    pub(crate) fn of(json: &'a str) -> Result<Self, Box<Fault>> {
+        let mut cursor = Cursor::new(json.as_bytes())?;
+        let kind = cursor.kind()?;
+        let span = cursor.skip()?;
+        cursor.end()?;
+        Ok(Self { path: String::new(), kind, raw: json.get(span.start..span.end).unwrap_or_default() })
+    }
+
+    pub(crate) fn object(self) -> Result<Object<'a>, Box<Fault>> {
         if self.kind != Kind::Object {
             return Err(wrong_type(self.path, "an object", self.kind));
         }
@@ -61,7 +70,7 @@ impl<'a> Field<'a> {
         Ok(Object { path: self.path, members })
     }
 
-    pub(super) fn items(&self) -> Result<Vec<Self>, Box<Fault>> {
+    pub(crate) fn items(&self) -> Result<Vec<Self>, Box<Fault>> {
         if self.kind != Kind::Array {
             return Err(wrong_type(self.path.clone(), "an array", self.kind));
         }
@@ -76,27 +85,27 @@ impl<'a> Field<'a> {
         Ok(items)
     }
 
-    pub(super) fn text(&self) -> Result<String, Box<Fault>> {
+    pub(crate) fn text(&self) -> Result<String, Box<Fault>> {
         match self.value()? {
             Value::String(text) => Ok(text.decode().into_owned()),
             _ => Err(wrong_type(self.path.clone(), "a string", self.kind)),
         }
     }
 
-    pub(super) fn boolean(&self) -> Result<bool, Box<Fault>> {
+    pub(crate) fn boolean(&self) -> Result<bool, Box<Fault>> {
         match self.value()? {
             Value::Boolean(truth) => Ok(truth),
             _ => Err(wrong_type(self.path.clone(), "a boolean", self.kind)),
         }
     }
 
-    pub(super) fn count(&self) -> Result<u64, Box<Fault>> {
+    pub(crate) fn count(&self) -> Result<u64, Box<Fault>> {
         self.value()?
             .as_count()
             .ok_or_else(|| wrong_type(self.path.clone(), "a whole number from 0", self.kind))
     }
 
-    pub(super) fn number(&self) -> Result<Json, Box<Fault>> {
+    pub(crate) fn number(&self) -> Result<Json, Box<Fault>> {
         if self.kind != Kind::Number {
             return Err(wrong_type(self.path.clone(), "a number", self.kind));
         }
@@ -104,19 +113,19 @@ impl<'a> Field<'a> {
     }
 
     /// An object that is kept as it was written.
-    pub(super) fn object_json(&self) -> Result<Json, Box<Fault>> {
+    pub(crate) fn object_json(&self) -> Result<Json, Box<Fault>> {
         if self.kind != Kind::Object {
             return Err(wrong_type(self.path.clone(), "an object", self.kind));
         }
         Ok(self.json())
     }
 
-    pub(super) fn json(&self) -> Json {
+    pub(crate) fn json(&self) -> Json {
         Json(self.raw.to_owned())
     }
 
     /// The fault of a word that this grammar doesn't have.
-    pub(super) fn unknown(self, known: &str) -> Box<Fault> {
+    pub(crate) fn unknown(self, known: &str) -> Box<Fault> {
         let fix = format!("Send one of {known}.");
         wrong_value(self.path, "is none of the words that this field takes", fix)
     }
@@ -141,7 +150,7 @@ impl<'a> Object<'a> {
     ///
     /// # Errors
     /// It is there twice.
-    pub(super) fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<Field<'a>>, Box<Fault>> {
         let Some(at) = self.members.iter().position(|member| member.name == name) else { return Ok(None) };
         let Member { kind, raw, .. } = self.members.remove(at);
         let path = self.path_of(name);
@@ -151,40 +160,51 @@ impl<'a> Object<'a> {
         Ok((kind != Kind::Null).then_some(Field { path, kind, raw }))
     }
 
-    pub(super) fn need(&mut self, name: &str, fix: &'static str) -> Result<Field<'a>, Box<Fault>> {
+    pub(crate) fn need(&mut self, name: &str, fix: &'static str) -> Result<Field<'a>, Box<Fault>> {
         self.take(name)?.ok_or_else(|| missing(self.path_of(name), fix))
     }
 
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Box<Fault>> {
         self.take(name)?.map(|field| field.text()).transpose()
     }
 
-    pub(super) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
+    pub(crate) fn needed_text(&mut self, name: &str, fix: &'static str) -> Result<String, Box<Fault>> {
         self.need(name, fix)?.text()
     }
 
-    pub(super) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
+    pub(crate) fn boolean(&mut self, name: &str) -> Result<Option<bool>, Box<Fault>> {
         self.take(name)?.map(|field| field.boolean()).transpose()
     }
 
-    pub(super) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
+    pub(crate) fn count(&mut self, name: &str) -> Result<Option<u64>, Box<Fault>> {
         self.take(name)?.map(|field| field.count()).transpose()
     }
 
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<Json>, Box<Fault>> {
         self.take(name)?.map(|field| field.number()).transpose()
     }
 
-    pub(super) fn object(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
+    pub(crate) fn object(&mut self, name: &str) -> Result<Option<Self>, Box<Fault>> {
         self.take(name)?.map(Field::object).transpose()
     }
 
-    pub(super) fn items(&mut self, name: &str) -> Result<Vec<Field<'a>>, Box<Fault>> {
+    pub(crate) fn items(&mut self, name: &str) -> Result<Vec<Field<'a>>, Box<Fault>> {
         self.take(name)?.map_or_else(|| Ok(Vec::new()), |field| field.items())
     }
 
+    /// Its members, all of which are texts.
+    pub(crate) fn texts(mut self) -> Result<Vec<(String, String)>, Box<Fault>> {
+        let mut texts = Vec::new();
+        while let Some(name) = self.members.first().map(|member| member.name.clone()) {
+            if let Some(value) = self.text(&name)? {
+                texts.push((name.into_owned(), value));
+            }
+        }
+        Ok(texts)
+    }
+
     /// Tells what nobody took: hints by their names, all else as meaning.
-    pub(super) fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
+    pub(crate) fn leave(self, hints: &[&str], extras: &mut Vec<Extra>) {
         for Member { name, kind, raw } in self.members {
             let path = join(&self.path, &name);
             let field = Field { path, kind, raw };
@@ -194,7 +214,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    pub(super) fn path_of(&self, name: &str) -> String {
+    pub(crate) fn path_of(&self, name: &str) -> String {
         join(&self.path, name)
     }
 }

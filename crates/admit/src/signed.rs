@@ -1,0 +1,78 @@
+//! From a request that is signed to its caller: in two steps, for its signature is over its body too.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use domain::{Fault, Sealed, Secret, WorkspaceId, api_key};
+use snapshot::{KeyEntry, Snapshot};
+
+use crate::caller::{Caller, Needs};
+use crate::fault;
+use crate::identify::allowed;
+use crate::signature::{Signature, SignedHead, hash};
+
+/// Opens the sealed secret of an object in a workspace. Why it does not open is whose it is to tell.
+pub type OpenSecret<'a> = &'a dyn Fn(WorkspaceId, &str, &Sealed) -> Option<Secret>;
+
+/// A request whose access key is known and may do this, and whose signature is to be checked when its body has come.
+pub struct Signed {
+    key: Arc<KeyEntry>,
+    snapshot: Arc<Snapshot>,
+    signature: Signature,
+    /// It was made over the hash that the head declares, and the body must have that.
+    is_checked: bool,
+}
+
+/// Finds out who says to have signed a request, and whether they may do this. Where the head declares the body's hash, the
+/// signature is checked here, so that no body is read of who has no key.
+///
+/// # Errors
+/// As `identify`, and 401 where the signature is of another time, of another secret or over less than it must be.
+pub fn identify_signed(
+    snapshot: Arc<Snapshot>,
+    head: &SignedHead<'_>,
+    peer: IpAddr,
+    needs: Needs,
+    open: OpenSecret<'_>,
+    now_unix_ms: u64,
+) -> Result<Signed, Box<Fault>> {
+    let signature = Signature::read(head, now_unix_ms / 1_000)?;
+    let id = api_key::of_access_key(&signature.access_key_id).ok_or_else(fault::unknown_access_key)?;
+    let key = snapshot.key(id).ok_or_else(fault::unknown_access_key)?;
+    let key = Arc::clone(allowed(key, peer, needs, now_unix_ms)?);
+    let mut signed = Signed { key, snapshot, signature, is_checked: false };
+    if let Some(declared) = signed.signature.declared.clone() {
+        signed.check(open, &declared)?;
+        signed.is_checked = true;
+    }
+    Ok(signed)
+}
+
+impl Signed {
+    /// The caller, once the body has come.
+    ///
+    /// # Errors
+    /// 401 where the signature is not of the key's secret, or over another body.
+    pub fn into_caller(self, open: OpenSecret<'_>, body: &[u8]) -> Result<Caller, Box<Fault>> {
+        let hash = hash(body);
+        if !self.is_checked {
+            self.check(open, &hash)?;
+        } else if self.signature.declared.as_deref() != Some(&*hash) {
+            return Err(fault::other_body());
+        }
+        Caller::of_key(self.snapshot, self.key).ok_or_else(fault::unknown_access_key)
+    }
+
+    /// The secret is open for as long as this takes.
+    fn check(&self, open: OpenSecret<'_>, body_hash: &str) -> Result<(), Box<Fault>> {
+        let sealed = self.key.access_secret.as_ref().ok_or_else(fault::unknown_access_key)?;
+        let secret = open(self.key.workspace, &self.key.id.to_string(), sealed).ok_or_else(fault::shut)?;
+        if self.signature.is_of(&secret, body_hash) { Ok(()) } else { Err(fault::other_signature()) }
+    }
+}
+
+impl std::fmt::Debug for Signed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signed").field("key", &self.key.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! The address of a request: this grammar says the model and what is asked of it there.
+
+use domain::{Fault, FaultClass, Operation};
+
+use crate::Addressed;
+use crate::fields::checked_model;
+use crate::gemini::unescape;
+use crate::refusal::wrong_value;
+
+/// What is asked of a model, as addresses say it.
+const VERBS: [(&str, Operation, bool); 3] = [
+    ("converse", Operation::Chat, false),
+    ("converse-stream", Operation::Chat, true),
+    ("count-tokens", Operation::Count, false),
+];
+
+/// Reads what follows `/model/`, as it was sent: `NAME/VERB`. Slashes and colons of the name come raw or escaped; the last
+/// raw slash counts.
+///
+/// # Errors
+/// It names no model, no verb, or a way out of its folder.
+pub fn converse_address(rest: &str) -> Result<(Addressed, Operation), Box<Fault>> {
+    let (name, verb) = rest.rsplit_once('/').ok_or_else(|| unknown(rest))?;
+    let known = VERBS.into_iter().find(|(known, _, _)| *known == verb);
+    let (_, operation, stream) = known.ok_or_else(|| unknown(rest))?;
+    let name = unescape(name).ok_or_else(|| bad_path("is not UTF-8 when its escapes are resolved"))?;
+    if name.split(['/', '\\']).any(|segment| matches!(segment, ".." | ".")) {
+        return Err(bad_path("holds a segment of dots"));
+    }
+    let model = checked_model(&name)?;
+    Ok((Addressed { model, stream, ..Addressed::default() }, operation))
+}
+
+fn bad_path(what: &str) -> Box<Fault> {
+    let fix = "Send the id of a model as GET /v1/models lists it, behind /model/.".to_owned();
+    wrong_value("modelId".to_owned(), what, fix)
+}
+
+fn unknown(path: &str) -> Box<Fault> {
+    let shown: String = path.chars().filter(|character| !character.is_control()).take(128).collect();
+    let message = format!("There is no \"{shown}\" here.");
+    let verbs: Vec<&str> = VERBS.into_iter().map(|(verb, _, _)| verb).collect();
+    let fix = format!("Send /model/NAME/VERB, where VERB is one of {}.", verbs.join(", "));
+    Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_model_and_what_is_asked_of_it() {
+        for (rest, model, operation, stream) in [
+            ("openai%2Fgpt-5/converse", "openai/gpt-5", Operation::Chat, false),
+            ("openai/gpt-5/converse-stream", "openai/gpt-5", Operation::Chat, true),
+            (
+                "bedrock%3Aus.anthropic.x-v1%3A0/converse",
+                "bedrock:us.anthropic.x-v1:0",
+                Operation::Chat,
+                false,
+            ),
+            ("us.anthropic.x-v1:0/count-tokens", "us.anthropic.x-v1:0", Operation::Count, false),
+            ("arn%3Aaws%3Abedrock%3Ax%2Fab/converse", "arn:aws:bedrock:x/ab", Operation::Chat, false),
+        ] {
+            let read = converse_address(rest).expect(rest);
+            let expected = Addressed { model: model.to_owned(), stream, ..Addressed::default() };
+            assert_eq!(read, (expected, operation), "{rest}");
+        }
+    }
+
+    #[test]
+    fn no_other_path_is_reached() {
+        for (rest, code) in [
+            ("m", "unknown_path"),
+            ("m/invoke", "unknown_path"),
+            ("m%2Fconverse", "unknown_path"),
+            ("/converse", "invalid_value"),
+            ("../converse", "invalid_value"),
+            ("%2E%2E%2Fx/converse", "invalid_value"),
+            ("a%2F..%2Fb/converse", "invalid_value"),
+            ("%FF/converse", "invalid_value"),
+            ("a%00b/converse", "invalid_value"),
+        ] {
+            assert_eq!(converse_address(rest).expect_err(rest).code, code, "{rest}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Reads the blocks that messages, instructions and results of tools are made of.
+
+use domain::prompt::{
+    CacheLifetime, CacheMark, Content, Extra, Part, Signature, Source, Thought, ToolCall, ToolResult,
+};
+use domain::{Fault, Grammar};
+
+use super::media::{read_audio, read_document, read_image, read_video};
+use super::only;
+use crate::object::{Field, Object};
+use crate::refusal::{missing, wrong_value};
+
+/// Where a block stands: not every kind may stand everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    System,
+    User,
+    Assistant,
+    Result,
+}
+
+/// What a block is.
+pub(super) enum Piece {
+    Part(Part),
+    /// What comes up to here is to be cached.
+    Mark(CacheMark),
+    /// The form has no place for it, which is told among the extras.
+    Nothing,
+}
+
+const KINDS: &[&str] = &[
+    "text",
+    "image",
+    "document",
+    "video",
+    "audio",
+    "toolUse",
+    "toolResult",
+    "reasoningContent",
+    "citationsContent",
+    "searchResult",
+    "guardContent",
+    "cachePoint",
+    "json",
+];
+
+pub(super) fn read_piece(
+    block: Field<'_>,
+    place: Place,
+    extras: &mut Vec<Extra>,
+) -> Result<Piece, Box<Fault>> {
+    let mut object = block.object()?;
+    let path = object.path.clone();
+    let Some((kind, field)) = only(&mut object, KINDS)? else {
+        // Kinds that are added later mean something; a block without any means nothing and is a mistake.
+        let told = extras.len();
+        object.leave(&[], extras);
+        if extras.len() == told {
+            return Err(missing(
+                format!("{path}.text"),
+                "Give each block what it is, such as text or image.",
+            ));
+        }
+        return Ok(Piece::Nothing);
+    };
+    // Beside its kind a block says nothing that is known.
+    object.leave(&[], extras);
+    if !may_stand(kind, place) {
+        let fix = "Send calls and thoughts in turns of the assistant, and all else of this kind in turns of the user.";
+        return Err(wrong_value(field.path, "is a kind that can't stand here", fix.to_owned()));
+    }
+    let content = match kind {
+        "cachePoint" => return Ok(Piece::Mark(read_mark(field, extras)?)),
+        "text" => Some(plain(field.text()?)),
+        "json" => Some(plain(field.raw.to_owned())),
+        "image" => read_image(field, extras)?,
+        "document" => read_document(field, extras)?,
+        "video" => read_video(field, extras)?,
+        "audio" => read_audio(field, extras)?,
+        "toolUse" => Some(read_call(field, extras)?),
+        "toolResult" => Some(read_result(field, extras)?),
+        "reasoningContent" => Some(Content::Thought(read_thought(field, extras)?)),
+        "citationsContent" => Some(read_cited(field, extras)?),
+        "searchResult" => Some(read_find(field, extras)?),
+        _ => read_guarded(field, extras)?,
+    };
+    Ok(content.map_or(Piece::Nothing, |content| Piece::Part(Part::said(content, None, &path))))
+}
+
+fn may_stand(kind: &str, place: Place) -> bool {
+    match kind {
+        "text" | "cachePoint" => true,
+        "guardContent" => place != Place::Result,
+        "json" => place == Place::Result,
+        "toolUse" | "reasoningContent" | "citationsContent" => place == Place::Assistant,
+        "toolResult" => place == Place::User,
+        "audio" => matches!(place, Place::User | Place::Assistant),
+        _ => place != Place::System,
+    }
+}
+
+const fn plain(text: String) -> Content {
+    Content::Text { text, citations: Vec::new() }
+}
+
+/// The mark belongs to what stands before it; `false` where nothing does.
+pub(super) fn mark_last(parts: &mut Vec<Part>, mark: CacheMark, path: &str) -> bool {
+    let can_be_marked = |part: &&Part| !matches!(part.content, Content::Thought(_));
+    if parts.last().filter(can_be_marked).is_none() {
+        return false;
+    }
+    let marked = parts.pop().map(|last| Part::said(last.content, Some(mark), path));
+    parts.extend(marked);
+    true
+}
+
+/// A mark with nothing before it marks nothing.
+pub(super) fn leave_mark(path: &str, extras: &mut Vec<Extra>) {
+    extras.push(Extra { name: format!("{path}.cachePoint"), is_meaning: false });
+}
+
+pub(super) fn read_mark(mark: Field<'_>, extras: &mut Vec<Extra>) -> Result<CacheMark, Box<Fault>> {
+    let mut mark = mark.object()?;
+    let kind = mark.need("type", "Give the mark its type: default.")?;
+    if kind.text()? != "default" {
+        return Err(kind.unknown("default"));
+    }
+    let lifetime = match mark.take("ttl")? {
+        None => None,
+        Some(ttl) => match &*ttl.text()? {
+            "5m" => Some(CacheLifetime::Minutes5),
+            "1h" => Some(CacheLifetime::Hour1),
+            _ => return Err(ttl.unknown("5m and 1h")),
+        },
+    };
+    mark.leave(&[], extras);
+    Ok(CacheMark { lifetime })
+}
+
+fn read_call(call: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let json = call.json();
+    let mut call = call.object()?;
+    if call.text("type")?.as_deref() == Some("server_tool_use") {
+        return Ok(Content::Foreign { kind: "toolUse".to_owned(), json });
+    }
+    let id = call.needed_text("toolUseId", "Send the id that the call came with.")?;
+    let name = call.needed_text("name", "Send the name of the tool.")?;
+    let arguments = call.need("input", "Send the input as an object.")?.object_json()?.0;
+    call.leave(&[], extras);
+    Ok(Content::ToolCall(ToolCall { id, name, arguments, is_custom: false, signature: None }))
+}
+
+fn read_result(result: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let mut result = result.object()?;
+    let id = result.needed_text("toolUseId", "Send the id of the call that this answers.")?;
+    let mut parts = Vec::new();
+    for block in result.items("content")? {
+        match read_piece(block, Place::Result, extras)? {
+            Piece::Part(part) => parts.push(part),
+            // A point can't stand inside of a result.
+            Piece::Mark(_) | Piece::Nothing => {}
+        }
+    }
+    let is_error = match result.take("status")? {
+        None => false,
+        Some(status) => match &*status.text()? {
+            "success" => false,
+            "error" => true,
+            _ => return Err(status.unknown("success and error")),
+        },
+    };
+    result.leave(&["type"], extras);
+    Ok(Content::ToolResult(ToolResult { id, name: None, parts, is_error, is_custom: false }))
+}
+
+fn read_thought(thought: Field<'_>, extras: &mut Vec<Extra>) -> Result<Thought, Box<Fault>> {
+    let mut thought = thought.object()?;
+    let path = thought.path_of("reasoningText");
+    let sealed = |value: Option<String>| {
+        let value = value.filter(|value| !value.is_empty());
+        value.map(|value| Signature { grammar: Grammar::Converse, value })
+    };
+    let read = match only(&mut thought, &["reasoningText", "redactedContent"])? {
+        Some(("redactedContent", seal)) => {
+            Thought { is_redacted: true, signature: sealed(Some(seal.text()?)), ..Thought::default() }
+        }
+        Some((_, text)) => {
+            let mut text = text.object()?;
+            let said = text.text("text")?.unwrap_or_default();
+            let signature = sealed(text.text("signature")?);
+            text.leave(&[], extras);
+            Thought { text: said, signature, ..Thought::default() }
+        }
+        None => return Err(missing(path, "Send the thought as it came.")),
+    };
+    thought.leave(&[], extras);
+    Ok(read)
+}
+
+/// A text and what it cites.
+fn read_cited(cited: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let mut cited = cited.object()?;
+    let text = joined_text(&mut cited, "content", extras)?;
+    let citations = cited.items("citations")?.iter().map(Field::json).collect();
+    cited.leave(&[], extras);
+    Ok(Content::Text { text, citations })
+}
+
+/// A find of the client's own search is a text with a title and an origin.
+fn read_find(find: Field<'_>, extras: &mut Vec<Extra>) -> Result<Content, Box<Fault>> {
+    let mut find = find.object()?;
+    let name = Some(find.needed_text("title", "Send the title of what was found.")?);
+    let context = Some(find.needed_text("source", "Send where it was found.")?);
+    let text = joined_text(&mut find, "content", extras)?;
+    let cite = read_cite(&mut find, extras)?;
+    find.leave(&[], extras);
+    Ok(Content::Document { source: Source::Text(text), name, context, cite })
+}
+
+pub(super) fn read_cite(object: &mut Object<'_>, extras: &mut Vec<Extra>) -> Result<bool, Box<Fault>> {
+    let Some(mut citations) = object.object("citations")? else { return Ok(false) };
+    let cite = citations.boolean("enabled")?.unwrap_or(false);
+    citations.leave(&[], extras);
+    Ok(cite)
+}
+
+/// Texts of blocks as one.
+pub(super) fn joined_text(
+    object: &mut Object<'_>,
+    name: &str,
+    extras: &mut Vec<Extra>,
+) -> Result<String, Box<Fault>> {
+    let mut texts = Vec::new();
+    for block in object.items(name)? {
+        let mut block = block.object()?;
+        texts.push(block.needed_text("text", "Send the text.")?);
+        block.leave(&[], extras);
+    }
+    Ok(texts.join("\n\n"))
+}
+
+/// What a guardrail is to look at is said to the model like any other text; that it is guarded has no words elsewhere.
+fn read_guarded(guarded: Field<'_>, extras: &mut Vec<Extra>) -> Result<Option<Content>, Box<Fault>> {
+    extras.push(Extra { name: guarded.path.clone(), is_meaning: true });
+    let Some(mut text) = guarded.object()?.object("text")? else { return Ok(None) };
+    text.text("text").map(|text| text.map(plain))
+}

@@ -1,0 +1,130 @@
+//! Reads a whole request into the form between grammars.
+
+mod blocks;
+mod media;
+mod settings;
+
+use domain::Fault;
+use domain::prompt::{Content, Instruction, Part, Prompt, Role, Turn};
+
+use self::blocks::{Piece, Place, read_piece};
+use crate::Request;
+use crate::object::{Field, Object};
+
+/// Fields without which the answer is as good.
+const HINTS: &[&str] = &["performanceConfig"];
+
+/// # Errors
+/// A field of the grammar that has not the form it must have.
+pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
+    // What is to be counted stands two levels deeper.
+    let mut whole = Field::document(request.prompt.map_or(body, |span| span.of(body)))?;
+    let mut prompt = Prompt { stream: request.stream, ..Prompt::default() };
+    // Some clients say it in the body, too; the address counts.
+    whole.take("modelId")?;
+    for block in whole.items("system")? {
+        read_instruction(block, &mut prompt)?;
+    }
+    for message in whole.need("messages", "Send an array of messages, each with a role.")?.items()? {
+        read_message(message, &mut prompt)?;
+    }
+    settings::read_inference(&mut whole, &mut prompt)?;
+    settings::read_tools(&mut whole, &mut prompt)?;
+    settings::read_additional(&mut whole, &mut prompt)?;
+    settings::read_output(&mut whole, &mut prompt)?;
+    settings::read_tier(&mut whole, &mut prompt)?;
+    settings::read_metadata(&mut whole, &mut prompt)?;
+    whole.leave(HINTS, &mut prompt.extras);
+    Ok(prompt)
+}
+
+/// Only texts are read in this place.
+fn read_instruction(block: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let path = block.path.clone();
+    let mark = match read_piece(block, Place::System, &mut prompt.extras)? {
+        Piece::Mark(mark) => mark,
+        Piece::Part(Part { content: Content::Text { text, .. }, .. }) => {
+            prompt.instructions.push(Instruction { is_developer: false, text, cache: None });
+            return Ok(());
+        }
+        Piece::Part(_) | Piece::Nothing => return Ok(()),
+    };
+    match prompt.instructions.last_mut() {
+        Some(last) => last.cache = Some(mark),
+        None => blocks::leave_mark(&path, &mut prompt.extras),
+    }
+    Ok(())
+}
+
+fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let mut message = message.object()?;
+    let role = message.need("role", "Give each message a role: user, assistant or system.")?;
+    let content = message.need("content", "Give each message its content, an array of blocks.")?;
+    match &*role.text()? {
+        "user" => read_user(&content, prompt)?,
+        "assistant" => {
+            let parts = read_parts(&content, Place::Assistant, prompt)?;
+            push_turn(prompt, Role::Assistant, parts);
+        }
+        // What comes before the first turn is told like what stands beside the messages.
+        "system" if prompt.turns.is_empty() => {
+            for block in content.items()? {
+                read_instruction(block, prompt)?;
+            }
+        }
+        "system" => {
+            let parts = read_parts(&content, Place::System, prompt)?;
+            push_turn(prompt, Role::System, parts);
+        }
+        _ => return Err(role.unknown("user, assistant and system")),
+    }
+    message.leave(&[], &mut prompt.extras);
+    Ok(())
+}
+
+fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<Vec<Part>, Box<Fault>> {
+    let mut parts = Vec::new();
+    for block in content.items()? {
+        let path = block.path.clone();
+        match read_piece(block, place, &mut prompt.extras)? {
+            Piece::Part(part) => parts.push(part),
+            Piece::Mark(mark) if !blocks::mark_last(&mut parts, mark, &path) => {
+                blocks::leave_mark(&path, &mut prompt.extras);
+            }
+            Piece::Mark(_) | Piece::Nothing => {}
+        }
+    }
+    Ok(parts)
+}
+
+/// Results of tools come first, wherever in the turn they stand: other grammars have them right behind the call.
+fn read_user(content: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
+    let parts = read_parts(content, Place::User, prompt)?;
+    let is_result = |part: &Part| matches!(part.content, Content::ToolResult(_));
+    let (mut results, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(is_result);
+    match prompt.turns.last_mut() {
+        Some(last) if last.role == Role::Tool => last.parts.append(&mut results),
+        _ => push_turn(prompt, Role::Tool, results),
+    }
+    push_turn(prompt, Role::User, parts);
+    Ok(())
+}
+
+fn push_turn(prompt: &mut Prompt, role: Role, parts: Vec<Part>) {
+    if !parts.is_empty() {
+        prompt.turns.push(Turn { role, name: None, parts });
+    }
+}
+
+/// The one thing that an object of several kinds is: its member that says something, by name.
+fn only<'a>(
+    object: &mut Object<'a>,
+    known: &[&'static str],
+) -> Result<Option<(&'static str, Field<'a>)>, Box<Fault>> {
+    for name in known {
+        if let Some(field) = object.take(name)? {
+            return Ok(Some((name, field)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,80 @@
+//! Errors of this grammar, written for its clients.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, TraceId};
+use serde::Serialize;
+
+use crate::error::message;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+}
+
+/// The body of an error answer, or of an exception in a stream.
+pub(crate) fn error_body(fault: &Fault, trace: TraceId) -> Bytes {
+    let message = message(fault, trace);
+    Bytes::from(serde_json::to_vec(&Body { message: &message }).unwrap_or_default())
+}
+
+/// What `x-amzn-errortype` says: its SDKs make an exception of it.
+pub(crate) const fn error_type(fault: &Fault) -> &'static str {
+    match fault.class {
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContextLength
+        | FaultClass::ContentPolicy
+        | FaultClass::MediaType
+        | FaultClass::NotAcceptable
+        | FaultClass::Precondition
+        | FaultClass::ClientTimeout => "ValidationException",
+        FaultClass::Unauthenticated => fault_of_key(fault.code),
+        FaultClass::Forbidden | FaultClass::UpstreamPermission => "AccessDeniedException",
+        FaultClass::NotFound | FaultClass::UpstreamNotFound => "ResourceNotFoundException",
+        FaultClass::MethodNotAllowed => "UnknownOperationException",
+        FaultClass::Conflict => "ConflictException",
+        FaultClass::UpstreamQuota | FaultClass::CreditsRequired => "ServiceQuotaExceededException",
+        FaultClass::RateLimit | FaultClass::Limited | FaultClass::BudgetReached => "ThrottlingException",
+        FaultClass::Overloaded | FaultClass::Unavailable => "ServiceUnavailableException",
+        FaultClass::Timeout | FaultClass::Deadline => "ModelTimeoutException",
+        FaultClass::UpstreamAuth | FaultClass::Upstream | FaultClass::StreamBroken => "ModelErrorException",
+        FaultClass::Cancelled | FaultClass::Internal => "InternalServerException",
+    }
+}
+
+/// Each way in which a key is not good has a word of its own.
+const fn fault_of_key(code: &str) -> &'static str {
+    match code.as_bytes() {
+        b"missing_api_key" => "MissingAuthenticationTokenException",
+        b"incomplete_signature" => "IncompleteSignatureException",
+        b"invalid_signature" | b"signature_expired" => "InvalidSignatureException",
+        b"expired_api_key" => "ExpiredTokenException",
+        _ => "UnrecognizedClientException",
+    }
+}
+
+/// Streams know five exceptions.
+pub(super) const fn exception(class: FaultClass) -> &'static str {
+    match class {
+        FaultClass::BadRequest
+        | FaultClass::Unsupported
+        | FaultClass::TooLarge
+        | FaultClass::ContextLength
+        | FaultClass::ContentPolicy => "validationException",
+        FaultClass::UpstreamQuota
+        | FaultClass::CreditsRequired
+        | FaultClass::RateLimit
+        | FaultClass::Limited
+        | FaultClass::BudgetReached => "throttlingException",
+        FaultClass::Overloaded | FaultClass::Unavailable => "serviceUnavailableException",
+        FaultClass::UpstreamAuth
+        | FaultClass::UpstreamPermission
+        | FaultClass::UpstreamNotFound
+        | FaultClass::Upstream
+        | FaultClass::StreamBroken
+        | FaultClass::Timeout
+        | FaultClass::Deadline => "modelStreamErrorException",
+        _ => "internalServerException",
+    }
+}

@@ -1,0 +1,78 @@
+"""Asks a gateway with boto3, unmodified, as one long-lived program: a command a line, a result a line.
+
+A command is {origin, access_key_id, secret_access_key, ahead_s, call, args}: which operation is called with which
+arguments, by a client whose clock is so far ahead. In the arguments {"$base64": text} are bytes. A result is {answer,
+events, error}: what the operation returned, the events of its stream, and the exception that ended it, with what it shows.
+"""
+
+import base64
+import datetime
+import json
+import sys
+
+import boto3
+import botocore.auth
+import botocore.config
+from botocore.exceptions import BotoCoreError, ClientError
+
+NOW = botocore.auth.get_current_datetime
+
+
+def with_bytes(value):
+    if isinstance(value, dict):
+        if set(value) == {"$base64"}:
+            return base64.b64decode(value["$base64"])
+        return {name: with_bytes(inner) for name, inner in value.items()}
+    return [with_bytes(inner) for inner in value] if isinstance(value, list) else value
+
+
+def plain(value):
+    """What JSON can hold of it."""
+    if isinstance(value, bytes):
+        return {"$base64": base64.b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def client_of(command):
+    ahead = datetime.timedelta(seconds=command.get("ahead_s", 0))
+    botocore.auth.get_current_datetime = lambda *args, **named: NOW(*args, **named) + ahead
+    return boto3.client(
+        "bedrock-runtime",
+        endpoint_url=command["origin"],
+        region_name=command.get("region", "eu-central-1"),
+        aws_access_key_id=command["access_key_id"],
+        aws_secret_access_key=command["secret_access_key"],
+        config=botocore.config.Config(proxies={}, read_timeout=20),
+    )
+
+
+def error_of(failure):
+    told = {"class": type(failure).__name__, "code": None, "status": None, "message": str(failure), "request_id": None}
+    if isinstance(failure, ClientError):
+        head = failure.response.get("ResponseMetadata", {})
+        told["code"] = failure.response["Error"]["Code"]
+        told["message"] = failure.response["Error"]["Message"]
+        told["status"], told["request_id"] = head.get("HTTPStatusCode"), head.get("RequestId")
+    return told
+
+
+def run(command):
+    answer, events, error = None, [], None
+    try:
+        answer = getattr(client_of(command), command["call"])(**with_bytes(command["args"]))
+        stream = answer.pop("stream", None)
+        for event in stream or []:
+            events.append(event)
+    except (ClientError, BotoCoreError) as failure:
+        error = error_of(failure)
+    return {"answer": plain(answer), "events": plain(events), "error": error}
+
+
+def main():
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line)), default=str), flush=True)
+
+
+main()

@@ -1,0 +1,515 @@
+//! Converse as clients speak it: boto3, unmodified, before models of every grammar, signed by access keys of ours.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use framing::event_stream::FrameDecoder;
+use harness::bedrock::{REGION, access_keys};
+use harness::{At, Behaviour, Entry, Model};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::WITHIN;
+use crate::ask::with;
+use crate::command::workspace;
+use crate::gateway::{CUSTOM, Gateway, NODE, OWN, OWN_SECOND, config, id_of};
+use crate::wait::a_moment;
+
+const OPENAI: &str = "openai/gpt-4o-mini";
+const CLAUDE: &str = "anthropic/claude-sonnet-4-6";
+const GEMINI: &str = "google/gemini-2.5-flash";
+const BEDROCK: &str = "bedrock:us.anthropic.claude-haiku-4-5-20251001-v1:0";
+/// Each model, and the key that its provider is asked with.
+const MODELS: [(&str, &str); 4] = [(OPENAI, OWN), (CLAUDE, OWN_SECOND), (GEMINI, CUSTOM), (BEDROCK, NODE)];
+const WORKSPACE_KEY: &str = "/v2/vault/workspace-key";
+/// A picture of two pixels by two.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAE0lEQVR4nGMQGxkDQQwQCgQAHOoDgcEu4pUAAAAASUVORK5CYII=";
+
+async fn gateway() -> Gateway {
+    let config = config()
+        .model(Model::chat("gpt-4o-mini"))
+        .model(Model::chat("claude-sonnet-4-6"))
+        .model(Model::chat("gemini-2.5-flash"));
+    let gateway = Gateway::with(config, &[]).await;
+    let emulator = &gateway.emulator;
+    let bedrock = json!({"auth": "iam_static", "region": REGION});
+    for (provider, secret, base_url, more) in [
+        ("openai", json!(OWN), emulator.base_url(), json!({})),
+        ("anthropic", json!(OWN_SECOND), emulator.anthropic_url(), json!({})),
+        ("gemini", json!(CUSTOM), emulator.origin(), json!({})),
+        ("bedrock", access_keys(NODE), emulator.bedrock_url(), bedrock),
+    ] {
+        let body = json!({"provider": provider, "secret": secret, "base_url": base_url});
+        gateway.make("/v2/provider-credentials", with(body, more)).await;
+    }
+    gateway
+}
+
+/// A program that asks with boto3, and the access keys that it signs with.
+struct Boto {
+    origin: String,
+    keys: Value,
+    key_id: String,
+    commands: ChildStdin,
+    results: Lines<BufReader<ChildStdout>>,
+    /// Kept, because it is killed when it is dropped.
+    _process: Child,
+}
+
+impl Boto {
+    async fn start(gateway: &Gateway) -> Self {
+        let made = gateway.make("/v2/api-keys", json!({"name": "boto3", "aws": true})).await;
+        let interpreter = workspace().join(".venv/bin/python");
+        assert!(interpreter.exists(), "run scripts/python-env.sh first");
+        let mut command = Command::new(interpreter);
+        command.arg(workspace().join("tests/sdk/converse.py")).env("NO_PROXY", "*").kill_on_drop(true);
+        // Nothing of the machine's own cloud.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (commands, results) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Self {
+            origin: gateway.origin.clone(),
+            keys: made["aws"].clone(),
+            key_id: id_of(&made),
+            commands,
+            results: BufReader::new(results).lines(),
+            _process: process,
+        }
+    }
+
+    /// What its user sees of a call. What differs from the usual client is in `more`.
+    async fn ask_with(&mut self, call: &str, args: Value, more: Value) -> Value {
+        let command = json!({"origin": self.origin, "call": call, "args": args});
+        let command = with(with(command, self.keys.clone()), more);
+        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        let line = tokio::time::timeout(WITHIN * 3, self.results.next_line()).await.unwrap().unwrap();
+        serde_json::from_str(&line.unwrap_or_else(|| panic!("the driver ended at {command}"))).unwrap()
+    }
+
+    async fn ask(&mut self, call: &str, args: Value) -> Value {
+        self.ask_with(call, args, json!({})).await
+    }
+
+    /// The whole answer, or the same told by a stream.
+    async fn answered(&mut self, streams: bool, args: &Value) -> Value {
+        let call = if streams { "converse_stream" } else { "converse" };
+        let told = self.ask(call, args.clone()).await;
+        assert_eq!(told["error"], Value::Null, "{args}: {told}");
+        if streams { gathered(&told) } else { told["answer"].clone() }
+    }
+
+    async fn failed(&mut self, call: &str, args: Value, more: Value) -> Value {
+        let told = self.ask_with(call, args, more).await;
+        assert_ne!(told["error"], Value::Null, "{told}");
+        told["error"].clone()
+    }
+}
+
+/// What the events of a stream come to, each in its place.
+fn gathered(told: &Value) -> Value {
+    let events = told["events"].as_array().unwrap();
+    let (mut content, mut end): (Vec<Value>, Value) = (Vec::new(), json!({}));
+    assert_eq!(events[0], json!({"messageStart": {"role": "assistant"}}), "{told}");
+    for event in &events[1..] {
+        let (name, said) = event.as_object().unwrap().iter().next().unwrap();
+        let index = said["contentBlockIndex"].as_u64().map(|index| usize::try_from(index).unwrap());
+        match (&**name, index) {
+            ("contentBlockStart", Some(index)) => {
+                assert_eq!(index, content.len(), "{told}");
+                content.push(with(said["start"].clone(), json!({"input": ""})));
+            }
+            ("contentBlockDelta", Some(index)) => {
+                if index == content.len() {
+                    content.push(json!({}));
+                }
+                add(&mut content[index], &said["delta"]);
+            }
+            ("contentBlockStop", Some(index)) => assert_eq!(index + 1, content.len(), "{told}"),
+            ("messageStop", None) => end["stopReason"] = said["stopReason"].clone(),
+            ("metadata", None) => {
+                assert!(end["stopReason"].is_string(), "usage comes behind the end: {told}");
+                end = with(end, said.clone());
+            }
+            _ => panic!("{event}"),
+        }
+    }
+    assert!(end["usage"].is_object(), "{told}");
+    let content: Vec<Value> = content.into_iter().map(block).collect();
+    with(end, json!({"output": {"message": {"role": "assistant", "content": content}}}))
+}
+
+fn add(block: &mut Value, delta: &Value) {
+    let more = |to: &mut Value, text: &Value| {
+        *to = json!(format!("{}{}", to.as_str().unwrap_or_default(), text.as_str().unwrap()));
+    };
+    let (name, said) = delta.as_object().unwrap().iter().next().unwrap();
+    match &**name {
+        "text" => more(&mut block["text"], said),
+        "toolUse" => more(&mut block["input"], &said["input"]),
+        "reasoningContent" => {
+            let (name, said) = said.as_object().unwrap().iter().next().unwrap();
+            more(&mut block["thought"][name], said);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A block as a whole answer has it.
+fn block(gathered: Value) -> Value {
+    match (&gathered["toolUse"], &gathered["thought"]) {
+        (Value::Null, Value::Null) => gathered,
+        (Value::Null, thought) => json!({"reasoningContent": {"reasoningText": thought}}),
+        (call, _) => {
+            let input: Value = serde_json::from_str(gathered["input"].as_str().unwrap()).unwrap();
+            json!({"toolUse": with(call.clone(), json!({"input": input}))})
+        }
+    }
+}
+
+fn user(content: Value) -> Value {
+    json!({"role": "user", "content": content})
+}
+
+fn question(model: &str) -> Value {
+    json!({"modelId": model, "messages": [user(json!([{"text": "hello there"}]))]})
+}
+
+fn texts(answer: &Value) -> String {
+    let content = answer["output"]["message"]["content"].as_array().unwrap();
+    content.iter().filter_map(|block| block["text"].as_str()).collect()
+}
+
+fn last(gateway: &Gateway, key: &str) -> Entry {
+    gateway.calls(key).pop().expect("a call")
+}
+
+#[tokio::test]
+async fn a_question_is_answered_by_whoever_serves_the_model() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    for (model, key) in MODELS {
+        for streams in [false, true] {
+            let told = boto.answered(streams, &question(model)).await;
+            assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
+            assert_eq!(told["output"]["message"]["role"], "assistant", "{model}: {told}");
+            assert_eq!(told["stopReason"], "end_turn", "{model}: {told}");
+            let (usage, sent) = (&told["usage"], last(&gateway, key));
+            assert_eq!(usage["inputTokens"], sent.prompt_tokens, "{model}: {told}");
+            let sum = usage["inputTokens"].as_u64().unwrap() + usage["outputTokens"].as_u64().unwrap();
+            assert_eq!(usage["totalTokens"], sum, "{model}: {told}");
+            assert!(told["metrics"]["latencyMs"].is_u64(), "{model}: {told}");
+        }
+        let whole = boto.ask("converse", question(model)).await;
+        let head = &whole["answer"]["ResponseMetadata"];
+        let trace = head["RequestId"].as_str().unwrap();
+        assert_eq!(head["HTTPHeaders"]["agent-trace-id"], trace, "{head}");
+        let booked = gateway.settled(trace).await;
+        assert_eq!(
+            (&booked["dialect"], &booked["outcome"]),
+            (&json!("converse"), &json!("completed")),
+            "{booked}"
+        );
+        assert_eq!(booked["key_id"], boto.key_id, "{booked}");
+        assert_eq!(booked["output_tokens"], whole["answer"]["usage"]["outputTokens"], "{booked}");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn tools_are_called_and_answered() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let schema = json!({"type": "object", "properties": {"city": {"type": "string"}}});
+    let spec = json!({"name": "get_weather", "description": "The weather.", "inputSchema": {"json": schema}});
+    for (model, key) in MODELS {
+        for streams in [false, true] {
+            let mut turns = vec![user(json!([{"text": "Use get_weather"}]))];
+            let asked = |turns: &[Value]| json!({"modelId": model, "messages": turns, "toolConfig": {"tools": [{"toolSpec": spec}]}});
+            let told = boto.answered(streams, &asked(&turns)).await;
+            assert_eq!(told["stopReason"], "tool_use", "{model}: {told}");
+            let message = told["output"]["message"].clone();
+            let call = message["content"].as_array().unwrap().last().unwrap()["toolUse"].clone();
+            assert_eq!(
+                (&call["name"], &call["input"]),
+                (&json!("get_weather"), &json!({"city": "value"})),
+                "{told}"
+            );
+            let result = json!({"toolUseId": call["toolUseId"], "content": [{"json": {"sky": "sunny"}}, {"text": "21°"}]});
+            turns.extend([message, user(json!([{"toolResult": result}]))]);
+            let told = boto.answered(streams, &asked(&turns)).await;
+            assert_eq!(texts(&told), "You said: Use get_weather", "{model}: {told}");
+            let sent = String::from_utf8(last(&gateway, key).body.to_vec()).unwrap();
+            assert!(sent.contains("sunny") && sent.contains("21"), "{model}: {sent}");
+        }
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn pictures_thoughts_and_cache_points_reach_who_has_a_place_for_them() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let picture = json!({"image": {"format": "png", "source": {"bytes": {"$base64": PNG}}}});
+    for (model, key) in MODELS {
+        let content = json!([{"text": "hello there"}, picture, {"cachePoint": {"type": "default"}}]);
+        let args = json!({"modelId": model, "messages": [user(content)], "system": [{"text": "Be brief."}]});
+        for streams in [false, true] {
+            boto.answered(streams, &args).await;
+            let sent = String::from_utf8(last(&gateway, key).body.to_vec()).unwrap();
+            assert!(sent.contains(PNG) && sent.contains("Be brief."), "{model}: {sent}");
+        }
+        let told = boto.ask("converse", args).await;
+        let dropped = &told["answer"]["ResponseMetadata"]["HTTPHeaders"]["agent-dropped-params"];
+        let expected = if [CLAUDE, BEDROCK].contains(&model) {
+            Value::Null
+        } else {
+            json!("messages[0].content[2].cachePoint")
+        };
+        assert_eq!(*dropped, expected, "{model}: {told}");
+    }
+    let sent = last(&gateway, OWN_SECOND).json();
+    assert!(sent.to_string().contains("cache_control"), "{sent}");
+    let thinking = json!({"thinking": {"type": "enabled", "budget_tokens": 1024}});
+    for (model, key) in [(CLAUDE, OWN_SECOND), (BEDROCK, NODE)] {
+        gateway.emulator.script(key, [Behaviour::ok().reasoning(9).always()]);
+        let args = with(
+            question(model),
+            json!({
+                "additionalModelRequestFields": thinking, "inferenceConfig": {"maxTokens": 4000},
+            }),
+        );
+        for streams in [false, true] {
+            let told = boto.answered(streams, &args).await;
+            let thought =
+                &told["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]["text"];
+            assert!(thought.as_str().is_some_and(|text| !text.is_empty()), "{model}: {told}");
+            assert_eq!(texts(&told), "You said: hello there", "{model}: {told}");
+        }
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn a_request_to_bedrock_is_passed_to_the_byte() {
+    let gateway = gateway().await;
+    let body = r#"{ "messages" :[{"role":"user","content":[{"text":"hello there"}]}], "requestMetadata":{"a":"b"} }"#;
+    let guarded = r#"{"guardrailConfig":{"guardrailIdentifier":"g","guardrailVersion":"1"},"messages":[{"role":"user","content":[{"text":"x"}]}]}"#;
+    for (verb, body) in [("converse", body), ("converse-stream", body), ("converse", guarded)] {
+        let path = format!("/model/{}/{verb}", BEDROCK.replace(':', "%3A"));
+        let json = [("content-type", "application/json")];
+        let answer = gateway.client().call(Method::POST, &path, &json, body).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(last(&gateway, NODE).body, body);
+        assert_eq!(answer.header("agent-dropped-params"), None);
+    }
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+/// The frames of a stream, each its kind, its name and its payload.
+fn frames(stream: &[u8]) -> Vec<(String, String, Value)> {
+    let mut decoder = FrameDecoder::new();
+    decoder.push(stream);
+    let mut frames = Vec::new();
+    while let Some(frame) = decoder.next_frame().expect("a frame") {
+        let kind = frame.text(":message-type").unwrap().to_owned();
+        let name = frame.text(&format!(":{kind}-type")).unwrap().to_owned();
+        frames.push((kind, name, serde_json::from_slice(&frame.payload).unwrap()));
+    }
+    assert!(decoder.is_empty(), "a frame is cut");
+    frames
+}
+
+#[tokio::test]
+async fn a_bearer_is_let_in_and_its_stream_is_of_frames() {
+    let gateway = gateway().await;
+    let body = json!({"messages": [user(json!([{"text": "hello there"}]))]});
+    for (model, _) in MODELS {
+        for name in [model.replace('/', "%2F").replace(':', "%3A"), model.to_owned()] {
+            let answer =
+                gateway.client().post(&format!("/model/{name}/converse-stream"), &body).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            assert_eq!(answer.header("content-type"), Some("application/vnd.amazon.eventstream"));
+            assert_eq!(answer.header("x-amzn-requestid"), answer.header("agent-trace-id"));
+            let told = frames(&answer.body);
+            let names: Vec<&str> = told.iter().map(|(_, name, _)| &**name).collect();
+            assert_eq!((names[0], names[names.len() - 1]), ("messageStart", "metadata"), "{names:?}");
+        }
+    }
+    // What is repeated under a key is given again to the byte.
+    let path = format!("/model/{OPENAI}/converse-stream");
+    let keyed = || gateway.client().header("idempotency-key", "order 1");
+    let first = keyed().post(&path, &body).await.unwrap();
+    let again = keyed().post(&path, &body).await.unwrap();
+    assert_eq!(again.header("agent-idempotent-replay"), Some("true"), "{}", again.text());
+    assert_eq!((&again.body, again.header("content-type")), (&first.body, first.header("content-type")));
+}
+
+#[tokio::test]
+async fn tokens_are_counted() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let input = json!({"converse": {"messages": [user(json!([{"text": "hello there"}]))]}});
+    for (model, _) in MODELS {
+        let told = boto.ask("count_tokens", json!({"modelId": model, "input": input})).await;
+        assert!(told["answer"]["inputTokens"].as_u64().is_some_and(|tokens| tokens > 0), "{model}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_sign_well_is_not_let_in() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let calls = || MODELS.iter().map(|(_, key)| gateway.calls(key).len()).sum::<usize>();
+    let id = boto.keys["access_key_id"].as_str().unwrap().to_owned();
+    let other = format!("{}0000", &id[..id.len() - 4]);
+    for (more, code, words) in [
+        (json!({"secret_access_key": "tide"}), "InvalidSignatureException", "secret access key"),
+        (json!({"ahead_s": -600}), "InvalidSignatureException", "Signature expired"),
+        (json!({"ahead_s": 600}), "InvalidSignatureException", "not yet current"),
+        (json!({"access_key_id": other}), "UnrecognizedClientException", "unknown here"),
+        (
+            json!({"access_key_id": "AKIAIOSFODNN7EXAMPLE"}),
+            "UnrecognizedClientException",
+            "tidegate key create --aws",
+        ),
+    ] {
+        for call in ["converse", "converse_stream"] {
+            let error = boto.failed(call, question(OPENAI), more.clone()).await;
+            assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(403)), "{more}: {error}");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(words), "{more}: {error}");
+            assert!(message.contains(error["request_id"].as_str().unwrap()), "{error}");
+            assert!(!message.contains("tide\""), "{error}");
+        }
+    }
+    // Clocks may differ by a little, and a signature is for any region.
+    for more in [json!({"ahead_s": -280}), json!({"ahead_s": 280}), json!({"region": "us-west-2"})] {
+        let told = boto.ask_with("converse", question(OPENAI), more).await;
+        assert_eq!(told["error"], Value::Null, "{told}");
+    }
+    assert_eq!(calls(), 3);
+    // A key is over at once, its access keys with it.
+    gateway.remove(&format!("/v2/api-keys/{}", boto.key_id)).await;
+    let error = boto.failed("converse", question(OPENAI), json!({})).await;
+    assert_eq!(error["code"], "UnrecognizedClientException", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("revoked"), "{error}");
+    // A key without access keys signs nothing, and one that expires does not either.
+    let (_, plain) = gateway.key(json!({"name": "plain"})).await;
+    let name = plain.trim_start_matches("key_").to_uppercase();
+    let error =
+        boto.failed("converse", question(OPENAI), json!({"access_key_id": format!("TGAK{name}")})).await;
+    assert_eq!(error["code"], "UnrecognizedClientException", "{error}");
+    assert_eq!(calls(), 3);
+}
+
+#[tokio::test]
+async fn access_keys_are_shown_once_and_outlive_a_change_of_the_workspaces_key() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let made = gateway.make("/v2/api-keys", json!({"name": "more", "aws": true})).await;
+    let secret = made["aws"]["secret_access_key"].as_str().unwrap().to_owned();
+    assert_eq!(secret.len(), 40);
+    let path = format!("/v2/api-keys/{}", id_of(&made));
+    let shown = gateway.get(&path).await;
+    assert_eq!(shown["aws"], json!({"access_key_id": made["aws"]["access_key_id"]}), "{shown}");
+    let renamed = gateway.patch(&path, json!({"name": "other"})).await;
+    assert_eq!(renamed["aws"], shown["aws"]);
+    let refused = gateway.patched(&path, json!({"aws": false})).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let listed = gateway.get("/v2/api-keys").await.to_string();
+    assert!(!listed.contains(&secret), "{listed}");
+    boto.answered(false, &question(OPENAI)).await;
+    let before = gateway.get(WORKSPACE_KEY).await["id"].clone();
+    let begun = gateway.admin().post(&format!("{WORKSPACE_KEY}/rotate"), &json!({})).await.unwrap();
+    assert!(begun.status < 300, "{} {}", begun.status, begun.text());
+    let deadline = Instant::now() + WITHIN * 3;
+    while gateway.get(WORKSPACE_KEY).await["status"] != "steady" {
+        assert!(Instant::now() < deadline, "{}", gateway.get(WORKSPACE_KEY).await);
+        a_moment().await;
+    }
+    // The older key is gone, and what it sealed is sealed anew.
+    assert_ne!(gateway.get(WORKSPACE_KEY).await["id"], before);
+    boto.answered(false, &question(OPENAI)).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_told_in_the_vendors_words() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    let guarded = json!({"guardrailConfig": {"guardrailIdentifier": "g", "guardrailVersion": "1"}});
+    for (args, code, status, words) in [
+        (question("openai/gpt-nope"), "ResourceNotFoundException", 404, "gpt-nope"),
+        (with(question(OPENAI), guarded), "ValidationException", 400, "guardrailConfig"),
+        (
+            with(question(OPENAI), json!({"additionalModelRequestFields": {"tide": true}})),
+            "ValidationException",
+            400,
+            "additionalModelRequestFields.tide",
+        ),
+    ] {
+        for call in ["converse", "converse_stream"] {
+            let error = boto.failed(call, args.clone(), json!({})).await;
+            assert_eq!((&error["code"], &error["status"]), (&json!(code), &json!(status)), "{error}");
+            assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+            assert_eq!(
+                error["class"],
+                if code == "ValidationException" || code == "ResourceNotFoundException" {
+                    code
+                } else {
+                    "ClientError"
+                }
+            );
+        }
+    }
+    let unknown = json!({"messages": [user(json!([{"text": "x"}]))], "tide": true});
+    let answer = gateway.client().post(&format!("/model/{OPENAI}/converse"), &unknown).await.unwrap();
+    assert_eq!((answer.status, answer.header("x-amzn-errortype")), (400, Some("ValidationException")));
+    assert!(answer.text().contains("\\\"tide\\\""), "{}", answer.text());
+    for (path, status, kind) in [
+        ("/model/x/invoke", 404, "ResourceNotFoundException"),
+        ("/model/..%2Fx/converse", 400, "ValidationException"),
+        ("/model/../v1/models", 404, "ResourceNotFoundException"),
+    ] {
+        let answer = gateway.client().post(path, &unknown).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.header("x-amzn-errortype")),
+            (status, Some(kind)),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    let nobody = harness::client::Client::new(&gateway.origin).within(WITHIN);
+    let answer = nobody.post("/model/x/converse", &unknown).await.unwrap();
+    let kind = answer.header("x-amzn-errortype");
+    assert_eq!((answer.status, kind), (403, Some("MissingAuthenticationTokenException")));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_an_error_and_never_an_end() {
+    let gateway = gateway().await;
+    let mut boto = Boto::start(&gateway).await;
+    for (model, key) in MODELS {
+        gateway.emulator.script(key, [Behaviour::ok().chunks(20).cut(At::Middle).always()]);
+        let told = boto.ask("converse_stream", question(model)).await;
+        let names: Vec<&String> = told["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|event| event.as_object()?.keys().next())
+            .collect();
+        assert!(names.contains(&&"contentBlockDelta".to_owned()), "{model}: {told}");
+        assert!(names.iter().all(|name| *name != "messageStop" && *name != "metadata"), "{model}: {told}");
+        assert_eq!(told["error"]["class"], "EventStreamError", "{model}: {told}");
+        assert_eq!(told["error"]["code"], "modelStreamErrorException", "{model}: {told}");
+        let trace = told["answer"]["ResponseMetadata"]["RequestId"].as_str().unwrap();
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.contains(trace), "{model}: {told}");
+        let booked = gateway.settled(trace).await;
+        assert!(booked["output_tokens"].as_u64().unwrap() > 0, "{model}: {booked}");
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use decode::Call;
 use domain::ports::FoundResponse;
-use domain::{Fault, Standings};
+use domain::{Fault, FilesKeeper, Standings};
 use ledger::{Journal, Opening, Refused, Tab};
 
 pub use caller::{Caller, Needs, system};
@@ -102,6 +102,15 @@ impl Admitted {
     /// What its maker calls what the call names was found out.
     pub fn set_name_at_maker(&mut self, name: String) {
         self.call.set_name_at_maker(name);
+    }
+
+    /// Who keeps the files that the call names was found out, and what is kept under each name.
+    pub fn set_files(
+        &mut self,
+        found: Result<FilesKeeper, Box<Fault>>,
+        at_keeper: &dyn Fn(&str) -> Option<String>,
+    ) {
+        self.call.set_files(found, at_keeper);
     }
 
     pub const fn tab_mut(&mut self) -> &mut Tab {

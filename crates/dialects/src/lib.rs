@@ -16,6 +16,7 @@ mod cut;
 mod embed;
 mod error;
 mod fields;
+mod files;
 mod form;
 mod gemini;
 mod hosted;
@@ -48,6 +49,7 @@ pub use converse::read_error as read_converse_error;
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
+pub use files::exchange_files;
 pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
@@ -62,7 +64,9 @@ pub use native::native_headers;
 pub use passage::{AnswerStream, Way};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use request::{Addressed, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with};
+pub use request::{
+    Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
+};
 pub use said::{Guess, each_text, is_counted};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::{standing_headers, tells_limits};

@@ -148,7 +148,7 @@ impl Draft {
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
             Field::Subject if self.subject == Subject::Messages => {
-                self.request.prompt_bytes += messages::read(cursor)?;
+                self.request.prompt_bytes += messages::read(cursor, &mut self.request.files)?;
             }
             Field::Subject if matches!(self.subject, Subject::Picture | Subject::Speech | Subject::Query) => {
                 let text = texts::read_one(cursor, name)?;

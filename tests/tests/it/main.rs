@@ -58,6 +58,7 @@ mod media;
 mod mistral;
 mod models;
 mod moving;
+mod named_files;
 mod own_key;
 mod people;
 mod person;

@@ -118,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn files_of_blocks_are_found() {
+        let (_, request) = read(
+            Grammar::Anthropic,
+            r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+                {"type":"document","source":{"type":"file","file_id":"file_1"}},
+                {"type":"container_upload","file_id":"file_2"},
+                {"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"x"},
+                    {"type":"image","source":{"type":"file","file_id":"file_3"}}]}]}]}"#,
+        );
+        let expected = [
+            ("file_1", "messages[0].content[0].source.file_id"),
+            ("file_2", "messages[0].content[1].file_id"),
+            ("file_3", "messages[0].content[2].content[1].source.file_id"),
+        ];
+        assert_eq!(places(&request), expected);
+    }
+
+    #[test]
     fn ids_are_exchanged_by_their_spans_and_all_else_stays() {
         let (body, request) = read(Grammar::Responses, RESPONSES);
         let at_keeper = |id: &str| id.strip_prefix("file-tg_").map(|number| format!("file-own{number}"));

@@ -185,3 +185,23 @@ async fn a_shared_account_reads_what_the_project_itself_uploaded_there() {
     }
     assert_eq!(gateway.emulator.violations(), []);
 }
+
+#[tokio::test]
+async fn an_id_of_nobody_here_reaches_no_shared_account_in_any_grammar() {
+    let gateway = Gateway::start().await;
+    gateway.account("anthropic", POOL).await;
+    let source = json!({"type": "document", "source": {"type": "file", "file_id": "file_011"}});
+    let message =
+        json!({"model": ABROAD, "max_tokens": 9, "messages": [{"role": "user", "content": [source]}]});
+    let abroad = |body: Value| with(body, json!({"model": ABROAD}));
+    for (path, body, place) in [
+        ("/v1/messages", message, "messages[0].content[0].source.file_id"),
+        (RESPONSES, abroad(responses("file_011")), PLACES[0].2),
+        (CHAT, abroad(chat("file_011")), PLACES[1].2),
+    ] {
+        let answer = gateway.client().post(path, &body).await.unwrap();
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert!(answer.text().contains(&format!("{place} names something")), "{}", answer.text());
+    }
+    assert_eq!(all(&gateway).len(), 0, "nothing was sent");
+}

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use decode::Call;
 use domain::ports::FoundResponse;
-use domain::{Fault, Standings};
+use domain::{Fault, FilesKeeper, Standings};
 use ledger::{Journal, Opening, Refused, Tab};
 
 pub use caller::{Caller, Needs, system};
@@ -111,6 +111,15 @@ impl Admitted {
     /// Where requests that came together go was found out.
     pub fn set_models_at_maker(&mut self, names: Vec<String>) {
         self.call.set_models_at_maker(names);
+    }
+
+    /// Who keeps the files that the call names was found out, and what is kept under each name.
+    pub fn set_files(
+        &mut self,
+        found: Result<FilesKeeper, Box<Fault>>,
+        at_keeper: &dyn Fn(&str) -> Option<String>,
+    ) {
+        self.call.set_files(found, at_keeper);
     }
 
     pub const fn tab_mut(&mut self) -> &mut Tab {

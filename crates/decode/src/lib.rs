@@ -10,7 +10,7 @@ use std::cell::OnceCell;
 use bytes::Bytes;
 use dialects::{Addressed, Prefixes, Request, StoredAct};
 use domain::ports::FoundResponse;
-use domain::{Dialect, Fault, FaultClass, KeptKind, Operation, TraceId, Upload};
+use domain::{Dialect, Fault, FaultClass, FilesKeeper, KeptKind, Operation, TraceId, Upload};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
@@ -53,6 +53,7 @@ struct Said {
     native: Vec<(HeaderName, HeaderValue)>,
     is_lenient: bool,
     maker: Option<FoundResponse>,
+    files: Option<Result<FilesKeeper, Box<Fault>>>,
     room: HeaderMap,
     received_us: u64,
     received_unix_ms: u64,
@@ -107,6 +108,7 @@ pub fn decode(inbound: Inbound, now_us: u64) -> Result<Call, Box<Fault>> {
         native,
         is_lenient,
         maker: None,
+        files: None,
         room,
         received_us: inbound.received_us,
         received_unix_ms: inbound.received_unix_ms,
@@ -157,6 +159,29 @@ impl Call {
     /// It was looked for.
     pub fn set_maker(&mut self, found: FoundResponse) {
         self.0.maker = Some(found);
+    }
+
+    /// Who keeps the files that the request names, or why nobody may be asked for them. `None` where it names none of ours.
+    #[must_use]
+    pub fn files(&self) -> Option<Result<&FilesKeeper, &Fault>> {
+        Some(self.0.files.as_ref()?.as_ref().map_err(Box::as_ref))
+    }
+
+    /// They were looked for: their names in the body give way to what their keeper calls them.
+    pub fn set_files(
+        &mut self,
+        found: Result<FilesKeeper, Box<Fault>>,
+        at_keeper: &dyn Fn(&str) -> Option<String>,
+    ) {
+        let said = &mut *self.0;
+        let grammar = said.dialect.grammar();
+        said.files = Some(found.and_then(|keeper| {
+            let (operation, request) = (said.operation, &said.request);
+            let exchanged = dialects::exchange_files(grammar, operation, &said.body, request, at_keeper)?;
+            (said.body, said.request) = exchanged;
+            said.prefixes = OnceCell::new();
+            Ok(keeper)
+        }));
     }
 
     /// Something new is to be made of what the request names.

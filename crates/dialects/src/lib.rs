@@ -18,6 +18,7 @@ mod cuts;
 mod embed;
 mod error;
 mod fields;
+mod files;
 mod film;
 mod form;
 mod gemini;
@@ -53,6 +54,7 @@ pub use converse::{converse_address as read_model_path, read_error as read_conve
 pub use count::{count_answer, forget_answer, speak_count};
 pub use embed::{HostedForm, speak_hosted_texts, speak_texts};
 pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
+pub use files::exchange_files;
 pub use film::{Film, FilmState, read_film};
 pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
@@ -68,7 +70,9 @@ pub use native::native_headers;
 pub use passage::{AnswerStream, Way};
 pub use prefix::{Insert, PrefixEnd, Prefixes, insert, read_prefixes};
 pub use realtime::{RealtimeAct, RealtimeEvent, realtime_error};
-pub use request::{Addressed, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with};
+pub use request::{
+    Addressed, NamedFile, Request, Stored, StoredAct, VectorForm, upstream_body, upstream_body_with,
+};
 pub use said::{Guess, each_text, is_counted};
 pub use speak::{Listener, Spoken, decode_request, read_prompt, speak, write_prompt};
 pub use standing::{standing_headers, tells_limits};

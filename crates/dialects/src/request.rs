@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::Units;
 use domain::limits::END_USER_BYTES_MAX;
+use domain::{KeptKind, Units};
 
 use crate::bundle::Bundle;
 use crate::form::Form;
@@ -38,6 +38,8 @@ pub struct Request {
     pub is_background: bool,
     /// The first place where it names by an id what lies at its provider, beside answers.
     pub names_kept: Option<Box<String>>,
+    /// Files that it names by their ids, in the order of the body.
+    pub files: Vec<NamedFile>,
     /// The body is a form, and no JSON.
     pub form: Option<Box<Form>>,
     /// Which provider is to keep what is sent, where that is said.
@@ -60,6 +62,26 @@ pub struct Request {
     pub(crate) sealed_thoughts: Option<Span>,
     /// What we wrote for this conversation in an earlier answer, and an upstream of the same grammar refuses.
     pub(crate) cuts: Vec<Span>,
+}
+
+/// A file that a conversation names by its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// As the client wrote it.
+    pub id: String,
+    /// Where, in the client's words.
+    pub place: String,
+    /// It was exchanged for what its keeper calls it.
+    pub is_exchanged: bool,
+    pub(crate) span: Span,
+}
+
+impl NamedFile {
+    /// It is a name that was given here, or would be one.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.id.starts_with(KeptKind::File.prefix())
+    }
 }
 
 /// How vectors are told.

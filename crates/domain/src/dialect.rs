@@ -77,7 +77,9 @@ impl Dialect {
     pub const fn batches(self) -> KeptKind {
         match self {
             Self::Anthropic => KeptKind::MessageBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini => KeptKind::Batch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini | Self::Converse => {
+                KeptKind::Batch
+            }
         }
     }
 }
@@ -105,7 +107,8 @@ impl Grammar {
             Self::Responses => Dialect::Responses,
             Self::Anthropic => Dialect::Anthropic,
             Self::Gemini => Dialect::Gemini,
-            Self::Chat | Self::Converse | Self::Hosted => Dialect::Chat,
+            Self::Converse => Dialect::Converse,
+            Self::Chat | Self::Hosted => Dialect::Chat,
         }
     }
 }

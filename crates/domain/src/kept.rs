@@ -139,6 +139,14 @@ pub enum FoundObject {
     Away,
 }
 
+/// Who keeps the files that a conversation names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesKeeper {
+    pub principal: Principal,
+    /// Where the first of them is named.
+    pub place: String,
+}
+
 /// Which part of a project's things is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPage {

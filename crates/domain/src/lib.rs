@@ -51,7 +51,7 @@ pub use ids::{
     AccountId, AuditId, BudgetId, CredentialId, EventId, IdText, InvoiceId, KeyId, MemberId, NodeId,
     PolicyId, ProjectId, RouteId, TaskId, TraceId, WebhookId, WorkspaceId,
 };
-pub use kept::{FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
+pub use kept::{FilesKeeper, FoundObject, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage};
 pub use money::{Nanos, Price, Rates, UnitRates};
 pub use operation::Operation;
 pub use policy::{Policy, PolicyRule, PolicySpec};

@@ -13,6 +13,8 @@ pub const CONTROL_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const FILE_BYTES_MAX: usize = 513 * 1024 * 1024;
 /// Things of a project that one page of a list shows.
 pub const KEPT_ROWS_MAX: u32 = 1_000;
+/// Files that one request names by names of ours, which are looked up one by one.
+pub const FILES_NAMED_MAX: usize = 64;
 /// Of a form, so much is held and can be sent again; what follows goes on as it comes.
 pub const FORM_HELD_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of JSON that we accept.

@@ -294,9 +294,8 @@ pub(crate) async fn begin(
     }
     let is_spoken = spoken.contains(&exchange.dialect().grammar());
     exchange.is_as_said.set(is_spoken);
-    let kept =
-        || stored::check_previous(exchange).and_then(|()| stored::check_named(exchange, attempt.seat()));
-    if is_spoken && let Err(fault) = kept() {
+    let previous = if is_spoken { stored::check_previous(exchange) } else { Ok(()) };
+    if let Err(fault) = previous.and_then(|()| stored::check_named(exchange, attempt.seat(), is_spoken)) {
         return Start::Refused(fault);
     }
     // Apart: few requests are translated, and every future has room for what is awaited in it.

@@ -176,10 +176,13 @@ pub(crate) fn check_previous(exchange: &Exchange) -> Result<(), Box<Fault>> {
     Err(Box::new(fault.param("previous_response_id").fix(fix)))
 }
 
-/// A pooled account keeps what several workspaces made: what a request names there by an id may be another's.
-pub(crate) fn check_named(exchange: &Exchange, seat: &Seat) -> Result<(), Box<Fault>> {
+/// A pooled account keeps what several workspaces made: what a request names there by an id may be another's. Files go
+/// into every grammar; the rest has no words in another one than the client's.
+pub(crate) fn check_named(exchange: &Exchange, seat: &Seat, is_spoken: bool) -> Result<(), Box<Fault>> {
+    let request = exchange.call.request();
+    let file = || request.files.iter().find(|file| !file.is_exchanged).map(|file| &file.place);
     let named = match seat {
-        Seat::Managed(_) => exchange.call.request().names_kept.as_deref(),
+        Seat::Managed(_) => request.names_kept.as_deref().filter(|_| is_spoken).or_else(file),
         Seat::Byok(_) | Seat::Byoc(_) => None,
     };
     let Some(place) = named else { return Ok(()) };
@@ -187,7 +190,7 @@ pub(crate) fn check_named(exchange: &Exchange, seat: &Seat) -> Result<(), Box<Fa
         "{place} names something that is kept at the provider, which a managed account shared by several workspaces does \
          not give out."
     );
-    let fix = "Send what it stands for, go on from a response by previous_response_id, or use a credential of your own.";
+    let fix = "Send what it stands for, name a file that this project uploaded here, go on from a response by previous_response_id, or use a credential of your own.";
     Err(Box::new(
         Fault::new(FaultClass::Unsupported, "kept_elsewhere", message).param(place.clone()).fix(fix),
     ))

@@ -131,14 +131,14 @@ pub fn serve(
 
 async fn sentence(core: &Core, inbound: Inbound, caller: Caller) -> Result<Response<ReplyBody>, Stop> {
     let call = decode(inbound, core.now_us())?;
-    let name = maker::name(&caller, &call);
+    let names = maker::names(&caller, &call);
     // The two take a microsecond together: one reading of the clock serves both.
     let now_us = core.now_us();
     let admitted = admit(call, caller, &core.journal, &core.allowances, now_us)?;
-    let Some(name) = name else { return rest(core, admitted, now_us).await };
-    // Apart: few requests name an answer, and every future has room for what waits in it.
+    let Some(names) = names else { return rest(core, admitted, now_us).await };
+    // Apart: few requests name an answer or a file, and every future has room for what waits in it.
     let found = async move {
-        let admitted = maker::found(core, admitted, name).await;
+        let admitted = maker::found(core, admitted, names).await;
         rest(core, admitted, core.now_us()).await
     };
     Box::pin(found).await

@@ -64,12 +64,15 @@ pub fn decide<'a>(ask: &Ask<'a>, board: &dyn Standings) -> Decision<'a> {
     }
     decision.rejected = found.rejected;
     if decision.attempts.is_empty() && decision.fault.is_none() {
-        decision.fault = Some(match ask.maker {
-            Some(maker) if ask.question.modality == Modality::Video => {
+        decision.fault = Some(match (ask.maker, ask.file_place) {
+            (Some(maker), _) if ask.question.modality == Modality::Video => {
                 faults::remix_cannot(ask, &resolved, maker, &decision.rejected)
             }
-            Some(maker) => faults::maker_cannot(maker, &decision.rejected),
-            None => faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected),
+            (Some(keeper), Some(place)) => {
+                faults::keeper_cannot(ask, &resolved, keeper, place, &decision.rejected)
+            }
+            (Some(maker), None) => faults::maker_cannot(maker, &decision.rejected),
+            (None, _) => faults::nothing_serves(ask, &resolved, decision.route, &decision.rejected),
         });
     }
     decision.resolved = Some(resolved);

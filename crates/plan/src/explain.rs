@@ -66,6 +66,7 @@ pub fn explain(
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         maker: None,
+        file_place: None,
         random,
         affinity: &|| None,
         now_us,

@@ -143,6 +143,41 @@ pub fn maker_cannot(maker: Principal, rejected: &[Rejection]) -> Box<Fault> {
     Box::new(fault.param("previous_response_id").fix(AGAIN))
 }
 
+/// The one that keeps the files which the call names can't be asked for this.
+pub fn keeper_cannot(
+    ask: &Ask<'_>,
+    resolved: &Resolved<'_>,
+    keeper: Principal,
+    place: &str,
+    rejected: &[Rejection],
+) -> Box<Fault> {
+    let credentials = ask.question.workspace.credentials.iter();
+    let own = credentials.filter(|one| Principal::Credential(one.id) == keeper).map(|one| &*one.provider);
+    let pooled = ask.accounts.iter().filter(|one| Principal::Account(one.id) == keeper);
+    let provider = own.chain(pooled.map(|one| &*one.provider)).next();
+    let message = format!(
+        "The file that {place} names is kept by {}, and nobody else can read it for {}: {}.",
+        provider.unwrap_or("a credential or account that is gone"),
+        shown(&resolved.name),
+        why_not(rejected.iter().find(|rejection| rejection.seat.principal() == keeper)),
+    );
+    let fault = Fault::new(FaultClass::BadRequest, "file_kept_elsewhere", message).param(place.to_owned());
+    let fix = "Ask for a model that is served where the file is kept, or upload the file anew with that model's name.";
+    Box::new(fault.fix(fix))
+}
+
+/// One keeps the files, and another made the answer that the call goes on from.
+pub fn files_apart(place: &str) -> Box<Fault> {
+    let message = format!(
+        "The response that \"previous_response_id\" names was made by another credential or account than the one that \
+         keeps the file which {place} names."
+    );
+    let fault = Fault::new(FaultClass::BadRequest, "files_kept_apart", message).param(place.to_owned());
+    Box::new(
+        fault.fix("Send the whole conversation in \"input\", or upload the file to who made the response."),
+    )
+}
+
 /// The one that made the answer which the call is about can't be asked now.
 pub fn maker_away(rejection: Option<&Rejection>) -> Box<Fault> {
     let message = format!("Only who made a response can show it: {}.", why_not(rejection));

@@ -86,6 +86,9 @@ pub fn plan(
     if matches!(admitted.call().maker(), Some(FoundResponse::Away)) {
         return Err(failed(admitted, faults::makers_unknown()));
     }
+    if let Some(fault) = files_fault(&admitted) {
+        return Err(failed(admitted, fault));
+    }
     let operation = admitted.call().operation();
     let names_kept = operation.is_kept() && admitted.call().request().stored.is_some();
     let is_about = names_kept && remixed(&admitted).is_none();
@@ -179,6 +182,18 @@ fn maker(admitted: &Admitted, now_us: u64, now_unix_ms: u64) -> Result<(Attempt,
     Ok((attempt, known.model.as_str().into()))
 }
 
+/// What keeps the files that a call names from being read.
+fn files_fault(admitted: &Admitted) -> Option<Box<Fault>> {
+    let call = admitted.call();
+    match (call.files()?, call.maker()) {
+        (Err(fault), _) => Some(Box::new(fault.clone())),
+        (Ok(files), Some(FoundResponse::Known(known))) if known.maker != files.principal => {
+            Some(faults::files_apart(&files.place))
+        }
+        (Ok(_), _) => None,
+    }
+}
+
 fn failed(admitted: Admitted, fault: Box<Fault>) -> Box<PlanFailed> {
     let snapshot_version = admitted.caller().snapshot().version();
     let record = PlanRecord { snapshot_version, ..PlanRecord::default() };
@@ -202,13 +217,16 @@ fn ask_of<'a>(
         tag: call.tag(),
         modality: modality(call.operation()),
     };
-    let maker = match call.maker() {
-        Some(FoundResponse::Known(known)) => Some(known.maker),
+    let files = call.files().and_then(Result::ok);
+    let maker = match (call.maker(), files) {
+        (Some(FoundResponse::Known(known)), _) => Some(known.maker),
+        (_, Some(files)) => Some(files.principal),
         _ => None,
     };
+    let file_place = files.map(|files| files.place.as_str());
     let snapshot = caller.snapshot();
     let (accounts, catalogue) = (snapshot.accounts(), snapshot.catalogue());
-    Ask { question, accounts, catalogue, maker, random, affinity, now_us, now_unix_ms }
+    Ask { question, accounts, catalogue, maker, file_place, random, affinity, now_us, now_unix_ms }
 }
 
 impl Planned {

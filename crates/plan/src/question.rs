@@ -24,8 +24,10 @@ pub struct Ask<'a> {
     pub question: Question<'a>,
     pub accounts: &'a [Arc<AccountEntry>],
     pub catalogue: &'a Catalogue,
-    /// Who made the answer that this one goes on from: nobody else knows it.
+    /// Who made the answer that this one goes on from, or keeps the files that it names: nobody else knows them.
     pub maker: Option<Principal>,
+    /// Where the call names a file that this one keeps, too.
+    pub file_place: Option<&'a str>,
     pub random: u64,
     /// In the place of chance, among accounts: the same for prompts of one beginning, whose cache is one account's.
     pub affinity: &'a dyn Fn() -> Option<u64>,

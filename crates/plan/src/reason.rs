@@ -154,7 +154,9 @@ impl Refusal {
             Self::RegionUnknown => "does not say its region, and the route allows certain regions only",
             Self::LabelMissing => "lacks one of the route's node_labels",
             Self::ProfileNotInRoute => "has a profile that the route does not list",
-            Self::NotItsMaker => "did not make the answer that the request goes on from",
+            Self::NotItsMaker => {
+                "did not make the answer that the request goes on from, or does not keep the files that it names"
+            }
             Self::ByokStrict => {
                 "would leave the workspace's own credentials, which no route allows (byok_fallback: never)"
             }

@@ -49,6 +49,7 @@ fn served(
         accounts: snapshot.accounts(),
         catalogue: snapshot.catalogue(),
         maker: None,
+        file_place: None,
         random: 0,
         affinity: &|| None,
         now_us: 0,

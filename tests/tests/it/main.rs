@@ -60,6 +60,7 @@ mod message_batches;
 mod mistral;
 mod models;
 mod moving;
+mod named_files;
 mod own_key;
 mod people;
 mod person;

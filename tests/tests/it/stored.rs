@@ -204,7 +204,7 @@ async fn what_a_shared_account_keeps_is_not_named_there() {
         (json!({"prompt": {"id": "pmpt_1"}}), "prompt"),
         (json!({"input": [before, {"type": "item_reference", "id": "msg_1"}]}), "input[1]"),
         (json!({"input": [{"id": "msg_1"}]}), "input[0]"),
-        (json!({"input": file}), "input[0]"),
+        (json!({"input": file}), "input[0].content[0].file_id"),
     ];
     for (more, place) in &named {
         let answer = gateway.client().post(PATH, &with(ask(), more.clone())).await.unwrap();

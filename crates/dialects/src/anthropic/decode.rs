@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use domain::{Fault, Operation};
 
-use crate::Request;
 use crate::cuts::Cuts;
 use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
 use crate::json::{Cursor, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::{NamedFile, Request, files};
 
 /// The fields that a room reads: a second one of the same name is refused.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +74,9 @@ impl Draft {
             Field::Model => read_model(cursor, &mut self.request)?,
             Field::MaxTokens => self.request.max_output_tokens = optional_count(cursor, &name)?,
             Field::Messages => self.read_messages(cursor)?,
-            Field::System => self.request.prompt_bytes += read_content(cursor, "system")?,
+            Field::System => {
+                self.request.prompt_bytes += read_content(cursor, "system", &mut self.request.files)?
+            }
             // Tool definitions are part of the prompt that the model reads.
             Field::Tools => self.request.prompt_bytes += cursor.skip()?.len() as u64,
             Field::Stream => self.request.stream = optional_boolean(cursor, &name)?.unwrap_or(false),
@@ -182,13 +184,15 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) ->
             };
         }
         if kind != Kind::Array {
-            request.prompt_bytes += read_content(cursor, &format!("{path}.content"))?;
+            let place = format!("{path}.content");
+            request.prompt_bytes += read_content(cursor, &place, &mut request.files)?;
             return Ok(());
         }
         cursor.array(|cursor, part| {
             cursor.kind()?;
             let start = cursor.position();
-            let block = read_block(cursor, || format!("{path}.content[{part}]"))?;
+            let place = || format!("{path}.content[{part}]");
+            let block = read_block(cursor, place, &mut request.files)?;
             request.prompt_bytes += block.text_bytes;
             let whole = Span::new(start, cursor.position());
             if block.is_unsigned_thought {
@@ -208,12 +212,12 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) ->
 }
 
 /// Counts the text of a string, or of an array of blocks.
-fn read_content(cursor: &mut Cursor<'_>, path: &str) -> Result<u64, Box<Fault>> {
+fn read_content(cursor: &mut Cursor<'_>, path: &str, files: &mut Vec<NamedFile>) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind == Kind::Array {
         let mut bytes = 0;
         cursor.array(|cursor, part| {
-            bytes += read_block(cursor, || format!("{path}[{part}]"))?.text_bytes;
+            bytes += read_block(cursor, || format!("{path}[{part}]"), files)?.text_bytes;
             Ok::<(), Box<Fault>>(())
         })?;
         return Ok(bytes);
@@ -233,7 +237,11 @@ struct Block {
 }
 
 /// A block's `type` is any word: what we don't know is the upstream's to judge.
-fn read_block(cursor: &mut Cursor<'_>, path: impl Fn() -> String) -> Result<Block, Box<Fault>> {
+fn read_block(
+    cursor: &mut Cursor<'_>,
+    path: impl Fn() -> String,
+    files: &mut Vec<NamedFile>,
+) -> Result<Block, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Object {
         return Err(wrong_type(path(), "an object", kind));
@@ -260,7 +268,9 @@ fn read_block(cursor: &mut Cursor<'_>, path: impl Fn() -> String) -> Result<Bloc
             "signature" => is_signed |= cursor.value()?.is_something(cursor.bytes()),
             "input" => block.text_bytes += cursor.skip()?.len() as u64,
             // Of a tool's result; blocks in it hold no further ones that count.
-            "content" => block.text_bytes += inner_text(cursor)?,
+            "content" => block.text_bytes += inner_text(cursor, &path, files)?,
+            "source" => files::read_object(cursor, files, &|| format!("{}.source.file_id", path()))?,
+            "file_id" => files::read_id(cursor, files, || format!("{}.file_id", path()))?,
             _ => skip(cursor)?,
         }
         Ok::<(), Box<Fault>>(())
@@ -272,7 +282,11 @@ fn read_block(cursor: &mut Cursor<'_>, path: impl Fn() -> String) -> Result<Bloc
     Ok(block)
 }
 
-fn inner_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
+fn inner_text(
+    cursor: &mut Cursor<'_>,
+    path: &dyn Fn() -> String,
+    files: &mut Vec<NamedFile>,
+) -> Result<u64, Box<Fault>> {
     let mut bytes = 0;
     if cursor.kind()? != Kind::Array {
         if let Value::String(text) = cursor.value()? {
@@ -280,11 +294,15 @@ fn inner_text(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
         }
         return Ok(bytes);
     }
-    cursor.array(|cursor, _| {
+    cursor.array(|cursor, part| {
         if cursor.kind()? != Kind::Object {
             return skip(cursor);
         }
         cursor.object(|cursor, member| {
+            if member.key.is("source") {
+                let place = || format!("{}.content[{part}].source.file_id", path());
+                return Ok(files::read_object(cursor, files, &place)?);
+            }
             match cursor.value()? {
                 Value::String(text) if member.key.is("text") => bytes += text.decoded_len() as u64,
                 _ => {}

@@ -4,9 +4,10 @@ use domain::Fault;
 
 use crate::json::{Cursor, Kind, Value};
 use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
+use crate::{NamedFile, files};
 
-/// Checks the messages and counts the bytes of their text.
-pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
+/// Checks the messages, counts the bytes of their text, and notes the files that they name.
+pub(super) fn read(cursor: &mut Cursor<'_>, files: &mut Vec<NamedFile>) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Array {
         return Err(wrong_type("messages".to_owned(), "an array", kind));
@@ -15,7 +16,7 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
     let mut count = 0;
     cursor.array(|cursor, index| {
         count += 1;
-        bytes += read_message(cursor, index)?;
+        bytes += read_message(cursor, index, files)?;
         Ok::<(), Box<Fault>>(())
     })?;
     if count == 0 {
@@ -25,7 +26,11 @@ pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<u64, Box<Fault>> {
     Ok(bytes)
 }
 
-fn read_message(cursor: &mut Cursor<'_>, index: usize) -> Result<u64, Box<Fault>> {
+fn read_message(
+    cursor: &mut Cursor<'_>,
+    index: usize,
+    files: &mut Vec<NamedFile>,
+) -> Result<u64, Box<Fault>> {
     let kind = cursor.kind()?;
     if kind != Kind::Object {
         return Err(wrong_type(format!("messages[{index}]"), "an object", kind));
@@ -42,7 +47,7 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize) -> Result<u64, Box<Fault>
             }
         } else if member.key.is("content") {
             once(&mut content, || format!("messages[{index}].content"))?;
-            bytes += read_content(cursor, index)?;
+            bytes += read_content(cursor, index, files)?;
         } else if member.key.is("tool_calls") {
             bytes += cursor.skip()?.len() as u64;
         } else {
@@ -57,7 +62,11 @@ fn read_message(cursor: &mut Cursor<'_>, index: usize) -> Result<u64, Box<Fault>
     Ok(bytes)
 }
 
-fn read_content(cursor: &mut Cursor<'_>, index: usize) -> Result<u64, Box<Fault>> {
+fn read_content(
+    cursor: &mut Cursor<'_>,
+    index: usize,
+    files: &mut Vec<NamedFile>,
+) -> Result<u64, Box<Fault>> {
     match cursor.kind()? {
         Kind::Array => {}
         kind => {
@@ -78,14 +87,19 @@ fn read_content(cursor: &mut Cursor<'_>, index: usize) -> Result<u64, Box<Fault>
         if kind != Kind::Object {
             return Err(wrong_type(format!("messages[{index}].content[{part}]"), "an object", kind));
         }
-        bytes += read_part(cursor, index, part)?;
+        bytes += read_part(cursor, index, part, files)?;
         Ok::<(), Box<Fault>>(())
     })?;
     Ok(bytes)
 }
 
 /// A part's `type` is any word: what we don't know is the upstream's to judge.
-fn read_part(cursor: &mut Cursor<'_>, index: usize, part: usize) -> Result<u64, Box<Fault>> {
+fn read_part(
+    cursor: &mut Cursor<'_>,
+    index: usize,
+    part: usize,
+    files: &mut Vec<NamedFile>,
+) -> Result<u64, Box<Fault>> {
     let mut bytes = 0;
     let mut has_type = false;
     let mut has_text = false;
@@ -93,6 +107,15 @@ fn read_part(cursor: &mut Cursor<'_>, index: usize, part: usize) -> Result<u64, 
         let name = match () {
             () if member.key.is("type") => "type",
             () if member.key.is("text") => "text",
+            () if member.key.is("file") => {
+                let place = || format!("messages[{index}].content[{part}].file.file_id");
+                return Ok(files::read_object(cursor, files, &place)?);
+            }
+            // Some vendors have it beside the type.
+            () if member.key.is("file_id") => {
+                let place = || format!("messages[{index}].content[{part}].file_id");
+                return Ok(files::read_id(cursor, files, place)?);
+            }
             () => {
                 cursor.skip()?;
                 return Ok(());

@@ -160,7 +160,7 @@ impl Draft {
         match field {
             Field::Model => read_model(cursor, &mut self.request)?,
             Field::Subject if self.subject == Subject::Messages => {
-                self.request.prompt_bytes += messages::read(cursor)?;
+                self.request.prompt_bytes += messages::read(cursor, &mut self.request.files)?;
             }
             Field::Subject if self.subject.is_one_text() => {
                 let text = texts::read_one(cursor, name)?;

@@ -6,6 +6,7 @@ mod frames;
 mod items;
 mod look;
 mod members;
+mod named;
 mod output;
 mod read;
 mod reader;

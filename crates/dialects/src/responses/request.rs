@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use domain::Fault;
 
+use super::named;
 use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
 use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
 use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
@@ -80,7 +81,7 @@ impl Draft {
             "include" => Field::Include,
             // Tool definitions are part of the prompt that the model reads.
             "tools" => {
-                self.request.prompt_bytes += cursor.skip()?.len() as u64;
+                self.request.prompt_bytes += named::read_tools(cursor, &mut self.request)?;
                 return Ok(());
             }
             _ => {
@@ -218,7 +219,7 @@ fn read_input(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<(), Box<
         if kind != Kind::Object {
             return Err(wrong_type(format!("input[{index}]"), "an object", kind));
         }
-        let item = read_item(cursor)?;
+        let item = named::read_item(cursor, index, &mut request.files)?;
         request.prompt_bytes += item.bytes;
         if item.names_kept() {
             name_kept(request, || format!("input[{index}]"));
@@ -233,75 +234,7 @@ fn name_kept(request: &mut Request, place: impl FnOnce() -> String) {
     request.names_kept.get_or_insert_with(|| Box::new(place()));
 }
 
-/// What is looked at of an item of the input.
-#[derive(Default)]
-struct Item {
-    bytes: u64,
-    has_file: bool,
-    is_reference: bool,
-    has_id: bool,
-    /// It says what it is, or says something itself.
-    has_more: bool,
-}
-
-impl Item {
-    /// An item by its id alone is a reference, whether or not it says so.
-    const fn names_kept(&self) -> bool {
-        self.has_file || self.is_reference || self.has_id && !self.has_more
-    }
-}
-
-fn read_item(cursor: &mut Cursor<'_>) -> Result<Item, JsonError> {
-    let mut item = Item::default();
-    cursor.object(|cursor, member| {
-        let name = member.key.decode();
-        match &*name {
-            "content" | "output" | "summary" => read_content(cursor, &mut item)?,
-            "arguments" | "input" => item.bytes += text_bytes(cursor)?,
-            "type" => {
-                let kind = cursor.value()?;
-                item.is_reference = matches!(&kind, Value::String(kind) if kind.decode() == "item_reference");
-                item.has_more |= !matches!(kind, Value::Null);
-            }
-            "id" => {
-                cursor.skip()?;
-                item.has_id = true;
-            }
-            _ => {
-                cursor.skip()?;
-            }
-        }
-        item.has_more |= !matches!(&*name, "id" | "type");
-        Ok::<(), JsonError>(())
-    })?;
-    Ok(item)
-}
-
-/// A text, or parts with texts; what they are besides is the upstream's to judge.
-fn read_content(cursor: &mut Cursor<'_>, item: &mut Item) -> Result<(), JsonError> {
-    if cursor.kind()? != Kind::Array {
-        item.bytes += text_bytes(cursor)?;
-        return Ok(());
-    }
-    cursor.array(|cursor, _| {
-        if cursor.kind()? != Kind::Object {
-            return cursor.skip().map(|_| ());
-        }
-        cursor.object(|cursor, member| {
-            if member.key.is("text") || member.key.is("refusal") {
-                item.bytes += text_bytes(cursor)?;
-            } else {
-                item.has_file |= member.key.is("file_id") && cursor.kind()? != Kind::Null;
-                cursor.skip()?;
-            }
-            Ok::<(), JsonError>(())
-        })?;
-        Ok::<(), JsonError>(())
-    })?;
-    Ok(())
-}
-
-fn text_bytes(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
+pub(super) fn text_bytes(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
     match cursor.value()? {
         Value::String(text) => Ok(text.decoded_len() as u64),
         _ => Ok(0),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::flavour::Flavour;
 use super::forms;
 use super::routes::OpenAiCall;
 use crate::emulator::body::Step;
@@ -64,6 +65,51 @@ impl File {
 /// What the vendor says of an id that it does not know.
 pub(crate) fn no_such(what: &str, id: &str) -> ApiError {
     ApiError::new(404, "invalid_request_error", format!("No such {what} object: {id}")).param("id")
+}
+
+/// Refuses a conversation that names a file which the key does not have.
+pub(crate) fn check_named(call: &OpenAiCall<'_>, fields: &Map<String, Value>) -> Result<(), ApiError> {
+    if call.flavour != Flavour::OpenAi {
+        return Ok(());
+    }
+    let mut named = Vec::new();
+    for name in ["messages", "input", "tools"] {
+        if let Some(value) = fields.get(name) {
+            find_named(name.to_owned(), value, &mut named);
+        }
+    }
+    let files = lock(&call.shared.files);
+    for (place, id) in named {
+        if files.find(call.key, id).is_err() {
+            let message = format!("No such File object: {id}");
+            return Err(ApiError::new(404, "invalid_request_error", message).param(place));
+        }
+    }
+    Ok(())
+}
+
+fn find_named<'v>(place: String, value: &'v Value, named: &mut Vec<(String, &'v str)>) {
+    match value {
+        Value::Array(list) => {
+            for (at, value) in list.iter().enumerate() {
+                find_named(format!("{place}[{at}]"), value, named);
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                let place = format!("{place}.{name}");
+                match (name.as_str(), value) {
+                    ("file_id", Value::String(id)) => named.push((place, id)),
+                    ("file_ids", Value::Array(ids)) => {
+                        let ids = ids.iter().filter_map(Value::as_str);
+                        named.extend(ids.enumerate().map(|(at, id)| (format!("{place}[{at}]"), id)));
+                    }
+                    _ => find_named(place, value, named),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// An id of the vendor's look, that grows with the calls.

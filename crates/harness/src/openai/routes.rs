@@ -220,6 +220,7 @@ pub(crate) async fn answer(call: &OpenAiCall<'_>, route: Route) -> Result<Answer
 async fn chat(call: &OpenAiCall<'_>) -> Result<Answer, ApiError> {
     let fields = call.fields()?;
     let mut chat = request::chat(&fields, call.served())?;
+    files::check_named(call, &fields)?;
     let behaviour = call.begin(&chat.model, chat.stream, chat.script.as_deref()).await?;
     let cache = call.flavour.cache(call.key, &call.head.headers, &fields);
     answering::chat(call, &mut chat, &cache, &behaviour)

@@ -12,6 +12,7 @@ use crate::emulator::service::{Answer, json_answer};
 use crate::emulator::state::lock;
 use crate::emulator::{Behaviour, Part};
 use crate::openai::error::ApiError;
+use crate::openai::files;
 use crate::openai::routes::OpenAiCall;
 use crate::openai::tokens;
 
@@ -63,7 +64,10 @@ fn read(call: &OpenAiCall<'_>) -> Result<ResponsesRequest, ApiError> {
     let store = lock(&call.shared.responses);
     let known =
         Known { owner: owner(call), flavour: call.flavour, sealer: &call.shared.sealer, store: &store };
-    request::read(&call.fields()?, call.served(), &known)
+    let fields = call.fields()?;
+    let request = request::read(&fields, call.served(), &known)?;
+    files::check_named(call, &fields)?;
+    Ok(request)
 }
 
 fn answered(

@@ -1,0 +1,155 @@
+//! Files that conversations name: found while a request is read, and exchanged by the spans of their ids.
+
+use bytes::Bytes;
+use domain::{Fault, Grammar, Operation};
+
+use crate::json::{Cursor, JsonError, Kind, Span, Value};
+use crate::request::rename_at;
+use crate::speak::decode_request;
+use crate::splice::splice;
+use crate::{NamedFile, Request};
+
+/// Reads the id of a file, or passes over what is none.
+pub(crate) fn read_id(
+    cursor: &mut Cursor<'_>,
+    files: &mut Vec<NamedFile>,
+    place: impl FnOnce() -> String,
+) -> Result<(), JsonError> {
+    cursor.kind()?;
+    let start = cursor.position();
+    if let Value::String(text) = cursor.value()? {
+        let span = Span::new(start, cursor.position());
+        files.push(NamedFile { id: text.decode().into_owned(), place: place(), is_exchanged: false, span });
+    }
+    Ok(())
+}
+
+/// Reads an object that may hold the id of a file beside others.
+pub(crate) fn read_object(
+    cursor: &mut Cursor<'_>,
+    files: &mut Vec<NamedFile>,
+    place: &dyn Fn() -> String,
+) -> Result<(), JsonError> {
+    if cursor.kind()? != Kind::Object {
+        return cursor.skip().map(|_| ());
+    }
+    cursor.object(|cursor, member| match member.key.is("file_id") {
+        true => read_id(cursor, files, place),
+        false => cursor.skip().map(|_| ()),
+    })?;
+    Ok(())
+}
+
+/// The body with what `at_keeper` says in the place of each file's id, and what is read of it then.
+///
+/// # Errors
+/// The body is no longer what was read before.
+pub fn exchange_files(
+    grammar: Grammar,
+    operation: Operation,
+    body: &Bytes,
+    request: &Request,
+    at_keeper: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Bytes, Request), Box<Fault>> {
+    let mut files = request.files.clone();
+    let mut edits = Vec::new();
+    for file in &mut files {
+        if let Some(name) = at_keeper(&file.id) {
+            file.is_exchanged = true;
+            edits.push((file.span, name));
+        }
+    }
+    let mut edits: Vec<_> = edits.iter().map(|(span, name)| rename_at(*span, name)).collect();
+    let mut out = Vec::new();
+    splice(body, &mut edits, &mut out);
+    let body = match out.as_slice() {
+        [one] => one.clone(),
+        several => Bytes::from(several.concat()),
+    };
+    let again = decode_request(grammar, operation, &body, None)?;
+    Ok((body, Request { files, ..again }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(grammar: Grammar, body: &str) -> (Bytes, Request) {
+        let body = Bytes::from(body.to_owned());
+        let request = decode_request(grammar, Operation::Chat, &body, None).unwrap();
+        (body, request)
+    }
+
+    fn places(request: &Request) -> Vec<(&str, &str)> {
+        request.files.iter().map(|file| (&*file.id, &*file.place)).collect()
+    }
+
+    const RESPONSES: &str = r#"{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"file-tg_1"},
+        {"type":"input_file","file_id": "file-t\u0067_1" },{"type":"input_image","file_id":"file-abc"}]},
+        {"type":"function_call_output","call_id":"c","output":[{"type":"input_file","file_id":"file-tg_1"}]},
+        {"type":"computer_call_output","call_id":"d","output":{"type":"computer_screenshot","file_id":"file-tg_2"}}],
+        "tools":[{"type":"code_interpreter","container":{"type":"auto","file_ids":["file-tg_1"]}},
+        {"type":"image_generation","input_image_mask":{"file_id":"file-tg_2"}}],
+        "metadata":{"file_id":"file-tg_1"},"stream":true}"#;
+
+    #[test]
+    fn files_are_found_where_a_conversation_names_them_and_nowhere_else() {
+        let (_, request) = read(Grammar::Responses, RESPONSES);
+        let expected = [
+            ("file-tg_1", "input[0].content[1].file_id"),
+            ("file-abc", "input[0].content[2].file_id"),
+            ("file-tg_1", "input[1].output[0].file_id"),
+            ("file-tg_2", "input[2].output.file_id"),
+            ("file-tg_1", "tools[0].container.file_ids[0]"),
+            ("file-tg_2", "tools[1].input_image_mask.file_id"),
+        ];
+        assert_eq!(places(&request), expected);
+        let (_, request) = read(
+            Grammar::Chat,
+            r#"{"model":"m","messages":[{"role":"system","content":"file-tg_1"},{"role":"user","content":[
+                {"type":"file","file":{"filename":"a","file_id":"file-tg_1"}},{"file_id":"file-b","type":"file"},
+                {"type":"file","file":{"file_id":null}}]}],"metadata":{"file_id":"file-tg_1"}}"#,
+        );
+        let expected = [
+            ("file-tg_1", "messages[1].content[0].file.file_id"),
+            ("file-b", "messages[1].content[1].file_id"),
+        ];
+        assert_eq!(places(&request), expected);
+    }
+
+    #[test]
+    fn files_of_blocks_are_found() {
+        let (_, request) = read(
+            Grammar::Anthropic,
+            r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[
+                {"type":"document","source":{"type":"file","file_id":"file_1"}},
+                {"type":"container_upload","file_id":"file_2"},
+                {"type":"tool_result","tool_use_id":"t","content":[{"type":"text","text":"x"},
+                    {"type":"image","source":{"type":"file","file_id":"file_3"}}]}]}]}"#,
+        );
+        let expected = [
+            ("file_1", "messages[0].content[0].source.file_id"),
+            ("file_2", "messages[0].content[1].file_id"),
+            ("file_3", "messages[0].content[2].content[1].source.file_id"),
+        ];
+        assert_eq!(places(&request), expected);
+    }
+
+    #[test]
+    fn ids_are_exchanged_by_their_spans_and_all_else_stays() {
+        let (body, request) = read(Grammar::Responses, RESPONSES);
+        let at_keeper = |id: &str| id.strip_prefix("file-tg_").map(|number| format!("file-own{number}"));
+        let (sent, again) =
+            exchange_files(Grammar::Responses, Operation::Chat, &body, &request, &at_keeper).unwrap();
+        let expected = RESPONSES
+            .replace(r#""file-t\u0067_1""#, r#""file-own1""#)
+            .replace(r#""file_id":"file-tg_"#, r#""file_id":"file-own"#)
+            .replace(r#"["file-tg_1"]"#, r#"["file-own1"]"#)
+            .replace(r#""metadata":{"file_id":"file-own1"}"#, r#""metadata":{"file_id":"file-tg_1"}"#);
+        assert_eq!(String::from_utf8(sent.to_vec()).unwrap(), expected);
+        let unexchanged: Vec<_> = again.files.iter().filter(|file| !file.is_exchanged).collect();
+        assert_eq!(unexchanged.len(), 1);
+        assert_eq!(unexchanged[0].id, "file-abc");
+        assert_eq!((again.prompt_bytes, again.stream), (request.prompt_bytes - 2, true), "tools are shorter");
+    }
+}

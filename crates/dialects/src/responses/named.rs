@@ -1,0 +1,133 @@
+//! Items and tools of a request: their bytes, and what they name by ids that lies at its provider.
+
+use super::request::text_bytes;
+use crate::json::{Cursor, JsonError, Kind, Value};
+use crate::{NamedFile, Request, files};
+
+/// What is looked at of an item of the input.
+#[derive(Default)]
+pub(super) struct Item {
+    pub(super) bytes: u64,
+    is_reference: bool,
+    has_id: bool,
+    /// It says what it is, or says something itself.
+    has_more: bool,
+}
+
+impl Item {
+    /// An item by its id alone is a reference, whether or not it says so.
+    pub(super) const fn names_kept(&self) -> bool {
+        self.is_reference || self.has_id && !self.has_more
+    }
+}
+
+pub(super) fn read_item(
+    cursor: &mut Cursor<'_>,
+    index: usize,
+    files: &mut Vec<NamedFile>,
+) -> Result<Item, JsonError> {
+    let mut item = Item::default();
+    cursor.object(|cursor, member| {
+        let name = member.key.decode();
+        match &*name {
+            "content" | "output" | "summary" => {
+                let place = || format!("input[{index}].{name}");
+                item.bytes += read_content(cursor, &place, files)?;
+            }
+            "arguments" | "input" => item.bytes += text_bytes(cursor)?,
+            "type" => {
+                let kind = cursor.value()?;
+                item.is_reference = matches!(&kind, Value::String(kind) if kind.decode() == "item_reference");
+                item.has_more |= !matches!(kind, Value::Null);
+            }
+            "id" => {
+                cursor.skip()?;
+                item.has_id = true;
+            }
+            _ => {
+                cursor.skip()?;
+            }
+        }
+        item.has_more |= !matches!(&*name, "id" | "type");
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(item)
+}
+
+/// A text, or parts with texts; what they are besides is the upstream's to judge.
+fn read_content(
+    cursor: &mut Cursor<'_>,
+    place: &dyn Fn() -> String,
+    files: &mut Vec<NamedFile>,
+) -> Result<u64, JsonError> {
+    match cursor.kind()? {
+        Kind::Array => {}
+        Kind::Object => {
+            files::read_object(cursor, files, &|| format!("{}.file_id", place()))?;
+            return Ok(0);
+        }
+        _ => return text_bytes(cursor),
+    }
+    let mut bytes = 0;
+    cursor.array(|cursor, part| {
+        if cursor.kind()? != Kind::Object {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.object(|cursor, member| {
+            if member.key.is("text") || member.key.is("refusal") {
+                bytes += text_bytes(cursor)?;
+            } else if member.key.is("file_id") {
+                files::read_id(cursor, files, || format!("{}[{part}].file_id", place()))?;
+            } else {
+                cursor.skip()?;
+            }
+            Ok::<(), JsonError>(())
+        })?;
+        Ok::<(), JsonError>(())
+    })?;
+    Ok(bytes)
+}
+
+/// The bytes of the tools, which are part of the prompt that the model reads. The provider's own may name what it keeps.
+pub(super) fn read_tools(cursor: &mut Cursor<'_>, request: &mut Request) -> Result<u64, JsonError> {
+    if cursor.kind()? != Kind::Array {
+        return Ok(cursor.skip()?.len() as u64);
+    }
+    let tools = cursor.array(|cursor, index| match cursor.kind()? {
+        Kind::Object => read_tool(cursor, index, request),
+        _ => cursor.skip().map(|_| ()),
+    })?;
+    Ok(tools.len() as u64)
+}
+
+fn read_tool(cursor: &mut Cursor<'_>, index: usize, request: &mut Request) -> Result<(), JsonError> {
+    cursor.object(|cursor, member| {
+        let kind = cursor.kind()?;
+        if member.key.is("input_image_mask") {
+            let place = || format!("tools[{index}].input_image_mask.file_id");
+            return files::read_object(cursor, &mut request.files, &place);
+        }
+        if member.key.is("container") && kind == Kind::Object {
+            return read_container(cursor, index, &mut request.files);
+        }
+        cursor.skip().map(|_| ())
+    })?;
+    Ok(())
+}
+
+fn read_container(
+    cursor: &mut Cursor<'_>,
+    index: usize,
+    files: &mut Vec<NamedFile>,
+) -> Result<(), JsonError> {
+    cursor.object(|cursor, member| {
+        if !member.key.is("file_ids") || cursor.kind()? != Kind::Array {
+            return cursor.skip().map(|_| ());
+        }
+        cursor.array(|cursor, at| {
+            files::read_id(cursor, files, || format!("tools[{index}].container.file_ids[{at}]"))
+        })?;
+        Ok(())
+    })?;
+    Ok(())
+}

@@ -122,12 +122,69 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
     Route { method, path, dialect, does, access }
 }
 
+/// What a provider keeps: made and listed at one path, and looked at or acted upon by its name below it.
+struct Kept {
+    path: &'static str,
+    named: &'static str,
+    dialect: Dialect,
+    kind: KeptKind,
+    of: Operation,
+    acts: &'static [Method],
+}
+
+impl Kept {
+    fn rows(&self) -> Vec<Route> {
+        let inference = Access::Key(Needs::Inference);
+        let at = |method: Method, path, does| row(method, path, self.dialect, does, inference);
+        let mut rows = vec![
+            at(Method::POST, self.path, Does::Trip(self.of)),
+            at(Method::GET, self.path, Does::KeptList(self.kind)),
+        ];
+        rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Does::Kept(self.of))));
+        rows
+    }
+}
+
+const KEPT: &[Kept] = &[
+    Kept {
+        path: "/v1/files",
+        named: "/v1/files/{rest}",
+        dialect: Dialect::Chat,
+        kind: KeptKind::File,
+        of: Operation::File,
+        acts: &[Method::GET, Method::DELETE],
+    },
+    Kept {
+        path: "/v1/batches",
+        named: "/v1/batches/{rest}",
+        dialect: Dialect::Chat,
+        kind: KeptKind::Batch,
+        of: Operation::Batch,
+        acts: &[Method::GET, Method::POST],
+    },
+    Kept {
+        path: "/v1/videos",
+        named: "/v1/videos/{rest}",
+        dialect: Dialect::Chat,
+        kind: KeptKind::Video,
+        of: Operation::Video,
+        acts: &[Method::GET, Method::DELETE, Method::POST],
+    },
+    Kept {
+        path: "/v1/messages/batches",
+        named: "/v1/messages/batches/{rest}",
+        dialect: Dialect::Anthropic,
+        kind: KeptKind::MessageBatch,
+        of: Operation::Batch,
+        acts: &[Method::GET, Method::POST, Method::DELETE],
+    },
+];
+
 /// Every route of the gateway.
 #[must_use]
 pub fn table() -> Vec<Route> {
     let inference = Access::Key(Needs::Inference);
     let trip = |path, dialect, of| row(Method::POST, path, dialect, Does::Trip(of), inference);
-    let (batch, message_batches) = (Does::Kept(Operation::Batch), Does::KeptList(KeptKind::MessageBatch));
     let mut table = vec![
         trip("/v1/chat/completions", Dialect::Chat, Operation::Chat),
         trip("/v1/completions", Dialect::Chat, Operation::Complete),
@@ -147,24 +204,6 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        trip("/v1/files", Dialect::Chat, Operation::File),
-        row(Method::GET, "/v1/files", Dialect::Chat, Does::KeptList(KeptKind::File), inference),
-        row(Method::GET, "/v1/files/{rest}", Dialect::Chat, Does::Kept(Operation::File), inference),
-        row(Method::DELETE, "/v1/files/{rest}", Dialect::Chat, Does::Kept(Operation::File), inference),
-        trip("/v1/batches", Dialect::Chat, Operation::Batch),
-        row(Method::GET, "/v1/batches", Dialect::Chat, Does::KeptList(KeptKind::Batch), inference),
-        row(Method::GET, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
-        row(Method::POST, "/v1/batches/{rest}", Dialect::Chat, Does::Kept(Operation::Batch), inference),
-        trip("/v1/videos", Dialect::Chat, Operation::Video),
-        row(Method::GET, "/v1/videos", Dialect::Chat, Does::KeptList(KeptKind::Video), inference),
-        row(Method::GET, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
-        row(Method::DELETE, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
-        row(Method::POST, "/v1/videos/{rest}", Dialect::Chat, Does::Kept(Operation::Video), inference),
-        trip("/v1/messages/batches", Dialect::Anthropic, Operation::Batch),
-        row(Method::GET, "/v1/messages/batches", Dialect::Anthropic, message_batches, inference),
-        row(Method::GET, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
-        row(Method::POST, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
-        row(Method::DELETE, "/v1/messages/batches/{rest}", Dialect::Anthropic, batch, inference),
         row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
@@ -188,6 +227,7 @@ pub fn table() -> Vec<Route> {
             .map(|path| row(Method::GET, path, Dialect::Native, does, Access::Open))
             .collect::<Vec<_>>()
     };
+    table.extend(KEPT.iter().flat_map(Kept::rows));
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {

@@ -75,7 +75,7 @@ pub(crate) fn check_named(call: &OpenAiCall<'_>, fields: &Map<String, Value>) ->
     let mut named = Vec::new();
     for name in ["messages", "input", "tools"] {
         if let Some(value) = fields.get(name) {
-            find_named(name.to_owned(), value, &mut named);
+            find_named(name, value, &mut named);
         }
     }
     let files = lock(&call.shared.files);
@@ -88,11 +88,11 @@ pub(crate) fn check_named(call: &OpenAiCall<'_>, fields: &Map<String, Value>) ->
     Ok(())
 }
 
-fn find_named<'v>(place: String, value: &'v Value, named: &mut Vec<(String, &'v str)>) {
+fn find_named<'v>(place: &str, value: &'v Value, named: &mut Vec<(String, &'v str)>) {
     match value {
         Value::Array(list) => {
             for (at, value) in list.iter().enumerate() {
-                find_named(format!("{place}[{at}]"), value, named);
+                find_named(&format!("{place}[{at}]"), value, named);
             }
         }
         Value::Object(members) => {
@@ -104,7 +104,7 @@ fn find_named<'v>(place: String, value: &'v Value, named: &mut Vec<(String, &'v 
                         let ids = ids.iter().filter_map(Value::as_str);
                         named.extend(ids.enumerate().map(|(at, id)| (format!("{place}[{at}]"), id)));
                     }
-                    _ => find_named(place, value, named),
+                    _ => find_named(&place, value, named),
                 }
             }
         }

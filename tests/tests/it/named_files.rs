@@ -34,10 +34,10 @@ fn chat(id: &str) -> Value {
     json!({"model": MINI, "messages": [{"role": "user", "content": parts}]})
 }
 
-/// A path, what is asked there of a file, and the place of its name.
-type Place = (&'static str, fn(&str) -> Value, &'static str);
+/// A path, a body that names a file there, and where.
+type Named = (&'static str, fn(&str) -> Value, &'static str);
 
-const PLACES: [Place; 2] = [
+const PLACES: [Named; 2] = [
     (RESPONSES, responses, "input[0].content[1].file_id"),
     (CHAT, chat, "messages[0].content[1].file.file_id"),
 ];

@@ -173,10 +173,8 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
     }
     // One that an earlier version asked for says nothing of how long before it is.
     let before_ms = job.payload.get("before_ms").and_then(Value::as_u64).unwrap_or_default();
-    let random = credential.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
     let event = EventRow {
-        // The same however often this runs: each notice is told once.
-        id: EventId::new(expires.saturating_sub(before_ms), random),
+        id: notice_id(credential, expires, before_ms),
         workspace,
         kind: EventKind::CredentialExpiring,
         payload: json!({
@@ -189,6 +187,16 @@ async fn announce_expiry(ours: &Ours, job: &JobRow) -> Result<(), StoreError> {
         created_unix_ms: now,
     };
     ours.control.store.events().emit(event).await
+}
+
+/// The same however often it is asked for, so that each notice is told once; another for each end, for three days before
+/// one may be a day before another.
+fn notice_id(credential: CredentialId, expires_unix_ms: u64, before_ms: u64) -> EventId {
+    let mut random = credential.as_bytes().last_chunk::<10>().copied().unwrap_or_default();
+    for (byte, of_end) in random.iter_mut().zip(expires_unix_ms.to_le_bytes()) {
+        *byte ^= of_end;
+    }
+    EventId::new(expires_unix_ms.saturating_sub(before_ms), random)
 }
 
 async fn forget(ours: &Ours, _job: &JobRow) -> Result<(), StoreError> {

@@ -55,7 +55,10 @@ pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
-pub use media::{by_sides, speak_pictures};
+pub use media::{
+    InvokedPictures, InvokedRanking, by_sides, speak_invoked_pictures, speak_invoked_ranking, speak_pictures,
+    speak_predicted_pictures,
+};
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;
 pub use passage::{AnswerStream, Way};

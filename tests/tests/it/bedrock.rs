@@ -13,6 +13,7 @@ const PROFILE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
 const ARN: &str = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6";
 const CREDENTIALS: &str = "/v2/provider-credentials";
 const TOOL: &str = "get_weather";
+const PICTURES: &str = "/v1/images/generations";
 
 fn body(gateway: &Gateway, auth: &str, secret: Value, config: Value) -> Value {
     json!({
@@ -300,6 +301,109 @@ async fn a_role_that_is_not_lent_is_told_in_the_clouds_words() {
     let none = role(&gateway, json!({"role_arn": null}));
     let answer = gateway.admin().post(CREDENTIALS, &none).await.unwrap();
     assert!(problem(&answer, 400, "missing_field").to_string().contains("config.role_arn"));
+}
+
+#[tokio::test]
+async fn pictures_are_asked_for_in_each_makers_words() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let (canvas, core) = ("amazon.nova-canvas-v1:0", "us.stability.stable-image-core-v1:1");
+    let task = json!({"taskType": "TEXT_IMAGE", "textToImageParams": {"text": "a tide"}});
+    for (model, more, sent, made) in [
+        (
+            canvas,
+            json!({"n": 2, "size": "1280x720", "response_format": "b64_json"}),
+            with(task, json!({"imageGenerationConfig": {"numberOfImages": 2, "width": 1280, "height": 720}})),
+            2,
+        ),
+        (
+            core,
+            json!({"size": "16:9", "seed": 7, "user": "u"}),
+            json!({"prompt": "a tide", "aspect_ratio": "16:9", "seed": 7}),
+            1,
+        ),
+    ] {
+        for stream in [false, true] {
+            let request =
+                with(json!({"model": format!("bedrock:{model}"), "prompt": "a tide"}), more.clone());
+            let trace = match stream {
+                true => {
+                    let request = with(request, json!({"stream": true}));
+                    let mut streaming = gateway.client().stream(PICTURES, &request).await.unwrap();
+                    let (events, ended) = streaming.events().await;
+                    ended.unwrap();
+                    let event: Value = serde_json::from_str(&events[0]).unwrap();
+                    let found = (events.len(), &event["type"]);
+                    assert_eq!(found, (made, &json!("image_generation.completed")), "{event}");
+                    trace_of_stream(&streaming)
+                }
+                false => {
+                    let answer = gateway.client().post(PICTURES, &request).await.unwrap();
+                    assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+                    let told = answer.json();
+                    assert_eq!(told["data"].as_array().unwrap().len(), made, "{told}");
+                    assert!(told["data"][0]["b64_json"].as_str().unwrap().starts_with("iVBOR"), "{told}");
+                    assert_eq!(told["output_format"], "png", "{told}");
+                    trace_of(&answer)
+                }
+            };
+            let call = last(&gateway, OWN);
+            assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
+            assert_eq!(call.json(), sent, "{model}");
+            let booked = gateway.settled(&trace).await;
+            assert_eq!(
+                (&booked["units"]["images"], &booked["estimated"]),
+                (&json!(made), &json!(false)),
+                "{booked}"
+            );
+        }
+    }
+    let before = gateway.calls(OWN).len();
+    let request = json!({"model": format!("bedrock:{core}"), "prompt": "a tide", "n": 2});
+    let answer = gateway.client().post(PICTURES, &request).await.unwrap();
+    assert_eq!(refused(&answer, 400, "unsupported_value")["param"], "n");
+    assert_eq!(gateway.calls(OWN).len(), before, "nothing was sent");
+    for (model, prompt) in [(canvas, "forbidden"), (canvas, "all filtered"), (core, "all filtered")] {
+        let request = json!({"model": format!("bedrock:{model}"), "prompt": prompt});
+        let answer = gateway.client().post(PICTURES, &request).await.unwrap();
+        refused(&answer, 400, "content_filter");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        assert!(!last(&gateway, OWN).billable && booked["units"]["images"].is_null(), "{booked}");
+    }
+    let talk = gateway.client().post(CHAT, &question(&format!("bedrock:{canvas}"))).await.unwrap();
+    assert_eq!(talk.status, 400, "{}", talk.text());
+    assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn texts_are_put_in_order_in_each_makers_words() {
+    let gateway = Gateway::start().await;
+    gateway.make(CREDENTIALS, keys(&gateway, OWN)).await;
+    let texts = json!(["Boats are blue.", {"text": "The tide turns at six."}, "Never."]);
+    let plain = json!(["Boats are blue.", "The tide turns at six.", "Never."]);
+    let query = "When turns the tide?";
+    for (model, version) in
+        [("cohere.rerank-v3-5:0", json!({"api_version": 2})), ("amazon.rerank-v1:0", json!({}))]
+    {
+        let request =
+            json!({"model": format!("bedrock:{model}"), "query": query, "documents": texts, "top_n": 2});
+        let answer = gateway.client().post("/v1/rerank", &request).await.unwrap();
+        assert_eq!(answer.status, 200, "{model}: {}", answer.text());
+        let told = answer.json();
+        let rows = told["results"].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[0]["index"]), (2, &json!(1)), "{told}");
+        let call = last(&gateway, OWN);
+        assert_eq!(call.path, format!("/bedrock/model/{}/invoke", model.replace(':', "%3A")));
+        let sent = json!({"query": query, "documents": plain, "top_n": 2});
+        assert_eq!(call.json(), with(sent, version), "{model}");
+        let booked = gateway.settled(&trace_of(&answer)).await;
+        // What it read is told in no place that clients see.
+        assert_eq!((&booked["estimated"], &booked["unpriced"]), (&json!(true), &json!(true)), "{booked}");
+        let shown = with(request, json!({"return_documents": true}));
+        let answer = gateway.client().post("/v1/rerank", &shown).await.unwrap();
+        assert_eq!(refused(&answer, 400, "unsupported_parameter")["param"], "return_documents");
+    }
+    assert_eq!(gateway.emulator.violations(), []);
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ mod fleet;
 mod forms;
 mod gateway;
 mod idempotency;
+mod imagen;
 mod injection;
 mod invoices;
 mod isolation;

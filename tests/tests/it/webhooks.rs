@@ -348,11 +348,14 @@ async fn two_secrets_sign_while_a_rotation_lasts_and_410_ends_it() {
 async fn a_credentials_end_is_told_once_before_it_comes() {
     let (gateway, mut receiver) = (Gateway::start().await, Receiver::start().await);
     webhook(&gateway, &mut receiver, json!({"events": ["credential.expiring"]})).await;
-    let soon = |days: u64| {
+    let date = |when: &str| {
         let mut date = std::process::Command::new("date");
-        let output = date.args(["-u", "-d", &format!("{days} days"), "+%FT%TZ"]).output().unwrap();
+        let output = date.args(["-u", "-d", when, "+%FT%TZ"]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
+    // All of one second: three days before one end are a day before another.
+    let begun = date("now");
+    let soon = |days: u64| date(&format!("{begun} + {days} days"));
     let credential = gateway.credential("openai", OWN).await;
     let path = format!("/v2/provider-credentials/{credential}");
     // What is announced for another end than the one that it has in the meantime is not told.

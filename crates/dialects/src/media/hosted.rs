@@ -5,6 +5,8 @@ use bytes::Bytes;
 use domain::{Fault, Grammar, Units, Usage, UsageSource};
 use serde_json::{Value as Json, json};
 
+use super::invoked::listed;
+use super::predicted::predicted;
 use super::sides::sides;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
@@ -16,9 +18,9 @@ use crate::responses::Members;
 use crate::speak::Spoken;
 use crate::whole::WholeAnswer;
 
-const PROMPT: &str = "Send a text.";
+pub(super) const PROMPT: &str = "Send a text.";
 /// What a wish is that leaves the choice to the model.
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 /// Wishes that have no word here, and mean something unless they leave the choice to the model.
 const CHOICES: [&str; 3] = ["quality", "background", "moderation"];
 /// Without these the pictures are as good.
@@ -55,6 +57,14 @@ pub fn speak_pictures(
     for name in own {
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
+    lose_rest(members, &mut losses)?;
+    let members: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let body = Bytes::from(format!("{{{}}}", members.join(",")));
+    Ok(Spoken { body, dropped: losses.settle(is_lenient)? })
+}
+
+/// What is left of a request, and has no word at such models.
+pub(super) fn lose_rest(mut members: Members<'_>, losses: &mut Losses) -> Result<(), Box<Fault>> {
     for name in CHOICES {
         let choice = members.take(name)?;
         if choice.is_some_and(|choice| !matches!(&choice, Value::String(text) if text.decode() == AUTO)) {
@@ -71,9 +81,7 @@ pub fn speak_pictures(
             losses.lose_extra(name.as_str(), !HINTS.contains(&name.as_str()));
         }
     }
-    let members: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let body = Bytes::from(format!("{{{}}}", members.join(",")));
-    Ok(Spoken { body, dropped: losses.settle(is_lenient)? })
+    Ok(())
 }
 
 /// Two sides, where there are two numbers; any other word is the model's to judge.
@@ -85,7 +93,7 @@ fn size(said: Option<String>) -> Option<String> {
     })
 }
 
-fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
+pub(super) fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
     match format {
         None | Some("url") => Ok(false),
         Some("b64_json") => Ok(true),
@@ -96,11 +104,11 @@ fn wants_bytes(format: Option<&str>) -> Result<bool, Box<Fault>> {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Json::from(text).to_string()
 }
 
-fn written(value: &Value<'_>, body: &[u8]) -> String {
+pub(super) fn written(value: &Value<'_>, body: &[u8]) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Boolean(truth) => truth.to_string(),
@@ -117,6 +125,8 @@ pub(super) struct Picture {
     pub place: Place,
     pub size: Option<(u64, u64)>,
     pub format: Option<String>,
+    /// What the model made of the prompt before it drew.
+    pub revised: Option<String>,
 }
 
 #[derive(Debug)]
@@ -136,7 +146,12 @@ impl Picture {
         let sides = said.said_count("width").zip(said.said_count("height"));
         let format = said.said("content_type");
         let format = format.and_then(|format| format.strip_prefix("image/").map(str::to_owned));
-        Some(Self { place, size: sides.filter(|(width, height)| *width > 0 && *height > 0), format })
+        Some(Self {
+            place,
+            size: sides.filter(|(width, height)| *width > 0 && *height > 0),
+            format,
+            revised: None,
+        })
     }
 
     pub(super) fn datum(&self) -> (&'static str, &str) {
@@ -145,16 +160,27 @@ impl Picture {
             Place::Bytes(bytes) => ("b64_json", bytes),
         }
     }
+
+    fn shown(&self) -> Json {
+        let (name, datum) = self.datum();
+        match &self.revised {
+            Some(prompt) => json!({name: datum, "revised_prompt": prompt}),
+            None => json!({name: datum}),
+        }
+    }
 }
 
 /// The pictures of an answer; `None` where it is none.
-pub(super) fn pictures(said: &Members<'_>) -> Option<Vec<Picture>> {
+pub(super) fn pictures(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
     let elements = match (said.said_array("images"), said.said_object("image")) {
-        (Some(_), _) => said.said_elements("images"),
+        (Some(_), _) => match listed(said)? {
+            Some(pictures) => return Ok(Some(pictures)),
+            None => said.said_elements("images"),
+        },
         (None, Some(one)) => vec![one],
-        (None, None) => return None,
+        (None, None) => return predicted(said),
     };
-    elements.into_iter().map(Picture::of).collect()
+    Ok(elements.into_iter().map(Picture::of).collect())
 }
 
 /// What was made. Units are guessed by the pixels, where all pictures tell theirs: whoever is told them by the head of the
@@ -173,14 +199,8 @@ pub(super) fn usage_of(pictures: &[Picture]) -> Usage {
 pub(crate) fn whole_answer(way: &Way, body: &Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = chat::side::document(body)?;
     let Some(said) = Members::of_answer(text) else { return Err(StreamFault::Broken("bad_json")) };
-    let Some(pictures) = pictures(&said) else { return Err(StreamFault::Broken("not_an_answer")) };
-    let data: Vec<Json> = pictures
-        .iter()
-        .map(|picture| {
-            let (name, datum) = picture.datum();
-            json!({name: datum})
-        })
-        .collect();
+    let Some(pictures) = pictures(&said)? else { return Err(StreamFault::Broken("not_an_answer")) };
+    let data: Vec<Json> = pictures.iter().map(Picture::shown).collect();
     let mut answer = json!({"created": way.created_unix_s, "data": data});
     if let (Some(answer), Some(first)) = (answer.as_object_mut(), pictures.first()) {
         let size = first.size.map(|(width, height)| ("size", format!("{width}x{height}")));
@@ -211,7 +231,7 @@ impl HostedPictures {
         if said.said("error_type").is_some() || said.said("detail").is_some() {
             return Err(chat::upstream_error(said.bytes()));
         }
-        self.made = pictures(said).or(self.made.take());
+        self.made = pictures(said)?.or(self.made.take());
         Ok(())
     }
 
@@ -286,7 +306,7 @@ mod tests {
     fn pixels_are_counted_up_to_whole_units_and_only_where_all_are_told() {
         let count = |answer: &str| {
             let said = Members::of_answer(answer.as_bytes()).unwrap();
-            let usage = usage_of(&pictures(&said).unwrap());
+            let usage = usage_of(&pictures(&said).unwrap().unwrap());
             (usage.units.images, usage.units.billed)
         };
         let told = r#"{"url":"u","width":1024,"height":1024}"#;
@@ -299,6 +319,6 @@ mod tests {
         let wide = r#"{"images":[{"url":"u","width":1025,"height":1024}]}"#;
         assert_eq!(count(wide), (1, 2_000_000));
         let none = Members::of_answer(br#"{"images":[{"url":7}]}"#).unwrap();
-        assert!(pictures(&none).is_none());
+        assert!(pictures(&none).unwrap().is_none());
     }
 }

@@ -3,11 +3,15 @@
 mod answer;
 mod counts;
 mod hosted;
+mod invoked;
+mod predicted;
 mod sides;
 mod stream;
 
 pub(crate) use answer::whole_answer;
 pub use hosted::speak_pictures;
 pub(crate) use hosted::whole_answer as hosted_answer;
+pub use invoked::{InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
+pub use predicted::speak_predicted_pictures;
 pub use sides::by_sides;
 pub(crate) use stream::{MediaStream, whole_pictures};

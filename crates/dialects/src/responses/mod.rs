@@ -17,7 +17,7 @@ mod write_items;
 mod writer;
 
 pub(crate) use look::{Look, read_look};
-pub(crate) use members::Members;
+pub(crate) use members::{Members, kind_of, value_of};
 pub(crate) use read::read_prompt;
 pub(crate) use reader::Reader;
 pub(crate) use request::{decode_look, decode_request};

@@ -14,6 +14,7 @@ const TEXTS_MAX: usize = 96;
 pub(super) struct Made {
     pub(super) body: Value,
     pub(super) tokens: u64,
+    pub(super) is_billable: bool,
 }
 
 pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Result<Made, Refusal> {
@@ -25,11 +26,11 @@ pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Result<Made, Ref
     }
 }
 
-fn malformed(what: &str) -> Refusal {
+pub(super) fn malformed(what: &str) -> Refusal {
     Refusal::invalid(format!("Malformed input request: {what}, please reformat your input and try again."))
 }
 
-fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
+pub(super) fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(malformed(&format!("#: extraneous key [{name}] is not permitted"))),
         None => Ok(()),
@@ -56,7 +57,7 @@ fn titan(fields: &Map<String, Value>) -> Result<Made, Refusal> {
     let body = json!({
         "embedding": vector, "embeddingsByType": {"float": vector}, "inputTextTokenCount": tokens,
     });
-    Ok(Made { body, tokens })
+    Ok(Made { body, tokens, is_billable: true })
 }
 
 /// Vectors of the older models have one length.
@@ -89,5 +90,5 @@ fn cohere(fields: &Map<String, Value>, is_sized: bool) -> Result<Made, Refusal> 
             json!({"id": "e-1", "response_type": "embeddings_floats", "embeddings": vectors, "texts": texts})
         }
     };
-    Ok(Made { body, tokens })
+    Ok(Made { body, tokens, is_billable: true })
 }

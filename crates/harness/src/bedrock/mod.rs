@@ -6,6 +6,7 @@ mod embeddings;
 pub(crate) mod error;
 mod events;
 mod fields;
+mod invoked;
 pub(crate) mod mantle;
 mod models;
 pub(crate) mod service;

@@ -12,7 +12,7 @@ use super::answer::Told;
 use super::error::Refusal;
 use super::models::{self, Served};
 use super::turns::Asked;
-use super::{BASE, embeddings, fields, sign, turns};
+use super::{BASE, embeddings, fields, invoked, sign, turns};
 use crate::emulator::answering::{self, buffered, head, played, retry_headers};
 use crate::emulator::service::{
     Answer, Call, FORBIDDEN, FORBIDDEN_PREFIXES, bearer, before_head, behaviour, json_answer, read,
@@ -184,7 +184,7 @@ fn count(call: &Call<'_>, body: &Bytes, model: &str) -> Result<Answer, Refusal> 
 /// A model that is no conversation's, in its maker's own form.
 async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result<Answer, Refusal> {
     let fields = written(call, body)?;
-    let made = embeddings::make(model, &fields)?;
+    let made = invoked::make(model, &fields).unwrap_or_else(|| embeddings::make(model, &fields))?;
     let behaviour = behaviour(call.shared, key, None)?;
     before_head(call.control, call.guard, &behaviour).await;
     if let Some(answer) = special(call, &behaviour)? {
@@ -192,10 +192,14 @@ async fn invoke(call: &Call<'_>, key: &str, body: &Bytes, model: &str) -> Result
     }
     call.guard.note(|entry| {
         entry.model = Some(model.to_owned());
-        entry.billable = true;
+        entry.billable = made.is_billable;
         entry.prompt_tokens = made.tokens;
     });
     let mut answer = buffered(&made.body, 0, &behaviour)?;
+    // Whoever counts none says nothing of them.
+    if made.tokens == 0 {
+        return Ok(answer);
+    }
     answer.headers.push(("x-amzn-bedrock-input-token-count".to_owned(), made.tokens.to_string()));
     Ok(answer)
 }

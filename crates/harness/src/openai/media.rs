@@ -175,7 +175,7 @@ fn document((at, document): (usize, &Value)) -> Result<String, ApiError> {
 }
 
 /// How many words of the question are in the text.
-fn score(query: &str, text: &str) -> f64 {
+pub(crate) fn score(query: &str, text: &str) -> f64 {
     let text = text.to_lowercase();
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     let found = words.iter().filter(|word| text.contains(word.as_str())).count();

@@ -3,6 +3,7 @@
 
 mod embeddings;
 mod messages;
+mod pictures;
 
 use std::sync::Arc;
 
@@ -142,6 +143,9 @@ async fn google(
         "generateContent" => (generated(body)?, None),
         "streamGenerateContent" => (generated(body)?, Some(form)),
         "countTokens" => (counted(model, body)?, None),
+        "predict" if pictures::makes(model) => {
+            return pictures::answer(call, key, model, body).await.unwrap_or_else(|| Err(site.no_model()));
+        }
         "predict" | "embedContent" => {
             return embeddings::answer(call, key, model, verb, body)
                 .await

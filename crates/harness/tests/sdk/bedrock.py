@@ -3,6 +3,7 @@
 usage: bedrock.py BASE_URL STS_URL ACCESS_KEY_ID SECRET_ACCESS_KEY REGION ROLE EXTERNAL_ID WEB_TOKEN
 """
 
+import base64
 import json
 import os
 import sys
@@ -132,10 +133,11 @@ def counted():
         refused("ValidationException", "counting tokens", lambda: client().count_tokens(modelId=model, input=ask))
 
 
-def embedded():
-    def invoked(model, **body):
-        return json.loads(client().invoke_model(modelId=model, body=json.dumps(body), contentType="application/json")["body"].read())
+def invoked(model, **body):
+    return json.loads(client().invoke_model(modelId=model, body=json.dumps(body), contentType="application/json")["body"].read())
 
+
+def embedded():
     titan = "amazon.titan-embed-text-v2:0"
     answer = invoked(titan, inputText="tide", dimensions=256)
     assert len(answer["embedding"]) == 256 and answer["inputTextTokenCount"] > 0, answer
@@ -143,6 +145,28 @@ def embedded():
     assert [len(vector) for vector in answer["embeddings"]] == [1024, 1024], answer
     refused("ValidationException", "extraneous key", lambda: invoked(titan, inputText="tide", texts=[]))
     refused("ValidationException", "input_type", lambda: invoked("cohere.embed-v4:0", texts=["tide"]))
+
+
+def drawn():
+    canvas, core = "amazon.nova-canvas-v1:0", "stability.stable-image-core-v1:1"
+    task = {"taskType": "TEXT_IMAGE", "textToImageParams": {"text": "A tide"}}
+    answer = invoked(canvas, **task, imageGenerationConfig={"numberOfImages": 2, "width": 1280, "height": 720})
+    assert len(answer["images"]) == 2 and base64.b64decode(answer["images"][0])[1:4] == b"PNG", answer
+    refused("ValidationException", "numberOfImages", lambda: invoked(canvas, **task, imageGenerationConfig={"numberOfImages": 9}))
+    refused("ValidationException", "extraneous key", lambda: invoked(canvas, prompt="A tide"))
+    answer = invoked(core, prompt="A tide", aspect_ratio="16:9", seed=7)
+    assert answer["seeds"] == [7] and answer["finish_reasons"] == [None] and len(answer["images"]) == 1, answer
+    assert invoked(core, prompt="all filtered")["finish_reasons"] == ["Filter reason: prompt"]
+    refused("ValidationException", "aspect_ratio", lambda: invoked(core, prompt="A tide", aspect_ratio="4:3"))
+
+
+def ranked():
+    texts = ["Boats are blue.", "The tide turns at six.", "Never."]
+    for model, more in (("cohere.rerank-v3-5:0", {"api_version": 2}), ("amazon.rerank-v1:0", {})):
+        answer = invoked(model, query="When turns the tide?", documents=texts, top_n=2, **more)
+        assert [row["index"] for row in answer["results"]][0] == 1 and len(answer["results"]) == 2, answer
+    refused("ValidationException", "api_version", lambda: invoked("cohere.rerank-v3-5:0", query="a", documents=["b"]))
+    refused("ValidationException", "extraneous key", lambda: invoked("amazon.rerank-v1:0", query="a", documents=["b"], api_version=2))
 
 
 def lent():
@@ -191,6 +215,6 @@ def wrong():
     refused("InvalidSignatureException", "valid region", ask(region_name="eu-west-1"))
 
 
-for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, counted, embedded, lent, vouched, wrong):
+for case in (buffered, streamed, called, ordered, identified, broken, thoughtful, listed, counted, embedded, drawn, ranked, lent, vouched, wrong):
     case()
     print("ok", case.__name__)

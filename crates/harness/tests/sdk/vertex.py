@@ -8,10 +8,12 @@ import sys
 import tempfile
 
 import anthropic
+import requests
 from anthropic import AnthropicVertex
 from google import genai
 from google.auth import exceptions as refusals
 from google.auth import identity_pool
+from google.auth.transport.requests import AuthorizedSession
 from google.genai import errors as failures
 from google.genai import types
 from google.oauth2 import service_account
@@ -119,6 +121,81 @@ def embedded():
         assert all(embedding.statistics.token_count > 0 for embedding in answer.embeddings), answer
 
 
+def pictured():
+    client, model = google(), "imagen-4.0-generate-001"
+    config = types.GenerateImagesConfig(
+        number_of_images=2,
+        aspect_ratio="16:9",
+        image_size="2K",
+        output_mime_type="image/jpeg",
+        output_compression_quality=80,
+        safety_filter_level=types.SafetyFilterLevel.BLOCK_ONLY_HIGH,
+        person_generation=types.PersonGeneration.ALLOW_ADULT,
+        language=types.ImagePromptLanguage.en,
+        add_watermark=False,
+        seed=7,
+        enhance_prompt=True,
+        labels={"team": "sea"},
+    )
+    answer = client.models.generate_images(model=model, prompt=ASK, config=config)
+    assert len(answer.generated_images) == 2, answer
+    for picture in answer.generated_images:
+        assert picture.image.mime_type == "image/jpeg" and picture.image.image_bytes.startswith(b"\x89PNG")
+        assert picture.enhanced_prompt.startswith(ASK) and picture.rai_filtered_reason is None
+    assert len(client.models.generate_images(model=model, prompt=ASK).generated_images) == 4
+    config = {"include_rai_reason": True, "number_of_images": 1}
+    answer = client.models.generate_images(model=model, prompt="a tide, all filtered", config=config)
+    (held_back,) = answer.generated_images
+    assert held_back.image.image_bytes is None and "not be charged" in held_back.rai_filtered_reason, answer
+    for changes, words in [
+        ({"config": {"number_of_images": 5}}, "sampleCount"),
+        ({"config": {"aspect_ratio": "3:2"}}, "aspectRatio"),
+        ({"config": {"output_compression_quality": 80}}, "image/jpeg"),
+        ({"config": {"seed": 7}}, "watermark"),
+        ({"prompt": "something forbidden"}, "Responsible AI practices"),
+        ({"model": "imagen-0"}, "Publisher Model"),
+    ]:
+        try:
+            client.models.generate_images(**({"model": model, "prompt": ASK} | changes))
+        except failures.ClientError as error:
+            assert error.code in (400, 404) and words in error.message, error
+        else:
+            raise AssertionError(f"{changes} was taken")
+
+
+def pictured_by_hand():
+    """What no client of the maker's says."""
+    models = f"{origin}/v1/projects/{project}/locations/{location}/publishers/google/models"
+    address = f"{models}/imagen-4.0-generate-001:predict"
+    good = {"instances": [{"prompt": ASK}], "parameters": {"sampleCount": 1}}
+    session = AuthorizedSession(credentials())
+    assert len(session.post(address, json=good).json()["predictions"]) == 1
+    for changes, words in [
+        ({"n": 1}, 'Unknown name "n"'),
+        ({"parameters": {"size": "1024x1024"}}, 'Unknown name "size"'),
+        ({"instances": [{"prompt": ASK, "quality": "high"}]}, 'Unknown name "quality"'),
+        ({"instances": [{"prompt": ASK}] * 2}, "one instance"),
+        ({"instances": [{"prompt": ""}]}, "prompt is empty"),
+        ({"parameters": {"outputOptions": {"mimeType": "image/webp"}}}, "mimeType"),
+        ({"labels": {"team": 7}}, "labels.team"),
+    ]:
+        answer = session.post(address, json=good | changes)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["status"]) == (400, "INVALID_ARGUMENT") and words in error["message"], error
+    for method, elsewhere in [
+        ("GET", address),
+        ("POST", address.removesuffix(":predict")),
+        ("POST", f"{models}/imagen-4.0-generate-001:generateContent"),
+        ("POST", f"{models}/{GEMINI}:predict"),
+        ("POST", address.replace("/google/", "/anthropic/")),
+    ]:
+        answer = session.request(method, elsewhere, json=good)
+        assert answer.status_code == 404, (method, elsewhere, answer.text)
+    for headers in [{}, {"authorization": "Basic bm9ib2R5"}]:
+        answer = requests.post(address, json=good, headers=headers, timeout=20)
+        assert (answer.status_code, answer.json()["error"]["status"]) == (401, "UNAUTHENTICATED"), answer.text
+
+
 def pooled():
     with tempfile.NamedTemporaryFile("w", suffix=".jwt") as vouching:
         vouching.write(token)
@@ -185,6 +262,8 @@ CASES = [
     not_exchanged,
     pooled,
     embedded,
+    pictured,
+    pictured_by_hand,
     message,
     message_streamed,
     message_tools,

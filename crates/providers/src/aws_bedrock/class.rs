@@ -62,6 +62,7 @@ fn refine(class: FaultClass, report: &mut UpstreamReport, words: &str) -> FaultC
             report.message.get_or_insert_default().push_str(PLACE);
             class
         }
+        (_, FaultClass::BadRequest) if says(&["blocked by our content filters"]) => FaultClass::ContentPolicy,
         (_, FaultClass::BadRequest) if says(&["doesn't support", "does not support"]) => {
             FaultClass::Unsupported
         }

@@ -4,13 +4,14 @@
 pub(crate) mod class;
 
 use bytes::Bytes;
-use dialects::HostedForm;
+use dialects::{HostedForm, InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
 use domain::{Fault, FaultClass, Grammar, Hosting, Operation};
 use http::HeaderMap;
 use http::header::{ACCEPT, HeaderValue};
 use serde::Deserialize;
 
 use crate::auth::aws;
+use crate::compatible::Said;
 use crate::escape::{UNRESERVED, escape};
 use crate::{Ask, Classified, Grant, Outgoing, Provider, Signer, Target, compatible};
 
@@ -26,7 +27,7 @@ impl Provider for AwsBedrock {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Chat | Operation::Run | Operation::Verify | Operation::Count => NATIVE,
-            Operation::Embed => &[Grammar::Hosted],
+            Operation::Embed | Operation::Images | Operation::Rerank => &[Grammar::Hosted],
             _ => &[],
         }
     }
@@ -34,8 +35,11 @@ impl Provider for AwsBedrock {
     fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
         let does = match operation {
             Operation::Embed => form(upstream_model).is_some(),
+            Operation::Images => picture_words(upstream_model).is_some(),
+            Operation::Rerank => ranking(upstream_model).is_some(),
             Operation::Count => counted(upstream_model).is_some(),
-            _ => true,
+            // Whoever draws or ranks does not talk.
+            _ => picture_words(upstream_model).is_none() && ranking(upstream_model).is_none(),
         };
         if does { self.grammars(operation) } else { &[] }
     }
@@ -47,14 +51,11 @@ impl Provider for AwsBedrock {
             _ => model(named, target.hosting)?,
         };
         let said = match ask.operation {
-            Operation::Embed => {
-                let form = form(named).ok_or_else(|| compatible::no_such(ask.operation))?;
-                compatible::say_texts(ask, form)?
-            }
-            _ => compatible::say(target, ask, self.grammars(ask.operation))?,
+            Operation::Embed | Operation::Images | Operation::Rerank => invoked(ask, named)?,
+            _ => compatible::say(target, ask, self.grammars_for(ask.operation, named))?,
         };
         let verb = match ask.operation {
-            Operation::Embed => "/invoke",
+            Operation::Embed | Operation::Images | Operation::Rerank => "/invoke",
             Operation::Count => "/count-tokens",
             _ if ask.request.stream => "/converse-stream",
             _ => "/converse",
@@ -63,7 +64,7 @@ impl Provider for AwsBedrock {
         escape(model.as_bytes(), UNRESERVED, &mut path);
         path.push_str(verb);
         let mut outgoing = said.to(compatible::join(target.base_url, &path), ask);
-        if ask.request.stream {
+        if ask.request.stream && ask.operation != Operation::Images {
             let accepts = outgoing.headers.iter_mut().filter(|(name, _)| *name == ACCEPT);
             accepts.for_each(|(_, value)| *value = EVENTS);
         }
@@ -121,6 +122,45 @@ fn form(named: &str) -> Option<HostedForm> {
     } else {
         None
     }
+}
+
+/// The words of a model that makes pictures.
+fn picture_words(named: &str) -> Option<InvokedPictures> {
+    if named.contains("amazon.titan-image-generator") || named.contains("amazon.nova-canvas") {
+        Some(InvokedPictures::Tasks)
+    } else if named.contains("stability.") {
+        Some(InvokedPictures::Prompt)
+    } else {
+        None
+    }
+}
+
+/// What a model is told that puts texts in an order.
+fn ranking(named: &str) -> Option<InvokedRanking> {
+    if named.contains("cohere.rerank-") {
+        Some(InvokedRanking { version: Some(2), own: &["max_tokens_per_doc"] })
+    } else if named.contains("amazon.rerank-") {
+        Some(InvokedRanking { version: None, own: &[] })
+    } else {
+        None
+    }
+}
+
+/// What a model is asked that is no conversation's, in its maker's words.
+fn invoked(ask: &Ask<'_>, named: &str) -> Result<Said, Box<Fault>> {
+    let no_such = || compatible::no_such(ask.operation);
+    let spoken = match ask.operation {
+        Operation::Images => {
+            let words = picture_words(named).ok_or_else(no_such)?;
+            speak_invoked_pictures(ask.grammar, ask.body, words, ask.is_lenient)?
+        }
+        Operation::Rerank => {
+            let ranking = ranking(named).ok_or_else(no_such)?;
+            speak_invoked_ranking(ask.grammar, ask.body, ranking, ask.is_lenient)?
+        }
+        _ => return compatible::say_texts(ask, form(named).ok_or_else(no_such)?),
+    };
+    Ok(Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped })
 }
 
 /// The id of a model whose tokens are counted, without the profile that it is asked by: counters take no profiles, and

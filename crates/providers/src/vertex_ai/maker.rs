@@ -2,9 +2,14 @@
 
 use domain::{Grammar, Operation};
 
+/// How the names of models of pictures begin, the older ones last.
+const IMAGEN: [&str; 2] = ["imagen-", "imagegeneration@"];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {
     Google,
+    /// Google's models that make pictures and nothing else, which are asked in a way of their own.
+    Imagen,
     Anthropic,
     /// Open and partners' models behind one endpoint, each under its publisher's name.
     Others,
@@ -15,12 +20,17 @@ pub(super) enum Maker {
 pub(super) fn maker(model: &str) -> (Maker, &str) {
     let named = model.strip_prefix("publishers/").and_then(|rest| rest.split_once("/models/"));
     match named.or_else(|| model.split_once('/')) {
-        Some(("google", name)) => (Maker::Google, name),
+        Some(("google", name)) => (of_google(name), name),
         Some(("anthropic", name)) => (Maker::Anthropic, name),
         Some(_) => (Maker::Others, model),
         None if model.starts_with("claude-") => (Maker::Anthropic, model),
-        None => (Maker::Google, model),
+        None => (of_google(model), model),
     }
+}
+
+fn of_google(name: &str) -> Maker {
+    let is_imagen = IMAGEN.iter().any(|start| name.starts_with(start));
+    if is_imagen { Maker::Imagen } else { Maker::Google }
 }
 
 impl Maker {
@@ -33,7 +43,7 @@ impl Maker {
                 &[Grammar::Anthropic]
             }
             (Operation::Chat | Operation::Run | Operation::Verify, Self::Others) => &[Grammar::Chat],
-            (Operation::Embed, Self::Google) => &[Grammar::Hosted],
+            (Operation::Embed, Self::Google) | (Operation::Images, Self::Imagen) => &[Grammar::Hosted],
             _ => &[],
         }
     }
@@ -49,6 +59,10 @@ mod tests {
             ("gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
             ("google/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
             ("publishers/google/models/gemini-2.5-pro", (Maker::Google, "gemini-2.5-pro")),
+            ("imagen-4.0-generate-001", (Maker::Imagen, "imagen-4.0-generate-001")),
+            ("google/imagen-4.0-fast-generate-001", (Maker::Imagen, "imagen-4.0-fast-generate-001")),
+            ("publishers/google/models/imagegeneration@006", (Maker::Imagen, "imagegeneration@006")),
+            ("me/imagen-4", (Maker::Others, "me/imagen-4")),
             ("claude-opus-4-5@20251101", (Maker::Anthropic, "claude-opus-4-5@20251101")),
             ("anthropic/claude-opus-5", (Maker::Anthropic, "claude-opus-5")),
             ("openai/gpt-oss-120b-maas", (Maker::Others, "openai/gpt-oss-120b-maas")),

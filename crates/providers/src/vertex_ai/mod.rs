@@ -4,14 +4,15 @@
 mod maker;
 
 use bytes::Bytes;
-use dialects::{HostedForm, bare_count, with_members};
-use domain::{Fault, Grammar, Hosting, Operation, Prompt};
+use dialects::{HostedForm, bare_count, speak_predicted_pictures, with_members};
+use domain::{Fault, FaultClass, Grammar, Hosting, Operation, Prompt};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::anthropic::Anthropic;
 use crate::auth::{federation, google};
+use crate::compatible::Said;
 use crate::gemini::Gemini;
 use crate::{Ask, CacheHelp, Classified, Grant, Outgoing, Provider, Signer, Target, compatible, missing};
 use maker::{Maker, maker};
@@ -35,12 +36,18 @@ const PROBE_BODY: &[u8] = br#"{"contents":[{"role":"user","parts":[{"text":"."}]
 /// The first model for vectors that has the vendor's newer name.
 const FIRST_EMBEDDING: &str = "gemini-embedding-001";
 
+/// In whatever words it refuses a prompt for pictures, it names one of these.
+const RULES: [&str; 2] = ["Responsible AI", "violate our policies"];
+
 pub(crate) struct VertexAi;
 
 impl Provider for VertexAi {
     /// Those of the cloud's own models.
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
-        Maker::Google.grammars(operation)
+        match operation {
+            Operation::Images => Maker::Imagen.grammars(operation),
+            _ => Maker::Google.grammars(operation),
+        }
     }
 
     fn grammars_for(&self, operation: Operation, upstream_model: &str) -> &'static [Grammar] {
@@ -56,6 +63,7 @@ impl Provider for VertexAi {
         let mut outgoing = match maker {
             Maker::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
             Maker::Google => of_google(target, ask, name),
+            Maker::Imagen => of_pictures(target, ask, name),
             Maker::Anthropic => of_anthropic(target, ask, name),
             Maker::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
                 let below = format!("endpoints/openapi/{path}");
@@ -99,7 +107,7 @@ impl Provider for VertexAi {
         match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) if refusal.kind == "error" => Anthropic.classify(status, headers, body, provider),
             _ => {
-                let classified = Gemini.classify(status, headers, body, provider);
+                let classified = of_rules(Gemini.classify(status, headers, body, provider));
                 Classified { fix: missing::google(None, &String::from_utf8_lossy(body)), ..classified }
             }
         }
@@ -132,6 +140,29 @@ fn of_google(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing,
     };
     let below = format!("publishers/google/models/{}:{verb}", google::segment(name));
     Ok(said.to(address(target.base_url, target.hosting, NEWEST, &below), ask))
+}
+
+/// A prompt that is refused before anything is made of it is told as any other wrong request: its words tell.
+fn of_rules(mut classified: Classified) -> Classified {
+    let message = classified.report.message.as_deref().unwrap_or_default();
+    let is_told = RULES.iter().any(|words| message.contains(words));
+    if classified.class == FaultClass::BadRequest && is_told {
+        classified.class = FaultClass::ContentPolicy;
+        // One status stands for many reasons: where the class names the reason, its name would hide it.
+        classified.report.code = None;
+    }
+    classified
+}
+
+/// They answer whole, whether a stream is wanted or not.
+fn of_pictures(target: &Target<'_>, ask: &Ask<'_>, name: &str) -> Result<Outgoing, Box<Fault>> {
+    if ask.operation != Operation::Images {
+        return Err(compatible::no_such(ask.operation));
+    }
+    let spoken = speak_predicted_pictures(ask.grammar, ask.body, ask.is_lenient)?;
+    let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+    let below = format!("publishers/google/models/{}:predict", google::segment(name));
+    Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
 }
 
 /// Newer models take one content, the first one and all before it a list of instances.

@@ -27,7 +27,10 @@ fn sent(
     let addressed =
         (grammar == Grammar::Gemini).then(|| Addressed { model: model.to_owned(), ..Addressed::default() });
     let request = dialects::decode_request(grammar, operation, &body, addressed.as_ref()).unwrap();
-    let prompt = dialects::read_prompt(grammar, &body, &request).unwrap();
+    let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
+    // Pictures have no prompt of turns.
+    let has_prompt = !is_spoken && !operation.makes_pictures();
+    let prompt = has_prompt.then(|| dialects::read_prompt(grammar, &body, &request).unwrap());
     let read = |(name, value): &(&'static str, &'static str)| {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
     };
@@ -40,7 +43,6 @@ fn sent(
         abilities: &Default::default,
         quirks: domain::Quirks::default(),
     };
-    let is_spoken = VertexAi.grammars_for(operation, model).contains(&grammar);
     let ask = Ask {
         operation,
         grammar,
@@ -50,7 +52,7 @@ fn sent(
         is_lenient: false,
         shared_by: None,
         inserts: &[],
-        prompt: (!is_spoken).then_some(&prompt),
+        prompt: prompt.as_ref(),
     };
     let mut outgoing = VertexAi.generate(&target, &ask).unwrap();
     let secret = Secret::from_text("t\nanother".to_owned());
@@ -145,6 +147,28 @@ fn others_models_are_asked_under_their_publishers_names() {
 }
 
 #[test]
+fn pictures_are_predicted_and_nothing_else_is_asked_of_their_models() {
+    let picture = r#"{"model":"a/b","prompt":"a tide","n":2,"stream":true}"#;
+    let (url, body, _) = sent(Grammar::Chat, Operation::Images, "imagen-4.0-generate-001", picture, &[]);
+    let below = format!("{HOST}/v1/projects/tides/locations/us-east5/publishers/google/models");
+    assert_eq!(url, format!("{below}/imagen-4.0-generate-001:predict"));
+    let expected =
+        r#"{"instances":[{"prompt":"a tide"}],"parameters":{"sampleCount":2,"includeRaiReason":true}}"#;
+    assert_eq!(body, expected);
+    let grammars = |operation, model| VertexAi.grammars_for(operation, model);
+    assert_eq!(grammars(Operation::Images, "google/imagen-x"), [Grammar::Hosted]);
+    for (operation, model) in [
+        (Operation::Images, "gemini-2.5-pro"),
+        (Operation::Images, "claude-opus-5"),
+        (Operation::Chat, "imagen-4.0-generate-001"),
+        (Operation::Embed, "imagen-4.0-generate-001"),
+        (Operation::Count, "imagen-4.0-generate-001"),
+    ] {
+        assert!(grammars(operation, model).is_empty(), "{operation:?} {model}");
+    }
+}
+
+#[test]
 fn an_address_has_one_version_and_a_place() {
     let check = |base: &str, hosting: &Hosting, expected: &str| {
         assert_eq!(address(base, hosting, STABLE, "x"), expected);
@@ -204,6 +228,21 @@ fn a_refusal_is_read_in_the_words_that_it_has() {
             400,
             r#"{"type":"error","error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens > 8 maximum"}}"#,
             FaultClass::ContextLength,
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"Image generation failed with the following error: The prompt could not be submitted. This prompt contains sensitive words that violate Google's Responsible AI practices.","status":"INVALID_ARGUMENT"}}"#,
+            FaultClass::ContentPolicy,
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"Image generation failed with the following error: The response is blocked, as it may violate our policies. If you believe this is an error, please send feedback to your account team. Error Code: 58061214","status":"INVALID_ARGUMENT"}}"#,
+            FaultClass::ContentPolicy,
+        ),
+        (
+            400,
+            r#"{"error":{"code":400,"message":"sampleCount must be between 1 and 4.","status":"INVALID_ARGUMENT"}}"#,
+            FaultClass::BadRequest,
         ),
         (
             529,

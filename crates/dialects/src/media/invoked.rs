@@ -1,0 +1,373 @@
+//! What models are asked that are no conversation's, where a cloud hosts them each in its maker's own words: pictures, and
+//! texts in the order of what they say to a question.
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar};
+
+use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, wants_bytes, written};
+use super::predicted::{URL_FIX, Unsaid};
+use super::sides::sides;
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::json::Value;
+use crate::losses::Losses;
+use crate::refusal::{missing, wrong_type};
+use crate::responses::{Members, kind_of, value_of};
+use crate::speak::Spoken;
+
+/// The words that a maker's models of pictures have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvokedPictures {
+    /// `{"taskType", "textToImageParams", "imageGenerationConfig"}`.
+    Tasks,
+    /// `{"prompt", "aspect_ratio", "output_format"}`, one picture at a time.
+    Prompt,
+}
+
+/// What a model that puts texts in an order is told beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InvokedRanking {
+    /// The version of its maker's words, where it wants to be told.
+    pub version: Option<u32>,
+    /// Further words that pass as they are.
+    pub own: &'static [&'static str],
+}
+
+const PNG: &str = "png";
+const ONE_FIX: &str = "Send 1, or leave it out; ask again for the next.";
+const RATIO_FIX: &str = "Send a ratio such as 16:9, or leave it out.";
+const SIDES_FIX: &str = "Send two sides such as 1024x1024, or leave it out.";
+const DOCUMENTS: &str = "Send the texts that are to be put in order.";
+const QUERY: &str = "Send the question as a text.";
+/// Such a model says why there is no picture, in the place of it or beside those that there are.
+const REASONS: &str = "finish_reasons";
+const REASON: &str = "error";
+
+/// Says a client's request for pictures in the words of such a model.
+///
+/// # Errors
+/// It is wrong, or means what they have no word for and may not be left out.
+pub fn speak_invoked_pictures(
+    client: Grammar,
+    body: &[u8],
+    form: InvokedPictures,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    members.take("model")?;
+    // It is asked whole: its client is told that as a stream.
+    members.boolean("stream")?;
+    let place = members.text("response_format")?;
+    wants_bytes(place.as_deref())?;
+    if place.as_deref() == Some("url") {
+        unsaid.value(
+            "response_format",
+            "asks for an address, and pictures of this model have none",
+            URL_FIX,
+        )?;
+    }
+    let body = match form {
+        InvokedPictures::Tasks => tasks(&mut members, &mut unsaid, body)?,
+        InvokedPictures::Prompt => prompt(&mut members, &mut unsaid, body)?,
+    };
+    lose_rest(members, &mut unsaid.losses)?;
+    Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+fn tasks(members: &mut Members<'_>, unsaid: &mut Unsaid, body: &[u8]) -> Result<String, Box<Fault>> {
+    let mut params = vec![("text", quoted(&members.needed_text("prompt", PROMPT)?))];
+    params.extend(members.take("negativeText")?.map(|value| ("negativeText", written(&value, body))));
+    let mut config: Vec<(&str, String)> = Vec::new();
+    config.extend(members.count("n")?.map(|count| ("numberOfImages", count.to_string())));
+    match members.text("quality")?.as_deref() {
+        None | Some(AUTO) => {}
+        Some(quality @ ("standard" | "premium")) => config.push(("quality", quoted(quality))),
+        Some("hd") => config.push(("quality", quoted("premium"))),
+        Some(_) => {
+            let fix = "Send \"standard\" or \"premium\", or leave it out.";
+            unsaid.value("quality", "asks for what pictures of this model do not come in", fix)?;
+        }
+    }
+    match members.text("size")?.filter(|size| size != AUTO).map(|size| sides(&size)) {
+        None => {}
+        Some(Some((width, height))) => {
+            config.extend([("width", width.to_string()), ("height", height.to_string())]);
+        }
+        Some(None) => unsaid.value("size", "is no size of a picture", SIDES_FIX)?,
+    }
+    if members.text("output_format")?.is_some_and(|format| format != PNG) {
+        let fix = "Send \"png\", or leave it out.";
+        unsaid.value("output_format", "asks for a form that pictures of this model do not come in", fix)?;
+    }
+    for name in ["cfgScale", "seed"] {
+        config.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+    }
+    let (params, config) = (object(&params), object(&config));
+    Ok(format!(
+        r#"{{"taskType":"TEXT_IMAGE","textToImageParams":{params},"imageGenerationConfig":{config}}}"#
+    ))
+}
+
+fn prompt(members: &mut Members<'_>, unsaid: &mut Unsaid, body: &[u8]) -> Result<String, Box<Fault>> {
+    let mut said = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    if members.count("n")?.is_some_and(|count| count != 1) {
+        unsaid.value("n", "asks for other than the one picture that this model makes at once", ONE_FIX)?;
+    }
+    match members.text("size")?.filter(|size| size != AUTO) {
+        None => {}
+        Some(ratio) if ratio.contains(':') => said.push(("aspect_ratio", quoted(&ratio))),
+        Some(_) => {
+            let what = "asks for sides, and pictures of this model are asked for by their ratio";
+            unsaid.value("size", what, RATIO_FIX)?;
+        }
+    }
+    // Which forms there are is the model's to judge.
+    said.extend(members.text("output_format")?.map(|format| ("output_format", quoted(&format))));
+    for name in ["aspect_ratio", "negative_prompt", "seed"] {
+        let Some(value) = members.take(name)? else { continue };
+        if said.iter().any(|(known, _)| *known == name) {
+            return Err(crate::refusal::wrong_value(
+                name.to_owned(),
+                "says what \"size\" says",
+                format!("Leave \"size\" or \"{name}\" out."),
+            ));
+        }
+        said.push((name, written(&value, body)));
+    }
+    Ok(object(&said))
+}
+
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// The pictures of an answer that lists them in base64; `None` where it lists none. That all of them were held back is the
+/// provider's refusal.
+pub(super) fn listed(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    let mut pictures = Vec::new();
+    for element in said.said_elements("images") {
+        match value_of(element) {
+            Ok(Value::String(bytes)) => {
+                let bytes = bytes.decode().into_owned();
+                let format = format_of(&bytes).map(str::to_owned);
+                pictures.push(Picture { place: Place::Bytes(bytes), size: None, format, revised: None });
+            }
+            // In the place of one that was held back.
+            Ok(Value::Null) => {}
+            _ => return Ok(None),
+        }
+    }
+    if !pictures.is_empty() {
+        return Ok(Some(pictures));
+    }
+    let reasons = said.said_elements(REASONS).into_iter();
+    let reason = reasons.filter_map(|reason| match value_of(reason) {
+        Ok(Value::String(text)) => Some(text.decode()),
+        _ => None,
+    });
+    match said.said(REASON).or(reason.into_iter().next()) {
+        Some(reason) => {
+            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
+        }
+        None => Ok(None),
+    }
+}
+
+/// A picture's form, as its first bytes tell it.
+fn format_of(base64: &str) -> Option<&'static str> {
+    let begins = [("iVBORw0KGgo", PNG), ("/9j/", "jpeg"), ("UklGR", "webp")];
+    begins.into_iter().find(|(begin, _)| base64.starts_with(begin)).map(|(_, format)| format)
+}
+
+/// Says a client's request for texts in an order.
+///
+/// # Errors
+/// It is wrong, or means what the model has no word for and may not be left out.
+pub fn speak_invoked_ranking(
+    client: Grammar,
+    body: &[u8],
+    ranking: InvokedRanking,
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut losses = Losses::new(client, Grammar::Hosted);
+    members.take("model")?;
+    let mut said = vec![("query", quoted(&members.needed_text("query", QUERY)?))];
+    let Some(documents) = members.elements("documents")? else {
+        return Err(missing("documents".to_owned(), DOCUMENTS));
+    };
+    let documents: Vec<String> =
+        documents.into_iter().map(|(way, document)| text_of(way, document)).collect::<Result<_, _>>()?;
+    said.push(("documents", format!("[{}]", documents.join(","))));
+    said.extend(members.count("top_n")?.map(|count| ("top_n", count.to_string())));
+    // It answers with places alone.
+    if members.boolean("return_documents")? == Some(true) {
+        losses.lose_extra("return_documents", true);
+    }
+    for name in ranking.own {
+        said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
+    }
+    for (name, says) in members.spoken_rest() {
+        if says {
+            losses.lose_extra(name.as_str(), true);
+        }
+    }
+    said.extend(ranking.version.map(|version| ("api_version", version.to_string())));
+    Ok(Spoken { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
+}
+
+/// A document is a text, or an object with one.
+fn text_of(way: String, document: &[u8]) -> Result<String, Box<Fault>> {
+    match value_of(document)? {
+        Value::String(text) => Ok(quoted(&text.decode())),
+        Value::Object(_) => {
+            let mut members = Members::read(document, way)?;
+            let text = members.needed_text("text", DOCUMENTS)?;
+            match members.rest().next() {
+                None => Ok(quoted(&text)),
+                Some(name) => {
+                    let fix = "Send documents as texts: this model ranks nothing else.";
+                    Err(crate::embed::unsayable(name, "is no part of a document that is a text", fix))
+                }
+            }
+        }
+        other => Err(wrong_type(way, "a string", kind_of(&other))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pictures(
+        form: InvokedPictures,
+        body: &str,
+        is_lenient: bool,
+    ) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = speak_invoked_pictures(Grammar::Chat, body.as_bytes(), form, is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn common_words_become_a_task() {
+        let (body, dropped) = pictures(
+            InvokedPictures::Tasks,
+            r#"{"model":"m","prompt":"a \"tide\"","n":2,"size":"1280x720","quality":"hd","output_format":"png","stream":true,
+            "response_format":"b64_json","negativeText":"boats","cfgScale":6.50,"seed":12,"user":"u","background":"auto"}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a \"tide\"","negativeText":"boats"},"imageGenerationConfig":{"numberOfImages":2,"quality":"premium","width":1280,"height":720,"cfgScale":6.50,"seed":12}}"#;
+        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
+        let bare =
+            pictures(InvokedPictures::Tasks, r#"{"prompt":"a","size":"auto","quality":"auto"}"#, false);
+        let expected =
+            r#"{"taskType":"TEXT_IMAGE","textToImageParams":{"text":"a"},"imageGenerationConfig":{}}"#;
+        assert_eq!(bare.unwrap(), (expected.to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn common_words_become_a_prompt_and_its_settings() {
+        let (body, dropped) = pictures(
+            InvokedPictures::Prompt,
+            r#"{"prompt":"a","n":1,"size":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"prompt":"a","aspect_ratio":"16:9","output_format":"jpeg","negative_prompt":"boats","seed":4294967295}"#;
+        assert_eq!((body.as_str(), dropped), (expected, Vec::new()));
+        let both = r#"{"prompt":"a","size":"16:9","aspect_ratio":"1:1"}"#;
+        let fault = pictures(InvokedPictures::Prompt, both, true).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some("aspect_ratio")));
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        use InvokedPictures::{Prompt, Tasks};
+        for (form, more, name, code) in [
+            (Tasks, r#""size":"16:9""#, "size", "unsupported_value"),
+            (Tasks, r#""quality":"medium""#, "quality", "unsupported_value"),
+            (Tasks, r#""output_format":"webp""#, "output_format", "unsupported_value"),
+            (Tasks, r#""response_format":"url""#, "response_format", "unsupported_value"),
+            (Tasks, r#""style":"vivid""#, "style", "unsupported_parameter"),
+            (Prompt, r#""n":2"#, "n", "unsupported_value"),
+            (Prompt, r#""size":"1024x1024""#, "size", "unsupported_value"),
+            (Prompt, r#""quality":"hd""#, "quality", "unsupported_parameter"),
+            (Prompt, r#""mode":"image-to-image""#, "mode", "unsupported_parameter"),
+        ] {
+            let body = format!(r#"{{"prompt":"a",{more}}}"#);
+            let fault = pictures(form, &body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            assert_eq!(pictures(form, &body, true).unwrap().1, [name], "{more}");
+        }
+        let fault = pictures(Tasks, "{}", true).unwrap_err();
+        assert_eq!(fault.param.as_deref(), Some("prompt"));
+    }
+
+    #[test]
+    fn listed_pictures_are_read_and_a_filter_is_heard() {
+        let read = |answer: &str| listed(&Members::of_answer(answer.as_bytes()).unwrap());
+        let answer = r#"{"seeds":[1],"finish_reasons":[null,"Filter reason: output image"],"images":["iVBORw0KGgoA",null]}"#;
+        let made = read(answer).unwrap().unwrap();
+        assert_eq!(made.len(), 1);
+        assert_eq!((made[0].datum(), made[0].format.as_deref()), (("b64_json", "iVBORw0KGgoA"), Some("png")));
+        for (answer, expected) in [
+            (r#"{"images":[],"error":"The prompt was blocked."}"#, "The prompt was blocked."),
+            (r#"{"images":[null],"finish_reasons":["Filter reason: prompt"]}"#, "Filter reason: prompt"),
+        ] {
+            let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = read(answer) else {
+                panic!("{answer}")
+            };
+            assert_eq!(report.message.as_deref(), Some(expected));
+        }
+        for none in [r#"{"images":[]}"#, r#"{"images":[7]}"#, "{}"] {
+            assert!(read(none).unwrap().is_none(), "{none}");
+        }
+    }
+
+    fn ranked(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let ranking = InvokedRanking { version: Some(2), own: &["max_tokens_per_doc"] };
+        let spoken = speak_invoked_ranking(Grammar::Chat, body.as_bytes(), ranking, is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn texts_are_ranked_in_a_makers_words() {
+        let (body, dropped) = ranked(
+            r#"{"model":"m","query":"when?","documents":["at \"six\"",{"text":"never"}],"top_n":1,"return_documents":false,
+            "max_tokens_per_doc":9}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"query":"when?","documents":["at \"six\"","never"],"top_n":1,"max_tokens_per_doc":9,"api_version":2}"#;
+        assert_eq!((body.as_str(), dropped), (expected, Vec::new()));
+        for (body, code, name) in [
+            (r#"{"documents":[]}"#, "missing_required_parameter", "query"),
+            (r#"{"query":"a"}"#, "missing_required_parameter", "documents"),
+            (r#"{"query":"a","documents":[7]}"#, "invalid_type", "documents[0]"),
+            (
+                r#"{"query":"a","documents":[{"title":"b"}]}"#,
+                "missing_required_parameter",
+                "documents[0].text",
+            ),
+            (r#"{"query":"a","documents":[{"text":"b","title":"c"}]}"#, "unsupported_value", "title"),
+            (
+                r#"{"query":"a","documents":["b"],"return_documents":true}"#,
+                "unsupported_parameter",
+                "return_documents",
+            ),
+            (
+                r#"{"query":"a","documents":["b"],"rank_fields":["c"]}"#,
+                "unsupported_parameter",
+                "rank_fields",
+            ),
+        ] {
+            let fault = ranked(body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{body}");
+        }
+        let lenient = ranked(r#"{"query":"a","documents":["b"],"return_documents":true}"#, true).unwrap();
+        assert_eq!(lenient.1, ["return_documents"]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Pictures that a model is said to predict: their request is one instance and parameters beside it, their answer a list
+//! of predictions, of which those that a filter held back have a reason in their place.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar};
+
+use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, wants_bytes, written};
+use super::sides::sides;
+use crate::answer::StreamFault;
+use crate::chat;
+use crate::embed::unsayable;
+use crate::losses::Losses;
+use crate::refusal::wrong_value;
+use crate::responses::Members;
+use crate::speak::Spoken;
+
+/// Such models make several pictures where nothing is said; clients of the common words then mean one.
+const COUNT: u64 = 1;
+/// What one request may ask for.
+const COUNTS: RangeInclusive<u64> = 1..=4;
+const RATIO: &str = "aspectRatio";
+const SIZE: &str = "sampleImageSize";
+/// The pictures that there are, by their ratio; each is there at twice its sides, too.
+const SIZES: [(&str, (u32, u32)); 5] = [
+    ("1:1", (1024, 1024)),
+    ("3:4", (896, 1280)),
+    ("4:3", (1280, 896)),
+    ("9:16", (768, 1408)),
+    ("16:9", (1408, 768)),
+];
+const LARGE: &str = "2K";
+const SIZE_FIX: &str = "Send 1024x1024, 896x1280, 1280x896, 768x1408 or 1408x768, twice these sides, or a ratio such as 16:9; or \
+                        leave it out.";
+const FORMAT_FIX: &str = "Send \"png\" or \"jpeg\", or leave it out.";
+pub(super) const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
+
+/// Parameters of such models that pass as they are: none of them changes how many pictures come, or where to.
+const OWN_WORDS: [&str; 10] = [
+    "addWatermark",
+    RATIO,
+    "enhancePrompt",
+    "guidanceScale",
+    "language",
+    "negativePrompt",
+    "personGeneration",
+    "safetySetting",
+    SIZE,
+    "seed",
+];
+
+/// Says a client's request for pictures as an instance and parameters.
+///
+/// # Errors
+/// It is wrong, or means what there are no words for and may not be left out.
+pub fn speak_predicted_pictures(
+    client: Grammar,
+    body: &[u8],
+    is_lenient: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    members.take("model")?;
+    let prompt = quoted(&members.needed_text("prompt", PROMPT)?);
+    let count = members.count("n")?.unwrap_or(COUNT);
+    if !COUNTS.contains(&count) {
+        let fix = format!("Send a number from {} to {}.", COUNTS.start(), COUNTS.end());
+        return Err(wrong_value(
+            "n".to_owned(),
+            "is no number of pictures that this model makes at once",
+            fix,
+        ));
+    }
+    let mut said: Vec<(&str, String)> = vec![("sampleCount", count.to_string())];
+    let sized = size(members.text("size")?, &mut unsaid)?;
+    let is_sized = !sized.is_empty();
+    said.extend(sized);
+    said.extend(form(&mut members, &mut unsaid)?.map(|form| ("outputOptions", form)));
+    // It is asked whole: its client is told that as a stream.
+    members.boolean("stream")?;
+    let place = members.text("response_format")?;
+    wants_bytes(place.as_deref())?;
+    if place.as_deref() == Some("url") {
+        unsaid.value(
+            "response_format",
+            "asks for an address, and pictures of this model have none",
+            URL_FIX,
+        )?;
+    }
+    for name in OWN_WORDS {
+        let Some(value) = members.take(name)? else { continue };
+        if is_sized && [RATIO, SIZE].contains(&name) {
+            let fix = format!("Leave \"size\" or \"{name}\" out.");
+            return Err(wrong_value(name.to_owned(), "says what \"size\" says", fix));
+        }
+        said.push((name, written(&value, body)));
+    }
+    lose_rest(members, &mut unsaid.losses)?;
+    // Without it nothing tells why pictures are missing.
+    said.push(("includeRaiReason", "true".to_owned()));
+    let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{{{}}}}}"#, said.join(","));
+    Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+/// What there are no words for.
+pub(super) struct Unsaid {
+    pub losses: Losses,
+    pub is_lenient: bool,
+}
+
+impl Unsaid {
+    /// Of a field that there are words for, a value that there are none for.
+    pub(super) fn value(&mut self, name: &str, what: &str, fix: &'static str) -> Result<(), Box<Fault>> {
+        if !self.is_lenient {
+            return Err(unsayable(name.to_owned(), what, fix));
+        }
+        self.losses.lose_extra(name, true);
+        Ok(())
+    }
+}
+
+/// A ratio, and whether the picture is the large one. Which ratios there are is the model's to judge.
+fn size(said: Option<String>, unsaid: &mut Unsaid) -> Result<Vec<(&'static str, String)>, Box<Fault>> {
+    let Some(said) = said.filter(|said| said != AUTO) else { return Ok(Vec::new()) };
+    if said.contains(':') {
+        return Ok(vec![(RATIO, quoted(&said))]);
+    }
+    let Some(wanted) = sides(&said) else {
+        unsaid.value("size", "is no size", SIZE_FIX)?;
+        return Ok(Vec::new());
+    };
+    let found = SIZES.iter().find_map(|(ratio, (width, height))| {
+        let large = (wanted == (width * 2, height * 2)).then(|| (SIZE, quoted(LARGE)));
+        let is_there = large.is_some() || wanted == (*width, *height);
+        is_there.then(|| [(RATIO, quoted(ratio))].into_iter().chain(large).collect())
+    });
+    match found {
+        Some(said) => Ok(said),
+        None => {
+            unsaid.value("size", "asks for sides that pictures of this model do not have", SIZE_FIX)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// The form of the pictures' files, where something is said of it.
+fn form(members: &mut Members<'_>, unsaid: &mut Unsaid) -> Result<Option<String>, Box<Fault>> {
+    let mut said = Vec::new();
+    match members.text("output_format")?.as_deref() {
+        None => {}
+        Some(format @ ("png" | "jpeg")) => said.push(format!(r#""mimeType":"image/{format}""#)),
+        Some(_) => {
+            unsaid.value(
+                "output_format",
+                "asks for a form that pictures of this model do not come in",
+                FORMAT_FIX,
+            )?;
+        }
+    }
+    said.extend(members.count("output_compression")?.map(|count| format!(r#""compressionQuality":{count}"#)));
+    Ok((!said.is_empty()).then(|| format!("{{{}}}", said.join(","))))
+}
+
+/// The pictures of an answer's predictions; `None` where it has no predictions. That all of them were held back is the
+/// provider's refusal.
+pub(super) fn predicted(said: &Members<'_>) -> Result<Option<Vec<Picture>>, StreamFault> {
+    if said.said_array("predictions").is_none() {
+        return Ok(None);
+    }
+    let mut pictures = Vec::new();
+    let mut reason = None;
+    for element in said.said_elements("predictions") {
+        let Some(one) = Members::of_answer(element) else {
+            return Err(StreamFault::Broken("not_an_answer"));
+        };
+        let Some(bytes) = one.said("bytesBase64Encoded") else {
+            // What judges the prompt stands among them, too.
+            reason = reason.or(one.said("raiFilteredReason"));
+            continue;
+        };
+        let format = one.said("mimeType");
+        pictures.push(Picture {
+            place: Place::Bytes(bytes.into_owned()),
+            size: None,
+            format: format.and_then(|format| format.strip_prefix("image/").map(str::to_owned)),
+            revised: one.said("prompt").map(std::borrow::Cow::into_owned),
+        });
+    }
+    match reason {
+        _ if !pictures.is_empty() => Ok(Some(pictures)),
+        // The message is bounded and freed of what looks like a key there.
+        Some(reason) => {
+            Err(StreamFault::Upstream(chat::read_error(reason.as_bytes()), FaultClass::ContentPolicy))
+        }
+        None => Err(StreamFault::Broken("not_an_answer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = speak_predicted_pictures(Grammar::Chat, body.as_bytes(), is_lenient)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    /// What is said beside the prompt and how many pictures are wanted.
+    fn parameters(more: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let (body, dropped) = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), is_lenient)?;
+        let said = body.strip_prefix(r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1"#);
+        let said = said.and_then(|said| said.strip_suffix(r#","includeRaiReason":true}}"#));
+        Ok((said.unwrap_or_else(|| panic!("{body}")).trim_start_matches(',').to_owned(), dropped))
+    }
+
+    #[test]
+    fn common_words_become_an_instance_and_parameters() {
+        let (body, dropped) = spoken(
+            r#"{"model":"m","prompt":"a \"tide\"","n":3,"size":"1408x768","output_format":"jpeg","output_compression":80,
+            "response_format":"b64_json","stream":true,"partial_images":2,"quality":"auto","user":"u","seed":18446744073709551615,
+            "addWatermark":false,"guidanceScale":3.50}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"instances":[{"prompt":"a \"tide\""}],"parameters":{"sampleCount":3,"aspectRatio":"16:9","outputOptions":{"mimeType":"image/jpeg","compressionQuality":80},"addWatermark":false,"guidanceScale":3.50,"seed":18446744073709551615,"includeRaiReason":true}}"#;
+        assert_eq!(
+            (body.as_str(), dropped),
+            (expected, vec!["user".to_owned(), "partial_images".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_size_is_a_ratio_and_may_be_large() {
+        for (size, expected) in [
+            ("auto", ""),
+            ("1024x1024", r#""aspectRatio":"1:1""#),
+            ("768x1408", r#""aspectRatio":"9:16""#),
+            ("2560x1792", r#""aspectRatio":"4:3","sampleImageSize":"2K""#),
+            ("16:9", r#""aspectRatio":"16:9""#),
+        ] {
+            let said = parameters(&format!(r#""size":"{size}""#), false).unwrap();
+            assert_eq!(said, (expected.to_owned(), Vec::new()), "{size}");
+        }
+        let both = parameters(r#""size":"1024x1024","aspectRatio":"16:9""#, true).unwrap_err();
+        assert_eq!((both.code, both.param.as_deref()), ("invalid_value", Some("aspectRatio")));
+        let own = parameters(r#""aspectRatio":"16:9","sampleImageSize":"2K""#, false).unwrap();
+        assert_eq!(own.0, r#""aspectRatio":"16:9","sampleImageSize":"2K""#);
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        for (more, name, code) in [
+            (r#""size":"1536x1024""#, "size", "unsupported_value"),
+            (r#""size":"2049x2048""#, "size", "unsupported_value"),
+            (r#""size":"large""#, "size", "unsupported_value"),
+            (r#""size":"4294967295x4294967295""#, "size", "unsupported_value"),
+            (r#""output_format":"webp""#, "output_format", "unsupported_value"),
+            (r#""response_format":"url""#, "response_format", "unsupported_value"),
+            (r#""quality":"high""#, "quality", "unsupported_parameter"),
+            (r#""background":"transparent""#, "background", "unsupported_parameter"),
+            (r#""storageUri":"gs://b/c""#, "storageUri", "unsupported_parameter"),
+        ] {
+            let fault = parameters(more, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            assert_eq!(parameters(more, true).unwrap(), (String::new(), vec![name.to_owned()]), "{more}");
+        }
+        for (more, name) in [
+            (r#""response_format":"x""#, "response_format"),
+            (r#""n":0"#, "n"),
+            (r#""n":5"#, "n"),
+            (r#""n":18446744073709551615"#, "n"),
+        ] {
+            let fault = parameters(more, true).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), ("invalid_value", Some(name)), "{more}");
+        }
+        assert_eq!(spoken(r#"{"n":1}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+    }
+
+    fn read(answer: &str) -> Result<Option<Vec<Picture>>, StreamFault> {
+        predicted(&Members::of_answer(answer.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn predictions_are_pictures_but_for_those_that_were_held_back() {
+        let answer = r#"{"predictions":[{"mimeType":"image/png","bytesBase64Encoded":"AA==","prompt":"a high tide"},{"raiFilteredReason":"One was held back."},{"safetyAttributes":{"scores":[0.1]},"contentType":"Positive Prompt"}]}"#;
+        let pictures = read(answer).unwrap().unwrap();
+        assert_eq!(pictures.len(), 1);
+        assert_eq!((pictures[0].datum(), pictures[0].format.as_deref()), (("b64_json", "AA=="), Some("png")));
+        assert_eq!(pictures[0].revised.as_deref(), Some("a high tide"));
+        assert!(read(r#"{"images":[]}"#).unwrap().is_none());
+        let fault = read(r#"{"predictions":[{"raiFilteredReason":"All images were filtered out."}]}"#);
+        let Err(StreamFault::Upstream(report, FaultClass::ContentPolicy)) = fault else {
+            panic!("{fault:?}")
+        };
+        assert_eq!(report.message.as_deref(), Some("All images were filtered out."));
+        for none in [r#"{"predictions":[]}"#, r#"{"predictions":[7]}"#, r#"{"predictions":[{}]}"#] {
+            assert_eq!(read(none).unwrap_err(), StreamFault::Broken("not_an_answer"), "{none}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Models that are no conversation's and no vectors' either, each asked in its maker's own form: pictures, and texts in
+//! the order of what they say to a question.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::embeddings::{Made, malformed, only};
+use super::error::Refusal;
+use crate::openai::checks::{self, Shape};
+use crate::openai::media::score;
+use crate::openai::pictures::PIXEL;
+use crate::openai::tokens;
+
+const CANVAS: &str = "amazon.nova-canvas-v1:0";
+const STABILITY: &str = "stability.stable-image-core-v1:1";
+const COHERE: &str = "cohere.rerank-v3-5:0";
+const AMAZON: &str = "amazon.rerank-v1:0";
+/// Whoever asks for this is refused before anything is made.
+const FORBIDDEN: &str = "forbidden";
+/// Whoever asks for this gets nothing.
+const FILTERED: &str = "all filtered";
+const DOCUMENTS_MAX: usize = 1_000;
+
+const CONFIG: &[(&str, Shape)] = &[
+    ("cfgScale", Shape::Decimal(1.1, 10.0)),
+    ("height", Shape::Integer(320, 4_096)),
+    ("numberOfImages", Shape::Integer(1, 5)),
+    ("quality", Shape::OneOf(&["standard", "premium"])),
+    ("seed", Shape::Integer(0, 858_993_459)),
+    ("width", Shape::Integer(320, 4_096)),
+];
+const TEXT: &[(&str, Shape)] = &[("text", Shape::Text), ("negativeText", Shape::Text)];
+const PROMPT: &[(&str, Shape)] = &[
+    ("aspect_ratio", Shape::OneOf(&["16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21"])),
+    ("mode", Shape::OneOf(&["text-to-image"])),
+    ("negative_prompt", Shape::Text),
+    ("output_format", Shape::OneOf(&["jpeg", "png"])),
+    ("prompt", Shape::Text),
+    ("seed", Shape::Integer(0, 4_294_967_295)),
+];
+
+/// `None` where the model is none of these.
+pub(super) fn make(model: &str, fields: &Map<String, Value>) -> Option<Result<Made, Refusal>> {
+    match model.strip_prefix("us.").unwrap_or(model) {
+        CANVAS => Some(task(fields)),
+        STABILITY => Some(prompt(fields)),
+        COHERE => Some(ranks(fields, true)),
+        AMAZON => Some(ranks(fields, false)),
+        _ => None,
+    }
+}
+
+fn task(fields: &Map<String, Value>) -> Result<Made, Refusal> {
+    only(fields, &["taskType", "textToImageParams", "imageGenerationConfig"])?;
+    if fields.get("taskType") != Some(&json!("TEXT_IMAGE")) {
+        return Err(malformed("#: required key [taskType] not found"));
+    }
+    let params = object(fields, "textToImageParams")?;
+    let config = object(fields, "imageGenerationConfig")?;
+    shaped(&params, TEXT)?;
+    shaped(&config, CONFIG)?;
+    let side = |name: &str| config.get(name).and_then(Value::as_u64).unwrap_or(1_024);
+    if [side("width"), side("height")].iter().any(|side| side % 16 != 0) {
+        return Err(malformed("#/imageGenerationConfig: sides are multiples of 16"));
+    }
+    let text = needed(&params, "text")?;
+    if text.contains(FORBIDDEN) {
+        return Err(Refusal::invalid(
+            "This request has been blocked by our content filters. Please adjust your text prompt to submit a new request.",
+        ));
+    }
+    if text.contains(FILTERED) {
+        let error = "All of the generated images have been blocked by our content filters.";
+        return Ok(Made { body: json!({"images": [], "error": error}), tokens: 0, is_billable: false });
+    }
+    let count = config.get("numberOfImages").and_then(Value::as_u64).unwrap_or(1);
+    let images: Vec<String> = (0..count).map(|_| STANDARD.encode(PIXEL)).collect();
+    Ok(Made { body: json!({"images": images, "error": null}), tokens: 0, is_billable: true })
+}
+
+fn prompt(fields: &Map<String, Value>) -> Result<Made, Refusal> {
+    shaped(fields, PROMPT)?;
+    let text = needed(fields, "prompt")?;
+    let seed = fields.get("seed").and_then(Value::as_u64).unwrap_or(2_130_420_379);
+    let (reason, image) = match text.contains(FILTERED) {
+        true => (json!("Filter reason: prompt"), Value::Null),
+        false => (Value::Null, json!(STANDARD.encode(PIXEL))),
+    };
+    let is_billable = reason.is_null();
+    let body = json!({"seeds": [seed], "finish_reasons": [reason], "images": [image]});
+    Ok(Made { body, tokens: 0, is_billable })
+}
+
+/// One maker's models want the version of their words, the other's know none.
+fn ranks(fields: &Map<String, Value>, has_version: bool) -> Result<Made, Refusal> {
+    match has_version {
+        true => only(fields, &["query", "documents", "top_n", "api_version", "max_tokens_per_doc"])?,
+        false => only(fields, &["query", "documents", "top_n"])?,
+    }
+    if has_version && fields.get("api_version").and_then(Value::as_u64) != Some(2) {
+        return Err(malformed("#/api_version: must be greater than or equal to 2"));
+    }
+    let query = needed(fields, "query")?;
+    let documents = fields.get("documents").and_then(Value::as_array);
+    let documents = documents.filter(|documents| (1..=DOCUMENTS_MAX).contains(&documents.len()));
+    let documents: Option<Vec<&str>> =
+        documents.and_then(|documents| documents.iter().map(Value::as_str).collect());
+    let documents = documents.ok_or_else(|| malformed("#/documents: expected 1 to 1000 texts"))?;
+    let wanted = match fields.get("top_n").map(Value::as_u64) {
+        None => documents.len(),
+        Some(Some(count)) if count > 0 => usize::try_from(count).unwrap_or(usize::MAX),
+        Some(_) => return Err(malformed("#/top_n: must be greater than or equal to 1")),
+    };
+    let mut ranks: Vec<(usize, f64)> = documents.iter().map(|text| score(query, text)).enumerate().collect();
+    ranks.sort_by(|one, other| other.1.total_cmp(&one.1));
+    ranks.truncate(wanted);
+    let row = |(index, score): &(usize, f64)| json!({"index": index, "relevance_score": score});
+    let tokens = documents.iter().map(|text| tokens::count(text) + tokens::count(query)).sum();
+    let body = json!({"results": ranks.iter().map(row).collect::<Vec<_>>()});
+    Ok(Made { body, tokens, is_billable: true })
+}
+
+fn object(fields: &Map<String, Value>, name: &str) -> Result<Map<String, Value>, Refusal> {
+    match fields.get(name) {
+        Some(Value::Object(fields)) => Ok(fields.clone()),
+        _ => Err(malformed(&format!("#: required key [{name}] not found"))),
+    }
+}
+
+fn needed<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
+    let text = fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text.ok_or_else(|| malformed(&format!("#: required key [{name}] not found")))
+}
+
+fn shaped(fields: &Map<String, Value>, shapes: &[(&str, Shape)]) -> Result<(), Refusal> {
+    for (name, value) in fields {
+        let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
+            return Err(malformed(&format!("#: extraneous key [{name}] is not permitted")));
+        };
+        checks::shape(name, shape, value)
+            .map_err(|error| malformed(&format!("#/{name}: {}", error.message)))?;
+    }
+    Ok(())
+}

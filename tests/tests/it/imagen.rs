@@ -1,0 +1,345 @@
+//! Imagen on Vertex AI: pictures that are asked as predictions and answered in OpenAI's words, billed by the picture.
+
+use harness::client::Answer;
+use harness::directory::google::PROJECT;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::ask::{refused, trace_of, trace_of_stream, with};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config, id_of, row};
+use crate::sdk::drive;
+use crate::wait::a_moment;
+
+const IMAGES: &str = "/v1/images/generations";
+const LOCATION: &str = "us-central1";
+const IMAGEN: &str = "google/imagen-4.0-generate-001";
+/// Nobody told its price.
+const FAST: &str = "vertex:imagen-4.0-fast-generate-001";
+/// A price of the operator's own, in micro-USD.
+const PRICES: &str = "
+[[model]]
+name = \"google/imagen-4.0-generate-001\"
+modality = \"image\"
+[[model.offer]]
+provider = \"vertex_ai\"
+upstream_model = \"imagen-4.0-generate-001\"
+rates = { per_image = 40_000 }
+[[model.offer]]
+provider = \"fal\"
+upstream_model = \"fal-ai/flux/schnell\"
+rates = { per_image = 30_000 }
+";
+/// Of one picture, in nano-USD, and what the operator's tenth makes of it.
+const NANOS: i64 = 40_000_000;
+const SOLD_NANOS: i64 = 44_000_000;
+/// Of one picture at another seller.
+const ELSEWHERE_NANOS: i64 = 30_000_000;
+
+struct House {
+    gateway: Gateway,
+    _prices: TempDir,
+}
+
+async fn house() -> House {
+    let prices = tempfile::tempdir().unwrap();
+    let file = prices.path().join("prices.toml");
+    std::fs::write(&file, PRICES).unwrap();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    House { gateway, _prices: prices }
+}
+
+/// With an account of the pool.
+async fn pooled() -> House {
+    let house = house().await;
+    house.gateway.make("/v2/accounts", house.body(POOL, json!({"markup_bps": 1_000}))).await;
+    house
+}
+
+/// With a credential of the workspace's own.
+async fn own() -> House {
+    let house = house().await;
+    house.credential(OWN).await;
+    house
+}
+
+impl House {
+    /// The file of a service account whose tokens stand for this key.
+    fn body(&self, key: &str, more: Value) -> Value {
+        let file = self.gateway.emulator.service_account(key);
+        let config = json!({"location": LOCATION, "token_url": file["token_uri"]});
+        let base_url = self.gateway.emulator.origin();
+        let auth = "service_account";
+        let body = json!({"provider": "vertex", "auth": auth, "secret": file, "base_url": base_url, "config": config});
+        with(body, more)
+    }
+
+    async fn credential(&self, key: &str) -> String {
+        id_of(&self.gateway.make("/v2/provider-credentials", self.body(key, json!({}))).await)
+    }
+
+    /// A credential of the workspace's own at another seller.
+    async fn elsewhere(&self, key: &str) -> String {
+        let base_url = self.gateway.emulator.fal_url();
+        let body = json!({"provider": "fal", "secret": key, "base_url": base_url});
+        id_of(&self.gateway.make("/v2/provider-credentials", body).await)
+    }
+
+    async fn asked(&self, more: Value) -> Answer {
+        self.gateway.client().post(IMAGES, &wanted(more)).await.unwrap()
+    }
+
+    async fn answered(&self, more: Value) -> Answer {
+        let answer = self.asked(more).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    async fn booked(&self, answer: &Answer) -> Value {
+        self.gateway.settled(&trace_of(answer)).await
+    }
+
+    /// The address and the body of the last call with this key, and whether it was charged.
+    fn sent(&self, key: &str) -> (String, Value, bool) {
+        let call = self.gateway.calls(key).pop().unwrap();
+        (call.path.clone(), call.json(), call.billable)
+    }
+
+    fn is_clean(&self) {
+        assert_eq!(self.gateway.emulator.violations(), []);
+    }
+}
+
+fn wanted(more: Value) -> Value {
+    with(json!({"model": IMAGEN, "prompt": "a tide"}), more)
+}
+
+fn address(model: &str) -> String {
+    format!("/v1/projects/{PROJECT}/locations/{LOCATION}/publishers/google/models/{model}:predict")
+}
+
+fn pictures(row: &Value) -> u64 {
+    row["units"]["images"].as_u64().unwrap_or_else(|| panic!("no pictures: {row}"))
+}
+
+/// What the workspace owes and what the provider bills, in nano-USD, and whether no price is known.
+fn money(row: &Value) -> (i64, i64, bool) {
+    let nanos = |name: &str| row[name].as_i64().unwrap();
+    (nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+}
+
+#[tokio::test]
+async fn managed_pictures_are_predicted_and_billed_by_the_picture() {
+    let house = pooled().await;
+    let more = json!({
+        "n": 2, "size": "1408x768", "output_format": "jpeg", "output_compression": 80, "response_format": "b64_json",
+        "personGeneration": "dont_allow", "enhancePrompt": true, "user": "u",
+    });
+    let answer = house.answered(more).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("managed_provider"));
+    assert_eq!(answer.header("agent-resolved-provider"), Some("vertex_ai"));
+    assert_eq!(answer.header("agent-dropped-params"), Some("user"));
+    let shown = answer.json();
+    let data = shown["data"].as_array().unwrap();
+    assert_eq!((data.len(), &shown["output_format"]), (2, &json!("jpeg")), "{shown}");
+    assert!(shown["created"].as_u64().unwrap() > 1_700_000_000, "{shown}");
+    for datum in data {
+        assert!(datum["b64_json"].as_str().unwrap().starts_with("iVBORw0KGgo"), "{shown}");
+        assert_eq!(datum["revised_prompt"], "a tide, in the evening light", "{shown}");
+    }
+    let parameters = json!({
+        "sampleCount": 2, "aspectRatio": "16:9", "outputOptions": {"mimeType": "image/jpeg", "compressionQuality": 80},
+        "personGeneration": "dont_allow", "enhancePrompt": true, "includeRaiReason": true,
+    });
+    let expected = json!({"instances": [{"prompt": "a tide"}], "parameters": parameters});
+    assert_eq!(house.sent(POOL), (address("imagen-4.0-generate-001"), expected, true));
+    let booked = house.booked(&answer).await;
+    assert_eq!((booked["operation"].as_str(), pictures(&booked)), (Some("images"), 2), "{booked}");
+    assert_eq!(money(&booked), (2 * SOLD_NANOS, 2 * NANOS, false), "{booked}");
+    assert_eq!(booked["estimated"], false);
+    let line = &booked["attempts"][0]["receipt"][0];
+    assert_eq!((&line["class"], &line["units"]), (&json!("images"), &json!(2)), "{line}");
+    let usage = house.gateway.get("/v2/usage?group_by=modality").await;
+    assert_eq!(row(&usage["data"], "modality", "image")["images"], 2, "{usage}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn ones_own_service_account_pays_for_itself() {
+    let house = own().await;
+    let answer = house.answered(json!({"size": "2048x2048"})).await;
+    assert_eq!(answer.header("agent-execution-profile"), Some("byok"));
+    assert_eq!(answer.json()["data"].as_array().unwrap().len(), 1);
+    let (_, body, _) = house.sent(OWN);
+    // Where nothing is said such a model makes four.
+    let parameters =
+        json!({"sampleCount": 1, "aspectRatio": "1:1", "sampleImageSize": "2K", "includeRaiReason": true});
+    assert_eq!(body["parameters"], parameters);
+    let booked = house.booked(&answer).await;
+    assert_eq!((pictures(&booked), money(&booked)), (1, (0, NANOS, false)), "{booked}");
+    let answer = house.answered(json!({"model": FAST, "n": 3})).await;
+    assert_eq!(house.sent(OWN).0, address("imagen-4.0-fast-generate-001"));
+    let booked = house.booked(&answer).await;
+    assert_eq!((pictures(&booked), money(&booked)), (3, (0, 0, true)), "{booked}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn a_whole_answer_is_told_as_a_stream() {
+    let house = pooled().await;
+    let body = wanted(json!({"stream": true, "n": 2, "partial_images": 1}));
+    let mut streaming = house.gateway.client().stream(IMAGES, &body).await.unwrap();
+    assert_eq!(streaming.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!(streaming.header("agent-dropped-params"), Some("partial_images"));
+    let (events, ended) = streaming.events().await;
+    ended.unwrap();
+    assert_eq!(events.len(), 2, "{events:?}");
+    for event in &events {
+        let event: Value = serde_json::from_str(event).unwrap();
+        assert_eq!(
+            (&event["type"], &event["output_format"]),
+            (&json!("image_generation.completed"), &json!("png"))
+        );
+        assert!(event["b64_json"].as_str().unwrap().len() > 50, "{event}");
+    }
+    let booked = house.gateway.settled(&trace_of_stream(&streaming)).await;
+    assert_eq!((pictures(&booked), money(&booked)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{booked}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_a_filter_holds_back_costs_nothing() {
+    let house = pooled().await;
+    let answer = house.answered(json!({"prompt": "a tide, half filtered", "n": 4})).await;
+    assert_eq!(answer.json()["data"].as_array().unwrap().len(), 2, "{}", answer.text());
+    let booked = house.booked(&answer).await;
+    assert_eq!((pictures(&booked), money(&booked)), (2, (2 * SOLD_NANOS, 2 * NANOS, false)), "{booked}");
+    for (prompt, words) in [
+        ("a tide, all filtered", "All images were filtered out"),
+        ("something forbidden", "Responsible AI practices"),
+    ] {
+        for stream in [false, true] {
+            let before = house.gateway.calls(POOL).len();
+            let answer = house.asked(json!({"prompt": prompt, "n": 2, "stream": stream})).await;
+            let error = refused(&answer, 400, "content_filter");
+            assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+            let booked = house.booked(&answer).await;
+            assert_eq!((money(&booked), booked.get("units")), ((0, 0, false), None), "{booked}");
+            // Nobody else is asked, nor the same one again.
+            assert_eq!(house.gateway.calls(POOL).len() - before, 1, "{prompt}, stream {stream}");
+            assert!(!house.sent(POOL).2, "{prompt} was charged");
+        }
+    }
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_google_refuses_is_told_exactly() {
+    let house = own().await;
+    let error = refused(&house.asked(json!({"size": "3:2"})).await, 400, "INVALID_ARGUMENT");
+    assert!(error["message"].as_str().unwrap().contains("aspectRatio"), "{error}");
+    let missing = house.asked(json!({"model": "vertex:imagen-0"})).await;
+    let error = refused(&missing, 404, "model_not_found");
+    assert!(error["message"].as_str().unwrap().contains("Publisher Model"), "{error}");
+    house.gateway.emulator.deny(OWN);
+    let answer = house.asked(json!({})).await;
+    let error = refused(&answer, 403, "upstream_permission_denied");
+    let denied = "Permission 'aiplatform.endpoints.predict' denied";
+    assert!(error["message"].as_str().unwrap().contains(denied), "{error}");
+    let booked = house.booked(&answer).await;
+    assert_eq!((money(&booked), booked.get("units")), ((0, 0, false), None), "{booked}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_cannot_be_said_is_refused_by_name_or_dropped() {
+    let house = own().await;
+    for (more, param, code) in [
+        (json!({"size": "1536x1024"}), "size", "unsupported_value"),
+        (json!({"output_format": "webp"}), "output_format", "unsupported_value"),
+        (json!({"response_format": "url"}), "response_format", "unsupported_value"),
+        (json!({"quality": "high"}), "quality", "unsupported_parameter"),
+        (json!({"background": "transparent"}), "background", "unsupported_parameter"),
+        (json!({"storageUri": "gs://bucket/tides"}), "storageUri", "unsupported_parameter"),
+    ] {
+        let error = refused(&house.asked(more.clone()).await, 400, code);
+        assert_eq!(error["param"], param, "{error}");
+        let lenient = house.gateway.client().header("agent-lenient", "true");
+        let answer = lenient.post(IMAGES, &wanted(more)).await.unwrap();
+        assert_eq!(answer.status, 200, "{param}: {}", answer.text());
+        assert_eq!(answer.header("agent-dropped-params"), Some(param));
+        let parameters = json!({"sampleCount": 1, "includeRaiReason": true});
+        assert_eq!(house.sent(OWN).1["parameters"], parameters, "{param}");
+    }
+    let before = house.gateway.calls(OWN).len();
+    for (more, param, code) in [
+        (json!({"n": 5}), "n", "invalid_value"),
+        (json!({"n": "two"}), "n", "invalid_type"),
+        (json!({"prompt": null}), "prompt", "missing_required_parameter"),
+        (json!({"size": "1024x1024", "aspectRatio": "1:1"}), "aspectRatio", "invalid_value"),
+    ] {
+        // Nothing could be left out of these.
+        let lenient = house.gateway.client().header("agent-lenient", "true");
+        let error = refused(&lenient.post(IMAGES, &wanted(more)).await.unwrap(), 400, code);
+        assert_eq!(error["param"], param, "{error}");
+    }
+    // Neither do other models make pictures there, nor these anything else.
+    let other = house.asked(json!({"model": "vertex:gemini-2.5-pro"})).await;
+    assert_eq!(other.status, 400, "{}", other.text());
+    let talk = house.gateway.chat(&crate::ask::question(FAST)).await;
+    assert_eq!(talk.status, 400, "{}", talk.text());
+    assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
+    house.is_clean();
+}
+
+/// What is answered and in the books, once there are as many of it: in whole.
+async fn answered_rows(gateway: &Gateway, count: usize) -> Vec<Value> {
+    let rows = loop {
+        let mut rows = gateway.requests(100).await;
+        rows.retain(|row| row["status"] == 200);
+        if rows.len() >= count {
+            break rows;
+        }
+        a_moment().await;
+    };
+    assert_eq!(rows.len(), count, "{rows:?}");
+    let mut whole = Vec::new();
+    for row in rows {
+        whole.push(gateway.settled(row["id"].as_str().unwrap()).await);
+    }
+    whole
+}
+
+#[tokio::test]
+async fn one_write_moves_pictures_between_sellers_and_the_official_client_says_the_same() {
+    let interpreter = workspace().join(".venv/bin/python");
+    assert!(interpreter.exists(), "run scripts/python-env.sh first");
+    let house = pooled().await;
+    let (vertex, elsewhere) = (house.credential(OWN).await, house.elsewhere(OWN_SECOND).await);
+    let scope = json!({"model": IMAGEN});
+    let on = |id: &str| json!({"scope": scope, "profiles": ["byok"], "credential_ids": [id]});
+    let route = house.gateway.route(on(&elsewhere)).await;
+    let path = format!("/v2/routes/{route}");
+    for place in [None, Some(on(&vertex)), Some(json!({"scope": scope, "profiles": ["managed_provider"]}))] {
+        if let Some(place) = place {
+            let answer = house.gateway.admin().put(&path, &place).await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        let script = workspace().join("tests/sdk/imagen.py");
+        assert_eq!(drive(interpreter.clone(), script, &house.gateway).await.held, 3);
+    }
+    // Each time two requests of two pictures, in their order.
+    let rows = answered_rows(&house.gateway, 6).await;
+    let places = [
+        ("fal", "byok", 0, ELSEWHERE_NANOS),
+        ("vertex_ai", "byok", 0, NANOS),
+        ("vertex_ai", "managed_provider", SOLD_NANOS, NANOS),
+    ];
+    for (rows, (provider, profile, sold, billed)) in rows.chunks(2).zip(places) {
+        for row in rows {
+            assert_eq!((&row["provider"], &row["profile"]), (&json!(provider), &json!(profile)), "{row}");
+            assert_eq!((pictures(row), money(row)), (2, (2 * sold, 2 * billed, false)), "{row}");
+        }
+    }
+    house.is_clean();
+}

@@ -21,6 +21,7 @@ use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
 use crate::openai::videos::Videos;
+use crate::vertex::films::Operations;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) batches: Mutex<Batches>,
     /// What `/v1/videos` keeps.
     pub(crate) videos: Mutex<Videos>,
+    /// The same of a cloud's models.
+    pub(crate) operations: Mutex<Operations>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -80,6 +83,7 @@ impl Shared {
             files: Mutex::default(),
             batches: Mutex::default(),
             videos: Mutex::default(),
+            operations: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -97,6 +101,7 @@ impl Shared {
         *lock(&self.files) = Files::default();
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
+        *lock(&self.operations) = Operations::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

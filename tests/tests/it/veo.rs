@@ -268,8 +268,9 @@ async fn what_has_not_ended_is_neither_taken_nor_deleted_and_is_booked_though_it
     let mut booked: Vec<u64> = house.booked(2).await.iter().map(|row| money(row).0).collect();
     booked.sort_unstable();
     assert_eq!(booked, [6_000, 8_000]);
-    let remix = house.gateway.client().post(&format!("{VIDEOS}/{id}/remix"), &json!({"prompt": "an ebb"}));
-    let error = refused(&remix.await.unwrap(), 400, "unsupported_operation");
+    let path = format!("{VIDEOS}/{id}/remix");
+    let remix = house.gateway.client().post(&path, &json!({"prompt": "an ebb"})).await.unwrap();
+    let error = refused(&remix, 400, "unsupported_operation");
     assert!(error["message"].as_str().unwrap().contains("no video of another"), "{error}");
     house.is_clean();
 }

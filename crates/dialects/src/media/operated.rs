@@ -3,7 +3,7 @@
 //! what was asked of it: that stands behind its name, in what we call it.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
 use serde_json::{Value as Json, json};
@@ -39,6 +39,8 @@ const REFERENCE_FIX: &str =
     "Send the picture in a JSON body, as {\"image_url\": \"data:image/png;base64,...\"}.";
 /// Parameters of such models that pass as they are: none of them changes how much is made, or where to.
 const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
+/// Of which an operation's name is made, each with its value behind it.
+const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
 /// Between the operation's name and what was asked of it. No name has it.
 const ASKED: char = '?';
 /// What is put out of a film at once.
@@ -142,10 +144,64 @@ pub fn film_reference_unsayable() -> Box<Fault> {
     unsayable(REFERENCE.to_owned(), "holds no picture whose bytes are in a JSON body", REFERENCE_FIX)
 }
 
-/// The operation's own name, out of ours for its film.
+/// What our name for a film holds: the operation's own, and what was asked of it. It is written so that it can stand
+/// wherever a provider's name can.
+struct Named {
+    /// The values of the operation's name, in the order of its words.
+    values: [String; WORDS.len()],
+    created_unix_s: u64,
+    seconds: String,
+    size: String,
+}
+
+impl Named {
+    fn new(name: &str, created_unix_s: u64, seconds: u64, size: &str) -> Option<Self> {
+        let mut parts = name.split('/');
+        let mut values: [String; WORDS.len()] = Default::default();
+        for (word, value) in WORDS.iter().zip(&mut values) {
+            let (said, named) = (parts.next()?, parts.next()?);
+            if said != *word || named.is_empty() || named.contains(ASKED) {
+                return None;
+            }
+            named.clone_into(value);
+        }
+        let is_whole = parts.next().is_none();
+        is_whole.then(|| Self { values, created_unix_s, seconds: seconds.to_string(), size: size.to_owned() })
+    }
+
+    fn id(&self) -> String {
+        let Self { values, created_unix_s, seconds, size } = self;
+        URL_SAFE_NO_PAD
+            .encode(format!("{}{ASKED}{created_unix_s}{ASKED}{seconds}{ASKED}{size}", values.join("/")))
+    }
+
+    fn read(id: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+        let mut asked = text.split(ASKED);
+        let named: Vec<String> = asked.next()?.split('/').map(str::to_owned).collect();
+        Some(Self {
+            values: named.try_into().ok()?,
+            created_unix_s: asked.next()?.parse().ok()?,
+            seconds: asked.next()?.to_owned(),
+            size: asked.next()?.to_owned(),
+        })
+    }
+
+    fn operation(&self) -> String {
+        let parts = WORDS.iter().zip(&self.values).flat_map(|(word, value)| [*word, value.as_str()]);
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn model(&self) -> &str {
+        let [_, _, _, model, _] = &self.values;
+        model
+    }
+}
+
+/// The operation's own name, out of ours for its film; `None` of a name that is not ours.
 #[must_use]
-pub fn operation_of(film: &str) -> &str {
-    film.split_once(ASKED).map_or(film, |(name, _)| name)
+pub fn operation_of(film: &str) -> Option<String> {
+    Named::read(film).map(|named| named.operation())
 }
 
 /// What its client is told of a film, of what its maker tells of the operation.
@@ -154,40 +210,33 @@ pub fn operation_of(film: &str) -> &str {
 /// The maker tells nothing of it.
 pub fn operated_film(ask: &FilmAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
     let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
-    let (id, end) = match ask {
+    let (named, end) = match ask {
         FilmAsk::New { seconds, size, created_unix_s } => {
-            let name = said.said("name").filter(|name| !name.contains(ASKED));
-            let name = name.ok_or(StreamFault::Broken("not_an_answer"))?;
-            let id = format!("{name}{ASKED}created={created_unix_s}&seconds={seconds}&size={size}");
-            (id, End::Queued)
+            let name = said.said("name").ok_or(StreamFault::Broken("not_an_answer"))?;
+            (Named::new(&name, *created_unix_s, *seconds, size), End::Queued)
         }
-        FilmAsk::Known(id) => (id.clone(), End::of(&said)),
+        FilmAsk::Known(id) => (Named::read(id), End::of(&said)),
     };
-    let asked = |name: &str| {
-        let asked = id.split_once(ASKED).map(|(_, asked)| asked).unwrap_or_default();
-        asked.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
-    };
-    let model = operation_of(&id).split_once("/models/").and_then(|(_, rest)| rest.split('/').next());
+    let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
     let (status, progress, error) = match &end {
         End::Queued => ("queued", 0, Json::Null),
         End::Coming => ("in_progress", 0, Json::Null),
         End::Made(_) => ("completed", 100, Json::Null),
         End::Failed { code, message } => ("failed", 0, json!({"code": code, "message": message})),
     };
-    let created_at = asked("created").and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
     let film = json!({
-        "id": id,
+        "id": named.id(),
         "object": "video",
-        "created_at": created_at,
+        "created_at": named.created_unix_s,
         // It is not told when it ended.
         "completed_at": null,
         "expires_at": null,
         "status": status,
-        "model": model,
+        "model": named.model(),
         "progress": progress,
         "prompt": null,
-        "seconds": asked("seconds"),
-        "size": asked("size"),
+        "seconds": named.seconds,
+        "size": named.size,
         "remixed_from_video_id": null,
         "error": error,
     });
@@ -349,7 +398,7 @@ mod tests {
         assert_eq!(spoken(r#"{"seconds":"8"}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
     }
 
-    const NAME: &str = "projects/p/locations/l/publishers/google/models/veo-x/operations/o-1";
+    const NAME: &str = "projects/p/locations/l/publishers/a/models/veo-x/operations/o-1";
 
     #[test]
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
@@ -357,7 +406,8 @@ mod tests {
         let begun = operated_film(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         let id = begun["id"].as_str().unwrap();
-        assert_eq!((operation_of(id), &begun["status"]), (NAME, &json!("queued")));
+        assert_eq!((operation_of(id).as_deref(), &begun["status"]), (Some(NAME), &json!("queued")));
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
@@ -391,8 +441,11 @@ mod tests {
             assert_eq!((&film["status"], &film["error"]["code"]), (&json!(status), &code), "{body}");
             assert_eq!((&film["id"], &film["seconds"]), (&json!(id), &json!("4")), "{body}");
         }
-        for wrong in ["", "<html>", "[]", "{}"] {
+        for wrong in ["", "<html>", "[]", "{}", r#"{"name":"operations/o-1"}"#] {
             assert!(operated_film(&ask, wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        for unknown in ["", "video_1", NAME] {
+            assert_eq!(operation_of(unknown), None, "{unknown}");
         }
         let bare = FilmAsk::of(br#"{"size":"1x1"}"#, 17);
         assert_eq!(bare, FilmAsk::New { seconds: 8, size: "1280x720".to_owned(), created_unix_s: 17 });

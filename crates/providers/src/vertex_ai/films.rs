@@ -47,8 +47,9 @@ fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, B
         let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
         return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
     }
-    let operation = operation_of(film.upstream_id());
-    let resource = operation.split_once(OPERATIONS).map_or(operation, |(resource, _)| resource);
+    let unknown = || Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here.");
+    let operation = operation_of(film.upstream_id()).ok_or_else(unknown)?;
+    let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
     let resource: Vec<String> = resource.split('/').map(google::segment).collect();
     let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
     let body = serde_json::json!({"operationName": operation}).to_string();

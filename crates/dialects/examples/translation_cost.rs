@@ -119,6 +119,7 @@ fn streams() {
                 keeps_text: false,
                 form: dialects::AnswerForm::default(),
                 guess: None,
+                film: None,
             };
             let start = Instant::now();
             let mut answer = AnswerStream::new(way);

@@ -144,6 +144,7 @@ pub(crate) fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
         keeps_text: false,
         form: AnswerForm::Json,
         guess: None,
+        film: None,
     };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }

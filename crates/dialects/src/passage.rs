@@ -15,7 +15,7 @@ use crate::answer::{
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::Cutter;
-use crate::media::MediaStream;
+use crate::media::{FilmAsk, MediaStream};
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
@@ -50,6 +50,8 @@ pub struct Way {
     pub form: AnswerForm,
     /// Who says what was used where the upstream does not, and its answer is written anew.
     pub guess: Option<Rc<dyn Guess>>,
+    /// Of a film whose maker tells of it as of an operation.
+    pub film: Option<Box<FilmAsk>>,
 }
 
 /// A stream on its way.
@@ -137,6 +139,9 @@ impl AnswerStream {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
+        if way.film.is_some() {
+            return Self { kind: Kind::Media(Box::new(MediaStream::operated())) };
+        }
         let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
         if way.operation.makes_pictures() || is_passed_on {
             return Self { kind: Kind::Media(Box::new(MediaStream::new(way.operation))) };
@@ -166,6 +171,15 @@ impl AnswerStream {
                 transcript.told(AnswerForm::of(std::str::from_utf8(media_type).ok()));
                 Ok(())
             }
+        }
+    }
+
+    /// What its body is, where that is not what the upstream calls its own.
+    #[must_use]
+    pub fn media_type(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Media(media) => media.media_type(),
+            Kind::Scan(_) | Kind::Walk(_) | Kind::Listen(_) => None,
         }
     }
 

@@ -42,6 +42,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Count => return count::whole_answer(way, body),
         Operation::Embed => return embed::whole_answer(way, body),
         Operation::Stored => return Ok(looked_at(body)),
+        Operation::Video if way.film.is_some() => return media::operated_answer(way, &body),
         operation if operation.is_kept() => return kept::whole_answer(body),
         Operation::Images if way.upstream == Grammar::Hosted => return media::hosted_answer(way, &body),
         Operation::Rerank => return media::whole_answer(way.operation, body),

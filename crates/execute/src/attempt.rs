@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, Guess, TurnState, Way, WholeAnswer};
+use dialects::{AnswerForm, FilmAsk, Guess, TurnState, Way, WholeAnswer};
 use domain::limits::{
     AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
     PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX, REFUSAL_BYTES_MAX,
@@ -182,6 +182,7 @@ impl OpenAttempt {
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
+            film: (is_translated && call.operation() == Operation::Video).then(|| Box::new(film(exchange))),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
         }
     }
@@ -411,6 +412,15 @@ async fn prompt_for(exchange: &Exchange, attempt: &Attempt) -> Result<Option<Rc<
 /// What is known of the model at its seller.
 fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
     exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
+}
+
+/// What the answer about a film does not say itself.
+fn film(exchange: &Exchange) -> FilmAsk {
+    let call = &exchange.call;
+    match call.request().stored.as_deref() {
+        Some(stored) => FilmAsk::Known(stored.upstream_id().to_owned()),
+        None => FilmAsk::of(&exchange.body.borrow(), call.received_unix_ms() / 1_000),
+    }
 }
 
 /// What the server is known not to take. Of pooled accounts nobody asks.

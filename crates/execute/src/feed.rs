@@ -290,6 +290,9 @@ impl Feed {
     /// What its body is called, for the client; `None` where its grammar says that, and as long as it is not known.
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
+        if let Some(own) = self.stream.media_type() {
+            return Some(HeaderValue::from_static(own));
+        }
         let is_answered = !matches!(self.source, Source::Opening(_));
         self.open.as_ref().filter(|_| is_answered).and_then(OpenAttempt::media_type)
     }

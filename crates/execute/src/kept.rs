@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dialects::{Bundle, KeptMade, StoredAct, WholeAnswer, rename_kept};
+use dialects::{Bundle, FilmState, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
 use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
 use plan::{Attempt, kept_not_found};
 
@@ -66,6 +66,9 @@ pub(crate) async fn note(
     };
     let id = keeper.id(owner, kind, maker, &made.id);
     let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
+    if act == Some(StoredAct::Delete) && !exchange.is_as_said.get() {
+        return take_out(exchange, attempt, id, made, whole).await;
+    }
     if act == Some(StoredAct::Delete) {
         keeper.forget(owner, id).await;
         return Ok(WholeAnswer { body, ..whole });
@@ -86,11 +89,36 @@ pub(crate) async fn note(
     Ok(WholeAnswer { body, ..whole })
 }
 
+/// A film whose maker deletes none was looked at instead: it is forgotten here, once it has ended, and booked by that look
+/// if it is not booked yet.
+async fn take_out(
+    exchange: &Exchange,
+    attempt: &Attempt,
+    id: KeptId,
+    made: KeptMade,
+    whole: WholeAnswer,
+) -> Result<WholeAnswer, Miss> {
+    let film = read_film(&whole.body).unwrap_or_default();
+    if film.state == FilmState::Coming {
+        let message = "The video can't be deleted, its status is 'in_progress'.";
+        let fault = Fault::new(FaultClass::BadRequest, "video_not_ended", message);
+        return Err(Miss::new(fault.fix("Delete it once it has ended.")).not_again());
+    }
+    let shown = made.shown.clone();
+    if !keep(exchange, attempt, id, made, shown).await {
+        return Err(unseen());
+    }
+    exchange.hands.objects.forget(exchange.owner(), id).await;
+    let body = format!(r#"{{"id":"{id}","object":"video.deleted","deleted":true}}"#);
+    Ok(WholeAnswer { body: body.into(), ..whole })
+}
+
 /// A film is looked at before it is deleted: what it used is booked by what was seen of it last.
 pub(crate) async fn see_last(exchange: &Exchange, attempt: &Attempt) -> Result<(), Miss> {
     let stored = exchange.call.request().stored.as_deref();
     let Some(stored) = stored.filter(|stored| stored.act == StoredAct::Delete) else { return Ok(()) };
-    if exchange.call.operation() != Operation::Video {
+    // Who deletes none is asked for the look alone.
+    if exchange.call.operation() != Operation::Video || !exchange.is_as_said.get() {
         return Ok(());
     }
     let asked =

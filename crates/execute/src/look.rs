@@ -1,7 +1,7 @@
 //! Looks of our own at what providers keep, for the books: no client asked for them, and none is answered.
 
 use bytes::Bytes;
-use dialects::{Request, Stored, StoredAct};
+use dialects::{FilmAsk, Request, Stored, StoredAct};
 use domain::limits::{DEADLINE, FIRST_BYTE_TIME_MAX, IDLE_TIME_MAX};
 use domain::{Abilities, Fault, Grammar, Operation, Quirks};
 use providers::{Ask, Target};
@@ -36,14 +36,22 @@ pub async fn look(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: 
 
 /// Looks, and reads it to its end.
 pub(crate) async fn whole(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Bytes, Miss> {
-    let mut opened = open(target, asked, hands).await?;
+    let film = FilmAsk::Known(asked.id.clone());
+    let is_film = asked.operation == Operation::Video;
+    let (mut opened, grammar) = open(target, asked, hands).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     let slug = &target.provider;
     let bytes = read::whole(&mut opened.body, &mut timer, IDLE_TIME_MAX, deadline, slug).await?;
-    read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))
+    let bytes = read::decoded(&opened.headers, bytes).map_err(|what| Miss::broken(slug, what))?;
+    // What is told of an operation is read as what is told of its film.
+    match is_film && grammar == Grammar::Hosted {
+        true => dialects::operated_film(&film, &bytes).map_err(|fault| attempt::stream_miss(fault, slug)),
+        false => Ok(bytes),
+    }
 }
 
-async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<Opened, Miss> {
+/// What answers, and in whose grammar.
+async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<(Opened, Grammar), Miss> {
     let provider = providers::provider(&target.provider);
     let act = if asked.is_content { StoredAct::Content } else { StoredAct::Read };
     let request = Request::about(Stored::new(asked.id, act, String::new()));
@@ -67,12 +75,14 @@ async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<O
         quirks: Quirks::default(),
     };
     let mut outgoing = provider.generate(&place, &ask).map_err(Miss::of_us)?;
+    let grammar = outgoing.grammar;
     sign(hands, &target.seat, provider, &target.provider, &target.base_url, &mut outgoing).await?;
     let request = request_of(&hands.egress, outgoing).map_err(Miss::of_us)?;
     let slug = &target.provider;
     let asking = attempt::ask(hands, slug, &target.seat, &request, |_| {});
     let silent = |_| Miss::timeout(slug, "did not answer", FIRST_BYTE_TIME_MAX.as_secs());
-    timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)?
+    let opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
+    Ok((opened, grammar))
 }
 
 async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Hands) -> Result<(), Miss> {
@@ -82,7 +92,7 @@ async fn show(target: &VerifyTarget, asked: KeptLook, shown: &Shown, hands: &Han
         return Ok(());
     }
     let slug = &target.provider;
-    let mut opened = open(target, asked, hands).await?;
+    let (mut opened, _) = open(target, asked, hands).await?;
     let (mut timer, deadline) = (Timer::new(&hands.timers), Instant::now() + DEADLINE);
     loop {
         let next = std::pin::pin!(read::next_chunk(&mut opened.body));

@@ -99,6 +99,7 @@ fn translate(bytes: &[u8], chunk: usize) -> (Vec<u8>, bool, String) {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
     };
     let mut stream = AnswerStream::new(way);
     let mut out = Vec::new();

@@ -49,6 +49,7 @@ fn way(as_array: bool) -> Way {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

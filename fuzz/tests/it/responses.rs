@@ -38,6 +38,7 @@ fn way() -> Way {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

@@ -80,6 +80,7 @@ mod three_modes;
 mod together;
 mod upgrade;
 mod vault;
+mod veo;
 mod vertex;
 mod videos;
 mod wait;

@@ -42,6 +42,7 @@ fn way(client: Grammar, upstream: Grammar, vectors: VectorForm) -> Way {
         keeps_text: false,
         form: crate::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

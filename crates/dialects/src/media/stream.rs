@@ -7,6 +7,7 @@ use domain::{Fault, Operation, TraceId, UsageSource};
 use framing::sse::read_event;
 
 use super::hosted::HostedPictures;
+use super::operated::film_content;
 use super::{counts, whole_answer};
 use crate::answer::{AnswerFacts, StreamFacts, StreamFault};
 use crate::chat;
@@ -33,6 +34,8 @@ pub(crate) struct MediaStream {
     has_end: bool,
     /// What is written anew in the client's events.
     hosted: Option<HostedPictures>,
+    /// A film that comes in what is told of its operation.
+    is_operated: bool,
 }
 
 impl MediaStream {
@@ -41,9 +44,15 @@ impl MediaStream {
         Self { hosted: Some(HostedPictures::new(created_unix_s)), ..Self::new(Operation::Images) }
     }
 
+    /// A film in what is told of its operation: held until it is whole.
+    pub(crate) fn operated() -> Self {
+        Self { is_operated: true, ..Self::new(Operation::Video) }
+    }
+
     pub(crate) fn new(operation: Operation) -> Self {
         Self {
             hosted: None,
+            is_operated: false,
             operation,
             has_events: operation.makes_pictures(),
             cutter: Cutter::default(),
@@ -69,6 +78,9 @@ impl MediaStream {
         if self.operation.makes_pictures() {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
+        if self.is_operated {
+            return if is(DOCUMENTS[0]) { Ok(()) } else { Err(StreamFault::Broken("not_an_answer")) };
+        }
         // A file holds whatever it holds.
         if self.operation.is_kept() {
             return Ok(());
@@ -81,7 +93,7 @@ impl MediaStream {
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
-        if self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
+        if self.is_operated || self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole) {
             return self.cutter.hold(&chunk, ANSWER_BYTES_MAX);
         }
         if self.has_events {
@@ -179,7 +191,22 @@ impl MediaStream {
         Ok(())
     }
 
+    fn finish_operated(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        out.extend(film_content(&self.cutter.take())?);
+        self.facts.events += 1;
+        self.facts.content_started = true;
+        (self.facts.done, self.facts.finished) = (true, true);
+        Ok(())
+    }
+
+    pub(crate) const fn media_type(&self) -> Option<&'static str> {
+        if self.is_operated { Some("video/mp4") } else { None }
+    }
+
     pub(crate) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if self.is_operated {
+            return self.finish_operated(out);
+        }
         let is_whole = self.hosted.as_ref().is_some_and(|hosted| hosted.is_whole);
         if !is_whole && self.cutter.holds_data() {
             let event = self.cutter.last();

@@ -159,6 +159,10 @@ impl<'a> Members<'a> {
         self.find(name)?.as_count()
     }
 
+    pub(crate) fn said_true(&self, name: &str) -> bool {
+        matches!(self.find(name), Some(Value::Boolean(true)))
+    }
+
     pub(crate) fn said_object(&self, name: &str) -> Option<&'a [u8]> {
         match self.find(name)? {
             Value::Object(span) => Some(span.of(self.bytes)),

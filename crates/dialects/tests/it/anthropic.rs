@@ -146,6 +146,7 @@ fn way() -> Way {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

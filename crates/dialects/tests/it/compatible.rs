@@ -23,6 +23,7 @@ fn way(client: Grammar) -> Way {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::openai::responses::seal::Sealer;
 use crate::openai::responses::store::Store;
 use crate::openai::tokens::Prompt;
 use crate::openai::videos::Videos;
+use crate::vertex::films::Operations;
 
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     /// What `/v1/videos` keeps.
     pub(crate) videos: Mutex<Videos>,
     pub(crate) message_batches: Mutex<MessageBatches>,
+    /// The same of a cloud's models.
+    pub(crate) operations: Mutex<Operations>,
     requests: AtomicU64,
     pub(crate) gemini: gemini::State,
     pub(crate) directory: directory::State,
@@ -83,6 +86,7 @@ impl Shared {
             batches: Mutex::default(),
             videos: Mutex::default(),
             message_batches: Mutex::default(),
+            operations: Mutex::default(),
             requests: AtomicU64::new(0),
             gemini: gemini::State::new(),
             directory: directory::State::new(),
@@ -101,6 +105,7 @@ impl Shared {
         *lock(&self.batches) = Batches::default();
         *lock(&self.videos) = Videos::default();
         *lock(&self.message_batches) = MessageBatches::default();
+        *lock(&self.operations) = Operations::default();
         self.gemini.reset();
         self.directory.reset();
         self.fal.reset();

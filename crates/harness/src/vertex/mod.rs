@@ -2,6 +2,7 @@
 //! place of keys, and refusals in the cloud's own words.
 
 mod embeddings;
+pub(crate) mod films;
 mod messages;
 mod pictures;
 
@@ -145,6 +146,11 @@ async fn google(
         "countTokens" => (counted(model, body)?, None),
         "predict" if pictures::makes(model) => {
             return pictures::answer(call, key, model, body).await.unwrap_or_else(|| Err(site.no_model()));
+        }
+        "predictLongRunning" | "fetchPredictOperation" => {
+            return films::answer(call, site, key, (model, verb), body)
+                .await
+                .unwrap_or_else(|| Err(site.no_model()));
         }
         "predict" | "embedContent" => {
             return embeddings::answer(call, key, model, verb, body)

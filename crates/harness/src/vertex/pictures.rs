@@ -192,7 +192,7 @@ fn labels(fields: &Fields) -> Result<(), ApiError> {
     }
 }
 
-fn object(said: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
+pub(super) fn object(said: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
     match said {
         None => Ok(Map::new()),
         Some(Value::Object(fields)) => Ok(fields.clone()),
@@ -200,14 +200,14 @@ fn object(said: Option<&Value>, name: &str) -> Result<Fields, ApiError> {
     }
 }
 
-fn only(fields: &Fields, known: &[&str]) -> Result<(), ApiError> {
+pub(super) fn only(fields: &Fields, known: &[&str]) -> Result<(), ApiError> {
     match fields.keys().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(unknown_name(name)),
         None => Ok(()),
     }
 }
 
-fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
+pub(super) fn shaped(fields: &Fields, shapes: &[(&str, Shape)]) -> Result<(), ApiError> {
     for (name, value) in fields {
         let Some((_, shape)) = shapes.iter().find(|(known, _)| known == name) else {
             return Err(unknown_name(name));

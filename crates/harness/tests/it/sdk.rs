@@ -153,7 +153,7 @@ async fn python_sdks_of_two_makers_see_vertex() {
         emulator.identity_pool(Some(KEY)).to_string(),
         emulator.token_for_google(KEY),
     ];
-    ran(run(interpreter(), &arguments, &[]).await, 15);
+    ran(run(interpreter(), &arguments, &[]).await, 16);
     // A token that nobody was given.
     assert_eq!(emulator.violations().len(), 1, "{:?}", emulator.violations());
 }

@@ -163,6 +163,64 @@ def pictured():
             raise AssertionError(f"{changes} was taken")
 
 
+def filmed():
+    client, model = google(), "veo-3.0-generate-001"
+
+    def made(prompt, model=model, **said):
+        operation = client.models.generate_videos(model=model, prompt=prompt, **said)
+        assert not operation.done and "/operations/" in operation.name, operation
+        looks = 0
+        while not operation.done:
+            operation, looks = client.operations.get(operation), looks + 1
+        assert looks == 2, looks
+        return operation
+
+    config = types.GenerateVideosConfig(
+        number_of_videos=2,
+        duration_seconds=4,
+        aspect_ratio="9:16",
+        resolution="1080p",
+        seed=7,
+        negative_prompt="rain",
+        person_generation="dont_allow",
+        enhance_prompt=True,
+        generate_audio=True,
+    )
+    films = made("sea ", config=config).response.generated_videos
+    assert [film.video.mime_type for film in films] == ["video/mp4"] * 2, films
+    assert films[0].video.video_bytes == b"sea " * (4 * 16 * 1024)
+    picture = types.Image(image_bytes=b"\x89PNG", mime_type="image/png")
+    (film,) = made("a tide", image=picture).response.generated_videos
+    assert film.video.video_bytes.startswith(b"a tide [") and len(film.video.video_bytes) == 8 * 64 * 1024
+    (film,) = made("a tide", config={"output_gcs_uri": "gs://sea"}).response.generated_videos
+    assert film.video.uri.startswith("gs://sea/") and film.video.video_bytes is None, film
+    held_back = made("a tide, all filtered", model="veo-2.0-generate-001").response
+    assert held_back.rai_media_filtered_count == 1 and not held_back.generated_videos, held_back
+    assert "usage guidelines" in held_back.rai_media_filtered_reasons[0], held_back
+    broken = made("a tide, broken off")
+    assert broken.error["code"] == 13 and broken.response is None, broken
+    for changes, words in [
+        ({"config": {"duration_seconds": 5}}, "duration 5"),
+        ({"config": {"aspect_ratio": "1:1"}}, "aspectRatio"),
+        ({"model": "veo-2.0-generate-001", "config": {"resolution": "720p"}}, "resolution"),
+        ({"prompt": "something forbidden"}, "Responsible AI practices"),
+        ({"model": "veo-0"}, "Publisher Model"),
+    ]:
+        try:
+            client.models.generate_videos(**({"model": model, "prompt": ASK} | changes))
+        except failures.ClientError as error:
+            assert error.code in (400, 404) and words in error.message, error
+        else:
+            raise AssertionError(f"{changes} was taken")
+    unknown = types.GenerateVideosOperation(name=broken.name + "0")
+    try:
+        client.operations.get(unknown)
+    except failures.ClientError as error:
+        assert error.code == 404, error
+    else:
+        raise AssertionError("an operation of nobody was found")
+
+
 def pictured_by_hand():
     """What no client of the maker's says."""
     models = f"{origin}/v1/projects/{project}/locations/{location}/publishers/google/models"
@@ -264,6 +322,7 @@ CASES = [
     embedded,
     pictured,
     pictured_by_hand,
+    filmed,
     message,
     message_streamed,
     message_tools,

@@ -5,11 +5,17 @@ use domain::{Grammar, Operation};
 /// How the names of models of pictures begin, the older ones last.
 const IMAGEN: [&str; 2] = ["imagen-", "imagegeneration@"];
 
+/// And those of films; these among them are of one resolution, and have no word for it.
+const VEO: &str = "veo-";
+const VEO_OF_ONE: &str = "veo-2";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {
     Google,
     /// Google's models that make pictures and nothing else, which are asked in a way of their own.
     Imagen,
+    /// The same of films.
+    Veo,
     Anthropic,
     /// Open and partners' models behind one endpoint, each under its publisher's name.
     Others,
@@ -29,8 +35,16 @@ pub(super) fn maker(model: &str) -> (Maker, &str) {
 }
 
 fn of_google(name: &str) -> Maker {
-    let is_imagen = IMAGEN.iter().any(|start| name.starts_with(start));
-    if is_imagen { Maker::Imagen } else { Maker::Google }
+    match name {
+        _ if IMAGEN.iter().any(|start| name.starts_with(start)) => Maker::Imagen,
+        _ if name.starts_with(VEO) => Maker::Veo,
+        _ => Maker::Google,
+    }
+}
+
+/// Whether a model of films has words for their resolution.
+pub(super) fn says_resolution(name: &str) -> bool {
+    !name.starts_with(VEO_OF_ONE)
 }
 
 impl Maker {
@@ -43,7 +57,9 @@ impl Maker {
                 &[Grammar::Anthropic]
             }
             (Operation::Chat | Operation::Run | Operation::Verify, Self::Others) => &[Grammar::Chat],
-            (Operation::Embed, Self::Google) | (Operation::Images, Self::Imagen) => &[Grammar::Hosted],
+            (Operation::Embed, Self::Google)
+            | (Operation::Images, Self::Imagen)
+            | (Operation::Video, Self::Veo) => &[Grammar::Hosted],
             _ => &[],
         }
     }
@@ -62,6 +78,8 @@ mod tests {
             ("imagen-4.0-generate-001", (Maker::Imagen, "imagen-4.0-generate-001")),
             ("google/imagen-4.0-fast-generate-001", (Maker::Imagen, "imagen-4.0-fast-generate-001")),
             ("publishers/google/models/imagegeneration@006", (Maker::Imagen, "imagegeneration@006")),
+            ("google/veo-3.0-generate-001", (Maker::Veo, "veo-3.0-generate-001")),
+            ("veo-2.0-generate-001", (Maker::Veo, "veo-2.0-generate-001")),
             ("me/imagen-4", (Maker::Others, "me/imagen-4")),
             ("claude-opus-4-5@20251101", (Maker::Anthropic, "claude-opus-4-5@20251101")),
             ("anthropic/claude-opus-5", (Maker::Anthropic, "claude-opus-5")),

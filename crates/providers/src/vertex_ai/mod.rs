@@ -1,6 +1,7 @@
 //! Vertex AI: models of several makers at a project and a place of the customer's own. Each maker is asked in its own
 //! grammar and at addresses of its own; the rest of an address, the token and most refusals they have in common.
 
+mod films;
 mod maker;
 
 use bytes::Bytes;
@@ -46,6 +47,7 @@ impl Provider for VertexAi {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
             Operation::Images => Maker::Imagen.grammars(operation),
+            Operation::Video => Maker::Veo.grammars(operation),
             _ => Maker::Google.grammars(operation),
         }
     }
@@ -61,9 +63,11 @@ impl Provider for VertexAi {
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
         let (maker, name) = maker(target.upstream_model);
         let mut outgoing = match maker {
+            _ if ask.operation == Operation::Video => films::generate(target, ask, (maker, name)),
             Maker::Google if ask.operation == Operation::Embed => of_texts(target, ask, name),
             Maker::Google => of_google(target, ask, name),
             Maker::Imagen => of_pictures(target, ask, name),
+            Maker::Veo => Err(compatible::no_such(ask.operation)),
             Maker::Anthropic => of_anthropic(target, ask, name),
             Maker::Others => compatible::generate_at(target, ask, maker.grammars(ask.operation), |path| {
                 let below = format!("endpoints/openapi/{path}");
@@ -220,11 +224,14 @@ fn quota_project(hosting: &Hosting) -> Option<(HeaderName, HeaderValue)> {
     Some((QUOTA_PROJECT, HeaderValue::from_str(project).ok()?))
 }
 
+fn bare(base_url: &str) -> &str {
+    let base = base_url.trim_end_matches('/');
+    [NEWEST, STABLE].iter().find_map(|end| base.strip_suffix(end)?.strip_suffix('/')).unwrap_or(base)
+}
+
 /// Below the project and the place. A base may be given with a version behind it, as the vendors' clients take it.
 fn address(base_url: &str, hosting: &Hosting, version: &str, below: &str) -> String {
-    let base = base_url.trim_end_matches('/');
-    let base =
-        [NEWEST, STABLE].iter().find_map(|end| base.strip_suffix(end)?.strip_suffix('/')).unwrap_or(base);
+    let base = bare(base_url);
     let project = match &hosting.project {
         Some(project) => format!("projects/{}/", google::segment(project)),
         None => google::OWN_PROJECT.to_owned(),

@@ -144,6 +144,7 @@ fn in_stream(class: FaultClass) -> String {
         keeps_text: false,
         form: dialects::AnswerForm::default(),
         guess: None,
+        film: None,
         vectors: dialects::VectorForm::default(),
     };
     let event: Bytes = AnswerStream::new(way).error_event(&fault(class), TraceId::new(1, [0; 10]));

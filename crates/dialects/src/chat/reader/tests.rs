@@ -481,6 +481,7 @@ fn way() -> Way {
         keeps_text: false,
         form: crate::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

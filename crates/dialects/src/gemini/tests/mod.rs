@@ -44,6 +44,7 @@ pub(crate) fn way(client: Grammar, upstream: Grammar, as_array: bool) -> Way {
         keeps_text: false,
         form: crate::AnswerForm::default(),
         guess: None,
+        film: None,
     }
 }
 

@@ -1,0 +1,475 @@
+//! Films that a model is said to predict in a long operation: their request is one instance and parameters beside it, and
+//! what is told of the operation becomes what the vendor of `/v1/videos` tells of a film. The operation never says again
+//! what was asked of it: that stands behind its name, in what we call it.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use domain::{Fault, FaultClass, Grammar, UpstreamReport};
+use serde_json::{Value as Json, json};
+
+use super::hosted::{PROMPT, lose_rest, quoted, written};
+use super::predicted::Unsaid;
+use crate::answer::{AnswerFacts, StreamFault};
+use crate::chat;
+use crate::embed::unsayable;
+use crate::json::Value;
+use crate::losses::Losses;
+use crate::passage::Way;
+use crate::refusal::wrong_value;
+use crate::responses::Members;
+use crate::speak::Spoken;
+use crate::whole::WholeAnswer;
+
+/// How long a film is where nothing is said: it is said upstream, for what is asked is what is booked.
+const SECONDS: u64 = 8;
+const SECONDS_FIX: &str = "Send a whole number of seconds that the model makes, such as \"8\".";
+/// The films that there are, by their sides: the first one where nothing is said.
+const SIZES: [(&str, &str, &str); 4] = [
+    ("1280x720", "16:9", LOW),
+    ("720x1280", "9:16", LOW),
+    ("1920x1080", "16:9", "1080p"),
+    ("1080x1920", "9:16", "1080p"),
+];
+/// What older models make, and have no word for.
+const LOW: &str = "720p";
+const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
+const REFERENCE: &str = "input_reference";
+const REFERENCE_FIX: &str =
+    "Send the picture in a JSON body, as {\"image_url\": \"data:image/png;base64,...\"}.";
+/// Parameters of such models that pass as they are: none of them changes how much is made, or where to.
+const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
+/// Of which an operation's name is made, each with its value behind it.
+const WORDS: [&str; 5] = ["projects", "locations", "publishers", "models", "operations"];
+/// Between the operation's name and what was asked of it. No name has it.
+const ASKED: char = '?';
+/// What is put out of a film at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// What is known of a film whose answer says nothing of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilmAsk {
+    New {
+        seconds: u64,
+        size: String,
+        created_unix_s: u64,
+    },
+    /// By the name that was made of all that.
+    Known(String),
+}
+
+impl FilmAsk {
+    /// Of a request that was said before.
+    #[must_use]
+    pub fn of(body: &[u8], created_unix_s: u64) -> Self {
+        let said = Members::of_answer(body);
+        let seconds = said.as_ref().and_then(|said| {
+            said.said_count("seconds").or_else(|| said.said("seconds")?.trim().parse().ok())
+        });
+        let wanted = said.and_then(|said| said.said("size"));
+        let size = SIZES.iter().find(|(size, ..)| wanted.as_deref() == Some(size)).unwrap_or(&SIZES[0]).0;
+        Self::New { seconds: seconds.unwrap_or(SECONDS), size: size.to_owned(), created_unix_s }
+    }
+}
+
+/// Says a client's request for a film as an instance and parameters. `says_low` tells whether the model has a word for the
+/// lower of the resolutions.
+///
+/// # Errors
+/// It is wrong, or means what there are no words for and may not be left out.
+pub fn speak_predicted_film(
+    client: Grammar,
+    body: &[u8],
+    is_lenient: bool,
+    says_low: bool,
+) -> Result<Spoken, Box<Fault>> {
+    let mut members = Members::read(body, String::new())?;
+    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    members.take("model")?;
+    let mut instance = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
+    instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
+    let mut said = vec![("sampleCount", "1".to_owned()), ("durationSeconds", seconds(&mut members)?)];
+    if let Some(size) = members.text("size")? {
+        match SIZES.iter().find(|(known, ..)| *known == size) {
+            Some((_, ratio, resolution)) => {
+                said.push(("aspectRatio", quoted(ratio)));
+                let is_said = says_low || *resolution != LOW;
+                said.extend(is_said.then(|| ("resolution", quoted(resolution))));
+            }
+            None => unsaid.value("size", "asks for sides that films of this model do not have", SIZE_FIX)?,
+        }
+    }
+    for name in OWN_WORDS {
+        said.extend(members.take(name)?.map(|value| (name, written(&value, body))));
+    }
+    lose_rest(members, &mut unsaid.losses)?;
+    let object = |said: Vec<(&str, String)>| {
+        let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", said.join(","))
+    };
+    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(instance), object(said));
+    Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
+}
+
+/// How long it is to be: a text, as the vendor's SDK sends it, or a number.
+fn seconds(members: &mut Members<'_>) -> Result<String, Box<Fault>> {
+    let wanted = match members.take("seconds")? {
+        None => Some(SECONDS),
+        Some(Value::String(text)) => text.decode().trim().parse().ok(),
+        Some(value) => value.as_count(),
+    };
+    let wanted = wanted.filter(|seconds| *seconds > 0).map(|seconds: u64| seconds.to_string());
+    wanted.ok_or_else(|| {
+        wrong_value("seconds".to_owned(), "is no whole number of seconds", SECONDS_FIX.to_owned())
+    })
+}
+
+/// The picture that it begins with, where its bytes are in the request.
+fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
+    let Some(mut reference) = members.members(REFERENCE)? else { return Ok(None) };
+    let url = reference.text("image_url")?;
+    let inline = url.as_deref().and_then(|url| url.strip_prefix("data:")?.split_once(";base64,"));
+    match (inline, reference.rest().next()) {
+        (Some((media_type, base64)), None) => {
+            let (base64, media_type) = (quoted(base64), quoted(media_type));
+            Ok(Some(format!(r#"{{"bytesBase64Encoded":{base64},"mimeType":{media_type}}}"#)))
+        }
+        _ => Err(film_reference_unsayable()),
+    }
+}
+
+/// A picture goes with it in a way that such models have no words for.
+#[must_use]
+pub fn film_reference_unsayable() -> Box<Fault> {
+    unsayable(REFERENCE.to_owned(), "holds no picture whose bytes are in a JSON body", REFERENCE_FIX)
+}
+
+/// What our name for a film holds: the operation's own, and what was asked of it. It is written so that it can stand
+/// wherever a provider's name can.
+struct Named {
+    /// The values of the operation's name, in the order of its words.
+    values: [String; WORDS.len()],
+    created_unix_s: u64,
+    seconds: String,
+    size: String,
+}
+
+impl Named {
+    fn new(name: &str, created_unix_s: u64, seconds: u64, size: &str) -> Option<Self> {
+        let mut parts = name.split('/');
+        let mut values: [String; WORDS.len()] = Default::default();
+        for (word, value) in WORDS.iter().zip(&mut values) {
+            let (said, named) = (parts.next()?, parts.next()?);
+            if said != *word || named.is_empty() || named.contains(ASKED) {
+                return None;
+            }
+            named.clone_into(value);
+        }
+        let is_whole = parts.next().is_none();
+        is_whole.then(|| Self { values, created_unix_s, seconds: seconds.to_string(), size: size.to_owned() })
+    }
+
+    fn id(&self) -> String {
+        let Self { values, created_unix_s, seconds, size } = self;
+        URL_SAFE_NO_PAD
+            .encode(format!("{}{ASKED}{created_unix_s}{ASKED}{seconds}{ASKED}{size}", values.join("/")))
+    }
+
+    fn read(id: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(id).ok()?).ok()?;
+        let mut asked = text.split(ASKED);
+        let named: Vec<String> = asked.next()?.split('/').map(str::to_owned).collect();
+        Some(Self {
+            values: named.try_into().ok()?,
+            created_unix_s: asked.next()?.parse().ok()?,
+            seconds: asked.next()?.to_owned(),
+            size: asked.next()?.to_owned(),
+        })
+    }
+
+    fn operation(&self) -> String {
+        let parts = WORDS.iter().zip(&self.values).flat_map(|(word, value)| [*word, value.as_str()]);
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    fn model(&self) -> &str {
+        let [_, _, _, model, _] = &self.values;
+        model
+    }
+}
+
+/// The operation's own name, out of ours for its film; `None` of a name that is not ours.
+#[must_use]
+pub fn operation_of(film: &str) -> Option<String> {
+    Named::read(film).map(|named| named.operation())
+}
+
+/// What its client is told of a film, of what its maker tells of the operation.
+///
+/// # Errors
+/// The maker tells nothing of it.
+pub fn operated_film(ask: &FilmAsk, body: &[u8]) -> Result<Bytes, StreamFault> {
+    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let (named, end) = match ask {
+        FilmAsk::New { seconds, size, created_unix_s } => {
+            let name = said.said("name").ok_or(StreamFault::Broken("not_an_answer"))?;
+            (Named::new(&name, *created_unix_s, *seconds, size), End::Queued)
+        }
+        FilmAsk::Known(id) => (Named::read(id), End::of(&said)),
+    };
+    let named = named.ok_or(StreamFault::Broken("not_an_answer"))?;
+    let (status, progress, error) = match &end {
+        End::Queued => ("queued", 0, Json::Null),
+        End::Coming => ("in_progress", 0, Json::Null),
+        End::Made(_) => ("completed", 100, Json::Null),
+        End::Failed { code, message } => ("failed", 0, json!({"code": code, "message": message})),
+    };
+    let film = json!({
+        "id": named.id(),
+        "object": "video",
+        "created_at": named.created_unix_s,
+        // It is not told when it ended.
+        "completed_at": null,
+        "expires_at": null,
+        "status": status,
+        "model": named.model(),
+        "progress": progress,
+        "prompt": null,
+        "seconds": named.seconds,
+        "size": named.size,
+        "remixed_from_video_id": null,
+        "error": error,
+    });
+    Ok(Bytes::from(film.to_string()))
+}
+
+/// The same, as the answer that its client waits for.
+pub(crate) fn whole_answer(way: &Way, body: &[u8]) -> Result<WholeAnswer, StreamFault> {
+    let ask = way.film.as_ref().ok_or(StreamFault::Broken("not_an_answer"))?;
+    Ok(WholeAnswer::plain(operated_film(ask, body)?, AnswerFacts::default()))
+}
+
+/// The film itself, in pieces.
+pub(super) fn film_content(body: &[u8]) -> Result<Vec<Bytes>, StreamFault> {
+    let said = Members::of_answer(chat::side::document(body)?).ok_or(StreamFault::Broken("bad_json"))?;
+    let base64 = match End::of(&said) {
+        End::Made(Some(base64)) => base64,
+        End::Made(None) => {
+            return Err(refused("It was put into a bucket, and not kept where it can be taken."));
+        }
+        End::Failed { message, .. } => return Err(refused(&format!("There is no video: {message}"))),
+        End::Queued | End::Coming => {
+            return Err(refused("The video is not ready yet, its status is 'in_progress'."));
+        }
+    };
+    let bytes = STANDARD.decode(base64.as_bytes()).map_err(|_| StreamFault::Broken("bad_base64"))?;
+    let mut film = Bytes::from(bytes);
+    let mut pieces = Vec::new();
+    while !film.is_empty() {
+        pieces.push(film.split_to(film.len().min(PIECE_BYTES)));
+    }
+    Ok(pieces)
+}
+
+fn refused(message: &str) -> StreamFault {
+    let report = UpstreamReport { message: Some(message.to_owned()), ..UpstreamReport::default() };
+    StreamFault::Upstream(report, FaultClass::BadRequest)
+}
+
+/// How far an operation is.
+enum End<'a> {
+    Queued,
+    Coming,
+    /// With its bytes, unless they are elsewhere.
+    Made(Option<std::borrow::Cow<'a, str>>),
+    Failed {
+        code: &'static str,
+        message: String,
+    },
+}
+
+impl<'a> End<'a> {
+    fn of(said: &Members<'a>) -> Self {
+        if let Some(error) = said.said_members("error") {
+            let code = code_of(error.said_count("code").unwrap_or_default());
+            return Self::failed(code, error.said("message").as_deref());
+        }
+        if !said.said_true("done") {
+            return Self::Coming;
+        }
+        let Some(response) = said.said_members("response") else { return Self::failed("unknown", None) };
+        // One alone was asked for.
+        match response.said_elements("videos").first().and_then(|video| Members::of_answer(video)) {
+            Some(video) => Self::Made(video.said("bytesBase64Encoded")),
+            None => {
+                let reasons = response.said_elements("raiMediaFilteredReasons");
+                let reason =
+                    reasons.first().and_then(|reason| match crate::json::Cursor::new(reason).ok()?.value() {
+                        Ok(Value::String(text)) => Some(text.decode()),
+                        _ => None,
+                    });
+                let is_filtered = reason.is_some() || response.said_count("raiMediaFilteredCount") > Some(0);
+                Self::failed(if is_filtered { "moderation_blocked" } else { "unknown" }, reason.as_deref())
+            }
+        }
+    }
+
+    /// The message is bounded, and freed of what looks like a key.
+    fn failed(code: &'static str, message: Option<&str>) -> Self {
+        let message = message.and_then(|message| chat::read_error(message.as_bytes()).message);
+        Self::Failed { code, message: message.unwrap_or_else(|| "Its maker does not say why.".to_owned()) }
+    }
+}
+
+/// The words for the numbers that operations fail with.
+const fn code_of(code: u64) -> &'static str {
+    match code {
+        1 => "cancelled",
+        3 => "invalid_argument",
+        4 => "deadline_exceeded",
+        5 => "not_found",
+        7 => "permission_denied",
+        8 => "resource_exhausted",
+        9 => "failed_precondition",
+        13 => "internal",
+        14 => "unavailable",
+        _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
+        let spoken = speak_predicted_film(Grammar::Chat, body.as_bytes(), is_lenient, true)?;
+        Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn common_words_become_an_instance_and_parameters() {
+        let (body, dropped) = spoken(
+            r#"{"model":"m","prompt":"a \"tide\"","seconds":"6","size":"1080x1920","user":"u","seed":18446744073709551615,
+            "generateAudio":false,"negativePrompt":"rain","input_reference":{"image_url":"data:image/png;base64,AA=="}}"#,
+            false,
+        )
+        .unwrap();
+        let expected = r#"{"instances":[{"prompt":"a \"tide\"","image":{"bytesBase64Encoded":"AA==","mimeType":"image/png"}}],"parameters":{"sampleCount":1,"durationSeconds":6,"aspectRatio":"9:16","resolution":"1080p","negativePrompt":"rain","seed":18446744073709551615,"generateAudio":false}}"#;
+        assert_eq!((body.as_str(), dropped), (expected, vec!["user".to_owned()]));
+        let bare = spoken(r#"{"prompt":"a"}"#, false).unwrap().0;
+        assert_eq!(
+            bare,
+            r#"{"instances":[{"prompt":"a"}],"parameters":{"sampleCount":1,"durationSeconds":8}}"#
+        );
+        let older = |size: &str| {
+            let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
+            let spoken = speak_predicted_film(Grammar::Chat, body.as_bytes(), false, false).unwrap();
+            String::from_utf8(spoken.body.to_vec()).unwrap()
+        };
+        assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
+        assert!(older("1920x1080").ends_with(r#""aspectRatio":"16:9","resolution":"1080p"}}"#));
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        for (more, name, code) in [
+            (r#""size":"1792x1024""#, "size", "unsupported_value"),
+            (r#""quality":"high""#, "quality", "unsupported_parameter"),
+            (r#""storageUri":"gs://b/c""#, "storageUri", "unsupported_parameter"),
+            (r#""sampleCount":2"#, "sampleCount", "unsupported_parameter"),
+        ] {
+            let body = format!(r#"{{"prompt":"a",{more}}}"#);
+            let fault = spoken(&body, false).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+            let (said, dropped) = spoken(&body, true).unwrap();
+            assert!(said.ends_with(r#""parameters":{"sampleCount":1,"durationSeconds":8}}"#), "{said}");
+            assert_eq!(dropped, [name]);
+        }
+        for (more, name, code) in [
+            (r#""seconds":"4.5""#, "seconds", "invalid_value"),
+            (r#""seconds":0"#, "seconds", "invalid_value"),
+            (r#""seconds":[8]"#, "seconds", "invalid_value"),
+            (r#""input_reference":{"image_url":"https://a.test/b.png"}"#, REFERENCE, "unsupported_value"),
+            (r#""input_reference":{"file_id":"file-tg_1"}"#, REFERENCE, "unsupported_value"),
+        ] {
+            let fault = spoken(&format!(r#"{{"prompt":"a",{more}}}"#), true).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, Some(name)), "{more}");
+        }
+        assert_eq!(spoken(r#"{"seconds":"8"}"#, true).unwrap_err().param.as_deref(), Some("prompt"));
+    }
+
+    const NAME: &str = "projects/p/locations/l/publishers/a/models/veo-x/operations/o-1";
+
+    #[test]
+    fn an_operation_is_a_film_by_what_was_asked_of_it() {
+        let ask = FilmAsk::of(br#"{"seconds":"4","size":"720x1280"}"#, 17);
+        let begun = operated_film(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
+        let begun: Json = serde_json::from_slice(&begun).unwrap();
+        let id = begun["id"].as_str().unwrap();
+        assert_eq!((operation_of(id).as_deref(), &begun["status"]), (Some(NAME), &json!("queued")));
+        assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
+        assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
+        assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
+        let look = |body: &str| -> Json {
+            let film = operated_film(&FilmAsk::Known(id.to_owned()), body.as_bytes()).unwrap();
+            serde_json::from_slice(&film).unwrap()
+        };
+        for (body, status, code) in [
+            (r#"{"name":"n"}"#, "in_progress", Json::Null),
+            (r#"{"name":"n","done":false}"#, "in_progress", Json::Null),
+            (
+                r#"{"done":true,"response":{"videos":[{"bytesBase64Encoded":"AA=="}]}}"#,
+                "completed",
+                Json::Null,
+            ),
+            (r#"{"done":true,"response":{"videos":[{"gcsUri":"gs://a/b"}]}}"#, "completed", Json::Null),
+            (r#"{"done":true,"error":{"code":8,"message":"full"}}"#, "failed", json!("resource_exhausted")),
+            (
+                r#"{"done":true,"response":{"raiMediaFilteredCount":1,"raiMediaFilteredReasons":["no"]}}"#,
+                "failed",
+                json!("moderation_blocked"),
+            ),
+            (
+                r#"{"done":true,"response":{"raiMediaFilteredCount":1}}"#,
+                "failed",
+                json!("moderation_blocked"),
+            ),
+            (r#"{"done":true,"response":{}}"#, "failed", json!("unknown")),
+            (r#"{"done":true}"#, "failed", json!("unknown")),
+        ] {
+            let film = look(body);
+            assert_eq!((&film["status"], &film["error"]["code"]), (&json!(status), &code), "{body}");
+            assert_eq!((&film["id"], &film["seconds"]), (&json!(id), &json!("4")), "{body}");
+        }
+        for wrong in ["", "<html>", "[]", "{}", r#"{"name":"operations/o-1"}"#] {
+            assert!(operated_film(&ask, wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        for unknown in ["", "video_1", NAME] {
+            assert_eq!(operation_of(unknown), None, "{unknown}");
+        }
+        let bare = FilmAsk::of(br#"{"size":"1x1"}"#, 17);
+        assert_eq!(bare, FilmAsk::New { seconds: 8, size: "1280x720".to_owned(), created_unix_s: 17 });
+    }
+
+    #[test]
+    fn a_film_is_the_bytes_of_its_operation() {
+        let bytes = vec![7; PIECE_BYTES + 1];
+        let body =
+            json!({"done": true, "response": {"videos": [{"bytesBase64Encoded": STANDARD.encode(&bytes)}]}});
+        let pieces = film_content(body.to_string().as_bytes()).unwrap();
+        assert_eq!((pieces.len(), pieces.concat()), (2, bytes));
+        for (body, words) in [
+            (r#"{"name":"n"}"#, "not ready"),
+            (r#"{"done":true,"error":{"code":13,"message":"broken"}}"#, "broken"),
+            (r#"{"done":true,"response":{"videos":[{"gcsUri":"gs://a/b"}]}}"#, "bucket"),
+        ] {
+            let Err(StreamFault::Upstream(report, FaultClass::BadRequest)) = film_content(body.as_bytes())
+            else {
+                panic!("{body}")
+            };
+            assert!(report.message.as_deref().is_some_and(|message| message.contains(words)), "{report:?}");
+        }
+        let broken = br#"{"done":true,"response":{"videos":[{"bytesBase64Encoded":"!"}]}}"#;
+        assert_eq!(film_content(broken).unwrap_err(), StreamFault::Broken("bad_base64"));
+    }
+}

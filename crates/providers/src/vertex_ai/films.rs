@@ -1,0 +1,58 @@
+//! Films of Veo: begun as a long operation, and looked at by that operation's name. There is no other act: what is made is
+//! taken out of such a look.
+
+use bytes::Bytes;
+use dialects::{Stored, StoredAct, film_reference_unsayable, operation_of, speak_predicted_film};
+use domain::{Fault, FaultClass, Grammar, Operation};
+
+use super::maker::{Maker, says_resolution};
+use super::{STABLE, address, bare};
+use crate::auth::google;
+use crate::compatible::{self, Said};
+use crate::{Ask, Outgoing, Target};
+
+/// Between a model's address and the name of one of its operations.
+const OPERATIONS: &str = "/operations/";
+/// The only one of a film's forms that is made here.
+const WHOLE: &str = "variant=video";
+
+pub(super) fn generate(
+    target: &Target<'_>,
+    ask: &Ask<'_>,
+    (maker, name): (Maker, &str),
+) -> Result<Outgoing, Box<Fault>> {
+    match ask.request.stored.as_deref() {
+        Some(film) => look(target, ask, film),
+        None if maker != Maker::Veo => Err(compatible::no_such(Operation::Video)),
+        // A form is not held, and has no place for bytes as the model wants them.
+        None if ask.request.form.is_some() => Err(film_reference_unsayable()),
+        None => {
+            let spoken = speak_predicted_film(ask.grammar, ask.body, ask.is_lenient, says_resolution(name))?;
+            let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
+            let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
+            Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
+        }
+    }
+}
+
+/// Where a film is that was begun: what it is called there says where that is asked.
+fn look(target: &Target<'_>, ask: &Ask<'_>, film: &Stored) -> Result<Outgoing, Box<Fault>> {
+    if film.act == StoredAct::Make {
+        let message = "The model of this video makes no video of another one.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_operation", message);
+        return Err(Box::new(fault.fix("Send the whole prompt to /v1/videos.")));
+    }
+    if !["", WHOLE].contains(&film.query.as_str()) {
+        let message = "Of this video there is nothing but the video itself.";
+        let fault = Fault::new(FaultClass::Unsupported, "unsupported_value", message);
+        return Err(Box::new(fault.param("variant").fix("Leave \"variant\" out.")));
+    }
+    let unknown = || Fault::new(FaultClass::NotFound, "video_not_found", "There is no such video here.");
+    let operation = operation_of(film.upstream_id()).ok_or_else(unknown)?;
+    let resource = operation.split_once(OPERATIONS).map_or(&*operation, |(resource, _)| resource);
+    let resource: Vec<String> = resource.split('/').map(google::segment).collect();
+    let url = format!("{}/{STABLE}/{}:fetchPredictOperation", bare(target.base_url), resource.join("/"));
+    let body = serde_json::json!({"operationName": operation}).to_string();
+    let said = Said { grammar: Grammar::Hosted, body: vec![Bytes::from(body)], dropped: Vec::new() };
+    Ok(said.to(url, ask))
+}

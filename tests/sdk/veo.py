@@ -1,0 +1,73 @@
+"""Drives a gateway with the official Python SDK, unmodified, where another cloud's model makes the videos.
+
+usage: veo.py BASE_URL KEY READ_ONLY_KEY
+Prints `ok CASE` for each case that held.
+"""
+
+import sys
+import warnings
+
+import openai
+
+VEO = "google/veo-3.0-generate-001"
+SECOND_BYTES = 64 * 1024
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+
+warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def made(client, prompt="tide", **more):
+    return client.videos.create_and_poll(model=VEO, prompt=prompt, poll_interval_ms=20, **more)
+
+
+def create_poll_and_download(client):
+    video = client.videos.create(model=VEO, prompt="sea ", seconds="8", size="1280x720")
+    assert (video.object, video.status, video.seconds, video.progress) == ("video", "queued", "8", 0), video
+    video = client.videos.poll(video.id, poll_interval_ms=20)
+    assert (video.status, video.progress, video.error, video.size) == ("completed", 100, None, "1280x720"), video
+    content = client.videos.download_content(video.id)
+    assert content.response.headers["content-type"] == "video/mp4", content.response.headers
+    assert content.read() == b"sea " * (8 * SECOND_BYTES // 4)
+    assert [other.id for other in client.videos.list()] == [video.id]
+
+
+def with_a_picture(client):
+    video = made(client, seconds="4", extra_body={"input_reference": {"image_url": PICTURE}})
+    assert (video.status, video.seconds) == ("completed", "4"), video
+    assert client.videos.download_content(video.id).read().startswith(b"tide [")
+    try:
+        client.videos.create(model=VEO, prompt="tide", input_reference=("tide.png", b"\x89PNG"))
+    except openai.BadRequestError as error:
+        assert error.param == "input_reference" and "JSON" in str(error), error
+    else:
+        raise AssertionError("a form was taken")
+
+
+def failed(client):
+    video = made(client, "a tide, all filtered")
+    assert (video.status, video.error.code) == ("failed", "moderation_blocked"), video
+
+
+def deleted(client):
+    video = made(client, seconds="6")
+    gone = client.videos.delete(video.id)
+    assert (gone.id, gone.deleted, gone.object) == (video.id, True, "video.deleted"), gone
+    assert video.id not in [other.id for other in client.videos.list()]
+    for ask in [client.videos.retrieve, client.videos.delete, client.videos.download_content]:
+        try:
+            ask(video.id)
+        except openai.NotFoundError as error:
+            assert error.type == "invalid_request_error", error
+        else:
+            raise AssertionError(f"{ask} found what was deleted")
+
+
+def main():
+    base_url, key, _ = sys.argv[1:]
+    client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=20)
+    for case in [create_poll_and_download, with_a_picture, failed, deleted]:
+        case(client)
+        print("ok", case.__name__, flush=True)
+
+
+main()

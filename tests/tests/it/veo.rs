@@ -1,0 +1,338 @@
+//! Veo on Vertex AI: films that are begun as operations and told in OpenAI's words, and their seconds in the books once,
+//! whoever looked or if nobody did.
+
+use std::time::Instant;
+
+use harness::Behaviour;
+use harness::client::{Answer, Client};
+use harness::directory::google::PROJECT;
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::WITHIN;
+use crate::ask::{refused, trace_of, with};
+use crate::command::workspace;
+use crate::gateway::{Gateway, OWN, config, id_of, sums};
+use crate::sdk::drive;
+use crate::wait::a_moment;
+
+const VIDEOS: &str = "/v1/videos";
+const LOCATION: &str = "us-central1";
+const VEO: &str = "google/veo-3.0-generate-001";
+const SECOND_BYTES: usize = 64 * 1024;
+/// A price of an operator's own: 400,000 micro-USD a second.
+const PRICES: &str = "
+[[model]]
+name = \"google/veo-3.0-generate-001\"
+modality = \"video\"
+[[model.offer]]
+provider = \"vertex_ai\"
+upstream_model = \"veo-3.0-generate-001\"
+rates = { per_video_second = 400_000 }
+";
+/// Of a film of eight seconds, in nano-USD.
+const NANOS: i64 = 8 * 400_000_000;
+
+struct House {
+    gateway: Gateway,
+    _prices: TempDir,
+}
+
+async fn house() -> House {
+    let prices = tempfile::tempdir().unwrap();
+    let file = prices.path().join("prices.toml");
+    std::fs::write(&file, PRICES).unwrap();
+    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    let house = House { gateway, _prices: prices };
+    house.credential(json!({})).await;
+    house
+}
+
+impl House {
+    async fn credential(&self, more: Value) -> String {
+        let file = self.gateway.emulator.service_account(OWN);
+        let config = with(json!({"location": LOCATION, "token_url": file["token_uri"]}), more);
+        let base_url = self.gateway.emulator.origin();
+        let body = json!({"provider": "vertex", "auth": "service_account", "secret": file, "base_url": base_url, "config": config});
+        id_of(&self.gateway.make("/v2/provider-credentials", body).await)
+    }
+
+    async fn asked(&self, more: Value) -> Answer {
+        let body = with(json!({"model": VEO, "prompt": "sea ", "seconds": "8"}), more);
+        self.gateway.client().post(VIDEOS, &body).await.unwrap()
+    }
+
+    async fn made(&self, more: Value) -> Answer {
+        let answer = self.asked(more).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    async fn film(&self, more: Value) -> String {
+        let id = self.made(more).await.json()["id"].as_str().unwrap().to_owned();
+        assert!(id.starts_with("video_tg_"), "{id}");
+        id
+    }
+
+    async fn get(&self, below: &str) -> Answer {
+        self.gateway.client().get(&format!("{VIDEOS}/{below}")).await.unwrap()
+    }
+
+    /// Looks until it is made or failed; what was said of it last.
+    async fn seen_to_the_end(&self, id: &str) -> Value {
+        let deadline = Instant::now() + WITHIN;
+        loop {
+            let answer = self.get(id).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let film = answer.json();
+            if !["queued", "in_progress"].contains(&film["status"].as_str().unwrap()) {
+                return film;
+            }
+            assert!(Instant::now() < deadline, "{film}");
+            a_moment().await;
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Answer {
+        let path = format!("{VIDEOS}/{id}");
+        self.gateway.client().call(Method::DELETE, &path, &[], "").await.unwrap()
+    }
+
+    /// The records of films, which no key asked for, once there are so many; they are never more.
+    async fn booked(&self, number: usize) -> Vec<Value> {
+        let deadline = Instant::now() + 4 * WITHIN;
+        loop {
+            let mut rows = self.gateway.requests(200).await;
+            rows.retain(|row| row["operation"] == "video" && row["key_id"].is_null());
+            assert!(rows.len() <= number, "{} of {number}", rows.len());
+            if rows.len() == number {
+                let mut whole = Vec::new();
+                for row in rows {
+                    whole.push(self.gateway.settled(row["id"].as_str().unwrap()).await);
+                }
+                return whole;
+            }
+            assert!(Instant::now() < deadline, "{} of {number} are in the books", rows.len());
+            a_moment().await;
+        }
+    }
+
+    fn looks(&self) -> usize {
+        let journal = self.gateway.emulator.journal().into_iter();
+        journal.filter(|entry| entry.path.ends_with(":fetchPredictOperation")).count()
+    }
+
+    fn is_clean(&self) {
+        assert_eq!(self.gateway.emulator.violations(), []);
+    }
+}
+
+/// How long it is, what the operator is owed and what the provider bills, in nano-USD, and whether no price is known.
+fn money(row: &Value) -> (u64, i64, i64, bool) {
+    let nanos = |name: &str| row[name].as_i64().unwrap();
+    let ms = row["units"]["video_ms"].as_u64().unwrap_or_default();
+    (ms, nanos("cost_nanos"), nanos("provider_cost_nanos"), row["unpriced"].as_bool().unwrap())
+}
+
+async fn listed(client: &Client) -> Value {
+    client.get(VIDEOS).await.unwrap().json()["data"].clone()
+}
+
+fn address(verb: &str) -> String {
+    let models = format!("/v1/projects/{PROJECT}/locations/{LOCATION}/publishers/google/models");
+    format!("{models}/veo-3.0-generate-001:{verb}")
+}
+
+#[tokio::test]
+async fn a_film_is_begun_seen_taken_booked_and_forgotten() {
+    let house = &house().await;
+    let more =
+        json!({"size": "1080x1920", "negativePrompt": "rain", "seed": 7, "generateAudio": true, "user": "u"});
+    let answer = house.made(more).await;
+    assert_eq!(answer.header("agent-dropped-params"), Some("user"));
+    let begun = answer.json();
+    let told = (&begun["object"], &begun["status"], &begun["seconds"], &begun["size"], &begun["model"]);
+    let expected = ("video", "queued", "8", "1080x1920", "veo-3.0-generate-001");
+    let expected =
+        (&json!(expected.0), &json!(expected.1), &json!(expected.2), &json!(expected.3), &json!(expected.4));
+    assert_eq!(told, expected, "{begun}");
+    assert!(begun["created_at"].as_u64().unwrap() > 1_700_000_000, "{begun}");
+    let sent = house.gateway.calls(OWN).into_iter().find(|call| call.path == address("predictLongRunning"));
+    let parameters = json!({
+        "sampleCount": 1, "durationSeconds": 8, "aspectRatio": "9:16", "resolution": "1080p",
+        "negativePrompt": "rain", "seed": 7, "generateAudio": true,
+    });
+    let expected = json!({"instances": [{"prompt": "sea "}], "parameters": parameters});
+    assert_eq!(sent.unwrap().json(), expected);
+    let asked = house.gateway.settled(&trace_of(&answer)).await;
+    assert_eq!(money(&asked), (0, 0, 0, false), "{asked}");
+
+    let id = begun["id"].as_str().unwrap();
+    let film = house.seen_to_the_end(id).await;
+    assert_eq!(
+        (&film["id"], &film["status"], &film["progress"]),
+        (&json!(id), &json!("completed"), &json!(100))
+    );
+    assert_eq!((&film["seconds"], &film["created_at"]), (&json!("8"), &begun["created_at"]));
+    let content = house.get(&format!("{id}/content")).await;
+    assert_eq!((content.status, content.header("content-type")), (200, Some("video/mp4")));
+    assert_eq!(content.body, b"sea ".repeat(2 * SECOND_BYTES));
+    let small = house.get(&format!("{id}/content?variant=thumbnail")).await;
+    assert_eq!(refused(&small, 400, "unsupported_value")["param"], "variant");
+
+    let rows = house.booked(1).await;
+    assert_eq!(money(&rows[0]), (8_000, 0, NANOS, false), "{}", rows[0]);
+    let row = (&rows[0]["resolved_model"], &rows[0]["provider"], &rows[0]["outcome"]);
+    assert_eq!(row, (&json!(VEO), &json!("vertex_ai"), &json!("completed")));
+    let sums = sums(&house.gateway.get("/v2/usage").await);
+    let summed = (&sums["video_ms"], &sums["provider_cost_micros"]);
+    assert_eq!(summed, (&json!(8_000), &json!(3_200_000)), "{sums}");
+
+    assert_eq!(listed(&house.gateway.client()).await[0]["id"], id);
+    let gone = house.remove(id).await;
+    assert_eq!(gone.json(), json!({"id": id, "object": "video.deleted", "deleted": true}));
+    for path in [id.to_owned(), format!("{id}/content")] {
+        refused(&house.get(&path).await, 404, "video_not_found");
+    }
+    refused(&house.remove(id).await, 404, "video_not_found");
+    assert_eq!(listed(&house.gateway.client()).await, json!([]));
+    house.booked(1).await;
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn the_official_sdk_makes_films_of_another_cloud() {
+    let python = workspace().join(".venv/bin/python");
+    assert!(python.exists(), "run scripts/python-env.sh first");
+    let house = &house().await;
+    let driven = drive(python, workspace().join("tests/sdk/veo.py"), &house.gateway).await;
+    assert_eq!(driven.held, 4);
+    let rows = house.booked(3).await;
+    assert_eq!(rows.iter().map(|row| money(row).0).sum::<u64>(), (8 + 4 + 6) * 1_000);
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn a_film_is_booked_once_though_its_client_never_looks_and_the_gateway_is_killed() {
+    let house = &mut house().await;
+    let film = house.film(json!({})).await;
+    house.gateway.crash().await;
+    let deadline = Instant::now() + 2 * WITHIN;
+    while house.looks() == 0 {
+        assert!(Instant::now() < deadline, "nobody looks");
+        a_moment().await;
+    }
+    house.gateway.crash().await;
+    let rows = house.booked(1).await;
+    assert_eq!(money(&rows[0]), (8_000, 0, NANOS, false), "{}", rows[0]);
+    house.gateway.crash().await;
+    assert_eq!(house.seen_to_the_end(&film).await["status"], "completed");
+    house.booked(1).await;
+    assert_eq!(sums(&house.gateway.get("/v2/usage").await)["video_ms"], json!(8_000));
+}
+
+#[tokio::test]
+async fn what_failed_costs_nothing_and_says_why() {
+    let house = &house().await;
+    for (prompt, code, words) in
+        [("all filtered", "moderation_blocked", "usage guidelines"), ("broken off", "internal", "try again")]
+    {
+        let id = house.film(json!({"prompt": prompt})).await;
+        let film = house.seen_to_the_end(&id).await;
+        assert_eq!((&film["status"], &film["error"]["code"]), (&json!("failed"), &json!(code)), "{film}");
+        assert!(film["error"]["message"].as_str().unwrap().contains(words), "{film}");
+        let content = house.get(&format!("{id}/content")).await;
+        assert!(content.status == 400 && content.text().contains(words), "{}", content.text());
+        assert_eq!(house.remove(&id).await.status, 200);
+    }
+    let forbidden = refused(&house.asked(json!({"prompt": "forbidden"})).await, 400, "content_filter");
+    assert!(forbidden["message"].as_str().unwrap().contains("Responsible AI"), "{forbidden}");
+    // One that is made after them is the only one in the books.
+    house.film(json!({"seconds": "4"})).await;
+    assert_eq!(money(&house.booked(1).await[0]).0, 4_000);
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_has_not_ended_is_neither_taken_nor_deleted_and_is_booked_though_it_is_deleted_then() {
+    let house = &house().await;
+    let id = house.film(json!({})).await;
+    let early = house.get(&format!("{id}/content")).await;
+    assert!(early.status == 400 && early.text().contains("not ready"), "{}", early.text());
+    let other = house.film(json!({"seconds": "6"})).await;
+    refused(&house.remove(&other).await, 400, "video_not_ended");
+    // The second look sees its end, whoever looked first.
+    assert_eq!(house.remove(&other).await.status, 200);
+    refused(&house.get(&other).await, 404, "video_not_found");
+    let mut booked: Vec<u64> = house.booked(2).await.iter().map(|row| money(row).0).collect();
+    booked.sort_unstable();
+    assert_eq!(booked, [6_000, 8_000]);
+    let path = format!("{VIDEOS}/{id}/remix");
+    let remix = house.gateway.client().post(&path, &json!({"prompt": "an ebb"})).await.unwrap();
+    let error = refused(&remix, 400, "unsupported_operation");
+    assert!(error["message"].as_str().unwrap().contains("no video of another"), "{error}");
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn what_there_are_no_words_for_is_refused_by_name() {
+    let house = &house().await;
+    let before = house.gateway.calls(OWN).len();
+    for (more, param, code) in [
+        (json!({"size": "1792x1024"}), "size", "unsupported_value"),
+        (json!({"seconds": "4.5"}), "seconds", "invalid_value"),
+        (json!({"storageUri": "gs://sea"}), "storageUri", "unsupported_parameter"),
+        (json!({"quality": "high"}), "quality", "unsupported_parameter"),
+        (json!({"input_reference": {"file_id": "file-tg_1"}}), "input_reference", "unsupported_value"),
+    ] {
+        let answer = house.asked(more).await;
+        assert_eq!(refused(&answer, 400, code)["param"], param, "{}", answer.text());
+    }
+    for model in ["vertex:gemini-2.5-pro", "vertex:imagen-4.0-generate-001", "vertex:claude-opus-5"] {
+        assert_eq!(house.asked(json!({"model": model})).await.status, 400, "{model}");
+    }
+    assert_eq!(house.gateway.calls(OWN).len(), before, "nothing was sent");
+    let long = house.asked(json!({"seconds": "12"})).await;
+    assert!(long.status == 400 && long.text().contains("durationSeconds"), "{}", long.text());
+    let lenient = house.gateway.client().header("agent-lenient", "true");
+    let body = json!({"model": VEO, "prompt": "sea ", "quality": "high", "size": "1792x1024"});
+    let answer = lenient.post(VIDEOS, &body).await.unwrap();
+    assert_eq!(answer.header("agent-dropped-params"), Some("size, quality"), "{}", answer.text());
+    assert_eq!(answer.json()["size"], "1280x720");
+    house.booked(1).await;
+    house.is_clean();
+}
+
+#[tokio::test]
+async fn nobody_sees_what_another_project_made() {
+    let house = &house().await;
+    let id = house.film(json!({})).await;
+    house.booked(1).await;
+    let project = id_of(&house.gateway.make("/v2/projects", json!({"name": "other"})).await);
+    let (key, _) =
+        house.gateway.key(json!({"name": "k", "project_id": project, "scopes": ["inference"]})).await;
+    let other = house.gateway.with_key(&key);
+    let asked = house.gateway.emulator.journal().len();
+    for (method, below) in [("GET", ""), ("GET", "/content"), ("DELETE", "")] {
+        let path = format!("{VIDEOS}/{id}{below}");
+        refused(&other.call(method.parse().unwrap(), &path, &[], "").await.unwrap(), 404, "video_not_found");
+    }
+    assert_eq!(house.gateway.emulator.journal().len(), asked, "something was asked");
+    assert_eq!(listed(&other).await, json!([]));
+    assert_eq!(house.get(&id).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_makes_none_and_what_is_gone_is_not_found() {
+    let house = &house().await;
+    let id = house.film(json!({})).await;
+    house.booked(1).await;
+    house.gateway.emulator.script(OWN, [Behaviour { status: Some(404), ..Behaviour::default() }]);
+    let gone = refused(&house.get(&id).await, 404, "video_not_found");
+    assert!(gone["message"].as_str().unwrap().contains(&id), "{gone}");
+    house.gateway.emulator.deny(OWN);
+    let denied = house.asked(json!({})).await;
+    let error = denied.json()["error"].clone();
+    assert!(denied.status >= 400 && error["message"].as_str().unwrap().contains("Permission"), "{error}");
+}

@@ -39,36 +39,38 @@ pub struct Made {
 /// It is no answer: an error in a 200, HTML, nothing at all, JSON cut short, or a stream that does not end well.
 pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     match way.operation {
-        Operation::Count => return count::whole_answer(way, body),
-        Operation::Embed => return embed::whole_answer(way, body),
-        Operation::Stored => return Ok(looked_at(body)),
-        Operation::Video if way.film.is_some() => return media::operated_answer(way, &body),
-        operation if operation.is_kept() => return kept::whole_answer(body),
-        Operation::Images if way.upstream == Grammar::Hosted => return media::hosted_answer(way, &body),
-        Operation::Rerank => return media::whole_answer(way.operation, body),
-        operation if operation.makes_pictures() => return media::whole_pictures(way, body),
+        Operation::Count => count::whole_answer(way, body),
+        Operation::Embed => embed::whole_answer(way, body),
+        Operation::Stored => Ok(looked_at(body)),
+        Operation::Video if way.film.is_some() => media::operated_answer(way, &body),
+        operation if operation.is_kept() => kept::whole_answer(body),
+        Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
+        Operation::Rerank => media::whole_answer(way.operation, body),
+        operation if operation.makes_pictures() => media::whole_pictures(way, body),
         operation if operation.listens() => {
-            let facts = read_whole(way.form, &body)?;
-            return Ok(WholeAnswer::plain(body, facts));
+            Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }
-        _ => {}
+        _ if way.is_same() && way.client == Grammar::Chat => same_chat(way, body),
+        _ => conversation(way, body),
     }
-    if way.is_same() && way.client == Grammar::Chat {
-        return match way.operation {
-            Operation::Moderate => {
-                let facts = chat::side::read_answer(&body)?;
-                Ok(WholeAnswer::plain(body, facts))
-            }
-            _ => {
-                let (body, facts) = chat::whole_answer(body, way.is_loose)?;
-                let text = match facts.usage {
-                    Some(_) => String::new(),
-                    None => text_of(&body),
-                };
-                Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
-            }
-        };
+}
+
+/// What both sides write in one way, of which nothing more is read than what it used.
+fn same_chat(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
+    if way.operation == Operation::Moderate {
+        let facts = chat::side::read_answer(&body)?;
+        return Ok(WholeAnswer::plain(body, facts));
     }
+    let (body, facts) = chat::whole_answer(body, way.is_loose)?;
+    let text = match facts.usage {
+        Some(_) => String::new(),
+        None => text_of(&body),
+    };
+    Ok(WholeAnswer { text, ..WholeAnswer::plain(body, facts) })
+}
+
+/// What is read into events, and written anew where the client speaks otherwise.
+fn conversation(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     let mut reader = reader(way.upstream);
     let mut events = Vec::new();

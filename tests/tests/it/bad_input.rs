@@ -158,7 +158,7 @@ fn wrong_heads() -> Vec<Case> {
             ..body("a mistyped path", "{}", "unknown_path", Value::Null)
         },
         Case {
-            path: "/v1/videos",
+            path: "/v1/uploads",
             status: 404,
             ..body("a path that comes later", "{}", "not_served_yet", Value::Null)
         },

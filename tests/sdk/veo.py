@@ -32,15 +32,19 @@ def create_poll_and_download(client):
 
 
 def with_a_picture(client):
-    video = made(client, seconds="4", extra_body={"input_reference": {"image_url": PICTURE}})
+    more = {"input_reference": {"image_url": PICTURE}, "seed": 7}
+    video = made(client, seconds="4", extra_body=more)
     assert (video.status, video.seconds) == ("completed", "4"), video
     assert client.videos.download_content(video.id).read().startswith(b"tide [")
-    try:
-        client.videos.create(model=VEO, prompt="tide", input_reference=("tide.png", b"\x89PNG"))
-    except openai.BadRequestError as error:
-        assert error.param == "input_reference" and "JSON" in str(error), error
-    else:
-        raise AssertionError("a form was taken")
+    video = made(client, "sand", seconds="4", input_reference=("tide.png", b"\x89PNG"))
+    assert client.videos.download_content(video.id).read().startswith(b"sand [")
+    for wrong in [b"GIF8", b"\x89PNG" + bytes(2 * 1024 * 1024)]:
+        try:
+            client.videos.create(model=VEO, prompt="tide", input_reference=("tide.png", wrong))
+        except openai.BadRequestError as error:
+            assert error.param == "input_reference" and "JSON" in str(error), error
+        else:
+            raise AssertionError("no such picture was taken")
 
 
 def failed(client):

@@ -351,6 +351,10 @@ impl FormReader {
 }
 
 impl Form {
+    pub(crate) fn boundary(&self) -> &str {
+        &self.boundary
+    }
+
     /// Its type, for an upstream. A boundary that is no token is quoted.
     #[must_use]
     pub fn content_type(&self) -> String {

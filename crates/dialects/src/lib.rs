@@ -62,9 +62,8 @@ pub use hosted::{bare_count, with_members};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{
-    FilmAsk, InvokedPictures, InvokedRanking, by_sides, film_reference_unsayable, operated_film,
-    operation_of, speak_invoked_pictures, speak_invoked_ranking, speak_pictures, speak_predicted_film,
-    speak_predicted_pictures,
+    FilmAsk, InvokedPictures, InvokedRanking, by_sides, operated_film, operation_of, speak_invoked_pictures,
+    speak_invoked_ranking, speak_pictures, speak_predicted_film, speak_predicted_pictures,
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;

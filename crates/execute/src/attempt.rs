@@ -419,7 +419,11 @@ fn film(exchange: &Exchange) -> FilmAsk {
     let call = &exchange.call;
     match call.request().stored.as_deref() {
         Some(stored) => FilmAsk::Known(stored.upstream_id().to_owned()),
-        None => FilmAsk::of(&exchange.body.borrow(), call.received_unix_ms() / 1_000),
+        None => FilmAsk::of(
+            call.request().form.as_deref(),
+            &exchange.body.borrow(),
+            call.received_unix_ms() / 1_000,
+        ),
     }
 }
 

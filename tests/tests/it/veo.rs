@@ -208,8 +208,8 @@ async fn the_official_sdk_makes_films_of_another_cloud() {
     let house = &house().await;
     let driven = drive(python, workspace().join("tests/sdk/veo.py"), &house.gateway).await;
     assert_eq!(driven.held, 4);
-    let rows = house.booked(3).await;
-    assert_eq!(rows.iter().map(|row| money(row).0).sum::<u64>(), (8 + 4 + 6) * 1_000);
+    let rows = house.booked(4).await;
+    assert_eq!(rows.iter().map(|row| money(row).0).sum::<u64>(), (8 + 4 + 4 + 6) * 1_000);
     house.is_clean();
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod counts;
+mod filmed_form;
 mod hosted;
 mod invoked;
 mod operated;
@@ -14,7 +15,7 @@ pub use hosted::speak_pictures;
 pub(crate) use hosted::whole_answer as hosted_answer;
 pub use invoked::{InvokedPictures, InvokedRanking, speak_invoked_pictures, speak_invoked_ranking};
 pub(crate) use operated::whole_answer as operated_answer;
-pub use operated::{FilmAsk, film_reference_unsayable, operated_film, operation_of, speak_predicted_film};
+pub use operated::{FilmAsk, operated_film, operation_of, speak_predicted_film};
 pub use predicted::speak_predicted_pictures;
 pub use sides::by_sides;
 pub(crate) use stream::{MediaStream, whole_pictures};

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar, UpstreamReport};
 use serde_json::{Value as Json, json};
 
+use super::filmed_form::document;
 use super::hosted::{PROMPT, lose_rest, quoted, written};
 use super::predicted::Unsaid;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::embed::unsayable;
+use crate::form::Form;
 use crate::json::Value;
 use crate::losses::Losses;
 use crate::passage::Way;
@@ -34,9 +36,8 @@ const SIZES: [(&str, &str, &str); 4] = [
 /// What older models make, and have no word for.
 const LOW: &str = "720p";
 const SIZE_FIX: &str = "Send 1280x720, 720x1280, 1920x1080 or 1080x1920, or leave it out.";
-const REFERENCE: &str = "input_reference";
-const REFERENCE_FIX: &str =
-    "Send the picture in a JSON body, as {\"image_url\": \"data:image/png;base64,...\"}.";
+pub(super) const REFERENCE: &str = "input_reference";
+const REFERENCE_FIX: &str = "Send the picture as {\"image_url\": \"data:image/png;base64,...\"} in JSON, or in a form of less than 1 MiB.";
 /// Parameters of such models that pass as they are: none of them changes how much is made, or where to.
 const OWN_WORDS: [&str; 5] = ["negativePrompt", "seed", "personGeneration", "generateAudio", "enhancePrompt"];
 /// Of which an operation's name is made, each with its value behind it.
@@ -61,8 +62,9 @@ pub enum FilmAsk {
 impl FilmAsk {
     /// Of a request that was said before.
     #[must_use]
-    pub fn of(body: &[u8], created_unix_s: u64) -> Self {
-        let said = Members::of_answer(body);
+    pub fn of(form: Option<&Form>, body: &[u8], created_unix_s: u64) -> Self {
+        let body = document(form, body).unwrap_or_default();
+        let said = Members::of_answer(&body);
         let seconds = said.as_ref().and_then(|said| {
             said.said_count("seconds").or_else(|| said.said("seconds")?.trim().parse().ok())
         });
@@ -79,10 +81,12 @@ impl FilmAsk {
 /// It is wrong, or means what there are no words for and may not be left out.
 pub fn speak_predicted_film(
     client: Grammar,
+    form: Option<&Form>,
     body: &[u8],
     is_lenient: bool,
     says_low: bool,
 ) -> Result<Spoken, Box<Fault>> {
+    let body = &*document(form, body)?;
     let mut members = Members::read(body, String::new())?;
     let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
     members.take("model")?;
@@ -139,9 +143,8 @@ fn picture(members: &mut Members<'_>) -> Result<Option<String>, Box<Fault>> {
 }
 
 /// A picture goes with it in a way that such models have no words for.
-#[must_use]
-pub fn film_reference_unsayable() -> Box<Fault> {
-    unsayable(REFERENCE.to_owned(), "holds no picture whose bytes are in a JSON body", REFERENCE_FIX)
+pub(super) fn film_reference_unsayable() -> Box<Fault> {
+    unsayable(REFERENCE.to_owned(), "holds no PNG or JPEG whose bytes are in the request", REFERENCE_FIX)
 }
 
 /// What our name for a film holds: the operation's own, and what was asked of it. It is written so that it can stand
@@ -342,7 +345,7 @@ mod tests {
     use super::*;
 
     fn spoken(body: &str, is_lenient: bool) -> Result<(String, Vec<String>), Box<Fault>> {
-        let spoken = speak_predicted_film(Grammar::Chat, body.as_bytes(), is_lenient, true)?;
+        let spoken = speak_predicted_film(Grammar::Chat, None, body.as_bytes(), is_lenient, true)?;
         Ok((String::from_utf8(spoken.body.to_vec()).unwrap(), spoken.dropped))
     }
 
@@ -363,7 +366,7 @@ mod tests {
         );
         let older = |size: &str| {
             let body = format!(r#"{{"prompt":"a","seconds":5,"size":"{size}"}}"#);
-            let spoken = speak_predicted_film(Grammar::Chat, body.as_bytes(), false, false).unwrap();
+            let spoken = speak_predicted_film(Grammar::Chat, None, body.as_bytes(), false, false).unwrap();
             String::from_utf8(spoken.body.to_vec()).unwrap()
         };
         assert!(older("1280x720").ends_with(r#""durationSeconds":5,"aspectRatio":"16:9"}}"#));
@@ -402,7 +405,7 @@ mod tests {
 
     #[test]
     fn an_operation_is_a_film_by_what_was_asked_of_it() {
-        let ask = FilmAsk::of(br#"{"seconds":"4","size":"720x1280"}"#, 17);
+        let ask = FilmAsk::of(None, br#"{"seconds":"4","size":"720x1280"}"#, 17);
         let begun = operated_film(&ask, format!(r#"{{"name":"{NAME}"}}"#).as_bytes()).unwrap();
         let begun: Json = serde_json::from_slice(&begun).unwrap();
         let id = begun["id"].as_str().unwrap();
@@ -447,7 +450,7 @@ mod tests {
         for unknown in ["", "video_1", NAME] {
             assert_eq!(operation_of(unknown), None, "{unknown}");
         }
-        let bare = FilmAsk::of(br#"{"size":"1x1"}"#, 17);
+        let bare = FilmAsk::of(None, br#"{"size":"1x1"}"#, 17);
         assert_eq!(bare, FilmAsk::New { seconds: 8, size: "1280x720".to_owned(), created_unix_s: 17 });
     }
 

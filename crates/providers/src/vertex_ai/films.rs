@@ -2,8 +2,9 @@
 //! taken out of such a look.
 
 use bytes::Bytes;
-use dialects::{Stored, StoredAct, film_reference_unsayable, operation_of, speak_predicted_film};
+use dialects::{Stored, StoredAct, operation_of, speak_predicted_film};
 use domain::{Fault, FaultClass, Grammar, Operation};
+use http::header::{CONTENT_TYPE, HeaderValue};
 
 use super::maker::{Maker, says_resolution};
 use super::{STABLE, address, bare};
@@ -24,15 +25,30 @@ pub(super) fn generate(
     match ask.request.stored.as_deref() {
         Some(film) => look(target, ask, film),
         None if maker != Maker::Veo => Err(compatible::no_such(Operation::Video)),
-        // A form is not held, and has no place for bytes as the model wants them.
-        None if ask.request.form.is_some() => Err(film_reference_unsayable()),
         None => {
-            let spoken = speak_predicted_film(ask.grammar, ask.body, ask.is_lenient, says_resolution(name))?;
+            let spoken = speak_predicted_film(
+                ask.grammar,
+                ask.request.form.as_deref(),
+                ask.body,
+                ask.is_lenient,
+                says_resolution(name),
+            )?;
             let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
-            Ok(said.to(address(target.base_url, target.hosting, STABLE, &below), ask))
+            Ok(begin(said, address(target.base_url, target.hosting, STABLE, &below), ask))
         }
     }
+}
+
+/// What was a form is none any more.
+fn begin(said: Said, url: String, ask: &Ask<'_>) -> Outgoing {
+    let mut outgoing = said.to(url, ask);
+    for (name, value) in &mut outgoing.headers {
+        if *name == CONTENT_TYPE {
+            *value = HeaderValue::from_static("application/json");
+        }
+    }
+    outgoing
 }
 
 /// Where a film is that was begun: what it is called there says where that is asked.

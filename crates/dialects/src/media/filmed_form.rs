@@ -1,0 +1,63 @@
+//! A form that asks for a film, as the document that says the same: the vendor's own SDK sends no other.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::Fault;
+use framing::multipart::{Found, Part, Scanner};
+use serde_json::{Map, Value, json};
+
+use super::operated::{REFERENCE, film_reference_unsayable};
+use crate::form::Form;
+
+/// The member of a picture that is named by its address, as forms write it.
+const REFERENCE_URL: &str = "input_reference[image_url]";
+/// What forms can't tell from texts.
+const NO_TEXTS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
+/// How such pictures begin.
+const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
+
+/// The document of a request: itself, where it is no form.
+///
+/// # Errors
+/// The form has not come whole, or holds a file that is no picture.
+pub(super) fn document<'b>(form: Option<&Form>, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Box<Fault>> {
+    let Some(form) = form else { return Ok(Cow::Borrowed(body)) };
+    let (mut found, mut fields, mut open) = (Vec::new(), Map::new(), None);
+    let mut scanner = Scanner::new(form.boundary()).map_err(|_| film_reference_unsayable())?;
+    let read = scanner.push(body, &mut found);
+    if read.is_err() || !scanner.is_over() {
+        return Err(film_reference_unsayable());
+    }
+    for found in found {
+        match found {
+            Found::Begin { part, from } => open = Some((part, from)),
+            Found::End { until } => {
+                let Some((part, from)) = open.take() else { continue };
+                let place = usize::try_from(from).ok().zip(usize::try_from(until).ok());
+                let said = place.and_then(|(from, until)| body.get(from..until)).unwrap_or_default();
+                let (name, value) = member(part, said)?;
+                fields.insert(name, value);
+            }
+            Found::Over => {}
+        }
+    }
+    Ok(Cow::Owned(Value::Object(fields).to_string().into_bytes()))
+}
+
+fn member(part: Part, said: &[u8]) -> Result<(String, Value), Box<Fault>> {
+    if part.is_file {
+        let picture = PICTURES.iter().find(|(start, _)| part.name == REFERENCE && said.starts_with(start));
+        let (_, media_type) = picture.ok_or_else(film_reference_unsayable)?;
+        let url = format!("data:{media_type};base64,{}", STANDARD.encode(said));
+        return Ok((part.name, json!({"image_url": url})));
+    }
+    let text = String::from_utf8_lossy(said);
+    if part.name == REFERENCE_URL {
+        return Ok((REFERENCE.to_owned(), json!({"image_url": text})));
+    }
+    let literal = || serde_json::from_str(&text).ok().filter(|value: &Value| !value.is_object());
+    let value = if NO_TEXTS.contains(&&*part.name) { literal() } else { None };
+    Ok((part.name, value.unwrap_or_else(|| text.into())))
+}

@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 
 use crate::Request;
 use crate::batch::{BatchItem, Named, usage_of};
+use crate::fields::not_empty;
 use crate::json::{Cursor, Kind, Span, Value};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 use crate::request::rename_at;
 use crate::splice::splice;
 
@@ -106,9 +107,7 @@ pub(crate) fn results_address(id: &str) -> String {
 /// # Errors
 /// What is wrong, where, and how to mend it.
 pub(crate) fn decode(body: &Bytes) -> Result<Request, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
+    not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
     let kind = cursor.kind()?;
     if kind != Kind::Object {

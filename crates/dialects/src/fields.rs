@@ -4,8 +4,26 @@ use domain::Fault;
 use domain::limits::MODEL_NAME_BYTES_MAX;
 
 use crate::Request;
-use crate::json::{Cursor, Span, Value};
-use crate::refusal::{wrong_type, wrong_value};
+use crate::json::{Cursor, Kind, Span, Value};
+use crate::refusal::{empty, no_object, wrong_type, wrong_value};
+
+/// Refuses a body with nothing in it.
+pub(crate) fn not_empty(body: &[u8]) -> Result<(), Box<Fault>> {
+    if body.iter().all(u8::is_ascii_whitespace) { Err(empty()) } else { Ok(()) }
+}
+
+/// A body at the beginning of the object that it must be. What is something else is checked to its end first: whoever sends
+/// broken JSON is told so.
+pub(crate) fn open_object(body: &[u8]) -> Result<Cursor<'_>, Box<Fault>> {
+    let mut cursor = Cursor::new(body)?;
+    let kind = cursor.kind()?;
+    if kind == Kind::Object {
+        return Ok(cursor);
+    }
+    cursor.skip()?;
+    cursor.end()?;
+    Err(no_object(kind))
+}
 
 /// A boolean, or `null` for its absence.
 pub(crate) fn optional_boolean(cursor: &mut Cursor<'_>, name: &str) -> Result<Option<bool>, Box<Fault>> {

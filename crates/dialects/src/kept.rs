@@ -9,8 +9,9 @@ use domain::{Fault, Grammar, KeptKind, Operation};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::bundle;
 use crate::chat::{self, skip_lead};
+use crate::fields::not_empty;
 use crate::json::{Cursor, JsonError, Kind, Span, Value, find_member};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
+use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::request::rename_at;
 use crate::splice::{Edit, splice};
 use crate::whole::WholeAnswer;
@@ -70,9 +71,7 @@ pub(crate) fn decode(
 
 /// The file that a new batch is made of, and where it is named.
 fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
+    not_empty(body)?;
     let mut cursor = Cursor::new(body)?;
     let kind = cursor.kind()?;
     if kind != Kind::Object {

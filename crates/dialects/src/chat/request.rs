@@ -7,10 +7,10 @@ use domain::limits::CHOICES_MAX;
 use super::texts::{self, Documents};
 use super::{embed, messages};
 use crate::Request;
-use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text, read_model};
 use crate::film;
 use crate::json::{Cursor, Kind, Member, Span};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 
 /// Who judges where the client names nobody, as the vendor has it.
 const JUDGE: &str = "omni-moderation-latest";
@@ -102,16 +102,8 @@ impl Subject {
 
 /// As `decode_request`, about anything.
 pub(super) fn decode_of(body: &Bytes, subject: Subject) -> Result<Request, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Err(no_object(kind));
-    }
+    not_empty(body)?;
+    let mut cursor = open_object(body)?;
     let mut draft = Draft { subject, ..Draft::default() };
     let open = cursor.position();
     draft.request.usage_edit = subject

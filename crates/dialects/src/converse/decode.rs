@@ -4,9 +4,9 @@ use bytes::Bytes;
 use domain::{Fault, Operation};
 
 use crate::cuts::Cuts;
-use crate::fields::{checked_model, optional_count};
+use crate::fields::{checked_model, not_empty, open_object, optional_count};
 use crate::json::{Cursor, Kind, Span, Value};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
 /// The fields that a room reads: a second one of the same name is refused.
@@ -34,19 +34,11 @@ pub(crate) fn decode_request(
     body: &Bytes,
     addressed: Option<&Addressed>,
 ) -> Result<Request, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
+    not_empty(body)?;
     let Some(addressed) = addressed else {
         return Err(missing("modelId".to_owned(), "Send the model's id in the address, behind /model/."));
     };
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Err(no_object(kind));
-    }
+    let mut cursor = open_object(body)?;
     let mut draft = Draft::default();
     let span = match operation {
         Operation::Count => draft.read_counted(&mut cursor)?,

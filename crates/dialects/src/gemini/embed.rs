@@ -13,10 +13,10 @@ use super::reader::Registers;
 use super::wire::{Content, Part};
 use crate::answer::StreamFault;
 use crate::embed::{Task, Texts, Vector, Vectors, unsayable};
-use crate::fields::checked_model;
+use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, JsonError, Kind, Span, Value};
 use crate::losses::Losses;
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::request::resource_text;
 use crate::{Addressed, Request, VectorForm};
 
@@ -46,9 +46,7 @@ struct Entries<'a> {
 
 /// Reads what the rooms need of a request for vectors.
 pub(super) fn decode(body: &Bytes, addressed: Option<&Addressed>) -> Result<Request, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
+    not_empty(body)?;
     let is_batch = addressed.is_some_and(|addressed| addressed.is_batch);
     let entries = read(body, is_batch)?.entries;
     let Some(addressed) = addressed else {
@@ -86,13 +84,7 @@ pub(super) fn check_model(
 }
 
 fn read(body: &[u8], is_batch: bool) -> Result<Entries<'_>, Box<Fault>> {
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Err(no_object(kind));
-    }
+    let mut cursor = open_object(body)?;
     let mut all = Entries::default();
     if is_batch {
         all.batch(&mut cursor)?;

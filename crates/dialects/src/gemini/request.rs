@@ -6,9 +6,9 @@ use domain::{Fault, Operation};
 
 use super::embed::{self, check_model};
 use super::names::{camel, count, each};
-use crate::fields::checked_model;
+use crate::fields::{checked_model, not_empty, open_object};
 use crate::json::{Cursor, Kind, Value};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type, wrong_value};
+use crate::refusal::{duplicate, missing, wrong_type, wrong_value};
 use crate::{Addressed, Request};
 
 /// The fields that a room reads, each of which may be said once: readers differ in which of two counts.
@@ -46,16 +46,8 @@ pub(crate) fn decode_request(
     if operation == Operation::Embed {
         return embed::decode(body, addressed);
     }
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Err(no_object(kind));
-    }
+    not_empty(body)?;
+    let mut cursor = open_object(body)?;
     let mut draft = Draft { counts: operation == Operation::Count, ..Draft::default() };
     cursor.object(|cursor, member| draft.read(cursor, &member.key.decode()))?;
     cursor.end()?;

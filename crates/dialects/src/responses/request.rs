@@ -4,9 +4,9 @@ use bytes::Bytes;
 use domain::Fault;
 
 use super::named;
-use crate::fields::{optional_boolean, optional_count, optional_text, read_model};
+use crate::fields::{not_empty, open_object, optional_boolean, optional_count, optional_text, read_model};
 use crate::json::{Cursor, JsonError, Kind, Member, Span, Value};
-use crate::refusal::{duplicate, empty, missing, no_object, wrong_type};
+use crate::refusal::{duplicate, missing, wrong_type};
 use crate::{Request, Stored, StoredAct};
 
 /// The fields that a room reads: a second one of the same name is refused.
@@ -46,16 +46,8 @@ struct Draft {
 /// # Errors
 /// What is wrong, where, and how to mend it.
 pub(crate) fn decode_request(body: &Bytes) -> Result<Request, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Err(no_object(kind));
-    }
+    not_empty(body)?;
+    let mut cursor = open_object(body)?;
     let mut draft = Draft::default();
     cursor.object(|cursor, member| draft.read(cursor, &member))?;
     cursor.end()?;

@@ -16,10 +16,10 @@ pub(super) use self::tool::WEB_SEARCH;
 
 use self::conversation::Conversation;
 use self::value::{Read, integer, number, object, skip, text, texts};
-use crate::fields::{optional_boolean, optional_count};
-use crate::json::{Cursor, Kind, Value};
+use crate::fields::{not_empty, open_object, optional_boolean, optional_count};
+use crate::json::{Cursor, Value};
 use crate::losses::is_meaning;
-use crate::refusal::{empty, missing, no_object, wrong_value};
+use crate::refusal::{missing, wrong_value};
 
 /// What was read so far, with what the end decides.
 #[derive(Debug, Default)]
@@ -50,14 +50,8 @@ impl Extras {
 }
 
 pub(crate) fn read_prompt(body: &[u8]) -> Result<Prompt, Box<Fault>> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(empty());
-    }
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        return Err(no_object(kind));
-    }
+    not_empty(body)?;
+    let mut cursor = open_object(body)?;
     let mut draft = Draft::default();
     cursor.object(|cursor, member| draft.read(cursor, &member.key.decode()))?;
     cursor.end()?;

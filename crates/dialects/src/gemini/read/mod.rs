@@ -12,9 +12,8 @@ use domain::{Fault, Prompt};
 use self::calls::Calls;
 use super::names::{members, text, word};
 use crate::Request;
-use crate::fields::optional_boolean;
+use crate::fields::{open_object, optional_boolean};
 use crate::json::{Cursor, JsonError, Kind};
-use crate::refusal::no_object;
 
 /// What is being read.
 #[derive(Debug, Default)]
@@ -26,11 +25,7 @@ struct Reading {
 pub(crate) fn read_prompt(body: &[u8], request: &Request) -> Result<Prompt, Box<Fault>> {
     // What is to be counted may hold the request one level deeper.
     let body = request.prompt.map_or(body, |span| span.of(body));
-    let mut cursor = Cursor::new(body)?;
-    let kind = cursor.kind()?;
-    if kind != Kind::Object {
-        return Err(no_object(kind));
-    }
+    let mut cursor = open_object(body)?;
     let mut reading = Reading::default();
     reading.prompt.stream = request.stream;
     members(&mut cursor, "body", |cursor, name, written| reading.member(cursor, name, written))?;

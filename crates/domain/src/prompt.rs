@@ -380,6 +380,27 @@ pub struct Extra {
     pub is_meaning: bool,
 }
 
+impl Prompt {
+    /// What one says; no turn where that is nothing.
+    pub fn push_turn(&mut self, role: Role, parts: Vec<Part>) {
+        if !parts.is_empty() {
+            self.turns.push(Turn { role, name: None, parts });
+        }
+    }
+
+    /// What a user says where the results of tools are part of that. They come first, wherever among it they stand: other
+    /// grammars have them right behind the call.
+    pub fn push_user(&mut self, parts: Vec<Part>) {
+        let is_result = |part: &Part| matches!(part.content, Content::ToolResult(_));
+        let (mut results, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(is_result);
+        match self.turns.last_mut() {
+            Some(last) if last.role == Role::Tool => last.parts.append(&mut results),
+            _ => self.push_turn(Role::Tool, results),
+        }
+        self.push_turn(Role::User, parts);
+    }
+}
+
 impl PartialEq for Place {
     fn eq(&self, _: &Self) -> bool {
         true

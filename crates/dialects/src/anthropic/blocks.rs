@@ -30,7 +30,7 @@ pub(super) fn read_blocks(
 }
 
 /// Reads a block; `None` where it is one that the form has no place for, which is told in `extras`.
-pub(super) fn read_block(
+fn read_block(
     block: Field<'_>,
     place: Place,
     extras: &mut Vec<Extra>,

@@ -1,9 +1,9 @@
 //! Reads a whole request into the canonical form.
 
 use domain::Fault;
-use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier, Turn};
+use domain::prompt::{Content, Extra, Instruction, Part, Prompt, Role, ServiceTier};
 
-use super::blocks::{Place, read_block, read_blocks};
+use super::blocks::{Place, read_blocks};
 use super::settings;
 use crate::json::Kind;
 use crate::object::{Field, Object};
@@ -76,49 +76,24 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
     let role = message.need("role", "Give each message a role: user, assistant or system.")?;
     let content = message.need("content", "Give each message a content: a string, or an array of blocks.")?;
     match &*role.text()? {
-        "user" => read_user(&content, prompt)?,
+        "user" => {
+            let parts = read_content(&content, Place::User, &mut prompt.extras)?;
+            prompt.push_user(parts);
+        }
         "assistant" => {
             let parts = read_content(&content, Place::Assistant, &mut prompt.extras)?;
-            push_turn(prompt, Role::Assistant, parts);
+            prompt.push_turn(Role::Assistant, parts);
         }
         // What comes before the first turn is told like what stands beside the messages.
         "system" if prompt.turns.is_empty() => read_instructions(&content, prompt)?,
         "system" => {
             let parts = read_content(&content, Place::System, &mut prompt.extras)?;
-            push_turn(prompt, Role::System, parts);
+            prompt.push_turn(Role::System, parts);
         }
         _ => return Err(role.unknown("user, assistant and system")),
     }
     message.leave(&["clear_at", "output_config"], &mut prompt.extras);
     Ok(())
-}
-
-/// Results of tools come first, wherever in the turn they stand: other grammars have them right behind the call.
-fn read_user(content: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    if content.kind == Kind::String {
-        push_turn(prompt, Role::User, vec![Part::text(content.text()?)]);
-        return Ok(());
-    }
-    let mut results = Vec::new();
-    let mut parts = Vec::new();
-    for block in content.items()? {
-        if let Some(part) = read_block(block, Place::User, &mut prompt.extras)? {
-            let is_result = matches!(part.content, Content::ToolResult(_));
-            if is_result { &mut results } else { &mut parts }.push(part);
-        }
-    }
-    match prompt.turns.last_mut() {
-        Some(last) if last.role == Role::Tool => last.parts.append(&mut results),
-        _ => push_turn(prompt, Role::Tool, results),
-    }
-    push_turn(prompt, Role::User, parts);
-    Ok(())
-}
-
-fn push_turn(prompt: &mut Prompt, role: Role, parts: Vec<Part>) {
-    if !parts.is_empty() {
-        prompt.turns.push(Turn { role, name: None, parts });
-    }
 }
 
 fn read_tier(whole: &mut Object<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {

@@ -5,7 +5,7 @@ mod media;
 mod settings;
 
 use domain::Fault;
-use domain::prompt::{Content, Instruction, Part, Prompt, Role, Turn};
+use domain::prompt::{Content, Instruction, Part, Prompt, Role};
 
 use self::blocks::{Piece, Place, read_piece};
 use crate::Request;
@@ -61,10 +61,13 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
     let role = message.need("role", "Give each message a role: user, assistant or system.")?;
     let content = message.need("content", "Give each message its content, an array of blocks.")?;
     match &*role.text()? {
-        "user" => read_user(&content, prompt)?,
+        "user" => {
+            let parts = read_parts(&content, Place::User, prompt)?;
+            prompt.push_user(parts);
+        }
         "assistant" => {
             let parts = read_parts(&content, Place::Assistant, prompt)?;
-            push_turn(prompt, Role::Assistant, parts);
+            prompt.push_turn(Role::Assistant, parts);
         }
         // What comes before the first turn is told like what stands beside the messages.
         "system" if prompt.turns.is_empty() => {
@@ -74,7 +77,7 @@ fn read_message(message: Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault
         }
         "system" => {
             let parts = read_parts(&content, Place::System, prompt)?;
-            push_turn(prompt, Role::System, parts);
+            prompt.push_turn(Role::System, parts);
         }
         _ => return Err(role.unknown("user, assistant and system")),
     }
@@ -95,25 +98,6 @@ fn read_parts(content: &Field<'_>, place: Place, prompt: &mut Prompt) -> Result<
         }
     }
     Ok(parts)
-}
-
-/// Results of tools come first, wherever in the turn they stand: other grammars have them right behind the call.
-fn read_user(content: &Field<'_>, prompt: &mut Prompt) -> Result<(), Box<Fault>> {
-    let parts = read_parts(content, Place::User, prompt)?;
-    let is_result = |part: &Part| matches!(part.content, Content::ToolResult(_));
-    let (mut results, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(is_result);
-    match prompt.turns.last_mut() {
-        Some(last) if last.role == Role::Tool => last.parts.append(&mut results),
-        _ => push_turn(prompt, Role::Tool, results),
-    }
-    push_turn(prompt, Role::User, parts);
-    Ok(())
-}
-
-fn push_turn(prompt: &mut Prompt, role: Role, parts: Vec<Part>) {
-    if !parts.is_empty() {
-        prompt.turns.push(Turn { role, name: None, parts });
-    }
 }
 
 /// The one thing that an object of several kinds is: its member that says something, by name.

@@ -114,6 +114,22 @@ pub(crate) fn object_of(arguments: &str) -> Option<&str> {
     is_object.then_some(arguments)
 }
 
+/// A text as an object of one member.
+pub(crate) fn named_text(name: &str, text: &str) -> String {
+    let quoted = serde_json::to_string(text).unwrap_or_default();
+    format!("{{\"{name}\":{quoted}}}")
+}
+
+/// Free text as the input of a tool that takes an object.
+pub(crate) fn text_input(text: &str) -> String {
+    named_text("input", text)
+}
+
+/// What the model wrote in the place of an object, for the client to see: it can't be said otherwise.
+pub(crate) fn raw_input(text: &str) -> String {
+    named_text("_raw", text)
+}
+
 pub(crate) fn no_arguments(path: String) -> Box<Fault> {
     let message = format!("\"{path}\" calls a tool with arguments that are no JSON object.");
     let fix = "Send the arguments as the model wrote them, or leave the call and its result out.";

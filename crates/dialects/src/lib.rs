@@ -8,6 +8,7 @@
 mod answer;
 mod anthropic;
 mod batch;
+mod blocks;
 mod bundle;
 mod calls;
 pub mod chat;

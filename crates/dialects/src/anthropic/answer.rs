@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::usage::Report;
 use super::wire::{Raw, RawCow};
-use super::writer::Shape;
 use crate::answer::Wish;
+use crate::blocks::Shape;
 
 /// A message as far as it is known when it begins, or whole.
 #[derive(Debug, Serialize)]

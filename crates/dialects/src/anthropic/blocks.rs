@@ -30,11 +30,7 @@ pub(super) fn read_blocks(
 }
 
 /// Reads a block; `None` where it is one that the form has no place for, which is told in `extras`.
-fn read_block(
-    block: Field<'_>,
-    place: Place,
-    extras: &mut Vec<Extra>,
-) -> Result<Option<Part>, Box<Fault>> {
+fn read_block(block: Field<'_>, place: Place, extras: &mut Vec<Extra>) -> Result<Option<Part>, Box<Fault>> {
     let raw = block.json();
     let mut object = block.object()?;
     let kind = object.needed_text("type", "Give each block a type, such as text or image.")?;

@@ -8,13 +8,8 @@ use framing::event_stream::encode_frame;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::blocks::Shape;
 use crate::written::checked;
-
-/// What the blocks were, so far as the end of the answer depends on it.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Shape {
-    pub has_call: bool,
-}
 
 /// A block of a whole answer.
 #[derive(Debug, Serialize)]

@@ -9,6 +9,7 @@ mod operated;
 mod predicted;
 mod sides;
 mod stream;
+mod words;
 
 pub(crate) use answer::whole_answer;
 pub use hosted::speak_pictures;

@@ -1,0 +1,30 @@
+//! What goes wrong with a model.
+
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    /// A file is not what it should be.
+    #[error("{path}: {what}")]
+    Broken { path: PathBuf, what: String },
+    /// A model that this engine does not know.
+    #[error("no model of the kind \"{0}\" is known here; those that are: {known}", known = crate::families::NAMES.join(", "))]
+    Family(String),
+    /// What a model's description says makes no model.
+    #[error("the model's description is wrong: \"{field}\" {what}")]
+    Shape { field: &'static str, what: String },
+    #[error("the weights lack the tensor \"{0}\"")]
+    NoTensor(String),
+    #[error("the tensor \"{name}\" is {found:?}, and the model's description makes it {wanted:?}")]
+    TensorShape { name: String, found: Vec<usize>, wanted: Vec<usize> },
+    /// More was asked of the pool than it has.
+    #[error("no room is left in the pool: {wanted} blocks are wanted and {free} are free")]
+    NoRoom { wanted: usize, free: usize },
+    /// What the engine asks of itself was wrong; a fault of ours.
+    #[error("a step was asked for that can't be made: {0}")]
+    Step(&'static str),
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}

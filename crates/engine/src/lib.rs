@@ -1,0 +1,22 @@
+//! Models that run on hardware of one's own: their weights, what they remember of a conversation, and the steps in which
+//! many conversations are carried on at once. It knows no HTTP and no tenant.
+
+mod batch;
+mod error;
+mod families;
+mod kernels;
+mod linear;
+pub mod made;
+mod model;
+mod pool;
+mod rope;
+mod shape;
+mod weights;
+
+pub use batch::{Part, Ragged};
+pub use candle_core::quantized::GgmlDType as Packing;
+pub use error::EngineError;
+pub use model::Model;
+pub use pool::{BLOCK, Keeps, Pool};
+pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
+pub use weights::Source;

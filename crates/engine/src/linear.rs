@@ -1,0 +1,73 @@
+//! Products with a model's weights.
+
+use std::sync::Arc;
+
+use candle_core::quantized::QMatMul;
+use candle_core::{CpuStorage, Device, Module, Storage, Tensor};
+
+use crate::EngineError;
+use crate::kernels::Matrix;
+
+/// A matrix of weights, as it lies in its file.
+#[derive(Debug, Clone)]
+pub(crate) enum Linear {
+    Rounded(QMatMul),
+    Dense {
+        matrix: Arc<Matrix>,
+        width: usize,
+        outputs: usize,
+    },
+    /// Matrices of one input, their outputs one behind the other.
+    Beside(Vec<Linear>),
+}
+
+impl Linear {
+    pub(crate) fn outputs(&self) -> Result<usize, EngineError> {
+        Ok(match self {
+            Self::Rounded(QMatMul::QTensor(matrix)) => matrix.shape().dims2()?.0,
+            Self::Rounded(QMatMul::Tensor(matrix) | QMatMul::TensorF16(matrix)) => matrix.dim(0)?,
+            Self::Dense { outputs, .. } => *outputs,
+            Self::Beside(matrices) => matrices.iter().map(Self::outputs).sum::<Result<_, _>>()?,
+        })
+    }
+
+    /// What this matrix makes of rows of this width, which lie one behind the other.
+    pub(crate) fn apply(&self, rows: &[f32], width: usize) -> Result<Vec<f32>, EngineError> {
+        let count = rows.len() / width;
+        match self {
+            Self::Dense { matrix, width, outputs } => Ok(matrix.apply(rows, *width, *outputs)),
+            Self::Rounded(matrix) => {
+                let rows = Tensor::from_slice(rows, (count, width), &Device::Cpu)?;
+                numbers(&matrix.forward(&rows)?)
+            }
+            Self::Beside(matrices) => {
+                let all = self.outputs()?;
+                let (mut out, mut first) = (vec![0.0; count * all], 0);
+                for matrix in matrices {
+                    let outputs = matrix.outputs()?;
+                    let each = matrix.apply(rows, width)?;
+                    for (out, said) in out.chunks_exact_mut(all).zip(each.chunks_exact(outputs)) {
+                        out.iter_mut().skip(first).zip(said).for_each(|(out, said)| *out = *said);
+                    }
+                    first += outputs;
+                }
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// The numbers of what a product gave.
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f32>, EngineError> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return Err(EngineError::Step("a product that is not in one piece"));
+    };
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(numbers)) => {
+            let numbers = numbers.get(start..end).map(<[f32]>::to_vec);
+            numbers.ok_or(EngineError::Step("a product of another size"))
+        }
+        _ => Err(EngineError::Step("a product of another kind")),
+    }
+}

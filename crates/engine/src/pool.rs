@@ -1,0 +1,145 @@
+//! What models remember of texts: keys and values of every layer, in blocks of one size, so that texts of any length share
+//! the room that there is.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use crate::{EngineError, Shape};
+
+/// The tokens of a block.
+pub const BLOCK: usize = 16;
+
+/// The number of bits in which keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    Half,
+    /// For comparisons: twice the room.
+    Single,
+}
+
+#[derive(Debug)]
+enum Cells {
+    Half(Vec<f16>),
+    Single(Vec<f32>),
+}
+
+/// Room for a number of blocks. Who has which block is its owner's to know.
+#[derive(Debug)]
+pub struct Pool {
+    layers: Vec<(Cells, Cells)>,
+    heads: usize,
+    head_dim: usize,
+    blocks: usize,
+}
+
+impl Keeps {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Half => 2,
+            Self::Single => 4,
+        }
+    }
+}
+
+impl Cells {
+    fn new(keeps: Keeps, count: usize) -> Self {
+        match keeps {
+            Keeps::Half => Self::Half(vec![f16::ZERO; count]),
+            Keeps::Single => Self::Single(vec![0.0; count]),
+        }
+    }
+
+    fn write(&mut self, at: usize, values: &[f32]) {
+        match self {
+            Self::Half(cells) => {
+                if let Some(cells) = cells.get_mut(at..at + values.len()) {
+                    cells.convert_from_f32_slice(values);
+                }
+            }
+            Self::Single(cells) => {
+                if let Some(cells) = cells.get_mut(at..at + values.len()) {
+                    cells.copy_from_slice(values);
+                }
+            }
+        }
+    }
+
+    fn read(&self, at: usize, into: &mut [f32]) {
+        match self {
+            Self::Half(cells) => {
+                if let Some(cells) = cells.get(at..at + into.len()) {
+                    cells.convert_to_f32_slice(into);
+                }
+            }
+            Self::Single(cells) => {
+                if let Some(cells) = cells.get(at..at + into.len()) {
+                    into.copy_from_slice(cells);
+                }
+            }
+        }
+    }
+}
+
+/// What of a block is looked at: its keys or its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Keys,
+    Values,
+}
+
+impl Pool {
+    /// What a block takes, over all layers.
+    #[must_use]
+    pub const fn block_bytes(shape: &Shape, keeps: Keeps) -> usize {
+        2 * shape.layers * BLOCK * shape.kv_width() * keeps.bytes()
+    }
+
+    #[must_use]
+    pub fn new(shape: &Shape, keeps: Keeps, blocks: usize) -> Self {
+        let count = blocks * BLOCK * shape.kv_width();
+        let layer = |_| (Cells::new(keeps, count), Cells::new(keeps, count));
+        let layers = (0..shape.layers).map(layer).collect();
+        Self { layers, heads: shape.kv_heads, head_dim: shape.head_dim, blocks }
+    }
+
+    #[must_use]
+    pub const fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    fn cells(&self, layer: usize, side: Side) -> Option<&Cells> {
+        let (keys, values) = self.layers.get(layer)?;
+        Some(if side == Side::Keys { keys } else { values })
+    }
+
+    /// Keeps the keys and values of one place of a text.
+    pub(crate) fn keep(
+        &mut self,
+        layer: usize,
+        (block, place): (u32, usize),
+        keys: &[f32],
+        values: &[f32],
+    ) -> Result<(), EngineError> {
+        let first = block as usize * self.heads;
+        let Some((kept_keys, kept_values)) = self.layers.get_mut(layer) else {
+            return Err(EngineError::Step("a layer that is not there"));
+        };
+        if block as usize >= self.blocks {
+            return Err(EngineError::Step("a block that is not there"));
+        }
+        let each = keys.chunks_exact(self.head_dim).zip(values.chunks_exact(self.head_dim));
+        for (head, (keys, values)) in each.enumerate() {
+            let at = ((first + head) * BLOCK + place) * self.head_dim;
+            kept_keys.write(at, keys);
+            kept_values.write(at, values);
+        }
+        Ok(())
+    }
+
+    /// Copies what a block has of a head: a row of each of its places.
+    pub(crate) fn read(&self, (layer, side): (usize, Side), block: u32, head: usize, into: &mut [f32]) {
+        if let Some(cells) = self.cells(layer, side) {
+            cells.read((block as usize * self.heads + head) * BLOCK * self.head_dim, into);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How positions turn queries and keys. The angles are worked out in f64 and kept in f32: in half precision those of
+//! later positions are wrong.
+
+use std::f64::consts::{PI, TAU};
+
+use crate::shape::{Rope, Stretch};
+
+/// How fast each pair of a head turns.
+#[derive(Debug)]
+pub(crate) struct Turning {
+    frequencies: Vec<f64>,
+    scale: f64,
+}
+
+/// Cosines and sines of the positions of a step, a row of `head_dim / 2` of each; all layers share them.
+#[derive(Debug)]
+pub(crate) struct Angles {
+    pairs: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl Turning {
+    pub(crate) fn new(rope: &Rope, head_dim: usize) -> Self {
+        let (frequencies, scale) = frequencies(rope, head_dim);
+        Self { frequencies, scale }
+    }
+
+    pub(crate) fn angles(&self, positions: impl ExactSizeIterator<Item = usize>) -> Angles {
+        let pairs = self.frequencies.len();
+        let (mut cosines, mut sines) = (Vec::new(), Vec::new());
+        cosines.reserve_exact(positions.len() * pairs);
+        sines.reserve_exact(positions.len() * pairs);
+        for position in positions {
+            for frequency in &self.frequencies {
+                let (sine, cosine) = (position as f64 * frequency).sin_cos();
+                cosines.push((cosine * self.scale) as f32);
+                sines.push((sine * self.scale) as f32);
+            }
+        }
+        Angles { pairs, cosines, sines }
+    }
+}
+
+impl Angles {
+    /// The cosines and sines of a row of the step.
+    pub(crate) fn of(&self, row: usize) -> (&[f32], &[f32]) {
+        let row = row * self.pairs..(row + 1) * self.pairs;
+        (self.cosines.get(row.clone()).unwrap_or_default(), self.sines.get(row).unwrap_or_default())
+    }
+}
+
+/// What a position turns each pair by, in radians, and what all is scaled by.
+pub(crate) fn frequencies(rope: &Rope, head_dim: usize) -> (Vec<f64>, f64) {
+    let plain = |pair: usize| rope.theta.powf(-((2 * pair) as f64) / head_dim as f64);
+    let all = (0..head_dim / 2).map(plain);
+    match &rope.stretch {
+        Stretch::None => (all.collect(), 1.0),
+        Stretch::Linear { factor } => (all.map(|frequency| frequency / factor).collect(), 1.0),
+        Stretch::Bands { factor, low, high, original } => {
+            let banded = |frequency: f64| {
+                let turns = original * frequency / TAU;
+                let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            };
+            (all.map(banded).collect(), 1.0)
+        }
+        Stretch::Ramp { factor, original, fast, slow, attention } => {
+            // The pair whose wave turns so often over the original length.
+            let pair_of =
+                |turns: f64| head_dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * rope.theta.ln());
+            let first = pair_of(*fast).floor().max(0.0);
+            let last = pair_of(*slow).ceil().min((head_dim - 1) as f64);
+            let span = if last > first { last - first } else { 0.001 };
+            let ramped = |(pair, frequency): (usize, f64)| {
+                let stretched = ((pair as f64 - first) / span).clamp(0.0, 1.0);
+                frequency / factor * stretched + frequency * (1.0 - stretched)
+            };
+            let usual = if *factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
+            (all.enumerate().map(ramped).collect(), attention.unwrap_or(usual))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THETA: f64 = 1_000_000.0;
+
+    #[test]
+    fn a_stretch_by_one_is_none() {
+        let plain = frequencies(&Rope { theta: THETA, stretch: Stretch::None }, 128);
+        for stretch in [
+            Stretch::Linear { factor: 1.0 },
+            Stretch::Bands { factor: 1.0, low: 1.0, high: 4.0, original: 8_192.0 },
+            Stretch::Ramp { factor: 1.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None },
+        ] {
+            let stretched = frequencies(&Rope { theta: THETA, stretch }, 128);
+            assert_eq!(stretched.1, plain.1);
+            for (one, other) in stretched.0.iter().zip(&plain.0) {
+                assert!((one - other).abs() <= 1e-15 * other, "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ramp_leaves_fast_waves_and_stretches_slow_ones() {
+        let stretch =
+            Stretch::Ramp { factor: 4.0, original: 32_768.0, fast: 32.0, slow: 1.0, attention: None };
+        let (frequencies, scale) = frequencies(&Rope { theta: THETA, stretch }, 128);
+        assert_eq!(frequencies[0], 1.0);
+        let last = THETA.powf(-126.0 / 128.0);
+        assert!((frequencies[63] - last / 4.0).abs() < 1e-15);
+        assert!((scale - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-15);
+    }
+
+    #[test]
+    fn late_positions_are_as_exact_as_early_ones() {
+        let turning = Turning::new(&Rope { theta: THETA, stretch: Stretch::None }, 64);
+        let positions = [0, 1, 2_049, 39_999];
+        let angles = turning.angles(positions.into_iter());
+        for (row, position) in positions.into_iter().enumerate() {
+            let (cosines, sines) = angles.of(row);
+            assert_eq!((cosines.len(), sines.len()), (32, 32));
+            for (pair, (cosine, sine)) in cosines.iter().zip(sines).enumerate() {
+                let angle = position as f64 * THETA.powf(-((2 * pair) as f64) / 64.0);
+                assert!((f64::from(*cosine) - angle.cos()).abs() < 1e-7);
+                assert!((f64::from(*sine) - angle.sin()).abs() < 1e-7);
+            }
+        }
+    }
+}

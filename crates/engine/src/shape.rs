@@ -1,0 +1,145 @@
+//! What a model looks like: how many layers, how wide, and how it tells positions apart.
+
+use crate::EngineError;
+
+/// A model without its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    pub vocabulary: usize,
+    pub hidden: usize,
+    pub layers: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// The inner width of a layer's dense part.
+    pub inner: usize,
+    pub norm_epsilon: f64,
+    pub rope: Rope,
+    /// The longest text that it was made for.
+    pub context: usize,
+    /// The head is the embedding.
+    pub is_tied: bool,
+    /// Queries and keys are normed, head by head.
+    pub norms_heads: bool,
+    pub pairs: Pairs,
+    /// Its dense parts are mixtures of experts.
+    pub mixture: Option<Mixture>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mixture {
+    pub experts: usize,
+    /// How many of them work on a token.
+    pub chosen: usize,
+    pub inner: usize,
+    /// The weights of those that were chosen are made to sum to one.
+    pub is_normed: bool,
+    /// Layers that are dense all the same.
+    pub dense_layers: Vec<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    pub theta: f64,
+    pub stretch: Stretch,
+}
+
+/// Which two numbers of a head a position turns together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairs {
+    /// One of the first half and its like of the second.
+    Halves,
+    /// Two that stand beside each other.
+    Neighbours,
+}
+
+/// How positions are stretched beyond what a model was trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stretch {
+    None,
+    Linear {
+        factor: f64,
+    },
+    /// By wavelength, as Llama 3.1 does.
+    Bands {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
+    /// YaRN.
+    Ramp {
+        factor: f64,
+        original: f64,
+        fast: f64,
+        slow: f64,
+        attention: Option<f64>,
+    },
+}
+
+/// Nobody has more; what says so is broken, and would be believed with memory.
+const DIMENSION_MAX: usize = 1 << 24;
+
+impl Shape {
+    /// The width of all queries together.
+    #[must_use]
+    pub const fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// The width of all keys, or all values.
+    #[must_use]
+    pub const fn kv_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Whether a layer is a mixture of experts.
+    #[must_use]
+    pub fn mixture_of(&self, layer: usize) -> Option<&Mixture> {
+        self.mixture.as_ref().filter(|mixture| !mixture.dense_layers.contains(&layer))
+    }
+
+    /// # Errors
+    /// It makes no model.
+    pub fn checked(self) -> Result<Self, EngineError> {
+        let wrong = |field, what: &str| Err(EngineError::Shape { field, what: what.to_owned() });
+        for (field, value) in [
+            ("vocab_size", self.vocabulary),
+            ("hidden_size", self.hidden),
+            ("num_hidden_layers", self.layers),
+            ("num_attention_heads", self.heads),
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("intermediate_size", self.inner),
+            ("max_position_embeddings", self.context),
+        ] {
+            if value == 0 || value > DIMENSION_MAX {
+                return wrong(field, &format!("is {value}"));
+            }
+        }
+        if self.heads % self.kv_heads != 0 {
+            return wrong("num_key_value_heads", "does not divide the number of heads");
+        }
+        if self.head_dim % 2 != 0 {
+            return wrong("head_dim", "is odd, and positions turn pairs");
+        }
+        if !(self.norm_epsilon > 0.0 && self.norm_epsilon < 1.0) {
+            return wrong("rms_norm_eps", "is not between 0 and 1");
+        }
+        if !(self.rope.theta.is_finite() && self.rope.theta > 1.0) {
+            return wrong("rope_theta", "is no base above 1");
+        }
+        match &self.mixture {
+            Some(mixture) if mixture.experts == 0 || mixture.experts > DIMENSION_MAX => {
+                wrong("num_experts", &format!("is {}", mixture.experts))
+            }
+            Some(mixture) if mixture.chosen == 0 || mixture.chosen > mixture.experts => {
+                wrong("num_experts_per_tok", "is not between 1 and the number of experts")
+            }
+            Some(mixture) if mixture.inner == 0 || mixture.inner > DIMENSION_MAX => {
+                wrong("moe_intermediate_size", &format!("is {}", mixture.inner))
+            }
+            _ => Ok(self),
+        }
+    }
+}

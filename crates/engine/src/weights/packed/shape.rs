@@ -1,0 +1,78 @@
+//! What a packed file says its model looks like.
+
+use super::File;
+use super::head::Value;
+use crate::EngineError;
+use crate::families;
+use crate::shape::{Mixture, Rope, Shape, Stretch};
+
+const THETA: f64 = 10_000.0;
+
+pub(crate) fn shape(file: &File) -> Result<Shape, EngineError> {
+    let values = &file.head.values;
+    let text = |name: &str| match values.get(name) {
+        Some(Value::Text(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let architecture = text("general.architecture").unwrap_or_default();
+    let family =
+        families::by_packed(architecture).ok_or_else(|| EngineError::Family(architecture.to_owned()))?;
+    let number = |name: &str| match values.get(&format!("{architecture}.{name}")) {
+        Some(Value::Number(number)) if number.is_finite() => Some(*number),
+        _ => None,
+    };
+    let count = |name: &str| number(name).filter(|number| *number >= 0.0).map(|number| number as usize);
+    let needed = |name: &'static str| {
+        count(name).ok_or_else(|| EngineError::Shape { field: name, what: "is missing".to_owned() })
+    };
+    let (hidden, heads) = (needed("embedding_length")?, needed("attention.head_count")?);
+    let layers = needed("block_count")?;
+    let vocabulary = file.info("token_embd.weight")?.shape.first().copied().unwrap_or_default();
+    let context = needed("context_length")?;
+    let mixture = count("expert_count").filter(|experts| *experts > 0).map(|experts| Mixture {
+        experts,
+        chosen: count("expert_used_count").unwrap_or_default(),
+        inner: count("expert_feed_forward_length").unwrap_or_default(),
+        // A file that says nothing has the family's own way, and the families here make them sum to one.
+        is_normed: true,
+        dense_layers: Vec::new(),
+    });
+    let inner = match &mixture {
+        Some(mixture) => count("feed_forward_length").filter(|inner| *inner > 0).unwrap_or(mixture.inner),
+        None => needed("feed_forward_length")?,
+    };
+    let factor = number("rope.scaling.factor").unwrap_or(1.0);
+    let original = number("rope.scaling.original_context_length").unwrap_or(context as f64);
+    let stretch = match text(&format!("{architecture}.rope.scaling.type")) {
+        None | Some("none") => Stretch::None,
+        Some("linear") => Stretch::Linear { factor },
+        Some("yarn") => Stretch::Ramp {
+            factor,
+            original,
+            fast: 32.0,
+            slow: 1.0,
+            attention: number("rope.scaling.attn_factor"),
+        },
+        Some(other) => {
+            let what = format!("is \"{other}\", which is not known here");
+            return Err(EngineError::Shape { field: "rope.scaling.type", what });
+        }
+    };
+    Shape {
+        vocabulary,
+        hidden,
+        layers,
+        heads,
+        kv_heads: count("attention.head_count_kv").unwrap_or(heads),
+        head_dim: count("attention.key_length").or_else(|| hidden.checked_div(heads)).unwrap_or_default(),
+        inner,
+        norm_epsilon: number("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
+        rope: Rope { theta: number("rope.freq_base").unwrap_or(THETA), stretch },
+        context,
+        is_tied: file.info("output.weight").is_err(),
+        norms_heads: family.norms_heads,
+        pairs: family.packed_pairs,
+        mixture,
+    }
+    .checked()
+}

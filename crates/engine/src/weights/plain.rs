@@ -1,0 +1,138 @@
+//! Safetensors: one file, or several with an index. Each tensor is read when it is wanted, so that no file is ever held
+//! beside what was made of it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Piece, wrong_shape};
+use crate::EngineError;
+use crate::kernels::{Matrix, Plain as Kind};
+
+const ONE: &str = "model.safetensors";
+/// What a file says of itself, under a name among those of its tensors.
+const METADATA: &str = "__metadata__";
+const INDEX: &str = "model.safetensors.index.json";
+/// No head of a file is longer; what says so is broken.
+const HEAD_BYTES_MAX: u64 = 100 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Files {
+    files: Vec<(PathBuf, File)>,
+    tensors: HashMap<String, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    file: usize,
+    kind: Kind,
+    shape: Vec<usize>,
+    start: u64,
+    end: u64,
+}
+
+/// What a file's head says of a tensor; of those that are none of a model's, nothing is asked.
+#[derive(Deserialize)]
+struct Told {
+    dtype: Kind,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+fn broken(path: &Path, what: impl ToString) -> EngineError {
+    EngineError::Broken { path: path.to_owned(), what: what.to_string() }
+}
+
+impl Files {
+    pub(super) fn open(directory: &Path) -> Result<Self, EngineError> {
+        let index = directory.join(INDEX);
+        let names = match std::fs::read(&index) {
+            Ok(bytes) => {
+                let index_of: Index =
+                    serde_json::from_slice(&bytes).map_err(|error| broken(&index, error))?;
+                let mut names: Vec<String> = index_of.weight_map.into_values().collect();
+                names.sort();
+                names.dedup();
+                names
+            }
+            Err(_) => vec![ONE.to_owned()],
+        };
+        let mut files = Self { files: Vec::new(), tensors: HashMap::new() };
+        for name in names {
+            // An index leads nowhere but beside itself.
+            if Path::new(&name).file_name() != Some(name.as_ref()) {
+                return Err(broken(&index, format!("\"{name}\" is no name of a file")));
+            }
+            files.add(directory.join(name))?;
+        }
+        Ok(files)
+    }
+
+    fn add(&mut self, path: PathBuf) -> Result<(), EngineError> {
+        let at_file = |source| EngineError::File { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(at_file)?;
+        let bytes = file.metadata().map_err(at_file)?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(at_file)?;
+        let length = u64::from_le_bytes(length);
+        if length > HEAD_BYTES_MAX || length.saturating_add(8) > bytes {
+            return Err(broken(&path, format!("its head is said to have {length} bytes")));
+        }
+        let mut head = vec![0; usize::try_from(length).unwrap_or_default()];
+        file.read_exact(&mut head).map_err(at_file)?;
+        let told: HashMap<String, Value> =
+            serde_json::from_slice(&head).map_err(|error| broken(&path, error))?;
+        for (name, tensor) in told.into_iter().filter(|(name, _)| name != METADATA) {
+            let wrong =
+                |what: &dyn std::fmt::Display| broken(&path, format!("the tensor \"{name}\": {what}"));
+            let tensor: Told = serde_json::from_value(tensor).map_err(|error| wrong(&error))?;
+            let (start, end) = tensor.data_offsets;
+            let count = tensor.shape.iter().try_fold(1u64, |count, size| count.checked_mul(*size as u64));
+            if count.and_then(|count| count.checked_mul(tensor.dtype.bytes())) != end.checked_sub(start) {
+                return Err(wrong(&"its place is not of its size"));
+            }
+            let first = 8 + length;
+            if first.checked_add(end).is_none_or(|end| end > bytes) {
+                return Err(wrong(&"the file ends before it does"));
+            }
+            let (start, end) = (first + start, first + end);
+            let Told { dtype: kind, shape, .. } = tensor;
+            self.tensors.insert(name, Place { file: self.files.len(), kind, shape, start, end });
+        }
+        self.files.push((path, file));
+        Ok(())
+    }
+
+    /// A tensor of this shape, as it is.
+    fn read(&self, name: &str, wanted: &[usize]) -> Result<(Kind, Vec<u8>), EngineError> {
+        let place = self.tensors.get(name).ok_or_else(|| EngineError::NoTensor(name.to_owned()))?;
+        if place.shape != wanted {
+            return Err(wrong_shape(name, &place.shape, wanted));
+        }
+        let (path, file) = self.files.get(place.file).ok_or(EngineError::Step("a file that is not there"))?;
+        let mut bytes = vec![0; usize::try_from(place.end - place.start).unwrap_or_default()];
+        let read = file.read_exact_at(&mut bytes, place.start);
+        read.map_err(|source| EngineError::File { path: path.clone(), source })?;
+        Ok((place.kind, bytes))
+    }
+
+    pub(super) fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, EngineError> {
+        let (kind, bytes) = self.read(name, &[length])?;
+        Ok(Matrix::of([(kind, bytes)]).row(0, length, &mut vec![0.0; length]).to_vec())
+    }
+
+    pub(super) fn matrix(&self, pieces: &[Piece], columns: usize) -> Result<Matrix, EngineError> {
+        let read = pieces.iter().map(|piece| self.read(&piece.name, &[piece.rows, columns]));
+        Ok(Matrix::of(read.collect::<Result<Vec<_>, _>>()?))
+    }
+}

@@ -1,0 +1,213 @@
+//! What the engine says, against what the oracle says: in one step, in many, alone and beside others.
+
+use std::path::PathBuf;
+
+use engine::made::Made;
+use engine::{BLOCK, Keeps, Model, Packing, Part, Pool, Ragged, Shape, Source};
+use tempfile::TempDir;
+
+use crate::oracle::Oracle;
+use crate::shapes;
+
+/// How far from the oracle's the engine's numbers may be, by how far those are spread.
+const EXACT: f64 = 2e-5;
+/// The same where keys and values are kept in half precision.
+const HALF: f64 = 5e-3;
+
+struct Held {
+    made: Made,
+    model: Model,
+    _directory: TempDir,
+}
+
+fn held(family: &str, shape: Shape) -> Held {
+    let made = Made::new(family, shape, 7);
+    let directory = tempfile::tempdir().unwrap();
+    made.write_plain(directory.path(), false).unwrap();
+    let model = Model::load(&Source::open(directory.path()).unwrap()).unwrap();
+    Held { made, model, _directory: directory }
+}
+
+fn text(length: usize, of: u32) -> Vec<u32> {
+    (0..length as u32).map(|place| (place * 37 + place / 5 * 11 + of * 101) % 320).collect()
+}
+
+/// Blocks of the pool that are this text's alone, not in order.
+fn blocks(first: u32, length: usize) -> Vec<u32> {
+    let mut blocks: Vec<u32> = (first..first + length.div_ceil(BLOCK) as u32).collect();
+    blocks.reverse();
+    blocks
+}
+
+fn part(tokens: &[u32], start: usize, blocks: &[u32]) -> Part {
+    Part { tokens: tokens.to_vec(), start, blocks: blocks.to_vec(), told_from: 0 }
+}
+
+/// All that is said of a text that is computed in pieces of these lengths.
+fn in_pieces(model: &Model, pool: &mut Pool, tokens: &[u32], lengths: &[usize]) -> Vec<Vec<f32>> {
+    let blocks = blocks(3, tokens.len());
+    let (mut said, mut at) = (Vec::new(), 0);
+    for length in lengths.iter().cycle() {
+        if at == tokens.len() {
+            return said;
+        }
+        let end = (at + length).min(tokens.len());
+        let step = Ragged { parts: vec![part(&tokens[at..end], at, &blocks)] };
+        let numbers = model.step(&step, pool).unwrap();
+        said.extend(numbers.chunks(model.shape().vocabulary).map(<[f32]>::to_vec));
+        at = end;
+    }
+    said
+}
+
+fn spread(rows: &[Vec<f64>]) -> f64 {
+    let all: Vec<f64> = rows.iter().flatten().copied().collect();
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    (all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / all.len() as f64).sqrt()
+}
+
+fn furthest(said: &[Vec<f32>], wanted: &[Vec<f64>]) -> f64 {
+    assert_eq!(said.len(), wanted.len());
+    let each = said.iter().zip(wanted).flat_map(|(said, wanted)| said.iter().zip(wanted));
+    each.map(|(said, wanted)| (f64::from(*said) - wanted).abs()).fold(0.0, f64::max)
+}
+
+fn check(held: &Held, length: usize, keeps: Keeps, bound: f64) {
+    let tokens = text(length, 1);
+    let wanted = Oracle { made: &held.made }.all(&tokens);
+    let mut pool = Pool::new(held.model.shape(), keeps, length.div_ceil(BLOCK) + 4);
+    let said = in_pieces(&held.model, &mut pool, &tokens, &[length]);
+    let (far, spread) = (furthest(&said, &wanted), spread(&wanted));
+    assert!(far <= bound * spread, "{far} of {spread} at {length} tokens");
+}
+
+#[test]
+fn every_family_says_what_the_oracle_says() {
+    for (family, shape) in [
+        ("qwen3", shapes::dense()),
+        ("qwen3", Shape { is_tied: false, ..shapes::dense() }),
+        ("qwen3_moe", shapes::mixture()),
+        ("llama", shapes::llama()),
+    ] {
+        let held = held(family, shape);
+        check(&held, 32, Keeps::Single, EXACT);
+        check(&held, 300, Keeps::Single, EXACT);
+        check(&held, 300, Keeps::Half, HALF);
+    }
+}
+
+#[test]
+fn a_text_in_pieces_is_the_text() {
+    let held = held("qwen3", shapes::dense());
+    let tokens = text(150, 2);
+    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 32);
+    let whole = in_pieces(&held.model, &mut pool, &tokens, &[150]);
+    // Prompts in pieces, single tokens, and a prompt after single tokens: a second turn.
+    for lengths in [&[1][..], &[7], &[16], &[17], &[23, 1, 1, 40], &[64, 1, 1, 1]] {
+        let pieces = in_pieces(&held.model, &mut pool, &tokens, lengths);
+        assert_eq!(pieces, whole, "{lengths:?}");
+    }
+}
+
+#[test]
+fn a_text_beside_others_is_the_text_alone() {
+    for (family, shape) in [("qwen3", shapes::dense()), ("qwen3_moe", shapes::mixture())] {
+        let held = held(family, shape);
+        let lengths = [5, 40, 1, 17, 64, 33, 2, 16];
+        let texts: Vec<Vec<u32>> = lengths.iter().zip(1..).map(|(length, of)| text(*length, of)).collect();
+        let parts = texts.iter().zip(0..).map(|(tokens, of)| part(tokens, 0, &blocks(of * 8, tokens.len())));
+        let mut pool = Pool::new(held.model.shape(), Keeps::Half, 64);
+        let all = held.model.step(&Ragged { parts: parts.collect() }, &mut pool).unwrap();
+        let mut beside = all.chunks(held.model.shape().vocabulary);
+        for tokens in &texts {
+            let mut pool = Pool::new(held.model.shape(), Keeps::Half, 64);
+            for alone in in_pieces(&held.model, &mut pool, tokens, &[tokens.len()]) {
+                assert_eq!(beside.next().unwrap(), alone);
+            }
+        }
+        assert!(beside.next().is_none());
+    }
+}
+
+#[test]
+fn only_what_is_to_be_told_is_told() {
+    let held = held("qwen3", shapes::dense());
+    let tokens = text(20, 1);
+    let mut pool = Pool::new(held.model.shape(), Keeps::Half, 8);
+    let whole = in_pieces(&held.model, &mut pool, &tokens, &[20]);
+    let step = |told_from| Ragged { parts: vec![Part { told_from, ..part(&tokens, 0, &blocks(3, 20)) }] };
+    assert_eq!(held.model.step(&step(19), &mut pool).unwrap(), whole[19]);
+    assert!(held.model.step(&step(20), &mut pool).unwrap().is_empty());
+}
+
+#[test]
+fn both_spellings_of_its_angles_make_the_same_model() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = Made::new("llama", shapes::llama(), 7);
+    let tokens = text(40, 1);
+    let said = [false, true].map(|is_older| {
+        let path = directory.path().join(if is_older { "older" } else { "newer" });
+        made.write_plain(&path, is_older).unwrap();
+        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        in_pieces(&model, &mut pool, &tokens, &[40])
+    });
+    assert_eq!(said[0], said[1]);
+}
+
+fn packed(made: &Made, kind: Packing) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("model.gguf");
+    made.write_packed(&path, kind).unwrap();
+    (directory, path)
+}
+
+#[test]
+fn a_packed_file_is_the_same_model() {
+    for (family, shape) in [
+        ("qwen3", shapes::dense()),
+        ("qwen3_moe", shapes::mixture()),
+        // Packed files of this family say nothing of bands: they hold a tensor of factors.
+        ("llama", Shape { rope: shapes::dense().rope, ..shapes::llama() }),
+    ] {
+        let held = held(family, shape);
+        let (_directory, path) = packed(&held.made, Packing::F32);
+        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let tokens = text(60, 1);
+        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        let one = in_pieces(&held.model, &mut pool, &tokens, &[60]);
+        let other = in_pieces(&model, &mut pool, &tokens, &[60]);
+        let far = one.iter().flatten().zip(other.iter().flatten()).map(|(a, b)| (a - b).abs());
+        let far = far.fold(0.0, f32::max);
+        assert!(far <= 1e-5, "{family}: {far}");
+    }
+}
+
+/// How far two say different things, on the whole.
+fn apart(one: &[Vec<f64>], other: &[Vec<f64>]) -> f64 {
+    let each = one.iter().flatten().zip(other.iter().flatten());
+    let sum: f64 = each.map(|(one, other)| (one - other) * (one - other)).sum();
+    (sum / one.iter().flatten().count() as f64).sqrt()
+}
+
+#[test]
+fn a_rounded_model_says_what_its_rounded_weights_say() {
+    let made = Made::new("qwen3", shapes::wide(), 7);
+    let tokens = text(48, 1);
+    let exact = Oracle { made: &made }.all(&tokens);
+    // What is multiplied is rounded too, on its way: to eight bits, as weights may be.
+    let eight = Oracle { made: &made.rounded(Packing::Q8_0).unwrap() }.all(&tokens);
+    let bound = 2.0 * apart(&eight, &exact);
+    for kind in [Packing::Q8_0, Packing::Q6K, Packing::Q4K] {
+        let (_directory, path) = packed(&made, kind);
+        let wanted = Oracle { made: &made.rounded(kind).unwrap() }.all(&tokens);
+        let model = Model::load(&Source::open(&path).unwrap()).unwrap();
+        let mut pool = Pool::new(model.shape(), Keeps::Single, 8);
+        let said = in_pieces(&model, &mut pool, &tokens, &[48]);
+        let said: Vec<Vec<f64>> =
+            said.iter().map(|row| row.iter().map(|x| f64::from(*x)).collect()).collect();
+        let (far, own) = (apart(&said, &wanted), apart(&wanted, &exact));
+        assert!(far <= bound, "{kind:?}: {far} of {bound}; its weights' own rounding makes {own}");
+        assert!(own <= 0.5 * spread(&exact), "{kind:?}: {own}");
+    }
+}

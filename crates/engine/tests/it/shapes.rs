@@ -1,0 +1,38 @@
+//! Small models with everything that large ones have.
+
+use engine::{Mixture, Pairs, Rope, Shape, Stretch};
+
+/// Three layers, and every width another.
+pub fn dense() -> Shape {
+    Shape {
+        vocabulary: 512,
+        hidden: 64,
+        layers: 3,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 32,
+        inner: 128,
+        norm_epsilon: 1e-6,
+        rope: Rope { theta: 1_000_000.0, stretch: Stretch::None },
+        context: 16_384,
+        is_tied: true,
+        norms_heads: true,
+        pairs: Pairs::Halves,
+        mixture: None,
+    }
+}
+
+pub fn mixture() -> Shape {
+    let mixture = Mixture { experts: 8, chosen: 2, inner: 64, is_normed: true, dense_layers: vec![] };
+    Shape { mixture: Some(mixture), is_tied: false, ..dense() }
+}
+
+pub fn llama() -> Shape {
+    let stretch = Stretch::Bands { factor: 8.0, low: 1.0, high: 4.0, original: 256.0 };
+    Shape { norms_heads: false, rope: Rope { theta: 500_000.0, stretch }, is_tied: false, ..dense() }
+}
+
+/// Wide enough for every way of rounding.
+pub fn wide() -> Shape {
+    Shape { hidden: 256, inner: 512, head_dim: 64, vocabulary: 320, ..dense() }
+}

@@ -2,6 +2,7 @@
 //! many conversations are carried on at once. It knows no HTTP and no tenant.
 
 mod batch;
+mod blocks;
 mod error;
 mod families;
 mod kernels;
@@ -10,13 +11,20 @@ pub mod made;
 mod model;
 mod pool;
 mod rope;
+mod runner;
+mod sampler;
 mod shape;
+mod waiting;
 mod weights;
 
 pub use batch::{Part, Ragged};
+pub use blocks::Share;
 pub use candle_core::quantized::GgmlDType as Packing;
 pub use error::EngineError;
 pub use model::Model;
 pub use pool::{BLOCK, Keeps, Pool};
+pub use runner::{Counts, End, Happened, Refused, Request, Room, Runner, TextId};
+pub use sampler::{Drawn, Sampling};
 pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
+pub use waiting::Group;
 pub use weights::Source;

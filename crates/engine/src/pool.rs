@@ -136,6 +136,18 @@ impl Pool {
         Ok(())
     }
 
+    /// Leaves nothing of what these blocks had.
+    pub(crate) fn wipe(&mut self, blocks: &[u32]) {
+        let size = BLOCK * self.heads * self.head_dim;
+        let nought = vec![0.0; size];
+        for (keys, values) in &mut self.layers {
+            for block in blocks {
+                keys.write(*block as usize * size, &nought);
+                values.write(*block as usize * size, &nought);
+            }
+        }
+    }
+
     /// Copies what a block has of a head: a row of each of its places.
     pub(crate) fn read(&self, (layer, side): (usize, Side), block: u32, head: usize, into: &mut [f32]) {
         if let Some(cells) = self.cells(layer, side) {

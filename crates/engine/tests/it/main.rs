@@ -3,4 +3,5 @@
 
 mod oracle;
 mod parity;
+mod running;
 mod shapes;

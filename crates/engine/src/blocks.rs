@@ -1,0 +1,287 @@
+//! Who has which block of the pool, and which of them hold the beginning of a text that may come again.
+//!
+//! A block that is full is found again by what is in it: its own tokens, after the very block before it, and under the
+//! share that it belongs to. Nothing is compared by a hash alone, so that no two texts are ever taken for one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::pool::BLOCK;
+
+/// Texts of one share may find each other's beginnings. Whoever asks says what makes one: a model, a workspace, an
+/// adapter as it is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Share(pub u128);
+
+/// What a full block is found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    after: After,
+    tokens: [u32; BLOCK],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum After {
+    Beginning(Share),
+    /// The block that was remembered so: a number that none had before, for blocks are used again.
+    Serial(u64),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Remembered {
+    key: Key,
+    share: Share,
+    serial: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    /// How many texts have it now.
+    held: u32,
+    remembered: Option<Remembered>,
+    /// When the last of them gave it back; a place in `idle`.
+    idle_since: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Blocks {
+    blocks: Vec<Block>,
+    /// Those that nothing is in.
+    empty: Vec<u32>,
+    /// Those that nobody has and something is in, the longest unused first.
+    idle: BTreeMap<u64, u32>,
+    known: HashMap<Key, u32>,
+    serial: u64,
+    clock: u64,
+}
+
+impl Blocks {
+    pub(crate) fn new(count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            blocks: vec![Block::default(); count as usize],
+            empty: (0..count).rev().collect(),
+            idle: BTreeMap::new(),
+            known: HashMap::new(),
+            serial: 0,
+            clock: 0,
+        }
+    }
+
+    /// How many can be had.
+    pub(crate) fn free(&self) -> usize {
+        self.empty.len() + self.idle.len()
+    }
+
+    fn block(&mut self, block: u32) -> Option<&mut Block> {
+        self.blocks.get_mut(block as usize)
+    }
+
+    /// The blocks of the longest beginning that is remembered, which the caller now has. One token at least is left to
+    /// be computed, for something is to be said of it.
+    pub(crate) fn find(&mut self, share: Share, tokens: &[u32]) -> Vec<u32> {
+        let most = tokens.len().saturating_sub(1) / BLOCK;
+        let (mut found, mut after) = (Vec::new(), After::Beginning(share));
+        for tokens in tokens.as_chunks::<BLOCK>().0.iter().take(most) {
+            let key = Key { after, tokens: *tokens };
+            let Some(block) = self.known.get(&key).copied() else { break };
+            let Some(remembered) = self.blocks.get(block as usize).and_then(|block| block.remembered) else {
+                break;
+            };
+            self.hold(block);
+            after = After::Serial(remembered.serial);
+            found.push(block);
+        }
+        found
+    }
+
+    fn hold(&mut self, block: u32) {
+        let mut idle = None;
+        if let Some(block) = self.block(block) {
+            idle = (block.held == 0).then_some(block.idle_since);
+            block.held += 1;
+        }
+        if let Some(since) = idle {
+            self.idle.remove(&since);
+        }
+    }
+
+    /// A number of blocks, or none of them. What was unused for longest is forgotten for them.
+    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<u32>> {
+        if count > self.free() {
+            return None;
+        }
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            let Some(block) = self.empty.pop().or_else(|| self.forget_oldest()) else { break };
+            if let Some(block) = self.block(block) {
+                block.held = 1;
+            }
+            taken.push(block);
+        }
+        Some(taken)
+    }
+
+    fn forget_oldest(&mut self) -> Option<u32> {
+        let (_, block) = self.idle.pop_first()?;
+        let remembered = self.block(block)?.remembered.take();
+        if let Some(remembered) = remembered {
+            self.known.remove(&remembered.key);
+        }
+        Some(block)
+    }
+
+    /// Remembers all full blocks of a text of which so many tokens are computed.
+    pub(crate) fn remember(&mut self, share: Share, computed: &[u32], blocks: &[u32]) {
+        let mut after = After::Beginning(share);
+        for (tokens, block) in computed.as_chunks::<BLOCK>().0.iter().zip(blocks) {
+            let key = Key { after, tokens: *tokens };
+            let Some(at) = self.blocks.get(*block as usize) else { return };
+            let serial = match (at.remembered, self.known.get(&key)) {
+                (Some(remembered), _) => remembered.serial,
+                // Two were computed side by side: the first is found from now on, and the second is its own text's.
+                (None, Some(first)) => {
+                    match self.blocks.get(*first as usize).and_then(|first| first.remembered) {
+                        Some(first) => first.serial,
+                        None => return,
+                    }
+                }
+                (None, None) => {
+                    self.serial += 1;
+                    let remembered = Remembered { key, share, serial: self.serial };
+                    self.known.insert(key, *block);
+                    if let Some(block) = self.block(*block) {
+                        block.remembered = Some(remembered);
+                    }
+                    self.serial
+                }
+            };
+            after = After::Serial(serial);
+        }
+    }
+
+    /// Gives back what a text had. Its end is forgotten before its beginning.
+    pub(crate) fn give(&mut self, blocks: &[u32]) {
+        for index in blocks.iter().rev() {
+            self.clock += 1;
+            let clock = self.clock;
+            let Some(block) = self.block(*index) else { continue };
+            block.held = block.held.saturating_sub(1);
+            if block.held > 0 {
+                continue;
+            }
+            block.idle_since = clock;
+            match block.remembered {
+                Some(_) => {
+                    self.idle.insert(clock, *index);
+                }
+                None => self.empty.push(*index),
+            }
+        }
+    }
+
+    /// Forgets all of a share; texts that go on keep what they have, and nobody finds it again. Tells how many blocks
+    /// nothing is left in, which are to be wiped.
+    pub(crate) fn forget(&mut self, share: Share) -> Vec<u32> {
+        let mut wiped = Vec::new();
+        for (index, block) in (0..).zip(&mut self.blocks) {
+            let Some(remembered) = block.remembered.filter(|remembered| remembered.share == share) else {
+                continue;
+            };
+            self.known.remove(&remembered.key);
+            block.remembered = None;
+            if block.held == 0 {
+                self.idle.remove(&block.idle_since);
+                self.empty.push(index);
+                wiped.push(index);
+            }
+        }
+        wiped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Share = Share(1);
+    const THEIRS: Share = Share(2);
+
+    fn text(length: u32) -> Vec<u32> {
+        (0..length).collect()
+    }
+
+    /// A text that was computed and ended.
+    fn past(blocks: &mut Blocks, share: Share, tokens: &[u32]) -> Vec<u32> {
+        let taken = blocks.take(tokens.len().div_ceil(BLOCK)).unwrap();
+        blocks.remember(share, tokens, &taken);
+        blocks.give(&taken);
+        taken
+    }
+
+    #[test]
+    fn a_beginning_is_found_and_one_token_is_left() {
+        let mut blocks = Blocks::new(10);
+        let taken = past(&mut blocks, OURS, &text(48));
+        assert_eq!(blocks.free(), 10);
+        assert_eq!(blocks.find(OURS, &text(48)), taken[..2]);
+        assert_eq!(blocks.find(OURS, &text(49)), taken);
+        assert_eq!(blocks.free(), 7);
+        let mut other = text(49);
+        other[20] = 7;
+        assert_eq!(blocks.find(OURS, &other), taken[..1]);
+        assert!(blocks.find(THEIRS, &text(49)).is_empty());
+        assert!(blocks.find(OURS, &text(49)[16..]).is_empty(), "it is found at its place alone");
+    }
+
+    #[test]
+    fn what_was_unused_for_longest_makes_room_from_its_end_on() {
+        let mut blocks = Blocks::new(4);
+        past(&mut blocks, OURS, &text(32));
+        past(&mut blocks, THEIRS, &text(32));
+        let held = blocks.take(1).unwrap();
+        assert_eq!(blocks.find(OURS, &text(33)).len(), 1);
+        assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
+        assert_eq!(blocks.take(1), None);
+        blocks.give(&held);
+        assert_eq!(blocks.take(1), Some(held));
+    }
+
+    #[test]
+    fn a_block_that_is_used_again_is_not_what_it_was() {
+        let mut blocks = Blocks::new(2);
+        let first = past(&mut blocks, OURS, &text(32));
+        let taken = blocks.take(2).unwrap();
+        assert_eq!(first.len(), taken.len());
+        blocks.remember(THEIRS, &text(32), &taken);
+        blocks.give(&taken);
+        assert!(blocks.find(OURS, &text(33)).is_empty());
+        assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
+    }
+
+    #[test]
+    fn what_is_computed_twice_is_found_once() {
+        let mut blocks = Blocks::new(4);
+        let (one, other) = (blocks.take(2).unwrap(), blocks.take(2).unwrap());
+        blocks.remember(OURS, &text(32), &one);
+        blocks.remember(OURS, &text(32), &other);
+        blocks.give(&one);
+        blocks.give(&other);
+        assert_eq!(blocks.find(OURS, &text(40)), one);
+        assert_eq!(blocks.free(), 2);
+    }
+
+    #[test]
+    fn a_share_is_forgotten_whole() {
+        let mut blocks = Blocks::new(6);
+        past(&mut blocks, OURS, &text(32));
+        past(&mut blocks, THEIRS, &text(32));
+        let running = blocks.find(OURS, &text(20));
+        let wiped = blocks.forget(OURS);
+        assert_eq!(wiped.len(), 1, "the other one is still somebody's");
+        assert!(blocks.find(OURS, &text(33)).is_empty());
+        assert_eq!(blocks.find(THEIRS, &text(33)).len(), 2);
+        blocks.give(&running);
+        assert_eq!(blocks.free(), 4);
+        assert!(blocks.find(OURS, &text(33)).is_empty());
+    }
+}

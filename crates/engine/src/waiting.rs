@@ -1,0 +1,123 @@
+//! Texts that wait for their turn. Whoever was served least is next, so that nobody waits behind all that another asked.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// Who shares a turn with whom; a workspace is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group(pub u128);
+
+#[derive(Debug)]
+pub(crate) struct Waiting<T> {
+    queues: BTreeMap<Group, VecDeque<T>>,
+    /// The tokens that were computed for each group that has anything here or in a step.
+    served: HashMap<Group, u64>,
+    count: usize,
+}
+
+impl<T> Waiting<T> {
+    pub(crate) fn new() -> Self {
+        Self { queues: BTreeMap::new(), served: HashMap::new(), count: 0 }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// One that comes anew. Who had nothing here for a while begins where those are who were served least: nobody saves
+    /// turns up by staying away.
+    pub(crate) fn push(&mut self, group: Group, text: T) {
+        let least = self.served.values().min().copied().unwrap_or_default();
+        self.served.entry(group).or_insert(least);
+        self.queues.entry(group).or_default().push_back(text);
+        self.count += 1;
+    }
+
+    /// One that had its turn and has to wait again: before all others of its group.
+    pub(crate) fn push_back_first(&mut self, group: Group, text: T) {
+        self.queues.entry(group).or_default().push_front(text);
+        self.count += 1;
+    }
+
+    /// The next of whoever was served least.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let served = |group: &Group| self.served.get(group).copied().unwrap_or_default();
+        let group = *self.queues.keys().min_by_key(|group| served(group))?;
+        let queue = self.queues.get_mut(&group)?;
+        let text = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&group);
+        }
+        self.count -= usize::from(text.is_some());
+        text
+    }
+
+    /// What was computed for a group.
+    pub(crate) fn serve(&mut self, group: Group, tokens: usize) {
+        *self.served.entry(group).or_default() += tokens as u64;
+    }
+
+    /// Forgets what was done for a group that has nothing left.
+    pub(crate) fn leave(&mut self, group: Group) {
+        if !self.queues.contains_key(&group) {
+            self.served.remove(&group);
+        }
+    }
+
+    /// Takes out the first that is meant.
+    pub(crate) fn remove(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let (group, at) =
+            self.queues.iter().find_map(|(group, queue)| Some((*group, queue.iter().position(&is_it)?)))?;
+        let queue = self.queues.get_mut(&group)?;
+        let text = queue.remove(at);
+        if queue.is_empty() {
+            self.queues.remove(&group);
+        }
+        self.count -= usize::from(text.is_some());
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_waits_as_long_as_one() {
+        let mut waiting = Waiting::new();
+        for text in 0..4 {
+            waiting.push(Group(1), text);
+        }
+        waiting.push(Group(2), 10);
+        let mut order = Vec::new();
+        while let Some(text) = waiting.pop() {
+            waiting.serve(Group(if text < 10 { 1 } else { 2 }), 5);
+            order.push(text);
+        }
+        assert_eq!(order, [0, 10, 1, 2, 3]);
+    }
+
+    #[test]
+    fn nobody_saves_turns_up() {
+        let mut waiting = Waiting::new();
+        waiting.push(Group(1), 1);
+        assert_eq!(waiting.pop(), Some(1));
+        waiting.serve(Group(1), 1_000);
+        waiting.push(Group(1), 2);
+        waiting.push(Group(2), 10);
+        waiting.push(Group(2), 11);
+        assert_eq!(waiting.pop(), Some(2));
+        waiting.serve(Group(1), 1);
+        assert_eq!(waiting.pop(), Some(10));
+    }
+
+    #[test]
+    fn who_must_wait_again_is_first_and_who_leaves_is_gone() {
+        let mut waiting = Waiting::new();
+        waiting.push(Group(1), 1);
+        waiting.push(Group(1), 2);
+        waiting.push_back_first(Group(1), 3);
+        assert_eq!(waiting.remove(|text| *text == 1), Some(1));
+        assert_eq!(waiting.remove(|text| *text == 1), None);
+        assert_eq!((waiting.pop(), waiting.pop(), waiting.pop(), waiting.len()), (Some(3), Some(2), None, 0));
+    }
+}

@@ -1,0 +1,229 @@
+//! Many texts at once: each says what it would say alone, whatever else runs, waits, comes and goes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use engine::made::Made;
+use engine::{
+    BLOCK, Drawn, End, Group, Happened, Keeps, Model, Pool, Refused, Request, Room, Runner, Sampling, Share,
+    Source, TextId,
+};
+
+use crate::shapes;
+
+const OURS: Share = Share(1);
+
+fn model() -> Arc<Model> {
+    let directory = tempfile::tempdir().unwrap();
+    Made::new("qwen3", shapes::dense(), 7).write_plain(directory.path(), false).unwrap();
+    Arc::new(Model::load(&Source::open(directory.path()).unwrap()).unwrap())
+}
+
+/// A runner with room for so many blocks.
+fn runner(model: &Arc<Model>, blocks: usize) -> Runner {
+    let bytes = blocks * Pool::block_bytes(model.shape(), Keeps::Half);
+    Runner::new(Arc::clone(model), Room { bytes, keeps: Keeps::Half, tokens: 64, texts: 16, waiting: 100 })
+        .unwrap()
+}
+
+fn request(length: u32, of: u32, max_tokens: usize) -> Request {
+    Request {
+        prompt: (0..length).map(|place| (place * 37 + of * 101) % 512).collect(),
+        sampling: Sampling { seed: u64::from(of), ..Sampling::default() },
+        max_tokens,
+        ends: vec![],
+        share: OURS,
+        group: Group(1),
+    }
+}
+
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Said {
+    tokens: Vec<Drawn>,
+    end: Option<End>,
+}
+
+/// Runs until nothing is left, and gives what each said, in the order of their ends.
+fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
+    let (mut open, mut ended) = (HashMap::<TextId, Said>::new(), Vec::new());
+    while !runner.is_idle() {
+        let happened = runner.step().unwrap();
+        assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
+        for happened in happened {
+            match happened {
+                Happened::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
+                Happened::End { text, end } => {
+                    let said = open.remove(&text).unwrap_or_default();
+                    ended.push((text, Said { end: Some(end), ..said }));
+                }
+            }
+        }
+    }
+    ended
+}
+
+fn alone(model: &Arc<Model>, request: &Request) -> Said {
+    let mut runner = runner(model, 64);
+    runner.submit(request.clone()).unwrap();
+    all(&mut runner).remove(0).1
+}
+
+#[test]
+fn each_says_what_it_would_say_alone() {
+    let model = model();
+    let requests: Vec<Request> = [5, 100, 1, 17, 64, 33, 200, 16]
+        .into_iter()
+        .zip(1..)
+        .map(|(length, of)| request(length, of, 30))
+        .collect();
+    let mut runner = runner(&model, 64);
+    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+    for (id, request) in ids.iter().zip(&requests) {
+        assert_eq!(said[id], alone(&model, request));
+        assert_eq!((said[id].tokens.len(), said[id].end), (30, Some(End::Length)));
+    }
+    assert_eq!(runner.free_blocks(), 64);
+}
+
+#[test]
+fn too_little_room_costs_time_and_nothing_else() {
+    let model = model();
+    let requests: Vec<Request> = (1..7).map(|of| request(60, of, 60)).collect();
+    // Two of them at their full length.
+    let mut runner = runner(&model, 16);
+    let ids: Vec<TextId> = requests.iter().map(|request| runner.submit(request.clone()).unwrap()).collect();
+    let said: HashMap<_, _> = all(&mut runner).into_iter().collect();
+    for (id, request) in ids.iter().zip(&requests) {
+        assert_eq!(said[id], alone(&model, request));
+    }
+    assert!(runner.counts().set_back > 0, "{:?}", runner.counts());
+    assert_eq!(runner.free_blocks(), 16);
+}
+
+#[test]
+fn a_short_one_does_not_wait_for_a_long_one() {
+    let model = model();
+    let mut runner = runner(&model, 64);
+    let long = runner.submit(request(500, 1, 200)).unwrap();
+    let mut told = 0;
+    for _ in 0..12 {
+        told += runner.step().unwrap().len();
+    }
+    assert!(told > 0, "the long one is being told");
+    let short = runner.submit(request(5, 2, 5)).unwrap();
+    let mut gap = 0;
+    // A prompt of hundreds of tokens comes beside it, and it is told in every step all the same.
+    runner.submit(request(400, 3, 5)).unwrap();
+    let ended = loop {
+        let happened = runner.step().unwrap();
+        let is_told = |happened: &Happened| matches!(happened, Happened::Token { text, .. } if *text == long);
+        gap = if happened.iter().any(is_told) { 0 } else { gap + 1 };
+        assert!(gap == 0, "a text that is being told stood still");
+        let end = happened.into_iter().find_map(|happened| match happened {
+            Happened::End { text, .. } => Some(text),
+            Happened::Token { .. } => None,
+        });
+        if let Some(text) = end {
+            break text;
+        }
+    };
+    assert_eq!(ended, short);
+}
+
+#[test]
+fn a_prompt_that_comes_again_is_remembered() {
+    let model = model();
+    let mut runner = runner(&model, 128);
+    let request = request(1_024, 1, 8);
+    runner.submit(request.clone()).unwrap();
+    let cold = all(&mut runner).remove(0).1;
+    let before = runner.counts();
+    assert_eq!(before.remembered, 0);
+    let text = runner.submit(request.clone()).unwrap();
+    runner.step().unwrap();
+    assert_eq!(runner.remembered(text), Some(1_024 - BLOCK));
+    assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
+    let rest = all(&mut runner).remove(0).1;
+    assert_eq!(rest.tokens, cold.tokens[1..]);
+    // Whose beginning is the same, and who goes on otherwise.
+    let mut other = request.clone();
+    other.prompt.truncate(512);
+    other.prompt.extend([1, 2, 3]);
+    let text = runner.submit(other.clone()).unwrap();
+    runner.step().unwrap();
+    assert_eq!(runner.remembered(text), Some(512));
+    assert_eq!(all(&mut runner).remove(0).1.tokens, alone(&model, &other).tokens[1..]);
+}
+
+#[test]
+fn nobody_finds_what_is_anothers_or_was_forgotten() {
+    let model = model();
+    let mut runner = runner(&model, 128);
+    let ours = request(200, 1, 8);
+    runner.submit(ours.clone()).unwrap();
+    all(&mut runner);
+    let theirs = Request { share: Share(2), ..ours.clone() };
+    let text = runner.submit(theirs.clone()).unwrap();
+    runner.step().unwrap();
+    assert_eq!(runner.remembered(text), Some(0));
+    all(&mut runner);
+    assert_eq!(runner.forget(OURS), 207 / BLOCK);
+    assert_eq!(runner.forget(OURS), 0);
+    for (request, remembered) in [(ours, 0), (theirs, 192)] {
+        let text = runner.submit(request).unwrap();
+        runner.step().unwrap();
+        assert_eq!(runner.remembered(text), Some(remembered));
+        all(&mut runner);
+    }
+    assert_eq!(runner.free_blocks(), 128);
+}
+
+#[test]
+fn what_is_called_off_is_free_before_the_next_step() {
+    let model = model();
+    let mut runner = runner(&model, 64);
+    let one = runner.submit(request(100, 1, 100)).unwrap();
+    let other = runner.submit(request(100, 2, 20)).unwrap();
+    for _ in 0..6 {
+        runner.step().unwrap();
+    }
+    let free = runner.free_blocks();
+    runner.cancel(one);
+    assert!(runner.free_blocks() > free);
+    let left = all(&mut runner);
+    assert_eq!(left.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [other]);
+    assert_eq!(runner.free_blocks(), 64);
+    // One that still waits is gone, too.
+    let waits = runner.submit(request(10, 3, 5)).unwrap();
+    runner.cancel(waits);
+    assert!(runner.is_idle());
+}
+
+#[test]
+fn what_can_not_be_carried_on_is_refused() {
+    let model = model();
+    let bytes = 4 * Pool::block_bytes(model.shape(), Keeps::Half);
+    let room = Room { bytes, keeps: Keeps::Half, tokens: 16, texts: 2, waiting: 2 };
+    let mut runner = Runner::new(Arc::clone(&model), room).unwrap();
+    assert_eq!(runner.submit(request(64, 1, 5)), Err(Refused::TooLong { tokens: 64, most: 64 }));
+    assert_eq!(runner.submit(request(0, 1, 5)), Err(Refused::Empty));
+    runner.submit(request(60, 1, 50)).unwrap();
+    runner.submit(request(10, 2, 5)).unwrap();
+    assert_eq!(runner.submit(request(10, 3, 5)), Err(Refused::Full));
+    let said = all(&mut runner);
+    assert_eq!(said.len(), 2);
+    let longest = said.iter().map(|(_, said)| said.tokens.len()).collect::<Vec<_>>();
+    assert!(longest.contains(&4), "an answer ends where the room does: {longest:?}");
+    assert!(Runner::new(model, Room { bytes: 10, ..room }).is_err());
+}
+
+#[test]
+fn an_end_of_its_own_is_told_as_one() {
+    let model = model();
+    let whole = alone(&model, &request(20, 1, 40));
+    let token = whole.tokens[12].token;
+    let first = whole.tokens.iter().position(|drawn| drawn.token == token).unwrap();
+    let said = alone(&model, &Request { ends: vec![token], ..request(20, 1, 40) });
+    assert_eq!((said.tokens.len(), said.end), (first + 1, Some(End::Stop)));
+}

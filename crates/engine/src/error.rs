@@ -25,6 +25,10 @@ pub enum EngineError {
     /// What the engine asks of itself was wrong; a fault of ours.
     #[error("a step was asked for that can't be made: {0}")]
     Step(&'static str),
+    #[error("the text can't be read by the model's tokenizer: {0}")]
+    Text(String),
+    #[error("the model's template refuses the conversation: {0}")]
+    Template(String),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }

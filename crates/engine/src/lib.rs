@@ -14,6 +14,8 @@ mod rope;
 mod runner;
 mod sampler;
 mod shape;
+mod template;
+mod vocabulary;
 mod waiting;
 mod weights;
 
@@ -26,5 +28,7 @@ pub use pool::{BLOCK, Keeps, Pool};
 pub use runner::{Counts, End, Happened, Refused, Request, Room, Runner, TextId};
 pub use sampler::{Drawn, Sampling};
 pub use shape::{Mixture, Pairs, Rope, Shape, Stretch};
+pub use template::Template;
+pub use vocabulary::{Telling, Vocabulary};
 pub use waiting::Group;
 pub use weights::Source;

@@ -1,0 +1,178 @@
+//! Tokens: how a text becomes numbers, and what bytes each of them stands for.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use tokenizers::Tokenizer;
+
+use crate::EngineError;
+
+/// The tokens of a model.
+#[derive(Debug)]
+pub struct Vocabulary {
+    tokenizer: Tokenizer,
+    tokens: Vec<Token>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Token {
+    bytes: Vec<u8>,
+    /// It is a sign between texts, and no part of one.
+    is_sign: bool,
+}
+
+/// A text that comes token by token. What is told of it is whole characters.
+#[derive(Debug, Default)]
+pub struct Telling {
+    held: Vec<u8>,
+}
+
+/// Where tokens are bytes, each is written as one of these characters.
+fn byte_of_character() -> HashMap<char, u8> {
+    let is_itself = |byte: u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let others = (0u8..=255).filter(|byte| !is_itself(*byte)).zip(256u32..);
+    let others = others.filter_map(|(byte, code)| Some((char::from_u32(code)?, byte)));
+    (0u8..=255).filter(|byte| is_itself(*byte)).map(|byte| (char::from(byte), byte)).chain(others).collect()
+}
+
+/// A byte that is written as `<0x0A>`.
+fn spelt_byte(token: &str) -> Option<u8> {
+    u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok()
+}
+
+impl Vocabulary {
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// It is not there, or no tokenizer.
+    pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| EngineError::File { path: path.to_owned(), source })?;
+        let tokenizer = Tokenizer::from_bytes(bytes);
+        let broken = |what: String| EngineError::Broken { path: path.to_owned(), what };
+        Ok(Self::of(tokenizer.map_err(|error| broken(error.to_string()))?))
+    }
+
+    fn of(tokenizer: Tokenizer) -> Self {
+        let all = tokenizer.get_vocab(true);
+        let signs = tokenizer.get_added_tokens_decoder();
+        let characters = byte_of_character();
+        let highest = all.values().max().map_or(0, |token| *token as usize + 1);
+        let mut tokens = vec![Token::default(); highest];
+        for (text, id) in all {
+            let Some(token) = tokens.get_mut(id as usize) else { continue };
+            if let Some(added) = signs.get(&id) {
+                *token = Token { bytes: added.content.clone().into_bytes(), is_sign: added.special };
+                continue;
+            }
+            let in_bytes: Option<Vec<u8>> =
+                text.chars().map(|character| characters.get(&character).copied()).collect();
+            token.bytes = match (spelt_byte(&text), in_bytes) {
+                (Some(byte), _) => vec![byte],
+                (None, Some(bytes)) => bytes,
+                // Tokens of the other kind are text, with a sign for a space.
+                (None, None) => text.replace('\u{2581}', " ").into_bytes(),
+            };
+        }
+        Self { tokenizer, tokens }
+    }
+
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The tokens of a text, in which signs are written out.
+    ///
+    /// # Errors
+    /// The tokenizer can't read it.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        let encoding = self.tokenizer.encode_fast(text, false);
+        Ok(encoding.map_err(|error| EngineError::Text(error.to_string()))?.get_ids().to_vec())
+    }
+
+    /// What a token stands for in a text; nothing where it is a sign.
+    #[must_use]
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        match self.tokens.get(token as usize) {
+            Some(token) if !token.is_sign => &token.bytes,
+            _ => &[],
+        }
+    }
+
+    /// The token of a sign.
+    #[must_use]
+    pub fn sign(&self, text: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(text)
+    }
+}
+
+impl Telling {
+    /// What can be told once these bytes came, too.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.held.extend_from_slice(bytes);
+        let mut told = String::new();
+        loop {
+            match std::str::from_utf8(&self.held) {
+                Ok(text) => {
+                    told.push_str(text);
+                    self.held.clear();
+                    return told;
+                }
+                Err(error) => {
+                    let whole = self.held.drain(..error.valid_up_to()).collect::<Vec<_>>();
+                    told.push_str(&String::from_utf8_lossy(&whole));
+                    let Some(wrong) = error.error_len() else { return told };
+                    // No byte that comes can make a character of these.
+                    self.held.drain(..wrong);
+                    told.push(char::REPLACEMENT_CHARACTER);
+                }
+            }
+        }
+    }
+
+    /// What is left at the end, of a character that never became whole.
+    #[must_use]
+    pub fn end(self) -> String {
+        String::from_utf8_lossy(&self.held).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_has_a_character_of_its_own() {
+        let characters = byte_of_character();
+        assert_eq!(characters.len(), 256);
+        let mut bytes: Vec<u8> = characters.values().copied().collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!((characters.get(&'Ġ'), characters.get(&'Ċ')), (Some(&b' '), Some(&b'\n')));
+    }
+
+    #[test]
+    fn no_half_character_is_told() {
+        let mut telling = Telling::default();
+        let told: Vec<String> = "né漢!".bytes().map(|byte| telling.push(&[byte])).collect();
+        assert_eq!(told, ["n", "", "é", "", "", "漢", "!"]);
+        assert_eq!(telling.push(&[0xE6, b'x']), "\u{FFFD}x");
+        assert_eq!(telling.push(&[0xE6, 0xBC]), "");
+        assert_eq!(telling.end(), "\u{FFFD}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_does_not_depend_on_how_it_comes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..64), size in 1usize..8,
+        ) {
+            let mut telling = Telling::default();
+            let mut told: String = bytes.chunks(size).map(|bytes| telling.push(bytes)).collect();
+            told.push_str(&telling.end());
+            prop_assert_eq!(told, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}

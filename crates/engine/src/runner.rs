@@ -54,6 +54,8 @@ pub enum Refused {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happened {
+    /// It has its first turn; so much of its prompt does not have to be computed.
+    Begun { text: TextId, remembered: usize },
     Token { text: TextId, drawn: Drawn },
     End { text: TextId, end: End },
 }
@@ -88,8 +90,7 @@ struct Text {
     blocks: Vec<u32>,
     /// How much of prompt and answer is in the pool.
     computed: usize,
-    /// How much of the prompt was there at its first turn.
-    remembered: Option<usize>,
+    has_begun: bool,
 }
 
 /// Carries texts on, one step after the other. It is one thread's.
@@ -175,7 +176,7 @@ impl Runner {
         self.next += 1;
         let (id, group) = (TextId(self.next), request.group);
         let (said, blocks) = (Vec::new(), Vec::new());
-        self.waiting.push(group, Text { id, request, said, blocks, computed: 0, remembered: None });
+        self.waiting.push(group, Text { id, request, said, blocks, computed: 0, has_begun: false });
         Ok(id)
     }
 
@@ -196,12 +197,6 @@ impl Runner {
         }
     }
 
-    /// How much of a text's prompt did not have to be computed; `None` before its first turn.
-    #[must_use]
-    pub fn remembered(&self, text: TextId) -> Option<usize> {
-        self.running.iter().find(|running| running.id == text)?.remembered
-    }
-
     /// Forgets what is remembered of a share, and wipes it.
     pub fn forget(&mut self, share: Share) -> usize {
         let wiped = self.blocks.forget(share);
@@ -214,10 +209,11 @@ impl Runner {
     /// # Errors
     /// The model can't compute; what runs is lost.
     pub fn step(&mut self) -> Result<Vec<Happened>, EngineError> {
-        self.let_in();
+        let mut happened = Vec::new();
+        self.let_in(&mut happened);
         let parts = self.compose();
         if parts.is_empty() {
-            return Ok(Vec::new());
+            return Ok(happened);
         }
         let (ids, parts): (Vec<TextId>, Vec<Part>) = parts.into_iter().unzip();
         let batch = Ragged { parts };
@@ -225,7 +221,6 @@ impl Runner {
         self.counts.steps += 1;
         self.counts.rows += batch.rows() as u64;
         let mut scores = scores.chunks_exact(self.model.shape().vocabulary);
-        let mut happened = Vec::new();
         for (id, part) in ids.into_iter().zip(&batch.parts) {
             let told = (part.told_from < part.tokens.len()).then(|| scores.next()).flatten();
             self.carry_on(id, part, told, &mut happened);
@@ -234,7 +229,7 @@ impl Runner {
     }
 
     /// Gives texts that wait their turn, as long as there are turns and room for a first piece.
-    fn let_in(&mut self) {
+    fn let_in(&mut self, happened: &mut Vec<Happened>) {
         while self.running.len() < self.room.texts {
             let Some(mut text) = self.waiting.pop() else { return };
             text.blocks = self.blocks.find(text.request.share, &text.all());
@@ -243,10 +238,10 @@ impl Runner {
                 self.set_back(text);
                 return;
             }
-            if text.remembered.is_none() {
-                let remembered = text.computed.min(text.request.prompt.len());
-                text.remembered = Some(remembered);
-                self.counts.remembered += remembered as u64;
+            if !text.has_begun {
+                text.has_begun = true;
+                happened.push(Happened::Begun { text: text.id, remembered: text.computed });
+                self.counts.remembered += text.computed as u64;
             }
             self.running.push(text);
         }

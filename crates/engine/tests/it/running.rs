@@ -51,6 +51,7 @@ fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
         assert!(!happened.is_empty() || !runner.is_idle(), "a step that did nothing");
         for happened in happened {
             match happened {
+                Happened::Begun { .. } => {}
                 Happened::Token { text, drawn } => open.entry(text).or_default().tokens.push(drawn),
                 Happened::End { text, end } => {
                     let said = open.remove(&text).unwrap_or_default();
@@ -60,6 +61,15 @@ fn all(runner: &mut Runner) -> Vec<(TextId, Said)> {
         }
     }
     ended
+}
+
+/// What of the one text's prompt was remembered, by its first step.
+fn remembered(runner: &mut Runner) -> usize {
+    let begun = |happened| match happened {
+        Happened::Begun { remembered, .. } => Some(remembered),
+        _ => None,
+    };
+    runner.step().unwrap().into_iter().find_map(begun).unwrap()
 }
 
 fn alone(model: &Arc<Model>, request: &Request) -> Said {
@@ -108,7 +118,8 @@ fn a_short_one_does_not_wait_for_a_long_one() {
     let long = runner.submit(request(500, 1, 200)).unwrap();
     let mut told = 0;
     for _ in 0..12 {
-        told += runner.step().unwrap().len();
+        let is_token = |happened: &&Happened| matches!(happened, Happened::Token { .. });
+        told += runner.step().unwrap().iter().filter(is_token).count();
     }
     assert!(told > 0, "the long one is being told");
     let short = runner.submit(request(5, 2, 5)).unwrap();
@@ -122,7 +133,7 @@ fn a_short_one_does_not_wait_for_a_long_one() {
         assert!(gap == 0, "a text that is being told stood still");
         let end = happened.into_iter().find_map(|happened| match happened {
             Happened::End { text, .. } => Some(text),
-            Happened::Token { .. } => None,
+            Happened::Begun { .. } | Happened::Token { .. } => None,
         });
         if let Some(text) = end {
             break text;
@@ -140,9 +151,8 @@ fn a_prompt_that_comes_again_is_remembered() {
     let cold = all(&mut runner).remove(0).1;
     let before = runner.counts();
     assert_eq!(before.remembered, 0);
-    let text = runner.submit(request.clone()).unwrap();
-    runner.step().unwrap();
-    assert_eq!(runner.remembered(text), Some(1_024 - BLOCK));
+    runner.submit(request.clone()).unwrap();
+    assert_eq!(remembered(&mut runner), 1_024 - BLOCK);
     assert_eq!(runner.counts().rows - before.rows, BLOCK as u64);
     let rest = all(&mut runner).remove(0).1;
     assert_eq!(rest.tokens, cold.tokens[1..]);
@@ -150,9 +160,8 @@ fn a_prompt_that_comes_again_is_remembered() {
     let mut other = request.clone();
     other.prompt.truncate(512);
     other.prompt.extend([1, 2, 3]);
-    let text = runner.submit(other.clone()).unwrap();
-    runner.step().unwrap();
-    assert_eq!(runner.remembered(text), Some(512));
+    runner.submit(other.clone()).unwrap();
+    assert_eq!(remembered(&mut runner), 512);
     assert_eq!(all(&mut runner).remove(0).1.tokens, alone(&model, &other).tokens[1..]);
 }
 
@@ -164,16 +173,14 @@ fn nobody_finds_what_is_anothers_or_was_forgotten() {
     runner.submit(ours.clone()).unwrap();
     all(&mut runner);
     let theirs = Request { share: Share(2), ..ours.clone() };
-    let text = runner.submit(theirs.clone()).unwrap();
-    runner.step().unwrap();
-    assert_eq!(runner.remembered(text), Some(0));
+    runner.submit(theirs.clone()).unwrap();
+    assert_eq!(remembered(&mut runner), 0);
     all(&mut runner);
     assert_eq!(runner.forget(OURS), 207 / BLOCK);
     assert_eq!(runner.forget(OURS), 0);
-    for (request, remembered) in [(ours, 0), (theirs, 192)] {
-        let text = runner.submit(request).unwrap();
-        runner.step().unwrap();
-        assert_eq!(runner.remembered(text), Some(remembered));
+    for (request, wanted) in [(ours, 0), (theirs, 192)] {
+        runner.submit(request).unwrap();
+        assert_eq!(remembered(&mut runner), wanted);
         all(&mut runner);
     }
     assert_eq!(runner.free_blocks(), 128);

@@ -1,0 +1,165 @@
+//! A runner on a thread of its own: what is asked of it comes over a channel, and what happens goes back over one for each
+//! text. Whoever stops listening has called off what it asked for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::runner::{End, Happened, Refused, Request, Room, Runner, TextId};
+use crate::sampler::Drawn;
+use crate::{EngineError, Model};
+
+/// What is told of a text, the first thing first.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    Refused(Refused),
+    /// It has its turn; so much of its prompt did not have to be computed.
+    Begun { remembered: usize },
+    Token(Drawn),
+    End(End),
+}
+
+enum Command {
+    Carry(Request, UnboundedSender<Told>),
+}
+
+/// Where a runner runs. Dropping it ends the thread, after the step that it is in.
+#[derive(Debug)]
+pub struct Host {
+    commands: Option<Sender<Command>>,
+    longest: usize,
+    is_lost: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Desk {
+    runner: Runner,
+    commands: Receiver<Command>,
+    open: HashMap<TextId, UnboundedSender<Told>>,
+}
+
+impl Host {
+    /// # Errors
+    /// The room is not enough, or no thread can be had.
+    pub fn start(model: Arc<Model>, room: Room) -> Result<Self, EngineError> {
+        let runner = Runner::new(model, room)?;
+        let longest = runner.longest();
+        let (commands, asked) = channel();
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let lost = Arc::clone(&is_lost);
+        let desk = Desk { runner, commands: asked, open: HashMap::new() };
+        let run = move || {
+            if desk.run().is_err() {
+                lost.store(true, Ordering::Release);
+            }
+        };
+        let thread = std::thread::Builder::new().name("engine".to_owned()).spawn(run);
+        let thread = thread.map_err(|source| EngineError::File { path: "a thread".into(), source })?;
+        Ok(Self { commands: Some(commands), longest, is_lost, thread: Some(thread) })
+    }
+
+    /// The longest text, prompt and answer together, that can be carried on here.
+    #[must_use]
+    pub const fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Whether the model failed for good; nothing is told any more.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+
+    /// Has a text carried on. What is told ends early where the model was lost.
+    #[must_use]
+    pub fn carry(&self, request: Request) -> UnboundedReceiver<Told> {
+        let (told, telling) = unbounded_channel();
+        if let Some(commands) = &self.commands {
+            // Nobody there: the receiver is told nothing, and that it ends.
+            let _ = commands.send(Command::Carry(request, told));
+        }
+        telling
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Desk {
+    fn run(mut self) -> Result<(), EngineError> {
+        loop {
+            if !self.take_all() {
+                return Ok(());
+            }
+            self.call_off();
+            for happened in self.runner.step()? {
+                self.tell(happened);
+            }
+        }
+    }
+
+    /// Takes what was asked meanwhile, and waits where there is nothing to do. `false` where nobody can ask any more.
+    fn take_all(&mut self) -> bool {
+        if self.runner.is_idle() {
+            match self.commands.recv() {
+                Ok(command) => self.take(command),
+                Err(_) => return false,
+            }
+        }
+        loop {
+            match self.commands.try_recv() {
+                Ok(command) => self.take(command),
+                Err(std::sync::mpsc::TryRecvError::Empty) => return true,
+                Err(std::sync::mpsc::TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, Command::Carry(request, told): Command) {
+        match self.runner.submit(request) {
+            Ok(text) => {
+                self.open.insert(text, told);
+            }
+            Err(refused) => drop(told.send(Told::Refused(refused))),
+        }
+    }
+
+    /// Ends what nobody listens to.
+    fn call_off(&mut self) {
+        let runner = &mut self.runner;
+        self.open.retain(|text, told| {
+            let is_left = told.is_closed();
+            if is_left {
+                runner.cancel(*text);
+            }
+            !is_left
+        });
+    }
+
+    fn tell(&mut self, happened: Happened) {
+        let (text, told) = match happened {
+            Happened::Begun { text, remembered } => (text, Told::Begun { remembered }),
+            Happened::Token { text, drawn } => (text, Told::Token(drawn)),
+            Happened::End { text, end } => {
+                if let Some(open) = self.open.remove(&text) {
+                    // Who left meanwhile is told nothing.
+                    let _ = open.send(Told::End(end));
+                }
+                return;
+            }
+        };
+        if let Some(open) = self.open.get(&text) {
+            let _ = open.send(told);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Texts that end an answer, wherever the borders of tokens are. They are never told, and neither is what may become one.
+
+#[derive(Debug, Default)]
+pub(crate) struct Stops {
+    stops: Vec<String>,
+    held: String,
+}
+
+impl Stops {
+    pub(crate) fn new(stops: Vec<String>) -> Self {
+        Self { stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(), held: String::new() }
+    }
+
+    /// What can be told once this came, too, and whether it is the last.
+    pub(crate) fn push(&mut self, text: &str) -> (String, bool) {
+        self.held.push_str(text);
+        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        if let Some(at) = first {
+            self.held.truncate(at);
+            return (std::mem::take(&mut self.held), true);
+        }
+        let kept = self.stops.iter().map(|stop| overlap(&self.held, stop)).max().unwrap_or_default();
+        let rest = self.held.split_off(self.held.len() - kept);
+        (std::mem::replace(&mut self.held, rest), false)
+    }
+
+    /// What was held back, where nothing comes any more.
+    pub(crate) fn end(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// How much of a text's end is a stop's beginning, but not all of it.
+fn overlap(text: &str, stop: &str) -> usize {
+    let starts = stop.char_indices().map(|(at, _)| at).skip(1);
+    starts.filter(|length| stop.get(..*length).is_some_and(|start| text.ends_with(start))).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_may_become_a_stop_is_held_back() {
+        let mut stops = Stops::new(vec!["END".into(), "né!".into(), String::new()]);
+        assert_eq!(stops.push("an E"), ("an ".to_owned(), false));
+        assert_eq!(stops.push("N"), (String::new(), false));
+        assert_eq!(stops.push("T n"), ("ENT ".to_owned(), false));
+        assert_eq!(stops.push("é"), (String::new(), false));
+        assert_eq!(stops.push("! more"), (String::new(), true));
+        let mut stops = Stops::new(vec!["END".into()]);
+        assert_eq!(stops.push("the EN"), ("the ".to_owned(), false));
+        assert_eq!(stops.end(), "EN");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_told_ends_where_the_first_stop_begins(
+            text in "[abc]{0,40}", stop in "[abc]{1,4}", size in 1usize..5,
+        ) {
+            let mut stops = Stops::new(vec![stop.clone()]);
+            let (mut told, mut is_over) = (String::new(), false);
+            for piece in text.as_bytes().chunks(size) {
+                let (more, over) = stops.push(std::str::from_utf8(piece).unwrap());
+                told.push_str(&more);
+                is_over = over;
+                if is_over {
+                    break;
+                }
+            }
+            if !is_over {
+                told.push_str(&stops.end());
+            }
+            prop_assert_eq!(is_over, text.contains(&stop));
+            prop_assert_eq!(told, text.split(stop.as_str()).next().unwrap_or_default());
+        }
+    }
+}

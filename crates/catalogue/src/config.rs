@@ -70,7 +70,7 @@ impl ConfigField {
         let is_read = match form {
             ConfigForm::Names => name == "deployments",
             ConfigForm::Version => name == "api_version",
-            ConfigForm::Url => ["token_url", "queue_url"].contains(&name.as_str()),
+            ConfigForm::Url => ["token_url", "queue_url", "storage_url"].contains(&name.as_str()),
             ConfigForm::Word => hosting::is_word(&name),
         };
         is_read.then_some(Self { name, title, says, form, required, example })

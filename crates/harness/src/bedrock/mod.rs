@@ -7,17 +7,21 @@ pub(crate) mod error;
 mod events;
 mod fields;
 mod invoked;
+pub(crate) mod jobs;
 pub(crate) mod mantle;
 mod models;
 pub(crate) mod service;
 mod sign;
+pub(crate) mod storage;
 mod sts;
 mod turns;
 
 pub(crate) use sign::ahead;
 pub(crate) use sts::{TOKEN_AUDIENCE, answer as answer_keys, lent, serves as serves_keys};
 
+pub use jobs::{BATCH_ROLE, REQUESTS_MIN};
 pub use sign::{REGION, SERVICE_SKEW, access_keys};
+pub use storage::STORAGE;
 pub use sts::{EXTERNAL_ID, ROLE};
 
 /// Below the emulator, where Bedrock answers, both its runtime and its control plane.

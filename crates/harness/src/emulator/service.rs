@@ -101,6 +101,10 @@ pub(crate) async fn serve(
         let answer = bedrock::service::answer(&call, body).await;
         return Ok(response(answer, guard, control));
     }
+    if bedrock::storage::serves(&head) {
+        let answer = bedrock::storage::answer(&call, body).await;
+        return Ok(response(answer, guard, control));
+    }
     if bedrock::mantle::serves(&head) {
         let answer = bedrock::mantle::answer(&call, body).await;
         return Ok(response(answer, guard, control));

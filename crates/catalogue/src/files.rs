@@ -93,6 +93,7 @@ pub struct AuthRow {
     #[serde(default)]
     pub host: bool,
     pub permission: Option<String>,
+    pub batch_permission: Option<String>,
 }
 
 /// `models.toml`, and an operator's overlay.

@@ -159,8 +159,15 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
+        let mut seen: HashMap<String, u32> = HashMap::new();
         while let Some(line) = lines.next().await? {
-            if let Some(item) = line::read_batch_item(&line, endpoint) {
+            if let Some(mut item) = line::read_batch_item(&line, endpoint) {
+                // Not every provider minds two requests of one name. They come in the same order each time.
+                let times = seen.entry(item.custom_id.clone()).or_default();
+                *times += 1;
+                if *times > 1 {
+                    item.custom_id = format!("{}\n{times}", item.custom_id);
+                }
                 records.push(self.record(item, endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {

@@ -131,6 +131,10 @@ pub fn rename_kept(
         match (&*name, value) {
             (name, Value::String(text)) if name == own => {
                 made.id = text.decode().into_owned();
+                // The end of such a name is enough for its provider, and can stand in an address as it is.
+                if let (KeptKind::StoredBatch, Some((_, end))) = (kind, made.id.rsplit_once('/')) {
+                    made.id = end.to_owned();
+                }
                 edits.push((span, ours(kind, &made.id)));
             }
             (name, Value::String(text)) if FILES.contains(&name) => {
@@ -208,9 +212,9 @@ mod tests {
             renamed(going, KeptKind::MessageBatch).unwrap().0,
             r#"{"id":"msgbatch_tg_m1","results_url":null}"#
         );
-        let job = r#"{"id":"x","jobArn":"j1","status":"InProgress"}"#;
+        let job = r#"{"id":"x","jobArn":"arn:job/j1","status":"InProgress"}"#;
         let (body, made) = renamed(job, KeptKind::StoredBatch).unwrap();
-        assert_eq!(body, job.replace("j1", &format!("{}j1", KeptKind::StoredBatch.prefix())));
+        assert_eq!(body, job.replace("arn:job/j1", &format!("{}j1", KeptKind::StoredBatch.prefix())));
         assert_eq!((&*made.id, &*made.purpose), ("j1", "InProgress"));
         assert_eq!(renamed(r#"{"object":"file"}"#, KeptKind::File), None);
         assert_eq!(renamed("[]", KeptKind::File), None);

@@ -132,7 +132,11 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     let plain = gateway.settled(plain.header("agent-trace-id").unwrap()).await;
     assert_eq!(plain["unpriced"], json!(false), "{plain}");
     let refused_one = with(ask("x"), json!({"metadata": {"user_id": "emu:status=529"}}));
-    let uri = put(&gateway, "all", many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one)]));
+    let uri = put(
+        &gateway,
+        "all",
+        many(REQUESTS_MIN).chain([("bad".to_owned(), refused_one), ("a0".to_owned(), ask("again"))]),
+    );
     let name = made(&client, &job("all", &uri)).await;
     assert!(name.starts_with("arn:aws:bedrock:tidegate:000000000000:model-invocation-job/"), "{name}");
     let sent = gateway.calls(OWN).pop().unwrap();
@@ -140,9 +144,9 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     let sent: Value = serde_json::from_slice(&sent.body).unwrap();
     assert_eq!(sent, with(job("all", &uri), json!({"modelId": PROFILE})), "the rest is as it came");
     assert_eq!(ended(&client, &name).await["jobArn"], name.as_str());
-    let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 1).await;
+    let rows = until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
     let ids: HashSet<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-    assert_eq!(ids.len(), REQUESTS_MIN + 1);
+    assert_eq!(ids.len(), REQUESTS_MIN + 2);
     for row in &rows {
         let cost = row["provider_cost_nanos"].as_i64().unwrap();
         let used = |name: &str| row[name].as_i64().unwrap();
@@ -163,7 +167,7 @@ async fn each_request_of_a_job_is_booked_once_at_the_price_of_batches() {
     }
     // Looking at it is the client's own affair, and books nothing.
     ended(&client, &name).await;
-    until_booked(&gateway.admin(), REQUESTS_MIN + 1).await;
+    until_booked(&gateway.admin(), REQUESTS_MIN + 2).await;
     assert_eq!(gateway.emulator.violations(), []);
 }
 

@@ -147,7 +147,7 @@ mod tests {
     use domain::{AuthKind, Hosting, Quirks, Secret};
 
     const BASE: &str = "https://bedrock-runtime.eu-west-1.amazonaws.com";
-    const JOB: &str = "arn:aws:bedrock:eu-west-1:123456789012:model-invocation-job/abc123def456";
+    const JOB: &str = "abc123def456";
 
     fn hosting(storage_url: Option<&str>) -> Hosting {
         let own = |text: &str| Some(text.to_owned());
@@ -213,7 +213,7 @@ mod tests {
         );
         let sent = String::from_utf8(made.body.concat()).unwrap();
         assert!(sent.contains(r#""modelId":"eu.anthropic.claude-x""#), "{sent}");
-        let place = "https://bedrock.eu-west-1.amazonaws.com/model-invocation-job/arn%3Aaws%3Abedrock%3Aeu-west-1%3A123456789012%3Amodel-invocation-job%2Fabc123def456";
+        let place = "https://bedrock.eu-west-1.amazonaws.com/model-invocation-job/abc123def456";
         for (act, expected) in
             [(StoredAct::Read, format!("GET {place}")), (StoredAct::Cancel, format!("POST {place}/stop"))]
         {

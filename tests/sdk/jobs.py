@@ -156,7 +156,7 @@ def invalid():
     refused(missing, lambda: BEDROCK.get_model_invocation_job(jobIdentifier="aaaaaaaaaaaa"))
     refused(missing, lambda: BEDROCK.stop_model_invocation_job(jobIdentifier=unknown))
     refused(["ValidationException"], lambda: make("no name", uri))
-    refused(["ValidationException"], lambda: make("hours", uri, timeoutDurationInHours=1))
+    refused(["ValidationException"], lambda: make("hours", uri, timeoutDurationInHours=200))
     refused(["ValidationException", *missing], lambda: make("model", uri, modelId="no.such-model"))
 
 

@@ -185,13 +185,12 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
-        // Of what is not told no price is made up: the record says that it has none.
+        // What is not told is not guessed at: the record counts as unmetered.
         let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
         let usage = item.usage.unwrap_or_default();
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
-        let rates = rates.filter(|_| !is_untold);
         let (operation, grammar) = line::batch_operation(endpoint);
         self.record_of(Used {
             trace: self.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),

@@ -80,7 +80,7 @@ fn takers(
         attempts.into_iter().filter(|attempt| is_own(attempt) && takes(attempt)).collect();
     match (takers.is_empty(), has_own) {
         (false, _) => match storage {
-            Some(storage) => reachers(storage, takers),
+            Some(storage) => let_in(storage, takers),
             None => Ok(takers),
         },
         (true, true) => Err(not_taken(catalogue, &is_taker)),
@@ -94,19 +94,19 @@ const fn takes(facts: &ProviderFacts, is_stored: bool) -> bool {
 }
 
 /// Those whose owner lets batches lie where this one's requests and results are to be.
-fn reachers(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
-    let (mut reachers, mut first) = (Vec::new(), None);
+fn let_in(storage: &BatchPlaces, takers: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
+    let (mut let_in, mut first) = (Vec::new(), None);
     for attempt in takers {
         match reach(storage, attempt.seat().hosting()) {
-            Ok(()) => reachers.push(attempt),
+            Ok(()) => let_in.push(attempt),
             Err(fault) => {
                 first.get_or_insert(fault);
             }
         }
     }
     match first {
-        Some(fault) if reachers.is_empty() => Err(fault),
-        _ => Ok(reachers),
+        Some(fault) if let_in.is_empty() => Err(fault),
+        _ => Ok(let_in),
     }
 }
 

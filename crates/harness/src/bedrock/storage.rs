@@ -149,7 +149,7 @@ async fn attempt(call: &Call<'_>, body: Incoming) -> Result<Answer, No> {
         }
         ("GET", false) => {
             let content = object(call, &key, bucket, name)?;
-            Ok(slices(content, behaviour.interval))
+            Ok(slices(&content, behaviour.interval))
         }
         ("GET", true) => list(call, &key, bucket),
         _ => Err(No::new(
@@ -234,7 +234,7 @@ fn whole(status: u16, media_type: &str, bytes: Bytes) -> Answer {
 }
 
 /// An object. A script's `interval` is the pause between slices of it.
-fn slices(content: Bytes, interval: u64) -> Answer {
+fn slices(content: &Bytes, interval: u64) -> Answer {
     let mut answer = whole(200, "binary/octet-stream", content.clone());
     if interval > 0 {
         let slice = content.len().div_ceil(SLICES).max(1);

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates};
 use jobs::Outcome;
-use line::{BatchItem, KeptLook};
+use line::{BatchItem, JobEnd, KeptLook};
 use serde::Deserialize;
 use std::collections::HashMap;
 use tokio::sync::mpsc;
@@ -59,6 +59,7 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     let body = books.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
+        KeptKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
         _ => books.take_files(&object.provider_id, &body).await,
     }
 }
@@ -103,6 +104,24 @@ impl Books<'_> {
         booked.map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
     }
+
+    /// A batch whose results lie in its customer's own storage.
+    async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
+        let told = line::read_job(body).ok_or("no batch")?;
+        self.show(self.id, provider_id, body).await?;
+        match told.end() {
+            JobEnd::None => return Err(told.why().into_owned()),
+            JobEnd::Nothing => return Ok(Outcome::Done),
+            JobEnd::Results => {}
+        }
+        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| said(&fault))?;
+        let id = told.results().ok_or("it does not say where its results lie")?;
+        let look = KeptLook { operation: Operation::File, id, is_content: true };
+        let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
+        // Its customer's storage may be closed to us for long, and only they can open it.
+        booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
+        Ok(Outcome::Done)
+    }
 }
 
 impl Books<'_> {
@@ -140,8 +159,15 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
+        let mut seen: HashMap<String, u32> = HashMap::new();
         while let Some(line) = lines.next().await? {
-            if let Some(item) = line::read_batch_item(&line, endpoint) {
+            if let Some(mut item) = line::read_batch_item(&line, endpoint) {
+                // Not every provider minds two requests of one name. They come in the same order each time.
+                let times = seen.entry(item.custom_id.clone()).or_default();
+                *times += 1;
+                if *times > 1 {
+                    item.custom_id = format!("{}\n{times}", item.custom_id);
+                }
                 records.push(self.record(item, endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {
@@ -159,6 +185,8 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
+        // What is not told is not guessed at: the record counts as unmetered.
+        let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
         let usage = item.usage.unwrap_or_default();
@@ -169,7 +197,7 @@ impl Books<'_> {
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
-            resolution: "batch",
+            resolution: if is_untold { "batch_unmetered" } else { "batch" },
             upstream_model: requested.clone(),
             requested,
             resolved,

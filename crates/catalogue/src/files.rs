@@ -51,6 +51,8 @@ pub struct ProviderRow {
     pub files: bool,
     #[serde(default)]
     pub message_batches: bool,
+    #[serde(default)]
+    pub content_batches: bool,
     pub batch: Option<BatchRow>,
 }
 

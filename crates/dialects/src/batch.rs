@@ -7,10 +7,10 @@ use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bundle;
 use crate::passage::Way;
 use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
+use crate::{bundle, gemini};
 
 /// One request of a batch, as far as the books need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
     match endpoint {
         "/v1/responses" => (Operation::Chat, Grammar::Responses),
         bundle::MESSAGES => (Operation::Chat, Grammar::Anthropic),
+        gemini::CONTENTS => (Operation::Chat, Grammar::Gemini),
         "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
         "/v1/completions" => (Operation::Complete, Grammar::Chat),
         "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
@@ -96,8 +97,10 @@ pub fn read_batch_ask(line: &[u8]) -> Option<BatchAsk> {
 /// Reads a line of what became of it; `None` where it is none.
 #[must_use]
 pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
-    if endpoint == bundle::MESSAGES {
-        return bundle::read_item(line);
+    match endpoint {
+        bundle::MESSAGES => return bundle::read_item(line),
+        gemini::CONTENTS => return gemini::read_batch_item(line),
+        _ => {}
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;
     let custom_id = read.custom_id.into_owned();

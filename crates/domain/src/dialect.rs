@@ -77,9 +77,8 @@ impl Dialect {
     pub const fn batches(self) -> KeptKind {
         match self {
             Self::Anthropic => KeptKind::MessageBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini | Self::Converse => {
-                KeptKind::Batch
-            }
+            Self::Gemini => KeptKind::ContentBatch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Converse => KeptKind::Batch,
         }
     }
 }

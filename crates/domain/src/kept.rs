@@ -16,10 +16,12 @@ pub enum KeptKind {
     Video,
     /// A batch whose requests came with it, and whose results are no file.
     MessageBatch,
+    /// The same, whose results come with what is told of it.
+    ContentBatch,
 }
 
 impl KeptKind {
-    pub const ALL: [Self; 4] = [Self::File, Self::Batch, Self::Video, Self::MessageBatch];
+    pub const ALL: [Self; 5] = [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::ContentBatch];
 
     /// What an operation is about in a dialect; `None` where it is about nothing that is kept so.
     #[must_use]
@@ -35,7 +37,13 @@ impl KeptKind {
     /// Whether its provider works through requests in it.
     #[must_use]
     pub const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch | Self::MessageBatch)
+        matches!(self, Self::Batch) || self.is_bundle()
+    }
+
+    /// A batch whose requests came with it, and whose results go with it.
+    #[must_use]
+    pub const fn is_bundle(self) -> bool {
+        matches!(self, Self::MessageBatch | Self::ContentBatch)
     }
 
     #[must_use]
@@ -45,6 +53,7 @@ impl KeptKind {
             Self::Batch => "batch",
             Self::Video => "video",
             Self::MessageBatch => "message_batch",
+            Self::ContentBatch => "content_batch",
         }
     }
 
@@ -56,6 +65,7 @@ impl KeptKind {
             Self::Batch => "batch_tg_",
             Self::Video => "video_tg_",
             Self::MessageBatch => "msgbatch_tg_",
+            Self::ContentBatch => "genbatch_tg_",
         }
     }
 }

@@ -24,6 +24,7 @@ pub const SERVED: &str = "This release serves POST /v1/chat/completions, /v1/res
 const HOW: &str = "Name a model and what to do with it, as in models/openai/gpt-4o-mini:generateContent.";
 const STORED_HOW: &str =
     "A response is read and deleted at its own address; /cancel takes POST and /input_items takes GET.";
+const BATCH_HOW: &str = "A batch is read and deleted at its own address, /v1beta/batches/ID, and cancelled by a POST to ID:cancel.";
 const FILM_HOW: &str =
     "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
 const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
@@ -125,6 +126,8 @@ fn row(method: Method, path: &'static str, dialect: Dialect, does: Does, access:
 /// What a provider keeps: made and listed at one path, and looked at or acted upon by its name below it.
 struct Kept {
     path: &'static str,
+    /// It is made elsewhere, where its model is addressed.
+    is_only_listed: bool,
     named: &'static str,
     dialect: Dialect,
     kind: KeptKind,
@@ -136,10 +139,10 @@ impl Kept {
     fn rows(&self) -> Vec<Route> {
         let inference = Access::Key(Needs::Inference);
         let at = |method: Method, path, does| row(method, path, self.dialect, does, inference);
-        let mut rows = vec![
-            at(Method::POST, self.path, Does::Trip(self.of)),
-            at(Method::GET, self.path, Does::KeptList(self.kind)),
-        ];
+        let mut rows = vec![at(Method::GET, self.path, Does::KeptList(self.kind))];
+        if !self.is_only_listed {
+            rows.push(at(Method::POST, self.path, Does::Trip(self.of)));
+        }
         rows.extend(self.acts.iter().map(|act| at(act.clone(), self.named, Does::Kept(self.of))));
         rows
     }
@@ -148,6 +151,7 @@ impl Kept {
 const KEPT: &[Kept] = &[
     Kept {
         path: "/v1/files",
+        is_only_listed: false,
         named: "/v1/files/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::File,
@@ -156,6 +160,7 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/batches",
+        is_only_listed: false,
         named: "/v1/batches/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::Batch,
@@ -164,6 +169,7 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/videos",
+        is_only_listed: false,
         named: "/v1/videos/{rest}",
         dialect: Dialect::Chat,
         kind: KeptKind::Video,
@@ -172,9 +178,19 @@ const KEPT: &[Kept] = &[
     },
     Kept {
         path: "/v1/messages/batches",
+        is_only_listed: false,
         named: "/v1/messages/batches/{rest}",
         dialect: Dialect::Anthropic,
         kind: KeptKind::MessageBatch,
+        of: Operation::Batch,
+        acts: &[Method::GET, Method::POST, Method::DELETE],
+    },
+    Kept {
+        path: "/v1beta/batches",
+        is_only_listed: true,
+        named: "/v1beta/batches/{rest}",
+        dialect: Dialect::Gemini,
+        kind: KeptKind::ContentBatch,
         of: Operation::Batch,
         acts: &[Method::GET, Method::POST, Method::DELETE],
     },
@@ -204,7 +220,6 @@ pub fn table() -> Vec<Route> {
         row(Method::GET, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::DELETE, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
         row(Method::POST, "/v1/responses/{rest}", Dialect::Responses, Does::Stored, inference),
-        row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/v1/models/{rest}", Dialect::Gemini, Does::Addressed, inference),
         row(Method::POST, "/model/{rest}", Dialect::Converse, Does::Addressed, inference),
         row(Method::GET, "/v1beta/models", Dialect::Gemini, Does::Models, inference),
@@ -228,6 +243,8 @@ pub fn table() -> Vec<Route> {
             .collect::<Vec<_>>()
     };
     table.extend(KEPT.iter().flat_map(Kept::rows));
+    // Behind what has paths of its own there.
+    table.push(row(Method::POST, "/v1beta/{rest}", Dialect::Gemini, Does::Addressed, inference));
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
@@ -282,7 +299,12 @@ pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found
         others.push(route);
     }
     let Some(first) = others.first() else { return Found::Nothing };
-    let mut allowed: Vec<&str> = others.iter().map(|route| route.method.as_str()).collect();
+    let mut allowed: Vec<&str> = Vec::new();
+    for route in &others {
+        if !allowed.contains(&route.method.as_str()) {
+            allowed.push(route.method.as_str());
+        }
+    }
     if allowed.contains(&"GET") {
         allowed.push("HEAD");
     }
@@ -383,6 +405,7 @@ pub fn read_address(dialect: Dialect, rest: &str, query: &str) -> Result<(Addres
         Verb::Generate | Verb::Stream => Operation::Chat,
         Verb::Count => Operation::Count,
         Verb::Embed | Verb::BatchEmbed => Operation::Embed,
+        Verb::BatchGenerate => Operation::Batch,
     };
     Ok((addressed, operation))
 }
@@ -421,7 +444,8 @@ pub fn read_kept(
     rest: &str,
     query: &str,
 ) -> Result<Addressed, Box<Fault>> {
-    let (id, below) = match rest.split_once('/') {
+    let verb = if kind == Some(KeptKind::ContentBatch) { ':' } else { '/' };
+    let (id, below) = match rest.split_once(verb) {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
     };
@@ -429,15 +453,17 @@ pub fn read_kept(
     let act = match (kind, method.as_str(), below) {
         (_, "GET" | "HEAD", None) => StoredAct::Read,
         (_, "POST", Some("cancel")) if is_batch => StoredAct::Cancel,
-        (Some(KeptKind::File | KeptKind::MessageBatch | KeptKind::Video), "DELETE", None) => {
-            StoredAct::Delete
-        }
+        (Some(kind), "DELETE", None) if kind != KeptKind::Batch => StoredAct::Delete,
         (Some(KeptKind::File | KeptKind::Video), "GET" | "HEAD", Some("content")) => StoredAct::Content,
         (Some(KeptKind::MessageBatch), "GET" | "HEAD", Some("results")) => StoredAct::Content,
         (Some(KeptKind::Video), "POST", Some("remix")) => StoredAct::Make,
         _ => {
             let message = format!("There is nothing at {method} of this path.");
-            let how = if kind == Some(KeptKind::Video) { FILM_HOW } else { FILE_HOW };
+            let how = match kind {
+                Some(KeptKind::Video) => FILM_HOW,
+                Some(KeptKind::ContentBatch) => BATCH_HOW,
+                _ => FILE_HOW,
+            };
             return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(how)));
         }
     };
@@ -524,6 +550,10 @@ mod tests {
             (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}", "{message_batch_id}/results"]
             }
+            (Does::Kept(Operation::Batch), "POST") if route.dialect == Dialect::Gemini => {
+                &["{batch_id}:cancel"]
+            }
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Gemini => &["{batch_id}"],
             (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
             (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}/cancel"]

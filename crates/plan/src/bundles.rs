@@ -2,7 +2,7 @@
 
 use board::Standings;
 use catalogue::Catalogue;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, KeptKind};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
@@ -18,7 +18,7 @@ pub(crate) type Named<'a> = (&'a str, String);
 /// called there.
 pub(crate) fn decide_bundle<'a>(
     ask: &Ask<'a>,
-    models: Vec<Named<'a>>,
+    (kind, models): (KeptKind, Vec<Named<'a>>),
     board: &dyn Standings,
 ) -> (Decision<'a>, Vec<String>) {
     let mut found: Option<(Decision<'a>, Vec<Vec<String>>)> = None;
@@ -29,7 +29,7 @@ pub(crate) fn decide_bundle<'a>(
             decision.fault = decision.fault.map(|fault| at(*fault, place));
             return (decision, Vec::new());
         }
-        let attempts = match takers(ask.catalogue, std::mem::take(&mut decision.attempts)) {
+        let attempts = match takers(ask.catalogue, kind, std::mem::take(&mut decision.attempts)) {
             Ok(attempts) => attempts,
             Err(fault) => return (Decision::failed(at(fault, place)), Vec::new()),
         };
@@ -59,23 +59,23 @@ pub(crate) fn decide_bundle<'a>(
 }
 
 /// Those that work through such a batch, and whose owner pays for it.
-fn takers(catalogue: &Catalogue, attempts: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
+fn takers(catalogue: &Catalogue, kind: KeptKind, attempts: Vec<Attempt>) -> Result<Vec<Attempt>, Fault> {
     let is_own = |attempt: &Attempt| matches!(attempt.seat(), Seat::Byok(_));
     let has_own = attempts.iter().any(is_own);
     let takes = |attempt: &Attempt| {
-        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.message_batches && facts.available)
+        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.takes(kind) && facts.available)
     };
     let takers: Vec<Attempt> =
         attempts.into_iter().filter(|attempt| is_own(attempt) && takes(attempt)).collect();
     match (takers.is_empty(), has_own) {
         (false, _) => Ok(takers),
-        (true, true) => Err(not_taken(catalogue)),
+        (true, true) => Err(not_taken(catalogue, kind)),
         (true, false) => Err(on_account()),
     }
 }
 
-fn not_taken(catalogue: &Catalogue) -> Fault {
-    let known = catalogue.providers().iter().filter(|facts| facts.message_batches && facts.available);
+fn not_taken(catalogue: &Catalogue, kind: KeptKind) -> Fault {
+    let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
     let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
     let message = format!(
         "Nobody who serves this model for this project takes batches of it here. Those that do: {}.",

@@ -1,10 +1,10 @@
 //! The Gemini API: its own grammar, with the model in the address.
 
 use bytes::Bytes;
-use dialects::read_gemini_error;
+use dialects::{Stored, StoredAct, read_gemini_error};
 use domain::{Fault, Grammar, Hosting, Operation, UpstreamReport};
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, Method};
 use serde::Deserialize;
 
 use crate::escape::escape;
@@ -22,20 +22,27 @@ pub(crate) struct Gemini;
 impl Provider for Gemini {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Chat | Operation::Run | Operation::Verify | Operation::Count | Operation::Embed => {
-                NATIVE
-            }
+            Operation::Chat
+            | Operation::Run
+            | Operation::Verify
+            | Operation::Count
+            | Operation::Embed
+            | Operation::Batch => NATIVE,
             _ => &[],
         }
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
+        if let Some(stored) = ask.request.stored.as_deref() {
+            return Ok(batch(target, ask, stored));
+        }
         let said = compatible::say(target, ask, self.grammars(ask.operation))?;
         let is_single = ask.grammar == Grammar::Gemini && !ask.request.vectors.is_batch;
         let verb = match ask.operation {
             Operation::Embed if is_single => "embedContent",
             Operation::Embed => "batchEmbedContents",
             Operation::Count => "countTokens",
+            Operation::Batch => "batchGenerateContent",
             _ if ask.request.stream => "streamGenerateContent?alt=sse",
             _ => "generateContent",
         };
@@ -71,6 +78,23 @@ impl Provider for Gemini {
         classified.retry_after_ms = classified.retry_after_ms.or_else(|| delay(body));
         classified
     }
+}
+
+/// What is asked about a batch: what it is tells its results, too.
+fn batch(target: &Target<'_>, ask: &Ask<'_>, stored: &Stored) -> Outgoing {
+    let (method, verb) = match stored.act {
+        StoredAct::Delete => (Method::DELETE, ""),
+        StoredAct::Cancel => (Method::POST, ":cancel"),
+        StoredAct::Read
+        | StoredAct::Content
+        | StoredAct::Continue
+        | StoredAct::Make
+        | StoredAct::ListInput => (Method::GET, ""),
+    };
+    let mut path = format!("{VERSION}/batches/");
+    escape(stored.upstream_id().as_bytes(), b"-_.", &mut path);
+    path.push_str(verb);
+    compatible::about(ask, method, Grammar::Gemini, compatible::join(target.base_url, &path))
 }
 
 /// The model as a part of an address: what is not of a name is escaped, so that none leads elsewhere.

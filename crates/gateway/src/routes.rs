@@ -3,7 +3,7 @@
 use control::console;
 use domain::{Dialect, Fault, FaultClass, KeptKind, Operation};
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use line::{Addressed, Needs, Stored, StoredAct, Verb};
 
 use crate::realtime::protocols;
@@ -286,6 +286,16 @@ pub fn check(table: &[Route]) -> Result<(), String> {
     Ok(())
 }
 
+/// The path that is meant where two vendors have the same one: their SDKs tell themselves apart by where they put the key.
+#[must_use]
+pub fn meant(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let rest = uri.path().strip_prefix("/v1/batches")?;
+    let has_key = || uri.query().unwrap_or_default().split('&').any(|pair| pair.starts_with("key="));
+    let is_google = headers.contains_key(GOOGLE_KEY) || has_key();
+    let is_below = rest.is_empty() || rest.starts_with('/');
+    (is_below && is_google).then(|| format!("/v1beta/batches{rest}"))
+}
+
 /// Finds the route of a request. `HEAD` is answered as `GET` without its body.
 #[must_use]
 pub fn find<'t, 'p>(table: &'t [Route], method: &Method, path: &'p str) -> Found<'t, 'p> {
@@ -514,6 +524,12 @@ mod tests {
             ("GET", "/v1/models/openai/gpt-4o", "Model openai/gpt-4o"),
             ("DELETE", "/v1/models", "allow GET, HEAD"),
             ("POST", "/apps/run", "Trip(Run) "),
+            ("GET", "/v1beta/batches", "KeptList(ContentBatch) "),
+            ("GET", "/v1beta/batches/b", "Kept(Batch) b"),
+            ("POST", "/v1beta/batches/b:cancel", "Kept(Batch) b:cancel"),
+            ("DELETE", "/v1beta/batches/b", "Kept(Batch) b"),
+            ("PUT", "/v1beta/batches/b", "allow GET, POST, DELETE, HEAD"),
+            ("POST", "/v1beta/models/m:batchGenerateContent", "Addressed models/m:batchGenerateContent"),
             ("GET", "/v2/usage", "Control usage"),
             ("GET", "/v2/", "nothing"),
             ("TRACE", "/v2/usage", "allow GET, POST, PUT, PATCH, DELETE, OPTIONS, HEAD"),
@@ -639,6 +655,56 @@ mod tests {
         ] {
             let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_content_batch_is_addressed_by_its_name_and_a_verb() {
+        let read = |method: &str, rest: &str| {
+            let read =
+                read_kept(Some(KeptKind::ContentBatch), &method.parse().unwrap(), rest, "key=k").ok()?;
+            read.stored.map(|stored| (stored.id, stored.act, stored.query))
+        };
+        for (method, rest, act) in [
+            ("GET", "b", StoredAct::Read),
+            ("HEAD", "b", StoredAct::Read),
+            ("DELETE", "b", StoredAct::Delete),
+            ("POST", "b:cancel", StoredAct::Cancel),
+        ] {
+            assert_eq!(read(method, rest), Some(("b".to_owned(), act, String::new())), "{method} {rest}");
+        }
+        for (method, rest) in [
+            ("POST", "b"),
+            ("GET", "b:cancel"),
+            ("POST", "b:pause"),
+            ("DELETE", "b:cancel"),
+            ("POST", "b/cancel"),
+        ] {
+            assert_eq!(read(method, rest), None, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_two_vendors_means_that_of_the_key() {
+        let meant = |path: &str, key: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(name) = key {
+                headers.insert(name, HeaderValue::from_static("k"));
+            }
+            meant(&path.parse().unwrap(), &headers)
+        };
+        let google = Some(GOOGLE_KEY);
+        for (path, key, expected) in [
+            ("/v1/batches", google, Some("/v1beta/batches")),
+            ("/v1/batches?pageSize=1", google, Some("/v1beta/batches")),
+            ("/v1/batches/b:cancel?alt=json&key=k", None, Some("/v1beta/batches/b:cancel")),
+            ("/v1/batches/b", Some("authorization"), None),
+            ("/v1/batches?after=key=", None, None),
+            ("/v1/batchesx", google, None),
+            ("/v1/models", google, None),
+            ("/v1beta/batches", google, None),
+        ] {
+            assert_eq!(meant(path, key).as_deref(), expected, "{path}");
         }
     }
 

@@ -373,3 +373,202 @@ fn status_of(code: i64) -> (u16, &'static str) {
         _ => (500, "UNKNOWN"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Request, Box<Fault>> {
+        let addressed = Addressed { model: "google/flash".to_owned(), ..Addressed::default() };
+        decode(&Bytes::from(body.to_owned()), Some(&addressed))
+    }
+
+    fn of(asks: &str) -> String {
+        format!(r#"{{"batch":{{"displayName":"a","inputConfig":{{"requests":{{"requests":[{asks}]}}}}}}}}"#)
+    }
+
+    #[test]
+    fn its_model_is_that_of_its_address_wherever_it_is_named_again() {
+        for body in [
+            r#"{"batch":{"model":"models/google/flash","inputConfig":{"requests":{"requests":[{"request":{"contents":[{"model":"x"}],"model" : "google/flash"}},{"metadata":{"key":"b"},"request":{}},{"request":{"model":null}}]}}}}"#,
+            r#"{"batch":{"model":"models/google\/flash","input_config":{"file_name":null,"requests":{"requests":[{"request":{"contents":[{"model":"x"}],"model" : "models/google/flash"}},{"metadata":{"key":"b"},"request":{}},{"request":{"model":null}}]}},"priority":7}}"#,
+        ] {
+            let mut request = read(body).unwrap();
+            assert_eq!((&*request.model, request.max_output_tokens), ("google/flash", Some(0)));
+            let body = Bytes::from(body);
+            assert_eq!(crate::upstream_body(&body, &request, "unread", true), std::slice::from_ref(&body));
+            let bundle = request.bundle.as_mut().unwrap();
+            assert!(bundle.is_of_one_model());
+            assert_eq!(bundle.models[0].place, "model");
+            bundle.models[0].at_maker = Some("flash".to_owned());
+            let sent = crate::upstream_body(&body, &request, "unread", true).concat();
+            let sent: serde_json::Value = serde_json::from_slice(&sent).unwrap();
+            assert_eq!(sent["batch"]["model"], "models/flash");
+            let input = sent["batch"].get("inputConfig").unwrap_or(&sent["batch"]["input_config"]);
+            let asks = &input["requests"]["requests"];
+            assert_eq!(asks[0]["request"]["model"], "models/flash");
+            assert_eq!(
+                (&asks[0]["request"]["contents"][0]["model"], &asks[1]["metadata"]["key"]),
+                (&"x".into(), &"b".into())
+            );
+            assert!(asks[2]["request"]["model"].is_null());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_new_one_is_said_with_its_place() {
+        let list = "batch.inputConfig.requests.requests";
+        let first = |name: &str| format!("{list}[0]{name}");
+        for (body, code, param) in [
+            (String::new(), "empty_body", None),
+            ("[]".to_owned(), "invalid_type", None),
+            ("{".to_owned(), "invalid_json", None),
+            (of("{\"request\":{}}") + "x", "invalid_json", None),
+            ("{}".to_owned(), "missing_required_parameter", Some("batch".to_owned())),
+            (r#"{"batch":[]}"#.to_owned(), "invalid_type", Some("batch".to_owned())),
+            (r#"{"batch":{},"batch":{}}"#.to_owned(), "duplicate_field", Some("batch".to_owned())),
+            (r#"{"batch":{}}"#.to_owned(), "missing_required_parameter", Some(list.to_owned())),
+            (of(""), "missing_required_parameter", Some(list.to_owned())),
+            (of("7"), "invalid_type", Some(first(""))),
+            (of("{}"), "missing_required_parameter", Some(first(".request"))),
+            (of(r#"{"request":[]}"#), "invalid_type", Some(first(".request"))),
+            (of(r#"{"request":{},"request":{}}"#), "duplicate_field", Some(first(".request"))),
+            (of(r#"{"request":{"model":7}}"#), "invalid_type", Some(first(".request.model"))),
+            (of(r#"{"request":{"model":"models/pro"}}"#), "invalid_value", Some(first(".request.model"))),
+            (
+                of(r#"{"request":{"model":"google/flash","model":"google/flash"}}"#),
+                "duplicate_field",
+                Some(first(".request.model")),
+            ),
+            (
+                r#"{"batch":{"input_config":{},"inputConfig":{}}}"#.to_owned(),
+                "duplicate_field",
+                Some("batch.inputConfig".to_owned()),
+            ),
+            (
+                r#"{"batch":{"inputConfig":{"fileName":"files/a"}}}"#.to_owned(),
+                "batch_of_file",
+                Some("batch.inputConfig.fileName".to_owned()),
+            ),
+            (
+                r#"{"batch":{"input_config":{"file_name":7}}}"#.to_owned(),
+                "batch_of_file",
+                Some("batch.inputConfig.fileName".to_owned()),
+            ),
+        ] {
+            let fault = read(&body).unwrap_err();
+            assert_eq!((fault.code, fault.param.as_deref()), (code, param.as_deref()), "{body}");
+            assert!(fault.fix.is_some(), "{body}");
+        }
+    }
+
+    /// Each is read as one that came alone, and they are counted.
+    #[test]
+    fn the_members_of_one_request_do_not_count_for_the_others() {
+        let asks = |number: usize| of(&vec![r#"{"request":{}}"#; number].join(","));
+        assert!(read(&asks(REQUESTS_MAX)).is_ok());
+        let fault = read(&asks(REQUESTS_MAX + 1)).unwrap_err();
+        assert_eq!((fault.code, fault.param.as_deref()), ("too_many_requests_in_batch", Some(REQUESTS)));
+        let members: Vec<String> =
+            (0..=domain::limits::JSON_KEYS_MAX).map(|at| format!(r#""{at}":0"#)).collect();
+        let fault = read(&of(&format!(r#"{{"request":{{{}}}}}"#, members.join(",")))).unwrap_err();
+        assert_eq!(fault.code, "json_too_many_keys");
+    }
+
+    fn renamed(body: &str) -> Option<(String, KeptMade)> {
+        let mut ours = |kind: KeptKind, id: &str| format!("{}{id}", kind.prefix());
+        let (body, made) = rename(&Bytes::from(body.to_owned()), &mut ours)?;
+        Some((String::from_utf8(body.to_vec()).unwrap(), made))
+    }
+
+    #[test]
+    fn its_names_become_ours_and_lists_tell_nothing_of_its_contents() {
+        let told = r#"{"name": "batches/b1","metadata":{"name":"batches\/b1","model":"models/m","output":{"name":"batches/b1"},"inputConfig":{"requests":{}},"state":"S"},"done":true,"response":{"name":"batches/b1"}}"#;
+        let (body, made) = renamed(told).unwrap();
+        let expected = |output: &str, input: &str, response: &str| {
+            format!(
+                r#"{{"name": "batches/genbatch_tg_b1","metadata":{{"name":"batches/genbatch_tg_b1","model":"models/m","output":{output},"inputConfig":{input},"state":"S"}},"done":true,"response":{response}}}"#
+            )
+        };
+        let inner = r#"{"name":"batches/b1"}"#;
+        assert_eq!(body, expected(inner, r#"{"requests":{}}"#, inner));
+        assert_eq!((&*made.id, made.shown), ("b1", expected("null", "null", "null")));
+        for none in [
+            "",
+            "[]",
+            "{}",
+            r#"{"name":7}"#,
+            r#"{"name":"operations/b"}"#,
+            r#"{"name":"batches/"}"#,
+            r#"{"name":"batches/a/b"}"#,
+        ] {
+            assert_eq!(renamed(none), None, "{none}");
+        }
+    }
+
+    /// Some of them have more members together than a body may.
+    #[test]
+    fn a_long_list_of_results_is_passed_over() {
+        let item =
+            format!("{{{}}}", (0..1_000).map(|at| format!(r#""{at}":0"#)).collect::<Vec<_>>().join(","));
+        let list = vec![item; domain::limits::JSON_KEYS_MAX / 1_000 + 1].join(",");
+        let told = format!(
+            r#"{{"name":"batches/b","metadata":{{"output":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}},"name":"batches/b"}},"response":{{"inlinedResponses":{{"inlinedResponses":[{list}]}}}}}}"#
+        );
+        assert_eq!(renamed(&told).unwrap().1.id, "b");
+    }
+
+    #[test]
+    fn a_batch_says_when_it_ended() {
+        let told = |metadata: &str| read_content_batch(format!(r#"{{"metadata":{metadata}}}"#).as_bytes());
+        let going = told(r#"{"state":"BATCH_STATE_RUNNING","createTime":"c","updateTime":"u"}"#).unwrap();
+        assert_eq!((&*going.state, going.ended_at), ("BATCH_STATE_RUNNING", None));
+        for state in ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"] {
+            let ended = told(&format!(r#"{{"state":"BATCH_STATE_{state}","createTime":"c","endTime":"e"}}"#))
+                .unwrap();
+            assert_eq!(ended.ended_at.as_deref(), Some("e"), "{state}");
+        }
+        // Never one that may be another at the next look.
+        let endless = told(r#"{"state":"BATCH_STATE_EXPIRED","createTime":"c","updateTime":"u"}"#).unwrap();
+        assert_eq!(endless.ended_at.as_deref(), Some("c"));
+        assert_eq!(told(r#"{"state":"BATCH_STATE_NEW","endTime":"e"}"#).unwrap().ended_at, None);
+        for none in [r#"{"state":"BATCH_STATE_FAILED"}"#, "{}", "7"] {
+            assert_eq!(told(none), None, "{none}");
+        }
+        assert_eq!(read_content_batch(b"{"), None);
+    }
+
+    #[test]
+    fn a_result_tells_what_it_used_and_only_an_answer_used_something() {
+        let response = r#"{"candidates":[{"content":{"parts":[{"text":"x"}],"role":"model"},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9,"cachedContentTokenCount":3,"candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":16},"modelVersion":"gemini-2.5-flash","responseId":"r1"}"#;
+        let good =
+            read_item(format!(r#"{{"response":{response},"metadata":{{"key":"a\u0062"}}}}"#).as_bytes())
+                .unwrap();
+        let usage = good.usage.unwrap();
+        assert_eq!((usage.prompt_total(), usage.completion_total()), (9, 7));
+        assert_eq!((&*good.custom_id, good.status), (r#""a\u0062""#, 200));
+        assert_eq!(
+            (good.model.as_deref(), good.request_id.as_deref()),
+            (Some("gemini-2.5-flash"), Some("r1"))
+        );
+        for (error, status, code) in [
+            (r#"{"code":3,"message":"m"}"#, 400, "INVALID_ARGUMENT"),
+            (r#"{"code":8}"#, 429, "RESOURCE_EXHAUSTED"),
+            (r#"{"code":503,"status":"UNAVAILABLE"}"#, 503, "UNAVAILABLE"),
+            (r#"{"code":1}"#, 499, "CANCELLED"),
+            ("{}", 500, "UNKNOWN"),
+        ] {
+            let bad = read_item(format!(r#"{{"error":{error}}}"#).as_bytes()).unwrap();
+            assert_eq!(
+                (bad.status, bad.error_code.as_deref(), bad.usage),
+                (status, Some(code), None),
+                "{error}"
+            );
+            assert_eq!(bad.custom_id, "");
+        }
+        let nothing = read_item(b"{}").unwrap();
+        assert_eq!((nothing.status, nothing.error_code, nothing.usage), (0, None, None));
+        assert_eq!(read_item(b"[7]"), None);
+        assert_eq!(read_item(b""), None);
+    }
+}

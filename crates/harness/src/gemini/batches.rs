@@ -145,10 +145,11 @@ impl Batches {
         let has_more = own.len() > size;
         own.truncate(size);
         let operations: Vec<Value> = own.iter().map(|batch| batch.shown(false)).collect();
-        let mut page = json!({ "operations": operations });
-        if let (true, Some(last)) = (has_more, own.last()) {
-            page["nextPageToken"] = last.id.as_str().into();
-        }
+        let next = own.last().filter(|_| has_more).map(|last| last.id.as_str());
+        let page = match next {
+            Some(next) => json!({ "operations": operations, "nextPageToken": next }),
+            None => json!({ "operations": operations }),
+        };
         json(&page)
     }
 
@@ -256,14 +257,12 @@ impl Batch {
     fn end(&mut self, call: &Admitted<'_>, answered: usize, stage: Stage) {
         let asks = self.asks.iter().take(answered).enumerate();
         let results = asks.map(|(at, (request, metadata))| {
-            let mut result = match answering::item(call, &self.model, request, at) {
-                Ok(response) => json!({ "response": response }),
-                Err(error) => json!({ "error": status(&error) }),
+            let (name, told) = match answering::item(call, &self.model, request, at) {
+                Ok(response) => ("response", response),
+                Err(error) => ("error", status(&error)),
             };
-            if let Some(metadata) = metadata {
-                result["metadata"] = Value::Object(metadata.clone());
-            }
-            result
+            let metadata = metadata.as_ref().map(|metadata| ("metadata", Value::Object(metadata.clone())));
+            object([(name, told)].into_iter().chain(metadata))
         });
         self.results = results.collect();
         let now = OffsetDateTime::now_utc();
@@ -271,40 +270,48 @@ impl Batch {
     }
 
     fn shown(&self, with_results: bool) -> Value {
-        let moment = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+        let moment = |at: OffsetDateTime| Value::from(at.format(&Rfc3339).unwrap_or_default());
+        let name = format!("batches/{}", self.id);
+        let ended = self.ended.map(|ended| ("endTime", moment(ended)));
+        let output = json!({ "inlinedResponses": { "inlinedResponses": self.results } });
+        let tells = with_results && self.stage.has_ended();
+        let told = tells.then(|| ("output", output.clone()));
+        let metadata = [
+            ("@type", KIND.into()),
+            ("model", format!("models/{}", self.model.id).into()),
+            ("displayName", self.display_name.as_str().into()),
+            ("createTime", moment(self.created)),
+            ("updateTime", moment(self.updated)),
+            ("batchStats", self.stats()),
+            ("state", self.stage.state().into()),
+            ("name", name.as_str().into()),
+        ];
+        let metadata = object(metadata.into_iter().chain(ended).chain(told));
+        let done = self.ended.map(|_| ("done", true.into()));
+        let response = tells.then(|| {
+            let kind = [("@type".to_owned(), OUTPUT_KIND.into())];
+            let output = output.as_object().cloned().unwrap_or_default();
+            ("response", Value::Object(kind.into_iter().chain(output).collect()))
+        });
+        object([("name", name.into()), ("metadata", metadata)].into_iter().chain(done).chain(response))
+    }
+
+    /// Whole numbers of 64 bits are texts, and what is 0 is not said.
+    fn stats(&self) -> Value {
         let failed = self.results.iter().filter(|result| result.get("error").is_some()).count();
-        // Whole numbers of 64 bits are texts, and what is 0 is not said.
-        let mut stats = json!({ "requestCount": self.asks.len().to_string() });
-        for (name, number) in [
+        let counts = [
+            ("requestCount", self.asks.len()),
             ("successfulRequestCount", self.results.len() - failed),
             ("failedRequestCount", failed),
             ("pendingRequestCount", self.asks.len() - self.results.len()),
-        ] {
-            if number > 0 {
-                stats[name] = number.to_string().into();
-            }
-        }
-        let name = format!("batches/{}", self.id);
-        let mut shown = json!({
-            "name": name,
-            "metadata": {
-                "@type": KIND, "model": format!("models/{}", self.model.id), "displayName": self.display_name,
-                "createTime": moment(self.created), "updateTime": moment(self.updated), "batchStats": stats,
-                "state": self.stage.state(), "name": name,
-            },
-        });
-        if let Some(ended) = self.ended {
-            shown["metadata"]["endTime"] = moment(ended).into();
-            shown["done"] = true.into();
-        }
-        if with_results && self.stage.has_ended() {
-            let output = json!({ "inlinedResponses": { "inlinedResponses": self.results } });
-            shown["metadata"]["output"] = output.clone();
-            shown["response"] = output;
-            shown["response"]["@type"] = OUTPUT_KIND.into();
-        }
-        shown
+        ];
+        let told = counts.into_iter().filter(|(_, number)| *number > 0);
+        object(told.map(|(name, number)| (name, number.to_string().into())))
     }
+}
+
+fn object<'a>(members: impl Iterator<Item = (&'a str, Value)>) -> Value {
+    Value::Object(members.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A refusal as results tell it: by its number, and not by the status of an answer.

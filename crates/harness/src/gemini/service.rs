@@ -43,6 +43,7 @@ pub(crate) fn serves(head: &Parts) -> bool {
         Some((_, rest)) if rest.split('/').next() == Some("models") => {
             head.method == Method::POST && rest.contains('/') || sent_key(head).is_some()
         }
+        Some((_, rest)) if rest.split('/').next() == Some("batches") => sent_key(head).is_some(),
         _ => false,
     }
 }

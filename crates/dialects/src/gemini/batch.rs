@@ -217,6 +217,7 @@ pub(crate) fn rename(
         Ok::<(), JsonError>(())
     });
     read.ok()?;
+    cursor.end().ok()?;
     made.id = names.first()?.1.clone();
     let names: Vec<(Span, String)> = names
         .into_iter()
@@ -494,6 +495,7 @@ mod tests {
         assert_eq!(body, expected(inner, r#"{"requests":{}}"#, inner));
         assert_eq!((&*made.id, made.shown), ("b1", expected("null", "null", "null")));
         for none in [
+            r#"{"name":"batches/b"}]"#,
             "",
             "[]",
             "{}",

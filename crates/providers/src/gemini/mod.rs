@@ -33,7 +33,8 @@ impl Provider for Gemini {
     }
 
     fn generate(&self, target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box<Fault>> {
-        if let Some(stored) = ask.request.stored.as_deref() {
+        let stored = ask.request.stored.as_deref().filter(|_| ask.operation == Operation::Batch);
+        if let Some(stored) = stored {
             return Ok(batch(target, ask, stored));
         }
         let said = compatible::say(target, ask, self.grammars(ask.operation))?;
@@ -162,6 +163,41 @@ mod tests {
         assert_eq!(resource("gemini-2.5-pro"), "models/gemini-2.5-pro");
         assert_eq!(resource("tunedModels/mine-1"), "tunedModels/mine-1");
         assert_eq!(resource("../secrets?x#y:z"), "models/..%2Fsecrets%3Fx%23y%3Az");
+    }
+
+    #[test]
+    fn a_batch_is_asked_for_by_its_name_and_a_verb() {
+        let asked = |stored: Option<StoredAct>| {
+            let stored = stored.map(|act| Box::new(Stored::new("b/1".to_owned(), act, "x=1".to_owned())));
+            let mut request = dialects::Request::default();
+            request.stored = stored;
+            let ask = Ask {
+                operation: Operation::Batch,
+                grammar: Grammar::Gemini,
+                request: &request,
+                body: &Bytes::new(),
+                native_headers: &[],
+                is_lenient: false,
+                shared_by: None,
+                inserts: &[],
+                prompt: None,
+            };
+            let target = Target {
+                base_url: "https://a.test",
+                upstream_model: "flash",
+                hosting: &Hosting::default(),
+                abilities: &Default::default,
+                quirks: domain::Quirks::default(),
+            };
+            let outgoing = Gemini.generate(&target, &ask).unwrap();
+            format!("{} {}", outgoing.method, outgoing.url)
+        };
+        let one = "https://a.test/v1beta/batches/b%2F1";
+        assert_eq!(asked(None), "POST https://a.test/v1beta/models/flash:batchGenerateContent");
+        assert_eq!(asked(Some(StoredAct::Read)), format!("GET {one}"));
+        assert_eq!(asked(Some(StoredAct::Content)), format!("GET {one}"));
+        assert_eq!(asked(Some(StoredAct::Delete)), format!("DELETE {one}"));
+        assert_eq!(asked(Some(StoredAct::Cancel)), format!("POST {one}:cancel"));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct ProviderRow {
     pub message_batches: bool,
     #[serde(default)]
     pub stored_batches: bool,
+    #[serde(default)]
+    pub content_batches: bool,
     pub batch: Option<BatchRow>,
 }
 

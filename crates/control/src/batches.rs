@@ -4,9 +4,9 @@
 use bytes::{Bytes, BytesMut};
 use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates};
 use jobs::Outcome;
-use line::{BatchItem, JobEnd, KeptLook};
+use line::{BatchItem, ContentResults, JobEnd, KeptLook, TooLong};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use tokio::sync::mpsc;
 
 use crate::kept_books::{Books, GONE, Used, said};
@@ -56,6 +56,9 @@ pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Res
     let Some(books) = Books::of(control, &snapshot, owner, id, &object) else {
         return Err("the credential or the project of the batch is no longer there".to_owned());
     };
+    if id.kind == KeptKind::ContentBatch {
+        return books.take_contents(&object.provider_id).await;
+    }
     let body = books.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
@@ -99,7 +102,29 @@ impl Books<'_> {
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
         let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
-        // From now on it may be deleted, and its results with it.
+        self.all_booked().await
+    }
+
+    /// A batch that came with its requests, and whose results are in what is told of it: that is read twice, for when it
+    /// ended may be told behind them.
+    async fn take_contents(&self, provider_id: &str) -> Result<Outcome, String> {
+        let mut results = self.results(provider_id);
+        while results.next().await?.is_some() {}
+        let body = Bytes::from(results.apart.rest());
+        let told = line::read_content_batch(&body).ok_or("no batch")?;
+        self.show(self.id, provider_id, &body).await?;
+        let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.state)) };
+        let ended_unix_ms = moment::read(&ended, "endTime").map_err(|fault| said(&fault))?;
+        let mut again = self.results(provider_id);
+        self.book_results(&mut again, ended_unix_ms).await?;
+        // An answer that was cut short is no such batch.
+        let is_same =
+            line::read_content_batch(&again.apart.rest()).is_some_and(|same| same.ended_at == Some(ended));
+        if is_same { self.all_booked().await } else { Err("it was told otherwise".to_owned()) }
+    }
+
+    /// From now on it may be deleted, and its results with it.
+    async fn all_booked(&self) -> Result<Outcome, String> {
         let booked = self.control.store.kept_objects().book(self.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
         Ok(Outcome::Done)
@@ -170,6 +195,38 @@ impl Books<'_> {
                 }
                 records.push(self.record(item, endpoint, ended_unix_ms, asked));
             }
+            if records.len() >= BOOKED_AT_ONCE {
+                self.book(std::mem::take(&mut records)).await?;
+            }
+        }
+        self.book(records).await
+    }
+
+    /// The results in what is told of a batch, as they come.
+    fn results(&self, provider_id: &str) -> Results {
+        let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
+        let shown = self.control.trips.look(self.target.clone(), look);
+        Results { shown, apart: ContentResults::default(), found: VecDeque::new() }
+    }
+
+    /// Each by its key, and those of one key by their number, for a key is nothing that must be there or be one's own.
+    async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
+        let (mut records, mut keys) = (Vec::new(), HashMap::<String, u64>::new());
+        while let Some(result) = results.next().await? {
+            // What was asked for is known, and not what became of it.
+            let unread = || BatchItem {
+                custom_id: String::new(),
+                model: None,
+                status: 0,
+                request_id: None,
+                error_code: Some("batch_item_unreadable".to_owned()),
+                usage: None,
+            };
+            let mut item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
+            let number = keys.entry(item.custom_id.clone()).or_default();
+            item.custom_id = format!("{number} {}", item.custom_id);
+            *number += 1;
+            records.push(self.record(item, line::CONTENTS, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
                 self.book(std::mem::take(&mut records)).await?;
             }
@@ -270,6 +327,31 @@ impl Lines {
                 (true, false) => return Ok(Some(self.held.split().freeze())),
                 (false, _) => self.held.extend_from_slice(&piece),
             }
+        }
+    }
+}
+
+/// What is told of a batch, taken apart while it comes.
+struct Results {
+    shown: mpsc::Receiver<Result<Bytes, Box<Fault>>>,
+    apart: ContentResults,
+    found: VecDeque<Bytes>,
+}
+
+impl Results {
+    /// The next result; none once all was told.
+    async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            if let Some(result) = self.found.pop_front() {
+                return Ok(Some(result));
+            }
+            let piece = self.shown.recv().await.ok_or("nobody looks any more")?;
+            let piece = piece.map_err(|fault| said(&fault))?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            let found = self.apart.push(&piece);
+            self.found.extend(found.map_err(|TooLong| "it is too long or too deep")?);
         }
     }
 }

@@ -66,8 +66,7 @@ impl<'a> Books<'a> {
         let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
         let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
         let request = object.request;
-        let is_named = matches!(id.kind, KeptKind::MessageBatch | KeptKind::StoredBatch);
-        let is_told = is_named && !object.upstream_model.is_empty();
+        let is_told = id.kind.is_bundle() && !object.upstream_model.is_empty();
         let model = is_told.then(|| object.upstream_model.clone());
         Some(Self { control, snapshot, owner, id, request, model, project, credential, target })
     }

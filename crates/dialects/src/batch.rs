@@ -7,11 +7,10 @@ use domain::{Grammar, Operation, TraceId, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::bundle;
-use crate::job;
 use crate::passage::Way;
 use crate::transcript::AnswerForm;
 use crate::whole::whole_answer;
+use crate::{bundle, gemini, job};
 
 /// One request of a batch, as far as the books need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +78,7 @@ pub fn batch_operation(endpoint: &str) -> (Operation, Grammar) {
         "/v1/responses" => (Operation::Chat, Grammar::Responses),
         bundle::MESSAGES => (Operation::Chat, Grammar::Anthropic),
         job::JOBS => (Operation::Chat, Grammar::Converse),
+        gemini::CONTENTS => (Operation::Chat, Grammar::Gemini),
         "/v1/embeddings" => (Operation::Embed, Grammar::Chat),
         "/v1/completions" => (Operation::Complete, Grammar::Chat),
         "/v1/moderations" => (Operation::Moderate, Grammar::Chat),
@@ -101,6 +101,7 @@ pub fn read_batch_item(line: &[u8], endpoint: &str) -> Option<BatchItem> {
     match endpoint {
         bundle::MESSAGES => return bundle::read_item(line),
         job::JOBS => return job::read_item(line),
+        gemini::CONTENTS => return gemini::read_batch_item(line),
         _ => {}
     }
     let read: ItemLine<'_> = serde_json::from_slice(line).ok()?;

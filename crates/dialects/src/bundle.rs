@@ -14,8 +14,8 @@ use crate::fields::not_empty;
 use crate::job::{self, JobStorage};
 use crate::json::{Cursor, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
-use crate::request::rename_at;
-use crate::splice::splice;
+use crate::request::{rename_at, resource_text};
+use crate::splice::{Edit, splice};
 
 /// What each of the requests would have been sent to alone.
 pub const MESSAGES: &str = "/v1/messages";
@@ -39,6 +39,8 @@ pub struct Bundle {
     pub storage: Option<JobStorage>,
     /// Where each request names which of them.
     places: Vec<(Span, usize)>,
+    /// Where the one that the address names is named again, as a resource.
+    resources: Vec<Span>,
 }
 
 /// A model that some of them name.
@@ -46,18 +48,10 @@ pub struct Bundle {
 pub struct BundledModel {
     /// As the client wrote it.
     pub name: String,
-    /// Which request names it first; `None` where one name is for all of them.
-    pub request: Option<usize>,
+    /// Where it is named first.
+    pub place: String,
     /// What it is called where they all go.
     pub at_maker: Option<String>,
-}
-
-impl BundledModel {
-    /// Where in the body it is named first.
-    #[must_use]
-    pub fn param(&self) -> String {
-        self.request.map_or_else(|| job::MODEL.to_owned(), model_of)
-    }
 }
 
 fn model_of(request: usize) -> String {
@@ -65,6 +59,12 @@ fn model_of(request: usize) -> String {
 }
 
 impl Bundle {
+    /// Of one model, which the address names, and each of `resources` again.
+    pub(crate) fn addressed(model: &str, resources: Vec<Span>) -> Self {
+        let model = BundledModel { name: model.to_owned(), place: "model".to_owned(), at_maker: None };
+        Self { models: vec![model], resources, ..Self::default() }
+    }
+
     /// Whether one model is to answer all of them.
     #[must_use]
     pub fn is_of_one_model(&self) -> bool {
@@ -73,8 +73,8 @@ impl Bundle {
 
     /// One model for requests that lie somewhere else.
     pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
-        let model = BundledModel { name: model, request: None, at_maker: None };
-        Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)] }
+        let model = BundledModel { name: model, place: job::MODEL.to_owned(), at_maker: None };
+        Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)], ..Self::default() }
     }
 
     fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
@@ -86,7 +86,7 @@ impl Bundle {
             return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
         }
         if known.is_none() {
-            self.models.push(BundledModel { name: model, request: Some(request), at_maker: None });
+            self.models.push(BundledModel { name: model, place: model_of(request), at_maker: None });
         }
         self.places.push((span, at));
         Ok(())
@@ -99,8 +99,13 @@ impl Bundle {
             let name = model.at_maker.as_deref().filter(|name| *name != model.name)?;
             Some(rename_at(*span, name))
         });
+        let resource = self.models.first().and_then(|model| model.at_maker.as_deref()).map(resource_text);
+        let again = self.resources.iter().filter_map(|span| {
+            let text = resource.as_deref().filter(|text| span.of(body) != text.as_bytes())?;
+            Some(Edit { span: *span, text: Cow::Borrowed(text) })
+        });
         let mut out = Vec::with_capacity(1);
-        splice(body, &mut renamed.collect::<Vec<_>>(), &mut out);
+        splice(body, &mut renamed.chain(again).collect::<Vec<_>>(), &mut out);
         // Thousands of them would be as many segments of each write.
         if out.len() > 1 { vec![out.concat().into()] } else { out }
     }
@@ -354,8 +359,8 @@ mod tests {
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "m");
         let bundle = request.bundle.as_mut().unwrap();
-        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, model.request)).collect();
-        assert_eq!(found, [("m", Some(0)), ("n", Some(1))]);
+        let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, &*model.place)).collect();
+        assert_eq!(found, [("m", "requests[0].params.model"), ("n", "requests[1].params.model")]);
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
             model.at_maker = Some(name.to_owned());

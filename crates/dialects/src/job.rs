@@ -314,7 +314,7 @@ mod tests {
         let mut request = decode(&body).unwrap();
         assert_eq!(request.model, "anthropic/m");
         let bundle = request.bundle.as_mut().unwrap();
-        assert_eq!(bundle.models[0].param(), "modelId");
+        assert_eq!(bundle.models[0].place, "modelId");
         let storage = bundle.storage.clone().unwrap();
         assert_eq!(
             (&*storage.places.input, &*storage.places.output),

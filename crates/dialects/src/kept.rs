@@ -16,7 +16,7 @@ use crate::refusal::{duplicate, missing, no_object, wrong_type};
 use crate::request::rename_at;
 use crate::splice::{Edit, splice};
 use crate::whole::WholeAnswer;
-use crate::{Addressed, Request, Stored, StoredAct};
+use crate::{Addressed, Request, Stored, StoredAct, gemini};
 
 const INPUT: &str = "input_file_id";
 /// Members by which such a thing names files.
@@ -63,6 +63,7 @@ pub(crate) fn decode(
         Some(stored) => (stored, None),
         None if grammar == Grammar::Anthropic => return bundle::decode(body),
         None if grammar == Grammar::Converse => return job::decode(body),
+        None if grammar == Grammar::Gemini => return gemini::decode_batch(body, addressed),
         None => {
             let (id, span) = input_of(body)?;
             (Stored::new(id, StoredAct::Make, String::new()), Some(span))
@@ -102,10 +103,12 @@ fn input_of(body: &Bytes) -> Result<(String, Span), Box<Fault>> {
 }
 
 /// An answer that is one JSON object.
-pub(crate) fn whole_answer(body: Bytes) -> Result<WholeAnswer, StreamFault> {
+pub(crate) fn whole_answer(grammar: Grammar, body: Bytes) -> Result<WholeAnswer, StreamFault> {
     let text = skip_lead(&body);
     match text.first() {
         None => Err(StreamFault::Broken("empty")),
+        // It says nothing of what was cancelled or deleted.
+        Some(b'{') if grammar == Grammar::Gemini => Ok(WholeAnswer::plain(body, AnswerFacts::default())),
         Some(b'{') if find_member(text, "id").is_ok_and(|found| found.is_some()) => {
             Ok(WholeAnswer::plain(body, AnswerFacts::default()))
         }
@@ -119,6 +122,9 @@ pub fn rename_kept(
     kind: KeptKind,
     ours: &mut dyn FnMut(KeptKind, &str) -> String,
 ) -> Option<(Bytes, KeptMade)> {
+    if kind == KeptKind::ContentBatch {
+        return gemini::rename_batch(body, ours);
+    }
     let mut made = KeptMade::default();
     let mut edits = Vec::new();
     let own = if kind == KeptKind::StoredBatch { job::NAME } else { "id" };

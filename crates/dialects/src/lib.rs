@@ -59,7 +59,10 @@ pub use error::{ErrorAnswer, render_blocked, render_error, request_id_header};
 pub use files::exchange_files;
 pub use film::{Film, FilmState, read_film};
 pub use form::{Form, FormReader};
-pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
+pub use gemini::{
+    CONTENTS, ContentBatchTold, ContentResults, TooLong, Verb, gemini_address as read_address,
+    read_content_batch, read_gemini_error,
+};
 pub use hosted::{bare_count, with_members};
 pub use job::{JOBS, JobEnd, JobStorage, JobTold, read_job};
 pub use kept::{KeptMade, rename_kept};

@@ -44,7 +44,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Stored => Ok(looked_at(body)),
         Operation::Video if way.film.is_some() => media::operated_answer(way, &body),
         Operation::Batch if way.client == Grammar::Converse => job::whole_answer(&body),
-        operation if operation.is_kept() => kept::whole_answer(body),
+        operation if operation.is_kept() => kept::whole_answer(way.upstream, body),
         Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
         Operation::Rerank => media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(way, body),

@@ -81,8 +81,9 @@ impl Dialect {
     pub const fn batches(self) -> KeptKind {
         match self {
             Self::Anthropic => KeptKind::MessageBatch,
-            Self::Chat | Self::Run | Self::Native | Self::Responses | Self::Gemini => KeptKind::Batch,
+            Self::Gemini => KeptKind::ContentBatch,
             Self::Converse => KeptKind::StoredBatch,
+            Self::Chat | Self::Run | Self::Native | Self::Responses => KeptKind::Batch,
         }
     }
 }

@@ -18,6 +18,8 @@ pub enum KeptKind {
     MessageBatch,
     /// A batch whose requests and results lie in its customer's own storage.
     StoredBatch,
+    /// The same, whose results come with what is told of it.
+    ContentBatch,
 }
 
 /// Of the digits of a name whose form has room for few: five bits each.
@@ -26,7 +28,8 @@ const SHORT_LENGTH: u32 = 12;
 const SHORT_BITS: u32 = 5;
 
 impl KeptKind {
-    pub const ALL: [Self; 5] = [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch];
+    pub const ALL: [Self; 6] =
+        [Self::File, Self::Batch, Self::Video, Self::MessageBatch, Self::StoredBatch, Self::ContentBatch];
 
     /// What an operation is about in a dialect; `None` where it is about nothing that is kept so.
     #[must_use]
@@ -42,7 +45,13 @@ impl KeptKind {
     /// Whether its provider works through requests in it.
     #[must_use]
     pub const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch | Self::MessageBatch | Self::StoredBatch)
+        matches!(self, Self::Batch) || self.is_bundle()
+    }
+
+    /// A batch that is all of one model's or of several named at its making.
+    #[must_use]
+    pub const fn is_bundle(self) -> bool {
+        matches!(self, Self::MessageBatch | Self::StoredBatch | Self::ContentBatch)
     }
 
     #[must_use]
@@ -53,6 +62,7 @@ impl KeptKind {
             Self::Video => "video",
             Self::MessageBatch => "message_batch",
             Self::StoredBatch => "stored_batch",
+            Self::ContentBatch => "content_batch",
         }
     }
 
@@ -65,6 +75,7 @@ impl KeptKind {
             Self::Video => "video_tg_",
             Self::MessageBatch => "msgbatch_tg_",
             Self::StoredBatch => STORED_BATCH,
+            Self::ContentBatch => "genbatch_tg_",
         }
     }
 

@@ -65,6 +65,17 @@ pub(crate) async fn note(
         return Ok(whole);
     }
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
+    let stored = exchange.call.request().stored.as_deref();
+    let act = stored.map(|stored| stored.act);
+    // Nothing is said of what was cancelled or deleted.
+    if let (KeptKind::ContentBatch, Some(stored)) = (kind, stored)
+        && matches!(stored.act, StoredAct::Cancel | StoredAct::Delete)
+    {
+        if stored.act == StoredAct::Delete {
+            keeper.forget(owner, keeper.id(owner, kind, maker, stored.upstream_id())).await;
+        }
+        return Ok(whole);
+    }
     let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
         return Err(Miss::broken(attempt.provider(), "it does not say what it is about").not_again());

@@ -319,7 +319,9 @@ fn sort(desk: &Rc<Desk>, request: Request<Incoming>, arrival: Arrival) -> Asked 
     if let Some(refusal) = malformed(&head) {
         return Asked::Answered(refused_head(desk, refusal, arrival.trace));
     }
-    let (route, rest) = match routes::find(&desk.table, &head.method, head.uri.path()) {
+    let meant = routes::meant(&head.uri, &head.headers);
+    let path = meant.as_deref().unwrap_or(head.uri.path());
+    let (route, rest) = match routes::find(&desk.table, &head.method, path) {
         Found::Route(route, rest) => (route, rest),
         Found::OtherMethods(allowed, dialect) => {
             return Asked::Answered(other_method(desk, &head, &allowed, dialect, arrival.trace));

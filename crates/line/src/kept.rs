@@ -2,7 +2,7 @@
 
 use admit::Caller;
 use domain::limits::KEPT_ROWS_MAX;
-use domain::{Dialect, Fault, FaultClass, KeptId, KeptKind, KeptOwner, KeptPage, TraceId};
+use domain::{Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, KeptPage, TraceId};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -16,6 +16,7 @@ const FILES: (u32, u32) = (10_000, 10_000);
 const BATCHES: (u32, u32) = (20, 100);
 const MESSAGE_BATCHES: (u32, u32) = (20, 1_000);
 const STORED_BATCHES: (u32, u32) = (100, 1_000);
+const CONTENT_BATCHES: (u32, u32) = (50, 1_000);
 
 /// Lists what the caller's project made of a kind. `query` is as it was written.
 pub async fn kept(
@@ -45,24 +46,30 @@ pub async fn kept(
     if kind == KeptKind::MessageBatch && is_oldest_first {
         rows.reverse();
     }
-    let name = |row: Option<&(KeptId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
-    let (first, last) = (name(rows.first()), name(rows.last()));
-    let data: Vec<String> = rows.into_iter().map(|(_, object)| object.shown).collect();
-    let (object, data) =
-        (if kind == KeptKind::MessageBatch { "" } else { "\"object\":\"list\"," }, data.join(","));
-    let body = match (kind, has_more) {
-        (KeptKind::StoredBatch, false) => format!("{{\"invocationJobSummaries\":[{data}]}}"),
-        (KeptKind::StoredBatch, true) => {
-            format!("{{\"invocationJobSummaries\":[{data}],\"nextToken\":{last}}}")
-        }
-        _ => format!(
-            "{{{object}\"data\":[{data}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}"
-        ),
-    };
+    let body = written(kind, &rows, has_more);
     let mut headers = served_headers(trace, None);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     core.counters.answered(200);
     whole(StatusCode::OK, headers, body.into())
+}
+
+/// A page as the vendor writes one.
+fn written(kind: KeptKind, rows: &[(KeptId, KeptObject)], has_more: bool) -> String {
+    let data: Vec<&str> = rows.iter().map(|(_, object)| &*object.shown).collect();
+    let data = data.join(",");
+    if kind == KeptKind::ContentBatch {
+        let next = rows.last().filter(|_| has_more);
+        let next = next.map_or_else(String::new, |(id, _)| format!(",\"nextPageToken\":\"{id}\""));
+        return format!("{{\"operations\":[{data}]{next}}}");
+    }
+    let name = |row: Option<&(KeptId, _)>| row.map_or("null".to_owned(), |(id, _)| format!("\"{id}\""));
+    let (first, last) = (name(rows.first()), name(rows.last()));
+    if kind == KeptKind::StoredBatch {
+        let next = if has_more { format!(",\"nextToken\":{last}") } else { String::new() };
+        return format!("{{\"invocationJobSummaries\":[{data}]{next}}}");
+    }
+    let object = if kind == KeptKind::MessageBatch { "" } else { "\"object\":\"list\"," };
+    format!("{{{object}\"data\":[{data}],\"first_id\":{first},\"last_id\":{last},\"has_more\":{has_more}}}")
 }
 
 fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<Fault>> {
@@ -71,6 +78,7 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
         KeptKind::File => FILES,
         KeptKind::MessageBatch => MESSAGE_BATCHES,
         KeptKind::StoredBatch => STORED_BATCHES,
+        KeptKind::ContentBatch => CONTENT_BATCHES,
         KeptKind::Batch | KeptKind::Video => BATCHES,
     };
     let limit = usual.min(KEPT_ROWS_MAX);
@@ -78,6 +86,10 @@ fn read(owner: KeptOwner, kind: KeptKind, query: &str) -> Result<KeptPage, Box<F
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode_str(value).decode_utf8_lossy();
+        if kind == KeptKind::ContentBatch {
+            read_content(&mut page, name, &value)?;
+            continue;
+        }
         match name {
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=most).contains(limit));
@@ -139,6 +151,25 @@ fn read_jobs(owner: KeptOwner, query: &str) -> Result<KeptPage, Box<Fault>> {
     Ok(page)
 }
 
+/// A page of batches whose vendor takes no number for too large, and 0 for none.
+fn read_content(page: &mut KeptPage, name: &str, value: &str) -> Result<(), Box<Fault>> {
+    let (usual, most) = CONTENT_BATCHES;
+    match name {
+        "pageSize" | "page_size" => {
+            let fix = format!("Send a number from 0 to {most}.");
+            let size: u32 = value.parse().map_err(|_| wrong(name, fix))?;
+            page.limit = if size == 0 { usual } else { size.min(most).min(KEPT_ROWS_MAX) };
+        }
+        "pageToken" | "page_token" if !value.is_empty() => {
+            let after = value.parse::<KeptId>().ok().filter(|id| id.kind == page.kind);
+            let fix = "Send the nextPageToken of the page before.".to_owned();
+            page.after = Some(after.ok_or_else(|| wrong(name, fix))?);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 fn wrong(name: &str, fix: String) -> Box<Fault> {
     let message = format!("\"{name}\" is not what a list takes.");
     Box::new(Fault::new(FaultClass::BadRequest, "invalid_value", message).param(name.to_owned()).fix(fix))
@@ -180,8 +211,19 @@ mod tests {
         for wrong in ["maxResults=0", "maxResults=1001", "nextToken=x", "sortBy=Name", "nameContains=x"] {
             assert_eq!(read_jobs(owner, wrong).unwrap_err().class, FaultClass::BadRequest, "{wrong}");
         }
+        let id = KeptId { kind: KeptKind::ContentBatch, digest: [7; 16] };
+        let page =
+            read(KeptKind::ContentBatch, &format!("pageSize=7&pageToken={id}&limit=no&key=k")).unwrap();
+        assert_eq!((page.limit, page.oldest_first, page.after), (7, false, Some(id)));
+        for (query, limit) in [("", 50), ("pageSize=0&pageToken=", 50), ("page_size=5000", 1_000)] {
+            let page = read(KeptKind::ContentBatch, query).unwrap();
+            assert_eq!((page.limit, page.after), (limit, None), "{query}");
+        }
         let id = KeptId { kind: KeptKind::File, digest: [7; 16] };
         for (kind, wrong) in [
+            (KeptKind::ContentBatch, "pageSize=many"),
+            (KeptKind::ContentBatch, "pageSize=-1"),
+            (KeptKind::ContentBatch, &format!("pageToken={id}")),
             (KeptKind::MessageBatch, "limit=1001"),
             (KeptKind::MessageBatch, "after_id=msgbatch_1"),
             (KeptKind::MessageBatch, &format!("before_id={id}")),

@@ -1,9 +1,9 @@
 //! Who works through requests that come together: one credential that serves every model they name, for they all go to it.
 
 use board::Standings;
-use catalogue::{Catalogue, ProviderFacts};
+use catalogue::Catalogue;
 use domain::hosting::{BatchPlaces, StoragePlace};
-use domain::{AuthKind, Fault, FaultClass, Hosting};
+use domain::{AuthKind, Fault, FaultClass, Hosting, KeptKind};
 
 use crate::attempt::{Attempt, Seat};
 use crate::broker::{Decision, decide};
@@ -22,7 +22,7 @@ pub(crate) type Named<'a> = (&'a str, String);
 /// called there.
 pub(crate) fn decide_bundle<'a>(
     ask: &Ask<'a>,
-    models: Vec<Named<'a>>,
+    (kind, models): (KeptKind, Vec<Named<'a>>),
     storage: Option<&BatchPlaces>,
     board: &dyn Standings,
 ) -> (Decision<'a>, Vec<String>) {
@@ -34,7 +34,7 @@ pub(crate) fn decide_bundle<'a>(
             decision.fault = decision.fault.map(|fault| at(*fault, place));
             return (decision, Vec::new());
         }
-        let attempts = match takers(ask.catalogue, storage, std::mem::take(&mut decision.attempts)) {
+        let attempts = match takers(ask.catalogue, (kind, storage), std::mem::take(&mut decision.attempts)) {
             Ok(attempts) => attempts,
             Err(fault) if fault.param.is_some() => {
                 return (Decision::failed(Box::new(fault)), Vec::new());
@@ -69,13 +69,14 @@ pub(crate) fn decide_bundle<'a>(
 /// Those that work through such a batch, and whose owner pays for it.
 fn takers(
     catalogue: &Catalogue,
-    storage: Option<&BatchPlaces>,
+    (kind, storage): (KeptKind, Option<&BatchPlaces>),
     attempts: Vec<Attempt>,
 ) -> Result<Vec<Attempt>, Fault> {
     let is_own = |attempt: &Attempt| matches!(attempt.seat(), Seat::Byok(_));
     let has_own = attempts.iter().any(is_own);
-    let is_taker = |facts: &ProviderFacts| takes(facts, storage.is_some());
-    let takes = |attempt: &Attempt| catalogue.provider(attempt.provider()).is_some_and(is_taker);
+    let takes = |attempt: &Attempt| {
+        catalogue.provider(attempt.provider()).is_some_and(|facts| facts.takes(kind) && facts.available)
+    };
     let takers: Vec<Attempt> =
         attempts.into_iter().filter(|attempt| is_own(attempt) && takes(attempt)).collect();
     match (takers.is_empty(), has_own) {
@@ -83,14 +84,9 @@ fn takers(
             Some(storage) => let_in(storage, takers),
             None => Ok(takers),
         },
-        (true, true) => Err(not_taken(catalogue, &is_taker)),
+        (true, true) => Err(not_taken(catalogue, kind)),
         (true, false) => Err(on_account()),
     }
-}
-
-const fn takes(facts: &ProviderFacts, is_stored: bool) -> bool {
-    let takes = if is_stored { facts.stored_batches } else { facts.message_batches };
-    takes && facts.available
 }
 
 /// Those whose owner lets batches lie where this one's requests and results are to be.
@@ -152,8 +148,8 @@ fn other_role() -> Fault {
     fault.fix("Name the role in the credential's config.batch_role.").param(BatchPlaces::ROLE)
 }
 
-fn not_taken(catalogue: &Catalogue, is_taker: &dyn Fn(&ProviderFacts) -> bool) -> Fault {
-    let known = catalogue.providers().iter().filter(|facts| is_taker(facts));
+fn not_taken(catalogue: &Catalogue, kind: KeptKind) -> Fault {
+    let known = catalogue.providers().iter().filter(|facts| facts.takes(kind) && facts.available);
     let known: Vec<&str> = known.map(|facts| facts.slug.as_str()).collect();
     let message = format!(
         "Nobody who serves this model for this project takes batches of it here. Those that do: {}.",

@@ -158,8 +158,13 @@ pub(crate) fn look_at(
     };
     let question = if stored.query.is_empty() { "" } else { "?" };
     let path = format!("{place}/{}{below}{question}{}", stored.upstream_id(), stored.query);
+    about(ask, method, grammar, at(&path))
+}
+
+/// A request without a body, about something that is kept.
+pub(crate) fn about(ask: &Ask<'_>, method: Method, grammar: Grammar, url: String) -> Outgoing {
     let said = Said { grammar, body: Vec::new(), dropped: Vec::new() };
-    let mut outgoing = said.to(at(&path), ask);
+    let mut outgoing = said.to(url, ask);
     outgoing.headers.retain(|(name, _)| *name != CONTENT_TYPE);
     Outgoing { method, ..outgoing }
 }

@@ -29,6 +29,7 @@ mod cli;
 mod command;
 mod compatible;
 mod console;
+mod content_batches;
 mod contract;
 mod converse;
 mod declared;

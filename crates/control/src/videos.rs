@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::ports::PortFuture;
 use domain::{
-    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Rates, TraceId, Units, Usage, UsageSource,
+    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
 };
 use jobs::{Handler, Outcome, Policy};
 use line::{Film, FilmState};
@@ -122,8 +122,13 @@ async fn see(books: &Books<'_>, id: KeptId, object: &KeptObject) -> Result<Seen,
 }
 
 fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (TraceId, u64)) -> Used {
-    let usage = film.video_ms.map(|video_ms| Usage {
-        units: Units { video_ms, ..Units::default() },
+    let units = Units {
+        video_ms: film.video_ms.unwrap_or_default(),
+        billed: film.billed.unwrap_or_default(),
+        ..Units::default()
+    };
+    let usage = units.has_counts().then(|| Usage {
+        units,
         source: UsageSource::Provider,
         ..Usage::default()
     });
@@ -140,8 +145,14 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
         fault_code: None,
         upstream_request_id: None,
         usage: usage.unwrap_or_default(),
-        rates: rates(books, object),
+        rates: rates(books, object).filter(|rates| is_told(rates, film)),
     }
+}
+
+/// Whether what it is sold by is known of it: what is not told is no nought.
+fn is_told(rates: &Rates, film: &Film) -> bool {
+    let is_missing = |price: Option<Price>, count: Option<u64>| price.is_some() && count.is_none();
+    !is_missing(rates.units.billed, film.billed) && !is_missing(rates.units.video_ms, film.video_ms)
 }
 
 /// What was agreed on the credential, or what its seller asks of everybody.

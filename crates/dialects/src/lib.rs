@@ -63,8 +63,8 @@ pub use hosted::{bare_count, with_members};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{
-    FilmAsk, InvokedPictures, InvokedRanking, by_sides, operated_film, operation_of, speak_invoked_pictures,
-    speak_invoked_ranking, speak_pictures, speak_predicted_film, speak_predicted_pictures,
+    FilmAsk, FilmWords, InvokedPictures, InvokedRanking, QueuedFilm, by_sides, operated_film, operation_of, speak_invoked_pictures,
+    speak_invoked_ranking, speak_pictures, speak_predicted_film, speak_predicted_pictures, speak_queued_film,
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;

@@ -139,8 +139,8 @@ impl AnswerStream {
         if way.operation == Operation::Images && way.upstream == Grammar::Hosted {
             return Self { kind: Kind::Media(Box::new(MediaStream::hosted(way.created_unix_s))) };
         }
-        if way.film.is_some() {
-            return Self { kind: Kind::Media(Box::new(MediaStream::operated())) };
+        if let Some(film) = &way.film {
+            return Self { kind: Kind::Media(Box::new(MediaStream::film(film))) };
         }
         let is_passed_on = way.operation == Operation::Speech || way.operation.is_kept();
         if way.operation.makes_pictures() || is_passed_on {

@@ -125,6 +125,8 @@ pub const GRANT_TIME_MAX: Duration = Duration::from_secs(20);
 pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
 /// What is kept of one turn for its provider; longer thoughts are not.
 pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
+/// So many further places an answer may lead to before what was asked for is there.
+pub const LEADS_MAX: usize = 4;
 /// Of an upstream's refusal, so much is read.
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// How long a stream's head waits for the upstream's first event.

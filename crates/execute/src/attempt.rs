@@ -25,7 +25,7 @@ use crate::answer::Exchange;
 use crate::caching::Care;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
-use crate::{Hands, queue, read, stored};
+use crate::{Hands, lead, queue, read, stored};
 
 const DROPPED: &str = "agent-dropped-params";
 /// Clients refuse heads that are too long.
@@ -113,9 +113,10 @@ impl OpenAttempt {
         self.status = Some(opened.status);
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
-        self.upstream_request_id =
-            request_id(&opened.headers).or_else(|| id_of(&opened.headers, provider.id_header()?));
-        self.billed = provider.units_header().and_then(|name| read_units(opened.headers.text(name)?));
+        // What led to a file told of it; the file's own host knows nothing.
+        let told = opened.led_by.as_ref().unwrap_or(&opened.headers);
+        self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
+        self.billed = billed(provider, told);
         if self.operation.is_told_by_type() {
             let told = opened.headers.get("content-type").filter(|value| !value.is_empty());
             self.media_type = told.and_then(|value| opened.headers.share(value)).map(Box::new);
@@ -127,6 +128,10 @@ impl OpenAttempt {
     /// With what the head told is billed in the place of what was guessed of it by the answer. A guess counts only
     /// where the model is sold so, and is marked.
     pub(crate) fn with_units(&self, usage: Usage) -> Usage {
+        // A look at what is kept uses nothing: what it tells is booked by a look of our own.
+        if self.operation.is_kept() {
+            return usage;
+        }
         let with = |billed| Usage { units: Units { billed, ..usage.units }, ..usage };
         match (self.billed, usage.units.billed) {
             (Some(billed), _) => with(billed),
@@ -182,8 +187,23 @@ impl OpenAttempt {
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            film: (is_translated && call.operation() == Operation::Video).then(|| Box::new(film(exchange))),
+            film: (is_translated && call.operation() == Operation::Video).then(|| Box::new(self.film(exchange))),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
+        }
+    }
+
+    /// What the answer about a film does not say itself.
+    fn film(&self, exchange: &Exchange) -> FilmAsk {
+        let (call, model) = (&exchange.call, self.attempt.upstream_model());
+        let request = call.request();
+        match request.stored.as_deref() {
+            Some(stored) => FilmAsk::Known { id: stored.upstream_id().to_owned(), billed: self.billed },
+            None => FilmAsk::of(
+                request.form.as_deref(),
+                &exchange.body.borrow(),
+                model,
+                call.received_unix_ms() / 1_000,
+            ),
         }
     }
 
@@ -414,19 +434,6 @@ fn abilities(exchange: &Exchange, attempt: &Attempt) -> Abilities {
     exchange.caller.snapshot().catalogue().abilities(attempt.provider(), attempt.known_model())
 }
 
-/// What the answer about a film does not say itself.
-fn film(exchange: &Exchange) -> FilmAsk {
-    let call = &exchange.call;
-    match call.request().stored.as_deref() {
-        Some(stored) => FilmAsk::Known(stored.upstream_id().to_owned()),
-        None => FilmAsk::of(
-            call.request().form.as_deref(),
-            &exchange.body.borrow(),
-            call.received_unix_ms() / 1_000,
-        ),
-    }
-}
-
 /// What the server is known not to take. Of pooled accounts nobody asks.
 fn quirks(seat: &Seat) -> Quirks {
     match seat {
@@ -576,6 +583,8 @@ pub(crate) const fn reach(seat: &Seat) -> Reach {
 pub(crate) struct Opened {
     pub status: u16,
     pub headers: Headers,
+    /// The head of the answer that named this file, where it is one.
+    pub led_by: Option<Headers>,
     pub body: InBody,
 }
 
@@ -592,10 +601,21 @@ pub(crate) async fn ask_for(
     })
     .await?;
     hear_limits(exchange, attempt, &opened.headers);
-    match providers::provider(slug).queue(seat.hosting()) {
+    let (provider, operation) = (providers::provider(slug), exchange.call.operation());
+    // What is kept is looked at by its name, and waited for by nobody.
+    let opened = match provider.queue(seat.hosting()).filter(|_| !operation.is_kept()) {
         // Apart: few seats have one, and every future has room for what is awaited in it.
-        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await,
-        None => Ok(opened),
+        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await?,
+        None => opened,
+    };
+    let stored = exchange.call.request().stored.as_deref();
+    match provider.leads(operation, stored) {
+        true => {
+            let base_url = attempt.base_url();
+            let way = lead::Road { slug, seat, base_url, operation, stored, sent: request };
+            Box::pin(lead::follow(&exchange.hands, &way, opened)).await
+        }
+        false => Ok(opened),
     }
 }
 
@@ -642,7 +662,7 @@ pub(crate) async fn judge(
         refused_with(&answer.headers);
         return Err(Box::pin(refused(hands, slug, answer)).await.of(seat));
     }
-    Ok(Opened { status, headers: answer.headers, body: answer.body })
+    Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body })
 }
 
 async fn refused(hands: &Hands, slug: &str, answer: Answer) -> Miss {
@@ -671,6 +691,11 @@ pub(crate) fn stream_miss(fault: dialects::StreamFault, provider: &str) -> Miss 
             Miss::new(refusal(class, &report).upstream(report))
         }
     }
+}
+
+/// Millionths of units that the head of an answer says are billed.
+pub(crate) fn billed(provider: &dyn Provider, headers: &Headers) -> Option<u64> {
+    read_units(headers.text(provider.units_header()?)?)
 }
 
 fn request_id(headers: &Headers) -> Option<Arc<str>> {

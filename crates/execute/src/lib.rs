@@ -8,6 +8,7 @@ mod estimate;
 mod feed;
 mod journey;
 mod kept;
+mod lead;
 mod look;
 mod miss;
 mod probe;

@@ -14,7 +14,16 @@ use crate::form::Form;
 /// The member of a picture that is named by its address, as forms write it.
 const REFERENCE_URL: &str = "input_reference[image_url]";
 /// What forms can't tell from texts.
-const NO_TEXTS: [&str; 3] = ["seed", "generateAudio", "enhancePrompt"];
+const NO_TEXTS: [&str; 8] = [
+    "seed",
+    "generateAudio",
+    "enhancePrompt",
+    "generate_audio",
+    "enhance_prompt",
+    "prompt_optimizer",
+    "auto_fix",
+    "cfg_scale",
+];
 /// How such pictures begin.
 const PICTURES: [(&[u8], &str); 2] = [(b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg")];
 

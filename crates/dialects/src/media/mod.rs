@@ -7,6 +7,7 @@ mod hosted;
 mod invoked;
 mod operated;
 mod predicted;
+mod queued;
 mod sides;
 mod stream;
 
@@ -17,5 +18,6 @@ pub use invoked::{InvokedPictures, InvokedRanking, speak_invoked_pictures, speak
 pub(crate) use operated::whole_answer as operated_answer;
 pub use operated::{FilmAsk, operated_film, operation_of, speak_predicted_film};
 pub use predicted::speak_predicted_pictures;
+pub use queued::{FilmWords, QueuedFilm, speak_queued_film};
 pub use sides::by_sides;
 pub(crate) use stream::{MediaStream, whole_pictures};

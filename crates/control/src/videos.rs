@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use domain::ports::PortFuture;
 use domain::{
-    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
+    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage,
+    UsageSource,
 };
 use jobs::{Handler, Outcome, Policy};
 use line::{Film, FilmState};
@@ -127,11 +128,8 @@ fn used(books: &Books<'_>, object: &KeptObject, film: &Film, (trace, unix_ms): (
         billed: film.billed.unwrap_or_default(),
         ..Units::default()
     };
-    let usage = units.has_counts().then(|| Usage {
-        units,
-        source: UsageSource::Provider,
-        ..Usage::default()
-    });
+    let usage =
+        units.has_counts().then(|| Usage { units, source: UsageSource::Provider, ..Usage::default() });
     Used {
         trace,
         unix_ms,

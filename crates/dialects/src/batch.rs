@@ -145,6 +145,7 @@ pub(crate) fn usage_of(body: &str, endpoint: &str) -> Option<Usage> {
         form: AnswerForm::Json,
         guess: None,
         film: None,
+        heard: None,
     };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }

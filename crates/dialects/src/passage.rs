@@ -15,7 +15,7 @@ use crate::answer::{
 use crate::chat::{self, StreamScanner, begins_stream, skip_lead};
 use crate::converse::{begins_frames, no_frame, read_frame};
 use crate::cut::Cutter;
-use crate::media::{FilmAsk, MediaStream};
+use crate::media::{FilmAsk, HeardAsk, MediaStream};
 use crate::said::{Guess, KeptText, is_counted};
 use crate::splice::join_small;
 use crate::transcript::{AnswerForm, Transcript};
@@ -52,6 +52,8 @@ pub struct Way {
     pub guess: Option<Rc<dyn Guess>>,
     /// Of a film whose maker tells of it as of an operation.
     pub film: Option<Box<FilmAsk>>,
+    /// Of a recording that an app listened to.
+    pub heard: Option<Box<HeardAsk>>,
 }
 
 /// A stream on its way.

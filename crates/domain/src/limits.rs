@@ -125,6 +125,8 @@ pub const GRANT_TIME_MAX: Duration = Duration::from_secs(20);
 pub const GRANT_REFUSED_FOR: Duration = Duration::from_secs(1);
 /// What is kept of one turn for its provider; longer thoughts are not.
 pub const KEPT_TURN_BYTES_MAX: usize = 1024 * 1024;
+/// The longest form with a recording that is sent on as a document, for which it is held whole.
+pub const RECORDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// So many further places an answer may lead to before what was asked for is there.
 pub const LEADS_MAX: usize = 4;
 /// Of an upstream's refusal, so much is read.
@@ -329,6 +331,12 @@ pub const PICTURE_TEXT_BYTES_MAX: u64 = 128_000;
 pub const PICTURES_SENT_MAX: u64 = 17;
 /// Millionths of a unit that one picture is billed as at most, where that is a megapixel: 4096 by 4096.
 pub const IMAGE_UNITS_MAX: u64 = 16_000_000;
+/// The same of a character that is read aloud, where that is a second of sound or a thousand characters: nobody takes
+/// longer than a tenth of a second for one.
+pub const CHARACTER_UNITS_MAX: u64 = 100_000;
+/// The same of a millisecond of sound that is listened to, where that is a second of a machine: none listens more slowly
+/// than it is said.
+pub const SOUND_UNITS_OF_MS_MAX: u64 = 1_000;
 pub const AUDIO_TOKENS_OF_A_CHARACTER_MAX: u64 = 4;
 /// Live limits and leases that a core remembers.
 pub const CORE_ALLOWANCES_MAX: usize = 65_536;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use board::{Standing, Ticket, Verdict};
 use bytes::Bytes;
-use dialects::{AnswerForm, FilmAsk, Guess, TurnState, Way, WholeAnswer};
+use dialects::{AnswerForm, FilmAsk, Guess, HeardAsk, TurnState, Way, WholeAnswer};
 use domain::limits::{
-    AUDIO_TOKENS_OF_A_CHARACTER_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX, OUTPUT_TOKENS_UNKNOWN,
-    PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX, REFUSAL_BYTES_MAX,
-    UPSTREAM_REQUEST_ID_BYTES_MAX,
+    AUDIO_TOKENS_OF_A_CHARACTER_MAX, CHARACTER_UNITS_MAX, IMAGE_TOKENS_MAX, IMAGE_UNITS_MAX,
+    OUTPUT_TOKENS_UNKNOWN, PICTURE_TEXT_BYTES_MAX, PICTURES_SENT_MAX, REALTIME_OUTPUT_TOKENS_MAX,
+    REFUSAL_BYTES_MAX, SOUND_UNITS_OF_MS_MAX, UPSTREAM_REQUEST_ID_BYTES_MAX,
 };
 use domain::{
-    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Secret, Units, Usage,
-    UsageSource,
+    Abilities, CacheRecord, Fault, FaultClass, Grammar, Operation, Prompt, Quirks, Rates, Secret, Units,
+    Usage, UsageSource,
 };
 use egress::{Answer, Headers, InBody, OutBody, Reach, Request};
 use http::header::{HeaderName, HeaderValue};
@@ -25,6 +25,7 @@ use crate::answer::Exchange;
 use crate::caching::Care;
 use crate::estimate::Guesser;
 use crate::miss::{Miss, refusal};
+use crate::recording::hear;
 use crate::{Hands, lead, queue, read, stored};
 
 const DROPPED: &str = "agent-dropped-params";
@@ -57,6 +58,8 @@ pub struct OpenAttempt {
     /// Millionths of units that the head of the answer says are billed.
     billed: Option<u64>,
     grammar: Grammar,
+    /// How what an app heard is told; `None` where the upstream tells it so itself.
+    heard: Option<Box<HeardAsk>>,
     dropped: Vec<String>,
     /// Whose prices these are.
     attempt: Rc<Attempt>,
@@ -87,6 +90,7 @@ impl OpenAttempt {
             is_loose,
             is_usage_estimated: false,
             grammar: exchange.dialect().grammar(),
+            heard: None,
             dropped: Vec::new(),
             attempt: Rc::clone(attempt),
             token: None,
@@ -158,6 +162,9 @@ impl OpenAttempt {
     #[must_use]
     pub fn media_type(&self) -> Option<HeaderValue> {
         match self.form() {
+            _ if self.heard.as_ref().is_some_and(|ask| ask.is_text()) => {
+                Some(HeaderValue::from_static("text/plain; charset=utf-8"))
+            }
             _ if !self.operation.is_form() => self.media_type.as_deref().cloned(),
             AnswerForm::Json => Some(HeaderValue::from_static("application/json")),
             AnswerForm::Events => Some(HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -187,7 +194,9 @@ impl OpenAttempt {
             prompt_bytes: request.prompt_bytes,
             keeps_text: self.keeps_text(exchange),
             form: self.form(),
-            film: (is_translated && call.operation() == Operation::Video).then(|| Box::new(self.film(exchange))),
+            film: (is_translated && call.operation() == Operation::Video)
+                .then(|| Box::new(self.film(exchange))),
+            heard: self.heard.clone(),
             guess: is_translated.then(|| Rc::new(guesser()) as Rc<dyn Guess>),
         }
     }
@@ -240,12 +249,23 @@ impl OpenAttempt {
         }
     }
 
-    /// Tells the books where the prompt's length made it another price.
+    /// Tells the books where the prompt's length made it another price, and where what it is sold by was not told.
     fn price(&self, tab: &mut Tab, usage: &Usage) {
+        if self.is_untold(usage) {
+            return tab.unpriced(self.number);
+        }
         let rates = self.attempt.rates_for(usage.prompt_total());
         if let Some(rates) = rates.filter(|_| self.attempt.asks_more_for_long_prompts()) {
             tab.price(self.number, rates);
         }
+    }
+
+    /// It is sold by units alone, and something was made of which nobody told them: that is no nought.
+    fn is_untold(&self, usage: &Usage) -> bool {
+        let is_sold_so = |rates: Rates| rates.units.billed.is_some() && !rates.are_of_tokens();
+        usage.units.billed == 0
+            && usage.units.has_counts()
+            && self.attempt.rates_for(0).is_some_and(is_sold_so)
     }
 
     /// What a failure means for who is signed for by a token.
@@ -319,6 +339,13 @@ pub(crate) async fn begin(
     if let Err(fault) = previous.and_then(|()| stored::check_named(exchange, attempt.seat(), is_spoken)) {
         return Start::Refused(fault);
     }
+    let heard = match !is_spoken && exchange.call.operation().listens() {
+        true => match Box::pin(hear(exchange)).await {
+            Ok(heard) => Some(heard),
+            Err(fault) => return Start::Refused(fault),
+        },
+        false => None,
+    };
     // Apart: few requests are translated, and every future has room for what is awaited in it.
     let prompt = match is_spoken {
         true => Ok(None),
@@ -336,6 +363,8 @@ pub(crate) async fn begin(
         Err(fault) => return Start::Refused(fault),
     };
     let mut open = OpenAttempt::new(exchange, attempt, ticket, begun, provider.is_loose());
+    let is_gathered = heard.is_some();
+    open.heard = heard;
     open.grammar = outgoing.grammar;
     open.dropped = std::mem::take(&mut outgoing.dropped);
     match sign(hands, attempt.seat(), provider, attempt.provider(), attempt.base_url(), &mut outgoing).await {
@@ -344,7 +373,8 @@ pub(crate) async fn begin(
     }
     match request_of(&hands.egress, outgoing) {
         Ok(mut request) => {
-            request.body = request.body.followed_by(exchange.call.upload().cloned());
+            let rest = exchange.call.upload().filter(|_| !is_gathered);
+            request.body = request.body.followed_by(rest.cloned());
             Start::Going(open, request)
         }
         Err(fault) => Start::Missed(open, Miss::of_us(fault)),
@@ -466,7 +496,8 @@ pub(crate) fn ceiling(exchange: &Exchange) -> Usage {
     let own = own.unwrap_or(OUTPUT_TOKENS_UNKNOWN);
     let each =
         request.max_output_tokens.map_or(own, |asked| if model.is_some() { asked.min(own) } else { asked });
-    let units = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    let heard = if listens { exchange.heard_at(SOUND_BYTES_PER_S_MIN) } else { Units::default() };
+    let units = Units { billed: heard.audio_ms.saturating_mul(SOUND_UNITS_OF_MS_MAX), ..heard };
     Usage { input, output: each.saturating_mul(u64::from(request.choices.max(1))), units, ..Usage::default() }
 }
 
@@ -491,7 +522,10 @@ fn media_ceiling(exchange: &Exchange) -> Usage {
     let said = request.units;
     let units = Units {
         image_in: files.saturating_mul(IMAGE_TOKENS_MAX),
-        billed: said.images.saturating_mul(IMAGE_UNITS_MAX),
+        billed: said
+            .images
+            .saturating_mul(IMAGE_UNITS_MAX)
+            .saturating_add(said.characters.saturating_mul(CHARACTER_UNITS_MAX)),
         image_out: said.images.saturating_mul(IMAGE_TOKENS_MAX),
         audio_out: said.characters.saturating_mul(AUDIO_TOKENS_OF_A_CHARACTER_MAX),
         ..said

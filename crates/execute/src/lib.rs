@@ -15,6 +15,7 @@ mod probe;
 mod queue;
 mod read;
 mod realtime;
+mod recording;
 pub mod schedule;
 mod stored;
 mod timer;

@@ -58,12 +58,7 @@ const PIECE_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilmAsk {
     /// As far as its client said.
-    New {
-        model: String,
-        seconds: Option<u64>,
-        size: Option<&'static str>,
-        created_unix_s: u64,
-    },
+    New { model: String, seconds: Option<u64>, size: Option<&'static str>, created_unix_s: u64 },
     /// By the name that was made of all that, and with the millionths of units that the head of the answer bills.
     Known { id: String, billed: Option<u64> },
 }
@@ -462,7 +457,8 @@ mod tests {
         assert_eq!((&begun["seconds"], &begun["size"]), (&json!("4"), &json!("720x1280")));
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("veo-x"), &json!(17)));
         let look = |body: &str| -> Json {
-            let film = operated_film(&FilmAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
+            let film =
+                operated_film(&FilmAsk::Known { id: id.to_owned(), billed: None }, body.as_bytes()).unwrap();
             serde_json::from_slice(&film).unwrap()
         };
         for (body, status, code) in [

@@ -282,8 +282,7 @@ mod tests {
 
     #[test]
     fn a_film_is_said_in_the_words_of_its_app() {
-        let body =
-            r#"{"model":"m","prompt":"a","seconds":"5","size":"720x1280","cfg_scale":0.5,"user":"u","input_reference":{"image_url":"https://a.test/b.png"}}"#;
+        let body = r#"{"model":"m","prompt":"a","seconds":"5","size":"720x1280","cfg_scale":0.5,"user":"u","input_reference":{"image_url":"https://a.test/b.png"}}"#;
         let (said, dropped) = spoken(&PLAIN, body, false).unwrap();
         let expected = json!({"prompt": "a", "duration": "5", "aspect_ratio": "9:16", "cfg_scale": 0.5, "image_url": "https://a.test/b.png"});
         assert_eq!((said, dropped), (expected, vec!["user".to_owned()]));
@@ -327,7 +326,10 @@ mod tests {
         assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
         let film = QueuedFilm::read(id).unwrap();
         assert_eq!(film.fetch, "/base/me/app/requests/r-1");
-        assert_eq!((&*film.look, &*film.cancel), (&*format!("{}/status", film.fetch), &*format!("{}/cancel", film.fetch)));
+        assert_eq!(
+            (&*film.look, &*film.cancel),
+            (&*format!("{}/status", film.fetch), &*format!("{}/cancel", film.fetch))
+        );
         assert_eq!((&begun["model"], &begun["created_at"]), (&json!("me/app/v1"), &json!(17)));
         let known = FilmAsk::Known { id: id.to_owned(), billed: Some(5_000_000) };
         for (body, status, seconds, code) in [
@@ -336,13 +338,27 @@ mod tests {
             (r#"{"video":{"url":"https://a/b.mp4"}}"#, "completed", "5", Json::Null),
             (r#"{"video":{"url":"https://a/b.mp4","duration":5.5}}"#, "completed", "5.5", Json::Null),
             (r#"{"videos":[{"url":"https://a/b.mp4"}],"duration":6.0}"#, "completed", "6", Json::Null),
-            (r#"{"status":"COMPLETED","error":"no","error_type":"client_cancelled"}"#, "failed", "5", json!("cancelled")),
-            (r#"{"detail":[{"loc":[],"msg":"no","type":"content_policy_violation"}]}"#, "failed", "5", json!("moderation_blocked")),
+            (
+                r#"{"status":"COMPLETED","error":"no","error_type":"client_cancelled"}"#,
+                "failed",
+                "5",
+                json!("cancelled"),
+            ),
+            (
+                r#"{"detail":[{"loc":[],"msg":"no","type":"content_policy_violation"}]}"#,
+                "failed",
+                "5",
+                json!("moderation_blocked"),
+            ),
             (r#"{"detail":"Internal Server Error"}"#, "failed", "5", json!("unknown")),
             (r#"{"images":[]}"#, "failed", "5", json!("unknown")),
         ] {
             let film = told(&known, body).unwrap();
-            assert_eq!((&film["status"], &film["seconds"], &film["error"]["code"]), (&json!(status), &json!(seconds), &code), "{body}");
+            assert_eq!(
+                (&film["status"], &film["seconds"], &film["error"]["code"]),
+                (&json!(status), &json!(seconds), &code),
+                "{body}"
+            );
             assert_eq!(film["id"], id);
             let billed = if status == "completed" { json!(5_000_000) } else { Json::Null };
             assert_eq!(film["billed_micro_units"], billed, "{body}");
@@ -354,7 +370,9 @@ mod tests {
 
     #[test]
     fn a_place_leads_nowhere_else() {
-        for wrong in ["", "a", "/", "//a", "/a//b", "/a/../b", "/a/./b", "/a?b", "/a#b", "/a@b", "/a b", "/a\\b"] {
+        for wrong in
+            ["", "a", "/", "//a", "/a//b", "/a/../b", "/a/./b", "/a?b", "/a#b", "/a@b", "/a b", "/a\\b"]
+        {
             assert!(!is_place(wrong), "{wrong}");
         }
         let ask = FilmAsk::of(None, b"{}", "me/app", 17);

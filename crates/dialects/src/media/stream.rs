@@ -98,7 +98,9 @@ impl MediaStream {
             return if is(EVENTS) { Ok(()) } else { Err(StreamFault::Broken("not_a_stream")) };
         }
         match self.film {
-            Some(FilmBody::Operation) if !is(DOCUMENTS[0]) => return Err(StreamFault::Broken("not_an_answer")),
+            Some(FilmBody::Operation) if !is(DOCUMENTS[0]) => {
+                return Err(StreamFault::Broken("not_an_answer"));
+            }
             Some(FilmBody::Queue) if is(DOCUMENTS[0]) => self.film = Some(FilmBody::Refusal),
             Some(FilmBody::Queue) if DOCUMENTS.into_iter().any(is) => {
                 return Err(StreamFault::Broken("not_a_film"));

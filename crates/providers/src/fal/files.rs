@@ -42,8 +42,11 @@ mod tests {
     #[test]
     fn a_file_lies_at_its_own_hosts_or_nowhere() {
         let is_own = |url: &str| is_place("https://fal.run", url);
-        for right in ["https://fal.media/files/a.mp4", "https://v3b.fal.media/files/b/a.mp4", "https://fal.run/files/a"]
-        {
+        for right in [
+            "https://fal.media/files/a.mp4",
+            "https://v3b.fal.media/files/b/a.mp4",
+            "https://fal.run/files/a",
+        ] {
             assert!(is_own(right), "{right}");
         }
         for wrong in [

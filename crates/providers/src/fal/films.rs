@@ -28,10 +28,7 @@ const OWN_WORDS: &[&str] = &[
 ];
 /// Apps by how their names begin, each with what its words differ in; the last is every other one.
 const APPS: &[(&str, FilmWords)] = &[
-    (
-        "fal-ai/veo",
-        FilmWords { seconds_unit: "s", has_ratio: true, has_resolution: true, own: OWN_WORDS },
-    ),
+    ("fal-ai/veo", FilmWords { seconds_unit: "s", has_ratio: true, has_resolution: true, own: OWN_WORDS }),
     (
         "fal-ai/kling-video/",
         FilmWords { seconds_unit: "", has_ratio: true, has_resolution: false, own: OWN_WORDS },
@@ -128,7 +125,10 @@ mod tests {
     fn the_queue_is_the_accounts_own_or_beside_the_apps() {
         let own = Hosting { queue_url: Some("https://queue.example".to_owned()), ..Hosting::default() };
         let queue = |base: &str, hosting: &Hosting| queue_of(base, hosting);
-        assert_eq!(queue("https://fal.run", &domain::hosting::PLAIN).as_deref(), Some("https://queue.fal.run"));
+        assert_eq!(
+            queue("https://fal.run", &domain::hosting::PLAIN).as_deref(),
+            Some("https://queue.fal.run")
+        );
         assert_eq!(queue("https://fal.run", &own).as_deref(), Some("https://queue.example"));
         assert_eq!(queue("https://proxy.example", &domain::hosting::PLAIN), None);
     }

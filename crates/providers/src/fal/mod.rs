@@ -4,6 +4,7 @@
 mod class;
 mod files;
 mod films;
+mod sounds;
 
 use bytes::Bytes;
 use dialects::{Stored, StoredAct, speak_pictures};
@@ -44,7 +45,11 @@ pub(crate) struct Fal;
 impl Provider for Fal {
     fn grammars(&self, operation: Operation) -> &'static [Grammar] {
         match operation {
-            Operation::Images | Operation::Video => &[Grammar::Hosted],
+            Operation::Images
+            | Operation::Video
+            | Operation::Speech
+            | Operation::Transcribe
+            | Operation::Translate => &[Grammar::Hosted],
             _ => &[],
         }
     }
@@ -53,6 +58,8 @@ impl Provider for Fal {
         match ask.operation {
             Operation::Images => {}
             Operation::Video => return films::generate(target, ask),
+            Operation::Speech => return sounds::read_aloud(target, ask),
+            Operation::Transcribe | Operation::Translate => return sounds::listen(target, ask),
             _ => return Err(compatible::no_such(ask.operation)),
         }
         let mut path = path_of(target.upstream_model)?;
@@ -77,13 +84,17 @@ impl Provider for Fal {
     }
 
     fn leads(&self, operation: Operation, stored: Option<&Stored>) -> bool {
-        operation == Operation::Video && stored.is_some_and(|stored| stored.act != StoredAct::Make)
+        match operation {
+            Operation::Speech => true,
+            Operation::Video => stored.is_some_and(|stored| stored.act != StoredAct::Make),
+            _ => false,
+        }
     }
 
     fn lead(&self, leading: &Leading<'_>) -> Result<Lead, &'static str> {
         match leading.stored {
             Some(film) => films::lead(leading, film),
-            None => Ok(Lead::Here),
+            None => sounds::lead(leading),
         }
     }
 

@@ -102,7 +102,7 @@ async fn a_text_is_read_aloud_and_its_file_is_fetched_for_the_client() {
 #[tokio::test]
 async fn an_app_that_gives_hex_is_asked_for_a_file() {
     let house = &house(false).await;
-    let more = json!({"model": format!("fal:{MINIMAX}"), "voice": "Wise_Woman", "speed": 1.1});
+    let more = json!({"model": MINIMAX, "voice": "Wise_Woman", "speed": 1.1});
     let answer = house.said(more).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
@@ -113,6 +113,9 @@ async fn an_app_that_gives_hex_is_asked_for_a_file() {
     let setting = json!({"voice_id": "Wise_Woman", "speed": 1.1});
     let expected = json!({"text": "a tide. ", "voice_setting": setting, "output_format": "url"});
     assert_eq!(house.gateway.calls(OWN).pop().unwrap().json(), expected);
+    // It is sold by the character.
+    let row = house.booked(&answer).await;
+    assert_eq!(money(&row), (8, 8_000, 480_000, false), "{row}");
     house.is_clean();
 }
 

@@ -265,6 +265,8 @@ pub const TURN_CALLS_MAX: usize = 1024;
 pub const RESPONSE_KNOWN: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A longer id of such an answer, or one with other characters than letters, digits, `-` and `_`, is not remembered.
 pub const RESPONSE_ID_BYTES_MAX: usize = 256;
+/// The same of what else providers keep; some of these names hold what is known of a film.
+pub const KEPT_ID_BYTES_MAX: usize = 1_024;
 /// Answers that wait for the store; more are not remembered.
 pub const RESPONSES_WAITING_MAX: usize = 16_384;
 /// A request waits so long for the store to tell who made an answer, or whether it may book what that used.

@@ -4,6 +4,7 @@ mod again;
 mod answer;
 mod attempt;
 mod caching;
+mod ceiling;
 mod estimate;
 mod feed;
 mod journey;

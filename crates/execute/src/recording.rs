@@ -5,18 +5,27 @@ use std::future::poll_fn;
 use bytes::BytesMut;
 use dialects::HeardAsk;
 use domain::limits::RECORDING_BYTES_MAX;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Grammar};
 use tokio::time::timeout;
 
 use crate::answer::Exchange;
 use crate::miss::Miss;
 
-/// Waits for the whole form, and reads how its client wants to be told what was heard.
-pub(crate) async fn hear(exchange: &Exchange) -> Result<Box<HeardAsk>, Box<Fault>> {
-    let gathering = timeout(exchange.time_left(), gather(exchange)).await;
+/// How its client wants to be told what is heard, once the whole form is there; `None` where it goes on as it comes, or
+/// nobody listens. `spoken` are the grammars in which its provider is asked for it.
+pub(crate) async fn hear(
+    exchange: &Exchange,
+    spoken: &[Grammar],
+) -> Result<Option<Box<HeardAsk>>, Box<Fault>> {
+    let is_as_said = spoken.is_empty() || spoken.contains(&exchange.dialect().grammar());
+    if is_as_said || !exchange.call.operation().listens() {
+        return Ok(None);
+    }
+    // Apart: few are asked for it, and every future has room for what is awaited in it.
+    let gathering = timeout(exchange.time_left(), Box::pin(gather(exchange))).await;
     gathering.map_err(|_| Miss::deadline().fault)??;
     let (call, body) = (&exchange.call, exchange.body.borrow());
-    Ok(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body)))
+    Ok(Some(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body))))
 }
 
 async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {

@@ -239,3 +239,93 @@ fn verbose(ask: &HeardAsk, (text, until): (&str, f64), chunks: &[Chunk<'_>], sai
     }
     told
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FormReader;
+
+    const ALL: ListenWords = ListenWords { has_words: true, has_prompt: true };
+    const FEW: ListenWords = ListenWords { has_words: false, has_prompt: false };
+
+    fn form(parts: &[(&str, &str)]) -> (Form, Vec<u8>) {
+        let mut body = String::new();
+        for (name, value) in [("model", "m")].iter().chain(parts) {
+            let file = if *name == FILE { "; filename=\"a\"" } else { "" };
+            let head = format!("Content-Disposition: form-data; name=\"{name}\"{file}");
+            body.push_str(&format!("--xyz\r\n{head}\r\n\r\n{value}\r\n"));
+        }
+        body.push_str("--xyz--\r\n");
+        let mut reader = FormReader::new("multipart/form-data; boundary=xyz", Operation::Transcribe).unwrap();
+        reader.push(body.as_bytes()).unwrap();
+        let form = reader.request(body.as_bytes()).unwrap().form.unwrap();
+        (*form, body.into_bytes())
+    }
+
+    fn spoken(
+        words: ListenWords,
+        parts: &[(&str, &str)],
+        is_lenient: bool,
+    ) -> Result<(Json, Vec<String>), Box<Fault>> {
+        let (form, body) = form(parts);
+        let who = (Grammar::Chat, Operation::Transcribe);
+        let spoken = speak_hosted_listening(who, Some(&form), &body, words, is_lenient)?;
+        Ok((serde_json::from_slice(&spoken.body).unwrap(), spoken.dropped))
+    }
+
+    #[test]
+    fn a_form_is_a_document_that_holds_the_recording() {
+        let parts = [
+            (LANGUAGE, "de"),
+            (FILE, "RIFFa"),
+            (PROMPT, "sea"),
+            (TIMES, "word"),
+            (TEMPERATURE, "0"),
+            (STREAM, "false"),
+            (FORMAT, "verbose_json"),
+        ];
+        let expected = json!({
+            "language": "de", "audio_url": "data:audio/wav;base64,UklGRmE=", "prompt": "sea",
+            "chunk_level": "word", "task": "transcribe",
+        });
+        assert_eq!(spoken(ALL, &parts, false).unwrap(), (expected, vec![]));
+        let (form, body) = form(&parts);
+        let who = (Grammar::Chat, Operation::Transcribe);
+        let cut = speak_hosted_listening(who, Some(&form), &body[..body.len() - 4], ALL, true);
+        assert_eq!(cut.unwrap_err().code, "invalid_form");
+        assert_eq!(spoken(ALL, &[], false).unwrap_err().param.as_deref(), Some(FILE));
+    }
+
+    #[test]
+    fn what_there_are_no_words_for_is_refused_or_dropped_by_name() {
+        for (name, value, is_droppable) in [
+            (PROMPT, "sea", true),
+            (TEMPERATURE, "0.5", true),
+            ("include[]", "logprobs", true),
+            (FORMAT, "srt", false),
+            (STREAM, "true", false),
+            (TIMES, "word", false),
+        ] {
+            let parts = [(FILE, "ID3"), (name, value)];
+            assert_eq!(spoken(FEW, &parts, false).unwrap_err().param.as_deref(), Some(name), "{name}");
+            let lenient = spoken(FEW, &parts, true).map(|(_, dropped)| dropped);
+            assert_eq!(lenient.ok(), is_droppable.then(|| vec![name.to_owned()]), "{name}");
+        }
+        let both = [(FILE, "ID3"), (TIMES, "word"), (TIMES, "segment")];
+        assert_eq!(spoken(ALL, &both, true).unwrap_err().param.as_deref(), Some(TIMES));
+    }
+
+    #[test]
+    fn what_recordings_are_is_seen_by_how_they_begin() {
+        for (bytes, media) in [
+            (&b"OggS.."[..], "audio/ogg"),
+            (b"fLaC", "audio/flac"),
+            (b"\0\0\0\x18ftypM4A", "audio/mp4"),
+            (b"\x1a\x45\xdf\xa3", "audio/webm"),
+            (b"\xff\xfb\x90", "audio/mpeg"),
+            (b"", "audio/mpeg"),
+        ] {
+            assert!(inline(bytes).starts_with(&format!("data:{media};base64,")), "{media}");
+        }
+    }
+}

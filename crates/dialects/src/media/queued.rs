@@ -26,7 +26,7 @@ use crate::speak::Spoken;
 /// With which our names for such films begin, before they are written so that they can stand anywhere.
 const MARK: &str = "queued";
 /// No place in a queue is longer.
-const PLACE_BYTES_MAX: usize = 512;
+const PLACE_BYTES_MAX: usize = 160;
 
 /// The words of an app.
 #[derive(Debug, Clone, Copy)]

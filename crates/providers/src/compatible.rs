@@ -356,7 +356,7 @@ impl Said {
     }
 
     /// The same where what was a form is none any more.
-    pub(crate) fn to_document(self, url: String, ask: &Ask<'_>) -> Outgoing {
+    pub(crate) fn into_document(self, url: String, ask: &Ask<'_>) -> Outgoing {
         let mut outgoing = self.to(url, ask);
         let types = outgoing.headers.iter_mut().filter(|(name, _)| *name == CONTENT_TYPE);
         types.for_each(|(_, value)| *value = JSON);

@@ -187,7 +187,7 @@ impl House {
         let url = body.as_object_mut().unwrap().remove("audio_url").unwrap();
         let said = url.as_str().unwrap().strip_prefix("data:audio/mpeg;base64,").unwrap();
         assert_eq!(STANDARD.decode(said).unwrap(), RECORDING);
-        (call.path.clone(), body)
+        (call.path, body)
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn generate(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, B
     let form = ask.request.form.as_deref();
     let spoken = speak_queued_film(ask.grammar, form, ask.body, words, ask.is_lenient)?;
     let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
-    Ok(said.to_document(compatible::join(&queue, &path), ask))
+    Ok(said.into_document(compatible::join(&queue, &path), ask))
 }
 
 /// Where the queue is: its own address, or the one that fal has beside the apps'.

@@ -60,7 +60,7 @@ pub(super) fn listen(target: &Target<'_>, ask: &Ask<'_>) -> Result<Outgoing, Box
     let spoken = speak_hosted_listening(said, form, ask.body, *words, ask.is_lenient)?;
     let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
     let address = target.hosting.queue_url.as_deref().unwrap_or(target.base_url);
-    Ok(said.to_document(compatible::join(address, &path), ask))
+    Ok(said.into_document(compatible::join(address, &path), ask))
 }
 
 #[derive(Deserialize)]

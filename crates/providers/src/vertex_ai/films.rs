@@ -32,7 +32,7 @@ pub(super) fn generate(
             )?;
             let said = Said { grammar: Grammar::Hosted, body: vec![spoken.body], dropped: spoken.dropped };
             let below = format!("publishers/google/models/{}:predictLongRunning", google::segment(name));
-            Ok(said.to_document(address(target.base_url, target.hosting, STABLE, &below), ask))
+            Ok(said.into_document(address(target.base_url, target.hosting, STABLE, &below), ask))
         }
     }
 }

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderVal
 use plan::Seat;
 use providers::{Lead, Leading};
 
-use crate::attempt::{Opened, ask, judge, reach};
+use crate::attempt::{Opened, judge, reach};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
@@ -43,7 +43,7 @@ pub(crate) async fn follow(hands: &Hands, road: &Road<'_>, mut opened: Opened) -
             Lead::Ask { method, url } => go(hands, road, method, url).await?,
             Lead::Fetch { url } => {
                 let request = request(hands, slug, Method::GET, url, unsigned(road.sent))?;
-                let file = ask(hands, slug, seat, &request, |_| {}).await.map_err(Miss::not_again)?;
+                let file = fetch(hands, road, &request).await.map_err(Miss::not_again)?;
                 return Ok(Opened { led_by: Some(opened.headers), ..file });
             }
         };
@@ -60,6 +60,19 @@ async fn go(hands: &Hands, road: &Road<'_>, method: Method, url: String) -> Resu
     let status = answer.status.as_u16();
     if REFUSED_BY_APP.contains(&status) {
         return Ok(Opened { status, headers: answer.headers, led_by: None, body: answer.body });
+    }
+    judge(hands, slug, seat, answer, |_| {}).await
+}
+
+/// Fetches a file. What its host refuses says nothing of the account, which it never saw.
+async fn fetch(hands: &Hands, road: &Road<'_>, request: &Request) -> Result<Opened, Miss> {
+    let Road { slug, seat, .. } = *road;
+    let answer = hands.egress.send(request, reach(seat)).await;
+    let answer = answer.map_err(|error| Miss::egress(&error, slug))?;
+    let status = answer.status;
+    if !status.is_success() && !status.is_redirection() {
+        let what = format!("its file can't be fetched (status {})", status.as_u16());
+        return Err(Miss { status: Some(status.as_u16()), ..Miss::broken(slug, &what) });
     }
     judge(hands, slug, seat, answer, |_| {}).await
 }

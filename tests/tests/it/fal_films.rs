@@ -263,13 +263,19 @@ async fn who_deletes_a_film_that_is_not_made_calls_it_off() {
 #[tokio::test]
 async fn a_file_leads_nobody_elsewhere() {
     let house = &house().await;
-    for (prompt, words) in [("laid elsewhere", "none of its own"), ("moved elsewhere", "never followed")] {
+    for (prompt, words) in [
+        ("laid elsewhere", "none of its own"),
+        ("moved elsewhere", "never followed"),
+        ("long gone", "status 403"),
+    ] {
         let id = house.film(json!({"prompt": prompt})).await;
         assert_eq!(house.seen_to_the_end(&id).await["status"], "completed");
         let content = house.get(&format!("{id}/content")).await;
         assert!(content.status == 502 && content.text().contains(words), "{}", content.text());
     }
-    house.booked(2).await;
+    house.booked(3).await;
+    // What its host says of a file says nothing of the account.
+    assert_eq!(house.asked(json!({})).await.status, 200);
     house.is_clean();
 }
 

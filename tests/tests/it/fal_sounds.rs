@@ -134,10 +134,16 @@ async fn units_of_speech_that_nobody_told_are_unpriced() {
 #[tokio::test]
 async fn a_file_of_sound_leads_nobody_elsewhere() {
     let house = &house(false).await;
-    for (text, words) in [("laid elsewhere", "none of its own"), ("moved elsewhere", "never followed")] {
+    for (text, words) in [
+        ("laid elsewhere", "none of its own"),
+        ("moved elsewhere", "never followed"),
+        ("long gone", "status 403"),
+    ] {
         let answer = house.said(json!({"input": text})).await;
         assert!(answer.status == 502 && answer.text().contains(words), "{}", answer.text());
     }
+    // What its host says of a file says nothing of the account.
+    assert_eq!(house.said(json!({})).await.status, 200);
     house.is_clean();
 }
 

@@ -20,6 +20,8 @@ pub(super) const SECOND_BYTES: usize = 64 * 1024;
 /// Whoever asks for this finds its file at a host of somebody else's, and for that one that has moved there.
 const ELSEWHERE: &str = "laid elsewhere";
 const MOVED: &str = "moved elsewhere";
+/// And for that one that is no longer kept for anybody.
+const GONE: &str = "long gone";
 const STRANGE: &str = "https://files.example/made.mp4";
 
 /// Where something lies that was made of `text`.
@@ -46,6 +48,9 @@ pub(super) fn serve(call: &Call<'_>, named: &str) -> Result<Answer, Refusal> {
         Some((text, length.parse::<usize>().ok()?, media))
     });
     let (text, length, media) = found.ok_or_else(|| Refusal::new(404, "File not found"))?;
+    if text.contains(GONE) {
+        return Err(Refusal::new(403, "Access denied"));
+    }
     if text.contains(MOVED) {
         let headers =
             vec![("location".to_owned(), STRANGE.to_owned()), ("content-length".to_owned(), "0".to_owned())];

@@ -176,6 +176,8 @@ pub struct ProviderFacts {
     pub files: bool,
     /// Works through batches of messages, whose requests come with them.
     pub message_batches: bool,
+    /// Works through batches that lie in its customers' own storage.
+    pub stored_batches: bool,
     /// What a request of a batch costs, of what it costs else; `None` where nobody said so.
     pub batch_percent: Option<u8>,
 }

@@ -13,11 +13,10 @@ use store::jobs::OURS;
 use store::webhooks::ANNOUNCE_EXPIRY;
 use store::{Act, EventKind, EventRow, JobRow, NewJob, Page, StoreError};
 
-use crate::batches::Poll;
 use crate::heads::{Heads, KEEP, KeepHeads, LOOK_EVERY_MS};
 use crate::owner::milliseconds;
 use crate::webhooks::Deliver;
-use crate::{Control, invoicing, videos};
+use crate::{Control, invoicing, looks};
 
 const CLOSE_MONTHS: &str = "invoices.close_months";
 const FINALISE: &str = "invoices.finalise";
@@ -35,17 +34,17 @@ pub fn handlers(control: &Arc<Control>, grace: Duration, heads: Option<Heads>) -
         Arc::new(Ours { kind, work, control: Arc::clone(control), grace_ms: milliseconds(grace) })
             as Arc<dyn Handler>
     };
-    vec![
+    let mut all: Vec<Arc<dyn Handler>> = vec![
         Arc::new(Deliver(Arc::clone(control))),
-        Arc::new(Poll(Arc::clone(control))),
-        Arc::new(videos::Poll(Arc::clone(control))),
         Arc::new(KeepHeads::new(Arc::clone(control), heads)),
         ours(CLOSE_MONTHS, |ours, job| Box::pin(close_months(ours, job))),
         ours(FINALISE, |ours, job| Box::pin(finalise(ours, job))),
         ours(ANNOUNCE_EXPIRY, |ours, job| Box::pin(announce_expiry(ours, job))),
         ours(TELL_ALERTS, |ours, job| Box::pin(tell_alerts(ours, job))),
         ours(FORGET, |ours, job| Box::pin(forget(ours, job))),
-    ]
+    ];
+    all.extend(looks::handlers(control));
+    all
 }
 
 /// Asks for what comes again and again; whoever asks second changes nothing.

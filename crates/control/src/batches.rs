@@ -1,89 +1,21 @@
 //! Batches in the books: each is looked at until it has ended, and then each of its requests is booked once, at the price
 //! of batches, whoever reads its results and however often the reading begins anew.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
-use domain::ports::PortFuture;
-use domain::record::PlanRecord;
-use domain::{
-    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, MeterRecord,
-    Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId, Usage,
-};
-use jobs::{Handler, Outcome, Policy};
-use ledger::{DrainBatch, JournalPosition, SettledRecords};
-use line::{BatchItem, KeptLook, Seat, VerifyTarget};
+use domain::{Fault, KeptId, KeptKind, KeptOwner, MeterRecord, Operation, Rates};
+use jobs::Outcome;
+use line::{BatchItem, JobEnd, KeptLook};
 use serde::Deserialize;
-use serde_json::json;
-use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
-use store::{JobRow, KeptObjectRow, NewJob};
+use std::collections::HashMap;
 use tokio::sync::mpsc;
 
+use crate::kept_books::{Books, GONE, Used, said};
 use crate::{Control, moment};
 
-const POLL: &str = "batches.poll";
-/// It may be looked at soon after it was made.
-pub(crate) const FIRST_LOOK_MS: u64 = 1_000;
-/// Of the books' journals it has none: each record is looked for before it is kept.
-const NO_JOURNAL: u32 = u32::MAX;
-const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
 /// Requests of a batch that are booked at once.
 const BOOKED_AT_ONCE: usize = 100;
 /// No line of results is longer.
 const LINE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Providers end a batch within a day, and keep its results for a month.
-pub(crate) const POLICY: Policy =
-    Policy { first_wait_ms: 1_000, wait_max_ms: 60_000, offered_ms: 30 * 24 * 3_600_000 };
-
-/// The job that a new batch wants.
-#[must_use]
-pub fn poll_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
-    let payload = json!({
-        "workspace": owner.workspace.to_string(),
-        "project": owner.project.to_string(),
-        "batch": id.to_string(),
-    });
-    id.kind.is_batch().then(|| NewJob {
-        kind: POLL,
-        workspace: owner.workspace,
-        name: Some(id.to_string()),
-        payload,
-        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
-        every_ms: None,
-        unix_ms,
-    })
-}
-
-/// Looks at batches.
-pub struct Poll(pub Arc<Control>);
-
-impl Handler for Poll {
-    fn kind(&self) -> &'static str {
-        POLL
-    }
-
-    fn policy(&self) -> Policy {
-        POLICY
-    }
-
-    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
-        Box::pin(async move {
-            let Some((owner, id)) = named(job) else { return Outcome::Hopeless { error: "no batch".into() } };
-            match poll(&self.0, owner, id).await {
-                Ok(outcome) => outcome,
-                Err(error) => Outcome::failed(error),
-            }
-        })
-    }
-}
-
-fn named(job: &JobRow) -> Option<(KeptOwner, KeptId)> {
-    let text = |name: &str| job.payload.get(name)?.as_str();
-    let owner =
-        KeptOwner { workspace: text("workspace")?.parse().ok()?, project: text("project")?.parse().ok()? };
-    Some((owner, text("batch")?.parse().ok()?))
-}
 
 /// What a provider says of a batch.
 #[derive(Debug, Deserialize)]
@@ -115,7 +47,7 @@ impl Told {
 }
 
 /// One look.
-async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
     let now = control.world.clock.unix_ms();
     let found = control.store.kept_objects().find(owner, id, now).await.map_err(|error| error.to_string())?;
     // Forgotten, with its project.
@@ -127,6 +59,7 @@ async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome
     let body = books.whole(Operation::Batch, &object.provider_id).await?;
     match id.kind {
         KeptKind::MessageBatch => books.take_messages(&object.provider_id, &body).await,
+        KeptKind::StoredBatch => books.take_stored(&object.provider_id, &body).await,
         _ => books.take_files(&object.provider_id, &body).await,
     }
 }
@@ -135,7 +68,7 @@ impl Books<'_> {
     /// A batch of requests in a file, whose results are files, too.
     async fn take_files(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told: Told = serde_json::from_slice(body).map_err(|error| format!("no batch: {error}"))?;
-        self.show(self.batch, provider_id, body).await?;
+        self.show(self.id, provider_id, body).await?;
         if told.status == "failed" {
             return Ok(Outcome::Done);
         }
@@ -161,109 +94,37 @@ impl Books<'_> {
     /// A batch that came with its requests, and whose results are at its own address.
     async fn take_messages(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
         let told = line::read_bundle(body).ok_or("no batch")?;
-        self.show(self.batch, provider_id, body).await?;
+        self.show(self.id, provider_id, body).await?;
         let Some(ended) = told.ended_at else { return Err(format!("it is {}", told.status)) };
         let ended_unix_ms = moment::read(&ended, "ended_at").map_err(|fault| said(&fault))?;
         let look = KeptLook { operation: Operation::Batch, id: provider_id.to_owned(), is_content: true };
         self.book_lines(look, line::MESSAGES, ended_unix_ms, &HashMap::new()).await?;
         // From now on it may be deleted, and its results with it.
-        let booked = self.control.store.kept_objects().book(self.owner, self.batch, self.request).await;
+        let booked = self.control.store.kept_objects().book(self.owner, self.id, self.request).await;
         booked.map_err(|error| error.to_string())?;
+        Ok(Outcome::Done)
+    }
+
+    /// A batch whose results lie in its customer's own storage.
+    async fn take_stored(&self, provider_id: &str, body: &Bytes) -> Result<Outcome, String> {
+        let told = line::read_job(body).ok_or("no batch")?;
+        self.show(self.id, provider_id, body).await?;
+        match told.end() {
+            JobEnd::None => return Err(told.why().into_owned()),
+            JobEnd::Nothing => return Ok(Outcome::Done),
+            JobEnd::Results => {}
+        }
+        let ended_unix_ms = moment::read(told.ended(), "endTime").map_err(|fault| said(&fault))?;
+        let id = told.results().ok_or("it does not say where its results lie")?;
+        let look = KeptLook { operation: Operation::File, id, is_content: true };
+        let booked = self.book_lines(look, line::JOBS, ended_unix_ms, &HashMap::new()).await;
+        // Its customer's storage may be closed to us for long, and only they can open it.
+        booked.inspect_err(|error| tracing::warn!(batch = %self.id, error, "results can't be read"))?;
         Ok(Outcome::Done)
     }
 }
 
-/// Whose batch or film it is, and by whom it is done.
-pub(crate) struct Books<'a> {
-    control: &'a Control,
-    pub snapshot: &'a Snapshot,
-    owner: KeptOwner,
-    batch: KeptId,
-    request: TraceId,
-    /// What all of its requests ask for, where that is one model and known.
-    model: Option<String>,
-    project: &'a ProjectEntry,
-    pub credential: &'a Arc<CredentialEntry>,
-    pub target: VerifyTarget,
-}
-
-/// What is told in a record.
-pub(crate) struct Used {
-    pub trace: TraceId,
-    pub unix_ms: u64,
-    pub operation: Operation,
-    pub dialect: Dialect,
-    pub resolution: &'static str,
-    pub requested: String,
-    pub resolved: String,
-    pub upstream_model: String,
-    /// `0` where nothing was asked at all.
-    pub status: u16,
-    /// Why it failed, where it did.
-    pub fault_code: Option<String>,
-    pub upstream_request_id: Option<String>,
-    pub usage: Usage,
-    pub rates: Option<Rates>,
-}
-
-impl<'a> Books<'a> {
-    pub fn of(
-        control: &'a Control,
-        snapshot: &'a Snapshot,
-        owner: KeptOwner,
-        batch: KeptId,
-        object: &KeptObject,
-    ) -> Option<Self> {
-        let workspace = snapshot.workspace(owner.workspace)?;
-        let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
-        let Principal::Credential(id) = object.maker else { return None };
-        let credential = workspace.credentials.iter().find(|one| one.id == id)?;
-        let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
-        let request = object.request;
-        let is_told = batch.kind == KeptKind::MessageBatch && !object.upstream_model.is_empty();
-        let model = is_told.then(|| object.upstream_model.clone());
-        Some(Self { control, snapshot, owner, batch, request, model, project, credential, target })
-    }
-
-    fn maker(&self) -> Principal {
-        Principal::Credential(self.credential.id)
-    }
-
-    fn name(&self, kind: KeptKind, provider_id: &str) -> KeptId {
-        self.control.vault.requests.of_object(self.owner, kind, self.maker(), provider_id)
-    }
-
-    /// What its provider says of something.
-    pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
-        let asked = KeptLook { operation, id: provider_id.to_owned(), is_content: false };
-        let mut shown = self.control.trips.look(self.target.clone(), asked);
-        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
-    }
-
-    /// What lists show of something from now on.
-    pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
-        let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
-        let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
-        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
-        let row = KeptObjectRow {
-            id,
-            owner: self.owner,
-            object: KeptObject {
-                request: self.request,
-                maker: self.maker(),
-                provider_id: provider_id.to_owned(),
-                model: String::new(),
-                upstream_model: String::new(),
-                label: made.purpose,
-                shown: made.shown,
-                is_booked: false,
-                created_unix_ms: self.control.world.clock.unix_ms(),
-                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
-            },
-        };
-        self.control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
-    }
-
+impl Books<'_> {
     /// The lines of a file, as they come.
     fn lines(&self, look: KeptLook) -> Lines {
         Lines {
@@ -298,8 +159,15 @@ impl<'a> Books<'a> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
+        let mut seen: HashMap<String, u32> = HashMap::new();
         while let Some(line) = lines.next().await? {
-            if let Some(item) = line::read_batch_item(&line, endpoint) {
+            if let Some(mut item) = line::read_batch_item(&line, endpoint) {
+                // Not every provider minds two requests of one name. They come in the same order each time.
+                let times = seen.entry(item.custom_id.clone()).or_default();
+                *times += 1;
+                if *times > 1 {
+                    item.custom_id = format!("{}\n{times}", item.custom_id);
+                }
                 records.push(self.record(item, endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {
@@ -307,15 +175,6 @@ impl<'a> Books<'a> {
             }
         }
         self.book(records).await
-    }
-
-    pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
-        let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
-        self.control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
     }
 
     fn record(
@@ -326,17 +185,19 @@ impl<'a> Books<'a> {
         asked: &HashMap<String, String>,
     ) -> MeterRecord {
         let is_well = (200..300).contains(&item.status);
+        // What is not told is not guessed at: the record counts as unmetered.
+        let is_untold = is_well && item.usage.is_none();
         let requested = asked.get(&item.custom_id).or(self.model.as_ref()).cloned();
         let requested = requested.or(item.model).unwrap_or_default();
         let usage = item.usage.unwrap_or_default();
         let (resolved, rates) = self.priced(&requested, usage.prompt_total());
         let (operation, grammar) = line::batch_operation(endpoint);
         self.record_of(Used {
-            trace: self.control.vault.requests.of_item(ended_unix_ms, self.batch, &item.custom_id),
+            trace: self.control.vault.requests.of_item(ended_unix_ms, self.id, &item.custom_id),
             unix_ms: ended_unix_ms,
             operation,
             dialect: grammar.dialect(),
-            resolution: "batch",
+            resolution: if is_untold { "batch_unmetered" } else { "batch" },
             upstream_model: requested.clone(),
             requested,
             resolved,
@@ -346,64 +207,6 @@ impl<'a> Books<'a> {
             usage,
             rates,
         })
-    }
-
-    pub fn record_of(&self, used: Used) -> MeterRecord {
-        let status = (used.status > 0).then_some(used.status);
-        let fault = used.fault_code.is_some().then_some(FaultClass::Upstream);
-        let attempt = AttemptRecord {
-            number: 1,
-            principal: self.maker(),
-            provider: self.target.provider.to_string(),
-            upstream_model: used.upstream_model,
-            region: self.credential.region.as_deref().map(str::to_owned),
-            started_us: 0,
-            duration_us: 0,
-            status,
-            fault,
-            upstream_request_id: used.upstream_request_id,
-            usage: used.usage,
-            rates: used.rates,
-            markup_bps: 0,
-            charge: Charge::default(),
-        };
-        let mut record = MeterRecord {
-            trace: used.trace,
-            workspace: self.owner.workspace,
-            project: self.owner.project,
-            key: None,
-            environment: self.project.environment.to_string(),
-            started_unix_ms: used.unix_ms,
-            finished_unix_ms: used.unix_ms,
-            operation: used.operation,
-            dialect: used.dialect,
-            stream: false,
-            requested_model: used.requested,
-            resolved_model: used.resolved,
-            outcome: if fault.is_none() { Ended::Completed } else { Ended::Failed },
-            status: status.unwrap_or(500),
-            fault,
-            fault_code: used.fault_code,
-            principal: Some(self.maker()),
-            provider: self.target.provider.to_string(),
-            fallback_used: false,
-            tag: None,
-            usage: used.usage,
-            charge: Charge::default(),
-            attempts: vec![attempt],
-            plan: PlanRecord {
-                resolution: used.resolution.into(),
-                candidates: vec![self.maker()],
-                snapshot_version: self.snapshot.version(),
-                ..PlanRecord::default()
-            },
-            timeline: Timeline::default(),
-            bytes_out: 0,
-            drawn: Vec::new(),
-            caching: None,
-        };
-        ledger::price::book(&mut record);
-        record
     }
 
     /// The model's name as everybody knows it, and what a request of a batch costs there.
@@ -469,14 +272,6 @@ impl Lines {
             }
         }
     }
-}
-
-/// What the provider says of a file that is no longer there begins so.
-pub(crate) const GONE: &str = "gone: ";
-
-fn said(fault: &Fault) -> String {
-    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
-    format!("{gone}{}", fault.message)
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ mod hosting;
 mod incoming;
 pub mod invoicing;
 mod judgement;
+mod kept_books;
 mod keys;
+mod looks;
 mod moment;
 mod nodes;
 mod once;
@@ -43,7 +45,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::ports::{AnswerKeeper, KeptAnswer, KeyHash, PortFuture};
-use domain::{Fault, FaultClass, KeptId, KeptOwner, Probed, Secret, TraceId, WorkspaceId};
+use domain::{Fault, FaultClass, Probed, Secret, TraceId, WorkspaceId};
 use evidence::Auditor;
 use http::{Method, Response};
 use http_body::Body;
@@ -61,6 +63,7 @@ pub use founding::{Founded, NewWorkspace, found};
 pub use heads::{HeadKeeper, Heads};
 use incoming::Incoming;
 pub use line::Needs;
+pub use looks::chore_of;
 pub use owner::{OWNER_EMAIL, first_owner, owners_link};
 use passwords::Passwords;
 pub use reply::Reply;
@@ -71,12 +74,6 @@ pub use webhooks::{PostError, Posted, Posting};
 
 /// How long a write waits until it is in force, before it says that it isn't yet.
 const PUBLISH_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// The job that a new thing wants which a provider keeps, where it uses something once it is done.
-#[must_use]
-pub fn chore_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<store::NewJob> {
-    batches::poll_of(owner, id, unix_ms).or_else(|| videos::poll_of(owner, id, unix_ms))
-}
 
 /// Trips of our own that leave the machine; they run on a core, since everything that goes out does.
 pub trait Trips: Send + Sync {

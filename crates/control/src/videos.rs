@@ -1,78 +1,20 @@
 //! Films in the books: each is looked at until it has ended, and then its seconds are booked once, whoever looked before,
 //! and if nobody did.
 
-use std::sync::Arc;
-
-use domain::ports::PortFuture;
 use domain::{
-    Dialect, KeptId, KeptKind, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage,
-    UsageSource,
+    Dialect, KeptId, KeptObject, KeptOwner, Operation, Price, Rates, TraceId, Units, Usage, UsageSource,
 };
-use jobs::{Handler, Outcome, Policy};
+use jobs::Outcome;
 use line::{Film, FilmState};
-use serde_json::json;
-use store::{JobRow, NewJob};
 
 use crate::Control;
-use crate::batches::{Books, FIRST_LOOK_MS, GONE, POLICY, Used};
+use crate::kept_books::{Books, GONE, Used};
 
-const POLL: &str = "videos.poll";
 /// What was deleted is hidden, and there as long as it is not booked.
 const HIDDEN_TOO: u64 = 0;
 
-/// The job that a new film wants.
-#[must_use]
-pub fn poll_of(owner: KeptOwner, id: KeptId, unix_ms: u64) -> Option<NewJob> {
-    let payload = json!({
-        "workspace": owner.workspace.to_string(),
-        "project": owner.project.to_string(),
-        "video": id.to_string(),
-    });
-    (id.kind == KeptKind::Video).then(|| NewJob {
-        kind: POLL,
-        workspace: owner.workspace,
-        name: Some(id.to_string()),
-        payload,
-        run_unix_ms: unix_ms.saturating_add(FIRST_LOOK_MS),
-        every_ms: None,
-        unix_ms,
-    })
-}
-
-fn named(job: &JobRow) -> Option<(KeptOwner, KeptId)> {
-    let text = |name: &str| job.payload.get(name)?.as_str();
-    let owner =
-        KeptOwner { workspace: text("workspace")?.parse().ok()?, project: text("project")?.parse().ok()? };
-    Some((owner, text("video")?.parse().ok()?))
-}
-
-/// Looks at films.
-pub struct Poll(pub Arc<Control>);
-
-impl Handler for Poll {
-    fn kind(&self) -> &'static str {
-        POLL
-    }
-
-    fn policy(&self) -> Policy {
-        POLICY
-    }
-
-    fn run<'a>(&'a self, job: &'a JobRow) -> PortFuture<'a, Outcome> {
-        Box::pin(async move {
-            let Some((owner, id)) = named(job) else {
-                return Outcome::Hopeless { error: "no film".into() };
-            };
-            match poll(&self.0, owner, id).await {
-                Ok(outcome) => outcome,
-                Err(error) => Outcome::failed(error),
-            }
-        })
-    }
-}
-
 /// One look.
-async fn poll(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
+pub(crate) async fn look(control: &Control, owner: KeptOwner, id: KeptId) -> Result<Outcome, String> {
     let objects = control.store.kept_objects();
     let found = objects.find(owner, id, HIDDEN_TOO).await.map_err(|error| error.to_string())?;
     // Forgotten, with its project, or booked and then deleted.

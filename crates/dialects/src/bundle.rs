@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use domain::{Fault, FaultClass};
+use domain::{Fault, FaultClass, Grammar, Operation};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::Request;
 use crate::batch::{BatchItem, Named, usage_of};
 use crate::fields::not_empty;
+use crate::job::{self, JobStorage};
 use crate::json::{Cursor, Kind, Span, Value};
 use crate::refusal::{duplicate, missing, no_object, wrong_type, wrong_value};
 use crate::request::rename_at;
@@ -34,6 +35,8 @@ const MODEL_HOW: &str = "Name a model, such as anthropic/claude-haiku-4-5.";
 pub struct Bundle {
     /// The models that they name, each once, in the order in which they come.
     pub models: Vec<BundledModel>,
+    /// Where they lie, where they do not come themselves.
+    pub storage: Option<JobStorage>,
     /// Where each request names which of them.
     places: Vec<(Span, usize)>,
 }
@@ -43,8 +46,8 @@ pub struct Bundle {
 pub struct BundledModel {
     /// As the client wrote it.
     pub name: String,
-    /// Which request names it first.
-    pub request: usize,
+    /// Which request names it first; `None` where one name is for all of them.
+    pub request: Option<usize>,
     /// What it is called where they all go.
     pub at_maker: Option<String>,
 }
@@ -53,7 +56,7 @@ impl BundledModel {
     /// Where in the body it is named first.
     #[must_use]
     pub fn param(&self) -> String {
-        model_of(self.request)
+        self.request.map_or_else(|| job::MODEL.to_owned(), model_of)
     }
 }
 
@@ -68,6 +71,12 @@ impl Bundle {
         self.models.len() == 1
     }
 
+    /// One model for requests that lie somewhere else.
+    pub(crate) fn of_job(model: String, span: Span, storage: JobStorage) -> Self {
+        let model = BundledModel { name: model, request: None, at_maker: None };
+        Self { models: vec![model], storage: Some(storage), places: vec![(span, 0)] }
+    }
+
     fn name(&mut self, model: String, span: Span, request: usize) -> Result<(), Box<Fault>> {
         let known = self.models.iter().position(|known| known.name == model);
         let at = known.unwrap_or(self.models.len());
@@ -77,7 +86,7 @@ impl Bundle {
             return Err(Box::new(fault.param(model_of(request)).fix(SEVERAL)));
         }
         if known.is_none() {
-            self.models.push(BundledModel { name: model, request, at_maker: None });
+            self.models.push(BundledModel { name: model, request: Some(request), at_maker: None });
         }
         self.places.push((span, at));
         Ok(())
@@ -297,7 +306,12 @@ pub(crate) fn read_item(line: &[u8]) -> Option<BatchItem> {
             let message = result.message.map_or("{}", RawValue::get);
             let named = serde_json::from_str::<Named<'_>>(message).unwrap_or_default();
             let model = named.model.map(Cow::into_owned);
-            BatchItem { model, status: 200, usage: usage_of(message, MESSAGES), ..nothing }
+            BatchItem {
+                model,
+                status: 200,
+                usage: usage_of(message, Operation::Chat, Grammar::Anthropic),
+                ..nothing
+            }
         }
         "errored" => {
             let (why, request_id) =
@@ -341,7 +355,7 @@ mod tests {
         assert_eq!(request.model, "m");
         let bundle = request.bundle.as_mut().unwrap();
         let found: Vec<_> = bundle.models.iter().map(|model| (&*model.name, model.request)).collect();
-        assert_eq!(found, [("m", 0), ("n", 1)]);
+        assert_eq!(found, [("m", Some(0)), ("n", Some(1))]);
         assert_eq!(bundle.upstream_body(&body), std::slice::from_ref(&body));
         for (model, name) in bundle.models.iter_mut().zip(["claude-m", "n"]) {
             model.at_maker = Some(name.to_owned());

@@ -24,6 +24,7 @@ mod film;
 mod form;
 mod gemini;
 mod hosted;
+mod job;
 pub mod json;
 mod kept;
 mod losses;
@@ -60,6 +61,7 @@ pub use film::{Film, FilmState, read_film};
 pub use form::{Form, FormReader};
 pub use gemini::{Verb, gemini_address as read_address, read_gemini_error};
 pub use hosted::{bare_count, with_members};
+pub use job::{JOBS, JobEnd, JobStorage, JobTold, read_job};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use dialects::{Bundle, FilmState, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
+use dialects::{Bundle, FilmState, JobStorage, KeptMade, StoredAct, WholeAnswer, read_film, rename_kept};
 use domain::{Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, Operation};
 use plan::{Attempt, kept_not_found};
 
@@ -59,13 +59,17 @@ pub(crate) async fn note(
     whole: WholeAnswer,
 ) -> Result<WholeAnswer, Miss> {
     let Some(kind) = KeptKind::of(exchange.call.operation(), exchange.dialect()) else { return Ok(whole) };
+    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
+    // That one is stopped is said by nothing but the status.
+    if kind == KeptKind::StoredBatch && act == Some(StoredAct::Cancel) {
+        return Ok(whole);
+    }
     let (keeper, owner, maker) = (&exchange.hands.objects, exchange.owner(), attempt.principal());
     let mut ours = |kind: KeptKind, id: &str| keeper.id(owner, kind, maker, id).to_string();
     let Some((body, made)) = rename_kept(&whole.body, kind, &mut ours) else {
         return Err(Miss::broken(attempt.provider(), "it does not say what it is about").not_again());
     };
     let id = keeper.id(owner, kind, maker, &made.id);
-    let act = exchange.call.request().stored.as_ref().map(|stored| stored.act);
     if act == Some(StoredAct::Delete) && !exchange.is_as_said.get() {
         return take_out(exchange, attempt, id, made, whole).await;
     }
@@ -82,11 +86,22 @@ pub(crate) async fn note(
             return Err(lost());
         }
     }
+    let made = as_asked(exchange, id, made);
     let shown = made.shown.clone();
     if !keep(exchange, attempt, id, made, shown).await && act.is_none_or(|act| act == StoredAct::Make) {
         return Err(lost());
     }
     Ok(WholeAnswer { body, ..whole })
+}
+
+/// Of a new batch in its customer's storage nothing is told but its name: lists show it as it was asked for.
+fn as_asked(exchange: &Exchange, id: KeptId, made: KeptMade) -> KeptMade {
+    let request = exchange.call.request();
+    let bundle = request.bundle.as_deref();
+    let Some(storage) = bundle.and_then(|bundle| bundle.storage.as_ref()) else { return made };
+    let made_unix_s = exchange.call.received_unix_ms() / 1_000;
+    let shown = storage.shown(&id.to_string(), &request.model, made_unix_s);
+    KeptMade { shown, purpose: JobStorage::NEW.to_owned(), ..made }
 }
 
 /// A film whose maker deletes none was looked at instead: it is forgotten here, once it has ended, and booked by that look

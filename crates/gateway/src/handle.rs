@@ -206,6 +206,10 @@ async fn travel_signed(
         Ok(read) => read,
         Err(fault) => return refuse_and_close(&desk, dialect, &fault, arrival.trace),
     };
+    if let Does::KeptList(kind) = route.does {
+        let query = head.uri.query().unwrap_or_default().to_owned();
+        return kept(desk, caller, kind, query, dialect, arrival.trace).await;
+    }
     let Trip { caller, path, dialect, operation, addressed } = match trip(&route, &rest, &head, caller) {
         Ok(trip) => trip,
         Err(fault) => return refuse(&desk, dialect, &fault, arrival.trace),

@@ -27,6 +27,7 @@ const STORED_HOW: &str =
 const FILM_HOW: &str =
     "A video is read and deleted at its own address; its /content takes GET, and its /remix takes POST.";
 const FILE_HOW: &str = "A file or batch is read at its own address; a file's /content and a message batch's /results take GET, and a batch's /cancel takes POST.";
+const JOB_HOW: &str = "A job is read at its own address, and its /stop takes POST.";
 const GOOGLE_KEY: &str = "x-goog-api-key";
 const BROWSER_KEY: &str = "openai-insecure-api-key.";
 
@@ -145,6 +146,18 @@ impl Kept {
     }
 }
 
+/// Jobs are listed at another path than they are made at.
+fn jobs() -> [Route; 4] {
+    let at = |method, path, does| row(method, path, Dialect::Converse, does, Access::Key(Needs::Inference));
+    let (made, named) = ("/model-invocation-job", "/model-invocation-job/{rest}");
+    [
+        at(Method::POST, made, Does::Trip(Operation::Batch)),
+        at(Method::GET, "/model-invocation-jobs", Does::KeptList(KeptKind::StoredBatch)),
+        at(Method::GET, named, Does::Kept(Operation::Batch)),
+        at(Method::POST, named, Does::Kept(Operation::Batch)),
+    ]
+}
+
 const KEPT: &[Kept] = &[
     Kept {
         path: "/v1/files",
@@ -228,6 +241,7 @@ pub fn table() -> Vec<Route> {
             .collect::<Vec<_>>()
     };
     table.extend(KEPT.iter().flat_map(Kept::rows));
+    table.extend(jobs());
     table.extend(console(console::PAGES, Does::Page));
     table.extend(console(console::ASSETS, Does::Asset));
     for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS] {
@@ -313,7 +327,9 @@ pub fn dialect_of(path: &str) -> Dialect {
         () if is_under("/v1/messages") => Dialect::Anthropic,
         () if is_under("/v1/responses") => Dialect::Responses,
         () if is_under("/v1beta") => Dialect::Gemini,
-        () if is_under("/model") => Dialect::Converse,
+        () if ["/model", "/model-invocation-job", "/model-invocation-jobs"].into_iter().any(is_under) => {
+            Dialect::Converse
+        }
         () if is_under("/v1") => Dialect::Chat,
         () => Dialect::Native,
     }
@@ -421,6 +437,9 @@ pub fn read_kept(
     rest: &str,
     query: &str,
 ) -> Result<Addressed, Box<Fault>> {
+    if kind == Some(KeptKind::StoredBatch) {
+        return read_job(method, rest);
+    }
     let (id, below) = match rest.split_once('/') {
         Some((id, below)) => (id, Some(below)),
         None => (rest, None),
@@ -446,6 +465,24 @@ pub fn read_kept(
     let variant = query.split('&').find(|pair| is_film && pair.starts_with("variant="));
     let stored = Stored::new(id.to_owned(), act, variant.unwrap_or_default().to_owned());
     Ok(Addressed { stored: Some(stored), ..Addressed::default() })
+}
+
+/// What an address says that names a job: by all of its name, whose slash clients escape, or by the end of it.
+fn read_job(method: &Method, rest: &str) -> Result<Addressed, Box<Fault>> {
+    let said = percent_encoding::percent_decode_str(rest).decode_utf8_lossy();
+    let (act, id) = match (method.as_str(), said.strip_suffix("/stop")) {
+        ("GET" | "HEAD", None) => (StoredAct::Read, &*said),
+        ("POST", Some(id)) => (StoredAct::Cancel, id),
+        _ => {
+            let message = format!("There is nothing at {method} of this path.");
+            return Err(Box::new(Fault::new(FaultClass::NotFound, "unknown_path", message).fix(JOB_HOW)));
+        }
+    };
+    let id = match id.contains(':') {
+        true => id.to_owned(),
+        false => format!("{}{id}", KeptKind::StoredBatch.prefix()),
+    };
+    Ok(Addressed { stored: Some(Stored::new(id, act, String::new())), ..Addressed::default() })
 }
 
 /// Where a file is to go, as far as its address says it.
@@ -523,6 +560,12 @@ mod tests {
             (Does::Stored, _) => &["{response_id}"],
             (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Anthropic => {
                 &["{message_batch_id}", "{message_batch_id}/results"]
+            }
+            (Does::Kept(Operation::Batch), "GET") if route.dialect == Dialect::Converse => {
+                &["{job_identifier}"]
+            }
+            (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Converse => {
+                &["{job_identifier}/stop"]
             }
             (Does::Kept(Operation::Batch), "DELETE") => &["{message_batch_id}"],
             (Does::Kept(Operation::Batch), _) if route.dialect == Dialect::Anthropic => {
@@ -609,6 +652,22 @@ mod tests {
         ] {
             let read = kinds.map(|kind| read_kept(Some(kind), &method.parse().unwrap(), rest, "").is_ok());
             assert_eq!(read, by_kind, "{method} {rest}");
+        }
+    }
+
+    #[test]
+    fn a_job_is_addressed_by_its_name_or_the_end_of_it() {
+        let read = |method: &str, rest: &str| {
+            let read = read_kept(Some(KeptKind::StoredBatch), &method.parse().unwrap(), rest, "").ok()?;
+            read.stored.map(|stored| (stored.id, stored.act))
+        };
+        let name = format!("{}0123456789ab", KeptKind::StoredBatch.prefix());
+        let escaped = name.replace(':', "%3A").replace('/', "%2F");
+        for rest in [&name, &escaped, "0123456789ab"] {
+            assert_eq!(read("GET", rest), Some((name.clone(), StoredAct::Read)), "{rest}");
+            let stop = format!("{rest}/stop");
+            assert_eq!(read("POST", &stop), Some((name.clone(), StoredAct::Cancel)), "{rest}");
+            assert_eq!((read("POST", rest), read("GET", &stop), read("DELETE", rest)), (None, None, None));
         }
     }
 

@@ -99,8 +99,10 @@ pub fn plan(
     let ask = ask_of(&admitted, &affinity, random, now_us, now_unix_ms);
     let version = admitted.caller().snapshot().version();
     let keepers = if operation.is_kept() { uploads::names(ask.catalogue) } else { Vec::new() };
+    let bundle = admitted.call().request().bundle.as_deref();
+    let storage = bundle.and_then(|bundle| Some(&bundle.storage.as_ref()?.places));
     let (decision, names) = match (bundled(&admitted), operation) {
-        (Some(models), _) => decide_bundle(&ask, models, board),
+        (Some(models), _) => decide_bundle(&ask, models, storage, board),
         (None, Operation::Video) => (uploads::of_own(decide(&ask, board)), Vec::new()),
         (None, operation) if operation.is_kept() => {
             let provider = admitted.call().request().provider.as_deref();

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use harness::directory::{CLIENT, ENTRA, TENANT};
-use harness::{Behaviour, Entry, Flavour, KeyState};
-use serde_json::{Value, json};
+use harness::{Behaviour, Entry, Flavour, KeyState, Model};
+use http::Method;
+use serde_json::{Map, Value, json};
 
 use crate::ask::{MINI, problem, question, refused, said, scripted, streaming, trace_of, with};
-use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, id_of};
+use crate::forms::{FORM, form, noise};
+use crate::gateway::{Gateway, OWN, OWN_SECOND, POOL, config as plain, id_of};
 
 const DEPLOYMENT: &str = "my-gpt-4o-mini";
 const OLD: &str = "2024-10-21";
@@ -85,6 +87,43 @@ async fn every_client_reaches_a_deployment() {
     let text = answer.json().pointer("/candidates/0/content/parts/0/text").cloned();
     assert_eq!(text, Some(json!("You said: hello there")), "{}", answer.text());
     assert_eq!(gateway.emulator.violations(), []);
+}
+
+#[tokio::test]
+async fn sound_and_pictures_come_from_deployments_by_either_path() {
+    let models = ["whisper-1", "gpt-4o-mini-tts", "gpt-image-1-mini"];
+    let deployments = models.map(|name| (format!("openai/{name}"), json!(format!("my-{name}"))));
+    let config = json!({"deployments": deployments.into_iter().collect::<Map<_, _>>()});
+    for version in [None, Some("2025-04-01-preview")] {
+        let served = plain().model(Model::speech(models[1])).model(Model::image(models[2]));
+        let gateway = Gateway::with(served, &[]).await;
+        let more = version.map_or(json!({}), |version| json!({"api_version": version}));
+        credential(&gateway, with(config.clone(), more)).await;
+        let recorded = noise(32_000);
+        let heard = form(&[("model", b"openai/whisper-1"), ("file", &recorded)]);
+        let spoken = json!({"model": "openai/gpt-4o-mini-tts", "input": "Mind the tide.", "voice": "alloy"});
+        let drawn = json!({"model": "openai/gpt-image-1-mini", "prompt": "A gate.", "size": "1024x1024"});
+        for (path, body, form, deployment, unit) in [
+            ("audio/transcriptions", heard.clone(), true, "my-whisper-1", "audio_ms"),
+            ("audio/translations", heard, true, "my-whisper-1", "audio_ms"),
+            ("audio/speech", spoken.to_string().into_bytes(), false, "my-gpt-4o-mini-tts", "characters"),
+            ("images/generations", drawn.to_string().into_bytes(), false, "my-gpt-image-1-mini", "images"),
+        ] {
+            let kind = if form { FORM } else { ("content-type", "application/json") };
+            let answer =
+                gateway.client().call(Method::POST, &format!("/v1/{path}"), &[kind], body).await.unwrap();
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            assert_eq!(answer.header("agent-resolved-provider"), Some("azure_openai"));
+            let at = version.map_or_else(
+                || format!("/azure/openai/v1/{path}"),
+                |version| format!("/azure/openai/deployments/{deployment}/{path}?api-version={version}"),
+            );
+            assert_eq!(last(&gateway, OWN).path, at);
+            let row = gateway.settled(&trace_of(&answer)).await;
+            assert!(row["units"][unit].as_u64().is_some_and(|count| count > 0), "{path}: {row}");
+        }
+        assert_eq!(gateway.emulator.violations(), []);
+    }
 }
 
 #[tokio::test]

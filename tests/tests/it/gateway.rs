@@ -48,10 +48,10 @@ pub struct Gateway {
     directory: TempDir,
 }
 
-/// Every key that the emulator accepts.
 /// Records are seen within a second of an answer's end; how long they are waited for on a machine that is busy.
 const BOOKED_WITHIN: Duration = Duration::from_secs(30);
 
+/// With every key that the emulator accepts.
 pub fn config() -> Config {
     Config::default()
         .keys([OWN, OWN_SECOND, POOL, POOL_SECOND, NODE, CUSTOM])
@@ -92,9 +92,21 @@ impl Gateway {
         Self::of(tidegate().unwrap(), config, more).await
     }
 
+    /// Starts with prices of the operator's own.
+    pub async fn priced(config: Config, prices: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("prices.toml");
+        std::fs::write(&file, prices).unwrap();
+        let more = [("TIDEGATE_PRICE_FILE", &*file.display().to_string())];
+        Self::begin(directory, tidegate().unwrap(), config, &more).await
+    }
+
     /// As `with`, by another build of the program.
     pub async fn of(program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::begin(tempfile::tempdir().unwrap(), program, config, more).await
+    }
+
+    async fn begin(directory: TempDir, program: PathBuf, config: Config, more: &[(&str, &str)]) -> Self {
         let emulator = Emulator::start(config).await.unwrap();
         let mut environment = vec![
             ("TIDEGATE_ALLOW_PRIVATE_UPSTREAMS".to_owned(), "1".to_owned()),

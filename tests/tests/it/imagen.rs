@@ -3,7 +3,6 @@
 use harness::client::Answer;
 use harness::directory::google::PROJECT;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::ask::{refused, trace_of, trace_of_stream, with};
 use crate::command::workspace;
@@ -38,15 +37,10 @@ const ELSEWHERE_NANOS: i64 = 30_000_000;
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 async fn house() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
-    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    House { gateway, _prices: prices }
+    House { gateway: Gateway::priced(config(), PRICES).await }
 }
 
 /// With an account of the pool.

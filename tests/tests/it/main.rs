@@ -77,6 +77,7 @@ mod scale;
 mod sdk;
 mod smuggling;
 mod stored;
+mod stored_batches;
 mod streams;
 mod three_modes;
 mod together;

@@ -3,7 +3,6 @@
 use harness::client::Answer;
 use harness::{At, Behaviour, Model, UsageMode};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::ask::{refused, trace_of, trace_of_stream};
 use crate::command::workspace;
@@ -42,14 +41,10 @@ const TEXT_CHARACTERS: u64 = 22;
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 /// A gateway whose emulator makes pictures, speaks and ranks, with one credential, account and node each.
 async fn house() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
     let served = config()
         .model(Model::image("gpt-image-1-mini"))
         .model(Model::image(FLUX))
@@ -58,8 +53,7 @@ async fn house() -> House {
         .model(Model::rerank(RANKER))
         .model(Model::rerank(LOCAL_RANKER))
         .model(Model::rerank("accounts/fireworks/models/qwen3-reranker-8b"));
-    let gateway = Gateway::with(served, &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    House { gateway, _prices: prices }
+    House { gateway: Gateway::priced(served, PRICES).await }
 }
 
 impl House {

@@ -5,7 +5,6 @@ use harness::raw::{RawConnection, status_of};
 use harness::{Behaviour, Flavour, Model, Outcome};
 use http::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -37,17 +36,12 @@ rates = { per_image = 20_000 }
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 /// A gateway whose emulator edits pictures.
 async fn bare() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
     let served = config().model(Model::image("gpt-image-1-mini")).model(Model::image("dall-e-2"));
-    let gateway = Gateway::with(served, &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    House { gateway, _prices: prices }
+    House { gateway: Gateway::priced(served, PRICES).await }
 }
 
 async fn house() -> House {

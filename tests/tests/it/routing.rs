@@ -122,10 +122,7 @@ async fn a_keys_environment_chooses() {
 #[tokio::test]
 async fn names_that_lead_nowhere_say_what_would_help() {
     let overlay = "[[model]]\nname = \"acme/gpt-4o-mini\"\n\n[[model.offer]]\nprovider = \"together_ai\"\nupstream_model = \"acme-large\"\n";
-    let root = tempfile::tempdir().unwrap();
-    let file = root.path().join("prices.toml");
-    std::fs::write(&file, overlay).unwrap();
-    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    let gateway = Gateway::priced(config(), overlay).await;
     let cases = [
         (MINI, 404, "model_not_served"),
         ("gpt-4o-mni", 404, "model_not_found"),

@@ -8,7 +8,6 @@ use harness::client::{Answer, Client};
 use harness::directory::google::PROJECT;
 use http::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::{refused, trace_of, with};
@@ -36,15 +35,11 @@ const NANOS: i64 = 8 * 400_000_000;
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 async fn house() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
-    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    let house = House { gateway, _prices: prices };
+    let gateway = Gateway::priced(config(), PRICES).await;
+    let house = House { gateway };
     house.credential(json!({})).await;
     house
 }

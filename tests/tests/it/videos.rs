@@ -7,7 +7,6 @@ use harness::client::{Answer, Client};
 use harness::{Behaviour, Flavour, Model, Server};
 use http::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::{refused, trace_of, trace_of_stream};
@@ -33,16 +32,11 @@ rates = { per_video_second = 100_000 }
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 async fn bare() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
     let served = config().model(Model::video("sora-2"));
-    let gateway = Gateway::with(served, &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
-    House { gateway, _prices: prices }
+    House { gateway: Gateway::priced(served, PRICES).await }
 }
 
 async fn house() -> House {

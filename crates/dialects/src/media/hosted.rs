@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::invoked::listed;
 use super::predicted::predicted;
 use super::sides::sides;
+use super::words::object;
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::json::Value;
@@ -58,9 +59,7 @@ pub fn speak_pictures(
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
     lose_rest(members, &mut losses)?;
-    let members: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let body = Bytes::from(format!("{{{}}}", members.join(",")));
-    Ok(Spoken { body, dropped: losses.settle(is_lenient)? })
+    Ok(Spoken { body: Bytes::from(object(&said)), dropped: losses.settle(is_lenient)? })
 }
 
 /// What is left of a request, and has no word at such models.

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
 
-use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, wants_bytes, written};
-use super::predicted::{URL_FIX, Unsaid};
+use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
 use super::sides::sides;
+use super::words::{Unsaid, object};
 use crate::answer::StreamFault;
 use crate::chat;
 use crate::json::Value;
@@ -54,19 +54,9 @@ pub fn speak_invoked_pictures(
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     members.take("model")?;
-    // It is asked whole: its client is told that as a stream.
-    members.boolean("stream")?;
-    let place = members.text("response_format")?;
-    wants_bytes(place.as_deref())?;
-    if place.as_deref() == Some("url") {
-        unsaid.value(
-            "response_format",
-            "asks for an address, and pictures of this model have none",
-            URL_FIX,
-        )?;
-    }
+    unsaid.bytes_alone(&mut members)?;
     let body = match form {
         InvokedPictures::Tasks => tasks(&mut members, &mut unsaid, body)?,
         InvokedPictures::Prompt => prompt(&mut members, &mut unsaid, body)?,
@@ -136,11 +126,6 @@ fn prompt(members: &mut Members<'_>, unsaid: &mut Unsaid, body: &[u8]) -> Result
         said.push((name, written(&value, body)));
     }
     Ok(object(&said))
-}
-
-fn object(members: &[(&str, String)]) -> String {
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", members.join(","))
 }
 
 /// The pictures of an answer that lists them in base64; `None` where it lists none. That all of them were held back is the

@@ -9,13 +9,11 @@ use serde_json::{Value as Json, json};
 
 use super::filmed_form::parts;
 use super::hosted::quoted;
-use super::predicted::Unsaid;
-use super::read_aloud::object;
+use super::words::{Unsaid, object};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::film::millis;
 use crate::form::Form;
-use crate::losses::Losses;
 use crate::passage::Way;
 use crate::refusal::{missing, wrong_value};
 use crate::speak::Spoken;
@@ -102,7 +100,7 @@ pub fn speak_hosted_listening(
     words: ListenWords,
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     let parts = form.and_then(|form| parts(form, body)).ok_or_else(not_whole)?;
     let (mut said, mut times) = (Vec::new(), Vec::new());
     for (part, bytes) in &parts {

@@ -12,6 +12,7 @@ mod queued;
 mod read_aloud;
 mod sides;
 mod stream;
+mod words;
 
 pub(crate) use answer::whole_answer;
 pub use hosted::speak_pictures;

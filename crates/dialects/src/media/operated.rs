@@ -10,18 +10,17 @@ use serde_json::json;
 
 use super::filmed_form::document;
 use super::hosted::{PROMPT, lose_rest, quoted, written};
-use super::predicted::Unsaid;
 use super::queued;
+use super::words::{Unsaid, object};
 use crate::answer::{AnswerFacts, StreamFault};
 use crate::chat;
 use crate::embed::unsayable;
 use crate::film::BILLED;
 use crate::form::Form;
 use crate::json::Value;
-use crate::losses::Losses;
 use crate::passage::Way;
 use crate::refusal::wrong_value;
-use crate::responses::Members;
+use crate::responses::{Members, value_of};
 use crate::speak::Spoken;
 use crate::whole::WholeAnswer;
 
@@ -131,7 +130,7 @@ pub fn speak_predicted_film(
 ) -> Result<Spoken, Box<Fault>> {
     let body = &*document(form, body)?;
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     members.take("model")?;
     let mut instance = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
     instance.extend(picture(&mut members)?.map(|picture| ("image", picture)));
@@ -151,11 +150,7 @@ pub fn speak_predicted_film(
         said.extend(members.take(name)?.map(|value| (name, written(&value, body))));
     }
     lose_rest(members, &mut unsaid.losses)?;
-    let object = |said: Vec<(&str, String)>| {
-        let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-        format!("{{{}}}", said.join(","))
-    };
-    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(instance), object(said));
+    let body = format!(r#"{{"instances":[{}],"parameters":{}}}"#, object(&instance), object(&said));
     Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
@@ -348,11 +343,10 @@ impl<'a> End<'a> {
             Some(video) => Self::Made(video.said("bytesBase64Encoded")),
             None => {
                 let reasons = response.said_elements("raiMediaFilteredReasons");
-                let reason =
-                    reasons.first().and_then(|reason| match crate::json::Cursor::new(reason).ok()?.value() {
-                        Ok(Value::String(text)) => Some(text.decode()),
-                        _ => None,
-                    });
+                let reason = reasons.first().and_then(|reason| match value_of(reason) {
+                    Ok(Value::String(text)) => Some(text.decode()),
+                    _ => None,
+                });
                 let is_filtered = reason.is_some() || response.said_count("raiMediaFilteredCount") > Some(0);
                 Self::failed(if is_filtered { "moderation_blocked" } else { "unknown" }, reason.as_deref())
             }

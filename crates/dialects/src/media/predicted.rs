@@ -6,12 +6,11 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use domain::{Fault, FaultClass, Grammar};
 
-use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, wants_bytes, written};
+use super::hosted::{AUTO, PROMPT, Picture, Place, lose_rest, quoted, written};
 use super::sides::sides;
+use super::words::{Unsaid, object};
 use crate::answer::StreamFault;
 use crate::chat;
-use crate::embed::unsayable;
-use crate::losses::Losses;
 use crate::refusal::wrong_value;
 use crate::responses::Members;
 use crate::speak::Spoken;
@@ -34,7 +33,6 @@ const LARGE: &str = "2K";
 const SIZE_FIX: &str = "Send 1024x1024, 896x1280, 1280x896, 768x1408 or 1408x768, twice these sides, or a ratio such as 16:9; or \
                         leave it out.";
 const FORMAT_FIX: &str = "Send \"png\" or \"jpeg\", or leave it out.";
-pub(super) const URL_FIX: &str = "Send \"b64_json\", or leave it out.";
 
 /// Parameters of such models that pass as they are: none of them changes how many pictures come, or where to.
 const OWN_WORDS: [&str; 10] = [
@@ -60,7 +58,7 @@ pub fn speak_predicted_pictures(
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     members.take("model")?;
     let prompt = quoted(&members.needed_text("prompt", PROMPT)?);
     let count = members.count("n")?.unwrap_or(COUNT);
@@ -77,17 +75,7 @@ pub fn speak_predicted_pictures(
     let is_sized = !sized.is_empty();
     said.extend(sized);
     said.extend(form(&mut members, &mut unsaid)?.map(|form| ("outputOptions", form)));
-    // It is asked whole: its client is told that as a stream.
-    members.boolean("stream")?;
-    let place = members.text("response_format")?;
-    wants_bytes(place.as_deref())?;
-    if place.as_deref() == Some("url") {
-        unsaid.value(
-            "response_format",
-            "asks for an address, and pictures of this model have none",
-            URL_FIX,
-        )?;
-    }
+    unsaid.bytes_alone(&mut members)?;
     for name in OWN_WORDS {
         let Some(value) = members.take(name)? else { continue };
         if is_sized && [RATIO, SIZE].contains(&name) {
@@ -99,26 +87,8 @@ pub fn speak_predicted_pictures(
     lose_rest(members, &mut unsaid.losses)?;
     // Without it nothing tells why pictures are missing.
     said.push(("includeRaiReason", "true".to_owned()));
-    let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{{{}}}}}"#, said.join(","));
+    let body = format!(r#"{{"instances":[{{"prompt":{prompt}}}],"parameters":{}}}"#, object(&said));
     Ok(Spoken { body: Bytes::from(body), dropped: unsaid.losses.settle(is_lenient)? })
-}
-
-/// What there are no words for.
-pub(super) struct Unsaid {
-    pub losses: Losses,
-    pub is_lenient: bool,
-}
-
-impl Unsaid {
-    /// Of a field that there are words for, a value that there are none for.
-    pub(super) fn value(&mut self, name: &str, what: &str, fix: &'static str) -> Result<(), Box<Fault>> {
-        if !self.is_lenient {
-            return Err(unsayable(name.to_owned(), what, fix));
-        }
-        self.losses.lose_extra(name, true);
-        Ok(())
-    }
 }
 
 /// A ratio, and whether the picture is the large one. Which ratios there are is the model's to judge.

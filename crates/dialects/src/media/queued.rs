@@ -14,12 +14,11 @@ use super::operated::{
     ASKED, COMING, COMPLETED, FAILED, FilmAsk, FilmTold, LOW, QUEUED, REFERENCE, SIZE_FIX, SIZES,
     film_reference_unsayable, refused, seconds,
 };
-use super::predicted::Unsaid;
+use super::words::{Unsaid, object};
 use crate::answer::StreamFault;
 use crate::chat;
 use crate::film::millis;
 use crate::form::Form;
-use crate::losses::Losses;
 use crate::responses::Members;
 use crate::speak::Spoken;
 
@@ -53,7 +52,7 @@ pub fn speak_queued_film(
 ) -> Result<Spoken, Box<Fault>> {
     let body = &*document(form, body)?;
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     members.take("model")?;
     let mut said = vec![("prompt", quoted(&members.needed_text("prompt", PROMPT)?))];
     let length = seconds(&mut members)?.map(|seconds| format!("{seconds}{}", words.seconds_unit));
@@ -76,9 +75,7 @@ pub fn speak_queued_film(
         said.extend(members.take(name)?.map(|value| (*name, written(&value, body))));
     }
     lose_rest(members, &mut unsaid.losses)?;
-    let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    let body = Bytes::from(format!("{{{}}}", said.join(",")));
-    Ok(Spoken { body, dropped: unsaid.losses.settle(is_lenient)? })
+    Ok(Spoken { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
 }
 
 /// What our name for such a film holds: where the queue has it, below its host, and what was asked of it.

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use domain::{Fault, Grammar};
 
 use super::hosted::{lose_rest, quoted, written};
-use super::predicted::Unsaid;
-use crate::losses::Losses;
+use super::words::{Unsaid, object};
 use crate::responses::Members;
 use crate::speak::Spoken;
 
@@ -43,7 +42,7 @@ pub fn speak_hosted_speech(
     is_lenient: bool,
 ) -> Result<Spoken, Box<Fault>> {
     let mut members = Members::read(body, String::new())?;
-    let mut unsaid = Unsaid { losses: Losses::new(client, Grammar::Hosted), is_lenient };
+    let mut unsaid = Unsaid::new(client, is_lenient);
     members.take("model")?;
     let mut said = vec![(words.text, quoted(&members.needed_text("input", TEXT_FIX)?))];
     let mut manner = vec![(words.voice, quoted(&members.needed_text("voice", VOICE_FIX)?))];
@@ -70,11 +69,6 @@ pub fn speak_hosted_speech(
     }
     lose_rest(members, &mut unsaid.losses)?;
     Ok(Spoken { body: Bytes::from(object(&said)), dropped: unsaid.losses.settle(is_lenient)? })
-}
-
-pub(super) fn object(said: &[(&str, String)]) -> String {
-    let said: Vec<String> = said.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", said.join(","))
 }
 
 #[cfg(test)]

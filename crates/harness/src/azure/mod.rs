@@ -16,8 +16,16 @@ pub(crate) const KEY: &str = "api-key";
 pub(crate) const DEPLOYED: &str = "my-";
 
 /// What the older paths ask of a deployment.
-const OF_A_DEPLOYMENT: [&str; 6] =
-    ["chat/completions", "completions", "embeddings", "images/generations", "images/edits", "audio/speech"];
+const OF_A_DEPLOYMENT: [&str; 8] = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "images/generations",
+    "images/edits",
+    "audio/speech",
+    "audio/transcriptions",
+    "audio/translations",
+];
 
 /// The services that a token for these paths is for.
 pub(crate) const fn services(is_current: bool) -> &'static [&'static str] {

@@ -102,7 +102,7 @@ impl Flavour {
 
     /// Whose servers write down what is said in recordings.
     pub(crate) fn listens(self) -> bool {
-        matches!(self, Self::OpenAi | Self::Server(_))
+        matches!(self, Self::OpenAi | Self::Azure | Self::Server(_))
     }
 
     /// Each vendor serves its own models only.

@@ -1,0 +1,189 @@
+//! What a provider was asked to do for a while, in the books: who asked, by whom it is done, and what a record says of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::record::PlanRecord;
+use domain::{
+    AttemptRecord, Charge, Dialect, Fault, FaultClass, KeptId, KeptKind, KeptObject, KeptOwner, MeterRecord,
+    Operation, Outcome as Ended, Principal, Rates, Timeline, TraceId, Usage,
+};
+use ledger::{DrainBatch, JournalPosition, SettledRecords};
+use line::{KeptLook, Seat, VerifyTarget};
+use snapshot::{CredentialEntry, ProjectEntry, Snapshot};
+use store::KeptObjectRow;
+
+use crate::Control;
+
+/// Of the books' journals it has none: each record is looked for before it is kept.
+const NO_JOURNAL: u32 = u32::MAX;
+const NOWHERE: JournalPosition = JournalPosition { epoch: 0x6261_7463_6865_7321, segment: 0, offset: 0 };
+
+/// Whose batch or film it is, and by whom it is done.
+pub(crate) struct Books<'a> {
+    pub control: &'a Control,
+    pub snapshot: &'a Snapshot,
+    pub owner: KeptOwner,
+    pub id: KeptId,
+    pub request: TraceId,
+    /// What all of its requests ask for, where that is one model and known.
+    pub model: Option<String>,
+    project: &'a ProjectEntry,
+    pub credential: &'a Arc<CredentialEntry>,
+    pub target: VerifyTarget,
+}
+
+/// What is told in a record.
+pub(crate) struct Used {
+    pub trace: TraceId,
+    pub unix_ms: u64,
+    pub operation: Operation,
+    pub dialect: Dialect,
+    pub resolution: &'static str,
+    pub requested: String,
+    pub resolved: String,
+    pub upstream_model: String,
+    /// `0` where nothing was asked at all.
+    pub status: u16,
+    /// Why it failed, where it did.
+    pub fault_code: Option<String>,
+    pub upstream_request_id: Option<String>,
+    pub usage: Usage,
+    pub rates: Option<Rates>,
+}
+
+impl<'a> Books<'a> {
+    pub fn of(
+        control: &'a Control,
+        snapshot: &'a Snapshot,
+        owner: KeptOwner,
+        id: KeptId,
+        object: &KeptObject,
+    ) -> Option<Self> {
+        let workspace = snapshot.workspace(owner.workspace)?;
+        let project = workspace.projects.iter().find(|project| project.id == owner.project)?;
+        let Principal::Credential(maker) = object.maker else { return None };
+        let credential = workspace.credentials.iter().find(|one| one.id == maker)?;
+        let target = VerifyTarget::of(Seat::Byok(Arc::clone(credential)), snapshot)?;
+        let request = object.request;
+        let is_named = matches!(id.kind, KeptKind::MessageBatch | KeptKind::StoredBatch);
+        let is_told = is_named && !object.upstream_model.is_empty();
+        let model = is_told.then(|| object.upstream_model.clone());
+        Some(Self { control, snapshot, owner, id, request, model, project, credential, target })
+    }
+
+    fn maker(&self) -> Principal {
+        Principal::Credential(self.credential.id)
+    }
+
+    pub fn name(&self, kind: KeptKind, provider_id: &str) -> KeptId {
+        self.control.vault.requests.of_object(self.owner, kind, self.maker(), provider_id)
+    }
+
+    /// What its provider says of something.
+    pub async fn whole(&self, operation: Operation, provider_id: &str) -> Result<Bytes, String> {
+        let asked = KeptLook { operation, id: provider_id.to_owned(), is_content: false };
+        let mut shown = self.control.trips.look(self.target.clone(), asked);
+        shown.recv().await.ok_or("nobody looked")?.map_err(|fault| said(&fault))
+    }
+
+    /// What lists show of something from now on.
+    pub async fn show(&self, id: KeptId, provider_id: &str, body: &Bytes) -> Result<(), String> {
+        let mut ours = |kind: KeptKind, id: &str| self.name(kind, id).to_string();
+        let Some((_, made)) = line::rename_kept(body, id.kind, &mut ours) else { return Ok(()) };
+        let unix_ms = |seconds: u64| seconds.saturating_mul(1_000);
+        let row = KeptObjectRow {
+            id,
+            owner: self.owner,
+            object: KeptObject {
+                request: self.request,
+                maker: self.maker(),
+                provider_id: provider_id.to_owned(),
+                model: String::new(),
+                upstream_model: String::new(),
+                label: made.purpose,
+                shown: made.shown,
+                is_booked: false,
+                created_unix_ms: self.control.world.clock.unix_ms(),
+                until_unix_ms: made.expires_unix_s.filter(|_| id.kind == KeptKind::File).map(unix_ms),
+            },
+        };
+        self.control.store.kept_objects().keep(row, None).await.map_err(|error| error.to_string())
+    }
+
+    pub async fn book(&self, records: Vec<MeterRecord>) -> Result<(), String> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = SettledRecords::of(&records).map_err(|error| error.to_string())?;
+        let batch = DrainBatch { core: NO_JOURNAL, upto: NOWHERE, records };
+        self.control.store.record_sink().apply(batch).await.map_err(|error| error.to_string())
+    }
+
+    pub fn record_of(&self, used: Used) -> MeterRecord {
+        let status = (used.status > 0).then_some(used.status);
+        let fault = used.fault_code.is_some().then_some(FaultClass::Upstream);
+        let attempt = AttemptRecord {
+            number: 1,
+            principal: self.maker(),
+            provider: self.target.provider.to_string(),
+            upstream_model: used.upstream_model,
+            region: self.credential.region.as_deref().map(str::to_owned),
+            started_us: 0,
+            duration_us: 0,
+            status,
+            fault,
+            upstream_request_id: used.upstream_request_id,
+            usage: used.usage,
+            rates: used.rates,
+            markup_bps: 0,
+            charge: Charge::default(),
+        };
+        let mut record = MeterRecord {
+            trace: used.trace,
+            workspace: self.owner.workspace,
+            project: self.owner.project,
+            key: None,
+            environment: self.project.environment.to_string(),
+            started_unix_ms: used.unix_ms,
+            finished_unix_ms: used.unix_ms,
+            operation: used.operation,
+            dialect: used.dialect,
+            stream: false,
+            requested_model: used.requested,
+            resolved_model: used.resolved,
+            outcome: if fault.is_none() { Ended::Completed } else { Ended::Failed },
+            status: status.unwrap_or(500),
+            fault,
+            fault_code: used.fault_code,
+            principal: Some(self.maker()),
+            provider: self.target.provider.to_string(),
+            fallback_used: false,
+            tag: None,
+            usage: used.usage,
+            charge: Charge::default(),
+            attempts: vec![attempt],
+            plan: PlanRecord {
+                resolution: used.resolution.into(),
+                candidates: vec![self.maker()],
+                snapshot_version: self.snapshot.version(),
+                ..PlanRecord::default()
+            },
+            timeline: Timeline::default(),
+            bytes_out: 0,
+            drawn: Vec::new(),
+            caching: None,
+        };
+        ledger::price::book(&mut record);
+        record
+    }
+}
+
+/// What the provider says of a file that is no longer there begins so.
+pub(crate) const GONE: &str = "gone: ";
+
+pub(crate) fn said(fault: &Fault) -> String {
+    let gone = if fault.class == FaultClass::UpstreamNotFound { GONE } else { "" };
+    let fix = fault.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
+    format!("{gone}{}{fix}", fault.message)
+}

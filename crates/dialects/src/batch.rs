@@ -150,6 +150,7 @@ pub(crate) fn usage_of(body: &str, operation: Operation, grammar: Grammar) -> Op
         form: AnswerForm::Json,
         guess: None,
         film: None,
+        heard: None,
     };
     whole_answer(&way, Bytes::copy_from_slice(body.as_bytes())).ok()?.facts.usage
 }

@@ -68,8 +68,10 @@ pub use job::{JOBS, JobEnd, JobStorage, JobTold, read_job};
 pub use kept::{KeptMade, rename_kept};
 pub use losses::{Feature, Losses, Sort};
 pub use media::{
-    FilmAsk, InvokedPictures, InvokedRanking, by_sides, operated_film, operation_of, speak_invoked_pictures,
-    speak_invoked_ranking, speak_pictures, speak_predicted_film, speak_predicted_pictures,
+    FilmAsk, FilmWords, HeardAsk, InvokedPictures, InvokedRanking, ListenWords, QueuedFilm, SpeechWords,
+    by_sides, operated_film, operation_of, speak_hosted_listening, speak_hosted_speech,
+    speak_invoked_pictures, speak_invoked_ranking, speak_pictures, speak_predicted_film,
+    speak_predicted_pictures, speak_queued_film,
 };
 pub use models::{ModelRow, model_object, models_list};
 pub use native::native_headers;

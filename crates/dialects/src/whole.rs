@@ -48,6 +48,7 @@ pub fn whole_answer(way: &Way, body: Bytes) -> Result<WholeAnswer, StreamFault> 
         Operation::Images if way.upstream == Grammar::Hosted => media::hosted_answer(way, &body),
         Operation::Rerank => media::whole_answer(way.operation, body),
         operation if operation.makes_pictures() => media::whole_pictures(way, body),
+        operation if operation.listens() && way.heard.is_some() => media::heard_answer(way, &body),
         operation if operation.listens() => {
             Ok(WholeAnswer::plain(body.clone(), read_whole(way.form, &body)?))
         }

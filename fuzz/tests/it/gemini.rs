@@ -60,6 +60,7 @@ fn way(as_array: bool) -> Way {
         form: dialects::AnswerForm::default(),
         guess: None,
         film: None,
+        heard: None,
     }
 }
 

@@ -39,6 +39,8 @@ mod environments;
 mod estimates;
 mod exports;
 mod fal;
+mod fal_films;
+mod fal_sounds;
 mod faults;
 mod files;
 mod filters;

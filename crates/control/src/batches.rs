@@ -184,16 +184,10 @@ impl Books<'_> {
         asked: &HashMap<String, String>,
     ) -> Result<(), String> {
         let (mut records, mut lines) = (Vec::new(), self.lines(look));
-        let mut seen: HashMap<String, u32> = HashMap::new();
+        let mut named = Named::default();
         while let Some(line) = lines.next().await? {
-            if let Some(mut item) = line::read_batch_item(&line, endpoint) {
-                // Not every provider minds two requests of one name. They come in the same order each time.
-                let times = seen.entry(item.custom_id.clone()).or_default();
-                *times += 1;
-                if *times > 1 {
-                    item.custom_id = format!("{}\n{times}", item.custom_id);
-                }
-                records.push(self.record(item, endpoint, ended_unix_ms, asked));
+            if let Some(item) = line::read_batch_item(&line, endpoint) {
+                records.push(self.record(named.apart(item), endpoint, ended_unix_ms, asked));
             }
             if records.len() >= BOOKED_AT_ONCE {
                 self.book(std::mem::take(&mut records)).await?;
@@ -209,9 +203,8 @@ impl Books<'_> {
         Results { shown, apart: ContentResults::default(), found: VecDeque::new() }
     }
 
-    /// Each by its key, and those of one key by their number, for a key is nothing that must be there or be one's own.
     async fn book_results(&self, results: &mut Results, ended_unix_ms: u64) -> Result<(), String> {
-        let (mut records, mut keys) = (Vec::new(), HashMap::<String, u64>::new());
+        let (mut records, mut named) = (Vec::new(), Named::default());
         while let Some(result) = results.next().await? {
             // What was asked for is known, and not what became of it.
             let unread = || BatchItem {
@@ -222,11 +215,8 @@ impl Books<'_> {
                 error_code: Some("batch_item_unreadable".to_owned()),
                 usage: None,
             };
-            let mut item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
-            let number = keys.entry(item.custom_id.clone()).or_default();
-            item.custom_id = format!("{number} {}", item.custom_id);
-            *number += 1;
-            records.push(self.record(item, line::CONTENTS, ended_unix_ms, &HashMap::new()));
+            let item = line::read_batch_item(&result, line::CONTENTS).unwrap_or_else(unread);
+            records.push(self.record(named.apart(item), line::CONTENTS, ended_unix_ms, &HashMap::new()));
             if records.len() >= BOOKED_AT_ONCE {
                 self.book(std::mem::take(&mut records)).await?;
             }
@@ -328,6 +318,20 @@ impl Lines {
                 (false, _) => self.held.extend_from_slice(&piece),
             }
         }
+    }
+}
+
+/// Not every provider minds two requests of one name, or of none. They come in the same order each time, so that their
+/// number tells them apart.
+#[derive(Default)]
+struct Named(HashMap<String, u32>);
+
+impl Named {
+    fn apart(&mut self, item: BatchItem) -> BatchItem {
+        let times = self.0.entry(item.custom_id.clone()).or_default();
+        *times += 1;
+        let custom_id = if *times > 1 { format!("{}\n{times}", item.custom_id) } else { item.custom_id };
+        BatchItem { custom_id, ..item }
     }
 }
 

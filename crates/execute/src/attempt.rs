@@ -112,7 +112,7 @@ impl OpenAttempt {
         self.first_byte_us = Some(now_us.saturating_sub(self.sent_us));
         let provider = providers::provider(self.attempt.provider());
         // What led to a file told of it; the file's own host knows nothing.
-        let told = opened.led_by.as_ref().unwrap_or(&opened.headers);
+        let told = opened.led_by.as_deref().unwrap_or(&opened.headers);
         self.upstream_request_id = request_id(told).or_else(|| id_of(told, provider.id_header()?));
         self.billed = billed(provider, told);
         if self.operation.is_told_by_type() {
@@ -549,7 +549,7 @@ pub(crate) struct Opened {
     pub status: u16,
     pub headers: Headers,
     /// The head of the answer that named this file, where it is one.
-    pub led_by: Option<Headers>,
+    pub led_by: Option<Box<Headers>>,
     pub body: InBody,
 }
 
@@ -566,22 +566,39 @@ pub(crate) async fn ask_for(
     })
     .await?;
     hear_limits(exchange, attempt, &opened.headers);
-    let (provider, operation) = (providers::provider(slug), exchange.call.operation());
-    // What is kept is looked at by its name, and waited for by nobody.
-    let opened = match provider.queue(seat.hosting()).filter(|_| !operation.is_kept()) {
-        // Apart: few seats have one, and every future has room for what is awaited in it.
-        Some(queue) => Box::pin(queue::wait(exchange, attempt, queue, request, opened)).await?,
+    let provider = providers::provider(slug);
+    let stored = exchange.call.request().stored.as_deref();
+    if queue_of(exchange, attempt).is_none() && !provider.leads(exchange.call.operation(), stored) {
+        return Ok(opened);
+    }
+    // Apart: few answers go on, and every future has room for what is awaited in it.
+    Box::pin(go_on(exchange, attempt, request, opened)).await
+}
+
+/// What is kept is looked at by its name, and waited for by nobody.
+fn queue_of<'a>(exchange: &Exchange, attempt: &'a Attempt) -> Option<providers::Queue<'a>> {
+    let queue = providers::provider(attempt.provider()).queue(attempt.seat().hosting());
+    queue.filter(|_| !exchange.call.operation().is_kept())
+}
+
+/// From an answer that is not the one that was asked for to that one.
+async fn go_on(
+    exchange: &Exchange,
+    attempt: &Rc<Attempt>,
+    request: &Request,
+    opened: Opened,
+) -> Result<Opened, Miss> {
+    let opened = match queue_of(exchange, attempt) {
+        Some(queue) => queue::wait(exchange, attempt, queue, request, opened).await?,
         None => opened,
     };
-    let stored = exchange.call.request().stored.as_deref();
-    match provider.leads(operation, stored) {
-        true => {
-            let base_url = attempt.base_url();
-            let way = lead::Road { slug, seat, base_url, operation, stored, sent: request };
-            Box::pin(lead::follow(&exchange.hands, &way, opened)).await
-        }
-        false => Ok(opened),
+    let (slug, seat, base_url) = (attempt.provider(), attempt.seat(), attempt.base_url());
+    let (operation, stored) = (exchange.call.operation(), exchange.call.request().stored.as_deref());
+    if !providers::provider(slug).leads(operation, stored) {
+        return Ok(opened);
     }
+    let road = lead::Road { slug, seat, base_url, operation, stored, sent: request };
+    lead::follow(&exchange.hands, road, opened).await
 }
 
 /// Keeps what a provider told of its account's limits.

@@ -28,7 +28,8 @@ pub(crate) struct Road<'a> {
 }
 
 /// From an answer to what was asked for.
-pub(crate) async fn follow(hands: &Hands, road: &Road<'_>, mut opened: Opened) -> Result<Opened, Miss> {
+pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) -> Result<Opened, Miss> {
+    let road = &road;
     let Road { slug, seat, .. } = *road;
     let provider = providers::provider(slug);
     for step in 0..=LEADS_MAX {
@@ -44,7 +45,7 @@ pub(crate) async fn follow(hands: &Hands, road: &Road<'_>, mut opened: Opened) -
             Lead::Fetch { url } => {
                 let request = request(hands, slug, Method::GET, url, unsigned(road.sent))?;
                 let file = fetch(hands, road, &request).await.map_err(Miss::not_again)?;
-                return Ok(Opened { led_by: Some(opened.headers), ..file });
+                return Ok(Opened { led_by: Some(Box::new(opened.headers)), ..file });
             }
         };
     }

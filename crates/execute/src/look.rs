@@ -90,7 +90,7 @@ async fn open(target: &VerifyTarget, asked: KeptLook, hands: &Hands) -> Result<(
         }
         let (seat, base_url) = (&target.seat, &*target.base_url);
         let road = Road { slug, seat, base_url, operation: ask.operation, stored, sent: &request };
-        lead::follow(hands, &road, opened).await
+        lead::follow(hands, road, opened).await
     };
     let opened = timeout(FIRST_BYTE_TIME_MAX, asking).await.map_err(silent)??;
     Ok((opened, grammar))

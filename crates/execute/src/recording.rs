@@ -22,10 +22,13 @@ pub(crate) async fn hear(
         return Ok(None);
     }
     // Apart: few are asked for it, and every future has room for what is awaited in it.
-    let gathering = timeout(exchange.time_left(), Box::pin(gather(exchange))).await;
-    gathering.map_err(|_| Miss::deadline().fault)??;
+    Box::pin(gather_in_time(exchange)).await?;
     let (call, body) = (&exchange.call, exchange.body.borrow());
     Ok(Some(Box::new(HeardAsk::of(call.operation(), call.request().form.as_deref(), &body))))
+}
+
+async fn gather_in_time(exchange: &Exchange) -> Result<(), Box<Fault>> {
+    timeout(exchange.time_left(), gather(exchange)).await.map_err(|_| Miss::deadline().fault)?
 }
 
 async fn gather(exchange: &Exchange) -> Result<(), Box<Fault>> {

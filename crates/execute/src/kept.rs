@@ -36,7 +36,6 @@ impl Exchange {
         if miss.class() != FaultClass::UpstreamNotFound {
             return miss;
         }
-        let Miss { fault, status, should_retry, request_sent, token_refused } = miss;
         let or_inside = match (operation, stored.act) {
             (Operation::Batch, StoredAct::Content) => ", or no results of it yet",
             _ => "",
@@ -44,11 +43,11 @@ impl Exchange {
         let message = format!("Its provider has no {} '{}'{or_inside}.", operation.as_str(), stored.id);
         let gone = Fault::new(FaultClass::NotFound, kept_not_found(operation), message)
             .fix("It was deleted, or is of a kind that can't be asked for this.");
-        let gone = match fault.upstream {
-            Some(report) => gone.upstream(*report),
+        let gone = match &miss.fault.upstream {
+            Some(report) => gone.upstream((**report).clone()),
             None => gone,
         };
-        Miss { fault: Box::new(gone), status, should_retry, request_sent, token_refused }
+        Miss { fault: Box::new(gone), ..miss }
     }
 }
 

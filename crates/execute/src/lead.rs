@@ -9,7 +9,7 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderVal
 use plan::Seat;
 use providers::{Lead, Leading};
 
-use crate::attempt::{Opened, judge, reach};
+use crate::attempt::{Opened, billed, judge, reach};
 use crate::miss::Miss;
 use crate::{Hands, read};
 
@@ -38,13 +38,16 @@ pub(crate) async fn follow(hands: &Hands, road: Road<'_>, mut opened: Opened) ->
         let hosting = seat.hosting();
         let Road { base_url, operation, stored, .. } = *road;
         let leading = Leading { base_url, hosting, operation, stored, step, body };
-        let lead = provider.lead(&leading).map_err(|what| Miss::broken(slug, what).not_again())?;
+        // What was made is billed, whether it can be had or not.
+        let billed = billed(provider, &opened.headers);
+        let lost = |miss: Miss| Miss { billed, ..miss.not_again() };
+        let lead = provider.lead(&leading).map_err(|what| lost(Miss::broken(slug, what)))?;
         opened = match lead {
             Lead::Here => return Ok(Opened { body: InBody::read(raw), ..opened }),
             Lead::Ask { method, url } => go(hands, road, method, url).await?,
             Lead::Fetch { url } => {
-                let request = request(hands, slug, Method::GET, url, unsigned(road.sent))?;
-                let file = fetch(hands, road, &request).await.map_err(Miss::not_again)?;
+                let request = request(hands, slug, Method::GET, url, unsigned(road.sent)).map_err(lost)?;
+                let file = fetch(hands, road, &request).await.map_err(lost)?;
                 return Ok(Opened { led_by: Some(Box::new(opened.headers)), ..file });
             }
         };

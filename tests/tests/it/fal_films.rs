@@ -7,7 +7,6 @@ use harness::client::Answer;
 use harness::{Behaviour, Entry, UsageMode};
 use http::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::WITHIN;
 use crate::ask::{refused, trace_of, with};
@@ -39,19 +38,15 @@ rates = { per_billed_unit = 400_000 }
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 async fn house() -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
-    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    let gateway = Gateway::priced(config(), PRICES).await;
     let config = json!({"queue_url": gateway.emulator.fal_queue_url()});
     let base_url = gateway.emulator.fal_url();
     let body = json!({"provider": "fal", "secret": OWN, "base_url": base_url, "config": config});
     gateway.make("/v2/provider-credentials", body).await;
-    House { gateway, _prices: prices }
+    House { gateway }
 }
 
 impl House {

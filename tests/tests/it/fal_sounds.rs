@@ -6,7 +6,6 @@ use harness::client::Answer;
 use harness::{Behaviour, UsageMode};
 use http::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::ask::{refused, trace_of, with};
 use crate::forms::{FORM, MIB, form};
@@ -29,14 +28,10 @@ rates = { per_billed_unit = 20_000 }
 
 struct House {
     gateway: Gateway,
-    _prices: TempDir,
 }
 
 async fn house(is_queued: bool) -> House {
-    let prices = tempfile::tempdir().unwrap();
-    let file = prices.path().join("prices.toml");
-    std::fs::write(&file, PRICES).unwrap();
-    let gateway = Gateway::with(config(), &[("TIDEGATE_PRICE_FILE", &file.display().to_string())]).await;
+    let gateway = Gateway::priced(config(), PRICES).await;
     let config = match is_queued {
         true => json!({"queue_url": gateway.emulator.fal_queue_url()}),
         false => json!({}),
@@ -44,7 +39,7 @@ async fn house(is_queued: bool) -> House {
     let base_url = gateway.emulator.fal_url();
     let body = json!({"provider": "fal", "secret": OWN, "base_url": base_url, "config": config});
     gateway.make("/v2/provider-credentials", body).await;
-    House { gateway, _prices: prices }
+    House { gateway }
 }
 
 impl House {
@@ -141,6 +136,12 @@ async fn a_file_of_sound_leads_nobody_elsewhere() {
     ] {
         let answer = house.said(json!({"input": text})).await;
         assert!(answer.status == 502 && answer.text().contains(words), "{}", answer.text());
+        let row = house.booked(&answer).await;
+        // It was made, and is billed.
+        let (units, nanos) =
+            (&row["attempts"][0]["units"]["billed_micro_units"], &row["provider_cost_nanos"]);
+        let length = text.len() as u64;
+        assert_eq!((units, nanos), (&json!(length * 1_000), &json!(length * 20_000)), "{row}");
     }
     // What its host says of a file says nothing of the account.
     assert_eq!(house.said(json!({})).await.status, 200);
